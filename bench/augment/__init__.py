@@ -1,0 +1,37 @@
+"""Batched augmentations on the device; each that moves voxels returns how."""
+
+from bench.augment.finetune import finetune_views
+from bench.augment.geometry import (
+    flip,
+    random_flip,
+    random_resized_crop,
+    random_rot90,
+    resize_box,
+    rot90,
+)
+from bench.augment.intensity import (
+    brightness,
+    contrast,
+    gamma,
+    gaussian_blur,
+    gaussian_noise,
+    scale,
+    shift,
+)
+
+__all__ = [
+    "brightness",
+    "contrast",
+    "finetune_views",
+    "flip",
+    "gamma",
+    "gaussian_blur",
+    "gaussian_noise",
+    "random_flip",
+    "random_resized_crop",
+    "random_rot90",
+    "resize_box",
+    "rot90",
+    "scale",
+    "shift",
+]

@@ -1,0 +1,94 @@
+"""Flips, quarter turns and resized boxes on a batch (B, C, X, Y, Z), each with its geometry.
+
+The draw and the act are apart, so that an image and its label can be moved alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.augment.draw import Bounds, chance, per_sample, uniform
+
+Triple = tuple[int, int, int]
+
+
+def flip(x: Tensor, flipped: Tensor) -> Tensor:
+    """Mirror each sample along the axes marked in ``flipped`` (B, 3); undoes itself."""
+    for axis in range(3):
+        x = torch.where(per_sample(flipped[:, axis]), x.flip(axis + 2), x)
+    return x
+
+
+def random_flip(x: Tensor, p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror every axis of every sample with probability ``p``; return also (B, 3) booleans."""
+    flipped = chance((len(x), 3), p, generator)
+    return flip(x, flipped), flipped
+
+
+def rot90(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn each sample by ``turns`` (B,) times 90 degrees in the x-y plane, as ``torch.rot90``.
+
+    A plane that is not square takes even turns only: an odd one would change the shape.
+    """
+    if x.shape[2] == x.shape[3]:
+        x = torch.where(per_sample(turns % 2 == 1), x.transpose(2, 3), x)
+    x = torch.where(per_sample((turns == 1) | (turns == 2)), x.flip(2), x)
+    return torch.where(per_sample((turns == 2) | (turns == 3)), x.flip(3), x)
+
+
+def draw_turns(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """Draw (B,) numbers of quarter turns: 0 with probability 1 - p, else one of 1, 2, 3 alike.
+
+    Where the x-y plane is not square only the half turn is left, with the same ``p``.
+    """
+    rotated = chance(len(x), p, generator)
+    turns = torch.randint(1, 4, (len(x),), generator=generator, device=generator.device)
+    if x.shape[2] != x.shape[3]:
+        turns = torch.full_like(turns, 2)
+    return turns * rotated
+
+
+def random_rot90(x: Tensor, p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Turn each sample with probability ``p``; return also the number of quarter turns (B,)."""
+    turns = draw_turns(x, p, generator)
+    return rot90(x, turns), turns
+
+
+def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
+    """Cut one box from each sample and resize it to ``out`` by linear interpolation.
+
+    Args:
+        x: (B, C, X, Y, Z).
+        start: (B, 3) corner of the box in voxels; may be fractional.
+        size: (B, 3) its size in voxels. A box of ``size == out`` on whole voxels is copied.
+        out: voxels of the result.
+
+    Returns:
+        (B, C, *out); voxel j reads index ``start + (j + .5) size / out - .5``, clamped to ``x``.
+    """
+    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
+    start, size = start.to(x), size.to(x)
+    scale, offset = size / shape, (2 * start + size) / shape - 1
+    theta = torch.zeros(len(x), 3, 4, device=x.device, dtype=x.dtype)
+    for axis in range(3):  # a sampling grid names the last axis first
+        theta[:, 2 - axis, 2 - axis], theta[:, 2 - axis, 3] = scale[:, axis], offset[:, axis]
+    grid = F.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_resized_crop(
+    x: Tensor, out: Triple, scale: Bounds, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut a box of ``scale`` times ``out`` per axis anywhere in each sample, resized to ``out``.
+
+    Returns:
+        The views (B, C, *out) and the boxes' start and size, (B, 3) each, in voxels of ``x``.
+    """
+    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
+    wanted = uniform(len(x) * 3, scale, generator).view(-1, 3)
+    size = torch.minimum(wanted * torch.tensor(out, device=x.device), shape)
+    place = uniform(len(x) * 3, (0.0, 1.0), generator).view(-1, 3)
+    start = place * (shape - size)
+    return resize_box(x, start, size, out), start, size

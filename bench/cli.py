@@ -1,0 +1,273 @@
+"""The commands. The only module that prints; heavy imports stay inside the command bodies."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import __version__
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.run import Request
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nbench: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Compare self-supervised pretraining methods for medical images."
+    )
+    parser.add_argument("--version", action="version", version=f"bench {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _run_parser(commands)
+    _report_parsers(commands)
+    _data_parsers(commands)
+    _score_parser(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _request_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
+    parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the protocol's")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
+    _out_flag(parser)
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
+    parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
+    parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
+                        help="method, network, dataset, fraction, seed or row; may be repeated")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
+                        help="a setting of the jobs, e.g. finetune.optimiser.lr=1e-3")  # fmt: skip
+
+
+def _out_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+
+
+def _run_parser(commands: Any) -> None:
+    run = _command(commands, "run", _run, "run protocols and draw their tables")
+    _request_flags(run)
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    plan = _command(commands, "plan", _plan, "print the jobs, what is done and what the rest costs")
+    _request_flags(plan)
+    plan.add_argument("--json", action="store_true")
+
+
+def _report_parsers(commands: Any) -> None:
+    status = _command(commands, "status", _status, "what is running, done and failed")
+    _out_flag(status)
+    status.add_argument("--json", action="store_true")
+    report = _command(commands, "report", _report, "draw tables, figures and page from the records")
+    report.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
+    _out_flag(report)
+    report.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the records'")
+    report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
+
+
+def _data_parsers(commands: Any) -> None:
+    listing = _command(commands, "list", _list, "what there is by name")
+    listing.add_argument("what", choices=("methods", "datasets", "networks", "metrics", "protocols"))
+    listing.add_argument("--json", action="store_true")
+    check = _command(commands, "check", _check, "open and judge every case of a data set")
+    check.add_argument("dataset")
+    check.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
+    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    check.add_argument("--json", action="store_true")
+    phantom = _command(commands, "phantom", _phantom, "write synthetic cases in a data set's layout")
+    phantom.add_argument("dataset")
+    phantom.add_argument("directory", type=Path, metavar="DIR")
+    phantom.add_argument("--cases", type=int, default=10, metavar="N")
+    phantom.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _score_parser(commands: Any) -> None:
+    score = _command(commands, "score", _score, "score label maps that nobody trained here")
+    score.add_argument("--prediction", type=Path, required=True, metavar="P", help="a volume or a folder")
+    score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
+    score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
+                       help="dice,iou,hd,hd95,assd,nsd@1mm")  # fmt: skip
+    score.add_argument("--convention", choices=("medpy", "monai", "deepmind"), default="medpy")
+    score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
+    score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
+    score.add_argument("--json", action="store_true")
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from bench.run import Request
+
+    only: dict[str, list[str]] = {}
+    for text in arguments.only:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BenchError(f"--only {text}: write KEY=VALUE, e.g. method=voco")
+        only.setdefault(key, []).append(value)
+    return Request(
+        tuple(arguments.protocols), arguments.out, arguments.scale, arguments.data, only,
+        tuple(arguments.sets),
+    )  # fmt: skip
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bench import run
+    from bench.store import Store
+
+    if arguments.dry_run:
+        arguments.json = False
+        return _plan(arguments)
+    if arguments.workers is not None and arguments.workers < 1:
+        raise BenchError(f"--workers {arguments.workers}: needs at least 1")
+    request = _request(arguments)
+    protocols = request.read()
+    store = Store.open(request.out)
+    plan = run.make_plan(request, protocols, need_data=True)
+    jobs = run.todo(plan, store)
+    run.describe(plan, store, jobs)
+    from bench.watch import Watch
+
+    with Watch(plan, store, jobs) as watch:
+        if jobs and arguments.executor == "slurm":
+            from bench.executors import slurm
+
+            slurm.run(plan, store, jobs, slurm.profile(arguments.cluster), watch.outcome)
+        elif jobs:
+            run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome)
+    return _show(protocols, plan, store)
+
+
+def _workers(arguments: argparse.Namespace, plan: Any) -> int:
+    if arguments.workers:
+        return int(arguments.workers)
+    threads = max(plan.threads.values(), default=1)
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+def _show(protocols: list[Any], plan: Any, store: Any) -> int:
+    from bench.summary import write_reports
+
+    failed = 0
+    for shown in write_reports(protocols, plan, store):
+        print(shown.text)
+        for failure in {f.job: f for f in shown.failures}.values():
+            print(f"failed: job {failure.job}: {failure.reason} (log {failure.log})")
+        print(f"page: {shown.page}")
+        failed += len(shown.failures)
+    return 1 if failed else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from bench import run
+    from bench.showplan import as_json, as_text
+    from bench.store import Store
+
+    request = _request(arguments)
+    protocols = request.read()
+    plan = run.make_plan(request, protocols, need_data=False)
+    there = (request.out / "bench.json").exists()
+    store = Store.open(request.out) if there else Store(request.out)
+    if arguments.json:
+        print(json.dumps(as_json(plan, store), indent=1))
+    else:
+        print(as_text(plan, store, protocols))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from bench.status import as_text, status
+    from bench.store import Store
+
+    found = status(Store.open(arguments.out, create=False))
+    print(json.dumps(found, indent=1) if arguments.json else as_text(found))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from bench.store import Store
+    from bench.summary import rewrite_report
+
+    store = Store.open(arguments.out, create=False)
+    for path in arguments.protocols:
+        shown = rewrite_report(path, arguments.scale, store, arguments.to)
+        print(shown.text)
+        print(f"page: {shown.page}")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from bench import listing
+
+    found = listing.entries(arguments.what)
+    print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from bench.data import check
+    from bench.data.where import Roots, adapter
+
+    roots = Roots.here(arguments.data)
+    dataset = adapter(arguments.dataset, roots)
+    findings = check.check(dataset, roots.require(arguments.dataset), arguments.workers)
+    if arguments.json:
+        print(json.dumps([check.as_dict(f) for f in findings], indent=1))
+    else:
+        print(check.as_text(arguments.dataset, findings))
+    return 1 if findings else 0
+
+
+def _phantom(arguments: argparse.Namespace) -> int:
+    from bench import registry
+
+    dataset = registry.load("dataset", arguments.dataset)
+    if arguments.cases < 1:
+        raise BenchError(f"--cases {arguments.cases}: needs at least 1")
+    folder = arguments.directory / arguments.dataset
+    if folder.exists() and any(folder.iterdir()):
+        raise BenchError(f"{folder}: is not empty; name another DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset.phantom(folder, arguments.cases, arguments.seed)
+    print(f"{folder}: {arguments.cases} synthetic cases of {arguments.dataset}")
+    return 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from bench.score import as_text, score_files
+
+    metrics = tuple(m.strip() for m in arguments.metrics.split(",") if m.strip())
+    rows, mismatches = score_files(
+        arguments.prediction, arguments.reference, metrics, arguments.convention, arguments.empty,
+        arguments.verify,
+    )  # fmt: skip
+    print(json.dumps(rows, indent=1) if arguments.json else as_text(rows))
+    for line in mismatches:
+        print(f"bench: differs from medpy: {line}", file=sys.stderr)
+    return 1 if mismatches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What a job will cost, before it runs: measured where an alike job ran here, else estimated.
+
+The estimate is arithmetic (steps x samples x voxels x operations per voxel) at one nominal
+speed; measured jobs in the same output folder replace it. It is a forecast, not a promise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.job import Job
+    from bench.plan import Plan
+
+GIGAFLOPS_PER_THREAD = 12.0  # one CPU core on 3D convolutions, measured; see docs/speed.md
+BACKWARD = 3.0  # forward and backward against forward alone
+
+
+def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float | None]:
+    """Return seconds per job, None where nothing is known of it."""
+    measured = _measured(plan, store)
+    found: dict[str, float | None] = {}
+    for job in jobs:
+        alike = measured.get(likeness(plan.jobs[job]))
+        work = _work(plan, plan.jobs[job])
+        if alike is not None and work:
+            found[job] = alike * work
+        else:
+            found[job] = _seconds(plan, plan.jobs[job])
+    return found
+
+
+def likeness(job: Job) -> str:
+    """Return what two jobs share whose seconds per unit of work are comparable."""
+    spec = job.spec
+    parts: list[Any] = [job.kind]
+    if job.kind in ("pretrain", "finetune"):
+        recipe = spec[job.kind]
+        parts += [spec["network"], recipe["batch"], recipe["precision"]]
+        parts += [spec["method"]["name"], spec["method"]["params"]] if job.kind == "pretrain" else []
+    elif job.kind == "evaluate":
+        parts += [spec["data"]["dataset"], spec["inference"], job.needs[1]]
+    else:
+        parts += [spec["dataset"], spec["recipe"]]
+    return json.dumps(parts, sort_keys=True)
+
+
+def _work(plan: Plan, job: Job) -> float | None:
+    if job.kind in ("pretrain", "finetune"):
+        return job.spec[job.kind]["steps"]
+    return 1.0
+
+
+def _measured(plan: Plan, store: Store) -> dict[str, float]:
+    per_unit: dict[str, list[float]] = {}
+    for job in plan.jobs.values():
+        if not store.done(job.id):
+            continue
+        manifest = store.manifest(job.id)
+        work = _work(plan, job)
+        if work and manifest.get("seconds"):
+            per_unit.setdefault(likeness(job), []).append(manifest["seconds"] / work)
+    return {k: median(v) for k, v in per_unit.items()}
+
+
+def _seconds(plan: Plan, job: Job) -> float | None:
+    from bench.nets import catalog
+
+    if job.kind == "prepare":
+        return _prepare_seconds(plan, job)
+    if job.kind == "evaluate":
+        return 5.0  # a sliding window over the test cases; measured after the first one
+    recipe, net = job.spec[job.kind], job.spec["network"]
+    if recipe["steps"] is None:
+        return None
+    flops = catalog.preset(net["network"], net["preset"]).flops_per_voxel * prod(net["crop"])
+    views = _views(job)
+    speed = GIGAFLOPS_PER_THREAD * 1e9 * plan.threads.get(job.id, 1)
+    return recipe["steps"] * (recipe["batch"] * views * flops * BACKWARD / speed + 0.004)
+
+
+def _views(job: Job) -> float:
+    """Return crops per sample, as the method's own declaration has it."""
+    if job.kind != "pretrain":
+        return 1.0
+    from bench.registry import load
+
+    method = load("method", job.spec["method"]["name"])
+    return float(method.crops_per_sample(method.make_params(job.spec["method"]["params"])))
+
+
+def _prepare_seconds(plan: Plan, job: Job) -> float | None:
+    root = plan.roots.get(job.spec["dataset"])
+    if root is None:
+        return None
+    size = sum(p.stat().st_size for p in Path(root).rglob("*") if p.is_file())
+    return 1.0 + size / 2e6  # about 2 MB of compressed volumes a second

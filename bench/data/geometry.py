@@ -1,0 +1,111 @@
+"""Resampling, and the way from a prepared grid back to the native one.
+
+Grids are matched over the whole field of view: output voxel j of n lies at input position
+(j + 0.5) * N / n - 0.5, so voxel centres do not drift in either direction (``align_corners=False``
+of torch; nnU-Net does the same). The spacing that results is the field of view over n and differs
+from the recipe's by less than half a voxel over the whole volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a prepared grid lies in the native RAS+ grid: crop ``box``, resampled to ``shape``."""
+
+    native_shape: Triple
+    native_spacing: tuple[float, float, float]
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # half-open, native voxels
+    shape: Triple  # prepared
+
+    def __post_init__(self) -> None:
+        # Read back from JSON these are lists, which never equal an array's shape.
+        object.__setattr__(self, "native_shape", tuple(self.native_shape))
+        object.__setattr__(self, "native_spacing", tuple(self.native_spacing))
+        object.__setattr__(self, "box", tuple(tuple(side) for side in self.box))
+        object.__setattr__(self, "shape", tuple(self.shape))
+
+    @property
+    def cropped(self) -> Triple:
+        """Return the native voxels inside the box."""
+        x, y, z = (hi - lo for lo, hi in self.box)
+        return (x, y, z)
+
+    @property
+    def prepared_spacing(self) -> tuple[float, float, float]:
+        """Return the prepared spacing in mm."""
+        x, y, z = (
+            s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True)
+        )
+        return (x, y, z)
+
+    @property
+    def inside(self) -> tuple[slice, slice, slice]:
+        """Return the box as an index into a native array (X, Y, Z)."""
+        x, y, z = (slice(lo, hi) for lo, hi in self.box)
+        return (x, y, z)
+
+
+def restore(label: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Return a prepared-grid label map on the native grid, uint8 (X, Y, Z); 0 outside the crop."""
+    if label.shape != geometry.shape:
+        raise ValueError(f"label {label.shape} is not on the prepared grid {geometry.shape}")
+    native = np.zeros(geometry.native_shape, np.uint8)
+    native[geometry.inside] = nearest(label.astype(np.uint8, copy=False), geometry.cropped)
+    return native
+
+
+def restore_scores(scores: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Return the class with the highest score per native voxel, uint8 (X, Y, Z).
+
+    Scores (K, x, y, z) of the prepared grid are resampled linearly, one class at a time against
+    the best so far, so memory does not grow with K. Ties go to the lower class, 0 outside the crop.
+    """
+    if scores.shape[1:] != geometry.shape or not 1 <= scores.shape[0] <= 256:
+        raise ValueError(f"scores {scores.shape} are not 1-256 classes on {geometry.shape}")
+    best = linear(scores[0].astype(np.float32, copy=False), geometry.cropped)
+    winner = np.zeros(geometry.cropped, np.uint8)
+    for k in range(1, scores.shape[0]):
+        rival = linear(scores[k].astype(np.float32, copy=False), geometry.cropped)
+        better = rival > best
+        np.copyto(best, rival, where=better)
+        winner[better] = k
+    native = np.zeros(geometry.native_shape, np.uint8)
+    native[geometry.inside] = winner
+    return native
+
+
+def linear(array: np.ndarray, shape: Triple) -> np.ndarray:
+    """Return float32 (X, Y, Z) resampled linearly to ``shape``; edge voxels extend outwards."""
+    out = array.astype(np.float32, copy=False)
+    # Shrinking axes first: the later passes then touch fewer voxels.
+    for axis in sorted(range(3), key=lambda a: shape[a] / array.shape[a]):
+        n = out.shape[axis]
+        if n == shape[axis]:
+            continue
+        place = np.clip((np.arange(shape[axis]) + 0.5) * (n / shape[axis]) - 0.5, 0, n - 1)
+        low = np.minimum(place.astype(np.intp), max(n - 2, 0))
+        weight = (place - low).astype(np.float32)
+        weight = np.expand_dims(weight, [a for a in range(3) if a != axis])
+        below = np.take(out, low, axis)
+        above = np.take(out, np.minimum(low + 1, n - 1), axis)
+        above -= below
+        above *= weight
+        above += below
+        out = above
+    return np.ascontiguousarray(out)
+
+
+def nearest(array: np.ndarray, shape: Triple) -> np.ndarray:
+    """Return (X, Y, Z) resampled to ``shape`` by the voxel that holds each new centre."""
+    picks = [
+        np.minimum(((np.arange(m) + 0.5) * (n / m)).astype(np.intp), n - 1)
+        for n, m in zip(array.shape, shape, strict=True)
+    ]
+    return np.ascontiguousarray(array[np.ix_(*picks)])

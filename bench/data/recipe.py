@@ -1,0 +1,203 @@
+"""From a volume to the array that networks read; the way back is in ``bench.data.geometry``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.data.geometry import Geometry, Triple, linear, nearest, restore, restore_scores
+from bench.data.stored import VolumeError
+from bench.data.volume import LabelVolume, Volume3D, check_finite
+from bench.dataset import Dataset, Recipe
+from bench.errors import BenchError, unknown
+
+__all__ = [
+    "Geometry", "Prepared", "contiguous", "known_values", "prepare", "restore", "restore_scores",
+]  # fmt: skip
+
+PERCENTILES = (0.5, 99.5)  # bench.dataset.Recipe
+LARGEST = 1 << 16  # raw label values are looked up in a table of this length
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One case on the recipe's grid; labels are contiguous classes.
+
+    ``step`` is what one unit of the source became in ``image``, where the source holds whole
+    numbers only (HU): storing multiples of it loses nothing that the file had.
+    """
+
+    image: np.ndarray  # float32 (C, x, y, z)
+    label: np.ndarray | None  # uint8 (x, y, z)
+    native_label: np.ndarray | None  # uint8 (X, Y, Z), before any crop or resampling
+    geometry: Geometry
+    step: float | None
+
+
+def prepare(
+    volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset
+) -> Prepared:
+    """Apply a recipe: clip, scale, crop to foreground, resample (labels by nearest voxel).
+
+    Intensities are scaled on the native voxels. Linear interpolation commutes with the scaling,
+    so only the statistics could tell, and those of the native voxels depend on no resampling.
+
+    Args:
+        volume: the image in RAS+.
+        label: its raw label map on the same grid.
+        recipe: geometry and intensities.
+        dataset: says what the values of the label mean.
+
+    Raises:
+        BenchError: contradictory recipe, NaN voxels, an unknown label value, another grid.
+    """
+    _consistent(recipe)
+    check_finite(volume)
+    channels = [_scaled(channel, recipe) for channel in volume.array]
+    image = np.stack([values for values, _ in channels])
+    steps = [1 / width for _, width in channels if width > 0]
+    native = _triple(image.shape[1:])
+    classes = None
+    if label is not None:
+        if label.array.shape != native:
+            raise VolumeError(label.path, "shape", f"{label.array.shape}, its image: {native}")
+        classes = contiguous(label, dataset.labels, dataset.raw_labels)
+    box = _foreground(image, recipe.foreground)
+    whole = Geometry(native, volume.spacing, box, native)
+    geometry = replace(whole, shape=_target(whole, recipe))
+    return Prepared(
+        image=np.stack([linear(channel[geometry.inside], geometry.shape) for channel in image]),
+        label=None if classes is None else nearest(classes[geometry.inside], geometry.shape),
+        native_label=classes,
+        geometry=geometry,
+        step=min(steps) if steps and _whole_numbers(volume.array) else None,
+    )
+
+
+def contiguous(
+    label: LabelVolume, labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None
+) -> np.ndarray:
+    """Return a label map's contiguous classes, uint8 (X, Y, Z).
+
+    Raises:
+        VolumeError: ``label_value``, with every value that the data set does not declare.
+    """
+    table = np.full(LARGEST, -1, np.int16)
+    for raw, value in known_values(labels, raw_labels).items():
+        table[raw] = value
+    array = label.array
+    if array.min() < 0 or array.max() >= LARGEST:
+        strange = np.unique(array[(array < 0) | (array >= LARGEST)])
+    else:
+        classes = table[array]
+        if classes.min() >= 0:
+            return classes.astype(np.uint8)
+        strange = np.unique(array[classes < 0])
+    listed = ", ".join(str(v) for v in strange[:5]) + (" ..." if strange.size > 5 else "")
+    known = ", ".join(str(v) for v in sorted(known_values(labels, raw_labels)))
+    raise VolumeError(label.path, "label_value", f"values {listed} are not declared ({known})")
+
+
+def known_values(
+    labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None
+) -> dict[int, int]:
+    """Return value in the files -> contiguous class, background included."""
+    return {0: 0, **(dict(raw_labels) if raw_labels else {k: k for k in labels})}
+
+
+def _consistent(recipe: Recipe) -> None:
+    if recipe.spacing is not None and recipe.resize is not None:
+        raise BenchError("recipe: 'spacing' and 'resize' exclude each other; state one of them")
+    if recipe.scale not in SCALES:
+        raise BenchError(f"recipe: {unknown('scale', recipe.scale, SCALES)}")
+    if recipe.scale == "window" and recipe.window is None:
+        raise BenchError("recipe: scale 'window' needs 'window: [low, high]', or another scale")
+    if recipe.window is not None and not recipe.window[0] < recipe.window[1]:
+        raise BenchError(f"recipe: window {list(recipe.window)} must rise from low to high")
+    for name, sizes in (("spacing", recipe.spacing), ("resize", recipe.resize)):
+        if sizes is not None and not all(s > 0 for s in sizes):
+            raise BenchError(f"recipe: {name} {list(sizes)} must be above 0")
+
+
+def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
+    """Return one channel, clipped and scaled, float32, and the width that became 1."""
+    values = channel.astype(np.float32)
+    if recipe.window is not None:
+        np.clip(values, *recipe.window, out=values)
+    # "non-zero" is asked of the file's voxels: a window may move the background.
+    counted = values[channel != 0] if recipe.nonzero else values.ravel()
+    shift, width = SCALES[recipe.scale](counted if counted.size else values.ravel(), recipe)
+    if recipe.scale == "percentile":
+        np.clip(values, shift, shift + width, out=values)
+    values -= np.float32(shift)
+    if width > 0:  # a constant volume becomes 0, not NaN
+        values /= np.float32(width)
+    return values, width
+
+
+def _whole_numbers(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
+
+
+def _window(_: np.ndarray, recipe: Recipe) -> tuple[float, float]:
+    low, high = recipe.window or (0.0, 1.0)
+    return low, high - low
+
+
+def _zscore(values: np.ndarray, _: Recipe) -> tuple[float, float]:
+    # float64: a float32 sum over 1e8 voxels is off by more than the noise it measures
+    spread = float(values.std(dtype=np.float64))
+    mean = float(values.mean(dtype=np.float64))
+    return mean, spread if spread > 1e-6 * abs(mean) else 0.0
+
+
+def _percentile(values: np.ndarray, _: Recipe) -> tuple[float, float]:
+    low, high = (float(p) for p in np.percentile(values, PERCENTILES))
+    return low, high - low
+
+
+def _minmax(values: np.ndarray, _: Recipe) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return low, high - low
+
+
+SCALES: dict[str, Callable[[np.ndarray, Recipe], tuple[float, float]]] = {
+    "window": _window, "zscore": _zscore, "percentile": _percentile, "minmax": _minmax,
+}  # fmt: skip
+
+
+def _foreground(
+    image: np.ndarray, above: float | None
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return the box of voxels above the threshold in any channel; everything if none is."""
+    whole = tuple((0, n) for n in image.shape[1:])
+    found = [whole] if above is None else [_extent(channel > above) for channel in image]
+    boxes = [b for b in found if b is not None] or [whole]
+    x, y, z = ((min(b[a][0] for b in boxes), max(b[a][1] for b in boxes)) for a in range(3))
+    return (x, y, z)
+
+
+def _extent(mask: np.ndarray) -> tuple[tuple[int, int], ...] | None:
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not hit.size:
+            return None
+        box.append((int(hit[0]), int(hit[-1]) + 1))
+    return tuple(box)
+
+
+def _target(geometry: Geometry, recipe: Recipe) -> Triple:
+    if recipe.resize is not None:
+        return recipe.resize
+    if recipe.spacing is None:
+        return geometry.cropped
+    sides = zip(geometry.cropped, geometry.native_spacing, recipe.spacing, strict=True)
+    return _triple([max(1, int(n * old / new + 0.5)) for n, old, new in sides])
+
+
+def _triple(sizes: Sequence[int]) -> Triple:
+    x, y, z = (int(n) for n in sizes)
+    return (x, y, z)

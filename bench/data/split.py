@@ -1,0 +1,127 @@
+"""Which patients train, validate and test: registered lists, or a rule that no new case disturbs.
+
+Never Python's ``hash``: everything here is SHA-256 of text, so it is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench import registry
+from bench.dataset import Case, Dataset, natural
+from bench.errors import BenchError, unknown
+
+RULE = "rule"
+LEAVE_ONE_OUT = "leave_one_out"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Patients of one division; ``name`` is the split's, ``index`` counts folds from 0."""
+
+    name: str
+    index: int
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return 16 hex digits of the division: equal lists, equal digest."""
+        text = json.dumps([sorted(self.train), sorted(self.val), sorted(self.test)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def unit(rule: str, dataset: str, patient: str) -> float:
+    """Return the patient's fixed place u in [0, 1): train below 0.7, validation below 0.8."""
+    text = f"{rule}:{dataset}:{patient}"
+    return int(hashlib.sha256(text.encode()).hexdigest()[:13], 16) / 16**13
+
+
+def folds(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> list[Fold]:
+    """Divide the labelled patients of a data set.
+
+    Args:
+        dataset: its declaration (knows its registered splits).
+        name: its id, part of the rule's hash.
+        cases: what is on disk.
+        split: ``rule``, ``leave_one_out`` or a registered name.
+
+    Raises:
+        BenchError: unknown split, listed patients that are not there, or an empty part.
+    """
+    patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
+    if split == RULE:
+        found = [_by_rule(name, patients, split)]
+    elif split == LEAVE_ONE_OUT:
+        found = [
+            Fold(split, i, tuple(p for p in patients if p != one), (), (one,))
+            for i, one in enumerate(patients)
+        ]
+    elif split in dataset.splits:
+        found = _registered(dataset, split, name, patients)
+    else:
+        known = [*dataset.splits, RULE, LEAVE_ONE_OUT]
+        raise BenchError(unknown(f"split of data set {name!r}", split, known))
+    for fold in found:
+        for part in ("train", "test"):
+            if not getattr(fold, part):
+                raise BenchError(
+                    f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
+                    "add cases or take 'split: leave_one_out'"
+                )
+    return found
+
+
+def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for patient in patients:
+        u = unit(rule, name, patient)
+        parts["train" if u < 0.7 else "val" if u < 0.8 else "test"].append(patient)
+    return Fold(rule, 0, *(tuple(parts[p]) for p in ("train", "val", "test")))
+
+
+def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]) -> list[Fold]:
+    parts = listed(dataset, split)
+    wanted = {p for fold in parts for p in (*fold.train, *fold.val, *fold.test)}
+    lacking = sorted(wanted - set(patients), key=natural)
+    if lacking:
+        raise BenchError(
+            f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
+            f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
+            "folder, or take 'split: rule', which divides what is there"
+        )
+    return parts
+
+
+def listed(dataset: Dataset, split: str) -> list[Fold]:
+    """Return a registered division as its file under ``datasets/splits/`` lists it."""
+    read = json.loads((registry.folder("dataset") / "splits" / dataset.splits[split]).read_text())
+    entries = read["folds"] if "folds" in read else [read]
+    return [
+        Fold(split, i, *(tuple(entry.get(p, ())) for p in ("train", "val", "test")))
+        for i, entry in enumerate(entries)
+    ]
+
+
+def ranked(patients: Iterable[str], split: str, seed: int) -> list[str]:
+    """Order training patients; label fractions are prefixes of this one ranking."""
+    return sorted(patients, key=lambda p: hashlib.sha256(f"{split}:{seed}:{p}".encode()).hexdigest())
+
+
+def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what: str) -> list[str]:
+    """Return the first ``max(1, floor(p*n/100 + 0.5))`` patients of the ranking.
+
+    Raises:
+        BenchError: ``percent`` of ``patients`` is less than half a patient.
+    """
+    n = len(patients)
+    if percent * n / 100 < 0.5:
+        raise BenchError(
+            f"{what}: {percent} % of {n} training patients is less than half a patient; "
+            f"take at least {-(-50 // n)} %"
+        )
+    return ranked(patients, split, seed)[: max(1, int(percent * n / 100 + 0.5))]

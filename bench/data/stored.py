@@ -1,0 +1,212 @@
+"""What a volume file claims about its voxels, judged before a byte of memory is given to them.
+
+nibabel and pynrrd accept headers that change every later number (a spacing of 0 becomes 1 mm, a
+NaN affine is kept) and allocate whatever the dimensions say. Here a file is refused first.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import numpy as np
+
+from bench.errors import BenchError
+
+MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
+MAX_OFFSET = 16 << 20  # header and its extensions
+DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
+BLOCK = 1 << 20
+GZIP = b"\x1f\x8b"
+KINDS = (
+    "missing", "extra", "unreadable", "truncated", "shape", "affine", "spacing", "label_value",
+    "nonfinite", "empty_label", "orientation", "duplicate", "patient_overlap",
+)  # fmt: skip
+
+
+class VolumeError(BenchError):
+    """A file that cannot be used. ``kind`` is one of ``KINDS``; ``detail`` leaves the path out."""
+
+    def __init__(self, path: Path, kind: str, detail: str) -> None:
+        self.path, self.kind, self.detail = path, kind, " ".join(detail.split())
+        super().__init__(f"{path}: {self.detail}")
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
+        # Pickled from worker processes; by default only the joined line would be handed back.
+        return type(self), (self.path, self.kind, self.detail)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A judged header: where the voxels lie in the file and what they mean.
+
+    ``shape`` is as stored, first axis fastest. ``affine`` (4, 4) takes indices along the three
+    spatial axes, in stored order, to RAS+ mm. ``spacing`` is what the header states beside the
+    affine, where it states both.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    gzipped: bool
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    oriented: bool = True
+    channel_axis: int | None = None
+    slope: float = 1.0
+    inter: float = 0.0
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Voxels along the three spatial axes, as stored."""
+        x, y, z = (n for i, n in enumerate(self.shape) if i != self.channel_axis)
+        return (x, y, z)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the voxels once they are decompressed."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def fail(self, kind: str, detail: str) -> NoReturn:
+        """Raise a :class:`VolumeError` about this file."""
+        raise VolumeError(self.path, kind, detail)
+
+
+def judge(stored: Stored, whole_gzip: bool) -> Stored:
+    """Return ``stored`` if its claims are possible, before anything is allocated.
+
+    Args:
+        stored: what the header claims.
+        whole_gzip: the header itself is inside the gzip stream (NIfTI), not before it (NRRD).
+
+    Raises:
+        VolumeError: ``shape`` ``truncated`` ``affine`` ``spacing``.
+    """
+    if any(n < 1 for n in stored.shape):
+        stored.fail("shape", f"dimensions {_by(stored.shape)} are not all positive")
+    if stored.nbytes > MAX_BYTES:
+        stored.fail(
+            "shape",
+            f"dimensions {_by(stored.shape)} declare {stored.nbytes / 2**30:.1f} GiB of voxels, "
+            f"above the limit of {MAX_BYTES >> 30} GiB",
+        )
+    held = _size(stored.path)
+    if not stored.gzipped:
+        there = held - stored.offset
+    elif whole_gzip:
+        there = held * DEFLATE_RATIO - stored.offset
+    else:
+        there = (held - stored.offset) * DEFLATE_RATIO
+    if there < stored.nbytes:
+        stored.fail(
+            "truncated",
+            f"the header declares {stored.nbytes} bytes of voxels ({_by(stored.shape)}), "
+            f"the file holds at most {max(there, 0)}",
+        )
+    return _placed(stored)
+
+
+def _placed(stored: Stored) -> Stored:
+    """Judge the affine and the spacing."""
+    if not np.isfinite(stored.affine).all():
+        stored.fail("affine", "the affine holds NaN or infinite values")
+    if not all(np.isfinite(s) and s > 0 for s in stored.spacing):
+        stored.fail("spacing", f"the voxel spacing {_by(stored.spacing)} is not positive")
+    steps = np.linalg.norm(stored.affine[:3, :3], axis=0)
+    if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
+        stored.fail("affine", "the affine is singular: axes coincide or have no length")
+    return stored
+
+
+def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
+    """Return the stored voxels, native dtype and shape as stored (a view in Fortran order).
+
+    Args:
+        stored: a judged header.
+        inside_gzip: ``offset`` counts decompressed bytes (NIfTI), not bytes of the file (NRRD).
+
+    Raises:
+        VolumeError: ``truncated`` or ``unreadable``.
+    """
+    try:
+        with stored.path.open("rb") as file:
+            if stored.gzipped:
+                skip = stored.offset if inside_gzip else 0
+                file.seek(0 if inside_gzip else stored.offset)
+                raw = inflate(file, skip + stored.nbytes)[skip:]
+            else:
+                file.seek(stored.offset)
+                raw = np.fromfile(file, np.uint8, stored.nbytes)
+    except EOFError:
+        raw = np.empty(0, np.uint8)
+    except MemoryError:
+        stored.fail("shape", f"{stored.nbytes} bytes of voxels do not fit into memory")
+    except zlib.error as error:
+        stored.fail("unreadable", f"the gzip stream is damaged ({error})")
+    except OSError as error:
+        stored.fail("unreadable", error.strerror or str(error))
+    if raw.size < stored.nbytes:
+        stored.fail(
+            "truncated", f"the data end before the {stored.nbytes} bytes that the header declares"
+        )
+    array = raw.view(stored.dtype).reshape(stored.shape, order="F")
+    return array.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+def inflate(file: BinaryIO, size: int) -> np.ndarray:
+    """Return the first ``size`` bytes of a gzip stream (one or more members), uint8.
+
+    Expands no further than that, whatever the stream holds. The checksum is compared where the
+    stream ends there.
+
+    Raises:
+        EOFError: the stream ends earlier. zlib.error: it is damaged or not gzip.
+    """
+    out, filled, member, data = np.empty(size, np.uint8), 0, zlib.decompressobj(31), b""
+    while True:
+        data = data or file.read(BLOCK)
+        if not data:
+            if filled < size or not member.eof:
+                raise EOFError
+            return out
+        piece = member.decompress(data, min(max(size - filled, 1), 16 * BLOCK))
+        if piece and filled == size:
+            return out  # more follows the voxels; nobody reads it
+        out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+        data = member.unconsumed_tail
+        if member.eof:
+            data = member.unused_data
+            if filled == size:
+                return out
+            member = zlib.decompressobj(31)
+
+
+def beginning(path: Path, size: int) -> bytes:
+    """Return up to ``size`` leading bytes of a file.
+
+    Raises:
+        VolumeError: ``missing`` or ``unreadable``; an empty file is ``truncated``.
+    """
+    try:
+        with path.open("rb") as file:
+            found = file.read(size)
+    except FileNotFoundError:
+        raise VolumeError(path, "missing", "no such file") from None
+    except OSError as error:
+        raise VolumeError(path, "unreadable", error.strerror or str(error)) from None
+    if not found:
+        raise VolumeError(path, "truncated", "the file is empty")
+    return found
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _by(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{v:g}" for v in values)

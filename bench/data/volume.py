@@ -1,0 +1,241 @@
+"""Read NIfTI and NRRD volumes, checked, as arrays in RAS+.
+
+Image arrays are (C, X, Y, Z), labels (X, Y, Z), both C-contiguous. Spacing is in mm. An oblique
+volume is turned to the nearest axes; its affine keeps the remaining tilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bench.data import nifti, nrrd_file
+from bench.data.stored import KINDS, Stored, VolumeError, voxels
+from bench.dataset import clean
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+TOLERANCE = 1e-3  # mm; largest difference of two affines that count as equal
+FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
+
+__all__ = [
+    "KINDS", "Header", "LabelVolume", "Stored", "Volume3D", "VolumeError", "check_finite",
+    "is_volume", "join_channels", "read_header", "read_label", "read_volume", "same_place", "stem",
+    "within",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a file says of itself, in RAS+; no voxel was decoded."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    channels: int
+    dtype: np.dtype  # as stored
+    spacing: tuple[float, float, float]
+    affine: np.ndarray
+    nbytes: int  # of the voxels, decompressed
+    original_axes: str  # directions of the stored axes, e.g. "LPS"
+    oriented: bool  # False: the header states no orientation and ``original_axes`` is a guess
+    stated_spacing: tuple[float, float, float]  # the header's own field, which the affine overrules
+
+
+@dataclass(frozen=True, eq=False)
+class Volume3D:
+    """An image in RAS+: ``array`` (C, X, Y, Z), its grid, and how the file stored it."""
+
+    path: Path
+    array: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    original_axes: str
+    stored: Stored
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """A label map in RAS+: integer ``array`` (X, Y, Z) of raw values, and its grid."""
+
+    path: Path
+    array: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    original_axes: str
+
+
+def is_volume(path: Path) -> bool:
+    """Tell by its name whether a file is one that this module reads."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its volume suffix (``.nii.gz`` counts as one)."""
+    low = path.name.lower()
+    suffix = next((s for s in SUFFIXES if low.endswith(s)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def within(root: Path, depth: int) -> list[Path]:
+    """Return everything up to ``depth`` levels below a folder, litter left out.
+
+    Unlike ``rglob`` it follows symbolic links: people link data, they do not copy it.
+    """
+    return clean(p for n in range(1, depth + 1) for p in root.glob("/".join(["*"] * n)))
+
+
+def read_header(path: Path) -> Header:
+    """Return a file's judged header; decodes no voxel.
+
+    Raises:
+        VolumeError: the file is missing, is no NIfTI or NRRD, or a field is impossible.
+    """
+    stored = _stored(path)
+    turn, affine = _turn(stored, stored.affine)
+    x, y, z = (stored.grid[i] for i in np.argsort(turn[:, 0]))
+    return Header(
+        path, (x, y, z), _channels(stored), stored.dtype, _spacing(affine), affine, stored.nbytes,
+        _axes(stored), stored.oriented, stored.spacing,
+    )  # fmt: skip
+
+
+def read_volume(path: Path) -> Volume3D:
+    """Return an image in RAS+, dtype as stored unless slope and intercept scale it.
+
+    Raises:
+        VolumeError: the file cannot be used; ``kind`` says in what way.
+    """
+    stored = _stored(path)
+    array, affine = _turned(stored, stored.affine)
+    return Volume3D(path, array, affine, _spacing(affine), _axes(stored), stored)
+
+
+def join_channels(volumes: Sequence[Volume3D]) -> Volume3D:
+    """Return one image from one volume per channel (or from a single one).
+
+    Raises:
+        VolumeError: ``shape`` or ``affine``: the channels' grids differ.
+    """
+    first, *rest = volumes
+    for other in rest:
+        if other.array.shape[1:] != first.array.shape[1:]:
+            raise VolumeError(other.path, "shape", _differs(other.array, first.array, first.path))
+        if not same_place(other.affine, first.affine):
+            raise VolumeError(other.path, "affine", f"its affine is not that of {first.path.name}")
+    if not rest:
+        return first
+    return replace(first, array=np.concatenate([v.array for v in volumes]))
+
+
+def read_label(path: Path, like: Volume3D | None = None) -> LabelVolume:
+    """Return a label map in RAS+.
+
+    Args:
+        path: NIfTI or NRRD with one channel.
+        like: its image. Where both are stored with one shape and only the affines differ, the
+            voxels are taken to correspond, and the image's affine counts.
+
+    Raises:
+        VolumeError: unusable file, a value that is no whole number, or another shape than the
+            image's.
+    """
+    stored = _stored(path)
+    if _channels(stored) != 1:
+        stored.fail("shape", f"a label has one channel, this file has {_channels(stored)}")
+    _, affine = _turn(stored, stored.affine)
+    own = stored.affine
+    if like is not None and not same_place(affine, like.affine) and stored.grid == like.stored.grid:
+        own = like.stored.affine
+    array, affine = _turned(stored, own)
+    if like is not None and array.shape[1:] != like.array.shape[1:]:
+        stored.fail("shape", _differs(array, like.array, like.path))
+    return LabelVolume(path, _whole(path, array[0]), affine, _spacing(affine), _axes(stored))
+
+
+def check_finite(volume: Volume3D) -> None:
+    """Refuse NaN and infinite voxels.
+
+    Raises:
+        VolumeError: ``nonfinite``, with their number.
+    """
+    if volume.array.dtype.kind != "f":
+        return
+    bad = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array)))
+    if bad:
+        raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN or infinite")
+
+
+def same_place(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tell whether two affines agree within 1e-3 mm."""
+    return bool(np.abs(a - b).max() <= TOLERANCE)
+
+
+def _stored(path: Path) -> Stored:
+    if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
+        inside = clean(p for p in path.iterdir() if is_volume(p) and p.is_file())
+        if len(inside) != 1:
+            raise VolumeError(path, "unreadable", f"a folder of {len(inside)} volumes, no file")
+        path = inside[0]
+    if not is_volume(path):
+        raise VolumeError(path, "unreadable", f"not one of {', '.join(SUFFIXES)}")
+    reader = nrrd_file if path.name.lower().endswith(".nrrd") else nifti
+    return reader.read_stored(path)
+
+
+def _turned(stored: Stored, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
+    array = voxels(stored, inside_gzip=not stored.path.name.lower().endswith(".nrrd"))
+    if stored.channel_axis is None:
+        array = array[np.newaxis]
+    else:
+        array = np.moveaxis(array, stored.channel_axis, 0)
+    turn, world = _turn(stored, affine)
+    axes = [int(i) for i in np.argsort(turn[:, 0])]
+    flips = [slice(None, None, int(turn[i, 1])) for i in axes]
+    array = array.transpose(0, *(1 + i for i in axes))[(slice(None), *flips)]
+    if (stored.slope, stored.inter) != (1.0, 0.0):
+        wide = np.result_type(array.dtype, np.float32)
+        array = array * wide.type(stored.slope) + wide.type(stored.inter)
+    return np.ascontiguousarray(array), world
+
+
+def _whole(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return floats as the integers that they are meant to be."""
+    if array.dtype.kind != "f":
+        return array
+    if not np.isfinite(array).all():
+        raise VolumeError(path, "nonfinite", "the label holds NaN or infinite values")
+    nearest = np.rint(array)
+    wrong = (np.abs(array - nearest) > FRACTION) | (np.abs(nearest) > np.iinfo(np.int32).max)
+    if wrong.any():
+        value = array[wrong][0]
+        raise VolumeError(
+            path, "label_value", f"value {value:g} is no label: {int(wrong.sum())} voxels like it"
+        )
+    return nearest.astype(np.int32)
+
+
+def _channels(stored: Stored) -> int:
+    return 1 if stored.channel_axis is None else stored.shape[stored.channel_axis]
+
+
+def _turn(stored: Stored, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return nibabel's orientation of the stored axes, and the affine once they are RAS+."""
+    turn = nib.orientations.io_orientation(affine)
+    return turn, affine @ nib.orientations.inv_ornt_aff(turn, stored.grid)
+
+
+def _axes(stored: Stored) -> str:
+    return "".join(nib.aff2axcodes(stored.affine))
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
+    return (x, y, z)
+
+
+def _differs(array: np.ndarray, other: np.ndarray, path: Path) -> str:
+    return f"shape {array.shape[1:]} is not {other.shape[1:]}, the shape of {path.name}"

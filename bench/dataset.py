@@ -1,0 +1,104 @@
+"""What a data set declares: where its files lie, what its labels mean, how papers read it.
+
+An adapter is a declaration. It never copies, resamples, splits or downloads.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from bench.errors import BenchError
+from bench.registry import callable_module
+from bench.source import Source
+
+LITTER = re.compile(r"^(\._.*|\.DS_Store|__MACOSX|.*\.json\.bak)$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan. ``patient`` keeps a person's scans on one side of a split."""
+
+    id: str
+    patient: str
+    images: tuple[Path, ...]  # one file per channel, or one 4-D file
+    label: Path | int | None = None  # a mask, a class, or unlabelled
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a volume becomes an array: geometry first, then intensities.
+
+    Order: RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
+    to a fixed shape, scale intensities. All sizes are (x, y, z).
+    """
+
+    spacing: tuple[float, float, float] | None = None  # mm
+    resize: tuple[int, int, int] | None = None  # voxels; the spacing is then discarded
+    window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
+    scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax
+    nonzero: bool = False  # statistics over non-zero voxels only (skull-stripped MR)
+    foreground: float | None = None  # keep the box of voxels above this value *after* scaling
+
+
+class Dataset(ABC):
+    """One data set in its official layout. File name under ``datasets/`` = its id."""
+
+    version: ClassVar[int] = 1  # raised by hand when cases, labels or recipes change on purpose
+    source: ClassVar[Source]
+    title: ClassVar[str]
+    licence: ClassVar[str]
+    redistribution: ClassVar[bool] = False  # may a page meant for sharing show its images?
+    modality: ClassVar[str]  # CT | MR
+    channels: ClassVar[tuple[str, ...]]
+    labels: ClassVar[dict[int, str]]  # contiguous value -> name, background left out
+    raw_labels: ClassVar[dict[int, int]] = {}  # value in the files -> contiguous value, if differing
+    regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
+    empty: ClassVar[str] = "default"  # empty-mask convention: default | brats | skip
+    recipes: ClassVar[dict[str, Recipe]]
+    splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
+    unread: ClassVar[tuple[str, ...]] = ()  # file names of the layout that no case consists of
+    unpack: ClassVar[str] = ""  # where to get it and what to unpack where
+
+    @abstractmethod
+    def cases(self, root: Path) -> list[Case]:
+        """Return every scan under ``root`` in natural order of id, labelled or not.
+
+        Raises:
+            BenchError: nothing that looks like this data set under ``root``, or an ambiguous
+                pairing; the line names the folder, the pattern and what to unpack where.
+        """
+
+    def missing(self, root: Path) -> list[tuple[str, str]]:
+        """Return (case id, file) of labels or images that should be there and are not."""
+        return [(c.id, str(f)) for c in self.cases(root) for f in files_of(c) if not f.exists()]
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write ``cases`` synthetic scans under ``root`` in this very layout."""
+        raise BenchError(f"{cls.__module__.rpartition('.')[2]}: no phantom is defined")
+
+
+def files_of(case: Case) -> tuple[Path, ...]:
+    """Return every file a case consists of."""
+    return (*case.images, case.label) if isinstance(case.label, Path) else case.images
+
+
+def clean(paths: Iterable[Path]) -> list[Path]:
+    """Drop ``._*``, ``.DS_Store`` and other litter; sort by the numbers in the names."""
+    kept = [p for p in paths if not any(LITTER.match(part) for part in p.parts[-3:])]
+    return sorted(kept, key=natural)
+
+
+def natural(path: Path | str) -> list[tuple[int, int | str]]:
+    """Sort key that puts ``volume-10`` after ``volume-9``."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(p)) if p.isdigit() else (1, p) for p in parts if p]
+
+
+callable_module(__name__, "dataset")  # bench.dataset("btcv") is an adapter of datasets/btcv.py

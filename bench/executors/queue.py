@@ -1,0 +1,64 @@
+"""Which job may start next: needs first, a failure stops only what depends on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from bench.job import KINDS, Job
+from bench.jobs.execute import Outcome
+from bench.store import Store
+
+LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
+
+
+class Queue:
+    """The jobs of a plan that are still to do."""
+
+    def __init__(self, store: Store, jobs: Mapping[str, Job], todo: list[str]) -> None:
+        self._store, self._jobs = store, jobs
+        self._waiting = sorted(todo, key=lambda j: (KINDS.index(jobs[j].kind), todo.index(j)))
+        self._todo, self._running = set(todo), set[str]()
+        self._again: dict[str, float] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def open(self) -> bool:
+        """Is anything left to start or to wait for?"""
+        self._drop_hopeless()
+        return bool(self._waiting or self._running)
+
+    def take(self) -> str | None:
+        """Return a job whose needs are done, or None where none is ready now."""
+        self._drop_hopeless()
+        now = time.monotonic()
+        for job in self._waiting:
+            ready = all(self._settled(need) for need in self._jobs[job].needs)
+            if ready and self._again.get(job, 0.0) <= now:
+                self._waiting.remove(job)
+                self._running.add(job)
+                return job
+        return None
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note how a job ended; one that is busy elsewhere waits for its turn again."""
+        self._running.discard(outcome.job)
+        if outcome.state == "busy":
+            self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
+            self._waiting.append(outcome.job)
+            return
+        self.outcomes[outcome.job] = outcome
+
+    def _settled(self, job: str) -> bool:
+        return job not in self._todo or (
+            job in self.outcomes and self.outcomes[job].state == "done"
+        )
+
+    def _drop_hopeless(self) -> None:
+        for job in list(self._waiting):
+            for need in self._jobs[job].needs:
+                bad = self.outcomes.get(need)
+                if bad is not None and bad.state != "done":
+                    reason = f"needs {self._jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+                    self.outcomes[job] = Outcome(job, "failed", reason)
+                    self._waiting.remove(job)
+                    break

@@ -1,0 +1,61 @@
+"""What a job may use: its spec, its inputs, a folder to fill, a way to tell and to be stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.store import Claim, Store
+
+
+@dataclass
+class Context:
+    """One attempt at one job."""
+
+    store: Store
+    claim: Claim
+    kind: str
+    spec: dict[str, Any]
+    needs: tuple[str, ...]
+    run: dict[str, Any]  # where things are and how many threads: never part of identity
+    made: Path  # becomes DIR/jobs/<id>
+    log: Callable[[str], None]
+    stopping: Callable[[], bool] = lambda: False
+    facts: dict[str, Any] = field(default_factory=dict)  # goes into the manifest
+    _beat: float = field(default_factory=time.monotonic)
+    _told: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """Return the job's name."""
+        return self.claim.job
+
+    @property
+    def scratch(self) -> Path:
+        """Return the folder that survives this attempt: checkpoints, snapshots."""
+        return self.store.work / self.id
+
+    def input(self, index: int) -> Path:
+        """Return the folder of a finished job that this one needs."""
+        return self.store.jobs / self.needs[index]
+
+    def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
+        """Tell how far the job is; renews the claim now and then.
+
+        Raises:
+            Fenced: another attempt owns the job now.
+        """
+        from bench.store import HEARTBEAT
+
+        now = time.monotonic()
+        if now - self._told > 0.5 or step == steps:
+            self._told = now
+            shown = "  ".join(f"{k} {v:.4f}" for k, v in (terms or {}).items())
+            self.log(f"step {step}/{steps}  {shown}".rstrip())
+            self.store.tell(self.id, step, steps, (terms or {}).get("total"))
+        if now - self._beat > HEARTBEAT:
+            self._beat = now
+            self.store.check(self.claim)

@@ -1,0 +1,75 @@
+"""Evaluate: predict every test case and keep its label map on the original grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import nets
+from bench.data.cache import PackWriter
+from bench.data.recipe import Geometry, restore_scores
+from bench.errors import Stopped
+from bench.jobs.context import Context
+from bench.jobs.inputs import Prepared, opened, part
+from bench.jobs.predict import logits
+from bench.nets import transfer
+from bench.train.loop import fabric
+
+PANELS = 3  # cases whose middle slice is kept for the report
+
+
+def run(context: Context) -> None:
+    """Write the pack ``prediction`` (uint8, original grid) and ``panels.npz``."""
+    spec = context.spec
+    tensors, manifest = transfer.read(context.input(0) / f"{spec['weights']}.safetensors")
+    network = nets.network(
+        manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels,
+        tuple(manifest.crop),
+    )  # fmt: skip
+    network.load_state_dict(tensors)
+    tuned = context.store.manifest(context.needs[0])["spec"]["finetune"]
+    device = fabric(tuned["precision"])
+    network = network.to(device.device).eval()
+    prepared = opened(context.input(1))
+    root = context.run["roots"].get(spec["data"]["dataset"])
+    cases = part(prepared, spec["data"], root)
+    panels: dict[str, np.ndarray] = {}
+    with PackWriter(context.made, "prediction") as pack, device.autocast():
+        for number, case in enumerate(cases, 1):
+            scores = logits(network, prepared.volume(case).whole(), spec["inference"])
+            geometry = geometry_of(prepared.image.meta(case)["geometry"])
+            pack.add(case, restore_scores(scores.numpy(), geometry))
+            if number <= PANELS:
+                panels |= _panel(prepared, case, scores, geometry)
+            context.progress(number, len(cases))
+            if context.stopping():
+                raise Stopped(f"stopped after case {number} of {len(cases)}")
+    np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
+    context.facts.update(cases=len(cases), method=manifest.method)
+
+
+def geometry_of(stored: dict[str, Any]) -> Geometry:
+    """Return the geometry that ``prepare`` stored beside an image."""
+    box = tuple((lo, hi) for lo, hi in stored["box"])
+    return Geometry(
+        tuple(stored["native_shape"]), tuple(stored["native_spacing"]), box, tuple(stored["shape"])
+    )  # type: ignore[arg-type]
+
+
+def _panel(
+    prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry
+) -> dict[str, np.ndarray]:
+    """Return the slice with most reference: image (uint8), reference, prediction, aspect."""
+    reference = prepared.label[case][:]
+    z = int((reference > 0).sum(axis=(0, 1)).argmax())
+    predicted = scores.max(0).indices.to(torch.uint8).numpy()
+    image = prepared.volume(case).whole()[0, :, :, z]
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    spacing = geometry.prepared_spacing
+    return {
+        f"{case}/image": grey, f"{case}/reference": reference[:, :, z],
+        f"{case}/prediction": predicted[:, :, z], f"{case}/aspect": np.array(spacing[1] / spacing[0]),
+    }  # fmt: skip

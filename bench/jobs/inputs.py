@@ -1,0 +1,90 @@
+"""What later jobs read of a prepared data set: volumes, patients, parts of a split."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data import split as splits
+from bench.data.cache import Pack
+from bench.data.reader import Volume
+from bench.data.where import Roots, adapter
+from bench.dataset import Case
+from bench.errors import BenchError
+
+
+class Prepared:
+    """A finished ``prepare`` job, opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.image, self.label = Pack(folder, "image"), Pack(folder, "label")
+        self.native = Pack(folder, "native")
+        self._foreground = np.load(folder / "foreground.npz")
+
+    def cases(self) -> list[Case]:
+        """Return what was prepared, labelled or not."""
+        return [
+            Case(key, self.image.meta(key)["patient"], (), 0 if key in self.label else None)
+            for key in self.image
+        ]
+
+    def volume(self, case: str) -> Volume:
+        """Open one case lazily."""
+        meta = self.image.meta(case)
+        labelled = case in self.label
+        return Volume(
+            self.image[case], self.label[case] if labelled else None,
+            step=meta["step"], offset=meta["offset"],
+            foreground=self._foreground[case] if labelled else None,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def opened(folder: Path) -> Prepared:
+    """Open a prepared data set once per process; finished jobs never change."""
+    return Prepared(folder)
+
+
+def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int = 0) -> list[str]:
+    """Return the case ids that one entry of a spec's ``data`` selects.
+
+    ``part`` is all, train, val or test; ``fraction`` thins by the ranking of ``seed``.
+
+    Raises:
+        BenchError: the division is not the one the plan saw.
+    """
+    cases = prepared.cases()
+    if data["part"] == "all":
+        return [c.id for c in cases]
+    fold = fold_of(prepared, data, root)
+    patients = list(getattr(fold, data["part"]))
+    if "fraction" in data and patients:
+        patients = _thinned(patients, data, seed)
+    chosen = set(patients)
+    return [c.id for c in cases if c.patient in chosen and c.label is not None]
+
+
+def _thinned(patients: list[str], data: dict[str, Any], seed: int) -> list[str]:
+    if data["part"] == "train":
+        what = data["dataset"]
+        return splits.fraction(patients, data["fraction"], data["split"], seed, what)
+    ranked = splits.ranked(patients, data["split"], seed)  # validation is never thinned below one
+    return ranked[: max(1, int(data["fraction"] * len(patients) / 100 + 0.5))]
+
+
+def fold_of(prepared: Prepared, data: dict[str, Any], root: str | None) -> splits.Fold:
+    """Return the fold a spec names, checked against the digest it carries."""
+    roots = Roots(None, {data["dataset"]: Path(root)} if root else {})
+    dataset = adapter(data["dataset"], roots)
+    found = splits.folds(dataset, data["dataset"], prepared.cases(), data["split"])
+    fold = found[data["fold"]]
+    if data["split_hash"] not in (None, fold.digest):
+        raise BenchError(
+            f"{data['dataset']}: split {data['split']!r} is {fold.digest} now and was "
+            f"{data['split_hash']} when planned; run the protocol again"
+        )
+    return fold

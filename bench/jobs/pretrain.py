@@ -1,0 +1,122 @@
+"""Pretrain: one method on one network and one mixture; snapshots by step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import nets, registry
+from bench.jobs.context import Context
+from bench.jobs.curve import keep_curve
+from bench.jobs.inputs import Prepared, opened, part
+from bench.method import Method
+from bench.nets import transfer
+from bench.random import numpy_rng, torch_seed
+from bench.train.loop import Batch, Objective, Run, fit
+from bench.train.samples import Sample, Samples, batches
+
+
+class Pretext(Objective):
+    """A method as something to train; keeps its snapshots."""
+
+    def __init__(self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest) -> None:
+        super().__init__()
+        self.method = method
+        self._snapshots, self._manifest = snapshots, manifest
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the method's named terms."""
+        return self.method.loss(self.method.views(batch, generator))
+
+    def after_step(self, progress: float) -> None:
+        """Let momentum teachers follow."""
+        self.method.after_step(progress)
+
+    def at(self, step: int) -> None:
+        """Keep the weights where a fine-tuning may want them."""
+        if step in self._snapshots:
+            transfer.save(self._snapshots[step], self.method.transfer(), self._manifest)
+
+
+def run(context: Context) -> None:
+    """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots."""
+    spec = context.spec
+    recipe, net = spec["pretrain"], spec["network"]
+    torch.manual_seed(torch_seed(spec["seed"], "network"))
+    network = nets.network(
+        net["network"], net["preset"], net["in_channels"], 2, tuple(net["crop"])
+    )  # 2 output channels: only the encoder is trained, the decoder is a stand-in for the rehearsal
+    method = registry.load("method", spec["method"]["name"]).build(
+        network, spec["method"]["params"], torch_seed(spec["seed"], "heads")
+    )
+    manifest = _manifest(context, net)
+    # A load that would fail after days of pretraining fails here, before the first step.
+    transfer.rehearse(method.transfer(), network)
+    snapshots = _snapshots(context, recipe)
+    objective = Pretext(method, snapshots, manifest)
+    read = _Reader(context, method, tuple(net["crop"]), spec["seed"])
+    context.log(f"{len(read.cases)} cases, {recipe['steps']} steps of {recipe['batch']}")
+    curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), _settings(context))
+    transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
+    for step, path in snapshots.items():
+        shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
+    keep_curve(context, curve)
+
+
+def _settings(context: Context) -> Run:
+    return Run(
+        context.spec["pretrain"], context.spec["seed"], context.scratch,
+        on_step=context.progress, stopping=context.stopping,
+    )  # fmt: skip
+
+
+def _snapshots(context: Context, recipe: dict[str, Any]) -> dict[int, Path]:
+    folder = context.scratch
+    wanted = [s for s in recipe["snapshots"] if s <= recipe["steps"]]
+    return {s: folder / f"snapshot-{s}.safetensors" for s in wanted}
+
+
+def _manifest(context: Context, net: dict[str, Any]) -> transfer.Manifest:
+    prepared = context.store.manifest(context.needs[0])["spec"]
+    return transfer.Manifest(
+        network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
+        out_channels=0, crop=tuple(net["crop"]), recipe=prepared["recipe"],
+        method=context.spec["method"]["name"], key=context.id,
+    )  # fmt: skip
+
+
+class _Reader:
+    """Reads sample ``(case, step, sample)``; travels to loader workers."""
+
+    def __init__(self, context: Context, method: Method, crop: tuple[int, ...], seed: int) -> None:
+        self._read, self._params = type(method).read, method.params
+        self._crop, self._seed = crop, seed
+        self.cases: list[tuple[Path, str]] = []
+        for index, data in enumerate(context.spec["data"]):
+            folder = context.input(index)
+            chosen = part(opened(folder), data, context.run["roots"].get(data["dataset"]))
+            self.cases += [(folder, case) for case in chosen]
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        folder, name = self.cases[case]
+        rng = numpy_rng(self._seed, "read", step, sample)
+        prepared: Prepared = opened(folder)
+        found: dict[str, np.ndarray] = self._read(prepared.volume(name), self._crop, self._params, rng)
+        return found
+
+
+def _data(
+    read: _Reader, recipe: dict[str, Any], seed: int, run: dict[str, Any], start: int
+) -> Iterator[Batch]:
+    samples = Samples(len(read.cases), recipe["batch"], seed, read)
+    return batches(
+        samples, recipe["batch"], start, recipe["steps"], workers=run["loaders"],
+        pin=torch.cuda.is_available(),
+    )  # fmt: skip

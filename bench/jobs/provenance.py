@@ -1,0 +1,66 @@
+"""What stands beside a result and is not part of its name: versions, machine, source."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
+
+
+@lru_cache(maxsize=1)
+def _fixed() -> dict[str, Any]:
+    import torch
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor()
+    return {
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "device": device or platform.machine(),
+        "source": source_hash(),
+        "commit": _commit(),
+    }
+
+
+def provenance(threads: int) -> dict[str, Any]:
+    """Return what a manifest records of its circumstances. No environment variable is kept."""
+    return {**_fixed(), "threads": threads, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+
+
+@lru_cache(maxsize=1)
+def source_hash() -> str:
+    """Return a digest of every Python file of the project, so that a changed one shows."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for room in ("bench", "methods", "datasets"):
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parents[2]
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip()

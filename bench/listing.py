@@ -1,0 +1,96 @@
+"""``bench list``: methods, data sets, networks, metrics and protocols by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+
+
+def entries(what: str) -> list[dict[str, Any]]:
+    """Return one mapping per thing, as the public contract lists its keys."""
+    kinds = {
+        "methods": _methods, "datasets": _datasets, "networks": _networks,
+        "metrics": _metrics, "protocols": _protocols,
+    }  # fmt: skip
+    return kinds[what]()
+
+
+def _methods() -> list[dict[str, Any]]:
+    found = []
+    for name in registry.names("method"):
+        method = registry.load("method", name)
+        defaults = method.Params()
+        found.append(
+            {"name": name, "title": method.title, "paper": method.paper, "dims": method.dims,
+             "params": {f.name: getattr(defaults, f.name) for f in fields(defaults)},
+             "networks": method.networks(), "source": asdict(method.source),
+             "fidelity": method.fidelity}
+        )  # fmt: skip
+    return found
+
+
+def _datasets() -> list[dict[str, Any]]:
+    found = []
+    for name in registry.names("dataset"):
+        dataset = registry.load("dataset", name)()
+        found.append(
+            {"name": name, "title": dataset.title, "modality": dataset.modality,
+             "labels": {str(k): v for k, v in dataset.labels.items()},
+             "splits": [*dataset.splits, "rule", "leave_one_out"], "licence": dataset.licence,
+             "source": asdict(dataset.source)}
+        )  # fmt: skip
+    return found
+
+
+def _networks() -> list[dict[str, Any]]:
+    from bench.nets.catalog import describe
+
+    return describe()
+
+
+def _metrics() -> list[dict[str, Any]]:
+    from bench.metrics import METRICS
+
+    return [{"name": name, **asdict(metric)} for name, metric in METRICS.items()]
+
+
+def _protocols() -> list[dict[str, Any]]:
+    from bench.protocol import read
+
+    root = Path(__file__).resolve().parents[1] / "protocols"
+    found = []
+    for path in sorted(root.rglob("*.yaml")):
+        protocol = read(path)
+        found.append(
+            {"name": protocol.name, "title": protocol.title, "paper": protocol.paper,
+             "table": protocol.table, "file": path.relative_to(root.parent).as_posix(),
+             "scales": ["paper", *protocol.scales]}
+        )  # fmt: skip
+    return found
+
+
+def as_text(what: str, found: list[dict[str, Any]]) -> str:
+    """Return a table for a person."""
+    from tabulate import tabulate
+
+    shown = {
+        "methods": ("name", "title", "paper", "dims", "fidelity"),
+        "datasets": ("name", "title", "modality", "splits", "licence"),
+        "networks": ("name", "title", "dims", "presets"),
+        "metrics": ("name", "title", "unit"),
+        "protocols": ("name", "title", "scales", "file"),
+    }[what]
+    rows = [[_cell(entry.get(key, "")) for key in shown] for entry in found]
+    return tabulate(rows, headers=shown, tablefmt="plain")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(
+            f"{v['preset']} ({v['parameters'] / 1e6:.2f} M)" if isinstance(v, dict) else str(v)
+            for v in value
+        )
+    return str(value)

@@ -1,0 +1,172 @@
+"""What a pretraining method must define. Everything else belongs to the harness.
+
+A method turns one volume into views and one batch of views into a loss. Optimiser, schedule,
+precision, checkpoints, seeds and files stay outside, so that two methods differ only in what
+their file says.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data.reader import Volume
+from bench.errors import BenchError, unknown
+from bench.nets import Network
+from bench.registry import callable_module
+from bench.source import Source
+
+Batch = dict[str, Tensor]
+
+
+class Method(nn.Module, ABC):
+    """A pretraining objective around a network's encoder. File name under ``methods/`` = its id."""
+
+    version: ClassVar[int] = 1  # raised by hand when the method's numbers change on purpose
+    source: ClassVar[Source]
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
+    dims: ClassVar[int] = 3
+    needs: ClassVar[str] = "features"  # features: a pyramid; tokens: an encoder that reads patch subsets
+    fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
+    pretrains: ClassVar[bool] = True  # False only for training from scratch
+    min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
+
+    @dataclass(frozen=True)
+    class Params:
+        """Every printed constant and ablation, the paper's values as defaults."""
+
+    params: Any
+
+    def __init__(self, network: Network, params: Any) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.params = params
+
+    @classmethod
+    def build(cls, network: Network, params: dict[str, Any] | Any = None, seed: int = 0) -> Method:
+        """Return the method around ``network``, heads initialised from ``seed`` alone.
+
+        Args:
+            network: from ``bench.network``; its encoder is trained in place.
+            params: a ``Params``, or a mapping of what differs from the defaults.
+            seed: of the heads' initial weights; the network keeps its own.
+
+        Raises:
+            BenchError: unknown or mistyped parameter, or a network this method cannot use.
+        """
+        if cls.needs == "tokens" and not network.encoder.is_tokens:
+            raise BenchError(
+                f"method {cls.name()!r} masks patches and needs a ViT encoder; "
+                f"network {network.name!r} is convolutional, take 'unetr'"
+            )
+        if not isinstance(params, cls.Params):
+            params = cls.make_params(params or {})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(network, params)
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the id: the file's name."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def make_params(cls, given: dict[str, Any]) -> Any:
+        """Return ``Params`` with ``given`` over the defaults, types checked.
+
+        Raises:
+            BenchError: an unknown key (names the nearest one) or a value of another type.
+        """
+        known = {f.name: getattr(cls.Params(), f.name) for f in fields(cls.Params)}
+        hints = get_type_hints(cls.Params)
+        for key, value in given.items():
+            if key not in known:
+                raise BenchError(unknown(f"parameter of method {cls.name()!r}", key, known))
+            if not _fits(value, known[key]):
+                raise BenchError(
+                    f"method {cls.name()!r}: {key} should look like {known[key]!r}, got {value!r}"
+                )
+            choices = _choices(hints[key])
+            if choices and value is not None and value not in choices:
+                raise BenchError(
+                    f"method {cls.name()!r}: {unknown(f'value of {key!r}', str(value), choices)}"
+                )
+        return replace(cls.Params(), **{k: _like(v, known[k]) for k, v in given.items()})
+
+    @classmethod
+    def networks(cls) -> list[str]:
+        """Return the names of the networks whose encoder this method can train."""
+        from bench.nets import catalog
+
+        every = catalog.CATALOG.values()
+        return [e.name for e in every if cls.needs == "features" or e.tokens]
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Return how many crops the network sees per sample and step, for the cost forecast."""
+        return 1
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Cut what one training sample needs out of one volume, in a loader worker.
+
+        Args:
+            volume: lazily read (C, X, Y, Z); ``volume.crop(start, size)`` gives float32.
+            crop: size of a view in voxels.
+            params: this method's ``Params``.
+            rng: the only source of randomness.
+
+        Returns:
+            Arrays whose shapes do not vary between volumes, so that a batch stacks.
+        """
+        return {"crop": volume.random_crop(crop, rng)}
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment, mask or pair a batch on the device; ``generator`` is the only randomness."""
+        return batch
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return named scalar terms of what ``views`` made; the harness minimises ``total``."""
+
+    def after_step(self, progress: float) -> None:
+        """Update slow state such as a momentum teacher; ``progress`` runs from 0 to 1."""
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return what fine-tuning receives: tensors under the network's own key names."""
+        return {f"encoder.{k}": v for k, v in self.encoder.state_dict().items()}
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """Return what a ``Literal`` (or ``Literal | None``) allows; empty for other types."""
+    found = [h for h in (hint, *get_args(hint)) if get_origin(h) is Literal]
+    return get_args(found[0]) if found else ()
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if default is None or value is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and len(value) == len(default)
+    return isinstance(value, type(default))
+
+
+def _like(value: Any, default: Any) -> Any:
+    if isinstance(default, float) and value is not None:
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+callable_module(__name__, "method")  # bench.method("voco") is the class in methods/voco.py

@@ -1,0 +1,113 @@
+"""Segmentation metrics: label maps in, one number per target and metric out.
+
+``score`` is the whole public face. Overlaps are 0 to 1, never percent; distances are in mm.
+Importing this package needs neither SciPy nor torch, so that the metrics can be listed quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CONVENTIONS = ("medpy", "monai", "deepmind")
+EMPTY = ("default", "brats", "skip")
+DEFAULT_METRICS = ("dice", "iou", "hd", "hd95")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is called, what it is measured in, and which way is better."""
+
+    unit: str
+    title: str
+    higher_is_better: bool
+
+
+METRICS: dict[str, Metric] = {
+    "dice": Metric("1", "Dice similarity coefficient", True),
+    "iou": Metric("1", "Intersection over union (Jaccard index)", True),
+    "hd": Metric("mm", "Hausdorff distance", False),
+    "hd95": Metric("mm", "95th percentile Hausdorff distance", False),
+    "assd": Metric("mm", "Average symmetric surface distance", False),
+    "asd": Metric("mm", "Average surface distance, prediction to reference", False),
+    "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: ``value`` is None where the metric is undefined; ``status`` says why."""
+
+    target: str
+    metric: str
+    value: float | None
+    unit: str
+    status: str  # ok | empty_reference | empty_prediction | both_empty
+
+
+def score(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing: tuple[float, ...],
+    metrics: Iterable[str] = DEFAULT_METRICS,
+    convention: str = "medpy",
+    *,
+    labels: Iterable[int] | None = None,
+    regions: Mapping[str, tuple[int, ...]] | None = None,
+    empty: str = "default",
+) -> list[Score]:
+    """Score a label map against its reference, every label in one pass.
+
+    The surface of a mask is its voxels with at least one of the 6 face neighbours outside the
+    mask or outside the volume (``mask ^ binary_erosion(mask)``, MedPy's and MONAI's definition).
+
+    Convention (overlaps are the same in all three):
+        ``medpy``: HD = the larger directed maximum; HD95 = the 95th percentile of both directed
+            sets pooled; ASSD = mean of the pooled sets (MedPy 0.5.2), not of the directed means.
+        ``monai``: as ``medpy``, but HD95 = the larger of the two directed percentiles.
+        ``deepmind``: surface elements between voxels, weighted by their area, as the package
+            surface-distance 0.1; HD and HD95 = the larger directed percentile (100, 95),
+            ASSD = mean of the two directed means. 3-D only.
+        MedPy has no NSD; there it is MONAI's: the share of surface voxels, of both surfaces,
+        that lie within the tolerance of the other. ASD is directed, prediction to reference.
+
+    Empty masks (BRATS' penalty 373.13 mm is the diagonal of its 240 x 240 x 155 mm volume):
+        ==================  =======================  =========================  =========
+        ``empty``           both empty               one empty                  ``status``
+        ==================  =======================  =========================  =========
+        ``default``         all undefined            reference: overlaps 0,     says which
+                                                     distances undefined;
+                                                     prediction: overlaps 0,
+                                                     distances the diagonal
+        ``brats``           overlaps 1, distances 0  overlaps 0, 373.13 mm      says which
+        ``skip``            all undefined            all undefined              says which
+        ==================  =======================  =========================  =========
+        The diagonal is that of the whole volume, ``sqrt(sum((n_i * s_i)**2))`` in mm. NSD counts
+        as an overlap here.
+
+    Args:
+        prediction: label map, (X, Y, Z) integers or booleans (2-D works too), values 0 to 65535.
+        reference: label map of the same shape.
+        spacing: edge lengths of a voxel in mm, one per axis.
+        metrics: names from ``METRICS``; ``nsd@<number>mm`` takes any tolerance.
+        convention: ``medpy``, ``monai`` or ``deepmind``.
+        labels: label values to score; default, where no regions are given either: every
+            non-zero value of either array.
+        regions: name -> label values that make it up; regions may overlap.
+        empty: ``default``, ``brats`` or ``skip``.
+
+    Returns:
+        One Score per target and metric: labels in their order (default: ascending), then regions.
+
+    Raises:
+        BenchError: unknown metric or convention, unequal shapes, or values that are no labels.
+    """
+    from bench.metrics.request import Request, Wanted
+    from bench.metrics.volume import compare
+
+    request = Request.checked(tuple(metrics), convention, empty)
+    return compare(prediction, reference, spacing, request, Wanted(labels, regions))

@@ -1,0 +1,56 @@
+"""One target's two masks, cut to their joint box and padded with background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+PAD = 3  # voxels of background on every side: how far a flat offset may reach without wrapping
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two boolean masks on one padded grid, C order; spacing in mm along its axes."""
+
+    prediction: np.ndarray
+    reference: np.ndarray
+    spacing: tuple[float, ...]
+
+    @cached_property
+    def counts(self) -> tuple[int, int, int]:
+        """Voxels of the prediction, of the reference, of both."""
+        masks = self.prediction, self.reference, self.prediction & self.reference
+        predicted, true, both = (int(np.count_nonzero(mask)) for mask in masks)
+        return predicted, true, both
+
+    @property
+    def status(self) -> str:
+        """``ok``, or which of the two masks is empty."""
+        predicted, true, _ = self.counts
+        if predicted and true:
+            return "ok"
+        if not predicted and not true:
+            return "both_empty"
+        return "empty_reference" if predicted else "empty_prediction"
+
+
+def cut(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    box: tuple[slice, ...],
+    values: tuple[int, ...],
+    spacing: tuple[float, ...],
+) -> Pair:
+    """Return the voxels with one of ``values`` inside ``box`` as a padded pair of masks."""
+    return Pair(_mask(prediction[box], values), _mask(reference[box], values), spacing)
+
+
+def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
+    padded = np.zeros([n + 2 * PAD for n in labels.shape], dtype=bool)
+    inner = padded[(slice(PAD, -PAD),) * labels.ndim]
+    np.equal(labels, values[0], out=inner)
+    for other in values[1:]:
+        inner |= labels == other
+    return padded

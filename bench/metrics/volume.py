@@ -1,0 +1,132 @@
+"""One pair of label maps: find every target once, cut it out, hand it to the metrics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from bench.errors import BenchError
+from bench.metrics import Score, area, surface, value
+from bench.metrics.mask import Pair, cut
+from bench.metrics.request import Request, Wanted, unit
+
+Box = tuple[slice, ...]
+LARGEST = 65535  # find_objects lists every value up to the largest
+
+
+def compare(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing: tuple[float, ...],
+    request: Request,
+    wanted: Wanted,
+) -> list[Score]:
+    """Score two label maps; see ``bench.metrics.score`` for arguments, units and errors."""
+    prediction, reference = _labels("prediction", prediction), _labels("reference", reference)
+    _same_grid(prediction, reference, spacing)
+    diagonal = math.hypot(*(n * s for n, s in zip(reference.shape, spacing, strict=True)))
+    # Memory order first: a volume read from NIfTI runs fastest along X, and no metric here
+    # depends on the order of the axes.
+    order = np.argsort([-abs(stride) for stride in reference.strides], kind="stable")
+    prediction, reference = prediction.transpose(order), reference.transpose(order)
+    spacing = tuple(float(spacing[axis]) for axis in order)
+    boxes = _boxes(prediction), _boxes(reference)
+    scores = []
+    for target, values in wanted.targets(boxes[0].keys() | boxes[1].keys()).items():
+        box = _union([b[v] for b in boxes for v in values if v in b], 0 in values, reference.shape)
+        pair = cut(prediction, reference, box, values, spacing) if box else None
+        scores += _measure(target, pair, diagonal, request)
+    return scores
+
+
+def _measure(target: str, pair: Pair | None, diagonal: float, request: Request) -> list[Score]:
+    status = pair.status if pair else "both_empty"
+    if pair is None or status != "ok":
+        values = [value.of_empty(m, status, request.empty, diagonal) for m in request.metrics]
+    else:
+        values = _values(pair, request)
+    named = zip(request.metrics, values, strict=True)
+    return [Score(target, metric, number, unit(metric), status) for metric, number in named]
+
+
+def _values(pair: Pair, request: Request) -> list[float | None]:
+    values: dict[str, float] = {m: value.overlap(m, pair) for m in request.overlaps}
+    if request.surfaces:
+        room = area if request.convention == "deepmind" else surface
+        found = room.distances(pair)
+        values |= {m: value.distance(m, found, request.convention) for m in request.surfaces}
+    return [values[metric] for metric in request.metrics]
+
+
+def _labels(role: str, array: np.ndarray) -> np.ndarray:
+    """Return the array as unsigned integers of at most 16 bits, without a copy where it is so."""
+    array = np.asarray(array)
+    if array.dtype == bool:
+        return array.view(np.uint8)
+    if array.dtype in (np.uint8, np.uint16) or not array.size:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise BenchError(f"{role}: {array.dtype} is no label map; give integers or booleans")
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= LARGEST):  # a NaN fails both
+        raise BenchError(
+            f"{role}: values from {low} to {high}; labels must lie in 0..{LARGEST}, renumber them"
+        )
+    small = array.astype(np.uint8 if high < 256 else np.uint16)
+    if array.dtype.kind == "f" and not np.array_equal(small, array):
+        raise BenchError(f"{role}: fractional values; give a label map, not probabilities")
+    return small
+
+
+def _same_grid(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...]) -> None:
+    if prediction.shape != reference.shape:
+        raise BenchError(
+            f"prediction has shape {prediction.shape}, reference {reference.shape};"
+            " resample the prediction to the reference's grid"
+        )
+    if len(spacing) != reference.ndim or not all(0 < s < math.inf for s in spacing):
+        raise BenchError(
+            f"spacing {tuple(spacing)}: give {reference.ndim} positive edge lengths in mm"
+        )
+
+
+def _boxes(array: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of every non-zero label that occurs."""
+    # find_objects looks at every voxel; maxima over an axis are far quicker and trim the air.
+    shadow = array.max(axis=0, initial=0)
+    if not shadow.any():
+        return {}
+    sides = [_extent(shadow.max(axis=_but(axis, shadow.ndim))) for axis in range(shadow.ndim)]
+    sides = [_extent(array[(slice(None), *sides)].max(axis=_but(0, array.ndim))), *sides]
+    found = ndimage.find_objects(array[tuple(sides)])
+    return {
+        label: tuple(_shift(one, by.start) for one, by in zip(box, sides, strict=True))
+        for label, box in enumerate(found, start=1)
+        if box is not None
+    }
+
+
+def _but(axis: int, ndim: int) -> tuple[int, ...]:
+    return tuple(other for other in range(ndim) if other != axis)
+
+
+def _shift(side: slice, by: int) -> slice:
+    return slice(side.start + by, side.stop + by)
+
+
+def _extent(line: np.ndarray) -> slice:
+    inside = np.flatnonzero(line)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _union(boxes: list[Box], background: bool, shape: tuple[int, ...]) -> Box | None:
+    if background and all(shape):
+        return tuple(slice(0, n) for n in shape)
+    if not boxes:
+        return None
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )

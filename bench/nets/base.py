@@ -1,0 +1,77 @@
+"""What a network is here: an encoder that pretraining trains, a decoder that it does not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+Triple = tuple[int, int, int]
+
+
+class Encoder(nn.Module):
+    """Turns (B, C, X, Y, Z) into feature maps, finest first; the last is the bottleneck."""
+
+    is_tokens: ClassVar[bool] = False
+    input_weight: ClassVar[str] = ""  # key of the weight that reads image channels (its axis 1)
+    widths: tuple[int, ...]  # channels of each map that ``forward`` returns
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the pyramid, finest first: tensors (B, widths[i], x, y, z)."""
+        raise NotImplementedError
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return one vector per sample, (B, widths[-1]): the bottleneck, averaged over space."""
+        return self.forward(x)[-1].mean(dim=(2, 3, 4))
+
+
+class TokenEncoder(Encoder):
+    """An encoder over patches that can also read a subset of them (masked autoencoders)."""
+
+    is_tokens = True
+    position: ClassVar[str] = ""  # key of the position embeddings, (1, N, dim)
+    patch: Triple
+    grid: Triple  # patches along x, y, z; token index = (i * gy + j) * gz + k
+    dim: int
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Return embedded patches with their positions added, (B, N, dim)."""
+        raise NotImplementedError
+
+    def run(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """Pass any subset of tokens (B, n, dim) through all blocks, then the final norm."""
+        raise NotImplementedError
+
+    def patchify(self, x: Tensor) -> Tensor:
+        """Return raw voxels per patch, (B, N, px*py*pz*C): x, y, z in C order, channel last."""
+        b, c = x.shape[:2]
+        (gx, gy, gz), (px, py, pz) = self.grid, self.patch
+        x = x.reshape(b, c, gx, px, gy, py, gz, pz)
+        return x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, gx * gy * gz, px * py * pz * c)
+
+
+class Decoder(nn.Module):
+    """Turns the input and the encoder's pyramid into logits on the input's grid."""
+
+    def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
+        """Return (B, out_channels, X, Y, Z)."""
+        raise NotImplementedError
+
+
+class Network(nn.Module):
+    """Encoder and decoder with the facts a checkpoint's manifest needs."""
+
+    version: int = 1  # of the architecture and its initialisation, from the catalog
+
+    def __init__(
+        self, name: str, preset: str, crop: Triple, channels: tuple[int, int],
+        encoder: Encoder, decoder: Decoder,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.name, self.preset, self.crop = name, preset, crop
+        self.in_channels, self.out_channels = channels
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, out_channels, X, Y, Z)."""
+        return self.decoder(x, self.encoder(x))

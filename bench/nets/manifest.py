@@ -1,0 +1,108 @@
+"""A file of tensors that says what it is: safetensors with a manifest in its header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.nets.catalog import Triple
+from bench.store import write_atomic
+
+KEY = "bench.manifest"  # in the header's metadata
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What whoever loads the tensors must know; JSON values only."""
+
+    network: str
+    preset: str
+    in_channels: int
+    out_channels: int  # 0 where only an encoder was trained
+    crop: Triple
+    recipe: dict[str, Any] = field(default_factory=dict)  # spacing (mm), intensities
+    method: str = ""
+    params: dict[str, Any] = field(default_factory=dict)  # the method's, where not the default
+    key: str = ""  # id of the job that made the tensors
+    step: int = 0  # optimiser steps done
+    labels: tuple[str, ...] = ()  # output channels by name, background first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            BenchError: another schema, or a field missing, unknown or of another type.
+        """
+        given = dict(values)
+        schema = given.pop("schema", None)
+        if schema != SCHEMA:
+            raise BenchError(f"manifest has schema {schema!r}, this version reads {SCHEMA}")
+        known = {f.name for f in fields(cls)}
+        if given.keys() != known:
+            wrong = sorted(given.keys() ^ known)
+            raise BenchError(f"manifest: field {wrong[0]!r} is missing or unknown")
+        try:
+            given["crop"] = _triple(given["crop"])
+            given["labels"] = tuple(map(str, given["labels"]))
+        except (TypeError, ValueError) as error:
+            raise BenchError(f"manifest: crop or labels cannot be read ({error})") from None
+        return cls(**given)
+
+
+def _triple(values: Any) -> Triple:
+    x, y, z = values
+    return int(x), int(y), int(z)
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
+    """Write one file, whole or not at all: an interrupted write leaves the old one.
+
+    Args:
+        path: usually ``*.safetensors``; its folder exists.
+        tensors: any device; stored contiguous.
+        manifest: stored in the header.
+    """
+    plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    text = json.dumps(manifest.to_dict(), sort_keys=True)
+    write_atomic(path, serialise(plain, metadata={KEY: text}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
+    """Return the tensors (on the CPU) and the manifest of a file that ``save`` wrote.
+
+    Raises:
+        BenchError: no such file, truncated or damaged, or without a manifest; names the file.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(
+            f"{path}: cannot be read as safetensors ({reason}); make it again"
+        ) from None
+    if KEY not in metadata:
+        raise BenchError(
+            f"{path}: has no manifest, so its network is unknown; export it with bench"
+        )
+    try:
+        return tensors, Manifest.from_dict(json.loads(metadata[KEY]))
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path}: its manifest is not JSON ({error.msg}); make it again") from None
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None

@@ -1,0 +1,76 @@
+"""Swin UNETR: MONAI's, cut between the Swin transformer and the convolutions that read it.
+
+The encoder is ``swinViT`` alone, with the affine-free layer norm over channels that MONAI applies
+to every map it hands out. That is 13 % of the parameters at size ``base``: most lie in the
+decoder's convolutions on the skips. Patch merging is the corrected one (MONAI since 1.5).
+"""
+
+from __future__ import annotations
+
+from monai.networks.nets import SwinUNETR
+from torch import Tensor, nn
+
+from bench.nets.base import Decoder, Encoder, Network
+from bench.nets.catalog import Triple, check_crop
+from bench.nets.catalog import preset as find
+
+
+class SwinUnetrEncoder(Encoder):
+    """Patches of 2^3 and four stages of windowed attention, each halving every side."""
+
+    input_weight = "swinViT.patch_embed.proj.weight"
+
+    def __init__(self, swin: nn.Module, feature: int) -> None:
+        super().__init__()
+        self.swinViT = swin  # MONAI's name, so that public checkpoints fit
+        self.widths = (feature, 2 * feature, 4 * feature, 8 * feature, 16 * feature)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return maps at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+        return self.swinViT(x, True)
+
+
+class SwinUnetrDecoder(Decoder):
+    """Residual blocks on the image and the skips, joined from coarse to fine."""
+
+    def __init__(self, net: SwinUNETR) -> None:
+        super().__init__()
+        self.encoder1, self.encoder2 = net.encoder1, net.encoder2
+        self.encoder3, self.encoder4 = net.encoder3, net.encoder4
+        self.encoder10 = net.encoder10
+        self.decoder5, self.decoder4 = net.decoder5, net.decoder4
+        self.decoder3, self.decoder2 = net.decoder3, net.decoder2
+        self.decoder1 = net.decoder1
+        self.out: nn.Module = net.out
+
+    def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
+        """Return logits (B, out_channels, X, Y, Z)."""
+        half, quarter, eighth, sixteenth, last = features
+        up = self.decoder5(self.encoder10(last), sixteenth)
+        up = self.decoder4(up, self.encoder4(eighth))
+        up = self.decoder3(up, self.encoder3(quarter))
+        up = self.decoder2(up, self.encoder2(half))
+        return self.out(self.decoder1(up, self.encoder1(x)))
+
+
+def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None = None) -> Network:
+    """Return the network; any input whose sides are multiples of 32 can be read.
+
+    Raises:
+        BenchError: unknown preset, a crop side that is no multiple of 32, or one bottleneck voxel
+            under instance norm.
+    """
+    crop = check_crop("swin_unetr", preset, crop)
+    size = find("swin_unetr", preset).size
+    norm = ("group", {"num_groups": size.groups}) if size.groups else "instance"
+    net = SwinUNETR(
+        in_channels,
+        out_channels,
+        depths=size.depths,
+        num_heads=size.heads,
+        feature_size=size.feature,
+        norm_name=norm,
+    )
+    encoder = SwinUnetrEncoder(net.swinViT, size.feature)
+    channels = (in_channels, out_channels)
+    return Network("swin_unetr", preset, crop, channels, encoder, SwinUnetrDecoder(net))

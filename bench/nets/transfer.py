@@ -1,0 +1,243 @@
+"""Weights from one network into another, with a receipt of what arrived.
+
+Loading with ``strict=False`` accepts a checkpoint of which nothing fits and says nothing; a run
+"fine-tuned from pretraining" is then a run from scratch. Here every tensor is accounted for, and
+too small a match is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import KeysView, Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from bench.errors import BenchError
+from bench.nets.base import Encoder, Network, TokenEncoder
+from bench.nets.catalog import Triple
+from bench.nets.manifest import Manifest, read, save
+
+__all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
+
+ENCODER = "encoder."
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """One tensor that was fitted to another shape, and how."""
+
+    name: str
+    given: tuple[int, ...]
+    needed: tuple[int, ...]
+    how: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a load did: names are the receiving network's keys.
+
+    ``matched`` were taken over, ``reshaped`` among them; ``missing`` belong to a part that the
+    source has (the encoder always) and did not come; ``left_random`` are the keys of all other
+    parts; ``unexpected`` came and have no place. ``share`` is the part of the encoder's
+    parameters, counted one by one, that was matched.
+    """
+
+    matched: tuple[str, ...]
+    reshaped: tuple[Reshaped, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    left_random: tuple[str, ...]
+    parameters: int
+    share: float
+
+    def line(self) -> str:
+        """Return one line for logs and reports."""
+        text = (
+            f"{len(self.matched)} tensors matched, {100 * self.share:.1f} % of the encoder's "
+            f"{self.parameters:,} parameters; {len(self.missing)} missing, "
+            f"{len(self.unexpected)} unexpected, {len(self.left_random)} left random"
+        )
+        changes = ", ".join(f"{r.name} {r.given} to {r.needed} ({r.how})" for r in self.reshaped)
+        return f"{text}; reshaped: {changes}" if changes else text
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values for a job's manifest: names where they matter, else counts."""
+        whole = asdict(self)
+        return {**whole, "matched": len(self.matched), "left_random": len(self.left_random)}
+
+
+def load(
+    network: Network, tensors: Mapping[str, Tensor], source: Manifest | None = None,
+    *, minimum: float = 0.9,
+) -> Receipt:  # fmt: skip
+    """Copy pretrained tensors into ``network`` by name.
+
+    Args:
+        network: what is to be fine-tuned; what does not arrive keeps its initial values.
+        tensors: under the network's own keys, as a method's ``transfer`` returns them.
+        source: the checkpoint's manifest. It tells the patch grid that position embeddings were
+            trained on; without it a grid is taken to be a cube.
+        minimum: smallest share of the encoder's parameters that must match.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        BenchError: too little matches, a shape that cannot be fitted, or a value that is not
+            finite. The network is then unchanged.
+    """
+    fitted, receipt = _fit(network, tensors, source, minimum)
+    with torch.no_grad():
+        state = network.state_dict()
+        for name, value in fitted.items():
+            state[name].copy_(value)
+    return receipt
+
+
+def rehearse(
+    tensors: Mapping[str, Tensor],
+    network: Network,
+    source: Manifest | None = None,
+    *,
+    minimum: float = 0.9,
+) -> Receipt:
+    """Return the receipt ``load`` would, or raise as it would; changes nothing."""
+    return _fit(network, tensors, source, minimum)[1]
+
+
+def _fit(
+    network: Network, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
+) -> tuple[dict[str, Tensor], Receipt]:
+    state = network.state_dict()
+    fitted: dict[str, Tensor] = {}
+    reshaped: list[Reshaped] = []
+    for name in sorted(tensors.keys() & state.keys()):
+        value, how = _shape(network, name, tensors[name], state[name], source)
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise BenchError(
+                f"checkpoint tensor {name!r} holds values that are not finite: the pretraining "
+                "diverged; run it again with a smaller learning rate"
+            )
+        fitted[name] = value
+        if how:
+            shapes = tuple(tensors[name].shape), tuple(state[name].shape)
+            reshaped.append(Reshaped(name, *shapes, how))
+    receipt = _receipt(network, state.keys(), tensors.keys(), reshaped)
+    if receipt.share < minimum:
+        raise BenchError(_refusal(network, receipt, minimum))
+    return fitted, receipt
+
+
+def _receipt(
+    network: Network, needed: KeysView[str], given: KeysView[str], reshaped: list[Reshaped]
+) -> Receipt:
+    parts = {_part(name) for name in given} | {ENCODER}
+    absent = [name for name in needed if name not in given]
+    sizes = {f"{ENCODER}{k}": p.numel() for k, p in network.encoder.named_parameters()}
+    total = sum(sizes.values())
+    return Receipt(
+        matched=tuple(name for name in needed if name in given),
+        reshaped=tuple(reshaped),
+        missing=tuple(name for name in absent if _part(name) in parts),
+        unexpected=tuple(name for name in given if name not in needed),
+        left_random=tuple(name for name in absent if _part(name) not in parts),
+        parameters=total,
+        share=sum(size for name, size in sizes.items() if name in given) / total,
+    )
+
+
+def _part(name: str) -> str:
+    """Return ``encoder.``, or the decoder's block: a source may bring some blocks and not others."""
+    return ENCODER if name.startswith(ENCODER) else ".".join(name.split(".")[:2])
+
+
+def _refusal(network: Network, receipt: Receipt, minimum: float) -> str:
+    text = (
+        f"network {network.name!r} ({network.preset}): the checkpoint matches only "
+        f"{100 * receipt.share:.1f} % of the encoder's parameters, {100 * minimum:g} % are needed"
+    )
+    if not receipt.missing:
+        return text
+    first = receipt.missing[0]
+    near = get_close_matches(first, receipt.unexpected, n=1, cutoff=0.0)
+    hint = f", nearest name in the file {near[0]!r}" if near else ""
+    return f"{text}; first missing {first!r}{hint}; check network and preset, or rename the tensors"
+
+
+def _shape(
+    network: Network, name: str, value: Tensor, target: Tensor, source: Manifest | None
+) -> tuple[Tensor, str]:
+    """Return the tensor in the target's shape and how it got there ("" where it already had it)."""
+    encoder, key = network.encoder, name.removeprefix(ENCODER)
+    inside = name.startswith(ENCODER)
+    if inside and isinstance(encoder, TokenEncoder) and key == encoder.position:
+        return _positions(encoder, name, value, target, source)
+    if value.shape == target.shape:
+        return value, ""
+    if inside and key == encoder.input_weight:
+        wider = _widen(encoder, value, target)
+        if wider is not None:
+            return wider, "input channels"
+    raise _misfit(network, name, value, target)
+
+
+def _misfit(network: Network, name: str, value: Tensor, target: Tensor) -> BenchError:
+    return BenchError(
+        f"tensor {name!r} has shape {tuple(value.shape)} in the checkpoint and "
+        f"{tuple(target.shape)} in network {network.name!r} ({network.preset}); "
+        "build the network with the checkpoint's preset and channels"
+    )
+
+
+def _widen(encoder: Encoder, value: Tensor, target: Tensor) -> Tensor | None:
+    """Repeat the input weight over more channels, divided so that equal channels respond alike.
+
+    A convolution has its channels on axis 1; a Linear on patches has them fastest on axis 1.
+    """
+    voxels = prod(encoder.patch) if isinstance(encoder, TokenEncoder) else 1
+    given, needed = value.shape[1] // voxels, target.shape[1] // voxels
+    if value.ndim != target.ndim or given * voxels != value.shape[1] or needed % max(given, 1):
+        return None
+    times = needed // given
+    shape = (len(value), voxels, given, *value.shape[2:])
+    repeated = value.reshape(shape).repeat(1, 1, times, *([1] * (value.ndim - 2)))
+    wider = repeated.reshape(len(value), voxels * needed, *value.shape[2:]) / times
+    return wider if wider.shape == target.shape else None
+
+
+def _positions(
+    encoder: TokenEncoder, name: str, value: Tensor, target: Tensor, source: Manifest | None
+) -> tuple[Tensor, str]:
+    """Interpolate position embeddings between patch grids, trilinearly, corners not aligned.
+
+    Grids of one size and different sides, 4x4x2 and 4x2x4, have tensors of one shape: the grid
+    decides, not the shape.
+    """
+    count = value.shape[1] if value.ndim == 3 else 0
+    if source is None:
+        grid = encoder.grid if value.shape == target.shape else _cube(count)
+    else:
+        crop, patch = source.crop, encoder.patch
+        grid = (crop[0] // patch[0], crop[1] // patch[1], crop[2] // patch[2])
+    if grid == encoder.grid and value.shape == target.shape:
+        return value, ""
+    if prod(grid) != count or value.shape[2] != encoder.dim:
+        raise BenchError(
+            f"position embeddings {name!r} of shape {tuple(value.shape)} do not lie on a patch "
+            f"grid {grid}, and {tuple(target.shape)} are needed; check the checkpoint's crop and "
+            "preset"
+        )
+    planes = value.float().transpose(1, 2).reshape(1, encoder.dim, *grid)
+    planes = interpolate(planes, size=encoder.grid, mode="trilinear", align_corners=False)
+    how = f"positions {'x'.join(map(str, grid))} to {'x'.join(map(str, encoder.grid))}"
+    return planes.flatten(2).transpose(1, 2), how
+
+
+def _cube(count: int) -> Triple:
+    side = round(count ** (1 / 3))
+    return side, side, side

@@ -1,0 +1,114 @@
+"""UNETR: MONAI's, cut between the ViT and the convolutions that read it.
+
+The patch embedding is MONAI's "perceptron" (a Linear on flattened patches), as in masked
+autoencoders: their targets are then the very vectors that the Linear reads.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from monai.networks.nets import UNETR
+from monai.networks.nets.vit import ViT
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.nets.base import Decoder, Network, TokenEncoder
+from bench.nets.catalog import Triple, UnetrSize, check_crop
+from bench.nets.catalog import preset as find
+
+PATCH = 16  # the decoder's four transposed convolutions fix it
+
+
+class UnetrEncoder(TokenEncoder):
+    """A ViT that returns three intermediate maps and the final one, all on the patch grid."""
+
+    input_weight = "vit.patch_embedding.patch_embeddings.1.weight"
+    position = "vit.patch_embedding.position_embeddings"
+
+    def __init__(self, vit: ViT, size: UnetrSize, crop: Triple) -> None:
+        super().__init__()
+        self.vit = vit
+        self.crop, self.patch = crop, (PATCH, PATCH, PATCH)
+        self.grid = (crop[0] // PATCH, crop[1] // PATCH, crop[2] // PATCH)
+        self.dim, self.taps = size.hidden, size.taps
+        self.widths = (size.hidden,) * 4
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Return embedded patches with their positions added, (B, N, dim).
+
+        Raises:
+            BenchError: the input is not of the size the position embeddings are for.
+        """
+        if tuple(x.shape[2:]) != self.crop:
+            raise BenchError(
+                f"network 'unetr' was built for crops {self.crop} and was given "
+                f"{tuple(x.shape[2:])}; build it with that crop, or cut the input to windows"
+            )
+        return self.vit.patch_embedding(x)
+
+    def run(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """Pass any subset of tokens (B, n, dim) through all blocks, then the final norm."""
+        for block in self.vit.blocks:
+            tokens = block(tokens)
+        return self.vit.norm(tokens) if norm else tokens
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the tapped blocks' outputs and the normed last one, each (B, dim, gx, gy, gz)."""
+        tokens, states = self.tokens(x), []
+        for block in self.vit.blocks:
+            tokens = block(tokens)
+            states.append(tokens)
+        kept = [states[i] for i in self.taps]
+        return [self._map(t) for t in (*kept, self.vit.norm(tokens))]
+
+    def _map(self, tokens: Tensor) -> Tensor:
+        return tokens.transpose(1, 2).reshape(len(tokens), self.dim, *self.grid)
+
+
+class UnetrDecoder(Decoder):
+    """Convolutions on the image and on the ViT's maps, joined from coarse to fine."""
+
+    def __init__(self, net: UNETR) -> None:
+        super().__init__()
+        self.encoder1, self.encoder2 = net.encoder1, net.encoder2
+        self.encoder3, self.encoder4 = net.encoder3, net.encoder4
+        self.decoder5, self.decoder4 = net.decoder5, net.decoder4
+        self.decoder3, self.decoder2 = net.decoder3, net.decoder2
+        self.out: nn.Module = net.out
+
+    def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
+        """Return logits (B, out_channels, X, Y, Z)."""
+        early, middle, late, last = features
+        up = self.decoder5(last, self.encoder4(late))
+        up = self.decoder4(up, self.encoder3(middle))
+        up = self.decoder3(up, self.encoder2(early))
+        return self.out(self.decoder2(up, self.encoder1(x)))
+
+
+def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None = None) -> Network:
+    """Return the network; it reads inputs of exactly ``crop`` (its positions are learned).
+
+    Raises:
+        BenchError: unknown preset, or a crop side that is no multiple of 16.
+    """
+    crop = check_crop("unetr", preset, crop)
+    size = find("unetr", preset).size
+    net = UNETR(
+        in_channels,
+        out_channels,
+        crop,
+        feature_size=size.feature,
+        hidden_size=size.hidden,
+        mlp_dim=size.mlp,
+        num_heads=size.heads,
+        proj_type="perceptron",
+    )
+    vit = net.vit
+    vit.blocks = cast(nn.ModuleList, vit.blocks[: size.layers])  # MONAI's UNETR always makes 12
+    for block in vit.blocks:
+        # MONAI 1.6 builds this norm and never calls it: it would be counted, saved and decayed
+        block.norm_cross_attn = nn.Identity()
+    encoder = UnetrEncoder(vit, size, crop)
+    channels = (in_channels, out_channels)
+    return Network("unetr", preset, crop, channels, encoder, UnetrDecoder(net))

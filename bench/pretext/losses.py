@@ -1,0 +1,160 @@
+"""Pretext losses on tensors. All are computed in full precision, also under autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def full_precision(function: T) -> T:
+    """Run ``function`` with autocast off and half-precision arguments widened to float32."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        device = next(a.device.type for a in args if isinstance(a, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*map(_widen, args), **{k: _widen(v) for k, v in kwargs.items()})
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _widen(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value
+
+
+@full_precision
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of every pair: (..., n, C) and (..., m, C) give (..., n, m)."""
+    return F.normalize(a, dim=-1, eps=1e-8) @ F.normalize(b, dim=-1, eps=1e-8).transpose(-1, -2)
+
+
+@full_precision
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return the normalised temperature-scaled cross entropy and how often the pair is nearest.
+
+    Mean over the 2N anchors of -log(exp(s_ip / t) / sum over j != i of exp(s_ij / t)).
+    Chen et al., ICML 2020, Eq. 1.
+
+    Args:
+        a: (N, C) embeddings of one view; row i belongs with row i of ``b``.
+        b: (N, C) embeddings of the other.
+        temperature: t.
+    """
+    z = torch.cat([a, b])
+    scores = cosines(z, z) / temperature
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    scores = scores.masked_fill(itself, float("-inf"))
+    partner = torch.arange(len(z), device=z.device).roll(len(a))
+    nearest = (scores.argmax(dim=1) == partner).to(scores.dtype).mean()
+    return F.cross_entropy(scores, partner), nearest
+
+
+@full_precision
+def unit_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean of ||a/|a| - b/|b| ||^2 = 2 - 2 cos over all but the channels (axis 1).
+
+    Grill et al., NeurIPS 2020, Eq. 2; in [0, 4].
+    """
+    a, b = F.normalize(a, dim=1, eps=1e-6), F.normalize(b, dim=1, eps=1e-6)
+    return (a - b).square().sum(dim=1).mean()
+
+
+@full_precision
+def spread(z: Tensor) -> Tensor:
+    """Return the std over samples of unit vectors (N, C), averaged over channels.
+
+    About 1/sqrt(C) where directions differ, 0 where they have collapsed.
+    """
+    return F.normalize(z, dim=1).std(dim=0).mean()
+
+
+@full_precision
+def overlap_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
+    """Return the mean of -log(1 - |y - l| + eps) over all pairs of a random crop and a base.
+
+    Wu et al., CVPR 2024, Eq. 3, all pairs alike.
+
+    Args:
+        logits: (B, m, n) similarities of m crops to n bases.
+        target: (B, m, n) shares of each crop that lie in each base.
+        eps: keeps the logarithm finite where |y - l| = 1.
+    """
+    return _distance_entropy(logits, target, eps).mean()
+
+
+@full_precision
+def overlap_split(
+    logits: Tensor, target: Tensor, eps: float, weighted: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the two terms of Wu et al.'s released code: overlapping pairs, and the others.
+
+    Overlapping pairs: mean of -log(1 - |y - l| + eps), ``weighted`` by y or not. The others: mean
+    of l^2. Means are over the pairs of one volume, then over volumes; arguments as above.
+    """
+    weight = target if weighted else (target > 0).to(target.dtype)
+    apart = (target == 0).to(target.dtype)
+    positive = (weight * _distance_entropy(logits, target, eps)).sum((1, 2))
+    negative = (apart * logits.square()).sum((1, 2))
+    positive = positive / (weight.sum((1, 2)) + 1e-6)  # the code's own guard
+    return positive.mean(), (negative / (apart.sum((1, 2)) + 1e-6)).mean()
+
+
+def _distance_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
+    return -torch.log((1 - (target - logits).abs()).clamp_min(0) + eps)
+
+
+@full_precision
+def redundancy(
+    bases: Tensor, power: int, rectify: Literal["abs", "relu"], detach: bool = False
+) -> Tensor:
+    """Return the mean similarity of different bases of a volume, over unordered pairs.
+
+    Wu et al., CVPR 2024, Eq. 5, is ``abs`` to the power 1; their code ``relu`` to the power 2.
+
+    Args:
+        bases: (B, n, C), n at least 2.
+        power: of each similarity.
+        rectify: what becomes of negative ones.
+        detach: no gradient to the later base of each pair.
+    """
+    i, j = torch.triu_indices(bases.shape[1], bases.shape[1], offset=1, device=bases.device)
+    similarity = cosines(bases, bases.detach() if detach else bases)[:, i, j]
+    similarity = similarity.abs() if rectify == "abs" else similarity.relu()
+    return (similarity**power).mean()
+
+
+@full_precision
+def reconstruction(
+    prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"], mask: Tensor | None = None
+) -> Tensor:
+    """Return the mean absolute or squared error per voxel.
+
+    Args:
+        prediction: (B, N, P) voxels of N patches.
+        target: the same shape.
+        kind: absolute or squared.
+        mask: (B, N), true where a patch counts; all by default.
+    """
+    error = prediction - target
+    error = (error.abs() if kind == "l1" else error.square()).mean(dim=-1)
+    if mask is None:
+        return error.mean()
+    return (error * mask).sum() / mask.sum()
+
+
+@full_precision
+def standardise(patches: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return each patch (last axis) with its mean removed, over its standard deviation.
+
+    Unbiased variance and ``eps`` under the root, as in He et al.'s code for masked autoencoders.
+    """
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) / (variance + eps).sqrt()

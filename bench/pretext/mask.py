@@ -1,0 +1,26 @@
+"""Random subsets of a grid of patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def random_split(
+    batch: int, patches: int, ratio: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Split the patches of each sample at random.
+
+    Returns:
+        Indices (B, int(ratio * patches)) of the hidden and (B, rest) of the visible patches, on
+        the generator's device; the order within each is random too.
+    """
+    noise = torch.rand(batch, patches, generator=generator, device=generator.device)
+    order = noise.argsort(dim=1)
+    hidden = int(ratio * patches)  # rounds down, as the authors' code of MAE3D
+    return order[:, :hidden], order[:, hidden:]
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Pick tokens (B, N, C) by index (B, n): (B, n, C)."""
+    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))

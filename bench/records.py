@@ -1,0 +1,72 @@
+"""The view of a protocol: every cell's scores with the columns that say what they are."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from bench.jobs.scoring import path
+from bench.plan import Cell, Plan
+from bench.record import COLUMNS, frame
+from bench.store import Store, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def done(plan: Plan, store: Store, job: str) -> bool:
+    """Is a job published and, where it is to be scored, scored?"""
+    return store.done(job) and all(
+        path(store, job, scoring).exists() for scoring in plan.scoring.get(job, [])
+    )
+
+
+def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
+    """Return one row per case, target and metric of every cell; a failed cell is one row.
+
+    A cell that has neither run nor failed leaves no row.
+    """
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+    failed: list[dict[str, Any]] = []
+    for cell, scoring in _scored(plan, protocol):
+        file = path(store, cell.evaluate, scoring)
+        columns = {"job": cell.evaluate, **cell.columns}
+        if file.exists():
+            parts.append(pd.read_parquet(file).assign(**columns))
+        elif _failure(plan, store, cell):
+            failed += [_hole(columns, metric) for metric in scoring["metrics"]]
+    if failed:
+        parts.append(frame(failed))
+    if not parts:
+        return frame([])
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+
+
+def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
+    """Write the view ``records/<protocol>.parquet``."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_atomic(store.root / "records" / f"{protocol}.parquet", buffer.getvalue())
+
+
+def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
+    wanted = plan.scoring_of[protocol]
+    return [(cell, wanted[cell.columns["dataset"]]) for cell in plan.cells[protocol]]
+
+
+def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
+    chain = [cell.evaluate, cell.finetune, cell.pretrain, *plan.jobs[cell.finetune].needs]
+    for job in chain:
+        why = store.failure(job) if job and not store.done(job) else None
+        if why is not None:
+            return {**why, "job": job}
+    return None
+
+
+def _hole(columns: dict[str, Any], metric: str) -> dict[str, Any]:
+    return {
+        **columns, "case": "", "patient": "", "target": "", "metric": metric,
+        "value": float("nan"), "unit": "", "status": "failed",
+    }  # fmt: skip

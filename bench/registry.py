@@ -1,0 +1,71 @@
+"""Find a plugin by its file name: ``methods/voco.py`` is the method ``voco``.
+
+Listing names imports nothing, so it is quick and needs no torch; a plugin is imported when it is
+asked for by name, and its own errors are raised as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, unknown
+
+ROOMS = {  # kind: (package of plugins, module and name of their base class)
+    "method": ("bench_methods", "bench.method", "Method"),
+    "dataset": ("bench_datasets", "bench.dataset", "Dataset"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """List the plugins of a kind (``method`` or ``dataset``) without importing any."""
+    package = importlib.import_module(ROOMS[kind][0])
+    found = pkgutil.iter_modules(package.__path__)
+    return sorted(m.name for m in found if not m.name.startswith("_"))
+
+
+def folder(kind: str) -> Path:
+    """Return the folder in which the plugins of a kind lie."""
+    return Path(next(iter(importlib.import_module(ROOMS[kind][0]).__path__)))
+
+
+def load(kind: str, name: str) -> Any:
+    """Import one plugin file and return the single class it defines.
+
+    Raises:
+        BenchError: no such file, or the file does not define exactly one plugin class.
+    """
+    room, home, base_name = ROOMS[kind]
+    if name not in names(kind):
+        raise BenchError(unknown(kind, name, names(kind)))
+    base = getattr(importlib.import_module(home), base_name)
+    module = importlib.import_module(f"{room}.{name}")
+    found = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise BenchError(
+            f"{module.__file__} must define one {base_name} subclass, found {len(found)}"
+        )
+    return found[0]
+
+
+def callable_module(module: str, kind: str) -> None:
+    """Let ``bench.<kind>(name)`` load a plugin although ``bench.<kind>`` is also a module.
+
+    ``bench.method`` is both the home of the contract that adapters import and, by the public
+    contract, a function of a name; a module whose class has ``__call__`` is both.
+    """
+
+    class CallableModule(types.ModuleType):
+        def __call__(self, name: str) -> Any:
+            found = load(kind, name)
+            return found() if kind == "dataset" else found  # a declaration needs no arguments
+
+    sys.modules[module].__class__ = CallableModule

@@ -1,0 +1,90 @@
+"""What a report shows and rows do not carry. Everything here is optional."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One job that failed for good, and where to read why.
+
+    Without ``dataset``, ``fraction`` and ``seed`` it explains every empty cell of its row, as a
+    failed pretraining does.
+    """
+
+    job: str
+    row: str
+    reason: str
+    log: str
+    dataset: str = ""
+    fraction: int | None = None  # percent
+    seed: int | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one row used, measured; ``stage`` tells pretraining from fine-tuning."""
+
+    row: str
+    stage: str = ""
+    seconds: float | None = None  # wall time
+    memory_mb: float | None = None  # peak
+    steps: int | None = None
+    samples: int | None = None
+    voxels: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One prediction on one slice, ready to draw.
+
+    ``image``, ``reference`` and ``prediction`` are 2-D uint8 of one shape, first axis downwards,
+    first row on top. ``aspect`` is a pixel's height over its width in mm.
+    """
+
+    row: str
+    dataset: str
+    case: str
+    title: str
+    image: np.ndarray
+    reference: np.ndarray
+    prediction: np.ndarray
+    aspect: float = 1.0
+    redistribution: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """Sources, titles, costs, failures, curves and provenance of one report."""
+
+    sources: dict[str, Source] = field(default_factory=dict)  # "method/voco", "dataset/btcv"
+    titles: dict[str, str] = field(default_factory=dict)  # method id: title
+    costs: tuple[Cost, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
+    panels: tuple[Panel, ...] = ()
+    published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
+    provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where everything was written."""
+
+    folder: Path
+    markdown: Path
+    tex: Path
+    csv: Path
+    page: Path
+    figures: tuple[Path, ...] = ()

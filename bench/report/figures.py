@@ -1,0 +1,187 @@
+"""Which figures a report has, and drawing only those whose input changed.
+
+matplotlib takes half a second to import, so the drawing itself lives in ``draw.py`` and is
+imported only when something must be drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.report.cells import MEAN, Key
+from bench.report.extras import Panel
+from bench.report.names import lower_is_better, metric_title, row_titles, section_labels, unit_of
+from bench.report.scene import Scene
+
+DRAWING = 1  # raised by hand when draw.py draws the same input differently
+MEMORY = "figures.json"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One row's line in the label-fraction plot, in print units."""
+
+    title: str
+    baseline: bool
+    fractions: tuple[int, ...]
+    means: tuple[float, ...]
+    sds: tuple[float, ...]  # 0 where there is one seed
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One data set's label-fraction plot."""
+
+    title: str
+    axis: str
+    ticks: tuple[int, ...]
+    lower: bool
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: a file name without suffix, what it shows, its input, who draws it."""
+
+    name: str
+    title: str
+    digest: str
+    embed: bool
+    draw: Callable[[], Any]
+    reason: str = ""  # why it is not embedded
+
+
+def wanted(scene: Scene) -> list[Figure]:
+    """Return the figures this report should have, none of them drawn yet."""
+    made = []
+    plots = fraction_plots(scene)
+    if plots:
+        digest = _digest("fractions", json.dumps([astuple(p) for p in plots]).encode())
+        made.append(Figure("fractions", "Score against label fraction", digest, True,
+                           lambda: _draw().fractions(plots)))  # fmt: skip
+    curves = scene.extras.curves
+    if curves:
+        parts = [f"{k}\n{v.to_csv(index=False)}".encode() for k, v in curves.items()]
+        made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
+                           lambda: _draw().curves(curves)))  # fmt: skip
+    return made + [
+        _panels(scene, name) for name in dict.fromkeys(p.dataset for p in scene.extras.panels)
+    ]
+
+
+def _draw() -> Any:
+    from bench.report import draw
+
+    return draw
+
+
+def _panels(scene: Scene, dataset: str) -> Figure:
+    panels = [p for p in scene.extras.panels if p.dataset == dataset]
+    title = scene.info[dataset].title if dataset in scene.info else dataset
+    info = scene.info.get(dataset)
+    labels = dict(info.labels) if info else {}
+    shared = all(p.redistribution for p in panels)
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset)
+    name = f"panels_{safe}"
+    return Figure(
+        name=name,
+        title=f"Predictions on {title}",
+        digest=_digest("panels", repr(labels), *(_bytes(p) for p in panels)),
+        embed=shared,
+        draw=lambda: _draw().panels(panels, labels),
+        reason="" if shared else (
+            f"The licence of {title} does not allow its images to be passed on, so they are not "
+            f"part of this page; they lie beside it as {name}.png. Do not share that file."
+        ),
+    )  # fmt: skip
+
+
+def _bytes(panel: Panel) -> bytes:
+    words = (panel.row, panel.case, panel.title, panel.aspect, panel.image.shape)
+    arrays = (panel.image, panel.reference, panel.prediction)
+    return repr(words).encode() + b"".join(a.tobytes() for a in arrays)
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256(f"{DRAWING} {version('matplotlib')}".encode())
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
+    """Return one plot per data set with several label fractions, of the table's own metric."""
+    protocol = scene.protocol
+    metric = protocol.layout.metric
+    unit = scene.cells.units.get(metric, unit_of(metric))
+    labels = section_labels(protocol.finetune, scene.info)
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    made = []
+    for section, label in enumerate(labels):
+        ticks = tuple(sorted(scene.fractions(section)))
+        lines = [_series(scene, row, titles[row], section, ticks) for row in scene.rows]
+        lines = [line for line in lines if line.fractions]
+        if len(ticks) > 1 and lines:
+            axis = f"{metric_title(metric)} ({'%' if unit == '1' else unit})"
+            made.append(Plot(label, axis, ticks, lower_is_better(unit), tuple(lines)))
+    return tuple(made)
+
+
+def _series(scene: Scene, row: str, title: str, section: int, ticks: tuple[int, ...]) -> Series:
+    metric = scene.protocol.layout.metric
+    factor = 100 if scene.cells.units.get(metric, unit_of(metric)) == "1" else 1
+    found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
+    kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]
+    known = scene.protocol.rows.get(row)
+    if known is not None and len({r.network for r in scene.protocol.rows.values()}) > 1:
+        title = f"{title}, {known.network}"
+    return Series(
+        title=title,
+        baseline=known is not None and known.method == "scratch",
+        fractions=tuple(f for f, _, _ in kept),
+        means=tuple(round(factor * m, 6) for _, m, _ in kept),
+        sds=tuple(round(factor * s, 6) for _, _, s in kept),
+    )
+
+
+def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
+    """Draw what is missing or out of date, remove what is no longer wanted; return the files."""
+    known = _remembered(folder)
+    for name in set(known) - {f.name for f in figures}:
+        for path in _files(folder, name):
+            path.unlink(missing_ok=True)
+    for figure in figures:
+        files = _files(folder, figure.name)
+        if known.get(figure.name) != figure.digest or not all(f.exists() for f in files):
+            _draw().save(figure.draw(), files)
+    digests = {f.name: f.digest for f in figures}
+    if figures or known:
+        text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
+        (folder / MEMORY).write_text(text, encoding="utf-8")
+    return tuple(path for f in figures for path in _files(folder, f.name))
+
+
+def _remembered(folder: Path) -> dict[str, str]:
+    try:
+        known = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def current(figure: Figure, folder: Path) -> Path | None:
+    """Return the figure's PNG if it was drawn from this very input."""
+    png = _files(folder, figure.name)[0]
+    drawn = _remembered(folder).get(figure.name) == figure.digest and png.exists()
+    return png if drawn else None
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.png", folder / f"{name}.pdf"

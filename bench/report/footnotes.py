@@ -1,0 +1,101 @@
+"""What is said about a cell below the table: failures, empty masks, a deviating n."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bench.report.cells import MEAN, Cell, Key
+from bench.report.extras import Failure
+from bench.report.scene import Scene
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass
+class Footnotes:
+    """Letters for texts; equal texts share a letter."""
+
+    letters: dict[str, str] = field(default_factory=dict)
+
+    def mark(self, text: str) -> str:
+        """Return the letter of ``text``: a, b, ... z, aa."""
+        if text and text not in self.letters:
+            n, letter = len(self.letters) + 1, ""
+            while n:
+                n, digit = divmod(n - 1, 26)
+                letter = chr(ord("a") + digit) + letter
+            self.letters[text] = letter
+        return self.letters.get(text, "")
+
+
+def usual_n(cells: list[Cell | None]) -> str:
+    """Return the seeds and cases behind most cells of a row."""
+    counts = Counter(_n(c) for c in cells if c is not None and c.mean is not None)
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def _n(cell: Cell) -> str:
+    return f"{cell.seeds}\N{NO-BREAK SPACE}{TIMES}\N{NO-BREAK SPACE}{cell.cases}"
+
+
+def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
+    """Return the footnote of a cell: what failed, was undefined or penalised, and a deviating n."""
+    if cell is None:
+        return _why(_failures(scene, key, ()))
+    parts = []
+    if cell.failed:
+        runs = "1 run" if cell.failed == 1 else f"{cell.failed} runs"
+        why = _why(_failures(scene, key, cell.jobs)) or f"job {', '.join(cell.jobs)}"
+        parts.append(f"{runs} failed: {why}")
+    if cell.mean is not None and _n(cell) != usual:
+        parts.append(f"n = {_n(cell)}")
+    if cell.undefined:
+        parts.append(f"{cell.undefined} of {cell.values} values undefined (empty mask), left out")
+    if cell.penalised:
+        parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
+    n_targets = len(scene.targets(key.section))
+    if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
+        parts.append(f"over {cell.targets} of {n_targets} targets in at least one seed")
+    return "; ".join(parts)
+
+
+def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
+    named = [f for f in scene.extras.failures if f.job in jobs]
+    if named or jobs:
+        return named
+    dataset = scene.protocol.finetune[key.section].dataset
+    return [
+        f
+        for f in scene.extras.failures
+        if f.row == key.row and f.dataset in ("", dataset) and f.fraction in (None, key.fraction)
+    ]
+
+
+def _why(failures: list[Failure]) -> str:
+    said = [
+        f"{f.reason} (job {f.job}"
+        + (f", {f.attempts} attempts" if f.attempts > 1 else "")
+        + (f", log {f.log})" if f.log else ")")
+        for f in failures
+    ]
+    return "; ".join(dict.fromkeys(said))
+
+
+def state(scene: Scene, key: Key, cell: Cell | None) -> str:
+    """Return ``ok``, ``incomplete`` (some runs failed), ``failed``, ``undefined`` or ``absent``."""
+    if cell is None:
+        return "failed" if _failures(scene, key, ()) else "absent"
+    if cell.mean is not None:
+        return "incomplete" if cell.failed else "ok"
+    return "failed" if cell.failed else "undefined"
+
+
+def in_words(cell: Cell | None) -> str:
+    """Return every count of a cell, for a tooltip."""
+    if cell is None:
+        return "not run"
+    return (
+        f"{cell.seeds} seeds, {cell.cases} cases, {cell.values} values, "
+        f"{cell.undefined} undefined, {cell.penalised} penalised, {cell.failed} failed runs"
+    )

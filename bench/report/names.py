@@ -1,0 +1,97 @@
+"""How metrics, data sets and rows are called in print."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bench import registry
+from bench.errors import BenchError
+from bench.protocol import Finetune, Protocol
+from bench.report.extras import Extras
+from bench.source import Source
+
+METRICS = {
+    "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
+    "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
+}  # fmt: skip
+DISTANCES = {"hd", "hd95", "assd", "asd"}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a report says about one data set."""
+
+    name: str
+    title: str
+    targets: tuple[str, ...] = ()  # in the order of the declaration: regions if it has any
+    labels: tuple[tuple[int, str], ...] = ()  # value and name
+    known: tuple[str, ...] = ()  # labels, then regions
+    licence: str = ""
+    empty: str = "default"
+    source: Source | None = None
+
+
+def metric_title(metric: str) -> str:
+    """Return ``NSD @ 1 mm`` for ``nsd@1mm``."""
+    tolerance = re.fullmatch(r"nsd@([\d.]+)mm", metric)
+    if tolerance:
+        return f"NSD @ {tolerance[1]} mm"
+    return METRICS.get(metric, metric)
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit that a metric has where no row states it."""
+    return "mm" if metric in DISTANCES else "1"
+
+
+def lower_is_better(unit: str) -> bool:
+    """Only shares of one grow with quality; distances, volumes, times and counts shrink."""
+    return unit != "1"
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Return what the data set's file declares; its bare name where there is no such file."""
+    try:
+        kind = registry.load("dataset", name)
+    except BenchError:
+        return DatasetInfo(name, name)  # a folder in MSD layout works by its name alone
+    labels, regions = tuple(kind.labels.values()), tuple(kind.regions)
+    return DatasetInfo(
+        name=name,
+        title=kind.title,
+        targets=regions or labels,
+        labels=tuple(kind.labels.items()),
+        known=(*labels, *regions),
+        licence=kind.licence,
+        empty=kind.empty,
+        source=kind.source,
+    )
+
+
+def section_labels(targets: tuple[Finetune, ...], info: dict[str, DatasetInfo]) -> list[str]:
+    """Return one label per fine-tuning section: the data set, and more where that is not enough."""
+    titles = [info[t.dataset].title for t in targets]
+    labels = []
+    for target, title in zip(targets, titles, strict=True):
+        twins = [t for t, other in zip(targets, titles, strict=True) if other == title]
+        parts = [title]
+        if len({t.evaluation for t in twins}) > 1:
+            parts.append(target.evaluation.replace("_", " "))
+        if len({t.split for t in twins}) > 1:
+            parts.append(target.split)
+        labels.append(", ".join(parts))
+    return labels
+
+
+def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str, str]:
+    """Return a printed name per row; the row's key is added where two would read the same."""
+    titles = {}
+    for name in rows:
+        row = protocol.rows.get(name)
+        titles[name] = (row.title or extras.titles.get(row.method, row.method)) if row else name
+    shown = [(titles[r], protocol.rows[r].network if r in protocol.rows else "") for r in rows]
+    return {
+        r: f"{titles[r]} ({r})" if shown.count(key) > 1 else titles[r]
+        for r, key in zip(rows, shown, strict=True)
+    }

@@ -1,0 +1,182 @@
+"""What stands under the tables: how the numbers came about, and from where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.protocol import Finetune, Pretrain, Protocol
+from bench.report.cells import HOW
+from bench.report.extras import Extras
+from bench.report.names import metric_title, section_labels
+from bench.report.scene import Scene
+from bench.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONVENTIONS = {
+    "medpy": "surfaces as in MedPy (6-neighbourhood border voxels, both directions pooled)",
+    "monai": "surfaces as in MONAI",
+    "deepmind": "surfaces as in DeepMind's surface-distance (elements weighted by area)",
+}
+EMPTY = {
+    "default": "both masks empty: undefined; only the reference empty: overlap 0, distances "
+    "undefined; only the prediction empty: overlap 0, HD and HD95 the volume's diagonal",
+    "brats": "both masks empty: overlap 1, distance 0 mm; only one empty: overlap 0, 373.13 mm",
+    "skip": "any empty mask: undefined",
+}
+SELECT = {
+    "last": "the weights after the last step are scored",
+    "best_val": "the weights best on validation patients are scored",
+    "best_test": "the weights best on the test cases are scored, as the paper did: read these "
+    "numbers as optimistic",
+}
+
+
+@dataclass(frozen=True)
+class Note:
+    """One sentence, and a link where it names a source."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Notes under one heading."""
+
+    heading: str
+    notes: tuple[Note, ...]
+
+
+def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
+    """Return every block that has something to say, in the order of print."""
+    protocol, extras = scene.protocol, scene.extras
+    made = [
+        Block("How to read the numbers", _reading(protocol, scene)),
+        Block("Data and splits", _data(scene, records)),
+        Block("Training", _training(scene)),
+        Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
+        Block("Sources of the methods", _method_sources(protocol, extras)),
+        Block("Sources of the data sets", _dataset_sources(scene)),
+        Block("Provenance", tuple(Note(f"{k}: {v}") for k, v in extras.provenance.items())),
+    ]
+    return [block for block in made if block.notes]
+
+
+def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
+    notes = [
+        HOW,
+        "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
+        "in mm with two decimals; table.csv keeps 0 to 1.",
+    ]
+    if scene.published.any:
+        notes.append(
+            "Published: the paper's own number for the same data set, target and label fraction; "
+            "the difference is ours minus published; † is the paper's mark."
+        )
+        if protocol.scale != "paper":
+            notes.append(
+                f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "
+                "published number says nothing about the method."
+            )
+    if protocol.expected:
+        notes.append(f"Expected: {protocol.expected}")
+    metrics = ", ".join(metric_title(m) for m in scene.metrics)
+    notes.append(f"Metrics: {metrics}; convention {protocol.convention}: "
+                 f"{CONVENTIONS[protocol.convention]}.")  # fmt: skip
+    return tuple(Note(n) for n in notes)
+
+
+def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
+    protocol = scene.protocol
+    labels = section_labels(protocol.finetune, scene.info)
+    made = []
+    for label, target in zip(labels, protocol.finetune, strict=True):
+        same = records["dataset"].eq(target.dataset) & records["evaluation"].eq(target.evaluation)
+        empty = protocol.empty or scene.info[target.dataset].empty
+        made.append(Note(_split(label, target, records[same])))
+        made.append(Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}."))
+    return tuple(made)
+
+
+def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
+    hashes = sorted(rows["split_hash"].unique())
+    text = f"{label}: split {target.split}"
+    if hashes:
+        text += f", hash {', '.join(hashes)}"
+    used = rows[rows["status"] != "failed"]
+    if len(used):
+        text += f"; {used['patient'].nunique()} test patients, {used['case'].nunique()} test cases"
+        sizes = used.groupby("fraction")["n_train"].agg(["min", "max"])
+        text += "; training patients " + ", ".join(
+            f"{low if low == high else f'{low} to {high}'} at {fraction} %"
+            for fraction, low, high in sizes.itertuples()
+        )
+    seeds = ", ".join(map(str, target.seeds))
+    return f"{text}; seeds {seeds}."
+
+
+def _training(scene: Scene) -> tuple[Note, ...]:
+    protocol = scene.protocol
+    made = []
+    if protocol.pretrain is not None:
+        pre = protocol.pretrain
+        mixture = pre.name or "+".join(m.dataset for m in pre.datasets)
+        made.append(f"Pretraining on {mixture}: {_budget(pre)}.")
+    labels = section_labels(protocol.finetune, scene.info)
+    for label, target in zip(labels, protocol.finetune, strict=True):
+        made.append(
+            f"Fine-tuning on {label}: {_budget(target)}; {target.evaluation.replace('_', ' ')}; "
+            f"held equal over label fractions: {target.hold}; select {target.select}: "
+            f"{SELECT[target.select]}."
+        )
+    for name, row in protocol.rows.items():
+        if row.params or row.pretrain:
+            differs = {**row.params, **({"pretrain": row.pretrain} if row.pretrain else {})}
+            made.append(
+                f"Row {name} differs from its defaults: {json.dumps(differs, sort_keys=True)}."
+            )
+    if protocol.cost:
+        made.append(f"Stated cost: {protocol.cost}")
+    return tuple(Note(m) for m in made)
+
+
+def _budget(section: Pretrain | Finetune) -> str:
+    if section.steps is not None:
+        length = f"{section.steps} steps"
+    else:
+        length = f"{section.epochs:g} epochs with {section.crops} crops per case"
+    optimiser = section.optimiser
+    return (
+        f"{length}, batch {section.batch}, {optimiser.name} at {optimiser.lr:g}, "
+        f"{section.schedule.name} schedule, {section.precision}"
+    )
+
+
+def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
+    methods = dict.fromkeys(row.method for row in protocol.rows.values())
+    return tuple(
+        _cited(extras.titles.get(m, m), extras.sources[f"method/{m}"])
+        for m in methods
+        if f"method/{m}" in extras.sources
+    )
+
+
+def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
+    made = []
+    for name, info in scene.info.items():
+        source = scene.extras.sources.get(f"dataset/{name}", info.source)
+        if source is None:
+            continue
+        licence = f" Licence: {info.licence}." if info.licence else ""
+        note = _cited(info.title, source)
+        made.append(Note(note.text + licence, note.url))
+    return tuple(made)
+
+
+def _cited(title: str, source: Source) -> Note:
+    code = f" Code: {source.code}" if source.code else ""
+    return Note(f"{title}: {source.cite.rstrip('.')}.{code}", source.url)

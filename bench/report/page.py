@@ -1,0 +1,109 @@
+"""The page: one file with everything in it, readable without a network."""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.report.cells import MEAN
+from bench.report.figures import Figure, current
+from bench.report.footnotes import Footnotes
+from bench.report.names import row_titles
+from bench.report.notes import Block
+from bench.report.scene import Scene
+from bench.report.table import Table
+from bench.report.text import COST_HEAD, costs, title_of
+
+if TYPE_CHECKING:
+    import jinja2
+
+MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # by suffix it would be off for .j2
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def page(
+    scene: Scene, made: tuple[list[Table], Footnotes], blocks: list[Block],
+    figures: list[Figure], folder: Path,
+) -> str:  # fmt: skip
+    """Return ``index.html`` with every figure that is drawn and may be shown inside it."""
+    tables, notes = made
+    return _template().render(
+        title=title_of(scene),
+        protocol=scene.protocol,
+        tables=tables,
+        head=_group_heads(tables),
+        starts={t.title: _starts(t) for t in tables},
+        letters=notes.letters,
+        figures=[_shown(f, folder) for f in figures],
+        cost_head=COST_HEAD,
+        costs=costs(scene),
+        titles=row_titles(scene.protocol, scene.rows, scene.extras),
+        failures=scene.extras.failures,
+        blocks=[b for b in blocks if b.heading != "Provenance"],
+        provenance=scene.extras.provenance,
+        facts=_facts(scene),
+        stacked=MOST_SIDE_BY_SIDE,
+    )
+
+
+def _group_heads(tables: list[Table]) -> dict[str, list[tuple[str, int]]]:
+    """Return, by table title, the headings over its columns and how many columns each spans."""
+    heads: dict[str, list[tuple[str, int]]] = {}
+    for table in tables:
+        spans: list[tuple[str, int]] = []
+        for column in table.columns:
+            if spans and spans[-1][0] == column.group:
+                spans[-1] = (column.group, spans[-1][1] + 1)
+            else:
+                spans.append((column.group, 1))
+        heads[table.title] = spans if any(group for group, _ in spans) else []
+    return heads
+
+
+def _starts(table: Table) -> list[int]:
+    """Return the columns before which a thin line helps: a new group, the mean after targets."""
+    pairs = zip(table.columns, table.columns[1:], strict=False)
+    kinds = ((a.group, a.target == MEAN) != (b.group, b.target == MEAN) for a, b in pairs)
+    return [i for i, differs in enumerate(kinds, start=1) if differs]
+
+
+def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
+    png = current(figure, folder)
+    data = ""
+    if png is not None and figure.embed:
+        data = "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode("ascii")
+    reason = figure.reason or ("" if png else "Not drawn in this report.")
+    return {"name": figure.name, "title": figure.title, "data": data, "reason": reason}
+
+
+def _facts(scene: Scene) -> list[tuple[str, str]]:
+    """Return the few numbers that stand at the top of the page."""
+    places = scene.protocol.finetune
+    titles = dict.fromkeys(scene.info[t.dataset].title for t in places)
+    fractions = sorted({f for s in range(len(places)) for f in scene.fractions(s)})
+    done = {k.row for k, c in scene.cells.cells.items() if c.mean is not None}
+    seeds = max(len(t.seeds) for t in places)
+    return [
+        ("Rows with results", f"{len(done)} of {len(scene.rows)}"),
+        ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
+        (
+            "Label fractions" if len(fractions) > 1 else "Label fraction",
+            ", ".join(f"{f} %" for f in fractions),
+        ),
+        ("Seeds", str(seeds)),
+    ]

@@ -1,0 +1,63 @@
+"""Everything a report is made of, and the questions that tables, notes and figures ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.protocol import Protocol
+from bench.report.cells import MEAN, Cells, Key
+from bench.report.extras import Extras
+from bench.report.names import DatasetInfo
+from bench.report.published import Published, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Protocol, cells and extras of one report."""
+
+    protocol: Protocol
+    cells: Cells
+    extras: Extras
+    info: dict[str, DatasetInfo]
+    published: Published
+
+    @property
+    def rows(self) -> list[str]:
+        """Return the protocol's rows in its order, then rows that only the records know."""
+        known = list(self.protocol.rows)
+        return known + sorted({k.row for k in self.cells.cells} - set(known))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return the table's own metric, then the others in the protocol's order."""
+        met = sorted({k.metric for k in self.cells.cells})
+        own = self.protocol.layout.metric
+        return list(dict.fromkeys([own, *self.protocol.metrics, *met]))
+
+    def targets(self, section: int) -> tuple[str, ...]:
+        """Return the targets of a section that have rows, in the order of the declaration."""
+        info = self.info[self.protocol.finetune[section].dataset]
+        met = self.cells.targets.get(section)
+        if not met:
+            return info.targets
+        known = [t for t in info.known if t in met]
+        return (*known, *(t for t in met if t not in known))
+
+    def fractions(self, section: int) -> list[int]:
+        """Return the label fractions of a section, the declared ones first."""
+        met = {k.fraction for k in self.cells.cells if k.section == section}
+        return list(dict.fromkeys([*self.protocol.finetune[section].fractions, *sorted(met)]))
+
+    def printed(self, key: Key) -> Value | None:
+        """Return what the paper printed for a cell."""
+        target = self.protocol.finetune[key.section]
+        info = self.info[target.dataset]
+        names = ("mean", *self._only_target(key.section)) if key.target == MEAN else (key.target,)
+        if key.target != MEAN and self._only_target(key.section):
+            names = (key.target, "mean")
+        row = self.protocol.rows.get(key.row)
+        return self.published.find(row, (info.name, info.title), names, key.fraction, key.metric)
+
+    def _only_target(self, section: int) -> tuple[str, ...]:
+        targets = self.targets(section)
+        return targets if len(targets) == 1 else ()

@@ -1,0 +1,240 @@
+"""The tables as Markdown, as plain text for a terminal, and as a tidy CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from itertools import product
+
+from bench.report.cells import MEAN, Cell, Key
+from bench.report.footnotes import TIMES, Footnotes, state
+from bench.report.names import row_titles, unit_of
+from bench.report.notes import Block
+from bench.report.scene import Scene
+from bench.report.table import MINUS, Column, Entry, Line, Table, tables
+
+CSV_COLUMNS = (
+    "row", "method", "network", "dataset", "split", "evaluation", "fraction", "target", "metric",
+    "unit", "mean", "sd", "n_seeds", "n_cases", "values", "undefined", "penalised", "failed",
+    "published", "difference", "state",
+)  # fmt: skip
+
+
+def title_of(scene: Scene) -> str:
+    """Return the report's title, which states the scale."""
+    return f"{scene.protocol.title} [{scene.protocol.scale} scale]"
+
+
+def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) -> str:
+    """Return ``table.md``."""
+    parts = [f"# {_md(title_of(scene))}"]
+    if scene.protocol.about:
+        parts.append(_md(scene.protocol.about))
+    for table in made:
+        parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
+    parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
+    parts += [_md_costs(scene)]
+    for block in blocks:
+        lines = [_md_line("", n.text, n.url) for n in block.notes]
+        parts += [f"### {_md(block.heading)}", "\n".join(lines)]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _md_line(before: str, text: str, url: str = "") -> str:
+    return f"- {before}{_md(text)}" + (
+        f" <{url}>" if url.startswith(("http://", "https://")) else ""
+    )
+
+
+def _md(text: str) -> str:
+    """Escape what Markdown and HTML read as markup; an underscore inside a word is harmless."""
+    text = " ".join(text.split(" ")).replace("\r", " ").replace("\n", " ")
+    text = re.sub(r"([\\`*{}\[\]#|~$])", r"\\\1", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+
+
+def _md_table(table: Table) -> str:
+    head = ["Method", *(["Network"] if table.networks else []), *map(heading, table.columns), "n"]
+    rows = [[_md(h) for h in head]]
+    for group, lines in table.groups:
+        if group:
+            rows.append([f"**{_md(group)}**"] + [""] * (len(head) - 1))
+        for line in lines:
+            network = [_md(line.network)] if table.networks else []
+            rows.append([_md(line.title), *network, *map(_md_entry, line.entries), line.n])
+            if line.published:
+                rows.append([f"*published (ours {MINUS} published)*", *[""] * len(network),
+                             *(_md(beside(e)) for e in line.entries), ""])  # fmt: skip
+    left = 1 + table.networks
+    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(head))]
+    rule = [("-" * w) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join(
+        "| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]]
+    )
+
+
+def _pad(row: list[str], widths: list[int], left: int) -> list[str]:
+    return [
+        c.ljust(w) if i < left else c.rjust(w)
+        for i, (c, w) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def heading(column: Column) -> str:
+    """Return a column's name in one line, its group first."""
+    return f"{column.group}, {column.label}" if column.group else column.label
+
+
+def beside(entry: Entry) -> str:
+    """Return the published number and, in brackets, ours minus it."""
+    if not entry.published:
+        return ""
+    return f"{entry.published} ({entry.difference})" if entry.difference else entry.published
+
+
+def _md_entry(entry: Entry) -> str:
+    text = {"best": "**{}**", "second": "<u>{}</u>"}.get(entry.mark, "{}").format(entry.mean)
+    text += f" ± {entry.sd}" if entry.sd else ""
+    return text + (f"<sup>{entry.note}</sup>" if entry.note else "")
+
+
+def _md_costs(scene: Scene) -> str:
+    lines = costs(scene)
+    if not lines:
+        return ""
+    rows = [list(COST_HEAD), *([_md(c) for c in line] for line in lines)]
+    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(COST_HEAD))]
+    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    body = ["| " + " | ".join(_pad(r, widths, 2)) + " |" for r in [rows[0], rule, *rows[1:]]]
+    return "## Cost, as measured\n\n" + "\n".join(body)
+
+
+COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
+
+
+def costs(scene: Scene) -> list[tuple[str, ...]]:
+    """Return the cost table's lines in the protocol's order, units spelled out."""
+    order = {row: i for i, row in enumerate(scene.rows)}
+    titles = row_titles(scene.protocol, scene.rows, scene.extras)
+    found = sorted(scene.extras.costs, key=lambda c: order.get(c.row, len(order)))
+    return [
+        (
+            titles.get(c.row, c.row),
+            c.stage or "all",
+            "" if c.seconds is None else duration(c.seconds),
+            "" if c.memory_mb is None else f"{c.memory_mb:,.0f} MB",
+            *("" if v is None else f"{v:,}" for v in (c.steps, c.samples)),
+            "" if c.voxels is None else f"{c.voxels:.3g}".replace("e+", "e"),
+        )
+        for c in found
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return ``2 h 05 min``, ``3 min 20 s`` or ``4.2 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def terminal(scene: Scene, width: int) -> str:
+    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
+    made, notes = tables(scene)
+    parts = [title_of(scene)]
+    for table in made:
+        parts.append(f"{table.title}\n{_grid(table, width)}")
+    parts.append(
+        f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; percent where not mm"
+    )
+    parts += ["\n".join(f"[{k}] {t}" for t, k in notes.letters.items())]
+    return "\n\n".join(p for p in parts if p)
+
+
+def _grid(table: Table, width: int) -> str:
+    rows = [["", *(["network"] if table.networks else []), *map(heading, table.columns), "n"]]
+    for group, lines in table.groups:
+        if group:
+            rows.append([group])
+        for line in lines:
+            rows.append(_grid_line(line, table.networks))
+            if line.published:
+                gap = [""] * table.networks
+                rows.append(["  published", *gap, *map(beside, line.entries), ""])
+    left = 1 + table.networks
+    full = [r for r in rows if len(r) > 1]
+    widths = [max(len(r[i]) for r in full) for i in range(len(full[0]))]
+    blocks = [_block(rows, widths, left, at) for at in _cuts(widths, left, width)]
+    return "\n\n".join(blocks)
+
+
+def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
+    """Return the columns of each block; the names of the rows stand in every one."""
+    blocks: list[list[int]] = [[]]
+    room = width - sum(widths[:left])
+    for i in range(left, len(widths)):
+        if blocks[-1] and sum(widths[j] + 2 for j in [*blocks[-1], i]) > room:
+            blocks.append([])
+        blocks[-1].append(i)
+    return blocks
+
+
+def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -> str:
+    kept = [*range(left), *at]
+    sizes = [widths[i] for i in kept]
+    text = [
+        "  ".join(_pad([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0]
+        for r in rows
+    ]
+    return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
+
+
+def _grid_line(line: Line, networks: bool) -> list[str]:
+    cells = []
+    for e in line.entries:
+        text = e.mean + {"best": "**", "second": "*"}.get(e.mark, "")
+        text += f" ± {e.sd}" if e.sd else ""
+        cells.append(text + (f" [{e.note}]" if e.note else ""))
+    return [line.title, *([line.network] if networks else []), *cells, line.n]
+
+
+def tidy(scene: Scene) -> str:
+    """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1)."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    places = [
+        (section, fraction, target)
+        for section in range(len(scene.protocol.finetune))
+        for fraction in scene.fractions(section)
+        for target in (*scene.targets(section), MEAN)
+    ]
+    for metric, row, place in product(scene.metrics, scene.rows, places):
+        writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+    return out.getvalue()
+
+
+def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
+    known = scene.protocol.rows.get(key.row)
+    place = scene.protocol.finetune[key.section]
+    found = scene.cells.at(key)
+    cell = found or Cell()
+    printed = scene.printed(key)
+    gap = cell.mean - printed.number if printed and cell.mean is not None else None
+    return (
+        key.row, known.method if known else "", known.network if known else "",
+        place.dataset, place.split, place.evaluation, str(key.fraction),
+        "mean" if key.target == MEAN else key.target, key.metric,
+        scene.cells.units.get(key.metric, unit_of(key.metric)),
+        _plain(cell.mean), _plain(cell.sd),
+        *map(str, (cell.seeds, cell.cases, cell.values, cell.undefined, cell.penalised,
+                   cell.failed)),
+        _plain(printed.number if printed else None), _plain(gap), state(scene, key, found),
+    )  # fmt: skip
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}".replace("-0.000000", "0.000000")

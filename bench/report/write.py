@@ -1,0 +1,79 @@
+"""Write a report: tables as Markdown, LaTeX and CSV, figures, and one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.protocol import Protocol
+from bench.report.cells import aggregate
+from bench.report.extras import Extras, ReportPaths
+from bench.report.figures import refresh, wanted
+from bench.report.names import dataset_info
+from bench.report.notes import blocks
+from bench.report.page import page
+from bench.report.published import Published
+from bench.report.scene import Scene
+from bench.report.table import tables
+from bench.report.tex import tex
+from bench.report.text import markdown, terminal, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write(
+    protocol: Protocol,
+    records: pd.DataFrame,
+    to: Path,
+    extras: Extras | None = None,
+    figures: bool = True,
+) -> ReportPaths:
+    """Draw a report from rows alone and return where its files are.
+
+    Args:
+        protocol: decides the order, the layout and the names of rows.
+        records: columns of ``bench.record.COLUMNS``; may be empty.
+        to: the report's own folder, created if missing.
+        extras: what rows do not carry.
+        figures: draw those that are out of date; otherwise the page shows those that are current.
+
+    Raises:
+        BenchError: the records mix scales, or do not belong to this protocol.
+    """
+    scene = _scene(protocol, records, extras or Extras())
+    made, notes = tables(scene)
+    said = blocks(scene, records)
+    to.mkdir(parents=True, exist_ok=True)
+    plans = wanted(scene)
+    drawn = refresh(plans, to) if figures else ()
+    return ReportPaths(
+        folder=to,
+        markdown=_put(to / "table.md", markdown(scene, made, notes, said)),
+        tex=_put(to / "table.tex", tex(scene, made, notes, said)),
+        csv=_put(to / "table.csv", tidy(scene)),
+        page=_put(to / "index.html", page(scene, (made, notes), said, plans, to)),
+        figures=drawn,
+    )
+
+
+def terminal_table(
+    protocol: Protocol, records: pd.DataFrame, extras: Extras | None = None, width: int = 120
+) -> str:
+    """Return the tables as plain text for a terminal of ``width`` characters, footnotes below.
+
+    Raises:
+        BenchError: the records mix scales, or do not belong to this protocol.
+    """
+    return terminal(_scene(protocol, records, extras or Extras()), width)
+
+
+def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
+    info = {t.dataset: dataset_info(t.dataset) for t in protocol.finetune}
+    cells = aggregate(protocol, records)
+    return Scene(protocol, cells, extras, info, Published(protocol, extras.published))
+
+
+def _put(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path

@@ -1,0 +1,183 @@
+"""Score files: one pair of volumes, or two folders of equally named ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.volume import SUFFIXES, is_volume, read_label, stem
+from bench.dataset import clean
+from bench.errors import BenchError
+from bench.metrics import Score, score
+from bench.metrics.request import Request
+
+AGREE = 1e-6  # what --verify calls a difference
+SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round
+Row = dict[str, Any]
+
+
+def score_files(
+    prediction: Path,
+    reference: Path,
+    metrics: tuple[str, ...],
+    convention: str = "medpy",
+    empty: str = "default",
+    verify: bool = False,
+) -> tuple[list[Row], list[str]]:
+    """Score two label volumes, or two folders of them paired by name.
+
+    Args:
+        prediction: a volume (.nii, .nii.gz, .nrrd) or a folder.
+        reference: a volume or a folder, as ``prediction``.
+        metrics: names, see ``bench.metrics.METRICS``.
+        convention: ``medpy``, ``monai`` or ``deepmind``.
+        empty: ``default``, ``brats`` or ``skip``.
+        verify: compute again with MedPy what MedPy defines (see ``verifiable``).
+
+    Returns:
+        Rows ``{case, target, metric, value, unit}`` (undefined: None), and one line for every
+        difference above 1e-6 between MedPy's number and ours.
+
+    Raises:
+        BenchError: a partner is missing, two grids differ, or MedPy has none of the metrics.
+    """
+    request = Request.checked(metrics, convention, empty)
+    checked = verifiable(metrics, convention) if verify else ()
+    if verify and not checked:
+        raise BenchError(
+            f"--verify: MedPy has none of {', '.join(metrics)} under convention {convention};"
+            " add dice, or leave --verify out"
+        )
+    rows: list[Row] = []
+    differences: list[str] = []
+    for case, files in pairs(prediction, reference).items():
+        volumes = _read(*files)
+        found = score(*volumes, request.metrics, convention, empty=empty)
+        rows += [_row(case, one) for one in found]
+        differences += _differences(case, found, volumes, checked)
+    return rows, differences
+
+
+def verifiable(metrics: tuple[str, ...], convention: str) -> tuple[str, ...]:
+    """Return those of ``metrics`` that MedPy defines as this convention does."""
+    same = {"medpy": ("hd", "hd95", "assd", "asd"), "monai": ("hd", "assd", "asd"), "deepmind": ()}
+    return tuple(m for m in metrics if m in ("dice", "iou", *same[convention]))
+
+
+def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
+    """Return prediction and reference file by case, the reference's name without suffix.
+
+    Raises:
+        BenchError: a path or a partner is missing, or one case has two files.
+    """
+    for path in (prediction, reference):
+        if not path.exists():
+            raise BenchError(f"{path}: no such file or folder")
+    # Some unzippers make a folder img.nii.gz/ around one file; that still is one volume.
+    folders = [path.is_dir() and not is_volume(path) for path in (prediction, reference)]
+    if folders[0] != folders[1]:
+        raise BenchError(
+            f"{prediction} and {reference}: give two volumes or two folders, not one of each"
+        )
+    if not folders[0]:
+        return {stem(reference): (prediction, reference)}
+    predicted, true = _cases(prediction), _cases(reference)
+    for one, two, folder in ((true, predicted, prediction), (predicted, true, reference)):
+        lone = sorted(one.keys() - two.keys())
+        if lone:
+            raise BenchError(
+                f"{folder}: no volume named like {one[lone[0]]}"
+                f" ({len(lone)} of {len(one)} lack a partner); add it or remove the other"
+            )
+    return {case: (predicted[case], true[case]) for case in sorted(true)}
+
+
+def _cases(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in filter(is_volume, clean(folder.iterdir())):
+        other = found.setdefault(stem(path), path)
+        if other != path:
+            raise BenchError(f"{path}: the case has also {other.name}; keep one of them")
+    if not found:
+        raise BenchError(f"{folder}: holds no volume ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _read(prediction: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    one, two = read_label(prediction), read_label(reference)
+    if one.array.shape != two.array.shape:
+        raise BenchError(
+            f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
+            " resample the prediction to the reference's grid"
+        )
+    if not np.allclose(one.spacing, two.spacing, rtol=SPACING_AGREE, atol=0):
+        raise BenchError(
+            f"{prediction}: spacing {tuple(one.spacing)} mm, but {reference} has"
+            f" {tuple(two.spacing)}; correct the header or resample"
+        )
+    return one.array, two.array, tuple(float(s) for s in two.spacing)
+
+
+def as_text(rows: list[Row]) -> str:
+    """Return a table, one line per case and target, one column per metric; undefined is ``-``."""
+    from tabulate import tabulate
+
+    table: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        line = table.setdefault((row["case"], row["target"]), {})
+        heading = row["metric"] if row["unit"] == "1" else f"{row['metric']} ({row['unit']})"
+        line[heading] = "-" if row["value"] is None else f"{row['value']:.4f}"
+    lines = [{"case": case, "target": target} | line for (case, target), line in table.items()]
+    return tabulate(lines, headers="keys", disable_numparse=True)
+
+
+def _row(case: str, found: Score) -> Row:
+    return {
+        "case": case, "target": found.target, "metric": found.metric,
+        "value": found.value, "unit": found.unit,
+    }  # fmt: skip
+
+
+def _differences(
+    case: str,
+    found: list[Score],
+    volumes: tuple[np.ndarray, np.ndarray, tuple[float, ...]],
+    checked: tuple[str, ...],
+) -> list[str]:
+    """Compare with MedPy where both masks hold something; empty masks are a convention."""
+    differences = []
+    masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for one in found:
+        if one.metric not in checked or one.status != "ok" or one.value is None:
+            continue
+        if one.target not in masks:
+            masks = {one.target: _cropped(int(one.target), *volumes[:2])}
+        expected = _medpy(one.metric, volumes[2])(*masks[one.target])
+        if not abs(one.value - expected) <= AGREE:
+            differences.append(
+                f"{case}, label {one.target}: {one.metric} {one.value:.9g} here,"
+                f" {expected:.9g} by MedPy"
+            )
+    return differences
+
+
+def _medpy(metric: str, spacing: tuple[float, ...]) -> Callable[..., float]:
+    from medpy.metric import binary
+
+    if metric in ("dice", "iou"):
+        return {"dice": binary.dc, "iou": binary.jc}[metric]
+    return partial(getattr(binary, metric), voxelspacing=spacing)
+
+
+def _cropped(
+    label: int, prediction: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both masks without the air around them, which changes no metric of MedPy's."""
+    one, two = prediction == label, reference == label
+    inside = np.nonzero(one | two)
+    box = tuple(slice(axis.min(), axis.max() + 1) for axis in inside)
+    return one[box], two[box]

@@ -1,0 +1,70 @@
+"""The plan as JSON (public contract) and as a tree for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import records
+from bench.cost import forecast
+from bench.job import KINDS
+from bench.plan import Plan
+from bench.protocol import Protocol
+from bench.store import Store
+from bench.watch import duration
+
+
+def as_json(plan: Plan, store: Store) -> dict[str, Any]:
+    """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
+    costs = forecast(plan, store, list(plan.jobs))
+    jobs = [
+        {
+            "id": job.id, "kind": job.kind, "needs": list(job.needs),
+            "done": records.done(plan, store, job.id), "spec": job.spec,
+            "estimate": {"seconds": None if costs[job.id] is None else round(costs[job.id] or 0, 1)},
+        }
+        for job in plan.jobs.values()
+    ]  # fmt: skip
+    return {"provisional": plan.provisional, "jobs": jobs}
+
+
+def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
+    """Return the tree: per protocol its rows, what is done, what the rest will cost."""
+    costs = forecast(plan, store, list(plan.jobs))
+    lines = []
+    if plan.provisional:
+        lines.append("provisional: some data is not on this machine, so ids and costs may change")
+    for protocol in protocols:
+        lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
+        lines += _rows(plan, store, protocol, costs)
+    todo = [j for j in plan.jobs if not records.done(plan, store, j)]
+    lines.append(_total(plan, todo, costs))
+    return "\n".join(lines)
+
+
+def _rows(
+    plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]
+) -> list[str]:
+    lines = []
+    for row in dict.fromkeys(c.row for c in plan.cells[protocol.name]):
+        cells = [c for c in plan.cells[protocol.name] if c.row == row]
+        done = sum(records.done(plan, store, c.evaluate) for c in cells)
+        each = costs[cells[0].finetune]
+        cost = "unknown cost" if each is None else f"about {duration(each)} a cell"
+        lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}")
+        for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
+            spec, seconds = plan.jobs[pretrain].spec, costs[pretrain]
+            state = "done" if store.done(pretrain) else "to do"
+            shown = "unknown cost" if seconds is None else f"about {duration(seconds)}"
+            steps = spec["pretrain"]["steps"] or "?"
+            method = spec["method"]["name"]
+            lines.append(f"    pretrain {pretrain} {method}, {steps} steps: {state}, {shown}")
+    return lines
+
+
+def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
+    counts = {k: sum(plan.jobs[j].kind == k for j in todo) for k in KINDS}
+    parts = ", ".join(f"{n} {k}" for k, n in counts.items() if n) or "nothing"
+    known = sum(costs[j] or 0.0 for j in todo)
+    unknown = sum(costs[j] is None for j in todo)
+    text = f"{len(plan.jobs)} jobs, to do: {parts}; about {duration(known)} of work"
+    return text + (f" and {unknown} jobs of unknown cost" if unknown else "")

@@ -1,0 +1,47 @@
+"""What is running, done and failed in an output folder; one manifest read per job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.store import Store, read_json
+
+
+def status(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Return jobs by state: ``running``, ``failed``, ``waiting`` and ``done``."""
+    found: dict[str, list[dict[str, Any]]] = {"running": [], "failed": [], "waiting": [], "done": []}
+    for folder in sorted(store.jobs.glob("*/manifest.json")):
+        manifest = read_json(folder) or {}
+        found["done"].append(
+            {"job": folder.parent.name, "kind": manifest.get("kind"),
+             "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts")}
+        )  # fmt: skip
+    for folder in sorted(store.work.glob("*/job.json")):
+        job = folder.parent.name
+        if not store.done(job):
+            state, entry = _unfinished(store, job)
+            found[state].append(entry)
+    return found
+
+
+def _unfinished(store: Store, job: str) -> tuple[str, dict[str, Any]]:
+    entry: dict[str, Any] = {"job": job, "kind": store.spec(job)["job"]["kind"]}
+    owner = store.owner(job)
+    if owner is not None:
+        told = read_json(store.work / job / "progress.json") or {}
+        return "running", {**entry, "host": owner["host"], "pid": owner["pid"], **told}
+    failure = store.failure(job)
+    if failure is not None:
+        return "failed", {**entry, **failure}
+    return "waiting", entry
+
+
+def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return a summary, with a line for each running and each failed job."""
+    lines = [", ".join(f"{len(jobs)} {state}" for state, jobs in found.items())]
+    for job in found["running"]:
+        steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
+        lines.append(f"running: {job['kind']} {job['job']}{steps} on {job['host']}, process {job['pid']}")
+    for job in found["failed"]:
+        lines.append(f"failed: {job['kind']} {job['job']}: {job['reason']} (log {job['log']})")
+    return "\n".join(lines)

@@ -1,0 +1,287 @@
+"""The output folder: who works on what, and how finished work appears.
+
+    DIR/bench.json           schema of the folder
+    DIR/jobs/<id>/           what a finished job produced; appears whole, by one rename
+    DIR/work/<id>/           an unfinished job: its spec, claims, checkpoints, log, failure
+    DIR/records/<name>.parquet, DIR/reports/<name>/
+
+Claims are numbered files created exclusively (``claim-0001``); the highest number owns the job, so
+an orphan that comes back finds a higher number than its own and cannot publish. Nothing here
+trusts file locks: only exclusive creation and renames, which shared file systems keep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+from bench.errors import BenchError
+
+SCHEMA = 1
+LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
+HEARTBEAT = 10.0
+
+
+class Fenced(Exception):
+    """Another attempt owns this job now; whatever this one made must not be published."""
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write aside, flush to disk, rename: readers see the old file or the new one, whole."""
+    raw = data.encode() if isinstance(data, str) else data
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with aside.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file of a folder, and the folder itself, to disk."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object, or None where there is no such file.
+
+    Raises:
+        BenchError: the file is there and is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one job, as long as nobody holds a higher number."""
+
+    job: str
+    number: int
+    path: Path
+
+
+class Store:
+    """One output folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.jobs, self.work = root / "jobs", root / "work"
+
+    @classmethod
+    def open(cls, root: Path, create: bool = True) -> Store:
+        """Open an output folder, making it where there is none.
+
+        Raises:
+            BenchError: it was written under another schema, or is not a folder of bench.
+        """
+        head = root / "bench.json"
+        found = read_json(head)
+        if found is None:
+            if root.exists() and not root.is_dir():
+                raise BenchError(f"{root}: is a file; name a folder with --out")
+            if not create:
+                raise BenchError(f"{root}: no output folder of bench here; name one with --out")
+            try:
+                for folder in (root / "jobs", root / "work", root / "records", root / "reports"):
+                    folder.mkdir(parents=True, exist_ok=True)
+                write_atomic(head, json.dumps({"schema": SCHEMA, "bench": __version__}))
+            except OSError as error:
+                raise BenchError(f"{root}: cannot be written ({error.strerror})") from None
+        elif found.get("schema") != SCHEMA:
+            raise BenchError(
+                f"{head}: schema {found.get('schema')!r}, this bench writes schema {SCHEMA}; "
+                f"use the version that made it ({found.get('bench')}) or another --out"
+            )
+        return cls(root)
+
+    def done(self, job: str) -> bool:
+        """Is this job published?"""
+        return (self.jobs / job / "manifest.json").is_file()
+
+    def manifest(self, job: str) -> dict[str, Any]:
+        """Return what a finished job says of itself.
+
+        Raises:
+            BenchError: the job is not finished, or its manifest is damaged.
+        """
+        found = read_json(self.jobs / job / "manifest.json")
+        if found is None:
+            raise BenchError(f"{self.jobs / job}: not finished; run the protocol again")
+        return found
+
+    def failure(self, job: str) -> dict[str, Any] | None:
+        """Return why the last attempt at a job failed, or None."""
+        return read_json(self.work / job / "failed.json")
+
+    def write_spec(self, job: str, spec: dict[str, Any]) -> None:
+        """Leave a job's description where any worker finds it."""
+        folder = self.work / job
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "job.json", json.dumps(spec, sort_keys=True))
+
+    def spec(self, job: str) -> dict[str, Any]:
+        """Return a job's description."""
+        found = read_json(self.work / job / "job.json")
+        if found is None:
+            raise BenchError(f"{self.work / job}: no job.json; run the protocol again")
+        return found
+
+    def claims(self, job: str) -> list[Path]:
+        """Return the job's claims, oldest first."""
+        return sorted((self.work / job).glob("claim-*"))
+
+    def owner(self, job: str) -> dict[str, Any] | None:
+        """Return who works on a job right now: host, pid, since; None when nobody lives."""
+        claims = self.claims(job)
+        if not claims:
+            return None
+        try:
+            held = json.loads(claims[-1].read_text())
+            beat = claims[-1].stat().st_mtime
+        except (OSError, ValueError):
+            held, beat = {}, 0.0  # being written, or just released
+        return held if _alive(held, beat, self._now(job)) else None
+
+    def _now(self, job: str) -> float:
+        # The file system's own clock: a host whose clock jumps must not judge others by it.
+        probe = self.work / job / f".clock-{uuid.uuid4().hex[:8]}"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError:
+            return time.time()
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def claim(self, job: str) -> Claim | None:
+        """Take a job; None where a living attempt has it or it is published meanwhile."""
+        folder = self.work / job
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.done(job) or self.owner(job) is not None:
+            return None
+        claims = self.claims(job)
+        number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
+        path = folder / f"claim-{number:04d}"
+        held = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}
+        aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
+        aside.write_text(json.dumps({**held, "since": time.time()}))
+        try:
+            os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
+        except FileExistsError:
+            return None
+        finally:
+            aside.unlink(missing_ok=True)
+        (folder / "failed.json").unlink(missing_ok=True)
+        return Claim(job, number, path)
+
+    def check(self, claim: Claim) -> None:
+        """Renew a claim's heartbeat.
+
+        Raises:
+            Fenced: somebody took the job over, or published it.
+        """
+        claims = self.claims(claim.job)
+        if not claims or claims[-1] != claim.path:
+            raise Fenced(claim.job)
+        os.utime(claim.path)
+
+    def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
+        """Leave how far a job is, for whoever watches; losing it loses nothing."""
+        path = self.work / job / "progress.json"
+        aside = path.with_suffix(f".{os.getpid()}")
+        try:
+            aside.write_text(json.dumps({"step": step, "steps": steps, "loss": loss}))
+            aside.replace(path)
+        except OSError:
+            return
+
+    def publish(self, claim: Claim, made: Path, manifest: dict[str, Any]) -> None:
+        """Make an attempt's folder the job's result, in one rename.
+
+        Raises:
+            Fenced: another attempt owns the job or published first.
+        """
+        write_atomic(made / "manifest.json", json.dumps(manifest, sort_keys=True, indent=1))
+        sync_tree(made)
+        self.check(claim)
+        try:
+            made.rename(self.jobs / claim.job)
+        except OSError as error:
+            if self.done(claim.job):
+                raise Fenced(claim.job) from error
+            raise
+        shutil.rmtree(self.work / claim.job, ignore_errors=True)
+
+    def fail(self, claim: Claim, reason: str, kind: str) -> None:
+        """Say why an attempt failed, and let the job go."""
+        folder = self.work / claim.job
+        log = str(folder / "log.txt")
+        entry = {"reason": reason, "kind": kind, "log": log, "attempts": claim.number}
+        write_atomic(folder / "failed.json", json.dumps(entry))
+        self.release(claim)
+
+    def release(self, claim: Claim) -> None:
+        """Let a job go without a result; its checkpoints stay."""
+        # The number stays used: renaming keeps the sequence, an empty holder is nobody.
+        if self.claims(claim.job)[-1:] == [claim.path]:
+            write_atomic(claim.path, "{}")
+
+    @contextmanager
+    def attempt(self, claim: Claim) -> Iterator[Path]:
+        """Yield an empty folder to fill; removed again unless it was published."""
+        folder = self.work / claim.job / f"attempt-{claim.number:04d}-{uuid.uuid4().hex[:6]}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
+    if "pid" not in held:
+        return False
+    if held["host"] == socket.gethostname():
+        return _start(held["pid"]) == held["start"]
+    return now - beat < LEASE
+
+
+def _start(pid: int) -> str:
+    """Return when a process started, so that a reused process number is not mistaken for it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _start_elsewhere(pid)
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _start_elsewhere(pid: int) -> str:
+    if Path("/proc/self").exists():
+        return ""  # Linux, and there is no such process
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return ""
+    return "unknown"

@@ -1,0 +1,216 @@
+"""Strict YAML: every key keeps its line, duplicates are errors, ``1e-4`` is a number.
+
+Two steps: text to plain values with a line for every path, then values to frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from bench.errors import BenchError
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars: ``1e-4`` is a float, ``no`` and ``on`` are text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    key: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":float", ":bool", ":int"))]
+    for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
+    list("-+.0123456789"),
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(node.value))
+
+
+def _float(text: str) -> float:
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+@dataclass
+class Document:
+    """Plain values of one YAML file, and the line on which each path stands."""
+
+    path: Path
+    value: dict[str, Any]
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def where(self, keys: tuple[str, ...]) -> str:
+        """Return ``file:line: key.path`` of the deepest path that stands in the file."""
+        known = keys
+        while known and known not in self.lines:
+            known = known[:-1]
+        return f"{self.path}:{self.lines.get(known, 1)}: {'.'.join(keys) or 'top level'}"
+
+
+def parse(path: Path) -> Document:
+    """Read one YAML mapping.
+
+    Raises:
+        BenchError: unreadable, not YAML, not a mapping, or a key twice; names file and line.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise BenchError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise BenchError(f"{path}: expected a mapping of keys, got something else")
+    document = Document(path, {})
+    document.value = _plain(node, (), document)
+    return document
+
+
+def scalar(text: str) -> Any:
+    """Read one YAML value, as after ``--set key=``."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise BenchError(f"{text!r} is not a YAML value ({error})") from None
+
+
+def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
+    document.lines.setdefault(keys, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, keys, document)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(v, (*keys, str(i)), document) for i, v in enumerate(node.value)]
+    constructor = _Loader("")
+    try:
+        return constructor.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BenchError(f"{document.where(keys)}: {error}") from None
+
+
+def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        line = key_node.start_mark.line + 1
+        if key in found:
+            first = document.lines[(*keys, key)]
+            raise BenchError(
+                f"{document.path}:{line}: key {'.'.join((*keys, key))!r} stands twice "
+                f"(first on line {first}); keep one"
+            )
+        document.lines[(*keys, key)] = line
+        found[key] = _plain(value_node, (*keys, key), document)
+    return found
+
+
+def build(kind: Any, document: Document, value: Any = None, keys: tuple[str, ...] = ()) -> Any:
+    """Turn plain values into the frozen dataclass ``kind``, field for field.
+
+    Raises:
+        BenchError: unknown key (with the nearest valid one), missing key or wrong type; names
+            file, line and key.
+    """
+    return _value(kind, document.value if value is None and not keys else value, keys, document)
+
+
+def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
+    origin = get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _union(kind, value, keys, doc)
+    if origin is Literal:
+        return _choice(get_args(kind), value, keys, doc)
+    if origin is tuple:
+        return _tuple(get_args(kind), value, keys, doc)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BenchError(f"{doc.where(keys)}: expected a mapping, got {value!r}")
+        inner = get_args(kind)[1]
+        return {k: _value(inner, v, (*keys, k), doc) for k, v in value.items()}
+    if is_dataclass(kind):
+        return _dataclass(kind, value, keys, doc)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {value!r}")
+    return value
+
+
+def _dataclass(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
+    if not isinstance(value, dict):
+        raise BenchError(f"{doc.where(keys)}: expected a mapping, got {value!r}")
+    known = {f.name: f for f in fields(kind)}
+    for key in value:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            raise BenchError(f"{doc.where((*keys, key))}: unknown key {key!r}; {hint}")
+    for key, f in known.items():
+        if key not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise BenchError(f"{doc.where(keys)}: key {key!r} is missing")
+    hints = get_type_hints(kind)
+    built = {k: _value(hints[k], v, (*keys, k), doc) for k, v in value.items()}
+    try:
+        return kind(**built)
+    except ValueError as error:  # a dataclass's own __post_init__ names the field
+        raise BenchError(f"{doc.where(keys)}: {error}") from None
+
+
+def _union(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
+    options = get_args(kind)
+    if value is None and type(None) in options:
+        return None
+    rest = [o for o in options if o is not type(None)]
+    if isinstance(value, dict):
+        rest = [o for o in rest if is_dataclass(o) or get_origin(o) is dict] or rest
+    elif len(rest) > 1:
+        rest = [o for o in rest if o is type(value)] or rest
+    return _value(rest[0], value, keys, doc)
+
+
+def _choice(options: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
+    if value in options and not isinstance(value, bool):
+        return value
+    raise BenchError(f"{doc.where(keys)}: expected one of {', '.join(map(str, options))}, got {value!r}")
+
+
+def _tuple(inner: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
+    if not isinstance(value, list):
+        raise BenchError(f"{doc.where(keys)}: expected a list, got {value!r}")
+    if inner[-1] is Ellipsis:
+        return tuple(_value(inner[0], v, (*keys, str(i)), doc) for i, v in enumerate(value))
+    if len(value) != len(inner):
+        raise BenchError(f"{doc.where(keys)}: expected {len(inner)} values, got {len(value)}")
+    pairs = zip(inner, value, strict=True)
+    return tuple(_value(k, v, (*keys, str(i)), doc) for i, (k, v) in enumerate(pairs))
+
+
+def _name(kind: Any) -> str:
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        kind.__name__, kind.__name__
+    )
+
+
+def overlay(base: Any, over: Any) -> Any:
+    """Lay a scale's small overrides over the paper's values.
+
+    Mappings merge key by key; a mapping over a list applies to every element; anything else
+    replaces.
+    """
+    if isinstance(over, dict) and isinstance(base, dict):
+        return {**base, **{k: overlay(base.get(k), v) for k, v in over.items()}}
+    if isinstance(over, dict) and isinstance(base, list):
+        return [overlay(b, over) for b in base]
+    return over

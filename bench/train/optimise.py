@@ -1,0 +1,42 @@
+"""Optimisers by name, and the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """Return the optimiser a recipe names, over the parameters that train."""
+    trained = [p for p in parameters if p.requires_grad]
+    lr, decay = settings["lr"], settings["weight_decay"]
+    if settings["name"] == "sgd":
+        return torch.optim.SGD(
+            trained, lr, settings["momentum"], weight_decay=decay, nesterov=settings["nesterov"]
+        )
+    kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
+    betas = (settings["betas"][0], settings["betas"][1])
+    return kind(trained, lr, betas, weight_decay=decay, amsgrad=settings["amsgrad"])
+
+
+def rate(step: int, steps: int, peak: float, schedule: dict[str, Any]) -> float:
+    """Return the learning rate of a step (counted from 0).
+
+    Warm-up rises linearly and reaches the peak at its last step; the decay then runs over what
+    is left, to ``end`` times the peak.
+    """
+    warm = round(schedule["warmup"] * steps)
+    if step < warm:
+        return peak * (step + 1) / warm
+    share = (step - warm) / max(1, steps - warm)
+    if schedule["name"] == "constant":
+        return peak
+    if schedule["name"] == "poly":
+        factor = (1 - share) ** schedule["power"]
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * share))
+    return peak * (schedule["end"] + (1 - schedule["end"]) * factor)

@@ -1,0 +1,107 @@
+"""What a person sees while jobs run: live bars on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bench.cost import forecast
+from bench.store import Store, read_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+    from bench.jobs.execute import Outcome
+    from bench.plan import Plan
+
+REFRESH = 1.0  # seconds
+
+
+class Watch:
+    """Follows a list of jobs; use as a context manager."""
+
+    def __init__(self, plan: Plan, store: Store, jobs: list[str]) -> None:
+        from rich.console import Console
+
+        self._plan, self._store, self._jobs = plan, store, jobs
+        self._console: Console = Console(stderr=True, highlight=False)
+        self._ended: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
+        self._live: Live | None = None
+        self._over = threading.Event()
+
+    def __enter__(self) -> Watch:
+        self._console.print(f"{len(self._jobs)} of {len(self._plan.jobs)} jobs to do")
+        if self._jobs and sys.stderr.isatty():
+            from rich.live import Live
+
+            self._live = Live(self._table(), console=self._console, refresh_per_second=2)
+            self._live.start()
+            threading.Thread(target=self._refresh, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._live is not None:
+            self._live.stop()
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Note that an attempt ended."""
+        if outcome.state == "busy":
+            return
+        self._ended[outcome.job] = outcome.state
+        kind = self._plan.jobs[outcome.job].kind
+        line = f"[{len(self._ended)}/{len(self._jobs)}] {kind} {outcome.job} {outcome.state}"
+        if outcome.reason:
+            line += f": {outcome.reason}"
+        elif outcome.seconds:
+            line += f" in {outcome.seconds:.1f} s"
+        self._console.print(f"{line}{self._left()}", markup=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        left = [j for j in self._jobs if j not in self._ended]
+        done = sum(self._expected[j] for j in self._ended)
+        if not left or not done:
+            return ""
+        passed = time.monotonic() - self._began
+        seconds = passed / done * sum(self._expected[j] for j in left)
+        return f"  (about {duration(seconds)} left)"
+
+    def _refresh(self) -> None:
+        while not self._over.wait(REFRESH):
+            if self._live is not None:
+                self._live.update(self._table())
+
+    def _table(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for job in self._jobs:
+            told = None if job in self._ended else read_json(self._store.work / job / "progress.json")
+            if not told or self._store.owner(job) is None:
+                continue
+            loss = "" if told["loss"] is None else f"loss {told['loss']:.4f}"
+            bar = ProgressBar(told["steps"], told["step"], width=30)
+            steps = f"{told['step']}/{told['steps']}"
+            table.add_row(self._plan.jobs[job].kind, job, bar, steps, loss)
+        table.add_row("all", "", ProgressBar(len(self._jobs), len(self._ended), width=30),
+                      f"{len(self._ended)}/{len(self._jobs)}", self._left())  # fmt: skip
+        return table
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

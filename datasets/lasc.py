@@ -1,0 +1,84 @@
+"""2018 Atrial Segmentation Challenge: left atrium in late gadolinium-enhanced MR."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from bench.data.volume import within
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError
+from bench.source import Source
+
+ID = re.compile(r"[0-9A-Z]{20}")
+IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
+LISTS = Path(__file__).with_name("splits") / "lasc.uamt_80_20.json"
+SPACING = (0.625, 0.625, 0.625)
+
+
+class LASC(Dataset):
+    """100 training and 54 test scans, 0.625 mm isotropic, 88 slices; masks are 0 and 255."""
+
+    source = Source(
+        "Xiong et al. 2021, A global benchmark of algorithms for segmenting the left atrium, "
+        "Medical Image Analysis 67:101832",
+        "https://www.cardiacatlas.org/atriaseg2018-challenge/",
+    )
+    title = "LASC 2018 left atrium"
+    licence = "research use, registration at cardiacatlas.org"
+    modality = "MR"
+    channels = ("LGE",)
+    labels = {1: "left atrium"}
+    raw_labels = {255: 1}
+    recipes = {
+        "default": Recipe(scale="zscore"),
+        "coarse": Recipe(spacing=(1.25, 1.25, 1.25), scale="zscore"),  # ours: a pilot on one GPU
+        "resize": Recipe(resize=(96, 96, 48), scale="zscore"),  # ours: a pilot on a CPU
+    }
+    splits = {"uamt_80_20": LISTS.name}
+    unread = ("lawall.nrrd",)  # the wall's mask, which no table here asks for
+    unpack = (
+        "get 2018_UTAH_MICCAI.zip from cardiacatlas.org and unpack it so that lasc/ holds "
+        "'Training Set' (or its case folders) with <id>/lgemri.nrrd and <id>/laendo.nrrd"
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return every case folder; one that lacks a file is a case with a missing file."""
+        folders: dict[str, Path] = {}
+        for folder in within(root, 3):
+            if not (ID.fullmatch(folder.name) and folder.is_dir()):
+                continue
+            if folder.name in folders:
+                raise BenchError(f"{folder}: {folders[folder.name]} is the same case; remove one")
+            folders[folder.name] = folder
+        if not folders:
+            raise BenchError(f"{root}: no case folders <20 characters>/{IMAGE}; {self.unpack}")
+        return [
+            Case(id, id, (folder / IMAGE,), folder / LABEL, {"part": _part(folder)})
+            for id, folder in sorted(folders.items())
+        ]
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write up to 100 synthetic scans under ids of the registered division."""
+        from bench.data.phantom import organs, write_nrrd
+
+        listed = json.loads(LISTS.read_text())
+        train, test = listed["train"], listed["test"]
+        # Four training ids, then one for testing: any five cases have both.
+        ids = [id for i in range(20) for id in (*train[4 * i : 4 * i + 4], test[i])]
+        if cases > len(ids):
+            raise BenchError(f"lasc: {len(ids)} phantoms at most, {cases} asked for")
+        for i, id in enumerate(ids[:cases]):
+            shape = (72 + 4 * (i % 3), 64 + 4 * (i % 4), 44)
+            # A field of view of a whole chest at a coarse grid would not be this layout: the
+            # phantom is drawn for 2.5 mm voxels and stored, like the real scans, as 0.625 mm.
+            image, label = organs(shape, (2.5, 2.5, 2.5), 1, seed, i, modality="MR")
+            grey = image * (255 / max(float(image.max()), 1.0))
+            write_nrrd(root / id / IMAGE, grey, SPACING, "uint8")
+            write_nrrd(root / id / LABEL, label * 255, SPACING, "uint8")
+
+
+def _part(folder: Path) -> str:
+    return "testing" if "testing" in folder.parent.name.lower() else "training"

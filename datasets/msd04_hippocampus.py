@@ -1,0 +1,50 @@
+"""Medical Segmentation Decathlon, task 4: hippocampus head and body in small MR crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.msd import MSDLayout, write_listing
+from bench.dataset import Recipe
+from bench.source import Source
+
+
+class Hippocampus(MSDLayout):
+    """260 labelled and 130 unlabelled T1 crops around one hippocampus, about 36 x 50 x 35 mm.
+
+    Intensity scales differ by four orders of magnitude between cases, two labels are float32.
+    """
+
+    source = Source(
+        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
+        "http://medicaldecathlon.com",
+    )
+    title = "MSD Task04 Hippocampus"
+    licence = "CC BY-SA 4.0"
+    redistribution = True
+    modality = "MR"
+    channels = ("T1",)
+    labels = {1: "anterior", 2: "posterior"}
+    recipes = {
+        "default": Recipe(scale="zscore"),  # all cases are 1 mm isotropic
+        "percentile": Recipe(scale="percentile"),
+        # Whole crops on one grid, for methods that tile or rearrange the volume.
+        "voco64": Recipe(resize=(64, 64, 32), scale="percentile"),
+    }
+    unpack = (
+        "get Task04_Hippocampus.tar from medicaldecathlon.com and unpack it so that "
+        "msd04_hippocampus/ holds imagesTr, labelsTr and dataset.json"
+    )
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write ``cases`` synthetic crops in the range of sizes of the real ones."""
+        from bench.data.phantom import organs, write_nifti
+
+        stems = [f"hippocampus_{i + 1:03d}" for i in range(cases)]
+        for i, stem in enumerate(stems):
+            shape = (31 + 7 * i % 13, 40 + 11 * i % 20, 24 + 5 * i % 24)
+            image, label = organs(shape, (1.0, 1.0, 1.0), 2, seed, i, modality="MR")
+            write_nifti(root / "imagesTr" / f"{stem}.nii.gz", image, (1.0, 1.0, 1.0), "float32")
+            write_nifti(root / "labelsTr" / f"{stem}.nii.gz", label, (1.0, 1.0, 1.0), "uint8")
+        write_listing(root, cls, "Hippocampus", stems)

@@ -1,0 +1,82 @@
+"""MAE3D: hide most patches of a crop, rebuild their voxels from the rest."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.method import Batch, Method
+from bench.nets import Network, TokenEncoder
+from bench.pretext.heads import MaskedDecoder, init_linear
+from bench.pretext.losses import reconstruction, standardise
+from bench.pretext.mask import random_split, take
+from bench.source import Source
+
+
+class MAE3D(Method):
+    """He et al.'s masked autoencoder on volumes, as Chen et al. released it."""
+
+    title = "MAE3D"
+    source = Source(
+        "Z. Chen et al., Masked Image Modeling Advances 3D Medical Image Analysis, WACV 2023",
+        "https://arxiv.org/abs/2204.11716",
+        "https://github.com/ZEKAICHEN/MIM-Med3D",
+    )
+    needs = "tokens"
+    fidelity = "official code compared: masks, decoder, prediction and loss, see docs/methods"
+
+    @dataclass(frozen=True)
+    class Params:
+        """Defaults are the released BTCV configuration (vitmae_base_m0.75.yaml)."""
+
+        mask_ratio: float = 0.75  # released config; the count rounds down (models/mae.py)
+        decoder_dim: int = 512  # released config
+        decoder_depth: int = 8  # released config
+        decoder_heads: int = 8  # released config
+        loss: Literal["l1", "mse"] = "l1"  # released trainer; the 2D paper squares
+        norm_pix: bool = False  # released trainer; the 2D paper's better variant standardises
+        encoder_norm: bool = False  # released model skips the encoder's last LayerNorm
+        init_encoder: bool = False  # released model: every Linear trunc. normal .02, zero bias
+
+    params: Params
+    encoder: TokenEncoder
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        encoder = self.encoder
+        self.patches = prod(encoder.grid)
+        self.decoder = MaskedDecoder(
+            encoder.dim,
+            params.decoder_dim,
+            params.decoder_depth,
+            params.decoder_heads,
+            self.patches,
+            prod(encoder.patch) * network.in_channels,
+        )
+        if params.init_encoder:
+            encoder.apply(init_linear)
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Draw which patches of each crop are hidden; nothing else changes (as released)."""
+        count = len(batch["crop"])
+        hidden, visible = random_split(count, self.patches, self.params.mask_ratio, generator)
+        return {"crop": batch["crop"], "hidden": hidden, "visible": visible}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the predicted voxels of the hidden patches, (B, hidden, voxels)."""
+        seen = take(self.encoder.tokens(batch["crop"]), batch["visible"])
+        encoded = self.encoder.run(seen, norm=self.params.encoder_norm)
+        return self.decoder(encoded, batch["visible"], batch["hidden"])
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the error on hidden voxels, and what predicting each patch's mean would get."""
+        target = take(self.encoder.patchify(batch["crop"]), batch["hidden"])
+        if self.params.norm_pix:
+            target = standardise(target)
+        flat = target.mean(dim=-1, keepdim=True).expand_as(target)
+        return {
+            "total": reconstruction(self.predict(batch), target, self.params.loss),
+            "flat": reconstruction(flat, target, self.params.loss),
+        }

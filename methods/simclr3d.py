@@ -1,0 +1,93 @@
+"""SimCLR on volumes: two augmented crops of one scan attract, those of other scans repel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import augment
+from bench.data.reader import Volume
+from bench.method import Batch, Method
+from bench.nets import Network
+from bench.pretext.heads import mlp
+from bench.pretext.losses import nt_xent
+from bench.pretext.pair import Pairing, read_pair
+from bench.source import Source
+
+
+class SimCLR3D(Method):
+    """Chen et al.'s objective; views after nnssl, as no volume version has been released."""
+
+    title = "SimCLR"
+    source = Source(
+        "T. Chen et al., A Simple Framework for Contrastive Learning, ICML 2020",
+        "https://arxiv.org/abs/2002.05709",
+        "https://github.com/MIC-DKFZ/nnssl",
+    )
+    fidelity = "loss compared with nnssl's code; views after nnssl, without its low resolution"
+    min_batch = 2  # one scan has no negatives: the loss is 0
+
+    @dataclass(frozen=True)
+    class Params:
+        """Constants of nnssl are from simclr_transform.py and SimCLRTrainer."""
+
+        temperature: float = 0.5  # nnssl; also MIM-Med3D
+        hidden: int | None = None  # paper, Section 4.2: the encoder's width
+        out: int = 128  # paper, Section 4.2
+        batch_norm: bool = False  # paper's Eq. of g has none; its 2D code does
+        scale: tuple[float, float] = (1.0, 1.0)  # nnssl: crops are not resized
+        overlap: float = 0.5  # nnssl: least overlap of the two crops along each axis
+        flip: float = 0.5  # nnssl, per axis
+        rot90: float = 0.3  # nnssl (batchgenerators' default)
+        noise: float = 0.1  # nnssl, probability
+        noise_std: tuple[float, float] = (0.0, 0.1)  # nnssl (batchgenerators' default)
+        blur: float = 0.2  # nnssl
+        blur_sigma: tuple[float, float] = (0.5, 1.0)  # nnssl
+        brightness: float = 0.15  # nnssl
+        brightness_factor: tuple[float, float] = (0.75, 1.25)  # nnssl
+        contrast: float = 0.15  # nnssl
+        contrast_factor: tuple[float, float] = (0.75, 1.25)  # nnssl (batchgenerators' default)
+        gamma: float = 0.3  # nnssl
+        gamma_exponent: tuple[float, float] = (0.7, 1.5)  # nnssl
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        width = network.encoder.widths[-1]
+        self.crop = network.crop
+        head = [width, params.hidden or width, params.out]
+        self.projector = mlp(head, "batch" if params.batch_norm else "none")
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Read two crops that overlap by ``params.overlap`` along every axis."""
+        rule = Pairing(scale=params.scale, axis_overlap=params.overlap)
+        return read_pair(volume, crop, rule, rng)
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment both crops independently: (B, 2, C, X, Y, Z)."""
+        p, g, pair, size = self.params, generator, batch["pair"], batch["size"]
+        x = pair.flatten(0, 1)
+        if p.scale != (1.0, 1.0):
+            size = size.flatten(0, 1)
+            x = augment.resize_box(x, torch.zeros_like(size), size, self.crop)
+        x = augment.gaussian_noise(x, p.noise, p.noise_std, g, unit="std")
+        x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g)
+        x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False)
+        x = augment.contrast(x, p.contrast, p.contrast_factor, g)
+        x = augment.gamma(x, p.gamma, p.gamma_exponent, g)
+        x, _ = augment.random_flip(x, p.flip, g)
+        x, _ = augment.random_rot90(x, p.rot90, g)
+        return {"views": x.unflatten(0, (len(pair), 2))}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return NT-Xent and the share of anchors whose nearest neighbour is their partner."""
+        z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
+        a, b = z.unflatten(0, (-1, 2)).unbind(1)
+        total, nearest = nt_xent(a, b, self.params.temperature)
+        return {"total": total, "retrieval": nearest}

@@ -1,0 +1,173 @@
+"""VoCo: say which parts of a scan a random crop overlaps, by likeness to a grid of base crops."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import augment, nets
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Method
+from bench.nets import Network
+from bench.pretext import grid, losses
+from bench.pretext.heads import mlp
+from bench.pretext.momentum import follow, frozen_copy
+from bench.source import Source
+
+Triple = tuple[int, int, int]
+Rectify = Literal["abs", "relu"]
+REG: dict[str, tuple[int, Rectify, bool]] = {  # power, what becomes of negative cosines, no gradient to the later base of a pair
+    "paper": (1, "abs", False),  # Eq. 5
+    "v1": (2, "relu", False),  # code
+    "ema": (2, "relu", True),  # code
+}
+
+
+class VoCo(Method):
+    """Wu et al. 2024. ``paper`` is what they print; ``v1`` and ``ema`` are what they released."""
+
+    title = "VoCo"
+    paper = "voco"
+    source = Source(
+        "Wu, Zhuang & Chen, VoCo: Volume Contrastive Learning, CVPR 2024",
+        "https://arxiv.org/abs/2402.17300",
+        "https://github.com/Luffy03/VoCo",
+    )
+    fidelity = "official code compared for v1 and ema; the paper's own loss from its text only"
+
+    @dataclass(frozen=True)
+    class Params:
+        """Defaults are the paper's; 'code' marks what only the released code states."""
+
+        variant: Literal["paper", "v1", "ema"] = "paper"  # code: issue 15 is v1, main is ema
+        grid: Triple = (4, 4, 1)  # Table 7, bases along x, y, z
+        crops: int = 2  # code (sw_batch_size): random crops per scan
+        input_crop: Triple | None = None  # code: 96 per side, resized to views of 64
+        use_pred: bool = True  # Table 6
+        use_reg: bool = True  # Table 6
+        reg_weight: float = 1.0  # Eq. 7, lambda
+        eps: float = 1e-6  # code, inside the logarithm of Eq. 3
+        rectify: bool = True  # code: Eq. 1 says 0 to 1, which ReLU on the cosine makes true
+        reg_power: int | None = None  # Eq. 5: 1; code: 2. By default the variant's
+        reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
+        reg_detach: bool | None = None  # Eq. 5: no; code: no in v1, yes in ema
+        hidden: int = 2048  # code
+        out: int = 2048  # Section 3.2, C
+        momentum: float = 0.9  # code of ema, constant
+        teacher: Literal["random", "copy"] = "random"  # code of ema: initialised on its own
+        export: Literal["student", "teacher"] = "student"  # ema; which one was released is not said
+        flip: float = 0.2  # code, per axis and crop
+        rot90: float = 0.2  # code
+        shift: float = 0.1  # code, probability
+        shift_by: float = 0.1  # code
+
+        def __post_init__(self) -> None:
+            if not (self.use_pred or self.use_reg):
+                raise BenchError("method 'voco': use_pred and use_reg are both off; take 'scratch'")
+            if np.prod(self.grid) < 2:
+                raise BenchError(f"method 'voco': grid {self.grid} has no two bases to tell apart")
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p = params
+        self.crop, self.slow = network.crop, None
+        head = [network.encoder.widths[-1], p.hidden, p.hidden, p.out]
+        self.projector = mlp(head, "batch_plain")
+        if p.variant == "ema":
+            self.slow = nn.ModuleDict(self._second(network, head)).requires_grad_(False)
+            self.after_step(0.0)  # the code updates before the first use, too
+
+    def _second(self, network: Network, head: list[int]) -> dict[str, nn.Module]:
+        if self.params.teacher == "copy":
+            return {"encoder": frozen_copy(self.encoder), "projector": frozen_copy(self.projector)}
+        channels = (network.in_channels, network.out_channels)
+        twin = nets.network(network.name, network.preset, *channels, network.crop)
+        return {"encoder": twin.encoder, "projector": mlp(head, "batch_plain")}
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
+        size, last = params.input_crop or crop, params.variant == "paper"
+        return grid.read_tiled(volume, size, params.grid, params.crops, rng, last)
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Resize and augment every crop on its own; the overlaps stay those of the places."""
+        p, g, m = self.params, generator, batch["crops"].shape[1]
+        both = torch.cat([batch["crops"], batch["bases"]], dim=1)
+        x = both.flatten(0, 1)
+        if tuple(x.shape[2:]) != self.crop:
+            x = F.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
+        x, _ = augment.random_flip(x, p.flip, g)
+        x, _ = augment.random_rot90(x, p.rot90, g)
+        x = augment.shift(x, p.shift, p.shift_by, g).unflatten(0, both.shape[:2])
+        return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return prediction (``pred``, or ``pos`` and ``neg``), ``reg``, and the live share.
+
+        ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead.
+        """
+        p = self.params
+        crops, bases = self._embed(self.encoder, self.projector, batch)
+        total, terms = torch.zeros((), device=bases.device), {}
+        if p.use_pred:
+            logits = self._logits(batch, crops, bases)
+            terms = self._prediction(logits, batch["target"])
+            total = torch.stack(list(terms.values())).sum()
+            terms["alive"] = (logits > 0).float().mean()
+        if p.use_reg:
+            terms["reg"] = self._redundancy(bases)
+            total = total + p.reg_weight * terms["reg"]
+        return {"total": total, **terms}
+
+    def _prediction(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        eps = self.params.eps
+        if self.params.variant == "paper":
+            return {"pred": losses.overlap_entropy(logits, target, eps)}
+        weighted = self.params.variant == "ema"
+        pos, neg = losses.overlap_split(logits, target, eps, weighted)
+        return {"pos": pos, "neg": neg}
+
+    def _redundancy(self, bases: Tensor) -> Tensor:
+        p = self.params
+        power, rectify, detach = REG[p.variant]
+        power = power if p.reg_power is None else p.reg_power
+        detach = detach if p.reg_detach is None else p.reg_detach
+        return losses.redundancy(bases, power, p.reg_rectify or rectify, detach)
+
+    @staticmethod
+    def _embed(encoder: Any, projector: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        # one batch, random crops first: the projector's batch statistics are over all crops
+        crops, bases = batch["crops"], batch["bases"]
+        x = torch.cat([crops.flatten(0, 1), bases.flatten(0, 1)])
+        a, b = projector(encoder.embed(x)).split([crops.shape[:2].numel(), bases.shape[:2].numel()])
+        return a.unflatten(0, crops.shape[:2]), b.unflatten(0, bases.shape[:2])
+
+    def _logits(self, batch: Batch, crops: Tensor, bases: Tensor) -> Tensor:
+        squash = F.relu if self.params.rectify else nn.Identity()
+        if self.slow is None:
+            return squash(losses.cosines(crops, bases.detach()))
+        with torch.no_grad():
+            t_crops, t_bases = self._embed(self.slow["encoder"], self.slow["projector"], batch)
+        there, back = losses.cosines(crops, t_bases), losses.cosines(t_crops, bases)
+        return (squash(there) + squash(back)) / 2
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher. The code does so between the student's next forward and its own."""
+        if self.slow is not None:
+            follow(self.slow["encoder"], self.encoder, self.params.momentum)
+            follow(self.slow["projector"], self.projector, self.params.momentum)
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return the encoder that ``export`` names."""
+        if self.slow is None or self.params.export == "student":
+            return super().transfer()
+        return {f"encoder.{k}": v for k, v in self.slow["encoder"].state_dict().items()}

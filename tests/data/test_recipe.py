@@ -1,0 +1,264 @@
+"""Recipes: hand-computed scales, resampling against torch, and no shift on the way back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.geometry import Geometry, linear, nearest, restore, restore_scores
+from bench.data.recipe import contiguous, prepare
+from bench.data.stored import Stored, VolumeError
+from bench.data.volume import LabelVolume, Volume3D
+from bench.dataset import Recipe
+from bench.errors import BenchError
+
+
+class Two:
+    labels = {1: "a", 2: "b"}
+    raw_labels: dict[int, int] = {}
+
+
+def volume(array, spacing=(1.0, 1.0, 1.0)) -> Volume3D:
+    array = np.asarray(array)
+    array = array if array.ndim == 4 else array[np.newaxis]
+    affine = np.diag([*spacing, 1.0])
+    path = Path("scan.nii.gz")
+    stored = Stored(path, array.shape[1:], array.dtype, 352, True, affine, spacing)
+    return Volume3D(path, array, affine, spacing, "RAS", stored)
+
+
+def label_map(array, spacing=(1.0, 1.0, 1.0)) -> LabelVolume:
+    return LabelVolume(
+        Path("label.nii.gz"), np.asarray(array), np.diag([*spacing, 1.0]), spacing, "RAS"
+    )
+
+
+def line(*values) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values", "expected"),
+    [
+        (Recipe(window=(-100, 300)), (-500, -100, 100, 300, 900), (0, 0, 0.5, 1, 1)),
+        (Recipe(scale="minmax"), (2, 4, 10), (0, 0.25, 1)),
+        # mean 3, standard deviation sqrt(((2)^2 + 0 + (2)^2) / 3) = 1.63299
+        (Recipe(scale="zscore"), (1, 3, 5), (-1.2247449, 0, 1.2247449)),
+        # statistics of (1, 3) alone: mean 2, deviation 1; the zero is scaled like all others
+        (Recipe(scale="zscore", nonzero=True), (0, 1, 3), (-2, -1, 1)),
+        (Recipe(scale="zscore", window=(0, 2)), (-9, 0, 2, 70), (-1, -1, 1, 1)),
+        (Recipe(scale="zscore", nonzero=True), (0, 0, 0), (0, 0, 0)),
+    ],
+)
+def test_scales_by_hand(recipe, values, expected):
+    made = prepare(volume(line(*values)), None, recipe, Two())
+    np.testing.assert_allclose(made.image[0, :, 0, 0], expected, atol=1e-6)
+
+
+def test_percentiles_are_clipped_to_0_and_1():
+    values = np.arange(1001, dtype=np.float32).reshape(7, 11, 13)
+    image = prepare(volume(values), None, Recipe(scale="percentile"), Two()).image
+    # 0.5 % of 0..1000 is 5, 99.5 % is 995
+    np.testing.assert_allclose(image.ravel()[[0, 5, 500, 995, 1000]], [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["zscore", "percentile", "minmax"])
+@pytest.mark.parametrize("value", [0, 7, 1.7e6])
+def test_a_constant_volume_becomes_zero(scale, value):
+    made = prepare(volume(np.full((3, 3, 3), value, np.float32)), None, Recipe(scale=scale), Two())
+    np.testing.assert_array_equal(made.image, 0)
+
+
+def test_channels_are_scaled_apart():
+    array = np.stack([line(0, 1), line(0, 1000)])
+    image = prepare(volume(array), None, Recipe(scale="minmax"), Two()).image
+    np.testing.assert_array_equal(image[0], image[1])
+
+
+def test_a_large_offset_keeps_its_contrast():
+    values = (np.arange(4096, dtype=np.float32) % 8 + 1.7e6).reshape(16, 16, 16)
+    image = prepare(volume(values), None, Recipe(scale="zscore"), Two()).image
+    assert image.std() == pytest.approx(1, abs=1e-3)
+    assert image.mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_the_foreground_is_a_box_above_a_scaled_value():
+    array = np.full((8, 9, 10), -1000, np.int16)
+    array[2:5, 3:7, 4] = 100
+    label = np.zeros_like(array)
+    label[2, 3, 4] = 2
+    recipe = Recipe(window=(-175, 250), foreground=0.3)
+    made = prepare(volume(array), label_map(label), recipe, Two())
+    assert made.geometry.box == ((2, 5), (3, 7), (4, 5))
+    assert made.image.shape == (1, 3, 4, 1)
+    assert made.label is not None
+    np.testing.assert_array_equal(np.argwhere(made.label), [[0, 0, 0]])
+    np.testing.assert_array_equal(restore(made.label, made.geometry), label)
+    np.testing.assert_array_equal(made.native_label, label)
+
+
+def test_no_foreground_keeps_everything():
+    recipe = Recipe(window=(0, 1), foreground=0.5)
+    assert prepare(volume(np.zeros((3, 4, 5))), None, recipe, Two()).image.shape == (1, 3, 4, 5)
+
+
+def test_the_grid_follows_the_field_of_view():
+    made = prepare(
+        volume(np.zeros((10, 20, 7), np.int16), (1.0, 0.75, 5.0)), None,
+        Recipe(spacing=(1.5, 1.5, 2.0), window=(0, 1)), Two(),
+    )  # fmt: skip
+    assert made.geometry.shape == (7, 10, 18)  # 10 / 1.5 = 6.67; 15 / 1.5; 35 / 2 = 17.5
+    assert made.geometry.prepared_spacing == pytest.approx((10 / 7, 1.5, 35 / 18))
+
+
+def test_whole_numbers_state_the_step_of_one_unit():
+    recipe = Recipe(window=(-175, 250))
+    assert prepare(volume(line(1, 2)), None, recipe, Two()).step == pytest.approx(1 / 425)
+    assert prepare(volume(line(1, 2.5)), None, recipe, Two()).step is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (Recipe(), "needs 'window"),
+        (Recipe(window=(3, 3)), "must rise"),
+        (Recipe(scale="zscor"), "did you mean 'zscore'"),
+        (Recipe(scale="zscore", spacing=(1, 1, 1), resize=(4, 4, 4)), "exclude each other"),
+        (Recipe(scale="zscore", spacing=(1, 0, 1)), "above 0"),
+        (Recipe(scale="zscore", resize=(4, -4, 4)), "above 0"),
+    ],
+)
+def test_a_contradictory_recipe_is_refused(recipe, words):
+    with pytest.raises(BenchError, match=words):
+        prepare(volume(np.zeros((2, 2, 2))), None, recipe, Two())
+
+
+def test_nan_voxels_are_refused():
+    with pytest.raises(VolumeError, match="1 voxels"):
+        prepare(volume(line(1, np.nan)), None, Recipe(scale="zscore"), Two())
+
+
+def test_a_label_on_another_grid_is_refused():
+    with pytest.raises(VolumeError, match=r"label\.nii\.gz"):
+        prepare(
+            volume(np.zeros((2, 2, 2))), label_map(np.zeros((2, 2, 3), int)),
+            Recipe(scale="zscore"), Two(),
+        )  # fmt: skip
+
+
+# --- labels ----------------------------------------------------------------------------------
+
+
+def test_raw_values_become_contiguous():
+    raw = {205: 1, 820: 2}
+    found = contiguous(label_map(np.array([[[0, 205, 820]]], np.int32)), Two.labels, raw)
+    np.testing.assert_array_equal(found, [[[0, 1, 2]]])
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("value", [3, -1, 421, 1 << 20])
+def test_an_undeclared_value_is_named_with_its_file(value):
+    array = np.array([[[0, 1, value]]], np.int64)
+    with pytest.raises(VolumeError, match=rf"label\.nii\.gz: values {value} ") as caught:
+        contiguous(label_map(array), Two.labels)
+    assert caught.value.kind == "label_value"
+
+
+# --- resampling ------------------------------------------------------------------------------
+
+SIDES = st.tuples(*[st.integers(1, 9)] * 3)
+
+
+@given(SIDES, SIDES, st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_linear_is_torch_without_aligned_corners(before, after, seed):
+    array = np.random.default_rng(seed).normal(size=before).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(array)[None, None], after, mode="trilinear", align_corners=False
+    )
+    np.testing.assert_allclose(linear(array, after), expected[0, 0].numpy(), atol=2e-6)
+
+
+@given(SIDES, SIDES, st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_nearest_is_torch_nearest_exact(before, after, seed):
+    array = np.random.default_rng(seed).integers(0, 9, before).astype(np.uint8)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(array)[None, None].double(), after, mode="nearest-exact"
+    )
+    np.testing.assert_array_equal(nearest(array, after), expected[0, 0].numpy())
+
+
+@given(st.integers(2, 12), st.integers(2, 30))
+def test_a_ramp_stays_a_ramp_in_the_middle(before, after):
+    ramp = (np.arange(before) + 0.5) / before  # a function of place alone
+    found = linear(np.broadcast_to(ramp[:, None, None], (before, 1, 1)), (after, 1, 1))[:, 0, 0]
+    place = (np.arange(after) + 0.5) / after
+    inside = (place >= ramp[0]) & (place <= ramp[-1])
+    np.testing.assert_allclose(found[inside], place[inside], atol=1e-6)
+
+
+def test_scores_give_what_the_whole_stack_would():
+    rng = np.random.default_rng(3)
+    geometry = Geometry((12, 10, 9), (1.0, 1.0, 1.0), ((2, 11), (0, 10), (3, 9)), (5, 12, 4))
+    scores = rng.normal(size=(4, 5, 12, 4)).astype(np.float32)
+    whole = np.stack([linear(s, (9, 10, 6)) for s in scores]).argmax(0)
+    found = restore_scores(scores, geometry)
+    np.testing.assert_array_equal(found[geometry.inside], whole)
+    found[geometry.inside] = 0
+    assert not found.any()
+
+
+def test_a_tie_goes_to_the_lower_class():
+    geometry = Geometry((2, 2, 2), (1.0,) * 3, ((0, 2),) * 3, (2, 2, 2))
+    assert not restore_scores(np.ones((3, 2, 2, 2)), geometry).any()
+
+
+def test_a_geometry_read_from_json_is_the_same():
+    made = Geometry((2, 2, 2), (1.0, 1.0, 1.0), ((0, 2),) * 3, (2, 2, 2))
+    assert Geometry([2, 2, 2], [1.0, 1.0, 1.0], [[0, 2]] * 3, [2, 2, 2]) == made
+
+
+def test_another_grid_is_not_restored():
+    geometry = Geometry((2, 2, 2), (1.0,) * 3, ((0, 2),) * 3, (2, 2, 2))
+    with pytest.raises(ValueError, match="prepared grid"):
+        restore(np.zeros((2, 2, 3), np.uint8), geometry)
+    with pytest.raises(ValueError, match="classes on"):
+        restore_scores(np.zeros((2, 2, 2, 3)), geometry)
+
+
+# --- there and back --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(spacing=(1.5, 1.5, 1.5), window=(-175, 250), foreground=0.0),
+        Recipe(spacing=(2.9, 2.9, 2.9), window=(-175, 250)),
+        Recipe(resize=(96, 96, 48), window=(-175, 250), foreground=0.3),
+        Recipe(resize=(61, 53, 37), window=(-1024, 325), scale="zscore"),
+    ],
+)
+@pytest.mark.parametrize("by_scores", [False, True])
+def test_a_label_comes_back_without_a_shift(recipe, by_scores):
+    spacing = (2.0, 2.0, 2.5)
+    x, y, z = np.ogrid[:90, :84, :70]
+    label = np.zeros((90, 84, 70), np.uint8)
+    label[(x - 27.3) ** 2 + (y - 40.1) ** 2 + (z - 35.4) ** 2 < 22**2] = 1
+    label[(x - 66.8) ** 2 + (y - 37.7) ** 2 + (z - 30.2) ** 2 < 16**2] = 2
+    image = np.where((x > 2) & (y < 80) & (z > 1), 100.0 * label, -1000.0)
+    made = prepare(volume(image, spacing), label_map(label, spacing), recipe, Two())
+    assert made.label is not None
+    assert made.image.dtype == np.float32
+    if by_scores:
+        back = restore_scores(np.stack([made.label == k for k in range(3)]), made.geometry)
+    else:
+        back = restore(made.label, made.geometry)
+    for k in (1, 2):
+        truth, found = label == k, back == k
+        assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.95
+        shift = np.argwhere(truth).mean(0) - np.argwhere(found).mean(0)
+        assert np.abs(shift).max() < 0.25

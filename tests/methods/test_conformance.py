@@ -1,0 +1,214 @@
+"""Every method under ``methods/`` keeps the contract; adding a file adds it to these tests."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from volumes import read, view, volumes
+
+from bench import registry
+from bench.data.reader import Volume
+from bench.errors import BenchError
+
+NAMES = registry.names("method")
+PRETRAINING = [n for n in NAMES if registry.load("method", n).pretrains]
+METHODS_3D = [n for n in PRETRAINING if registry.load("method", n).dims == 3]
+every = pytest.mark.parametrize("name", NAMES)
+each = pytest.mark.parametrize("name", METHODS_3D)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(4)
+
+
+def batch_of(method, scans, seed=0):
+    count = max(2, method.min_batch)
+    return view(method, read(method, scans[:count], seed), seed)
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def optimiser(method):
+    trained = [p for p in method.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, 1e-3)
+
+
+def step(method, moved, batch, progress):
+    moved.zero_grad()
+    terms = method.loss(batch)
+    terms["total"].backward()
+    moved.step()
+    method.after_step(progress)
+    return terms["total"].item()
+
+
+@every
+def test_declares_what_it_is_and_where_it_comes_from(name):
+    cls = registry.load("method", name)
+    assert cls.name() == name and cls.title and cls.fidelity
+    assert cls.source.cite and cls.source.url.startswith("https://")
+    assert isinstance(cls.version, int) and cls.version >= 1
+    assert cls.needs in ("features", "tokens") and cls.dims in (2, 3)
+    assert cls.paper in ("", "pgl", "hssl", "voco", "taleb", "glmae")
+    assert cls.__doc__ and cls.Params.__dataclass_params__.frozen
+
+
+@every
+def test_corrects_an_unknown_parameter_and_refuses_a_mistyped_one(name):
+    cls = registry.load("method", name)
+    with pytest.raises(BenchError, match="no parameter of method"):
+        cls.make_params({"no_such_thing": 1})
+    for field in dataclasses.fields(cls.Params)[:1]:
+        with pytest.raises(BenchError, match=f"did you mean '{field.name}'"):
+            cls.make_params({field.name + "x": 1})
+        with pytest.raises(BenchError, match=field.name):
+            cls.make_params({field.name: object()})
+
+
+@every
+def test_hands_over_weights_that_the_network_has(name, build, tiny_network):
+    method = build(name)
+    network = tiny_network(method.needs, seed=5)
+    given = method.transfer()
+    assert set(given) <= set(network.state_dict())
+    assert not network.load_state_dict(given, strict=False).unexpected_keys
+    assert all(torch.equal(network.state_dict()[k], v) for k, v in given.items())
+    assert bool(given) is method.pretrains
+
+
+@every
+def test_heads_follow_their_seed_and_the_network_keeps_its_own_weights(name, build, tiny_network):
+    network = tiny_network(registry.load("method", name).needs)
+    before = copy.deepcopy(network.state_dict())
+    a, b, c = (build(name, seed=s, network=copy.deepcopy(network)) for s in (0, 0, 1))
+    build(name, seed=7, network=network)
+    assert equal(network.state_dict(), before)
+    assert equal(a.state_dict(), b.state_dict())
+    heads = [k for k, _ in a.named_parameters() if not k.startswith(("encoder.", "slow"))]
+    if heads:
+        assert not equal(a.state_dict(), c.state_dict())
+
+
+@every
+def test_building_leaves_the_global_generator_alone(name, build, tiny_network):
+    network = tiny_network(registry.load("method", name).needs)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    build(name, network=network)
+    assert torch.equal(torch.rand(2), expected)
+
+
+@each
+def test_reading_depends_on_the_generator_alone_and_stacks(name, build, scans):
+    method = build(name)
+    np.random.seed(0)
+    a = read(method, scans, 1)
+    np.random.seed(1)
+    b, c = read(method, scans, 1), read(method, scans, 2)
+    assert equal(a, b)
+    assert not equal(a, c)
+    assert all(len(v) == len(scans) for v in a.values())
+
+
+@each
+def test_views_depend_on_the_generator_alone(name, build, scans):
+    method = build(name)
+    raw = read(method, scans)
+    before = {k: v.clone() for k, v in raw.items()}
+    torch.manual_seed(0)
+    a = view(method, raw, 1)
+    torch.manual_seed(1)
+    b, c = view(method, raw, 1), view(method, raw, 2)
+    assert equal(a, b)
+    assert not equal(a, c)
+    assert equal(raw, before)
+
+
+@each
+def test_loss_is_finite_scalars_and_pure_in_the_batch(name, build, scans):
+    method = build(name)
+    batch = batch_of(method, scans)
+    torch.manual_seed(0)
+    first = method.loss(batch)
+    torch.manual_seed(1)
+    second = method.loss(batch)
+    assert all(t.ndim == 0 and torch.isfinite(t) for t in first.values())
+    assert equal(first, second)
+
+
+@each
+def test_gradient_reaches_the_encoder_and_every_trained_head(name, build, scans):
+    method = build(name)
+    method.loss(batch_of(method, scans))["total"].backward()
+    named = dict(method.named_parameters())
+    reached = {k: p.grad is not None and bool(p.grad.any()) for k, p in named.items()}
+    assert any(v for k, v in reached.items() if k.startswith("encoder."))
+    for head, _ in method.named_children():
+        trained = [k for k, p in named.items() if k.startswith(head) and p.requires_grad]
+        assert not trained or any(reached[k] for k in trained), head
+
+
+@each
+def test_loss_falls_on_fixed_scans(name, build, scans):
+    method = build(name)
+    batch, moved = batch_of(method, scans), optimiser(method)
+    losses = [step(method, moved, batch, k / 20) for k in range(20)]
+    assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+
+
+@each
+def test_resuming_from_a_state_continues_bit_for_bit(name, build, scans):
+    method = build(name)
+    moved, batch = optimiser(method), batch_of(method, scans)
+    step(method, moved, batch, 0.0)
+    saved, slots = copy.deepcopy(method.state_dict()), copy.deepcopy(moved.state_dict())
+    straight = [step(method, moved, batch, k / 4) for k in (1, 2)]
+    again = build(name, seed=9)
+    again.load_state_dict(saved)
+    moved = optimiser(again)
+    moved.load_state_dict(slots)
+    assert [step(again, moved, batch, k / 4) for k in (1, 2)] == straight
+    assert equal(again.state_dict(), method.state_dict())
+
+
+@each
+def test_loss_is_finite_and_near_under_bfloat16(name, build, scans):
+    method = build(name)
+    batch = batch_of(method, scans)
+    exact = method.loss(batch)["total"].item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = method.loss(batch)
+    # No backward: torch 2.13 reads uninitialised memory in the bfloat16 weight gradient of a 3D
+    # convolution on a 2^3 map on some CPUs (NaN in half of the runs of a bare Conv3d).
+    assert all(torch.isfinite(t) for t in terms.values())
+    assert terms["total"].item() == pytest.approx(exact, rel=0.15, abs=0.05)
+
+
+@each
+def test_works_at_its_smallest_batch(name, build, scans):
+    method = build(name)
+    batch = view(method, read(method, scans[: method.min_batch]))
+    assert torch.isfinite(method.loss(batch)["total"])
+
+
+@each
+def test_refuses_a_network_it_cannot_use(name, build, tiny_network):
+    if registry.load("method", name).needs == "tokens":
+        with pytest.raises(BenchError, match="unetr"):
+            build(name, network=tiny_network("features"))
+    else:
+        assert build(name, network=tiny_network("tokens"))
+
+
+@each
+def test_reads_several_channels(name, build, tiny_network, scans):
+    network = tiny_network(registry.load("method", name).needs, channels=2)
+    method = build(name, network=network)
+    two = [Volume(np.repeat(scan.whole(), 2, axis=0)) for scan in scans]
+    assert torch.isfinite(method.loss(batch_of(method, two))["total"])

@@ -1,0 +1,35 @@
+"""Small scans for tests: smooth structure that all share, and smooth structure of their own."""
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from bench.data.reader import Volume
+
+SHAPE = (64, 64, 32)
+
+
+def smooth(shape, sigma, seed):
+    noise = np.random.default_rng(seed).normal(size=shape)
+    field = gaussian_filter(noise, sigma, mode="wrap")
+    return field / field.std()
+
+
+def volumes(count, shape=SHAPE, sigma=3.0, own=0.5, first=1):
+    """Return ``count`` one-channel volumes of standard deviation about 1."""
+    template = smooth(shape, sigma, 0)
+    made = [template + own * smooth(shape, sigma, first + i) for i in range(count)]
+    return [Volume(m[None].astype(np.float32)) for m in made]
+
+
+def read(method, scans, seed=0):
+    """Return the batch of one read per scan."""
+    rows = [
+        type(method).read(scan, method.crop_size, method.params, np.random.default_rng((seed, i)))
+        for i, scan in enumerate(scans)
+    ]
+    return {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
+
+
+def view(method, batch, seed=0):
+    return method.views(batch, torch.Generator().manual_seed(seed))

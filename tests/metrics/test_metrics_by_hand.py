@@ -1,0 +1,189 @@
+"""Metrics against numbers worked out on paper."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.metrics import METRICS, score
+
+SPACING = (1.0, 2.0, 3.0)
+
+
+def value(a: np.ndarray, b: np.ndarray, metric: str, spacing: tuple = SPACING, **options):
+    (found,) = score(a, b, spacing, (metric,), **options)
+    return found.value
+
+
+def voxels(*where: tuple[int, int, int]) -> np.ndarray:
+    volume = np.zeros((8, 8, 8), dtype=np.uint8)
+    volume[tuple(np.transpose(where))] = 1
+    return volume
+
+
+def test_two_single_voxels_are_as_far_apart_as_their_centres():
+    a, b = voxels((1, 1, 1)), voxels((3, 4, 2))
+    far = math.sqrt((2 * 1) ** 2 + (3 * 2) ** 2 + (1 * 3) ** 2)
+    for metric in ("hd", "hd95", "assd", "asd"):
+        assert value(a, b, metric) == pytest.approx(far, abs=1e-12)
+    assert value(a, b, "dice") == 0 and value(a, b, "iou") == 0
+
+
+def test_overlaps_count_voxels():
+    a = voxels((0, 0, 0), (1, 0, 0), (2, 0, 0))
+    b = voxels((2, 0, 0), (3, 0, 0))
+    assert value(a, b, "dice") == 2 * 1 / (3 + 2)
+    assert value(a, b, "iou") == 1 / 4
+
+
+def test_a_longer_rod_gives_the_pooled_and_the_directed_numbers():
+    # Rods along x at 0..3 and 0..9: forward all 0 (4 points), backward 0 x4, then 1, 2 .. 6.
+    a, b = np.zeros((10, 1, 1), np.uint8), np.ones((10, 1, 1), np.uint8)
+    a[:4] = 1
+    unit = (1.0, 1.0, 1.0)
+    assert value(a, b, "hd", unit) == 6
+    assert value(a, b, "assd", unit) == pytest.approx(21 / 14)  # pooled, MedPy 0.5.2
+    assert value(a, b, "asd", unit) == 0
+    assert value(b, a, "asd", unit) == pytest.approx(21 / 10)
+    # Rank 0.95 * 13 = 12.35 of 0 x8, 1..6; directed: rank 0.95 * 9 = 8.55 of 0 x4, 1..6.
+    assert value(a, b, "hd95", unit) == pytest.approx(5.35)
+    assert value(a, b, "hd95", unit, convention="monai") == pytest.approx(5.55)
+    assert value(a, b, "nsd@2mm", unit) == pytest.approx((4 + 6) / 14)
+    assert value(a, b, "nsd@2.5mm", unit) == pytest.approx((4 + 6) / 14)
+    assert value(a, b, "nsd@0mm", unit) == pytest.approx((4 + 4) / 14)
+
+
+def test_the_volume_border_counts_as_outside():
+    # A full 3 x 3 x 3 volume has 26 surface voxels; only its centre is inner, 1 mm from them.
+    full, centre = np.ones((3, 3, 3), np.uint8), np.zeros((3, 3, 3), np.uint8)
+    centre[1, 1, 1] = 1
+    corner = math.sqrt(3)
+    total = 1 + 6 * 1 + 12 * math.sqrt(2) + 8 * corner  # 1 forward, 26 backward
+    assert value(centre, full, "hd", (1, 1, 1)) == pytest.approx(corner)
+    assert value(centre, full, "assd", (1, 1, 1)) == pytest.approx(total / 27)
+
+
+def test_deepmind_weighs_one_voxel_by_its_eight_corner_patches():
+    # A lone voxel is 8 corner triangles; shifted by 1 along x, 4 of its 8 corners are shared.
+    a, b = voxels((2, 2, 2)), voxels((3, 2, 2))
+    options = {"convention": "deepmind", "spacing": (1, 1, 1)}
+    assert value(a, b, "hd", **options) == 1
+    assert value(a, b, "assd", **options) == pytest.approx(0.5)
+    assert value(a, b, "nsd@0.5mm", **options) == pytest.approx(0.5)
+
+
+def test_regions_may_overlap_and_keep_their_order():
+    a, b = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    a[0, 0, 0], a[0, 0, 1], b[0, 0, 0], b[0, 0, 1] = 1, 2, 1, 3
+    regions = {"whole": (1, 2, 3), "core": (1, 3), "one": (1,), "none": ()}
+    found = score(a, b, SPACING, ("dice",), regions=regions)
+    assert [(s.target, s.value) for s in found] == [
+        ("whole", 1.0), ("core", 2 / 3), ("one", 1.0), ("none", None)
+    ]  # fmt: skip
+    found = score(a, b, SPACING, ("dice",), labels=[3, 1], regions={"core": (1, 3)})
+    assert [(s.target, s.value) for s in found] == [("3", 0.0), ("1", 1.0), ("core", 2 / 3)]
+
+
+def test_labels_default_to_every_value_of_either_array():
+    a, b = voxels((1, 1, 1)) * 7, voxels((1, 1, 1)).astype(np.int64) * 300
+    found = score(a, b, SPACING, ("dice", "hd"))
+    assert [(s.target, s.metric) for s in found] == [
+        ("7", "dice"), ("7", "hd"), ("300", "dice"), ("300", "hd")
+    ]  # fmt: skip
+    found = score(a, a, SPACING, ("dice",), labels=[0, 7])
+    assert [(s.target, s.value) for s in found] == [("0", 1.0), ("7", 1.0)]
+
+
+EMPTY_TABLE = {  # rule: {which is empty: (dice, hd, nsd)}; the diagonal of 8 x 8 x 8 at SPACING
+    "default": {
+        "both_empty": (None, None, None),
+        "empty_reference": (0, None, 0),
+        "empty_prediction": (0, 8 * math.sqrt(14), 0),
+    },
+    "brats": {
+        "both_empty": (1, 0, 1),
+        "empty_reference": (0, 373.13, 0),
+        "empty_prediction": (0, 373.13, 0),
+    },
+    "skip": dict.fromkeys(("both_empty", "empty_reference", "empty_prediction"), (None,) * 3),
+}
+
+
+@pytest.mark.parametrize("convention", ["medpy", "monai", "deepmind"])
+@pytest.mark.parametrize("rule", EMPTY_TABLE)
+def test_empty_masks_follow_the_rule_asked_for(rule, convention):
+    some, none = voxels((2, 2, 2)), np.zeros((8, 8, 8), np.uint8)
+    pairs = {
+        "both_empty": (none, none),
+        "empty_reference": (some, none),
+        "empty_prediction": (none, some),
+    }
+    for status, (a, b) in pairs.items():
+        found = score(a, b, SPACING, ("dice", "hd", "nsd@1mm"), convention, labels=[1], empty=rule)
+        assert {s.status for s in found} == {status}
+        assert [s.value for s in found] == [
+            v if v is None else pytest.approx(v) for v in EMPTY_TABLE[rule][status]
+        ]
+
+
+def test_the_diagonal_is_the_whole_volume_in_any_memory_order():
+    a, b = np.zeros((4, 5, 6), np.uint8), np.zeros((4, 5, 6), np.uint8, order="F")
+    b[0, 0, 0] = 1
+    assert value(a, b, "hd95") == pytest.approx(math.sqrt(4**2 + 10**2 + 18**2))
+
+
+def test_values_are_plain_floats_with_their_unit():
+    a = voxels((1, 1, 1), (2, 1, 1))
+    for found in score(a, a, SPACING, tuple(METRICS)):
+        assert type(found.value) is float
+        assert found.unit == METRICS[found.metric].unit
+        assert found.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metrics": ("dcie",)}, "did you mean 'dice'"),
+        ({"metrics": ("nsd@1",)}, "nsd@1mm"),
+        ({"metrics": ()}, "none asked for"),
+        ({"convention": "medpi"}, "did you mean 'medpy'"),
+        ({"empty": "brat"}, "did you mean 'brats'"),
+        ({"prediction": np.zeros((2, 2, 2), int)}, "shape"),
+        ({"prediction": np.full((8, 8, 8), 0.5)}, "fractional"),
+        ({"prediction": np.full((8, 8, 8), np.nan)}, "nan"),
+        ({"prediction": np.full((8, 8, 8), -1)}, "renumber"),
+        ({"prediction": np.full((8, 8, 8), 70000)}, "renumber"),
+        ({"spacing": (1, 1)}, "3 positive"),
+        ({"spacing": (1, 0, 1)}, "3 positive"),
+    ],
+)
+def test_a_wrong_request_is_one_line(change, says):
+    given = {
+        "prediction": voxels((1, 1, 1)),
+        "reference": voxels((1, 1, 1)),
+        "spacing": SPACING,
+    }
+    with pytest.raises(BenchError, match=says) as caught:
+        score(**(given | change))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_dimensional_maps_work_except_for_deepmind_distances():
+    a, b = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
+    a[1, 1], b[4, 5] = 1, 1
+    assert value(a, b, "hd", (1.0, 1.0)) == 5
+    with pytest.raises(BenchError, match="3-D"):
+        value(a, b, "hd", (1.0, 1.0), convention="deepmind")
+
+
+def test_listing_the_metrics_imports_nothing_heavy():
+    code = (
+        "import sys, bench.metrics; assert bench.metrics.METRICS;"
+        "assert not {'numpy', 'scipy', 'torch', 'monai'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,258 @@
+"""The networks: MONAI's numbers, the declared sizes, and which crops they can read."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from monai.networks.nets import UNETR, BasicUNet, SwinUNETR
+from torch.nn.functional import avg_pool3d, normalize
+
+import bench
+import bench.nets
+from bench.errors import BenchError
+from bench.nets import network, network_names, presets
+from bench.nets.catalog import CATALOG, check_crop, describe
+from bench.nets.unet3d import UNet3dEncoder
+
+# one small crop, both sides uneven where the network allows it
+CROPS = {"unet3d": (32, 16, 48), "unetr": (32, 16, 48), "swin_unetr": (64, 32, 32)}
+
+
+def built(name, preset, crop=None, channels=(1, 2), seed=0):
+    torch.manual_seed(seed)
+    return network(name, preset, *channels, crop=crop)
+
+
+def monai_unet3d():
+    return BasicUNet(3, 2, 3, (8, 8, 16, 32, 32, 8), norm=("group", {"num_groups": 4}))
+
+
+def monai_unetr():
+    return UNETR(
+        2, 3, CROPS["unetr"], 16, 192, 768, 3, proj_type="perceptron", norm_name="instance"
+    )
+
+
+def monai_swin_unetr():
+    return SwinUNETR(2, 3, depths=(2, 2, 2, 2), num_heads=(3, 6, 12, 24), feature_size=24)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "reference"),
+    [
+        ("unet3d", "tiny", monai_unet3d),
+        ("unetr", "small", monai_unetr),
+        ("swin_unetr", "small", monai_swin_unetr),
+    ],
+)
+def test_a_seed_gives_monais_weights_and_monais_output(name, preset, reference):
+    ours = built(name, preset, CROPS[name], (2, 3), seed=5)
+    torch.manual_seed(5)
+    theirs = reference()
+    x = torch.randn(1, 2, *CROPS[name])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_declared_parameters_are_those_of_the_built_network(name):
+    for key, facts in CATALOG[name].presets.items():
+        channels = (facts.in_channels, facts.out_channels)
+        # Swin asks a tensor for its value while it is built, which the meta device has not
+        with torch.device("cpu" if name == "swin_unetr" else "meta"):
+            net = built(name, key, None, channels)
+        assert count(net) == facts.parameters
+        assert count(net.encoder) == facts.encoder_parameters
+
+
+def test_base_sizes_are_those_known_from_the_papers_code():
+    assert CATALOG["unetr"].presets["base"].parameters == 92_784_046
+    assert CATALOG["swin_unetr"].presets["base"].parameters == 62_187_296
+
+
+STRIDES = {"unet3d": (1, 2, 4, 8, 16), "unetr": (16,) * 4, "swin_unetr": (2, 4, 8, 16, 32)}
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_pyramid_logits_and_embedding_have_the_declared_shapes(name):
+    net, crop = built(name, "tiny", CROPS[name]), CROPS[name]
+    x = torch.randn(2, 1, *crop)
+    with torch.no_grad():
+        maps, vector = net.encoder(x), net.encoder.embed(x)
+        logits = net.decoder(x, maps)
+    expected = [
+        (2, width, *(side // stride for side in crop))
+        for width, stride in zip(net.encoder.widths, STRIDES[name], strict=True)
+    ]
+    assert [tuple(m.shape) for m in maps] == expected
+    assert tuple(logits.shape) == (2, 2, *crop)
+    torch.testing.assert_close(vector, maps[-1].flatten(2).mean(2))
+
+
+SMALLEST = {"unet3d": (16, 16, 16), "unetr": (16, 16, 16), "swin_unetr": (32, 32, 32)}
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_tiny_trains_on_the_smallest_crop_and_every_parameter_gets_a_gradient(name):
+    net = built(name, "tiny", SMALLEST[name]).train()
+    loss = net(torch.randn(1, 1, *SMALLEST[name])).square().mean()
+    loss.backward()
+    idle = [k for k, p in net.named_parameters() if p.grad is None]
+    assert not idle
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch(name):
+    net = built(name, "tiny", SMALLEST[name]).train()
+    x = torch.randn(3, 1, *SMALLEST[name])
+    with torch.no_grad():
+        torch.testing.assert_close(net(x)[:1], net(x[:1]), rtol=1e-4, atol=1e-5)
+
+
+def spread(encoder, x):
+    with torch.no_grad():
+        unit = normalize(encoder.embed(x), dim=1)
+    return float(1 - (unit @ unit.T)[~torch.eye(len(x), dtype=torch.bool)].mean())
+
+
+def test_group_norm_spreads_averaged_bottlenecks_further_than_instance_norm():
+    widths = (16, 16, 32, 64, 128, 16)
+    ours = theirs = 0.0
+    for seed in range(3):
+        torch.manual_seed(seed)
+        noise = torch.randn(6, 1, 32, 32, 32)
+        x = torch.cat(
+            [avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)]
+        )
+        ours += spread(network("unet3d", "small", 1, 2).encoder, x)
+        instance = BasicUNet(3, 1, 2, widths, norm="instance")
+        theirs += spread(UNet3dEncoder(instance, widths[:5]), x)
+    assert ours > 1.5 * theirs
+
+
+@pytest.mark.parametrize("name", ["unet3d", "swin_unetr"])
+def test_convolutional_inputs_may_differ_from_the_crop(name):
+    net = built(name, "tiny", SMALLEST[name]).eval()
+    with torch.no_grad():
+        assert tuple(net(torch.zeros(1, 1, 64, 32, 32)).shape) == (1, 2, 64, 32, 32)
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_one_seed_gives_one_initialisation_and_another_gives_another(name):
+    first, again = built(name, "tiny", seed=3), built(name, "tiny", seed=3)
+    other = built(name, "tiny", seed=4)
+    pairs = [(p, q) for p, q in zip(first.parameters(), again.parameters(), strict=True)]
+    assert all(torch.equal(p, q) for p, q in pairs)
+    assert any(
+        not torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_unetr_linear_on_patches_plus_positions_is_its_tokens():
+    net = built("unetr", "tiny", (32, 16, 48), (2, 3))
+    encoder = net.encoder
+    x = torch.randn(2, 2, 32, 16, 48)
+    embedding = encoder.vit.patch_embedding
+    with torch.no_grad():
+        expected = (
+            embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
+        )
+        torch.testing.assert_close(encoder.tokens(x), expected)
+
+
+def test_unetr_token_order_is_x_then_y_then_z():
+    encoder = built("unetr", "tiny", (32, 16, 48)).encoder
+    x = torch.zeros(1, 1, 32, 16, 48)
+    x[0, 0, 16:, :, 32:] = 1  # patch (1, 0, 2) of 2 x 1 x 3
+    filled = encoder.patchify(x).sum(dim=2)[0].nonzero().flatten().tolist()
+    assert filled == [(1 * 1 + 0) * 3 + 2]
+
+
+def test_unetr_runs_all_tokens_to_its_last_map_and_any_subset_too():
+    encoder = built("unetr", "tiny", (32, 16, 48)).encoder
+    x = torch.randn(1, 1, 32, 16, 48)
+    with torch.no_grad():
+        tokens = encoder.tokens(x)
+        last = encoder(x)[-1]
+        torch.testing.assert_close(encoder.run(tokens), last.flatten(2).transpose(1, 2))
+        assert tuple(encoder.run(tokens[:, [4, 1]]).shape) == (1, 2, encoder.dim)
+
+
+def test_unetr_refuses_an_input_of_another_size_than_its_positions():
+    net = built("unetr", "tiny", (32, 32, 32))
+    with pytest.raises(BenchError, match=r"built for crops \(32, 32, 32\) .* \(32, 32, 48\)"):
+        net(torch.zeros(1, 1, 32, 32, 48))
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "crop", "message"),
+    [
+        ("unet3d", "tiny", (32, 40, 32), "side y = 40 must be a multiple of 16; take 32 or 48"),
+        ("unetr", "tiny", (32, 32, 8), "side z = 8 must be a multiple of 16; take 16"),
+        ("swin_unetr", "tiny", (48, 64, 64), "side x = 48 must be a multiple of 32; take 32 or 64"),
+        ("swin_unetr", "base", (32, 32, 32), "instance norm"),
+        ("unet3d", "tiny", (0, 32, 32), "side x = 0"),
+        ("unet3d", "tiny", (32, 32), "three sides"),
+        ("unet4d", "tiny", None, "did you mean 'unet3d'"),
+        ("unet3d", "tinny", None, "did you mean 'tiny'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(name, preset, crop, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        check_crop(name, preset, crop)
+    with pytest.raises(BenchError, match=message):
+        network(name, preset, 1, 2, crop)
+    assert "\n" not in str(caught.value)
+
+
+def test_swin_refuses_exactly_the_crops_that_instance_norm_cannot_train_on():
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        SwinUNETR(1, 2, feature_size=24)(torch.zeros(2, 1, 32, 32, 32))
+    assert check_crop("swin_unetr", "small", (64, 32, 32)) == (64, 32, 32)
+    net = built("swin_unetr", "small", (64, 32, 32)).train()
+    assert torch.isfinite(net(torch.randn(1, 1, 64, 32, 32))).all()
+
+
+def test_channels_below_one_are_refused():
+    with pytest.raises(BenchError, match="in_channels = 0"):
+        network("unet3d", "tiny", 0, 2)
+
+
+def test_every_default_crop_can_be_read_and_sizes_grow():
+    for name in network_names():
+        sizes = [CATALOG[name].presets[p].parameters for p in presets(name)]
+        assert sizes == sorted(sizes)
+        assert [check_crop(name, p) for p in presets(name)] == [
+            p.crop for p in CATALOG[name].presets.values()
+        ]
+
+
+def test_listing_has_the_contracts_keys():
+    for item in describe():
+        assert set(item) == {"name", "title", "dims", "presets", "source"}
+        for preset in item["presets"]:
+            assert set(preset) == {"preset", "in_channels", "out_channels", "parameters"}
+    assert [item["name"] for item in describe()] == network_names()
+
+
+def test_listing_and_checking_crops_import_neither_torch_nor_monai():
+    code = (
+        "import sys; from bench.nets import network_names, presets;"
+        "from bench.nets.catalog import check_crop, describe;"
+        "describe(); [presets(n) for n in network_names()]; check_crop('unetr', 'tiny', (16,)*3);"
+        "assert not {'torch', 'monai', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_offers_the_function_not_the_module_of_the_same_name():
+    importlib.import_module("bench.nets.network")
+    assert bench.nets.network is importlib.import_module("bench.nets.network").network
+    assert bench.nets.network is bench.network

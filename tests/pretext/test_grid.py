@@ -1,0 +1,93 @@
+"""Overlap targets equal hand-computed areas and agree with the order of the tiles."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.pretext.grid import overlaps, read_tiled, tiles
+
+GRID, SIZE = (4, 4, 1), (96, 96, 96)
+
+
+def at(x, y):
+    return overlaps((x - 48, y - 48, 0), SIZE, GRID)
+
+
+@pytest.mark.parametrize(
+    ("centre", "expected"),
+    [
+        ((48, 48), {0: 1.0}),
+        ((192, 192), {5: 0.25, 6: 0.25, 9: 0.25, 10: 0.25}),
+        ((96, 96), {0: 0.25, 1: 0.25, 4: 0.25, 5: 0.25}),
+        ((100, 150), {1: 0.4296875, 2: 0.0286458, 5: 0.5078125, 6: 0.0338542}),
+        ((336, 336), {15: 1.0}),
+    ],
+)
+def test_overlaps_at_known_centres(centre, expected):
+    found = at(*centre)
+    assert set(np.flatnonzero(found)) == set(expected)
+    assert [found[i] for i in expected] == pytest.approx(list(expected.values()), abs=1e-7)
+
+
+def test_overlaps_with_bases_along_z():
+    found = overlaps((48, 48, 8), (32, 32, 16), (4, 4, 2))
+    expected = {(i * 4 + j) * 2 + k for i in (1, 2) for j in (1, 2) for k in (0, 1)}
+    assert set(np.flatnonzero(found)) == expected
+    assert found[sorted(expected)] == pytest.approx(0.125)
+
+
+def test_overlaps_averaged_over_every_place():
+    starts = np.stack(np.meshgrid(np.arange(288), np.arange(288)), -1).reshape(-1, 2)
+    along = np.stack([overlaps((a, 0, 0), SIZE, (4, 1, 1)) for a in range(288)])
+    both = np.einsum("ni,nj->nij", along[starts[:, 0]], along[starts[:, 1]]).reshape(-1, 16)
+    assert (both > 0).sum(1).mean() == pytest.approx(3.95844, abs=1e-5)
+    assert both.max(1).mean() == pytest.approx(0.56250, abs=1e-5)
+
+
+@given(
+    st.tuples(*[st.integers(1, 5)] * 3),
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.floats(0, 1)] * 3),
+)
+def test_overlaps_sum_to_one_inside_the_window(grid, size, place):
+    start = [int(p * (g - 1) * s) for p, g, s in zip(place, grid, size, strict=True)]
+    found = overlaps(start, size, grid)
+    assert found.sum() == pytest.approx(1, abs=1e-6)
+    assert (found > 0).sum() <= 8
+
+
+def test_a_box_on_a_tile_is_that_tile():
+    window = np.random.default_rng(0).normal(size=(2, 12, 8, 6)).astype(np.float32)
+    grid, size = (3, 2, 2), (4, 4, 3)
+    cut = tiles(window, grid)
+    for n, (i, j, k) in enumerate(np.ndindex(*grid)):
+        box = window[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4, 3 * k : 3 * k + 3]
+        assert np.array_equal(cut[n], box)
+        assert overlaps((4 * i, 4 * j, 3 * k), size, grid)[n] == 1
+
+
+def test_targets_equal_voxels_counted_in_a_labelled_volume():
+    grid, size = (4, 4, 2), (6, 5, 4)
+    label = np.repeat(np.arange(32), 6 * 5 * 4).reshape(4, 4, 2, 6, 5, 4)
+    label = label.transpose(0, 3, 1, 4, 2, 5).reshape(1, 24, 20, 8).astype(np.float32)
+    got = read_tiled(Volume(label), size, grid, 20, np.random.default_rng(0), last=True)
+    assert np.array_equal(got["bases"][:, 0, 0, 0, 0], np.arange(32))
+    counted = [np.bincount(c.astype(int).ravel(), minlength=32) / c.size for c in got["crops"]]
+    assert got["target"] == pytest.approx(np.stack(counted), abs=1e-6)
+
+
+@pytest.mark.parametrize(("last", "largest"), [(True, 6), (False, 5)])
+def test_the_last_position_is_drawn_only_where_asked(last, largest):
+    ramp = np.arange(8, dtype=np.float32)[None, :, None, None]
+    rng = np.random.default_rng(0)
+    got = read_tiled(Volume(ramp), (2, 1, 1), (4, 1, 1), 300, rng, last)
+    assert set(got["crops"][:, 0, 0, 0, 0]) == set(range(largest + 1))
+
+
+def test_a_volume_that_cannot_hold_the_grid_is_refused_with_the_sizes():
+    small = Volume(np.zeros((1, 300, 384, 96), np.float32))
+    with pytest.raises(BenchError, match=r"\(384, 384, 96\) voxels .* \(300, 384, 96\)"):
+        read_tiled(small, SIZE, GRID, 2, np.random.default_rng(0), last=True)

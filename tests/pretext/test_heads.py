@@ -1,0 +1,65 @@
+"""Heads have the published sizes; the masked decoder reads only what it should."""
+
+import pytest
+import torch
+from torch import nn
+
+from bench.pretext.heads import MaskedDecoder, mlp
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("widths", "norm", "expected"),
+    [
+        ([768, 2048, 2048, 2048], "batch_plain", 9_967_616),  # VoCo on Swin
+        ([2048, 4096, 256], "batch", 9_449_728),  # BYOL projector on ResNet-50
+        ([256, 4096, 256], "batch", 2_109_696),  # BYOL predictor
+    ],
+)
+def test_heads_have_the_published_number_of_parameters(widths, norm, expected):
+    with torch.device("meta"):
+        assert count(mlp(widths, norm)) == expected
+
+
+def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
+    head = mlp([4, 8, 3], "batch_plain")
+    assert all("running" not in k for k in head.state_dict())
+    x = torch.randn(6, 4)
+    assert torch.equal(head(x), head.eval()(x))
+
+
+def test_heads_end_without_norm_or_activation():
+    for norm in ("none", "batch", "batch_plain"):
+        assert isinstance(mlp([4, 8, 3], norm)[-1], nn.Linear)
+
+
+def test_masked_decoder_has_the_released_number_of_parameters():
+    with torch.device("meta"):
+        assert count(MaskedDecoder(768, 512, 8, 8, 216, 4096)) == 27_813_888
+
+
+def test_masked_decoder_starts_from_the_released_distributions():
+    torch.manual_seed(0)
+    decoder = MaskedDecoder(768, 512, 1, 8, 216, 4096)
+    assert decoder.leave.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert decoder.leave.bias.abs().max() == 0
+    assert decoder.mask_token.std().item() == pytest.approx(1, rel=0.1)
+    assert decoder.position.weight.std().item() == pytest.approx(1, rel=0.02)
+
+
+def test_masked_decoder_knows_patches_by_position_not_by_order():
+    torch.manual_seed(0)
+    decoder = MaskedDecoder(8, 16, 2, 2, 6, 5)
+    for weight in decoder.parameters():  # at .02 the first step hardly mixes tokens
+        nn.init.normal_(weight, std=0.5)
+    visible, hidden = torch.tensor([[4, 0]]), torch.tensor([[1, 2, 3, 5]])
+    encoded = torch.randn(1, 2, 8)
+    out = decoder(encoded, visible, hidden)
+    assert out.shape == (1, 4, 5)
+    turned = decoder(encoded.flip(1), visible.flip(1), hidden.flip(1)).flip(1)
+    assert torch.allclose(out, turned, atol=1e-5)
+    moved = decoder(encoded, visible.flip(1), hidden)
+    assert not torch.allclose(out, moved, atol=1e-3)

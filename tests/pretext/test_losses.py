@@ -1,0 +1,215 @@
+"""Pretext losses equal hand-computed values, at the ideal, at collapse and at the plateau."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bench.pretext import grid, losses
+
+EPS = 1e-6
+
+
+def target(centre):
+    """Overlaps of a 96^3 crop at an in-plane centre of a 4 x 4 x 1 grid, (1, 1, 16)."""
+    start = (centre[0] - 48, centre[1] - 48, 0)
+    return torch.from_numpy(grid.overlaps(start, (96, 96, 96), (4, 4, 1)))[None, None].double()
+
+
+MIDDLE = target((192, 192))  # a quarter of bases 5, 6, 9 and 10
+DEAD, COLLAPSED = torch.zeros_like(MIDDLE), torch.ones_like(MIDDLE)
+
+
+def random_targets():
+    starts = np.stack(np.meshgrid(np.arange(288), np.arange(288)), -1).reshape(-1, 2)[::7]
+    rows = [grid.overlaps((a, b, 0), (96, 96, 96), (4, 4, 1)) for a, b in starts.tolist()]
+    return torch.from_numpy(np.stack(rows))[:, None].double()  # one crop per volume
+
+
+def test_printed_overlap_loss_is_zero_at_the_label():
+    assert losses.overlap_entropy(MIDDLE, MIDDLE, EPS).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_printed_overlap_loss_of_the_dead_state():
+    assert losses.overlap_entropy(DEAD, MIDDLE, EPS).item() == pytest.approx(0.0719194, abs=1e-7)
+
+
+def test_printed_overlap_loss_of_collapse():
+    value = losses.overlap_entropy(COLLAPSED, MIDDLE, EPS).item()
+    assert value == pytest.approx(10.7082, abs=1e-4)
+    assert value == pytest.approx((12 * -math.log(EPS) + 4 * math.log(4)) / 16, abs=1e-5)
+
+
+def test_printed_overlap_loss_does_not_wait_for_a_positive_cosine_to_be_finite():
+    # without ReLU a cosine of -1 makes 1 - |y - l| negative
+    assert torch.isfinite(losses.overlap_entropy(-COLLAPSED, MIDDLE, EPS))
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_released_overlap_loss_of_the_dead_state_and_of_collapse(weighted):
+    pos, neg = losses.overlap_split(DEAD, MIDDLE, EPS, weighted)
+    assert (pos.item(), neg.item()) == pytest.approx((0.287680, 0.0), abs=1e-6)
+    pos, neg = losses.overlap_split(COLLAPSED, MIDDLE, EPS, weighted)
+    assert (pos.item(), neg.item()) == pytest.approx((1.386289, 1.0), abs=2e-6)
+
+
+def test_released_overlap_loss_weighs_by_overlap_only_where_asked():
+    y, l = torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[0.25, 0.25]]])
+    pos, _ = losses.overlap_split(l, y, 0.0, weighted=True)
+    assert pos.item() == pytest.approx(0.75 * math.log(2), abs=1e-5)
+    pos, _ = losses.overlap_split(l, y, 0.0, weighted=False)
+    assert pos.item() == pytest.approx(0.5 * math.log(2), abs=1e-5)
+
+
+def test_released_overlap_loss_averages_volumes_not_pairs():
+    y = torch.tensor([[[1.0, 0.0, 0.0]], [[0.5, 0.5, 0.0]]])
+    l = torch.tensor([[[1.0, 0.5, 0.5]], [[0.5, 0.5, 1.0]]])
+    _, neg = losses.overlap_split(l, y, EPS, weighted=True)
+    assert neg.item() == pytest.approx((0.25 + 1.0) / 2, abs=1e-5)  # over pairs: 0.5
+
+
+def test_plateau_values_over_random_crops():
+    y = random_targets()
+    dead = torch.zeros_like(y)
+    assert losses.overlap_entropy(dead, y, EPS).item() == pytest.approx(0.088838, abs=3e-4)
+    v1, _ = losses.overlap_split(dead, y, EPS, weighted=False)
+    ema, _ = losses.overlap_split(dead, y, EPS, weighted=True)
+    assert v1.item() == pytest.approx(0.366546, abs=2e-3)
+    assert ema.item() == pytest.approx(0.711338, abs=2e-3)
+
+
+def test_the_dead_state_is_the_best_constant_for_the_printed_loss():
+    y = random_targets()
+    values = [losses.overlap_entropy(torch.full_like(y, c), y, EPS) for c in (0.0, 0.05, 0.2)]
+    assert values[0] < values[1] < values[2]
+
+
+@pytest.mark.parametrize("rectify", ["abs", "relu"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_redundancy_of_orthonormal_and_equal_bases(rectify, power):
+    same = torch.ones(1, 16, 32)
+    assert losses.redundancy(torch.eye(16)[None], power, rectify).item() == 0
+    assert losses.redundancy(same, power, rectify).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_redundancy_of_antipodal_bases_depends_on_the_rectifier():
+    pair = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
+    assert losses.redundancy(pair, 1, "abs").item() == pytest.approx(1)
+    assert losses.redundancy(pair, 1, "relu").item() == 0
+
+
+def test_redundancy_averages_unordered_pairs():
+    bases = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    assert losses.redundancy(bases, 1, "abs").item() == pytest.approx(1 / 3)
+
+
+def test_detached_redundancy_spares_the_last_base_alone():
+    torch.manual_seed(0)
+    bases = torch.rand(1, 16, 8, requires_grad=True)
+    losses.redundancy(bases, 2, "relu", detach=True).backward()
+    moved = bases.grad[0].abs().sum(dim=1)
+    assert moved[15] == 0 and (moved[:15] > 0).all()
+    bases.grad = None
+    losses.redundancy(bases, 2, "relu", detach=False).backward()
+    assert (bases.grad[0].abs().sum(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "collapse", "ideal"),
+    [(2, 1.098612, 0.239545), (4, 1.945910, 0.594438), (8, 2.708050, 1.062879)],
+)
+def test_nt_xent_of_collapse_and_of_orthogonal_pairs(n, collapse, ideal):
+    same, apart = torch.ones(n, 16), torch.eye(n, 16)
+    value, _ = losses.nt_xent(same, same, 0.5)
+    assert value.item() == pytest.approx(collapse, abs=1e-6) == pytest.approx(math.log(2 * n - 1))
+    value, nearest = losses.nt_xent(apart, apart, 0.5)
+    assert value.item() == pytest.approx(ideal, abs=1e-6)
+    assert nearest == 1
+
+
+def test_nt_xent_equals_its_sums_written_out():
+    torch.manual_seed(0)
+    a, b = torch.randn(5, 7), torch.randn(5, 7)
+    z = [v / v.norm() for v in torch.cat([a, b])]
+    total = 0.0
+    for i in range(10):
+        others = sum(math.exp(float(z[i] @ z[j]) / 0.3) for j in range(10) if j != i)
+        total -= math.log(math.exp(float(z[i] @ z[(i + 5) % 10]) / 0.3) / others)
+    assert losses.nt_xent(a, b, 0.3)[0].item() == pytest.approx(total / 10, abs=1e-5)
+
+
+def test_nt_xent_ignores_length_order_and_which_view_is_which():
+    torch.manual_seed(0)
+    a, b = torch.randn(6, 8), torch.randn(6, 8)
+    value = losses.nt_xent(a, b, 0.5)[0]
+    order = torch.randperm(6)
+    for x, y in [(3 * a, 0.2 * b), (a[order], b[order]), (b, a)]:
+        assert torch.allclose(losses.nt_xent(x, y, 0.5)[0], value, atol=1e-6)
+
+
+def test_nt_xent_has_no_gradient_along_the_embedding():
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 8, requires_grad=True), torch.randn(4, 8)
+    losses.nt_xent(a, b, 0.5)[0].backward()
+    assert torch.allclose((a.grad * a).sum(dim=1), torch.zeros(4), atol=1e-6)
+    assert a.grad.abs().sum() > 0
+
+
+def test_unit_distance_of_equal_orthogonal_and_opposite_vectors():
+    a = torch.eye(4)[:2]
+    expected = {0: a * 3, 2: torch.eye(4)[2:], 4: -a}
+    for value, b in expected.items():
+        assert losses.unit_distance(a, b).item() == pytest.approx(value, abs=1e-6)
+
+
+def test_unit_distance_is_two_minus_two_cosines_on_maps_too():
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 8, 3, 3, 2), torch.randn(2, 8, 3, 3, 2)
+    expected = 2 - 2 * F.cosine_similarity(a, b, dim=1).mean()
+    assert torch.allclose(losses.unit_distance(a, b), expected, atol=1e-6)
+
+
+def test_spread_is_healthy_for_random_and_zero_for_collapsed_directions():
+    torch.manual_seed(0)
+    assert losses.spread(torch.randn(512, 256)).item() == pytest.approx(1 / 16, rel=0.02)
+    assert losses.spread(torch.ones(8, 256)).item() == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("l1", 2.0), ("mse", 4.0)])
+def test_reconstruction_of_a_constant_is_its_size(kind, value):
+    patches = torch.full((2, 3, 5), -2.0)
+    assert losses.reconstruction(torch.zeros_like(patches), patches, kind).item() == value
+    assert losses.reconstruction(patches, patches, kind).item() == 0
+
+
+@pytest.mark.parametrize("kind", ["l1", "mse"])
+def test_reconstruction_ignores_unmasked_patches(kind):
+    torch.manual_seed(0)
+    a, b, mask = torch.randn(2, 6, 4), torch.randn(2, 6, 4), torch.rand(2, 6) < 0.5
+    other = torch.where(mask[..., None], a, a + 100)
+    before, after = (losses.reconstruction(x, b, kind, mask) for x in (a, other))
+    assert before == after
+    expected = losses.reconstruction(a[mask][None], b[mask][None], kind)
+    assert torch.allclose(before, expected)
+
+
+def test_standardised_patches_have_unit_unbiased_variance_and_survive_constants():
+    torch.manual_seed(0)
+    patches = torch.rand(1, 3, 4096)
+    done = losses.standardise(patches)
+    assert torch.allclose(done.mean(-1), torch.zeros(1, 3), atol=1e-5)
+    flat = losses.reconstruction(torch.zeros_like(done), done, "mse")
+    assert flat.item() == pytest.approx(0.999744, abs=2e-5)  # (n - 1) / n, and eps
+    assert losses.standardise(torch.full((1, 1, 4096), 0.3)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_are_exact_under_autocast_and_from_half_precision(dtype):
+    torch.manual_seed(0)
+    a, b = torch.randn(8, 64).to(dtype), torch.randn(8, 64).to(dtype)
+    expected = losses.nt_xent(a.float(), b.float(), 0.1)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = losses.nt_xent(a, b, 0.1)[0]
+    assert value.dtype == torch.float32 and torch.equal(value, expected)

@@ -1,0 +1,45 @@
+"""Random masks have the published counts and partition the patches."""
+
+import pytest
+import torch
+
+from bench.pretext.mask import random_split, take
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "hidden"), [(0.75, 162), (0.6, 129), (0.15, 32), (0.5, 108), (0.9, 194)]
+)
+def test_counts_for_216_patches(ratio, hidden):
+    a, b = random_split(2, 216, ratio, generator())
+    assert a.shape == (2, hidden) and b.shape == (2, 216 - hidden)
+
+
+def test_masks_partition_the_patches_and_differ_between_samples():
+    hidden, visible = random_split(8, 27, 0.75, generator())
+    both = torch.cat([hidden, visible], dim=1).sort(dim=1).values
+    assert both.eq(torch.arange(27)).all()
+    assert len({tuple(sorted(row)) for row in hidden.tolist()}) == 8
+
+
+def test_every_patch_is_hidden_equally_often():
+    hidden, _ = random_split(4000, 8, 0.75, generator())
+    share = torch.bincount(hidden.flatten(), minlength=8) / 4000
+    assert share.tolist() == pytest.approx([0.75] * 8, abs=0.03)
+
+
+def test_masks_follow_the_generator_alone():
+    torch.manual_seed(1)
+    a = random_split(2, 64, 0.5, generator(3))
+    torch.manual_seed(2)
+    b = random_split(2, 64, 0.5, generator(3))
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_take_picks_tokens_by_index():
+    tokens = torch.arange(24).view(2, 4, 3)
+    picked = take(tokens, torch.tensor([[3, 0], [1, 1]]))
+    assert picked.tolist() == [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]

@@ -1,0 +1,63 @@
+"""Slow copies follow at the stated pace."""
+
+import pytest
+import torch
+from torch import nn
+
+from bench.pretext.momentum import cosine_tau, follow, frozen_copy
+
+
+def pair(fast=1.0, slow=0.0):
+    fast_net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.constant_(fast_net.weight, fast)
+    slow_net = frozen_copy(fast_net)
+    nn.init.constant_(slow_net.weight, slow)
+    return slow_net, fast_net
+
+
+def test_ten_updates_at_nine_tenths_leave_the_known_residual():
+    slow, fast = pair()
+    for _ in range(10):
+        follow(slow, fast, 0.9)
+    assert 1 - slow.weight.item() == pytest.approx(0.348678, abs=1e-6)
+
+
+@pytest.mark.parametrize(("k", "value"), [(1, 0.004), (10, 0.0392876), (1000, 0.9818307)])
+def test_constant_momentum_of_byol(k, value):
+    slow, fast = pair()
+    for _ in range(k):
+        follow(slow, fast, 0.996)
+    assert slow.weight.item() == pytest.approx(value, abs=1e-7)
+
+
+def test_cosine_momentum_takes_the_tabulated_values():
+    expected = [
+        0.996, 0.9960979, 0.996382, 0.9968244, 0.997382, 0.998,
+        0.998618, 0.9991756, 0.999618, 0.9999021, 1.0,
+    ]  # fmt: skip
+    assert [cosine_tau(0.996, k / 10) for k in range(11)] == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(("steps", "value"), [(4, 0.0099660), (10, 0.0217931), (100, 0.1831540)])
+def test_cosine_momentum_over_a_run(steps, value):
+    slow, fast = pair()
+    for k in range(steps):
+        follow(slow, fast, cosine_tau(0.996, k / steps))
+    assert slow.weight.item() == pytest.approx(value, abs=1e-6)
+
+
+def test_buffers_stay_the_copys_own():
+    fast = nn.BatchNorm1d(2)
+    slow = frozen_copy(fast)
+    fast.running_mean.fill_(7)
+    follow(slow, fast, 0.5)
+    assert slow.running_mean.eq(0).all()
+
+
+def test_a_frozen_copy_shares_nothing_and_asks_for_no_gradient():
+    fast = nn.Linear(2, 2)
+    slow = frozen_copy(fast)
+    assert all(torch.equal(a, b) for a, b in zip(slow.parameters(), fast.parameters(), strict=True))
+    assert not any(p.requires_grad for p in slow.parameters())
+    nn.init.zeros_(fast.weight)
+    assert slow.weight.abs().sum() > 0

@@ -1,0 +1,45 @@
+"""Invented protocols and records; no number here comes from any run."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench import record
+from bench.protocol import Finetune, Layout, Net, Protocol, Row
+
+
+def row_of(**given):
+    """One record with everything filled in, ``given`` over it."""
+    base = {
+        "job": "0" * 16, "protocol": "test_table", "paper": "voco", "table": "table1",
+        "scale": "pilot", "row": "a", "method": "scratch", "network": "net", "params": "{}",
+        "pretrain": "none", "pretrain_seed": 0, "init": "random", "evaluation": "end_to_end",
+        "dataset": "organs", "task": "segmentation", "split": "rule", "split_hash": "5p1it",
+        "fraction": 100, "n_train": 20, "fold": 0, "seed": 0, "case": "c1", "patient": "p1",
+        "target": "liver", "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy",
+        "status": "ok",
+    }  # fmt: skip
+    return {**base, **given}
+
+
+@pytest.fixture
+def records():
+    """Return a function from partial rows to a table of records."""
+    return lambda *rows: record.frame([row_of(**r) for r in rows])
+
+
+@pytest.fixture
+def protocol():
+    """Two rows on one data set at pilot scale, changed by keyword."""
+    base = Protocol(
+        title="Test table",
+        name="test_table",
+        paper="voco",
+        table="table1",
+        scale="pilot",
+        networks={"net": Net("swin_unetr")},
+        rows={"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")},
+        finetune=(Finetune("organs", "rule", steps=10),),
+        layout=Layout(),
+    )
+    return lambda **changes: replace(base, **changes)

@@ -1,0 +1,198 @@
+"""Columns, order, marks, holes and the published number beside ours."""
+
+import pandas as pd
+import pytest
+
+from bench.protocol import Finetune, Layout, Net, Row
+from bench.report import Extras, Failure
+from bench.report.footnotes import TIMES, Footnotes
+from bench.report.names import metric_title
+from bench.report.table import MINUS, number, signed, tables
+from bench.report.write import _scene
+
+NAN = float("nan")
+
+
+def build(protocol, records, **extras):
+    return tables(_scene(protocol, records, Extras(**extras)))
+
+
+def texts(table):
+    return {line.row: [e.mean for e in line.entries] for line in table.lines}
+
+
+def marks(table, column=0):
+    return {line.row: line.entries[column].mark for line in table.lines}
+
+
+def four(records, values, **given):
+    return records(*({"row": r, "value": v, **given} for r, v in values.items()))
+
+
+@pytest.fixture
+def four_rows(protocol):
+    return protocol(rows={r: Row("scratch", "net", title=r.upper()) for r in "abcd"})
+
+
+def test_percent_with_two_decimals_and_mm_as_they_are():
+    assert number(0.83847, "1") == "83.85"
+    assert number(12.3456, "mm") == "12.35"
+    assert (signed(-0.004), signed(-1.5), signed(2)) == ("+0.00", f"{MINUS}1.50", "+2.00")
+
+
+def test_best_and_second_follow_the_printed_value_so_ties_share_the_mark(four_rows, records):
+    values = {"a": 0.80004, "b": 0.80001, "c": 0.7, "d": 0.6}
+    table = build(four_rows, four(records, values))[0][0]
+    assert texts(table)["a"] == texts(table)["b"]
+    assert marks(table) == {"a": "best", "b": "best", "c": "second", "d": ""}
+
+
+def test_a_distance_is_best_where_it_is_smallest(four_rows, records):
+    values = {"a": 3.0, "b": 1.0, "c": 2.0}
+    table = build(four_rows, four(records, values, metric="hd95", unit="mm"))[0][-1]
+    assert table.metric == "hd95"
+    assert marks(table) == {"a": "", "b": "best", "c": "second", "d": ""}
+    assert "lower is better" in table.caption
+
+
+def test_a_lone_value_is_not_best(four_rows, records):
+    assert marks(build(four_rows, four(records, {"a": 0.5}))[0][0])["a"] == ""
+
+
+def test_holes_are_typed(four_rows, records):
+    table = records(
+        {"row": "a", "value": 0.5},
+        {"row": "b", "status": "failed", "value": NAN, "job": "j1", "target": "", "metric": ""},
+        {"row": "c", "status": "both_empty", "value": NAN},
+    )
+    failure = Failure("j1", "b", "out of memory", "log.txt", attempts=2)
+    made, notes = build(four_rows, table, failures=(failure,))
+    assert texts(made[0]) == {"a": ["50.00"], "b": ["failed"], "c": ["undefined"], "d": ["—"]}
+    letter = made[0].lines[1].entries[0].note
+    reason = {v: k for k, v in notes.letters.items()}[letter]
+    assert reason == "1 run failed: out of memory (job j1, 2 attempts, log log.txt)"
+
+
+def test_a_failed_pretraining_explains_a_row_without_any_rows(four_rows, records):
+    failure = Failure("j9", "d", "loss became NaN", "")
+    made, notes = build(four_rows, four(records, {"a": 0.5}), failures=(failure,))
+    assert texts(made[0])["d"] == ["failed"]
+    assert list(notes.letters) == ["loss became NaN (job j9)"]
+    assert texts(made[0])["c"] == ["—"]
+
+
+def test_a_deviating_n_is_footnoted(protocol, records):
+    table = records(
+        {"value": 0.5, "target": "liver"},
+        {"value": 0.5, "target": "aorta"},
+        {"value": 0.5, "target": "spleen"},
+        {"value": 0.5, "target": "spleen", "case": "c2"},
+    )
+    made, notes = build(protocol(), table)
+    line = made[0].lines[0]
+    assert line.n.split() == ["1", TIMES, "1"]
+    noted = [c.label for c, e in zip(made[0].columns, line.entries, strict=True) if e.note]
+    assert noted == ["spleen", "Mean"]
+    assert all(f"n = 1\xa0{TIMES}\xa02" in text for text in notes.letters)
+
+
+def test_rows_keep_the_protocols_order_within_its_groups(protocol, records):
+    rows = {r: Row("scratch", "net", title=r) for r in ("z", "m", "a")}
+    layout = Layout(groups={"Late": ("a", "z")})
+    made, _ = build(protocol(rows=rows, layout=layout), records({"row": "z"}, {"row": "stray"}))
+    groups = [(heading, [line.row for line in lines]) for heading, lines in made[0].groups]
+    assert groups == [("", ["m", "stray"]), ("Late", ["z", "a"])]
+
+
+def test_rows_that_would_read_alike_are_told_apart(protocol, records):
+    rows = {"a": Row("voco", "net"), "b": Row("voco", "net"), "c": Row("voco", "other")}
+    networks = {"net": Net("unetr"), "other": Net("unet")}
+    made, _ = build(protocol(rows=rows, networks=networks), records({}), titles={"voco": "VoCo"})
+    assert [line.title for line in made[0].lines] == ["VoCo (a)", "VoCo (b)", "VoCo"]
+    assert made[0].networks
+
+
+def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
+    target = Finetune("organs", "rule", steps=1, fractions=(10, 100))
+    table = records(
+        {"fraction": 10, "target": "liver", "value": 0.2},
+        {"fraction": 10, "target": "aorta", "value": 0.4},
+        {"fraction": 100, "target": "liver", "value": 0.9},
+    )
+    made, _ = build(protocol(finetune=(target,), layout=Layout(columns="fractions")), table)
+    assert [c.label for c in made[0].columns] == ["10 %", "100 %"]
+    assert texts(made[0])["a"] == ["30.00", "90.00"]
+
+
+def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
+    both = (Finetune("organs", "rule", steps=1), Finetune("hearts", "rule", steps=1))
+    table = records(
+        {"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7}
+    )
+    made, _ = build(protocol(finetune=both, layout=Layout(columns="datasets")), table)
+    assert [c.label for c in made[0].columns] == ["organs", "hearts"]
+    assert texts(made[0])["a"] == ["30.00", "70.00"]
+
+
+def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
+    target = Finetune("organs", "rule", steps=1, fractions=(10, 100))
+    made, _ = build(protocol(finetune=(target,), metrics=("dice", "nsd@1mm")), records({}))
+    assert [t.title for t in made] == [
+        "Dice, organs, 10 % of labels",
+        "Dice, organs, 100 % of labels",
+        "NSD @ 1 mm, organs, 10 % of labels",
+        "NSD @ 1 mm, organs, 100 % of labels",
+    ]
+    assert metric_title("hd95") == "HD95"
+
+
+def paper(*lines):
+    base = {
+        "paper": "voco", "table": "table1", "method": "VoCo", "network": "", "pretrain": "",
+        "dataset": "organs", "target": "Liver", "fraction": "100", "metric": "dice",
+        "value": "83.85", "unit": "%", "dagger": "", "note": "",
+    }  # fmt: skip
+    return pd.DataFrame([{**base, **line} for line in lines])
+
+
+def beside(protocol, records, frame, published="VoCo"):
+    rows = {"a": Row("scratch", "net"), "b": Row("voco", "net", published=published)}
+    table = records({"value": 0.8}, {"row": "b", "value": 0.8451})
+    made, _ = build(protocol(rows=rows), table, published=frame)
+    entry = made[0].lines[1].entries[0]
+    return entry.published, entry.difference
+
+
+def test_the_published_number_and_ours_minus_it(protocol, records):
+    assert beside(protocol, records, paper({})) == ("83.85", "+0.66")
+    assert beside(protocol, records, paper({"dagger": "yes"})) == ("83.85†", "+0.66")
+    assert beside(protocol, records, paper({"value": 86.0, "fraction": 100})) == (
+        "86.00",
+        f"{MINUS}1.49",
+    )
+    assert beside(protocol, records, paper({"target": "AVG"})) == ("83.85", "+0.66")  # one target
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dataset": "btcv"}, {"target": "spleen"}, {"fraction": "10"}, {"metric": "iou"},
+        {"table": "table2"}, {"method": "VoCo v2"}, {"value": "n/a"},
+    ],
+)  # fmt: skip
+def test_another_cell_of_the_paper_is_never_taken(protocol, records, other):
+    assert beside(protocol, records, paper(other)) == ("", "")
+
+
+def test_a_note_picks_one_of_two_lines_and_doubt_prints_nothing(protocol, records):
+    frame = paper({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
+    assert beside(protocol, records, frame, "VoCo|pretrained") == ("80.00", "+4.51")
+    assert beside(protocol, records, frame) == ("", "")
+
+
+def test_footnote_letters_go_on_after_z():
+    notes = Footnotes()
+    letters = [notes.mark(str(i)) for i in range(28)]
+    assert (letters[0], letters[25], letters[26], letters[27]) == ("a", "z", "aa", "ab")
+    assert notes.mark("3") == "d"
+    assert notes.mark("") == ""

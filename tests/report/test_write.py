@@ -1,0 +1,230 @@
+"""Whole reports: escaping, determinism, what a page holds and what it must not."""
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import record
+from bench.protocol import Finetune, Layout, Net, Row
+from bench.report import Cost, Extras, Failure, Panel, terminal_table, write
+from bench.report.tex import escape
+from bench.source import Source
+
+NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
+TEXTS = ("table.md", "table.tex", "table.csv", "index.html")
+
+
+class Page(HTMLParser):
+    """Collects tags, everything the page would load, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.loads, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [
+            v for k, v in attrs if k in ("src", "srcset") or (tag == "link" and k == "href")
+        ]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def parsed(path):
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    return page
+
+
+def panel(**given):
+    image = np.full((8, 6), 90, np.uint8)
+    mask = np.zeros((8, 6), np.uint8)
+    mask[2:5, 2:4] = 1
+    base = {
+        "row": "a", "dataset": "organs", "case": "c1", "title": "A", "image": image,
+        "reference": mask, "prediction": mask, "redistribution": True,
+    }  # fmt: skip
+    return Panel(**{**base, **given})
+
+
+@pytest.fixture
+def full(protocol, records):
+    """A protocol, records and extras in which every part of a report has something to say."""
+    target = Finetune("organs", "rule", steps=10, fractions=(10, 100))
+    wild = protocol(
+        title=f"Title {NASTY}",
+        about=NASTY,
+        notes=(NASTY,),
+        finetune=(target,),
+        rows={"a": Row("scratch", "net", title=NASTY), "b": Row("voco", "net")},
+        layout=Layout(groups={NASTY: ("a",)}),
+    )
+    table = records(
+        *(
+            {"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10, "target": t}
+            for r in "ab"
+            for f in (10, 100)
+            for s in (0, 1)
+            for t in ("liver", NASTY)
+        )
+    )
+    extras = Extras(
+        sources={"method/voco": Source(NASTY, "javascript:alert(1)", NASTY)},
+        titles={"voco": NASTY},
+        costs=(Cost("b", "pretrain", 7500.0, 2048.0, 100, 200, 10**9),),
+        failures=(Failure("j1", "b", NASTY, NASTY, dataset="elsewhere"),),
+        notes=(NASTY,),
+        curves={NASTY: pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": 1e-4})},
+        panels=(panel(),),
+        provenance={"commit": NASTY, "date": "2000-01-01"},
+    )
+    return wild, table, extras
+
+
+def test_no_name_becomes_markup_in_the_page(full, tmp_path):
+    plain_protocol, table, extras = full
+    page = parsed(write(plain_protocol, table, tmp_path, extras, figures=False).page)
+    assert page.tags.count("script") == 1  # the page's own, for sorting
+    assert page.text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
+    assert "javascript:" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_page_loads_nothing_and_shows_the_scale(full, tmp_path):
+    page = parsed(write(*full[:2], tmp_path, full[2]).page)
+    assert len(page.loads) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in page.loads)
+    assert "pilot scale" in page.text
+    assert "2 h 05 min" in page.text
+
+
+def test_latex_specials_are_escaped_and_braces_balance(full, tmp_path):
+    text = write(*full[:2], tmp_path, full[2], figures=False).tex.read_text()
+    bare = re.sub(r"\\[\\&%$#_{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    body = "\n".join(line for line in bare.splitlines() if not line.startswith("%"))
+    assert not re.search(r"[#%^_]", body)
+    for tabular in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, re.DOTALL):
+        width = len(re.search(r"\{@\{\}([lr]+)@\{\}\}", tabular)[1])
+        rows = [r for r in tabular.splitlines() if r.endswith(r" \\") and "multicolumn" not in r]
+        assert rows
+        assert {len(re.findall(r"(?<!\\)&", r)) + 1 for r in rows} == {width}
+
+
+def test_escape_prints_every_special_as_itself():
+    assert escape("a_b & 5% #1 $x$") == r"a\_b \& 5\% \#1 \$x\$"
+    assert escape("a--b\\") == r"a-{}-b\textbackslash{}"
+    assert escape("84 ± 1 \N{MINUS SIGN}2") == r"84 \ensuremath{\pm} 1 \ensuremath{-}2"
+
+
+def test_every_markdown_table_keeps_its_columns(full, tmp_path):
+    text = write(*full[:2], tmp_path, full[2], figures=False).markdown.read_text()
+    assert "<script" not in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_equal_records_make_equal_bytes(full, tmp_path):
+    protocol, table, extras = full
+    one, two = tmp_path / "one", tmp_path / "two"
+    write(protocol, table, one, extras)
+    write(protocol, table.sample(frac=1, random_state=1), two, extras)
+    names = sorted(p.name for p in one.iterdir())
+    assert {"fractions.png", "fractions.pdf", "curves.png", "panels_organs.pdf"} < set(names)
+    assert [p for p in names if (one / p).read_bytes() != (two / p).read_bytes()] == []
+
+
+def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
+    protocol, table, extras = full
+    write(protocol, table, tmp_path, extras)
+    stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
+    changed = table.assign(value=table["value"] / 2)
+    page = parsed(write(protocol, changed, tmp_path, extras, figures=False).page)
+    assert len(page.loads) == 2  # a figure that is out of date is not shown
+    assert "Not drawn" in page.text
+    write(protocol, changed, tmp_path, extras)
+    drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}
+    assert drawn == {"fractions.png"}
+    write(protocol, changed, tmp_path, Extras())
+    assert {p.name for p in tmp_path.glob("*.p*")} == {"fractions.png", "fractions.pdf"}
+
+
+def test_images_that_may_not_be_passed_on_stay_outside_the_page(protocol, records, tmp_path):
+    extras = Extras(panels=(panel(redistribution=False),))
+    page = parsed(write(protocol(), records({}), tmp_path, extras).page)
+    assert page.loads == []
+    assert "lie beside it as panels_organs.png" in page.text
+    assert (tmp_path / "panels_organs.png").exists()
+
+
+def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, tmp_path):
+    rows = {"a": Row("scratch", "net"), "b": Row("voco", "net", published="VoCo")}
+    frame = pd.DataFrame([{
+        "paper": "voco", "table": "table1", "method": "VoCo", "network": "", "pretrain": "",
+        "dataset": "organs", "target": "liver", "fraction": 100, "metric": "dice", "value": 83.85,
+        "unit": "%", "dagger": float("nan"), "note": float("nan"),
+    }])  # fmt: skip
+    table = records(
+        {"row": "b", "seed": 0, "value": 0.84},
+        {"row": "b", "seed": 1, "value": 0.86},
+        {"row": "a", "status": "failed", "value": float("nan"), "target": "", "metric": ""},
+    )
+    paths = write(protocol(rows=rows), table, tmp_path, Extras(published=frame))
+    lines = list(csv.DictReader(io.StringIO(paths.csv.read_text())))
+    found = {(line["row"], line["target"]): line for line in lines}
+    ours = found["b", "liver"]
+    assert (ours["mean"], ours["sd"], ours["n_seeds"]) == ("0.850000", "0.014142", "2")
+    assert (ours["published"], ours["difference"]) == ("0.838500", "0.011500")
+    assert (ours["state"], found["a", "liver"]["state"]) == ("ok", "failed")
+    assert found["a", "liver"]["mean"] == ""
+
+
+def test_nothing_has_run_yet_is_a_report_too(protocol, tmp_path):
+    paths = write(protocol(), record.frame([]), tmp_path)
+    assert "—" in paths.markdown.read_text()
+    assert "0 of 2" in parsed(paths.page).text
+
+
+def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
+    text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
+    for said in ("hash 5p1it", "convention medpy", "convention default", "epochs; select last",
+                 "We differ here.", "one seed and fold", "[pilot scale"):  # fmt: skip
+        assert said.replace("[", r"\[") in text
+
+
+def test_the_terminal_table_is_cut_to_the_width(protocol, records):
+    table = records(*({"target": f"organ {i}", "value": 0.5} for i in range(12)))
+    text = terminal_table(protocol(), table, width=60)
+    assert max(len(line) for line in text.splitlines() if "organ" in line or "50.00" in line) <= 60
+    assert text.count("50.00") == 13
+    assert "[pilot scale]" in text
+
+
+def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from bench import record\n"
+        "from bench.protocol import *; from bench.report import write, terminal_table\n"
+        "p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')},"
+        " (Finetune('nowhere', 'rule', steps=1),))\n"
+        f"write(p, record.frame([]), Path({str(tmp_path)!r}))\n"
+        "terminal_table(p, record.frame([]))\n"
+        "print([m for m in ('torch', 'monai', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_networks_get_a_column_only_where_they_differ(protocol, records):
+    same = terminal_table(protocol(), records({}))
+    rows = {"a": Row("scratch", "net"), "b": Row("scratch", "other")}
+    networks = {"net": Net("unetr"), "other": Net("unet")}
+    differ = terminal_table(protocol(rows=rows, networks=networks), records({}))
+    assert ("network" in same, "network" in differ) == (False, True)

@@ -1,0 +1,186 @@
+"""The transcribed numbers are complete, in their units, and disagree only where the list says."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "results" / "published"
+COLUMNS = [
+    "paper",
+    "table",
+    "method",
+    "network",
+    "pretrain",
+    "dataset",
+    "target",
+    "fraction",
+    "metric",
+    "value",
+    "unit",
+    "dagger",
+    "note",
+]
+PARTS = {"table1": 13, "table4": 3}  # tables that print a mean beside its parts
+ORGANS = [
+    "spleen",
+    "right_kidney",
+    "left_kidney",
+    "gallbladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior_vena_cava",
+    "portal_and_splenic_veins",
+    "pancreas",
+    "right_adrenal_gland",
+    "left_adrenal_gland",
+]
+
+
+@pytest.fixture(scope="module")
+def voco() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "voco.csv", dtype=str, keep_default_na=False)
+
+
+def value(frame: pd.DataFrame, **where: str) -> str:
+    """Return the one printed value of a cell."""
+    for column, wanted in where.items():
+        frame = frame[frame[column] == wanted]
+    assert len(frame) == 1, where
+    return frame["value"].item()
+
+
+def disagreements(frame: pd.DataFrame) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Return (printed mean, mean of the parts) by (table, method, note), where over 0.01 apart."""
+    found = {}
+    for table, count in PARTS.items():
+        lines = frame[frame["table"] == table]
+        for (method, note), row in lines.groupby(["method", "note"]):
+            parts = [Decimal(v) for v in row.loc[row["target"] != "mean", "value"]]
+            assert len(parts) == count
+            printed = Decimal(row.loc[row["target"] == "mean", "value"].item())
+            mean = sum(parts) / count
+            if abs(printed - mean) > Decimal("0.01"):
+                found[table, method, note] = (str(printed), f"{mean:.3f}")
+    return found
+
+
+def test_the_header_is_the_contract(voco: pd.DataFrame):
+    assert list(voco.columns) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [("table1", 266), ("table2", 20), ("table3", 36), ("table4", 56), ("table5", 12),
+     ("table6", 6), ("table7", 12)],
+)  # fmt: skip
+def test_every_table_has_all_its_numbers(voco: pd.DataFrame, table: str, rows: int):
+    assert (voco["table"] == table).sum() == rows
+
+
+def test_there_is_no_other_table_and_no_other_paper(voco: pd.DataFrame):
+    assert len(voco) == 408
+    assert set(voco["paper"]) == {"voco"}
+
+
+def test_table_1_prints_every_organ_of_every_method(voco: pd.DataFrame):
+    lines = voco[voco["table"] == "table1"]
+    for _, row in lines.groupby(["method", "note"]):
+        assert list(row["target"]) == [*ORGANS, "mean"]
+    assert lines.groupby("note")["method"].nunique().to_dict() == {
+        "From Scratch": 2, "With General SSL": 6, "With Medical SSL": 11,
+    }  # fmt: skip
+
+
+def test_no_cell_is_there_twice(voco: pd.DataFrame):
+    cell = ["table", "method", "network", "dataset", "target", "fraction", "metric", "note"]
+    assert not voco.duplicated(cell).any()
+
+
+def test_values_are_percent_as_printed_with_two_decimals(voco: pd.DataFrame):
+    assert voco["value"].str.fullmatch(r"\d\d\.\d\d").all()
+    assert set(voco["unit"]) == {"%"}
+    assert voco["value"].astype(float).between(48.9, 99).all()  # lowest and highest of the paper
+
+
+def test_metrics_and_data_sets_belong_together(voco: pd.DataFrame):
+    accuracy = voco["metric"] == "accuracy"
+    assert set(voco["metric"]) == {"dice", "accuracy"}
+    assert set(voco.loc[accuracy, "dataset"]) == {"cc_ccii"}
+    assert set(voco.loc[~accuracy, "dataset"]) == {
+        "btcv", "lits", "msd09_spleen", "mmwhs", "brats21",
+    }  # fmt: skip
+    assert set(voco["fraction"]) == {"100"}
+
+
+@pytest.mark.parametrize(
+    ("table", "marked"),
+    [
+        ("table1", "Swin-UNETR MoCo_v3 Jigsaw PositionLabel Rubik++ PCRLv1 PCRLv2 GVSL"),
+        ("table2", "UNETR Swin-UNETR MoCo_v3 Jigsaw PositionLabel Rubik++"),
+        ("table3", "UNETR Swin-UNETR MoCo_v3 Jiasaw PositionLabel PCRLv1 PCRLv2 Rubik++"),
+        ("table4", "MoCo_v3 Jigsaw PositionLabel PCRLv1 PCRLv2 Rubik++"),
+        ("table5", ""),
+    ],
+)
+def test_daggers_are_where_the_paper_has_them(voco: pd.DataFrame, table: str, marked: str):
+    lines = voco[(voco["table"] == table) & (voco["dagger"] == "1")]
+    assert set(lines["method"]) == {m.replace("_", " ") for m in marked.split()}
+    assert set(voco["dagger"]) == {"0", "1"}
+
+
+def test_only_what_the_paper_states_of_pretraining_is_there(voco: pd.DataFrame):
+    scratch = (voco["note"] == "From Scratch") | (voco["note"] == "without Lpred, without Lreg")
+    own = (voco["method"] == "VoCo") & ~scratch
+    assert set(voco.loc[scratch, "pretrain"]) == {"none"}
+    assert set(voco.loc[~scratch & ~own, "pretrain"]) == {""}
+    for dataset, data in voco[own].groupby("dataset")["pretrain"]:
+        wanted = "btcv+tcia_covid19" + ("" if dataset == "btcv" else "+luna16")
+        assert set(data) == {wanted}
+
+
+def test_numbers_printed_twice_are_equal(voco: pd.DataFrame):
+    ours = {"method": "VoCo", "target": "mean", "note": "With Medical SSL"}
+    full = {"table": "table6", "note": "with Lpred, with Lreg"}
+    best = {"table": "table7", "note": "n=4x4x1"}
+    scratch = {"table": "table6", "note": "without Lpred, without Lreg"}
+    btcv = value(voco, table="table1", **ours)
+    heart = value(voco, table="table3", dataset="mmwhs", **ours)
+    assert value(voco, dataset="btcv", **full) == value(voco, dataset="btcv", **best) == btcv
+    assert value(voco, dataset="mmwhs", **full) == value(voco, dataset="mmwhs", **best) == heart
+    base = {"method": "Swin-UNETR", "target": "mean", "note": "From Scratch"}
+    assert value(voco, dataset="btcv", **scratch) == value(voco, table="table1", **base)
+    assert value(voco, dataset="mmwhs", **scratch) == value(
+        voco, table="table3", dataset="mmwhs", **base
+    )
+
+
+def test_gains_stated_in_the_prose_follow_from_the_tables(voco: pd.DataFrame):
+    def mean(table: str, method: str, note: str, target: str = "mean") -> Decimal:
+        return Decimal(
+            value(voco, table=table, method=method, note=note, target=target, network="Swin-UNETR")
+        )
+
+    medical, scratch = "With Medical SSL", "From Scratch"
+    gain = mean("table1", "VoCo", medical) - mean("table1", "Swin-UNETR", scratch)
+    assert gain == Decimal("3.32")
+    gain = mean("table2", "VoCo", medical, "liver") - mean("table2", "Swin-UNETR", scratch, "liver")
+    assert gain == Decimal("3.10")
+
+
+def test_printed_means_disagree_with_their_parts_only_as_listed(voco: pd.DataFrame):
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    line = (
+        r"^\| (table\d) \| (.+?) \| (.+?) \| (\d\d\.\d\d) \| (\d\d\.\d{3}) \| ([+-]\d\.\d{3}) \|$"
+    )
+    listed = {m[:3]: m[3:] for m in re.findall(line, text, flags=re.MULTILINE)}
+    found = disagreements(voco)
+    assert {cell: rest[:2] for cell, rest in listed.items()} == found
+    for printed, mean, gap in listed.values():
+        assert abs(Decimal(printed) - Decimal(mean) - Decimal(gap)) <= Decimal("0.001")
