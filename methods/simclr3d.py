@@ -36,7 +36,7 @@ class SimCLR3D(Method):
         temperature: float = 0.5  # nnssl; also MIM-Med3D
         hidden: int | None = None  # paper, Section 4.2: the encoder's width
         out: int = 128  # paper, Section 4.2
-        batch_norm: bool = False  # paper's Eq. of g has none; its 2D code does
+        batch_norm: bool = True  # the authors' 2D code; the paper's formula of g omits it
         scale: tuple[float, float] = (1.0, 1.0)  # nnssl: crops are not resized
         overlap: float = 0.5  # nnssl: least overlap of the two crops along each axis
         flip: float = 0.5  # nnssl, per axis

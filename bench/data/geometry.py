@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Geometry:
         return (x, y, z)
 
     @property
-    def inside(self) -> tuple[slice, slice, slice]:
+    def inside(self) -> Box:
         """Return the box as an index into a native array (X, Y, Z)."""
         x, y, z = (slice(lo, hi) for lo, hi in self.box)
         return (x, y, z)
@@ -69,37 +70,59 @@ def restore_scores(scores: np.ndarray, geometry: Geometry) -> np.ndarray:
     """
     if scores.shape[1:] != geometry.shape or not 1 <= scores.shape[0] <= 256:
         raise ValueError(f"scores {scores.shape} are not 1-256 classes on {geometry.shape}")
-    best = linear(scores[0].astype(np.float32, copy=False), geometry.cropped)
+    best = linear(scores[0], geometry.cropped)
     winner = np.zeros(geometry.cropped, np.uint8)
     for k in range(1, scores.shape[0]):
-        rival = linear(scores[k].astype(np.float32, copy=False), geometry.cropped)
-        better = rival > best
-        np.copyto(best, rival, where=better)
-        winner[better] = k
+        # Between voxels where it loses to the background, a class loses to it too.
+        part = _reach(scores[k] > scores[0], geometry.cropped)
+        rival, leader = linear(scores[k], geometry.cropped, part), best[part]
+        better = rival > leader
+        np.copyto(leader, rival, where=better)
+        winner[part][better] = k
     native = np.zeros(geometry.native_shape, np.uint8)
     native[geometry.inside] = winner
     return native
 
 
-def linear(array: np.ndarray, shape: Triple) -> np.ndarray:
-    """Return float32 (X, Y, Z) resampled linearly to ``shape``; edge voxels extend outwards."""
+def linear(array: np.ndarray, shape: Triple, part: Box | None = None) -> np.ndarray:
+    """Return float32 (X, Y, Z) resampled linearly to ``shape``; edge voxels extend outwards.
+
+    ``part`` keeps a box of the result and computes no more than that.
+    """
     out = array.astype(np.float32, copy=False)
     # Shrinking axes first: the later passes then touch fewer voxels.
     for axis in sorted(range(3), key=lambda a: shape[a] / array.shape[a]):
         n = out.shape[axis]
-        if n == shape[axis]:
+        place = _places(n, shape[axis])[part[axis] if part else slice(None)]
+        if n == shape[axis] == place.size:
             continue
-        place = np.clip((np.arange(shape[axis]) + 0.5) * (n / shape[axis]) - 0.5, 0, n - 1)
         low = np.minimum(place.astype(np.intp), max(n - 2, 0))
         weight = (place - low).astype(np.float32)
-        weight = np.expand_dims(weight, [a for a in range(3) if a != axis])
         below = np.take(out, low, axis)
         above = np.take(out, np.minimum(low + 1, n - 1), axis)
         above -= below
-        above *= weight
+        above *= np.expand_dims(weight, [a for a in range(3) if a != axis])
         above += below
         out = above
     return np.ascontiguousarray(out)
+
+
+def _places(n: int, m: int) -> np.ndarray:
+    """Return where the centres of ``m`` voxels lie among ``n`` over the same length."""
+    return np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
+
+
+def _reach(mask: np.ndarray, shape: Triple) -> Box:
+    """Return the box of the resampled voxels that any voxel of the mask contributes to."""
+    sides = []
+    for axis, m in enumerate(shape):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not hit.size:
+            return (slice(0), slice(0), slice(0))
+        place = _places(mask.shape[axis], m)
+        near = np.flatnonzero((place > hit[0] - 1) & (place < hit[-1] + 1))
+        sides.append(slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0))
+    return (sides[0], sides[1], sides[2])
 
 
 def nearest(array: np.ndarray, shape: Triple) -> np.ndarray:

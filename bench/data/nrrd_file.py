@@ -92,9 +92,7 @@ def _dtype(path: Path, header: dict[str, Any]) -> np.dtype:
     return dtype.newbyteorder(">" if endian == "big" else "<")
 
 
-def _affine(
-    path: Path, header: dict[str, Any], axes: int
-) -> tuple[np.ndarray, int | None, bool]:
+def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, int | None, bool]:
     """Return the RAS+ affine of the spatial axes, the channel axis, and whether it is stated.
 
     Without ``space directions`` the axes are taken as RAS+ with ``spacings`` (1 mm by default):
@@ -123,9 +121,7 @@ def _affine(
     return _to_ras(path, header, rows, origin), channel, True
 
 
-def _to_ras(
-    path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray
-) -> np.ndarray:
+def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
     space = str(header.get("space", "right-anterior-superior")).lower()
     if space not in RAS_SIGNS:
         known = ", ".join(n for n in RAS_SIGNS if "-" in n)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.data.geometry import Geometry, Triple, linear, nearest, restore, restore_scores
-from bench.data.stored import VolumeError
+from bench.data.stored import MAX_BYTES, VolumeError
 from bench.data.volume import LabelVolume, Volume3D, check_finite
 from bench.dataset import Dataset, Recipe
 from bench.errors import BenchError, unknown
@@ -67,6 +68,11 @@ def prepare(
     box = _foreground(image, recipe.foreground)
     whole = Geometry(native, volume.spacing, box, native)
     geometry = replace(whole, shape=_target(whole, recipe))
+    if 4 * math.prod(geometry.shape) > MAX_BYTES:
+        raise BenchError(
+            f"{volume.path}: {native} voxels of {volume.spacing} mm become {geometry.shape}, more "
+            f"than {MAX_BYTES >> 30} GiB; take a coarser spacing in the recipe"
+        )
     return Prepared(
         image=np.stack([linear(channel[geometry.inside], geometry.shape) for channel in image]),
         label=None if classes is None else nearest(classes[geometry.inside], geometry.shape),

@@ -17,6 +17,7 @@ import numpy as np
 from bench.errors import BenchError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
+MAX_STEP = 1000.0  # mm; a voxel of a metre is a damaged header
 MAX_OFFSET = 16 << 20  # header and its extensions
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
 BLOCK = 1 << 20
@@ -117,6 +118,10 @@ def _placed(stored: Stored) -> Stored:
     if not all(np.isfinite(s) and s > 0 for s in stored.spacing):
         stored.fail("spacing", f"the voxel spacing {_by(stored.spacing)} is not positive")
     steps = np.linalg.norm(stored.affine[:3, :3], axis=0)
+    if steps.max() > MAX_STEP:
+        stored.fail(
+            "spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed"
+        )
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored

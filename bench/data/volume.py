@@ -188,17 +188,16 @@ def _stored(path: Path) -> Stored:
 def _turned(stored: Stored, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
     array = voxels(stored, inside_gzip=not stored.path.name.lower().endswith(".nrrd"))
-    if stored.channel_axis is None:
-        array = array[np.newaxis]
-    else:
-        array = np.moveaxis(array, stored.channel_axis, 0)
+    channel = stored.channel_axis
+    array = array[np.newaxis] if channel is None else np.moveaxis(array, channel, 0)
     turn, world = _turn(stored, affine)
     axes = [int(i) for i in np.argsort(turn[:, 0])]
     flips = [slice(None, None, int(turn[i, 1])) for i in axes]
     array = array.transpose(0, *(1 + i for i in axes))[(slice(None), *flips)]
     if (stored.slope, stored.inter) != (1.0, 0.0):
         wide = np.result_type(array.dtype, np.float32)
-        array = array * wide.type(stored.slope) + wide.type(stored.inter)
+        with np.errstate(over="ignore", invalid="ignore"):  # check_finite names what overflows
+            array = array * wide.type(stored.slope) + wide.type(stored.inter)
     return np.ascontiguousarray(array), world
 
 

@@ -15,7 +15,7 @@ from bench.jobs.context import Context
 from bench.jobs.inputs import Prepared, opened, part
 from bench.jobs.predict import logits
 from bench.nets import transfer
-from bench.train.loop import fabric
+from bench.train.loop import CHANNELS_LAST, fabric
 
 PANELS = 3  # cases whose middle slice is kept for the report
 
@@ -31,7 +31,7 @@ def run(context: Context) -> None:
     network.load_state_dict(tensors)
     tuned = context.store.manifest(context.needs[0])["spec"]["finetune"]
     device = fabric(tuned["precision"])
-    network = network.to(device.device).eval()
+    network = network.to(device.device, memory_format=CHANNELS_LAST).eval()
     prepared = opened(context.input(1))
     root = context.run["roots"].get(spec["data"]["dataset"])
     cases = part(prepared, spec["data"], root)

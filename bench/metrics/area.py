@@ -21,7 +21,7 @@ from bench.metrics.surface import directed
 from bench.metrics.value import Distances
 
 CORNERS = tuple(product((0, 1), repeat=3))
-EDGES = tuple(e for e in combinations(CORNERS, 2) if sum(a != b for a, b in zip(*e, strict=True)) == 1)
+EDGES = tuple(e for e in combinations(CORNERS, 2) if np.abs(np.subtract(*e)).sum() == 1)
 
 
 def distances(pair: Pair) -> Distances:

@@ -63,7 +63,7 @@ class Published:
         self._lines.setdefault(where, []).append(_Line(network, note, Value(number, mark)))
 
     def _name(self, target: str) -> str:
-        name = plain(target)
+        name = plain(target).replace("oe", "e").replace("gland", "")  # two spellings of one organ
         return "" if name in self._mean else name
 
     def find(

@@ -18,6 +18,7 @@ from bench.train import checkpoint
 from bench.train.optimise import optimiser, rate
 
 Batch = dict[str, Tensor]
+CHANNELS_LAST = torch.channels_last_3d  # 1.2 to 1.5 times faster 3D convolutions, see docs/speed.md
 
 
 class Objective(nn.Module):
@@ -87,6 +88,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
     """
     recipe, steps = run.recipe, run.recipe["steps"]
     device = fabric(recipe["precision"])
+    objective.to(memory_format=CHANNELS_LAST)
     trained, optim = device.setup(objective, optimiser(objective.parameters(), recipe["optimiser"]))
     start, curve = _restore(run, objective, optim, device.device)
     source, saved = data(start), time.monotonic()

@@ -1,6 +1,7 @@
 """Recipes: hand-computed scales, resampling against torch, and no shift on the way back."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from bench.errors import BenchError
 
 
 class Two:
-    labels = {1: "a", 2: "b"}
-    raw_labels: dict[int, int] = {}
+    labels: ClassVar[dict[int, str]] = {1: "a", 2: "b"}
+    raw_labels: ClassVar[dict[int, int]] = {}
 
 
 def volume(array, spacing=(1.0, 1.0, 1.0)) -> Volume3D:
@@ -136,6 +137,12 @@ def test_a_contradictory_recipe_is_refused(recipe, words):
         prepare(volume(np.zeros((2, 2, 2))), None, recipe, Two())
 
 
+def test_a_grid_that_no_memory_holds_is_refused():
+    recipe = Recipe(scale="zscore", spacing=(0.01, 0.01, 0.01))
+    with pytest.raises(BenchError, match="coarser spacing"):
+        prepare(volume(np.zeros((50, 50, 50), np.int16)), None, recipe, Two())
+
+
 def test_nan_voxels_are_refused():
     with pytest.raises(VolumeError, match="1 voxels"):
         prepare(volume(line(1, np.nan)), None, Recipe(scale="zscore"), Two())
@@ -201,10 +208,13 @@ def test_a_ramp_stays_a_ramp_in_the_middle(before, after):
     np.testing.assert_allclose(found[inside], place[inside], atol=1e-6)
 
 
-def test_scores_give_what_the_whole_stack_would():
-    rng = np.random.default_rng(3)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("background", [0, 2, 9])  # the others win anywhere, here and there, never
+def test_scores_give_what_the_whole_stack_would(background, seed):
+    rng = np.random.default_rng(seed)
     geometry = Geometry((12, 10, 9), (1.0, 1.0, 1.0), ((2, 11), (0, 10), (3, 9)), (5, 12, 4))
     scores = rng.normal(size=(4, 5, 12, 4)).astype(np.float32)
+    scores[0] += background
     whole = np.stack([linear(s, (9, 10, 6)) for s in scores]).argmax(0)
     found = restore_scores(scores, geometry)
     np.testing.assert_array_equal(found[geometry.inside], whole)

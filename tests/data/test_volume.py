@@ -272,6 +272,7 @@ NAN, INF = float("nan"), float("inf")
         (116, "<f", (INF,), "nonfinite"),
         (280, "<f", (NAN,), "affine"),
         (280, "<4f", (0, 0, 0, 0), "affine"),
+        (280, "<f", (1e30,), "spacing"),
         (252, "<2h", (1, 0), None),  # a valid quaternion instead of the sform
     ],
 )

@@ -195,30 +195,37 @@ def test_exported_side_is_the_one_asked_for(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_places_unseen_crops_better_than_the_dead_state(build, tiny_network, variant):
-    # 16 scans share a smooth template; the dead state l = 0 scores .0888 on random crops
+@pytest.mark.parametrize(("variant", "correlation"), [("paper", 0.5), ("v1", 0.25), ("ema", 0.25)])
+def test_places_crops_of_unseen_scans(build, variant, correlation):
+    # scans share a smooth template, so that a place can be recognised
     made = volumes(20, (64, 64, 16))
-    scans, held_out = made[:16], made[16:]
-    params = {"variant": variant, "grid": (4, 4, 1), "hidden": 256, "out": 256, "crops": 4, **PLAIN}
-    method = build("voco", params, network=tiny_network(crop=(16, 16, 16)))
-    moved = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
-    for k in range(200):
+    params = {"variant": variant, "grid": (4, 4, 1), "hidden": 256, "out": 256, "crops": 4}
+    method = build("voco", {**params, **PLAIN})
+    trained = [p for p in method.parameters() if p.requires_grad]
+    moved, steps = torch.optim.AdamW(trained, 1e-3), 150 if variant == "paper" else 60
+    for k in range(steps):
         rows = torch.randperm(16, generator=torch.Generator().manual_seed(k))[:2].tolist()
-        batch = view(method, read(method, [scans[i] for i in rows], k), k)
+        batch = view(method, read(method, [made[i] for i in rows], k), k)
         moved.zero_grad()
         method.loss(batch)["total"].backward()
         moved.step()
-        method.after_step(k / 200)
-    values = []
+        method.after_step(k / steps)
+    logits, target = placed(method, made[16:])
+    both = torch.stack([logits.flatten(), target.flatten()])
+    assert torch.corrcoef(both)[0, 1] > correlation
+    if variant == "paper":  # better than the dead state, the best of all constants
+        value = losses.overlap_entropy(logits, target, 1e-6)
+        assert value < 0.0888
+        assert value < 0.9 * losses.overlap_entropy(0 * logits, target, 1e-6)
+
+
+def placed(method, scans):
+    """Return the cosines of random crops to bases, and their true overlaps."""
+    logits, target = [], []
     with torch.no_grad():
-        for seed in range(8):
-            test = view(method, read(method, held_out, 1000 + seed))
-            crops, bases = method._embed(method.encoder, method.projector, test)
-            logits = losses.cosines(crops, bases).relu()
-            values.append(losses.overlap_entropy(logits, test["target"], 1e-6))
-            both = torch.stack([logits.flatten(), test["target"].flatten()])
-    correlation = torch.corrcoef(both)[0, 1].item()
-    assert correlation > 0.4
-    if variant == "paper":
-        assert torch.stack(values).mean() < 0.0888
+        for seed in range(1000, 1006):
+            batch = view(method, read(method, scans, seed))
+            crops, bases = method._embed(method.encoder, method.projector, batch)
+            logits.append(losses.cosines(crops, bases).relu())
+            target.append(batch["target"])
+    return torch.cat(logits), torch.cat(target)

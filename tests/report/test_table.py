@@ -184,6 +184,17 @@ def test_another_cell_of_the_paper_is_never_taken(protocol, records, other):
     assert beside(protocol, records, paper(other)) == ("", "")
 
 
+def test_spellings_of_one_organ_meet(protocol, records):
+    frame = paper({"target": "right_adrenal_gland"}, {"target": "esophagus", "value": "70.10"})
+    rows = {"a": Row("voco", "net", published="VoCo")}
+    table = records({"target": "right adrenal"}, {"target": "oesophagus"})
+    made, _ = build(protocol(rows=rows), table, published=frame)
+    found = {
+        c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)
+    }
+    assert found == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
+
+
 def test_a_note_picks_one_of_two_lines_and_doubt_prints_nothing(protocol, records):
     frame = paper({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
     assert beside(protocol, records, frame, "VoCo|pretrained") == ("80.00", "+4.51")

@@ -1,0 +1,130 @@
+"""What a person says of a cluster: ``[cluster.NAME]`` of ``bench.toml``, and sbatch's options."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.strict import Document, build
+
+FILE = Path("bench.toml")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to ask a cluster for a task; what is None is left to the cluster's own defaults."""
+
+    partition: str | None = None
+    cpu_partition: str | None = None  # of `prepare`, which never asks for a GPU; default: partition
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gres: str | None = None
+    gpus: int = 0
+    minutes: int | None = None  # time limit of a task, which holds `pack` cells
+    cpus: int | None = None  # default: the threads of the protocol
+    mem_gb: float | None = None
+    setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. "module load cuda"
+    python: str | None = None  # a shell command; default: the Python that runs this
+    array_parallelism: int = 256
+    max_array_size: int = 1000  # SLURM's own default allows 1001 (slurm.conf, MaxArraySize)
+    pack: int = 1  # cells (a fine-tuning and its evaluations) in one task
+    signal: int = 120  # seconds of warning before the time limit
+    requeues: int = 50  # times a task may save itself and go back into the queue
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+        if self.gpus and self.gres:
+            raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
+        # SLURM's poll of time limits sends the warning up to about half a minute early.
+        if self.minutes is not None and self.minutes * 60 < 2 * self.signal:
+            raise ValueError(
+                f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}; "
+                "at most half of the time"
+            )
+
+
+def _check(name: str, value: Any) -> None:
+    least = 0 if name in ("gpus", "requeues") else 1
+    if isinstance(value, int) and value < least:
+        raise ValueError(f"{name!r} needs at least {least}, got {value}")
+    if isinstance(value, float) and not 0 < value < float("inf"):
+        raise ValueError(f"{name!r} needs a positive number, got {value}")
+    # An option is one line of a batch script: a line break would start a command.
+    if isinstance(value, str) and (not value.strip() or not value.isprintable()):
+        raise ValueError(f"{name!r} needs one line of text, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one task needs of a node."""
+
+    cpus: int = 1
+    gpu: bool = False
+
+
+def profile(name: str | None, path: Path = FILE) -> Profile:
+    """Return ``[cluster.NAME]`` of ``bench.toml``; without a name, the cluster's own defaults.
+
+    Raises:
+        BenchError: no such section, an unknown key, a wrong type or value.
+    """
+    if name is None:
+        return Profile()
+    try:
+        text = path.read_text(encoding="utf-8")
+        clusters = tomllib.loads(text).get("cluster", {})
+    except FileNotFoundError:
+        raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BenchError(f"{path}: not TOML ({error})") from None
+    if not isinstance(clusters, dict) or name not in clusters:
+        known = clusters if isinstance(clusters, dict) else ()
+        raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
+    keys = ("cluster", name)
+    document = Document(path, {}, {keys: _line(text, name)})
+    return build(Profile, document, clusters[name], keys)
+
+
+def _line(text: str, name: str) -> int:
+    heads = (f"[cluster.{name}]", f'[cluster."{name}"]')
+    lines = [line.replace(" ", "") for line in text.splitlines()]
+    return next((n for n, line in enumerate(lines, 1) if line.startswith(heads)), 1)
+
+
+def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
+    """Return submitit's parameters for an array of tasks of one shape.
+
+    Args:
+        profile: the cluster's.
+        shape: of each task.
+        name: the array's job name, by which it is found again.
+        after: SLURM ids of the tasks that must have ended, well or not.
+    """
+    cpus = profile.cpus or shape.cpus
+    given = {
+        "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
+        "account": profile.account, "qos": profile.qos, "constraint": profile.constraint,
+        "gres": profile.gres if shape.gpu else None,
+        "gpus_per_node": profile.gpus or None if shape.gpu else None,
+        "mem": None if profile.mem_gb is None else f"{max(1, round(profile.mem_gb * 1024))}MB",
+        "setup": list(profile.setup) or None,
+        # A task that needs another's result looks for the result itself: afterok would leave it
+        # pending for ever where the other failed.
+        "dependency": "afterany:" + ":".join(after) if after else None,
+    }  # fmt: skip
+    fixed = {
+        "job_name": name, "nodes": 1, "cpus_per_task": cpus, "signal_delay_s": profile.signal,
+        "array_parallelism": profile.array_parallelism,
+        "time": profile.minutes,  # None must be said: submitit's own default is five minutes
+        # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
+        "srun_args": ["--cpus-per-task", str(cpus)],
+        # Sites with JobRequeue=0 would else lose the task when its node fails.
+        "additional_parameters": {"requeue": True},
+    }  # fmt: skip
+    kept = {**fixed, **{k: v for k, v in given.items() if v is not None}}
+    return {f"slurm_{k}": v for k, v in kept.items()}

@@ -1,0 +1,133 @@
+"""The few questions asked of SLURM: one ``squeue`` a look, one ``sacct`` for what got lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.errors import BenchError
+
+TIMEOUT = 30.0  # a controller that is down makes every client wait for minutes
+TRIES = 5  # looks in a row without an answer
+BETWEEN = 5.0  # seconds, times the number of the try
+
+# Reasons with which a task pends until a person acts; one held by its owner is not among them.
+HOPELESS = (
+    "BadConstraints", "PartitionTimeLimit", "PartitionNodeLimit", "DependencyNeverSatisfied",
+    "InvalidAccount", "InvalidQOS", "QOSMaxWallDurationPerJobLimit",
+    "AssocMaxWallDurationPerJobLimit", "launch failed requeued held", "JobHeldAdmin",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One task as ``squeue`` lists it; listed means not over, whatever the state."""
+
+    id: str  # as other commands take it: 12 or 12_3
+    name: str
+    index: int
+    state: str
+    reason: str
+
+    @property
+    def hopeless(self) -> bool:
+        """Will it pend until a person acts?"""
+        return self.state == "PENDING" and self.reason in HOPELESS
+
+
+Listed = dict[tuple[str, int], Line]
+
+
+def require() -> None:
+    """Raise BenchError where this machine cannot submit."""
+    missing = [tool for tool in ("sbatch", "squeue", "srun") if shutil.which(tool) is None]
+    if missing:
+        raise BenchError(
+            f"--executor slurm: no {missing[0]} on this machine; run it on the cluster's login node, "
+            "or use --executor local"
+        )
+
+
+def listed(names: Iterable[str]) -> Listed:
+    """Return the tasks of arrays by (name, index), with one call.
+
+    Arrays are asked for by job name, which is ours alone: job ids start again at 1 on a cluster
+    whose state was lost, and one that is purged makes ``squeue -j`` an error.
+
+    Raises:
+        BenchError: no answer after several tries.
+    """
+    names = sorted(names)
+    if not names:
+        return {}
+    asked = ["squeue", "--noheader", "--array", "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"]
+    why = ""
+    for number in range(1, TRIES + 1):
+        answer, why = _call(asked)
+        if answer is not None:
+            return parse(answer)
+        if number < TRIES:
+            time.sleep(BETWEEN * number)
+    raise BenchError(
+        f"squeue: no answer in {TRIES} tries ({why}); submitted tasks go on, run the same command "
+        "again when SLURM answers"
+    )
+
+
+def parse(text: str) -> Listed:
+    """Read lines of ``%i|%j|%K|%T|%r``; a task outside an array has index 0."""
+    found: Listed = {}
+    for raw in text.splitlines():
+        parts = raw.strip().split("|", 4)
+        if len(parts) < 5:
+            continue
+        task, name, index, state, reason = parts
+        number = int(index) if index.isdecimal() else 0
+        reason = reason.strip("()").replace("_", " ")
+        found[name, number] = Line(task, name, number, state, reason)
+    return found
+
+
+def states(ids: Iterable[str]) -> dict[str, str]:
+    """Return how tasks ended by their ids, as far as accounting knows; one call."""
+    wanted = ",".join(sorted(ids))
+    if not wanted or shutil.which("sacct") is None:
+        return {}
+    answer, _ = _call(
+        ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State",
+         "--jobs", wanted]
+    )  # fmt: skip
+    rows = (line.split("|") for line in (answer or "").splitlines())
+    return {row[0]: row[1].split(" ")[0] for row in rows if len(row) == 2 and row[1]}
+
+
+def cancel(ids: Iterable[str]) -> None:
+    """Take tasks out of the queue, as far as SLURM answers."""
+    wanted = sorted(ids)
+    if wanted:
+        _call(["scancel", *wanted])
+
+
+def requeue(task: str) -> str:
+    """Put a running task back into the queue; return why not, or nothing."""
+    answer, why = _call(["scontrol", "requeue", task])
+    return "" if answer is not None else why
+
+
+def _call(command: list[str]) -> tuple[str | None, str]:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, f"{command[0]} did not answer in {TIMEOUT:.0f} s"
+    except OSError as error:
+        return None, f"{command[0]}: {error.strerror}"
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        return None, told[-1] if told else f"{command[0]} ended with {done.returncode}"
+    return done.stdout, ""

@@ -1,0 +1,106 @@
+"""Every adapter: its phantom is its layout, its declaration is complete, its lists are disjoint."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+from bench.data import split
+from bench.data.check import check
+from bench.data.recipe import prepare
+from bench.data.volume import join_channels, read_label, read_volume
+from bench.dataset import files_of
+from bench.errors import BenchError
+
+NAMES = registry.names("dataset")
+
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def dataset(name):
+    return registry.load("dataset", name)()
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("phantoms")
+    for name in NAMES:
+        registry.load("dataset", name).phantom(root / name, 3, 0)
+    return root
+
+
+def test_the_declaration_is_complete(dataset):
+    for text in (dataset.title, dataset.licence, dataset.unpack, dataset.source.cite):
+        assert text
+    assert dataset.source.url.startswith("http")
+    assert dataset.modality in ("CT", "MR")
+    assert dataset.empty in ("default", "brats", "skip")
+    assert list(dataset.labels) == list(range(1, len(dataset.labels) + 1))
+    assert set(dataset.raw_labels.values()) <= set(dataset.labels)
+    assert "default" in dataset.recipes
+    assert all(set(values) <= set(dataset.labels) for values in dataset.regions.values())
+
+
+def test_the_phantom_passes_its_own_check(dataset, name, phantoms):
+    cases = dataset.cases(phantoms / name)
+    assert len(cases) == 3
+    assert len({case.id for case in cases}) == 3
+    assert all(file.is_file() for case in cases for file in files_of(case))
+    assert dataset.missing(phantoms / name) == []
+    assert check(dataset, phantoms / name) == []
+
+
+def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
+    kind = registry.load("dataset", name)
+    for folder, seed in (("again", 0), ("other", 1)):
+        kind.phantom(tmp_path / folder, 1, seed)
+    case = kind().cases(phantoms / name)[0]
+    same, other = (kind().cases(tmp_path / f)[0] for f in ("again", "other"))
+    volumes = [read_volume(c.images[0]).array for c in (case, same, other)]
+    assert (volumes[0] == volumes[1]).all()
+    assert not (volumes[0] == volumes[2]).all()
+
+
+def test_every_recipe_prepares_the_phantom(dataset, name, phantoms):
+    case = dataset.cases(phantoms / name)[0]
+    image = join_channels([read_volume(p) for p in case.images])
+    label = read_label(case.label, image)
+    for recipe in dataset.recipes.values():
+        if recipe.resize == (384, 384, 96):
+            continue  # VoCo's size: 57 MB, and no other path than the smaller sizes
+        made = prepare(image, label, recipe, dataset)
+        assert made.image.shape[1:] == made.label.shape == made.geometry.shape
+        assert made.label.any()
+
+
+def test_registered_lists_name_their_source_and_are_disjoint(dataset, name):
+    folder = registry.folder("dataset") / "splits"
+    for listed, file in dataset.splits.items():
+        assert file == f"{name}.{listed}.json"
+        assert '"source": "' in (folder / file).read_text()
+        for fold in split.listed(dataset, listed):
+            everyone = [*fold.train, *fold.val, *fold.test]
+            assert len(everyone) == len(set(everyone))
+            assert fold.train
+            assert fold.test
+
+
+def test_an_empty_folder_is_one_line_that_says_what_to_unpack(dataset, tmp_path):
+    for root in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BenchError) as caught:
+            dataset.cases(root)
+        assert str(root) in str(caught.value)
+        assert "unpack" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_real_data_pass_the_check(dataset, name):
+    root = Path(os.environ.get("BENCH_DATA", "")) / name
+    if "BENCH_DATA" not in os.environ or not root.is_dir():
+        pytest.skip(f"BENCH_DATA holds no {name}")
+    assert check(dataset, root, workers=2) == []
