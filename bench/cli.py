@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench import __version__
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.jobs.execute import Outcome
     from bench.run import Request
 
 
@@ -31,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        what = f": {error.filename}" if error.filename else ""
+        print(f"bench: {error.strerror or error}{what}; mend it and run again", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,14 +156,23 @@ def _run(arguments: argparse.Namespace) -> int:
     run.describe(plan, store, jobs)
     from bench.watch import Watch
 
+    outcomes: dict[str, Outcome] = {}
+    _stop_as_on_ctrl_c()
     with Watch(plan, store, jobs) as watch:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            slurm.run(plan, store, jobs, slurm.profile(arguments.cluster), watch.outcome)
+            outcomes = slurm.run(plan, store, jobs, slurm.profile(arguments.cluster), watch.outcome)
         elif jobs:
-            run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome)
-    return _show(protocols, plan, store)
+            outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
+    return _show(protocols, plan, store, outcomes)
+
+
+def _stop_as_on_ctrl_c() -> None:
+    """Stop a run the same way when it is terminated, or its terminal is closed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 def _workers(arguments: argparse.Namespace, plan: Any) -> int:
@@ -167,17 +182,21 @@ def _workers(arguments: argparse.Namespace, plan: Any) -> int:
     return max(1, (os.cpu_count() or 1) // threads)
 
 
-def _show(protocols: list[Any], plan: Any, store: Any) -> int:
+def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outcome]) -> int:
     from bench.summary import write_reports
 
-    failed = 0
+    failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
+    told: set[str] = set()
     for shown in write_reports(protocols, plan, store):
         print(shown.text)
         for failure in {f.job: f for f in shown.failures}.values():
             print(f"failed: job {failure.job}: {failure.reason} (log {failure.log})")
         print(f"page: {shown.page}")
-        failed += len(shown.failures)
-    return 1 if failed else 0
+        told |= {f.job for f in shown.failures}
+    for job, outcome in failed.items():
+        if job not in told and not failed.keys() & set(plan.jobs[job].needs):
+            print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
+    return 1 if failed or told else 0
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 GIGAFLOPS_PER_THREAD = 12.0  # one CPU core on 3D convolutions, measured; see docs/speed.md
+TERAFLOPS_PER_GPU = 20.0  # nominal, bf16 on a data-centre card; not measured by this project
 BACKWARD = 3.0  # forward and backward against forward alone
 
 
@@ -71,19 +72,28 @@ def _measured(plan: Plan, store: Store) -> dict[str, float]:
 
 
 def _seconds(plan: Plan, job: Job) -> float | None:
-    from bench.nets import catalog
-
     if job.kind == "prepare":
         return _prepare_seconds(plan, job)
     if job.kind == "evaluate":
         return 5.0  # a sliding window over the test cases; measured after the first one
+    operations = work_of(job)
+    if operations is None:
+        return None
+    speed = GIGAFLOPS_PER_THREAD * 1e9 * plan.threads.get(job.id, 1)
+    return operations / speed + job.spec[job.kind]["steps"] * 0.004
+
+
+def work_of(job: Job) -> float | None:
+    """Return floating point operations of a training job, 0 for others, None if unknown."""
+    from bench.nets import catalog
+
+    if job.kind not in ("pretrain", "finetune"):
+        return 0.0
     recipe, net = job.spec[job.kind], job.spec["network"]
     if recipe["steps"] is None:
         return None
     flops = catalog.preset(net["network"], net["preset"]).flops_per_voxel * prod(net["crop"])
-    views = _views(job)
-    speed = GIGAFLOPS_PER_THREAD * 1e9 * plan.threads.get(job.id, 1)
-    return recipe["steps"] * (recipe["batch"] * views * flops * BACKWARD / speed + 0.004)
+    return recipe["steps"] * recipe["batch"] * _views(job) * flops * BACKWARD
 
 
 def _views(job: Job) -> float:

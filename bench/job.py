@@ -38,3 +38,10 @@ class Job:
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no white space."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def listed(value: Any) -> Any:
+    """Return tuples as lists, so that a spec equals its own JSON."""
+    if isinstance(value, dict):
+        return {k: listed(v) for k, v in value.items()}
+    return [listed(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -138,7 +138,7 @@ class Method(nn.Module, ABC):
         """Return named scalar terms of what ``views`` made; the harness minimises ``total``."""
 
     def after_step(self, progress: float) -> None:
-        """Update slow state such as a momentum teacher; ``progress`` runs from 0 to 1."""
+        """Update slow state such as a momentum teacher, after each step; ``progress`` is k / K, k from 0."""
 
     def transfer(self) -> dict[str, Tensor]:
         """Return what fine-tuning receives: tensors under the network's own key names."""

@@ -9,151 +9,31 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.dataset import Recipe
+from bench import registry
 from bench.errors import BenchError, unknown
+from bench.job import listed
+from bench.nets import catalog
+from bench.sections import (
+    Augment,
+    Finetune,
+    Inference,
+    Layout,
+    Mix,
+    Net,
+    Optimiser,
+    Phantom,
+    Pretrain,
+    Schedule,
+)
 from bench.strict import Document, build, overlay, parse
 
-Triple = tuple[int, int, int]
+__all__ = [
+    "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Phantom", "Pretrain",
+    "Protocol", "Row", "Schedule", "finetune_of", "pretrain_of", "read",
+]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
-
-
-def _positive(where: str, **values: float | None) -> None:
-    for key, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{where}{key} must be above 0, got {value}")
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """How weights move."""
-
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9  # sgd
-    nesterov: bool = False  # sgd
-    amsgrad: bool = False  # adam, adamw
-
-    def __post_init__(self) -> None:
-        _positive("optimiser.", lr=self.lr)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate over the run: linear warm-up, then a decay."""
-
-    name: Literal["constant", "cosine", "poly"] = "cosine"
-    warmup: float = 0.0  # share of all steps
-    end: float = 0.0  # last rate as a share of the peak
-    power: float = 0.9  # poly
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"schedule.warmup is a share of all steps in [0, 1), got {self.warmup}")
-
-
-@dataclass(frozen=True)
-class Net:
-    """One network at one size, and the crop it reads."""
-
-    network: str
-    preset: str = "base"
-    crop: Triple = (96, 96, 96)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """One data set of a pretraining mixture.
-
-    ``train`` reads its training patients only where it is also downstream, else everything.
-    """
-
-    dataset: str
-    cases: Literal["train", "all"] = "train"
-    recipe: str | Recipe | None = None  # where it differs from the mixture's
-
-
-@dataclass(frozen=True)
-class Pretrain:
-    """Unlabelled data and budget, shared by all rows that do not override it."""
-
-    datasets: tuple[Mix, ...]
-    name: str = ""  # the mixture's name in the records; by default the data sets joined by +
-    recipe: str | Recipe = "default"
-    steps: int | None = None
-    epochs: float | None = None  # with `crops` samples per case and epoch
-    crops: int = 1
-    batch: int = 2
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16"] = "bf16"
-    clip: float | None = None  # gradient norm
-    seed: int = 0
-    snapshots: tuple[int, ...] = ()  # steps whose weights are kept besides the last
-
-    def __post_init__(self) -> None:
-        _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
-        if not self.datasets:
-            raise ValueError("datasets is empty")
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Fine-tuning augmentation, probabilities per sample (per axis for flips)."""
-
-    flip: float = 0.0
-    rot90: float = 0.0  # quarter turns in the x-y plane
-    scale: float = 0.0  # intensity times 1 +- 0.1
-    shift: float = 0.0  # intensity +- 0.1
-
-
-@dataclass(frozen=True)
-class Inference:
-    """Sliding window over the prepared volume."""
-
-    overlap: float = 0.5
-    batch: int = 4
-    blend: Literal["gaussian", "constant"] = "gaussian"
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """One labelled data set on which every row is fine-tuned and scored."""
-
-    dataset: str
-    split: str
-    recipe: str | Recipe = "default"
-    fractions: tuple[int, ...] = (100,)
-    seeds: tuple[int, ...] = (0,)
-    folds: tuple[int, ...] | None = None  # which folds of the split; all by default
-    steps: int | None = None
-    epochs: float | None = None
-    crops: int = 1
-    hold: Literal["epochs", "steps"] = "epochs"
-    batch: int = 2
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16"] = "bf16"
-    clip: float | None = None
-    loss: Literal["dice_ce"] = "dice_ce"
-    background: bool = True  # does Dice in the loss count the background?
-    foreground: float | None = None  # share of crops centred on a labelled voxel
-    augment: Augment = Augment()
-    evaluation: Literal["end_to_end", "linear"] = "end_to_end"
-    select: Literal["last", "best_val", "best_test"] = "last"
-    val: Literal["fraction", "full"] = "fraction"
-    val_every: float = 0.1  # share of all steps, for best_val and best_test
-    inference: Inference = Inference()
-
-    def __post_init__(self) -> None:
-        _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
-        if not self.fractions or not self.seeds:
-            raise ValueError("fractions and seeds need at least one value each")
-        for percent in self.fractions:
-            if not 1 <= percent <= 100:
-                raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
+SHARED = ("dataset", "split", "folds")  # of a finetune section: no row may have its own
 
 
 @dataclass(frozen=True)
@@ -168,24 +48,6 @@ class Row:
     at: int | None = None  # snapshot step to fine-tune from; the last by default
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the table is laid out."""
-
-    columns: Literal["targets", "fractions", "datasets"] = "targets"
-    metric: str = "dice"  # the table's own; the others follow as further tables
-    mean: str = "Mean"
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
-
-
-@dataclass(frozen=True)
-class Phantom:
-    """Synthetic cases that stand in for a data set which is not on this machine."""
-
-    cases: int = 24
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,12 +85,9 @@ def read(path: Path, scale: str | None = None) -> Protocol:
     """
     document = parse(path)
     chosen = scale or document.value.get("scale", "paper")
-    scales = document.value.get("scales") or {}
-    for key in scales:
-        if key not in SCALES:
-            raise BenchError(f"{document.where(('scales', key))}: {unknown('scale', key, SCALES)}")
+    scales = _scales(document)
     if chosen != "paper":
-        if chosen not in scales:
+        if not isinstance(chosen, str) or chosen not in scales:
             raise BenchError(f"{path}: has no scale {chosen!r}; it has: {', '.join(['paper', *scales])}")
         document = _laid_over(document, chosen)
     document.value["scale"] = chosen
@@ -238,13 +97,53 @@ def read(path: Path, scale: str | None = None) -> Protocol:
     return protocol
 
 
+def _scales(document: Document) -> dict[str, Any]:
+    scales = document.value.get("scales", {})
+    if not isinstance(scales, dict):
+        raise BenchError(f"{document.where(('scales',))}: expected a mapping, got {scales!r}")
+    for key, over in scales.items():
+        where = document.where(("scales", key))
+        if key not in SCALES:
+            raise BenchError(f"{where}: {unknown('scale', key, SCALES)}")
+        if not isinstance(over, dict):
+            raise BenchError(f"{where}: expected a mapping, got {over!r}")
+    return scales
+
+
 def _laid_over(document: Document, scale: str) -> Document:
-    over = document.value["scales"][scale]
-    merged = Document(document.path, overlay(document.value, over), dict(document.lines))
+    base, over = document.value, document.value["scales"][scale]
+    merged = Document(document.path, overlay(base, _replacing(over)), dict(document.lines))
     for keys, line in document.lines.items():  # a mistake in an override is shown at its own line
         if keys[:2] == ("scales", scale) and len(keys) > 2:
-            merged.lines[keys[2:]] = line
+            merged.lines |= dict.fromkeys(_reached(base, keys[2:]), line)
     return merged
+
+
+def _reached(base: Any, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the paths that an override at ``keys`` lands on: a mapping reaches into a list."""
+    if not keys:
+        return [()]
+    if isinstance(base, list) and not keys[0].isdigit():
+        return [(str(i), *rest) for i, b in enumerate(base) for rest in _reached(b, keys)]
+    inner = base.get(keys[0]) if isinstance(base, dict) else None
+    return [(keys[0], *rest) for rest in _reached(inner, keys[1:])]
+
+
+def _replacing(over: dict[str, Any]) -> dict[str, Any]:
+    """Return a scale's overrides with each budget replacing the one that it lies over."""
+    found = {k: _one_budget(v) if k in ("pretrain", "finetune") else v for k, v in over.items()}
+    if isinstance(rows := over.get("rows"), dict):
+        found["rows"] = {k: _replacing(v) if isinstance(v, dict) else v for k, v in rows.items()}
+    return found
+
+
+def _one_budget(over: Any) -> Any:
+    if not isinstance(over, dict):
+        return over
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in over and other not in over:
+            return {**over, other: None}  # a budget is stated once: the override's replaces it
+    return over
 
 
 def _name(path: Path) -> str:
@@ -258,27 +157,50 @@ def _name(path: Path) -> str:
 def _check(protocol: Protocol, document: Document) -> None:
     if protocol.paper and protocol.paper not in PAPERS:
         raise BenchError(f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}")
+    for name, net in protocol.networks.items():
+        try:
+            catalog.check_crop(net.network, net.preset, net.crop)
+        except BenchError as error:
+            raise BenchError(f"{document.where(('networks', name))}: {error}") from None
     for name, row in protocol.rows.items():
-        if row.network not in protocol.networks:
-            line = document.where(("rows", name, "network"))
-            raise BenchError(f"{line}: {unknown('entry of networks', row.network, protocol.networks)}")
-        if row.method != "scratch" and protocol.pretrain is None:
-            raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section")
-        if row.pretrain:
-            pretrain_of(protocol, row, document, name)
-        for i in range(len(protocol.finetune) if row.finetune else 0):
-            finetune_of(protocol, i, row, document, name)
+        _check_row(protocol, name, row, document)
     for i, target in enumerate(protocol.finetune):
-        _has_budget(target, document, ("finetune", str(i)))
-        if target.select == "best_test" and protocol.scale != "paper":
-            raise BenchError(
-                f"{document.where(('finetune', str(i), 'select'))}: best_test exists for the "
-                "'paper' scale only; take last or best_val"
-            )
+        _check_section(target, protocol.scale, document, ("finetune", str(i)))
     if protocol.pretrain is not None:
         _has_budget(protocol.pretrain, document, ("pretrain",))
-    if protocol.baseline == "scratch":
+    if protocol.baseline != "none":
         _has_baseline(protocol, document)
+
+
+def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    keys = ("rows", name)
+    methods = registry.names("method")
+    if row.method not in methods:
+        where = document.where((*keys, "method"))
+        raise BenchError(f"{where}: {unknown('method', row.method, methods)}")
+    if row.network not in protocol.networks:
+        where = document.where((*keys, "network"))
+        raise BenchError(f"{where}: {unknown('entry of networks', row.network, protocol.networks)}")
+    if _pretrains(row) and protocol.pretrain is None:
+        raise BenchError(f"{document.where(keys)}: needs a 'pretrain' section")
+    if row.pretrain:
+        _has_budget(pretrain_of(protocol, row, document, name), document, (*keys, "pretrain"))
+    for key in SHARED:
+        if key in row.finetune:
+            where = document.where((*keys, "finetune", key))
+            raise BenchError(f"{where}: is the same for all rows; set it in the 'finetune' section")
+    for i in range(len(protocol.finetune) if row.finetune else 0):
+        tuned = finetune_of(protocol, i, row, document, name)
+        _check_section(tuned, protocol.scale, document, (*keys, "finetune"))
+
+
+def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:
+    _has_budget(target, document, keys)
+    if target.select == "best_test" and scale != "paper":
+        raise BenchError(
+            f"{document.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "
+            "take last or best_val"
+        )
 
 
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
@@ -286,8 +208,13 @@ def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None
         raise BenchError(f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'")
 
 
+def _pretrains(row: Row) -> bool:
+    # read from the method's file, not from its class: a report must not import torch
+    return bool(registry.declared("method", row.method, "pretrains", True))
+
+
 def _has_baseline(protocol: Protocol, document: Document) -> None:
-    from_scratch = {r.network for r in protocol.rows.values() if r.method == "scratch"}
+    from_scratch = {r.network for r in protocol.rows.values() if not _pretrains(r)}
     for name, row in protocol.rows.items():
         if row.network not in from_scratch:
             raise BenchError(
@@ -310,20 +237,10 @@ def finetune_of(
     return _overridden(protocol.finetune[index], row.finetune, where, ("rows", name, "finetune"))
 
 
-def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys: tuple) -> Any:
+def _overridden(
+    section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]
+) -> Any:
     if not over:
         return section
-    over = dict(over)
-    for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if one in over and other not in over:
-            over[other] = None  # a budget is stated once: the override's replaces the section's
     document = where or Document(Path("protocol"), {})
-    return build(type(section), document, overlay(_yaml_like(asdict(section)), over), keys)
-
-
-def _yaml_like(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _yaml_like(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_yaml_like(v) for v in value]
-    return value
+    return build(type(section), document, overlay(listed(asdict(section)), _one_budget(over)), keys)

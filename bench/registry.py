@@ -6,6 +6,7 @@ asked for by name, and its own errors are raised as they are.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import sys
@@ -31,6 +32,19 @@ def names(kind: str) -> list[str]:
 def folder(kind: str) -> Path:
     """Return the folder in which the plugins of a kind lie."""
     return Path(next(iter(importlib.import_module(ROOMS[kind][0]).__path__)))
+
+
+def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
+    """Return a constant that a plugin's class states, read from the file without importing it."""
+    try:
+        tree = ast.parse((folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+    except (OSError, SyntaxError):
+        return default
+    for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == attribute:
+            return ast.literal_eval(node.value)
+    return default
 
 
 def load(kind: str, name: str) -> Any:

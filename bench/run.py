@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records
 from bench.data.where import Contents, Roots
+from bench.errors import BenchError
 from bench.override import Override
 from bench.plan import Plan, Planner
-from bench.protocol import Protocol, read
+from bench.protocol import Phantom, Protocol, read
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -61,12 +65,22 @@ def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path) -> Roots:
                 continue
             place = out / "phantoms" / f"{name}-{phantom.cases}-{phantom.seed}"
             if not place.exists():
-                aside = place.with_name(f".{place.name}")
-                aside.mkdir(parents=True, exist_ok=True)
-                registry.load("dataset", name).phantom(aside, phantom.cases, phantom.seed)
-                aside.rename(place)
+                _make_phantom(registry.load("dataset", name), phantom, place)
             named[name] = place
     return Roots(roots.data, named)
+
+
+def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        dataset.phantom(aside, phantom.cases, phantom.seed)
+        aside.rename(place)
+    except OSError:
+        if not place.exists():  # else another command was quicker, with equal files
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def todo(plan: Plan, store: Store) -> list[str]:
@@ -89,11 +103,12 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
 def describe(plan: Plan, store: Store, jobs: list[str], loaders: int = 0) -> None:
     """Leave each job's spec where a worker finds it."""
+    every = _checkpoint_seconds()
     for job in jobs:
         made = plan.jobs[job]
         run: dict[str, Any] = {
             "roots": plan.roots, "threads": plan.threads.get(job, 1), "loaders": loaders,
-            "scoring": plan.scoring.get(job, []),
+            "scoring": plan.scoring.get(job, []), "every": every,
         }  # fmt: skip
         entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
         store.write_spec(job, {"job": entry, "run": run})
@@ -102,10 +117,25 @@ def describe(plan: Plan, store: Store, jobs: list[str], loaders: int = 0) -> Non
 def run_local(
     plan: Plan, store: Store, jobs: list[str], workers: int, on_outcome: Callable[[Outcome], None]
 ) -> Queue:
-    """Run jobs in worker processes here."""
+    """Run jobs in worker processes here.
+
+    A job is described again as it starts: another command may have done it meanwhile and cleared it.
+    """
     from bench.executors import local
     from bench.executors.queue import Queue
 
     queue = Queue(store, plan.jobs, jobs)
-    local.run(str(store.root), queue, workers, on_outcome)
+    local.run(store, queue, workers, on_outcome, lambda job: describe(plan, store, [job]))
     return queue
+
+
+def _checkpoint_seconds() -> float:
+    """Return the seconds between two checkpoints: a resource like threads, no part of identity."""
+    text = os.environ.get("BENCH_CHECKPOINT", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise BenchError(f"BENCH_CHECKPOINT={text}: give the seconds between two checkpoints")
+    return seconds

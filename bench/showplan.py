@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench import records
-from bench.cost import forecast
-from bench.job import KINDS
+from bench.cost import TERAFLOPS_PER_GPU, forecast, work_of
+from bench.job import KINDS, Job
 from bench.plan import Plan
 from bench.protocol import Protocol
 from bench.store import Store
@@ -20,11 +20,20 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
         {
             "id": job.id, "kind": job.kind, "needs": list(job.needs),
             "done": records.done(plan, store, job.id), "spec": job.spec,
-            "estimate": {"seconds": None if costs[job.id] is None else round(costs[job.id] or 0, 1)},
+            "estimate": _estimate(job, costs[job.id]),
         }
         for job in plan.jobs.values()
     ]  # fmt: skip
     return {"provisional": plan.provisional, "jobs": jobs}
+
+
+def _estimate(job: Job, seconds: float | None) -> dict[str, float | None]:
+    """Return seconds on this machine's processor, and on one nominal GPU."""
+    work = work_of(job)
+    return {
+        "seconds": None if seconds is None else round(seconds, 1),
+        "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
+    }
 
 
 def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
@@ -66,5 +75,7 @@ def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
     parts = ", ".join(f"{n} {k}" for k, n in counts.items() if n) or "nothing"
     known = sum(costs[j] or 0.0 for j in todo)
     unknown = sum(costs[j] is None for j in todo)
-    text = f"{len(plan.jobs)} jobs, to do: {parts}; about {duration(known)} of work"
-    return text + (f" and {unknown} jobs of unknown cost" if unknown else "")
+    text = f"{len(plan.jobs)} jobs, to do: {parts}; about {duration(known)} on this processor"
+    text += f" and {unknown} jobs of unknown cost" if unknown else ""
+    gpu = sum(work_of(plan.jobs[j]) or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
+    return text + (f", or {duration(gpu)} of training on a nominal GPU" if known > 36_000 else "")

@@ -17,19 +17,19 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
              "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts")}
         )  # fmt: skip
     for folder in sorted(store.work.glob("*/job.json")):
-        job = folder.parent.name
-        if not store.done(job):
-            state, entry = _unfinished(store, job)
+        job, described = folder.parent.name, read_json(folder)
+        if described is not None and not store.done(job):  # it may be published at this moment
+            state, entry = _unfinished(store, job, described["job"]["kind"])
             found[state].append(entry)
     return found
 
 
-def _unfinished(store: Store, job: str) -> tuple[str, dict[str, Any]]:
-    entry: dict[str, Any] = {"job": job, "kind": store.spec(job)["job"]["kind"]}
+def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
+    entry: dict[str, Any] = {"job": job, "kind": kind}
     owner = store.owner(job)
     if owner is not None:
-        told = read_json(store.work / job / "progress.json") or {}
-        return "running", {**entry, "host": owner["host"], "pid": owner["pid"], **told}
+        place = {"host": owner["host"], "pid": owner["pid"]}
+        return "running", {**entry, **place, **store.progress(job)}
     failure = store.failure(job)
     if failure is not None:
         return "failed", {**entry, **failure}

@@ -19,7 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,16 @@ class Fenced(Exception):
     """Another attempt owns this job now; whatever this one made must not be published."""
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write aside, flush to disk, rename: readers see the old file or the new one, whole."""
+def write_atomic(path: Path, data: bytes | memoryview | str, aside: Path | None = None) -> None:
+    """Write aside, flush to disk, rename: readers see the old file or the new one, whole.
+
+    Args:
+        path: the file to make or replace.
+        data: its content.
+        aside: folder on the same disk for the unfinished file; by default beside ``path``.
+    """
     raw = data.encode() if isinstance(data, str) else data
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    aside = (aside or path.parent) / f".{path.name}.{uuid.uuid4().hex[:8]}"
     try:
         with aside.open("wb") as file:
             file.write(raw)
@@ -67,11 +73,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         BenchError: the file is there and is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
+    if not isinstance(found, dict):
+        raise BenchError(f"{path}: damaged (no JSON object); delete it and run again")
+    return found
 
 
 @dataclass(frozen=True)
@@ -109,12 +118,16 @@ class Store:
                     folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(head, json.dumps({"schema": SCHEMA, "bench": __version__}))
             except OSError as error:
-                raise BenchError(f"{root}: cannot be written ({error.strerror})") from None
+                raise BenchError(
+                    f"{root}: cannot be written ({error.strerror}); name another --out"
+                ) from None
         elif found.get("schema") != SCHEMA:
             raise BenchError(
                 f"{head}: schema {found.get('schema')!r}, this bench writes schema {SCHEMA}; "
                 f"use the version that made it ({found.get('bench')}) or another --out"
             )
+        elif create and not all(os.access(f, os.W_OK) for f in (root, root / "jobs", root / "work")):
+            raise BenchError(f"{root}: cannot be written; name another --out")
         return cls(root)
 
     def done(self, job: str) -> bool:
@@ -143,11 +156,22 @@ class Store:
         write_atomic(folder / "job.json", json.dumps(spec, sort_keys=True))
 
     def spec(self, job: str) -> dict[str, Any]:
-        """Return a job's description."""
+        """Return a job's description.
+
+        Raises:
+            BenchError: nobody left one, or it went with the job's publication.
+        """
         found = read_json(self.work / job / "job.json")
         if found is None:
             raise BenchError(f"{self.work / job}: no job.json; run the protocol again")
         return found
+
+    def progress(self, job: str) -> dict[str, Any]:
+        """Return how far a job is, as ``tell`` left it; empty where it told nothing."""
+        try:
+            return read_json(self.work / job / "progress.json") or {}
+        except BenchError:
+            return {}  # cut by a power failure: it is for the eye only
 
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
@@ -187,18 +211,26 @@ class Store:
         path = folder / f"claim-{number:04d}"
         held = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
-        aside.write_text(json.dumps({**held, "since": time.time()}))
         try:
+            aside.write_text(json.dumps({**held, "since": time.time()}))
             os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # claimed, or published and cleared, just now
             return None
         finally:
             aside.unlink(missing_ok=True)
+        if self.done(job):  # published between the look and the link: its numbers began anew
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
         (folder / "failed.json").unlink(missing_ok=True)
         return Claim(job, number, path)
 
+    def beat(self, claim: Claim) -> None:
+        """Renew a claim's heartbeat, for those who cannot see its process."""
+        with suppress(OSError):
+            os.utime(claim.path)
+
     def check(self, claim: Claim) -> None:
-        """Renew a claim's heartbeat.
+        """Make sure that a claim still counts.
 
         Raises:
             Fenced: somebody took the job over, or published it.
@@ -206,7 +238,6 @@ class Store:
         claims = self.claims(claim.job)
         if not claims or claims[-1] != claim.path:
             raise Fenced(claim.job)
-        os.utime(claim.path)
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
@@ -242,6 +273,17 @@ class Store:
         entry = {"reason": reason, "kind": kind, "log": log, "attempts": claim.number}
         write_atomic(folder / "failed.json", json.dumps(entry))
         self.release(claim)
+
+    def lost(self, job: str, reason: str) -> None:
+        """Say why an attempt's process died before it could; not where another attempt goes on."""
+        folder = self.work / job
+        if self.done(job) or self.owner(job) is not None:
+            return
+        log = folder / "log.txt"
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  failed: {reason}\n")
+        entry = {"reason": reason, "kind": "died", "log": str(log), "attempts": len(self.claims(job))}
+        write_atomic(folder / "failed.json", json.dumps(entry))
 
     def release(self, claim: Claim) -> None:
         """Let a job go without a result; its checkpoints stay."""

@@ -69,7 +69,7 @@ def parse(path: Path) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise BenchError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+        raise BenchError(f"{path}{line}: not YAML: {_problem(error)}") from None
     if not isinstance(node, yaml.MappingNode):
         raise BenchError(f"{path}: expected a mapping of keys, got something else")
     document = Document(path, {})
@@ -82,7 +82,12 @@ def scalar(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise BenchError(f"{text!r} is not a YAML value ({error})") from None
+        raise BenchError(f"{text!r} is not a YAML value ({_problem(error)})") from None
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """Return what is wrong in one line: PyYAML's own text has several."""
+    return getattr(error, "problem", None) or str(error).splitlines()[0]
 
 
 def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:

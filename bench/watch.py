@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bench.cost import forecast
-from bench.store import Store, read_json
+from bench.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +31,7 @@ class Watch:
         self._plan, self._store, self._jobs = plan, store, jobs
         self._console: Console = Console(stderr=True, highlight=False)
         self._ended: dict[str, str] = {}
+        self._told: set[str] = set()
         self._began = time.monotonic()
         self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
         self._live: Live | None = None
@@ -56,6 +57,7 @@ class Watch:
     def outcome(self, outcome: Outcome) -> None:
         """Note that an attempt ended."""
         if outcome.state == "busy":
+            self._waiting(outcome.job)
             return
         self._ended[outcome.job] = outcome.state
         kind = self._plan.jobs[outcome.job].kind
@@ -65,6 +67,15 @@ class Watch:
         elif outcome.seconds:
             line += f" in {outcome.seconds:.1f} s"
         self._console.print(f"{line}{self._left()}", markup=False, soft_wrap=True)
+
+    def _waiting(self, job: str) -> None:
+        """Say once that another command does a job, so that this one does not seem to hang."""
+        owner = self._store.owner(job)
+        if owner is not None and job not in self._told:
+            self._told.add(job)
+            kind = self._plan.jobs[job].kind
+            line = f"{kind} {job}: process {owner['pid']} on {owner['host']} is at it; waiting for its result"
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def _left(self) -> str:
         left = [j for j in self._jobs if j not in self._ended]
@@ -86,7 +97,7 @@ class Watch:
 
         table = Table.grid(padding=(0, 2))
         for job in self._jobs:
-            told = None if job in self._ended else read_json(self._store.work / job / "progress.json")
+            told = None if job in self._ended else self._store.progress(job)
             if not told or self._store.owner(job) is None:
                 continue
             loss = "" if told["loss"] is None else f"loss {told['loss']:.4f}"

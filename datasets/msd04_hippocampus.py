@@ -29,7 +29,7 @@ class Hippocampus(MSDLayout):
         "default": Recipe(scale="zscore"),  # all cases are 1 mm isotropic
         "percentile": Recipe(scale="percentile"),
         # Whole crops on one grid, for methods that tile or rearrange the volume.
-        "voco64": Recipe(resize=(64, 64, 32), scale="percentile"),
+        "resize": Recipe(resize=(64, 64, 32), scale="percentile"),
     }
     unpack = (
         "get Task04_Hippocampus.tar from medicaldecathlon.com and unpack it so that "

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from bench import augment, nets
 from bench.data.reader import Volume
@@ -20,7 +20,8 @@ from bench.source import Source
 
 Triple = tuple[int, int, int]
 Rectify = Literal["abs", "relu"]
-REG: dict[str, tuple[int, Rectify, bool]] = {  # power, what becomes of negative cosines, no gradient to the later base of a pair
+# power, what becomes of negative cosines, no gradient to the later base of a pair
+REG: dict[str, tuple[int, Rectify, bool]] = {
     "paper": (1, "abs", False),  # Eq. 5
     "v1": (2, "relu", False),  # code
     "ema": (2, "relu", True),  # code
@@ -104,7 +105,7 @@ class VoCo(Method):
         both = torch.cat([batch["crops"], batch["bases"]], dim=1)
         x = both.flatten(0, 1)
         if tuple(x.shape[2:]) != self.crop:
-            x = F.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
+            x = functional.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
         x, _ = augment.random_flip(x, p.flip, g)
         x, _ = augment.random_rot90(x, p.rot90, g)
         x = augment.shift(x, p.shift, p.shift_by, g).unflatten(0, both.shape[:2])
@@ -152,7 +153,7 @@ class VoCo(Method):
         return a.unflatten(0, crops.shape[:2]), b.unflatten(0, bases.shape[:2])
 
     def _logits(self, batch: Batch, crops: Tensor, bases: Tensor) -> Tensor:
-        squash = F.relu if self.params.rectify else nn.Identity()
+        squash = functional.relu if self.params.rectify else nn.Identity()
         if self.slow is None:
             return squash(losses.cosines(crops, bases.detach()))
         with torch.no_grad():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from bench.augment.draw import Bounds, chance, per_sample, uniform
 
@@ -74,8 +74,8 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     theta = torch.zeros(len(x), 3, 4, device=x.device, dtype=x.dtype)
     for axis in range(3):  # a sampling grid names the last axis first
         theta[:, 2 - axis, 2 - axis], theta[:, 2 - axis, 3] = scale[:, axis], offset[:, axis]
-    grid = F.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def random_resized_crop(

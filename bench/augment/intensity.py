@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from bench.augment.draw import Bounds, chance, per_sample, uniform
 
@@ -29,9 +29,7 @@ def shift(x: Tensor, p: float, amount: float, generator: torch.Generator) -> Ten
     return torch.where(per_sample(chosen), x + per_sample(u), x)
 
 
-def brightness(
-    x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, clip: bool = True
-) -> Tensor:
+def brightness(x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, clip: bool = True) -> Tensor:
     """Multiply by a factor, then (``clip``) cut off at the view's former range."""
     chosen = chance(len(x), p, generator)
     changed = x * per_sample(uniform(len(x), bounds, generator))
@@ -108,7 +106,7 @@ def _convolve(x: Tensor, weights: Tensor, axis: int) -> Tensor:
     radius, length = weights.shape[1] // 2, x.shape[axis]
     pad = [0] * 6
     pad[2 * (4 - axis)] = pad[2 * (4 - axis) + 1] = radius
-    padded = F.pad(x, pad, mode="replicate")
+    padded = functional.pad(x, pad, mode="replicate")
     total = torch.zeros_like(x)
     for tap in range(weights.shape[1]):
         total += per_sample(weights[:, tap]) * padded.narrow(axis, tap, length)

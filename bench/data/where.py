@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,4 +129,5 @@ class Contents:
         from bench.store import write_atomic
 
         if self._memory is not None and self._memory.parent.is_dir():
-            write_atomic(self._memory, json.dumps(self._known))
+            with suppress(OSError):  # a memory only; `plan` may look where it cannot write
+                write_atomic(self._memory, json.dumps(self._known))

@@ -97,7 +97,7 @@ def _line(text: str, name: str) -> int:
 
 
 def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
-    """Return submitit's parameters for an array of tasks of one shape.
+    """Return the parameters of submitit's ``SlurmExecutor`` for an array of tasks of one shape.
 
     Args:
         profile: the cluster's.
@@ -108,7 +108,8 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
     cpus = profile.cpus or shape.cpus
     given = {
         "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
-        "account": profile.account, "qos": profile.qos, "constraint": profile.constraint,
+        "account": profile.account, "qos": profile.qos,
+        "constraint": profile.constraint if shape.gpu else None,
         "gres": profile.gres if shape.gpu else None,
         "gpus_per_node": profile.gpus or None if shape.gpu else None,
         "mem": None if profile.mem_gb is None else f"{max(1, round(profile.mem_gb * 1024))}MB",
@@ -121,10 +122,10 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         "job_name": name, "nodes": 1, "cpus_per_task": cpus, "signal_delay_s": profile.signal,
         "array_parallelism": profile.array_parallelism,
         "time": profile.minutes,  # None must be said: submitit's own default is five minutes
+        "wckey": None,  # submitit's own would be refused where keys are tracked
         # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
         "srun_args": ["--cpus-per-task", str(cpus)],
         # Sites with JobRequeue=0 would else lose the task when its node fails.
         "additional_parameters": {"requeue": True},
     }  # fmt: skip
-    kept = {**fixed, **{k: v for k, v in given.items() if v is not None}}
-    return {f"slurm_{k}": v for k, v in kept.items()}
+    return {**fixed, **{k: v for k, v in given.items() if v is not None}}

@@ -1,7 +1,8 @@
 """Run jobs in worker processes of this machine.
 
-Pebble's pool is used because a worker that is killed fails its own task and is replaced; the
-standard library's pool would lose every task that waits.
+A worker has a pipe of its own and shares nothing with the others, so one that is killed, at any
+moment, takes one job with it and no lock. Pools whose workers share a queue do worse: the standard
+library's breaks whole, pebble's breaks where a worker dies before it has begun a task.
 """
 
 from __future__ import annotations
@@ -12,91 +13,181 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-
-from pebble import ProcessExpired, ProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnProcess
 
 from bench.executors.queue import Queue
 from bench.jobs.execute import Outcome, execute
+from bench.store import Store
 
-POLL = 0.5  # seconds between looks at jobs that another command works on
-GRACE = 30.0  # seconds an orphaned worker gets to reach the next checkpoint
+POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
+GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
+CLOSING = 5.0  # seconds that a worker without a job gets to end
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _stop = threading.Event()
 
 
-def run(out: str, queue: Queue, workers: int, on_outcome: Callable[[Outcome], None]) -> None:
+def run(
+    store: Store, queue: Queue, count: int, on_outcome: Callable[[Outcome], None],
+    on_start: Callable[[str], None] = lambda job: None,
+) -> None:  # fmt: skip
     """Run everything in ``queue``; failures stay with their jobs.
+
+    Args:
+        store: the output folder.
+        queue: what is to be done.
+        count: worker processes at one time.
+        on_outcome: called with each attempt that ended.
+        on_start: called before a job goes to a worker.
 
     Raises:
         KeyboardInterrupt: after the workers have saved their state.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a threaded torch process can hang
-    pool = ProcessPool(workers, initializer=_begin, initargs=(os.getpid(),), context=context)
-    running: dict[Future, str] = {}
+    workers = Workers(store)
     try:
         while queue.open():
-            _fill(pool, out, queue, running, workers)
-            finished, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
-            for future in finished:
-                outcome = _outcome(running.pop(future), future)
+            while workers.busy() < count and (job := queue.take()) is not None:
+                on_start(job)
+                workers.give(job)
+            for outcome in workers.wait(POLL):
                 queue.finish(outcome)
                 on_outcome(outcome)
-        pool.close()
     except KeyboardInterrupt:
-        _interrupt(pool)
+        workers.stop(on_outcome)
         raise
     finally:
-        pool.stop()
-        pool.join()
+        workers.close()
 
 
-def _fill(pool: ProcessPool, out: str, queue: Queue, running: dict[Future, str], workers: int) -> None:
-    while len(running) < workers:
-        job = queue.take()
-        if job is None:
-            return
-        running[pool.submit(_work, None, out, job)] = job
+@dataclass(eq=False)
+class _Worker:
+    process: SpawnProcess
+    pipe: connection.Connection
+    job: str | None = None
 
 
-def _outcome(job: str, future: Future) -> Outcome:
-    try:
-        return future.result()
-    except ProcessExpired as error:
-        code = error.exitcode
-        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        hint = "; out of memory?" if how == "SIGKILL" else ""
-        return Outcome(job, "failed", f"the worker process died ({how}{hint})")
+class Workers:
+    """Processes that do one job at a time; they are started when there is a job for them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A fork of a process whose libraries run threads can hang.
+        self._context = multiprocessing.get_context("spawn")
+        self._all: list[_Worker] = []
+
+    def busy(self) -> int:
+        """Return how many jobs are in work."""
+        return sum(w.job is not None for w in self._all)
+
+    def give(self, job: str) -> None:
+        """Hand a job to a worker that is free, or to a new one."""
+        free = [w for w in self._all if w.job is None and w.process.is_alive()]
+        worker = free[0] if free else self._start()
+        worker.job = job
+        try:
+            worker.pipe.send(job)
+        except OSError:
+            return  # it died just now: `wait` finds out, as of any other
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Return the attempts that ended, after at most ``seconds``; the dead leave the list."""
+        if not self._all:
+            time.sleep(seconds)
+            return []
+        ready = connection.wait([w.pipe for w in self._all], seconds)
+        ended = [self._ended(w) for w in list(self._all) if w.pipe in ready]
+        return [outcome for outcome in ended if outcome is not None]
+
+    def stop(self, on_outcome: Callable[[Outcome], None]) -> None:
+        """Ask every worker to save and return; wait for those that have a job."""
+        deadline = time.monotonic() + GRACE
+        # A terminal sends its signal to the workers too; `kill` sends it to the controller alone.
+        self._signal(signal.SIGTERM)
+        while self.busy() and time.monotonic() < deadline:
+            for outcome in self.wait(POLL):
+                on_outcome(outcome)
+
+    def close(self) -> None:
+        """End every worker, gently where there is time."""
+        for worker in self._all:
+            worker.pipe.close()  # an idle worker ends at once
+        if self.busy():
+            self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + CLOSING
+        for worker in self._all:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def _signal(self, number: int) -> None:
+        for worker in self._all:
+            if worker.process.is_alive() and worker.process.pid is not None:
+                os.kill(worker.process.pid, number)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, str(self._store.root), os.getpid()), name="bench worker"
+        )
+        resource_tracker.ensure_running()  # it unblocks signals when it is started
+        # Blocked in the child as well, until it can answer: Ctrl-C during its imports is kept.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        theirs.close()
+        self._all.append(_Worker(process, ours))
+        return self._all[-1]
+
+    def _ended(self, worker: _Worker) -> Outcome | None:
+        job, worker.job = worker.job, None
+        try:
+            outcome: Outcome = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._all.remove(worker)
+            worker.pipe.close()
+            worker.process.join()
+            return None if job is None else self._lost(job, worker.process.exitcode or 0)
+        return outcome
+
+    def _lost(self, job: str, code: int) -> Outcome:
+        if code == 0 or self._store.done(job):
+            return Outcome(job, "stopped")  # asked to end before it began, or killed after it was done
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        hint = "; out of memory?" if code == -signal.SIGKILL else ""
+        reason = f"the worker process died ({how}{hint})"
+        with suppress(OSError):  # a full disk cannot even take the reason
+            self._store.lost(job, reason)
+        return Outcome(job, "failed", reason)
 
 
-def _interrupt(pool: ProcessPool) -> None:
-    # The terminal sent the same signal to the workers, which save and return; wait for them.
-    pool.close()
-    try:
-        pool.join(timeout=GRACE)
-    except TimeoutError:
-        return
-
-
-def _begin(parent: int) -> None:
-    """Prepare a worker: import once, stop between steps when asked or orphaned."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: _stop.set())
+def _serve(pipe: connection.Connection, out: str, parent: int) -> None:
+    """Do one job after another until there are no more, or this process is asked to stop."""
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, lambda *_: _stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    import bench.jobs.warm  # noqa: F401 - torch and MONAI, once per worker
+    if not _stop.is_set():
+        import bench.jobs.warm  # noqa: F401 - torch and MONAI, once per worker
+
+    while not _stop.is_set():
+        try:
+            job = pipe.recv()
+            pipe.send(execute(out, job, _stop.is_set))
+        except (EOFError, ConnectionError):
+            return  # the run is over, or its controller died
 
 
 def _watch(parent: int) -> None:
-    """End an orphan: whoever runs the protocol again must not meet a second truth."""
+    """End an orphan: whoever runs the protocol again must not wait for it for long."""
     while os.getppid() == parent:
         time.sleep(POLL)
     _stop.set()
     time.sleep(GRACE)
     os._exit(1)
-
-
-def _work(out: str, job: str) -> Outcome:
-    outcome = execute(out, job, _stop.is_set)
-    if os.getppid() == 1:
-        os._exit(0)
-    return outcome

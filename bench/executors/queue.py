@@ -40,9 +40,9 @@ class Queue:
         return None
 
     def finish(self, outcome: Outcome) -> None:
-        """Note how a job ended; one that is busy elsewhere waits for its turn again."""
+        """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
         self._running.discard(outcome.job)
-        if outcome.state == "busy":
+        if outcome.state in ("busy", "stopped"):  # only its own worker was told to stop: the run goes on
             self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
             self._waiting.append(outcome.job)
             return

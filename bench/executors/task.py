@@ -12,13 +12,13 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
 from bench.executors.squeue import requeue
 from bench.jobs.execute import Outcome, execute
-from bench.store import Store, write_atomic
+from bench.store import Store, read_json, write_atomic
 
 LOOK_AGAIN = 5.0  # seconds before a job that another attempt holds is tried again
 PATIENCE = 600.0  # seconds that a task waits for the end SLURM has announced
@@ -51,7 +51,7 @@ class Asked:
 
 
 def outcome_file(folder: Path, job: str) -> Path:
-    """Return where a task of the run in ``folder`` says that a job failed."""
+    """Return where a task of the run in ``folder`` says why a job has no result."""
     return folder / f"outcome-{job}.json"
 
 
@@ -70,10 +70,10 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
     for job in jobs:
         told = outcome_file(Path(folder), job)
         # A published job may have no spec any more; one that failed is not tried again by a requeue.
-        if told.exists() or (store.done(job) and not (store.work / job / "job.json").exists()):
+        if _failed(told) or (store.done(job) and not (store.work / job / "job.json").exists()):
             continue
         outcome = _one(store, job, asked)
-        if outcome.state == "failed":
+        if outcome.state in ("failed", "refused"):
             tell(told, outcome)
         if asked.stop:
             break
@@ -82,18 +82,29 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
 
 
 def tell(path: Path, outcome: Outcome) -> None:
-    """Leave a failure where the controller reads it."""
-    write_atomic(path, json.dumps({"reason": outcome.reason, "seconds": outcome.seconds}))
+    """Leave an outcome where the controller reads it."""
+    write_atomic(path, json.dumps(asdict(outcome)))
+
+
+def _failed(path: Path) -> bool:
+    told = read_json(path)
+    return told is not None and told["state"] == "failed"
 
 
 def _one(store: Store, job: str, asked: Asked) -> Outcome:
-    """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs."""
+    """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs.
+
+    A job is ``refused`` where a need has no result: the controller knows why and what follows.
+    """
     needs = store.spec(job)["job"]["needs"]
     while not asked.stop:
-        if not any(not store.done(need) and store.owner(need) for need in needs):
+        lacking = [need for need in needs if not store.done(need)]
+        if not lacking:
             outcome = execute(str(store.root), job, lambda: asked.stop)
             if outcome.state != "busy":
                 return outcome
+        elif not any(store.owner(need) for need in lacking):
+            return Outcome(job, "refused", f"needs {lacking[0]}, which is not done")
         _sleep(LOOK_AGAIN, asked)
     return Outcome(job, "stopped")
 
@@ -104,10 +115,8 @@ def _sleep(seconds: float, asked: Asked) -> None:
         time.sleep(0.2)
 
 
-def _leave(
-    store: Store, jobs: tuple[str, ...], folder: Path, asked: Asked, requeues: int
-) -> None:
-    left = [j for j in jobs if not store.done(j) and not outcome_file(folder, j).exists()]
+def _leave(store: Store, jobs: tuple[str, ...], folder: Path, asked: Asked, requeues: int) -> None:
+    left = [j for j in jobs if not store.done(j) and not _failed(outcome_file(folder, j))]
     if not left:
         return
     if not asked.again:

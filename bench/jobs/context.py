@@ -25,7 +25,7 @@ class Context:
     log: Callable[[str], None]
     stopping: Callable[[], bool] = lambda: False
     facts: dict[str, Any] = field(default_factory=dict)  # goes into the manifest
-    _beat: float = field(default_factory=time.monotonic)
+    _checked: float = field(default_factory=time.monotonic)
     _told: float = 0.0
 
     @property
@@ -43,7 +43,7 @@ class Context:
         return self.store.jobs / self.needs[index]
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
-        """Tell how far the job is; renews the claim now and then.
+        """Tell how far the job is; looks now and then whether the claim still counts.
 
         Raises:
             Fenced: another attempt owns the job now.
@@ -56,6 +56,6 @@ class Context:
             shown = "  ".join(f"{k} {v:.4f}" for k, v in (terms or {}).items())
             self.log(f"step {step}/{steps}  {shown}".rstrip())
             self.store.tell(self.id, step, steps, (terms or {}).get("total"))
-        if now - self._beat > HEARTBEAT:
-            self._beat = now
+        if now - self._checked > HEARTBEAT:
+            self._checked = now
             self.store.check(self.claim)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import Any, Self
 
 from bench.errors import BenchError, Stopped
 from bench.jobs.context import Context
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
-from bench.store import Claim, Fenced, Store
+from bench.store import HEARTBEAT, Claim, Fenced, Store
+
+BUGS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError,
+    NameError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,59 +43,81 @@ def execute(out: str, job: str, stopping: Callable[[], bool] = lambda: False) ->
     A mistake or a bug fails this job only; its reason and its log stay in ``DIR/work/<id>``.
     """
     store = Store(Path(out))
-    scorings = store.spec(job)["run"].get("scoring", [])
+    try:
+        described = store.spec(job)
+    except BenchError as error:
+        # Whoever publishes a job clears its description; the queue describes it again.
+        return Outcome(job, "busy") if store.done(job) else Outcome(job, "failed", str(error))
     began = time.monotonic()
-    if not store.done(job):
+    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, stopping)
+    if outcome.state == "done":
+        outcome = _score(store, job, described["run"].get("scoring", []))
+    return replace(outcome, seconds=time.monotonic() - began)
+
+
+def _begin(store: Store, job: str, described: dict[str, Any], stopping: Callable[[], bool]) -> Outcome:
+    for need in described["job"]["needs"]:
+        # Only a cluster's queue starts a job after a need that failed; the need keeps the reason.
+        if not store.done(need):
+            return Outcome(job, "failed", f"needs {need}, which is not done")
+    try:
         claim = store.claim(job)
-        if claim is None and not store.done(job):
-            return Outcome(job, "busy")
-        if claim is not None:
-            outcome = _attempt(store, claim, stopping)
-            if outcome.state != "done":
-                return outcome
+    except OSError as error:
+        return Outcome(job, "failed", _system(error))
+    if claim is not None:
+        return _attempt(store, claim, stopping)
+    return Outcome(job, "done" if store.done(job) else "busy")
+
+
+def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
+    log = _Log(store.jobs / job / "log.txt")
     try:
         score_missing(store, job, scorings)
     except BenchError as error:
-        return Outcome(job, "failed", str(error))
-    return Outcome(job, "done", seconds=time.monotonic() - began)
+        return Outcome(job, "failed", f"scoring: {error}")
+    except OSError as error:
+        return Outcome(job, "failed", f"scoring: {_system(error)}")
+    except BUGS as error:
+        log.say(traceback.format_exc())
+        return Outcome(job, "failed", f"scoring: {_bug(error)} (log {log.path})")
+    return Outcome(job, "done")
 
 
 def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool]) -> Outcome:
-    with _log(store.work / claim.job / "log.txt") as file:
+    with _Log(store.work / claim.job / "log.txt") as file:
         try:
-            _work(store, claim, stopping, file)
+            with _beating(store, claim):
+                _work(store, claim, stopping, file)
             return Outcome(claim.job, "done")
         except Fenced:
             return Outcome(claim.job, "busy")
         except Stopped as why:
-            _say(file, str(why))
-            store.release(claim)
+            file.say(str(why))
+            with contextlib.suppress(OSError):  # it ends with this process, too
+                store.release(claim)
             return Outcome(claim.job, "stopped", str(why))
         except BenchError as error:
             return _failed(store, claim, file, str(error), "mistake")
         except MemoryError:
             return _failed(store, claim, file, "out of memory", "memory")
         except OSError as error:
-            reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-            _say(file, traceback.format_exc())
-            return _failed(store, claim, file, reason, "system")
-        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError,
-                AttributeError, ImportError, NotImplementedError) as error:  # fmt: skip
+            file.say(traceback.format_exc())
+            return _failed(store, claim, file, _system(error), "system")
+        except BUGS as error:
             # A bug in one method's file must not stop the other rows: it becomes a typed hole.
-            _say(file, traceback.format_exc())
-            first = str(error).splitlines()[0] if str(error) else ""
-            return _failed(store, claim, file, f"{type(error).__name__}: {first}", "bug")
+            file.say(traceback.format_exc())
+            return _failed(store, claim, file, _bug(error), "bug")
 
 
-def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: IO[str]) -> None:
+def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: _Log) -> None:
     described = store.spec(claim.job)
     job, run = described["job"], described["run"]
     with store.attempt(claim) as made:
         context = Context(
             store, claim, job["kind"], job["spec"], tuple(job["needs"]), run, made,
-            log=lambda text: _say(file, text), stopping=stopping,
+            log=file.say, stopping=stopping,
         )  # fmt: skip
-        _say(file, f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
+        file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         began = time.monotonic()
         _limit_threads(run["threads"])
         import_module(f"bench.jobs.{job['kind']}").run(context)
@@ -98,29 +127,63 @@ def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: IO[str
             **described["job"], "id": claim.job, "attempts": claim.number, **context.facts,
             "provenance": provenance(run["threads"]),
         }  # fmt: skip
-        _say(file, f"done in {context.facts['seconds']:.1f} s")
-        file.flush()
+        file.say(f"done in {context.facts['seconds']:.1f} s")
         (made / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
         store.publish(claim, made, manifest)
 
 
-def _failed(store: Store, claim: Claim, file: IO[str], reason: str, kind: str) -> Outcome:
-    _say(file, f"failed: {reason}")
+def _failed(store: Store, claim: Claim, file: _Log, reason: str, kind: str) -> Outcome:
+    file.say(f"failed: {reason}")
     with contextlib.suppress(OSError):  # a full disk cannot even take the reason
         store.fail(claim, reason, kind)
     return Outcome(claim.job, "failed", reason)
 
 
+class _Log:
+    """A job's log. Losing a line, on a full disk, must not lose the work."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def say(self, text: str) -> None:
+        """Append one line, or a traceback."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n"
+        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:  # what ends the process: its controller only sees an exit code
+            self.say("".join(traceback.format_exception(error)))
+
+
 @contextlib.contextmanager
-def _log(path: Path) -> Iterator[IO[str]]:
-    with path.open("a", encoding="utf-8") as file:
-        yield file
+def _beating(store: Store, claim: Claim) -> Iterator[None]:
+    """Renew a claim however long one step or one case takes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            store.beat(claim)
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
-def _say(file: IO[str], text: str) -> None:
-    with contextlib.suppress(OSError):  # losing a log line must not lose the work
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
-        file.flush()
+def _system(error: OSError) -> str:
+    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+
+
+def _bug(error: BaseException) -> str:
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}"
 
 
 def _limit_threads(threads: int) -> None:

@@ -22,7 +22,7 @@ from bench.jobs.predict import mean_dice
 from bench.nets import transfer
 from bench.protocol import Augment
 from bench.random import numpy_rng, torch_seed
-from bench.train.loop import Batch, Objective, Run, fit
+from bench.train.loop import EVERY, Batch, Objective, Run, fit
 from bench.train.samples import Sample, Samples, batches
 
 
@@ -102,8 +102,8 @@ def run(context: Context) -> None:
     objective = Supervised(network, recipe, judge)
     read = _Reader(context.input(0), cases, tuple(net["crop"]), recipe["foreground"], spec["seed"])
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
-    settings = Run(recipe, spec["seed"], context.scratch, on_step=context.progress,
-                   stopping=context.stopping)  # fmt: skip
+    settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
+                   on_step=context.progress, stopping=context.stopping)  # fmt: skip
     curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), settings)
     manifest = transfer.Manifest(
         network=net["network"], preset=net["preset"], in_channels=net["in_channels"],

@@ -19,7 +19,7 @@ from bench.jobs.inputs import Prepared, opened, part
 from bench.method import Method
 from bench.nets import transfer
 from bench.random import numpy_rng, torch_seed
-from bench.train.loop import Batch, Objective, Run, fit
+from bench.train.loop import EVERY, Batch, Objective, Run, fit
 from bench.train.samples import Sample, Samples, batches
 
 
@@ -73,7 +73,7 @@ def run(context: Context) -> None:
 def _settings(context: Context) -> Run:
     return Run(
         context.spec["pretrain"], context.spec["seed"], context.scratch,
-        on_step=context.progress, stopping=context.stopping,
+        context.run.get("every", EVERY), on_step=context.progress, stopping=context.stopping,
     )  # fmt: skip
 
 

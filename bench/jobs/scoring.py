@@ -33,7 +33,7 @@ def score_missing(store: Store, job: str, scorings: list[dict[str, Any]]) -> Non
         if not target.exists():
             buffer = io.BytesIO()
             _scores(store, job, scoring).to_parquet(buffer, index=False)
-            write_atomic(target, buffer.getvalue())
+            write_atomic(target, buffer.getvalue(), aside=store.work)
 
 
 def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -33,7 +33,9 @@ def _widen(value: Any) -> Any:
 @full_precision
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine of every pair: (..., n, C) and (..., m, C) give (..., n, m)."""
-    return F.normalize(a, dim=-1, eps=1e-8) @ F.normalize(b, dim=-1, eps=1e-8).transpose(-1, -2)
+    return functional.normalize(a, dim=-1, eps=1e-8) @ functional.normalize(b, dim=-1, eps=1e-8).transpose(
+        -1, -2
+    )
 
 
 @full_precision
@@ -54,7 +56,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     scores = scores.masked_fill(itself, float("-inf"))
     partner = torch.arange(len(z), device=z.device).roll(len(a))
     nearest = (scores.argmax(dim=1) == partner).to(scores.dtype).mean()
-    return F.cross_entropy(scores, partner), nearest
+    return functional.cross_entropy(scores, partner), nearest
 
 
 @full_precision
@@ -63,7 +65,7 @@ def unit_distance(a: Tensor, b: Tensor) -> Tensor:
 
     Grill et al., NeurIPS 2020, Eq. 2; in [0, 4].
     """
-    a, b = F.normalize(a, dim=1, eps=1e-6), F.normalize(b, dim=1, eps=1e-6)
+    a, b = functional.normalize(a, dim=1, eps=1e-6), functional.normalize(b, dim=1, eps=1e-6)
     return (a - b).square().sum(dim=1).mean()
 
 
@@ -73,7 +75,7 @@ def spread(z: Tensor) -> Tensor:
 
     About 1/sqrt(C) where directions differ, 0 where they have collapsed.
     """
-    return F.normalize(z, dim=1).std(dim=0).mean()
+    return functional.normalize(z, dim=1).std(dim=0).mean()
 
 
 @full_precision
@@ -91,9 +93,7 @@ def overlap_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
 
 
 @full_precision
-def overlap_split(
-    logits: Tensor, target: Tensor, eps: float, weighted: bool
-) -> tuple[Tensor, Tensor]:
+def overlap_split(logits: Tensor, target: Tensor, eps: float, weighted: bool) -> tuple[Tensor, Tensor]:
     """Return the two terms of Wu et al.'s released code: overlapping pairs, and the others.
 
     Overlapping pairs: mean of -log(1 - |y - l| + eps), ``weighted`` by y or not. The others: mean
@@ -112,9 +112,7 @@ def _distance_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
 
 
 @full_precision
-def redundancy(
-    bases: Tensor, power: int, rectify: Literal["abs", "relu"], detach: bool = False
-) -> Tensor:
+def redundancy(bases: Tensor, power: int, rectify: Literal["abs", "relu"], detach: bool = False) -> Tensor:
     """Return the mean similarity of different bases of a volume, over unordered pairs.
 
     Wu et al., CVPR 2024, Eq. 5, is ``abs`` to the power 1; their code ``relu`` to the power 2.

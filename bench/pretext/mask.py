@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def random_split(
-    batch: int, patches: int, ratio: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def random_split(batch: int, patches: int, ratio: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Split the patches of each sample at random.
 
     Returns:

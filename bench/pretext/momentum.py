@@ -9,7 +9,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-
 M = TypeVar("M", bound=nn.Module)
 
 

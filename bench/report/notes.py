@@ -130,7 +130,7 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     for label, target in zip(labels, protocol.finetune, strict=True):
         made.append(
             f"Fine-tuning on {label}: {_budget(target)}; {target.evaluation.replace('_', ' ')}; "
-            f"held equal over label fractions: {target.hold}; select {target.select}: "
+            f"held equal over label fractions: {target.held}; select {target.select}: "
             f"{SELECT[target.select]}."
         )
     for name, row in protocol.rows.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.store import write_atomic
 
 KEEP = 2
 
@@ -20,12 +21,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     data = buffer.getbuffer()
     digest = hashlib.sha256(data).hexdigest()[:16]
     final = folder / f"step-{step:09d}-{digest}.pt"
-    aside = folder / f".{final.name}.{os.getpid()}"
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(final)
+    write_atomic(final, data)
     for old in sorted(folder.glob("step-*.pt"))[:-KEEP]:
         old.unlink(missing_ok=True)
 

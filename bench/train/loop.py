@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from bench.errors import BenchError, Stopped
@@ -18,6 +19,11 @@ from bench.train import checkpoint
 from bench.train.optimise import optimiser, rate
 
 Batch = dict[str, Tensor]
+EVERY = 60.0  # seconds between checkpoints
+NO_BF16 = (
+    "precision bf16 needs a GPU (on a CPU torch 2.13 reads uninitialised memory in bf16 gradients of "
+    "small 3D convolutions); add --set pretrain.precision=fp32 --set finetune.precision=fp32"
+)
 CHANNELS_LAST = torch.channels_last_3d  # 1.2 to 1.5 times faster 3D convolutions, see docs/speed.md
 
 
@@ -29,7 +35,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
-        """Update slow state; ``progress`` runs from 0 to 1."""
+        """Update slow state after a step; ``progress`` is steps before it / all steps, so 0 first."""
 
     def at(self, step: int) -> None:
         """Look at the state after ``step`` steps (snapshots, validation)."""
@@ -49,7 +55,7 @@ class Run:
     recipe: dict[str, Any]
     seed: int
     folder: Path  # for checkpoints
-    every: float = 60.0  # seconds between checkpoints
+    every: float = EVERY  # seconds between checkpoints
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, terms: None
     stopping: Callable[[], bool] = lambda: False
 
@@ -70,8 +76,12 @@ class Curve:
 
 def fabric(precision: str) -> Fabric:
     """Return the device side: one device, the precision a recipe names."""
+    if precision == "bf16" and not torch.cuda.is_available():
+        raise BenchError(NO_BF16)
     names = {"fp32": "32-true", "bf16": "bf16-mixed"}
-    return Fabric(accelerator="auto", devices=1, precision=names[precision])  # type: ignore[arg-type]
+    # One process is one job here: without this, Fabric would read SLURM's variables as ranks.
+    alone = LightningEnvironment()
+    return Fabric(accelerator="auto", devices=1, precision=names[precision], plugins=[alone])  # type: ignore[arg-type]
 
 
 def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) -> Curve:
@@ -96,7 +106,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         lr = rate(step, steps, recipe["optimiser"]["lr"], recipe["schedule"])
         batch = _next(source, device, curve)
         terms = _step(trained, optim, batch, lr, (run, device, step))
-        objective.after_step((step + 1) / steps)
+        objective.after_step(step / steps)
         _observe(run, curve, step + 1, lr, terms)
         objective.at(step + 1)
         stopping = run.stopping()

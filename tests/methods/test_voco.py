@@ -1,10 +1,14 @@
 """VoCo: what the three variants score, where their gradients go, and that they learn."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from volumes import read, view, volumes
 
+from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.pretext import losses
 
@@ -192,6 +196,32 @@ def test_exported_side_is_the_one_asked_for(build):
         assert torch.equal(teacher.transfer()[f"encoder.{key}"], value)
     for key, value in student.encoder.state_dict().items():
         assert torch.equal(student.transfer()[f"encoder.{key}"], value)
+
+
+@pytest.mark.parametrize(("variant", "furthest"), [("paper", 48), ("v1", 47), ("ema", 47)])
+def test_released_code_never_draws_the_last_position(build, variant, furthest):
+    ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[None, :, None, None], (1, 64, 32, 16))
+    method = build("voco", {"variant": variant, "grid": (4, 2, 1), "crops": 500})
+    assert read(method, [Volume(ramp)])["crops"].amin(dim=(2, 3, 4, 5)).max() == furthest
+
+
+@pytest.mark.parametrize(("variant", "share"), [("v1", 0.5), ("ema", 0.75)])
+def test_only_the_later_release_weighs_pairs_by_their_overlap(build, variant, share):
+    # overlaps .75 and .25, cosines .25 and .25: the first pair costs ln 2, the second nothing
+    method = build("voco", {"variant": variant})
+    logits, target = torch.tensor([[[0.25, 0.25]]]), torch.tensor([[[0.75, 0.25]]])
+    pos = method._prediction(logits, target)["pos"].item()
+    assert pos == pytest.approx(share * math.log(2), abs=1e-5)
+
+
+def test_redundancy_follows_the_variant_unless_it_is_overruled(build):
+    bases = torch.tensor([[[1.0, 0.0], [-0.5, 0.75**0.5]]])  # one pair, cosine -1/2
+    expected = {"paper": 0.5, "v1": 0.0, "ema": 0.0}
+    for variant, value in expected.items():
+        method = build("voco", {"variant": variant})
+        assert method._redundancy(bases).item() == pytest.approx(value, abs=1e-6)
+    overruled = build("voco", {"variant": "ema", "reg_rectify": "abs"})
+    assert overruled._redundancy(bases).item() == pytest.approx(0.25, abs=1e-6)
 
 
 @pytest.mark.slow

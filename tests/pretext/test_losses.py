@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from bench.pretext import grid, losses
 
@@ -56,17 +56,17 @@ def test_released_overlap_loss_of_the_dead_state_and_of_collapse(weighted):
 
 
 def test_released_overlap_loss_weighs_by_overlap_only_where_asked():
-    y, l = torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[0.25, 0.25]]])
-    pos, _ = losses.overlap_split(l, y, 0.0, weighted=True)
+    y, given = torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[0.25, 0.25]]])
+    pos, _ = losses.overlap_split(given, y, 0.0, weighted=True)
     assert pos.item() == pytest.approx(0.75 * math.log(2), abs=1e-5)
-    pos, _ = losses.overlap_split(l, y, 0.0, weighted=False)
+    pos, _ = losses.overlap_split(given, y, 0.0, weighted=False)
     assert pos.item() == pytest.approx(0.5 * math.log(2), abs=1e-5)
 
 
 def test_released_overlap_loss_averages_volumes_not_pairs():
     y = torch.tensor([[[1.0, 0.0, 0.0]], [[0.5, 0.5, 0.0]]])
-    l = torch.tensor([[[1.0, 0.5, 0.5]], [[0.5, 0.5, 1.0]]])
-    _, neg = losses.overlap_split(l, y, EPS, weighted=True)
+    given = torch.tensor([[[1.0, 0.5, 0.5]], [[0.5, 0.5, 1.0]]])
+    _, neg = losses.overlap_split(given, y, EPS, weighted=True)
     assert neg.item() == pytest.approx((0.25 + 1.0) / 2, abs=1e-5)  # over pairs: 0.5
 
 
@@ -167,7 +167,7 @@ def test_unit_distance_of_equal_orthogonal_and_opposite_vectors():
 def test_unit_distance_is_two_minus_two_cosines_on_maps_too():
     torch.manual_seed(0)
     a, b = torch.randn(2, 8, 3, 3, 2), torch.randn(2, 8, 3, 3, 2)
-    expected = 2 - 2 * F.cosine_similarity(a, b, dim=1).mean()
+    expected = 2 - 2 * functional.cosine_similarity(a, b, dim=1).mean()
     assert torch.allclose(losses.unit_distance(a, b), expected, atol=1e-6)
 
 

@@ -33,7 +33,7 @@ def test_overlap_per_axis(seed):
 
 def test_the_second_box_falls_back_on_the_first():
     rule = Pairing((1.0, 1.0), overlap=1.0)  # no drawn place will do in so large a volume
-    start, size = draw_pair((10_000,) * 3, (8, 8, 8), rule, np.random.default_rng(0))
+    start, _ = draw_pair((10_000,) * 3, (8, 8, 8), rule, np.random.default_rng(0))
     assert np.array_equal(start[0], start[1])
 
 

@@ -195,7 +195,7 @@ def test_nothing_has_run_yet_is_a_report_too(protocol, tmp_path):
 
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
     text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
-    for said in ("hash 5p1it", "convention medpy", "convention default", "epochs; select last",
+    for said in ("hash 5p1it", "convention medpy", "convention default", "steps; select last",
                  "We differ here.", "one seed and fold", "[pilot scale"):  # fmt: skip
         assert said.replace("[", r"\[") in text
 

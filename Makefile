@@ -1,0 +1,44 @@
+# make setup | quickstart | test
+#
+# Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
+#   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
+# An existing .venv with a fitting torch is kept.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+
+.PHONY: setup quickstart test test-slow lint clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
+	  || $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -c "import torch; print('torch==' + torch.__version__)" >> $(VENV)/constraints.txt
+	$(PIP) -c $(VENV)/constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: setup
+	$(BIN)/bench run protocols/quickstart.yaml --out runs/quickstart
+
+test: setup
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 -m slow $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

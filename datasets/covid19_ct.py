@@ -1,0 +1,66 @@
+"""TCIA "CT Images in COVID-19": 771 unlabelled chest CT volumes, for pretraining."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.data.volume import is_volume, stem, within
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError
+from bench.source import Source
+
+NAME = re.compile(r"(volume-covid19-A-(\d{4})(_day\d+)?)(_ct)?")
+SOFT = (-175.0, 250.0)  # HU; the papers read these chests with their abdomen's window
+
+
+class Covid19CT(Dataset):
+    """Repeat scans (``_day008``) are the same patient: the patient is the four digits."""
+
+    source = Source(
+        "An et al. 2020, CT Images in COVID-19, The Cancer Imaging Archive",
+        "https://doi.org/10.7937/TCIA.2020.GQRY-NC81",
+    )
+    title = "TCIA CT Images in COVID-19"
+    licence = "CC BY 4.0"
+    redistribution = True
+    modality = "CT"
+    channels = ("CT",)
+    labels = {}
+    recipes = {
+        "default": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),
+        # Luffy03/VoCo utils/data_utils.py, as for BTCV: one mixture, one recipe
+        "voco_pretrain": Recipe(resize=(384, 384, 96), window=SOFT, foreground=0.3),
+        "mae3d": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),
+    }
+    unpack = (
+        "get the NIfTI volumes of 'CT Images in COVID-19' from cancerimagingarchive.net and put "
+        "volume-covid19-A-0001.nii.gz and the others anywhere under covid19_ct/"
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return every volume, none labelled."""
+        found: dict[str, Case] = {}
+        for path in within(root, 4):
+            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
+            if match is None:
+                continue
+            if match[1] in found:
+                raise BenchError(f"{path}: {found[match[1]].images[0]} is the same scan; keep one")
+            found[match[1]] = Case(match[1], match[2], (path,))
+        if not found:
+            raise BenchError(f"{root}: no volume-covid19-A-<4 digits>.nii.gz; {self.unpack}")
+        return [found[k] for k in sorted(found)]
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write synthetic bodies; every fifth one is a repeat scan of the one before."""
+        from bench.data.phantom import organs, write_nifti
+
+        spacing = (4.0, 4.0, 5.0)
+        for i in range(cases):
+            again = i % 5 == 4
+            patient = i if again else i + 1
+            name = f"volume-covid19-A-{patient:04d}{'_day008' if again else ''}.nii.gz"
+            image, _ = organs((84, 72, 48 + 4 * (i % 3)), spacing, 13, seed, i)
+            write_nifti(root / name, image, spacing, "int16")

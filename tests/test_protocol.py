@@ -1,0 +1,190 @@
+"""A protocol file: names, scales, budgets, baselines, and mistakes with their lines."""
+
+import textwrap
+
+import pytest
+
+from bench.errors import BenchError
+from bench.protocol import finetune_of, pretrain_of, read
+
+TEXT = """\
+title: Test
+networks:
+  net: {network: unet3d, preset: small, crop: [32, 32, 32]}
+rows:
+  alone: {method: scratch, network: net}
+  pair:
+    method: simclr3d
+    network: net
+pretrain:
+  datasets: [{dataset: msd04_hippocampus}]
+  epochs: 100
+finetune:
+  - dataset: msd04_hippocampus
+    split: rule
+    steps: 6
+    optimiser: {lr: 1e-3, weight_decay: 1}
+scales:
+  pilot:
+    networks:
+      net: {preset: tiny}
+    pretrain:
+      steps: 5
+    finetune:
+      steps: 3
+"""
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    def write(text=TEXT, name="test.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def line_of(text, part):
+    return next(i for i, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+def test_the_papers_values_are_the_default_scale(text_file):
+    found = read(text_file())
+    assert (found.scale, found.networks["net"].preset, found.pretrain.epochs) == ("paper", "small", 100.0)
+    assert found.finetune[0].optimiser.lr == 1e-3
+    assert type(found.finetune[0].optimiser.weight_decay) is float
+    assert found.baseline == "scratch" and found.metrics == ("dice",) and found.threads == 1
+
+
+def test_a_scale_lays_its_values_over_and_its_budget_replaces_the_papers(text_file):
+    found = read(text_file(), "pilot")
+    assert (found.scale, found.networks["net"].preset) == ("pilot", "tiny")
+    assert found.networks["net"].crop == (32, 32, 32)
+    assert (found.pretrain.steps, found.pretrain.epochs) == (5, None)
+    assert found.finetune[0].steps == 3 and found.finetune[0].optimiser.lr == 1e-3
+
+
+def test_the_files_own_scale_key_is_the_default(text_file):
+    path = text_file(TEXT + "scale: pilot\n")
+    assert read(path).scale == "pilot" and read(path, "paper").scale == "paper"
+    assert read(path, "paper").pretrain.epochs == 100.0
+
+
+def test_a_name_is_the_key_or_the_path_under_protocols(text_file):
+    assert read(text_file(name="x.yaml")).name == "x"
+    assert read(text_file(name="protocols/voco/table1.yaml")).name == "voco_table1"
+    assert read(text_file(name="protocols/pilot/hippocampus.yaml")).name == "pilot_hippocampus"
+    assert read(text_file(TEXT + "name: mine\n", "protocols/voco/table1.yaml")).name == "mine"
+
+
+def edit(old, new):
+    assert old in TEXT
+    return TEXT.replace(old, new, 1)
+
+
+MISTAKES = [
+    (edit("preset: small", "pre_set: small"), None, "pre_set", "did you mean 'preset'"),
+    (edit("network: unet3d", "network: unet3"), None, "unet3,", "no network named 'unet3'; did you mean 'unet3d'"),
+    (edit("preset: small", "preset: smal"), None, "smal,", "did you mean 'small'"),
+    (edit("[32, 32, 32]", "[32, 32, 30]"), None, "32, 30]", "side z = 30 must be a multiple of 16"),
+    (edit("network: net\n", "network: nat\n"), None, "network: nat", "did you mean 'net'"),
+    (edit("simclr3d", "simclr"), None, "simclr", "no method named 'simclr'; did you mean 'simclr3d'"),
+    (edit("    steps: 6\n", ""), None, "- dataset", "state the budget once"),
+    (edit("epochs: 100", "epochs: 100\n  steps: 5"), None, "pretrain:", "state the budget once"),
+    (edit("epochs: 100", "epochs: 0"), None, "pretrain:", "epochs must be above 0"),
+    (edit("lr: 1e-3", "lr: -1"), None, "lr: -1", "optimiser.lr must be above 0"),
+    (edit("split: rule", "split: rule\n    fractions: [0]"), None, "- dataset", "whole percents from 1 to 100"),
+    (edit("split: rule", "split: rule\n    seeds: []"), None, "- dataset", "at least one value"),
+    (edit("split: rule", "split: rule\n    select: best"), None, "select", "expected one of last, best_val, best_test"),
+    (edit("title: Test", "title: Test\npaper: voko"), None, "paper", "did you mean 'voco'"),
+    (edit("  pilot:", "  pilots:"), None, "pilots", "no scale named 'pilots'; did you mean 'pilot'"),
+    (edit("      steps: 3", "      stepz: 3"), "pilot", "stepz", "did you mean 'steps'"),
+    (edit("      steps: 3", "      steps: many"), "pilot", "many", "expected a whole number"),
+    (edit("      steps: 5", "      stops: 5"), "pilot", "stops", "did you mean 'steps'"),
+    (edit("preset: tiny", "preset: tinny"), "pilot", "tinny", "did you mean 'tiny'"),
+    (edit("      steps: 3", "      steps: 3\n      select: best_test"), "pilot", "best_test", "'paper' scale only"),
+    (edit("    network: net\n", "    network: net\n    pretrain: {stepz: 1}\n"), None, "stepz", "did you mean 'steps'"),
+    (edit("    network: net\n", "    network: net\n    finetune: {seed: 1}\n"), None, "seed:", "did you mean 'seeds'"),
+    (edit("    network: net\n", "    network: net\n    finetune: {split: other}\n"), None, "other", "the same for all rows"),
+    (edit("    network: net\n", "    network: net\n    finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2",
+     "state the budget once"),
+    (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "scale", "place", "message"), MISTAKES, ids=[m[2] + m[3] for m in MISTAKES])
+def test_a_mistake_is_one_line_with_file_line_and_nearest_name(text_file, text, scale, place, message):
+    path = text_file(text)
+    with pytest.raises(BenchError) as caught:
+        read(path, scale)
+    said = str(caught.value)
+    assert message in said and "\n" not in said
+    assert said.startswith(f"{path}:{line_of(text, place)}: ")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "huge"])
+def test_a_scale_that_the_file_lacks_is_refused_with_those_it_has(text_file, scale):
+    with pytest.raises(BenchError, match=f"has no scale '{scale}'; it has: paper, pilot"):
+        read(text_file(), scale)
+
+
+@pytest.mark.parametrize("scales", ["scales: {pilot: }", "scales: [pilot]", "scales: 5", "scales: {pilot: 5}"])
+def test_scales_that_are_no_mappings_are_a_persons_mistake(text_file, scales):
+    text = TEXT[: TEXT.index("scales:")] + scales + "\n"
+    with pytest.raises(BenchError, match="scales.*mapping"):
+        read(text_file(text), "pilot")
+
+
+def test_a_scale_key_that_is_no_name_is_a_persons_mistake(text_file):
+    with pytest.raises(BenchError, match="scale"):
+        read(text_file(TEXT + "scale: [pilot]\n"))
+
+
+def test_without_a_row_from_scratch_the_file_must_say_so(text_file):
+    text = edit("  alone: {method: scratch, network: net}\n", "") + "baseline: none\n"
+    assert list(read(text_file(text)).rows) == ["pair"]
+
+
+def test_scratch_on_another_network_is_no_baseline(text_file):
+    text = edit("  alone: {method: scratch, network: net}", "  alone: {method: scratch, network: other}")
+    text = text.replace("networks:\n", "networks:\n  other: {network: unet3d, preset: tiny}\n", 1)
+    with pytest.raises(BenchError, match="add a row with 'method: scratch' on network 'net'"):
+        read(text_file(text))
+
+
+def test_a_pretraining_row_needs_a_pretrain_section(text_file):
+    text = edit("pretrain:\n  datasets: [{dataset: msd04_hippocampus}]\n  epochs: 100\n", "")
+    with pytest.raises(BenchError, match="rows.pair: needs a 'pretrain' section"):
+        read(text_file(text.replace("    pretrain:\n      steps: 5\n", "")))
+
+
+def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sections(text_file):
+    text = edit(
+        "    network: net\n",
+        "    network: net\n    pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n",
+    )
+    found = read(text_file(text))
+    row, other = found.rows["pair"], found.rows["alone"]
+    changed = pretrain_of(found, row)
+    assert (changed.steps, changed.epochs, changed.optimiser.lr) == (9, None, 5e-2)
+    assert changed.datasets == found.pretrain.datasets
+    assert (finetune_of(found, 0, row).steps, finetune_of(found, 0, row).epochs) == (None, 2.0)
+    assert finetune_of(found, 0, other) == found.finetune[0]
+    assert pretrain_of(found, other) == found.pretrain
+
+
+def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
+    text = edit("    network: net\n", "    network: net\n    finetune: {epochs: 2}\n")
+    text += "    rows:\n      pair: {finetune: {steps: 4}}\n"
+    found = read(text_file(text), "pilot")
+    tuned = finetune_of(found, 0, found.rows["pair"])
+    assert (tuned.steps, tuned.epochs) == (4, None)
+
+
+def test_what_is_held_over_fractions_follows_how_the_budget_is_stated(text_file):
+    assert read(text_file()).finetune[0].held == "steps"
+    assert read(text_file(edit("    steps: 6", "    epochs: 6"))).finetune[0].held == "epochs"
+    chosen = edit("    steps: 6", "    epochs: 6\n    hold: steps")
+    assert read(text_file(chosen)).finetune[0].held == "steps"

@@ -1,0 +1,74 @@
+"""Randomness is a function of (seed, purpose, step, sample) and of nothing else."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.random import numpy_rng, order, torch_generator, torch_seed
+
+keys = st.tuples(
+    st.integers(0, 5), st.sampled_from(["crop", "read", "order"]), st.integers(0, 5), st.integers(0, 5)
+)
+
+
+def drawn(key):
+    return numpy_rng(*key).integers(0, 2**63, 4).tolist()
+
+
+@given(keys, keys)
+@settings(max_examples=60, deadline=None)
+def test_equal_keys_draw_the_same_and_different_keys_do_not(one, other):
+    assert (drawn(one) == drawn(other)) == (one == other)
+    assert (torch_seed(*one) == torch_seed(*other)) == (one == other)
+
+
+def test_the_global_state_neither_matters_nor_moves():
+    np.random.seed(1)  # noqa: NPY002 - the global state is the subject
+    torch.manual_seed(1)
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+    first = drawn((0, "crop", 3, 1)), torch.rand(2, generator=torch_generator("cpu", 0, "views", 3))
+    assert np.random.get_state()[1].tolist() == before[0]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+    np.random.seed(2)  # noqa: NPY002
+    torch.manual_seed(2)
+    assert drawn((0, "crop", 3, 1)) == first[0]
+    assert torch.equal(torch.rand(2, generator=torch_generator("cpu", 0, "views", 3)), first[1])
+
+
+def test_it_is_philox_keyed_by_sha256_of_the_tuple():
+    digest = hashlib.sha256(b"7:crop:3:1").digest()
+    key = np.frombuffer(digest[:16], np.uint64)
+    expected = np.random.Generator(np.random.Philox(key=key)).random(3)
+    assert numpy_rng(7, "crop", 3, 1).random(3).tolist() == expected.tolist()
+    assert torch_seed(7, "crop", 3, 1) == int.from_bytes(digest[:8], "little") // 2
+
+
+def test_another_process_with_another_hash_seed_draws_the_same():
+    code = "from bench.random import *; print(numpy_rng(1, 'x', 2, 3).integers(0, 2**62), order(0, 1, 5))"
+    ran = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": s}, capture_output=True, text=True, check=True
+        ).stdout
+        for s in ("1", "2")
+    }
+    assert ran == {f"{numpy_rng(1, 'x', 2, 3).integers(0, 2**62)} {order(0, 1, 5)}\n"}
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_an_epoch_visits_every_case_once(seed, epoch, n):
+    assert sorted(order(seed, epoch, n).tolist()) == list(range(n))
+
+
+def test_epochs_and_seeds_differ_in_their_order():
+    orders = {tuple(order(seed, epoch, 30)) for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+
+
+def test_a_seed_fits_63_bits():
+    assert all(0 <= torch_seed(s, "x", k) < 2**63 for s in range(20) for k in range(20))

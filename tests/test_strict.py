@@ -1,0 +1,175 @@
+"""Strict YAML: what a text means, and the line that a mistake is blamed on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import BenchError
+from bench.strict import Document, build, overlay, parse, scalar
+
+
+@dataclass(frozen=True)
+class Inner:
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    name: Literal["adam", "sgd"] = "adam"
+
+
+@dataclass(frozen=True)
+class Outer:
+    title: str
+    steps: int | None = None
+    inner: Inner = Inner()
+    several: tuple[Inner, ...] = ()
+    either: str | Inner = "text"
+    named: dict[str, Inner] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict)
+    flag: bool = False
+
+    def __post_init__(self):
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be above 0, got {self.steps}")
+
+
+@pytest.fixture
+def read(tmp_path):
+    def from_text(text):
+        path = tmp_path / "file.yaml"
+        path.write_text(text)
+        return parse(path)
+
+    return from_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4), ("1E3", 1000.0), ("1.5e+2", 150.0), (".5", 0.5), ("-2.", -2.0),
+        (".inf", float("inf")), ("-.inf", float("-inf")), ("7", 7), ("-3", -3), ("010", 10),
+        ("true", True), ("false", False), ("null", None), ("", None), ("~", None),
+        ("no", "no"), ("on", "on"), ("Yes", "Yes"), ("1:30", "1:30"), ("0x10", "0x10"),
+        ("1_000", "1_000"), ("[1, 2e-1, a]", [1, 0.2, "a"]), ('"1e-4"', "1e-4"),
+    ],
+)  # fmt: skip
+def test_a_scalar_means_what_yaml_1_2_says(text, value):
+    found = scalar(text)
+    assert found == value and type(found) is type(value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_that_python_prints_reads_back_as_itself(number):
+    found = scalar(repr(number))
+    assert type(found) is float and found == number
+
+
+@given(st.integers())
+def test_every_integer_reads_back_as_itself(number):
+    found = scalar(str(number))
+    assert type(found) is int and found == number
+
+
+def test_a_broken_value_is_one_line():
+    for text in ("[1, 2", "{a: 1", "a: b: c", "\x00"):
+        with pytest.raises(BenchError, match="is not a YAML value") as caught:
+            scalar(text)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_duplicate_key_names_both_lines(read):
+    with pytest.raises(BenchError, match=r"file.yaml:4: key 'inner.lr' stands twice \(first on line 3\)"):
+        read("title: x\ninner:\n  lr: 1\n  lr: 2\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: [1\nx: 2", r"file.yaml:\d: not YAML"),
+        ("- a\n- b", "expected a mapping of keys"),
+        ("", "expected a mapping of keys"),
+        ("title: x\nsteps: \x07", "not YAML"),
+    ],
+)
+def test_what_is_no_mapping_is_refused_in_one_line(read, text, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        read(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(BenchError, match="nowhere.yaml: cannot be read"):
+        parse(tmp_path / "nowhere.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"title: \xe9\n")
+    with pytest.raises(BenchError, match="latin.yaml: cannot be read"):
+        parse(tmp_path / "latin.yaml")
+
+
+def test_plain_values_become_the_frozen_dataclass(read):
+    text = (
+        "title: t\nsteps: 3\ninner: {lr: 1, betas: [1, 0.5], name: sgd}\nseveral: [{lr: 2}]\n"
+        "either: {lr: 3}\nnamed: {a: {}}\nfree: {anything: [1, x]}\nflag: true\n"
+    )
+    found = build(Outer, read(text))
+    assert found == Outer(
+        "t", 3, Inner(1.0, (1.0, 0.5), "sgd"), (Inner(2.0),), Inner(3.0), {"a": Inner()},
+        {"anything": [1, "x"]}, True,
+    )  # fmt: skip
+    assert type(found.inner.lr) is float and type(found.inner.betas[0]) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("titel: x", r"file.yaml:1: titel: unknown key 'titel'; did you mean 'title'\?"),
+        ("title: x\ninner:\n  rate: 1", r":3: inner.rate: unknown key 'rate'; known: betas, lr, name"),
+        ("steps: 1", "key 'title' is missing"),
+        ("title: 1", ":1: title: expected text, got 1"),
+        ("title: x\nsteps: 1e4", ":2: steps: expected a whole number, got 10000.0"),
+        ("title: x\nsteps: true", ":2: steps: expected a whole number, got True"),
+        ("title: x\nsteps: 0", ":1: top level: steps must be above 0, got 0"),
+        ("title: x\ninner: 3", ":2: inner: expected a mapping, got 3"),
+        ("title: x\ninner:\n  name: adamw", ":3: inner.name: expected one of adam, sgd, got 'adamw'"),
+        ("title: x\ninner:\n  betas: [1]", ":3: inner.betas: expected 2 values, got 1"),
+        ("title: x\ninner:\n  betas: [1, no]", ":3: inner.betas.1: expected a number, got 'no'"),
+        ("title: x\nseveral:\n- lr: 1\n- lr: a", ":4: several.1.lr: expected a number, got 'a'"),
+        ("title: x\nseveral: 5", ":2: several: expected a list, got 5"),
+        ("title: x\nnamed:\n  a: 5", ":3: named.a: expected a mapping, got 5"),
+        ("title: x\nnamed: [5]", r":2: named: expected a mapping, got \[5\]"),
+        ("title: x\neither: 5", ":2: either: expected text, got 5"),
+        ("title: x\nflag: yes", ":2: flag: expected true or false, got 'yes'"),
+    ],
+)
+def test_a_mistake_names_file_line_key_and_what_to_write(read, text, message):
+    with pytest.raises(BenchError, match=message):
+        build(Outer, read(text))
+
+
+def test_a_path_that_is_not_in_the_file_is_blamed_on_its_deepest_known_part():
+    document = Document(Path("p.yaml"), {}, {(): 1, ("a",): 4})
+    assert document.where(("a", "b", "c")) == "p.yaml:4: a.b.c"
+    assert document.where(("x",)) == "p.yaml:1: x"
+
+
+def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
+    base = {"a": {"x": 1, "y": 2}, "list": [{"n": 1, "m": 0}, {"n": 2}], "v": [1, 2], "s": 1}
+    over = {"a": {"y": 3}, "list": {"n": 9}, "v": [3], "s": {"deep": 1}, "new": 5}
+    assert overlay(base, over) == {
+        "a": {"x": 1, "y": 3}, "list": [{"n": 9, "m": 0}, {"n": 9}], "v": [3], "s": {"deep": 1},
+        "new": 5,
+    }  # fmt: skip
+    assert base["a"] == {"x": 1, "y": 2} and base["list"][0]["n"] == 1  # the base is not touched
+
+
+trees = st.recursive(
+    st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner), max_leaves=8
+)
+mappings = st.dictionaries(st.sampled_from("abc"), trees)
+
+
+@given(mappings, mappings)
+def test_an_overlay_laid_twice_is_an_overlay_laid_once(base, over):
+    once = overlay(base, over)
+    assert overlay(once, over) == once and overlay(base, {}) == base
