@@ -148,7 +148,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _plan(arguments)
     if arguments.workers is not None and arguments.workers < 1:
         raise BenchError(f"--workers {arguments.workers}: needs at least 1")
-    request = _request(arguments)
+    cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True)
@@ -162,10 +162,18 @@ def _run(arguments: argparse.Namespace) -> int:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            outcomes = slurm.run(plan, store, jobs, slurm.profile(arguments.cluster), watch.outcome)
+            outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome)
         elif jobs:
             outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
     return _show(protocols, plan, store, outcomes)
+
+
+def _cluster(arguments: argparse.Namespace) -> Any:
+    if arguments.executor != "slurm":
+        return None
+    from bench.executors import slurm
+
+    return slurm.profile(arguments.cluster)
 
 
 def _stop_as_on_ctrl_c() -> None:
@@ -246,16 +254,28 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from bench.data import check
     from bench.data.where import Roots, adapter
+    from bench.watch import bar
 
     roots = Roots.here(arguments.data)
     dataset = adapter(arguments.dataset, roots)
-    findings = check.check(dataset, roots.require(arguments.dataset), arguments.workers)
+    seen = [0]
+    with bar(f"checking {arguments.dataset}") as told:
+
+        def on_progress(done: int, cases: int) -> None:
+            seen[0] = cases
+            told(done, cases)
+
+        findings = check.check(
+            dataset, roots.require(arguments.dataset), arguments.workers, on_progress
+        )
     if arguments.json:
-        print(json.dumps([check.as_dict(f) for f in findings], indent=1))
+        print(json.dumps([asdict(f) for f in findings], indent=1))
     else:
-        print(check.as_text(arguments.dataset, findings))
+        print(check.as_text(arguments.dataset, seen[0], findings))
     return 1 if findings else 0
 
 

@@ -92,8 +92,10 @@ def work_of(job: Job) -> float | None:
     recipe, net = job.spec[job.kind], job.spec["network"]
     if recipe["steps"] is None:
         return None
-    flops = catalog.preset(net["network"], net["preset"]).flops_per_voxel * prod(net["crop"])
-    return recipe["steps"] * recipe["batch"] * _views(job) * flops * BACKWARD
+    size = catalog.preset(net["network"], net["preset"])
+    # Pretraining trains the encoder; the methods' own heads are not counted.
+    flops = size.encoder_flops_per_voxel if job.kind == "pretrain" else size.flops_per_voxel
+    return recipe["steps"] * recipe["batch"] * _views(job) * flops * prod(net["crop"]) * BACKWARD
 
 
 def _views(job: Job) -> float:

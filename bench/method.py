@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.reader import Volume
+from bench.dataset import Recipe
 from bench.errors import BenchError, unknown
 from bench.nets import Network
 from bench.registry import callable_module
@@ -108,6 +109,19 @@ class Method(nn.Module, ABC):
         return [e.name for e in every if cls.needs == "features" or e.tokens]
 
     @classmethod
+    def check(cls, params: Any, crop: tuple[int, int, int], recipe: Recipe) -> None:
+        """Refuse settings that cannot work together; the plan asks before anything runs.
+
+        Args:
+            params: this method's ``Params``.
+            crop: size of a view in voxels.
+            recipe: how the volumes are prepared; with ``resize`` their size is known.
+
+        Raises:
+            BenchError: says what does not fit.
+        """
+
+    @classmethod
     def crops_per_sample(cls, params: Any) -> int:
         """Return how many crops the network sees per sample and step, for the cost forecast."""
         return 1
@@ -159,7 +173,8 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, (int, float))
     if isinstance(default, tuple):
-        return isinstance(value, (list, tuple)) and len(value) == len(default)
+        pairs = isinstance(value, (list, tuple)) and len(value) == len(default)
+        return pairs and all(_fits(v, d) for v, d in zip(value, default, strict=True))
     return isinstance(value, type(default))
 
 

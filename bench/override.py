@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import asdict, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+from bench import registry
+from bench.dataset import Recipe
 from bench.errors import BenchError
-from bench.strict import scalar
+from bench.job import listed
+from bench.nets import catalog
+from bench.sections import Finetune, Inference, Net, Pretrain
+from bench.strict import Document, build, scalar
 
-FIXED = ("data", "init", "contents", "dataset", "version", "dataset_version")  # facts, not settings
+FIXED = ("data", "init", "contents", "dataset", "version", "dataset_version", "weights")
+FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
+SECTIONS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    # kind of job: key of its settings, what they are built as, what that cannot do without
+    "prepare": ("recipe", Recipe, {}),
+    "pretrain": ("pretrain", Pretrain, {"datasets": [{"dataset": ""}]}),
+    "finetune": ("finetune", Finetune, {"dataset": "", "split": ""}),
+    "evaluate": ("inference", Inference, {}),
+}
 
 
 class Override:
@@ -19,49 +34,77 @@ class Override:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise BenchError(f"--set {text}: write KEY=VALUE, e.g. finetune.optimiser.lr=1e-3")
-        self.text, self.keys, self.value = text, path.split("."), scalar(value)
+        self.text, self.path, self.value = text, path, scalar(value)
+        self.keys = path.split(".")
         self._used, self._seen = False, set[str]()
 
     def apply(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-        """Return the spec with the value set where the path exists, else the spec itself."""
+        """Return the spec with the value set where the path exists, else the spec itself.
+
+        Raises:
+            BenchError: the path is a fact and no setting, or the value is none it can have.
+        """
         self._seen.update(_paths(spec))
         inner: Any = spec
         for key in self.keys:
             if not isinstance(inner, dict) or key not in inner:
                 return spec
             inner = inner[key]
-        if self.keys[-1] in FIXED or self.keys[0] in FIXED:
-            raise BenchError(f"--set {self.text}: {'.'.join(self.keys)} is a fact, not a setting")
+        if self.keys[-1] in FIXED or self.keys[0] in FIXED or self.path in FACTS:
+            raise BenchError(f"--set {self.text}: {self.path} is a fact, not a setting")
+        if isinstance(inner, dict) and len(self.keys) == 1:
+            raise BenchError(f"--set {self.text}: name one setting of {self.path}, e.g. {self.path}."
+                             f"{next(iter(inner))}")  # fmt: skip
+        if inner is not None and self.value is not None:
+            self._alike(inner)
         changed = deepcopy(spec)
         holder = changed
         for key in self.keys[:-1]:
             holder = holder[key]
-        holder[self.keys[-1]] = self._fitted(inner)
+        holder[self.keys[-1]] = self.value
         self._used = True
-        return changed
+        return self._checked(kind, changed)
 
-    def _fitted(self, old: Any) -> Any:
+    def _alike(self, old: Any) -> None:
         new = self.value
-        if isinstance(old, float) and type(new) is int:
-            new = float(new)
-        numbers = isinstance(old, (int, float)) and not isinstance(old, bool)
-        if old is not None and new is not None and type(new) is not type(old):
+        widened = isinstance(old, float) and type(new) is int
+        if type(new) is not type(old) and not widened:
             raise BenchError(f"--set {self.text}: expected something like {old!r}")
-        if numbers and new is not None and old > 0 and not new > 0 and self.keys[-1] in POSITIVE:
-            raise BenchError(f"--set {self.text}: must be above 0")
-        return new
+
+    def _checked(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Return the spec as if the protocol had said it: same checks, same types."""
+        found = _built(spec, SECTIONS[kind], self.text)
+        try:
+            if "network" in spec:
+                net = _built(found, ("network", Net, {}), self.text)["network"]
+                catalog.check_crop(net["network"], net["preset"], net["crop"])
+                found["network"] = {**net, "version": catalog.entry(net["network"]).version}
+            if "method" in spec:
+                method = registry.load("method", spec["method"]["name"])
+                params = listed(asdict(method.make_params(spec["method"]["params"])))
+                found["method"] = {**spec["method"], "params": params}
+        except BenchError as error:
+            raise BenchError(f"--set {self.text}: {error}") from None
+        return found
 
     def require_used(self) -> None:
         """Raise where the path was found in no job."""
         if self._used:
             return
-        path = ".".join(self.keys)
-        near = get_close_matches(path, sorted(self._seen), n=1)
+        near = get_close_matches(self.path, sorted(self._seen), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows every path"
-        raise BenchError(f"--set {self.text}: no job has {path!r}; {hint}")
+        raise BenchError(f"--set {self.text}: no job has {self.path!r}; {hint}")
 
 
-POSITIVE = ("steps", "batch", "lr", "crops", "val_every")
+def _built(
+    spec: dict[str, Any], section: tuple[str, Any, dict[str, Any]], text: str
+) -> dict[str, Any]:
+    key, kind, needed = section
+    known = {f.name for f in fields(kind)}
+    given = {**needed, **{k: v for k, v in spec[key].items() if k in known}}
+    document = Document(Path(f"--set {text}"), {})
+    built = listed(asdict(build(kind, document, given, (key,))))
+    return {**spec, key: {k: built.get(k, v) for k, v in spec[key].items()}}
 
 
 def _paths(spec: dict[str, Any], prefix: str = "") -> set[str]:

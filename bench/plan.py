@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import registry, specs
 from bench.data import split as splits
-from bench.data.where import Contents, Roots, adapter
-from bench.dataset import Case, Dataset, Recipe
+from bench.data.where import Contents, Roots
 from bench.errors import BenchError, unknown
-from bench.job import Job
-from bench.nets import catalog
+from bench.feasible import refuse
+from bench.here import Here, Target
+from bench.job import Job, listed
+from bench.metrics.request import Request
 from bench.override import Override
-from bench.protocol import Finetune, Net, Pretrain, Protocol, Row, finetune_of, pretrain_of
+from bench.protocol import Finetune, Mix, Net, Protocol, Row, finetune_of, pretrain_of
 
 ONLY = ("method", "network", "dataset", "fraction", "seed", "row")
 
@@ -46,18 +46,21 @@ class Plan:
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""
-        return self.jobs.setdefault(job.id, job) and job.id
+        self.jobs.setdefault(job.id, job)
+        return job.id
 
 
 @dataclass(frozen=True)
-class Target:
-    """One downstream data set as found on this machine (or not found: provisional)."""
+class Line:
+    """One row of one protocol on one fold."""
 
+    protocol: Protocol
     name: str
-    dataset: Dataset
-    cases: tuple[Case, ...]
-    folds: tuple[splits.Fold, ...]
-    here: bool
+    row: Row
+    net: Net
+    tuned: Finetune
+    target: Target
+    fold: splits.Fold
 
 
 class Planner:
@@ -67,227 +70,179 @@ class Planner:
         self, roots: Roots, contents: Contents, only: dict[str, list[str]] | None = None,
         overrides: Sequence[Override] = (), *, need_data: bool = True,
     ) -> None:  # fmt: skip
-        self.roots, self.contents = roots, contents
-        self.only, self.overrides, self.need_data = only or {}, overrides, need_data
+        self.here = Here(roots, contents, need_data=need_data)
+        self.only, self.overrides = only or {}, overrides
         self.plan = Plan()
-        self._cases: dict[str, tuple[Case, ...] | None] = {}
-        self._digests: dict[str, str] = {}
+        self._feasible: set[str] = set()
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
+        for section in ("rows", "finetune"):
+            if not getattr(protocol, section):
+                raise BenchError(f"protocol {protocol.name!r}: {section!r} is empty; nothing to compare")
         self._check_only(protocol)
+        Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
-        for index, target in enumerate(protocol.finetune):
-            asked_for = self._wanted("dataset", target.dataset)
-            if asked_for or self.roots.find(target.dataset) is not None:
-                self._target(protocol, index, target)
+        for index, section in enumerate(protocol.finetune):
+            asked_for = self._wanted("dataset", section.dataset)
+            if asked_for or self.here.roots.find(section.dataset) is not None:
+                self._section(protocol, index, section)
         if not any(cell.wanted for cell in self.plan.cells[protocol.name]):
             raise BenchError(f"protocol {protocol.name!r}: --only leaves no cell")
 
     def finish(self) -> Plan:
-        """Return the plan; an override that fitted nowhere is a mistake."""
+        """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
         for override in self.overrides:
             override.require_used()
+        for name, cells in self.plan.cells.items():
+            for cell in cells:
+                if cell.wanted:
+                    self._refuse(name, cell)
+        self.plan.roots, self.plan.provisional = dict(self.here.used), self.here.provisional
         return self.plan
 
-    def _target(self, protocol: Protocol, index: int, section: Finetune) -> None:
-        target = self._find(section)
+    def _refuse(self, protocol: str, cell: Cell) -> None:
+        for job in (cell.pretrain, cell.finetune):
+            try:
+                if job is not None and job not in self._feasible:
+                    refuse(self.plan.jobs[job], self.plan.jobs)
+                    self._feasible.add(job)
+            except BenchError as error:
+                raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
+
+    def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
+        target = self.here.target(section)
+        folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
-            net = protocol.networks[row.network]
             tuned = finetune_of(protocol, index, row)
-            for fold in target.folds:
-                if section.folds is None or fold.index in section.folds:
-                    self._fold(protocol, (name, row, net), tuned, (target, fold))
+            for fold in folds:
+                net = protocol.networks[row.network]
+                self._line(Line(protocol, name, row, net, tuned, target, fold))
 
-    def _fold(
-        self, protocol: Protocol, line: tuple[str, Row, Net], tuned: Finetune,
-        place: tuple[Target, splits.Fold],
-    ) -> None:  # fmt: skip
-        target, fold = place
-        pretrain = self._pretrain(protocol, line, place)
-        for percent in tuned.fractions:
-            for seed in tuned.seeds:
-                patients = self._labelled(target, fold, percent, seed, tuned)
-                job = self._finetune(line, tuned, place, (percent, seed, patients), pretrain)
-                self._evaluate(protocol, line, tuned, place, (percent, seed, patients, pretrain, job))
+    def _line(self, line: Line) -> None:
+        pretrain = self._pretrain(line)
+        for percent in line.tuned.fractions:
+            for seed in line.tuned.seeds:
+                patients = self._labelled(line, percent, seed)
+                job = self._finetune(line, (percent, seed, patients), pretrain)
+                self._evaluate(line, (percent, len(patients)), job, pretrain)
 
-    def _find(self, section: Finetune) -> Target:
-        dataset = adapter(section.dataset, self.roots)
-        cases = self._listed(section.dataset, dataset)
-        if cases is None:
-            self.plan.provisional = True
-            return Target(section.dataset, dataset, (), (_unseen(dataset, section),), False)
-        folds = splits.folds(dataset, section.dataset, cases, section.split)
-        return Target(section.dataset, dataset, cases, tuple(folds), True)
+    def _prepare(self, name: str, recipe: Any) -> str:
+        return self._add("prepare", self.here.prepare(name, recipe), ())
 
-    def _listed(self, name: str, dataset: Dataset) -> tuple[Case, ...] | None:
-        if name not in self._cases:
-            root = self.roots.require(name) if self.need_data else self.roots.find(name)
-            self._cases[name] = None if root is None else self._look(name, dataset, root)
-        return self._cases[name]
-
-    def _look(self, name: str, dataset: Dataset, root: Path) -> tuple[Case, ...]:
-        cases = tuple(dataset.cases(root))
-        missing = dataset.missing(root)
-        if missing:
-            case, file = missing[0]
-            raise BenchError(
-                f"{name}: {len(missing)} file(s) missing, first {file} (case {case}); "
-                f"'bench check {name} --data ...' lists all"
-            )
-        self.plan.roots[name] = str(root)
-        return cases
-
-    def _prepare(self, name: str, recipe: str | Recipe) -> str:
-        dataset = adapter(name, self.roots)
-        if isinstance(recipe, str):
-            if recipe not in dataset.recipes:
-                raise BenchError(unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
-            recipe = dataset.recipes[recipe]
-        cases = self._listed(name, dataset)
-        if cases is not None and name not in self._digests:
-            self._digests[name] = self.contents.digest(cases)
-        if cases is None:
-            self.plan.provisional = True
-        spec = {
-            "dataset": name, "dataset_version": dataset.version,
-            "recipe": _listed(asdict(recipe)),
-            "contents": self._digests.get(name),
-        }  # fmt: skip
-        return self._add("prepare", spec, ())
-
-    def _pretrain(
-        self, protocol: Protocol, line: tuple[str, Row, Net], place: tuple[Target, splits.Fold]
-    ) -> tuple[str, Pretrain] | None:
-        name, row, net = line
-        method = registry.load("method", row.method)
+    def _pretrain(self, line: Line) -> str | None:
+        row, method = line.row, registry.load("method", line.row.method)
+        params = method.make_params(row.params)  # also where nothing is pretrained: names are checked
         if not method.pretrains:
             return None
-        section = pretrain_of(protocol, row)
-        needs, data, n = [], [], 0
-        for mix in section.datasets:
-            needs.append(self._prepare(mix.dataset, mix.recipe or section.recipe))
-            chosen, count = self._mixed(mix.dataset, mix.cases, place)
-            data.append(chosen)
-            n += count
-        channels = len(adapter(section.datasets[0].dataset, self.roots).channels)
-        budget = _resolved(section, n)
-        if section.batch < method.min_batch:
-            raise BenchError(
-                f"row {name!r}: method {row.method!r} needs a batch of at least {method.min_batch}, "
-                f"got {section.batch}"
-            )
+        section = pretrain_of(line.protocol, row)
+        needs = [self._prepare(m.dataset, m.recipe or section.recipe) for m in section.datasets]
+        parts = [self._mixed(line, mix) for mix in section.datasets]
+        channels = len(self.here.dataset(section.datasets[0].dataset).channels)
         spec = {
-            "method": {"name": row.method, "version": method.version,
-                       "params": _listed(asdict(method.make_params(row.params)))},
-            "network": self._network(net, channels),
-            "data": data,
-            "pretrain": budget,
+            "method": {"name": row.method, "version": method.version, "params": listed(asdict(params))},
+            "network": specs.network(line.net, channels),
+            "data": [data for data, _ in parts],
+            "pretrain": specs.resolved(section, specs.steps(section, sum(n for _, n in parts))),
             "seed": section.seed,
-        }  # fmt: skip
-        return self._add("pretrain", spec, tuple(needs)), section
+        }
+        job = self._add("pretrain", spec, tuple(needs))
+        self._has_snapshot(line, self.plan.jobs[job].spec["pretrain"])
+        return job
 
-    def _mixed(
-        self, name: str, cases: str, place: tuple[Target, splits.Fold]
-    ) -> tuple[dict[str, Any], int]:
-        target, fold = place
-        if cases == "train" and name == target.name:
-            part = {"dataset": name, "part": "train", **_split_of(fold, target)}
-            return part, len(fold.train)
-        listed = self._listed(name, adapter(name, self.roots))
-        return {"dataset": name, "part": "all"}, len(listed or ())
+    def _mixed(self, line: Line, mix: Mix) -> tuple[dict[str, Any], int]:
+        """Return what pretraining reads of one data set, and how many cases that are."""
+        place = (line.target, line.fold) if mix.dataset == line.target.name else None
+        for section in line.protocol.finetune:
+            if place is None and section.dataset == mix.dataset:  # downstream in another column
+                other = self.here.target(section)
+                place = (other, other.folds[0]) if len(other.folds) == 1 else None
+        if mix.cases == "train" and place is not None:
+            target, fold = place
+            part = {"dataset": mix.dataset, "part": "train", **target.division(fold)}
+            return part, target.count(fold.train)
+        return {"dataset": mix.dataset, "part": "all"}, len(self.here.cases(mix.dataset) or ())
 
-    def _network(self, net: Net, channels: int) -> dict[str, Any]:
-        catalog.check_crop(net.network, net.preset, net.crop)
-        return {
-            "network": net.network, "preset": net.preset, "crop": list(net.crop),
-            "in_channels": channels, "version": catalog.entry(net.network).version,
-        }  # fmt: skip
+    def _labelled(self, line: Line, percent: int, seed: int) -> list[str]:
+        if not line.target.here and not line.fold.train:
+            return []
+        what = f"{line.target.name}, split {line.fold.name!r}"
+        return splits.fraction(line.fold.train, percent, line.fold.name, seed, what)
 
-    def _labelled(
-        self, target: Target, fold: splits.Fold, percent: int, seed: int, tuned: Finetune
-    ) -> tuple[str, ...]:
-        if not target.here and not fold.train:
-            return ()
-        what = f"{target.name}, split {tuned.split!r}"
-        return tuple(splits.fraction(fold.train, percent, tuned.split, seed, what))
-
-    def _finetune(
-        self, line: tuple[str, Row, Net], tuned: Finetune, place: tuple[Target, splits.Fold],
-        sample: tuple[int, int, tuple[str, ...]], pretrain: tuple[str, Pretrain] | None,
-    ) -> str:  # fmt: skip
-        _, row, net = line
-        target, fold = place
+    def _finetune(self, line: Line, sample: tuple[int, int, list[str]], pretrain: str | None) -> str:
         percent, seed, patients = sample
-        n = len(fold.train) if tuned.hold == "steps" else len(patients)
-        prepare = self._prepare(target.name, tuned.recipe)
-        network = self._network(net, len(target.dataset.channels))
-        init, needs = "random", (prepare,)
+        target, row = line.target, line.row
+        full, used = target.count(line.fold.train), target.count(patients)
+        init = "random"
+        needs: tuple[str, ...] = (self._prepare(target.name, line.tuned.recipe),)
         if pretrain is not None:
-            job, section = pretrain
-            self._has_snapshot(line, section)
-            init, needs = f"job:{job}" + (f"@{row.at}" if row.at else ""), (prepare, job)
-        outputs = dict(target.dataset.labels)
+            init, needs = f"job:{pretrain}" + (f"@{row.at}" if row.at else ""), (*needs, pretrain)
+        network = specs.network(line.net, len(target.dataset.channels))
         spec = {
-            "network": {**network, "out_channels": max(outputs) + 1},
+            "network": {**network, "out_channels": max(target.dataset.labels) + 1},
             "init": init,
-            "data": {"dataset": target.name, "fraction": percent, **_split_of(fold, target),
+            "data": {"dataset": target.name, "fraction": percent, **target.division(line.fold),
                      "n_train": len(patients) if target.here else None},
-            "finetune": _resolved(tuned, n),
+            "finetune": specs.resolved(line.tuned, specs.held(line.tuned, full, used, percent)),
             "seed": seed,
         }  # fmt: skip
         return self._add("finetune", spec, needs)
 
-    def _has_snapshot(self, line: tuple[str, Row, Net], section: Pretrain) -> None:
-        name, row, _ = line
-        if row.at is not None and row.at not in section.snapshots:
+    def _has_snapshot(self, line: Line, made: dict[str, Any]) -> None:
+        at, there = line.row.at, made["snapshots"]
+        if at is not None and (at not in there or (made["steps"] is not None and at > made["steps"])):
             raise BenchError(
-                f"row {name!r}: 'at: {row.at}' is not among the pretraining's snapshots "
-                f"{list(section.snapshots)}"
+                f"row {line.name!r}: 'at: {at}' is not among the snapshots {there} that "
+                f"{made['steps']} steps of pretraining leave"
             )
 
-    def _evaluate(
-        self, protocol: Protocol, line: tuple[str, Row, Net], tuned: Finetune,
-        place: tuple[Target, splits.Fold], sample: tuple[int, int, tuple[str, ...], Any, str],
-    ) -> None:  # fmt: skip
-        name, row, net = line
-        target, fold = place
-        percent, seed, patients, pretrain, finetune = sample
-        prepare = self.plan.jobs[finetune].needs[0]
-        scoring = {
-            "metrics": list(protocol.metrics), "convention": protocol.convention,
-            "empty": protocol.empty or target.dataset.empty,
-            "labels": {str(k): v for k, v in target.dataset.labels.items()},
-            "regions": {k: list(v) for k, v in target.dataset.regions.items()},
-        }  # fmt: skip
+    def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, pretrain: str | None) -> None:
+        protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
+        select, scoring = made.spec["finetune"]["select"], specs.scoring(protocol, target)
+        if select == "best_test" and protocol.scale != "paper":
+            raise BenchError("select: best_test exists for the 'paper' scale only")
         self.plan.scoring_of.setdefault(protocol.name, {})[target.name] = scoring
-        weights = [("", tuned.select)] + ([(" (last)", "last")] if tuned.select == "best_test" else [])
-        for suffix, which in weights:
+        for suffix, weights in [("", select)] + [(" (last)", "last")] * (select == "best_test"):
             spec = {
-                "data": {"dataset": target.name, "part": "test", **_split_of(fold, target)},
-                "weights": which,
-                "inference": {**asdict(tuned.inference), "crop": list(net.crop)},
+                "data": {"dataset": target.name, "part": "test", **target.division(line.fold)},
+                "weights": weights,
+                "inference": {**asdict(line.tuned.inference), "crop": made.spec["network"]["crop"]},
             }
-            job = self._add("evaluate", spec, (finetune, prepare))
+            job = self._add("evaluate", spec, (finetune, made.needs[0]))
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
-            self.plan.threads[job] = self.plan.threads[finetune] = protocol.threads
-            columns = {
-                **_columns(protocol, line, tuned, target),
-                "row": name + suffix, "split_hash": fold.digest if target.here else "",
-                "fraction": percent, "n_train": len(patients), "fold": fold.index, "seed": seed,
-                "pretrain": _mixture(pretrain[1]) if pretrain else "none",
-                "pretrain_seed": pretrain[1].seed if pretrain else 0,
-                "init": self.plan.jobs[finetune].spec["init"],
+            columns = self._columns(line, sample, made, pretrain)
+            columns |= {
+                "row": line.name + suffix,
                 "convention": f"{protocol.convention}/{scoring['empty']}",
-                "params": _differing(row),
-            }  # fmt: skip
-            wanted = self._cell_wanted(line, columns)
-            before = pretrain[0] if pretrain else None
-            cell = Cell(name + suffix, job, finetune, before, columns, wanted)
-            self.plan.cells[protocol.name].append(cell)
-        if pretrain:
-            self.plan.threads[pretrain[0]] = protocol.threads
+            }
+            cell = Cell(
+                line.name + suffix, job, finetune, pretrain, columns, self._cell_wanted(line, columns)
+            )
+            if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
+                self.plan.cells[protocol.name].append(cell)
+            for done in (pretrain, finetune, job):
+                if done is not None:
+                    self.plan.threads[done] = protocol.threads
+
+    def _columns(
+        self, line: Line, sample: tuple[int, int], made: Job, pretrain: str | None
+    ) -> dict[str, Any]:
+        """Return record columns; what --set can change is read from the jobs, not the protocol."""
+        protocol, spec = line.protocol, made.spec
+        before = self.plan.jobs[pretrain].spec if pretrain else None
+        net = spec["network"]
+        return {
+            "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
+            "scale": protocol.scale, "method": line.row.method,
+            "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
+            "pretrain": specs.mixture(pretrain_of(protocol, line.row)) if before else "none",
+            "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],
+            "evaluation": spec["finetune"]["evaluation"], "dataset": line.target.name,
+            "task": "segmentation", "split": line.fold.name,
+            "split_hash": line.fold.digest if line.target.here else "",
+            "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec["seed"],
+        }  # fmt: skip
 
     def _add(self, kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
         for override in self.overrides:
@@ -298,23 +253,24 @@ class Planner:
         chosen = self.only.get(key)
         return not chosen or any(str(v) in chosen for v in values)
 
-    def _cell_wanted(self, line: tuple[str, Row, Net], columns: dict[str, Any]) -> bool:
-        name, row, net = line
+    def _cell_wanted(self, line: Line, columns: dict[str, Any]) -> bool:
         return (
-            self._wanted("row", name, columns["row"]) and self._wanted("method", row.method)
-            and self._wanted("network", row.network, net.network)
+            self._wanted("row", line.name, columns["row"])
+            and self._wanted("method", line.row.method)
+            and self._wanted("network", line.row.network, line.net.network)
             and all(self._wanted(k, columns[k]) for k in ("dataset", "fraction", "seed"))
-        )  # fmt: skip
+        )
 
     def _check_only(self, protocol: Protocol) -> None:
         rows = protocol.rows.values()
         nets = protocol.networks
+        sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
         known = {
             "row": set(protocol.rows), "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},
             "dataset": {t.dataset for t in protocol.finetune},
-            "fraction": {str(f) for t in protocol.finetune for f in t.fractions},
-            "seed": {str(s) for t in protocol.finetune for s in t.seeds},
+            "fraction": {str(f) for t in sections for f in t.fractions},
+            "seed": {str(s) for t in sections for s in t.seeds},
         }  # fmt: skip
         for key, values in self.only.items():
             if key not in known:
@@ -323,67 +279,3 @@ class Planner:
                 if value not in known[key]:
                     where = f"{key} in protocol {protocol.name!r}"
                     raise BenchError(f"--only {key}={value}: {unknown(where, value, known[key])}")
-
-
-def _unseen(dataset: Dataset, section: Finetune) -> splits.Fold:
-    """Return a stand-in fold where the data is not here; registered lists are known all the same."""
-    if section.split in (splits.RULE, splits.LEAVE_ONE_OUT):
-        return splits.Fold(section.split, 0, (), (), ())
-    if section.split not in dataset.splits:
-        known = [*dataset.splits, splits.RULE, splits.LEAVE_ONE_OUT]
-        raise BenchError(unknown(f"split of data set {section.dataset!r}", section.split, known))
-    return splits.listed(dataset, section.split)[0]
-
-
-def _split_of(fold: splits.Fold, target: Target) -> dict[str, Any]:
-    known = target.here or fold.train
-    return {"split": fold.name, "fold": fold.index, "split_hash": fold.digest if known else None}
-
-
-def _resolved(section: Pretrain | Finetune, n: int) -> dict[str, Any]:
-    """Return a recipe with its budget in optimiser steps; what only picks jobs is left out."""
-    steps = section.steps
-    if steps is None and section.epochs is not None and n:
-        steps = max(1, round(section.epochs * n * section.crops / section.batch))
-    left_out = {
-        "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",
-        "epochs", "crops", "hold", "inference",
-    }  # fmt: skip
-    kept = {k: v for k, v in asdict(section).items() if k not in left_out}
-    return _listed({**kept, "steps": steps})
-
-
-def _listed(value: Any) -> Any:
-    """Return tuples as lists, so that a spec equals its own JSON."""
-    if isinstance(value, dict):
-        return {k: _listed(v) for k, v in value.items()}
-    return [_listed(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def _columns(
-    protocol: Protocol, line: tuple[str, Row, Net], tuned: Finetune, target: Target
-) -> dict[str, Any]:
-    _, row, net = line
-    return {
-        "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
-        "scale": protocol.scale, "method": row.method, "network": f"{net.network}/{net.preset}",
-        "evaluation": tuned.evaluation, "dataset": target.name, "task": "segmentation",
-        "split": tuned.split,
-    }  # fmt: skip
-
-
-def _mixture(section: Pretrain) -> str:
-    return section.name or "+".join(m.dataset for m in section.datasets)
-
-
-def _differing(row: Row) -> str:
-    from bench.job import canonical
-
-    return canonical(row.params)
-
-
-def order(jobs: Iterable[Job]) -> list[Job]:
-    """Return jobs with every need before what needs it, kinds together."""
-    from bench.job import KINDS
-
-    return sorted(jobs, key=lambda j: KINDS.index(j.kind))

@@ -71,7 +71,7 @@ class Protocol:
     metrics: tuple[str, ...] = ("dice",)
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: int = 1  # per job; a resource, not part of any identity

@@ -6,12 +6,13 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from bench.jobs.scoring import path
-from bench.plan import Cell, Plan
 from bench.record import COLUMNS, frame
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.plan import Cell, Plan
 
 
 def done(plan: Plan, store: Store, job: str) -> bool:

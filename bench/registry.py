@@ -41,9 +41,10 @@ def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
     except (OSError, SyntaxError):
         return default
     for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == attribute:
-            return ast.literal_eval(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == attribute:
+                return ast.literal_eval(node.value)
     return default
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.volume import SUFFIXES, is_volume, read_label, stem
+from bench.data.files import SUFFIXES, is_volume, stem
+from bench.data.volume import read_label
 from bench.dataset import clean
 from bench.errors import BenchError
 from bench.metrics import Score, score

@@ -170,3 +170,6 @@ class Phantom:
 
     cases: int = 24
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive("", cases=self.cases)

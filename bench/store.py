@@ -180,11 +180,12 @@ class Store:
     def owner(self, job: str) -> dict[str, Any] | None:
         """Return who works on a job right now: host, pid, since; None when nobody lives."""
         claims = self.claims(job)
-        if not claims:
-            return None
+        return self._holder(job, claims[-1]) if claims else None
+
+    def _holder(self, job: str, claim: Path) -> dict[str, Any] | None:
         try:
-            held = json.loads(claims[-1].read_text())
-            beat = claims[-1].stat().st_mtime
+            held = json.loads(claim.read_text())
+            beat = claim.stat().st_mtime
         except (OSError, ValueError):
             held, beat = {}, 0.0  # being written, or just released
         return held if _alive(held, beat, self._now(job)) else None
@@ -204,9 +205,10 @@ class Store:
         """Take a job; None where a living attempt has it or it is published meanwhile."""
         folder = self.work / job
         folder.mkdir(parents=True, exist_ok=True)
-        if self.done(job) or self.owner(job) is not None:
-            return None
+        # Looked up once: a claim made after this look has the number that the link below asks for.
         claims = self.claims(job)
+        if self.done(job) or (claims and self._holder(job, claims[-1]) is not None):
+            return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
         held = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}

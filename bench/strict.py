@@ -53,7 +53,8 @@ class Document:
         known = keys
         while known and known not in self.lines:
             known = known[:-1]
-        return f"{self.path}:{self.lines.get(known, 1)}: {'.'.join(keys) or 'top level'}"
+        line = f":{self.lines.get(known, 1)}" if self.lines else ""
+        return f"{self.path}{line}: {'.'.join(keys) or 'top level'}"
 
 
 def parse(path: Path) -> Document:
@@ -73,14 +74,17 @@ def parse(path: Path) -> Document:
     if not isinstance(node, yaml.MappingNode):
         raise BenchError(f"{path}: expected a mapping of keys, got something else")
     document = Document(path, {})
-    document.value = _plain(node, (), document)
+    try:
+        document.value = _plain(node, (), document)
+    except RecursionError:
+        raise BenchError(f"{path}: an alias contains itself; write its values out") from None
     return document
 
 
 def scalar(text: str) -> Any:
     """Read one YAML value, as after ``--set key=``."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise BenchError(f"{text!r} is not a YAML value ({_problem(error)})") from None
 

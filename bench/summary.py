@@ -92,7 +92,7 @@ def _extras(
         costs=tuple(_costs(chains)),
         failures=tuple(_failures(chains, store)),
         curves=_curves(chains, store),
-        panels=tuple(_panels(protocol, chains, store)),
+        panels=tuple(_panels(protocol, chains, store, about["titles"])),
         published=_published(protocol.paper),
         provenance=_provenance(manifests),
     )
@@ -160,12 +160,14 @@ def _curves(
 
 
 def _panels(
-    protocol: Protocol, chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store
-) -> Iterator[Panel]:
+    protocol: Protocol, chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store,
+    methods: dict[str, str],
+) -> Iterator[Panel]:  # fmt: skip
     """Yield the same cases for every row: its largest fraction, its first seed."""
     import numpy as np
 
     largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
+    titles = {name: _row_title(protocol, name, methods) for name in {c.row for c, _ in chains}}
     seen: set[tuple[str, str]] = set()
     for cell, _ in chains:
         file = store.jobs / cell.job / "panels.npz"
@@ -177,10 +179,18 @@ def _panels(
             arrays = dict(kept)
         names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
         for case in names:
-            yield _panel(cell, case, arrays)
+            yield _panel(cell, case, arrays, titles[cell.row])
 
 
-def _panel(cell: Any, case: str, arrays: dict[str, Any]) -> Panel:
+def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
+    row = protocol.rows.get(name)
+    if row is None:
+        return name
+    title = row.title or methods.get(row.method, row.method)
+    return f"{title}, {row.network}" if len(protocol.networks) > 1 else title
+
+
+def _panel(cell: Any, case: str, arrays: dict[str, Any], title: str) -> Panel:
     # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
     image, reference, prediction = (
         arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
@@ -188,7 +198,7 @@ def _panel(cell: Any, case: str, arrays: dict[str, Any]) -> Panel:
     aspect = float(arrays[f"{case}/aspect"])
     named = cell.dataset in registry.names("dataset")
     allowed = named and registry.load("dataset", cell.dataset).redistribution
-    return Panel(cell.row, cell.dataset, case, case, image, reference, prediction, aspect, allowed)
+    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, aspect, allowed)
 
 
 def _published(paper: str) -> pd.DataFrame | None:

@@ -65,6 +65,11 @@ class BYOL3D(Method):
         self.slow_projector = frozen_copy(self.projector)
 
     @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views forward and backward; the teacher's two cost about one more."""
+        return 3
+
+    @classmethod
     def read(
         cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:

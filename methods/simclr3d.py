@@ -62,6 +62,11 @@ class SimCLR3D(Method):
         self.projector = mlp(head, "batch" if params.batch_norm else "none")
 
     @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views."""
+        return 2
+
+    @classmethod
     def read(
         cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:

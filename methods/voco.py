@@ -1,5 +1,6 @@
 """VoCo: say which parts of a scan a random crop overlaps, by likeness to a grid of base crops."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from bench import augment, nets
 from bench.data.reader import Volume
+from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.method import Batch, Method
 from bench.nets import Network
@@ -90,6 +92,16 @@ class VoCo(Method):
         channels = (network.in_channels, network.out_channels)
         twin = nets.network(network.name, network.preset, *channels, network.crop)
         return {"encoder": twin.encoder, "projector": mlp(head, "batch_plain")}
+
+    @classmethod
+    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
+        if recipe.resize is not None:
+            grid.window_of(params.input_crop or crop, params.grid, recipe.resize)
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Bases and random crops."""
+        return math.prod(params.grid) + params.crops
 
     @classmethod
     def read(

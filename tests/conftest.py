@@ -5,11 +5,14 @@ import socket
 
 import pytest
 import yaml
+from small_protocol import BASE, CASES, NAME
 
 from bench import registry
+from bench.data.where import Contents, Roots
+from bench.override import Override
+from bench.plan import Planner
+from bench.protocol import read
 from bench.strict import overlay
-
-NAME, CASES = "msd04_hippocampus", 20  # by rule: 15 train, 3 validate, 2 test
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +35,6 @@ def phantoms(tmp_path_factory):
     (data / NAME).mkdir()
     registry.load("dataset", NAME).phantom(data / NAME, CASES, 0)
     return data
-
-
-BASE = {
-    "title": "Test",
-    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},
-    "rows": {
-        "alone": {"method": "scratch", "network": "net"},
-        "pair": {"method": "simclr3d", "network": "net"},
-    },
-    "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
-    "finetune": [
-        {"dataset": NAME, "split": "rule", "fractions": [25, 100], "seeds": [0, 1], "steps": 6,
-         "hold": "steps"}
-    ],
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -72,3 +60,25 @@ def protocol_file(tmp_path, small):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """Return one memory of file sums for all plans."""
+    return Contents(None)
+
+
+@pytest.fixture
+def plan_of(protocol_file, phantoms, contents):
+    """Return a function that plans the small protocol, changed, on the phantoms."""
+
+    def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=()):
+        roots = Roots(data)
+        planner = Planner(
+            roots, contents, only, [Override(text) for text in sets], need_data=data is not None
+        )
+        for number, change in enumerate([changes, *others]):
+            planner.expand(read(protocol_file(change, f"test{number}.yaml"), scale))
+        return planner.finish()
+
+    return plan

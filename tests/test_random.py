@@ -50,12 +50,8 @@ def test_it_is_philox_keyed_by_sha256_of_the_tuple():
 
 def test_another_process_with_another_hash_seed_draws_the_same():
     code = "from bench.random import *; print(numpy_rng(1, 'x', 2, 3).integers(0, 2**62), order(0, 1, 5))"
-    ran = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": s}, capture_output=True, text=True, check=True
-        ).stdout
-        for s in ("1", "2")
-    }
+    command = [sys.executable, "-c", code]
+    ran = {subprocess.check_output(command, env={"PYTHONHASHSEED": s}, text=True) for s in ("1", "2")}
     assert ran == {f"{numpy_rng(1, 'x', 2, 3).integers(0, 2**62)} {order(0, 1, 5)}\n"}
 
 

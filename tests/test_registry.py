@@ -84,3 +84,20 @@ def test_the_package_offers_method_dataset_network_and_metrics():
 def test_a_name_far_from_all_lists_all():
     assert unknown("thing", "qqq", ["b", "a"]) == "no thing named 'qqq'; known: a, b"
     assert unknown("thing", "qqq", []) == "no thing named 'qqq'; none is known here"
+
+
+def test_a_constant_is_read_from_the_file_without_importing_it(monkeypatch, tmp_path):
+    text = (
+        "import a_module_that_is_not_there\nclass A(B):\n    size: int\n    pretrains = False\n"
+        "    names: list = ['x']\n"
+    )
+    room(monkeypatch, tmp_path, plugin=text, torn="class A(")
+    assert registry.declared("dataset", "plugin", "pretrains", True) is False
+    assert registry.declared("dataset", "plugin", "names", None) == ["x"]
+    for name, attribute in (("plugin", "size"), ("plugin", "other"), ("torn", "names"), ("gone", "names")):
+        assert registry.declared("dataset", name, attribute, "default") == "default"
+
+
+def test_what_a_method_declares_is_what_its_class_says():
+    for name in registry.names("method"):
+        assert registry.declared("method", name, "pretrains", True) == registry.load("method", name).pretrains

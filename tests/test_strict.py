@@ -100,10 +100,10 @@ def test_what_is_no_mapping_is_refused_in_one_line(read, text, message):
 
 
 def test_an_unreadable_file_is_refused(tmp_path):
-    with pytest.raises(BenchError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(BenchError, match=r"nowhere.yaml: cannot be read"):
         parse(tmp_path / "nowhere.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"title: \xe9\n")
-    with pytest.raises(BenchError, match="latin.yaml: cannot be read"):
+    with pytest.raises(BenchError, match=r"latin.yaml: cannot be read"):
         parse(tmp_path / "latin.yaml")
 
 

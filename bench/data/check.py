@@ -208,3 +208,14 @@ def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[
                 if a.patient != b.patient and len(both) > 1:
                     detail = f"the voxels of {a.patient} and {b.patient}, in two parts {where}"
                     yield Finding(b.id, str(b.images[0]), "patient_overlap", detail)
+
+
+def as_text(name: str, cases: int, findings: Sequence[Finding]) -> str:
+    """Return a table of the findings and a closing line with their number."""
+    from tabulate import tabulate
+
+    closing = f"{name}: {cases} cases, " + (f"{len(findings)} findings" if findings else "nothing wrong")
+    if not findings:
+        return closing
+    rows = [(f.case, f.kind, f.detail, f.file) for f in findings]
+    return tabulate(rows, headers=("case", "kind", "detail", "file"), tablefmt="plain") + "\n" + closing

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.data.volume import is_volume, stem
+from bench.data.files import is_volume, stem
 from bench.dataset import Case, Dataset, Recipe, clean, natural
 from bench.errors import BenchError
 from bench.source import Source

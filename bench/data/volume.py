@@ -14,10 +14,9 @@ import nibabel as nib
 import numpy as np
 
 from bench.data import nifti, nrrd_file
+from bench.data.files import SUFFIXES, is_volume, stem, within
 from bench.data.stored import KINDS, Stored, VolumeError, voxels
-from bench.dataset import clean
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 TOLERANCE = 1e-3  # mm; largest difference of two affines that count as equal
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
 
@@ -65,26 +64,6 @@ class LabelVolume:
     affine: np.ndarray
     spacing: tuple[float, float, float]
     original_axes: str
-
-
-def is_volume(path: Path) -> bool:
-    """Tell by its name whether a file is one that this module reads."""
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def stem(path: Path) -> str:
-    """Return a file's name without its volume suffix (``.nii.gz`` counts as one)."""
-    low = path.name.lower()
-    suffix = next((s for s in SUFFIXES if low.endswith(s)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)]
-
-
-def within(root: Path, depth: int) -> list[Path]:
-    """Return everything up to ``depth`` levels below a folder, litter left out.
-
-    Unlike ``rglob`` it follows symbolic links: people link data, they do not copy it.
-    """
-    return clean(p for n in range(1, depth + 1) for p in root.glob("/".join(["*"] * n)))
 
 
 def read_header(path: Path) -> Header:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import registry
 from bench.dataset import Case, Dataset, files_of
@@ -88,8 +89,20 @@ def adapter(name: str, roots: Roots) -> Dataset:
     )
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _header(path: Path) -> list[Any]:
+    from bench.data.volume import read_header
+
+    header = read_header(path)
+    return [list(header.shape), header.channels]
+
+
 class Contents:
-    """SHA-256 of files, remembered by path, size and modification time."""
+    """SHA-256 and headers of files, remembered by path, size and modification time."""
 
     def __init__(self, memory: Path | None) -> None:
         self._memory = memory
@@ -113,15 +126,51 @@ class Contents:
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
+    def check_headers(self, name: str, cases: Sequence[Case], channels: int) -> None:
+        """Refuse what the files' headers already give away; no voxel is decoded.
+
+        Raises:
+            BenchError: a damaged header, an image and a label that cannot belong together, or
+                another number of channels than ``channels``; says how many cases, shows the first.
+        """
+        with ThreadPoolExecutor(4) as pool:
+            faults = [f for f in pool.map(lambda case: self._fault(case, channels), cases) if f]
+        if faults:
+            raise BenchError(
+                f"{name}: {len(faults)} of {len(cases)} cases cannot be used, first {faults[0]}; "
+                f"mend or remove them, 'bench check {name} --data ...' lists all"
+            )
+
+    def _fault(self, case: Case, channels: int) -> str:
+        try:
+            images = [self._remembered(f"header {f}", f, _header) for f in case.images]
+            labels = [self._remembered(f"header {f}", f, _header) for f in files_of(case)[len(images) :]]
+        except BenchError as error:
+            return str(error)
+        found = sum(count for _, count in images)
+        if found != channels:
+            return f"{case.images[0]}: {found} channel(s), the data set declares {channels}"
+        first = images[0][0]
+        for file, (shape, _) in zip(files_of(case)[1:], [*images[1:], *labels], strict=True):
+            if sorted(shape) != sorted(first):  # the order of axes may differ between two headers
+                return f"{file}: {tuple(shape)} voxels, its image {case.images[0].name}: {tuple(first)}"
+        return ""
+
     def _file(self, path: Path) -> str:
-        stat = path.stat()
+        found: str = self._remembered(str(path), path, _sha256)
+        return found
+
+    def _remembered(self, key: str, path: Path, find: Callable[[Path], Any]) -> Any:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise BenchError(f"{path}: cannot be read ({error.strerror})") from None
         stamp = [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(str(path))
+        known = self._known.get(key)
         if known and known[:2] == stamp:
             return known[2]
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        self._known[str(path)] = [*stamp, found]
+        found = find(path)
+        self._known[key] = [*stamp, found]
         return found
 
     def save(self) -> None:

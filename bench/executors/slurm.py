@@ -210,7 +210,7 @@ class Controller:
         # and are submitted again. Where none was begun, the task itself cannot run.
         begun = [j for j in left if len(self.store.claims(j)) > self._claims[j]]
         for job in begun or left:
-            self._fail(job, task, f"{_said(state)} (task {self._ids[task.key]})")
+            self._fail(job, task, f"{squeue.said(state)} (task {self._ids[task.key]})")
 
     def _drop_hopeless(self) -> None:
         bad = [(t, self.listed[t.key]) for t in _distinct(self.tasks) if t.key in self.listed]
@@ -290,13 +290,3 @@ class Controller:
 
 def _distinct(tasks: dict[str, Task]) -> list[Task]:
     return list({task.key: task for task in tasks.values()}.values())
-
-
-def _said(state: str) -> str:
-    if state == "OUT_OF_MEMORY":
-        return "out of memory; raise 'mem_gb' of the cluster in bench.toml"
-    if state == "TIMEOUT":
-        return "out of time before it could save itself; raise 'minutes' or 'signal' in bench.toml"
-    if state == "CANCELLED":
-        return "its task was cancelled"
-    return f"its task left the queue without a result ({state or 'SLURM does not say why'})"

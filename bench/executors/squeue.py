@@ -104,6 +104,17 @@ def states(ids: Iterable[str]) -> dict[str, str]:
     return {row[0]: row[1].split(" ")[0] for row in rows if len(row) == 2 and row[1]}
 
 
+def said(state: str) -> str:
+    """Return for a person why a task in ``state`` left no result."""
+    if state == "OUT_OF_MEMORY":
+        return "out of memory; raise 'mem_gb' of the cluster in bench.toml"
+    if state == "TIMEOUT":
+        return "out of time before it could save itself; raise 'minutes' or 'signal' in bench.toml"
+    if state == "CANCELLED":
+        return "its task was cancelled"
+    return f"its task left the queue without a result ({state or 'SLURM does not say why'})"
+
+
 def cancel(ids: Iterable[str]) -> None:
     """Take tasks out of the queue, as far as SLURM answers."""
     wanted = sorted(ids)

@@ -1,1 +1,1 @@
-""""""
+"""What each kind of job does: load, work, save."""

@@ -41,6 +41,21 @@ def overlaps(start: Sequence[int], size: Triple, grid: Triple) -> np.ndarray:
     return reduce(np.multiply.outer, shares).ravel().astype(np.float32)
 
 
+def window_of(size: Triple, grid: Triple, shape: Triple) -> Triple:
+    """Return the size of a window of ``grid`` tiles of ``size``.
+
+    Raises:
+        BenchError: a volume of ``shape`` is too small for it.
+    """
+    x, y, z = (g * s for g, s in zip(grid, size, strict=True))
+    if any(n < w for n, w in zip(shape, (x, y, z), strict=True)):
+        raise BenchError(
+            f"a {grid} grid of {size} crops needs {(x, y, z)} voxels and a volume has {shape};"
+            f" let the pretraining recipe resize to {(x, y, z)}, or take a smaller crop or grid"
+        )
+    return x, y, z
+
+
 def read_tiled(
     volume: Volume, size: Triple, grid: Triple, count: int, rng: np.random.Generator, last: bool
 ) -> dict[str, np.ndarray]:
@@ -62,12 +77,7 @@ def read_tiled(
     Raises:
         BenchError: the volume is too small.
     """
-    window = tuple(g * s for g, s in zip(grid, size, strict=True))
-    if any(n < w for n, w in zip(volume.shape, window, strict=True)):
-        raise BenchError(
-            f"a {grid} grid of {size} crops needs {window} voxels and a volume has {volume.shape};"
-            f" let the pretraining recipe resize to {window}, or take a smaller crop or grid"
-        )
+    window = window_of(size, grid, volume.shape)
     image = volume.crop(volume.random_start(window, rng), window)
     room = np.subtract(window, size)
     room = room if last else np.maximum(room - 1, 0)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.registry import declared
 from bench.report.cells import MEAN, Key
 from bench.report.extras import Panel
 from bench.report.names import lower_is_better, metric_title, row_titles, section_labels, unit_of
@@ -144,7 +145,7 @@ def _series(scene: Scene, row: str, title: str, section: int, ticks: tuple[int, 
         title = f"{title}, {known.network}"
     return Series(
         title=title,
-        baseline=known is not None and known.method == "scratch",
+        baseline=known is not None and not declared("method", known.method, "pretrains", True),
         fractions=tuple(f for f, _, _ in kept),
         means=tuple(round(factor * m, 6) for _, m, _ in kept),
         sds=tuple(round(factor * s, 6) for _, _, s in kept),

@@ -1,1 +1,1 @@
-""""""
+"""The one training loop, optimisers, schedules, checkpoints."""

@@ -10,13 +10,11 @@ Each round runs every implementation once, in turn; the table gives medians. Med
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
 from statistics import median
 
 import numpy as np
@@ -125,25 +123,15 @@ def largest_gap(one: Scores, two: Scores) -> float:
     return max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
 
 
-def memory(a: np.ndarray, b: np.ndarray, labels: range) -> tuple[float, float]:
-    """Return what scoring added at its peak in MB: traced allocations, resident set."""
+def peak_memory(labels: range) -> float:
+    """Return the MB that scoring all metrics allocates at its peak (NumPy's arrays included)."""
+    a, b = organs(SHAPE, 1), organs(SHAPE, 2)
     ours(a[:64, :64], b[:64, :64], labels, FULL, "medpy")  # imports are not the metrics' memory
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours(a, b, labels, FULL, "medpy")
-    resident = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     tracemalloc.start()
     ours(a, b, labels, FULL, "medpy")
-    return tracemalloc.get_traced_memory()[1] / 1e6, resident
-
-
-def memory_apart(labels: int) -> tuple[float, float]:
-    """Measure memory in a fresh process, whose peak no other measurement has raised."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory_of, (labels,))
-
-
-def _memory_of(labels: int) -> tuple[float, float]:
-    return memory(organs(SHAPE, 1), organs(SHAPE, 2), range(1, labels + 1))
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return peak
 
 
 def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
@@ -183,7 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=int, default=ORGANS, help="score only the first N labels")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--medpy-rounds", type=int, default=1)
+    parser.add_argument("--medpy-rounds", type=int, default=1, help="0 leaves MedPy out")
     parser.add_argument("--metrics", choices=("basic", "full", "both"), default="both")
     options = parser.parse_args()
     wanted = {"basic": [BASIC], "full": [FULL], "both": [BASIC, FULL]}[options.metrics]
@@ -194,12 +182,8 @@ def main() -> int:
     write("|---|---|--:|--:|--:|--:|\n")
     for metrics in wanted:
         write("\n".join(contest(options, metrics)) + "\n")
-    traced, resident = memory_apart(options.labels)
-    masks = 2 * np.prod(SHAPE) / 1e6
-    write(
-        f"\nPeak memory on top of the two masks ({masks:.0f} MB), full metrics: "
-        f"{traced:.0f} MB traced ({traced / masks:.2f} times), {resident:.0f} MB resident\n"
-    )
+    peak, masks = peak_memory(range(1, options.labels + 1)), 2 * np.prod(SHAPE) / 1e6
+    write(f"\nPeak memory on top of the two masks ({masks:.0f} MB): {peak:.0f} MB\n")
     return 0
 
 

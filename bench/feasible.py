@@ -1,0 +1,59 @@
+"""Refuse, before anything runs, a job whose settings cannot work together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.dataset import Recipe
+from bench.errors import BenchError
+from bench.job import Job
+from bench.nets import catalog
+from bench.protocol import Finetune, Pretrain
+from bench.strict import Document, build
+
+SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has elsewhere
+    "pretrain": (Pretrain, {"datasets": [{"dataset": ""}]}),
+    "finetune": (Finetune, {"dataset": "", "split": ""}),
+}
+
+
+def refuse(job: Job, jobs: Mapping[str, Job]) -> None:
+    """Look at one job's spec as it would run, overrides included.
+
+    Args:
+        job: of a plan.
+        jobs: the plan's, by id.
+
+    Raises:
+        BenchError: an impossible value, crop, network or batch; says which.
+    """
+    if job.kind not in SECTIONS:
+        return
+    net = job.spec["network"]
+    catalog.check_crop(net["network"], net["preset"], tuple(net["crop"]))
+    kind, rest = SECTIONS[job.kind]
+    try:
+        build(kind, Document(Path("--set"), {}), {**rest, **job.spec[job.kind]}, (job.kind,))
+    except BenchError as error:  # a protocol was checked when it was read
+        raise BenchError(str(error).replace("--set:1: ", "--set ", 1)) from None
+    if job.kind == "pretrain":
+        _pretext(job, [jobs[need].spec["recipe"] for need in job.needs])
+
+
+def _pretext(job: Job, recipes: list[dict[str, Any]]) -> None:
+    name, net = job.spec["method"]["name"], job.spec["network"]
+    method, batch = registry.load("method", name), job.spec["pretrain"]["batch"]
+    if net["network"] not in method.networks():
+        raise BenchError(
+            f"method {name!r} cannot train network {net['network']!r}; take one of "
+            f"{', '.join(method.networks())}"
+        )
+    if batch < method.min_batch:
+        raise BenchError(f"method {name!r} needs a batch of at least {method.min_batch}, got {batch}")
+    params = method.make_params(job.spec["method"]["params"])
+    for recipe in recipes:
+        read = Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in recipe.items()})
+        method.check(params, tuple(net["crop"]), read)

@@ -1,0 +1,114 @@
+"""The data sets on this machine as one plan sees them; each is looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.data import split as splits
+from bench.data.where import Contents, Roots, adapter
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError, unknown
+from bench.job import listed
+from bench.sections import Finetune
+
+
+@dataclass(frozen=True)
+class Target:
+    """One downstream data set as found on this machine (or not found: provisional)."""
+
+    name: str
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    folds: tuple[splits.Fold, ...]
+    here: bool
+
+    def count(self, patients: Collection[str]) -> int:
+        """Return how many labelled cases patients have; where none is here, one each."""
+        if not self.here:
+            return len(patients)
+        return sum(c.label is not None and c.patient in patients for c in self.cases)
+
+    def division(self, fold: splits.Fold) -> dict[str, Any]:
+        """Return what a spec says of a fold; the digest where its patients are known."""
+        known = self.here or fold.train
+        return {
+            "split": fold.name, "fold": fold.index, "split_hash": fold.digest if known else None,
+        }  # fmt: skip
+
+
+class Here:
+    """Finds data sets under the roots and remembers what it found."""
+
+    def __init__(self, roots: Roots, contents: Contents, *, need_data: bool) -> None:
+        self.roots, self.contents, self.need_data = roots, contents, need_data
+        self.used: dict[str, str] = {}  # data set -> folder
+        self.provisional = False
+        self._cases: dict[str, tuple[Case, ...] | None] = {}
+        self._digests: dict[str, str] = {}
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a data set's declaration."""
+        return adapter(name, self.roots)
+
+    def cases(self, name: str) -> tuple[Case, ...] | None:
+        """Return a data set's cases, None where it is not on this machine.
+
+        Raises:
+            BenchError: files are missing, or the data is needed and not there.
+        """
+        if name not in self._cases:
+            root = self.roots.require(name) if self.need_data else self.roots.find(name)
+            self._cases[name] = None if root is None else self._look(name, root)
+        if self._cases[name] is None:
+            self.provisional = True
+        return self._cases[name]
+
+    def _look(self, name: str, root: Path) -> tuple[Case, ...]:
+        dataset = self.dataset(name)
+        cases = tuple(dataset.cases(root))
+        missing = dataset.missing(root)
+        if missing:
+            case, file = missing[0]
+            raise BenchError(
+                f"{name}: {len(missing)} file(s) missing, first {file} (case {case}); "
+                f"'bench check {name} --data ...' lists all"
+            )
+        self.contents.check_headers(name, cases, len(dataset.channels))
+        self.used[name] = str(root)
+        return cases
+
+    def target(self, section: Finetune) -> Target:
+        """Return a downstream data set divided as a protocol's section asks."""
+        name, dataset = section.dataset, self.dataset(section.dataset)
+        cases = self.cases(name)
+        if cases is None:
+            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False)
+        return Target(name, dataset, cases, tuple(splits.folds(dataset, name, cases, section.split)), True)
+
+    def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:
+        """Return the spec of the job that prepares a data set under a recipe."""
+        dataset = self.dataset(name)
+        if isinstance(recipe, str):
+            if recipe not in dataset.recipes:
+                raise BenchError(unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
+            recipe = dataset.recipes[recipe]
+        cases = self.cases(name)
+        if cases is not None and name not in self._digests:
+            self._digests[name] = self.contents.digest(cases)
+        return {
+            "dataset": name, "dataset_version": dataset.version, "recipe": listed(asdict(recipe)),
+            "contents": self._digests.get(name),
+        }  # fmt: skip
+
+
+def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
+    """Return a stand-in fold where the data is not here; registered lists are known all the same."""
+    if section.split in (splits.RULE, splits.LEAVE_ONE_OUT):
+        return [splits.Fold(section.split, 0, (), (), ())]
+    if section.split not in dataset.splits:
+        known = [*dataset.splits, splits.RULE, splits.LEAVE_ONE_OUT]
+        raise BenchError(unknown(f"split of data set {section.dataset!r}", section.split, known))
+    return splits.listed(dataset, section.split)

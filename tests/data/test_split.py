@@ -1,0 +1,163 @@
+"""Divisions of patients: the rule's formula, nested fractions, and empty parts."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bench
+from bench.data import split
+from bench.dataset import Case
+from bench.errors import BenchError
+
+PERCENTS = (5, 10, 20, 25, 50, 100)
+names = st.lists(st.text("abcdef0123456789_", min_size=1, max_size=8), min_size=1, max_size=60, unique=True)
+
+
+@dataclass
+class Declared:
+    splits: dict = field(default_factory=dict)
+
+
+def cases_of(patients, label=0):
+    return [Case(f"{p}_a", p, (), label) for p in patients]
+
+
+def test_the_rule_is_the_formula_computed_by_hand():
+    # printf 'rule:msd04_hippocampus:hippocampus_001' | sha256sum: the first 13 digits
+    first = {"hippocampus_001": HASHES[0], "hippocampus_002": HASHES[1], "p": HASHES[2]}
+    for patient, digits in first.items():
+        u = split.unit("rule", "msd04_hippocampus", patient)
+        assert u == int(digits, 16) / 16**13 and 0 <= u < 1
+
+
+HASHES = ("a04d6d2702d52", "6101ab9f8cc84", "ea6df7981276f")
+
+
+@given(names)
+def test_the_rule_divides_at_0_7_and_0_8(patients):
+    try:
+        (fold,) = split.folds(Declared(), "d", cases_of(patients), "rule")
+    except BenchError:
+        return  # an empty part, see below
+    for p in patients:
+        u = int(hashlib.sha256(f"rule:d:{p}".encode()).hexdigest()[:13], 16) / 16**13
+        part = "train" if u < 0.7 else "val" if u < 0.8 else "test"
+        assert p in getattr(fold, part)
+    assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
+
+
+@given(names, st.text("xyz", min_size=1))
+def test_adding_a_case_moves_no_other(patients, newcomer):
+    anchors = [f"anchor{i}" for i in range(40)]  # so that no part is empty
+    (before,) = split.folds(Declared(), "d", cases_of(patients + anchors), "rule")
+    (after,) = split.folds(Declared(), "d", cases_of([*patients, *anchors, newcomer]), "rule")
+    for part in ("train", "val", "test"):
+        assert set(getattr(after, part)) - {newcomer} == set(getattr(before, part))
+
+
+def test_the_data_set_is_part_of_the_rule():
+    patients = [f"p{i}" for i in range(60)]
+    one, other = (split.folds(Declared(), n, cases_of(patients), "rule")[0] for n in ("a", "b"))
+    assert one.train != other.train and one.digest != other.digest
+
+
+def test_a_patients_scans_stay_together_and_unlabelled_ones_take_no_part():
+    patients = [f"p{i}" for i in range(30)]
+    cases = [Case(f"{p}_{scan}", p, (), Path("x")) for p in patients for scan in "ab"]
+    cases += [Case(f"q{i}", f"q{i}", ()) for i in range(30)]
+    (fold,) = split.folds(Declared(), "d", cases, "rule")
+    assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
+
+
+@given(names, st.integers(0, 3), st.sampled_from(["rule", "other"]))
+def test_fractions_are_nested_prefixes_of_one_ranking(patients, seed, name):
+    taken = {}
+    for percent in PERCENTS:
+        try:
+            taken[percent] = split.fraction(patients, percent, name, seed, "d")
+        except BenchError:
+            assert percent * len(patients) / 100 < 0.5
+    found = [set(taken[p]) for p in PERCENTS if p in taken]
+    assert all(a <= b for a, b in zip(found, found[1:], strict=False))
+    assert taken[100] == split.ranked(patients, name, seed) and set(taken[100]) == set(patients)
+
+
+@given(st.integers(1, 400), st.integers(1, 100))
+def test_a_fraction_rounds_half_up_and_refuses_less_than_half_a_patient(n, percent):
+    patients = [str(i) for i in range(n)]
+    if percent * n < 50:
+        with pytest.raises(BenchError, match="less than half a patient"):
+            split.fraction(patients, percent, "rule", 0, "d")
+    else:
+        expected = max(1, (2 * percent * n + 100) // 200)  # floor(p n / 100 + 1/2), in integers
+        assert len(split.fraction(patients, percent, "rule", 0, "d")) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "percent", "count"), [(10, 5, 1), (30, 5, 2), (24, 5, 1), (50, 5, 3), (18, 25, 5), (1, 50, 1)]
+)
+def test_fractions_by_hand(n, percent, count):
+    assert len(split.fraction([str(i) for i in range(n)], percent, "rule", 0, "d")) == count
+
+
+@given(st.integers(1, 49))
+def test_the_refusal_names_a_percentage_that_works(n):
+    percent = (49 // n) or 1
+    if percent * n >= 50:
+        return
+    with pytest.raises(BenchError, match=r"take at least (\d+) %") as caught:
+        split.fraction([str(i) for i in range(n)], percent, "rule", 0, "d")
+    least = int(str(caught.value).split("at least ")[1].split(" ")[0])
+    assert least * n >= 50 > (least - 1) * n
+
+
+def test_the_ranking_is_sha256_of_split_seed_and_patient():
+    patients = ["a", "b", "c", "d"]
+    by_hash = sorted(patients, key=lambda p: hashlib.sha256(f"rule:7:{p}".encode()).hexdigest())
+    assert split.ranked(patients, "rule", 7) == by_hash
+    rankings = {tuple(split.ranked([str(i) for i in range(20)], "rule", s)) for s in range(5)}
+    assert len(rankings) == 5
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_empty_part_names_leave_one_out(part):
+    patients = [p for p in map(str, range(40)) if (split.unit("rule", "d", p) < 0.8) == (part == "test")]
+    with pytest.raises(BenchError, match=rf"no {part} patient among {len(patients)};.*leave_one_out"):
+        split.folds(Declared(), "d", cases_of(patients), "rule")
+    with pytest.raises(BenchError, match="leave_one_out|no .* patient"):
+        split.folds(Declared(), "d", [], "rule")
+
+
+def test_leave_one_out_tests_each_patient_once_in_natural_order():
+    folds = split.folds(Declared(), "d", cases_of(["p10", "p9", "p1"]), "leave_one_out")
+    assert [(f.index, f.test) for f in folds] == [(0, ("p1",)), (1, ("p9",)), (2, ("p10",))]
+    assert [set(f.train) for f in folds] == [{"p9", "p10"}, {"p1", "p10"}, {"p1", "p9"}]
+    assert all(f.val == () for f in folds)
+
+
+@pytest.mark.parametrize("patients", [[], ["p1"]])
+def test_leave_one_out_needs_two_patients(patients):
+    with pytest.raises(BenchError, match="patient"):
+        split.folds(Declared(), "d", cases_of(patients), "leave_one_out")
+
+
+def test_a_digest_knows_the_division_and_not_its_order():
+    one = split.Fold("s", 0, ("a", "b"), ("c",), ("d",))
+    assert split.Fold("t", 3, ("b", "a"), ("c",), ("d",)).digest == one.digest
+    assert split.Fold("s", 0, ("a", "b"), (), ("c", "d")).digest != one.digest
+
+
+def test_a_registered_list_is_read_and_what_is_lacking_is_counted():
+    btcv = bench.dataset("btcv")
+    (fold,) = split.listed(btcv, "unetr_24_6")
+    assert (len(fold.train), len(fold.test)) == (24, 6) and not set(fold.train) & set(fold.test)
+    there = sorted({*fold.train, *fold.val, *fold.test})
+    assert split.folds(btcv, "btcv", cases_of(there), "unetr_24_6") == [fold]
+    with pytest.raises(BenchError, match=r"2 .*are not in the folder|2 of"):
+        split.folds(btcv, "btcv", cases_of(there[2:]), "unetr_24_6")
+    with pytest.raises(BenchError, match="no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
+        split.folds(btcv, "btcv", cases_of(there), "unetr_24_7")

@@ -1,0 +1,29 @@
+"""A protocol that plans in no time, and how tests look into its plan."""
+
+NAME, CASES = "msd04_hippocampus", 20  # by rule: 15 train, 3 validate, 2 test
+BASE = {
+    "title": "Test",
+    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},
+    "rows": {
+        "alone": {"method": "scratch", "network": "net"},
+        "pair": {"method": "simclr3d", "network": "net"},
+    },
+    "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
+    "finetune": [
+        {"dataset": NAME, "split": "rule", "fractions": [25, 100], "seeds": [0, 1], "steps": 6,
+         "hold": "steps"}
+    ],
+}  # fmt: skip
+
+
+def ids(plan, *kinds):
+    return {j.id for j in plan.jobs.values() if not kinds or j.kind in kinds}
+
+
+def cell(plan, **columns):
+    found = [
+        c for cells in plan.cells.values() for c in cells
+        if all(c.columns[k] == v for k, v in columns.items())
+    ]  # fmt: skip
+    assert len(found) == 1
+    return found[0]

@@ -1,0 +1,109 @@
+"""--set: one value of the jobs' specs, as if the protocol had said it."""
+
+import pytest
+from small_protocol import NAME, cell, ids
+
+from bench.errors import BenchError
+from bench.override import Override
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("finetune.optimiser.lr=1e-3", {"finetune": {"optimiser": {"lr": 1e-3}}}),
+        ("finetune.optimiser.lr=1", {"finetune": {"optimiser": {"lr": 1.0}}}),
+        ("finetune.clip=1", {"finetune": {"clip": 1.0}}),
+        ("finetune.foreground=null", {"finetune": {"foreground": None}}),
+        ("finetune.optimiser.betas=[0.5, 1]", {"finetune": {"optimiser": {"betas": [0.5, 1.0]}}}),
+        ("finetune.augment={flip: 1}", {"finetune": {"augment": {"flip": 1.0}}}),
+        ("pretrain.steps=3", {"pretrain": {"steps": 3}}),
+        ("network.crop=[32, 32, 16]", {"networks": {"net": {"crop": [32, 32, 16]}}}),
+        ("network.preset=small", {"networks": {"net": {"preset": "small"}}}),
+        ("method.params.temperature=1", {"rows": {"pair": {"params": {"temperature": 1.0}}}}),
+        ("inference.overlap=0", {"finetune": {"inference": {"overlap": 0.0}}}),
+        ("finetune.select=best_val", {"finetune": {"select": "best_val"}}),
+        ("seed=5", {"finetune": {"seeds": [5]}, "pretrain": {"seed": 5}}),
+    ],
+)
+def test_setting_a_value_is_writing_it_into_the_protocol(plan_of, text, changes):
+    by_flag, by_file = plan_of(sets=[text]), plan_of(changes)
+    assert ids(by_flag) == ids(by_file)
+    assert by_flag.cells == by_file.cells  # records say what ran, not what the file had
+
+
+def test_several_settings_add_up_and_the_last_of_one_path_counts(plan_of):
+    texts = ["finetune.batch=3", "pretrain.batch=4", "finetune.batch=5"]
+    expected = {"finetune": {"batch": 5}, "pretrain": {"batch": 4}}
+    assert ids(plan_of(sets=texts)) == ids(plan_of(expected))
+
+
+def test_a_recipe_of_the_prepared_data_can_be_set(plan_of):
+    plan = plan_of(sets=["recipe.resize=[32, 32, 32]"])
+    (prepare,) = [plan.jobs[i] for i in ids(plan, "prepare")]
+    assert prepare.spec["recipe"]["resize"] == [32, 32, 32]
+    assert not ids(plan) & ids(plan_of())
+
+
+def test_setting_the_seed_makes_the_seeds_one(plan_of):
+    plan = plan_of(sets=["seed=5"])
+    assert cell(plan, row="pair", fraction=25).columns["seed"] == 5
+    assert cell(plan, row="pair", fraction=25).columns["pretrain_seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("finetune.optimiser.rate=1", "no job has 'finetune.optimiser.rate'; did you mean 'finetune.optimiser"),
+        ("zzzzzz=1", "'bench plan --json' shows every path"),
+        ("finetune.batch", "write KEY=VALUE"),
+        ("=3", "write KEY=VALUE"),
+        ("finetune.batch=[1", "is not a YAML value"),
+        ("finetune.batch=many", "expected something like 2"),
+        ("finetune.batch=2.5", "expected something like 2"),
+        ("finetune.batch=true", "expected something like 2"),
+        ("finetune.batch=0", "batch must be above 0"),
+        ("finetune.batch=null", "expected a whole number, got None"),
+        ("finetune.optimiser.lr=-1", "lr must be above 0"),
+        ("finetune.optimiser.lr=.nan", "lr must be above 0"),
+        ("finetune.val_every=0", "val_every must be above 0"),
+        ("finetune.schedule.name=linear", "expected one of constant, cosine, poly, got 'linear'"),
+        ("finetune.optimiser.name=lion", "expected one of adamw, adam, sgd"),
+        ("finetune.precision=fp64", "expected one of fp32, bf16"),
+        ("finetune.optimiser.betas=[0.5]", "expected 2 values, got 1"),
+        ("finetune.augment={flop: 1}", "did you mean 'flip'"),
+        ("inference.blend=none", "expected one of gaussian, constant"),
+        ("network.crop=[32, 32, 30]", "must be a multiple of 16"),
+        ("network.preset=huge", "no preset of network 'unet3d' named 'huge'"),
+        ("method.params.temperature=warm", "expected something like"),
+        ("method.params={temprature: 1}", "did you mean 'temperature'"),
+        ("pretrain.batch=1", "needs a batch of at least 2"),
+        ("finetune={steps: 3}", "name one setting of finetune"),
+        ("data.fraction=5", "is a fact, not a setting"),
+        (f"dataset={NAME}", "is a fact, not a setting"),
+        ("method.name=voco", "is a fact, not a setting"),
+        ("method.version=2", "is a fact, not a setting"),
+        ("network.in_channels=2", "is a fact, not a setting"),
+        ("weights=last", "is a fact, not a setting"),
+        ("init=random", "is a fact, not a setting"),
+        ("contents=x", "is a fact, not a setting"),
+        ("inference.crop=[16, 16, 16]", "is a fact, not a setting"),
+    ],
+)
+def test_what_cannot_be_set_is_one_line_that_names_the_flag(plan_of, text, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        plan_of(sets=[text])
+    assert "\n" not in str(caught.value)
+
+
+def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
+    plan_of(sets=["finetune.select=best_test"])
+    with pytest.raises(BenchError, match="'paper' scale only"):
+        plan_of({"scales": {"pilot": {}}}, sets=["finetune.select=best_test"], scale="pilot")
+
+
+def test_a_spec_without_the_path_is_returned_as_it_is():
+    override = Override("finetune.batch=3")
+    spec = {"pretrain": {"batch": 2}}
+    assert override.apply("pretrain", spec) is spec
+    with pytest.raises(BenchError, match="did you mean"):
+        override.require_used()

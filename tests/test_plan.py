@@ -1,0 +1,326 @@
+"""Protocol to jobs: identity, sharing, what depends on what, budgets, --only."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from small_protocol import CASES, NAME, cell, ids
+
+from bench.data import split
+from bench.errors import BenchError
+from bench.job import KINDS, Job, canonical
+from bench.record import COLUMNS
+
+PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
+TRAIN = [p for p in PATIENTS if split.unit("rule", NAME, p) < 0.7]
+N = len(TRAIN)
+
+
+def test_the_id_is_sha256_of_canonical_json():
+    job = Job("prepare", {"b": [1.5, None], "a": {"z": True, "y": "ü"}}, ("n2", "n1"))
+    text = (
+        '{"kind":"prepare","needs":["n2","n1"],"spec":{"a":{"y":"\\u00fc","z":true},"b":[1.5,null]},'
+        '"version":1}'
+    )
+    assert job.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+    again = Job("prepare", {"a": {"y": "ü", "z": True}, "b": [1.5, None]}, ("n2", "n1"))
+    assert again.id == job.id
+    others = [
+        Job("evaluate", job.spec, job.needs), Job("prepare", {**job.spec, "b": []}, job.needs),
+        Job("prepare", job.spec, ("n1", "n2")), Job("prepare", job.spec),
+    ]  # fmt: skip
+    assert len({job.id, *(o.id for o in others)}) == 5
+
+
+def test_a_kinds_version_is_part_of_its_ids(monkeypatch):
+    job = Job("prepare", {})
+    before = job.id
+    monkeypatch.setitem(__import__("bench.job", fromlist=["x"]).VERSIONS, "prepare", 2)
+    assert job.id != before
+
+
+def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
+    plan = plan_of()
+    seen = set()
+    for job in plan.jobs.values():
+        assert set(job.needs) <= seen
+        assert json.loads(canonical(job.spec)) == job.spec
+        seen.add(job.id)
+    count = {k: len(ids(plan, k)) for k in KINDS}
+    assert count == {"prepare": 1, "pretrain": 1, "finetune": 8, "evaluate": 8}
+    assert len(plan.cells["test0"]) == 8 and not plan.provisional
+
+
+def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / NAME).symlink_to(phantoms / NAME)
+    renamed = {
+        "title": "Other", "name": "other", "paper": "voco", "table": "table9", "threads": 4,
+        "notes": ["x"], "about": "y", "layout": {"columns": "fractions"}, "metrics": ["iou", "hd95"],
+        "convention": "monai", "scales": {"pilot": {}},
+        "rows": {"alone": {"title": "T", "published": "P"}, "pair": {"title": "U"}},
+    }  # fmt: skip
+    expected = ids(plan_of())
+    assert ids(plan_of(renamed)) == expected
+    assert ids(plan_of(renamed, scale="pilot")) == expected
+    assert ids(plan_of(data=elsewhere)) == expected
+    rows = {"alone": None, "pair": None, "x": {"method": "simclr3d", "network": "n"},
+            "y": {"method": "scratch", "network": "n"}}  # fmt: skip
+    nets = {"n": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}}
+    assert ids(plan_of({"rows": rows, "networks": nets})) == expected
+
+
+def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(plan_of):
+    again = {"method": "simclr3d", "network": "net", "finetune": {"optimiser": {"lr": 1e-2}}}
+    plan = plan_of(
+        {"rows": {"again": again}},
+        others=[{"name": "two", "table": "t2", "finetune": {"fractions": [5, 10], "seeds": [3]}}],
+    )
+    assert len(ids(plan, "pretrain")) == 1
+    before = {c.pretrain for cells in plan.cells.values() for c in cells}
+    assert before == {None, *ids(plan, "pretrain")}
+    assert len(ids(plan, "finetune")) == 4 * 3 + 2 * 2
+
+
+def test_stating_a_default_changes_nothing(plan_of):
+    stated = {
+        "pretrain": {"crops": 1, "precision": "bf16", "schedule": {"name": "cosine", "warmup": 0}},
+        "finetune": {"optimiser": {"name": "adamw", "lr": 1e-4}, "augment": {"flip": 0}},
+        "rows": {"pair": {"params": {}}},
+    }
+    assert ids(plan_of(stated)) == ids(plan_of())
+
+
+CHANGES = {  # what is changed: the kinds of job that change with it, of which rows
+    "more fractions": ({"finetune": {"fractions": [25, 50, 100]}}, (), ()),
+    "more seeds": ({"finetune": {"seeds": [0, 1, 2]}}, (), ()),
+    "metrics": ({"metrics": ["hd"], "empty": "skip"}, (), ()),
+    "fine-tuning rate": ({"finetune": {"optimiser": {"lr": 0.5}}}, ("finetune", "evaluate"), ("alone", "pair")),
+    "inference": ({"finetune": {"inference": {"overlap": 0.1}}}, ("evaluate",), ("alone", "pair")),
+    "pretraining rate": ({"pretrain": {"optimiser": {"lr": 0.5}}}, KINDS[1:], ("pair",)),
+    "pretraining seed": ({"pretrain": {"seed": 1}}, KINDS[1:], ("pair",)),
+    "pretraining data": ({"pretrain": {"datasets": [{"dataset": NAME, "cases": "all"}]}}, KINDS[1:], ("pair",)),
+    "a parameter": ({"rows": {"pair": {"params": {"temperature": 0.7}}}}, KINDS[1:], ("pair",)),
+    "one row's budget": ({"rows": {"alone": {"finetune": {"steps": 9}}}}, ("finetune", "evaluate"), ("alone",)),
+    "the crop": ({"networks": {"net": {"crop": [32, 32, 16]}}}, KINDS[1:], ("alone", "pair")),
+    "the recipe": (
+        {"pretrain": {"recipe": "percentile"}, "finetune": {"recipe": "percentile"}}, KINDS, ("alone", "pair"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_un_does_what_depends_on_it_and_nothing_else(plan_of, what):
+    changes, kinds, rows = CHANGES[what]
+    before, after = plan_of(), plan_of(changes)
+    for row in ("alone", "pair"):
+        for old in before.cells["test0"]:
+            if old.row != row:
+                continue
+            same = {k: old.columns[k] for k in ("row", "fraction", "seed")}
+            new = cell(after, **same)
+            for kind, a, b in (
+                ("prepare", before.jobs[old.finetune].needs[0], after.jobs[new.finetune].needs[0]),
+                ("pretrain", old.pretrain, new.pretrain),
+                ("finetune", old.finetune, new.finetune),
+                ("evaluate", old.evaluate, new.evaluate),
+            ):
+                changed = kind in kinds and row in rows and not (a is None and b is None)
+                assert (a != b) == changed, (row, kind)
+
+
+@pytest.fixture
+def copied(phantoms, tmp_path):
+    """Return DATA of its own, to be changed."""
+    shutil.copytree(phantoms, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, copied):
+    before = ids(plan_of())
+    file = copied / NAME / "labelsTr" / f"{PATIENTS[0]}.nii.gz"
+    file.touch()
+    (copied / NAME / "imagesTr" / "._litter.nii.gz").write_bytes(b"x")
+    assert ids(plan_of(data=copied)) == before
+    file.write_bytes((copied / NAME / "labelsTr" / f"{PATIENTS[13]}.nii.gz").read_bytes())
+    shutil.copy(copied / NAME / "imagesTr" / f"{PATIENTS[13]}.nii.gz", copied / NAME / "imagesTr" / file.name)
+    assert not ids(plan_of(data=copied)) & before
+
+
+def test_a_case_with_files_missing_is_refused(plan_of, copied):
+    (copied / NAME / "labelsTr" / f"{PATIENTS[3]}.nii.gz").unlink()
+    with pytest.raises(BenchError, match=PATIENTS[3]) as caught:
+        plan_of(data=copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_columns_and_the_case_columns_make_a_record(plan_of):
+    plan = plan_of({"rows": {"pair": {"params": {"temperature": 0.7}}}, "pretrain": {"seed": 3}})
+    per_case = {"job", "case", "patient", "target", "metric", "value", "unit", "status"}
+    for c in plan.cells["test0"]:
+        assert set(c.columns) | per_case == set(COLUMNS) and not set(c.columns) & per_case
+    pair = cell(plan, row="pair", fraction=25, seed=1)
+    assert pair.columns["params"] == '{"temperature":0.7}'
+    assert (pair.columns["pretrain"], pair.columns["pretrain_seed"]) == (NAME, 3)
+    assert pair.columns["init"] == f"job:{pair.pretrain}"
+    assert pair.columns["network"] == "unet3d/tiny" and pair.columns["n_train"] == int(N * 0.25 + 0.5)
+    alone = cell(plan, row="alone", fraction=100, seed=0)
+    assert (alone.columns["pretrain"], alone.columns["init"], alone.columns["params"]) == ("none", "random", "{}")
+    assert alone.columns["n_train"] == N and alone.columns["convention"] == "medpy/default"
+
+
+def test_a_parameter_that_states_its_default_does_not_differ(plan_of):
+    default = __import__("bench").method("simclr3d").Params().temperature
+    plan = plan_of({"rows": {"pair": {"params": {"temperature": default}}}})
+    assert cell(plan, row="pair", fraction=25, seed=0).columns["params"] == "{}"
+
+
+@pytest.mark.parametrize(
+    ("budget", "quarter", "full"),
+    [
+        ({"steps": 60, "hold": None}, 60, 60),
+        ({"steps": 60, "hold": "steps"}, 60, 60),
+        ({"steps": 60, "hold": "epochs"}, round(60 * 4 / 15), 60),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": None}, 30, round(112.5)),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "epochs"}, 30, round(112.5)),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "steps"}, 112, 112),
+        ({"steps": None, "epochs": 0.1, "hold": None}, 1, 1),
+    ],
+)
+def test_hold_says_what_stays_the_same_over_fractions(plan_of, budget, quarter, full):
+    assert (N, int(N * 0.25 + 0.5)) == (15, 4)
+    plan = plan_of({"finetune": budget})
+    for row in ("alone", "pair"):
+        for fraction, steps in ((25, quarter), (100, full)):
+            job = plan.jobs[cell(plan, row=row, fraction=fraction, seed=0).finetune]
+            assert job.spec["finetune"]["steps"] == steps
+
+
+def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
+    epochs = {"steps": None, "epochs": 4, "batch": 2}
+    (job,) = [plan_of({"pretrain": epochs}).jobs[i] for i in ids(plan_of({"pretrain": epochs}), "pretrain")]
+    assert job.spec["pretrain"]["steps"] == 4 * N // 2
+    assert job.spec["data"][0]["part"] == "train"
+    everything = {**epochs, "datasets": [{"dataset": NAME, "cases": "all"}]}
+    plan = plan_of({"pretrain": everything})
+    (job,) = [plan.jobs[i] for i in ids(plan, "pretrain")]
+    assert job.spec["pretrain"]["steps"] == 4 * CASES // 2
+    assert job.spec["data"] == [{"dataset": NAME, "part": "all"}]
+
+
+def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
+    def wanted(**only):
+        plan = plan_of(only=only)
+        assert ids(plan) == ids(plan_of())  # the rest stays in the plan, so that it can be shown
+        return {
+            (c.row, c.columns["fraction"], c.columns["seed"]) for c in plan.cells["test0"] if c.wanted
+        }
+
+    assert wanted(method=["scratch"]) == wanted(row=["alone"])
+    assert wanted(row=["alone"]) == {("alone", f, s) for f in (25, 100) for s in (0, 1)}
+    assert wanted(fraction=["25"], seed=["1"]) == {("alone", 25, 1), ("pair", 25, 1)}
+    assert len(wanted(seed=["0", "1"])) == len(wanted(network=["unet3d"])) == len(wanted(network=["net"])) == 8
+    assert len(wanted(dataset=[NAME], row=["pair", "alone"])) == 8
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        ({"methods": ["x"]}, "no key of --only named 'methods'; did you mean 'method'"),
+        ({"method": ["simclr"]}, r"--only method=simclr: no method in protocol .*; did you mean 'simclr3d'"),
+        ({"fraction": ["5"]}, "--only fraction=5: no fraction in protocol 'test0' named '5'"),
+        ({"row": ["al0ne"]}, "did you mean 'alone'"),
+        ({"row": ["alone"], "method": ["simclr3d"]}, "protocol 'test0': --only leaves no cell"),
+    ],
+)
+def test_only_refuses_what_the_protocol_has_not(plan_of, only, message):
+    with pytest.raises(BenchError, match=message):
+        plan_of(only=only)
+
+
+def test_without_data_the_plan_is_provisional(plan_of):
+    plan = plan_of({"finetune": {"steps": None, "epochs": 3}}, data=None)
+    assert plan.provisional and len(ids(plan)) == 18
+    for job in plan.jobs.values():
+        if job.kind == "finetune":
+            assert job.spec["finetune"]["steps"] is None and job.spec["data"]["split_hash"] is None
+    assert {c.columns["n_train"] for c in plan.cells["test0"]} == {0}
+
+
+def test_without_data_a_registered_list_is_known_all_the_same(plan_of):
+    section = {"dataset": "btcv", "split": "unetr_24_6", "epochs": 10, "batch": 2, "fractions": [25, 100]}
+    plan = plan_of({"finetune": [section], "pretrain": {"datasets": [{"dataset": "btcv"}]}}, data=None)
+    assert plan.provisional
+    full = cell(plan, row="alone", fraction=100)
+    assert full.columns["n_train"] == 24
+    assert plan.jobs[full.finetune].spec["finetune"]["steps"] == 10 * 24 // 2
+    assert plan.jobs[full.finetune].spec["data"]["split_hash"]
+    with pytest.raises(BenchError, match="did you mean 'unetr_24_6'"):
+        plan_of({"finetune": [{**section, "split": "unetr_24_"}]}, data=None)
+
+
+def test_leave_one_out_has_a_cell_for_every_patient(plan_of):
+    plan = plan_of({"finetune": {"split": "leave_one_out", "fractions": [100], "seeds": [0]}})
+    assert len(plan.cells["test0"]) == 2 * CASES
+    assert len(ids(plan, "pretrain")) == CASES  # each fold's pretraining reads its own training patients
+    folds = {c.columns["fold"] for c in plan.cells["test0"]}
+    assert folds == set(range(CASES))
+    chosen = plan_of({"finetune": {"split": "leave_one_out", "folds": [2, 5]}})
+    assert {c.columns["fold"] for c in chosen.cells["test0"]} == {2, 5}
+
+
+def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_of, phantoms, tmp_path):
+    data = tmp_path / "two"
+    data.mkdir()
+    for name in (NAME, "other"):
+        (data / name).symlink_to(phantoms / NAME)
+    section = {"dataset": "other", "split": "rule", "steps": 4, "fractions": [100]}
+    base = {"dataset": NAME, "split": "rule", "steps": 4, "fractions": [100]}
+    mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "other"}]}}
+    plan = plan_of({"finetune": [base, section], **mixture}, data=data)
+    (pretrain,) = ids(plan, "pretrain")  # one, shared by both columns
+    assert [d["part"] for d in plan.jobs[pretrain].spec["data"]] == ["train", "train"]
+    alone = plan_of({"finetune": [base], **mixture}, data=data)
+    (pretrain,) = ids(alone, "pretrain")
+    assert [d["part"] for d in alone.jobs[pretrain].spec["data"]] == ["train", "all"]
+
+
+def test_a_row_can_start_from_a_snapshot(plan_of):
+    early = {"method": "simclr3d", "network": "net", "at": 4}
+    plan = plan_of({"pretrain": {"snapshots": [4]}, "rows": {"early": early}})
+    assert len(ids(plan, "pretrain")) == 1
+    one = cell(plan, row="early", fraction=25, seed=0)
+    assert one.columns["init"] == f"job:{one.pretrain}@4"
+    assert one.finetune != cell(plan, row="pair", fraction=25, seed=0).finetune
+    for snapshots, at in (([4], 5), ([4, 9], 9)):  # 8 steps of pretraining
+        with pytest.raises(BenchError, match=f"row 'early': 'at: {at}' is not among the snapshots"):
+            plan_of({"pretrain": {"snapshots": snapshots}, "rows": {"early": {**early, "at": at}}})
+
+
+def test_best_test_is_shown_beside_the_last_weights(plan_of):
+    plan = plan_of({"finetune": {"select": "best_test"}})
+    best, last = (cell(plan, row=r, fraction=25, seed=0) for r in ("alone", "alone (last)"))
+    assert best.finetune == last.finetune and best.evaluate != last.evaluate
+    weights = [plan.jobs[c.evaluate].spec["weights"] for c in (best, last)]
+    assert weights == ["best_test", "last"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretrain": {"batch": 1}}, "needs a batch of at least 2, got 1"),
+        ({"rows": {"pair": {"params": {"temprature": 1}}}}, "did you mean 'temperature'"),
+        ({"rows": {"alone": {"params": {"temprature": 1}}}}, "no parameter of method 'scratch'"),
+        ({"finetune": {"recipe": "defaut"}}, "no recipe of data set .* did you mean 'default'"),
+        ({"finetune": {"split": "rul"}}, "no split of data set .* did you mean 'rule'"),
+        ({"finetune": {"dataset": "msd04_hipocampus"}}, "no data set named .* did you mean 'msd04_hippocampus'"),
+        ({"finetune": {"fractions": [3]}}, "3 % of 15 training patients is less than half a patient; take at least 4 %"),
+        ({"metrics": ["dise"]}, "dise"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        plan_of(changes)
+    assert "\n" not in str(caught.value)

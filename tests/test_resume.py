@@ -1,0 +1,285 @@
+"""Stopped or killed anywhere, and started again: the same weights, the same records, done once."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import reliability
+import yaml
+
+from bench import registry, run
+from bench.jobs.execute import execute
+from bench.store import Store
+from bench.strict import overlay
+
+METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
+SMALL = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "grid": [2, 2, 1]}
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Return an output folder in which every data set is prepared, to be copied."""
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    plan, store = planned(out, "simclr3d")
+    for job in plan.jobs.values():
+        if job.kind == "prepare":
+            assert execute(str(out), job.id).state == "done"
+    return out
+
+
+def planned(out, method, changes=None):
+    """Plan one method and fine-tuning from it; leave the jobs' descriptions in ``out``."""
+    cls = registry.load("method", method)
+    known = cls.Params.__dataclass_fields__
+    network = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}
+    if cls.needs == "tokens":
+        network = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 16]}
+    row = {"method": method, "network": "net", "params": {k: v for k, v in SMALL.items() if k in known}}
+    value = yaml.safe_load(reliability.SMOKE.replace("steps: 40", f"steps: {STEPS}"))
+    value |= {"baseline": "none", "networks": {"net": network}, "rows": {method: row}}
+    value["pretrain"] |= {"recipe": "resize", "snapshots": [2]}
+    value["finetune"][0] |= {"recipe": "resize", "fractions": [100]}
+    value["phantoms"] = {"msd04_hippocampus": {"cases": 20, "seed": 0}}
+    path = out.parent / f"{method}.yaml"
+    path.write_text(yaml.safe_dump(overlay(value, changes or {})))
+    store = Store.open(out)
+    request = run.Request((path,), out)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    run.describe(plan, store, run.todo(plan, store))
+    return plan, store
+
+
+def fresh(base, tmp_path, name, method, changes=None):
+    out = tmp_path / name / "out"
+    shutil.copytree(base, out)
+    plan, store = planned(out, method, changes)
+    kinds = {job.kind: job.id for job in plan.jobs.values()}
+    return store, kinds
+
+
+def interrupted(store, job, stops):
+    """Run a job that is asked to stop after each of ``stops`` further steps."""
+    for stop in stops:
+        looks = iter(range(1, 100))
+        outcome = execute(str(store.root), job, lambda looks=looks, stop=stop: next(looks) >= stop)
+        if outcome.state == "done":
+            return
+        assert outcome.state == "stopped"
+        assert store.owner(job) is None
+    assert execute(str(store.root), job).state == "done"
+
+
+def results(store, job):
+    names = ("*.safetensors", "curve.csv")
+    return {p.name: p.read_bytes() for n in names for p in (store.jobs / job).glob(n)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tmp_path):
+    store, kinds = fresh(base, tmp_path, "whole", method)
+    assert execute(str(store.root), kinds["pretrain"]).state == "done"
+    expected = results(store, kinds["pretrain"])
+    assert {"weights.safetensors", "weights-2.safetensors", "curve.csv"} <= set(expected)
+    for name, stops in {"once": [random.randint(1, STEPS - 1)], "each": [1] * STEPS}.items():
+        other, _ = fresh(base, tmp_path, name, method)
+        interrupted(other, kinds["pretrain"], stops)
+        assert results(other, kinds["pretrain"]) == expected, stops
+
+
+@pytest.mark.parametrize("select", ["last", "best_val"])
+def test_a_fine_tuning_stopped_anywhere_ends_with_the_same_bits(select, base, tmp_path):
+    changes = {"finetune": {"select": select, "val_every": 0.4}}
+    store, kinds = fresh(base, tmp_path, "whole", "scratch", changes)
+    assert execute(str(store.root), kinds["finetune"]).state == "done"
+    expected = results(store, kinds["finetune"])
+    assert f"{select}.safetensors" in expected
+    for name, stops in {"once": [random.randint(1, STEPS - 1)], "each": [1] * STEPS}.items():
+        other, _ = fresh(base, tmp_path, name, "scratch", changes)
+        interrupted(other, kinds["finetune"], stops)
+        assert results(other, kinds["finetune"]) == expected, stops
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(damage, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CHECKPOINT", "0")
+    store, kinds = fresh(base, tmp_path, "whole", "scratch")
+    job = kinds["finetune"]
+    assert execute(str(store.root), job).state == "done"
+    expected = results(store, job)
+    other, _ = fresh(base, tmp_path, "damaged", "scratch")
+    looks = iter(range(1, 100))
+    assert execute(str(other.root), job, lambda: next(looks) >= 3).state == "stopped"
+    first, last = sorted((other.work / job).glob("step-*.pt"))
+    assert first.name.startswith("step-000000002")
+    last.write_bytes(damage)
+    assert execute(str(other.root), job).state == "done"
+    assert results(other, job) == expected
+
+
+def test_checkpoints_never_pile_up(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CHECKPOINT", "0")
+    store, kinds = fresh(base, tmp_path, "out", "scratch")
+    looks = iter(range(1, 100))
+    execute(str(store.root), kinds["finetune"], lambda: next(looks) >= STEPS - 1)
+    assert len(list((store.work / kinds["finetune"]).glob("step-*"))) == 2
+
+
+def test_a_job_done_and_cleared_by_another_command_is_asked_for_again(base, tmp_path):
+    store, kinds = fresh(base, tmp_path, "out", "scratch")
+    job = kinds["finetune"]
+    assert execute(str(store.root), job).state == "done"
+    assert not (store.work / job).exists()
+    assert execute(str(store.root), job).state == "busy"  # the queue describes it again, then it is done
+    planned(store.root, "scratch")
+    run.describe(planned(store.root, "scratch")[0], store, [job])
+    assert execute(str(store.root), job).state == "done"
+    assert store.manifest(job)["attempts"] == 1
+
+
+# Whole runs in processes of their own.
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return the smoke protocol and the records of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = reliability.protocol(folder)
+    code, text = reliability.finish(reliability.start(path, folder / "out"))
+    assert code == 0, text
+    return path, reliability.records(folder / "out")
+
+
+def again(path, out, expected):
+    """Start again; the records must be those of the undisturbed run, and nothing half-written."""
+    assert reliability.whole(out) == []
+    code, text = reliability.finish(reliability.start(path, out))
+    assert code == 0, text
+    assert reliability.records(out) == expected
+    assert reliability.whole(out) == []
+    assert not list((out / "work").glob("*/claim-*"))
+
+
+def until(condition, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_work(out):
+    """Tell whether some training has left a checkpoint and is not done."""
+    return any((out / "work").glob("*/step-*.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["group", "controller"])
+def test_after_a_kill_in_the_middle_of_training_the_records_are_the_same(whom, undisturbed, tmp_path):
+    path, expected = undisturbed
+    out = tmp_path / "out"
+    process = reliability.start(path, out)
+    until(lambda: at_work(out))
+    assert reliability.kill(process, whom, random.Random(0))
+    process.communicate() if whom == "group" else process.wait()
+    again(path, out, expected)  # at once: an orphan may still be at work
+    if whom == "controller":
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_fails_its_job_says_so_and_the_next_run_mends_it(undisturbed, tmp_path):
+    path, expected = undisturbed
+    out = tmp_path / "out"
+    process = reliability.start(path, out, "--workers", "1")
+    until(lambda: at_work(out))
+    (job,) = [p.parent.name for p in (out / "work").glob("*/step-*.pt")][:1]
+    os.kill(reliability.workers(process)[0], signal.SIGKILL)
+    code, text = reliability.finish(process)
+    assert code == 1
+    reason = "the worker process died (SIGKILL; out of memory?)"
+    assert f"failed: job {job}: {reason}" in text
+    assert "Traceback" not in text
+    why = json.loads((out / "work" / job / "failed.json").read_text())
+    assert why["reason"] == reason
+    assert reason in Path(why["log"]).read_text()
+    done = {json.loads(p.read_text())["kind"] for p in (out / "jobs").glob("*/manifest.json")}
+    assert "evaluate" in done  # the rest went on
+    again(path, out, expected)
+    manifest = json.loads((out / "jobs" / job / "manifest.json").read_text())
+    assert manifest["attempts"] == 2
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_each_job_once(undisturbed, tmp_path):
+    path, expected = undisturbed
+    out = tmp_path / "out"
+    both = [reliability.start(path, out, "--workers", "1") for _ in range(2)]
+    for process in both:
+        code, text = reliability.finish(process)
+        assert code == 0, text
+        assert "Traceback" not in text
+    assert reliability.records(out) == expected
+    manifests = [json.loads(p.read_text()) for p in (out / "jobs").glob("*/manifest.json")]
+    assert {m["attempts"] for m in manifests} == {1}
+    logs = "".join(p.read_text() for p in (out / "jobs").glob("*/log.txt"))
+    assert logs.count(", attempt ") == len(manifests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ctrl-c", "terminate"])
+def test_an_interrupted_run_saves_itself_within_seconds_and_goes_on(how, undisturbed, tmp_path):
+    path, expected = undisturbed
+    out = tmp_path / "out"
+    process = reliability.start(path, out, every=3600)
+    until(lambda: any(p.stat().st_size for p in (out / "work").glob("*/progress.json")))
+    began = time.monotonic()
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    code, text = reliability.finish(process)
+    assert code == 130
+    assert time.monotonic() - began < 20
+    assert "the same command goes on from here" in text
+    assert "Traceback" not in text
+    assert reliability.whole(out) == []
+    again(path, out, expected)
+
+
+def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path, undisturbed_small):
+    path, expected, size = undisturbed_small
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = f"size={size // 2048}k"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        code, text = reliability.finish(reliability.start(path, disk / "out"))
+        assert code in (1, 2), text
+        assert "No space left on device" in text
+        assert "Traceback" not in text
+        half = reliability.whole(disk / "out")
+        subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
+        assert half == []
+        code, text = reliability.finish(reliability.start(path, disk / "out"))
+        assert code == 0, text
+        assert reliability.records(disk / "out") == expected
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    path = reliability.protocol(folder, reliability.SMOKE, **reliability.SHORT)
+    code, text = reliability.finish(reliability.start(path, folder / "out"))
+    assert code == 0, text
+    size = sum(p.stat().st_size for p in (folder / "out").rglob("*") if p.is_file())
+    return path, reliability.records(folder / "out"), size

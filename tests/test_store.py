@@ -1,0 +1,181 @@
+"""The output folder: one owner at a time, one publication, nothing half-written."""
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bench.errors import BenchError
+from bench.store import LEASE, Fenced, Store, write_atomic
+
+JOB = "0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+def claimed(store, **held):
+    """Leave a claim by somebody else, as it would lie on the disk; return its path."""
+    folder = store.work / JOB
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"claim-{len(store.claims(JOB)) + 1:04d}"
+    path.write_text(json.dumps(held))
+    return path
+
+
+def dead():
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def made(store, claim, text="result"):
+    with store.attempt(claim) as folder:
+        (folder / "result.txt").write_text(text)
+        store.publish(claim, folder, {"id": JOB})
+
+
+def test_a_job_that_a_living_process_holds_is_not_given_out_again(store):
+    assert store.claim(JOB).number == 1
+    assert store.claim(JOB) is None
+    assert store.owner(JOB)["pid"] == os.getpid()
+
+
+def test_of_many_that_ask_at_once_one_gets_the_job(store):
+    for job in (f"{i:016x}" for i in range(20)):
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(lambda _, job=job: store.claim(job), range(8)))
+        assert sum(claim is not None for claim in got) == 1
+        assert [p.name for p in store.claims(job)] == ["claim-0001"]
+
+
+def test_the_claim_of_a_dead_process_is_taken_over_under_a_higher_number(store):
+    claimed(store, host=socket.gethostname(), pid=dead(), start="1")
+    assert store.owner(JOB) is None
+    assert store.claim(JOB).number == 2
+
+
+def test_a_reused_process_number_is_not_taken_for_the_old_owner(store):
+    claimed(store, host=socket.gethostname(), pid=os.getpid(), start="1")
+    assert store.owner(JOB) is None
+
+
+def test_another_hosts_claim_lives_by_its_heartbeat(store):
+    path = claimed(store, host="elsewhere", pid=1, start="1")
+    assert store.owner(JOB) is not None
+    past = time.time() - LEASE - 5
+    os.utime(path, (past, past))
+    assert store.owner(JOB) is None
+
+
+def test_a_heartbeat_keeps_an_own_claim_young(store):
+    claim = store.claim(JOB)
+    os.utime(claim.path, (0, 0))
+    store.beat(claim)
+    assert time.time() - claim.path.stat().st_mtime < 60
+
+
+def test_an_orphan_that_comes_back_cannot_publish(store):
+    orphan = store.claim(JOB)
+    claimed(store, host="elsewhere", pid=1, start="1")  # somebody took it for dead
+    with pytest.raises(Fenced):
+        made(store, orphan)
+    assert not (store.jobs / JOB).exists()
+    assert not list((store.work / JOB).glob("attempt-*"))
+
+
+def test_the_first_to_publish_wins_and_the_second_is_told(store):
+    first = store.claim(JOB)
+    with store.attempt(first) as late:
+        made(store, first, "first")
+        (store.work / JOB).mkdir(exist_ok=True)
+        late.mkdir(exist_ok=True)
+        (late / "result.txt").write_text("second")
+        second = claimed(store, host=socket.gethostname(), pid=os.getpid(), start="1")
+        with pytest.raises(Fenced):
+            store.publish(type(first)(JOB, 1, second), late, {"id": JOB})
+    assert (store.jobs / JOB / "result.txt").read_text() == "first"
+
+
+def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
+    store.write_spec(JOB, {"job": {}, "run": {}})
+    made(store, store.claim(JOB))
+    assert store.done(JOB)
+    assert not (store.work / JOB).exists()
+    assert sorted(p.name for p in (store.jobs / JOB).iterdir()) == ["manifest.json", "result.txt"]
+    assert store.claim(JOB) is None
+
+
+def test_a_job_published_while_its_claim_was_made_is_not_done_twice(store, monkeypatch):
+    made(store, store.claim(JOB))
+    looks = iter([False, True])  # as `claim` sees it: before, and after the link
+    monkeypatch.setattr(Store, "done", lambda self, job: next(looks))
+    assert store.claim(JOB) is None
+    assert not (store.work / JOB).exists()
+
+
+def test_a_failed_attempt_leaves_its_reason_until_the_next_one_begins(store):
+    claim = store.claim(JOB)
+    store.fail(claim, "loss is not finite", "mistake")
+    assert store.failure(JOB)["reason"] == "loss is not finite"
+    assert store.owner(JOB) is None
+    assert store.claim(JOB).number == 2
+    assert store.failure(JOB) is None
+
+
+def test_the_reason_of_a_dead_process_is_left_by_whoever_saw_it_die(store):
+    claimed(store, host=socket.gethostname(), pid=dead(), start="1")
+    store.lost(JOB, "the worker process died (SIGKILL; out of memory?)")
+    why = store.failure(JOB)
+    assert why["reason"].startswith("the worker process died")
+    assert why["attempts"] == 1
+    assert "SIGKILL" in (store.work / JOB / "log.txt").read_text()
+
+
+def test_a_death_says_nothing_where_another_attempt_goes_on(store):
+    store.claim(JOB)
+    store.lost(JOB, "died")
+    assert store.failure(JOB) is None
+
+
+@pytest.mark.parametrize("new", ["new", memoryview(b"new")])
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, new):
+    path = tmp_path / "file.json"
+    write_atomic(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, new)
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+    assert path.read_text() == "old"
+
+
+def test_a_folder_of_another_schema_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "bench.json").write_text('{"schema": 99, "bench": "9.0.0"}')
+    with pytest.raises(BenchError, match=r"schema 99.*9\.0\.0.*another --out"):
+        Store.open(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
+def test_a_damaged_head_is_refused_by_name(tmp_path, text):
+    (tmp_path / "bench.json").write_text(text)
+    with pytest.raises(BenchError, match=r"bench\.json: damaged"):
+        Store.open(tmp_path)
+
+
+def test_progress_cut_by_a_power_failure_reads_as_none(store):
+    (store.work / JOB).mkdir()
+    (store.work / JOB / "progress.json").write_text('{"step": 1')
+    assert store.progress(JOB) == {}
