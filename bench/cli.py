@@ -7,11 +7,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench import __version__
+from bench.arguments import parser
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
+        return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -37,91 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f": {error.filename}" if error.filename else ""
         print(f"bench: {error.strerror or error}{what}; mend it and run again", file=sys.stderr)
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bench", description="Compare self-supervised pretraining methods for medical images."
-    )
-    parser.add_argument("--version", action="version", version=f"bench {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _run_parser(commands)
-    _report_parsers(commands)
-    _data_parsers(commands)
-    _score_parser(commands)
-    return parser
-
-
-def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=function)
-    return parser
-
-
-def _request_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
-    parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the protocol's")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
-    _out_flag(parser)
-    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
-    parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
-    parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
-                        help="method, network, dataset, fraction, seed or row; may be repeated")  # fmt: skip
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
-                        help="a setting of the jobs, e.g. finetune.optimiser.lr=1e-3")  # fmt: skip
-
-
-def _out_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
-
-
-def _run_parser(commands: Any) -> None:
-    run = _command(commands, "run", _run, "run protocols and draw their tables")
-    _request_flags(run)
-    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    plan = _command(commands, "plan", _plan, "print the jobs, what is done and what the rest costs")
-    _request_flags(plan)
-    plan.add_argument("--json", action="store_true")
-
-
-def _report_parsers(commands: Any) -> None:
-    status = _command(commands, "status", _status, "what is running, done and failed")
-    _out_flag(status)
-    status.add_argument("--json", action="store_true")
-    report = _command(commands, "report", _report, "draw tables, figures and page from the records")
-    report.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
-    _out_flag(report)
-    report.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the records'")
-    report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
-
-
-def _data_parsers(commands: Any) -> None:
-    listing = _command(commands, "list", _list, "what there is by name")
-    listing.add_argument("what", choices=("methods", "datasets", "networks", "metrics", "protocols"))
-    listing.add_argument("--json", action="store_true")
-    check = _command(commands, "check", _check, "open and judge every case of a data set")
-    check.add_argument("dataset")
-    check.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
-    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
-    check.add_argument("--json", action="store_true")
-    phantom = _command(commands, "phantom", _phantom, "write synthetic cases in a data set's layout")
-    phantom.add_argument("dataset")
-    phantom.add_argument("directory", type=Path, metavar="DIR")
-    phantom.add_argument("--cases", type=int, default=10, metavar="N")
-    phantom.add_argument("--seed", type=int, default=0, metavar="S")
-
-
-def _score_parser(commands: Any) -> None:
-    score = _command(commands, "score", _score, "score label maps that nobody trained here")
-    score.add_argument("--prediction", type=Path, required=True, metavar="P", help="a volume or a folder")
-    score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
-    score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
-                       help="dice,iou,hd,hd95,assd,nsd@1mm")  # fmt: skip
-    score.add_argument("--convention", choices=("medpy", "monai", "deepmind"), default="medpy")
-    score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
-    score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
-    score.add_argument("--json", action="store_true")
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -162,7 +76,9 @@ def _run(arguments: argparse.Namespace) -> int:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome)
+            outcomes = slurm.run(
+                plan, store, jobs, cluster, watch.outcome, lambda job: run.describe(plan, store, [job])
+            )
         elif jobs:
             outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
     return _show(protocols, plan, store, outcomes)
@@ -307,6 +223,11 @@ def _score(arguments: argparse.Namespace) -> int:
         print(f"bench: differs from medpy: {line}", file=sys.stderr)
     return 1 if mismatches else 0
 
+
+BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
+    "check": _check, "phantom": _phantom, "score": _score,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

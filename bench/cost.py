@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.job import Job
     from bench.plan import Plan
 
-GIGAFLOPS_PER_THREAD = 12.0  # one CPU core on 3D convolutions, measured; see docs/speed.md
+GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
 TERAFLOPS_PER_GPU = 20.0  # nominal, bf16 on a data-centre card; not measured by this project
 BACKWARD = 3.0  # forward and backward against forward alone
 

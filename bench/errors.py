@@ -14,7 +14,7 @@ class BenchError(Exception):
     """
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - not an error
     """A job was asked to stop; it saved its state between two steps and can be resumed."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
+from bench.data.recipe import consistent
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
@@ -35,15 +36,23 @@ def refuse(job: Job, jobs: Mapping[str, Job]) -> None:
     net = job.spec["network"]
     catalog.check_crop(net["network"], net["preset"], tuple(net["crop"]))
     kind, rest = SECTIONS[job.kind]
+    _typed(kind, {**rest, **job.spec[job.kind]}, job.kind)
+    prepared = [jobs[need].spec for need in job.needs if jobs[need].kind == "prepare"]
+    recipes = [_typed(Recipe, spec["recipe"], "recipe") for spec in prepared]
+    for recipe in recipes:
+        consistent(recipe)
+    if job.kind == "pretrain":
+        _pretext(job, recipes)
+
+
+def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
     try:
-        build(kind, Document(Path("--set"), {}), {**rest, **job.spec[job.kind]}, (job.kind,))
+        return build(kind, Document(Path("--set"), {}), value, (key,))
     except BenchError as error:  # a protocol was checked when it was read
         raise BenchError(str(error).replace("--set:1: ", "--set ", 1)) from None
-    if job.kind == "pretrain":
-        _pretext(job, [jobs[need].spec["recipe"] for need in job.needs])
 
 
-def _pretext(job: Job, recipes: list[dict[str, Any]]) -> None:
+def _pretext(job: Job, recipes: list[Recipe]) -> None:
     name, net = job.spec["method"]["name"], job.spec["network"]
     method, batch = registry.load("method", name), job.spec["pretrain"]["batch"]
     if net["network"] not in method.networks():
@@ -55,5 +64,4 @@ def _pretext(job: Job, recipes: list[dict[str, Any]]) -> None:
         raise BenchError(f"method {name!r} needs a batch of at least {method.min_batch}, got {batch}")
     params = method.make_params(job.spec["method"]["params"])
     for recipe in recipes:
-        read = Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in recipe.items()})
-        method.check(params, tuple(net["crop"]), read)
+        method.check(params, tuple(net["crop"]), recipe)

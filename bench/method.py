@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.reader import Volume
-from bench.dataset import Recipe
+from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
 from bench.errors import BenchError, unknown
 from bench.nets import Network
 from bench.registry import callable_module

@@ -77,9 +77,9 @@ class Planner:
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
-        for section in ("rows", "finetune"):
-            if not getattr(protocol, section):
-                raise BenchError(f"protocol {protocol.name!r}: {section!r} is empty; nothing to compare")
+        for key in ("rows", "finetune"):
+            if not getattr(protocol, key):
+                raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
         self._check_only(protocol)
         Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []

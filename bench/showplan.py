@@ -9,7 +9,7 @@ from bench.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.job import KINDS, Job
 from bench.plan import Plan
 from bench.protocol import Protocol
-from bench.store import Store
+from bench.store import Store, read_json
 from bench.watch import duration
 
 
@@ -42,12 +42,29 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     lines = []
     if plan.provisional:
         lines.append("provisional: some data is not on this machine, so ids and costs may change")
+    lines += _changed(plan, store)
     for protocol in protocols:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
         lines += _rows(plan, store, protocol, costs)
     todo = [j for j in plan.jobs if not records.done(plan, store, j)]
     lines.append(_total(plan, todo, costs))
     return "\n".join(lines)
+
+
+def _changed(plan: Plan, store: Store) -> list[str]:
+    """Say which data is not what it was when it was prepared here: all that read it is to do again."""
+    todo = [j.spec for j in plan.jobs.values() if j.kind == "prepare" and not store.done(j.id)]
+    lines = []
+    for folder in sorted(store.jobs.glob("*")) if todo else []:
+        before = (read_json(folder / "manifest.json") or {}).get("spec", {})
+        for spec in todo:
+            differing = {k for k in spec if spec[k] != before.get(k)}
+            if differing == {"contents"} and spec["contents"] is not None:
+                lines.append(
+                    f"{spec['dataset']}: its files changed since job {folder.name} prepared them; "
+                    "what depends on them is to do again"
+                )
+    return lines
 
 
 def _rows(

@@ -32,7 +32,7 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
         return "running", {**entry, **place, **store.progress(job)}
     failure = store.failure(job)
     if failure is not None:
-        return "failed", {**entry, **failure}
+        return "failed", {**failure, **entry, "cause": failure["kind"]}
     return "waiting", entry
 
 

@@ -26,61 +26,18 @@ from typing import Any
 
 from bench import __version__
 from bench.errors import BenchError
+from bench.files import read_json as read_json
+from bench.files import sync_tree
+from bench.files import write_atomic as write_atomic
+from bench.process import started
 
 SCHEMA = 1
 LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
 HEARTBEAT = 10.0
 
 
-class Fenced(Exception):
+class Fenced(Exception):  # noqa: N818 - not an error
     """Another attempt owns this job now; whatever this one made must not be published."""
-
-
-def write_atomic(path: Path, data: bytes | memoryview | str, aside: Path | None = None) -> None:
-    """Write aside, flush to disk, rename: readers see the old file or the new one, whole.
-
-    Args:
-        path: the file to make or replace.
-        data: its content.
-        aside: folder on the same disk for the unfinished file; by default beside ``path``.
-    """
-    raw = data.encode() if isinstance(data, str) else data
-    aside = (aside or path.parent) / f".{path.name}.{uuid.uuid4().hex[:8]}"
-    try:
-        with aside.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def sync_tree(folder: Path) -> None:
-    """Flush every file of a folder, and the folder itself, to disk."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None where there is no such file.
-
-    Raises:
-        BenchError: the file is there and is not JSON.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
-    if not isinstance(found, dict):
-        raise BenchError(f"{path}: damaged (no JSON object); delete it and run again")
-    return found
 
 
 @dataclass(frozen=True)
@@ -211,7 +168,7 @@ class Store:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
-        held = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start(os.getpid())}
+        held = {"host": socket.gethostname(), "pid": os.getpid(), "start": started(os.getpid())}
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
         try:
             aside.write_text(json.dumps({**held, "since": time.time()}))
@@ -308,24 +265,5 @@ def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
     if "pid" not in held:
         return False
     if held["host"] == socket.gethostname():
-        return _start(held["pid"]) == held["start"]
+        return started(held["pid"]) == held["start"]
     return now - beat < LEASE
-
-
-def _start(pid: int) -> str:
-    """Return when a process started, so that a reused process number is not mistaken for it."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return _start_elsewhere(pid)
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def _start_elsewhere(pid: int) -> str:
-    if Path("/proc/self").exists():
-        return ""  # Linux, and there is no such process
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return ""
-    return "unknown"

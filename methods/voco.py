@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from bench import augment, nets
 from bench.data.reader import Volume
-from bench.dataset import Recipe
 from bench.errors import BenchError
-from bench.method import Batch, Method
+from bench.method import Batch, Method, Recipe
 from bench.nets import Network
 from bench.pretext import grid, losses
 from bench.pretext.heads import mlp

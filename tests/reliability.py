@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,18 +128,20 @@ def whole(out: Path) -> list[str]:
 
 def trial(path: Path, out: Path, whom: str, rng: random.Random, within: float) -> dict[str, object]:
     """Start, kill, start again; return what happened."""
-    process = start(path, out, "--workers", "2")
-    began, wait = time.monotonic(), rng.uniform(0.5, within)
     hit = False
-    while process.poll() is None and not hit:
-        hit = time.monotonic() - began > wait and kill(process, whom, rng)
-        time.sleep(0.02)
-    wait = time.monotonic() - began
+    while not hit:  # one that ended before its moment came is begun anew
+        shutil.rmtree(out, ignore_errors=True)
+        process = start(path, out, "--workers", "2")
+        began, wait = time.monotonic(), rng.uniform(0.5, within)
+        while process.poll() is None and not hit:
+            hit = time.monotonic() - began > wait and kill(process, whom, rng)
+            time.sleep(0.02)
+        wait = time.monotonic() - began
     done = len(list((out / "jobs").glob("*/manifest.json")))
     first = None
-    if whom == "worker" and hit:
+    if whom == "worker":
         first = finish(process)[0]
-    elif hit and whom == "controller":
+    else:
         process.wait()
     half = whole(out)
     began = time.monotonic()
@@ -146,7 +149,7 @@ def trial(path: Path, out: Path, whom: str, rng: random.Random, within: float) -
     if process.stdout and not process.stdout.closed:
         process.communicate()
     return {
-        "killed": whom if hit else f"{whom} (had ended)", "after s": f"{wait:.1f}", "jobs done": done,
+        "killed": whom, "after s": f"{wait:.1f}", "jobs done": done,
         "killed run's exit": "" if first is None else first, "exit": code,
         "again s": f"{time.monotonic() - began:.0f}", "half-written": len(half) + len(whole(out)),
         "text": text,

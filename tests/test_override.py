@@ -53,7 +53,7 @@ def test_setting_the_seed_makes_the_seeds_one(plan_of):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("finetune.optimiser.rate=1", "no job has 'finetune.optimiser.rate'; did you mean 'finetune.optimiser"),
+        ("finetune.optimiser.rate=1", "no job has 'finetune.optimiser.rate'; did you mean 'finetune.opt"),
         ("zzzzzz=1", "'bench plan --json' shows every path"),
         ("finetune.batch", "write KEY=VALUE"),
         ("=3", "write KEY=VALUE"),

@@ -62,7 +62,7 @@ def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
     assert registry.names("dataset") == ["borrowed", "none", "one", "two"]
     assert registry.load("dataset", "one").__name__ == "A"
     for name, count in (("none", 0), ("two", 2), ("borrowed", 0)):
-        with pytest.raises(BenchError, match=f"{name}.py must define one Dataset subclass, found {count}"):
+        with pytest.raises(BenchError, match=rf"{name}.py must define one Dataset subclass, found {count}"):
             registry.load("dataset", name)
 
 

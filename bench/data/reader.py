@@ -12,7 +12,8 @@ class Lazy(Protocol):
     """Anything chunked that reads a box when it is sliced: blosc2, zarr, a NumPy array."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of all axes."""
 
     def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray: ...
 
@@ -90,8 +91,7 @@ class Volume:
 
 def _draw(length: int, size: int, rng: np.random.Generator) -> int:
     room = length - size
-    drawn = int(rng.integers(0, max(room, 0) + 1))  # always drawn: the stream stays aligned
-    return drawn if room >= 0 else room // 2
+    return int(rng.integers(room + 1)) if room > 0 else room // 2
 
 
 def _clip(

@@ -15,7 +15,8 @@ from bench.dataset import Dataset, Recipe
 from bench.errors import BenchError, unknown
 
 __all__ = [
-    "Geometry", "Prepared", "contiguous", "known_values", "prepare", "restore", "restore_scores",
+    "Geometry", "Prepared", "consistent", "contiguous", "known_values", "prepare", "restore",
+    "restore_scores",
 ]  # fmt: skip
 
 PERCENTILES = (0.5, 99.5)  # bench.dataset.Recipe
@@ -54,7 +55,7 @@ def prepare(
     Raises:
         BenchError: contradictory recipe, NaN voxels, an unknown label value, another grid.
     """
-    _consistent(recipe)
+    consistent(recipe)
     check_finite(volume)
     channels = [_scaled(channel, recipe) for channel in volume.array]
     image = np.stack([values for values, _ in channels])
@@ -113,7 +114,12 @@ def known_values(
     return {0: 0, **(dict(raw_labels) if raw_labels else {k: k for k in labels})}
 
 
-def _consistent(recipe: Recipe) -> None:
+def consistent(recipe: Recipe) -> None:
+    """Refuse a recipe that contradicts itself.
+
+    Raises:
+        BenchError: names the entries.
+    """
     if recipe.spacing is not None and recipe.resize is not None:
         raise BenchError("recipe: 'spacing' and 'resize' exclude each other; state one of them")
     if recipe.scale not in SCALES:

@@ -66,12 +66,15 @@ def folds(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> lis
     else:
         known = [*dataset.splits, RULE, LEAVE_ONE_OUT]
         raise BenchError(unknown(f"split of data set {name!r}", split, known))
+    if not patients:
+        raise BenchError(f"{name}: no labelled patient to divide; add cases")
     for fold in found:
         for part in ("train", "test"):
             if not getattr(fold, part):
+                other = "" if split == LEAVE_ONE_OUT else " or take 'split: leave_one_out'"
                 raise BenchError(
                     f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
-                    "add cases or take 'split: leave_one_out'"
+                    f"add cases{other}"
                 )
     return found
 
@@ -100,7 +103,7 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
 def listed(dataset: Dataset, split: str) -> list[Fold]:
     """Return a registered division as its file under ``datasets/splits/`` lists it."""
     read = json.loads((registry.folder("dataset") / "splits" / dataset.splits[split]).read_text())
-    entries = read["folds"] if "folds" in read else [read]
+    entries = read.get("folds", [read])
     return [
         Fold(split, i, *(tuple(entry.get(p, ())) for p in ("train", "val", "test")))
         for i, entry in enumerate(entries)

@@ -16,6 +16,7 @@ import numpy as np
 from bench.data import nifti, nrrd_file
 from bench.data.files import SUFFIXES, is_volume, stem, within
 from bench.data.stored import KINDS, Stored, VolumeError, voxels
+from bench.dataset import clean
 
 TOLERANCE = 1e-3  # mm; largest difference of two affines that count as equal
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)

@@ -109,7 +109,8 @@ class Contents:
         self._known: dict[str, list] = {}
         if memory is not None and memory.is_file():
             try:
-                self._known = json.loads(memory.read_text())
+                read = json.loads(memory.read_text())
+                self._known = dict(read) if isinstance(read, dict) else {}
             except ValueError:
                 self._known = {}  # a memory only: it is made again
 

@@ -49,9 +49,7 @@ class Queue:
         self.outcomes[outcome.job] = outcome
 
     def _settled(self, job: str) -> bool:
-        return job not in self._todo or (
-            job in self.outcomes and self.outcomes[job].state == "done"
-        )
+        return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
 
     def _drop_hopeless(self) -> None:
         for job in list(self._waiting):

@@ -42,7 +42,7 @@ CLUSTER = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")  # endings that say nothing ab
 
 def run(
     plan: Plan, store: Store, jobs: list[str], profile: Profile,
-    on_outcome: Callable[[Outcome], None],
+    on_outcome: Callable[[Outcome], None], on_start: Callable[[str], None] = lambda job: None,
 ) -> dict[str, Outcome]:  # fmt: skip
     """Run ``jobs`` on the cluster; failures stay with their jobs.
 
@@ -52,12 +52,13 @@ def run(
         jobs: ids to do, needs first.
         profile: what to ask the cluster for.
         on_outcome: called once for each job that ended.
+        on_start: called before a job is submitted.
 
     Raises:
         BenchError: SLURM is not here, does not answer, or refuses a submission.
     """
     squeue.require()
-    controller = Controller(plan, store, jobs, profile, on_outcome)
+    controller = Controller(plan, store, jobs, profile, on_outcome, on_start)
     controller.attach()
     began = time.monotonic()
     while controller.step():
@@ -80,6 +81,7 @@ class Controller:
     jobs: list[str]
     profile: Profile
     on_outcome: Callable[[Outcome], None]
+    on_start: Callable[[str], None] = lambda job: None
     grace: float = GRACE
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # job -> where it runs or waits
@@ -204,7 +206,9 @@ class Controller:
             del self.tasks[job]
         if task.name not in self._names():
             return  # an earlier run's: they are submitted again
-        if state in CLUSTER and all(self._tries[job] < RETRIES for job in left):
+        # One that was killed after publishing, before scoring, has its scores still to come.
+        again = state in CLUSTER or all(self.store.done(job) for job in left)
+        if again and all(self._tries[job] < RETRIES for job in left):
             return
         # Which job ended the task is known by its claim: the ones after it never had their turn
         # and are submitted again. Where none was begun, the task itself cannot run.
@@ -270,6 +274,8 @@ class Controller:
         name = f"bench-{uuid.uuid4().hex[:16]}"
         self._submitted.append({"name": name, "array": None, "packs": [list(p) for p in array.packs]})
         self._remember()
+        for job in (job for pack in array.packs for job in pack):
+            self.on_start(job)
         ids = submit(self.folder, options(self.profile, array.shape, name, array.after), [
             (str(self.out), pack, str(self.folder), self.profile.requeues) for pack in array.packs
         ], self.profile.python)  # fmt: skip

@@ -69,8 +69,7 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
     store = Store(Path(out))
     for job in jobs:
         told = outcome_file(Path(folder), job)
-        # A published job may have no spec any more; one that failed is not tried again by a requeue.
-        if _failed(told) or (store.done(job) and not (store.work / job / "job.json").exists()):
+        if _failed(told):  # before a requeue: what failed is not tried again
             continue
         outcome = _one(store, job, asked)
         if outcome.state in ("failed", "refused"):
@@ -96,8 +95,10 @@ def _one(store: Store, job: str, asked: Asked) -> Outcome:
 
     A job is ``refused`` where a need has no result: the controller knows why and what follows.
     """
-    needs = store.spec(job)["job"]["needs"]
     while not asked.stop:
+        if store.done(job) and not (store.work / job / "job.json").exists():
+            return Outcome(job, "done")  # whoever published it has cleared its description
+        needs = store.spec(job)["job"]["needs"]
         lacking = [need for need in needs if not store.done(need)]
         if not lacking:
             outcome = execute(str(store.root), job, lambda: asked.stop)

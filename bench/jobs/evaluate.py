@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from bench.jobs.context import Context
 from bench.jobs.inputs import Prepared, opened, part
 from bench.jobs.predict import logits
 from bench.nets import transfer
-from bench.train.loop import CHANNELS_LAST, fabric
+from bench.train.loop import channels_last, fabric
 
 PANELS = 3  # cases whose middle slice is kept for the report
 
@@ -26,12 +24,12 @@ def run(context: Context) -> None:
     tensors, manifest = transfer.read(context.input(0) / f"{spec['weights']}.safetensors")
     network = nets.network(
         manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels,
-        tuple(manifest.crop),
+        manifest.crop,
     )  # fmt: skip
     network.load_state_dict(tensors)
     tuned = context.store.manifest(context.needs[0])["spec"]["finetune"]
     device = fabric(tuned["precision"])
-    network = network.to(device.device, memory_format=CHANNELS_LAST).eval()
+    network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
     root = context.run["roots"].get(spec["data"]["dataset"])
     cases = part(prepared, spec["data"], root)
@@ -39,7 +37,7 @@ def run(context: Context) -> None:
     with PackWriter(context.made, "prediction") as pack, device.autocast():
         for number, case in enumerate(cases, 1):
             scores = logits(network, prepared.volume(case).whole(), spec["inference"])
-            geometry = geometry_of(prepared.image.meta(case)["geometry"])
+            geometry = Geometry(**prepared.image.meta(case)["geometry"])
             pack.add(case, restore_scores(scores.numpy(), geometry))
             if number <= PANELS:
                 panels |= _panel(prepared, case, scores, geometry)
@@ -48,14 +46,6 @@ def run(context: Context) -> None:
                 raise Stopped(f"stopped after case {number} of {len(cases)}")
     np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
     context.facts.update(cases=len(cases), method=manifest.method)
-
-
-def geometry_of(stored: dict[str, Any]) -> Geometry:
-    """Return the geometry that ``prepare`` stored beside an image."""
-    box = tuple((lo, hi) for lo, hi in stored["box"])
-    return Geometry(
-        tuple(stored["native_shape"]), tuple(stored["native_spacing"]), box, tuple(stored["shape"])
-    )  # type: ignore[arg-type]
 
 
 def _panel(

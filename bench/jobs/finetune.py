@@ -20,8 +20,9 @@ from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import opened, part
 from bench.jobs.predict import mean_dice
 from bench.nets import transfer
-from bench.protocol import Augment
+from bench.nets.network import Triple, triple
 from bench.random import numpy_rng, torch_seed
+from bench.sections import Augment
 from bench.train.loop import EVERY, Batch, Objective, Run, fit
 from bench.train.samples import Sample, Samples, batches
 
@@ -100,14 +101,14 @@ def run(context: Context) -> None:
     cases = part(prepared, {**data, "part": "train"}, root, spec["seed"])
     judge = _judge(context, root)
     objective = Supervised(network, recipe, judge)
-    read = _Reader(context.input(0), cases, tuple(net["crop"]), recipe["foreground"], spec["seed"])
+    read = _Reader(context.input(0), cases, triple(net["crop"]), recipe["foreground"], spec["seed"])
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
     settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
                    on_step=context.progress, stopping=context.stopping)  # fmt: skip
     curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), settings)
     manifest = transfer.Manifest(
         network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
-        out_channels=net["out_channels"], crop=tuple(net["crop"]), key=context.id,
+        out_channels=net["out_channels"], crop=triple(net["crop"]), key=context.id,
         recipe=context.store.manifest(context.needs[0])["spec"]["recipe"],
         method=context.facts.get("method", ""),
     )  # fmt: skip
@@ -126,7 +127,7 @@ def build(context: Context) -> nets.Network:
     net = spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
     network = nets.network(
-        net["network"], net["preset"], net["in_channels"], net["out_channels"], tuple(net["crop"])
+        net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"])
     )
     if spec["init"] == "random":
         return network
@@ -161,7 +162,7 @@ class _Reader:
     """Reads one crop of image and label; travels to loader workers."""
 
     def __init__(
-        self, folder: Path, cases: list[str], crop: tuple[int, ...], foreground: float | None, seed: int
+        self, folder: Path, cases: list[str], crop: Triple, foreground: float | None, seed: int
     ) -> None:
         self._folder, self._cases, self._crop = folder, cases, crop
         self._foreground, self._seed = foreground, seed
@@ -177,9 +178,9 @@ class _Reader:
 
 
 def _around(
-    voxels: np.ndarray | None, start: tuple[int, ...], crop: tuple[int, ...],
-    shape: tuple[int, ...], rng: np.random.Generator,
-) -> tuple[int, ...]:  # fmt: skip
+    voxels: np.ndarray | None, start: Triple, crop: Triple,
+    shape: Triple, rng: np.random.Generator,
+) -> Triple:  # fmt: skip
     """Return a corner that centres a labelled voxel as far as the volume's border allows."""
     if voxels is None or not len(voxels):
         return start
@@ -187,7 +188,7 @@ def _around(
     room = np.maximum(np.subtract(shape, crop), 0)
     wanted = np.clip(centre - np.array(crop) // 2, 0, room)
     fits = np.subtract(shape, crop) >= 0
-    return tuple(int(v) for v in np.where(fits, wanted, start))
+    return triple(np.where(fits, wanted, start).tolist())
 
 
 def _data(

@@ -44,13 +44,14 @@ def run(context: Context) -> None:
             context.progress(number, len(cases))
             if context.stopping():
                 raise Stopped(f"stopped after case {number} of {len(cases)}")
-    np.savez(made / "foreground.npz", **foreground)
+    np.savez(made / "foreground.npz", allow_pickle=False, **foreground)
     context.facts["cases"] = len(cases)
 
 
 def recipe_of(spec: dict[str, Any]) -> Recipe:
     """Return the recipe a spec describes."""
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
+    return Recipe(**given)
 
 
 def _one(dataset: Dataset, case: Case, recipe: Recipe) -> Prepared:
@@ -73,7 +74,9 @@ def _store_image(images: PackWriter, case: Case, prepared: Prepared) -> None:
 
 
 def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.ndarray]:
-    """Return (step, offset, int16 array) with ``q * step + offset`` nearest to ``image``.
+    """Return (step, offset, 16-bit array) with ``q * step + offset`` nearest to ``image``.
+
+    The minimum is stored as 0, so ``offset`` is also what lies outside the volume.
 
     Where the source has whole units (HU) ``step`` is one unit, so nothing is lost but what
     resampling interpolated below it; otherwise 4096 levels span the image, as scanners store.
@@ -82,9 +85,7 @@ def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.nd
     if step is None or (high - low) / step > 65_000:
         step = (high - low) / 4095 or 1.0
     scaled = np.rint((image - np.float32(low)) / np.float32(step))
-    if (high - low) / step <= 32_767:
-        return step, low, scaled.astype(np.int16)
-    return step, low + 32_768 * step, (scaled - 32_768).astype(np.int16)
+    return step, low, scaled.astype(np.int16 if (high - low) / step <= 32_767 else np.uint16)
 
 
 def _some_foreground(label: np.ndarray, case: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import Prepared, opened, part
 from bench.method import Method
 from bench.nets import transfer
+from bench.nets.network import Triple, triple
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import EVERY, Batch, Objective, Run, fit
 from bench.train.samples import Sample, Samples, batches
@@ -51,7 +52,7 @@ def run(context: Context) -> None:
     recipe, net = spec["pretrain"], spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
     network = nets.network(
-        net["network"], net["preset"], net["in_channels"], 2, tuple(net["crop"])
+        net["network"], net["preset"], net["in_channels"], 2, triple(net["crop"])
     )  # 2 output channels: only the encoder is trained, the decoder is a stand-in for the rehearsal
     method = registry.load("method", spec["method"]["name"]).build(
         network, spec["method"]["params"], torch_seed(spec["seed"], "heads")
@@ -61,7 +62,7 @@ def run(context: Context) -> None:
     transfer.rehearse(method.transfer(), network)
     snapshots = _snapshots(context, recipe)
     objective = Pretext(method, snapshots, manifest)
-    read = _Reader(context, method, tuple(net["crop"]), spec["seed"])
+    read = _Reader(context, method, triple(net["crop"]), spec["seed"])
     context.log(f"{len(read.cases)} cases, {recipe['steps']} steps of {recipe['batch']}")
     curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), _settings(context))
     transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
@@ -87,7 +88,7 @@ def _manifest(context: Context, net: dict[str, Any]) -> transfer.Manifest:
     prepared = context.store.manifest(context.needs[0])["spec"]
     return transfer.Manifest(
         network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
-        out_channels=0, crop=tuple(net["crop"]), recipe=prepared["recipe"],
+        out_channels=0, crop=triple(net["crop"]), recipe=prepared["recipe"],
         method=context.spec["method"]["name"], key=context.id,
     )  # fmt: skip
 
@@ -95,7 +96,7 @@ def _manifest(context: Context, net: dict[str, Any]) -> transfer.Manifest:
 class _Reader:
     """Reads sample ``(case, step, sample)``; travels to loader workers."""
 
-    def __init__(self, context: Context, method: Method, crop: tuple[int, ...], seed: int) -> None:
+    def __init__(self, context: Context, method: Method, crop: Triple, seed: int) -> None:
         self._read, self._params = type(method).read, method.params
         self._crop, self._seed = crop, seed
         self.cases: list[tuple[Path, str]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
@@ -20,6 +21,12 @@ def __getattr__(name: str) -> Any:
     if name in ("Decoder", "Encoder", "Network", "TokenEncoder"):
         return getattr(importlib.import_module("bench.nets.base"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def triple(sizes: Sequence[int]) -> Triple:
+    """Return three sizes (x, y, z) of a spec's list as a tuple."""
+    x, y, z = sizes
+    return (x, y, z)
 
 
 def network_names() -> list[str]:

@@ -36,4 +36,5 @@ def latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
             continue
         if hashlib.sha256(data).hexdigest()[:16] == digest:
             return int(step), torch.load(io.BytesIO(data), weights_only=True)
+        path.unlink(missing_ok=True)  # else it would count as one of the generations kept
     return None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -19,6 +19,7 @@ from bench.train import checkpoint
 from bench.train.optimise import optimiser, rate
 
 Batch = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 EVERY = 60.0  # seconds between checkpoints
 NO_BF16 = (
     "precision bf16 needs a GPU (on a CPU torch 2.13 reads uninitialised memory in bf16 gradients of "
@@ -84,6 +85,14 @@ def fabric(precision: str) -> Fabric:
     return Fabric(accelerator="auto", devices=1, precision=names[precision], plugins=[alone])  # type: ignore[arg-type]
 
 
+def channels_last(module: M) -> M:
+    """Lay 3D weights out with channels last, in place; what has other dimensions stays."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 5:  # Module.to(memory_format=...) fails at the first 4-D weight
+            tensor.data = tensor.data.contiguous(memory_format=CHANNELS_LAST)
+    return module
+
+
 def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) -> Curve:
     """Train for ``recipe["steps"]`` steps, from the last checkpoint where there is one.
 
@@ -98,7 +107,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
     """
     recipe, steps = run.recipe, run.recipe["steps"]
     device = fabric(recipe["precision"])
-    objective.to(memory_format=CHANNELS_LAST)
+    channels_last(objective)
     trained, optim = device.setup(objective, optimiser(objective.parameters(), recipe["optimiser"]))
     start, curve = _restore(run, objective, optim, device.device)
     source, saved = data(start), time.monotonic()

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_fractions_are_nested_prefixes_of_one_ranking(patients, seed, name):
         except BenchError:
             assert percent * len(patients) / 100 < 0.5
     found = [set(taken[p]) for p in PERCENTS if p in taken]
-    assert all(a <= b for a, b in zip(found, found[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(found))
     assert taken[100] == split.ranked(patients, name, seed) and set(taken[100]) == set(patients)
 
 
@@ -128,7 +129,7 @@ def test_an_empty_part_names_leave_one_out(part):
     patients = [p for p in map(str, range(40)) if (split.unit("rule", "d", p) < 0.8) == (part == "test")]
     with pytest.raises(BenchError, match=rf"no {part} patient among {len(patients)};.*leave_one_out"):
         split.folds(Declared(), "d", cases_of(patients), "rule")
-    with pytest.raises(BenchError, match="leave_one_out|no .* patient"):
+    with pytest.raises(BenchError, match=r"leave_one_out|no .* patient"):
         split.folds(Declared(), "d", [], "rule")
 
 
@@ -159,5 +160,5 @@ def test_a_registered_list_is_read_and_what_is_lacking_is_counted():
     assert split.folds(btcv, "btcv", cases_of(there), "unetr_24_6") == [fold]
     with pytest.raises(BenchError, match=r"2 .*are not in the folder|2 of"):
         split.folds(btcv, "btcv", cases_of(there[2:]), "unetr_24_6")
-    with pytest.raises(BenchError, match="no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
+    with pytest.raises(BenchError, match=r"no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
         split.folds(btcv, "btcv", cases_of(there), "unetr_24_7")

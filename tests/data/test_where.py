@@ -42,7 +42,7 @@ def test_a_link_is_a_folder_and_a_file_is_none(tmp_path):
 def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="no such data folder; name an existing one with --data"):
         Roots.here(tmp_path / "nowhere")
-    with pytest.raises(BenchError, match="no --data DIR was given.*bench phantom x DIR"):
+    with pytest.raises(BenchError, match=r"no --data DIR was given.*bench phantom x DIR"):
         Roots().require("x")
     with pytest.raises(BenchError, match=r"/x does not exist"):
         Roots(tmp_path).require("x")
@@ -64,7 +64,7 @@ def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, 
     (tmp_path / "my_task").symlink_to(phantoms / NAME)
     found = adapter("my_task", Roots(tmp_path))
     assert len(found.cases(tmp_path / "my_task")) == 20
-    with pytest.raises(BenchError, match=f"did you mean '{NAME}'.*dataset.json"):
+    with pytest.raises(BenchError, match=rf"did you mean '{NAME}'.*dataset.json"):
         adapter("msd04_hipocampus", Roots(tmp_path))
 
 

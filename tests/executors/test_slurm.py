@@ -465,6 +465,24 @@ def test_what_the_cluster_lost_is_submitted_again_a_few_times(site, store, state
     assert state in heard[0].reason
 
 
+def test_scores_that_a_killed_task_owes_are_asked_for_again(site, store):
+    plan = a_plan(pretrains=0, seeds=1)
+    scored = of(plan, "evaluate")[0]
+    plan.scoring[scored] = [{"metrics": ["dice"]}]
+    controller, heard = control(plan, store)
+    started = []
+    controller.on_start = started.append
+    controller.step()
+    publish(store, *plan.jobs)
+    site.lines.clear()
+    site.ended = dict.fromkeys(site.tasks, "CANCELLED")
+    controller.step()
+    controller.step()
+    assert site.arrays[2][1] == [(scored,)]
+    assert started.count(scored) == 2
+    assert scored not in {o.job for o in heard}
+
+
 def test_a_requeued_task_is_not_taken_for_finished(site, store):
     plan = a_plan(pretrains=0, seeds=0)
     controller, heard = control(plan, store)
@@ -570,6 +588,15 @@ def test_a_requeue_does_not_repeat_what_has_failed(store, monkeypatch, on_node):
     node(store, monkeypatch, lambda job, _: Outcome(job, "failed"), jobs=("a",))
     ran, _ = node(store, monkeypatch, lambda job, _: Outcome(job, "done"))
     assert ran == ["b"]
+
+
+def test_a_job_published_elsewhere_while_it_waited_ends(store, monkeypatch, on_node):
+    def elsewhere(job, _):
+        publish(store, job)
+        return Outcome(job, "busy")
+
+    ran, told = node(store, monkeypatch, elsewhere)
+    assert (ran, told) == (["a", "b"], {})
 
 
 def signalled(number):

@@ -60,13 +60,13 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, keep):
     path = tmp_path / "w.safetensors"
     save(path, {"a": torch.ones(100)}, MANIFEST)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(BenchError, match="w.safetensors: cannot be read") as caught:
+    with pytest.raises(BenchError, match=r"w\.safetensors: cannot be read") as caught:
         read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_an_absent_file_is_refused_by_name(tmp_path):
-    with pytest.raises(BenchError, match="none.safetensors: cannot be read"):
+    with pytest.raises(BenchError, match=r"none\.safetensors: cannot be read"):
         read(tmp_path / "none.safetensors")
 
 

@@ -99,8 +99,8 @@ def report(times: dict[str, list[float]], sizes: tuple[int, int]) -> None:
     ms = {k: median(v) * 1000 for k, v in times.items()}
     print("| | whole .nii.gz | chunked cache | ratio |\n|---|--:|--:|--:|")
     print(f"| bytes (MB) | {sizes[0] / 1e6:.1f} | {sizes[1] / 1e6:.1f} | {sizes[1] / sizes[0]:.2f} |")
-    print(f"| 96^3 crop, warm (ms) | {ms['gz']:.1f} | {ms['warm']:.2f} | {ms['gz'] / ms['warm']:.0f} |")
-    print(f"| 96^3 crop, cold (ms) | {ms['gz cold']:.1f} | {ms['cold']:.2f} | {ms['gz cold'] / ms['cold']:.0f} |")
+    for name, a, b in (("warm", "gz", "warm"), ("cold", "gz cold", "cold")):
+        print(f"| 96^3 crop, {name} (ms) | {ms[a]:.1f} | {ms[b]:.2f} | {ms[a] / ms[b]:.0f} |")
 
 
 if __name__ == "__main__":

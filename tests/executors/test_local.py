@@ -1,0 +1,157 @@
+"""Worker processes that die, hang or are replaced; the queue that outlives them."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.executors import local
+from bench.executors.queue import Queue
+from bench.job import Job
+from bench.jobs.execute import Outcome
+from bench.store import Store
+
+
+def serve(pipe, out, parent):
+    """Stand in for a worker without torch: do what the job's description says."""
+    store = Store(Path(out))
+    trap = store.root / "die-while-starting"
+    if trap.exists():
+        trap.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        do = store.spec(job)["do"]
+        claim = store.claim(job)
+        if do == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if do == "exit":
+            os._exit(3)
+        if do == "leave":
+            return
+        if do == "hang":
+            time.sleep(600)
+        with store.attempt(claim) as made:
+            store.publish(claim, made, {"pid": os.getpid()})
+        pipe.send(Outcome(job, "done"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+@pytest.fixture
+def go(store, monkeypatch):
+    """Return a function that runs jobs, each described by a word, and returns their outcomes."""
+    monkeypatch.setattr(local, "_serve", serve)
+    monkeypatch.setattr(local, "POLL", 0.05)
+
+    def run(jobs, words, count=1, on_start=None):
+        def start(job):
+            store.write_spec(job, {"do": words.pop(job, "done")})  # the second time it goes well
+            if on_start:
+                on_start(job)
+
+        queue = Queue(store, jobs, list(jobs))
+        local.run(store, queue, count, lambda outcome: None, start)
+        return queue.outcomes
+
+    return run
+
+
+def plan(*jobs):
+    return {job.id: job for job in jobs}
+
+
+A, B, C = (Job("prepare", {"n": n}) for n in range(3))
+TUNED = Job("finetune", {}, (A.id,))
+SCORED = Job("evaluate", {}, (TUNED.id,))
+
+
+def states(outcomes):
+    return {job: outcome.state for job, outcome in outcomes.items()}
+
+
+@pytest.mark.parametrize(("word", "how"), [("die", "SIGKILL; out of memory?"), ("exit", "exit code 3")])
+def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go, store, word, how):
+    outcomes = go(plan(A, B, C, TUNED, SCORED), {A.id: word})
+    assert states(outcomes) == {
+        A.id: "failed", B.id: "done", C.id: "done", TUNED.id: "failed", SCORED.id: "failed"
+    }  # fmt: skip
+    assert outcomes[A.id].reason == f"the worker process died ({how})"
+    assert A.id in outcomes[TUNED.id].reason
+    assert store.failure(A.id)["reason"] == outcomes[A.id].reason
+    assert store.failure(B.id) is None
+
+
+def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
+    (store.root / "die-while-starting").touch()
+    outcomes = go(plan(A, B, C), {})
+    assert sorted(states(outcomes).values()) == ["done", "done", "failed"]
+
+
+def test_what_a_dead_worker_held_is_taken_over_by_the_next_run(go, store):
+    go(plan(A), {A.id: "die"})
+    assert states(go(plan(A), {})) == {A.id: "done"}
+    assert store.failure(A.id) is None
+
+
+def test_a_worker_that_was_told_to_end_costs_nothing(go):
+    outcomes = go(plan(A, B), {A.id: "leave"})
+    assert states(outcomes) == {A.id: "done", B.id: "done"}
+
+
+def test_workers_are_used_again_and_never_more_than_asked_for(go, store):
+    jobs = plan(*(Job("prepare", {"n": n}) for n in range(8)))
+    assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
+    assert 1 <= len({store.manifest(job)["pid"] for job in jobs}) <= 2
+
+
+def test_all_workers_are_gone_after_a_run(go, store):
+    go(plan(A, B), {}, count=2)
+    for job in (A.id, B.id):
+        with pytest.raises(ProcessLookupError):
+            os.kill(store.manifest(job)["pid"], 0)
+
+
+def test_an_interrupt_ends_even_workers_that_do_not_answer(go, store, monkeypatch):
+    monkeypatch.setattr(local, "GRACE", 0.3)
+    monkeypatch.setattr(local, "CLOSING", 0.3)
+
+    def interrupt(job):
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        go(plan(A), {A.id: "hang"}, on_start=interrupt)
+    assert time.monotonic() - began < 15
+    assert store.owner(A.id) is None
+
+
+def test_a_job_that_another_command_holds_is_waited_for(store, monkeypatch):
+    monkeypatch.setattr("bench.executors.queue.LOOK_AGAIN", 0.05)
+    queue = Queue(store, plan(A), [A.id])
+    assert queue.take() == A.id
+    queue.finish(Outcome(A.id, "busy"))
+    assert queue.open()
+    assert queue.take() is None
+    time.sleep(0.06)
+    assert queue.take() == A.id
+    queue.finish(Outcome(A.id, "done"))
+    assert not queue.open()
+
+
+def test_a_job_waits_for_what_it_needs(store):
+    queue = Queue(store, plan(A, B, TUNED), [TUNED.id, A.id, B.id])
+    assert [queue.take(), queue.take(), queue.take()] == [A.id, B.id, None]
+    queue.finish(Outcome(B.id, "done"))
+    assert queue.take() is None
+    queue.finish(Outcome(A.id, "done"))
+    assert queue.take() == TUNED.id

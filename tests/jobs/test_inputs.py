@@ -1,0 +1,74 @@
+"""What later jobs read of a prepared data set: parts, fractions, and the check of the division."""
+
+import numpy as np
+import pytest
+from small_protocol import CASES, NAME
+
+from bench.data import split
+from bench.data.cache import PackWriter
+from bench.errors import BenchError
+from bench.jobs.inputs import Prepared, fold_of, part
+
+PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
+U = {p: split.unit("rule", NAME, p) for p in PATIENTS}
+TRAIN = [p for p in PATIENTS if U[p] < 0.7]
+VAL = [p for p in PATIENTS if 0.7 <= U[p] < 0.8]
+TEST = [p for p in PATIENTS if U[p] >= 0.8]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Twenty labelled cases and one without a label, two voxels each."""
+    folder = tmp_path_factory.mktemp("prepared")
+    foreground = {}
+    with PackWriter(folder, "image") as image, PackWriter(folder, "label") as label:
+        for i, name in enumerate([*PATIENTS, "unlabelled"]):
+            image.add(name, np.full((1, 2, 1, 1), i, np.int16), patient=name, step=0.5, offset=1.0)
+            if name in PATIENTS:
+                label.add(name, np.ones((2, 1, 1), np.uint8))
+                foreground[name] = np.array([[i, 0, 0]])
+    with PackWriter(folder, "native"):
+        pass
+    np.savez(folder / "foreground.npz", **foreground)
+    return Prepared(folder)
+
+
+def data(**given):
+    return {"dataset": NAME, "split": "rule", "fold": 0, "split_hash": None, **given}
+
+
+def test_parts_are_the_rules(prepared):
+    assert part(prepared, data(part="train"), None) == TRAIN
+    assert part(prepared, data(part="val"), None) == VAL
+    assert part(prepared, data(part="test"), None) == TEST
+    assert part(prepared, {"dataset": NAME, "part": "all"}, None) == [*PATIENTS, "unlabelled"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("percent", [5, 25, 50, 100])
+def test_a_fraction_is_the_prefix_that_the_plan_counted(prepared, percent, seed):
+    planned = split.fraction(TRAIN, percent, "rule", seed, NAME)
+    assert set(part(prepared, data(part="train", fraction=percent), None, seed)) == set(planned)
+
+
+def test_validation_is_thinned_with_the_row_and_never_below_one(prepared):
+    assert len(VAL) == 3
+    for percent, count in ((1, 1), (25, 1), (50, 2), (100, 3)):
+        assert len(part(prepared, data(part="val", fraction=percent), None)) == count
+
+
+def test_another_division_than_the_planned_one_is_refused(prepared):
+    digest = split.Fold("rule", 0, tuple(TRAIN), tuple(VAL), tuple(TEST)).digest
+    assert fold_of(prepared, data(split_hash=digest), None).digest == digest
+    with pytest.raises(BenchError, match=f"split 'rule' is {digest} now and was 0123 when planned"):
+        part(prepared, data(split_hash="0123", part="train"), None)
+
+
+def test_a_volume_is_opened_with_its_scale_label_and_foreground(prepared):
+    volume = prepared.volume(PATIENTS[4])
+    assert volume.whole().ravel().tolist() == [3.0, 3.0]
+    assert volume.crop_label((0, 0, 0), (2, 1, 1)).sum() == 2
+    assert volume.foreground.tolist() == [[4, 0, 0]]
+    assert prepared.volume("unlabelled").foreground is None
+    with pytest.raises(ValueError, match="no label"):
+        prepared.volume("unlabelled").crop_label((0, 0, 0), (1, 1, 1))

@@ -1,0 +1,287 @@
+"""The command line: flags, exit codes and JSON as the public contract has them."""
+
+import json
+import math
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+from small_protocol import CASES, NAME
+
+from bench import __version__
+from bench.arguments import parser
+from bench.cli import BODIES, main
+
+REQUEST = {"--scale", "--data", "--out", "--executor", "--cluster", "--workers", "--only", "--set"}
+FLAGS = {
+    "run": {*REQUEST, "--dry-run"},
+    "plan": {*REQUEST, "--json"},
+    "status": {"--out", "--json"},
+    "report": {"--out", "--to"},
+    "list": {"--json"},
+    "check": {"--data", "--json"},
+    "phantom": {"--cases", "--seed"},
+    "score": {
+        "--prediction", "--reference", "--metrics", "--convention", "--empty", "--verify", "--json",
+    },
+}  # fmt: skip
+CHOICES = {
+    ("run", "--scale"): ("paper", "pilot", "smoke"), ("run", "--executor"): ("local", "slurm"),
+    ("score", "--convention"): ("medpy", "monai", "deepmind"),
+    ("score", "--empty"): ("default", "brats", "skip"),
+    ("list", "what"): ("methods", "datasets", "networks", "metrics", "protocols"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+
+
+@pytest.fixture
+def say(capsys):
+    """Return a function from arguments to (exit code, what was printed, what was complained)."""
+
+    def run(*arguments):
+        try:
+            code = main([str(a) for a in arguments])
+        except SystemExit as stop:  # argparse's own
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def commands():
+    (found,) = [a for a in parser()._actions if hasattr(a, "choices") and isinstance(a.choices, dict)]
+    return found.choices
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_promised_flag_is_there(command):
+    actions = commands()[command]._actions
+    given = {o for a in actions for o in a.option_strings}
+    assert FLAGS[command] <= given
+    for (name, flag), choices in CHOICES.items():
+        if name == command:
+            (action,) = [a for a in actions if flag in (*a.option_strings, a.dest)]
+            assert tuple(action.choices) == choices
+
+
+def test_help_lists_what_there_is_and_nothing_else(say):
+    code, out, _ = say("--help")
+    assert code == 0 and set(commands()) == set(BODIES) >= set(FLAGS)
+    assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == set(BODIES)
+    assert say("--version")[:2] == (0, f"bench {__version__}\n")
+
+
+def test_defaults_are_as_promised():
+    made = parser().parse_args(["run", "p.yaml"])
+    assert (str(made.out), made.scale, made.executor, made.only, made.sets) == ("runs", None, "local", [], [])
+    made = parser().parse_args(["score", "--prediction", "p", "--reference", "r"])
+    assert (made.convention, made.empty, made.verify, made.json) == ("medpy", "default", False, False)
+    many = ["plan", "a", "b", "--only", "seed=1", "--only", "seed=2"]
+    assert parser().parse_args(many).only == ["seed=1", "seed=2"]
+
+
+LISTED = {
+    "methods": {"name", "title", "paper", "dims", "params", "networks", "source", "fidelity"},
+    "datasets": {"name", "title", "modality", "labels", "splits", "licence", "source"},
+    "networks": {"name", "title", "dims", "presets", "source"},
+}
+
+
+@pytest.mark.parametrize("what", ["methods", "datasets", "networks", "metrics", "protocols"])
+def test_list_as_json_and_as_text(say, what):
+    code, out, _ = say("list", what, "--json")
+    entries = json.loads(out)
+    assert code == 0 and entries
+    names = [e["name"] for e in entries]
+    assert len(set(names)) == len(names)
+    for entry in entries:
+        assert what not in LISTED or set(entry) == LISTED[what]
+        if "source" in LISTED.get(what, ()):
+            assert entry["source"]["cite"] and entry["source"]["url"].startswith("http")
+    code, text, _ = say("list", what)
+    assert code == 0 and all(name in text for name in names)
+
+
+def test_list_methods_tells_parameters_and_networks(say):
+    entries = {e["name"]: e for e in json.loads(say("list", "methods", "--json")[1])}
+    networks = {e["name"] for e in json.loads(say("list", "networks", "--json")[1])}
+    assert all(set(e["networks"]) <= networks and e["networks"] for e in entries.values())
+    assert entries["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in entries["mae3d"]["params"]
+    assert {e["dims"] for e in entries.values()} <= {2, 3}
+
+
+def test_list_networks_tells_presets_with_their_parameters(say):
+    for entry in json.loads(say("list", "networks", "--json")[1]):
+        for preset in entry["presets"]:
+            assert set(preset) == {"preset", "in_channels", "out_channels", "parameters"}
+            assert preset["parameters"] > 100_000
+
+
+def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
+    path = protocol_file()
+    code, out, _ = say("plan", path, "--data", phantoms, "--json")
+    shown = json.loads(out)
+    assert code == 0 and set(shown) == {"provisional", "jobs"} and shown["provisional"] is False
+    assert len(shown["jobs"]) == 18
+    for job in shown["jobs"]:
+        assert set(job) == {"id", "kind", "needs", "done", "spec", "estimate"}
+        assert re.fullmatch("[0-9a-f]{16}", job["id"]) and job["done"] is False
+    code, out, _ = say("plan", path, "--json")
+    assert code == 0 and json.loads(out)["provisional"] is True
+    assert not any(p.name == "runs" for p in path.parent.iterdir())  # a plan leaves nothing
+
+
+def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phantoms):
+    one, two = protocol_file(), protocol_file({"name": "two"}, "two.yaml")
+    code, out, _ = say(
+        "plan", one, two, "--data", phantoms, "--only", "row=pair", "--only", "fraction=25",
+        "--set", "finetune.steps=77", "--json",
+    )  # fmt: skip
+    jobs = json.loads(out)["jobs"]
+    assert code == 0
+    assert {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
+    code, text, _ = say("run", one, "--data", phantoms, "--dry-run")
+    assert code == 0 and "18 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
+
+
+def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(phantoms))
+    assert json.loads(say("plan", protocol_file(), "--json")[1])["provisional"] is False
+
+
+def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
+    code, out, err = say("status", "--out", tmp_path / "none")
+    assert (code, out) == (2, "") and "no output folder of bench here" in err
+    from bench.store import Store
+
+    store = Store.open(tmp_path / "out")
+    head = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert head == {"schema": 1, "bench": __version__}
+    (store.jobs / "d").mkdir()
+    (store.jobs / "d" / "manifest.json").write_text('{"kind": "prepare", "seconds": 3, "attempts": 1}')
+    for job in ("f", "w"):
+        store.write_spec(job, {"job": {"kind": "finetune"}})
+    failed = {"reason": "out of memory", "kind": "memory", "log": "the/log.txt", "attempts": 2}
+    (store.work / "f" / "failed.json").write_text(json.dumps(failed))
+    claim = None
+    store.write_spec("r", {"job": {"kind": "pretrain"}})
+    claim = store.claim("r")
+    assert claim is not None
+    store.tell("r", 5, 10, 0.5)
+    code, out, _ = say("status", "--out", tmp_path / "out", "--json")
+    found = json.loads(out)
+    assert code == 0 and {k: [j["job"] for j in v] for k, v in found.items()} == {
+        "running": ["r"], "failed": ["f"], "waiting": ["w"], "done": ["d"]
+    }  # fmt: skip
+    assert found["failed"][0]["reason"] == "out of memory" and found["failed"][0]["log"] == "the/log.txt"
+    assert found["running"][0]["step"] == 5
+    text = say("status", "--out", tmp_path / "out")[1]
+    assert "1 running, 1 failed, 1 waiting, 1 done" in text
+    assert "failed: finetune f: out of memory (log the/log.txt)" in text and "step 5/10" in text
+    (tmp_path / "out" / "bench.json").write_text('{"schema": 99, "bench": "9.9"}')
+    code, _, err = say("status", "--out", tmp_path / "out")
+    assert code == 2 and "schema 99" in err and "9.9" in err
+
+
+def test_phantom_then_check_finds_nothing_and_then_finds_the_fault(say, tmp_path):
+    code, _, _ = say("phantom", NAME, tmp_path, "--cases", 3, "--seed", 7)
+    assert code == 0 and (tmp_path / NAME / "dataset.json").is_file()
+    code, out, _ = say("check", NAME, "--data", tmp_path, "--json")
+    assert (code, json.loads(out)) == (0, [])
+    image = tmp_path / NAME / "imagesTr" / "hippocampus_002.nii.gz"
+    image.write_bytes(image.read_bytes()[:-200])
+    code, out, _ = say("check", NAME, "--data", tmp_path, "--json")
+    (finding,) = json.loads(out)
+    assert code == 1 and set(finding) == {"case", "file", "kind", "detail"}
+    assert finding["case"] == "hippocampus_002" and finding["kind"] in ("truncated", "unreadable")
+    code, _, err = say("phantom", NAME, tmp_path)
+    assert code == 2 and "is not empty" in err
+
+
+def test_equal_seeds_are_equal_phantoms(say, tmp_path, phantoms):
+    say("phantom", NAME, tmp_path / "a", "--cases", 2)
+    for file in (tmp_path / "a" / NAME / "imagesTr").iterdir():
+        assert file.read_bytes() == (phantoms / NAME / "imagesTr" / file.name).read_bytes()
+    assert len(list((phantoms / NAME / "imagesTr").iterdir())) == CASES
+
+
+def write(path, array):
+    nib.save(nib.Nifti1Image(array.astype(np.uint8), np.diag([1.0, 1.0, 2.0, 1.0])), path)
+    return path
+
+
+def test_score_as_json_has_nulls_and_no_nan(say, tmp_path):
+    p, r = np.zeros((2, 8, 8, 8))
+    p[2:4, 2:4, 2:4], r[3:5, 2:4, 2:4] = 1, 1
+    p[6, 6, 6] = 2
+    files = write(tmp_path / "guess.nii.gz", p), write(tmp_path / "case.nii.gz", r)
+    arguments = ("score", "--prediction", files[0], "--reference", files[1], "--metrics", "dice,hd")
+    code, out, _ = say(*arguments, "--json")
+    rows = json.loads(out, parse_constant=pytest.fail)
+    assert code == 0 and all(set(row) == {"case", "target", "metric", "value", "unit"} for row in rows)
+    found = {(row["target"], row["metric"]): (row["value"], row["unit"]) for row in rows}
+    assert found == {
+        ("1", "dice"): (0.5, "1"), ("1", "hd"): (1.0, "mm"),
+        ("2", "dice"): (0.0, "1"), ("2", "hd"): (None, "mm"),
+    }  # fmt: skip
+    assert {row["case"] for row in rows} == {"case"}
+    skipped = json.loads(say(*arguments, "--empty", "skip", "--json")[1])
+    assert {row["value"] for row in skipped if row["target"] == "2"} == {None}
+    brats = json.loads(say(*arguments, "--empty", "brats", "--json")[1])
+    (far,) = [row["value"] for row in brats if row["target"] == "2" and row["metric"] == "hd"]
+    assert math.isclose(far, 373.13, abs_tol=0.01)
+    code, text, _ = say(*arguments, "--verify")
+    assert code == 0 and "0.5000" in text
+
+
+WRONG = [
+    (("plan", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    (("run", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    (("report", "nowhere.yaml", "--out", "OUT"), "no output folder"),
+    (("plan", "FILE", "--scale", "smoke"), "has no scale 'smoke'"),
+    (("plan", "FILE", "--only", "row"), "--only row: write KEY=VALUE"),
+    (("plan", "FILE", "--only", "row=al0ne"), "did you mean 'alone'"),
+    (("plan", "FILE", "--set", "finetune.stepz=1"), "did you mean 'finetune.steps'"),
+    (("plan", "FILE", "--data", "nowhere"), "nowhere: no such data folder"),
+    (("run", "FILE"), "no --data DIR was given"),
+    (("run", "FILE", "--workers", "0"), "--workers 0: needs at least 1"),
+    (("check", "msd04_hipocampus"), f"did you mean '{NAME}'"),
+    (("check", NAME), "no --data DIR was given"),
+    (("phantom", "nothing", "."), "no dataset named 'nothing'"),
+    (("phantom", NAME, ".", "--cases", "0"), "--cases 0: needs at least 1"),
+    (("score", "--prediction", "x.nii", "--reference", "y.nii"), "no such"),
+    (("score", "--prediction", ".", "--reference", ".", "--metrics", "dise"), "did you mean 'dice'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_a_wrong_request_exits_2_with_one_line(say, protocol_file, arguments, message):
+    path = protocol_file()
+    code, out, err = say(*[path if a == "FILE" else a for a in arguments])
+    assert code == 2 and message in err and not out
+    assert err.count("\n") == 1 and err.startswith("bench: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("rum",), ("plan",), ("list", "planets"), ("run", "x", "--scale", "big"), ("plan", "x", "--no")],
+)
+def test_a_command_that_does_not_parse_exits_2(say, arguments):
+    code, out, err = say(*arguments)
+    assert code == 2 and not out and "usage: bench" in err
+
+
+def test_a_closed_pipe_is_no_traceback(protocol_file, phantoms):
+    import subprocess
+    import sys
+
+    command = f"{sys.executable} -m bench.cli list metrics --json | head -c 1"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[" and "Traceback" not in ran.stderr

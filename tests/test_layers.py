@@ -1,0 +1,207 @@
+"""Who may know whom: arrows point down, nothing in bench/ names a plugin, heavy imports come late."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from small_protocol import NAME
+
+from bench import record, registry
+from bench.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("bench", "methods", "datasets")
+LAYERS = (  # from the top: a module imports its own room and what stands below its line
+    "cli",
+    "...",  # whatever is not named here: the commands' bodies, which only cli imports
+    "watch",
+    "executors",
+    "records cost",
+    "plan",
+    "specs feasible",
+    "here override",
+    "report",
+    "protocol",
+    "jobs",
+    "train method",
+    "data",
+    "pretext",
+    "augment nets",
+    "metrics sections",
+    "data.reader dataset",
+    "registry store job random",
+    "record strict process files arguments",
+    "source errors __init__",
+)
+METHODS_KNOW = ("method", "pretext", "nets", "augment", "source", "errors", "data.reader")
+DATASETS_KNOW = ("dataset", "source", "errors", "data")
+
+
+def files(*rooms):
+    return sorted(p for room in rooms for p in (ROOT / room).rglob("*.py"))
+
+
+def dotted(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imported(path):
+    """Return every module that a file imports, wherever in the file, names resolved to modules."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                place = ROOT / whole.replace(".", "/")
+                there = place.with_suffix(".py").exists() or place.is_dir()
+                yield whole if there else node.module
+
+
+def room_of(module):
+    """Return the room of ``bench.room.file``, or the part of it that has a line of its own."""
+    name = module.removeprefix("bench").removeprefix(".") or "__init__"
+    return name if name in " ".join(LAYERS).split() else name.split(".")[0]
+
+
+def level(room):
+    lines = [i for i, line in enumerate(LAYERS) if room in line.split()]
+    return lines[0] if lines else LAYERS.index("...")
+
+
+def test_arrows_point_down():
+    wrong = []
+    for path in files("bench"):
+        own = room_of(dotted(path))
+        for module in imported(path):
+            if module.split(".")[0] == "bench":
+                other = room_of(module)
+                if other != own and level(other) <= level(own) and not level(own) == 1 == level(other):
+                    wrong.append(f"{dotted(path)} imports {module}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("room", "known"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)])
+def test_plugins_know_their_contract_and_nothing_of_each_other(room, known):
+    wrong = []
+    for path in files(room):
+        for module in imported(path):
+            parts = module.split(".")
+            if parts[0] in ("bench_methods", "bench_datasets", "methods", "datasets"):
+                wrong.append(f"{path.name} imports {module}")
+            elif parts[0] == "bench":
+                name = module.removeprefix("bench.")
+                if not any(name == k or name.startswith(f"{k}.") for k in known):
+                    wrong.append(f"{path.name} imports {module}")
+    assert wrong == []
+
+
+def literals(path):
+    """Return the texts of a file that are neither docstrings nor the words of a declared vocabulary."""
+    tree = ast.parse(path.read_text())
+    left_out = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            left_out.add(id(body[0].value))
+        names = [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
+        if path.name == "protocol.py" and names == ["PAPERS"]:
+            left_out |= {id(n) for n in ast.walk(node)}  # papers, some of which named their method
+        target = getattr(node, "target", None)
+        if isinstance(node, ast.AnnAssign) and isinstance(target, ast.Name) and target.id == "baseline":
+            left_out |= {id(n) for n in ast.walk(node)}  # `baseline: scratch | none` of a protocol
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+            yield node.lineno, node.value
+
+
+def test_nothing_in_bench_names_a_method_or_a_data_set():
+    plugins = {*registry.names("method"), *registry.names("dataset")}
+    found = [
+        f"{dotted(path)}:{line}: {text}"
+        for path in files("bench") for line, text in literals(path) if text in plugins
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_only_cli_prints():
+    for path in files(*ROOMS):
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        prints = [c.lineno for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+        assert not prints or dotted(path) == "bench.cli", f"{path} prints on lines {prints}"
+
+
+def test_modules_are_short():
+    sizes = {dotted(p): len(p.read_text().splitlines()) for p in files(*ROOMS)}
+    assert {k: v for k, v in sizes.items() if v > 300} == {}
+
+
+def test_packages_listed_equal_the_tree():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    tree = {dotted(p.parent) for p in files("bench")}
+    assert set(listed["packages"]) == tree | {"bench_methods", "bench_datasets"}
+    assert {dotted(p.parent) for p in (ROOT / "bench").rglob("__init__.py")} == tree
+    assert listed["package-dir"] == {
+        "bench": "bench", "bench_methods": "methods", "bench_datasets": "datasets"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("room", ["methods", "datasets"])
+def test_plugin_rooms_are_flat_and_no_packages(room):
+    assert [p for p in files(room) if p.name == "__init__.py" or p.parent != ROOT / room] == []
+
+
+def loaded_after(*arguments, cwd):
+    """Run a command in a process of its own and return (exit code, the heavy packages it imported)."""
+    code = (
+        "import sys, json; from bench.cli import main\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "heavy = [m for m in ('torch', 'monai', 'lightning_fabric') if m in sys.modules]\n"
+        "print(); print(json.dumps([code, heavy]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    status, heavy = json.loads(ran.stdout.splitlines()[-1])
+    return status, heavy, ran.stdout
+
+
+def test_help_needs_no_torch(tmp_path):
+    status, heavy, _ = loaded_after("--help", cwd=tmp_path)
+    assert (status, heavy) == (0, [])
+
+
+def test_status_and_report_need_no_torch(tmp_path, protocol_file):
+    store = Store.open(tmp_path / "out")
+    row = dict.fromkeys(record.COLUMNS, "x") | {
+        k: 1 for k, kind in record.COLUMNS.items() if kind in ("int64", "float64")
+    }  # fmt: skip
+    shown = {
+        "protocol": "test", "paper": "", "table": "", "scale": "paper", "row": "alone", "method": "scratch",
+        "network": "unet3d/tiny", "params": "{}", "pretrain": "none", "evaluation": "end_to_end",
+        "dataset": NAME, "fraction": 25, "seed": 0, "metric": "dice", "value": 0.5, "unit": "1",
+        "convention": "medpy/default", "status": "ok", "split": "rule",
+    }  # fmt: skip
+    record.frame([row | shown]).to_parquet(store.root / "records" / "test.parquet", index=False)
+    status, heavy, _ = loaded_after("status", "--out", store.root, cwd=tmp_path)
+    assert (status, heavy) == (0, [])
+    status, heavy, said = loaded_after("report", protocol_file(), "--out", store.root, cwd=tmp_path)
+    assert (status, heavy) == (0, []) and "50.00" in said
+
+
+def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
+    status, heavy, _ = loaded_after("list", "methods", cwd=tmp_path)
+    assert status == 0 and "monai" not in heavy
+    status, heavy, said = loaded_after("plan", protocol_file(), "--data", phantoms, cwd=tmp_path)
+    assert status == 0 and "monai" not in heavy and "18 jobs" in said
+    for what in ("datasets", "networks", "metrics", "protocols"):
+        status, heavy, _ = loaded_after("list", what, cwd=tmp_path)
+        assert (status, heavy) == (0, []), what

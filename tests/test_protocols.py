@@ -1,0 +1,80 @@
+"""Every protocol that ships: it loads at each of its scales, and what it names is there."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+from bench.data.where import Contents, Roots
+from bench.metrics.request import Request
+from bench.plan import Planner
+from bench.protocol import PAPERS, read
+from bench.strict import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "protocols").rglob("*.yaml"))
+SCALED = [
+    pytest.param(path, scale, id=f"{path.relative_to(ROOT / 'protocols')}-{scale}")
+    for path in FILES for scale in ["paper", *parse(path).value.get("scales", {})]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "scale"), SCALED)
+def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
+    protocol = read(path, scale)
+    Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
+    planner = Planner(Roots(), Contents(None), need_data=False)
+    planner.expand(protocol)
+    plan = planner.finish()
+    assert {c.row.removesuffix(" (last)") for c in plan.cells[protocol.name]} == set(protocol.rows)
+    assert {c.columns["dataset"] for c in plan.cells[protocol.name]} == {t.dataset for t in protocol.finetune}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_it_opens_with_what_it_reproduces_the_number_the_cost_and_the_command(path):
+    head = path.read_text().split("title:")[0]
+    for said in ("Reproduces", "Expected", "Cost", "Command"):
+        assert said in head, f"{path}: the opening comment lacks {said!r}"
+    assert f"bench run {path.relative_to(ROOT).as_posix()}" in head
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
+    protocol = read(path, "paper")
+    named = {n: r.published for n, r in protocol.rows.items() if r.published}
+    if not protocol.paper:
+        assert not named
+        return
+    assert protocol.paper in PAPERS and path.parent.name == protocol.paper and protocol.table
+    with (ROOT / "results" / "published" / f"{protocol.paper}.csv").open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["table"] == protocol.table]
+    assert rows, f"{protocol.paper} {protocol.table} has no published row"
+    assert named, "no row of this table is compared with what the paper printed"
+    for name, text in named.items():
+        method, _, note = (p.strip() for p in text.partition("|"))
+        hits = [r for r in rows if r["method"] == method and (not note or r["note"].startswith(note))]
+        assert hits, f"{path}: row {name!r} names {text!r}, which the paper's table has not"
+        datasets = {t.dataset for t in protocol.finetune}
+        assert {r["dataset"] for r in hits} & datasets, f"{path}: row {name!r}: no number on {datasets}"
+
+
+def test_names_of_protocols_are_unique():
+    names = [read(path, "paper").name for path in FILES]
+    assert len(set(names)) == len(names) > 0
+
+
+def test_groups_of_a_layout_are_rows():
+    for path in FILES:
+        protocol = read(path, "paper")
+        grouped = [r for rows in protocol.layout.groups.values() for r in rows]
+        assert set(grouped) <= set(protocol.rows) and len(set(grouped)) == len(grouped)
+        assert protocol.layout.metric in protocol.metrics
+
+
+def test_phantoms_are_of_data_sets_that_the_protocol_reads():
+    for path in FILES:
+        protocol = read(path, "paper")
+        used = {t.dataset for t in protocol.finetune}
+        used |= {m.dataset for m in protocol.pretrain.datasets} if protocol.pretrain else set()
+        assert set(protocol.phantoms) <= used & set(registry.names("dataset"))

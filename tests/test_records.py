@@ -1,0 +1,133 @@
+"""Rows: columns and types as promised, one hole per metric of a failed cell."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_protocol import cell
+
+from bench import record, records
+from bench.jobs.scoring import path
+from bench.store import Store
+
+CONTRACT = [
+    "job", "protocol", "paper", "table", "scale", "row", "method", "network", "params", "pretrain",
+    "pretrain_seed", "init", "evaluation", "dataset", "task", "split", "split_hash", "fraction", "n_train",
+    "fold", "seed", "case", "patient", "target", "metric", "value", "unit", "convention", "status",
+]  # fmt: skip
+
+
+def test_columns_and_their_types_are_fixed():
+    assert list(record.COLUMNS) == CONTRACT
+    for rows in ([], [dict.fromkeys(CONTRACT, "1") | {"value": None}]):
+        table = record.frame(rows)
+        assert list(table.columns) == CONTRACT and len(table) == len(rows)
+        assert {c: str(t) for c, t in table.dtypes.items()} == record.COLUMNS
+    whole = [c for c, t in record.COLUMNS.items() if t == "int64"]
+    assert whole == ["pretrain_seed", "fraction", "n_train", "fold", "seed"]
+    assert [c for c, t in record.COLUMNS.items() if t == "float64"] == ["value"]
+    assert record.STATUSES == ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
+
+
+def test_a_column_that_is_lacking_or_mistyped_is_an_error():
+    with pytest.raises((ValueError, TypeError)):
+        record.frame([{"row": "a"}])
+    with pytest.raises((ValueError, TypeError)):
+        record.frame([dict.fromkeys(CONTRACT, "x")])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+def publish(store, plan, job):
+    (store.jobs / job).mkdir()
+    (store.jobs / job / "manifest.json").write_text(json.dumps({"spec": plan.jobs[job].spec}))
+
+
+def scored(store, plan, job, values):
+    publish(store, plan, job)
+    (scoring,) = plan.scoring[job]
+    rows = [
+        {"case": f"case{i}", "patient": f"patient{i}", "target": "anterior", "metric": "dice", "value": v,
+         "unit": "1", "status": "ok" if v is not None else "both_empty"}
+        for i, v in enumerate(values)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(path(store, job, scoring), index=False)
+
+
+def failed(store, job, reason="torn"):
+    (store.work / job).mkdir()
+    entry = {"reason": reason, "kind": "bug", "log": "log.txt", "attempts": 2}
+    (store.work / job / "failed.json").write_text(json.dumps(entry))
+
+
+def test_nothing_ran_is_an_empty_table_with_every_column(plan_of, store):
+    table = records.collect(plan_of(), store, "test0")
+    assert len(table) == 0 and {c: str(t) for c, t in table.dtypes.items()} == record.COLUMNS
+
+
+def test_each_case_of_a_cell_is_a_row_with_the_cells_columns(plan_of, store):
+    plan = plan_of()
+    one, other = (cell(plan, row=r, fraction=25, seed=1) for r in ("alone", "pair"))
+    scored(store, plan, one.evaluate, [0.5, None])
+    scored(store, plan, other.evaluate, [None])  # a column of nulls only
+    table = records.collect(plan, store, "test0")
+    assert {c: str(t) for c, t in table.dtypes.items()} == record.COLUMNS
+    assert list(table.columns) == CONTRACT
+    assert table["value"].isna().tolist() == [False, True, True]
+    assert table["status"].tolist() == ["ok", "both_empty", "both_empty"]
+    assert table["job"].tolist() == [one.evaluate] * 2 + [other.evaluate]
+    for c, rows in ((one, table.iloc[:2]), (other, table.iloc[2:])):
+        for column, value in c.columns.items():
+            assert set(rows[column]) == {value}
+
+
+@pytest.mark.parametrize("which", ["evaluate", "finetune", "pretrain", "prepare"])
+def test_a_failed_job_leaves_one_hole_per_metric_of_every_cell_that_stands_on_it(plan_of, store, which):
+    plan = plan_of({"metrics": ["dice", "hd"]})
+    one = cell(plan, row="pair", fraction=25, seed=0)
+    jobs = {"evaluate": one.evaluate, "finetune": one.finetune, "pretrain": one.pretrain,
+            "prepare": plan.jobs[one.finetune].needs[0]}  # fmt: skip
+    failed(store, jobs[which])
+    table = records.collect(plan, store, "test0")
+    cells = {"evaluate": 1, "finetune": 1, "pretrain": 4, "prepare": 8}[which]
+    assert len(table) == 2 * cells and set(table["status"]) == {"failed"}
+    assert set(table["metric"]) == {"dice", "hd"} and table["value"].isna().all()
+    assert {c: str(t) for c, t in table.dtypes.items()} == record.COLUMNS
+
+
+def test_a_job_that_failed_once_and_is_done_is_no_hole(plan_of, store):
+    plan = plan_of()
+    one = cell(plan, row="alone", fraction=25, seed=0)
+    failed(store, one.finetune)
+    publish(store, plan, one.finetune)
+    assert len(records.collect(plan, store, "test0")) == 0
+
+
+def test_done_means_published_and_scored_in_every_way_asked_for(plan_of, store):
+    plan = plan_of(others=[{"metrics": ["hd"]}])
+    one = plan.cells["test0"][0].evaluate
+    assert len(plan.scoring[one]) == 2
+    publish(store, plan, one)
+    assert not records.done(plan, store, one)
+    for number, scoring in enumerate(plan.scoring[one]):
+        assert not records.done(plan, store, one)
+        path(store, one, scoring).write_bytes(str(number).encode())
+    assert records.done(plan, store, one)
+    finetune = plan.cells["test0"][0].finetune
+    assert not records.done(plan, store, finetune)
+    publish(store, plan, finetune)
+    assert records.done(plan, store, finetune)
+
+
+def test_the_view_is_saved_with_its_types(plan_of, store):
+    plan = plan_of()
+    scored(store, plan, cell(plan, row="alone", fraction=25, seed=0).evaluate, [0.25])
+    table = records.collect(plan, store, "test0")
+    records.save(table, store, "test0")
+    again = pd.read_parquet(store.root / "records" / "test0.parquet")
+    assert {c: str(t) for c, t in again.dtypes.items()} == record.COLUMNS
+    assert again["value"].tolist() == [0.25] and np.array_equal(again["seed"], [0])

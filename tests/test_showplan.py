@@ -1,0 +1,102 @@
+"""What `bench plan` says: JSON as promised, why work is to do again, and what it will cost."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from small_protocol import NAME, cell, ids
+
+from bench.cost import forecast
+from bench.protocol import read
+from bench.showplan import as_json, as_text
+from bench.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+def finished(store, job, **facts):
+    """Publish a job without its work."""
+    folder = store.jobs / job.id
+    folder.mkdir()
+    manifest = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs), **facts}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_json_is_as_the_contract_has_it(plan_of, store):
+    plan = plan_of()
+    first = next(iter(plan.jobs.values()))
+    finished(store, first)
+    shown = json.loads(json.dumps(as_json(plan, store)))
+    assert set(shown) == {"provisional", "jobs"} and shown["provisional"] is False
+    assert [j["id"] for j in shown["jobs"]] == list(plan.jobs)
+    for job in shown["jobs"]:
+        assert set(job) == {"id", "kind", "needs", "done", "spec", "estimate"}
+        assert job["done"] == (job["id"] == first.id) and job["estimate"]["seconds"] > 0
+        assert job["spec"] == plan.jobs[job["id"]].spec and job["needs"] == list(plan.jobs[job["id"]].needs)
+
+
+def test_without_data_it_is_provisional_and_unknown_costs_are_null(plan_of, store):
+    shown = as_json(plan_of({"pretrain": {"steps": None, "epochs": 5}}, data=None), store)
+    assert shown["provisional"] is True
+    unknown = {j["kind"] for j in shown["jobs"] if j["estimate"]["seconds"] is None}
+    assert unknown == {"prepare", "pretrain"}
+
+
+def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol_file):
+    plan = plan_of()
+    protocol = replace(read(protocol_file()), name="test0")
+    text = as_text(plan, store, [protocol])
+    assert "alone: 4 cells, 0 done" in text and "pair: 4 cells, 0 done" in text
+    assert "18 jobs, to do: 1 prepare, 1 pretrain, 8 finetune, 8 evaluate" in text
+    finished(store, plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune])
+    assert "7 finetune" in as_text(plan, store, [protocol])
+
+
+def test_a_cell_that_is_evaluated_and_not_scored_is_not_done(plan_of, store):
+    plan = plan_of()
+    job = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).evaluate]
+    finished(store, job)
+    (shown,) = [j for j in as_json(plan, store)["jobs"] if j["id"] == job.id]
+    assert shown["done"] is False
+
+
+def test_changed_data_is_named_as_the_reason(plan_of, store, protocol_file):
+    protocol = replace(read(protocol_file()), name="test0")
+    plan = plan_of()
+    (now,) = [plan.jobs[i] for i in ids(plan, "prepare")]
+    assert "changed" not in as_text(plan, store, [protocol])
+    before = replace(now, spec={**now.spec, "contents": "0123456789abcdef"})
+    finished(store, before)
+    finished(store, replace(before, spec={**before.spec, "recipe": {}}))  # another recipe is no change
+    text = as_text(plan, store, [protocol])
+    assert text.count(f"{NAME}: its files changed since job {before.id} prepared them") == 1
+    assert "changed" not in as_text(plan_of(data=None), store, [protocol])
+    finished(store, now)
+    assert "changed" not in as_text(plan, store, [protocol])
+
+
+def test_a_forecast_grows_with_steps_batch_and_threads(plan_of, store):
+    def seconds(changes=None):
+        plan = plan_of(changes)
+        job = cell(plan, row="alone", fraction=100, seed=0).finetune
+        return forecast(plan, store, [job])[job]
+
+    base = seconds()
+    assert seconds({"finetune": {"steps": 600}}) == pytest.approx(100 * base)
+    assert base < seconds({"finetune": {"batch": 8}}) < 4.1 * base
+    assert seconds({"threads": 4}) < base
+
+
+def test_an_alike_job_that_ran_here_replaces_the_estimate(plan_of, store):
+    plan = plan_of({"finetune": {"steps": 6}})
+    done = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune]
+    finished(store, done, seconds=60.0)
+    alike = cell(plan, row="pair", fraction=100, seed=1).finetune
+    assert forecast(plan, store, [alike]) == {alike: pytest.approx(60.0)}
+    longer = plan_of({"finetune": {"steps": 12}})
+    longer.jobs |= plan.jobs
+    other = cell(longer, row="pair", fraction=100, seed=1).finetune
+    assert forecast(longer, store, [other])[other] == pytest.approx(120.0)

@@ -1,0 +1,85 @@
+"""Checkpoints: two generations, nothing half written, a damaged one is passed over."""
+
+import os
+
+import pytest
+import torch
+
+from bench.train import checkpoint
+
+
+def state(value):
+    return {"weights": {"w": torch.full((3,), float(value))}, "extra": {"best": value, "none": None}}
+
+
+def test_what_is_saved_is_restored(tmp_path):
+    assert checkpoint.latest(tmp_path) is None
+    checkpoint.save(tmp_path, 7, state(1.5))
+    step, found = checkpoint.latest(tmp_path)
+    assert step == 7 and found["extra"] == {"best": 1.5, "none": None}
+    assert torch.equal(found["weights"]["w"], torch.full((3,), 1.5))
+
+
+def test_the_two_newest_generations_stay(tmp_path):
+    for step in (5, 10, 100, 1000):
+        checkpoint.save(tmp_path, step, state(step))
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert [n[:14] for n in names] == ["step-000000100", "step-000001000"]
+    assert checkpoint.latest(tmp_path)[0] == 1000
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty])
+def test_a_damaged_newest_falls_back_to_the_older(tmp_path, damage):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, state(step))
+    damage(max(tmp_path.glob("step-*2-*.pt")))
+    step, found = checkpoint.latest(tmp_path)
+    assert step == 1 and found["weights"]["w"][0] == 1
+    # and from there two sound generations come about again
+    for step in (3, 4):
+        checkpoint.save(tmp_path, step, state(step))
+    assert [p.name[:14] for p in sorted(tmp_path.glob("*"))] == ["step-000000003", "step-000000004"]
+
+
+def test_two_damaged_ones_are_a_new_start(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, state(step))
+    for path in tmp_path.glob("step-*"):
+        cut(path)
+    assert checkpoint.latest(tmp_path) is None
+
+
+def test_a_kill_while_writing_leaves_the_older_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, state(1))
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, 2, state(2))
+    assert checkpoint.latest(tmp_path)[0] == 1
+
+
+def test_a_checkpoint_runs_no_code_of_its_own(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("run",)
+
+    checkpoint.save(tmp_path, 1, {"x": Evil()})
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        checkpoint.latest(tmp_path)

@@ -1,0 +1,84 @@
+"""Learning rates by hand; optimisers by name."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.train.optimise import optimiser, rate
+
+
+def schedule(**given):
+    return {"name": "cosine", "warmup": 0.0, "end": 0.0, "power": 0.9, **given}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"name": "constant"}, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
+        ({"name": "constant", "warmup": 0.4}, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2, 2]),
+        ({"name": "poly", "power": 1.0}, [2, 1.8, 1.6, 1.4, 1.2, 1, 0.8, 0.6, 0.4, 0.2]),
+        ({"name": "poly", "power": 0.9}, [2 * (1 - k / 10) ** 0.9 for k in range(10)]),
+        (
+            {"name": "poly", "power": 1.0, "end": 0.5, "warmup": 0.5},
+            [0.4, 0.8, 1.2, 1.6, 2, 2, 1.8, 1.6, 1.4, 1.2],
+        ),
+        ({}, [1 + math.cos(math.pi * k / 10) for k in range(10)]),
+        (
+            {"warmup": 0.2, "end": 0.1},
+            [1, 2, *[2 * (0.1 + 0.45 * (1 + math.cos(math.pi * k / 8))) for k in range(8)]],
+        ),
+    ],
+)  # fmt: skip
+def test_rates_by_hand(given, expected):
+    assert [rate(k, 10, 2.0, schedule(**given)) for k in range(10)] == pytest.approx(expected)
+
+
+@given(
+    st.integers(1, 500), st.sampled_from(["constant", "cosine", "poly"]), st.floats(0, 0.99), st.floats(0, 1)
+)
+def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
+    rates = [rate(k, steps, 1.0, schedule(name=name, warmup=warmup, end=end)) for k in range(steps)]
+    warm = round(warmup * steps)
+    assert all(0 < r <= 1 + 1e-12 for r in rates) and max(rates) == pytest.approx(1)
+    assert rates[:warm] == sorted(rates[:warm])
+    assert all(a >= b - 1e-12 for a, b in zip(rates[warm:], rates[warm + 1 :], strict=False))
+    assert min(rates[warm:], default=1) >= end - 1e-12
+
+
+SETTINGS = {
+    "name": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.8, 0.9], "momentum": 0.7,
+    "nesterov": True, "amsgrad": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_adam_takes_its_settings(name, kind):
+    made = optimiser([torch.nn.Parameter(torch.ones(2))], {**SETTINGS, "name": name})
+    group = made.param_groups[0]
+    assert type(made) is kind
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (0.1, 0.2, (0.8, 0.9))
+    assert group["amsgrad"] is True
+
+
+def test_sgd_takes_its_settings():
+    made = optimiser([torch.nn.Parameter(torch.ones(2))], {**SETTINGS, "name": "sgd"})
+    group = made.param_groups[0]
+    assert type(made) is torch.optim.SGD
+    assert (group["lr"], group["weight_decay"], group["momentum"], group["nesterov"]) == (0.1, 0.2, 0.7, True)
+
+
+def test_a_step_of_sgd_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    made = optimiser([weight], {**SETTINGS, "name": "sgd", "nesterov": False})
+    (weight * 3).sum().backward()
+    made.step()  # 1 - 0.1 * (3 + 0.2 * 1)
+    assert weight.item() == pytest.approx(0.68)
+
+
+def test_frozen_weights_are_left_out():
+    frozen, free = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
+    made = optimiser([frozen, free], SETTINGS)
+    assert made.param_groups[0]["params"] == [free]

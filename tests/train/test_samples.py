@@ -1,0 +1,68 @@
+"""Samples are a function of their number: not of batches before, workers or restarts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.random import numpy_rng
+from bench.train.samples import Samples, batches, stack
+
+
+def read(case, step, sample):
+    rng = numpy_rng(0, "read", step, sample)
+    return {"where": np.array([case, step, sample]), "drawn": rng.random(2)}
+
+
+def drawn(samples, batch, start, steps, workers=0):
+    return list(batches(samples, batch, start, steps, workers=workers))
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        torch.equal(a[k], b[k]) for a, b in zip(one, other, strict=True) for k in ("where", "drawn")
+    )
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 6), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_starting_at_a_step_is_going_on_from_it(cases, batch, start, seed):
+    samples = Samples(cases, batch, seed, read)
+    assert same(drawn(samples, batch, 0, 7)[start:], drawn(samples, batch, start, 7))
+
+
+def test_the_number_of_workers_and_the_order_of_asking_do_not_matter():
+    samples = Samples(5, 3, 1, read)
+    expected = drawn(samples, 3, 0, 6)
+    assert same(expected, drawn(samples, 3, 0, 6, workers=2))
+    backwards = [stack([samples[3 * k + i] for i in range(3)]) for k in range(6)[::-1]]
+    assert same(expected, backwards[::-1])
+
+
+def test_a_sample_knows_its_step_and_its_place():
+    found = torch.cat([b["where"] for b in drawn(Samples(4, 3, 0, read), 3, 0, 4)])
+    assert found[:, 1].tolist() == [k for k in range(4) for _ in range(3)]
+    assert found[:, 2].tolist() == [0, 1, 2] * 4
+
+
+@pytest.mark.parametrize(("cases", "batch"), [(5, 2), (4, 4), (2, 7), (1, 3)])
+def test_every_epoch_reads_every_case_once(cases, batch):
+    found = torch.cat([b["where"] for b in drawn(Samples(cases, batch, 0, read), batch, 0, 3 * cases)])
+    visited = found[:, 0].tolist()
+    for epoch in range(3):
+        assert sorted(visited[epoch * cases : (epoch + 1) * cases]) == list(range(cases))
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch():
+    orders = [
+        tuple(torch.cat([b["where"] for b in drawn(Samples(8, 2, seed, read), 2, 0, 8)])[:, 0].tolist())
+        for seed in (0, 1)
+    ]
+    assert orders[0] != orders[1] and orders[0][:8] != orders[0][8:]
+
+
+def test_stacking_keeps_types():
+    found = stack([{"a": np.zeros((1, 2), np.uint8), "b": np.ones(3, np.float32)}] * 2)
+    assert found["a"].shape == (2, 1, 2) and found["a"].dtype == torch.uint8
+    assert found["b"].shape == (2, 3) and found["b"].dtype == torch.float32
