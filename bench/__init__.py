@@ -1,9 +1,9 @@
 """Compare self-supervised pretraining methods for medical images, and believe the answer.
 
-    bench.method("voco")        the class of a method: ``Params``, ``build``, ``loss``
-    bench.dataset("btcv")       an adapter: ``.cases(root)``
-    bench.network("unetr", "base", in_channels=1, out_channels=14)
-    bench.metrics.score(prediction, reference, spacing, metrics, convention)
+bench.method("voco")        the class of a method: ``Params``, ``build``, ``loss``
+bench.dataset("btcv")       an adapter: ``.cases(root)``
+bench.network("unetr", "base", in_channels=1, out_channels=14)
+bench.metrics.score(prediction, reference, spacing, metrics, convention)
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = run.make_plan(request, protocols, need_data=True)
     jobs = run.todo(plan, store)
     run.describe(plan, store, jobs)
-    from bench.watch import Watch
+    from bench.show.watch import Watch
 
     outcomes: dict[str, Outcome] = {}
     _stop_as_on_ctrl_c()
@@ -107,7 +107,7 @@ def _workers(arguments: argparse.Namespace, plan: Any) -> int:
 
 
 def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outcome]) -> int:
-    from bench.summary import write_reports
+    from bench.show.reports import write_reports
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
@@ -125,7 +125,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
-    from bench.showplan import as_json, as_text
+    from bench.show.plan import as_json, as_text
     from bench.store import Store
 
     request = _request(arguments)
@@ -141,7 +141,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from bench.status import as_text, status
+    from bench.show.status import as_text, status
     from bench.store import Store
 
     found = status(Store.open(arguments.out, create=False))
@@ -150,8 +150,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from bench.show.reports import rewrite_report
     from bench.store import Store
-    from bench.summary import rewrite_report
 
     store = Store.open(arguments.out, create=False)
     for path in arguments.protocols:
@@ -162,7 +162,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from bench import listing
+    from bench.show import listing
 
     found = listing.entries(arguments.what)
     print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
@@ -174,7 +174,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     from bench.data import check
     from bench.data.where import Roots, adapter
-    from bench.watch import bar
+    from bench.show.watch import bar
 
     roots = Roots.here(arguments.data)
     dataset = adapter(arguments.dataset, roots)
@@ -185,9 +185,7 @@ def _check(arguments: argparse.Namespace) -> int:
             seen[0] = cases
             told(done, cases)
 
-        findings = check.check(
-            dataset, roots.require(arguments.dataset), arguments.workers, on_progress
-        )
+        findings = check.check(dataset, roots.require(arguments.dataset), arguments.workers, on_progress)
     if arguments.json:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:

@@ -30,9 +30,7 @@ def torch_seed(seed: int, purpose: str, step: int = 0, sample: int = 0) -> int:
     return int.from_bytes(_digest(seed, purpose, step, sample)[:8], "little") >> 1
 
 
-def torch_generator(
-    device: torch.device | str, seed: int, purpose: str, step: int = 0
-) -> torch.Generator:
+def torch_generator(device: torch.device | str, seed: int, purpose: str, step: int = 0) -> torch.Generator:
     """Return a device generator seeded from the tuple."""
     import torch
 

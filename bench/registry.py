@@ -65,9 +65,7 @@ def load(kind: str, name: str) -> Any:
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchError(
-            f"{module.__file__} must define one {base_name} subclass, found {len(found)}"
-        )
+        raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
     return found[0]
 
 

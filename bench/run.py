@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bench import records
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError
-from bench.override import Override
 from bench.plan import Plan, Planner
+from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read
 from bench.store import Store
 

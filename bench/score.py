@@ -81,9 +81,7 @@ def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
     # Some unzippers make a folder img.nii.gz/ around one file; that still is one volume.
     folders = [path.is_dir() and not is_volume(path) for path in (prediction, reference)]
     if folders[0] != folders[1]:
-        raise BenchError(
-            f"{prediction} and {reference}: give two volumes or two folders, not one of each"
-        )
+        raise BenchError(f"{prediction} and {reference}: give two volumes or two folders, not one of each")
     if not folders[0]:
         return {stem(reference): (prediction, reference)}
     predicted, true = _cases(prediction), _cases(reference)
@@ -160,8 +158,7 @@ def _differences(
         expected = _medpy(one.metric, volumes[2])(*masks[one.target])
         if not abs(one.value - expected) <= AGREE:
             differences.append(
-                f"{case}, label {one.target}: {one.metric} {one.value:.9g} here,"
-                f" {expected:.9g} by MedPy"
+                f"{case}, label {one.target}: {one.metric} {one.value:.9g} here, {expected:.9g} by MedPy"
             )
     return differences
 
@@ -174,9 +171,7 @@ def _medpy(metric: str, spacing: tuple[float, ...]) -> Callable[..., float]:
     return partial(getattr(binary, metric), voxelspacing=spacing)
 
 
-def _cropped(
-    label: int, prediction: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _cropped(label: int, prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both masks without the air around them, which changes no metric of MedPy's."""
     one, two = prediction == label, reference == label
     inside = np.nonzero(one | two)

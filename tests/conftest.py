@@ -9,10 +9,10 @@ from small_protocol import BASE, CASES, NAME
 
 from bench import registry
 from bench.data.where import Contents, Roots
-from bench.override import Override
 from bench.plan import Planner
+from bench.plan.override import Override
 from bench.protocol import read
-from bench.strict import overlay
+from bench.protocol.strict import overlay
 
 
 @pytest.fixture(autouse=True)

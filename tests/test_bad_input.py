@@ -21,7 +21,7 @@ from bench import registry
 from bench.cli import main
 from bench.executors import local
 from bench.jobs.execute import execute
-from bench.strict import overlay
+from bench.protocol.strict import overlay
 
 NAME = "msd04_hippocampus"
 NO_PHANTOMS = "\n".join(x for x in reliability.SMOKE.splitlines() if not x.startswith("phantoms"))

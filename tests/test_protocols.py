@@ -10,7 +10,7 @@ from bench.data.where import Contents, Roots
 from bench.metrics.request import Request
 from bench.plan import Planner
 from bench.protocol import PAPERS, read
-from bench.strict import parse
+from bench.protocol.strict import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "protocols").rglob("*.yaml"))

@@ -15,8 +15,8 @@ import yaml
 
 from bench import registry, run
 from bench.jobs.execute import execute
+from bench.protocol.strict import overlay
 from bench.store import Store
-from bench.strict import overlay
 
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}

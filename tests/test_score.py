@@ -48,9 +48,9 @@ def test_two_volumes_give_one_row_per_label_and_metric(tmp_path):
     rows, differences = score_files(p, r, METRICS)
     assert [list(row) for row in rows] == [["case", "target", "metric", "value", "unit"]] * 4
     expected = score(organ(3), organ(2), (1.0, 1.0, 2.0), METRICS)
-    assert [
-        (row["case"], row["target"], row["metric"], row["value"], row["unit"]) for row in rows
-    ] == [("case_7", s.target, s.metric, s.value, s.unit) for s in expected]
+    assert [(row["case"], row["target"], row["metric"], row["value"], row["unit"]) for row in rows] == [
+        ("case_7", s.target, s.metric, s.value, s.unit) for s in expected
+    ]
     assert differences == []
 
 

@@ -12,7 +12,7 @@ from bench.augment.geometry import draw_turns, flip, rot90
 from bench.augment.intensity import scale, shift
 
 if TYPE_CHECKING:
-    from bench.sections import Augment
+    from bench.protocol.sections import Augment
 
 AMOUNT = 0.1  # of intensity scale and shift, as the fine-tuning code of UNETR and VoCo draws them
 

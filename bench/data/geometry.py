@@ -41,9 +41,7 @@ class Geometry:
     @property
     def prepared_spacing(self) -> tuple[float, float, float]:
         """Return the prepared spacing in mm."""
-        x, y, z = (
-            s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True)
-        )
+        x, y, z = (s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True))
         return (x, y, z)
 
     @property

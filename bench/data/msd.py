@@ -177,8 +177,7 @@ def _tests(home: Path, suffixed: bool) -> list[Case]:
     labels = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
     images = _grouped(_by_stem(home / "imagesTs"), suffixed)
     return [
-        Case(key, key, images[key], labels.get(key), {"part": "test"})
-        for key in sorted(images, key=natural)
+        Case(key, key, images[key], labels.get(key), {"part": "test"}) for key in sorted(images, key=natural)
     ]
 
 

@@ -144,9 +144,7 @@ def _inside(place: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarr
     return voxels[inside]
 
 
-def _ct(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _ct(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return HU: contrast phase, organ jitter, partial volume, texture, quantum noise."""
     means = np.array([*scene.ct, *(o.ct for o in (*scene.organs, *scene.distractors))])
     phase = rng.uniform(0.85, 1.15)
@@ -159,9 +157,7 @@ def _ct(
     return np.rint(image)
 
 
-def _mr(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _mr(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return magnitudes: patient's scale, bias field, texture, Rician noise; 0 in air."""
     means = np.array([*scene.mr, *(o.mr for o in (*scene.organs, *scene.distractors))])
     scale = np.exp(rng.uniform(np.log(150), np.log(3000)))
@@ -181,9 +177,7 @@ def _render(structure: np.ndarray, means: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(means.astype(np.float32)[structure], 0.6, truncate=3)
 
 
-def _texture(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _texture(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return unit-variance noise with each structure's own correlation length; none in air."""
     texture = np.zeros(structure.shape, np.float32)
     lengths = [1.5] * (LAYERS - 1) + [o.grain for o in (*scene.organs, *scene.distractors)]
@@ -199,9 +193,7 @@ def _texture(
     return texture
 
 
-def write_nifti(
-    path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike
-) -> None:
+def write_nifti(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike) -> None:
     """Write (X, Y, Z) or (X, Y, Z, C) in RAS+, centred on the origin; ``.nii`` or ``.nii.gz``.
 
     Integers are rounded, not cut. The bytes depend on the arguments alone.
@@ -214,9 +206,7 @@ def write_nifti(
     nibabel.save(image, path)
 
 
-def write_nrrd(
-    path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike
-) -> None:
+def write_nrrd(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike) -> None:
     """Write a RAS+ (X, Y, Z) array as the atrial challenge does: gzip, left-posterior-superior.
 
     The axes x and y are reversed in the file, so that its positive directions are true.

@@ -38,9 +38,7 @@ class Prepared:
     step: float | None
 
 
-def prepare(
-    volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset
-) -> Prepared:
+def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset) -> Prepared:
     """Apply a recipe: clip, scale, crop to foreground, resample (labels by nearest voxel).
 
     Intensities are scaled on the native voxels. Linear interpolation commutes with the scaling,
@@ -107,9 +105,7 @@ def contiguous(
     raise VolumeError(label.path, "label_value", f"values {listed} are not declared ({known})")
 
 
-def known_values(
-    labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None
-) -> dict[int, int]:
+def known_values(labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None) -> dict[int, int]:
     """Return value in the files -> contiguous class, background included."""
     return {0: 0, **(dict(raw_labels) if raw_labels else {k: k for k in labels})}
 

@@ -119,9 +119,7 @@ def _placed(stored: Stored) -> Stored:
         stored.fail("spacing", f"the voxel spacing {_by(stored.spacing)} is not positive")
     steps = np.linalg.norm(stored.affine[:3, :3], axis=0)
     if steps.max() > MAX_STEP:
-        stored.fail(
-            "spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed"
-        )
+        stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed")
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored
@@ -155,9 +153,7 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     except OSError as error:
         stored.fail("unreadable", error.strerror or str(error))
     if raw.size < stored.nbytes:
-        stored.fail(
-            "truncated", f"the data end before the {stored.nbytes} bytes that the header declares"
-        )
+        stored.fail("truncated", f"the data end before the {stored.nbytes} bytes that the header declares")
     array = raw.view(stored.dtype).reshape(stored.shape, order="F")
     return array.astype(stored.dtype.newbyteorder("="), copy=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.strict import Document, build
+from bench.protocol.strict import Document, build
 
 FILE = Path("bench.toml")
 

@@ -48,9 +48,7 @@ def run(context: Context) -> None:
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
-def _panel(
-    prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry
-) -> dict[str, np.ndarray]:
+def _panel(prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return the slice with most reference: image (uint8), reference, prediction, aspect."""
     reference = prepared.label[case][:]
     z = int((reference > 0).sum(axis=(0, 1)).argmax())

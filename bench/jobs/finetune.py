@@ -21,8 +21,8 @@ from bench.jobs.inputs import opened, part
 from bench.jobs.predict import mean_dice
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
+from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
-from bench.sections import Augment
 from bench.train.loop import EVERY, Batch, Objective, Run, fit
 from bench.train.samples import Sample, Samples, batches
 
@@ -34,9 +34,7 @@ class Supervised(Objective):
         super().__init__()
         self.network, self._judge = network, judge
         self._augment = Augment(**recipe["augment"])
-        self._loss = DiceCELoss(
-            include_background=recipe["background"], to_onehot_y=True, softmax=True
-        )
+        self._loss = DiceCELoss(include_background=recipe["background"], to_onehot_y=True, softmax=True)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""

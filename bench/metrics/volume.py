@@ -87,9 +87,7 @@ def _same_grid(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[flo
             " resample the prediction to the reference's grid"
         )
     if len(spacing) != reference.ndim or not all(0 < s < math.inf for s in spacing):
-        raise BenchError(
-            f"spacing {tuple(spacing)}: give {reference.ndim} positive edge lengths in mm"
-        )
+        raise BenchError(f"spacing {tuple(spacing)}: give {reference.ndim} positive edge lengths in mm")
 
 
 def _boxes(array: np.ndarray) -> dict[int, Box]:

@@ -94,7 +94,9 @@ _UNET3D = Entry(
     16,
     {
         "tiny": Preset(UNet3dSize((8, 8, 16, 32, 32, 8), 4), (32, 32, 32), 223_622, 113_112, 18_249, 5_265),
-        "small": Preset(UNet3dSize((16, 16, 32, 64, 128, 16), 8), (64, 64, 64), 1_439_006, 893_616, 72_140, 20_412),
+        "small": Preset(
+            UNet3dSize((16, 16, 32, 64, 128, 16), 8), (64, 64, 64), 1_439_006, 893_616, 72_140, 20_412
+        ),
         "base": Preset(
             UNet3dSize((32, 32, 64, 128, 256, 32), 8), (96, 96, 96), 5_749_806, 3_570_528, 285_936, 79_920
         ),
@@ -114,7 +116,9 @@ _UNETR = Entry(
         "tiny": Preset(UnetrSize(96, 4, 4, 192, 8), (64, 64, 32), 1_400_062, 694_560, 30_630, 348),
         # DeiT-Ti's 192 / 12 / 3, the "ViT-T" of the masked-autoencoder papers
         "small": Preset(UnetrSize(192, 12, 3, 768, 16), (96, 96, 96), 8_981_230, 6_159_936, 123_246, 3_462),
-        "base": Preset(UnetrSize(768, 12, 12, 3072, 16), (96, 96, 96), 92_784_046, 88_340_736, 165_528, 44_952),
+        "base": Preset(
+            UnetrSize(768, 12, 12, 3072, 16), (96, 96, 96), 92_784_046, 88_340_736, 165_528, 44_952
+        ),
     },
     tokens=True,
 )
@@ -134,10 +138,20 @@ _SWIN = Entry(
             SwinUnetrSize(12, (1, 1, 1, 1), (1, 2, 2, 2), 4), (32, 32, 32), 3_748_977, 363_427, 51_137, 8_900
         ),
         "small": Preset(
-            SwinUnetrSize(24, (2, 2, 2, 2), (3, 6, 12, 24)), (96, 96, 96), 15_703_304, 2_171_466, 187_505, 20_573
+            SwinUnetrSize(24, (2, 2, 2, 2), (3, 6, 12, 24)),
+            (96, 96, 96),
+            15_703_304,
+            2_171_466,
+            187_505,
+            20_573,
         ),
         "base": Preset(
-            SwinUnetrSize(48, (2, 2, 2, 2), (3, 6, 12, 24)), (96, 96, 96), 62_187_296, 8_062_002, 720_045, 56_349
+            SwinUnetrSize(48, (2, 2, 2, 2), (3, 6, 12, 24)),
+            (96, 96, 96),
+            62_187_296,
+            8_062_002,
+            720_045,
+            56_349,
         ),
     },
 )
@@ -189,9 +203,7 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
         if side < 1 or side % step:
             lower = side // step * step
             near = f"{lower} or {lower + step}" if lower > 0 else f"{step}"
-            raise BenchError(
-                f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}"
-            )
+            raise BenchError(f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}")
     lone = prod(crop) == step**3
     if lone and isinstance(chosen.size, SwinUnetrSize) and chosen.size.groups is None:
         raise BenchError(

@@ -63,9 +63,7 @@ def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None 
     """
     crop = check_crop("unet3d", preset, crop)
     size = find("unet3d", preset).size
-    net = BasicUNet(
-        3, in_channels, out_channels, size.features, norm=("group", {"num_groups": size.groups})
-    )
+    net = BasicUNet(3, in_channels, out_channels, size.features, norm=("group", {"num_groups": size.groups}))
     encoder = UNet3dEncoder(net, size.features[:5])
     channels = (in_channels, out_channels)
     return Network("unet3d", preset, crop, channels, encoder, UNet3dDecoder(net))

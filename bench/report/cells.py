@@ -136,11 +136,7 @@ def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
 
 
 def _section(protocol: Protocol, dataset: str, evaluation: str, split: str) -> int:
-    fits = [
-        i
-        for i, t in enumerate(protocol.finetune)
-        if t.dataset == dataset and t.evaluation == evaluation
-    ]
+    fits = [i for i, t in enumerate(protocol.finetune) if t.dataset == dataset and t.evaluation == evaluation]
     if not fits:
         raise BenchError(
             f"records of {protocol.name!r} hold data set {dataset!r} ({evaluation}), which the "

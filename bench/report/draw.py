@@ -157,9 +157,7 @@ def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
         ax.legend(frameon=False, fontsize=7, loc="upper right")
 
 
-def _thinned(
-    steps: np.ndarray, values: pd.Series, most: int = 400
-) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(steps: np.ndarray, values: pd.Series, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
     """Average neighbours until at most ``most`` points are left; a mean, never a pick."""
     y = values.to_numpy(float)
     size = -(-len(y) // most) if len(y) else 1

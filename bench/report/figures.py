@@ -71,9 +71,7 @@ def wanted(scene: Scene) -> list[Figure]:
         parts = [f"{k}\n{v.to_csv(index=False)}".encode() for k, v in curves.items()]
         made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
                            lambda: _draw().curves(curves)))  # fmt: skip
-    return made + [
-        _panels(scene, name) for name in dict.fromkeys(p.dataset for p in scene.extras.panels)
-    ]
+    return made + [_panels(scene, name) for name in dict.fromkeys(p.dataset for p in scene.extras.panels)]
 
 
 def _draw() -> Any:

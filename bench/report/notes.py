@@ -136,9 +136,7 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     for name, row in protocol.rows.items():
         if row.params or row.pretrain:
             differs = {**row.params, **({"pretrain": row.pretrain} if row.pretrain else {})}
-            made.append(
-                f"Row {name} differs from its defaults: {json.dumps(differs, sort_keys=True)}."
-            )
+            made.append(f"Row {name} differs from its defaults: {json.dumps(differs, sort_keys=True)}.")
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)

@@ -48,9 +48,7 @@ class Published:
         return bool(self._lines)
 
     def _add(self, r: tuple) -> None:
-        method, network, dataset, target, fraction, metric, value, unit, dagger, note = (
-            _text(v) for v in r
-        )
+        method, network, dataset, target, fraction, metric, value, unit, dagger, note = (_text(v) for v in r)
         number = _float(value)
         percent = _float(fraction.rstrip("%"))
         if number is None or percent is None:
@@ -93,9 +91,7 @@ class Published:
 
 def _only(lines: list[_Line], note: str, network: str) -> Value | None:
     if note:
-        lines = [s for s in lines if s.note == note] or [
-            s for s in lines if s.note.startswith(note)
-        ]
+        lines = [s for s in lines if s.note == note] or [s for s in lines if s.note.startswith(note)]
     if len({s.value for s in lines}) > 1:
         lines = [s for s in lines if plain(s.network) == plain(network)] or lines
     if len({s.value for s in lines}) > 1:

@@ -125,9 +125,7 @@ def _percent(fraction: int) -> str:
     return f"{fraction} % of labels"
 
 
-def _table(
-    scene: Scene, metric: str, heading: str, columns: list[Column], notes: Footnotes
-) -> Table:
+def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes: Footnotes) -> Table:
     unit = scene.cells.units.get(metric, unit_of(metric))
     titles = row_titles(scene.protocol, scene.rows, scene.extras)
     made = []
@@ -203,9 +201,7 @@ def _marked(lines: list[Line], lower: bool) -> list[Line]:
         return lines
     columns = list(zip(*(line.entries for line in lines), strict=True))
     done = [_marked_column(column, lower) for column in columns]
-    return [
-        replace(line, entries=tuple(column[i] for column in done)) for i, line in enumerate(lines)
-    ]
+    return [replace(line, entries=tuple(column[i] for column in done)) for i, line in enumerate(lines)]
 
 
 def _marked_column(column: tuple[Entry, ...], lower: bool) -> list[Entry]:
@@ -215,9 +211,7 @@ def _marked_column(column: tuple[Entry, ...], lower: bool) -> list[Entry]:
     ranked = sorted(set(values), reverse=not lower)
     marks = dict(zip(ranked, ("best", "second"), strict=False))
     return [
-        replace(e, mark=marks.get(float(e.mean.replace(MINUS, "-")), ""))
-        if e.sort is not None
-        else e
+        replace(e, mark=marks.get(float(e.mean.replace(MINUS, "-")), "")) if e.sort is not None else e
         for e in column
     ]
 

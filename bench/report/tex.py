@@ -66,9 +66,7 @@ def _tabular(table: Table) -> str:
     for i, (heading, rows) in enumerate(table.groups):
         lines.append("\\midrule" if i == 0 or heading else "\\addlinespace")
         if heading:
-            lines.append(
-                f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\textit{{{escape(heading)}}}}} \\\\"
-            )
+            lines.append(f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\textit{{{escape(heading)}}}}} \\\\")
         for line in rows:
             lines += _line(line, table.networks)
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
@@ -89,9 +87,7 @@ def _line(line: Line, networks: bool) -> list[str]:
     n = escape(line.n)
     made = [_row([escape(line.title), *network, *map(_entry, line.entries), n])]
     if line.published:
-        cells = [
-            f"{{\\footnotesize {escape(beside(e))}}}" if e.published else "" for e in line.entries
-        ]
+        cells = [f"{{\\footnotesize {escape(beside(e))}}}" if e.published else "" for e in line.entries]
         label = "\\quad{\\footnotesize published (ours $-$ published)}"
         made.append(_row([label, *[""] * len(network), *cells, ""]))
     return made

@@ -42,9 +42,7 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
 
 
 def _md_line(before: str, text: str, url: str = "") -> str:
-    return f"- {before}{_md(text)}" + (
-        f" <{url}>" if url.startswith(("http://", "https://")) else ""
-    )
+    return f"- {before}{_md(text)}" + (f" <{url}>" if url.startswith(("http://", "https://")) else "")
 
 
 def _md(text: str) -> str:
@@ -70,16 +68,11 @@ def _md_table(table: Table) -> str:
     left = 1 + table.networks
     widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(head))]
     rule = [("-" * w) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join(
-        "| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]]
-    )
+    return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
 
 
 def _pad(row: list[str], widths: list[int], left: int) -> list[str]:
-    return [
-        c.ljust(w) if i < left else c.rjust(w)
-        for i, (c, w) in enumerate(zip(row, widths, strict=True))
-    ]
+    return [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
 
 
 def heading(column: Column) -> str:
@@ -147,9 +140,7 @@ def terminal(scene: Scene, width: int) -> str:
     parts = [title_of(scene)]
     for table in made:
         parts.append(f"{table.title}\n{_grid(table, width)}")
-    parts.append(
-        f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; percent where not mm"
-    )
+    parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; percent where not mm")
     parts += ["\n".join(f"[{k}] {t}" for t, k in notes.letters.items())]
     return "\n\n".join(p for p in parts if p)
 
@@ -185,10 +176,7 @@ def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
 def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -> str:
     kept = [*range(left), *at]
     sizes = [widths[i] for i in kept]
-    text = [
-        "  ".join(_pad([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0]
-        for r in rows
-    ]
+    text = ["  ".join(_pad([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0] for r in rows]
     return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
 
 

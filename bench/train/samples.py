@@ -18,9 +18,7 @@ Sample = dict[str, np.ndarray]
 class Samples(Dataset):
     """Sample number ``step * batch + i`` of a run: which case, then what is read from it."""
 
-    def __init__(
-        self, cases: int, batch: int, seed: int, read: Callable[[int, int, int], Sample]
-    ) -> None:
+    def __init__(self, cases: int, batch: int, seed: int, read: Callable[[int, int, int], Sample]) -> None:
         self._cases, self._batch, self._seed, self._read = cases, batch, seed, read
 
     def __getitem__(self, number: int) -> Sample:

@@ -203,8 +203,7 @@ def test_appearance_does_not_tell_twin_organs_but_place_does():
     for index in range(100):
         image, label = organs((64, 64, 40), (4, 4, 6), 3, 2, index)
         x, y, z = (
-            np.array(a, float)
-            for a in zip(*ndimage.center_of_mass(label > 0, label, (2, 3)), strict=True)
+            np.array(a, float) for a in zip(*ndimage.center_of_mass(label > 0, label, (2, 3)), strict=True)
         )
         for organ in range(2):
             start = [round(float(a[organ])) - 2 for a in (x, y, z)]

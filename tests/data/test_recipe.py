@@ -32,9 +32,7 @@ def volume(array, spacing=(1.0, 1.0, 1.0)) -> Volume3D:
 
 
 def label_map(array, spacing=(1.0, 1.0, 1.0)) -> LabelVolume:
-    return LabelVolume(
-        Path("label.nii.gz"), np.asarray(array), np.diag([*spacing, 1.0]), spacing, "RAS"
-    )
+    return LabelVolume(Path("label.nii.gz"), np.asarray(array), np.diag([*spacing, 1.0]), spacing, "RAS")
 
 
 def line(*values) -> np.ndarray:

@@ -60,9 +60,7 @@ def test_an_lps_file_is_turned_to_ras(tmp_path, name):
     signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
     tilt=st.floats(-0.2, 0.2),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_axes_agree_with_nibabel(tmp_path, order, signs, tilt):
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, order] * signs * [1.0, 2.0, 3.0]
@@ -345,9 +343,7 @@ def test_names_and_contents_must_agree(tmp_path):
     cut=st.one_of(st.none(), st.integers(0, 600)),
     gz=st.booleans(),
 )
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_raises_nothing_but_volume_errors(tmp_path, at, noise, cut, gz):
     data = bytearray(save(tmp_path / "a.nii").read_bytes())
     data[at : at + len(noise)] = noise

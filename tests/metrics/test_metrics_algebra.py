@@ -94,9 +94,7 @@ def test_a_mask_scored_against_itself_is_perfect(pair, spacing, convention):
 @given(pairs(), spacings)
 def test_the_metrics_keep_their_order(pair, spacing):
     for label in ("1", "2"):
-        one = {
-            m: v for (t, m), (v, s) in scores(*pair, spacing).items() if t == label and s == "ok"
-        }
+        one = {m: v for (t, m), (v, s) in scores(*pair, spacing).items() if t == label and s == "ok"}
         if one:
             assert one["dice"] == pytest.approx(2 * one["iou"] / (1 + one["iou"]))
             assert one["hd95"] <= one["hd"] and one["assd"] <= one["hd"]

@@ -30,9 +30,7 @@ def monai_unet3d():
 
 
 def monai_unetr():
-    return UNETR(
-        2, 3, CROPS["unetr"], 16, 192, 768, 3, proj_type="perceptron", norm_name="instance"
-    )
+    return UNETR(2, 3, CROPS["unetr"], 16, 192, 768, 3, proj_type="perceptron", norm_name="instance")
 
 
 def monai_swin_unetr():
@@ -128,9 +126,7 @@ def test_group_norm_spreads_averaged_bottlenecks_further_than_instance_norm():
     for seed in range(3):
         torch.manual_seed(seed)
         noise = torch.randn(6, 1, 32, 32, 32)
-        x = torch.cat(
-            [avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)]
-        )
+        x = torch.cat([avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)])
         ours += spread(network("unet3d", "small", 1, 2).encoder, x)
         instance = BasicUNet(3, 1, 2, widths, norm="instance")
         theirs += spread(UNet3dEncoder(instance, widths[:5]), x)
@@ -150,9 +146,7 @@ def test_one_seed_gives_one_initialisation_and_another_gives_another(name):
     other = built(name, "tiny", seed=4)
     pairs = [(p, q) for p, q in zip(first.parameters(), again.parameters(), strict=True)]
     assert all(torch.equal(p, q) for p, q in pairs)
-    assert any(
-        not torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True)
-    )
+    assert any(not torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True))
 
 
 def test_unetr_linear_on_patches_plus_positions_is_its_tokens():
@@ -161,9 +155,7 @@ def test_unetr_linear_on_patches_plus_positions_is_its_tokens():
     x = torch.randn(2, 2, 32, 16, 48)
     embedding = encoder.vit.patch_embedding
     with torch.no_grad():
-        expected = (
-            embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
-        )
+        expected = embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
         torch.testing.assert_close(encoder.tokens(x), expected)
 
 

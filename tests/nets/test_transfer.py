@@ -104,9 +104,7 @@ def test_a_decoder_block_that_the_source_has_in_part_counts_as_missing_the_rest(
     assert torch.equal(target.state_dict()[given], tensors[given])
     assert "decoder.upcat_4.upsample.deconv.bias" in receipt.missing
     assert "decoder.final_conv.weight" in receipt.left_random
-    assert set(receipt.matched) | set(receipt.missing) | set(receipt.left_random) == set(
-        target.state_dict()
-    )
+    assert set(receipt.matched) | set(receipt.missing) | set(receipt.left_random) == set(target.state_dict())
 
 
 def test_a_wrong_shape_is_an_error_naming_tensor_and_shapes_and_changes_nothing():

@@ -118,9 +118,7 @@ def test_two_evaluations_of_one_data_set_stay_apart(protocol, records):
 value = st.floats(0, 1, allow_nan=False)
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(value, min_size=1, max_size=6), st.randoms())
 def test_the_order_of_rows_changes_no_bit(protocol, records, values, random):
     rows = [{"case": f"c{i}", "seed": i % 2, "value": v} for i, v in enumerate(values)]

@@ -126,9 +126,7 @@ def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
 
 def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
     both = (Finetune("organs", "rule", steps=1), Finetune("hearts", "rule", steps=1))
-    table = records(
-        {"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7}
-    )
+    table = records({"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7})
     made, _ = build(protocol(finetune=both, layout=Layout(columns="datasets")), table)
     assert [c.label for c in made[0].columns] == ["organs", "hearts"]
     assert texts(made[0])["a"] == ["30.00", "70.00"]
@@ -189,9 +187,7 @@ def test_spellings_of_one_organ_meet(protocol, records):
     rows = {"a": Row("voco", "net", published="VoCo")}
     table = records({"target": "right adrenal"}, {"target": "oesophagus"})
     made, _ = build(protocol(rows=rows), table, published=frame)
-    found = {
-        c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)
-    }
+    found = {c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)}
     assert found == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
 
 

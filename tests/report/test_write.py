@@ -30,9 +30,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.loads += [
-            v for k, v in attrs if k in ("src", "srcset") or (tag == "link" and k == "href")
-        ]
+        self.loads += [v for k, v in attrs if k in ("src", "srcset") or (tag == "link" and k == "href")]
 
     def handle_data(self, data):
         self.text += data

@@ -156,9 +156,7 @@ def test_numbers_printed_twice_are_equal(voco: pd.DataFrame):
     assert value(voco, dataset="mmwhs", **full) == value(voco, dataset="mmwhs", **best) == heart
     base = {"method": "Swin-UNETR", "target": "mean", "note": "From Scratch"}
     assert value(voco, dataset="btcv", **scratch) == value(voco, table="table1", **base)
-    assert value(voco, dataset="mmwhs", **scratch) == value(
-        voco, table="table3", dataset="mmwhs", **base
-    )
+    assert value(voco, dataset="mmwhs", **scratch) == value(voco, table="table3", dataset="mmwhs", **base)
 
 
 def test_gains_stated_in_the_prose_follow_from_the_tables(voco: pd.DataFrame):
@@ -176,9 +174,7 @@ def test_gains_stated_in_the_prose_follow_from_the_tables(voco: pd.DataFrame):
 
 def test_printed_means_disagree_with_their_parts_only_as_listed(voco: pd.DataFrame):
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    line = (
-        r"^\| (table\d) \| (.+?) \| (.+?) \| (\d\d\.\d\d) \| (\d\d\.\d{3}) \| ([+-]\d\.\d{3}) \|$"
-    )
+    line = r"^\| (table\d) \| (.+?) \| (.+?) \| (\d\d\.\d\d) \| (\d\d\.\d{3}) \| ([+-]\d\.\d{3}) \|$"
     listed = {m[:3]: m[3:] for m in re.findall(line, text, flags=re.MULTILINE)}
     found = disagreements(voco)
     assert {cell: rest[:2] for cell, rest in listed.items()} == found

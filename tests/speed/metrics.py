@@ -38,9 +38,7 @@ def organs(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return volume
 
 
-def _stamp(
-    volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarray, bumps: np.ndarray
-) -> None:
+def _stamp(volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarray, bumps: np.ndarray) -> None:
     low = np.maximum(centre - 1.3 * radius, 0).astype(int)
     high = np.minimum(centre + 1.3 * radius + 1, volume.shape).astype(int)
     grid = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -50,9 +48,7 @@ def _stamp(
     volume[box][x**2 + y**2 + z**2 < 1 + 0.08 * wave] = label
 
 
-def ours(
-    a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str
-) -> Scores:
+def ours(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str) -> Scores:
     """Score with this project."""
     from bench.metrics import score
 
@@ -65,10 +61,7 @@ def medpy(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...])
     from medpy.metric import binary
 
     table = {"dice": binary.dc, "iou": binary.jc}
-    table |= {
-        name: partial(getattr(binary, name), voxelspacing=SPACING)
-        for name in ("hd", "hd95", "assd")
-    }
+    table |= {name: partial(getattr(binary, name), voxelspacing=SPACING) for name in ("hd", "hd95", "assd")}
     scores = {}
     for label in labels:
         p, r = a == label, b == label

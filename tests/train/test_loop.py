@@ -84,9 +84,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stops, p
     whole, curve = trained(tmp_path / "a", recipe=recipe)
     for stop in stops:
         objective = Tiny()
-        settings = run_of(
-            tmp_path / "b", recipe=recipe, stopping=lambda o=objective, s=stop: o.seen[-1] == s
-        )
+        settings = run_of(tmp_path / "b", recipe=recipe, stopping=lambda o=objective, s=stop: o.seen[-1] == s)
         with pytest.raises(Stopped, match=f"stopped after step {stop} of {STEPS}"):
             fit(objective, data, settings)
         torch.manual_seed(stop + 17)  # a new process: another global state

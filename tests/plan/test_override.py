@@ -4,7 +4,7 @@ import pytest
 from small_protocol import NAME, cell, ids
 
 from bench.errors import BenchError
-from bench.override import Override
+from bench.plan.override import Override
 
 
 @pytest.mark.parametrize(

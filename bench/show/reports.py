@@ -61,9 +61,7 @@ def _beside(store: Store, name: str) -> Path:
     return store.root / "records" / f"{name}.json"
 
 
-def _write(
-    protocol: Protocol, table: pd.DataFrame, about: dict[str, Any], store: Store, to: Path
-) -> Shown:
+def _write(protocol: Protocol, table: pd.DataFrame, about: dict[str, Any], store: Store, to: Path) -> Shown:
     extras = _extras(protocol, table, about, store)
     paths = report.write(protocol, table, to, extras)
     text = report.terminal_table(protocol, table, extras)
@@ -80,9 +78,7 @@ def _about(protocol: Protocol) -> dict[str, Any]:
     return {"titles": {k: m.title for k, m in methods.items()}, "sources": sources}
 
 
-def _extras(
-    protocol: Protocol, table: pd.DataFrame, about: dict[str, Any], store: Store
-) -> Extras:
+def _extras(protocol: Protocol, table: pd.DataFrame, about: dict[str, Any], store: Store) -> Extras:
     cells = table[["job", "row", "dataset", "fraction", "seed"]].drop_duplicates()
     chains = [(cell, _chain(store, cell.job)) for cell in cells.itertuples(index=False)]
     manifests = [m for _, chain in chains for m in chain.values() if "provenance" in m]
@@ -131,9 +127,7 @@ def _costs(chains: list[tuple[Any, dict[str, dict[str, Any]]]]) -> Iterator[Cost
         )  # fmt: skip
 
 
-def _failures(
-    chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store
-) -> Iterator[Failure]:
+def _failures(chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store) -> Iterator[Failure]:
     for cell, chain in chains:
         for job in chain:
             why = None if store.done(job) else store.failure(job)
@@ -145,9 +139,7 @@ def _failures(
                 break
 
 
-def _curves(
-    chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store
-) -> dict[str, pd.DataFrame]:
+def _curves(chains: list[tuple[Any, dict[str, dict[str, Any]]]], store: Store) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     found: dict[str, pd.DataFrame] = {}
@@ -204,7 +196,7 @@ def _panel(cell: Any, case: str, arrays: dict[str, Any], title: str) -> Panel:
 def _published(paper: str) -> pd.DataFrame | None:
     import pandas as pd
 
-    file = Path(__file__).resolve().parents[1] / "results" / "published" / f"{paper}.csv"
+    file = Path(__file__).resolve().parents[2] / "results" / "published" / f"{paper}.csv"
     return pd.read_csv(file, dtype=str, keep_default_na=False) if paper and file.exists() else None
 
 

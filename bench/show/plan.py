@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from bench import records
-from bench.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.job import KINDS, Job
 from bench.plan import Plan
+from bench.plan.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.protocol import Protocol
+from bench.show.watch import duration
 from bench.store import Store, read_json
-from bench.watch import duration
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
@@ -67,9 +67,7 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     return lines
 
 
-def _rows(
-    plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]
-) -> list[str]:
+def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
     lines = []
     for row in dict.fromkeys(c.row for c in plan.cells[protocol.name]):
         cells = [c for c in plan.cells[protocol.name] if c.row == row]

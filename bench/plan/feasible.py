@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.job import Job
 from bench.nets import catalog
 from bench.protocol import Finetune, Pretrain
-from bench.strict import Document, build
+from bench.protocol.strict import Document, build
 
 SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has elsewhere
     "pretrain": (Pretrain, {"datasets": [{"dataset": ""}]}),

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from small_protocol import NAME, cell, ids
 
-from bench.cost import forecast
+from bench.plan.cost import forecast
 from bench.protocol import read
-from bench.showplan import as_json, as_text
+from bench.show.plan import as_json, as_text
 from bench.store import Store
 
 

@@ -13,8 +13,8 @@ from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import listed
 from bench.nets import catalog
-from bench.sections import Finetune, Inference, Net, Pretrain
-from bench.strict import Document, build, scalar
+from bench.protocol.sections import Finetune, Inference, Net, Pretrain
+from bench.protocol.strict import Document, build, scalar
 
 FIXED = ("data", "init", "contents", "dataset", "version", "dataset_version", "weights")
 FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
@@ -96,9 +96,7 @@ class Override:
         raise BenchError(f"--set {self.text}: no job has {self.path!r}; {hint}")
 
 
-def _built(
-    spec: dict[str, Any], section: tuple[str, Any, dict[str, Any]], text: str
-) -> dict[str, Any]:
+def _built(spec: dict[str, Any], section: tuple[str, Any, dict[str, Any]], text: str) -> dict[str, Any]:
     key, kind, needed = section
     known = {f.name for f in fields(kind)}
     given = {**needed, **{k: v for k, v in spec[key].items() if k in known}}

@@ -60,7 +60,7 @@ def _metrics() -> list[dict[str, Any]]:
 def _protocols() -> list[dict[str, Any]]:
     from bench.protocol import read
 
-    root = Path(__file__).resolve().parents[1] / "protocols"
+    root = Path(__file__).resolve().parents[2] / "protocols"
     found = []
     for path in sorted(root.rglob("*.yaml")):
         protocol = read(path)
@@ -90,7 +90,6 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(
-            f"{v['preset']} ({v['parameters'] / 1e6:.2f} M)" if isinstance(v, dict) else str(v)
-            for v in value
+            f"{v['preset']} ({v['parameters'] / 1e6:.2f} M)" if isinstance(v, dict) else str(v) for v in value
         )
     return str(value)

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench import registry, specs
+from bench import registry
 from bench.data import split as splits
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, unknown
-from bench.feasible import refuse
-from bench.here import Here, Target
 from bench.job import Job, listed
 from bench.metrics.request import Request
-from bench.override import Override
+from bench.plan import specs
+from bench.plan.feasible import refuse
+from bench.plan.here import Here, Target
+from bench.plan.override import Override
 from bench.protocol import Finetune, Mix, Net, Protocol, Row, finetune_of, pretrain_of
 
 ONLY = ("method", "network", "dataset", "fraction", "seed", "row")

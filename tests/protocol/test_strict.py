@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.strict import Document, build, overlay, parse, scalar
+from bench.protocol.strict import Document, build, overlay, parse, scalar
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bench.cost import forecast
+from bench.plan.cost import forecast
 from bench.store import Store
 
 if TYPE_CHECKING:

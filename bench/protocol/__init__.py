@@ -13,7 +13,7 @@ from bench import registry
 from bench.errors import BenchError, unknown
 from bench.job import listed
 from bench.nets import catalog
-from bench.sections import (
+from bench.protocol.sections import (
     Augment,
     Finetune,
     Inference,
@@ -25,7 +25,7 @@ from bench.sections import (
     Pretrain,
     Schedule,
 )
-from bench.strict import Document, build, overlay, parse
+from bench.protocol.strict import Document, build, overlay, parse
 
 __all__ = [
     "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Phantom", "Pretrain",
@@ -237,9 +237,7 @@ def finetune_of(
     return _overridden(protocol.finetune[index], row.finetune, where, ("rows", name, "finetune"))
 
 
-def _overridden(
-    section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]
-) -> Any:
+def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> Any:
     if not over:
         return section
     document = where or Document(Path("protocol"), {})

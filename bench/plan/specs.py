@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from bench import registry
-from bench.here import Target
 from bench.job import canonical, listed
 from bench.nets import catalog
+from bench.plan.here import Target
 from bench.protocol import Protocol, Row
-from bench.sections import Finetune, Net, Pretrain
+from bench.protocol.sections import Finetune, Net, Pretrain
 
 NOT_IN_SPEC = {  # of a section: it picks jobs, names things or is resolved to steps
     "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",

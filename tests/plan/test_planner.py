@@ -215,9 +215,7 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
     def wanted(**only):
         plan = plan_of(only=only)
         assert ids(plan) == ids(plan_of())  # the rest stays in the plan, so that it can be shown
-        return {
-            (c.row, c.columns["fraction"], c.columns["seed"]) for c in plan.cells["test0"] if c.wanted
-        }
+        return {(c.row, c.columns["fraction"], c.columns["seed"]) for c in plan.cells["test0"] if c.wanted}
 
     assert wanted(method=["scratch"]) == wanted(row=["alone"])
     assert wanted(row=["alone"]) == {("alone", f, s) for f in (25, 100) for s in (0, 1)}

@@ -12,7 +12,7 @@ from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, unknown
 from bench.job import listed
-from bench.sections import Finetune
+from bench.protocol.sections import Finetune
 
 
 @dataclass(frozen=True)
