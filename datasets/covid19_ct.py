@@ -34,8 +34,8 @@ class Covid19CT(Dataset):
         "mae3d": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),
     }
     unpack = (
-        "get the NIfTI volumes of 'CT Images in COVID-19' from cancerimagingarchive.net and put "
-        "volume-covid19-A-0001.nii.gz and the others anywhere under covid19_ct/"
+        "get the NIfTI volumes of 'CT Images in COVID-19' from cancerimagingarchive.net and unpack "
+        "them (volume-covid19-A-0001.nii.gz and the others) anywhere under covid19_ct/"
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -125,7 +125,7 @@ def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: _Log) 
         context.facts.setdefault("peak_memory_mb", _peak())
         manifest = {
             **described["job"], "id": claim.job, "attempts": claim.number, **context.facts,
-            "provenance": provenance(run["threads"]),
+            "provenance": provenance(described["job"], run["threads"]),
         }  # fmt: skip
         file.say(f"done in {context.facts['seconds']:.1f} s")
         (made / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())

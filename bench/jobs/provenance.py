@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from bench.jobs.made_by import source_hash
 
 PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
 
@@ -26,25 +27,14 @@ def _fixed() -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "device": device or platform.machine(),
-        "source": source_hash(),
         "commit": _commit(),
     }
 
 
-def provenance(threads: int) -> dict[str, Any]:
+def provenance(job: dict[str, Any], threads: int) -> dict[str, Any]:
     """Return what a manifest records of its circumstances. No environment variable is kept."""
-    return {**_fixed(), "threads": threads, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-
-
-@lru_cache(maxsize=1)
-def source_hash() -> str:
-    """Return a digest of every Python file of the project, so that a changed one shows."""
-    root = Path(__file__).resolve().parents[2]
-    digest = hashlib.sha256()
-    for room in ("bench", "methods", "datasets"):
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {**_fixed(), "source": source_hash(job), "threads": threads, "date": now}
 
 
 def _version(package: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.jobs.made_by import source_hash
 from bench.store import Store, read_json
 
 
@@ -14,7 +15,8 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
         manifest = read_json(folder) or {}
         found["done"].append(
             {"job": folder.parent.name, "kind": manifest.get("kind"),
-             "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts")}
+             "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts"),
+             "other_source": _other_source(manifest)}
         )  # fmt: skip
     for folder in sorted(store.work.glob("*/job.json")):
         job, described = folder.parent.name, read_json(folder)
@@ -22,6 +24,12 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
             state, entry = _unfinished(store, job, described["job"]["kind"])
             found[state].append(entry)
     return found
+
+
+def _other_source(manifest: dict[str, Any]) -> bool:
+    """Was this made by other source files than today's? Its id would be the same all the same."""
+    made = manifest.get("provenance", {}).get("source")
+    return bool(made) and "spec" in manifest and made != source_hash(manifest)
 
 
 def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
@@ -44,4 +52,11 @@ def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
         lines.append(f"running: {job['kind']} {job['job']}{steps} on {job['host']}, process {job['pid']}")
     for job in found["failed"]:
         lines.append(f"failed: {job['kind']} {job['job']}: {job['reason']} (log {job['log']})")
+    other = [job["job"] for job in found["done"] if job["other_source"]]
+    if other:
+        lines.append(
+            f"warning: {len(other)} finished jobs were made by other source files at the same version "
+            f"({', '.join(other[:3])}{' ...' if len(other) > 3 else ''}); where that changes numbers, "
+            "raise the version of the method, data set or network, or delete their folders"
+        )
     return "\n".join(lines)

@@ -69,13 +69,15 @@ def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
 def test_every_recipe_prepares_the_phantom(dataset, name, phantoms):
     case = dataset.cases(phantoms / name)[0]
     image = join_channels([read_volume(p) for p in case.images])
-    label = read_label(case.label, image)
+    label = read_label(case.label, image) if case.label is not None else None
     for recipe in dataset.recipes.values():
         if recipe.resize == (384, 384, 96):
             continue  # VoCo's size: 57 MB, and no other path than the smaller sizes
         made = prepare(image, label, recipe, dataset)
-        assert made.image.shape[1:] == made.label.shape == made.geometry.shape
-        assert made.label.any()
+        assert made.image.shape[1:] == made.geometry.shape
+        if label is not None:
+            assert made.label.shape == made.geometry.shape
+            assert made.label.any()
 
 
 def test_registered_lists_name_their_source_and_are_disjoint(dataset, name):

@@ -121,7 +121,15 @@ def test_all_workers_are_gone_after_a_run(go, store):
             os.kill(store.manifest(job)["pid"], 0)
 
 
-def test_an_interrupt_ends_even_workers_that_do_not_answer(go, store, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where these tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_even_workers_that_do_not_answer(go, store, monkeypatch, interruptible):
     monkeypatch.setattr(local, "GRACE", 0.3)
     monkeypatch.setattr(local, "CLOSING", 0.3)
 

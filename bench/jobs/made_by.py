@@ -1,0 +1,42 @@
+"""Which source files stand behind a kind of job, and their digest; imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train")
+ROOMS = {
+    "prepare": ("bench/data", "bench/jobs/prepare.py"),
+    "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
+    "finetune": (*TRAINING, "bench/jobs/finetune.py", "bench/jobs/inputs.py"),
+    "evaluate": ("bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py"),
+}
+
+
+def source_hash(job: dict[str, Any]) -> str:
+    """Return a digest of the files that a job's numbers come from.
+
+    Args:
+        job: ``kind`` and ``spec``, as a manifest has them.
+    """
+    plugin = ""
+    if job["kind"] == "pretrain":
+        plugin = f"methods/{job['spec']['method']['name']}.py"
+    elif job["kind"] == "prepare":
+        plugin = f"datasets/{job['spec']['dataset']}.py"
+    return _digest(job["kind"], plugin)
+
+
+@lru_cache(maxsize=256)
+def _digest(kind: str, plugin: str) -> str:
+    digest = hashlib.sha256()
+    for room in (*ROOMS[kind], plugin):
+        path = ROOT / room
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path] * path.is_file()
+        for file in files:
+            digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
