@@ -26,9 +26,9 @@ from typing import Any
 
 from bench import __version__
 from bench.errors import BenchError
-from bench.files import read_json as read_json
-from bench.files import sync_tree
-from bench.files import write_atomic as write_atomic
+from bench.atomic import read_json as read_json
+from bench.atomic import sync_tree
+from bench.atomic import write_atomic as write_atomic
 from bench.process import started
 
 SCHEMA = 1

@@ -80,13 +80,21 @@ class Watch:
             self._console.print(line, markup=False, soft_wrap=True)
 
     def _left(self) -> str:
-        left = [j for j in self._jobs if j not in self._ended]
-        done = sum(self._expected[j] for j in self._ended)
-        if not left or not done:
+        """Return the time left by the forecast, scaled by how it has held so far."""
+        whole = sum(self._expected.values())
+        done = sum(self._expected[j] for j in self._ended) + sum(map(self._share, self._running()))
+        if done < 0.05 * whole or done >= whole:  # too early to scale by, or over
             return ""
         passed = time.monotonic() - self._began
-        seconds = passed / done * sum(self._expected[j] for j in left)
-        return f"  (about {duration(seconds)} left)"
+        return f"  (about {duration(passed / done * (whole - done))} left)"
+
+    def _running(self) -> list[str]:
+        return [j for j in self._jobs if j not in self._ended and self._store.progress(j)]
+
+    def _share(self, job: str) -> float:
+        """Return the forecast seconds of a running job that lie behind it."""
+        told = self._store.progress(job)
+        return self._expected[job] * told["step"] / max(told["steps"], 1) if told else 0.0
 
     def _refresh(self) -> None:
         while not self._over.wait(REFRESH):
