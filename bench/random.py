@@ -7,6 +7,7 @@ and all methods with one seed see the same crops, augmentations and initial weig
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ def torch_generator(device: torch.device | str, seed: int, purpose: str, step: i
     return torch.Generator(device=device).manual_seed(torch_seed(seed, purpose, step))
 
 
+@lru_cache(maxsize=8)
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
     """Return the order in which ``n`` cases are visited in one epoch."""
     return numpy_rng(seed, "order", epoch).permutation(n)

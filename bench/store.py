@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.errors import BenchError
 from bench.atomic import read_json as read_json
 from bench.atomic import sync_tree
 from bench.atomic import write_atomic as write_atomic
+from bench.errors import BenchError
 from bench.process import started
 
 SCHEMA = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from bench.augment import finetune_views
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import opened, part
+from bench.jobs.inputs import opened, part, training_batches
 from bench.jobs.predict import mean_dice
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import EVERY, Batch, Objective, Run, fit
-from bench.train.samples import Sample, Samples, batches
+from bench.train.samples import Sample
 
 
 class Supervised(Objective):
@@ -103,7 +102,7 @@ def run(context: Context) -> None:
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
     settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
                    on_step=context.progress, stopping=context.stopping)  # fmt: skip
-    curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), settings)
+    curve = fit(objective, partial(training_batches, context, read, len(cases)), settings)
     manifest = transfer.Manifest(
         network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
         out_channels=net["out_channels"], crop=triple(net["crop"]), key=context.id,
@@ -187,13 +186,3 @@ def _around(
     wanted = np.clip(centre - np.array(crop) // 2, 0, room)
     fits = np.subtract(shape, crop) >= 0
     return triple(np.where(fits, wanted, start).tolist())
-
-
-def _data(
-    read: _Reader, recipe: dict[str, Any], seed: int, run: dict[str, Any], start: int
-) -> Iterator[Batch]:
-    samples = Samples(len(read._cases), recipe["batch"], seed, read)
-    return batches(
-        samples, recipe["batch"], start, recipe["steps"], workers=run["loaders"],
-        pin=torch.cuda.is_available(),
-    )  # fmt: skip

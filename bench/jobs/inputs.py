@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bench.data import split as splits
 from bench.data.cache import Pack
@@ -14,6 +17,8 @@ from bench.data.reader import Volume
 from bench.data.where import Roots, adapter
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.jobs.context import Context
+from bench.train.samples import Sample, Samples, batches
 
 
 class Prepared:
@@ -88,3 +93,22 @@ def fold_of(prepared: Prepared, data: dict[str, Any], root: str | None) -> split
             f"{data['split_hash']} when planned; run the protocol again"
         )
     return fold
+
+
+def training_batches(
+    context: Context, read: Callable[[int, int, int], Sample], cases: int, start: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the batches of a training job from step ``start`` on.
+
+    Args:
+        context: of a pretrain or finetune job.
+        read: (case, step, sample) -> what one sample consists of.
+        cases: how many cases there are to read.
+        start: the first step, counted from 0.
+    """
+    recipe = context.spec[context.kind]
+    samples = Samples(cases, recipe["batch"], context.spec["seed"], read)
+    return batches(
+        samples, recipe["batch"], start, recipe["steps"], workers=context.run["loaders"],
+        pin=torch.cuda.is_available(),
+    )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from torch import Tensor
 from bench import nets, registry
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import Prepared, opened, part
+from bench.jobs.inputs import Prepared, opened, part, training_batches
 from bench.method import Method
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import EVERY, Batch, Objective, Run, fit
-from bench.train.samples import Sample, Samples, batches
+from bench.train.samples import Sample
 
 
 class Pretext(Objective):
@@ -64,7 +63,7 @@ def run(context: Context) -> None:
     objective = Pretext(method, snapshots, manifest)
     read = _Reader(context, method, triple(net["crop"]), spec["seed"])
     context.log(f"{len(read.cases)} cases, {recipe['steps']} steps of {recipe['batch']}")
-    curve = fit(objective, partial(_data, read, recipe, spec["seed"], context.run), _settings(context))
+    curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
     transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
         shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
@@ -111,13 +110,3 @@ class _Reader:
         prepared: Prepared = opened(folder)
         found: dict[str, np.ndarray] = self._read(prepared.volume(name), self._crop, self._params, rng)
         return found
-
-
-def _data(
-    read: _Reader, recipe: dict[str, Any], seed: int, run: dict[str, Any], start: int
-) -> Iterator[Batch]:
-    samples = Samples(len(read.cases), recipe["batch"], seed, read)
-    return batches(
-        samples, recipe["batch"], start, recipe["steps"], workers=run["loaders"],
-        pin=torch.cuda.is_available(),
-    )  # fmt: skip
