@@ -1,0 +1,151 @@
+"""What a report shows besides rows, gathered from the manifests and files of the jobs behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from bench import registry
+from bench.protocol import Protocol
+from bench.report import Cost, Failure, Panel
+from bench.store import Store, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PANEL_CASES = 3
+Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
+
+
+def chains(table: pd.DataFrame, store: Store) -> Chains:
+    """Return every cell of the rows with the jobs behind it: manifests, or kind and needs."""
+    cells = table[["job", "row", "dataset", "fraction", "seed"]].drop_duplicates()
+    return [(cell, _chain(store, cell.job)) for cell in cells.itertuples(index=False)]
+
+
+def provenance(found: Chains) -> dict[str, str]:
+    """Return what produced the numbers."""
+    return _circumstances([m for _, chain in found for m in chain.values() if "provenance" in m])
+
+
+def _chain(store: Store, job: str) -> dict[str, dict[str, Any]]:
+    """Return an evaluate job and everything it stands on, by id: manifest, or kind and needs."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [job]
+    while waiting:
+        one = waiting.pop()
+        described = read_json(store.jobs / one / "manifest.json")
+        if described is None:
+            described = (read_json(store.work / one / "job.json") or {}).get("job")
+        if described is not None and one not in found:
+            found[one] = described
+            waiting += described["needs"]
+    return found
+
+
+def costs(found: Chains) -> Iterator[Cost]:
+    """Yield what each row used, by stage."""
+    per: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for cell, chain in found:
+        for job, described in chain.items():
+            if described["kind"] != "prepare" and "seconds" in described:
+                per.setdefault((cell.row, described["kind"]), {})[job] = described
+    for (row, stage), jobs in per.items():
+        made = list(jobs.values())
+        yield Cost(
+            row, f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
+            seconds=sum(m["seconds"] for m in made),
+            memory_mb=max(m["peak_memory_mb"] for m in made),
+            steps=sum(m.get("steps", 0) for m in made) or None,
+            samples=sum(m.get("samples", 0) for m in made) or None,
+            voxels=sum(m.get("voxels", 0) for m in made) or None,
+        )  # fmt: skip
+
+
+def failures(found: Chains, store: Store) -> Iterator[Failure]:
+    """Yield the first job that failed behind each cell, if any."""
+    for cell, chain in found:
+        for job in chain:
+            why = None if store.done(job) else store.failure(job)
+            if why is not None:
+                yield Failure(
+                    job, cell.row, why["reason"], why["log"], cell.dataset, int(cell.fraction),
+                    int(cell.seed), why["attempts"],
+                )  # fmt: skip
+                break
+
+
+def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
+    """Return each row's pretraining curve."""
+    import pandas as pd
+
+    drawn: dict[str, pd.DataFrame] = {}
+    for cell, chain in found:
+        for job, described in chain.items():
+            file = store.jobs / job / "curve.csv"
+            if described["kind"] == "pretrain" and cell.row not in drawn and file.exists():
+                drawn[cell.row] = pd.read_csv(file).rename(columns={"total": "loss"})
+    return drawn
+
+
+def panels(
+    protocol: Protocol, found: Chains, store: Store,
+    methods: dict[str, str],
+) -> Iterator[Panel]:  # fmt: skip
+    """Yield the same cases for every row: its largest fraction, its first seed."""
+    import numpy as np
+
+    largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
+    titles = {name: _row_title(protocol, name, methods) for name in {c.row for c, _ in found}}
+    seen: set[tuple[str, str]] = set()
+    for cell, _ in found:
+        file = store.jobs / cell.job / "panels.npz"
+        place = (cell.row, cell.dataset)
+        if cell.fraction != largest.get(cell.dataset) or place in seen or not file.exists():
+            continue
+        seen.add(place)
+        with np.load(file) as kept:
+            arrays = dict(kept)
+        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
+        for case in names:
+            yield _panel(cell, case, arrays, titles[cell.row])
+
+
+def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
+    row = protocol.rows.get(name)
+    if row is None:
+        return name
+    title = row.title or methods.get(row.method, row.method)
+    return f"{title}, {row.network}" if len(protocol.networks) > 1 else title
+
+
+def _panel(cell: Any, case: str, arrays: dict[str, Any], title: str) -> Panel:
+    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
+    image, reference, prediction = (
+        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
+    )
+    aspect = float(arrays[f"{case}/aspect"])
+    named = cell.dataset in registry.names("dataset")
+    allowed = named and registry.load("dataset", cell.dataset).redistribution
+    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, aspect, allowed)
+
+
+def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what produced the numbers: every commit, device and torch version that took part."""
+    if not manifests:
+        return {}
+    made = [m["provenance"] for m in manifests]
+
+    def every(values: list[Any]) -> str:
+        return ", ".join(sorted({str(v) for v in values if v not in (None, "")}))
+
+    return {
+        "bench": every([p["packages"]["bench"] for p in made]),
+        "commit": every([p["commit"] for p in made]),
+        "torch": every([p["packages"]["torch"] for p in made]),
+        "monai": every([p["packages"]["monai"] for p in made]),
+        "device": every([p["device"] for p in made]),
+        "threads": every([p["threads"] for p in made]),
+        "last run": max(p["date"] for p in made),
+        "attempts": str(max(m["attempts"] for m in manifests)),
+    }
