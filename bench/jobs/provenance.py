@@ -20,13 +20,13 @@ PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "l
 def _fixed() -> dict[str, Any]:
     import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor()
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else _processor()
     return {
         "python": sys.version.split()[0],
         "packages": {name: _version(name) for name in PACKAGES},
         "host": platform.node(),
         "platform": platform.platform(),
-        "device": device or platform.machine(),
+        "device": device,
         "commit": _commit(),
     }
 
@@ -35,6 +35,16 @@ def provenance(job: dict[str, Any], threads: int) -> dict[str, Any]:
     """Return what a manifest records of its circumstances. No environment variable is kept."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     return {**_fixed(), "source": source_hash(job), "threads": threads, "date": now}
+
+
+def _processor() -> str:
+    """Return the processor's own name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _version(package: str) -> str:
