@@ -155,7 +155,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
     store = Store.open(arguments.out, create=False)
     for path in arguments.protocols:
-        shown = rewrite_report(path, arguments.scale, store, arguments.to)
+        to = arguments.to
+        if to is not None and len(arguments.protocols) > 1:
+            to = to / path.stem  # one folder each, or the last would replace the others
+        shown = rewrite_report(path, arguments.scale, store, to)
         print(shown.text)
         print(f"page: {shown.page}")
     return 0

@@ -109,6 +109,11 @@ class Method(nn.Module, ABC):
         return [e.name for e in every if cls.needs == "features" or e.tokens]
 
     @classmethod
+    def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:
+        """Return forward operations per sample of large heads, for the cost forecast."""
+        return 0.0
+
+    @classmethod
     def check(cls, params: Any, crop: tuple[int, int, int], recipe: Recipe) -> None:
         """Refuse settings that cannot work together; the plan asks before anything runs.
 

@@ -42,8 +42,7 @@ class Request:
 def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool) -> Plan:
     """Expand protocols against the data on this machine; phantoms are made where a protocol says so."""
     roots = Roots.here(request.data)
-    if need_data:
-        roots = _with_phantoms(roots, protocols, request.out)
+    roots = _with_phantoms(roots, protocols, request.out, make=need_data)
     memory = request.out / "contents.json"
     contents = Contents(memory)
     overrides = [Override(text) for text in request.sets]
@@ -54,8 +53,8 @@ def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool) -
     return planner.finish()
 
 
-def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path) -> Roots:
-    """Write the phantoms that a protocol asks for where its data is not on this machine."""
+def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path, *, make: bool) -> Roots:
+    """Find the phantoms that a protocol asks for where its data is not on this machine, or make them."""
     from bench import registry
 
     named = dict(roots.named)
@@ -64,9 +63,10 @@ def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path) -> Roots:
             if roots.find(name) is not None:
                 continue
             place = out / "phantoms" / f"{name}-{phantom.cases}-{phantom.seed}"
-            if not place.exists():
+            if make and not place.exists():
                 _make_phantom(registry.load("dataset", name), phantom, place)
-            named[name] = place
+            if place.exists():
+                named[name] = place
     return Roots(roots.data, named)
 
 

@@ -55,12 +55,21 @@ def score_files(
         )
     rows: list[Row] = []
     differences: list[str] = []
-    for case, files in pairs(prediction, reference).items():
+    found_pairs = pairs(prediction, reference)
+    # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
+    labels = None
+    if len(found_pairs) > 1:
+        labels = sorted({v for files in found_pairs.values() for v in _values(*files)})
+    for case, files in found_pairs.items():
         volumes = _read(*files)
-        found = score(*volumes, request.metrics, convention, empty=empty)
+        found = score(*volumes, request.metrics, convention, labels=labels, empty=empty)
         rows += [_row(case, one) for one in found]
         differences += _differences(case, found, volumes, checked)
     return rows, differences
+
+
+def _values(*files: Path) -> set[int]:
+    return {int(v) for file in files for v in np.unique(read_label(file).array) if v}
 
 
 def verifiable(metrics: tuple[str, ...], convention: str) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class BTCV(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their four digits, the unlabelled ones last."""
+        root = Path(root)
         found: dict[tuple[str, str], Path] = {}
         for path in within(root, 5):
             match = NAME.fullmatch(stem(path)) if is_volume(path) else None

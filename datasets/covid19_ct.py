@@ -40,6 +40,7 @@ class Covid19CT(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every volume, none labelled."""
+        root = Path(root)
         found: dict[str, Case] = {}
         for path in within(root, 4):
             match = NAME.fullmatch(stem(path)) if is_volume(path) else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ class MAE3D(Method):
 
     params: Params
     encoder: TokenEncoder
+
+    @classmethod
+    def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:
+        """Return the decoder's operations: 24 width^2 per token and block, for patches of 16^3."""
+        return prod(crop) / 16**3 * params.decoder_depth * 24 * params.decoder_dim**2
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)

@@ -27,6 +27,7 @@ class MSDLayout(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return training cases (a file may be missing) and the unlabelled test scans."""
+        root = Path(root)
         home = _home(root)
         if home is None:
             raise BenchError(f"{root}: no folder imagesTr with .nii.gz files{_hint(self.unpack)}")

@@ -69,7 +69,7 @@ def folds(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> lis
     if not patients:
         raise BenchError(f"{name}: no labelled patient to divide; add cases")
     for fold in found:
-        for part in ("train", "test"):
+        for part in ("train", "val", "test") if split == RULE else ("train", "test"):
             if not getattr(fold, part):
                 other = "" if split == LEAVE_ONE_OUT else " or take 'split: leave_one_out'"
                 raise BenchError(

@@ -93,9 +93,10 @@ def work_of(job: Job) -> float | None:
     if recipe["steps"] is None:
         return None
     size = catalog.preset(net["network"], net["preset"])
-    # Pretraining trains the encoder; the methods' own heads are not counted.
+    # Pretraining trains the encoder, not the decoder.
     flops = size.encoder_flops_per_voxel if job.kind == "pretrain" else size.flops_per_voxel
-    return recipe["steps"] * recipe["batch"] * _views(job) * flops * prod(net["crop"]) * BACKWARD
+    sample = _views(job) * flops * prod(net["crop"]) + _heads(job)
+    return recipe["steps"] * recipe["batch"] * sample * BACKWARD
 
 
 def _views(job: Job) -> float:
@@ -106,6 +107,18 @@ def _views(job: Job) -> float:
 
     method = load("method", job.spec["method"]["name"])
     return float(method.crops_per_sample(method.make_params(job.spec["method"]["params"])))
+
+
+def _heads(job: Job) -> float:
+    """Return forward operations per sample of a method's own heads, where they are large."""
+    if job.kind != "pretrain":
+        return 0.0
+    from bench.registry import load
+
+    method, spec = load("method", job.spec["method"]["name"]), job.spec
+    return float(
+        method.head_flops(method.make_params(spec["method"]["params"]), tuple(spec["network"]["crop"]))
+    )
 
 
 def _prepare_seconds(plan: Plan, job: Job) -> float | None:

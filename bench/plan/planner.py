@@ -45,6 +45,22 @@ class Plan:
     threads: dict[str, int] = field(default_factory=dict)
     provisional: bool = False
 
+    def wanted(self) -> list[str]:
+        """Return the jobs that the wanted cells stand on, needs first."""
+        found: dict[str, None] = {}
+
+        def want(job: str) -> None:
+            if job not in found:
+                for need in self.jobs[job].needs:
+                    want(need)
+                found[job] = None
+
+        for cells in self.cells.values():
+            for cell in cells:
+                if cell.wanted:
+                    want(cell.evaluate)
+        return list(found)
+
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""
         self.jobs.setdefault(job.id, job)
@@ -75,24 +91,24 @@ class Planner:
         self.only, self.overrides = only or {}, overrides
         self.plan = Plan()
         self._feasible: set[str] = set()
+        self._known: dict[str, set[str]] = {}  # what --only may name, over all protocols
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
         for key in ("rows", "finetune"):
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
-        self._check_only(protocol)
+        self._learn_only(protocol)
         Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
         for index, section in enumerate(protocol.finetune):
             asked_for = self._wanted("dataset", section.dataset)
             if asked_for or self.here.roots.find(section.dataset) is not None:
                 self._section(protocol, index, section)
-        if not any(cell.wanted for cell in self.plan.cells[protocol.name]):
-            raise BenchError(f"protocol {protocol.name!r}: --only leaves no cell")
 
     def finish(self) -> Plan:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
+        self._check_only()
         for override in self.overrides:
             override.require_used()
         for name, cells in self.plan.cells.items():
@@ -262,7 +278,7 @@ class Planner:
             and all(self._wanted(k, columns[k]) for k in ("dataset", "fraction", "seed"))
         )
 
-    def _check_only(self, protocol: Protocol) -> None:
+    def _learn_only(self, protocol: Protocol) -> None:
         rows = protocol.rows.values()
         nets = protocol.networks
         sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
@@ -273,10 +289,18 @@ class Planner:
             "fraction": {str(f) for t in sections for f in t.fractions},
             "seed": {str(s) for t in sections for s in t.seeds},
         }  # fmt: skip
+        for key, values in known.items():
+            self._known.setdefault(key, set()).update(values)
+
+    def _check_only(self) -> None:
+        """Refuse a value of --only that no protocol has, and a choice that leaves nothing."""
+        names = ", ".join(repr(name) for name in self.plan.cells)
         for key, values in self.only.items():
-            if key not in known:
+            if key not in self._known:
                 raise BenchError(unknown("key of --only", key, ONLY))
             for value in values:
-                if value not in known[key]:
-                    where = f"{key} in protocol {protocol.name!r}"
-                    raise BenchError(f"--only {key}={value}: {unknown(where, value, known[key])}")
+                if value not in self._known[key]:
+                    where = f"{key} in protocol {names}"
+                    raise BenchError(f"--only {key}={value}: {unknown(where, value, self._known[key])}")
+        if not any(cell.wanted for cells in self.plan.cells.values() for cell in cells):
+            raise BenchError(f"protocol {names}: --only leaves no cell")

@@ -15,14 +15,15 @@ from bench.store import Store, read_json
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
     """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
-    costs = forecast(plan, store, list(plan.jobs))
+    wanted = plan.wanted()
+    costs = forecast(plan, store, wanted)
     jobs = [
         {
             "id": job.id, "kind": job.kind, "needs": list(job.needs),
             "done": records.done(plan, store, job.id), "spec": job.spec,
             "estimate": _estimate(job, costs[job.id]),
         }
-        for job in plan.jobs.values()
+        for job in (plan.jobs[name] for name in wanted)
     ]  # fmt: skip
     return {"provisional": plan.provisional, "jobs": jobs}
 
@@ -38,7 +39,8 @@ def _estimate(job: Job, seconds: float | None) -> dict[str, float | None]:
 
 def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     """Return the tree: per protocol its rows, what is done, what the rest will cost."""
-    costs = forecast(plan, store, list(plan.jobs))
+    wanted = plan.wanted()
+    costs = forecast(plan, store, wanted)
     lines = []
     if plan.provisional:
         lines.append("provisional: some data is not on this machine, so ids and costs may change")
@@ -46,7 +48,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     for protocol in protocols:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
         lines += _rows(plan, store, protocol, costs)
-    todo = [j for j in plan.jobs if not records.done(plan, store, j)]
+    todo = [j for j in wanted if not records.done(plan, store, j)]
     lines.append(_total(plan, todo, costs))
     return "\n".join(lines)
 
@@ -69,8 +71,9 @@ def _changed(plan: Plan, store: Store) -> list[str]:
 
 def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
     lines = []
-    for row in dict.fromkeys(c.row for c in plan.cells[protocol.name]):
-        cells = [c for c in plan.cells[protocol.name] if c.row == row]
+    asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
+    for row in dict.fromkeys(c.row for c in asked_for):
+        cells = [c for c in asked_for if c.row == row]
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
         each = costs[cells[0].finetune]
         cost = "unknown cost" if each is None else f"about {duration(each)} a cell"
@@ -90,7 +93,7 @@ def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
     parts = ", ".join(f"{n} {k}" for k, n in counts.items() if n) or "nothing"
     known = sum(costs[j] or 0.0 for j in todo)
     unknown = sum(costs[j] is None for j in todo)
-    text = f"{len(plan.jobs)} jobs, to do: {parts}; about {duration(known)} on this processor"
+    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"
     text += f" and {unknown} jobs of unknown cost" if unknown else ""
     gpu = sum(work_of(plan.jobs[j]) or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
     return text + (f", or {duration(gpu)} of training on a nominal GPU" if known > 36_000 else "")
