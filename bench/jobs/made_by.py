@@ -34,7 +34,7 @@ def source_hash(job: dict[str, Any]) -> str:
 @lru_cache(maxsize=256)
 def _digest(kind: str, plugin: str) -> str:
     digest = hashlib.sha256()
-    for room in (*ROOMS[kind], plugin):
+    for room in (*ROOMS[kind], plugin) if plugin else ROOMS[kind]:
         path = ROOT / room
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path] * path.is_file()
         for file in files:

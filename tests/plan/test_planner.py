@@ -274,11 +274,11 @@ def test_leave_one_out_has_a_cell_for_every_patient(plan_of):
 def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_of, phantoms, tmp_path):
     data = tmp_path / "two"
     data.mkdir()
-    for name in (NAME, "other"):
+    for name in (NAME, "own_scans"):
         (data / name).symlink_to(phantoms / NAME)
-    section = {"dataset": "other", "split": "rule", "steps": 4, "fractions": [100]}
+    section = {"dataset": "own_scans", "split": "rule", "steps": 4, "fractions": [100]}
     base = {"dataset": NAME, "split": "rule", "steps": 4, "fractions": [100]}
-    mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "other"}]}}
+    mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "own_scans"}]}}
     plan = plan_of({"finetune": [base, section], **mixture}, data=data)
     (pretrain,) = ids(plan, "pretrain")  # one, shared by both columns
     assert [d["part"] for d in plan.jobs[pretrain].spec["data"]] == ["train", "train"]

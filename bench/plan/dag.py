@@ -1,0 +1,54 @@
+"""The plan itself: jobs, the cells that stand on them, and what the records say of each cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.job import Job
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table: the jobs behind it and what the records say of it."""
+
+    row: str
+    evaluate: str
+    finetune: str
+    pretrain: str | None
+    columns: dict[str, Any]  # the record columns that do not vary within the cell
+    wanted: bool = True  # False: --only leaves it out of this run (its rows are shown if there)
+
+
+@dataclass
+class Plan:
+    """Jobs in an order in which every need comes before what needs it."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cells: dict[str, list[Cell]] = field(default_factory=dict)  # by protocol name
+    roots: dict[str, str] = field(default_factory=dict)  # data set -> folder, for `prepare`
+    scoring: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # evaluate id -> scorings
+    scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, data set
+    threads: dict[str, int] = field(default_factory=dict)
+    provisional: bool = False
+
+    def wanted(self) -> list[str]:
+        """Return the jobs that the wanted cells stand on, needs first."""
+        found: dict[str, None] = {}
+
+        def want(job: str) -> None:
+            if job not in found:
+                for need in self.jobs[job].needs:
+                    want(need)
+                found[job] = None
+
+        for cells in self.cells.values():
+            for cell in cells:
+                if cell.wanted:
+                    want(cell.evaluate)
+        return list(found)
+
+    def add(self, job: Job) -> str:
+        """Add a job unless an equal one is there; return its id."""
+        self.jobs.setdefault(job.id, job)
+        return job.id
