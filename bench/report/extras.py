@@ -88,3 +88,4 @@ class ReportPaths:
     csv: Path
     page: Path
     figures: tuple[Path, ...] = ()
+    text: str = ""  # the tables for a terminal, footnotes below

@@ -21,6 +21,8 @@ from bench.report.text import markdown, terminal, tidy
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDTH = 120  # characters of a terminal
+
 
 def write(
     protocol: Protocol,
@@ -54,11 +56,12 @@ def write(
         csv=_put(to / "table.csv", tidy(scene)),
         page=_put(to / "index.html", page(scene, (made, notes), said, plans, to)),
         figures=drawn,
+        text=terminal(scene, WIDTH),
     )
 
 
 def terminal_table(
-    protocol: Protocol, records: pd.DataFrame, extras: Extras | None = None, width: int = 120
+    protocol: Protocol, records: pd.DataFrame, extras: Extras | None = None, width: int = WIDTH
 ) -> str:
     """Return the tables as plain text for a terminal of ``width`` characters, footnotes below.
 

@@ -48,15 +48,17 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     """
     import pandas as pd
 
-    name = read(path).name
+    protocol = read(path, scale)
+    name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():
         raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
     table = pd.read_parquet(view)
-    if scale is None and len(table):
-        scale = str(table["scale"].iloc[0])
+    ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
+    if scale is None and ran != protocol.scale:
+        protocol = read(path, ran)
     beside = read_json(_file(store, name)) or {}
-    return _write(read(path, scale), table, beside, store, to or store.root / "reports" / name)
+    return _write(protocol, table, beside, store, to or store.root / "reports" / name)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -97,7 +99,7 @@ def _write(protocol: Protocol, table: pd.DataFrame, beside: dict[str, Any], stor
         provenance=beside.get("provenance", {}),
     )
     paths = report.write(protocol, table, to, extras)
-    return Shown(report.terminal_table(protocol, table, extras), paths.page, extras.failures)
+    return Shown(paths.text, paths.page, extras.failures)
 
 
 def _published(paper: str) -> pd.DataFrame | None:
