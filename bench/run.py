@@ -85,20 +85,7 @@ def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
 
 def todo(plan: Plan, store: Store) -> list[str]:
     """Return the jobs to do, needs first: cells that lack scores, and what they stand on."""
-    wanted: list[str] = []
-
-    def want(job: str) -> None:
-        if job in wanted or records.done(plan, store, job):
-            return
-        for need in plan.jobs[job].needs:
-            want(need)
-        wanted.append(job)
-
-    for cells in plan.cells.values():
-        for cell in cells:
-            if cell.wanted:
-                want(cell.evaluate)
-    return wanted
+    return plan.wanted(lambda job: records.done(plan, store, job))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str], loaders: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +33,15 @@ class Plan:
     threads: dict[str, int] = field(default_factory=dict)
     provisional: bool = False
 
-    def wanted(self) -> list[str]:
-        """Return the jobs that the wanted cells stand on, needs first."""
+    def wanted(self, done: Callable[[str], bool] = lambda job: False) -> list[str]:
+        """Return the jobs that the wanted cells stand on, needs first, without what is ``done``.
+
+        What only a done job needs is left out with it.
+        """
         found: dict[str, None] = {}
 
         def want(job: str) -> None:
-            if job not in found:
+            if job not in found and not done(job):
                 for need in self.jobs[job].needs:
                     want(need)
                 found[job] = None

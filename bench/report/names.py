@@ -95,3 +95,9 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
         r: f"{titles[r]} ({r})" if shown.count(key) > 1 else titles[r]
         for r, key in zip(rows, shown, strict=True)
     }
+
+
+def with_network(protocol: Protocol, row: str, title: str) -> str:
+    """Add a row's network where the protocol has several and no column says it."""
+    known = protocol.rows.get(row)
+    return f"{title}, {known.network}" if known and len(protocol.networks) > 1 else title

@@ -9,7 +9,7 @@ from itertools import product
 
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, state
-from bench.report.names import row_titles, unit_of
+from bench.report.names import row_titles, unit_of, with_network
 from bench.report.notes import Block
 from bench.report.scene import Scene
 from bench.report.table import MINUS, Column, Entry, Line, Table, tables
@@ -107,12 +107,6 @@ def _md_costs(scene: Scene) -> str:
 COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
 
 
-def _with_network(scene: Scene, row: str, title: str) -> str:
-    """Add a row's network where the protocol has several, as its other tables do in a column."""
-    known = scene.protocol.rows.get(row)
-    return f"{title}, {known.network}" if known and len(scene.protocol.networks) > 1 else title
-
-
 def costs(scene: Scene) -> list[tuple[str, ...]]:
     """Return the cost table's lines in the protocol's order, units spelled out."""
     order = {row: i for i, row in enumerate(scene.rows)}
@@ -120,7 +114,7 @@ def costs(scene: Scene) -> list[tuple[str, ...]]:
     found = sorted(scene.extras.costs, key=lambda c: order.get(c.row, len(order)))
     return [
         (
-            _with_network(scene, c.row, titles.get(c.row, c.row)),
+            with_network(scene.protocol, c.row, titles.get(c.row, c.row)),
             c.stage or "all",
             "" if c.seconds is None else duration(c.seconds),
             "" if c.memory_mb is None else f"{c.memory_mb:,.0f} MB",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench import registry
 from bench.protocol import Protocol
 from bench.report import Cost, Failure, Panel
+from bench.report.names import with_network
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -17,10 +18,15 @@ PANEL_CASES = 3
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
+def cells(table: pd.DataFrame) -> list[Any]:
+    """Return every cell of the rows: its job, row, dataset, fraction and seed."""
+    columns = table[["job", "row", "dataset", "fraction", "seed"]]
+    return list(columns.drop_duplicates().itertuples(index=False))
+
+
 def chains(table: pd.DataFrame, store: Store) -> Chains:
     """Return every cell of the rows with the jobs behind it: manifests, or kind and needs."""
-    cells = table[["job", "row", "dataset", "fraction", "seed"]].drop_duplicates()
-    return [(cell, _chain(store, cell.job)) for cell in cells.itertuples(index=False)]
+    return [(cell, _chain(store, cell.job)) for cell in cells(table)]
 
 
 def provenance(found: Chains) -> dict[str, str]:
@@ -88,17 +94,13 @@ def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
     return drawn
 
 
-def panels(
-    protocol: Protocol, found: Chains, store: Store,
-    methods: dict[str, str],
-) -> Iterator[Panel]:  # fmt: skip
+def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
     """Yield the same cases for every row: its largest fraction, its first seed."""
     import numpy as np
 
     largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
-    titles = {name: _row_title(protocol, name, methods) for name in {c.row for c, _ in found}}
     seen: set[tuple[str, str]] = set()
-    for cell, _ in found:
+    for cell in cells(table):
         file = store.jobs / cell.job / "panels.npz"
         place = (cell.row, cell.dataset)
         if cell.fraction != largest.get(cell.dataset) or place in seen or not file.exists():
@@ -108,15 +110,14 @@ def panels(
             arrays = dict(kept)
         names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
         for case in names:
-            yield _panel(cell, case, arrays, titles[cell.row])
+            yield _panel(cell, case, arrays, _row_title(protocol, cell.row, methods))
 
 
 def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     row = protocol.rows.get(name)
     if row is None:
         return name
-    title = row.title or methods.get(row.method, row.method)
-    return f"{title}, {row.network}" if len(protocol.networks) > 1 else title
+    return with_network(protocol, name, row.title or methods.get(row.method, row.method))
 
 
 def _panel(cell: Any, case: str, arrays: dict[str, Any], title: str) -> Panel:

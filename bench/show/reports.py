@@ -87,14 +87,13 @@ def _write(protocol: Protocol, table: pd.DataFrame, beside: dict[str, Any], stor
     import pandas as pd
 
     titles = beside.get("titles", {})
-    found = gather.chains(table, store)
     extras = Extras(
         sources={k: Source(**v) for k, v in beside.get("sources", {}).items()},
         titles=titles,
         costs=tuple(Cost(**c) for c in beside.get("costs", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
         curves={k: pd.DataFrame(c) for k, c in beside.get("curves", {}).items()},
-        panels=tuple(gather.panels(protocol, found, store, titles)),
+        panels=tuple(gather.panels(protocol, table, store, titles)),
         published=_published(protocol.paper),
         provenance=beside.get("provenance", {}),
     )
