@@ -1,4 +1,4 @@
-# make setup | quickstart | test
+# make setup | quickstart | test | test-slurm (on a throw-away cluster of its own; skipped where SLURM is not installed)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: setup quickstart test test-slow lint clean
+.PHONY: setup quickstart test test-slow test-slurm lint clean
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow $(PYTEST_ARGS)
+
+test-slurm: setup
+	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
 
 lint: setup
 	$(BIN)/ruff check .

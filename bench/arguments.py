@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     _report_parsers(commands)
     _data_parsers(commands)
     _score_parser(commands)
+    _cluster_parsers(commands)
     return made
 
 
@@ -94,3 +95,15 @@ def _score_parser(commands: Any) -> None:
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
     score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
     score.add_argument("--json", action="store_true")
+
+
+def _cluster_parsers(commands: Any) -> None:
+    cancel = _command(commands, "cancel", "take back what an output folder has in SLURM's queue")
+    _out_flag(cancel)
+    cluster = _command(commands, "cluster", "try out a cluster profile of bench.toml")
+    cluster.add_argument("what", choices=("check",))
+    cluster.add_argument("name", nargs="?", metavar="NAME", help="default: the cluster's own defaults")
+    _out_flag(cluster)
+    cluster.add_argument("--wait", type=float, default=300.0, metavar="SECONDS",
+                         help="for a task to start, default: 300")  # fmt: skip
+    cluster.add_argument("--json", action="store_true")

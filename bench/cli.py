@@ -14,6 +14,7 @@ from bench.arguments import parser
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.executors.cluster import Profile
     from bench.jobs.execute import Outcome
     from bench.run import Request
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nbench: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"\nbench: stopped; {_what_goes_on(arguments)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,6 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f": {error.filename}" if error.filename else ""
         print(f"bench: {error.strerror or error}{what}; mend it and run again", file=sys.stderr)
         return 1
+
+
+def _what_goes_on(arguments: argparse.Namespace) -> str:
+    if getattr(arguments, "executor", "local") == "slurm":
+        back = f"'bench cancel --out {arguments.out}' takes them back"
+        return f"what is in SLURM's queue goes on: the same command watches it again, {back}"
+    return "the same command goes on from here"
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -60,12 +68,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         arguments.json = False
         return _plan(arguments)
-    if arguments.workers is not None and arguments.workers < 1:
-        raise BenchError(f"--workers {arguments.workers}: needs at least 1")
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
-    plan = run.make_plan(request, protocols, need_data=True)
+    plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     jobs = run.todo(plan, store)
     run.describe(plan, store, jobs)
     from bench.show.watch import Watch
@@ -84,12 +90,16 @@ def _run(arguments: argparse.Namespace) -> int:
     return _show(protocols, plan, store, outcomes)
 
 
-def _cluster(arguments: argparse.Namespace) -> Any:
-    if arguments.executor != "slurm":
-        return None
-    from bench.executors import slurm
+def _cluster(arguments: argparse.Namespace) -> Profile:
+    from bench.executors.cluster import Profile, profile
 
-    return slurm.profile(arguments.cluster)
+    if arguments.workers is not None and arguments.workers < 1:
+        raise BenchError(f"--workers {arguments.workers}: needs at least 1")
+    if arguments.executor == "slurm":
+        return profile(arguments.cluster)
+    if arguments.cluster is not None:
+        raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
+    return Profile()
 
 
 def _stop_as_on_ctrl_c() -> None:
@@ -128,9 +138,9 @@ def _plan(arguments: argparse.Namespace) -> int:
     from bench.show.plan import as_json, as_text
     from bench.store import Store
 
-    request = _request(arguments)
+    cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
-    plan = run.make_plan(request, protocols, need_data=False)
+    plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
     if arguments.json:
@@ -225,9 +235,38 @@ def _score(arguments: argparse.Namespace) -> int:
     return 1 if mismatches else 0
 
 
+def _cancel(arguments: argparse.Namespace) -> int:
+    from bench.executors.cancel import cancel
+    from bench.store import Store
+
+    count = cancel(Store.open(arguments.out, create=False))
+    print(f"{count} tasks cancelled" if count else "nothing in the queue")
+    return 0
+
+
+def _cluster_check(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from bench.executors import probe
+    from bench.executors.cluster import profile
+    from bench.store import Store
+
+    if not arguments.wait > 0:
+        raise BenchError(f"--wait {arguments.wait}: give seconds above 0")
+    store = Store.open(arguments.out)
+    found = []
+    for finding in probe.check(profile(arguments.name), store.root, arguments.wait):
+        found.append(finding)
+        if not arguments.json:
+            print(f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}", flush=True)
+    if arguments.json:
+        print(json.dumps([asdict(f) for f in found], indent=1))
+    return 0 if all(f.ok for f in found) else 1
+
+
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
-    "check": _check, "phantom": _phantom, "score": _score,
+    "check": _check, "phantom": _phantom, "score": _score, "cancel": _cancel, "cluster": _cluster_check,
 }  # fmt: skip
 
 if __name__ == "__main__":

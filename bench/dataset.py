@@ -95,10 +95,16 @@ def clean(paths: Iterable[Path]) -> list[Path]:
     return sorted(kept, key=natural)
 
 
-def natural(path: Path | str) -> list[tuple[int, int | str]]:
+def natural(path: Path | str) -> list[tuple[int, int, str]]:
     """Sort key that puts ``volume-10`` after ``volume-9``."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(p)) if p.isdigit() else (1, p) for p in parts if p]
+    parts = re.split(r"([0-9]+)", str(path))
+    return [_number(p) if p[0] in "0123456789" else (1, 0, p) for p in parts if p]
+
+
+def _number(digits: str) -> tuple[int, int, str]:
+    # Compared by length, then by digit: Python converts no more than 4300 digits to an int.
+    plain = digits.lstrip("0")
+    return 0, len(plain), plain
 
 
 callable_module(__name__, "dataset")  # bench.dataset("btcv") is an adapter of datasets/btcv.py

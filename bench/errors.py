@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
+from typing import Any
+
+LONGEST = 1500  # characters of a line; a damaged file may hold a name of any length
+# Terminal sequences, line breaks, marks that turn the direction of text, and halves of characters.
+UNSEEN = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff]"
+)
 
 
 class BenchError(Exception):
@@ -13,17 +22,35 @@ class BenchError(Exception):
     Anything else that is raised is a bug and keeps its traceback.
     """
 
+    def __str__(self) -> str:
+        text = printable(super().__str__())  # a file's name may hold line breaks, or worse
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+
 
 class Stopped(Exception):  # noqa: N818 - not an error
     """A job was asked to stop; it saved its state between two steps and can be resumed."""
 
 
+def printable(text: str) -> str:
+    r"""Return one line that no terminal obeys: control characters as ``\x1b``, ``\n``."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
+
+
+def shown(value: Any) -> str:
+    """Return what a file said as ``repr`` does, cut to what a person reads and in one line."""
+    return _BRIEF.repr(value)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return ``no <kind> named <name>; did you mean <nearest>?``."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name[:80], known, n=1)
     if near:
         hint = f"did you mean {near[0]!r}?"
     else:
         hint = "known: " + ", ".join(known) if known else "none is known here"
-    return f"no {kind} named {name!r}; {hint}"
+    return f"no {kind} named {shown(name)}; {hint}"

@@ -37,6 +37,7 @@ class Method(nn.Module, ABC):
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
+    across_batch: ClassVar[bool] = True  # does the loss compare samples, or take statistics over them?
 
     @dataclass(frozen=True)
     class Params:
@@ -89,9 +90,10 @@ class Method(nn.Module, ABC):
         for key, value in given.items():
             if key not in known:
                 raise BenchError(unknown(f"parameter of method {cls.name()!r}", key, known))
-            if not _fits(value, known[key]):
+            if not (_fits(value, known[key]) and _hinted(value, known[key], hints[key])):
                 raise BenchError(
-                    f"method {cls.name()!r}: {key} should look like {known[key]!r}, got {value!r}"
+                    f"method {cls.name()!r}: {key} should look like "
+                    f"{hints[key] if known[key] is None else repr(known[key])}, got {value!r}"
                 )
             choices = _choices(hints[key])
             if choices and value is not None and value not in choices:
@@ -181,6 +183,15 @@ def _fits(value: Any, default: Any) -> bool:
         pairs = isinstance(value, (list, tuple)) and len(value) == len(default)
         return pairs and all(_fits(v, d) for v, d in zip(value, default, strict=True))
     return isinstance(value, type(default))
+
+
+def _hinted(value: Any, default: Any, hint: Any) -> bool:
+    """Tell whether a value is what a parameter's annotation says where its default, None, shows nothing."""
+    if default is not None or value is None:
+        return True
+    kinds = [h for h in get_args(hint) if h is not type(None) and get_origin(h) is not Literal]
+    samples = [tuple(k() for k in get_args(h)) if get_origin(h) is tuple else h() for h in kinds]
+    return not samples or any(_fits(value, sample) for sample in samples)
 
 
 def _like(value: Any, default: Any) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +20,27 @@ COLUMNS: dict[str, str] = {
     "value": "float64", "unit": "str", "convention": "str", "status": "str",
 }  # fmt: skip
 
+SCORES = {  # of what one evaluate job's score file holds
+    name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
+}
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
+
+
+def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return ``columns`` of a Parquet file, their types fixed.
+
+    Raises:
+        BenchError: the file is damaged, or holds other columns or types; names it.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)[list(columns)].astype(columns)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, OverflowError) as error:
+        what = str(error).partition("\n")[0]
+        raise BenchError(
+            f"{path}: no records of bench ({what}); delete it and run the protocol again"
+        ) from None
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from bench.jobs.scoring import path
-from bench.record import COLUMNS, frame
+from bench.record import COLUMNS, SCORES, frame, read_rows
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
         if file.exists():
-            parts.append(pd.read_parquet(file).assign(**columns))
+            parts.append(read_rows(file, SCORES).assign(**columns))
         elif _failure(plan, store, cell):
             failed += [_hole(columns, metric) for metric in scoring["metrics"]]
     if failed:

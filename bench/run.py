@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +39,17 @@ class Request:
         return [read(path, self.scale) for path in self.protocols]
 
 
-def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool) -> Plan:
-    """Expand protocols against the data on this machine; phantoms are made where a protocol says so."""
+def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1) -> Plan:
+    """Expand protocols against the data on this machine; phantoms are made where a protocol says so.
+
+    A pretraining that ``processes`` processes cannot share is refused.
+    """
     roots = Roots.here(request.data)
     roots = _with_phantoms(roots, protocols, request.out, make=need_data)
     memory = request.out / "contents.json"
     contents = Contents(memory)
     overrides = [Override(text) for text in request.sets]
-    planner = Planner(roots, contents, request.only, overrides, need_data=need_data)
+    planner = Planner(roots, contents, request.only, overrides, need_data=need_data, processes=processes)
     for protocol in protocols:
         planner.expand(protocol)
     contents.save()
@@ -72,7 +75,8 @@ def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path, *, make: 
 
 def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+    aside.mkdir()  # tempfile's own are closed to the user's group, whatever the umask
     try:
         dataset.phantom(aside, phantom.cases, phantom.seed)
         aside.rename(place)

@@ -25,13 +25,24 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.atomic import append, sync, sync_tree
 from bench.atomic import read_json as read_json
-from bench.atomic import sync_tree
 from bench.atomic import write_atomic as write_atomic
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.process import started
 
 SCHEMA = 1
+DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
+SPEC = {"job": DESCRIBED, "run?": dict}  # job.json
+MANIFEST = {  # manifest.json
+    **{f"{key}?": kind for key, kind in DESCRIBED.items()},
+    "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "steps?": int, "samples?": int,
+    "voxels?": int,
+    "provenance?": dict,
+}  # fmt: skip
+FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
+PROGRESS = {"step": int, "steps": int}  # progress.json
+CLAIM = {"host": str, "pid": int, "start": str}  # claim-*; empty once it is released
 LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
 HEARTBEAT = 10.0
 
@@ -63,6 +74,9 @@ class Store:
         Raises:
             BenchError: it was written under another schema, or is not a folder of bench.
         """
+        whole = str(root.resolve())
+        if whole != printable(whole):  # a line break would end a comment of a batch script
+            raise BenchError(f"{whole}: control characters in a path; name another --out")
         head = root / "bench.json"
         found = read_json(head)
         if found is None:
@@ -97,20 +111,25 @@ class Store:
         Raises:
             BenchError: the job is not finished, or its manifest is damaged.
         """
-        found = read_json(self.jobs / job / "manifest.json")
+        found = read_json(self.jobs / job / "manifest.json", MANIFEST)
         if found is None:
             raise BenchError(f"{self.jobs / job}: not finished; run the protocol again")
         return found
 
     def failure(self, job: str) -> dict[str, Any] | None:
         """Return why the last attempt at a job failed, or None."""
-        return read_json(self.work / job / "failed.json")
+        return read_json(self.work / job / "failed.json", FAILED)
 
     def write_spec(self, job: str, spec: dict[str, Any]) -> None:
         """Leave a job's description where any worker finds it."""
-        folder = self.work / job
+        folder, text = self.work / job, json.dumps(spec, sort_keys=True)
+        path = folder / "job.json"
+        with suppress(OSError, UnicodeDecodeError):
+            if path.read_text() == text:
+                return
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "job.json", json.dumps(spec, sort_keys=True))
+        # Not flushed to disk: whoever starts a job describes it again.
+        write_atomic(path, text, flush=False)
 
     def spec(self, job: str) -> dict[str, Any]:
         """Return a job's description.
@@ -118,7 +137,7 @@ class Store:
         Raises:
             BenchError: nobody left one, or it went with the job's publication.
         """
-        found = read_json(self.work / job / "job.json")
+        found = read_json(self.work / job / "job.json", SPEC)
         if found is None:
             raise BenchError(f"{self.work / job}: no job.json; run the protocol again")
         return found
@@ -126,7 +145,7 @@ class Store:
     def progress(self, job: str) -> dict[str, Any]:
         """Return how far a job is, as ``tell`` left it; empty where it told nothing."""
         try:
-            return read_json(self.work / job / "progress.json") or {}
+            return read_json(self.work / job / "progress.json", PROGRESS) or {}
         except BenchError:
             return {}  # cut by a power failure: it is for the eye only
 
@@ -141,11 +160,10 @@ class Store:
 
     def _holder(self, job: str, claim: Path) -> dict[str, Any] | None:
         try:
-            held = json.loads(claim.read_text())
-            beat = claim.stat().st_mtime
-        except (OSError, ValueError):
-            held, beat = {}, 0.0  # being written, or just released
-        return held if _alive(held, beat, self._now(job)) else None
+            held, beat = read_json(claim, CLAIM), claim.stat().st_mtime
+        except (OSError, BenchError):
+            held, beat = None, 0.0  # being written, or just released
+        return held if held is not None and _alive(held, beat, self._now(job)) else None
 
     def _now(self, job: str) -> float:
         # The file system's own clock: a host whose clock jumps must not judge others by it.
@@ -201,7 +219,7 @@ class Store:
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
         path = self.work / job / "progress.json"
-        aside = path.with_suffix(f".{os.getpid()}")
+        aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
         try:
             aside.write_text(json.dumps({"step": step, "steps": steps, "loss": loss}))
             aside.replace(path)
@@ -223,6 +241,7 @@ class Store:
             if self.done(claim.job):
                 raise Fenced(claim.job) from error
             raise
+        sync(self.jobs)
         shutil.rmtree(self.work / claim.job, ignore_errors=True)
 
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
@@ -239,8 +258,7 @@ class Store:
         if self.done(job) or self.owner(job) is not None:
             return
         log = folder / "log.txt"
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  failed: {reason}\n")
+        append(log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  failed: {reason}\n")
         entry = {"reason": reason, "kind": "died", "log": str(log), "attempts": len(self.claims(job))}
         write_atomic(folder / "failed.json", json.dumps(entry))
 
@@ -262,8 +280,8 @@ class Store:
 
 
 def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
-    if "pid" not in held:
-        return False
     if held["host"] == socket.gethostname():
         return started(held["pid"]) == held["start"]
-    return now - beat < LEASE
+    # Some file systems take times from the writing host (Lustre): one whose clock was hours ahead
+    # would own its jobs for hours after its death. Fencing keeps a living one from publishing twice.
+    return abs(now - beat) < LEASE

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import augment
+from bench import augment, world
 from bench.data.reader import Volume
 from bench.method import Batch, Method
 from bench.nets import Network
@@ -96,7 +96,7 @@ class BYOL3D(Method):
         with torch.no_grad():
             t1, t2 = (self.slow_projector(self.slow_encoder.embed(v)) for v in (one, two))
         total = unit_distance(self.predictor(z1), t2) + unit_distance(self.predictor(z2), t1)
-        return {"total": total, "std": spread(z1.detach())}
+        return {"total": total, "std": spread(world.gather(z1.detach()))}
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""

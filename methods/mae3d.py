@@ -25,6 +25,7 @@ class MAE3D(Method):
         "https://github.com/ZEKAICHEN/MIM-Med3D",
     )
     needs = "tokens"
+    across_batch = False
     fidelity = "official code compared: masks, decoder, prediction and loss, see docs/methods"
 
     @dataclass(frozen=True)

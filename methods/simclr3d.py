@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import augment
+from bench import augment, world
 from bench.data.reader import Volume
 from bench.method import Batch, Method
 from bench.nets import Network
@@ -94,5 +94,5 @@ class SimCLR3D(Method):
         """Return NT-Xent and the share of anchors whose nearest neighbour is their partner."""
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
         a, b = z.unflatten(0, (-1, 2)).unbind(1)
-        total, nearest = nt_xent(a, b, self.params.temperature)
+        total, nearest = nt_xent(world.gather(a), world.gather(b), self.params.temperature)
         return {"total": total, "retrieval": nearest}

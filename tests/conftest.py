@@ -5,6 +5,7 @@ import socket
 
 import pytest
 import yaml
+from pair import Pair
 from small_protocol import BASE, CASES, NAME
 
 from bench import registry
@@ -26,6 +27,14 @@ def no_network(monkeypatch):
         raise AssertionError(f"a test tried to connect to {address}")
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def pair():
+    """Return a function that calls another in two processes of one training."""
+    made = Pair()
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +81,12 @@ def contents():
 def plan_of(protocol_file, phantoms, contents):
     """Return a function that plans the small protocol, changed, on the phantoms."""
 
-    def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=()):
+    def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=(), processes=1):
         roots = Roots(data)
         planner = Planner(
-            roots, contents, only, [Override(text) for text in sets], need_data=data is not None
-        )
+            roots, contents, only, [Override(text) for text in sets], need_data=data is not None,
+            processes=processes,
+        )  # fmt: skip
         for number, change in enumerate([changes, *others]):
             planner.expand(read(protocol_file(change, f"test{number}.yaml"), scale))
         return planner.finish()

@@ -167,11 +167,11 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     (store.jobs / "d").mkdir()
     (store.jobs / "d" / "manifest.json").write_text('{"kind": "prepare", "seconds": 3, "attempts": 1}')
     for job in ("f", "w"):
-        store.write_spec(job, {"job": {"kind": "finetune"}})
+        store.write_spec(job, {"job": {"kind": "finetune", "spec": {}, "needs": []}})
     failed = {"reason": "out of memory", "kind": "memory", "log": "the/log.txt", "attempts": 2}
     (store.work / "f" / "failed.json").write_text(json.dumps(failed))
     claim = None
-    store.write_spec("r", {"job": {"kind": "pretrain"}})
+    store.write_spec("r", {"job": {"kind": "pretrain", "spec": {}, "needs": []}})
     claim = store.claim("r")
     assert claim is not None
     store.tell("r", 5, 10, 0.5)

@@ -15,7 +15,7 @@ from bench.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("bench", "methods", "datasets")
-METHODS_KNOW = ("method", "pretext", "nets", "augment", "source", "errors", "data.reader")
+METHODS_KNOW = ("method", "pretext", "nets", "augment", "source", "errors", "data.reader", "random", "world")
 DATASETS_KNOW = ("dataset", "source", "errors", "data")
 
 

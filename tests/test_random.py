@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.random import numpy_rng, order, torch_generator, torch_seed
+from bench.random import numpy_rng, order, rand, randint, randn, torch_generator, torch_seed
 
 keys = st.tuples(
     st.integers(0, 5), st.sampled_from(["crop", "read", "order"]), st.integers(0, 5), st.integers(0, 5)
@@ -68,3 +69,33 @@ def test_epochs_and_seeds_differ_in_their_order():
 
 def test_a_seed_fits_63_bits():
     assert all(0 <= torch_seed(s, "x", k) < 2**63 for s in range(20) for k in range(20))
+
+
+DRAWS = {
+    "rand": rand,
+    "randn": randn,
+    "randn in double": lambda shape, generator: randn(shape, generator, torch.float64),
+    "randint": lambda shape, generator: randint(1, 4, shape, generator),
+}
+
+
+@pytest.mark.parametrize("rest", [(), (3,), (2, 5)])
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_what_the_parts_of_a_batch_draw_is_what_the_whole_draws(draw, rest):
+    def drawn(rows, *part):
+        generator = torch_generator("cpu", 0, "views", 3, *part)
+        return [draw((rows, *rest), generator) for _ in range(2)]  # the second draw counts, too
+
+    whole, parts = drawn(12), [drawn(4, (p, 3)) for p in range(3)]
+    for k in range(2):
+        assert torch.equal(torch.cat([part[k] for part in parts]), whole[k])
+    assert draw(4, torch_generator("cpu", 0, "views", 3, (1, 3))).shape == (4,)
+
+
+def test_in_one_part_the_draws_are_torchs_own():
+    seed = torch_seed(0, "views", 3)
+    plain, ours = torch.Generator().manual_seed(seed), torch_generator("cpu", 0, "views", 3)
+    assert isinstance(ours, torch.Generator)
+    assert torch.equal(rand((2, 3), ours), torch.rand(2, 3, generator=plain))
+    assert torch.equal(randn((2, 3), ours), torch.randn(2, 3, generator=plain))
+    assert torch.equal(randint(1, 4, 5, plain), torch.randint(1, 4, (5,), generator=ours))

@@ -9,12 +9,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import reliability
 import yaml
 
 from bench import registry, run
+from bench.jobs import evaluate
 from bench.jobs.execute import execute
+from bench.jobs.kept import Kept
 from bench.protocol.strict import overlay
 from bench.store import Store
 
@@ -104,6 +107,43 @@ def test_a_fine_tuning_stopped_anywhere_ends_with_the_same_bits(select, base, tm
     other, _ = fresh(base, tmp_path, "stopped", "scratch", changes)
     interrupted(other, kinds["finetune"], [1] * STEPS)
     assert results(other, kinds["finetune"]) == expected
+
+
+def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_with_the_same_bytes(
+    base, tmp_path, monkeypatch
+):
+    store, kinds = fresh(base, tmp_path, "whole", "scratch")
+    for kind in ("finetune", "evaluate"):
+        assert execute(str(store.root), kinds[kind]).state == "done"
+    expected = {p.name: p.read_bytes() for p in (store.jobs / kinds["evaluate"]).glob("prediction*")}
+    panels = dict(np.load(store.jobs / kinds["evaluate"] / "panels.npz"))
+    other, _ = fresh(base, tmp_path, "stopped", "scratch")
+    assert execute(str(other.root), kinds["finetune"]).state == "done"
+    predicted = []
+    real = evaluate.logits
+    monkeypatch.setattr(evaluate, "logits", lambda *given: predicted.append(1) or real(*given))
+    attempts = 0
+    while execute(str(other.root), kinds["evaluate"], lambda: True).state == "stopped":
+        attempts += 1
+    cases = other.manifest(kinds["evaluate"])["cases"]
+    assert attempts == cases - 1 > 0
+    assert len(predicted) == cases  # none twice
+    folder = other.jobs / kinds["evaluate"]
+    assert {p.name: p.read_bytes() for p in folder.glob("prediction*")} == expected
+    again = dict(np.load(folder / "panels.npz"))
+    assert panels.keys() == again.keys()
+    assert all(np.array_equal(panels[k], again[k]) for k in panels)
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_kept_part_that_is_damaged_counts_as_none(damage, tmp_path):
+    kept = Kept(tmp_path)
+    kept.put(3, {"a": np.arange(4)})
+    assert np.array_equal(kept.get(3)["a"], np.arange(4))
+    assert kept.get(2) is None
+    (path,) = tmp_path.glob("kept-*")
+    path.write_bytes(damage)
+    assert kept.get(3) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"half"])

@@ -77,6 +77,13 @@ def test_another_hosts_claim_lives_by_its_heartbeat(store):
     assert store.owner(JOB) is None
 
 
+def test_a_heartbeat_of_the_future_owns_no_job_until_then(store):
+    path = claimed(store, host="elsewhere", pid=1, start="1")
+    ahead = time.time() + 5 * 3600
+    os.utime(path, (ahead, ahead))
+    assert store.owner(JOB) is None
+
+
 def test_a_heartbeat_keeps_an_own_claim_young(store):
     claim = store.claim(JOB)
     os.utime(claim.path, (0, 0))
@@ -179,3 +186,29 @@ def test_progress_cut_by_a_power_failure_reads_as_none(store):
     (store.work / JOB).mkdir()
     (store.work / JOB / "progress.json").write_text('{"step": 1')
     assert store.progress(JOB) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "[]", '{"pid": 1}', '{"host": 1, "pid": "x", "start": ""}', "[" * 5000]
+)
+def test_a_damaged_claim_is_nobodys(store, text):
+    claim = store.claim(JOB)
+    claim.path.write_text(text)
+    assert store.owner(JOB) is None
+    assert store.claim(JOB).number == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"kind": 5}, "kind is no str: 5"), ({"needs": "x"}, "needs is no list"), ({"needs": [1]},
+        r"needs\[0\] is no"),
+        ({"seconds": "x"}, "seconds is no number"), ({"seconds": float("nan")}, "seconds is no number"),
+        ({"steps": 1.5}, "steps is no number"), ({"attempts": True}, "attempts is no number"),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
+    (store.jobs / JOB).mkdir()
+    (store.jobs / JOB / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(BenchError, match=rf"manifest\.json: damaged \({told}.*delete it and run again"):
+        store.manifest(JOB)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.random import rand
+
 Bounds = tuple[float, float]
 
 
 def uniform(count: int, bounds: Bounds, generator: torch.Generator) -> Tensor:
     """Draw ``count`` numbers uniformly from ``bounds``, on the generator's device."""
     low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+    return low + (high - low) * rand(count, generator)
 
 
 def chance(shape: int | tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
     """Draw booleans that are true with probability ``p`` (never at 0, always at 1)."""
-    return torch.rand(shape, generator=generator, device=generator.device) < p
+    return rand(shape, generator) < p
 
 
 def per_sample(values: Tensor) -> Tensor:

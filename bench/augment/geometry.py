@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment.draw import Bounds, chance, per_sample, uniform
+from bench.random import randint
 
 Triple = tuple[int, int, int]
 
@@ -44,7 +45,7 @@ def draw_turns(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     Where the x-y plane is not square only the half turn is left, with the same ``p``.
     """
     rotated = chance(len(x), p, generator)
-    turns = torch.randint(1, 4, (len(x),), generator=generator, device=generator.device)
+    turns = randint(1, 4, len(x), generator)
     if x.shape[2] != x.shape[3]:
         turns = torch.full_like(turns, 2)
     return turns * rotated

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment.draw import Bounds, chance, per_sample, uniform
+from bench.random import randn
 
 TINY = 1e-7  # keeps the range of a constant view from dividing by zero
 
@@ -82,7 +83,7 @@ def gaussian_noise(
     chosen = chance(len(x), p, generator)
     std = uniform(len(x), bounds, generator)
     std = std.sqrt() if unit == "variance" else std
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    noise = randn(x.shape, generator, x.dtype)
     return torch.where(per_sample(chosen), x + per_sample(std) * noise, x)
 
 

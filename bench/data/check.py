@@ -28,6 +28,7 @@ from bench.data.volume import (
     within,
 )
 from bench.dataset import Case, Dataset, files_of
+from bench.errors import printable
 
 DEPTH = 6  # levels below a data set's folder that are searched for files of no case
 A = TypeVar("A")
@@ -217,5 +218,5 @@ def as_text(name: str, cases: int, findings: Sequence[Finding]) -> str:
     closing = f"{name}: {cases} cases, " + (f"{len(findings)} findings" if findings else "nothing wrong")
     if not findings:
         return closing
-    rows = [(f.case, f.kind, f.detail, f.file) for f in findings]
+    rows = [tuple(map(printable, (f.case, f.kind, f.detail, f.file))) for f in findings]
     return tabulate(rows, headers=("case", "kind", "detail", "file"), tablefmt="plain") + "\n" + closing

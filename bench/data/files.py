@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.dataset import clean
 
+LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 
 
@@ -19,6 +20,12 @@ def stem(path: Path) -> str:
     low = path.name.lower()
     suffix = next((s for s in SUFFIXES if low.endswith(s)), path.suffix)
     return path.name[: len(path.name) - len(suffix)]
+
+
+def nameable(path: str) -> bool:
+    """Tell whether a file of this path, as a listing states it, can exist and be printed."""
+    name = Path(path).name
+    return bool(stem(Path(path))) and path.isprintable() and len(name.encode()) <= LONGEST
 
 
 def within(root: Path, depth: int) -> list[Path]:

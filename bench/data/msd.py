@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.data.files import is_volume, stem
+from bench.data.files import is_volume, nameable, stem
 from bench.dataset import Case, Dataset, Recipe, clean, natural
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.source import Source
 
 CHANNEL = re.compile(r"_\d{4}$")
@@ -116,7 +116,7 @@ def read_listing(home: Path) -> dict[str, Any]:
         return {}
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{path}: not JSON ({error})") from None
     if not isinstance(read, dict):
         raise BenchError(f"{path}: expected an object, got {type(read).__name__}")
@@ -149,10 +149,13 @@ def _listed(home: Path, listing: Mapping[str, Any]) -> set[str] | None:
     if not entries:
         return None
     rows = entries if isinstance(entries, list) else [None]
-    names = [e.get("image") if isinstance(e, dict) else e for e in rows]
-    stems = {stem(Path(name)) for name in names if isinstance(name, str) and name}
-    if not all(isinstance(name, str) and name for name in names):
-        raise BenchError(f"{home / 'dataset.json'}: training must list {{image, label}} names")
+    stems = set()
+    for name in (e.get("image") if isinstance(e, dict) else e for e in rows):
+        if not isinstance(name, str) or not nameable(name):
+            raise BenchError(
+                f"{home / 'dataset.json'}: training must list {{image, label}} names, got {shown(name)}"
+            )
+        stems.add(stem(Path(name)))
     return stems
 
 
@@ -191,10 +194,10 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
     pairs = [(v, k) if swapped else (k, v) for k, v in labels.items()]
     found: dict[int, str] = {}
     for value, name in pairs:
-        if isinstance(value, bool) or not str(value).isdecimal() or int(value) > LARGEST:
-            raise BenchError(f"{path}: labels: {value!r} is no whole number from 0 to {LARGEST}")
+        if not _is_value(value):
+            raise BenchError(f"{path}: labels: {shown(value)} is no whole number from 0 to {LARGEST}")
         if not isinstance(name, str):
-            raise BenchError(f"{path}: labels: the name of {value} must be text, got {name!r}")
+            raise BenchError(f"{path}: labels: the name of {value} must be text, got {shown(name)}")
         if int(value) in found:
             raise BenchError(f"{path}: labels: {value} is declared twice")
         found[int(value)] = name
@@ -202,6 +205,11 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
     if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
         raise BenchError(f"{path}: labels: 1 to 255 classes with different names are needed")
     return found
+
+
+def _is_value(value: Any) -> bool:
+    text = str(value)  # its length first: Python converts no more than 4300 digits to an int
+    return not isinstance(value, bool) and text.isdecimal() and len(text) <= 20 and int(text) <= LARGEST
 
 
 def _channel_names(path: Path, listing: Mapping[str, Any]) -> tuple[str, ...]:

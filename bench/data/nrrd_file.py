@@ -12,7 +12,7 @@ from typing import Any
 import nrrd
 import numpy as np
 
-from bench.data.stored import Stored, VolumeError, beginning, judge
+from bench.data.stored import Stored, VolumeError, beginning, judge, step_lengths
 
 HEADER = 1 << 20  # a longer header is no header
 RAS_SIGNS = {  # world axes of the file times these are right, anterior, superior
@@ -47,7 +47,7 @@ def read_stored(path: Path) -> Stored:
         if header.get(field):
             raise VolumeError(path, "unreadable", f"field {field}: only attached data are read")
     affine, channel_axis, oriented = _affine(path, header, len(shape))
-    x, y, z = (float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
+    x, y, z = (float(n) for n in step_lengths(affine))
     stored = Stored(
         path, shape, _dtype(path, header), offset, encoding != "raw", affine, (x, y, z),
         oriented=oriented, channel_axis=channel_axis,
@@ -116,7 +116,7 @@ def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, 
     origin = np.asarray(header.get("space origin", np.zeros(3)), float)
     if rows.shape != (3, 3) or origin.shape != (3,) or not np.isfinite([*rows, origin]).all():
         raise VolumeError(path, "affine", "field space directions or origin: NaN, or not 3 axes")
-    if not np.linalg.norm(rows, axis=1).all():
+    if not rows.any(axis=1).all():
         raise VolumeError(path, "spacing", "field space directions: an axis has no length")
     return _to_ras(path, header, rows, origin), channel, True
 

@@ -10,6 +10,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import BinaryIO, NoReturn
 
 import numpy as np
@@ -19,6 +20,7 @@ from bench.errors import BenchError
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
 MAX_STEP = 1000.0  # mm; a voxel of a metre is a damaged header
 MAX_OFFSET = 16 << 20  # header and its extensions
+LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
 BLOCK = 1 << 20
 GZIP = b"\x1f\x8b"
@@ -32,7 +34,7 @@ class VolumeError(BenchError):
     """A file that cannot be used. ``kind`` is one of ``KINDS``; ``detail`` leaves the path out."""
 
     def __init__(self, path: Path, kind: str, detail: str) -> None:
-        self.path, self.kind, self.detail = path, kind, " ".join(detail.split())
+        self.path, self.kind, self.detail = path, kind, shorten(detail, LONGEST, placeholder=" ...")
         super().__init__(f"{path}: {self.detail}")
 
     def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
@@ -117,12 +119,18 @@ def _placed(stored: Stored) -> Stored:
         stored.fail("affine", "the affine holds NaN or infinite values")
     if not all(np.isfinite(s) and s > 0 for s in stored.spacing):
         stored.fail("spacing", f"the voxel spacing {_by(stored.spacing)} is not positive")
-    steps = np.linalg.norm(stored.affine[:3, :3], axis=0)
+    steps = step_lengths(stored.affine)
     if steps.max() > MAX_STEP:
         stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed")
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored
+
+
+def step_lengths(affine: np.ndarray) -> np.ndarray:
+    """Return the length of one step along each axis, in mm; infinite where no number holds it."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
@@ -194,6 +202,8 @@ def beginning(path: Path, size: int) -> bytes:
         VolumeError: ``missing`` or ``unreadable``; an empty file is ``truncated``.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a fifo waits for ever
+            raise VolumeError(path, "unreadable", "no regular file")
         with path.open("rb") as file:
             found = file.read(size)
     except FileNotFoundError:

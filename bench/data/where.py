@@ -62,7 +62,7 @@ def _toml(path: Path) -> dict[str, Path]:
         return {}
     try:
         read = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
         raise BenchError(f"{path}: not TOML ({error})") from None
     folders = read.get("data", {})
     if not isinstance(folders, dict) or not all(isinstance(v, str) for v in folders.values()):
@@ -111,7 +111,7 @@ class Contents:
             try:
                 read = json.loads(memory.read_text())
                 self._known = dict(read) if isinstance(read, dict) else {}
-            except ValueError:
+            except (ValueError, RecursionError):
                 self._known = {}  # a memory only: it is made again
 
     def digest(self, cases: Iterable[Case]) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.executors.cluster import Profile, Shape
 from bench.job import Job
 
+T = TypeVar("T")
 STAGES = ("prepare", "pretrain", "cell")
+CALLS = {"prepare": 2, "pretrain": 3, "cell": 5}  # of sbatch for one shape, before arrays are merged
 
 Unit = tuple[str, ...]  # jobs that run one after another in one task
 
@@ -48,19 +52,33 @@ def arrays(
     stage: str, found: Sequence[Unit], shape: Callable[[Unit], Shape],
     after: Callable[[Unit], tuple[str, ...]], profile: Profile,
 ) -> Iterator[Array]:  # fmt: skip
-    """Yield the arrays of one stage: one per shape and set of tasks to wait for, split by limit.
+    """Yield the arrays of one stage, split by the site's limit: one per shape and tasks to wait for.
 
-    Only cells are packed: a pretraining is long, and a fine-tuning waits for its own alone.
+    Only cells are packed: a pretraining is long, and a fine-tuning waits for its own alone. Where
+    that makes more than ``CALLS`` arrays of a shape, neighbours are merged and wait for each
+    other's tasks as well: a site counts calls of sbatch, and pretrainings end in plan order.
     """
-    groups: dict[tuple[Shape, tuple[str, ...]], list[Unit]] = {}
+    by_shape: dict[Shape, dict[tuple[str, ...], list[Unit]]] = {}
     for unit in found:
-        groups.setdefault((shape(unit), after(unit)), []).append(unit)
+        by_shape.setdefault(shape(unit), {}).setdefault(after(unit), []).append(unit)
     size = profile.pack if stage == "cell" else 1
-    for (needed, waits), members in groups.items():
-        packs = [tuple(job for unit in pack for job in unit) for pack in _chunks(members, size)]
-        for part in _chunks(packs, profile.max_array_size):
-            yield Array(needed, waits, tuple(part))
+    for needed, groups in by_shape.items():
+        for waits, packs in _merged([(w, list(_chunks(m, size))) for w, m in groups.items()], CALLS[stage]):
+            for part in _chunks(packs, profile.max_array_size):
+                yield Array(
+                    needed, waits, tuple(tuple(job for unit in pack for job in unit) for pack in part)
+                )
 
 
-def _chunks(items: Sequence[Unit], size: int) -> Iterator[Sequence[Unit]]:
+Group = tuple[tuple[str, ...], list[Sequence[Unit]]]  # what it waits for, its packs
+
+
+def _merged(groups: list[Group], most: int) -> Iterator[Group]:
+    """Merge neighbours until at most ``most`` are left; a pack is never mixed."""
+    for part in _chunks(groups, math.ceil(len(groups) / most)):
+        waits = sorted({task for tasks, _ in part for task in tasks})
+        yield tuple(waits), [pack for _, packs in part for pack in packs]
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -51,7 +51,7 @@ def require() -> None:
         )
 
 
-def listed(names: Iterable[str]) -> Listed:
+def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     """Return the tasks of arrays by (name, index), with one call.
 
     Arrays are asked for by job name, which is ours alone: job ids start again at 1 on a cluster
@@ -65,14 +65,14 @@ def listed(names: Iterable[str]) -> Listed:
         return {}
     asked = ["squeue", "--noheader", "--array", "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"]
     why = ""
-    for number in range(1, TRIES + 1):
+    for number in range(1, tries + 1):
         answer, why = _call(asked)
         if answer is not None:
             return parse(answer)
-        if number < TRIES:
+        if number < tries:
             time.sleep(BETWEEN * number)
     raise BenchError(
-        f"squeue: no answer in {TRIES} tries ({why}); submitted tasks go on, run the same command "
+        f"squeue: no answer in {tries} tries ({why}); submitted tasks go on, run the same command "
         "again when SLURM answers"
     )
 
@@ -120,6 +120,25 @@ def cancel(ids: Iterable[str]) -> None:
     wanted = sorted(ids)
     if wanted:
         _call(["scancel", *wanted])
+
+
+def warn(ids: Iterable[str]) -> None:
+    """Send running tasks what SLURM sends before a time limit."""
+    wanted = sorted(ids)
+    if wanted:
+        _call(["scancel", "--signal=USR2", *wanted])
+
+
+def config() -> dict[str, str]:
+    """Return what the site says of its configuration; empty where it does not answer."""
+    answer, _ = _call(["scontrol", "show", "config"])
+    pairs = (line.partition("=") for line in (answer or "").splitlines())
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def accounting() -> bool:
+    """Does ``sacct`` answer?"""
+    return shutil.which("sacct") is not None and _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
 
 
 def requeue(task: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bench.errors import BenchError
 from bench.executors.arrays import Unit
 from bench.executors.task import work
 from bench.store import read_json
+
+CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 
 
 class FullError(BenchError):
@@ -34,9 +37,10 @@ class Task:
 
 
 def submit(
-    folder: Path, parameters: dict[str, Any], calls: list[tuple[Any, ...]], python: str | None
-) -> list[str]:
-    """Submit one array of calls of ``work`` and return the tasks' ids.
+    folder: Path, parameters: dict[str, Any], calls: list[tuple[Any, ...]], python: str | None,
+    function: Callable[..., None] = work,
+) -> list[str]:  # fmt: skip
+    """Submit one array of calls of ``function`` and return the tasks' ids.
 
     Raises:
         BenchError: sbatch refused; says why in its own words. ``FullError``: for now.
@@ -47,7 +51,7 @@ def submit(
     executor.update_parameters(**parameters)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it then raises
-            made = executor.map_array(work, *zip(*calls, strict=True))
+            made = executor.map_array(function, *zip(*calls, strict=True))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         told = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
         why = told[-1].removeprefix("sbatch: ").removeprefix("error: ")

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from bench.executors.squeue import requeue
-from bench.jobs.execute import Outcome, execute
+from bench.executors.together import Led, alone, attend, blamed, lead, place
+from bench.jobs.execute import Outcome, execute, follow
 from bench.store import Store, read_json, write_atomic
 
 LOOK_AGAIN = 5.0  # seconds before a job that another attempt holds is tried again
@@ -56,7 +57,7 @@ def outcome_file(folder: Path, job: str) -> Path:
 
 
 def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
-    """Run a pack of jobs; called by submitit on a node.
+    """Run a pack of jobs; called by submitit in every process of a task.
 
     Args:
         out: the output folder.
@@ -66,72 +67,93 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
     """
     asked = Asked()
     asked.listen()
-    store = Store(Path(out))
-    for job in jobs:
-        told = outcome_file(Path(folder), job)
-        if _failed(told):  # before a requeue: what failed is not tried again
-            continue
-        outcome = _one(store, job, asked)
-        if outcome.state in ("failed", "refused"):
-            tell(told, outcome)
-        if asked.stop:
-            break
-    if asked.stop:
-        _leave(store, jobs, Path(folder), asked, requeues)
-
-
-def tell(path: Path, outcome: Outcome) -> None:
-    """Leave an outcome where the controller reads it."""
-    write_atomic(path, json.dumps(asdict(outcome)))
-
-
-def _failed(path: Path) -> bool:
-    told = read_json(path)
-    return told is not None and told["state"] == "failed"
-
-
-def _one(store: Store, job: str, asked: Asked) -> Outcome:
-    """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs.
-
-    A job is ``refused`` where a need has no result: the controller knows why and what follows.
-    """
-    while not asked.stop:
-        if store.done(job) and not (store.work / job / "job.json").exists():
-            return Outcome(job, "done")  # whoever published it has cleared its description
-        needs = store.spec(job)["job"]["needs"]
-        lacking = [need for need in needs if not store.done(need)]
-        if not lacking:
-            outcome = execute(str(store.root), job, lambda: asked.stop)
-            if outcome.state != "busy":
-                return outcome
-        elif not any(store.owner(need) for need in lacking):
-            return Outcome(job, "refused", f"needs {lacking[0]}, which is not done")
-        _sleep(LOOK_AGAIN, asked)
-    return Outcome(job, "stopped")
-
-
-def _sleep(seconds: float, asked: Asked) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not asked.stop:
-        time.sleep(0.2)
-
-
-def _leave(store: Store, jobs: tuple[str, ...], folder: Path, asked: Asked, requeues: int) -> None:
-    left = [j for j in jobs if not store.done(j) and not _failed(outcome_file(folder, j))]
-    if not left:
-        return
-    if not asked.again:
-        # Ending now could pass for success, and SLURM would not requeue a preempted task.
-        time.sleep(PATIENCE)
-        return
-    count = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    if count >= requeues:
-        why = f"saved itself and went back into the queue {count} times; raise 'minutes' or 'requeues'"
+    rank, size = place()
+    task = Task(Store(Path(out)), Path(folder), asked, requeues)
+    meeting = task.folder / f"meeting-{task_id()}-{restarts()}.json"
+    if rank:
+        attend(meeting, lambda: asked.stop, lambda job: follow(out, job, lambda: asked.stop))
+    elif size == 1:
+        task.run(jobs, alone)
     else:
-        why = requeue(task_id())
-    if why:
-        for job in left:
-            tell(outcome_file(folder, job), Outcome(job, "failed", f"time limit: {why}"))
+        with lead(meeting, size) as led:
+            task.run(jobs, led, meeting)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task knows: the output folder, where to tell failures, what it was asked."""
+
+    store: Store
+    folder: Path
+    asked: Asked
+    requeues: int
+
+    def run(self, jobs: tuple[str, ...], led: Led, meeting: Path | None = None) -> None:
+        """Run a pack of jobs; ``led`` is what a training happens in."""
+        for job in jobs:
+            if self._failed(job):  # before a requeue: what failed is not tried again
+                continue
+            outcome = self._one(job, led)
+            if outcome.state in ("failed", "refused"):
+                self.tell(outcome if meeting is None else blamed(outcome, meeting))
+            if self.asked.stop:
+                break
+        if self.asked.stop:
+            self._leave(jobs)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Leave an outcome where the controller reads it."""
+        write_atomic(outcome_file(self.folder, outcome.job), json.dumps(asdict(outcome)))
+
+    def _failed(self, job: str) -> bool:
+        told = read_json(outcome_file(self.folder, job))
+        return told is not None and told["state"] == "failed"
+
+    def _one(self, job: str, led: Led) -> Outcome:
+        """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs.
+
+        A job is ``refused`` where a need has no result: the controller knows why and what follows.
+        """
+        store = self.store
+        while not self.asked.stop:
+            if store.done(job) and not (store.work / job / "job.json").exists():
+                return Outcome(job, "done")  # whoever published it has cleared its description
+            needs = store.spec(job)["job"]["needs"]
+            lacking = [need for need in needs if not store.done(need)]
+            if not lacking:
+                outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job))
+                if outcome.state != "busy":
+                    return outcome
+            elif not any(store.owner(need) for need in lacking):
+                return Outcome(job, "refused", f"needs {lacking[0]}, which is not done")
+            self._sleep(LOOK_AGAIN)
+        return Outcome(job, "stopped")
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.asked.stop:
+            time.sleep(0.2)
+
+    def _leave(self, jobs: tuple[str, ...]) -> None:
+        left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
+        if not left:
+            return
+        if not self.asked.again:
+            # Ending now could pass for success, and SLURM would not requeue a preempted task.
+            time.sleep(PATIENCE)
+            return
+        if restarts() >= self.requeues:
+            why = f"saved itself and went back into the queue {restarts()} times"
+            for job in left:
+                self.tell(Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"))
+        elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol
+            for job in left:
+                self.tell(Outcome(job, "stopped", why))
+
+
+def restarts() -> int:
+    """Return how often SLURM has put this task back into the queue."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def task_id() -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from bench import nets
-from bench.data.cache import PackWriter
+from bench.data.cache import PackWriter, compress
 from bench.data.recipe import Geometry, restore_scores
 from bench.errors import Stopped
 from bench.jobs.context import Context
 from bench.jobs.inputs import Prepared, opened, part
+from bench.jobs.kept import Kept
 from bench.jobs.predict import logits
 from bench.nets import transfer
 from bench.train.loop import channels_last, fabric
 
+FRAME = "frame"  # no case's panel: those have a slash
 PANELS = 3  # cases whose middle slice is kept for the report
 
 
@@ -34,18 +38,32 @@ def run(context: Context) -> None:
     root = context.run["roots"].get(spec["data"]["dataset"])
     cases = part(prepared, spec["data"], root)
     panels: dict[str, np.ndarray] = {}
+    kept, inference = Kept(context.scratch), spec["inference"]
     with PackWriter(context.made, "prediction") as pack, device.autocast():
         for number, case in enumerate(cases, 1):
-            scores = logits(network, prepared.volume(case).whole(), spec["inference"])
-            geometry = Geometry(**prepared.image.meta(case)["geometry"])
-            pack.add(case, restore_scores(scores.numpy(), geometry))
-            if number <= PANELS:
-                panels |= _panel(prepared, case, scores, geometry)
+            found = kept.get(number)
+            new = found is None
+            if found is None:
+                found = _predicted(network, prepared, case, inference, panel=number <= PANELS)
+                kept.put(number, found)
+            pack.add_frame(case, found.pop(FRAME).tobytes())
+            panels |= found
             context.progress(number, len(cases))
-            if context.stopping():
+            if new and number < len(cases) and context.stopping():  # each attempt gets one further
                 raise Stopped(f"stopped after case {number} of {len(cases)}")
     np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
     context.facts.update(cases=len(cases), method=manifest.method)
+
+
+def _predicted(
+    network: torch.nn.Module, prepared: Prepared, case: str, inference: dict[str, Any], panel: bool
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
+    scores = logits(network, prepared.volume(case).whole(), inference)
+    geometry = Geometry(**prepared.image.meta(case)["geometry"])
+    frame = compress(restore_scores(scores.numpy(), geometry))
+    shown = _panel(prepared, case, scores, geometry) if panel else {}
+    return {FRAME: np.frombuffer(frame, np.uint8), **shown}
 
 
 def _panel(prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry) -> dict[str, np.ndarray]:

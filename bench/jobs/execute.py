@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench.atomic import append
 from bench.errors import BenchError, Stopped
+from bench.job import Job
 from bench.jobs.context import Context
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
@@ -25,6 +29,9 @@ BUGS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError,
     NameError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
+
+
+FAILURES = (BenchError, MemoryError, OSError, *BUGS)
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,21 @@ class Outcome:
     seconds: float = 0.0
 
 
-def execute(out: str, job: str, stopping: Callable[[], bool] = lambda: False) -> Outcome:
+Together = Callable[[], AbstractContextManager[None]]
+
+
+def execute(
+    out: str, job: str, stopping: Callable[[], bool] = lambda: False, together: Together = nullcontext
+) -> Outcome:  # fmt: skip
     """Do one job unless it is done or somebody else does it.
 
     A mistake or a bug fails this job only; its reason and its log stay in ``DIR/work/<id>``.
+
+    Args:
+        out: the output folder.
+        job: id.
+        stopping: asked between steps; where it says yes, the job saves itself.
+        together: the work happens inside it; it brings other processes in, which ``follow``.
     """
     store = Store(Path(out))
     try:
@@ -49,13 +67,35 @@ def execute(out: str, job: str, stopping: Callable[[], bool] = lambda: False) ->
         # Whoever publishes a job clears its description; the queue describes it again.
         return Outcome(job, "busy") if store.done(job) else Outcome(job, "failed", str(error))
     began = time.monotonic()
-    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, stopping)
+    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, stopping, together)
     if outcome.state == "done":
         outcome = _score(store, job, described["run"].get("scoring", []))
     return replace(outcome, seconds=time.monotonic() - began)
 
 
-def _begin(store: Store, job: str, described: dict[str, Any], stopping: Callable[[], bool]) -> Outcome:
+def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
+    """Take part in a training that another process leads: nothing is claimed, saved or published."""
+    store = Store(Path(out))
+    try:
+        described = store.spec(job)
+        entry, run = described["job"], described["run"]
+        with tempfile.TemporaryDirectory() as made:
+            claim = Claim(job, 0, Path(made) / "claim")
+            context = Context(
+                store, claim, entry["kind"], entry["spec"], tuple(entry["needs"]), run, Path(made),
+                log=lambda line: None, stopping=stopping,
+            )  # fmt: skip
+            _run(context)
+    except Stopped as why:
+        return Outcome(job, "stopped", str(why))
+    except FAILURES as error:
+        return Outcome(job, "failed", _said(error)[0])
+    return Outcome(job, "done")
+
+
+def _begin(
+    store: Store, job: str, described: dict[str, Any], stopping: Callable[[], bool], together: Together
+) -> Outcome:  # fmt: skip
     for need in described["job"]["needs"]:
         # Only a cluster's queue starts a job after a need that failed; the need keeps the reason.
         if not store.done(need):
@@ -65,7 +105,7 @@ def _begin(store: Store, job: str, described: dict[str, Any], stopping: Callable
     except OSError as error:
         return Outcome(job, "failed", _system(error))
     if claim is not None:
-        return _attempt(store, claim, stopping)
+        return _attempt(store, claim, stopping, together)
     return Outcome(job, "done" if store.done(job) else "busy")
 
 
@@ -83,11 +123,11 @@ def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
     return Outcome(job, "done")
 
 
-def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool]) -> Outcome:
+def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool], together: Together) -> Outcome:
     with _Log(store.work / claim.job / "log.txt") as file:
         try:
             with _beating(store, claim):
-                _work(store, claim, stopping, file)
+                _work(store, claim, stopping, together, file)
             return Outcome(claim.job, "done")
         except Fenced:
             return Outcome(claim.job, "busy")
@@ -96,20 +136,16 @@ def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool]) -> Outcom
             with contextlib.suppress(OSError):  # it ends with this process, too
                 store.release(claim)
             return Outcome(claim.job, "stopped", str(why))
-        except BenchError as error:
-            return _failed(store, claim, file, str(error), "mistake")
-        except MemoryError:
-            return _failed(store, claim, file, "out of memory", "memory")
-        except OSError as error:
-            file.say(traceback.format_exc())
-            return _failed(store, claim, file, _system(error), "system")
-        except BUGS as error:
+        except FAILURES as error:
             # A bug in one method's file must not stop the other rows: it becomes a typed hole.
-            file.say(traceback.format_exc())
-            return _failed(store, claim, file, _bug(error), "bug")
+            if not isinstance(error, (BenchError, MemoryError)):
+                file.say(traceback.format_exc())
+            return _failed(store, claim, file, *_said(error))
 
 
-def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: _Log) -> None:
+def _work(
+    store: Store, claim: Claim, stopping: Callable[[], bool], together: Together, file: _Log
+) -> None:  # fmt: skip
     described = store.spec(claim.job)
     job, run = described["job"], described["run"]
     with store.attempt(claim) as made:
@@ -119,17 +155,36 @@ def _work(store: Store, claim: Claim, stopping: Callable[[], bool], file: _Log) 
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         began = time.monotonic()
-        _limit_threads(run["threads"])
-        import_module(f"bench.jobs.{job['kind']}").run(context)
+        with together():
+            _run(context)
+            circumstances = provenance(described["job"], run["threads"])
         context.facts["seconds"] = round(time.monotonic() - began, 3)
         context.facts.setdefault("peak_memory_mb", _peak())
         manifest = {
             **described["job"], "id": claim.job, "attempts": claim.number, **context.facts,
-            "provenance": provenance(described["job"], run["threads"]),
+            "provenance": circumstances,
         }  # fmt: skip
         file.say(f"done in {context.facts['seconds']:.1f} s")
         (made / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
         store.publish(claim, made, manifest)
+
+
+def _run(context: Context) -> None:
+    if Job(context.kind, context.spec, context.needs).id != context.id:  # a name in a spec may become a path
+        raise BenchError(f"{context.scratch}/job.json is not what its name says; run the protocol again")
+    _limit_threads(context.run["threads"])
+    import_module(f"bench.jobs.{context.kind}").run(context)
+
+
+def _said(error: BaseException) -> tuple[str, str]:
+    """Return why an attempt failed, and of which kind that is."""
+    if isinstance(error, BenchError):
+        return str(error), "mistake"
+    if isinstance(error, MemoryError):
+        return "out of memory", "memory"
+    if isinstance(error, OSError):
+        return _system(error), "system"
+    return _bug(error), "bug"
 
 
 def _failed(store: Store, claim: Claim, file: _Log, reason: str, kind: str) -> Outcome:
@@ -148,8 +203,8 @@ class _Log:
     def say(self, text: str) -> None:
         """Append one line, or a traceback."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n"
-        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with contextlib.suppress(OSError):
+            append(self.path, line)
 
     def __enter__(self) -> Self:
         return self

@@ -7,11 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from bench.data import split as splits
+from bench.data.arrays import Arrays
 from bench.data.cache import Pack
 from bench.data.reader import Volume
 from bench.data.where import Roots, adapter
@@ -28,7 +27,7 @@ class Prepared:
         self.folder = folder
         self.image, self.label = Pack(folder, "image"), Pack(folder, "label")
         self.native = Pack(folder, "native")
-        self._foreground = np.load(folder / "foreground.npz")
+        self._foreground = Arrays(folder / "foreground.npz")
 
     def cases(self) -> list[Case]:
         """Return what was prepared, labelled or not."""
@@ -98,7 +97,7 @@ def fold_of(prepared: Prepared, data: dict[str, Any], root: str | None) -> split
 def training_batches(
     context: Context, read: Callable[[int, int, int], Sample], cases: int, start: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches of a training job from step ``start`` on.
+    """Yield this process's micro-batches of a training job from step ``start`` on.
 
     Args:
         context: of a pretrain or finetune job.
@@ -109,6 +108,6 @@ def training_batches(
     recipe = context.spec[context.kind]
     samples = Samples(cases, recipe["batch"], context.spec["seed"], read)
     return batches(
-        samples, recipe["batch"], start, recipe["steps"], workers=context.run["loaders"],
-        pin=torch.cuda.is_available(),
+        samples, recipe["batch"], start, recipe["steps"], accumulate=recipe["accumulate"],
+        workers=context.run["loaders"],
     )  # fmt: skip

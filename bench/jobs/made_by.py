@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train")
+TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train", "bench/random.py", "bench/world.py")
 ROOMS = {
     "prepare": ("bench/data", "bench/jobs/prepare.py"),
     "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import nets, registry
+from bench import nets, registry, world
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import Prepared, opened, part, training_batches
@@ -46,7 +46,10 @@ class Pretext(Objective):
 
 
 def run(context: Context) -> None:
-    """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots."""
+    """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots.
+
+    Several processes that ``bench.world`` joined call it alike; all but the first only train.
+    """
     spec = context.spec
     recipe, net = spec["pretrain"], spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
@@ -64,6 +67,8 @@ def run(context: Context) -> None:
     read = _Reader(context, method, triple(net["crop"]), spec["seed"])
     context.log(f"{len(read.cases)} cases, {recipe['steps']} steps of {recipe['batch']}")
     curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
+    if world.rank() > 0:
+        return
     transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
         shutil.copyfile(path, context.made / f"weights-{step}.safetensors")

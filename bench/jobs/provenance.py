@@ -33,8 +33,12 @@ def _fixed() -> dict[str, Any]:
 
 def provenance(job: dict[str, Any], threads: int) -> dict[str, Any]:
     """Return what a manifest records of its circumstances. No environment variable is kept."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {**_fixed(), "source": source_hash(job), "threads": threads, "date": now}
+    from bench import world  # with it comes torch
+
+    return {
+        **_fixed(), "source": source_hash(job), "threads": threads, "processes": world.size(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }  # fmt: skip
 
 
 def _processor() -> str:

@@ -12,12 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.nets.catalog import Triple
 from bench.store import write_atomic
 
 KEY = "bench.manifest"  # in the header's metadata
 SCHEMA = 1
+KINDS: dict[str, type] = {"str": str, "int": int, "dict[str, Any]": dict}  # by a field's annotation
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Manifest:
         Raises:
             BenchError: another schema, or a field missing, unknown or of another type.
         """
+        if not isinstance(values, Mapping):
+            raise BenchError("manifest is no JSON object")
         given = dict(values)
         schema = given.pop("schema", None)
         if schema != SCHEMA:
@@ -55,10 +58,14 @@ class Manifest:
         if given.keys() != known:
             wrong = sorted(given.keys() ^ known)
             raise BenchError(f"manifest: field {wrong[0]!r} is missing or unknown")
+        for f in fields(cls):
+            kind = KINDS.get(str(f.type), object)
+            if not isinstance(given[f.name], kind) or isinstance(given[f.name], bool):
+                raise BenchError(f"manifest: field {f.name!r} must be {f.type}, got {shown(given[f.name])}")
         try:
             given["crop"] = _triple(given["crop"])
             given["labels"] = tuple(map(str, given["labels"]))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise BenchError(f"manifest: crop or labels cannot be read ({error})") from None
         return cls(**given)
 
@@ -98,7 +105,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
         raise BenchError(f"{path}: has no manifest, so its network is unknown; export it with bench")
     try:
         return tensors, Manifest.from_dict(json.loads(metadata[KEY]))
-    except json.JSONDecodeError as error:
-        raise BenchError(f"{path}: its manifest is not JSON ({error.msg}); make it again") from None
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: its manifest is not JSON ({error}); make it again") from None
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from None

@@ -21,12 +21,13 @@ SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has else
 }
 
 
-def refuse(job: Job, jobs: Mapping[str, Job]) -> None:
+def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     """Look at one job's spec as it would run, overrides included.
 
     Args:
         job: of a plan.
         jobs: the plan's, by id.
+        processes: how many share a pretraining; a fine-tuning is always one process.
 
     Raises:
         BenchError: an impossible value, crop, network or batch; says which.
@@ -37,6 +38,7 @@ def refuse(job: Job, jobs: Mapping[str, Job]) -> None:
     catalog.check_crop(net["network"], net["preset"], tuple(net["crop"]))
     kind, rest = SECTIONS[job.kind]
     _typed(kind, {**rest, **job.spec[job.kind]}, job.kind)
+    _divided(job, processes if job.kind == "pretrain" else 1)
     prepared = [jobs[need].spec for need in job.needs if jobs[need].kind == "prepare"]
     recipes = [_typed(Recipe, spec["recipe"], "recipe") for spec in prepared]
     for recipe in recipes:
@@ -52,6 +54,16 @@ def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
         raise BenchError(str(error).replace("--set:1: ", "--set ", 1)) from None
 
 
+def _divided(job: Job, processes: int) -> None:
+    recipe = job.spec[job.kind]
+    batch, accumulate = recipe["batch"], recipe["accumulate"]
+    if batch % (accumulate * processes):
+        raise BenchError(
+            f"{job.kind}.batch {batch} has no {accumulate * processes} equal parts, one for each of "
+            f"{processes} processes x accumulate {accumulate}; take a multiple of {accumulate * processes}"
+        )
+
+
 def _pretext(job: Job, recipes: list[Recipe]) -> None:
     name, net = job.spec["method"]["name"], job.spec["network"]
     method, batch = registry.load("method", name), job.spec["pretrain"]["batch"]
@@ -62,6 +74,11 @@ def _pretext(job: Job, recipes: list[Recipe]) -> None:
         )
     if batch < method.min_batch:
         raise BenchError(f"method {name!r} needs a batch of at least {method.min_batch}, got {batch}")
+    if method.across_batch and job.spec["pretrain"]["accumulate"] > 1:
+        raise BenchError(
+            f"method {name!r} compares the samples of a batch, which pretrain.accumulate would make smaller; "
+            "leave it at 1 and take more processes"
+        )
     params = method.make_params(job.spec["method"]["params"])
     for recipe in recipes:
         method.check(params, tuple(net["crop"]), recipe)

@@ -40,9 +40,9 @@ class Planner:
 
     def __init__(
         self, roots: Roots, contents: Contents, only: dict[str, list[str]] | None = None,
-        overrides: Sequence[Override] = (), *, need_data: bool = True,
+        overrides: Sequence[Override] = (), *, need_data: bool = True, processes: int = 1,
     ) -> None:  # fmt: skip
-        self.here = Here(roots, contents, need_data=need_data)
+        self.here, self.processes = Here(roots, contents, need_data=need_data), processes
         self.only, self.overrides = only or {}, overrides
         self.plan = Plan()
         self._feasible: set[str] = set()
@@ -77,7 +77,7 @@ class Planner:
         for job in (cell.pretrain, cell.finetune):
             try:
                 if job is not None and job not in self._feasible:
-                    refuse(self.plan.jobs[job], self.plan.jobs)
+                    refuse(self.plan.jobs[job], self.plan.jobs, self.processes)
                     self._feasible.add(job)
             except BenchError as error:
                 raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None

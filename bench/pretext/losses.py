@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench import world
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 
@@ -135,6 +137,8 @@ def reconstruction(
 ) -> Tensor:
     """Return the mean absolute or squared error per voxel.
 
+    With ``mask`` the mean is over what counts in the batches of all processes: theirs average to it.
+
     Args:
         prediction: (B, N, P) voxels of N patches.
         target: the same shape.
@@ -145,7 +149,7 @@ def reconstruction(
     error = (error.abs() if kind == "l1" else error.square()).mean(dim=-1)
     if mask is None:
         return error.mean()
-    return (error * mask).sum() / mask.sum()
+    return (error * mask).sum() / world.mean(mask.sum(dtype=error.dtype))
 
 
 @full_precision

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.random import rand
+
 
 def random_split(batch: int, patches: int, ratio: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Split the patches of each sample at random.
@@ -13,7 +15,7 @@ def random_split(batch: int, patches: int, ratio: float, generator: torch.Genera
         Indices (B, int(ratio * patches)) of the hidden and (B, rest) of the visible patches, on
         the generator's device; the order within each is random too.
     """
-    noise = torch.rand(batch, patches, generator=generator, device=generator.device)
+    noise = rand((batch, patches), generator)
     order = noise.argsort(dim=1)
     hidden = int(ratio * patches)  # rounds down, as the authors' code of MAE3D
     return order[:, :hidden], order[:, hidden:]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, printable, shown, unknown
 from bench.job import listed
 from bench.nets import catalog
 from bench.protocol.sections import (
@@ -33,6 +33,7 @@ __all__ = [
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
+LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 SHARED = ("dataset", "split", "folds")  # of a finetune section: no row may have its own
 
 
@@ -88,7 +89,7 @@ def read(path: Path, scale: str | None = None) -> Protocol:
     scales = _scales(document)
     if chosen != "paper":
         if not isinstance(chosen, str) or chosen not in scales:
-            raise BenchError(f"{path}: has no scale {chosen!r}; it has: {', '.join(['paper', *scales])}")
+            raise BenchError(f"{path}: has no scale {shown(chosen)}; it has: {', '.join(['paper', *scales])}")
         document = _laid_over(document, chosen)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
@@ -100,13 +101,13 @@ def read(path: Path, scale: str | None = None) -> Protocol:
 def _scales(document: Document) -> dict[str, Any]:
     scales = document.value.get("scales", {})
     if not isinstance(scales, dict):
-        raise BenchError(f"{document.where(('scales',))}: expected a mapping, got {scales!r}")
+        raise BenchError(f"{document.where(('scales',))}: expected a mapping, got {shown(scales)}")
     for key, over in scales.items():
         where = document.where(("scales", key))
         if key not in SCALES:
             raise BenchError(f"{where}: {unknown('scale', key, SCALES)}")
         if not isinstance(over, dict):
-            raise BenchError(f"{where}: expected a mapping, got {over!r}")
+            raise BenchError(f"{where}: expected a mapping, got {shown(over)}")
     return scales
 
 
@@ -155,6 +156,7 @@ def _name(path: Path) -> str:
 
 
 def _check(protocol: Protocol, document: Document) -> None:
+    _check_file_names(protocol, document)
     if protocol.paper and protocol.paper not in PAPERS:
         raise BenchError(f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}")
     for name, net in protocol.networks.items():
@@ -170,6 +172,22 @@ def _check(protocol: Protocol, document: Document) -> None:
         _has_budget(protocol.pretrain, document, ("pretrain",))
     if protocol.baseline != "none":
         _has_baseline(protocol, document)
+
+
+def _check_file_names(protocol: Protocol, document: Document) -> None:
+    """Refuse names that would lead out of the folders in which files are named after them."""
+    names: dict[tuple[str, ...], str] = {("name",): protocol.name}
+    names |= {("finetune", str(i), "dataset"): t.dataset for i, t in enumerate(protocol.finetune)}
+    mixed = protocol.pretrain.datasets if protocol.pretrain else ()
+    names |= {("pretrain", "datasets", str(i), "dataset"): m.dataset for i, m in enumerate(mixed)}
+    names |= {("phantoms", name): name for name in protocol.phantoms}
+    for keys, name in names.items():
+        plain = name and name[0] not in ".-" and not {*"/\\"} & {*name} and name == printable(name)
+        if not plain or len(name.encode()) > LONGEST:
+            raise BenchError(
+                f"{document.where(keys)}: {name[:80]!r} becomes the name of a file or folder; take "
+                f"letters, digits, '_', '-' and '.', at most {LONGEST}"
+            )
 
 
 def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> None:

@@ -20,16 +20,17 @@ def _positive(where: str, **values: float | None) -> None:
 class Optimiser:
     """How weights move."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
     lr: float = 1e-4
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9  # sgd
+    momentum: float = 0.9  # sgd, lars
     nesterov: bool = False  # sgd
     amsgrad: bool = False  # adam, adamw
+    trust: float = 0.001  # lars
 
     def __post_init__(self) -> None:
-        _positive("optimiser.", lr=self.lr)
+        _positive("optimiser.", lr=self.lr, trust=self.trust)
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,18 @@ class Pretrain:
     steps: int | None = None
     epochs: float | None = None  # with `crops` samples per case and epoch
     crops: int = 1
-    batch: int = 2
+    batch: int = 2  # global: of all processes and micro-batches of a step
+    accumulate: int = 1  # micro-batches per step
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     clip: float | None = None  # gradient norm
     seed: int = 0
     snapshots: tuple[int, ...] = ()  # steps whose weights are kept besides the last
 
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
+        _positive("", accumulate=self.accumulate)
         if not self.datasets:
             raise ValueError("datasets is empty")
 
@@ -124,10 +127,11 @@ class Finetune:
     epochs: float | None = None
     crops: int = 1
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
-    batch: int = 2
+    batch: int = 2  # global: of all processes and micro-batches of a step
+    accumulate: int = 1  # micro-batches per step
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     clip: float | None = None
     loss: Literal["dice_ce"] = "dice_ce"
     background: bool = True  # does Dice in the loss count the background?
@@ -141,6 +145,7 @@ class Finetune:
 
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
+        _positive("", accumulate=self.accumulate)
         _positive("", val_every=self.val_every)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")

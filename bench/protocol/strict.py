@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,15 +15,35 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
+
+DEEPEST = 50  # levels of one file
+LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
+MOST = 20_000  # values of one file, aliases written out
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars: ``1e-4`` is a float, ``no`` and ``on`` are text."""
+    """SafeLoader with YAML 1.2's scalars: ``1e-4`` is a float; ``no``, ``on`` and dates are text."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose one node; refuses depth early, as the scanner's work is quadratic in it."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 _Loader.yaml_implicit_resolvers = {
-    key: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":float", ":bool", ":int"))]
+    key: [
+        (tag, pattern)
+        for tag, pattern in rules
+        if not tag.endswith((":float", ":bool", ":int", ":timestamp"))
+    ]
     for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
@@ -32,12 +53,19 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
     list("-+.0123456789"),
 )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(node.value))
 
 
 def _float(text: str) -> float:
     return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+SCALARS: dict[str, Callable[[str], Any]] = {  # tag: what its text means; no other tag is read
+    "tag:yaml.org,2002:str": str,
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": _float,
+    "tag:yaml.org,2002:bool": lambda text: {"true": True, "false": False}[text],
+    "tag:yaml.org,2002:null": lambda text: None,
+}
 
 
 @dataclass
@@ -47,6 +75,7 @@ class Document:
     path: Path
     value: dict[str, Any]
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    room: int = 0  # values that are still allowed: aliases of aliases can mean billions
 
     def where(self, keys: tuple[str, ...]) -> str:
         """Return ``file:line: key.path`` of the deepest path that stands in the file."""
@@ -64,29 +93,40 @@ def parse(path: Path) -> Document:
         BenchError: unreadable, not YAML, not a mapping, or a key twice; names file and line.
     """
     try:
+        if path.stat().st_size > LARGEST:
+            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB is no protocol")
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot be read ({error})") from None
+    except RecursionError:
+        raise BenchError(f"{path}: nested too deeply; write it flat") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BenchError(f"{path}{line}: not YAML: {_problem(error)}") from None
     if not isinstance(node, yaml.MappingNode):
         raise BenchError(f"{path}: expected a mapping of keys, got something else")
-    document = Document(path, {})
-    try:
-        document.value = _plain(node, (), document)
-    except RecursionError:
-        raise BenchError(f"{path}: an alias contains itself; write its values out") from None
+    document = Document(path, {}, room=MOST)
+    document.value = _values(node, document)
     return document
+
+
+def _values(node: yaml.Node, document: Document) -> Any:
+    try:
+        return _plain(node, (), document)
+    except RecursionError:
+        raise BenchError(f"{document.path}: an alias contains itself; write its values out") from None
 
 
 def scalar(text: str) -> Any:
     """Read one YAML value, as after ``--set key=``."""
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        node = yaml.compose(text, Loader=_Loader)
+    except RecursionError:
+        raise BenchError(f"{shown(text)} is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise BenchError(f"{text!r} is not a YAML value ({_problem(error)})") from None
+        raise BenchError(f"{shown(text)} is not a YAML value ({_problem(error)})") from None
+    return None if node is None else _values(node, Document(Path("--set"), {}, room=MOST))
 
 
 def _problem(error: yaml.YAMLError) -> str:
@@ -96,15 +136,20 @@ def _problem(error: yaml.YAMLError) -> str:
 
 def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
     document.lines.setdefault(keys, node.start_mark.line + 1)
+    document.room -= 1
+    if document.room < 0:
+        raise BenchError(f"{document.path}: its aliases stand for more than {MOST} values; write fewer")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, keys, document)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(v, (*keys, str(i)), document) for i, v in enumerate(node.value)]
-    constructor = _Loader("")
+    if node.tag not in SCALARS:
+        raise BenchError(f"{document.where(keys)}: tag {shown(node.tag)} is not read; write a plain value")
     try:
-        return constructor.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        raise BenchError(f"{document.where(keys)}: {error}") from None
+        return SCALARS[node.tag](node.value)
+    except (ValueError, KeyError):
+        kind = node.tag.rpartition(":")[2]
+        raise BenchError(f"{document.where(keys)}: {shown(node.value)} is no {kind}") from None
 
 
 def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) -> dict[str, Any]:
@@ -145,7 +190,7 @@ def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
         return _tuple(get_args(kind), value, keys, doc)
     if origin is dict:
         if not isinstance(value, dict):
-            raise BenchError(f"{doc.where(keys)}: expected a mapping, got {value!r}")
+            raise BenchError(f"{doc.where(keys)}: expected a mapping, got {shown(value)}")
         inner = get_args(kind)[1]
         return {k: _value(inner, v, (*keys, k), doc) for k, v in value.items()}
     if is_dataclass(kind):
@@ -153,19 +198,19 @@ def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {value!r}")
+        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {shown(value)}")
     return value
 
 
 def _dataclass(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if not isinstance(value, dict):
-        raise BenchError(f"{doc.where(keys)}: expected a mapping, got {value!r}")
+        raise BenchError(f"{doc.where(keys)}: expected a mapping, got {shown(value)}")
     known = {f.name: f for f in fields(kind)}
     for key in value:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
+            near = get_close_matches(key[:80], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-            raise BenchError(f"{doc.where((*keys, key))}: unknown key {key!r}; {hint}")
+            raise BenchError(f"{doc.where((*keys, key))}: unknown key {shown(key)}; {hint}")
     for key, f in known.items():
         if key not in value and f.default is MISSING and f.default_factory is MISSING:
             raise BenchError(f"{doc.where(keys)}: key {key!r} is missing")
@@ -192,12 +237,12 @@ def _union(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
 def _choice(options: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if value in options and not isinstance(value, bool):
         return value
-    raise BenchError(f"{doc.where(keys)}: expected one of {', '.join(map(str, options))}, got {value!r}")
+    raise BenchError(f"{doc.where(keys)}: expected one of {', '.join(map(str, options))}, got {shown(value)}")
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if not isinstance(value, list):
-        raise BenchError(f"{doc.where(keys)}: expected a list, got {value!r}")
+        raise BenchError(f"{doc.where(keys)}: expected a list, got {shown(value)}")
     if inner[-1] is Ellipsis:
         return tuple(_value(inner[0], v, (*keys, str(i)), doc) for i, v in enumerate(value))
     if len(value) != len(inner):

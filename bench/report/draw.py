@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from bench.errors import printable
 from bench.report.extras import Panel
 from bench.report.figures import Plot, Series
+from bench.store import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +56,20 @@ def style() -> Iterator[None]:
 def save(figure: Figure, files: tuple[Path, Path]) -> None:
     """Write PNG and PDF without dates or versions, so that equal figures are equal files."""
     png, pdf = files
+    made = io.BytesIO(), io.BytesIO()
     with style():
-        figure.savefig(png, dpi=170, metadata={"Software": None})
+        figure.savefig(made[0], format="png", dpi=170, metadata={"Software": None})
         nothing = {"CreationDate": None, "Creator": None, "Producer": None}
-        figure.savefig(pdf, metadata=nothing)
+        figure.savefig(made[1], format="pdf", metadata=nothing)
+    for path, file in zip((png, pdf), made, strict=True):
+        write_atomic(path, file.getvalue(), flush=False)
+
+
+def words(text: str, most: int = 48) -> str:
+    """Return a name as a figure can show it: one line, not endless, never hidden from a legend."""
+    line = printable(text)
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that begin with _
 
 
 def _new(width: float, height: float) -> Figure:
@@ -101,7 +114,7 @@ def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
 
 
 def _handle(title: str, look: dict) -> Line2D:
-    return Line2D([], [], label=title, linewidth=1.8, markersize=4.5, **look)
+    return Line2D([], [], label=words(title), linewidth=1.8, markersize=4.5, **look)
 
 
 def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
@@ -113,9 +126,9 @@ def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
     ax.set_xticklabels([f"{t} %" for t in plot.ticks])
     ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
     ax.grid(axis="x", visible=False)
-    ax.set_title(plot.title)
+    ax.set_title(words(plot.title))
     ax.set_xlabel("Share of labelled training patients (log scale)")
-    ax.set_ylabel(plot.axis + (", lower is better" if plot.lower else ""))
+    ax.set_ylabel(words(plot.axis) + (", lower is better" if plot.lower else ""))
 
 
 def _line(ax: Axes, line: Series, look: dict) -> None:
@@ -147,10 +160,10 @@ def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
     terms = [c for c in terms if c != main][: len(COLOURS) - 1]
     steps = frame["step"].to_numpy(float)
     for colour, term in zip(COLOURS[1:], terms, strict=False):
-        ax.plot(*_thinned(steps, frame[term]), color=colour, linewidth=0.9, label=term)
+        ax.plot(*_thinned(steps, frame[term]), color=colour, linewidth=0.9, label=words(term))
     if main:
-        ax.plot(*_thinned(steps, frame[main]), color=COLOURS[0], linewidth=1.7, label=main)
-    ax.set_title(name)
+        ax.plot(*_thinned(steps, frame[main]), color=COLOURS[0], linewidth=1.7, label=words(main))
+    ax.set_title(words(name))
     ax.set_xlabel("Step")
     ax.set_ylabel("Loss")
     if terms:
@@ -180,7 +193,7 @@ def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
         for row, case in zip(axes, cases, strict=True):
             _case(row, case, [p for p in found if p.case == case], titles)
         for ax, title in zip(axes[0], ["Image", "Reference", *titles], strict=True):
-            ax.set_title(title, fontsize=8.5, loc="center")
+            ax.set_title(words(title), fontsize=8.5, loc="center")
         handles = _label_handles(found, labels)
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
@@ -193,7 +206,7 @@ def _case(row: np.ndarray, case: str, found: list[Panel], titles: list[str]) -> 
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-    row[0].set_ylabel(case, fontsize=8)
+    row[0].set_ylabel(words(case), fontsize=8)
     by_title = {p.title: p for p in found}
     first = found[0]
     _slice(row[0], first, None)
@@ -229,4 +242,4 @@ def _label_colour(value: int) -> str:
 def _label_handles(found: list[Panel], labels: dict[int, str]) -> list[Patch]:
     masks = [m for p in found for m in (p.reference, p.prediction)]
     present = sorted({int(v) for m in masks for v in np.unique(m) if v})
-    return [Patch(facecolor=_label_colour(v), label=labels.get(v, f"label {v}")) for v in present]
+    return [Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present]

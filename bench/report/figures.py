@@ -19,6 +19,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.extras import Panel
 from bench.report.names import lower_is_better, metric_title, row_titles, section_labels, unit_of
 from bench.report.scene import Scene
+from bench.store import write_atomic
 
 DRAWING = 1  # raised by hand when draw.py draws the same input differently
 MEMORY = "figures.json"
@@ -163,7 +164,7 @@ def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
     digests = {f.name: f.digest for f in figures}
     if figures or known:
         text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
-        (folder / MEMORY).write_text(text, encoding="utf-8")
+        write_atomic(folder / MEMORY, text, flush=False)
     return tuple(path for f in figures for path in _files(folder, f.name))
 
 
@@ -172,7 +173,8 @@ def _remembered(folder: Path) -> dict[str, str]:
         known = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    # Files of these names are removed: they must not lie anywhere else.
+    return {k: v for k, v in known.items() if Path(k).name == k} if isinstance(known, dict) else {}
 
 
 def current(figure: Figure, folder: Path) -> Path | None:

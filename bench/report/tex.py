@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from bench.errors import printable
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
@@ -29,7 +30,7 @@ SPECIAL = {
 
 def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it stands; control characters are dropped."""
-    kept = (SPECIAL.get(c, c) for c in text if c >= " " or c in "\n\r\t")
+    kept = (SPECIAL.get(c, c) for c in text if c in SPECIAL or c == printable(c))
     return re.sub(r"-(?=-)", "-{}", "".join(kept))  # two hyphens would become a dash
 
 

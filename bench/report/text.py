@@ -7,6 +7,7 @@ import io
 import re
 from itertools import product
 
+from bench.errors import printable
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
@@ -42,12 +43,12 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
 
 
 def _md_line(before: str, text: str, url: str = "") -> str:
-    return f"- {before}{_md(text)}" + (f" <{url}>" if url.startswith(("http://", "https://")) else "")
+    return f"- {before}{_md(text)}" + (f" <{url}>" if re.fullmatch(r"https?://[^\s<>`|]+", url) else "")
 
 
 def _md(text: str) -> str:
     """Escape what Markdown and HTML read as markup; an underscore inside a word is harmless."""
-    text = " ".join(text.split(" ")).replace("\r", " ").replace("\n", " ")
+    text = printable(re.sub(r"[\r\n\t]", " ", text))
     text = re.sub(r"([\\`*{}\[\]#|~$])", r"\\\1", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
@@ -137,11 +138,11 @@ def duration(seconds: float) -> str:
 def terminal(scene: Scene, width: int) -> str:
     """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
     made, notes = tables(scene)
-    parts = [title_of(scene)]
+    parts = [printable(title_of(scene))]
     for table in made:
-        parts.append(f"{table.title}\n{_grid(table, width)}")
+        parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
     parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; percent where not mm")
-    parts += ["\n".join(f"[{k}] {t}" for t, k in notes.letters.items())]
+    parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
     return "\n\n".join(p for p in parts if p)
 
 
@@ -155,6 +156,7 @@ def _grid(table: Table, width: int) -> str:
             if line.published:
                 gap = [""] * table.networks
                 rows.append(["  published", *gap, *map(beside, line.entries), ""])
+    rows = [[printable(c) for c in r] for r in rows]
     left = 1 + table.networks
     full = [r for r in rows if len(r) > 1]
     widths = [max(len(r[i]) for r in full) for i in range(len(full[0]))]
@@ -190,7 +192,10 @@ def _grid_line(line: Line, networks: bool) -> list[str]:
 
 
 def tidy(scene: Scene) -> str:
-    """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1)."""
+    """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1).
+
+    A spreadsheet runs a text that begins with ``= + - @``: such a name gets an apostrophe before it.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -213,15 +218,22 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     printed = scene.printed(key)
     gap = cell.mean - printed.number if printed and cell.mean is not None else None
     return (
-        key.row, known.method if known else "", known.network if known else "",
-        place.dataset, place.split, place.evaluation, str(key.fraction),
-        "mean" if key.target == MEAN else key.target, key.metric,
-        scene.cells.units.get(key.metric, unit_of(key.metric)),
+        *map(_inert, (
+            key.row, known.method if known else "", known.network if known else "",
+            place.dataset, place.split, place.evaluation, str(key.fraction),
+            "mean" if key.target == MEAN else key.target, key.metric,
+            scene.cells.units.get(key.metric, unit_of(key.metric)),
+        )),
         _plain(cell.mean), _plain(cell.sd),
         *map(str, (cell.seeds, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
         _plain(printed.number if printed else None), _plain(gap), state(scene, key, found),
     )  # fmt: skip
+
+
+def _inert(name: str) -> str:
+    line = printable(name)  # csv leaves a bare carriage return unquoted
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def _plain(value: float | None) -> str:

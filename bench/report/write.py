@@ -17,6 +17,7 @@ from bench.report.scene import Scene
 from bench.report.table import tables
 from bench.report.tex import tex
 from bench.report.text import markdown, terminal, tidy
+from bench.store import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,5 +79,5 @@ def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
 
 
 def _put(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_atomic(path, text.encode("utf-8", "backslashreplace"), flush=False)
     return path

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import registry
+from bench.errors import BenchError
 from bench.protocol import Protocol
 from bench.report import Cost, Failure, Panel
 from bench.report.names import with_network
-from bench.store import Store, read_json
+from bench.store import DESCRIBED, MANIFEST, SPEC, Store, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.data.arrays import Arrays
+
 PANEL_CASES = 3
+LONG = 1000.0  # a pixel's height over its width
+FINISHED = {
+    **MANIFEST, **DESCRIBED, "provenance?": {"packages": dict, "date": str},
+}  # fmt: skip
+JOB = re.compile(r"[0-9a-f]{16}")
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
@@ -40,9 +50,9 @@ def _chain(store: Store, job: str) -> dict[str, dict[str, Any]]:
     waiting = [job]
     while waiting:
         one = waiting.pop()
-        described = read_json(store.jobs / one / "manifest.json")
+        described = read_json(store.jobs / one / "manifest.json", FINISHED)
         if described is None:
-            described = (read_json(store.work / one / "job.json") or {}).get("job")
+            described = (read_json(store.work / one / "job.json", SPEC) or {}).get("job")
         if described is not None and one not in found:
             found[one] = described
             waiting += described["needs"]
@@ -83,31 +93,50 @@ def failures(found: Chains, store: Store) -> Iterator[Failure]:
 
 def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
     """Return each row's pretraining curve."""
-    import pandas as pd
-
     drawn: dict[str, pd.DataFrame] = {}
     for cell, chain in found:
         for job, described in chain.items():
             file = store.jobs / job / "curve.csv"
             if described["kind"] == "pretrain" and cell.row not in drawn and file.exists():
-                drawn[cell.row] = pd.read_csv(file).rename(columns={"total": "loss"})
+                drawn[cell.row] = _curve(file)
     return drawn
+
+
+def _curve(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return numbers(pd.read_csv(file).rename(columns={"total": "loss"}))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{file}: damaged ({error}); delete the folder of this job and run again") from None
+
+
+def numbers(curve: pd.DataFrame) -> pd.DataFrame:
+    """Return a curve that can be drawn.
+
+    Raises:
+        ValueError: it has no steps, or a column that is no number.
+    """
+    if "step" not in curve or not all(t.kind in "if" for t in curve.dtypes):
+        raise ValueError("a curve has steps and numbers only")
+    return curve
 
 
 def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
     """Yield the same cases for every row: its largest fraction, its first seed."""
-    import numpy as np
+    from bench.data.arrays import Arrays
 
     largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
     seen: set[tuple[str, str]] = set()
     for cell in cells(table):
         file = store.jobs / cell.job / "panels.npz"
         place = (cell.row, cell.dataset)
+        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
+            continue
         if cell.fraction != largest.get(cell.dataset) or place in seen or not file.exists():
             continue
         seen.add(place)
-        with np.load(file) as kept:
-            arrays = dict(kept)
+        arrays = Arrays(file)
         names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
         for case in names:
             yield _panel(cell, case, arrays, _row_title(protocol, cell.row, methods))
@@ -120,15 +149,18 @@ def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     return with_network(protocol, name, row.title or methods.get(row.method, row.method))
 
 
-def _panel(cell: Any, case: str, arrays: dict[str, Any], title: str) -> Panel:
+def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
     # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
     image, reference, prediction = (
         arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
     )
-    aspect = float(arrays[f"{case}/aspect"])
+    aspect = arrays[f"{case}/aspect"]
+    alike = {a.shape for a in (image, reference, prediction)}
+    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
+        raise BenchError(f"{arrays.path}: no panels; delete the folder of this job and run again")
     named = cell.dataset in registry.names("dataset")
     allowed = named and registry.load("dataset", cell.dataset).redistribution
-    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, aspect, allowed)
+    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect), allowed)
 
 
 def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import registry
 from bench.data.split import LEAVE_ONE_OUT, RULE
+from bench.errors import printable
 
 
 def entries(what: str) -> list[dict[str, Any]]:
@@ -93,4 +94,4 @@ def _cell(value: Any) -> str:
         return ", ".join(
             f"{v['preset']} ({v['parameters'] / 1e6:.2f} M)" if isinstance(v, dict) else str(v) for v in value
         )
-    return str(value)
+    return printable(str(value))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from bench import records
+from bench.errors import printable
 from bench.job import KINDS, Job
 from bench.plan import Plan
 from bench.plan.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.protocol import Protocol
 from bench.show.watch import duration
-from bench.store import Store, read_json
+from bench.store import MANIFEST, Store, read_json
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
         lines += _rows(plan, store, protocol, costs)
     todo = [j for j in wanted if not records.done(plan, store, j)]
     lines.append(_total(plan, todo, costs))
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _changed(plan: Plan, store: Store) -> list[str]:
@@ -58,7 +59,7 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     todo = [j.spec for j in plan.jobs.values() if j.kind == "prepare" and not store.done(j.id)]
     lines = []
     for folder in sorted(store.jobs.glob("*")) if todo else []:
-        before = (read_json(folder / "manifest.json") or {}).get("spec", {})
+        before = (read_json(folder / "manifest.json", MANIFEST) or {}).get("spec", {})
         for spec in todo:
             differing = {k for k in spec if spec[k] != before.get(k)}
             if differing == {"contents"} and spec["contents"] is not None:

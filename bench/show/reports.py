@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
+from bench.record import COLUMNS, read_rows
 from bench.report import Cost, Extras, Failure
 from bench.show import gather
 from bench.source import Source
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.plan import Plan
+
+
+BESIDE: dict[str, Any] = {  # records/<name>.json
+    "titles?": {"*": str}, "provenance?": {"*": str}, "curves?": {"*": {"*": list}},
+    "sources?": {"*": {"cite": str, "url": str, "code?": str}},
+    "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
+                "samples?": int, "voxels?": int}],
+    "failures?": [{"job": str, "row": str, "reason": str, "log": str, "dataset?": str, "fraction?": int,
+                   "seed?": int, "attempts?": int}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         records.save(table, store, protocol.name)
         beside = _beside(protocol, table, store)
         write_atomic(_file(store, protocol.name), json.dumps(beside, sort_keys=True))
-        yield _write(protocol, table, beside, store, store.root / "reports" / protocol.name)
+        yield _write(protocol, table, _said(beside), store, store.root / "reports" / protocol.name)
 
 
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
@@ -46,19 +57,21 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine; the panels need the job folders.
     """
-    import pandas as pd
-
     protocol = read(path, scale)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():
         raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
-    table = pd.read_parquet(view)
+    table = read_rows(view, COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran)
-    beside = read_json(_file(store, name)) or {}
-    return _write(protocol, table, beside, store, to or store.root / "reports" / name)
+    beside = read_json(_file(store, name), BESIDE) or {}
+    try:
+        said = _said(beside)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BenchError(f"{_file(store, name)}: damaged ({error}); run the protocol again") from None
+    return _write(protocol, table, said, store, to or store.root / "reports" / name)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -83,22 +96,26 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store) -> dict[str, 
     }
 
 
-def _write(protocol: Protocol, table: pd.DataFrame, beside: dict[str, Any], store: Store, to: Path) -> Shown:
+def _said(beside: dict[str, Any]) -> Extras:
+    """Return what a report says that no row does, out of what ``_beside`` left."""
     import pandas as pd
 
-    titles = beside.get("titles", {})
-    extras = Extras(
+    return Extras(
         sources={k: Source(**v) for k, v in beside.get("sources", {}).items()},
-        titles=titles,
+        titles={k: str(v) for k, v in beside.get("titles", {}).items()},
         costs=tuple(Cost(**c) for c in beside.get("costs", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
-        curves={k: pd.DataFrame(c) for k, c in beside.get("curves", {}).items()},
-        panels=tuple(gather.panels(protocol, table, store, titles)),
-        published=_published(protocol.paper),
-        provenance=beside.get("provenance", {}),
+        curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
+        provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
     )
+
+
+def _write(protocol: Protocol, table: pd.DataFrame, said: Extras, store: Store, to: Path) -> Shown:
+    panels = tuple(gather.panels(protocol, table, store, said.titles))
+    extras = replace(said, panels=panels, published=_published(protocol.paper))
     paths = report.write(protocol, table, to, extras)
-    return Shown(paths.text, paths.page, extras.failures)
+    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
+    return Shown(paths.text, paths.page, tuple(told))
 
 
 def _published(paper: str) -> pd.DataFrame | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bench.errors import printable
 from bench.plan.cost import forecast
 from bench.store import Store
 
@@ -68,7 +69,7 @@ class Watch:
             line += f": {outcome.reason}"
         elif outcome.seconds:
             line += f" in {outcome.seconds:.1f} s"
-        self._console.print(f"{line}{self._left()}", markup=False, soft_wrap=True)
+        self._console.print(f"{printable(line)}{self._left()}", markup=False, soft_wrap=True)
 
     def _waiting(self, job: str) -> None:
         """Say once that another command does a job, so that this one does not seem to hang."""
@@ -77,7 +78,7 @@ class Watch:
             self._told.add(job)
             kind = self._plan.jobs[job].kind
             line = f"{kind} {job}: process {owner['pid']} on {owner['host']} is at it; waiting for its result"
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def _left(self) -> str:
         """Return the time left by the forecast, scaled by how it has held so far."""

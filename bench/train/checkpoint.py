@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from bench.errors import BenchError
 from bench.store import write_atomic
 
 KEEP = 2
+DAMAGED = (  # torch and its unpickler raise all of these where a checksum holds over foreign bytes
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError,
+    EOFError,
+    UnpicklingError,
+)  # fmt: skip
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write the state after ``step`` steps; its SHA-256 is part of the name."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({"step": step, **state}, buffer)
     data = buffer.getbuffer()
     digest = hashlib.sha256(data).hexdigest()[:16]
     final = folder / f"step-{step:09d}-{digest}.pt"
@@ -26,15 +33,31 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         old.unlink(missing_ok=True)
 
 
-def latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return the newest state whose checksum holds, and its step; None where there is none."""
+def latest(folder: Path) -> bytes:
+    """Return the newest state whose checksum holds, for ``read``; nothing where there is none."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
-        _, step, digest = path.stem.split("-")
+        digest = path.stem.rpartition("-")[2]
         try:
             data = path.read_bytes()
         except OSError:
             continue
         if hashlib.sha256(data).hexdigest()[:16] == digest:
-            return int(step), torch.load(io.BytesIO(data), weights_only=True)
+            return data
         path.unlink(missing_ok=True)  # else it would count as one of the generations kept
-    return None
+    return b""
+
+
+def read(data: bytes) -> dict[str, Any]:
+    """Return a saved state, its step under ``step``; no code in it is run.
+
+    Raises:
+        BenchError: these bytes are no state, whatever their checksum says.
+    """
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        what = str(error).partition("\n")[0]
+        raise BenchError(
+            f"the newest checkpoint is none of bench ({what}); delete the job's step-*.pt and run again"
+        ) from None
+    return state

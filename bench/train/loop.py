@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,18 +14,21 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
+from bench import world
 from bench.errors import BenchError, Stopped
 from bench.random import torch_generator, torch_seed
 from bench.train import checkpoint
 from bench.train.optimise import optimiser, rate
+from bench.train.parallel import keeping_gradients, together
 
 Batch = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
 EVERY = 60.0  # seconds between checkpoints
-NO_BF16 = (
-    "precision bf16 needs a GPU (on a CPU torch 2.13 reads uninitialised memory in bf16 gradients of "
-    "small 3D convolutions); add --set pretrain.precision=fp32 --set finetune.precision=fp32"
-)
+PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # Fabric's names
+NOT_ON_CPU = {
+    "bf16": "torch 2.13 reads uninitialised memory in bf16 gradients of small 3D convolutions",
+    "fp16": "fp16 is slower than fp32",
+}
 CHANNELS_LAST = torch.channels_last_3d  # 1.2 to 1.5 times faster 3D convolutions, see docs/speed.md
 
 
@@ -76,13 +80,17 @@ class Curve:
 
 
 def fabric(precision: str) -> Fabric:
-    """Return the device side: one device, the precision a recipe names."""
-    if precision == "bf16" and not torch.cuda.is_available():
-        raise BenchError(NO_BF16)
-    names = {"fp32": "32-true", "bf16": "bf16-mixed"}
-    # One process is one job here: without this, Fabric would read SLURM's variables as ranks.
+    """Return the device side: this process's one device, the precision a recipe names."""
+    gpu = torch.cuda.is_available()
+    if precision in NOT_ON_CPU and not gpu:
+        raise BenchError(
+            f"precision {precision} needs a GPU (on a CPU {NOT_ON_CPU[precision]}); "
+            "add --set pretrain.precision=fp32 --set finetune.precision=fp32"
+        )
+    # Processes are joined by `bench.world`: without this, Fabric would read SLURM's variables as ranks.
     alone = LightningEnvironment()
-    return Fabric(accelerator="auto", devices=1, precision=names[precision], plugins=[alone])  # type: ignore[arg-type]
+    devices = [world.local_device()] if gpu else 1
+    return Fabric(accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone])
 
 
 def channels_last(module: M) -> M:
@@ -96,31 +104,36 @@ def channels_last(module: M) -> M:
 def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) -> Curve:
     """Train for ``recipe["steps"]`` steps, from the last checkpoint where there is one.
 
+    Every process of ``bench.world`` calls it alike; number 0 alone saves, looks (``at``) and tells.
+
     Args:
         objective: weights and loss.
-        data: step -> iterator over the batches from that step on.
+        data: step -> iterator over this process's micro-batches from that step on.
         run: recipe, seed, checkpoint folder, callbacks.
 
     Raises:
-        Stopped: asked to stop; the state is saved.
+        Stopped: asked to stop, in any process; the state is saved.
         BenchError: the loss is not finite.
     """
     recipe, steps = run.recipe, run.recipe["steps"]
     device = fabric(recipe["precision"])
     channels_last(objective)
-    trained, optim = device.setup(objective, optimiser(objective.parameters(), recipe["optimiser"]))
-    start, curve = _restore(run, objective, optim, device.device)
-    source, saved = data(start), time.monotonic()
+    called = together(objective.to(device.device))
+    trained, optim = device.setup(called, optimiser(objective.parameters(), recipe["optimiser"]))
+    state = _State(objective, optim, device.strategy.precision)
+    start, curve = _restore(run, state)
+    source, saved, first = data(start), time.monotonic(), world.rank() == 0
     for step in range(start, steps):
         lr = rate(step, steps, recipe["optimiser"]["lr"], recipe["schedule"])
-        batch = _next(source, device, curve)
-        terms = _step(trained, optim, batch, lr, (run, device, step))
+        terms = _gradients(trained, partial(_next, source, device, curve), (run, device, step))
+        _move(trained, optim, lr, (run, device))
         objective.after_step(step / steps)
         _observe(run, curve, step + 1, lr, terms)
-        objective.at(step + 1)
-        stopping = run.stopping()
-        if step + 1 < steps and (stopping or time.monotonic() - saved > run.every):
-            _save(run, step + 1, objective, optim, curve)
+        if first:
+            objective.at(step + 1)
+        stopping = world.agree(run.stopping())
+        if first and step + 1 < steps and (stopping or time.monotonic() - saved > run.every):
+            _save(run, step + 1, state, curve)
             saved = time.monotonic()
         if stopping and step + 1 < steps:
             raise Stopped(f"stopped after step {step + 1} of {steps}")
@@ -132,25 +145,34 @@ def _next(source: Iterator[Batch], device: Fabric, curve: Curve) -> Batch:
     batch = next(source)
     curve.waited += time.perf_counter() - began
     first = next(iter(batch.values()))
-    curve.samples += first.shape[0]
-    curve.voxels += sum(v.numel() for v in batch.values() if v.ndim >= 5)
+    curve.samples += first.shape[0] * world.size()
+    curve.voxels += sum(v.numel() for v in batch.values() if v.ndim >= 5) * world.size()
     return {k: v.to(device.device, non_blocking=True) for k, v in batch.items()}
 
 
-def _step(
-    trained: Any, optim: Any, batch: Batch, lr: float, at: tuple[Run, Fabric, int]
-) -> dict[str, Tensor]:
+def _gradients(trained: Any, fetch: Callable[[], Batch], at: tuple[Run, Fabric, int]) -> dict[str, Tensor]:
+    """Add up the gradients of a step's micro-batches; return the means of their terms."""
     run, device, step = at
+    parts, found = world.parts(run.recipe["accumulate"]), []
+    for part in parts:
+        generator = torch_generator(device.device, run.seed, "views", step, part)
+        # Dropout is the one draw that depends on how a batch is cut: torch gives it no generator.
+        torch.manual_seed(torch_seed(run.seed, "dropout", step, part[0]))
+        with keeping_gradients(trained.module, part != parts[-1]):
+            terms = trained(fetch(), generator)
+            device.backward(terms["total"] / len(parts))
+        found.append({k: v.detach() for k, v in terms.items()})
+    return {k: torch.stack([terms[k] for terms in found]).mean() for k in found[0]}
+
+
+def _move(trained: Any, optim: Any, lr: float, at: tuple[Run, Fabric]) -> None:
+    run, device = at
     for group in optim.param_groups:
         group["lr"] = lr
-    torch.manual_seed(torch_seed(run.seed, "dropout", step))
-    terms = trained(batch, torch_generator(device.device, run.seed, "views", step))
-    device.backward(terms["total"])
     if run.recipe["clip"] is not None:
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), run.recipe["clip"])
+        device.clip_gradients(trained, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
     optim.step()
     optim.zero_grad(set_to_none=True)
-    return terms
 
 
 def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor]) -> None:
@@ -158,35 +180,47 @@ def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tens
     every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
     if step % every and step != steps and step != 1:
         return
-    values = {k: float(v.detach()) for k, v in terms.items()}
+    values = {k: float(world.mean(v)) for k, v in terms.items()}
     if not all(map(_finite, values.values())):
         shown = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         raise BenchError(f"loss is not finite at step {step} ({shown}); lower the learning rate")
     curve.note(step, lr, values)
-    run.on_step(step, steps, values)
+    if world.rank() == 0:
+        run.on_step(step, steps, values)
 
 
 def _finite(value: float) -> bool:
     return value == value and abs(value) != float("inf")
 
 
-def _save(run: Run, step: int, objective: Objective, optim: Any, curve: Curve) -> None:
-    state = {
-        "objective": objective.state_dict(),
-        "extra": objective.extra_state(),
-        "optimiser": optim.state_dict(),
+@dataclass(frozen=True)
+class _State:
+    """What a checkpoint holds besides the curve; in its keys nothing depends on the number of processes."""
+
+    objective: Objective
+    optimiser: Any
+    precision: Any  # the loss scale of fp16
+
+
+def _save(run: Run, step: int, state: _State, curve: Curve) -> None:
+    content = {
+        "objective": state.objective.state_dict(),
+        "extra": state.objective.extra_state(),
+        "optimiser": state.optimiser.state_dict(),
+        "precision": state.precision.state_dict(),
         "curve": {"rows": curve.rows, "samples": curve.samples, "voxels": curve.voxels,
                   "waited": curve.waited},
     }  # fmt: skip
-    checkpoint.save(run.folder, step, state)
+    checkpoint.save(run.folder, step, content)
 
 
-def _restore(run: Run, objective: Objective, optim: Any, device: torch.device) -> tuple[int, Curve]:
-    found = checkpoint.latest(run.folder)
-    if found is None:
+def _restore(run: Run, state: _State) -> tuple[int, Curve]:
+    data = world.share_bytes(checkpoint.latest(run.folder) if world.rank() == 0 else None)
+    if not data:
         return 0, Curve()
-    step, state = found
-    objective.load_state_dict(state["objective"])
-    objective.load_extra_state(state["extra"])
-    optim.load_state_dict(state["optimiser"])
-    return step, Curve(**state["curve"])
+    content = checkpoint.read(data)
+    state.objective.load_state_dict(content["objective"])
+    state.objective.load_extra_state(content["extra"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.precision.load_state_dict(content["precision"])
+    return content["step"], Curve(**content["curve"])

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.train.lars import Lars
+
 
 def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> torch.optim.Optimizer:
     """Return the optimiser a recipe names, over the parameters that train."""
@@ -18,6 +20,8 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> t
         return torch.optim.SGD(
             trained, lr, settings["momentum"], weight_decay=decay, nesterov=settings["nesterov"]
         )
+    if settings["name"] == "lars":
+        return Lars(trained, lr, settings["momentum"], decay, settings["trust"])
     kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
     betas = (settings["betas"][0], settings["betas"][1])
     return kind(trained, lr, betas, weight_decay=decay, amsgrad=settings["amsgrad"])

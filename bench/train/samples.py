@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bench import world
 from bench.random import order
 
 Sample = dict[str, np.ndarray]
@@ -34,13 +35,18 @@ def stack(samples: list[Sample]) -> dict[str, Tensor]:
 
 
 def batches(
-    samples: Samples, batch: int, start: int, steps: int, *, workers: int = 0, pin: bool = False
+    samples: Samples, batch: int, start: int, steps: int, *, accumulate: int = 1, workers: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches of steps ``start`` to ``steps``."""
-    numbers = range(start * batch, steps * batch)
+    """Yield this process's ``accumulate`` micro-batches of every step from ``start`` to ``steps``.
+
+    ``batch`` is the global one; how it is cut says ``bench.world.parts``.
+    """
+    rows = batch // (accumulate * world.size())
+    first = (step * batch + p * rows for step in range(start, steps) for p, _ in world.parts(accumulate))
+    numbers = (list(range(n, n + rows)) for n in first)
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     loader: DataLoader = DataLoader(
-        samples, batch_size=batch, sampler=numbers, collate_fn=stack, num_workers=workers,
-        pin_memory=pin, generator=torch.Generator(), **options,
+        samples, batch_sampler=numbers, collate_fn=stack, num_workers=workers,
+        pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **options,
     )  # fmt: skip
     return iter(loader)

@@ -105,3 +105,39 @@ def test_a_damaged_index_is_named(tmp_path):
     (tmp_path / "image.json").write_text(json.dumps({"a": 1})[:-2])
     with pytest.raises(BenchError, match=r"image.json: cannot be read"):
         Pack(tmp_path, "image")
+
+
+ENTRY = {"file": "image-000.b2", "start": 0, "length": 5, "meta": {"patient": "p"}}
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [], {"a": 1}, {"a": {}}, {"a": {**ENTRY, "x": 1}}, {"a": {**ENTRY, "start": "0"}},
+        {"a": {**ENTRY, "start": -1}}, {"a": {**ENTRY, "file": "../x.b2"}}, {"a": {**ENTRY, "file": None}},
+        {"a": {**ENTRY, "meta": []}}, {"a": {**ENTRY, "meta": {"patient": 5}}},
+        {"a": {**ENTRY, "meta": {"step": float("inf")}}}, {"a": {**ENTRY, "meta": {"spacing": None}}},
+    ],
+)  # fmt: skip
+def test_an_index_of_other_values_is_named(tmp_path, index):
+    (tmp_path / "image.json").write_text(json.dumps(index))
+    with pytest.raises(BenchError, match=r"image.json: cannot be read"):
+        Pack(tmp_path, "image")
+
+
+def test_what_an_index_lacks_is_named(tmp_path, pack):
+    _, found = pack
+    for call in (lambda: found["z"], lambda: found.meta("z"), lambda: found.meta("a")["patient"]):
+        with pytest.raises(BenchError, match=r"lacks .*run again"):
+            call()
+
+
+def test_damaged_blocks_are_named_when_they_are_decoded(tmp_path):
+    array = noise((64, 64, 64))
+    with PackWriter(tmp_path, "image") as writer:
+        writer.add("a", array)
+    raw = bytearray((tmp_path / "image-000.b2").read_bytes())
+    raw[200:-200] = bytes(len(raw) - 400)
+    (tmp_path / "image-000.b2").write_bytes(raw)
+    with pytest.raises(BenchError, match=r"image-000.b2, byte 0: damaged .*run again"):
+        Pack(tmp_path, "image")["a"][:]

@@ -432,6 +432,18 @@ def test_channels_in_files_are_joined_on_one_grid_only(tmp_path):
         join_channels([a, read_volume(save(tmp_path / "d.nii", affine=np.eye(4)))])
 
 
+@pytest.mark.parametrize("huge", [1e200, -1e308])
+def test_an_affine_beyond_any_number_is_refused_without_a_warning(tmp_path, huge):
+    header = {"space": "left-posterior-superior", "space origin": np.zeros(3),
+              "space directions": np.diag([huge, 1.0, 1.0])}  # fmt: skip
+    nrrd.write(str(tmp_path / "a.nrrd"), VALUES, header)
+    assert kind_of(tmp_path / "a.nrrd") == "spacing"
+
+
+def test_a_detail_is_short_however_long_the_field():
+    assert len(VolumeError(Path("a.nii"), "unreadable", "x " * 9000).detail) <= 500
+
+
 def test_an_error_survives_the_way_back_from_a_worker():
     error = pickle.loads(pickle.dumps(VolumeError(Path("a.nii"), "shape", "wrong")))
     assert (error.kind, str(error)) == ("shape", "a.nii: wrong")

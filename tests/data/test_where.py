@@ -115,7 +115,7 @@ def test_what_was_summed_is_remembered_by_path_size_and_time(cases, tmp_path):
     assert Contents(None).digest(cases) != digest
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1})])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000])
 def test_a_damaged_memory_is_made_again(cases, tmp_path, text):
     memory = tmp_path / "contents.json"
     memory.write_text(text)

@@ -11,6 +11,7 @@ from bench import registry
 from bench.data import split
 from bench.data.msd import msd_folder
 from bench.data.phantom import write_nifti
+from bench.dataset import natural
 from bench.errors import BenchError
 
 
@@ -179,6 +180,11 @@ def test_cases_come_in_natural_order(tmp_path):
     assert [c.id for c in msd_folder(root).cases(root)] == ["x_1", "x_2", "x_10"]
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
+def test_a_stem_may_hold_any_digits(number):
+    assert sorted([f"a{number}b", "a10", "a9"], key=natural)[:2] == ["a9", "a10"]
+
+
 def test_the_archives_own_folder_is_looked_into(tmp_path):
     load("msd04_hippocampus").phantom(tmp_path / "Task04_Hippocampus", 1, 0)
     assert len(load("msd04_hippocampus").cases(tmp_path)) == 1
@@ -198,6 +204,12 @@ def test_the_archives_own_folder_is_looked_into(tmp_path):
         ('{"modality": {"0": "CT"}, "labels": {"0": "b", "1": "a", "2": "a"}}', "different names"),
         ('{"modality": {"0": "CT"}, "labels": {"background": 0, "all": [1, 2]}}', "[1, 2]"),
         ('{"modality": {"0": "CT"}, "labels": {"0": "background"}}', "1 to 255 classes"),
+        ('{"a":' * 5000, "not JSON"),
+        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
+        (
+            '{"modality": {"0": "CT"}, "labels": {"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}",
+            "must be text",
+        ),
     ],
 )
 def test_an_unusable_json_is_one_line_with_its_path(tmp_path, text, words):
@@ -210,7 +222,10 @@ def test_an_unusable_json_is_one_line_with_its_path(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("training", [5, "x", [5], [{"label": "x"}], [""]])
+@pytest.mark.parametrize(
+    "training",
+    [5, "x", [5], [{"label": "x"}], [""], ["a\0b.nii.gz"], ["\ud800.nii.gz"], ["x" * 300], [".."[:1]]],
+)
 def test_an_unusable_training_list_is_refused(tmp_path, training):
     root = folder(tmp_path, "imagesTr/x_1.nii.gz", training=training)
     with pytest.raises(BenchError, match="training must list"):

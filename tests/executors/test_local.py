@@ -27,7 +27,7 @@ def serve(pipe, out, parent):
             job = pipe.recv()
         except EOFError:
             return
-        do = store.spec(job)["do"]
+        do = store.spec(job)["job"]["spec"]["do"]
         claim = store.claim(job)
         if do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +55,8 @@ def go(store, monkeypatch):
 
     def run(jobs, words, count=1, on_start=None):
         def start(job):
-            store.write_spec(job, {"do": words.pop(job, "done")})  # the second time it goes well
+            entry = {"kind": "prepare", "spec": {"do": words.pop(job, "done")}, "needs": []}
+            store.write_spec(job, {"job": entry})  # the second time it goes well
             if on_start:
                 on_start(job)
 

@@ -80,6 +80,10 @@ def test_a_file_without_a_readable_manifest_is_refused(tmp_path):
         read(stored(tmp_path / "plain", None))
     with pytest.raises(BenchError, match="not JSON"):
         read(stored(tmp_path / "broken", {"bench.manifest": "{"}))
+    with pytest.raises(BenchError, match="not JSON"):
+        read(stored(tmp_path / "deep", {"bench.manifest": "[" * 5000}))
+    with pytest.raises(BenchError, match="no JSON object"):
+        read(stored(tmp_path / "list", {"bench.manifest": "[[1]]"}))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,10 @@ def test_a_file_without_a_readable_manifest_is_refused(tmp_path):
         ({"crop": [64, 64]}, "crop"),
         ({"crop": None}, "crop"),
         ({"colour": 1}, "'colour' is missing or unknown"),
+        ({"crop": [1e999, 1, 1]}, "crop"),
+        ({"network": 5}, "'network' must be str, got 5"),
+        ({"step": True}, "'step' must be int"),
+        ({"recipe": []}, "'recipe' must be"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused_with_the_file(tmp_path, change, message):

@@ -324,3 +324,32 @@ def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, message):
     with pytest.raises(BenchError, match=message) as caught:
         plan_of(changes)
     assert "\n" not in str(caught.value)
+
+
+MASKED = {
+    "networks": {"net": {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}},
+    "rows": {"pair": {"method": "mae3d"}},
+}  # its loss looks at every sample alone
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "message"),
+    [
+        ({"pretrain": {"batch": 6}}, 4, "pretrain.batch 6 has no 4 equal parts.* 4 processes x accumulate 1"),
+        ({**MASKED, "pretrain": {"batch": 4, "accumulate": 2}}, 4, "no 8 equal parts.* take a multiple of 8"),
+        ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
+        ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
+        ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_cannot_be_cut_is_refused(plan_of, changes, processes, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        plan_of(changes, processes=processes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_is_cut_by_micro_batches_and_processes_and_a_fine_tuning_is_one_process(plan_of):
+    assert plan_of({"pretrain": {"batch": 12}, "finetune": {"batch": 2}}, processes=4).jobs
+    changes = {**MASKED, "pretrain": {"batch": 8, "accumulate": 2}, "finetune": {"batch": 6, "accumulate": 3}}
+    one, four = (plan_of(changes, processes=n) for n in (1, 4))
+    assert set(one.jobs) == set(four.jobs)  # the number of processes is no part of a job's name

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bench import world
 from bench.pretext import grid, losses
 
 EPS = 1e-6
@@ -182,6 +183,23 @@ def test_reconstruction_of_a_constant_is_its_size(kind, value):
     patches = torch.full((2, 3, 5), -2.0)
     assert losses.reconstruction(torch.zeros_like(patches), patches, kind).item() == value
     assert losses.reconstruction(patches, patches, kind).item() == 0
+
+
+def masked(a, b, mask):
+    rows = slice(4 * world.rank(), 4 * (world.rank() + 1)) if world.size() > 1 else slice(None)
+    a = a[rows].requires_grad_()
+    total = losses.reconstruction(a, b[rows], "l1", mask[rows])
+    total.backward()
+    return total.item(), a.grad
+
+
+def test_masked_reconstruction_in_two_processes_averages_to_one(pair):
+    a, b, mask = torch.randn(8, 6, 4), torch.randn(8, 6, 4), torch.rand(8, 6) < 0.3
+    mask[:4, 3:] = False  # the processes' counts differ
+    total, gradient = masked(a.clone(), b, mask)
+    one, two = pair(masked, a, b, mask)
+    assert (one[0] + two[0]) / 2 == pytest.approx(total)
+    torch.testing.assert_close(torch.cat([one[1], two[1]]) / 2, gradient)
 
 
 @pytest.mark.parametrize("kind", ["l1", "mse"])

@@ -173,3 +173,36 @@ mappings = st.dictionaries(st.sampled_from("abc"), trees)
 def test_an_overlay_laid_twice_is_an_overlay_laid_once(base, over):
     once = overlay(base, over)
     assert overlay(once, over) == once and overlay(base, {}) == base
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("!!bool maybe", "'maybe' is no bool"), ("!!int x", "'x' is no int"), ("9" * 5000, "is no int"),
+        ("!!timestamp 2001-99-99", "is not read; write a plain value"), ("=", "is not read"),
+        ("!!binary x", "is not read"), ("&a [*a]", "contains itself"), ("[" * 5000, "too deeply"),
+        ("[" * 51 + "]" * 51, "too deeply"),
+        ("[&a [x, x], &b [*a, *a], " + "*b, " * 9000 + "*b]", "more than"),
+    ],
+)  # fmt: skip
+def test_what_only_yaml_can_do_is_refused_in_one_short_line(read, text, told):
+    for call in (lambda: scalar(text), lambda: read(f"title: {text}\n")):
+        with pytest.raises(BenchError) as caught:
+            call()
+        assert told in str(caught.value)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_date_is_text(read):
+    assert read("day: 2001-02-03\n").value == {"day": "2001-02-03"}
+
+
+def test_a_file_that_takes_minutes_to_parse_is_refused_by_its_size(read):
+    with pytest.raises(BenchError, match="256 KiB is no protocol"):
+        read("# " + "x" * (256 << 10))
+
+
+def test_a_wrong_value_is_shown_in_short(read):
+    with pytest.raises(BenchError) as caught:
+        build(Outer, read(f"title: {'[' * 40}{'x' * 90_000}{']' * 40}\n"))
+    assert len(str(caught.value)) < 400

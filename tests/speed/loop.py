@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "optimiser": {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "betas": [0.9, 0.999],
                   "amsgrad": False},
     "schedule": {"name": "cosine", "warmup": 0.1, "end": 0.0, "power": 0.9},
-    "precision": "fp32", "clip": None,
+    "precision": "fp32", "clip": None, "accumulate": 1,
 }  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Checkpoints: two generations, nothing half written, a damaged one is passed over."""
 
+import hashlib
 import os
 
 import pytest
 import torch
 
+from bench.errors import BenchError
 from bench.train import checkpoint
 
 
@@ -12,10 +14,15 @@ def state(value):
     return {"weights": {"w": torch.full((3,), float(value))}, "extra": {"best": value, "none": None}}
 
 
+def latest(folder):
+    found = checkpoint.read(checkpoint.latest(folder))
+    return found.pop("step"), found
+
+
 def test_what_is_saved_is_restored(tmp_path):
-    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.latest(tmp_path) == b""
     checkpoint.save(tmp_path, 7, state(1.5))
-    step, found = checkpoint.latest(tmp_path)
+    step, found = latest(tmp_path)
     assert step == 7 and found["extra"] == {"best": 1.5, "none": None}
     assert torch.equal(found["weights"]["w"], torch.full((3,), 1.5))
 
@@ -25,7 +32,7 @@ def test_the_two_newest_generations_stay(tmp_path):
         checkpoint.save(tmp_path, step, state(step))
     names = sorted(p.name for p in tmp_path.iterdir())
     assert [n[:14] for n in names] == ["step-000000100", "step-000001000"]
-    assert checkpoint.latest(tmp_path)[0] == 1000
+    assert latest(tmp_path)[0] == 1000
 
 
 def cut(path):
@@ -47,7 +54,7 @@ def test_a_damaged_newest_falls_back_to_the_older(tmp_path, damage):
     for step in (1, 2):
         checkpoint.save(tmp_path, step, state(step))
     damage(max(tmp_path.glob("step-*2-*.pt")))
-    step, found = checkpoint.latest(tmp_path)
+    step, found = latest(tmp_path)
     assert step == 1 and found["weights"]["w"][0] == 1
     # and from there two sound generations come about again
     for step in (3, 4):
@@ -60,7 +67,7 @@ def test_two_damaged_ones_are_a_new_start(tmp_path):
         checkpoint.save(tmp_path, step, state(step))
     for path in tmp_path.glob("step-*"):
         cut(path)
-    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.latest(tmp_path) == b""
 
 
 def test_a_kill_while_writing_leaves_the_older_one(tmp_path, monkeypatch):
@@ -72,7 +79,7 @@ def test_a_kill_while_writing_leaves_the_older_one(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, 2, state(2))
-    assert checkpoint.latest(tmp_path)[0] == 1
+    assert latest(tmp_path)[0] == 1
 
 
 def test_a_checkpoint_runs_no_code_of_its_own(tmp_path):
@@ -81,5 +88,14 @@ def test_a_checkpoint_runs_no_code_of_its_own(tmp_path):
             return print, ("run",)
 
     checkpoint.save(tmp_path, 1, {"x": Evil()})
-    with pytest.raises(Exception, match=r"[Ww]eights.only"):
-        checkpoint.latest(tmp_path)
+    with pytest.raises(BenchError, match=r"[Ww]eights.only"):
+        latest(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"x", b"PK" + bytes(200), b"\x80\x02}q\x00.", b""])
+def test_bytes_that_are_no_state_are_refused_though_their_checksum_holds(tmp_path, data):
+    (tmp_path / f"step-000000001-{hashlib.sha256(data).hexdigest()[:16]}.pt").write_bytes(data)
+    found = checkpoint.latest(tmp_path)
+    assert found == data
+    with pytest.raises(BenchError, match=r"none of bench .*delete the job's step-\*.pt"):
+        checkpoint.read(found)

@@ -11,7 +11,7 @@ from bench.train.loop import Objective, Run, fit
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 12, 2
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="bf16 is refused on a CPU")
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision is refused on a CPU")
 
 
 class Tiny(Objective):
@@ -55,7 +55,7 @@ def data(start):
 
 def run_of(folder, **given):
     recipe = {
-        "steps": STEPS, "precision": "fp32", "clip": 1.0, "schedule": {
+        "steps": STEPS, "accumulate": 1, "precision": "fp32", "clip": 1.0, "schedule": {
             "name": "cosine", "warmup": 0.25, "end": 0.0, "power": 0.9},
         "optimiser": {"name": "adamw", "lr": 0.05, "weight_decay": 0.1, "betas": [0.9, 0.999],
                       "momentum": 0.9, "nesterov": False, "amsgrad": True},
@@ -75,7 +75,7 @@ def equal(one, other):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("precision", ["fp32", *(pytest.param(p, marks=NEEDS_GPU) for p in ("bf16", "fp16"))])
 @pytest.mark.parametrize("stops", [[1], [5], [3, 4, 11]])
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stops, precision):
     (tmp_path / "a").mkdir()
@@ -147,9 +147,9 @@ def test_the_gradient_is_clipped_to_the_norm_it_says(tmp_path, monkeypatch):
     norms = []
     clip = torch.nn.utils.clip_grad_norm_
 
-    def watched(parameters, most):
+    def watched(parameters, **given):
         parameters = list(parameters)
-        clip(parameters, most)
+        clip(parameters, **given)
         norms.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm().item())
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
@@ -165,10 +165,11 @@ def test_bf16_runs_matrix_products_in_bf16():
         assert (ones @ ones).dtype == torch.bfloat16
 
 
-def test_bf16_is_refused_without_a_gpu(monkeypatch):
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_refused_without_a_gpu(precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BenchError, match=r"bf16 needs a GPU.*precision=fp32"):
-        loop.fabric("bf16")
+    with pytest.raises(BenchError, match=rf"{precision} needs a GPU.*precision=fp32"):
+        loop.fabric(precision)
 
 
 def test_only_3d_weights_are_laid_out_channels_last():

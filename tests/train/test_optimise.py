@@ -50,7 +50,7 @@ def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
 
 SETTINGS = {
     "name": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.8, 0.9], "momentum": 0.7,
-    "nesterov": True, "amsgrad": True,
+    "nesterov": True, "amsgrad": True, "trust": 0.01,
 }  # fmt: skip
 
 
@@ -82,3 +82,64 @@ def test_frozen_weights_are_left_out():
     frozen, free = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
     made = optimiser([frozen, free], SETTINGS)
     assert made.param_groups[0]["params"] == [free]
+
+
+def lars(*weights):
+    return optimiser(weights, {**SETTINGS, "name": "lars"})  # rate .1, decay .2, momentum .7, trust .01
+
+
+def test_two_steps_of_lars_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    made = lars(weight)
+    weight.grad = torch.tensor([[2.4, -0.8]])  # + .2 w = (3, 0), of length 3; |w| = 5
+    made.step()  # scaled to .01 * 5 = (.05, 0)
+    assert weight.tolist()[0] == pytest.approx([3 - 0.1 * 0.05, 4.0])
+    weight.data = torch.tensor([[0.0, 2.0]])
+    weight.grad = torch.tensor([[0.0, 3.6]])  # + .2 w = (0, 4); scaled to .01 * 2 = (0, .02)
+    made.step()  # momentum: .7 (.05, 0) + (0, .02)
+    assert weight.tolist()[0] == pytest.approx([-0.1 * 0.035, 2 - 0.1 * 0.02])
+
+
+def test_lars_leaves_biases_and_norms_to_plain_momentum():
+    bias = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    made = lars(bias)
+    for _ in range(2):
+        bias.grad = torch.tensor([1.0, 3.0])
+        made.step()  # neither decay nor scale: 1 then .7 + 1
+    assert bias.tolist() == pytest.approx([1 - 0.1 * 2.7, -2 - 0.1 * 3 * 2.7])
+
+
+@pytest.mark.parametrize(("weight", "gradient"), [([[0.0, 0.0]], [[1.0, 2.0]]), ([[0.0, 0.0]], [[0.0, 0.0]])])
+def test_lars_moves_a_layer_of_zeros_by_its_plain_gradient(weight, gradient):
+    weight = torch.nn.Parameter(torch.tensor(weight))
+    weight.grad = torch.tensor(gradient)
+    made = lars(weight)
+    made.step()
+    assert weight.tolist()[0] == pytest.approx([-0.1 * g for g in gradient[0]])
+
+
+def test_the_first_step_of_lars_does_not_depend_on_the_length_of_the_gradient():
+    moved = []
+    for scale in (1.0, 1000.0):
+        weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        made = optimiser([weight], {**SETTINGS, "name": "lars", "weight_decay": 0.0})
+        weight.grad = scale * torch.tensor([[1.0, -1.0], [0.5, 2.0]])
+        made.step()
+        moved.append(weight.detach())
+    torch.testing.assert_close(*moved)
+
+
+def test_lars_goes_on_from_its_state():
+    def run(weight, made, steps):
+        for k in steps:
+            weight.grad = torch.full((2, 2), float(k + 1))
+            made.step()
+        return weight.detach().clone()
+
+    straight = torch.nn.Parameter(torch.ones(2, 2))
+    expected = run(straight, lars(straight), range(4))
+    first, second = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.zeros(2, 2))
+    made, again = lars(first), lars(second)
+    second.data = run(first, made, range(2))
+    again.load_state_dict(made.state_dict())
+    assert torch.equal(run(second, again, range(2, 4)), expected)

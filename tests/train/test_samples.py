@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import world
 from bench.random import numpy_rng
 from bench.train.samples import Samples, batches, stack
 
@@ -52,6 +53,24 @@ def test_every_epoch_reads_every_case_once(cases, batch):
     visited = found[:, 0].tolist()
     for epoch in range(3):
         assert sorted(visited[epoch * cases : (epoch + 1) * cases]) == list(range(cases))
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))
+@settings(max_examples=25, deadline=None)
+def test_the_parts_of_processes_and_micro_batches_make_up_the_batch(rows, size, accumulate, start):
+    batch, samples = rows * size * accumulate, Samples(5, rows * size * accumulate, 0, read)
+    whole = drawn(samples, batch, start, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "size", lambda: size)
+        found = []
+        for rank in range(size):
+            patch.setattr(world, "rank", lambda rank=rank: rank)
+            found.append(list(batches(samples, batch, start, 4, accumulate=accumulate)))
+    in_order = [
+        found[r][k * accumulate + m] for k in range(4 - start) for m in range(accumulate) for r in range(size)
+    ]
+    for key in ("where", "drawn"):
+        assert torch.equal(torch.cat([b[key] for b in in_order]), torch.cat([b[key] for b in whole]))
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch():

@@ -1,0 +1,37 @@
+"""Take back what an output folder has in SLURM's queue."""
+
+from __future__ import annotations
+
+import time
+
+from bench.errors import BenchError
+from bench.executors import squeue
+from bench.executors.submission import CANCELLED, earlier
+from bench.store import Store
+
+LOOKS = 10
+BETWEEN = 1.0  # seconds: a task gets KillWait to end, and its command may submit once more
+
+
+def cancel(store: Store) -> int:
+    """Cancel every task that any command has submitted for this folder; return how many there were.
+
+    Commands that still follow the folder's runs end, too; what is done stays, and so do checkpoints.
+
+    Raises:
+        BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
+    """
+    squeue.require()
+    tasks = earlier(store.root.resolve() / "slurm")
+    for folder in {task.folder for task in tasks}:
+        (folder / CANCELLED).touch()
+    found: set[tuple[str, int]] = set()
+    for _ in range(LOOKS):
+        listed = squeue.listed({task.name for task in tasks})
+        left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
+        if not left:
+            return len(found)
+        found |= left.keys()
+        squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
+        time.sleep(BETWEEN)
+    raise BenchError(f"{len(left)} tasks are still in the queue; run the same command again")

@@ -1,0 +1,55 @@
+"""Two processes of one training, kept alive so that many tests share what starting them costs."""
+
+import multiprocessing
+import pickle
+import traceback
+
+import torch
+from torch.distributed import TCPStore
+
+from bench import world
+
+PATIENCE = 300.0  # seconds until a call counts as hanging
+
+
+def _serve(rank, port, pipe):
+    torch.set_num_threads(1)
+    with world.joined(rank, 2, TCPStore("localhost", port)):
+        while True:
+            function, given = pickle.loads(pipe.recv_bytes())
+            try:
+                answer = (True, function(*given))
+            except Exception:
+                answer = (False, traceback.format_exc())
+            pipe.send_bytes(pickle.dumps(answer))
+
+
+class Pair:
+    """Calls a function of a test module in both processes at once and returns both answers."""
+
+    def __init__(self):
+        self._store = TCPStore("localhost", 0, is_master=True)
+        context = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for rank in range(2):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, self._store.port, theirs), daemon=True)
+            process.start()
+            self._pipes.append(mine)
+            self._processes.append(process)
+
+    def __call__(self, function, *given):
+        for pipe in self._pipes:  # as bytes: tensors in an object would be shared, not copied
+            pipe.send_bytes(pickle.dumps((function, given)))
+        return [self._answer(pipe) for pipe in self._pipes]
+
+    def _answer(self, pipe):
+        assert pipe.poll(PATIENCE), "the pair hangs"
+        good, answer = pickle.loads(pipe.recv_bytes())
+        assert good, answer
+        return answer
+
+    def end(self):
+        for process in self._processes:
+            process.kill()  # their own way out takes seconds
+            process.join()

@@ -1,0 +1,104 @@
+"""What the attacks share: jobs in this process, and a report of invented rows."""
+
+import contextlib
+import io
+import os
+from types import SimpleNamespace
+
+import pytest
+import reliability
+import yaml
+from small_protocol import NAME
+
+from bench import record, registry
+from bench.cli import main
+from bench.executors import local
+from bench.jobs.execute import execute
+from bench.protocol import Finetune, Layout, Net, Protocol, Row
+
+SECRET = "hunter2-3f9c"  # in each of these, as test_secrets looks for it
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": SECRET, "WANDB_API_KEY": SECRET, "HF_TOKEN": SECRET,
+    "PIP_INDEX_URL": f"https://user:{SECRET}@pip.example/simple",
+    "https_proxy": f"http://user:{SECRET}@proxy.example:8080",
+    # what git would answer, had a clone been made from such an address
+    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "remote.origin.url",
+    "GIT_CONFIG_VALUE_0": f"https://user:{SECRET}@git.example/bench.git",
+}  # fmt: skip
+
+
+def here(store, queue, count, on_outcome, on_start):
+    """Run jobs in this process: the same ``execute``, without the seconds of a worker's imports."""
+    while queue.open():
+        job = queue.take()
+        on_start(job)
+        outcome = execute(str(store.root), job)
+        queue.finish(outcome)
+        on_outcome(outcome)
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory):
+    """Return a real run with hostile names in every place, secrets around it, under umask 002."""
+    root = tmp_path_factory.mktemp("attacked")
+    data, home, row = root / "data" / NAME, root / "home", "../../x\n; touch pwned"
+    home.mkdir()
+    registry.load("dataset", NAME).phantom(data, 9, 0)
+    for folder in ("imagesTr", "labelsTr"):
+        hostile = "-rf ~ ; $(touch pwned) \x1b[2J ..%2f\n.nii.gz"
+        (data / folder / "hippocampus_001.nii.gz").rename(data / folder / hostile)
+    (data / "dataset.json").unlink()
+    value = yaml.safe_load(reliability.SMOKE.replace("steps: 40", "steps: 1"))
+    value["rows"] = {row: {**value["rows"]["scratch"], "title": "<b>$x^{</b>\n../y"}}
+    value["finetune"][0]["fractions"] = [100]
+    value |= {"name": "attack", "title": "../../t\n", "table": "../../u"}
+    value["pretrain"] = None
+    path = root / "smoke.yaml"
+    path.write_text(yaml.safe_dump(value))
+    before, out = {*root.rglob("*")}, str(root / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BENCH_DATA", raising=False)
+        patch.chdir(home)
+        patch.setattr(local, "run", here)
+        for key, secret in SECRETS.items():
+            patch.setenv(key, secret)
+        umask, told = os.umask(0o002), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+                codes = [
+                    main(["run", str(path), "--data", str(data.parent), "--out", out]),
+                    main(["report", str(path), "--out", out, "--to", str(root / "to")]),
+                ]
+        finally:
+            os.umask(umask)
+    new = {p.relative_to(root).parts[0] for p in {*root.rglob("*")} - before}
+    return SimpleNamespace(root=root, row=row, codes=codes, new=new, told=told.getvalue())
+
+
+@pytest.fixture
+def report_of():
+    """Return a function from one text to a protocol and rows in which every name is that text."""
+
+    def made(text, **row):
+        protocol = Protocol(
+            title=text, name="attack", paper="voco", table=text, scale="pilot", about=text, expected=text,
+            cost=text, notes=(text,), networks={text: Net("swin_unetr"), "n": Net("unet3d")},
+            rows={text: Row("scratch", text, {"k": text}, title=text), "b": Row("voco", "n")},
+            finetune=(Finetune("organs", text, steps=10, fractions=(10, 100)),),
+            layout=Layout(mean=text, groups={text: (text,)}),
+        )  # fmt: skip
+        base = {
+            "job": "0" * 16, "protocol": "attack", "paper": "voco", "table": text, "scale": "pilot",
+            "method": "scratch", "network": text, "params": text, "pretrain": text, "pretrain_seed": 0,
+            "init": "random", "evaluation": "end_to_end", "dataset": "organs", "task": "segmentation",
+            "split": text, "split_hash": text, "n_train": 20, "fold": 0, "patient": text, "metric": "dice",
+            "value": 0.5, "unit": "1", "convention": "medpy", "status": "ok", **row,
+        }  # fmt: skip
+        rows = [
+            {**base, "row": name, "fraction": f, "seed": s, "case": f"{text}{s}", "target": t}
+            for name in (text, "b", f"{text} unknown to the protocol") for f in (10, 100) for s in (0, 1)
+            for t in ("liver", text)
+        ]  # fmt: skip
+        return protocol, record.frame(rows)
+
+    return made

@@ -1,0 +1,346 @@
+"""Files that strangers send: loading them runs no code, and each is ignored or refused by name."""
+
+import hashlib
+import io
+import json
+import pickle
+import struct
+import sys
+import zipfile
+from pathlib import Path
+
+import blosc2
+import nibabel
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_protocol import NAME
+
+from bench.atomic import read_json
+from bench.data.cache import Pack, PackWriter
+from bench.data.volume import read_volume
+from bench.errors import BenchError
+from bench.jobs.inputs import Prepared
+from bench.nets import transfer
+from bench.protocol import read
+from bench.protocol.strict import MOST, scalar
+from bench.record import COLUMNS, frame
+from bench.show.gather import panels
+from bench.show.reports import rewrite_report
+from bench.store import Store
+from bench.train import checkpoint
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    """Return an object whose unpickling leaves a file, which no test may find in the end."""
+    mark = tmp_path / "pwned"
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()  # it is a real one
+    mark.unlink()
+    yield Bomb(mark)
+    assert not mark.exists()
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Weights and checkpoints
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+def test_a_checkpoint_runs_no_code(tmp_path, bomb, form):
+    buffer = io.BytesIO()
+    if form == "bare":
+        buffer.write(pickle.dumps(bomb, protocol=2))
+    else:
+        torch.save({"objective": bomb}, buffer, _use_new_zipfile_serialization=form == "zip")
+    raw = buffer.getvalue()
+    digest = hashlib.sha256(raw).hexdigest()[:16]  # its name vouches for it
+    (tmp_path / f"step-000000007-{digest}.pt").write_bytes(raw)
+    with pytest.raises((BenchError, pickle.UnpicklingError)):
+        checkpoint.read(checkpoint.latest(tmp_path))
+
+
+def test_a_checkpoint_whose_name_does_not_fit_is_ignored(tmp_path):
+    torch.save({"step": 1}, tmp_path / f"step-000000007-{'0' * 16}.pt")
+    assert checkpoint.latest(tmp_path) == b""
+
+
+def test_weights_run_no_code(tmp_path, bomb):
+    path = tmp_path / "weights.safetensors"
+    torch.save({"encoder.w": bomb}, path)
+    with pytest.raises(BenchError, match="cannot be read as safetensors"):
+        transfer.read(path)
+    head = json.dumps({"__metadata__": {"bench.manifest": "!!python/object/apply:os.system [x]"}}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head)
+    with pytest.raises(BenchError, match="manifest is not JSON"):
+        transfer.read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "length"),
+    [
+        ({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}, None),
+        ({}, 1 << 60),
+        ({}, 1 << 30),
+    ],
+)
+def test_weights_of_an_impossible_size_are_refused(tmp_path, head, length):
+    raw = json.dumps(head).encode()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(struct.pack("<Q", length or len(raw)) + raw + b"1234")
+    with pytest.raises(BenchError, match="cannot be read as safetensors"):
+        transfer.read(path)
+
+
+# Arrays
+
+
+def prepared(folder):
+    for name in ("image", "label", "native"):
+        with PackWriter(folder, name) as pack:
+            pack.add("c", np.ones((1, 4, 4, 4), np.int16), patient="p", step=1.0, offset=0.0)
+
+
+@pytest.mark.parametrize("form", ["object array", "pickle"])
+def test_arrays_of_objects_are_not_unpickled(tmp_path, bomb, form):
+    prepared(tmp_path)
+    path = tmp_path / "foreground.npz"
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(bomb))
+    else:
+        np.savez(path, c=np.array([bomb], dtype=object))
+    with pytest.raises((BenchError, ValueError), match=r"allow_pickle|foreground\.npz"):
+        Prepared(tmp_path).volume("c")
+
+
+def test_panels_run_no_code(tmp_path, bomb, report_of):
+    store = Store.open(tmp_path / "out")
+    protocol, table = report_of("x")
+    folder = store.jobs / ("0" * 16)
+    folder.mkdir()
+    for raw in (np.array([bomb], dtype=object), None):
+        if raw is None:
+            (folder / "panels.npz").write_bytes(pickle.dumps(bomb))
+        else:
+            np.savez(folder / "panels.npz", **{"c/image": raw})
+        with pytest.raises(BenchError, match="damaged") as error:
+            list(panels(protocol, table, store, {}))
+        one_line(error)
+
+
+def udf(inputs, output, offset):
+    import pathlib
+
+    pathlib.Path("MARK").touch()
+    output[:] = 1
+
+
+def frames(tmp_path):
+    """Yield Blosc2 frames that are no arrays of numbers."""
+    shape = (4, 4, 4)
+    lazy = blosc2.lazyudf(udf, (blosc2.ones(shape),), np.float64, shape=shape)
+    try:
+        lazy.save(urlpath=str(tmp_path / "lazy.b2nd"))
+        yield "recipe for code", (tmp_path / "lazy.b2nd").read_bytes()
+    except ValueError:  # operands in memory cannot be saved
+        operand = blosc2.ones(shape, urlpath=str(tmp_path / "one.b2nd"), mode="w")
+        blosc2.lazyudf(udf, (operand,), np.float64, shape=shape).save(urlpath=str(tmp_path / "lazy.b2nd"))
+        yield "recipe for code", (tmp_path / "lazy.b2nd").read_bytes()
+    yield "bytes", blosc2.SChunk(data=b"x" * 64).to_cframe()
+    yield "marked as an object", blosc2.asarray(np.ones(shape), meta={"b2o": {"kind": "c2array"}}).to_cframe()
+    yield "marked as a proxy", blosc2.asarray(np.ones(shape), meta={"proxy-source": {}}).to_cframe()
+    yield "noise", b"\x9e\xa8b2frame\x00" + bytes(200)
+    yield "empty", b""
+
+
+def test_a_pack_gives_arrays_of_numbers_or_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    for number, (what, raw) in enumerate(frames(tmp_path)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "image-000.b2").write_bytes(raw)
+        entry = {"file": "image-000.b2", "start": 0, "length": len(raw), "meta": {}}
+        (folder / "image.json").write_text(json.dumps({"c": entry}))
+        with pytest.raises(BenchError, match=r"damaged|no array of numbers"):
+            Pack(folder, "image")["c"]
+        seen.append(what)
+    assert len(seen) == 6
+    assert not list(tmp_path.rglob("MARK"))
+
+
+@pytest.mark.parametrize("kind", ["|O8", "|S8", "|V8", "<M8"])
+def test_a_pack_of_objects_is_refused(tmp_path, kind):
+    # Bytes of a file read as Python objects would be addresses.
+    array = blosc2.asarray(np.full((4, 4, 4), 7, "i8"))
+    raw = array.to_cframe().replace(b"<i8", kind.encode())
+    (tmp_path / "image-000.b2").write_bytes(raw)
+    entry = {"file": "image-000.b2", "start": 0, "length": len(raw), "meta": {}}
+    (tmp_path / "image.json").write_text(json.dumps({"c": entry}))
+    with pytest.raises(BenchError, match=r"damaged|no array of numbers"):
+        Pack(tmp_path, "image")["c"]
+
+
+def test_an_extension_of_a_nifti_file_is_never_read(tmp_path, bomb):
+    image = nibabel.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4))
+    for code in (0, 4, 6, 30):  # 30: Python's own pickles, as some tools leave them
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, pickle.dumps(bomb)))
+    image.to_filename(tmp_path / "a.nii")
+    assert (read_volume(tmp_path / "a.nii").array == 1).all()
+
+
+def test_fields_of_an_nrrd_file_are_not_evaluated(tmp_path, bomb):
+    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+    evil = f"__import__('pathlib').Path('{bomb.path}').touch()"
+    lines = [
+        f"content: {evil}",
+        f"key:={evil}",
+        f"space directions: {evil}",
+        f"spacings: {evil}",
+        f"kinds: {evil}",
+    ]
+    for line in lines:
+        (tmp_path / "a.nrrd").write_bytes(f"{header}{line}\n\n".encode() + b"12345678")
+        try:
+            read_volume(tmp_path / "a.nrrd")
+        except BenchError as error:
+            assert "\n" not in str(error)
+
+
+# Records, and what lies beside them
+
+
+@pytest.fixture
+def sent(tmp_path, protocol_file):
+    """Return the folder of records, and a function that draws the report of what lies there."""
+    store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
+    row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
+        "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end", "metric": "dice",
+        "status": "ok", "fraction": 100, "split": "rule", "target": "anterior", "unit": "1",
+    }  # fmt: skip
+    frame([row]).to_parquet(store.root / "records" / "attack.parquet")
+    return store.root / "records", lambda: rewrite_report(path, None, store, None)
+
+
+def test_records_with_a_type_made_of_a_pickle_run_no_code(sent, bomb):
+    folder, draw = sent
+    table = pq.read_table(folder / "attack.parquet")
+    marks = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(bomb),
+    }
+    fields = [f.with_metadata(marks) if f.name == "job" else f for f in table.schema]
+    pq.write_table(table.cast(pa.schema(fields, table.schema.metadata)), folder / "attack.parquet")
+    assert draw().page.exists()
+
+
+def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
+    folder, draw = sent
+    view = folder / "attack.parquet"
+    whole = view.read_bytes()
+    lacking, texts = io.BytesIO(), io.BytesIO()
+    pd.read_parquet(view).drop(columns="case").to_parquet(lacking)
+    pd.read_parquet(view).assign(value="much").to_parquet(texts)
+    for raw in (pickle.dumps(bomb), b"", b"PAR1", whole[:-9], b"PAR1" + b"\xff" * 99 + b"PAR1",
+                lacking.getvalue(), texts.getvalue()):  # fmt: skip
+        view.write_bytes(raw)
+        with pytest.raises(BenchError, match="no records of bench") as error:
+            draw()
+        one_line(error)
+
+
+def test_what_lies_beside_records_is_plain_json_of_known_fields(sent, bomb):
+    folder, draw = sent
+    beside = folder / "attack.json"
+    for value in ({"costs": [{"x": 1}]}, {"sources": {"a": {"cite": "c"}}}, {"costs": 5}, {"titles": []},
+                  {"failures": [{"__reduce__": "x"}]}, {"curves": {"a": 5}}):  # fmt: skip
+        beside.write_text(json.dumps(value))
+        with pytest.raises(BenchError, match="damaged"):
+            draw()
+    for raw in (pickle.dumps(bomb), b"[" * 200_000, b'{"a":' * 200_000, b"9" * 9000, b"[]"):
+        beside.write_bytes(raw)
+        with pytest.raises(BenchError, match="damaged") as error:
+            draw()
+        one_line(error)
+
+
+# YAML and JSON
+
+
+YAML = (
+    "!!python/object/apply:pathlib.Path.touch [MARK]", "!!python/object/new:os.system ['touch MARK']",
+    "!!python/name:os.system", "!!python/module:os", "!!python/object:bench.store.Store {}",
+    "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch MARK']", "!unknown {a: 1}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_yaml_makes_no_objects(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.yaml"
+    for body in (text, f"title: {text}", f"? {text}\n: 1"):
+        path.write_text(body)
+        with pytest.raises(BenchError) as error:
+            read(path)
+        assert str(path) in one_line(error)
+    try:
+        assert json.dumps(scalar(text))  # a tag on a list or mapping is passed over: plain values
+    except BenchError as error:
+        assert "\n" not in str(error)
+    assert not (tmp_path / "MARK").exists()
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    path = tmp_path / "a.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(BenchError, match=f"stand for more than {MOST} values"):
+        read(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 4_000, "a: " + "{b: " * 3_000, "- " * 3_000])
+def test_yaml_nested_without_end_is_refused(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(BenchError, match=r"a\.yaml") as error:
+        read(path)
+    one_line(error)
+
+
+def test_json_nested_without_end_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("[" * (sys.getrecursionlimit() * 100))
+    with pytest.raises(BenchError, match="damaged"):
+        read_json(path)
+
+
+def test_a_file_that_claims_to_be_a_zip_of_arrays_is_not_followed(tmp_path):
+    """An npz is a zip: its members' names are keys, whatever they are."""
+    path = tmp_path / "foreground.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        raw = io.BytesIO()
+        np.save(raw, np.ones((1, 3), np.int16))
+        file.writestr("../../pwned.npy", raw.getvalue())
+    prepared(tmp_path)
+    before = {p.name for p in tmp_path.rglob("*")}
+    with pytest.raises((BenchError, KeyError)):
+        Prepared(tmp_path).volume("c")
+    assert {p.name for p in tmp_path.rglob("*")} == before

@@ -1,0 +1,177 @@
+"""Names that come from data are printed as they stand: in HTML, LaTeX, Markdown, CSV and figures."""
+
+import csv
+import re
+import warnings
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import matplotlib.text
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.errors import printable
+from bench.report import Cost, Extras, Failure, Panel, write
+from bench.report.draw import words
+from bench.report.tex import SPECIAL, escape
+from bench.report.text import tidy
+from bench.report.write import _scene
+from bench.source import Source
+
+ATTACKS = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '" onmouseover="alert(1)" x=\'" style=a:b',
+    "template": "{{ 7*7 }}{% include '/etc/passwd' %}{# x #}${7*7}",
+    "entity": "&lt;b&gt; &#x3c;img src=x onerror=alert(1)&#x3e;",
+    "comment": "--><svg/onload=alert(1)><!-- ]]> </title></style></textarea>",
+    "tex": r"\input{/etc/passwd}\write18{id}\immediate\openout5=x \csname end\endcsname \end{tabular}",
+    "tex carets": "^^5cinput ^^M ~$x_{1}$ % & # _ \\\\ [1ex] *",
+    "pipes": "a|b\n\n| c | d |\n|---|---|\n# title\n- item\n```\n[x](javascript:alert(1)) ![x](http://evil/x)",
+    "mathtext": "$\\frac{1}{$ $x$ \\$ $$ $\\undefined$",
+    "formula": "=cmd|' /C calc'!A0",
+    "terminal": "\x1b]0;title\x07\x1b[2Jx\x9b31m\u202egnp.\u2028\r\t\x00",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Collects tags and attributes, comments, and the text."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.comments, self.text = [], set(), [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {(tag, key) for key, _ in attrs}
+        for key, value in attrs:
+            assert key not in ("href", "src") or re.match(
+                r"#note-[a-z]+$|https?://|data:image/png;base64,", value
+            )
+
+    def handle_comment(self, data):
+        self.comments.append(data)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def extras(text):
+    mask = np.eye(6, dtype=np.uint8)
+    return Extras(
+        sources={"method/voco": Source(text, f"javascript:{text}", text),
+                 "method/scratch": Source(text, f"https://x/{text}", text),
+                 "dataset/organs": Source(text, f"https://x> {text}", text)},
+        titles={"voco": text, "scratch": text}, costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
+        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, dataset="elsewhere")),
+        notes=(text,),
+        curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
+        panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0, True),), provenance={text: text},
+    )  # fmt: skip
+
+
+def page_of(report_of, text, folder):
+    page = Page()
+    protocol, rows = report_of(text)
+    page.feed(write(protocol, rows, folder, extras(text), figures=False).page.read_text(encoding="utf-8"))
+    return page
+
+
+@pytest.mark.parametrize("what", ATTACKS)
+def test_no_name_adds_a_tag_an_attribute_or_a_script_to_the_page(what, report_of, tmp_path):
+    plain, page = (page_of(report_of, text, tmp_path / text[:1]) for text in ("abc", ATTACKS[what]))
+    assert set(page.tags) <= set(plain.tags) | {"a"} and page.tags.count("script") == 1
+    assert page.attributes <= plain.attributes
+    assert page.comments == []
+    if "\n" not in ATTACKS[what] and what not in ("terminal", "entity"):
+        assert page.text.count(ATTACKS[what]) >= 20
+
+
+@pytest.mark.parametrize("what", ATTACKS)
+def test_latex_has_no_command_that_is_not_the_reports_own(what, report_of, tmp_path):
+    def commands(text):
+        protocol, rows = report_of(text)
+        found = write(protocol, rows, tmp_path, extras(text), figures=False).tex.read_text()
+        body = "\n".join(line for line in found.splitlines() if not line.startswith("% "))
+        assert body.replace("\n", "") == printable(body.replace("\n", ""))
+        bare = re.sub(r"\\[\\&%$#_{}]", "", body)
+        assert bare.count("{") == bare.count("}") and not re.search(r"[%#_^]", bare.replace("^\\circ", ""))
+        return set(re.findall(r"\\([A-Za-z]+|[^A-Za-z])", body)), body.count(r"\end{tabular}")
+
+    own = {c for value in SPECIAL.values() for c in re.findall(r"\\([A-Za-z]+|[^A-Za-z])", value)}
+    (plain, tables), (found, same) = commands("abc"), commands(ATTACKS[what])
+    assert found <= plain | own and same == tables
+
+
+@pytest.mark.parametrize("what", ATTACKS)
+def test_markdown_keeps_its_tables_and_gains_no_markup(what, report_of, tmp_path):
+    protocol, rows = report_of(ATTACKS[what])
+    text = write(protocol, rows, tmp_path, extras(ATTACKS[what]), figures=False).markdown.read_text()
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    assert set(re.findall(r"<(/?[a-z]+)", text)) <= {"sup", "/sup", "u", "/u", "https"}
+    assert not re.search(r"(?<!\\)\]\(|```", text)
+    assert "\x1b" not in text and "\u202e" not in text
+    plain = write(*report_of("abc"), tmp_path, extras("abc"), figures=False).markdown.read_text()
+    assert len(re.findall("^#", text, re.MULTILINE)) == len(re.findall("^#", plain, re.MULTILINE))
+    assert re.findall(r"<https[^>]*>", text) in ([], [f"<https://x/{ATTACKS[what]}>"])
+
+
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "=cmd|' /C calc'!A0",
+    '=HYPERLINK("http://x")',
+)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_of_the_csv_is_a_formula(text, report_of):
+    protocol, rows = report_of(text)
+    lines = list(csv.reader(tidy(_scene(protocol, rows, Extras())).splitlines()))
+    assert {len(line) for line in lines} == {21}
+    cells = [c for line in lines[1:] for c in line]
+    assert {f"'{text}", printable(text)} & {*cells}  # the whole name is kept, behind an apostrophe
+    assert not [c for c in cells if c[:1] in "=+-@\t\r\n" and c and not re.fullmatch(r"-?\d+\.\d+", c)]
+
+
+def test_names_that_are_no_formulas_stand_in_the_csv_as_they_are(report_of):
+    for text in ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房"):
+        protocol, rows = report_of(text)
+        assert text in {line[0] for line in csv.reader(tidy(_scene(protocol, rows, Extras())).splitlines())}
+
+
+def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch):
+    parsed = []
+    own = matplotlib.text.Text.set_parse_math
+    monkeypatch.setattr(
+        matplotlib.text.Text, "set_parse_math", lambda self, on: (parsed.append(on), own(self, on))
+    )
+    text = "".join(t for k, t in ATTACKS.items()) + "$\\frac{1}{$" + "x" * 3000
+    protocol, rows = report_of(text)
+    protocol = replace(protocol, rows={"_hidden": protocol.rows[text], **protocol.rows})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # e.g. a glyph that is missing, a label that is left out
+        made = write(protocol, rows, tmp_path, extras(text))
+    assert {p.name for p in made.figures} >= {"fractions.png", "curves.pdf", "panels_organs.png"}
+    assert all(300 < p.stat().st_size < 2_000_000 for p in made.figures)
+    assert parsed and not any(parsed)
+
+
+def test_a_word_in_a_figure_is_one_line_and_never_hidden_from_its_legend():
+    assert words("_a") == " _a"
+    assert words("a\nb\x1b") == "a\\nb\\x1b"
+    assert len(words("x" * 999)) == 48
+
+
+def test_every_character_alone_survives_latex():
+    for number in range(0x250):
+        found = escape(chr(number))
+        bare = re.sub(r"\\[\\&%$#_{}]|\\[A-Za-z]+|\{\[\}|\{\]\}|\{\*\}|\{-\}|\{\}|\^\\circ", "", found)
+        assert not set(bare) & set("\\%$#_^&"), found

@@ -1,0 +1,230 @@
+"""Names that lead elsewhere: of protocols, data sets, cases, and of what lies in a shared output folder."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from small_protocol import NAME
+
+from bench.atomic import append, write_atomic
+from bench.data.cache import Pack, PackWriter
+from bench.data.volume import VolumeError, read_volume
+from bench.data.where import Roots, adapter
+from bench.errors import BenchError
+from bench.protocol import read
+from bench.record import COLUMNS, frame
+from bench.report import write
+from bench.show.reports import rewrite_report
+from bench.store import Store
+
+NAMES = (
+    "../x",
+    "a/b",
+    "/tmp/x",
+    "..",
+    ".",
+    ".hidden",
+    "-rf",
+    "a\x00b",
+    "a\nb",
+    "a\\b",
+    "",
+    "x" * 121,
+    "é" * 61,
+)
+
+
+def told(error):
+    text = str(error.value)
+    assert "\n" not in text and "\x00" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", ["name", "finetune", "pretrain", "phantoms"])
+def test_no_name_in_a_protocol_becomes_a_path(protocol_file, where, name):
+    changes = {
+        "name": {"name": name}, "finetune": {"finetune": {"dataset": name}},
+        "pretrain": {"pretrain": {"datasets": [{"dataset": name}]}},
+        "phantoms": {"phantoms": {name: {"cases": 3}}},
+    }  # fmt: skip
+    with pytest.raises(BenchError) as error:
+        read(protocol_file(changes[where]))
+    assert "becomes the name of a file" in told(error) and f"{where}" in told(error)
+
+
+def test_a_protocols_own_file_name_is_held_to_the_same(tmp_path, small):
+    path = tmp_path / "-rf.yaml"
+    path.write_text(yaml.safe_dump(small()))
+    with pytest.raises(BenchError, match="becomes the name of a file"):
+        read(path)
+    path = tmp_path / "my table, 2.yaml"
+    path.write_text(yaml.safe_dump(small()))
+    assert read(path).name == "my table, 2"
+
+
+def test_names_that_only_stand_in_a_table_may_be_anything(plan_of, tmp_path):
+    rows = {"../../x": {"method": "scratch", "network": "net", "title": "../../y"}}
+    plan = plan_of({"rows": {"alone": None, "pair": None, **rows}, "table": "../z"})
+    assert all(set(job) <= set("0123456789abcdef") and len(job) == 16 for job in plan.jobs)
+
+
+# Case ids and listings of a data set
+
+
+def test_a_listing_cannot_name_files_elsewhere(tmp_path):
+    root = tmp_path / "data" / "mine"
+    (root / "imagesTr").mkdir(parents=True)
+    (tmp_path / "secret.nii.gz").write_bytes(b"secret")
+    named = ["../../secret.nii.gz", str(tmp_path / "secret.nii.gz"), "../../../secret.nii.gz"]
+    listing = {
+        "name": "../../x", "labels": {"0": "background", "1": "../../y"}, "modality": {"0": "CT"},
+        "training": [{"image": n, "label": n} for n in named],
+    }  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(listing))
+    for case in adapter("mine", Roots(tmp_path / "data")).cases(root):
+        assert "/" not in case.id and ".." not in case.id
+        assert all(root in f.parents and ".." not in f.parts for f in (*case.images, case.label))
+
+
+def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    ids = ("../../x", "/tmp/x", "..", "a\nb", "-rf", "x" * 500)
+    array = np.ones((4, 4, 4), np.uint8)
+    with PackWriter(folder, "image") as pack:
+        for name in ids:
+            pack.add(name, array)
+    np.savez_compressed(folder / "panels.npz", **{f"{name}/image": array for name in ids})
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["image-000.b2", "image.json", "job", "panels.npz"]
+    assert all((Pack(folder, "image")[name][:] == 1).all() for name in ids)
+
+
+def test_the_index_of_a_pack_cannot_name_a_file_elsewhere(tmp_path):
+    for name in ("private", "job"):
+        (tmp_path / name).mkdir()
+        with PackWriter(tmp_path / name, "image") as pack:
+            pack.add("a", np.ones((4, 4, 4), np.uint8))
+    index = json.loads((tmp_path / "job" / "image.json").read_text())
+    for file in ("../private/image-000.b2", str(tmp_path / "private" / "image-000.b2")):
+        index["a"]["file"] = file
+        (tmp_path / "job" / "image.json").write_text(json.dumps(index))
+        with pytest.raises(BenchError, match=r"its index names|no file, start"):
+            Pack(tmp_path / "job", "image")["a"]
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd"])
+def test_a_fifo_or_a_device_in_a_data_set_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(VolumeError, match="no regular file"):
+        read_volume(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(VolumeError, match="no regular file"):
+        read_volume(tmp_path / name)
+
+
+def test_an_nrrd_header_cannot_name_another_file(tmp_path):
+    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n{}: {}\n\n"
+    (tmp_path / "secret.raw").write_bytes(b"secret!!")
+    for value in ("secret.raw", "../secret.raw", "/etc/passwd", "LIST"):
+        for key in ("data file", "datafile"):
+            (tmp_path / "a.nrrd").write_bytes(header.format(key, value).encode() + b"12345678")
+            with pytest.raises(VolumeError, match="only attached data are read"):
+                read_volume(tmp_path / "a.nrrd")
+        # A spelling that is no field: the attached data are read.
+        (tmp_path / "a.nrrd").write_bytes(header.format("Data File", value).encode() + b"12345678")
+        assert read_volume(tmp_path / "a.nrrd").array.tobytes("F") == b"12345678"
+
+
+# A shared output folder
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Return a report folder, and files of the user's that lie outside it."""
+    mine = tmp_path / "home"
+    mine.mkdir()
+    for name in ("thesis.png", "thesis.pdf", "profile"):
+        (mine / name).write_text("mine")
+    folder = tmp_path / "out" / "reports" / "attack"
+    folder.mkdir(parents=True)
+    return folder, mine
+
+
+def untouched(mine):
+    return {p.name: p.read_text() for p in mine.iterdir()} == dict.fromkeys(
+        ("thesis.png", "thesis.pdf", "profile"), "mine"
+    )
+
+
+def test_the_memory_of_figures_cannot_have_other_files_removed(shared, report_of, tmp_path):
+    folder, mine = shared
+    names = ["../../../home/thesis", str(mine / "thesis"), "..", ""]
+    (folder / "figures.json").write_text(json.dumps(dict.fromkeys(names, "old")))
+    write(*report_of("x"), folder)
+    assert untouched(mine)
+
+
+def test_a_link_in_the_place_of_a_report_is_replaced_and_not_followed(shared, report_of):
+    folder, mine = shared
+    names = (
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "index.html",
+        "figures.json",
+        "fractions.png",
+        "fractions.pdf",
+    )
+    for name in names:
+        (folder / name).symlink_to(mine / "profile")
+    write(*report_of("x"), folder)
+    assert untouched(mine)
+    assert not any((folder / name).is_symlink() for name in names)
+
+
+def test_neither_a_log_nor_a_file_of_the_store_follows_a_link(tmp_path, shared):
+    _, mine = shared
+    store = Store.open(tmp_path / "out")
+    store.write_spec("0" * 16, {"a": 1})
+    folder = store.work / ("0" * 16)
+    for name in ("job.json", "log.txt", "failed.json", "progress.json", f"progress.{os.getpid()}"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(mine / "profile")
+    store.tell("0" * 16, 1, 2, 0.5)
+    store.write_spec("0" * 16, {"a": 2})
+    with pytest.raises(OSError, match="symbolic links"):
+        store.lost("0" * 16, "killed")
+    with pytest.raises(OSError, match="symbolic links"):
+        append(folder / "log.txt", "x")
+    write_atomic(folder / "failed.json", "{}")
+    assert untouched(mine)
+
+
+def test_records_cannot_point_at_panels_elsewhere(tmp_path, protocol_file):
+    store = Store.open(tmp_path / "out")
+    private = tmp_path / "private"
+    private.mkdir()
+    picture = np.zeros((4, 4), np.uint8)
+    kinds = {k: picture for k in ("image", "reference", "prediction")}
+    np.savez(private / "panels.npz", **{f"c/{k}": v for k, v in kinds.items()}, **{"c/aspect": np.array(1.0)})
+    path = protocol_file({"name": "attack"})
+    row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
+        "job": "../../private", "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
+        "metric": "dice", "status": "ok", "fraction": 100, "split": "rule", "target": "anterior", "unit": "1",
+    }  # fmt: skip
+    frame([row]).to_parquet(store.root / "records" / "attack.parquet")
+    shown = rewrite_report(path, None, store, None)
+    assert "panels" not in " ".join(p.name for p in shown.page.parent.iterdir())
+
+
+def test_a_run_with_hostile_names_writes_under_out_and_to_alone(attacked):
+    assert attacked.codes == [0, 0]
+    assert attacked.new == {"out", "to"}
+    rows = pd.read_parquet(attacked.root / "out" / "records" / "attack.parquet")
+    assert set(rows["row"]) == {attacked.row}
+    assert len(list((attacked.root / "out" / "reports").iterdir())) == 1

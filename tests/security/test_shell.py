@@ -1,0 +1,136 @@
+"""What a batch script runs: attacks reach it as words, and the only commands in it are the user's own."""
+
+import ast
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import run
+from bench.errors import BenchError
+from bench.executors import cluster, slurm, submission
+from bench.executors.cluster import Profile, Shape, options
+from bench.store import Store
+
+ATTACKS = (
+    "; touch pwned;", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "',
+    "|touch pwned",     "&& touch pwned &&", "-rf ~", "--output=pwned", "a  b", "*", "$HOME", "#", "\\", "!!",
+)  # fmt: skip
+ROOMS = ("bench", "methods", "datasets")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Put a cluster's commands on PATH: sbatch keeps the script, srun writes down its arguments."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    bodies = {
+        "sbatch": f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7',
+        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"',
+        "squeue": "", "sacct": "", "scancel": "", "scontrol": "",
+    }  # fmt: skip
+    for name, body in bodies.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def executed():
+        """Run every script as a node would; return srun's words by script, and what appeared beside."""
+        found = []
+        for script in sorted(tmp_path.glob("script-*.sh")):
+            place = tmp_path / "node"
+            place.mkdir(exist_ok=True)
+            done = subprocess.run(
+                ["bash", script], cwd=place, capture_output=True, text=True, timeout=10, check=True
+            )
+            assert done.stderr == ""
+            found.append((tmp_path / "srun.txt").read_bytes().decode().split("\0")[:-1])
+            assert list(place.iterdir()) == []
+        assert not list(tmp_path.rglob("pwned"))
+        return found
+
+    return executed
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_output_folders_name_is_one_word(attack, tmp_path, site):
+    folder = tmp_path / f"out {attack}" / "slurm" / "r"
+    calls = [(str(tmp_path), ("j",), str(folder), 1)]
+    submission.submit(folder, options(Profile(), Shape(), "bench-x", ()), calls, None)
+    (words,) = site()
+    assert words[words.index("-m") + 1 :] == ["submitit.core._submit", str(folder)]
+    assert words[words.index("--output") + 1].startswith(f"{folder}/")
+    assert words[words.index("-u") - 1] == sys.executable
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, tmp_path, site):
+    asked = Profile(
+        partition=attack, account=attack, qos=attack, constraint=attack, gres=attack, setup=("true",)
+    )
+    submission.submit(
+        tmp_path / "out", options(asked, Shape(gpu=True), "n", ("1",)), [("o", ("j",), "f", 1)], None
+    )
+    site()
+    (script,) = tmp_path.glob("script-*.sh")
+    lines = script.read_text().splitlines()
+    commands = [line for line in lines if line and not line.startswith("#")]
+    assert len(commands) == 3 and commands[:2] == ["true", "export SUBMITIT_EXECUTOR=slurm"]
+    for key in ("partition", "account", "qos", "constraint", "gres"):
+        (line,) = [line for line in lines if line.startswith(f"#SBATCH --{key}=")]
+        assert shlex.split(line.partition("=")[2]) == [attack]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_a_container_is_to_see_is_one_word(attack, tmp_path):
+    image, folder = f"/images/{attack}.sif", tmp_path / attack
+    command = cluster.python(Profile(image=image), [folder])
+    assert shlex.split(command) == ["apptainer", "exec", "--bind", str(folder), image, "python3"]
+
+
+def test_names_of_a_protocol_reach_no_script(plan_of, tmp_path, site):
+    rows = {attack: {"method": "scratch", "network": "net", "title": attack} for attack in ATTACKS}
+    plan = plan_of({"rows": {"alone": None, "pair": None, **rows}, "title": ATTACKS[0], "table": ATTACKS[1]})
+    store = Store.open(tmp_path / "out $(touch pwned)")
+    jobs = run.todo(plan, store)
+    controller = slurm.Controller(plan, store, jobs, Profile(), lambda outcome: None)
+    run.describe(plan, store, jobs)
+    controller.step()
+    found = site()
+    assert len(found) >= 2
+    known = {"submitit.core._submit", str(controller.folder)}
+    assert all(set(words[-2:]) == known for words in found)
+    scripts = "".join(p.read_text() for p in tmp_path.glob("script-*.sh"))
+    assert not any(attack in scripts.replace(str(store.root.resolve()), "") for attack in ATTACKS[:7])
+
+
+def test_a_line_break_in_the_output_folder_is_refused(tmp_path):
+    # In a batch script it would end the comment that names the log, and begin a command.
+    for name in ("a\ntouch pwned\n", "a\x1b[2J"):
+        with pytest.raises(BenchError, match="control characters in a path"):
+            Store.open(tmp_path / name)
+        (tmp_path / name).mkdir()
+        link = tmp_path / f"link{len(name)}"
+        link.symlink_to(tmp_path / name)
+        with pytest.raises(BenchError, match="control characters in a path"):
+            Store.open(link)
+
+
+def test_no_shell_is_started_and_nothing_evaluates_text():
+    root = Path(__file__).parents[2]
+    banned = {"system", "popen", "eval", "exec", "Popen", "getoutput", "pickle", "unsafe_load", "full_load"}
+    for path in (p for room in ROOMS for p in (root / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = (
+                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                )
+                plain = isinstance(node.func, ast.Name) or name in banned - {"eval", "exec"}
+                assert not (plain and name in banned), f"{path}:{node.lineno}"
+                assert not any(k.arg == "shell" for k in node.keywords), f"{path}:{node.lineno}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {a.name for a in node.names} | {getattr(node, "module", None) or ""}
+                loaders = {"pickle", "dill", "cloudpickle", "marshal", "shelve"} & names
+                assert not loaders or names == {"pickle", "UnpicklingError"}, f"{path}:{node.lineno}"

@@ -1,0 +1,200 @@
+"""The files and command lines of a throw-away cluster."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+GRANT = """\
+create database slurm_acct_db; create user slurm@localhost identified by 'sandbox';
+grant all on slurm_acct_db.* to slurm@localhost;"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster looks like; the defaults fit two real cores."""
+
+    nodes: int = 2
+    cpus: int = 4
+    gpus: int = 2
+    mem_mb: int = 8000
+    accounting: bool = False  # MariaDB and slurmdbd: `sacct`, limits on accounts
+    port: int = 0  # the first of a row of ports; 0: any free ones
+    max_array_size: int = 1001  # SLURM's own default
+    kill_over_memory: bool = True  # SLURM's poll of memory: no control groups needed
+    warn_preempted: bool = False  # send --signal's warning at a preemption, too
+    grace: int = 10  # seconds between a preemption and its SIGKILL
+    node_timeout: int = 10
+
+    @property
+    def names(self) -> list[str]:
+        """Return the nodes' names."""
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+
+def user() -> str:
+    """Return who runs the cluster."""
+    return getpass.getuser()
+
+
+def cluster_name(folder: Path) -> str:
+    """Return the cluster's name; tasks carry it, so no other cluster may have it."""
+    return "bench" + hashlib.sha256(bytes(folder)).hexdigest()[:12]
+
+
+def munge_socket(folder: Path) -> Path:
+    """Return where munged listens."""
+    return folder / "run" / "munge.socket"
+
+
+def database(folder: Path) -> Path:
+    """Return where MariaDB listens; it has no port."""
+    return folder / "run" / "mariadb.socket"
+
+
+def munged(folder: Path) -> list[str]:
+    """Return munged's command: its own key, nothing under /etc or /run."""
+    places = {"key-file": folder / "munge" / "key", "socket": munge_socket(folder),
+              "pid-file": folder / "munge" / "pid", "seed-file": folder / "munge" / "seed",
+              "log-file": folder / "munge" / "log"}  # fmt: skip
+    return ["munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in places.items())]
+
+
+def install(folder: Path) -> list[str]:
+    """Return the command that lays out an empty database."""
+    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'db'}", f"--user={user()}",
+            "--auth-root-authentication-method=normal", "--skip-test-db"]  # fmt: skip
+
+
+def mariadbd(folder: Path) -> list[str]:
+    """Return the database's command."""
+    return ["mariadbd", "--no-defaults", f"--user={user()}", f"--datadir={folder / 'db'}",
+            f"--socket={database(folder)}", f"--pid-file={folder / 'munge' / 'db.pid'}",
+            "--skip-networking", "--skip-log-bin", "--innodb-buffer-pool-size=64M",
+            "--innodb-lock-wait-timeout=900"]  # fmt: skip
+
+
+def write(folder: Path, asked: Cluster) -> None:
+    """Write everything that the daemons read."""
+    for name in ("run", "log", "state", "munge", "gpu", *(f"spool.{node}" for node in asked.names)):
+        (folder / name).mkdir(parents=True)
+    (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
+    key = munge_key(folder)
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    ports = _ports(asked)
+    (folder / "gres.conf").write_text(_gres(folder, asked))
+    (folder / "slurmdbd.conf").write_text(_text(_accounting_daemon(folder, ports[1])))
+    (folder / "slurmdbd.conf").chmod(0o600)  # slurmdbd refuses one that others can read
+    # Last: where it is, there is a cluster.
+    (folder / "slurm.conf").write_text(_text(_controller(folder, asked, ports)) + _nodes(asked, ports))
+
+
+def munge_key(folder: Path) -> Path:
+    """Return the secret that the cluster's daemons share."""
+    return folder / "munge" / "key"
+
+
+def _ports(asked: Cluster) -> list[int]:
+    """Return ports: of slurmctld, of slurmdbd, of each node."""
+    count = 2 + asked.nodes
+    if asked.port:
+        return list(range(asked.port, asked.port + count))
+    probes = [socket.socket() for _ in range(count)]  # all open at once: no port twice
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def _gres(folder: Path, asked: Cluster) -> str:
+    lines = []
+    for node in asked.names if asked.gpus else ():
+        devices = folder / "gpu" / node
+        devices.mkdir()
+        for number in range(asked.gpus):  # slurmd insists on a character device; a link to one will do
+            (devices / f"nvidia{number}").symlink_to(os.devnull)
+        last = f"[0-{asked.gpus - 1}]" if asked.gpus > 1 else "0"
+        lines.append(f"NodeName={node} Name=gpu Type=fake File={devices}/nvidia{last}\n")
+    return "".join(lines)
+
+
+def _accounting_daemon(folder: Path, port: int) -> dict[str, object]:
+    return {
+        "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)}",
+        "DbdHost": socket.gethostname(), "DbdAddr": "127.0.0.1", "DbdPort": port,
+        "SlurmUser": user(), "LogFile": folder / "log" / "slurmdbd.log",
+        "PidFile": folder / "munge" / "slurmdbd.pid", "StorageType": "accounting_storage/mysql",
+        "StorageHost": "localhost", "StorageUser": "slurm", "StoragePass": "sandbox",
+    }  # fmt: skip
+
+
+def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, object]:
+    log, pids = folder / "log", folder / "munge"
+    settings: dict[str, object] = {
+        "ClusterName": cluster_name(folder), "SlurmctldHost": f"{socket.gethostname()}(127.0.0.1)",
+        "SlurmUser": user(), "SlurmdUser": user(), "SlurmctldPort": ports[0],
+        # A requeued task waits for cred_expire; below 20 s the next start met its dying former self.
+        "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)},cred_expire=20",
+        "CredType": "cred/munge", "StateSaveLocation": folder / "state",
+        "SlurmdSpoolDir": folder / "spool.%n", "SlurmctldPidFile": pids / "slurmctld.pid",
+        "SlurmdPidFile": pids / "slurmd.%n.pid", "SlurmctldLogFile": log / "slurmctld.log",
+        "SlurmdLogFile": log / "slurmd.%n.log",
+        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "SwitchType": "switch/none",
+        "MpiDefault": "none", "PropagateResourceLimits": "NONE", "ReturnToService": 2,
+        "SlurmdParameters": "config_overrides",  # more cores than the machine has
+        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
+        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": asked.max_array_size,
+        "MaxJobCount": max(10000, 2 * asked.max_array_size), "MinJobAge": 300, "JobRequeue": 1,
+        "SchedulerType": "sched/backfill", "PriorityType": "priority/basic",
+        "SchedulerParameters": "sched_interval=2,bf_interval=2,batch_sched_delay=0",
+        "PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE",
+        "KillWait": 2, "SlurmctldTimeout": 30, "SlurmdTimeout": asked.node_timeout,
+        "MessageTimeout": 10, "BatchStartTimeout": 20, "InactiveLimit": 0,
+        "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": "task=1",
+    }  # fmt: skip
+    if asked.kill_over_memory:
+        settings["JobAcctGatherParams"] = "OverMemoryKill"
+    if asked.warn_preempted:
+        settings["SlurmctldParameters"] = "preempt_send_user_signal"
+    return {**settings, **_storage(folder, asked, ports[1])}
+
+
+def _storage(folder: Path, asked: Cluster, port: int) -> dict[str, object]:
+    if not asked.accounting:
+        return {"AccountingStorageType": "accounting_storage/none"}
+    return {
+        "AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageHost": "127.0.0.1",
+        "AccountingStoragePort": port, "AccountingStorageEnforce": "associations,limits,qos",
+        # Without munge's socket here slurmctld ends at once, and every client hangs.
+        "AccountingStoragePass": munge_socket(folder),
+    }  # fmt: skip
+
+
+def _nodes(asked: Cluster, ports: list[int]) -> str:
+    gres = f" Gres=gpu:fake:{asked.gpus}" if asked.gpus else ""
+    has = f"CPUs={asked.cpus} RealMemory={asked.mem_mb}{gres} State=UNKNOWN"
+    where = f"NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1"
+    lines = [
+        f"NodeName={node} {where} Port={port} {has}"
+        for node, port in zip(asked.names, ports[2:], strict=True)
+    ]
+    asks = {
+        "main": "Default=YES PriorityTier=10 PreemptMode=OFF",
+        "preempt": f"PriorityTier=1 PreemptMode=REQUEUE GraceTime={asked.grace}",
+        "urgent": "PriorityTier=100 PreemptMode=OFF",
+    }
+    lines += [f"PartitionName={name} Nodes=ALL State=UP {text}" for name, text in asks.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _text(settings: dict[str, object]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -1,0 +1,229 @@
+"""A private, throw-away SLURM cluster in one folder: real daemons, virtual nodes, fake GPUs.
+
+    python tests/slurm/sandbox.py start DIR [--nodes 2 --cpus 4 --gpus 2 --mem-mb 8000 --accounting --port N]
+    export SLURM_CONF=DIR/slurm.conf
+    python tests/slurm/sandbox.py stop DIR
+
+Key, sockets, ports, state and logs are the cluster's own: several can run side by side, and beside a
+real one. ``stop`` ends processes that its pid files name and that are provably its own, then removes
+the folder. As root, each node has a host name of its own, so claims are judged as on several hosts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import config
+import daemons
+
+TOOLS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "squeue", "scontrol", "scancel", "srun")
+DATABASE = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db", "mariadb")
+LONGEST = 80  # characters of the folder: a socket's path may have 107
+
+
+class SandboxError(Exception):
+    """The cluster did not come up, or did not answer."""
+
+
+def lacking(accounting: bool = False) -> str:
+    """Return why no cluster can be started here, for a skip; empty where one can."""
+    if not sys.platform.startswith("linux"):
+        return "SLURM's daemons need Linux"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=daemons.path()) is None]
+    if missing:
+        return f"no {missing[0]} here: apt-get install slurm-wlm munge, or .ci/slurm in a container"
+    missing = [tool for tool in DATABASE if accounting and shutil.which(tool, path=daemons.path()) is None]
+    if missing:
+        return f"no {missing[0]} here: apt-get install slurmdbd mariadb-server"
+    return ""
+
+
+@dataclass
+class Sandbox:
+    """One cluster; a context manager that starts and stops it."""
+
+    folder: Path
+    asked: config.Cluster = field(default_factory=config.Cluster)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        self.conf = self.folder / "slurm.conf"
+        self.daemons = daemons.Daemons(self.folder)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # Starting
+
+    def start(self) -> None:
+        """Start everything and wait until all nodes are idle; seconds."""
+        why = lacking(self.asked.accounting)
+        if why:
+            raise SandboxError(why)
+        if len(str(self.folder)) > LONGEST:
+            raise SandboxError(f"{self.folder}: too long for the path of a socket; take a shorter folder")
+        if self.conf.exists():
+            raise SandboxError(f"{self.folder}: there is a cluster already; stop it first")
+        try:
+            self._boot()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _boot(self) -> None:
+        config.write(self.folder, self.asked)
+        self.daemons.start("munged", config.munged(self.folder))
+        self._until(self._munge, "munged", 10)
+        if self.asked.accounting:
+            self._start_database()
+        self.start_controller()
+        for node in self.asked.names:
+            self.start_node(node)
+        self._until(lambda: self.nodes("idle") == self.asked.names, "the nodes", 40)
+
+    def start_controller(self) -> None:
+        """Start slurmctld, with the state it left."""
+        self.daemons.start("slurmctld", ["slurmctld", "-D", "-f", str(self.conf)])
+        self._until(lambda: self.ask("scontrol", "ping", timeout=3).returncode == 0, "slurmctld", 30)
+
+    def start_node(self, node: str) -> None:
+        """Start one slurmd, under its own host name where that is allowed."""
+        command = ["slurmd", "-D", "-N", node, "-f", str(self.conf)]
+        if self.own_names():
+            command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', node, *command]
+        self.daemons.start(f"slurmd.{node}", command)
+
+    @staticmethod
+    def own_names() -> bool:
+        """Can nodes have host names of their own here? Needs root."""
+        probe = ["unshare", "--uts", "hostname", "bench-probe"]
+        return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+
+    def _start_database(self) -> None:
+        install = config.install(self.folder)
+        subprocess.run(install, check=True, capture_output=True, timeout=120, env=self.daemons.environment)
+        self.daemons.start("mariadbd", config.mariadbd(self.folder))
+        self._until(lambda: self._sql("select 1"), "mariadbd", 30)
+        if not self._sql(config.GRANT):
+            raise SandboxError(f"mariadbd refused slurmdbd's user; logs in {self.folder / 'log'}")
+        found = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}
+        self.daemons.start("slurmdbd", ["slurmdbd", "-D"], found)
+        self._until(lambda: self.ask("sacctmgr", "-n", "list", "cluster").returncode == 0, "slurmdbd", 30)
+        user, name = f"name={config.user()}", config.cluster_name(self.folder)
+        for entry in (["cluster", name], ["account", "name=lab"], ["user", user, "account=lab"]):
+            self.call("sacctmgr", "-i", "add", *entry)
+
+    def _sql(self, text: str) -> bool:
+        client = ["mariadb", "--no-defaults", "-u", "root", f"--socket={config.database(self.folder)}"]
+        done = subprocess.run([*client, "-e", text], capture_output=True, timeout=10, check=False)
+        return done.returncode == 0
+
+    def _munge(self) -> bool:
+        command = ["munge", "-n", f"--socket={config.munge_socket(self.folder)}"]
+        return subprocess.run(command, capture_output=True, timeout=5, check=False).returncode == 0
+
+    def _until(self, true: object, what: str, seconds: float) -> None:
+        if not daemons.wait(true, seconds):  # type: ignore[arg-type]
+            raise SandboxError(f"{what}: not up after {seconds:.0f} s\n{self.logs()}")
+
+    # Using
+
+    def ask(self, *command: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+        """Run a client; one that does not answer in time ended with 124."""
+        try:
+            return subprocess.run(
+                command, env=self.daemons.environment, capture_output=True, text=True, timeout=timeout,
+                check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, 124, "", f"{command[0]}: no answer")
+
+    def call(self, *command: str, timeout: float = 20) -> str:
+        """Return what a client prints; it must succeed."""
+        done = self.ask(*command, timeout=timeout)
+        if done.returncode:
+            raise SandboxError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout.strip()
+
+    def nodes(self, *states: str) -> list[str]:
+        """Return the nodes in one of ``states``, as sinfo calls them."""
+        which = ["-t", ",".join(states)] if states else []
+        done = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N", *which, timeout=5)
+        return sorted(done.stdout.split())
+
+    def queue(self, form: str = "%i %T") -> list[str]:
+        """Return a line for each task that is not over."""
+        return self.call("squeue", "-h", "--array", "-o", form).splitlines()
+
+    def limit(self, **limits: int) -> None:
+        """Set limits of the user's association, e.g. ``MaxSubmitJobs=3``; -1 takes one off."""
+        changes = [f"{name}={value}" for name, value in limits.items()]
+        self.call("sacctmgr", "-i", "modify", "user", config.user(), "set", *changes)
+
+    def recover(self) -> None:
+        """Bring nodes and queue back to an empty, healthy cluster."""
+        for node in self.asked.names:
+            if not self.daemons.alive(f"slurmd.{node}"):
+                self.start_node(node)
+        self.ask("scancel", "--user", config.user())
+        self.ask("scontrol", "update", f"nodename={','.join(self.asked.names)}", "state=resume")
+        self._until(lambda: not self.queue() and self.nodes("idle") == self.asked.names, "recovery", 60)
+
+    def logs(self, lines: int = 8) -> str:
+        """Return the ends of all logs, for a failure's message."""
+        files = sorted((self.folder / "log").glob("*.log"))
+        ends = [(path, path.read_text(errors="replace").splitlines()[-lines:]) for path in files]
+        return "\n".join(f"--- {path.name}\n" + "\n".join(end) for path, end in ends)
+
+    # Stopping
+
+    def stop(self) -> None:
+        """End all jobs, then the daemons, and remove the folder."""
+        if self.daemons.alive("slurmctld"):
+            self.ask("scancel", "--user", config.user(), timeout=5)
+            daemons.wait(lambda: not self.ask("squeue", "-h", timeout=3).stdout.strip(), 8)
+        self.daemons.stop()
+        if self.conf.exists() or (self.folder / "run").is_dir():  # a folder of ours, not any folder
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main() -> int:
+    """Start or stop a cluster from a shell."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("do", choices=("start", "stop"))
+    parser.add_argument("folder", type=Path)
+    for name, value in (("nodes", 2), ("cpus", 4), ("gpus", 2), ("mem-mb", 8000), ("port", 0)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--accounting", action="store_true")
+    given = vars(parser.parse_args())
+    do, folder = given.pop("do"), given.pop("folder")
+    sandbox = Sandbox(folder, config.Cluster(**given))
+    if do == "stop":
+        sandbox.stop()
+        return 0
+    began = time.monotonic()
+    try:
+        sandbox.start()
+    except SandboxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"up in {time.monotonic() - began:.1f} s; export SLURM_CONF={sandbox.conf}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The smoke protocol on a cluster: how it is run, and what it must end with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import pandas as pd
+import reliability
+
+BENCH = [sys.executable, "-m", "bench.cli"]
+CELL = ("row=scratch", "fraction=100")  # the smallest run: prepare, fine-tune, evaluate
+KEYS = ["row", "fraction", "seed", "case", "target", "metric"]
+# Two rows and fractions make two tasks of cells beside the two that they wait for.
+PROFILE: Mapping[str, object] = {"partition": "main", "cpus": 1, "mem_gb": 2.0, "pack": 2}
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A protocol, what of it is run, and the records of a run on this machine's own workers."""
+
+    path: Path
+    only: tuple[str, ...]
+    expected: pd.DataFrame
+
+    @classmethod
+    def make(cls, folder: Path, pretrain: int, finetune: int, only: tuple[str, ...] = ()) -> Smoke:
+        """Write the protocol with these steps and run it here, undisturbed."""
+        first, rest = reliability.SMOKE.split("finetune:", 1)
+        first = first.replace("steps: 40", f"steps: {pretrain}")
+        text = first + "finetune:" + rest.replace("steps: 40", f"steps: {finetune}")
+        path = reliability.protocol(folder, text)
+        here = cls(path, only, pd.DataFrame())
+        with (folder / "local.txt").open("w") as log:
+            process = here.start(folder / "local", "--workers", "2", log=log)
+            code = process.wait(reliability.LIMIT)
+        assert code == 0, (folder / "local.txt").read_text()
+        return cls(path, only, table(folder / "local"))
+
+    def start(
+        self, out: Path, *flags: str, log: object, cwd: Path | None = None, every: float = 0.0,
+        more: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Start ``bench run`` in a process group of its own; tasks inherit the environment."""
+        asked = [flag for key in self.only for flag in ("--only", key)]
+        command = [*BENCH, "run", str(self.path), "--out", str(out), *asked, *flags]
+        variables = {"BENCH_CHECKPOINT": str(every), "OMP_NUM_THREADS": "1", **(more or {})}
+        return subprocess.Popen(
+            command, env={**os.environ, **variables}, cwd=cwd, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,  # type: ignore[call-overload]
+        )  # fmt: skip
+
+    def lost(self, out: Path) -> int:
+        """Return how many records differ from the undisturbed run's, or are not there."""
+        found = table(out)
+        if found.equals(self.expected):
+            return 0
+        if found.empty:
+            return len(self.expected)
+        both = self.expected.merge(found, how="left", indicator=True)
+        return max(1, int((both["_merge"] == "left_only").sum()))
+
+
+def table(out: Path) -> pd.DataFrame:
+    """Return the records, in a fixed order; none where none were written."""
+    path = out / "records" / "smoke.parquet"
+    if not path.exists():
+        return pd.DataFrame()
+    return pd.read_parquet(path).sort_values(KEYS).reset_index(drop=True)
+
+
+def profile(folder: Path, **changes: object) -> None:
+    """Write ``bench.toml`` with the cluster's section."""
+    lines = [f"{key} = {_value(value)}" for key, value in {**PROFILE, **changes}.items()]
+    (folder / "bench.toml").write_text("\n".join(["[cluster.sandbox]", *lines, ""]))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return f'"""{value}"""' if isinstance(value, str) else str(value)

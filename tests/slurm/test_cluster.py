@@ -1,0 +1,129 @@
+"""The throw-away cluster is a real one, and a run on it ends as one on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from config import Cluster
+from daemons import wait
+from sandbox import Sandbox, SandboxError, lacking
+from smoke import Smoke
+from trial import Trial
+
+pytestmark = pytest.mark.slurm
+
+
+def test_its_nodes_are_idle_and_know_their_own_names(cluster):
+    assert cluster.nodes("idle") == ["n1", "n2"]
+    told = cluster.call("srun", "-N2", "sh", "-c", "echo $SLURMD_NODENAME $(hostname)").split("\n")
+    names = {line.split()[0] for line in told}
+    assert names == {"n1", "n2"}
+    if cluster.own_names():
+        assert {tuple(line.split()) for line in told} == {("n1", "n1"), ("n2", "n2")}
+
+
+def test_it_gives_out_its_gpus(cluster):
+    assert cluster.call("srun", "--gres=gpu:2", "printenv", "CUDA_VISIBLE_DEVICES") == "0,1"
+    assert cluster.ask("srun", "--gres=gpu:3", "true").returncode != 0
+
+
+def test_an_array_of_20_runs_each_task_once(cluster, tmp_path):
+    command = f"echo $SLURM_ARRAY_TASK_ID >> {tmp_path}/$SLURM_ARRAY_TASK_ID"
+    cluster.call("sbatch", "-o", "/dev/null", "--array=0-19", "--wrap", command)
+    assert wait(lambda: not cluster.queue(), 30)
+    assert sorted(int(path.read_text()) for path in tmp_path.iterdir()) == list(range(20))
+
+
+def test_a_requeued_task_comes_back_and_counts_it(cluster, tmp_path):
+    command = f"echo ${{SLURM_RESTART_COUNT:-0}} >> {tmp_path}/count; sleep 60"
+    task = cluster.call("sbatch", "--parsable", "-o", "/dev/null", "--wrap", command)
+    count = tmp_path / "count"
+    assert wait(count.exists, 10)
+    cluster.call("scontrol", "requeue", task)
+    assert wait(lambda: count.read_text().split() == ["0", "1"], 60)
+
+
+def test_a_task_over_its_memory_is_killed(cluster, tmp_path):
+    hog = "import time; x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096]); time.sleep(60)"
+    done = cluster.ask("srun", "--mem=100", sys.executable, "-c", hog)
+    assert done.returncode not in (0, 124)
+    assert "exceeded memory limit" in done.stderr
+
+
+def test_the_urgent_take_the_place_of_the_preemptable(cluster, tmp_path):
+    low = cluster.call("sbatch", "--parsable", "-N2", "--exclusive", "-p", "preempt", "-o", "/dev/null",
+                       "--wrap", "sleep 100")  # fmt: skip
+    assert wait(lambda: f"{low} RUNNING" in cluster.queue(), 10)
+    began = time.monotonic()
+    assert cluster.call("srun", "-p", "urgent", "-N2", "--exclusive", "hostname", timeout=60)
+    assert time.monotonic() - began < 30
+    assert f"{low} PENDING" in cluster.queue()
+
+
+def test_its_port_can_be_chosen_and_nothing_is_left_of_it():
+    if lacking():
+        pytest.skip(lacking())
+    script = Path(__file__).with_name("sandbox.py")
+    folder = Path(f"/tmp/bench-slurm-{os.getpid()}")
+    run = [sys.executable, str(script)]
+    asked = ["--nodes", "1", "--cpus", "1", "--gpus", "0", "--port", "21970"]
+    subprocess.run([*run, "start", str(folder), *asked], check=True, timeout=60)
+    second = subprocess.run([*run, "start", str(folder)], timeout=60, capture_output=True, text=True)
+    assert "stop it first" in second.stderr
+    assert "SlurmctldPort=21970" in (folder / "slurm.conf").read_text()
+    pids = [int(path.read_text().split()[0]) for path in (folder / "run").glob("*.pid")]
+    assert len(pids) == 3
+    subprocess.run([*run, "stop", str(folder)], check=True, timeout=60)
+    assert not folder.exists()
+    states = [Path(f"/proc/{pid}/stat") for pid in pids]
+    assert not [path for path in states if path.exists() and path.read_text().split()[2] != "Z"]
+
+
+def test_it_ends_no_process_that_a_stale_pid_file_names(tmp_path):
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        (tmp_path / "run").mkdir()
+        born = Path(f"/proc/{stranger.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (tmp_path / "run" / "slurmctld.pid").write_text(f"{stranger.pid} {born}")
+        Sandbox(tmp_path).stop()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_missing_slurm_is_said_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("daemons.SBIN", ())
+    assert "apt-get install slurm-wlm munge" in lacking()
+    with pytest.raises(SandboxError, match="no munged here"):
+        Sandbox(tmp_path / "c").start()
+
+
+@pytest.mark.skipif(bool(lacking(accounting=True)), reason=lacking(accounting=True) or "-")
+def test_with_accounting_a_limit_holds():
+    with Sandbox(Path(f"/tmp/bench-slurm-{os.getpid()}a"), Cluster(nodes=1, accounting=True)) as made:
+        made.limit(MaxSubmitJobs=3)
+        refused = made.ask("sbatch", "--array=0-9", "-o", "/dev/null", "--wrap", "sleep 1")
+        assert "AssocMaxSubmitJobLimit" in refused.stderr
+        made.call("srun", "true")
+        told = ("sacct", "--noheader", "--format", "State")
+        assert wait(lambda: "COMPLETED" in made.call(*told), 20)  # accounting comes some seconds late
+
+
+def test_a_run_on_it_ends_with_the_records_of_this_machine(cluster, tmp_path):
+    smoke = Smoke.make(tmp_path, pretrain=4, finetune=4)
+    trial = Trial(cluster, smoke, tmp_path / "trial")
+    try:
+        assert trial.again() == 0, trial.text()
+        trial.check()
+        hosts = {
+            json.loads(p.read_text())["provenance"]["host"] for p in trial.out.glob("jobs/*/manifest.json")
+        }
+        assert hosts <= {"n1", "n2"} or not cluster.own_names()
+    finally:
+        trial.close()

@@ -1,0 +1,61 @@
+"""What short cells gain by sharing a task on SLURM.
+
+    python tests/speed/packing.py [--cells 16] [--pack 8]        (SLURM_CONF must name a running cluster)
+
+Runs the same protocol with one cell in a task and with several, from submission to the last result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+STEPS = {"steps": 2, "batch": 2, "precision": "fp32"}
+
+
+def protocol(folder: Path, cells: int) -> Path:
+    """Write a protocol of ``cells`` short fine-tunings from scratch, and return its path."""
+    value = {
+        "title": "packing", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
+        "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
+        "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
+        "rows": {"scratch": {"method": "scratch", "network": "net"}},
+        "finetune": [{"dataset": "msd04_hippocampus", "split": "rule", "seeds": list(range(cells)),
+                      "inference": {"overlap": 0.0, "batch": 8}, **STEPS}],
+    }  # fmt: skip
+    path = folder / "packing.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=16)
+    parser.add_argument("--pack", type=int, default=8)
+    parser.add_argument("--at-once", type=int, default=2, help="tasks that run at one time")
+    arguments = parser.parse_args()
+    print("| cells in a task | tasks | seconds for all |\n|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = protocol(folder, arguments.cells)
+        for pack in (1, arguments.pack):
+            (folder / "bench.toml").write_text(
+                f"[cluster.here]\npack = {pack}\narray_parallelism = {arguments.at_once}\n"
+            )
+            command = [sys.executable, "-m", "bench.cli", "run", str(path), "--out", f"{folder}/out-{pack}",
+                       "--executor", "slurm", "--cluster", "here"]  # fmt: skip
+            began = time.perf_counter()
+            subprocess.run(command, check=True, cwd=folder, capture_output=True)
+            took = time.perf_counter() - began
+            print(f"| {pack} | {-(-arguments.cells // pack)} | {took:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

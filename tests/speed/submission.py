@@ -1,0 +1,99 @@
+"""How long it takes to hand many cells to SLURM, and how many calls of sbatch.
+
+    python tests/speed/submission.py [--pretrainings 20] [--seeds 50] [--real]
+
+Prints one line per number of cells. ``sbatch`` is a script that answers at once, so what is measured
+is what bench and submitit do; with ``--real`` it is the cluster's own (the tasks are cancelled again).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from bench import run
+from bench.executors import squeue
+from bench.executors.cancel import cancel
+from bench.executors.cluster import Profile
+from bench.executors.controller import Controller
+from bench.store import Store
+
+FAKES = {
+    "sbatch": 'echo call >> "{folder}/calls"; echo "Submitted batch job $(wc -l < "{folder}/calls")"',
+    "squeue": "", "srun": "",
+}  # fmt: skip
+
+
+def protocol(folder: Path, pretrainings: int, seeds: int) -> Path:
+    """Write a protocol of ``pretrainings`` x ``seeds`` cells on phantoms."""
+    rows = {f"simclr{n}": {"method": "simclr3d", "network": "net", "params": {"temperature": 0.1 + n / 100}}
+            for n in range(pretrainings)}  # fmt: skip
+    common = {"steps": 4, "batch": 2, "precision": "fp32"}
+    tuned = {"dataset": "msd04_hippocampus", "split": "rule", "seeds": list(range(seeds)), **common}
+    value = {
+        "title": "submission", "scale": "smoke", "baseline": "none", "rows": rows,
+        "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
+        "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
+        "pretrain": {"datasets": [{"dataset": "msd04_hippocampus"}], **common},
+        "finetune": [tuned],
+        "metrics": ["dice"], "scales": {"smoke": {}},
+    }  # fmt: skip
+    path = folder / "submission.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
+    """Submit a fresh plan and return one line of a table."""
+    path, out = protocol(folder, pretrainings, seeds), folder / f"out-{pretrainings}-{seeds}"
+    request = run.Request((path,), out)
+    store, began = Store.open(out), time.perf_counter()
+    plan = run.make_plan(request, request.read(), need_data=True)
+    jobs = run.todo(plan, store)
+    planned = time.perf_counter() - began
+    (folder / "calls").unlink(missing_ok=True)
+    began = time.perf_counter()
+    controller = Controller(
+        plan, store, jobs, Profile(), lambda o: None, lambda job: run.describe(plan, store, [job])
+    )
+    controller.attach()
+    controller.step()
+    took = time.perf_counter() - began
+    began = time.perf_counter()
+    controller.step()
+    look = time.perf_counter() - began
+    calls = sum(1 for _ in controller._submitted)
+    if real:
+        cancel(store)
+    cells = pretrainings * seeds
+    return f"| {cells} | {pretrainings} | {len(jobs)} | {planned:.2f} | {took:.2f} | {calls} | {look:.2f} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pretrainings", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--real", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not arguments.real:
+            for tool, body in FAKES.items():
+                (folder / tool).write_text(f"#!/bin/sh\n{body.format(folder=folder)}\n")
+                (folder / tool).chmod(0o755)
+            os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+        squeue.require()
+        print("| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one look s |")
+        print("|--:|--:|--:|--:|--:|--:|--:|")
+        for share in (10, 1):
+            print(measure(folder, arguments.pretrainings, max(1, arguments.seeds // share), arguments.real))
+
+
+if __name__ == "__main__":
+    main()
