@@ -112,8 +112,10 @@ def _stop_as_on_ctrl_c() -> None:
 def _workers(arguments: argparse.Namespace, plan: Any) -> int:
     if arguments.workers:
         return int(arguments.workers)
+    from bench.process import gpus
+
     threads = max(plan.threads.values(), default=1)
-    return max(1, (os.cpu_count() or 1) // threads)
+    return gpus() or max(1, (os.cpu_count() or 1) // threads)
 
 
 def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outcome]) -> int:

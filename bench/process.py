@@ -1,9 +1,19 @@
-"""Is a process still the one that it was?"""
+"""Processes of this machine: is one still the one that it was, and which GPU is its own?"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
+
+
+def gpus() -> int:
+    """Return how many NVIDIA GPUs this process may use, without loading torch."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return len([name for name in allowed.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def started(pid: int) -> str:

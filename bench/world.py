@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bench.process import WORKER
+
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store  # torch.distributed has it, unknown to mypy
 
@@ -47,9 +49,13 @@ def size() -> int:
 
 
 def local_device() -> int:
-    """Return the index of this process's GPU: SLURM's number of the task on its host, among those visible."""
-    number = int(os.environ.get("SLURM_LOCALID", rank())) if _together() else 0
-    return number % max(1, torch.cuda.device_count())
+    """Return the index of this process's GPU among those visible.
+
+    Processes of one task take them in SLURM's order, workers of one machine in turn.
+    """
+    alone = os.environ.get(WORKER, "0")
+    number = os.environ.get("SLURM_LOCALID", str(rank())) if _together() else alone
+    return int(number) % max(1, torch.cuda.device_count())
 
 
 def parts(accumulate: int = 1) -> list[tuple[int, int]]:

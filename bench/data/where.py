@@ -67,7 +67,17 @@ def _toml(path: Path) -> dict[str, Path]:
     folders = read.get("data", {})
     if not isinstance(folders, dict) or not all(isinstance(v, str) for v in folders.values()):
         raise BenchError(f"{path}: [data] maps data set names to folders")
-    return {k: Path(v).expanduser() for k, v in folders.items()}
+    return {name: _folder(path, name, Path(text)) for name, text in folders.items()}
+
+
+def _folder(path: Path, name: str, folder: Path) -> Path:
+    try:
+        found = folder.expanduser()
+        found.exists()  # it may be absent, but not impossible
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BenchError(f"{path}: [data] {name}: {why}; name an existing folder") from None
+    return found
 
 
 def adapter(name: str, roots: Roots) -> Dataset:

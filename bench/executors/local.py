@@ -7,6 +7,7 @@ library's breaks whole, pebble's breaks where a worker dies before it has begun 
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from multiprocessing.context import SpawnProcess
 
 from bench.executors.queue import Queue
 from bench.jobs.execute import Outcome, execute
+from bench.process import WORKER
 from bench.store import Store
 
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
@@ -64,6 +66,7 @@ def run(
 
 @dataclass(eq=False)
 class _Worker:
+    number: int
     process: SpawnProcess
     pipe: connection.Connection
     job: str | None = None
@@ -130,8 +133,10 @@ class Workers:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
+        taken = {worker.number for worker in self._all}
+        number = next(n for n in itertools.count() if n not in taken)
         process = self._context.Process(
-            target=_serve, args=(theirs, str(self._store.root), os.getpid()), name="bench worker"
+            target=_serve, args=(theirs, str(self._store.root), os.getpid(), number), name="bench worker"
         )
         resource_tracker.ensure_running()  # it unblocks signals when it is started
         # Blocked in the child as well, until it can answer: Ctrl-C during its imports is kept.
@@ -141,7 +146,7 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         theirs.close()
-        self._all.append(_Worker(process, ours))
+        self._all.append(_Worker(number, process, ours))
         return self._all[-1]
 
     def _ended(self, worker: _Worker) -> Outcome | None:
@@ -166,8 +171,9 @@ class Workers:
         return Outcome(job, "failed", reason)
 
 
-def _serve(pipe: connection.Connection, out: str, parent: int) -> None:
+def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> None:
     """Do one job after another until there are no more, or this process is asked to stop."""
+    os.environ[WORKER] = str(number)
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
             signal.signal(number, lambda *_: _stop.set())

@@ -51,7 +51,9 @@ def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
         Roots.here(None)
 
 
-@pytest.mark.parametrize("text", ["[data", "data = 3", "[data]\nx = 3", "[data]\nx = ['a']"])
+@pytest.mark.parametrize(
+    "text", ["[data", "data = 3", "[data]\nx = 3", "[data]\nx = ['a']", f"[data]\nx = '{'x' * 5000}'"]
+)
 def test_a_broken_toml_is_named_in_one_line(tmp_path, text):
     (tmp_path / "bench.toml").write_text(text)
     with pytest.raises(BenchError, match=r"bench.toml: ") as caught:

@@ -15,7 +15,7 @@ from bench.jobs.execute import Outcome
 from bench.store import Store
 
 
-def serve(pipe, out, parent):
+def serve(pipe, out, parent, number):
     """Stand in for a worker without torch: do what the job's description says."""
     store = Store(Path(out))
     trap = store.root / "die-while-starting"
