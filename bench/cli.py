@@ -256,6 +256,7 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     if not arguments.wait > 0:
         raise BenchError(f"--wait {arguments.wait}: give seconds above 0")
     store = Store.open(arguments.out)
+    _stop_as_on_ctrl_c()
     found = []
     for finding in probe.check(profile(arguments.name), store.root, arguments.wait):
         found.append(finding)

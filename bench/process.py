@@ -16,6 +16,12 @@ def gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def task_id() -> str:
+    """Return this process's task as SLURM names it, ``12`` or in an array ``12_3``; empty outside one."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID", "")
+
+
 def started(pid: int) -> str:
     """Return when a process started, empty where it is no more.
 

@@ -25,7 +25,7 @@ def done(plan: Plan, store: Store, job: str) -> bool:
 def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     """Return one row per case, target and metric of every cell; a failed cell is one row.
 
-    A cell that has neither run nor failed leaves no row.
+    A cell that has neither run nor failed leaves no row, nor one that failed and is not wanted.
     """
     import pandas as pd
 
@@ -36,7 +36,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         columns = {"job": cell.evaluate, **cell.columns}
         if file.exists():
             parts.append(read_rows(file, SCORES).assign(**columns))
-        elif _failure(plan, store, cell):
+        elif cell.wanted and _failure(plan, store, cell):
             failed += [_hole(columns, metric) for metric in scoring["metrics"]]
     if failed:
         parts.append(frame(failed))

@@ -127,6 +127,6 @@ def _checkpoint_seconds() -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not seconds >= 0:
+    if not 0 <= seconds < float("inf"):
         raise BenchError(f"BENCH_CHECKPOINT={text}: give the seconds between two checkpoints")
     return seconds

@@ -29,7 +29,7 @@ from bench.atomic import append, sync, sync_tree
 from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
-from bench.process import started
+from bench.process import started, task_id
 
 SCHEMA = 1
 DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
@@ -42,9 +42,10 @@ MANIFEST = {  # manifest.json
 }  # fmt: skip
 FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
 PROGRESS = {"step": int, "steps": int}  # progress.json
-CLAIM = {"host": str, "pid": int, "start": str}  # claim-*; empty once it is released
+CLAIM = {"host": str, "pid": int, "start": str, "task?": str}  # claim-*; empty once it is released
 LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
 HEARTBEAT = 10.0
+TURN = 0.5  # seconds between two looks at who is inside
 
 
 class Fenced(Exception):  # noqa: N818 - not an error
@@ -146,12 +147,12 @@ class Store:
         """Return how far a job is, as ``tell`` left it; empty where it told nothing."""
         try:
             return read_json(self.work / job / "progress.json", PROGRESS) or {}
-        except BenchError:
-            return {}  # cut by a power failure: it is for the eye only
+        except (BenchError, OSError):
+            return {}  # cut by a power failure, or just replaced elsewhere: it is for the eye only
 
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
-        return sorted((self.work / job).glob("claim-*"))
+        return sorted((self.work / job).glob("claim-*"), key=lambda path: (len(path.name), path.name))
 
     def owner(self, job: str) -> dict[str, Any] | None:
         """Return who works on a job right now: host, pid, since; None when nobody lives."""
@@ -186,12 +187,20 @@ class Store:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
-        held = {"host": socket.gethostname(), "pid": os.getpid(), "start": started(os.getpid())}
+        held = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "start": started(os.getpid()),
+            "task": task_id(),
+        }
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
         try:
             aside.write_text(json.dumps({**held, "since": time.time()}))
             os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
-        except (FileExistsError, FileNotFoundError):  # claimed, or published and cleared, just now
+        except FileExistsError:  # claimed just now; by ourselves, where a server's first answer was lost
+            if aside.stat().st_nlink != 2:
+                return None
+        except FileNotFoundError:  # published and cleared just now
             return None
         finally:
             aside.unlink(missing_ok=True)
@@ -200,6 +209,20 @@ class Store:
             return None
         (folder / "failed.json").unlink(missing_ok=True)
         return Claim(job, number, path)
+
+    @contextmanager
+    def turn(self, folder: Path) -> Iterator[None]:
+        """Be the only command, on any host, that is inside; wait for the others."""
+        place = Store(self.root)
+        place.work = folder.parent
+        while (claim := place.claim(folder.name)) is None:
+            time.sleep(TURN)
+        for old in place.claims(folder.name)[:-1]:
+            old.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            place.release(claim)
 
     def beat(self, claim: Claim) -> None:
         """Renew a claim's heartbeat, for those who cannot see its process."""

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -212,3 +213,36 @@ def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
     (store.jobs / JOB / "manifest.json").write_text(json.dumps(value))
     with pytest.raises(BenchError, match=rf"manifest\.json: damaged \({told}.*delete it and run again"):
         store.manifest(JOB)
+
+
+def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(tmp_path):
+    store, order = Store.open(tmp_path / "out"), []
+    folder = store.root / "slurm" / "turn"
+
+    def go(name):
+        with store.turn(folder):
+            order.append(f"{name} in")
+            time.sleep(0.05)
+            order.append(f"{name} out")
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(a.split()[0] == b.split()[0] for a, b in zip(order[::2], order[1::2], strict=True))
+    (claim,) = folder.glob("claim-*")
+    claim.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 - 1, "start": "1"}))
+    go("after")
+
+
+def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch):
+    store, link = Store.open(tmp_path / "out"), os.link
+
+    def lost(source, target):
+        link(source, target)
+        link(source, target)  # a client asks again, and finds its own
+
+    monkeypatch.setattr(os, "link", lost)
+    assert store.claim("a") is not None
+    assert store.claim("a") is None

@@ -22,16 +22,16 @@ def cancel(store: Store) -> int:
         BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
     """
     squeue.require()
-    tasks = earlier(store.root.resolve() / "slurm")
-    for folder in {task.folder for task in tasks}:
-        (folder / CANCELLED).touch()
-    found: set[tuple[str, int]] = set()
+    runs, found, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
     for _ in range(LOOKS):
-        listed = squeue.listed({task.name for task in tasks})
+        for told in runs.glob("*/submitted.json"):
+            told.with_name(CANCELLED).touch()
+        listed = squeue.listed({task.name for task in earlier(runs)})
         left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
-        if not left:
+        empty = 0 if left else empty + 1
+        if empty == 2 or (empty and not found):  # what was just being submitted comes with a second look
             return len(found)
         found |= left.keys()
-        squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
+        why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
         time.sleep(BETWEEN)
-    raise BenchError(f"{len(left)} tasks are still in the queue; run the same command again")
+    raise BenchError(f"{len(left)} tasks are still in the queue ({why or 'no reason given'}); try again")

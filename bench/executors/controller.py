@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,22 @@ from bench.errors import BenchError
 from bench.executors import squeue
 from bench.executors.arrays import Array, Unit, arrays, units
 from bench.executors.cluster import Profile, Shape, options, python
-from bench.executors.submission import CANCELLED, FullError, Task, earlier, submit
+from bench.executors.lost import RETRIES, Verdict, judge
+from bench.executors.submission import (
+    CANCELLED,
+    FullError,
+    LaterError,
+    Sent,
+    Task,
+    earlier,
+    submit,
+)
 from bench.executors.task import outcome_file
 from bench.jobs.execute import Outcome
 from bench.plan import Plan
 from bench.store import Store, read_json, write_atomic
 
 GRACE = 10.0  # seconds after a task left the queue: a network file system shows results late
-RETRIES = 3  # times a task that the cluster lost is submitted again
-CLUSTER = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")  # endings that say nothing about the job
 
 
 @dataclass
@@ -51,14 +58,11 @@ class Controller:
     on_start: Callable[[str], None] = lambda job: None
     grace: float = GRACE
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)  # job -> where it runs or waits
+    tasks: dict[str, Sent] = field(default_factory=dict)  # job -> where it runs or waits
     listed: squeue.Listed = field(default_factory=dict)
-    _ids: dict[tuple[str, int], str] = field(default_factory=dict)
     _submitted: list[dict[str, Any]] = field(default_factory=list)
-    _claims: dict[str, int] = field(default_factory=dict)  # at submission
-    _tries: dict[str, int] = field(default_factory=dict)
-    _stops: dict[str, int] = field(default_factory=dict)
-    _missing: dict[tuple[str, int], float] = field(default_factory=dict)
+    _tries: Counter[str] = field(default_factory=Counter)
+    _stops: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         root = self.store.root.resolve()
@@ -67,23 +71,25 @@ class Controller:
         self.out, self.folder = root, root / "slurm" / uuid.uuid4().hex[:12]
 
     def attach(self) -> None:
-        """Wait for what an earlier run left in the queue instead of submitting it again."""
-        known = [task for task in earlier(self.out / "slurm") if set(task.pack) & set(self.jobs)]
-        self.listed = squeue.listed({task.name for task in known})
+        """Wait for what other runs, dead or alive, have in the queue instead of submitting it again."""
+        wanted, own = set(self.open()) - self.tasks.keys(), self._own()
+        others = [task for task in earlier(self.out / "slurm") if task.name not in own]
+        known = [t for t in others if wanted & set(t.pack) and not (t.folder / CANCELLED).exists()]
+        listed = squeue.listed({task.name for task in known})
+        self.listed |= listed
         for task in known:
-            if task.key in self.listed:
-                self._ids[task.key] = self.listed[task.key].id
-                for job in task.pack:
-                    # Where the task has failed a job already, it is past it.
-                    if job in self.jobs and not outcome_file(task.folder, job).exists():
-                        self.tasks[job] = task
+            if task.key in listed:
+                sent = Sent(task, listed[task.key].id)
+                # Where the task has failed a job already, it is past it.
+                for job in wanted & set(task.pack) - self._heard([task.folder]):
+                    self.tasks[job] = sent
 
     def step(self) -> bool:
         """Look once; return whether anything is left to wait for."""
-        if self.tasks:
-            self.listed = squeue.listed({task.name for task in self.tasks.values()})
+        self.listed = squeue.listed({sent.task.name for sent in self._sent()})
         self._settle()
-        if (self.folder / CANCELLED).exists():
+        if self._taken_back():
+            squeue.cancel(self.listed[s.task.key].id for s in self._sent() if s.task.key in self.listed)
             for job in self.open():
                 self._end(Outcome(job, "failed", "taken back by 'bench cancel'"))
         self._drop_lost()
@@ -95,59 +101,59 @@ class Controller:
         """Return the jobs that have not ended."""
         return [job for job in self.jobs if job not in self.outcomes]
 
-    def tidy(self) -> None:
-        """Remove the folders of runs of which every job is done; logs of failures stay."""
-        by_folder: dict[Path, list[Task]] = {}
-        for task in earlier(self.out / "slurm"):
-            by_folder.setdefault(task.folder, []).append(task)
-        done = {
-            folder: tasks for folder, tasks in by_folder.items()
-            if all(self.store.done(job) for task in tasks for job in task.pack)
-        }  # fmt: skip
-        for _ in range(5):  # the last task may still be writing its log
-            still = {name for name, _ in squeue.listed({t.name for ts in done.values() for t in ts})}
-            for folder in [f for f, ts in done.items() if not still & {t.name for t in ts}]:
-                shutil.rmtree(folder, ignore_errors=True)
-                del done[folder]
-            if not done:
-                return
-            time.sleep(1.0)
+    def _own(self) -> set[str]:
+        """Return the names of the arrays that this command knows to be submitted."""
+        return {entry["name"] for entry in self._submitted if entry["array"] is not None}
+
+    def _sent(self) -> list[Sent]:
+        return list({sent.task.key: sent for sent in self.tasks.values()}.values())
+
+    def _taken_back(self) -> bool:
+        folders = {self.folder, *(sent.task.folder for sent in self._sent())}
+        return any((folder / CANCELLED).exists() for folder in folders)
 
     # What has ended
 
     def _settle(self) -> None:
-        with contextlib.suppress(OSError):
-            next(self.store.jobs.iterdir(), None)  # makes a network file system forget what was not there
+        # One listing serves all jobs; it also makes a network file system forget what was not there.
+        there = {folder.name for folder in self.store.jobs.iterdir()}
+        heard = self._heard({sent.task.folder for sent in self._sent()})
         for job in self.open():
-            task = self.tasks.get(job)
-            if records.done(self.plan, self.store, job):
+            sent = self.tasks.get(job)
+            if job in there and records.done(self.plan, self.store, job):
                 seconds = self.store.manifest(job).get("seconds", 0.0)
                 self._end(Outcome(job, "done", seconds=seconds))
-            elif task is not None:
-                self._hear(job, task)
+            elif sent is not None and job in heard:
+                self._hear(job, sent)
             self._end_hopeless(job)
 
-    def _hear(self, job: str, task: Task) -> None:
-        path = outcome_file(task.folder, job)
+    @staticmethod
+    def _heard(folders: Iterable[Path]) -> set[str]:
+        """Return the jobs of which a task in one of these runs has told something."""
+        told = [path.stem for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        return {stem.removeprefix("outcome-") for stem in told if stem.startswith("outcome-")}
+
+    def _hear(self, job: str, sent: Sent) -> None:
+        path = outcome_file(sent.task.folder, job)
         told = read_json(path)
         if told is None:
             return
         if told["state"] == "failed":
             self._end(Outcome(**told))
         elif told["state"] == "stopped":
-            self._stopped(job, task, path, told["reason"])
+            self._stopped(job, sent, path, told["reason"])
         elif all(self.store.done(need) for need in self.plan.jobs[job].needs):
             # Refused, and what it lacked has come since: it is submitted again.
             path.unlink(missing_ok=True)
             del self.tasks[job]
 
-    def _stopped(self, job: str, task: Task, told: Path, why: str) -> None:
+    def _stopped(self, job: str, sent: Sent, told: Path, why: str) -> None:
         """Submit again what saved itself and could not go back into the queue by itself."""
-        if task.key in self.listed:
+        if sent.task.key in self.listed:
             return
-        self._stops[job] = self._stops.get(job, 0) + 1
+        self._stops[job] += 1
         if self._stops[job] > self.profile.requeues:
-            self._fail(job, task, f"time limit: saved itself {self.profile.requeues} times ({why})")
+            self._fail(job, sent, f"time limit: saved itself {self.profile.requeues} times ({why})")
             return
         told.unlink(missing_ok=True)
         self._tries[job] = 0
@@ -168,53 +174,49 @@ class Controller:
     # What got lost
 
     def _drop_lost(self) -> None:
-        now, gone = time.monotonic(), []
-        for task in _distinct(self.tasks):
-            if task.key in self.listed:
-                self._missing.pop(task.key, None)
-            elif now - self._missing.setdefault(task.key, now) >= self.grace:
-                gone.append(task)
-        ended = squeue.states(self._ids[t.key] for t in gone if t.name in self._names())
-        for task in gone:
-            self._lose(task, ended.get(self._ids[task.key], ""))
+        now, gone = time.monotonic(), dict[Sent, list[str]]()
+        heard = self._heard({sent.task.folder for sent in self._sent()})
+        for job, sent in self.tasks.items():
+            if sent.task.key in self.listed:
+                sent.missing = None
+                continue
+            sent.missing = now if sent.missing is None else sent.missing
+            if now - sent.missing >= self.grace and job not in heard:  # of what it refused, the need decides
+                gone.setdefault(sent, []).append(job)
+        ended = squeue.states({sent.id: sent.task.name for sent in gone})
+        for sent, left in gone.items():
+            self._lose(sent, left, ended.get(sent.id, ""))
 
-    def _names(self) -> set[str]:
-        return {entry["name"] for entry in self._submitted}
-
-    def _lose(self, task: Task, state: str) -> None:
+    def _lose(self, sent: Sent, left: list[str], state: str) -> None:
         """Settle what a task left undone when it left the queue."""
-        left = [j for j in task.pack if self.tasks.get(j) == task]
-        # A copy that outlived its node may still publish: as long as it lives, it is waited for.
-        if any(self.store.owner(job) for job in left):
+        waited = time.monotonic() - (sent.missing or 0.0) > 10 * self.grace
+        found = judge(self.store, sent, left, state, waited)
+        if found is Verdict.WAIT:
             return
         for job in left:
             del self.tasks[job]
-        if task.name not in self._names():
-            return  # an earlier run's: they are submitted again
-        # One that was killed after publishing, before scoring, has its scores still to come.
-        again = state in CLUSTER or all(self.store.done(job) for job in left)
-        if again and all(self._tries[job] < RETRIES for job in left):
-            return
+        again = found is Verdict.AGAIN and all(self._tries[job] < RETRIES for job in left)
+        if again or sent.task.name not in self._own():
+            return  # submitted (once more) at this look
         # Which job ended the task is known by its claim: the ones after it never had their turn
         # and are submitted again. Where none was begun, the task itself cannot run.
-        begun = [j for j in left if len(self.store.claims(j)) > self._claims[j]]
-        for job in begun or left:
-            self._fail(job, task, f"{squeue.said(state)} (task {self._ids[task.key]})")
+        begun = [j for j in left if self.store.done(j) or len(self.store.claims(j)) > sent.claims.get(j, 0)]
+        why = f"{squeue.said(state, sent.last_words())} (task {sent.id})"
+        for job in left if state == "CANCELLED" else begun or left:
+            self._fail(job, sent, why)
 
     def _drop_hopeless(self) -> None:
-        bad = [(t, self.listed[t.key]) for t in _distinct(self.tasks) if t.key in self.listed]
-        bad = [(task, line) for task, line in bad if line.hopeless]
+        bad = [(s, self.listed[s.task.key]) for s in self._sent() if s.task.key in self.listed]
+        bad = [(sent, line) for sent, line in bad if line.hopeless]
         squeue.cancel(line.id for _, line in bad)
-        for task, line in bad:
-            for job in task.pack:
-                if self.tasks.get(job) == task:
-                    why = f"SLURM will not start it: {line.reason}; correct the cluster's section"
-                    self._fail(job, task, f"{why} in bench.toml (task {line.id})")
+        for sent, line in bad:
+            for job in [j for j in sent.task.pack if self.tasks.get(j) is sent]:
+                why = f"SLURM will not start it: {line.reason}; look at the cluster's section"
+                self._fail(job, sent, f"{why} in bench.toml, or ask the site (task {line.id})")
 
-    def _fail(self, job: str, task: Task, reason: str) -> None:
-        log = task.folder / f"{self._ids[task.key]}_0_log.err"
+    def _fail(self, job: str, sent: Sent, reason: str) -> None:
         attempts = len(self.store.claims(job))
-        entry = {"reason": reason, "kind": "cluster", "log": str(log), "attempts": attempts}
+        entry = {"reason": reason, "kind": "cluster", "log": str(sent.log), "attempts": attempts}
         # Nobody can claim a job for a task that is gone; the next attempt removes the file.
         with contextlib.suppress(FileNotFoundError):
             write_atomic(self.store.work / job / "failed.json", json.dumps(entry))
@@ -223,27 +225,37 @@ class Controller:
     # What may start
 
     def _submit_ready(self) -> None:
-        ready = self._ready()
+        if not self._ready():
+            return
+        with self.store.turn(self.out / "slurm" / "turn"):  # else two commands submit the same
+            self.attach()
+            try:
+                self._submit_all(self._ready())
+            except FullError:
+                if not self.tasks and self.profile.max_array_size == 1:
+                    raise
+                # An array that is larger than what a person may queue never fits.
+                self.profile = replace(self.profile, max_array_size=max(1, self.profile.max_array_size // 2))
+            except LaterError:
+                return  # it may be in the queue all the same: its name is looked for at the next look
+
+    def _submit_all(self, ready: list[str]) -> None:
         for stage, found in units(self.plan.jobs, ready).items():
             for array in arrays(stage, found, self._shape, self._after, self.profile):
-                try:
-                    self._submit(array)
-                except FullError:
-                    self._submitted.pop()
-                    if not self.tasks:
-                        raise
-                    return  # the rest is tried again at the next look
+                if self._taken_back():
+                    return
+                self._submit(array)
 
     def _ready(self) -> list[str]:
         """Return jobs to submit now: each need is done, in the queue, or submitted with them."""
-        ready: list[str] = []
+        ready: dict[str, None] = {}
         for job in self.open():
             if job in self.tasks or self.store.owner(job) is not None:
                 continue  # another command works on it: its result is waited for
             needs = self.plan.jobs[job].needs
             if all(n in ready or n in self.tasks or self.store.done(n) for n in needs):
-                ready.append(job)
-        return ready
+                ready[job] = None
+        return list(ready)
 
     def _shape(self, unit: Unit) -> Shape:
         threads = max(self.plan.threads.get(job, 1) for job in unit)
@@ -254,8 +266,7 @@ class Controller:
 
     def _after(self, unit: Unit) -> tuple[str, ...]:
         needs = {need for job in unit for need in self.plan.jobs[job].needs} - set(unit)
-        waits = {self._ids[self.tasks[n].key] for n in needs if n in self.tasks}
-        return tuple(sorted(waits))
+        return tuple(sorted({self.tasks[n].id for n in needs if n in self.tasks}))
 
     def _submit(self, array: Array) -> None:
         # The name goes to disk before sbatch: killed between the two, the tasks are found again.
@@ -265,23 +276,22 @@ class Controller:
         for job in (job for pack in array.packs for job in pack):
             self.on_start(job)
         seen = [self.out, *(Path(root).resolve() for root in self.plan.roots.values())]
-        ids = submit(self.folder, options(self.profile, array.shape, name, array.after), [
-            (str(self.out), pack, str(self.folder), self.profile.requeues) for pack in array.packs
-        ], python(self.profile, seen))  # fmt: skip
+        calls = [(str(self.out), pack, str(self.folder), self.profile.requeues) for pack in array.packs]
+        try:
+            asked = options(self.profile, array.shape, name, array.after)
+            ids = submit(self.folder, asked, calls, python(self.profile, seen))
+        except FullError:
+            self._submitted.pop()
+            self._remember()
+            raise
         self._submitted[-1]["array"] = ids[0].split("_")[0]
         self._remember()
         for index, (pack, task_id) in enumerate(zip(array.packs, ids, strict=True)):
-            task = Task(name, index, self.folder, pack)
-            self._ids[task.key] = task_id
-            for job in pack:
-                self.tasks[job] = task
-                self._claims[job] = len(self.store.claims(job))
-                self._tries[job] = self._tries.get(job, 0) + 1
+            claims = {job: len(self.store.claims(job)) for job in pack}
+            sent = Sent(Task(name, index, self.folder, pack), task_id, claims)
+            self.tasks |= dict.fromkeys(pack, sent)
+            self._tries.update(pack)
 
     def _remember(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "submitted.json", json.dumps({"arrays": self._submitted}))
-
-
-def _distinct(tasks: dict[str, Task]) -> list[Task]:
-    return list({task.key: task for task in tasks.values()}.values())

@@ -174,9 +174,9 @@ class Workers:
 def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> None:
     """Do one job after another until there are no more, or this process is asked to stop."""
     os.environ[WORKER] = str(number)
-    for number in STOPS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
-            signal.signal(number, lambda *_: _stop.set())
+    for stop in STOPS:
+        if signal.getsignal(stop) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(stop, lambda *_: _stop.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if not _stop.is_set():

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.errors import BenchError
 from bench.executors import squeue
 from bench.executors.cluster import Profile, Shape, options, python
 from bench.executors.submission import submit
-from bench.executors.task import PATIENCE, Asked, restarts, task_id
+from bench.executors.task import PATIENCE, Asked, restarts
 from bench.executors.together import alone, attend, lead, place
 from bench.jobs.execute import Outcome
+from bench.process import task_id
 from bench.store import read_json, write_atomic
 
 LOOK_AGAIN = 1.0
@@ -101,12 +104,18 @@ class _Probe:
         folder = self.out / "slurm" / self.name
         folder.mkdir(parents=True)
         (folder / "token").write_text(TOKEN)
+        known: dict[str, Any] = {
+            "name": self.name,
+            "array": None,
+            "packs": [[]],
+        }  # 'bench cancel' looks for it
+        write_atomic(folder / "submitted.json", json.dumps({"arrays": [known]}))
         given = options(self.profile, self.shape, self.name, ())
         given["time"] = min(self.profile.minutes or 10, 10)
         given["signal_delay_s"] = min(self.profile.signal, 60)
         call = (str(folder), self.wait if again else 0.0)
-        submit(folder, given, [call], python(self.profile, [self.out]), answer)
         try:
+            submit(folder, given, [call], python(self.profile, [self.out]), answer)
             began = time.monotonic()
             told = self._awaited(folder / "answer-0.json")
             if told is None:
@@ -119,8 +128,10 @@ class _Probe:
             yield from self._judged(told)
             if again:
                 yield from self._requeued(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # after a failure the log is wanted
         finally:
-            squeue.cancel(line.id for line in squeue.listed([self.name]).values())
+            with suppress(BenchError):
+                squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
 
     def _finding(self, check: str, ok: bool, detail: str) -> Finding:
         return Finding(f"{self.kind}: {check}", ok, detail)
@@ -193,16 +204,21 @@ def answer(folder: str, wait: float) -> None:
     rank, size = place()
     meeting = here / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
-        attend(meeting, lambda: asked.stop, lambda job: Outcome(job, "done"))
+        attend(meeting, lambda job: Outcome(job, "done"))
         return
     facts = _facts(here)
-    with lead(meeting, size) if size > 1 else nullcontext(alone) as led, led("probe"):
-        from bench import world
+    with lead(meeting, size) if size > 1 else nullcontext(alone) as led:
+        with led("probe"):
+            from bench import world
 
-        facts["processes"] = world.size()
-    write_atomic(here / f"answer-{restarts()}.json", json.dumps(facts))
-    if restarts() or not wait:
-        return
+            facts["processes"] = world.size()
+        write_atomic(here / f"answer-{restarts()}.json", json.dumps(facts))
+        if wait and not restarts():
+            _warned(asked, here, wait)
+
+
+def _warned(asked: Asked, here: Path, wait: float) -> None:
+    """Wait for the warning signal, then go back into the queue."""
     until = time.monotonic() + wait
     while not asked.stop and time.monotonic() < until:
         time.sleep(0.2)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+from bench.errors import BenchError
 from bench.executors import squeue
 from bench.executors.cluster import Profile
 from bench.executors.controller import Controller
+from bench.executors.tidy import tidy
 from bench.jobs.execute import Outcome
 from bench.plan import Plan
 from bench.store import Store
@@ -32,11 +35,11 @@ def run(
     """
     squeue.require()
     controller = Controller(plan, store, jobs, profile, on_outcome, on_start)
-    controller.attach()
     began = time.monotonic()
     while controller.step():
         time.sleep(pause(time.monotonic() - began))
-    controller.tidy()
+    with suppress(BenchError):  # SLURM may be down by now: the report is drawn all the same
+        tidy(store)
     return controller.outcomes
 
 

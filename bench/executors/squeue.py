@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.errors import BenchError
@@ -15,11 +16,13 @@ TRIES = 5  # looks in a row without an answer
 BETWEEN = 5.0  # seconds, times the number of the try
 
 # Reasons with which a task pends until a person acts; one held by its owner is not among them.
-HOPELESS = (
-    "BadConstraints", "PartitionTimeLimit", "PartitionNodeLimit", "DependencyNeverSatisfied",
-    "InvalidAccount", "InvalidQOS", "QOSMaxWallDurationPerJobLimit",
-    "AssocMaxWallDurationPerJobLimit", "launch failed requeued held", "JobHeldAdmin",
-)  # fmt: skip
+HOPELESS = re.compile(
+    "BadConstraints|PartitionTimeLimit|PartitionNodeLimit|DependencyNeverSatisfied|InvalidAccount|InvalidQOS"
+    "|(QOS|Assoc)Max.*PerJob(Limit)?|(QOS|Assoc)Max.*PerNode.*|QOSMin.*|AccountNotAllowed|QOSNotAllowed"
+    "|ReservationDeleted|JobHeldAdmin|JobHoldMaxRequeue|launch failed requeued held"
+    "|job requeued in held state"
+)
+HELD = ("PENDING", "SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,10 @@ class Line:
     @property
     def hopeless(self) -> bool:
         """Will it pend until a person acts?"""
-        return self.state == "PENDING" and self.reason in HOPELESS
+        return self.state in HELD and HOPELESS.fullmatch(self.reason) is not None
 
+
+MEMORY = ("memory limit", "oom-kill", "oom_kill")  # how SLURM's daemons put it in a task's log
 
 Listed = dict[tuple[str, int], Line]
 
@@ -91,35 +96,52 @@ def parse(text: str) -> Listed:
     return found
 
 
-def states(ids: Iterable[str]) -> dict[str, str]:
-    """Return how tasks ended by their ids, as far as accounting knows; one call."""
-    wanted = ",".join(sorted(ids))
-    if not wanted or shutil.which("sacct") is None:
+def states(ended: Mapping[str, str]) -> dict[str, str]:
+    """Return how tasks ended by their ids: two calls at most, whatever their number.
+
+    SLURM remembers for some minutes (``MinJobAge``); after that accounting does, where there is one.
+
+    Args:
+        ended: id of a task -> name of its array.
+    """
+    if not ended:
         return {}
+    names = ",".join(sorted(set(ended.values())))
     answer, _ = _call(
-        ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State",
-         "--jobs", wanted]
+        ["squeue", "--noheader", "--array", "--states=all", "--name", names, "--format", "%i|%T"]
     )  # fmt: skip
-    rows = (line.split("|") for line in (answer or "").splitlines())
+    found = _rows(answer)
+    rest = sorted(ended.keys() - found.keys())
+    if rest and shutil.which("sacct") is not None:
+        answer, _ = _call(
+            ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State",
+             "--jobs", ",".join(sorted({task.partition("_")[0] for task in rest}))]
+        )  # fmt: skip
+        found |= _rows(answer)
+    return {task: found[task] for task in ended if task in found}
+
+
+def _rows(text: str | None) -> dict[str, str]:
+    rows = (line.strip().split("|") for line in (text or "").splitlines())
     return {row[0]: row[1].split(" ")[0] for row in rows if len(row) == 2 and row[1]}
 
 
-def said(state: str) -> str:
-    """Return for a person why a task in ``state`` left no result."""
-    if state == "OUT_OF_MEMORY":
+def said(state: str, words: str = "") -> str:
+    """Return for a person why a task in ``state`` left no result; ``words`` end its log."""
+    if state == "OUT_OF_MEMORY" or any(sign in words.lower() for sign in MEMORY):
         return "out of memory; raise 'mem_gb' of the cluster in bench.toml"
     if state == "TIMEOUT":
         return "out of time before it could save itself; raise 'minutes' or 'signal' in bench.toml"
     if state == "CANCELLED":
         return "its task was cancelled"
-    return f"its task left the queue without a result ({state or 'SLURM does not say why'})"
+    last = f"; its log ends: {words.splitlines()[-1][:200]}" if words else ""
+    return f"its task left the queue without a result ({state or 'SLURM does not say why'}){last}"
 
 
-def cancel(ids: Iterable[str]) -> None:
-    """Take tasks out of the queue, as far as SLURM answers."""
+def cancel(ids: Iterable[str]) -> str:
+    """Take tasks out of the queue, as far as SLURM answers; return why not, or nothing."""
     wanted = sorted(ids)
-    if wanted:
-        _call(["scancel", *wanted])
+    return _call(["scancel", *wanted])[1] if wanted else ""
 
 
 def warn(ids: Iterable[str]) -> None:

@@ -12,16 +12,21 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from bench.errors import BenchError
 from bench.executors.squeue import requeue
-from bench.executors.together import Led, alone, attend, blamed, lead, place
+from bench.executors.together import Led, alone, attend, explained, lead, place
 from bench.jobs.execute import Outcome, execute, follow
+from bench.process import task_id
 from bench.store import Store, read_json, write_atomic
 
 LOOK_AGAIN = 5.0  # seconds before a job that another attempt holds is tried again
+LOST = 12  # looks at a job that seems neither described nor done: a network file system may lag
+TELLING = (1.0, 5.0, 10.0, 20.0)  # seconds between tries to leave an outcome
 PATIENCE = 600.0  # seconds that a task waits for the end SLURM has announced
 
 
@@ -71,12 +76,12 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
     task = Task(Store(Path(out)), Path(folder), asked, requeues)
     meeting = task.folder / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
-        attend(meeting, lambda: asked.stop, lambda job: follow(out, job, lambda: asked.stop))
+        attend(meeting, lambda job: follow(out, job, lambda: asked.stop))
     elif size == 1:
         task.run(jobs, alone)
     else:
         with lead(meeting, size) as led:
-            task.run(jobs, led, meeting)
+            task.run(jobs, led, lambda reason: explained(reason, meeting))
 
 
 @dataclass(frozen=True)
@@ -88,40 +93,55 @@ class Task:
     asked: Asked
     requeues: int
 
-    def run(self, jobs: tuple[str, ...], led: Led, meeting: Path | None = None) -> None:
-        """Run a pack of jobs; ``led`` is what a training happens in."""
+    def run(self, jobs: tuple[str, ...], led: Led, explain: Callable[[str], str] = str) -> None:
+        """Run a pack of jobs; ``led`` is what a training happens in, ``explain`` what made it fail."""
         for job in jobs:
             if self._failed(job):  # before a requeue: what failed is not tried again
                 continue
-            outcome = self._one(job, led)
+            outcome = self._one(job, led, explain)
             if outcome.state in ("failed", "refused"):
-                self.tell(outcome if meeting is None else blamed(outcome, meeting))
+                self.tell(outcome)
             if self.asked.stop:
                 break
         if self.asked.stop:
             self._leave(jobs)
 
     def tell(self, outcome: Outcome) -> None:
-        """Leave an outcome where the controller reads it."""
-        write_atomic(outcome_file(self.folder, outcome.job), json.dumps(asdict(outcome)))
+        """Leave an outcome where the controller reads it; a full disk may have room again soon."""
+        path, text = outcome_file(self.folder, outcome.job), json.dumps(asdict(outcome))
+        for wait in TELLING:
+            try:
+                write_atomic(path, text)
+                return
+            except OSError:
+                time.sleep(wait)
+        write_atomic(path, text)
 
     def _failed(self, job: str) -> bool:
         told = read_json(outcome_file(self.folder, job))
         return told is not None and told["state"] == "failed"
 
-    def _one(self, job: str, led: Led) -> Outcome:
+    def _one(self, job: str, led: Led, explain: Callable[[str], str]) -> Outcome:
         """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs.
 
         A job is ``refused`` where a need has no result: the controller knows why and what follows.
         """
-        store = self.store
+        store, lost = self.store, 0
         while not self.asked.stop:
+            next(store.jobs.iterdir(), None)  # makes a network file system forget what was not there
             if store.done(job) and not (store.work / job / "job.json").exists():
                 return Outcome(job, "done")  # whoever published it has cleared its description
-            needs = store.spec(job)["job"]["needs"]
+            try:
+                needs = store.spec(job)["job"]["needs"]
+            except BenchError as error:  # cleared at this moment, and its result not seen yet?
+                lost += 1
+                if lost > LOST:
+                    return Outcome(job, "failed", str(error))
+                self._sleep(LOOK_AGAIN)
+                continue
             lacking = [need for need in needs if not store.done(need)]
             if not lacking:
-                outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job))
+                outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job), explain)
                 if outcome.state != "busy":
                     return outcome
             elif not any(store.owner(need) for need in lacking):
@@ -154,11 +174,3 @@ class Task:
 def restarts() -> int:
     """Return how often SLURM has put this task back into the queue."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-
-
-def task_id() -> str:
-    """Return this task's name in SLURM: ``12``, or ``12_3`` in an array."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    if array:
-        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ["SLURM_JOB_ID"]

@@ -1,8 +1,8 @@
 """How the processes of one task find each other and train one model together.
 
 The first process leads: it claims the job, tells the others which, saves and publishes. They meet
-at an address that it leaves in the run's folder, because SLURM's list of node names need not
-resolve inside a container. The others end after it: ``srun --wait`` would else cut its last words.
+at an address that it leaves in the run's folder. They end after it, because ``srun --wait`` would
+else cut its last words, and never before it: what it stops for, they are told in the training.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Led = Callable[[str], AbstractContextManager[None]]  # job -> what its training happens in
 PATIENCE = timedelta(days=7)  # the leader may wait for another attempt at the job, or for its needs
 CONNECT = timedelta(seconds=30)
+WORDS = 20.0  # seconds for the other processes to say why they ended
 LOOK_AGAIN = 0.5
 
 
@@ -43,69 +44,72 @@ def alone(job: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def lead(meeting: Path, size: int) -> Iterator[Led]:
-    """Yield a context for the one training that ``size`` processes do together."""
-    from torch._C._distributed_c10d import TCPStore
+    """Yield a context for a training that ``size`` processes do together; it may be entered again."""
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
 
     from bench import world
 
     store = TCPStore("localhost", 0, size, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     write_atomic(meeting, json.dumps({"host": socket.gethostname(), "port": store.port}))
+    rounds = count()
 
     @contextmanager
     def led(job: str) -> Iterator[None]:
-        store.set("job", job)
-        with world.joined(0, size, store):
+        number = next(rounds)
+        store.set(f"job-{number}", job)
+        with world.joined(0, size, PrefixStore(f"round-{number}", store)):
             yield
 
     try:
         yield led
     finally:
-        if not store.check(["job"]):
-            store.set("job", "")
-        store.set("over", "1")
+        store.set(f"job-{next(rounds)}", "")
         write_atomic(meeting, json.dumps({"over": True}))  # for those who come when the store has gone
 
 
-def attend(meeting: Path, stopping: Callable[[], bool], part: Callable[[str], Outcome]) -> None:
-    """Do ``part`` of the job that the leader trains, if it trains; leave the reason where it fails."""
+def attend(meeting: Path, part: Callable[[str], Outcome]) -> None:
+    """Do ``part`` of what the leader trains until it ends; leave the reason where that fails."""
+    from torch._C._distributed_c10d import PrefixStore
+
     from bench import world
 
     rank, size = place()
-    store = _found(meeting, size, stopping)
+    store = _found(meeting, size)
     if store is None:
         return
-    job = store.get("job").decode()
-    if job:
-        with world.joined(rank, size, store):
-            outcome = part(job)
-            if outcome.state == "failed":
-                write_atomic(_said(meeting, rank), json.dumps({"reason": outcome.reason}))
     with suppress(RuntimeError):  # the leader has gone, and its store with it
-        store.wait(["over"])
+        for number in count():
+            job = store.get(f"job-{number}").decode()
+            if not job:
+                return
+            with world.joined(rank, size, PrefixStore(f"round-{number}", store)):
+                outcome = part(job)
+                if outcome.state == "failed":
+                    write_atomic(_said(meeting, rank), json.dumps({"reason": outcome.reason}))
 
 
-def blamed(outcome: Outcome, meeting: Path) -> Outcome:
-    """Return the leader's outcome with the reason of the process that failed first, if one did.
+def explained(reason: str, meeting: Path) -> str:
+    """Return why a training failed, with the reason of the process that failed first, if one did.
 
-    The leader itself only sees that a connection closed.
+    The leader itself only sees that a connection closed. Where the others say nothing either, SLURM
+    has ended them and is about to end this one, or to requeue it: then that is the reason.
     """
-    if outcome.state != "failed":
-        return outcome
-    reason = outcome.reason
-    if any(word in reason for word in ("gloo", "NCCL")):
-        reason = "another process of the task ended in the middle of training"
-    for path in sorted(meeting.parent.glob(f"{meeting.stem}-process-*.json")):
-        told = read_json(path)
-        if told is not None:
-            reason += f"; process {path.stem.rpartition('-')[2]}: {told['reason']}"
-            break
-    return replace(outcome, reason=reason)
+    if not any(word in reason for word in ("gloo", "NCCL")):
+        return reason
+    until = time.monotonic() + WORDS
+    while time.monotonic() < until:
+        for path in sorted(meeting.parent.glob(f"{meeting.stem}-process-*.json")):
+            told = (read_json(path) or {}).get("reason", "")
+            if told and not any(word in told for word in ("gloo", "NCCL")):
+                return f"process {path.stem.rpartition('-')[2]} of the task: {told}"
+        time.sleep(LOOK_AGAIN)
+    return "another process of the task ended in the middle of training"
 
 
-def _found(meeting: Path, size: int, stopping: Callable[[], bool]) -> TCPStore | None:
+def _found(meeting: Path, size: int) -> TCPStore | None:
     from torch._C._distributed_c10d import TCPStore
 
-    while not stopping():
+    while True:
         told = read_json(meeting)
         if told is not None and "over" in told:
             return None
@@ -115,7 +119,6 @@ def _found(meeting: Path, size: int, stopping: Callable[[], bool]) -> TCPStore |
                 store.set_timeout(PATIENCE)
                 return store
         time.sleep(LOOK_AGAIN)
-    return None
 
 
 def _said(meeting: Path, rank: int) -> Path:

@@ -48,7 +48,8 @@ Together = Callable[[], AbstractContextManager[None]]
 
 
 def execute(
-    out: str, job: str, stopping: Callable[[], bool] = lambda: False, together: Together = nullcontext
+    out: str, job: str, stopping: Callable[[], bool] = lambda: False, together: Together = nullcontext,
+    explain: Callable[[str], str] = str,
 ) -> Outcome:  # fmt: skip
     """Do one job unless it is done or somebody else does it.
 
@@ -59,6 +60,7 @@ def execute(
         job: id.
         stopping: asked between steps; where it says yes, the job saves itself.
         together: the work happens inside it; it brings other processes in, which ``follow``.
+        explain: turns the reason of a failure into the one that is kept.
     """
     store = Store(Path(out))
     try:
@@ -67,7 +69,8 @@ def execute(
         # Whoever publishes a job clears its description; the queue describes it again.
         return Outcome(job, "busy") if store.done(job) else Outcome(job, "failed", str(error))
     began = time.monotonic()
-    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, stopping, together)
+    how = _How(stopping, together, explain)
+    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, how)
     if outcome.state == "done":
         outcome = _score(store, job, described["run"].get("scoring", []))
     return replace(outcome, seconds=time.monotonic() - began)
@@ -93,9 +96,16 @@ def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
     return Outcome(job, "done")
 
 
-def _begin(
-    store: Store, job: str, described: dict[str, Any], stopping: Callable[[], bool], together: Together
-) -> Outcome:  # fmt: skip
+@dataclass(frozen=True)
+class _How:
+    """What ``execute`` was given besides the job."""
+
+    stopping: Callable[[], bool]
+    together: Together
+    explain: Callable[[str], str]
+
+
+def _begin(store: Store, job: str, described: dict[str, Any], how: _How) -> Outcome:
     for need in described["job"]["needs"]:
         # Only a cluster's queue starts a job after a need that failed; the need keeps the reason.
         if not store.done(need):
@@ -105,7 +115,7 @@ def _begin(
     except OSError as error:
         return Outcome(job, "failed", _system(error))
     if claim is not None:
-        return _attempt(store, claim, stopping, together)
+        return _attempt(store, claim, how)
     return Outcome(job, "done" if store.done(job) else "busy")
 
 
@@ -123,11 +133,11 @@ def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
     return Outcome(job, "done")
 
 
-def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool], together: Together) -> Outcome:
+def _attempt(store: Store, claim: Claim, how: _How) -> Outcome:
     with _Log(store.work / claim.job / "log.txt") as file:
         try:
             with _beating(store, claim):
-                _work(store, claim, stopping, together, file)
+                _work(store, claim, how, file)
             return Outcome(claim.job, "done")
         except Fenced:
             return Outcome(claim.job, "busy")
@@ -140,22 +150,33 @@ def _attempt(store: Store, claim: Claim, stopping: Callable[[], bool], together:
             # A bug in one method's file must not stop the other rows: it becomes a typed hole.
             if not isinstance(error, (BenchError, MemoryError)):
                 file.say(traceback.format_exc())
-            return _failed(store, claim, file, *_said(error))
+            if _taken(store, claim):  # it stumbled over what the other attempt has cleared
+                return Outcome(claim.job, "busy")
+            reason, kind = _said(error)
+            return _failed(store, claim, file, how.explain(reason), kind)
 
 
-def _work(
-    store: Store, claim: Claim, stopping: Callable[[], bool], together: Together, file: _Log
-) -> None:  # fmt: skip
+def _taken(store: Store, claim: Claim) -> bool:
+    try:
+        store.check(claim)
+    except Fenced:
+        return True
+    except OSError:
+        return False
+    return store.done(claim.job)
+
+
+def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
     described = store.spec(claim.job)
     job, run = described["job"], described["run"]
     with store.attempt(claim) as made:
         context = Context(
             store, claim, job["kind"], job["spec"], tuple(job["needs"]), run, made,
-            log=file.say, stopping=stopping,
+            log=file.say, stopping=how.stopping,
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         began = time.monotonic()
-        with together():
+        with how.together():
             _run(context)
             circumstances = provenance(described["job"], run["threads"])
         context.facts["seconds"] = round(time.monotonic() - began, 3)

@@ -1,5 +1,7 @@
 """The controller, on a cluster in memory; tests/slurm has a real one."""
 
+import json
+import time
 from itertools import pairwise
 
 import pytest
@@ -7,7 +9,8 @@ from in_memory import a_plan, control, of, publish, tell
 
 from bench.errors import BenchError
 from bench.executors import controller as following
-from bench.executors import slurm, squeue, submission
+from bench.executors import lost, slurm, squeue, submission
+from bench.executors.tidy import tidy
 from bench.jobs.execute import Outcome
 from bench.show.status import as_text, status
 from bench.store import Store
@@ -35,7 +38,7 @@ def test_results_end_the_run_and_its_folder_is_removed(site, store):
     publish(store, *plan.jobs)
     assert not controller.step()
     site.lines.clear()
-    controller.tidy()
+    tidy(store)
     assert {o.job: o.state for o in heard} == dict.fromkeys(plan.jobs, "done")
     assert not controller.folder.exists()
 
@@ -186,7 +189,7 @@ def test_what_the_cluster_lost_is_submitted_again_a_few_times(site, store, state
     while controller.step():
         for id in [line.id for line in site.lines.values()]:
             site.leave(id, state)
-    assert len(site.arrays) == following.RETRIES
+    assert len(site.arrays) == lost.RETRIES
     assert state in heard[0].reason
 
 
@@ -288,3 +291,163 @@ def test_status_says_what_slurm_does_with_waiting_jobs(site, store, fakes):
     told = {entry["job"]: entry for entry in found["waiting"]}[of(plan, "prepare")[0]]
     assert (told["task"], told["slurm"], told["pending"]) == ("10_0", "PENDING", "Priority")
     assert "waiting: 1 jobs in SLURM, PENDING (Priority)" in as_text(found)
+
+
+def test_an_attached_run_is_taken_back_with_what_it_attached_to(site, store):
+    plan = a_plan(pretrains=0, seeds=1)
+    first, _ = control(plan, store)
+    first.step()
+    second, heard = control(plan, store)
+    before = len(site.arrays)
+    (first.folder / submission.CANCELLED).touch()
+    site.lines.clear()
+    assert not second.step()
+    assert len(site.arrays) == before
+    assert {o.state for o in heard} == {"failed"}
+    third, _ = control(plan, store)  # a run that is started after that begins anew
+    assert third.step()
+    assert len(site.arrays) == 2 * before
+
+
+def test_a_run_taken_back_between_two_arrays_submits_no_more_and_cancels_its_own(site, store, monkeypatch):
+    controller, _ = control(a_plan(pretrains=2), store)
+
+    def submit(*given):
+        ids = site.submit(*given)
+        (controller.folder / submission.CANCELLED).touch()
+        return ids
+
+    monkeypatch.setattr(following, "submit", submit)
+    controller.step()
+    assert len(site.arrays) == 1
+    assert not controller.step()
+    assert site.lines == {}
+
+
+def test_two_runs_of_which_one_submits_while_the_other_waits_submit_each_job_once(site, store, monkeypatch):
+    plan = a_plan(pretrains=0, seeds=4)
+    both = [control(plan, store, max_array_size=1)[0] for _ in range(2)]
+    room = [2]
+
+    def submit(*given):
+        if not room[0]:
+            raise submission.FullError("sbatch: full")
+        room[0] -= 1
+        return site.submit(*given)
+
+    monkeypatch.setattr(following, "submit", submit)
+    for _ in range(8):
+        for controller in both:
+            room[0] = 1
+            controller.step()
+    packs = [pack for _, packs in site.arrays for pack in packs]
+    assert len(packs) == len(set(packs)) == 5
+
+
+def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, store, monkeypatch):
+    plan = a_plan(pretrains=0, seeds=12)
+    publish(store, *of(plan, "prepare"))
+    controller, _ = control(plan, store)
+
+    def submit(folder, parameters, calls, python):
+        if len(calls) > 3:
+            raise submission.FullError("sbatch: AssocMaxSubmitJobLimit")
+        return site.submit(folder, parameters, calls, python)
+
+    monkeypatch.setattr(following, "submit", submit)
+    for _ in range(12):
+        controller.step()
+    assert controller.profile.max_array_size == 3  # 1000, 500, ... 7, 3
+    assert sorted(j for _, packs in site.arrays for p in packs for j in p) == sorted(controller.jobs)
+    told = json.loads((controller.folder / "submitted.json").read_text())["arrays"]
+    assert all(entry["array"] for entry in told)
+
+
+def test_an_answer_that_got_lost_is_looked_for_before_anything_is_submitted_again(site, store, monkeypatch):
+    controller, _ = control(a_plan(pretrains=0, seeds=0), store)
+
+    def submit(*given):
+        site.submit(*given)
+        raise submission.LaterError("sbatch: Socket timed out")
+
+    monkeypatch.setattr(following, "submit", submit)
+    controller.step()
+    monkeypatch.setattr(following, "submit", site.submit)
+    controller.step()
+    assert len(site.arrays) == 1
+    assert controller.tasks
+
+
+def test_what_a_task_refused_waits_for_its_need_and_fails_with_the_needs_reason(site, store):
+    plan = a_plan(pretrains=1, seeds=1)
+    publish(store, *of(plan, "prepare"))
+    controller, heard = control(plan, store)
+    controller.step()
+    (bad,) = of(plan, "pretrain")
+    tuned = next(j for j in of(plan, "finetune") if bad in plan.jobs[j].needs)
+    tell(controller, Outcome(tuned, "refused", "needs it"))
+    site.leave(site.id_of(tuned), "COMPLETED")
+    for _ in range(3):
+        controller.step()
+    assert tuned not in {o.job for o in heard}
+    tell(controller, Outcome(bad, "failed", "loss is not finite"))
+    controller.step()
+    assert "loss is not finite" in {o.job: o.reason for o in heard}[tuned]
+
+
+def test_cancelling_a_pack_fails_all_of_it(site, store):
+    plan = a_plan(pretrains=0, seeds=3)
+    publish(store, *of(plan, "prepare"))
+    controller, heard = control(plan, store, pack=3)
+    controller.step()
+    (pack,) = site.arrays[0][1]
+    store.release(store.claim(pack[0]))
+    site.leave(site.id_of(pack[0]), "CANCELLED")
+    assert not controller.step()
+    assert {o.job for o in heard} == set(pack)
+    assert len(site.arrays) == 1
+
+
+def test_a_state_that_is_not_final_is_waited_for_but_not_for_ever(site, store):
+    controller, heard = control(a_plan(pretrains=0, seeds=0), store)
+    controller.grace = 0.05
+    controller.step()
+    (job,) = controller.jobs
+    site.leave(site.id_of(job), "RUNNING")  # what a database that lags behind says
+    controller.step()
+    time.sleep(0.1)
+    assert controller.step() and heard == []
+    time.sleep(0.6)
+    assert not controller.step()
+    assert "(RUNNING)" in heard[0].reason
+
+
+def test_a_task_that_slurm_has_ended_is_not_waited_for_though_its_heartbeat_is_fresh(
+    site, store, monkeypatch
+):
+    controller, heard = control(a_plan(pretrains=0, seeds=0), store)
+    controller.step()
+    (job,) = controller.jobs
+    number, _, index = site.id_of(job).partition("_")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", number)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", index)
+    assert store.claim(job) is not None
+    site.leave(site.id_of(job), "NODE_FAIL")
+    assert controller.step() and heard == []  # the orphan may still publish
+    site.ended[site.id_of(job)] = "FAILED"
+    sent = controller.tasks[job]
+    sent.log.write_text("noise\nslurmstepd: error: Exceeded job memory limit\n")
+    assert not controller.step()
+    assert "out of memory; raise 'mem_gb'" in heard[0].reason
+
+
+@pytest.mark.parametrize("fault", ["PREEMPTED", "words"])
+def test_what_was_warned_before_it_listened_is_submitted_again(site, store, fault):
+    controller, heard = control(a_plan(pretrains=0, seeds=0), store)
+    controller.step()
+    (job,) = controller.jobs
+    if fault == "words":
+        controller.tasks[job].log.write_text("srun: error: n1: task 0: User defined signal 2\n")
+    site.leave(site.id_of(job), "FAILED" if fault == "words" else fault)
+    assert controller.step()
+    assert (len(site.arrays), heard) == (2, [])

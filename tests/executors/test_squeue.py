@@ -38,11 +38,33 @@ def test_a_squeue_that_hangs_is_not_waited_for(fakes, monkeypatch):
         squeue.listed({"a"})
 
 
+def test_how_tasks_ended_is_asked_of_the_queue_and_the_rest_of_accounting(fakes):
+    squeues = fakes("squeue", 'echo "1_2|CANCELLED"; echo "1_3|RUNNING"')
+    sacct = fakes("sacct", 'echo "3_0|OUT_OF_MEMORY"; echo "3_1|CANCELLED by 0"; echo "3_2|FAILED"')
+    ended = {"1_2": "a", "3_0": "b", "3_1": "b"}
+    assert squeue.states(ended) == {"1_2": "CANCELLED", "3_0": "OUT_OF_MEMORY", "3_1": "CANCELLED"}
+    assert "--states=all --name a,b" in squeues.read_text()
+    assert sacct.read_text().rstrip().endswith("--jobs 3")  # whole arrays: the line stays short
+    assert squeue.states({}) == {}
+
+
 def test_accounting_that_is_off_is_no_error(fakes):
     fakes("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    assert squeue.states(["1"]) == {}
-    fakes("sacct", 'echo "1_2|CANCELLED by 0"; echo "3|OUT_OF_MEMORY"')
-    assert squeue.states(["1_2", "3"]) == {"1_2": "CANCELLED", "3": "OUT_OF_MEMORY"}
+    assert squeue.states({"1": "a"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "hopeless"),
+    [
+        ("PENDING", "Priority", False), ("PENDING", "JobHeldUser", False), ("PENDING", "Resources", False),
+        ("PENDING", "QOSMaxGRESPerJob", True), ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
+        ("PENDING", "QOSMaxJobsPerUserLimit", False), ("PENDING", "QOSMaxCpuPerUserLimit", False),
+        ("PENDING", "job requeued in held state", True), ("SPECIAL_EXIT", "job requeued in held state", True),
+        ("RUNNING", "None", False),
+    ],
+)  # fmt: skip
+def test_what_never_starts_without_a_person_is_told_from_what_waits(state, reason, hopeless):
+    assert squeue.Line("1_0", "n", 0, state, reason).hopeless is hopeless
 
 
 def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):

@@ -31,7 +31,7 @@ def node(store, monkeypatch, answer, jobs=("a", "b"), requeues=5):
     """Run a pack with ``answer(job, stopping)`` in the place of the work; return what ran."""
     ran = []
 
-    def fake(out, job, stopping, together):
+    def fake(out, job, stopping, together, explain):
         ran.append(job)
         return answer(job, stopping)
 

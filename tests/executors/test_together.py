@@ -1,13 +1,12 @@
 """Processes of one task that meet, train together and say which of them failed."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
+from bench import world
 from bench.executors import together
-from bench.jobs.execute import Outcome
 
 OTHER = """
 import sys, pathlib
@@ -17,7 +16,7 @@ def part(job):
     from bench import world
     print(job, world.rank(), world.size(), world.agree(False), flush=True)
     return Outcome(job, sys.argv[2], "out of memory")
-together.attend(pathlib.Path(sys.argv[1]), lambda: False, part)
+together.attend(pathlib.Path(sys.argv[1]), part)
 print("over", flush=True)
 """
 
@@ -41,8 +40,6 @@ def second(tmp_path, monkeypatch):
 
 
 def test_the_second_process_trains_the_leaders_job_and_ends_after_it(second):
-    from bench import world
-
     start, meeting = second
     process = start()
     with together.lead(meeting, 2) as led:
@@ -64,21 +61,28 @@ def test_without_anything_to_train_the_second_process_ends(second):
     assert process.communicate(timeout=60)[0] == "over\n"
 
 
-def test_the_reason_of_the_process_that_failed_stands_beside_the_leaders(second):
-    from bench import world
+def test_a_leader_that_lost_its_job_and_got_it_back_trains_again(second):
+    start, meeting = second
+    process = start()
+    with together.lead(meeting, 2) as led:
+        for _ in range(2):
+            with led("j1"):
+                world.agree(False)
+    assert process.communicate(timeout=60)[0] == "j1 1 2 False\n" * 2 + "over\n"
 
+
+def test_a_closed_connection_is_explained_by_the_process_that_failed(second):
     start, meeting = second
     process = start("failed")
     with together.lead(meeting, 2) as led, led("j1"):
         world.agree(False)
     process.communicate(timeout=60)
-    lost = Outcome("j1", "failed", "RuntimeError: [gloo/transport/tcp/pair.cc] Connection reset by peer")
-    reason = together.blamed(lost, meeting).reason
-    assert reason == "another process of the task ended in the middle of training; process 1: out of memory"
-    assert together.blamed(Outcome("j1", "done"), meeting).reason == ""
+    lost = "RuntimeError: [gloo/transport/tcp/pair.cc] Connection reset by peer"
+    assert together.explained(lost, meeting) == "process 1 of the task: out of memory"
+    assert together.explained("loss is not finite", meeting) == "loss is not finite"
 
 
-def test_a_process_that_is_stopped_does_not_wait_for_a_leader_that_never_comes(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    together.attend(tmp_path / "meeting.json", lambda: True, lambda job: Outcome(job, "done"))
-    assert json.dumps(list(tmp_path.iterdir())) == "[]"
+def test_where_nobody_says_why_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "WORDS", 0.1)
+    told = together.explained("RuntimeError: gloo", tmp_path / "meeting.json")
+    assert told == "another process of the task ended in the middle of training"

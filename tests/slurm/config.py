@@ -149,7 +149,7 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
         "SlurmdPidFile": pids / "slurmd.%n.pid", "SlurmctldLogFile": log / "slurmctld.log",
         "SlurmdLogFile": log / "slurmd.%n.log",
         "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "SwitchType": "switch/none",
-        "MpiDefault": "none", "PropagateResourceLimits": "NONE", "ReturnToService": 2,
+        "MpiDefault": "none", "ReturnToService": 2,
         "SlurmdParameters": "config_overrides",  # more cores than the machine has
         "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
         "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": asked.max_array_size,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from config import Cluster
-from sandbox import Sandbox, lacking
+from sandbox import Sandbox, lacking, stopping_on_sigterm
 from smoke import CELL, Smoke
 from trial import Trial
 
@@ -19,7 +19,7 @@ def session_cluster():
     # Not pytest's own folder: sockets need a short path.
     folder = Path(tempfile.mkdtemp(prefix="bench-slurm-"))
     try:
-        with Sandbox(folder / "c", Cluster()) as made:
+        with Sandbox(folder / "c", Cluster()) as made, stopping_on_sigterm():
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ import on_tasks
 import pytest
 from config import Cluster
 from registry import FAULTS, Fault
-from sandbox import Sandbox, SandboxError, lacking
+from sandbox import Sandbox, SandboxError, lacking, stopping_on_sigterm
 from smoke import Smoke
 from trial import Trial
 
@@ -65,7 +65,7 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     bad = 0
     try:
-        with Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster:
+        with stopping_on_sigterm(), Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster:
             smoke = Smoke.make(folder, **STEPS, only=("fraction=100",))
             print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
             for fault in [FAULTS[name] for name in given.only or FAULTS]:

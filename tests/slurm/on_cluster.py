@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
 
+from attempt import Attempt
 from registry import fault
 from smoke import BENCH
-from trial import Attempt, Trial, TrialError
+from trial import Trial, TrialError
 
 
 @fault("`scontrol update state=down` of the node that works")
@@ -29,15 +31,9 @@ def node_lost(trial: Trial) -> str:
     trial.cluster.daemons.kill(f"slurmd.{attempt.node}")
     for pid in trial.on_node(attempt.node):
         with contextlib.suppress(ProcessLookupError):
-            _kill(pid)
+            os.kill(pid, signal.SIGKILL)
     told = trial.settle()
     return f"{told}; {trial.manifest(attempt.job)['attempts']} attempts, {trial.restarts(attempt)}"
-
-
-def _kill(pid: int) -> None:
-    import os
-
-    os.kill(pid, signal.SIGKILL)
 
 
 @fault("SIGKILL to slurmd alone: its task goes on, and is queued again beside itself")
@@ -50,18 +46,20 @@ def slurmd_killed(trial: Trial) -> str:
     return f"{told}; published by attempt {made['attempts']} on {made['provenance']['host']}"
 
 
-@fault("as before, and the task is frozen until its successor has begun; then it goes on and slurmd returns")
+@fault(
+    "SIGKILL to slurmd alone, its task frozen until its successor has begun; it goes on, then slurmd returns"
+)
 def orphan_returns(trial: Trial) -> str:
     trial.start()
     attempt = trial.hit()
     attempt.signal(signal.SIGSTOP)
     trial.cluster.daemons.kill(f"slurmd.{attempt.node}")
     began = time.monotonic()
-    trial.until(lambda: trial.claims(attempt.job) != 1, "a successor", 240)
+    successor = trial.successor(attempt, 240)
     waited = time.monotonic() - began
-    attempt.signal(signal.SIGCONT)
-    time.sleep(3)
+    trial.let_finish(attempt)
     trial.cluster.start_node(attempt.node)
+    os.kill(successor, signal.SIGCONT)
     told = trial.settle()
     made = trial.manifest(attempt.job)
     if made["attempts"] < 2 or made["provenance"]["host"] == attempt.host:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import time
 
+from attempt import held, slowed
 from config import user
 from registry import fault
-from trial import Trial, TrialError, slowed
+from trial import Trial, TrialError
 
 from bench.store import HEARTBEAT
 
@@ -83,12 +84,13 @@ def time_limit(trial: Trial) -> str:
     return f"{told}; {trial.manifest(attempt.job)['attempts']} attempts, {trial.restarts(attempt)}"
 
 
-@fault("a task that cannot save itself (SIGSTOP) runs into the limit")
+@fault("a task that cannot save itself (kept in SIGSTOP) runs into the limit")
 def time_limit_unheard(trial: Trial) -> str:
     trial.profile(minutes=2, signal=45)
     trial.start()
-    trial.hit().signal(signal.SIGSTOP)
-    return trial.settle()
+    attempt = trial.hit()
+    with held(attempt):  # SLURM itself sends SIGCONT before it ends a task
+        return trial.settle()
 
 
 @fault("mem_gb = 0.3, enforced by SLURM's poll; then 2")
@@ -103,7 +105,7 @@ def out_of_memory(trial: Trial) -> str:
 
 @fault("`ulimit -v` in the setup lines; then without")
 def out_of_address_space(trial: Trial) -> str:
-    trial.profile(setup=["ulimit -v 3000000"])
+    trial.profile(setup=["ulimit -v 1000000"])
     trial.start()
     code = trial.end()
     why = trial.failures()
@@ -111,17 +113,19 @@ def out_of_address_space(trial: Trial) -> str:
     return f"exit {code}: {why}; again without: exit {trial.again()}"
 
 
-@fault("SIGSTOP of a task until another host's run has taken its job over; then SIGCONT")
+@fault(
+    "SIGSTOP of a task until another host's run has taken its job over; SIGCONT, before the other publishes"
+)
 def frozen_task(trial: Trial) -> str:
     slurm = trial.start()
     attempt = trial.hit()
     attempt.signal(signal.SIGSTOP)
     began = time.monotonic()
     local = trial.start("--executor", "local", "--workers", "1")
-    trial.until(lambda: trial.claims(attempt.job) != 1, "the lease to end", 150)
+    successor = trial.successor(attempt, 150)
     waited = time.monotonic() - began
-    with contextlib.suppress(ProcessLookupError):
-        attempt.signal(signal.SIGCONT)
+    trial.let_finish(attempt)
+    os.kill(successor, signal.SIGCONT)
     codes = [trial.end(local), trial.end(slurm)]
     made = trial.manifest(attempt.job)
     if made["attempts"] != 2 or made["provenance"]["host"] == attempt.host:

@@ -12,10 +12,13 @@ the folder. As root, each node has a host name of its own, so claims are judged 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -199,6 +202,16 @@ class Sandbox:
         self.daemons.stop()
         if self.conf.exists() or (self.folder / "run").is_dir():  # a folder of ours, not any folder
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def stopping_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM, e.g. of ``timeout``, into an interrupt, so that the cluster does not stay."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -39,7 +40,12 @@ class Smoke:
         here = cls(path, only, pd.DataFrame())
         with (folder / "local.txt").open("w") as log:
             process = here.start(folder / "local", "--workers", "2", log=log)
-            code = process.wait(reliability.LIMIT)
+            try:
+                code = process.wait(reliability.LIMIT)
+            finally:  # it is a group of its own: Ctrl-C does not reach it
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         assert code == 0, (folder / "local.txt").read_text()
         return cls(path, only, table(folder / "local"))
 

@@ -8,15 +8,15 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import smoke
+from attempt import Attempt, children, environment, place
 from config import user
 from daemons import wait
 from sandbox import Sandbox
@@ -27,21 +27,6 @@ LIMIT = 420.0  # seconds in which any run ends, whatever was done to it
 
 class TrialError(AssertionError):
     """The fault could not be made, or a run did not end."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A process that works on a job in a task of the cluster."""
-
-    job: str
-    host: str
-    pid: int
-    task: str  # as scancel takes it
-    node: str
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process."""
-        os.kill(self.pid, number)
 
 
 @dataclass
@@ -142,7 +127,7 @@ class Trial:
                 held = json.loads(max(path.parent.glob("claim-*")).read_text())
             except (OSError, ValueError):
                 continue  # published or released meanwhile
-            task, node = _place(held.get("pid"))
+            task, node = place(held.get("pid"))
             if told["step"] >= step and described["kind"] == kind and task:
                 found.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
         return found
@@ -167,6 +152,27 @@ class Trial:
     def claims(self, job: str) -> int:
         """Return how many attempts a job has had; 0 when it is published."""
         return len(list((self.out / "work" / job).glob("claim-*")))
+
+    def successor(self, attempt: Attempt, seconds: float) -> int:
+        """Wait until another process has taken an attempt's job over, freeze it, return it."""
+        folder = self.out / "work" / attempt.job
+
+        def holder() -> int:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return int(json.loads(max(folder.glob("claim-*")).read_text())["pid"])
+            return attempt.pid
+
+        self.until(lambda: holder() != attempt.pid, "a successor", seconds)
+        os.kill(holder(), signal.SIGSTOP)
+        return holder()
+
+    def let_finish(self, attempt: Attempt) -> None:
+        """Let a frozen attempt go on until it has given up; publishing is an error."""
+        attempt.signal(signal.SIGCONT)
+        folder = self.out / "work" / attempt.job
+        self.until(lambda: not list(folder.glob("attempt-0001-*")), "the orphan's end", 90)
+        if (self.out / "jobs" / attempt.job).exists():
+            raise TrialError("the orphan published")
 
     def until(self, true: Callable[[], bool], what: str, seconds: float = 120) -> None:
         """Wait until something is true."""
@@ -224,50 +230,3 @@ class Trial:
         self.cluster.ask("scancel", "--user", user())
         self._over.set()
         self._watcher.join()
-
-
-def _place(pid: int | None) -> tuple[str, str]:
-    """Return the task and the node that a process runs in, from its environment; empty for none."""
-    variables = environment(pid) if pid is not None else {}
-    array, index = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
-    task = f"{array}_{index}" if array else variables.get("SLURM_JOB_ID", "")
-    return task, variables.get("SLURMD_NODENAME", "")
-
-
-def environment(pid: int) -> dict[str, str]:
-    """Return a process's environment; empty where it is gone."""
-    try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    return dict(entry.split("=", 1) for entry in raw if "=" in entry)
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that one has started and that still run."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-@contextlib.contextmanager
-def slowed(attempt: Attempt, share: float = 0.1) -> Iterator[None]:
-    """Let a process run for a share of the time only."""
-    over = threading.Event()
-
-    def pace() -> None:
-        with contextlib.suppress(ProcessLookupError):
-            while not over.is_set():
-                attempt.signal(signal.SIGSTOP)
-                time.sleep(1 - share)
-                attempt.signal(signal.SIGCONT)
-                time.sleep(share)
-
-    thread = threading.Thread(target=pace, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
