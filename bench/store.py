@@ -30,19 +30,9 @@ from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
 from bench.process import started, task_id
+from bench.schema import CLAIM, FAILED, MANIFEST, PROGRESS, SPEC
 
 SCHEMA = 1
-DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
-SPEC = {"job": DESCRIBED, "run?": dict}  # job.json
-MANIFEST = {  # manifest.json
-    **{f"{key}?": kind for key, kind in DESCRIBED.items()},
-    "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "steps?": int, "samples?": int,
-    "voxels?": int,
-    "provenance?": dict,
-}  # fmt: skip
-FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
-PROGRESS = {"step": int, "steps": int}  # progress.json
-CLAIM = {"host": str, "pid": int, "start": str, "task?": str}  # claim-*; empty once it is released
 LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
 HEARTBEAT = 10.0
 TURN = 0.5  # seconds between two looks at who is inside

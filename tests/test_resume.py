@@ -233,6 +233,16 @@ def test_after_a_kill_in_the_middle_of_training_the_records_are_the_same(whom, u
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", range(12))
+def test_after_a_kill_at_a_random_moment_the_records_are_the_same(number, undisturbed, tmp_path):
+    path, expected = undisturbed
+    rng = random.Random(number)
+    found = reliability.trial(path, tmp_path / "out", reliability.WHOM[number % 3], rng, within=15.0)
+    assert (found["exit"], found["half-written"]) == (0, 0), found["text"]
+    assert reliability.records(tmp_path / "out") == expected
+
+
+@pytest.mark.slow
 def test_a_killed_worker_fails_its_job_says_so_and_the_next_run_mends_it(undisturbed, tmp_path):
     path, expected = undisturbed
     out = tmp_path / "out"

@@ -12,7 +12,8 @@ from bench.errors import BenchError
 from bench.protocol import Protocol
 from bench.report import Cost, Failure, Panel
 from bench.report.names import with_network
-from bench.store import DESCRIBED, MANIFEST, SPEC, Store, read_json
+from bench.schema import DESCRIBED, MANIFEST, SPEC
+from bench.store import Store, read_json
 
 if TYPE_CHECKING:
     import pandas as pd

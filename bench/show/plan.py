@@ -10,8 +10,9 @@ from bench.job import KINDS, Job
 from bench.plan import Plan
 from bench.plan.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.protocol import Protocol
+from bench.schema import MANIFEST
 from bench.show.watch import duration
-from bench.store import MANIFEST, Store, read_json
+from bench.store import Store, read_json
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.errors import BenchError, printable
 from bench.jobs.made_by import source_hash
-from bench.store import MANIFEST, SPEC, Store, read_json
+from bench.schema import MANIFEST, SPEC
+from bench.store import Store, read_json
 
 
 def status(store: Store) -> dict[str, list[dict[str, Any]]]:

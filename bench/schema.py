@@ -1,0 +1,12 @@
+"""What the JSON files of an output folder hold, as ``bench.atomic.misfit`` takes it."""
+
+DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
+SPEC = {"job": DESCRIBED, "run?": dict}  # job.json
+MANIFEST = {  # manifest.json
+    **{f"{key}?": kind for key, kind in DESCRIBED.items()},
+    "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "steps?": int, "samples?": int,
+    "voxels?": int, "provenance?": dict,
+}  # fmt: skip
+FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
+PROGRESS = {"step": int, "steps": int}  # progress.json
+CLAIM = {"host": str, "pid": int, "start": str, "task?": str}  # claim-*; empty once it is released
