@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        what = f": {error.filename}" if error.filename else ""
-        print(f"bench: {error.strerror or error}{what}; mend it and run again", file=sys.stderr)
+        where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
+        what = f"{where}: {error.strerror or error}" if where else error.strerror or error
+        print(f"bench: {what}; mend it and run again", file=sys.stderr)
         return 1
 
 

@@ -62,7 +62,7 @@ class Dataset(ABC):
     empty: ClassVar[str] = "default"  # empty-mask convention: default | brats | skip
     recipes: ClassVar[dict[str, Recipe]]
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
-    unread: ClassVar[tuple[str, ...]] = ()  # file names of the layout that no case consists of
+    unread: ClassVar[tuple[str, ...]] = ()  # files of the layout, "name" or "folder/name", of no case
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
 
     @abstractmethod

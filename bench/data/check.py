@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,7 +93,7 @@ def _extra(dataset: Dataset, root: Path, cases: Sequence[Case]) -> list[Finding]
         for path in within(root, DEPTH)
         if is_volume(path)
         and not {path, path.parent} & read  # some unzippers make a folder img.nii.gz/
-        and not any(fnmatch(path.name, pattern) for pattern in dataset.unread)
+        and not any(path.match(pattern) for pattern in dataset.unread)
     ]
 
 

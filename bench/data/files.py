@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.dataset import clean
 
 LONGEST = 255  # bytes of a file's name
-SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
 
 
 def is_volume(path: Path) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.data.files import is_volume, nameable, stem
 from bench.dataset import Case, Dataset, Recipe, clean, natural
@@ -24,6 +24,8 @@ ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tis
 
 class MSDLayout(Dataset):
     """Any data set in this layout; a registered one declares its labels itself."""
+
+    stems: ClassVar[str] = ""  # how its cases' names begin; the folder of another task is refused
 
     def cases(self, root: Path) -> list[Case]:
         """Return training cases (a file may be missing) and the unlabelled test scans."""
@@ -51,6 +53,12 @@ class MSDLayout(Dataset):
         both = sorted(keys & {c.id for c in tests}, key=natural)
         if both:
             raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
+        strange = next((c for c in found + tests if not c.id.startswith(self.stems)), None)
+        if strange is not None:
+            raise BenchError(
+                f"{strange.images[0]}: cases of {self.title} are named {self.stems}<number>; "
+                f"is this another task's folder?{_hint(self.unpack)}"
+            )
         return found + tests
 
 
@@ -88,19 +96,21 @@ def msd_folder(root: Path) -> Dataset:
     return type("MSDFolder", (MSDLayout,), declared)()
 
 
-def write_listing(root: Path, dataset: type[Dataset], name: str, stems: Sequence[str]) -> None:
-    """Write the ``dataset.json`` of a phantom with these training cases."""
+def write_listing(
+    root: Path, dataset: type[Dataset], name: str, stems: Sequence[str], tests: Sequence[str] = ()
+) -> None:
+    """Write the ``dataset.json`` of a phantom with these training and test cases."""
     listing = {
         "name": name, "description": "synthetic", "reference": dataset.source.cite,
         "licence": dataset.licence, "release": "phantom",
         "tensorImageSize": "4D" if len(dataset.channels) > 1 else "3D",
         "modality": {str(i): channel for i, channel in enumerate(dataset.channels)},
         "labels": {"0": "background", **{str(k): v for k, v in dataset.labels.items()}},
-        "numTraining": len(stems), "numTest": 0,
+        "numTraining": len(stems), "numTest": len(tests),
         "training": [
             {"image": f"./imagesTr/{s}.nii.gz", "label": f"./labelsTr/{s}.nii.gz"} for s in stems
         ],
-        "test": [],
+        "test": [f"./imagesTs/{s}.nii.gz" for s in tests],
     }  # fmt: skip
     (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
 

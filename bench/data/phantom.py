@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,13 +53,24 @@ def organs(
     extent = max(n * s for n, s in zip(shape, spacing, strict=True))
     scene = CROP if extent <= SMALL_FIELD and labels <= len(CROP.organs) else ABDOMEN
     rng = generator(seed, index)
-    place = _place(tuple(shape), scene, rng)
-    structure = _structures(place, scene, rng)
-    grain = np.min(spacing) / np.asarray(spacing)  # one finest voxel, in voxels of each axis
-    render = _ct if modality == "CT" else _mr
-    image = render(structure, scene, grain, rng)
+    structure = anatomy(scene, shape, rng)
+    image = acquired(structure, scene, spacing, rng, modality)
     number = structure.astype(np.int16) - (LAYERS - 1)
     return image, np.where((number > 0) & (number <= labels), number, 0).astype(np.uint8)
+
+
+def anatomy(scene: Scene, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Return the structure of every voxel, uint8 (X, Y, Z): layers 0..3, organs, distractors."""
+    return _structures(body_place(tuple(shape), scene, rng), scene, rng)
+
+
+def acquired(
+    structure: np.ndarray, scene: Scene, spacing: Sequence[float], rng: np.random.Generator, modality: str
+) -> np.ndarray:
+    """Return one scan of an anatomy, float32 (X, Y, Z), in the units that ``organs`` states."""
+    grain = np.min(spacing) / np.asarray(spacing)  # one finest voxel, in voxels of each axis
+    render = _ct if modality == "CT" else _mr
+    return render(structure, scene, grain, rng)
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -67,12 +79,12 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
 
 
-def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Sum of low cosines with random weights, about unit spread; float32 of ``shape``."""
     order = np.arange(MODES)
     decay = 1.0 / (1.0 + (order[:, None, None] + order[:, None] + order) ** 2)
     weights = rng.standard_normal((MODES,) * 3) * decay
-    weights[0, 0, 0] = 0.0  # a constant is an offset, which _place draws by itself
+    weights[0, 0, 0] = 0.0  # a constant is an offset, which body_place draws by itself
     weights /= np.sqrt(np.sum(decay**2) / 8)
     for n in shape:  # contracts the first axis and appends x, then y, then z
         basis = np.cos(np.pi * np.outer(order, (np.arange(n) + 0.5) / n))
@@ -80,7 +92,7 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
     return weights.astype(np.float32)
 
 
-def _place(shape: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def body_place(shape: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Return each voxel's place in the body, float32 (3, X, Y, Z); 1 is the half width."""
     offset = rng.uniform(-0.11, 0.11, 3)
     size = np.asarray(scene.size) * rng.uniform(0.90, 1.06) * rng.uniform(0.96, 1.04, 3)
@@ -93,7 +105,7 @@ def _place(shape: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> np
     place = np.empty((3, *shape), np.float32)
     for i in range(3):
         straight = tilt[i, 0] * axes[0] + tilt[i, 1] * axes[1] + tilt[i, 2] * axes[2]
-        place[i] = straight + 0.035 * _smooth_field(shape, rng)
+        place[i] = straight + 0.035 * smooth_field(shape, rng)
     return place
 
 
@@ -101,7 +113,7 @@ def _structures(place: np.ndarray, scene: Scene, rng: np.random.Generator) -> np
     """Return the structure of every voxel, uint8: layers, then organs, then distractors."""
     x, y, z = place
     depth = x * x + y * y - 0.35 * (x * y) ** 2 + 0.06 * z * z  # between ellipse and box
-    depth *= 1 + 0.06 * _smooth_field(depth.shape, rng)
+    depth *= 1 + 0.06 * smooth_field(depth.shape, rng)
     if not scene.outline:
         depth.fill(0)
     structure = np.full(depth.shape, LAYERS - 1, np.uint8)
@@ -164,7 +176,7 @@ def _mr(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.G
     means = means * np.exp(0.06 * rng.standard_normal(means.size))
     image = _render(structure, means)
     image += rng.uniform(0.02, 0.04) * _texture(structure, scene, grain, rng)
-    image *= np.exp(0.12 * _smooth_field(structure.shape, rng))
+    image *= np.exp(0.12 * smooth_field(structure.shape, rng))
     noise = rng.uniform(0.015, 0.045) * rng.standard_normal((2, *structure.shape), np.float32)
     image = np.float32(scale) * np.hypot(image + noise[0], noise[1])
     if scene.outline:
@@ -200,6 +212,11 @@ def write_nifti(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: 
     """
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.asarray(array.shape[:3]) - 1) / 2
+    write_placed(path, array, affine, dtype)
+
+
+def write_placed(path: Path, array: np.ndarray, affine: np.ndarray, dtype: np.typing.DTypeLike) -> None:
+    """Write an array as it is to be stored, under an affine of its own; else as ``write_nifti``."""
     image = nibabel.Nifti1Image(_typed(array, dtype), affine)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,6 +246,46 @@ def write_nrrd(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: n
     raw = data.astype(data.dtype.newbyteorder("<")).tobytes(order="F")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("\n".join(header).encode() + b"\n\n" + gzip.compress(raw, 4, mtime=0))
+
+
+def write_metaimage(
+    path: Path,
+    array: np.ndarray,
+    spacing: Sequence[float],
+    dtype: np.typing.DTypeLike,
+    axes: str = "LPS",
+    packed: bool = False,
+) -> None:
+    """Write a RAS+ (X, Y, Z) array as ``.mhd`` with its voxels beside it; the first one at 0 mm.
+
+    Args:
+        path: of the header.
+        array: (X, Y, Z) in RAS+.
+        spacing: mm along x, y, z.
+        dtype: int16 or uint8.
+        axes: directions that the stored axes point to; the matrix and the spacing say so.
+        packed: ``.zraw`` instead of ``.raw``.
+    """
+    ras = nibabel.orientations.axcodes2ornt("RAS")
+    turn = nibabel.orientations.ornt_transform(ras, nibabel.orientations.axcodes2ornt(axes))
+    data = nibabel.orientations.apply_orientation(_typed(array, dtype), turn)
+    places = ["RAS".find(a) if a in "RAS" else "LPI".find(a) for a in axes]
+    to_lps = nibabel.orientations.axcodes2ornt(axes, labels=(("R", "L"), ("A", "P"), ("I", "S")))
+    rows = np.zeros((3, 3), int)
+    rows[np.arange(3), places] = to_lps[:, 1]
+    header = {
+        "ObjectType": "Image", "NDims": 3, "BinaryData": True, "BinaryDataByteOrderMSB": False,
+        "CompressedData": packed, "TransformMatrix": " ".join(str(n) for n in rows.ravel()),
+        "Offset": "0 0 0", "CenterOfRotation": "0 0 0",
+        "ElementSpacing": " ".join(f"{spacing[i]:g}" for i in places),
+        "DimSize": " ".join(str(n) for n in data.shape),
+        "ElementType": {"int16": "MET_SHORT", "uint8": "MET_UCHAR"}[data.dtype.name],
+        "ElementDataFile": path.with_suffix(".zraw" if packed else ".raw").name,
+    }  # fmt: skip
+    raw = data.astype(data.dtype.newbyteorder("<")).tobytes(order="F")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{field} = {value}\n" for field, value in header.items()))
+    path.with_name(str(header["ElementDataFile"])).write_bytes(zlib.compress(raw, 4) if packed else raw)
 
 
 def _typed(array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:

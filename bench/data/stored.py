@@ -62,6 +62,13 @@ class Stored:
     channel_axis: int | None = None
     slope: float = 1.0
     inter: float = 0.0
+    data: Path | None = None  # the file of the voxels, where it is not ``path``
+    wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
+
+    @property
+    def source(self) -> Path:
+        """The file that the voxels lie in."""
+        return self.data or self.path
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -97,7 +104,7 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
             f"dimensions {_by(stored.shape)} declare {stored.nbytes / 2**30:.1f} GiB of voxels, "
             f"above the limit of {MAX_BYTES >> 30} GiB",
         )
-    held = _size(stored.path)
+    held = _size(stored.source)
     if not stored.gzipped:
         there = held - stored.offset
     elif whole_gzip:
@@ -144,11 +151,11 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
         VolumeError: ``truncated`` or ``unreadable``.
     """
     try:
-        with stored.path.open("rb") as file:
+        with stored.source.open("rb") as file:
             if stored.gzipped:
                 skip = stored.offset if inside_gzip else 0
                 file.seek(0 if inside_gzip else stored.offset)
-                raw = inflate(file, skip + stored.nbytes)[skip:]
+                raw = inflate(file, skip + stored.nbytes, stored.wbits)[skip:]
             else:
                 file.seek(stored.offset)
                 raw = np.fromfile(file, np.uint8, stored.nbytes)
@@ -157,7 +164,7 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     except MemoryError:
         stored.fail("shape", f"{stored.nbytes} bytes of voxels do not fit into memory")
     except zlib.error as error:
-        stored.fail("unreadable", f"the gzip stream is damaged ({error})")
+        stored.fail("unreadable", f"the compressed stream is damaged ({error})")
     except OSError as error:
         stored.fail("unreadable", error.strerror or str(error))
     if raw.size < stored.nbytes:
@@ -166,16 +173,16 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     return array.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
-def inflate(file: BinaryIO, size: int) -> np.ndarray:
+def inflate(file: BinaryIO, size: int, wbits: int = 31) -> np.ndarray:
     """Return the first ``size`` bytes of a gzip stream (one or more members), uint8.
 
     Expands no further than that, whatever the stream holds. The checksum is compared where the
     stream ends there.
 
     Raises:
-        EOFError: the stream ends earlier. zlib.error: it is damaged or not gzip.
+        EOFError: the stream ends earlier. zlib.error: it is damaged or not as ``wbits`` says.
     """
-    out, filled, member, data = np.empty(size, np.uint8), 0, zlib.decompressobj(31), b""
+    out, filled, member, data = np.empty(size, np.uint8), 0, zlib.decompressobj(wbits), b""
     while True:
         data = data or file.read(BLOCK)
         if not data:
@@ -192,7 +199,7 @@ def inflate(file: BinaryIO, size: int) -> np.ndarray:
             data = member.unused_data
             if filled == size:
                 return out
-            member = zlib.decompressobj(31)
+            member = zlib.decompressobj(wbits)
 
 
 def beginning(path: Path, size: int) -> bytes:

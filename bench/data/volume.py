@@ -1,4 +1,4 @@
-"""Read NIfTI and NRRD volumes, checked, as arrays in RAS+.
+"""Read NIfTI, NRRD and MetaImage volumes, checked, as arrays in RAS+.
 
 Image arrays are (C, X, Y, Z), labels (X, Y, Z), both C-contiguous. Spacing is in mm. An oblique
 volume is turned to the nearest axes; its affine keeps the remaining tilt.
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
 
-from bench.data import nifti, nrrd_file
+from bench.data import metaimage, nifti, nrrd_file
 from bench.data.files import SUFFIXES, is_volume, stem, within
 from bench.data.stored import KINDS, Stored, VolumeError, voxels
 from bench.dataset import clean
@@ -71,7 +72,7 @@ def read_header(path: Path) -> Header:
     """Return a file's judged header; decodes no voxel.
 
     Raises:
-        VolumeError: the file is missing, is no NIfTI or NRRD, or a field is impossible.
+        VolumeError: the file is missing, is no volume that is read here, or a field is impossible.
     """
     stored = _stored(path)
     turn, affine = _turn(stored, stored.affine)
@@ -114,7 +115,7 @@ def read_label(path: Path, like: Volume3D | None = None) -> LabelVolume:
     """Return a label map in RAS+.
 
     Args:
-        path: NIfTI or NRRD with one channel.
+        path: a volume with one channel.
         like: its image. Where both are stored with one shape and only the affines differ, the
             voxels are taken to correspond, and the image's affine counts.
 
@@ -161,13 +162,19 @@ def _stored(path: Path) -> Stored:
         path = inside[0]
     if not is_volume(path):
         raise VolumeError(path, "unreadable", f"not one of {', '.join(SUFFIXES)}")
-    reader = nrrd_file if path.name.lower().endswith(".nrrd") else nifti
-    return reader.read_stored(path)
+    return _reader(path).read_stored(path)
+
+
+def _reader(path: Path) -> ModuleType:
+    name = path.name.lower()
+    if name.endswith((".mhd", ".mha")):
+        return metaimage
+    return nrrd_file if name.endswith(".nrrd") else nifti
 
 
 def _turned(stored: Stored, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
-    array = voxels(stored, inside_gzip=not stored.path.name.lower().endswith(".nrrd"))
+    array = voxels(stored, inside_gzip=_reader(stored.path) is nifti)
     channel = stored.channel_axis
     array = array[np.newaxis] if channel is None else np.moveaxis(array, channel, 0)
     turn, world = _turn(stored, affine)

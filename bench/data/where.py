@@ -111,6 +111,18 @@ def _header(path: Path) -> list[Any]:
     return [list(header.shape), header.channels]
 
 
+def _beside(path: Path) -> Path | None:
+    """Return the file of the voxels, where a header is a file of its own."""
+    if path.suffix.lower() != ".mhd":
+        return None
+    from bench.data.metaimage import data_file
+
+    with suppress(BenchError):  # check_headers says what is wrong
+        data = data_file(path)
+        return data if data.is_file() else None
+    return None
+
+
 class Contents:
     """SHA-256 and headers of files, remembered by path, size and modification time."""
 
@@ -169,6 +181,9 @@ class Contents:
 
     def _file(self, path: Path) -> str:
         found: str = self._remembered(str(path), path, _sha256)
+        data = _beside(path)
+        if data is not None:
+            found += self._remembered(str(data), data, _sha256)
         return found
 
     def _remembered(self, key: str, path: Path, find: Callable[[Path], Any]) -> Any:

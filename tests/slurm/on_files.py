@@ -11,33 +11,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry import fault, skip
-from smoke import BENCH
 from trial import Trial
+
+from bench.store import LEASE
 
 
 @fault("claims of a host that is no more, an hour old, on every job", quick=True)
 def stale_claims(trial: Trial) -> str:
-    _claim(trial, age=3600)
-    trial.start()
-    return trial.settle()
+    return _claimed(trial, age=3600)
 
 
 @fault("the same, but renewed a moment ago")
 def fresh_claims(trial: Trial) -> str:
-    _claim(trial, age=0)
-    trial.start()
-    return trial.settle()
+    began = time.monotonic()
+    told = _claimed(trial, age=0)
+    waited = time.monotonic() - began
+    assert waited > LEASE, f"taken over after {waited:.0f} s already"
+    return told
 
 
-def _claim(trial: Trial, age: float) -> None:
-    only = [flag for key in trial.smoke.only for flag in ("--only", key)]
-    command = [*BENCH, "plan", str(trial.smoke.path), "--out", str(trial.out), *only, "--json"]
+def _claimed(trial: Trial, age: float) -> str:
     held = {"host": "gone-host", "pid": 1, "start": "1", "since": time.time() - age}
-    for job in json.loads(subprocess.check_output(command))["jobs"]:
-        folder = trial.out / "work" / job["id"]
+    undisturbed = trial.smoke.path.parent / "local" / "jobs"  # ids are those of the contents, the same here
+    jobs = sorted(folder.name for folder in undisturbed.iterdir())
+    for job in jobs:
+        folder = trial.out / "work" / job
         folder.mkdir(parents=True)
         (folder / "claim-0001").write_text(json.dumps(held))
         os.utime(folder / "claim-0001", (time.time() - age,) * 2)
+    trial.start()
+    told = trial.settle()
+    manifests = [json.loads((trial.out / "jobs" / job / "manifest.json").read_text()) for job in jobs]
+    assert {manifest["attempts"] for manifest in manifests} == {2}, "the claims were not there"
+    return f"{told}; all {len(jobs)} jobs taken over"
 
 
 @fault(
