@@ -51,6 +51,15 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
+def empty(path: Path) -> None:
+    """Leave nothing in a file, at once; not through a link."""
+    handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
 def sync_tree(folder: Path) -> None:
     """Flush every file of a folder, and the folder itself, to disk."""
     for path in [*folder.rglob("*"), folder]:

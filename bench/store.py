@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.atomic import append, sync, sync_tree
+from bench.atomic import append, empty, sync, sync_tree
 from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
@@ -262,8 +262,10 @@ class Store:
         folder = self.work / claim.job
         log = str(folder / "log.txt")
         entry = {"reason": reason, "kind": kind, "log": log, "attempts": claim.number}
-        write_atomic(folder / "failed.json", json.dumps(entry))
-        self.release(claim)
+        try:
+            write_atomic(folder / "failed.json", json.dumps(entry))
+        finally:  # a full disk takes no reason, but nobody must wait for this process any more
+            self.release(claim)
 
     def lost(self, job: str, reason: str) -> None:
         """Say why an attempt's process died before it could; not where another attempt goes on."""
@@ -277,9 +279,10 @@ class Store:
 
     def release(self, claim: Claim) -> None:
         """Let a job go without a result; its checkpoints stay."""
-        # The number stays used: renaming keeps the sequence, an empty holder is nobody.
+        # The number stays used: an empty claim keeps the sequence and is nobody's. Emptied in place,
+        # because that needs no room on the disk.
         if self.claims(claim.job)[-1:] == [claim.path]:
-            write_atomic(claim.path, "{}")
+            empty(claim.path)
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Path]:

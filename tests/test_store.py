@@ -246,3 +246,17 @@ def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "link", lost)
     assert store.claim("a") is not None
     assert store.claim("a") is None
+
+
+def test_a_full_disk_that_takes_no_reason_still_lets_the_job_go(tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "out")
+    claim = store.claim("a")
+
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bench.store.write_atomic", full)
+    with pytest.raises(OSError, match="No space"):
+        store.fail(claim, "why", "system")
+    assert store.owner("a") is None
+    assert store.claim("a").number == 2

@@ -144,7 +144,7 @@ class Task:
                 outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job), explain)
                 if outcome.state != "busy":
                     return outcome
-            elif not any(store.owner(need) for need in lacking):
+            elif any(map(self._failed, lacking)) or not any(map(store.owner, lacking)):
                 return Outcome(job, "refused", f"needs {lacking[0]}, which is not done")
             self._sleep(LOOK_AGAIN)
         return Outcome(job, "stopped")

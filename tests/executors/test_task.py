@@ -118,3 +118,18 @@ def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_
     outcome = execute(str(store.root), "b")
     assert (outcome.state, outcome.reason) == ("failed", "needs a, which is not done")
     assert store.claims("b") == []
+
+
+def test_what_needs_a_job_that_failed_here_does_not_wait_for_its_claim(store, monkeypatch, on_node):
+    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": ["a"]}, "run": {}})
+
+    def fails(out, job, stopping, together, explain):
+        assert store.claim(job) is not None  # and could not let it go
+        return Outcome(job, "failed", "No space left on device")
+
+    monkeypatch.setattr(task, "execute", fails)
+    store.write_spec("a", {"job": {"kind": "finetune", "spec": {}, "needs": []}, "run": {}})
+    folder = store.root / "slurm" / "r"
+    folder.mkdir(parents=True)
+    task.work(str(store.root), ("a", "b"), str(folder), 1)
+    assert json.loads(task.outcome_file(folder, "b").read_text())["state"] == "refused"
