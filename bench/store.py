@@ -80,9 +80,8 @@ class Store:
                     folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(head, json.dumps({"schema": SCHEMA, "bench": __version__}))
             except OSError as error:
-                raise BenchError(
-                    f"{root}: cannot be written ({error.strerror}); name another --out"
-                ) from None
+                why = error.strerror
+                raise BenchError(f"{root}: cannot be written ({why}); name another --out") from None
         elif found.get("schema") != SCHEMA:
             raise BenchError(
                 f"{head}: schema {found.get('schema')!r}, this bench writes schema {SCHEMA}; "
@@ -279,8 +278,7 @@ class Store:
 
     def release(self, claim: Claim) -> None:
         """Let a job go without a result; its checkpoints stay."""
-        # The number stays used: an empty claim keeps the sequence and is nobody's. Emptied in place,
-        # because that needs no room on the disk.
+        # An empty claim is nobody's and keeps its number used; emptying needs no room on the disk.
         if self.claims(claim.job)[-1:] == [claim.path]:
             empty(claim.path)
 

@@ -38,7 +38,7 @@ class Trial:
     folder: Path
     kind: str = "finetune"  # of the job that is hit
     runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    published: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    published: dict[str, set[int]] = field(default_factory=dict)
     arrays: dict[str, list[list[str]]] = field(default_factory=dict)  # submitted, by name
 
     def __post_init__(self) -> None:
@@ -186,8 +186,8 @@ class Trial:
         while not self._over.wait(0.1):
             for path in (self.out / "jobs").glob("*/manifest.json"):
                 with contextlib.suppress(OSError):
-                    seen = path.stat()
-                    self.published.setdefault(path.parent.name, set()).add((seen.st_ino, seen.st_mtime_ns))
+                    # Not its inode: a trial may copy the folder to another file system in the end.
+                    self.published.setdefault(path.parent.name, set()).add(path.stat().st_mtime_ns)
             for path in (self.out / "slurm").glob("*/submitted.json"):
                 with contextlib.suppress(OSError, ValueError):
                     entries = json.loads(path.read_text())["arrays"]
