@@ -259,8 +259,7 @@ class Store:
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
         """Say why an attempt failed, and let the job go."""
         folder = self.work / claim.job
-        log = str(folder / "log.txt")
-        entry = {"reason": reason, "kind": kind, "log": log, "attempts": claim.number}
+        entry = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": claim.number}
         try:
             write_atomic(folder / "failed.json", json.dumps(entry))
         finally:  # a full disk takes no reason, but nobody must wait for this process any more
