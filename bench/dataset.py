@@ -28,6 +28,7 @@ class Case:
     images: tuple[Path, ...]  # one file per channel, or one 4-D file
     label: Path | int | None = None  # a mask, a class, or unlabelled
     meta: dict[str, str] = field(default_factory=dict)
+    frame: int | None = None  # the time point, from 0, where the files are (x, y, z, t)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Kill a whole run, its controller or one of its workers at random moments; compare the records.
 
-    python tests/reliability.py --kills 12 [--seed 0] [--workers 2]
+    python tests/reliability.py --kills 12 [--seed 0] [--short]
 
 Prints a Markdown table; exits 1 where a run that was killed and started again ends differently.
 """
@@ -161,11 +161,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--short", action="store_true", help="4 training steps instead of 40")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = protocol(folder)
+        path = protocol(folder, **(SHORT if arguments.short else {}))
         began = time.monotonic()
         code, text = finish(start(path, folder / "undisturbed", "--workers", "2"))
         seconds = time.monotonic() - began

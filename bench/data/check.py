@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,7 +110,9 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
             return None
 
     here = [p for p in case.images if str(p) not in gone]
-    channels = [v for path in here if (v := attempt(read_volume, path)) is not None]
+    channels = [
+        v for path in here if (v := attempt(partial(read_volume, frame=case.frame), path)) is not None
+    ]
     for volume in channels:
         faults += _grid_faults(case, volume)
         attempt(check_finite, volume)
@@ -120,7 +123,7 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
         detail = f"{image.array.shape[0]} channels, {len(dataset.channels)} are declared"
         faults.append(Finding(case.id, str(image.path), "shape", detail))
     if isinstance(case.label, Path) and str(case.label) not in gone:
-        label = attempt(read_label, case.label)
+        label = attempt(partial(read_label, frame=case.frame), case.label)
         if label is not None:
             faults += _label_faults(dataset, case, label)
             faults += [] if image is None else _pair_faults(case, image, label)

@@ -100,9 +100,7 @@ def _flag(path: Path, fields: dict[str, str], name: str, default: str = "False")
     return value == "true"
 
 
-def _whole(
-    path: Path, fields: dict[str, str], name: str, count: int, default: str = ""
-) -> tuple[int, ...]:
+def _whole(path: Path, fields: dict[str, str], name: str, count: int, default: str = "") -> tuple[int, ...]:
     words = fields.get(name, default).split()
     if len(words) != count or not all(WHOLE.fullmatch(w) for w in words):
         raise VolumeError(path, "shape", f"field {name}: {fields.get(name)!r}, expected {count} numbers")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.phantom import generator, write_nifti
-from bench.data.phantom_shapes import mr_image, placed, radius, smooth
+from bench.data.phantom_shapes import mr_image, placed, radius, rough
 
 CSF, GREY, WHITE = 1, 2, 3  # of ``Brain.tissue``
 CORE, OEDEMA, ENHANCING = 1, 2, 3  # of ``Brain.tumour``
@@ -56,7 +56,7 @@ def brain(
     """
     rng = generator(seed, index)
     place = placed(shape, spacing, rng, shift=5, warp=2)
-    outline = radius(place, (0, 0, 0), (66, 84, 60)) * (1 + 0.02 * smooth(shape, rng))
+    outline = radius(place, (0, 0, 0), (66, 84, 60)) * (1 + 0.02 * rough(shape, rng, 0.15))
     tissue = _tissue(place, outline, rng)
     tumour = np.zeros_like(tissue) if enhancing is None else _tumour(place, tissue, rng, enhancing)
     structure = np.where(tumour > 0, tumour + WHITE, tissue)
@@ -72,7 +72,7 @@ def brain(
 
 def _tissue(place: np.ndarray, outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return fluid around and in the ventricles, a folded grey mantle, deep nuclei, white matter."""
-    folds = 0.04 * smooth(outline.shape, rng, 0.04)
+    folds = 0.04 * rough(outline.shape, rng, 0.04)
     tissue = np.where(outline + folds > 0.80, GREY, WHITE).astype(np.uint8)
     wide = rng.uniform(0.8, 1.3)  # ventricles grow with age
     for side in (-1, 1):
@@ -88,7 +88,7 @@ def _tumour(place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enh
     side = rng.choice((-1, 1))
     centre = (side * rng.uniform(20, 36), rng.uniform(-38, 42), rng.uniform(-12, 24))
     radii = rng.uniform(24, 34) * rng.uniform(0.85, 1.15, 3)
-    ragged = 1 + 0.10 * smooth(tissue.shape, rng, 0.08)
+    ragged = 1 + 0.10 * rough(tissue.shape, rng, 0.08)
     away = radius(place, centre, radii) * ragged
     tumour = np.zeros_like(tissue)
     tumour[away < 1] = OEDEMA

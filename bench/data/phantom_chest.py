@@ -98,7 +98,8 @@ def _ellipsoid(
     """Return a mask around a centre and with radii of the patient's own; higher powers are boxier."""
     moved = np.asarray(centre) + 0.02 * rng.standard_normal(3)
     sizes = np.asarray(radii) * np.exp(0.05 * rng.standard_normal(3))
-    return sum(np.abs((p - c) / r) ** power for p, c, r in zip(place, moved, sizes, strict=True)) < 1
+    x, y, z = (np.abs((p - c) / r) ** power for p, c, r in zip(place, moved, sizes, strict=True))
+    return x + y + z < 1
 
 
 def _lungs(place: np.ndarray, structure: np.ndarray) -> np.ndarray:
@@ -108,9 +109,7 @@ def _lungs(place: np.ndarray, structure: np.ndarray) -> np.ndarray:
     return lungs
 
 
-def _vessels(
-    place: np.ndarray, structure: np.ndarray, lungs: np.ndarray, rng: np.random.Generator
-) -> None:
+def _vessels(place: np.ndarray, structure: np.ndarray, lungs: np.ndarray, rng: np.random.Generator) -> None:
     """Draw tapering branches from either hilum to random points of its lung."""
     flat = structure.reshape(-1)
     for lung, side in LUNGS.items():

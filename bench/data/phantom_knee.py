@@ -18,9 +18,9 @@ from bench.data.phantom import body_place, generator, smooth_field
 KNEE = Scene((), (), size=(0.92, 0.90, 1.0), ct=(0, 0, 0, 0), mr=(0, 0.82, 0.34, 0.34))
 FEMUR, FEMORAL_CARTILAGE, TIBIA, TIBIAL_CARTILAGE = 1, 2, 3, 4  # SKI10's values
 MUSCLE, FAT, AIR, PATELLA, FLUID, MENISCUS, FIBULA = 0, 5, 6, 7, 8, 9, 10
-MR = (0.34, 0.58, 0.80, 0.58, 0.80, 0.84, 0.0, 0.58, 0.86, 0.08, 0.58)
+MR = (0.34, 0.52, 0.86, 0.52, 0.86, 0.84, 0.0, 0.52, 0.90, 0.08, 0.52)
 CONDYLE = (0.27, 0.46, 0.32)  # radii, half knee widths
-LAYER = 0.085  # thickness of cartilage, likewise
+LAYER = 0.11  # thickness of cartilage, likewise
 
 
 def knee(shape: Sequence[int], seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,4 +90,5 @@ def _draw_tibia(structure: np.ndarray, at: tuple[np.ndarray, ...], layer: float)
 
 
 def _within(at: tuple[np.ndarray, ...], radii: Sequence[float]) -> np.ndarray:
-    return sum((p / r) ** 2 for p, r in zip(at, radii, strict=True)) < 1
+    x, y, z = ((p / r) ** 2 for p, r in zip(at, radii, strict=True))
+    return x + y + z < 1

@@ -14,7 +14,8 @@ from bench.dataset import natural
 from bench.errors import BenchError
 
 TEST = 6  # every sixth phantom is a test scan, until there are no more of one kind
-Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
+Drawn = tuple[np.ndarray, np.ndarray]
+Draw = Callable[[int], Drawn]
 
 
 def stems_of(dataset: type[MSDLayout], split: str, tests: int) -> tuple[list[str], list[str]]:
@@ -33,6 +34,17 @@ def stems_of(dataset: type[MSDLayout], split: str, tests: int) -> tuple[list[str
     free = [n for n in range(1, len(taken) + tests + 1) if n not in taken]
     width = min(len(d) for d in digits)
     return training, [f"{dataset.stems}{n:0{width}d}" for n in free[:tests]]
+
+
+def interleaved(training: Sequence[str], tests: Sequence[str]) -> list[str]:
+    """Return training cases with a test case in every sixth place; what is left over comes last."""
+    rest = list(tests)
+    order: list[str] = []
+    for stem in training:
+        if len(order) % TEST == TEST - 1 and rest:
+            order.append(rest.pop(0))
+        order.append(stem)
+    return order + rest
 
 
 def write_task(
@@ -56,7 +68,7 @@ def write_task(
     Raises:
         BenchError: more cases than the task has.
     """
-    order = _interleaved(*stems)
+    order = interleaved(*stems)
     if cases > len(order):
         name = dataset.__module__.rpartition(".")[2]
         raise BenchError(f"{name}: {len(order)} phantoms at most, {cases} asked for")
@@ -70,14 +82,3 @@ def write_task(
     written = [s for s in order[:cases] if s not in tests]
     title = dataset.title.rpartition(" ")[2]
     write_listing(root, dataset, title, written, [s for s in order[:cases] if s in tests])
-
-
-def _interleaved(training: Sequence[str], tests: Sequence[str]) -> list[str]:
-    """Return training cases with a test case in every sixth place; what is left over comes last."""
-    rest = list(tests)
-    order: list[str] = []
-    for stem in training:
-        if len(order) % TEST == TEST - 1 and rest:
-            order.append(rest.pop(0))
-        order.append(stem)
-    return order + rest

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from bench.data.phantom import smooth_field
+
 
 def placed(
     shape: Sequence[int], spacing: Sequence[float], rng: np.random.Generator, shift: float, warp: float
@@ -27,11 +29,11 @@ def placed(
     grid = np.meshgrid(*(side - o for side, o in zip(sides, offset, strict=True)), indexing="ij")
     place = np.tensordot(turned, np.stack(grid), axes=1).astype(np.float32)
     for axis in range(3):
-        place[axis] += np.float32(warp) * smooth(shape, rng)
+        place[axis] += np.float32(warp) * smooth_field(tuple(shape), rng)
     return place
 
 
-def smooth(shape: Sequence[int], rng: np.random.Generator, share: float = 0.15) -> np.ndarray:
+def rough(shape: Sequence[int], rng: np.random.Generator, share: float) -> np.ndarray:
     """Return a random field of unit spread, correlated over ``share`` of each axis; float32."""
     noise = rng.standard_normal(tuple(shape), np.float32)
     field = ndimage.gaussian_filter(noise, [share * n for n in shape], mode="reflect", truncate=3)
@@ -54,7 +56,7 @@ def mr_image(structure: np.ndarray, means: Sequence[float], rng: np.random.Gener
     """
     personal = np.asarray(means) * np.exp(0.05 * rng.standard_normal(len(means)))
     image = _softened(structure, personal)
-    image *= np.exp(0.08 * smooth(structure.shape, rng, 0.3))
+    image *= np.exp(0.08 * smooth_field(structure.shape, rng))
     noise = rng.uniform(0.02, 0.035) * rng.standard_normal((2, *structure.shape), np.float32)
     return np.float32(rng.uniform(150, 600)) * np.hypot(image + noise[0], noise[1])
 

@@ -83,14 +83,18 @@ def read_header(path: Path) -> Header:
     )  # fmt: skip
 
 
-def read_volume(path: Path) -> Volume3D:
+def read_volume(path: Path, frame: int | None = None) -> Volume3D:
     """Return an image in RAS+, dtype as stored unless slope and intercept scale it.
+
+    Args:
+        path: the file.
+        frame: the fourth axis is time, and this point of it is the image.
 
     Raises:
         VolumeError: the file cannot be used; ``kind`` says in what way.
     """
     stored = _stored(path)
-    array, affine = _turned(stored, stored.affine)
+    array, affine = _turned(stored, stored.affine, frame)
     return Volume3D(path, array, affine, _spacing(affine), _axes(stored), stored)
 
 
@@ -111,26 +115,27 @@ def join_channels(volumes: Sequence[Volume3D]) -> Volume3D:
     return replace(first, array=np.concatenate([v.array for v in volumes]))
 
 
-def read_label(path: Path, like: Volume3D | None = None) -> LabelVolume:
+def read_label(path: Path, like: Volume3D | None = None, frame: int | None = None) -> LabelVolume:
     """Return a label map in RAS+.
 
     Args:
         path: a volume with one channel.
         like: its image. Where both are stored with one shape and only the affines differ, the
             voxels are taken to correspond, and the image's affine counts.
+        frame: the fourth axis is time, and this point of it is the label.
 
     Raises:
         VolumeError: unusable file, a value that is no whole number, or another shape than the
             image's.
     """
     stored = _stored(path)
-    if _channels(stored) != 1:
+    if frame is None and _channels(stored) != 1:
         stored.fail("shape", f"a label has one channel, this file has {_channels(stored)}")
     _, affine = _turn(stored, stored.affine)
     own = stored.affine
     if like is not None and not same_place(affine, like.affine) and stored.grid == like.stored.grid:
         own = like.stored.affine
-    array, affine = _turned(stored, own)
+    array, affine = _turned(stored, own, frame)
     if like is not None and array.shape[1:] != like.array.shape[1:]:
         stored.fail("shape", _differs(array, like.array, like.path))
     return LabelVolume(path, _whole(path, array[0]), affine, _spacing(affine), _axes(stored))
@@ -172,11 +177,14 @@ def _reader(path: Path) -> ModuleType:
     return nrrd_file if name.endswith(".nrrd") else nifti
 
 
-def _turned(stored: Stored, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turned(stored: Stored, affine: np.ndarray, frame: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
     array = voxels(stored, inside_gzip=_reader(stored.path) is nifti)
     channel = stored.channel_axis
+    if frame is not None and not 0 <= frame < _channels(stored):
+        stored.fail("shape", f"frame {frame} of {_channels(stored)} (counted from 0) is not there")
     array = array[np.newaxis] if channel is None else np.moveaxis(array, channel, 0)
+    array = array if frame is None else array[frame : frame + 1]
     turn, world = _turn(stored, affine)
     axes = [int(i) for i in np.argsort(turn[:, 0])]
     flips = [slice(None, None, int(turn[i, 1])) for i in axes]

@@ -144,7 +144,7 @@ class Contents:
             sums = dict(zip(paths, pool.map(self._file, paths), strict=True))
         rows = [
             [c.id, c.patient, [sums.get(f, "") for f in files_of(c)],
-             c.label if isinstance(c.label, int) else None]
+             c.label if isinstance(c.label, int) else None, *([] if c.frame is None else [c.frame])]
             for c in cases
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
@@ -170,9 +170,12 @@ class Contents:
             labels = [self._remembered(f"header {f}", f, _header) for f in files_of(case)[len(images) :]]
         except BenchError as error:
             return str(error)
-        found = sum(count for _, count in images)
+        found = sum(count if case.frame is None else 1 for _, count in images)
         if found != channels:
             return f"{case.images[0]}: {found} channel(s), the data set declares {channels}"
+        few = min(count for _, count in [*images, *labels])
+        if case.frame is not None and case.frame >= few:
+            return f"{case.images[0]}: frame {case.frame} of {few} (counted from 0) is not there"
         first = images[0][0]
         for file, (shape, _) in zip(files_of(case)[1:], [*images[1:], *labels], strict=True):
             if sorted(shape) != sorted(first):  # the order of axes may differ between two headers

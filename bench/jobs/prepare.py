@@ -55,13 +55,13 @@ def recipe_of(spec: dict[str, Any]) -> Recipe:
 
 
 def _one(dataset: Dataset, case: Case, recipe: Recipe) -> Prepared:
-    volume = join_channels([read_volume(path) for path in case.images])
+    volume = join_channels([read_volume(path, case.frame) for path in case.images])
     if volume.array.shape[0] != len(dataset.channels):
         raise BenchError(
             f"{case.images[0]}: {volume.array.shape[0]} channel(s), the data set declares "
             f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
         )
-    label = read_label(case.label, like=volume) if isinstance(case.label, Path) else None
+    label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
     return prepare(volume, label, recipe, dataset)
 
 

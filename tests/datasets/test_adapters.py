@@ -61,15 +61,15 @@ def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
         kind.phantom(tmp_path / folder, 1, seed)
     case = kind().cases(phantoms / name)[0]
     same, other = (kind().cases(tmp_path / f)[0] for f in ("again", "other"))
-    volumes = [read_volume(c.images[0]).array for c in (case, same, other)]
+    volumes = [read_volume(c.images[0], c.frame).array for c in (case, same, other)]
     assert (volumes[0] == volumes[1]).all()
     assert not (volumes[0] == volumes[2]).all()
 
 
 def test_every_recipe_prepares_the_phantom(dataset, name, phantoms):
     case = dataset.cases(phantoms / name)[0]
-    image = join_channels([read_volume(p) for p in case.images])
-    label = read_label(case.label, image) if case.label is not None else None
+    image = join_channels([read_volume(p, case.frame) for p in case.images])
+    label = read_label(case.label, image, case.frame) if case.label is not None else None
     for recipe in dataset.recipes.values():
         if recipe.resize == (384, 384, 96):
             continue  # VoCo's size: 57 MB, and no other path than the smaller sizes

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = {
+    "metaimage": ("volumes_target", "MetaImage"),
     "nifti": ("volumes_target", "Nifti"), "nrrd": ("volumes_target", "Nrrd"), "msd": ("volumes_target",
     "Msd"),
     "protocol": ("protocol_target", "Protocols"), "records": ("records_target", "Records"),

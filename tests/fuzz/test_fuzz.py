@@ -13,7 +13,15 @@ import run
 import yaml
 
 RUN = Path(run.__file__)
-FAST = {"nifti": 500, "nrrd": 500, "msd": 200, "protocol": 30, "records": 3, "checkpoints": 100}
+FAST = {
+    "metaimage": 500,
+    "nifti": 500,
+    "nrrd": 500,
+    "msd": 200,
+    "protocol": 30,
+    "records": 3,
+    "checkpoints": 100,
+}
 
 
 def executed(target, *arguments):

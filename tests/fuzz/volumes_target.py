@@ -1,4 +1,4 @@
-"""What a person brings as data: NIfTI, NRRD and a folder in MSD layout, damaged, then read."""
+"""What a person brings as data: NIfTI, NRRD, MetaImage and a folder in MSD layout, damaged, then read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 from target import Target, tried
 
 from bench.data import check
+from bench.data.phantom import write_metaimage
 from bench.data.volume import check_finite, read_header, read_label, read_volume
 from bench.data.where import Contents, Roots, adapter
+from bench.dataset import Case
 
 GRID = (5, 4, 3)
 TURNED = np.array([[-1.5, 0, 0, 10], [0, 0, 2.0, -5], [0, 1.0, 0, 3], [0, 0, 0, 1]])
@@ -152,6 +154,64 @@ class Nrrd(Target):
             else:
                 lines[at] = f"{key}{rng.choice((': ', ': ', ': ', ':', ':='))}{_nrrd_value(rng)}"
         return "\n".join(lines).encode("utf-8", "replace")
+
+
+META_WORDS = (
+    "MET_SHORT", "MET_UCHAR", "MET_DOUBLE", "MET_LONG", "MET_OTHER", "True", "False", "LOCAL", "LIST",
+    "x.raw", "x.zraw", "./x.raw", "../x.raw", "x%d.raw", "0 1 0 1 0 0 0 0 1", "1 0 0 0 1 0 0 0 1",
+    "1 0 0 0 2 0 0 0 1", "1e200 0 0 0 1 0 0 0 1", "5 4 3", "3 4 5", "5 4", "0 4 3", "2147483648 1 1",
+    "99999 99999 99999", "1e300 1 1", "nan 1 1", "3", "4", "-1",
+)  # fmt: skip
+META_FIELDS = (
+    "ElementSize", "HeaderSize", "ElementNumberOfChannels", "Orientation", "Position", "CompressedDataSize",
+    "ElementByteOrderMSB", "Comment", "DimSize", "ElementDataFile",
+)  # fmt: skip
+
+
+class MetaImage(Target):
+    """``.mhd`` and ``.mha``, plain and compressed: damaged headers, damaged voxels beside them."""
+
+    name, slow = "metaimage", 20_000
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.originals = folder, []
+        array = np.arange(60, dtype=np.int16).reshape(GRID)
+        for dtype, packed in (("int16", False), ("uint8", False), ("int16", True), ("uint8", True)):
+            write_metaimage(folder / "x.mhd", array, (1.0, 2.0, 3.0), dtype, "PIR", packed)
+            head = (folder / "x.mhd").read_text()
+            data = folder / head.rpartition("= ")[2].strip()
+            self.originals.append((head, data.name, data.read_bytes()))
+
+    def once(self, rng: random.Random) -> None:
+        head, name, data = rng.choice(self.originals)
+        attached = rng.random() < 0.3
+        lines = head.replace(name, "LOCAL" if attached else name).splitlines()
+        for _ in range(rng.randint(0, 3)):
+            self._change(rng, lines)
+        raw = rng.choice(("\n", "\n", "\r\n")).join(lines).encode("utf-8", "replace") + b"\n"
+        if rng.random() < 0.3:
+            raw = mutate.damaged(rng, raw)
+        if rng.random() < 0.4:
+            data = mutate.damaged(rng, data)
+        path = self.folder / ("y.mha" if attached else "y.mhd")
+        (self.folder / name).write_bytes(data)
+        path.write_bytes(raw + data if attached else raw)
+        read_all(path)
+        Contents(None).digest([Case("y", "y", (path,))])
+
+    def _change(self, rng: random.Random, lines: list[str]) -> None:
+        at = rng.randrange(len(lines))
+        words = (META_WORDS, META_WORDS, mutate.TEXTS, mutate.INTEGERS, mutate.FLOATS)
+        value = rng.choice(rng.choice(words))
+        kind = rng.randrange(5)
+        if kind == 0 and len(lines) > 1:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(at, rng.choice(lines))
+        elif kind == 2:
+            lines.insert(at, f"{rng.choice(META_FIELDS)} = {value}")
+        else:
+            lines[at] = f"{lines[at].partition(' =')[0]} = {value}"
 
 
 class Msd(Target):
