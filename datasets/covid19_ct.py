@@ -10,13 +10,14 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
 
-NAME = re.compile(r"(volume-covid19-A-(\d{4})(_day\d+)?)(_ct)?")
+NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(_day\d+)?)(_ct)?")
 SOFT = (-175.0, 250.0)  # HU; the papers read these chests with their abdomen's window
 
 
 class Covid19CT(Dataset):
     """Repeat scans (``_day008``) are the same patient: the patient is the four digits."""
 
+    version = 2  # volumes numbered _1 and _2 belong to it, too
     source = Source(
         "An et al. 2020, CT Images in COVID-19, The Cancer Imaging Archive",
         "https://doi.org/10.7937/TCIA.2020.GQRY-NC81",

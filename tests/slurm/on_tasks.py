@@ -73,9 +73,9 @@ def preempted(trial: Trial) -> str:
     return f"{told}; {trial.manifest(attempt.job)['attempts']} attempts, {trial.restarts(attempt)}"
 
 
-@fault("two minutes of time limit for a task that needs more, warned 45 s before")
+@fault("two minutes of time limit for a task that needs more, warned 60 s before")
 def time_limit(trial: Trial) -> str:
-    trial.profile(minutes=2, signal=45)
+    trial.profile(minutes=2, signal=60)
     trial.start()
     attempt = trial.hit()
     with slowed(attempt):

@@ -1,0 +1,66 @@
+"""BraTS 2021, task 1: gliomas in four MR contrasts, RSNA-ASNR-MICCAI challenge."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from bench.data.named import ChannelFiles
+from bench.dataset import Recipe
+from bench.errors import BenchError
+from bench.source import Source
+
+LISTS = Path(__file__).with_name("splits") / "brats21.swinunetr_5fold.json"
+
+
+class BraTS21(ChannelFiles):
+    """1251 training and 219 validation patients, skull-stripped, 240 x 240 x 155 at 1 mm.
+
+    Holds most patients of BraTS 2018 under other ids. Later years' names (BraTS-GLI-...), where
+    the enhancing tumour is 3, are another data set.
+    """
+
+    source = Source(
+        "Baid et al. 2021, arXiv:2107.02314; Menze et al. 2015, IEEE TMI 34(10):1993-2024; "
+        "Bakas et al. 2017, Scientific Data 4:170117",
+        "https://www.synapse.org/Synapse:syn25829067",
+    )
+    title = "BraTS 2021 glioma"
+    licence = "Synapse registration and terms of use; research only"
+    modality = "MR"
+    channels = ("FLAIR", "T1Gd", "T1", "T2")  # Swin-UNETR's order
+    labels = {1: "necrotic core", 2: "oedema", 3: "enhancing tumour"}
+    raw_labels = {1: 1, 2: 2, 4: 3}
+    regions = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
+    empty = "brats"
+    recipes = {
+        # MONAI research-contributions SwinUNETR/BRATS21: z-score of every channel's non-zero voxels.
+        # There the background stays 0 and the box of the brain is cut out first; here the
+        # background is shifted with the rest and the whole volume is kept.
+        "default": Recipe(scale="zscore", nonzero=True),
+        # VoCo's BraTS code was not seen: that it takes over Swin-UNETR's is assumed
+        "voco": Recipe(scale="zscore", nonzero=True),
+        "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore", nonzero=True),  # ours: a pilot
+    }
+    splits = {"swinunetr_5fold": LISTS.name}
+    pattern = re.compile(r"BraTS2021_(?P<case>\d{5})_(?P<kind>flair|t1|t1ce|t2|seg)")
+    kinds = ("flair", "t1ce", "t1", "t2")
+    unpack = (
+        "get RSNA_ASNR_MICCAI_BraTS2021_TrainingData from Synapse syn25829067 (or the Kaggle copy's "
+        "tar files, the extra ones too) and unpack it so that brats21/ holds "
+        "BraTS2021_00000/BraTS2021_00000_flair.nii.gz ... anywhere below; the validation set in a "
+        "folder named so"
+    )
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write up to 1251 cases under ids of the registered folds; each tenth does not enhance."""
+        from bench.data.phantom_brain import write_case
+
+        ids = sorted(id for fold in json.loads(LISTS.read_text())["folds"] for id in fold["test"])
+        if cases > len(ids):
+            raise BenchError(f"brats21: {len(ids)} phantoms at most, {cases} asked for")
+        home = root / "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021"
+        for i, id in enumerate(ids[:cases]):
+            write_case(home / f"BraTS2021_{id}", seed, i, enhancing=i % 10 != 9)

@@ -1,0 +1,150 @@
+"""LiTS: liver and liver tumours in CT, ISBI and MICCAI 2017 challenge."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.data.files import is_volume, stem, within
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError
+from bench.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAME = re.compile(r"(test-volume|volume|segmentation)-([0-9]{1,3})")
+DEPTH = 8  # copies lie deep: media/nas/01_Datasets/CT/LITS/Training Batch 1/
+SECOND = 28  # the first volume of batch 2
+IRCAD = range(28, 48)
+SOFT = (-175.0, 250.0)  # HU
+HEALTHY = 10  # every tenth phantom has no tumour, as 13 of the 131 scans
+PATIENTS = 11000  # number of the first phantom: no other data set shows the same bodies
+SPACING = (7.0, 7.0, 6.5)  # mm; files are not compressed, so a phantom of 200 kB is coarse
+
+
+class LiTS(Dataset):
+    """131 labelled and 70 unlabelled scans, uncompressed, ``volume-N`` with ``segmentation-N``.
+
+    Names count, folders do not: the batches are renamed and moved in many copies. Volumes 28 to 47
+    state no true spacing (``doubtful``); they are kept, and a split without them is registered.
+    Directions differ between cases, and a label's header may not be its image's although the voxels
+    correspond: ``bench check`` lists it, and the image's counts.
+    """
+
+    source = Source(
+        "Bilic et al. 2023, The Liver Tumor Segmentation Benchmark (LiTS), Medical Image Analysis 84:102680",
+        "https://competitions.codalab.org/competitions/17094",
+    )
+    title = "LiTS liver"
+    # The licence and the test scans' names are from memory, not from the challenge: see your copy.
+    licence = "CC BY-NC-ND 4.0, registration at the challenge"
+    modality = "CT"
+    channels = ("CT",)
+    labels = {1: "liver", 2: "tumour"}
+    doubtful: ClassVar[dict[str, str]] = {
+        # PatrickChrist/LITS-CHALLENGE issue 14, where one reader names 28 to 44 and 46 to 48 instead
+        f"volume-{n}": "3D-IRCADb-01 scan: identity affine, spacing 1 mm instead of its own"
+        for n in IRCAD
+    }
+    recipes = {
+        # as "voco"; the challenge states none
+        "default": Recipe(spacing=(1.5, 1.5, 1.5), window=SOFT, foreground=0.0),
+        # Luffy03/Large-Scale-Medical Downstream/monai/LiTs: VoCo's authors, after the paper
+        "voco": Recipe(spacing=(1.5, 1.5, 1.5), window=SOFT, foreground=0.0),
+        # PGL, section 5.1: clipped, then z-scored; it takes these scans from the Decathlon
+        "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
+        # HSSL states slices of 192 x 192 and no intensities: the window is assumed
+        "hssl": Recipe(window=SOFT),
+        "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
+    }
+    splits = {
+        "voco_followup_108_23": "lits.voco_followup_108_23.json",
+        "voco_followup_no_ircad": "lits.voco_followup_no_ircad.json",
+        "batches_103_28": "lits.batches_103_28.json",
+    }
+    unpack = (
+        "get the training batches (and the test scans) from the challenge's page and unpack them so "
+        "that lits/ holds 'Training Batch 1' and 'Training Batch 2' with volume-0.nii, "
+        "segmentation-0.nii and so on, in these or any other folders"
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return scans paired on their number, the unlabelled ones last."""
+        root = Path(root)
+        found: dict[tuple[str, int], Path] = {}
+        for path in within(root, DEPTH):
+            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
+            if match is None or is_volume(path.parent):
+                continue
+            twin = found.setdefault((match[1], int(match[2])), path)
+            if twin != path:
+                raise BenchError(f"{path}: {twin} is the same scan; keep one")
+        if not found:
+            raise BenchError(f"{root}: no files volume-0.nii ...; {self.unpack}")
+        training = sorted({number for kind, number in found if kind != "test-volume"})
+        tests = sorted(number for kind, number in found if kind == "test-volume")
+        return [self._training(n, found) for n in training] + [
+            Case(
+                f"test-volume-{n}", f"test-volume-{n}", (found["test-volume", n],), None, {"part": "testing"}
+            )
+            for n in tests
+        ]
+
+    def _training(self, number: int, found: dict[tuple[str, int], Path]) -> Case:
+        """Pair one scan; a missing half is expected where its partner lies."""
+        name = f"volume-{number}"
+        image, label = found.get(("volume", number)), found.get(("segmentation", number))
+        if image is None and label is not None:
+            image = label.with_name(label.name.replace("segmentation", "volume"))
+        if image is None:
+            raise ValueError(f"neither image nor label {number}")
+        label = label or image.with_name(image.name.replace("volume", "segmentation"))
+        meta = {"part": "training", "batch": str(_batch(number))}
+        if name in self.doubtful:
+            meta["doubtful"] = self.doubtful[name]
+        return Case(name, name, (image,), label, meta)
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write up to 201 synthetic scans, every sixth one without a label."""
+        from bench.data.phantom_lesion import Growth, abdomen
+        from bench.data.phantom_msd import interleaved
+
+        # Both batches in turn: 0, 28, 1, 29 ... so that any few phantoms have a doubtful one.
+        both = [n for pair in zip(range(28), range(28, 56), strict=True) for n in pair]
+        training = [f"volume-{n}" for n in (*both, *range(56, 131))]
+        order = interleaved(training, [f"test-volume-{n}" for n in range(70)])
+        if cases > len(order):
+            raise BenchError(f"lits: {len(order)} phantoms at most, {cases} asked for")
+        for i, name in enumerate(order[:cases]):
+            tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.20, 0.30), (1, 2)),)
+            grid = (44, 36 + 2 * (i % 3), 34 + i % 3)
+            scan = abdomen(grid, SPACING, seed, PATIENTS + i, {6: 1}, tumours)
+            _write(root, name, *scan)
+
+
+def _write(root: Path, name: str, image: np.ndarray, label: np.ndarray) -> None:
+    """Write one scan under the kind of header that the real one of this number has."""
+    import numpy as np
+
+    from bench.data.phantom import write_placed
+
+    number = int(name.rpartition("-")[2])
+    affine = np.diag([*SPACING, 1.0])
+    if name in LiTS.doubtful:
+        affine = np.eye(4)
+    elif number % 2:  # directions differ between cases
+        image, label = image[::-1, ::-1], label[::-1, ::-1]
+        affine[:2] *= -1
+    if name.startswith("test"):
+        write_placed(root / "Test" / f"{name}.nii", image, affine, "int16")
+        return
+    folder = root / f"Training Batch {_batch(number)}"
+    write_placed(folder / f"{name}.nii", image, affine, "int16")
+    write_placed(folder / f"segmentation-{number}.nii", label, affine, "uint8")
+
+
+def _batch(number: int) -> int:
+    return 1 if number < SECOND else 2

@@ -1,0 +1,62 @@
+"""Medical Segmentation Decathlon, task 3: liver and its tumours in CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.msd import MSDLayout
+from bench.dataset import Recipe
+from bench.source import Source
+
+SOFT = (-175.0, 250.0)  # HU
+HEALTHY = 10  # every tenth phantom has no tumour
+PATIENTS = 3000  # number of the first phantom: no other data set shows the same bodies
+
+
+class Liver(MSDLayout):
+    """131 labelled and 70 unlabelled scans: those of LiTS, whose defects it shares.
+
+    ``liver_N`` is LiTS' ``volume-N``; 13 have no tumour. 28 to 47 come from 3D-IRCADb-01 and state
+    a spacing of 1 mm that is not theirs in LiTS; whether these copies were mended is not known.
+    """
+
+    source = Source(
+        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
+        "http://medicaldecathlon.com",
+    )
+    title = "MSD Task03 Liver"
+    licence = "CC BY-SA 4.0"
+    redistribution = True
+    modality = "CT"
+    channels = ("CT",)
+    labels = {1: "liver", 2: "cancer"}
+    recipes = {
+        # as "voco"; the Decathlon states none
+        "default": Recipe(spacing=(1.5, 1.5, 1.5), window=SOFT, foreground=0.0),
+        # Luffy03/Large-Scale-Medical Downstream/monai/LiTs: VoCo's authors, after the paper
+        "voco": Recipe(spacing=(1.5, 1.5, 1.5), window=SOFT, foreground=0.0),
+        # PGL, section 5.1: clipped, then z-scored; no resampling is mentioned
+        "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
+        "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
+    }
+    splits = {
+        "voco_followup_108_23": "msd03_liver.voco_followup_108_23.json",
+        "pgl_66_65": "msd03_liver.pgl_66_65.json",
+    }
+    stems = "liver_"
+    unpack = (
+        "get Task03_Liver.tar from medicaldecathlon.com and unpack it so that "
+        "msd03_liver/ holds imagesTr, labelsTr, imagesTs and dataset.json"
+    )
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write up to 201 synthetic scans, every sixth one without a label."""
+        from bench.data.phantom_lesion import SPACING, Growth, abdomen, grid
+        from bench.data.phantom_msd import Drawn, stems_of, write_task
+
+        def draw(i: int) -> Drawn:
+            tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.18, 0.28), (1, 2)),)
+            return abdomen(grid(i), SPACING, seed, PATIENTS + i, {6: 1}, tumours)
+
+        write_task(root, cls, stems_of(cls, "pgl_66_65", 70), cases, SPACING, draw)

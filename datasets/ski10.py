@@ -1,0 +1,114 @@
+"""SKI10: knee MR with bones and cartilage, MICCAI 2010 workshop challenge."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from bench.data.files import is_volume, stem, within
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError
+from bench.source import Source
+
+NAME = re.compile(r"(image|labels?)-(\d{3})")
+BESIDE = {"imagesTr": "labelsTr", "labelsTr": "imagesTr"}
+LABELLED = 100  # scans 001 to 100
+LISTS = Path(__file__).with_name("splits") / "ski10.kneeseg_80_20.json"
+Key = tuple[bool, str, str]  # (of the test part, "image" or "labels", number)
+
+
+class SKI10(Dataset):
+    """100 labelled scans, about 0.39 x 0.39 x 1.0 mm in sagittal slices, and unlabelled test scans.
+
+    The label values are not in the papers read here; their order is the one that kneeseg uses.
+    HSSL lists femur, tibia, femoral cartilage, tibial cartilage: 1, 3, 2, 4 of these. Whether
+    two scans are one person's knees is not stated: a scan is a patient.
+    """
+
+    source = Source(
+        "Heimann et al. 2010, Segmentation of knee images: a grand challenge, MICCAI Workshop on "
+        "Medical Image Analysis for the Clinic",
+        "https://ski10.grand-challenge.org",
+    )
+    title = "SKI10 knee"
+    licence = "registration; data and what is derived from them may not be passed on, knee segmentation only"
+    redistribution = False
+    modality = "MR"
+    channels = ("MR",)
+    labels = {1: "femur", 2: "femoral cartilage", 3: "tibia", 4: "tibial cartilage"}
+    recipes = {
+        "default": Recipe(scale="zscore"),
+        # HSSL states slices of 192 x 192 and neither spacing nor intensities; z-scores are assumed
+        "hssl": Recipe(scale="zscore"),
+        "coarse": Recipe(spacing=(1.5, 1.5, 1.5), scale="zscore"),  # ours: a pilot on one GPU
+        "resize": Recipe(resize=(48, 64, 64), scale="zscore"),  # ours: a pilot on a CPU
+    }
+    splits = {"kneeseg_80_20": LISTS.name}
+    unread = ("roi*.mhd", "roi*.mha")  # where the test scans are scored
+    unpack = (
+        "get the training data from ski10.grand-challenge.org and unpack them so that ski10/ holds "
+        "image-001.mhd, image-001.raw, labels-001.mhd, labels-001.raw and the others"
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return scans paired on their three digits, the unlabelled ones last.
+
+        Where a folder says that it holds test scans, its numbers are counted apart: whether they
+        go on after 100 is not stated.
+        """
+        root = Path(root)
+        found: dict[Key, Path] = {}
+        for path in within(root, 4):
+            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
+            if match is None or path.parent.suffix in (".gz", ".nii"):
+                continue
+            key = (_testing(path.relative_to(root), match[2]), match[1][:5], match[2])
+            twin = found.setdefault(key, path)
+            if twin != path:
+                raise BenchError(f"{path}: {twin} is the same scan; keep one")
+        scans = sorted({(testing, number) for testing, _, number in found})
+        if not scans:
+            raise BenchError(f"{root}: no image-001.mhd ...; {self.unpack}")
+        return [_case(testing, number, found) for testing, number in scans]
+
+    @classmethod
+    def phantom(cls, root: Path, cases: int, seed: int) -> None:
+        """Write up to 100 labelled knees in sagittal slices under numbers of the registered division."""
+        from bench.data.phantom import write_metaimage
+        from bench.data.phantom_knee import knee
+
+        listed = json.loads(LISTS.read_text())
+        train, test = listed["train"], listed["test"]
+        # Four training numbers, then one for testing: any five cases have both.
+        numbers = [n for i in range(20) for n in (*train[4 * i : 4 * i + 4], test[i])]
+        if cases > len(numbers):
+            raise BenchError(f"ski10: {len(numbers)} phantoms at most, {cases} asked for")
+        spacing = (3.0, 2.3, 2.3)
+        for i, number in enumerate(numbers[:cases]):
+            image, label = knee((34 + 2 * (i % 2), 48, 46), seed, i)
+            # Rows to the back, columns down, slices to the left.
+            write_metaimage(root / f"image-{number}.mhd", image, spacing, "int16", "PIL")
+            write_metaimage(root / f"labels-{number}.mhd", label, spacing, "uint8", "PIL")
+
+
+def _testing(path: Path, number: str) -> bool:
+    return int(number) > LABELLED or any("test" in folder.lower() for folder in path.parts[:-1])
+
+
+def _case(testing: bool, number: str, found: dict[Key, Path]) -> Case:
+    """Pair one scan; a file that should lie beside the other is named even if it is absent."""
+    image, label = found.get((testing, "image", number)), found.get((testing, "label", number))
+    if image is None and label is not None:
+        image = _partner(label, f"image-{number}")
+    if image is None:
+        raise ValueError(f"neither image nor labels {number}")
+    if label is None and not testing:
+        label = _partner(image, f"labels-{number}")
+    id = f"test-{number}" if testing else number
+    return Case(id, id, (image,), label, {"part": "testing" if testing else "training"})
+
+
+def _partner(path: Path, name: str) -> Path:
+    folder = path.parent.with_name(BESIDE.get(path.parent.name, path.parent.name))
+    return folder / path.name.replace(stem(path), name)

@@ -1,0 +1,95 @@
+"""One time point of a 4-D file is a case: read, prepared, hashed and checked as such."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.data.cache import Pack
+from bench.data.check import check
+from bench.data.phantom import write_nifti
+from bench.data.stored import VolumeError
+from bench.data.volume import read_label, read_volume
+from bench.data.where import Contents
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.jobs import prepare
+
+FRAMES = 3
+
+
+@pytest.fixture
+def cine(tmp_path) -> tuple[Path, Path]:
+    """(6, 5, 4) voxels at three times, the values of an image being 100 x the time and more."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 90, (6, 5, 4, FRAMES)) + 100 * np.arange(FRAMES)
+    label = np.stack([np.full((6, 5, 4), t) for t in range(FRAMES)], axis=-1)
+    write_nifti(tmp_path / "x_sa.nii.gz", image, (1, 1, 2), "int16")
+    write_nifti(tmp_path / "x_sa_gt.nii.gz", label, (1, 1, 2), "uint8")
+    return tmp_path / "x_sa.nii.gz", tmp_path / "x_sa_gt.nii.gz"
+
+
+@pytest.mark.parametrize("frame", range(FRAMES))
+def test_a_frame_is_a_volume_of_one_channel(cine, frame):
+    image = read_volume(cine[0], frame)
+    assert image.array.shape == (1, 6, 5, 4)
+    assert np.array_equal(image.array[0], read_volume(cine[0]).array[frame])
+    label = read_label(cine[1], image, frame)
+    assert np.unique(label.array).tolist() == [frame]
+
+
+@pytest.mark.parametrize("frame", [-1, FRAMES])
+def test_a_frame_that_is_not_there_is_refused(cine, frame):
+    for read in (lambda: read_volume(cine[0], frame), lambda: read_label(cine[1], None, frame)):
+        with pytest.raises(VolumeError, match=f"frame {frame} of 3") as caught:
+            read()
+        assert caught.value.kind == "shape"
+
+
+def test_a_label_over_time_needs_a_frame(cine):
+    with pytest.raises(VolumeError, match="this file has 3"):
+        read_label(cine[1])
+
+
+def test_the_only_frame_of_a_volume_is_frame_0(tmp_path):
+    write_nifti(tmp_path / "a.nii", np.ones((3, 4, 5, 1)), (1, 1, 1), "uint8")
+    assert read_volume(tmp_path / "a.nii", 0).array.shape == (1, 3, 4, 5)
+    with pytest.raises(VolumeError, match="frame 1 of 1"):
+        read_volume(tmp_path / "a.nii", 1)
+
+
+def cases(cine: tuple[Path, Path], *frames: int | None) -> list[Case]:
+    return [Case("x", "x", (cine[0],), cine[1], frame=frame) for frame in frames]
+
+
+def test_headers_are_judged_by_the_frame(cine):
+    Contents(None).check_headers("d", cases(cine, 0, 2), 1)
+    with pytest.raises(BenchError, match=r"1 of 2 cases.*frame 3 of 3"):
+        Contents(None).check_headers("d", cases(cine, 0, 3), 1)
+    with pytest.raises(BenchError, match=r"3 channel\(s\)"):
+        Contents(None).check_headers("d", cases(cine, None), 1)
+
+
+def test_another_frame_is_other_contents(cine):
+    digests = {Contents(None).digest(cases(cine, frame)) for frame in (None, 0, 1)}
+    assert len(digests) == 3
+
+
+def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
+    root = tmp_path / "mnms"
+    dataset = registry.load("dataset", "mnms")()
+    dataset.phantom(root, 2, 0)
+    assert check(dataset, root) == []
+    context = SimpleNamespace(
+        spec={"dataset": "mnms", "recipe": {"scale": "zscore"}}, run={"roots": {"mnms": str(root)}},
+        made=tmp_path, progress=lambda *_: None, stopping=lambda: False, facts={},
+    )  # fmt: skip
+    prepare.run(context)
+    images, natives = Pack(tmp_path, "image"), Pack(tmp_path, "native")
+    for case in dataset.cases(root):
+        assert images[case.id][...].shape == read_volume(case.images[0], case.frame).array.shape
+        assert np.array_equal(natives[case.id][...], read_label(case.label, None, case.frame).array)
+    sizes = [np.count_nonzero(natives[case.id][...] == 1) for case in dataset.cases(root)]
+    assert sizes[0] > 1.2 * sizes[1]  # end-diastole, end-systole
