@@ -168,6 +168,7 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     (store.jobs / "d" / "manifest.json").write_text('{"kind": "prepare", "seconds": 3, "attempts": 1}')
     for job in ("f", "w"):
         store.write_spec(job, {"job": {"kind": "finetune", "spec": {}, "needs": []}})
+    assert store.claim("f") is not None  # of a node that is gone: its last beat was a moment ago
     failed = {"reason": "out of memory", "kind": "memory", "log": "the/log.txt", "attempts": 2}
     (store.work / "f" / "failed.json").write_text(json.dumps(failed))
     claim = None

@@ -59,13 +59,14 @@ def _other_source(manifest: dict[str, Any]) -> bool:
 
 def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
     entry: dict[str, Any] = {"job": job, "kind": kind}
+    # The next attempt removes the reason: where there is one, a claim only looks alive, by its last beat.
+    failure = store.failure(job)
+    if failure is not None:
+        return "failed", {**failure, **entry, "cause": failure["kind"]}
     owner = store.owner(job)
     if owner is not None:
         place = {"host": owner["host"], "pid": owner["pid"]}
         return "running", {**entry, **place, **store.progress(job)}
-    failure = store.failure(job)
-    if failure is not None:
-        return "failed", {**failure, **entry, "cause": failure["kind"]}
     return "waiting", entry
 
 
