@@ -50,7 +50,7 @@ def lead(meeting: Path, size: int) -> Iterator[Led]:
     from bench import world
 
     store = TCPStore("localhost", 0, size, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    write_atomic(meeting, json.dumps({"host": socket.gethostname(), "port": store.port}))
+    write_atomic(meeting, json.dumps({"host": _address(), "port": store.port}))
     rounds = count()
 
     @contextmanager
@@ -104,6 +104,16 @@ def explained(reason: str, meeting: Path) -> str:
                 return f"process {path.stem.rpartition('-')[2]} of the task: {told}"
         time.sleep(LOOK_AGAIN)
     return "another process of the task ended in the middle of training"
+
+
+def _address() -> str:
+    """Return by what the other nodes find this one: its name, where it means anything."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:  # srun has run here, on the first node
+        return os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "localhost")
+    return name
 
 
 def _found(meeting: Path, size: int) -> TCPStore | None:

@@ -1,5 +1,6 @@
 """Processes of one task that meet, train together and say which of them failed."""
 
+import socket
 import subprocess
 import sys
 
@@ -86,3 +87,11 @@ def test_where_nobody_says_why_that_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(together, "WORDS", 0.1)
     told = together.explained("RuntimeError: gloo", tmp_path / "meeting.json")
     assert told == "another process of the task ended in the middle of training"
+
+
+def test_a_node_whose_name_means_nothing_is_found_by_its_address(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "no-such-node.invalid")
+    monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
+    assert together._address() == "10.0.0.7"
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    assert together._address() == "localhost"

@@ -1,0 +1,72 @@
+"""``bench cluster check``, ``bench cancel`` and a pretraining in two processes, on a real cluster."""
+
+import csv
+import json
+import os
+import subprocess
+
+import pytest
+from daemons import wait
+from smoke import BENCH, Smoke, profile
+from trial import Trial
+
+pytestmark = pytest.mark.slurm
+
+
+def bench(cluster, folder, *words, timeout=200):
+    environment = {**os.environ, **cluster.daemons.environment, "OMP_NUM_THREADS": "1"}
+    command = [*BENCH, *map(str, words)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def test_a_profile_that_works_is_told_so_and_leaves_nothing(cluster, tmp_path):
+    profile(tmp_path, nodes=2)
+    done = bench(cluster, tmp_path, "cluster", "check", "sandbox", "--out", "out", "--wait", 90, "--json")
+    found = {entry["check"]: entry for entry in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stdout
+    assert found["pretraining: processes"]["detail"] == "2 of 2 trained together"
+    assert found["pretraining: requeue"]["detail"].startswith("back after")
+    assert any(name.endswith("shared folder") for name in found)
+    assert list((tmp_path / "out" / "slurm").iterdir()) == []
+    assert wait(lambda: not cluster.queue(), 30)
+
+
+def test_a_profile_that_asks_for_too_much_says_what(cluster, tmp_path):
+    profile(tmp_path, partition="nowhere")
+    done = bench(cluster, tmp_path, "cluster", "check", "sandbox", "--out", "out")
+    assert done.returncode == 2
+    assert "Invalid partition name specified" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cancelling_empties_the_queue_and_ends_the_command(cluster, cell, trial):
+    trial.start()
+    trial.hit(step=1)
+    done = bench(cluster, trial.folder, "cancel", "--out", trial.out)
+    assert done.returncode == 0 and "tasks cancelled" in done.stdout
+    assert wait(lambda: not cluster.queue(), 30)
+    assert trial.end() == 1
+    assert "taken back by 'bench cancel'" in trial.text()
+    assert bench(cluster, trial.folder, "cancel", "--out", trial.out).stdout == "nothing in the queue\n"
+    assert trial.again() == 0
+    trial.check()
+
+
+def test_a_pretraining_in_two_processes_on_two_nodes_has_the_losses_of_one(cluster, tmp_path):
+    smoke = Smoke.make(tmp_path, pretrain=3, finetune=2, only=("row=simclr3d", "fraction=100"))
+    trial = Trial(cluster, smoke, tmp_path / "trial")
+    try:
+        trial.profile(nodes=2)
+        assert trial.again() == 0, trial.text()
+        (job,) = [p.parent for p in trial.out.glob("jobs/*/weights.safetensors")]
+        assert json.loads((job / "manifest.json").read_text())["provenance"]["processes"] == 2
+        two, one = (
+            [float(row["total"]) for row in csv.DictReader((folder / "curve.csv").read_text().splitlines())]
+            for folder in (job, tmp_path / "local" / "jobs" / job.name)
+        )
+        assert len(two) == 3
+        assert two[0] == pytest.approx(one[0], rel=1e-5)
+    finally:
+        trial.close()
