@@ -36,6 +36,7 @@ from bench.executors.submission import (
     Sent,
     Task,
     earlier,
+    remember,
     submit,
 )
 from bench.executors.task import outcome_file
@@ -272,7 +273,7 @@ class Controller:
         # The name goes to disk before sbatch: killed between the two, the tasks are found again.
         name = f"bench-{uuid.uuid4().hex[:16]}"
         self._submitted.append({"name": name, "array": None, "packs": [list(p) for p in array.packs]})
-        self._remember()
+        remember(self.folder, self._submitted)
         for job in (job for pack in array.packs for job in pack):
             self.on_start(job)
         seen = [self.out, *(Path(root).resolve() for root in self.plan.roots.values())]
@@ -282,16 +283,12 @@ class Controller:
             ids = submit(self.folder, asked, calls, python(self.profile, seen))
         except FullError:
             self._submitted.pop()
-            self._remember()
+            remember(self.folder, self._submitted)
             raise
         self._submitted[-1]["array"] = ids[0].split("_")[0]
-        self._remember()
+        remember(self.folder, self._submitted)
         for index, (pack, task_id) in enumerate(zip(array.packs, ids, strict=True)):
             claims = {job: len(self.store.claims(job)) for job in pack}
             sent = Sent(Task(name, index, self.folder, pack), task_id, claims)
             self.tasks |= dict.fromkeys(pack, sent)
             self._tries.update(pack)
-
-    def _remember(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.folder / "submitted.json", json.dumps({"arrays": self._submitted}))

@@ -18,7 +18,7 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.executors import squeue
 from bench.executors.cluster import Profile, Shape, options, python
-from bench.executors.submission import submit
+from bench.executors.submission import remember, submit
 from bench.executors.task import PATIENCE, Asked, restarts
 from bench.executors.together import alone, attend, lead, place
 from bench.jobs.execute import Outcome
@@ -104,12 +104,8 @@ class _Probe:
         folder = self.out / "slurm" / self.name
         folder.mkdir(parents=True)
         (folder / "token").write_text(TOKEN)
-        known: dict[str, Any] = {
-            "name": self.name,
-            "array": None,
-            "packs": [[]],
-        }  # 'bench cancel' looks for it
-        write_atomic(folder / "submitted.json", json.dumps({"arrays": [known]}))
+        # 'bench cancel' looks for it.
+        remember(folder, [{"name": self.name, "array": None, "packs": [[]]}])
         given = options(self.profile, self.shape, self.name, ())
         given["time"] = min(self.profile.minutes or 10, 10)
         given["signal_delay_s"] = min(self.profile.signal, 60)
@@ -176,9 +172,9 @@ class _Probe:
         while time.monotonic() < until and not (refused is not None and refused.exists()):
             next(path.parent.iterdir(), None)  # makes a network file system forget what was not there
             found = read_json(path)
-            lines = squeue.listed([self.name])
             if found is not None:
                 return found
+            lines = squeue.listed([self.name])
             if not lines or any(line.hopeless for line in lines.values()):
                 time.sleep(LOOK_AGAIN)
                 return read_json(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.executors.arrays import Unit
 from bench.executors.task import work
-from bench.store import read_json
+from bench.store import read_json, write_atomic
 
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
@@ -119,6 +120,12 @@ def _outside(parameters: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
+
+
+def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:
+    """Leave what a run submits, or is about to: per array ``name``, SLURM's id or none, and packs of jobs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "submitted.json", json.dumps({"arrays": arrays}))
 
 
 def earlier(folder: Path) -> list[Task]:

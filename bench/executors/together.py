@@ -94,16 +94,21 @@ def explained(reason: str, meeting: Path) -> str:
     The leader itself only sees that a connection closed. Where the others say nothing either, SLURM
     has ended them and is about to end this one, or to requeue it: then that is the reason.
     """
-    if not any(word in reason for word in ("gloo", "NCCL")):
+    if not _closed(reason):
         return reason
     until = time.monotonic() + WORDS
     while time.monotonic() < until:
         for path in sorted(meeting.parent.glob(f"{meeting.stem}-process-*.json")):
             told = (read_json(path) or {}).get("reason", "")
-            if told and not any(word in told for word in ("gloo", "NCCL")):
+            if told and not _closed(told):
                 return f"process {path.stem.rpartition('-')[2]} of the task: {told}"
         time.sleep(LOOK_AGAIN)
     return "another process of the task ended in the middle of training"
+
+
+def _closed(reason: str) -> bool:
+    """Does a reason only say that the connection to another process closed?"""
+    return "gloo" in reason or "NCCL" in reason
 
 
 def _address() -> str:
