@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from bench.errors import BenchError
 from bench.registry import callable_module
@@ -21,11 +21,14 @@ LITTER = re.compile(r"^(\._.*|\.DS_Store|__MACOSX|.*\.json\.bak)$")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan. ``patient`` keeps a person's scans on one side of a split."""
+    """One scan. ``patient`` keeps a person's scans on one side of a split.
+
+    A path is a volume, a picture, a folder of slices, or leads into a zip (``a.zip/T1/T1.nii.gz``).
+    """
 
     id: str
     patient: str
-    images: tuple[Path, ...]  # one file per channel, or one 4-D file
+    images: tuple[Path, ...]  # one file per channel, or one file of all channels
     label: Path | int | None = None  # a mask, a class, or unlabelled
     meta: dict[str, str] = field(default_factory=dict)
     frame: int | None = None  # the time point, from 0, where the files are (x, y, z, t)
@@ -37,14 +40,18 @@ class Recipe:
 
     Order: RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
     to a fixed shape, scale intensities. All sizes are (x, y, z).
+
+    With ``nonzero`` the statistics of ``scale`` are those of the voxels that are not 0, and voxels
+    that are 0 stay 0 (skull-stripped MR; MONAI's NormalizeIntensity does the same).
     """
 
     spacing: tuple[float, float, float] | None = None  # mm
-    resize: tuple[int, int, int] | None = None  # voxels; the spacing is then discarded
+    resize: tuple[int, int, int] | None = None  # voxels, 0 keeps an axis; the spacing is then discarded
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
     scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax
-    nonzero: bool = False  # statistics over non-zero voxels only (skull-stripped MR)
-    foreground: float | None = None  # keep the box of voxels above this value *after* scaling
+    nonzero: bool = False
+    # keep the box of voxels above this value *after* scaling, or of those that are not 0 before it
+    foreground: float | Literal["nonzero"] | None = None
 
 
 class Dataset(ABC):
@@ -55,14 +62,19 @@ class Dataset(ABC):
     title: ClassVar[str]
     licence: ClassVar[str]
     redistribution: ClassVar[bool] = False  # may a page meant for sharing show its images?
-    modality: ClassVar[str]  # CT | MR
+    modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
-    labels: ClassVar[dict[int, str]]  # contiguous value -> name, background left out
+    task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
+    # contiguous value -> name; background (0) left out of a segmentation, classes count from 0
+    labels: ClassVar[dict[int, str]]
     raw_labels: ClassVar[dict[int, int]] = {}  # value in the files -> contiguous value, if differing
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
     empty: ClassVar[str] = "default"  # empty-mask convention: default | brats | skip
     recipes: ClassVar[dict[str, Recipe]]
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
+    lists: ClassVar[dict[str, str]] = {}  # for pretraining alone: name -> file under datasets/splits/
+    doubtful: ClassVar[dict[str, str]] = {}  # case -> what is known against it; ``exclude: doubtful``
+    overlaps: ClassVar[dict[str, str]] = {}  # data set that holds the same scans or patients -> which
     unread: ClassVar[tuple[str, ...]] = ()  # files of the layout, "name" or "folder/name", of no case
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
 
@@ -77,7 +89,15 @@ class Dataset(ABC):
 
     def missing(self, root: Path) -> list[tuple[str, str]]:
         """Return (case id, file) of labels or images that should be there and are not."""
-        return [(c.id, str(f)) for c in self.cases(root) for f in files_of(c) if not f.exists()]
+        return [(c.id, str(f)) for c in self.cases(root) for f in files_of(c) if not present(f)]
+
+    def person(self, case: Case) -> str:
+        """Return who was scanned, the same over all data sets that hold scans of that person.
+
+        Data sets that share scans agree on a form such as ``tcia_covid19:0269``; by default nobody
+        else's.
+        """
+        return f"{type(self).__module__.rpartition('.')[2]}:{case.patient}"
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
@@ -88,6 +108,19 @@ class Dataset(ABC):
 def files_of(case: Case) -> tuple[Path, ...]:
     """Return every file a case consists of."""
     return (*case.images, case.label) if isinstance(case.label, Path) else case.images
+
+
+def present(path: Path) -> bool:
+    """Tell whether a file of a case is there; a path that leads into a zip is if the zip is."""
+    return path.exists() or zip_of(path) is not None
+
+
+def zip_of(path: Path) -> Path | None:
+    """Return the zip file that a path leads into, None for a path of the file system."""
+    for parent in path.parents:
+        if parent.suffix.lower() == ".zip" and parent.is_file():
+            return parent
+    return None
 
 
 def clean(paths: Iterable[Path]) -> list[Path]:

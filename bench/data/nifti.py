@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from bench.data import zipped
 from bench.data.stored import GZIP, MAX_OFFSET, Stored, VolumeError, beginning, inflate, judge
 
 DTYPES = {
@@ -60,7 +61,7 @@ def _leading(path: Path, gzipped: bool) -> bytes:
         what = "; it is a plain .nii: rename it" if raw[344:347] == b"n+1" else ""
         raise VolumeError(path, "unreadable", f"the name says gzip, the content does not{what}")
     try:
-        with path.open("rb") as file:
+        with zipped.opened(path) as file:
             raw = inflate(file, 348).tobytes()
             if 540 in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
                 file.seek(0)

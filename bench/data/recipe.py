@@ -64,7 +64,7 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
         if label.array.shape != native:
             raise VolumeError(label.path, "shape", f"{label.array.shape}, its image: {native}")
         classes = contiguous(label, dataset.labels, dataset.raw_labels)
-    box = _foreground(image, recipe.foreground)
+    box = _foreground(volume.array, image, recipe.foreground)
     whole = Geometry(native, volume.spacing, box, native)
     geometry = replace(whole, shape=_target(whole, recipe))
     if 4 * math.prod(geometry.shape) > MAX_BYTES:
@@ -124,9 +124,10 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError("recipe: scale 'window' needs 'window: [low, high]', or another scale")
     if recipe.window is not None and not recipe.window[0] < recipe.window[1]:
         raise BenchError(f"recipe: window {list(recipe.window)} must rise from low to high")
-    for name, sizes in (("spacing", recipe.spacing), ("resize", recipe.resize)):
-        if sizes is not None and not all(s > 0 for s in sizes):
-            raise BenchError(f"recipe: {name} {list(sizes)} must be above 0")
+    if recipe.spacing is not None and not all(s > 0 for s in recipe.spacing):
+        raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0")
+    if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize)):
+        raise BenchError(f"recipe: resize {list(recipe.resize)} must be above 0, or 0 to keep an axis")
 
 
 def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
@@ -142,6 +143,8 @@ def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
     values -= np.float32(shift)
     if width > 0:  # a constant volume becomes 0, not NaN
         values /= np.float32(width)
+    if recipe.nonzero:
+        values[channel == 0] = 0
     return values, width
 
 
@@ -177,11 +180,15 @@ SCALES: dict[str, Callable[[np.ndarray, Recipe], tuple[float, float]]] = {
 
 
 def _foreground(
-    image: np.ndarray, above: float | None
+    native: np.ndarray, image: np.ndarray, above: float | str | None
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Return the box of voxels above the threshold in any channel; everything if none is."""
     whole = tuple((0, n) for n in image.shape[1:])
-    found = [whole] if above is None else [_extent(channel > above) for channel in image]
+    found: list[tuple[tuple[int, int], ...] | None] = [whole]
+    if isinstance(above, str):
+        found = [_extent(channel != 0) for channel in native]
+    elif above is not None:
+        found = [_extent(channel > above) for channel in image]
     boxes = [b for b in found if b is not None] or [whole]
     x, y, z = ((min(b[a][0] for b in boxes), max(b[a][1] for b in boxes)) for a in range(3))
     return (x, y, z)
@@ -199,7 +206,7 @@ def _extent(mask: np.ndarray) -> tuple[tuple[int, int], ...] | None:
 
 def _target(geometry: Geometry, recipe: Recipe) -> Triple:
     if recipe.resize is not None:
-        return recipe.resize
+        return _triple([m or n for n, m in zip(geometry.cropped, recipe.resize, strict=True)])
     if recipe.spacing is None:
         return geometry.cropped
     sides = zip(geometry.cropped, geometry.native_spacing, recipe.spacing, strict=True)

@@ -15,6 +15,7 @@ from typing import BinaryIO, NoReturn
 
 import numpy as np
 
+from bench.data import zipped
 from bench.errors import BenchError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
@@ -104,7 +105,7 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
             f"dimensions {_by(stored.shape)} declare {stored.nbytes / 2**30:.1f} GiB of voxels, "
             f"above the limit of {MAX_BYTES >> 30} GiB",
         )
-    held = _size(stored.source)
+    held = zipped.size(stored.source)
     if not stored.gzipped:
         there = held - stored.offset
     elif whole_gzip:
@@ -151,14 +152,15 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
         VolumeError: ``truncated`` or ``unreadable``.
     """
     try:
-        with stored.source.open("rb") as file:
+        with zipped.opened(stored.source) as file:
             if stored.gzipped:
                 skip = stored.offset if inside_gzip else 0
                 file.seek(0 if inside_gzip else stored.offset)
                 raw = inflate(file, skip + stored.nbytes, stored.wbits)[skip:]
             else:
                 file.seek(stored.offset)
-                raw = np.fromfile(file, np.uint8, stored.nbytes)
+                raw = np.empty(stored.nbytes, np.uint8)
+                raw = raw[: file.readinto(raw.data)]  # type: ignore[attr-defined]
     except EOFError:
         raw = np.empty(0, np.uint8)
     except MemoryError:
@@ -211,19 +213,19 @@ def beginning(path: Path, size: int) -> bytes:
     try:
         if path.exists() and not path.is_file():  # opening a fifo waits for ever
             raise VolumeError(path, "unreadable", "no regular file")
-        with path.open("rb") as file:
+        with zipped.opened(path) as file:
             found = file.read(size)
     except FileNotFoundError:
         raise VolumeError(path, "missing", "no such file") from None
     except OSError as error:
         raise VolumeError(path, "unreadable", error.strerror or str(error)) from None
+    except VolumeError:
+        raise
+    except BenchError as error:  # of the zip that holds it
+        raise VolumeError(path, "unreadable", str(error)) from None
     if not found:
         raise VolumeError(path, "truncated", "the file is empty")
     return found
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def _by(values: tuple[float, ...]) -> str:

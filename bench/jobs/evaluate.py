@@ -9,10 +9,11 @@ import torch
 
 from bench import nets
 from bench.data.cache import PackWriter, compress
+from bench.data.prepared import Prepared, opened
 from bench.data.recipe import Geometry, restore_scores
 from bench.errors import Stopped
 from bench.jobs.context import Context
-from bench.jobs.inputs import Prepared, opened, part
+from bench.jobs.inputs import part
 from bench.jobs.kept import Kept
 from bench.jobs.predict import logits
 from bench.nets import transfer
@@ -60,7 +61,7 @@ def _predicted(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
     scores = logits(network, prepared.volume(case).whole(), inference)
-    geometry = Geometry(**prepared.image.meta(case)["geometry"])
+    geometry = prepared.geometry(case)
     frame = compress(restore_scores(scores.numpy(), geometry))
     shown = _panel(prepared, case, scores, geometry) if panel else {}
     return {FRAME: np.frombuffer(frame, np.uint8), **shown}
@@ -68,7 +69,7 @@ def _predicted(
 
 def _panel(prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return the slice with most reference: image (uint8), reference, prediction, aspect."""
-    reference = prepared.label[case][:]
+    reference = prepared.label(case)
     z = int((reference > 0).sum(axis=(0, 1)).argmax())
     predicted = scores.max(0).indices.to(torch.uint8).numpy()
     image = prepared.volume(case).whole()[0, :, :, z]

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from bench import nets
 from bench.augment import finetune_views
+from bench.data.prepared import opened
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import opened, part, training_batches
+from bench.jobs.inputs import part, training_batches
 from bench.jobs.predict import mean_dice
 from bench.nets import transfer
 from bench.nets.network import Triple, triple

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from bench.data import split as splits
-from bench.data.arrays import Arrays
-from bench.data.cache import Pack
-from bench.data.reader import Volume
+from bench.data.prepared import Prepared
 from bench.data.where import Roots, adapter
-from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.train.samples import Sample, Samples, batches
-
-
-class Prepared:
-    """A finished ``prepare`` job, opened."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.image, self.label = Pack(folder, "image"), Pack(folder, "label")
-        self.native = Pack(folder, "native")
-        self._foreground = Arrays(folder / "foreground.npz")
-
-    def cases(self) -> list[Case]:
-        """Return what was prepared, labelled or not."""
-        return [
-            Case(key, self.image.meta(key)["patient"], (), 0 if key in self.label else None)
-            for key in self.image
-        ]
-
-    def volume(self, case: str) -> Volume:
-        """Open one case lazily."""
-        meta = self.image.meta(case)
-        labelled = case in self.label
-        return Volume(
-            self.image[case], self.label[case] if labelled else None,
-            step=meta["step"], offset=meta["offset"],
-            foreground=self._foreground[case] if labelled else None,
-        )  # fmt: skip
-
-
-@lru_cache(maxsize=8)
-def opened(folder: Path) -> Prepared:
-    """Open a prepared data set once per process; finished jobs never change."""
-    return Prepared(folder)
 
 
 def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int = 0) -> list[str]:

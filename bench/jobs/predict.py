@@ -10,7 +10,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from bench.jobs.inputs import Prepared
+from bench.data.prepared import Prepared
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def mean_dice(
     for case in cases:
         image = prepared.volume(case).whole()
         predicted = logits(network, image, inference).max(0).indices.to(torch.uint8).numpy()
-        found = score(predicted, prepared.label[case][:], (1.0, 1.0, 1.0), ("dice",))
+        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",))
         values += [s.value for s in found if s.value is not None]
     network.train(training)
     return float(np.mean(values)) if values else 0.0

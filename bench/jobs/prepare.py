@@ -67,9 +67,10 @@ def _one(dataset: Dataset, case: Case, recipe: Recipe) -> Prepared:
 
 def _store_image(images: PackWriter, case: Case, prepared: Prepared) -> None:
     step, offset, stored = quantise(prepared.image, prepared.step)
+    known = {"class": case.label} if isinstance(case.label, int) else {}
     images.add(
         case.id, stored, patient=case.patient, step=step, offset=offset,
-        geometry=asdict(prepared.geometry),
+        geometry=asdict(prepared.geometry), **known,
     )  # fmt: skip
 
 

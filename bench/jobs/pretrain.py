@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from bench import nets, registry, world
+from bench.data.prepared import Prepared, opened
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import Prepared, opened, part, training_batches
+from bench.jobs.inputs import part, training_batches
 from bench.method import Method
 from bench.nets import transfer
 from bench.nets.network import Triple, triple

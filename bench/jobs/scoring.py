@@ -40,24 +40,24 @@ def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     from bench.data.cache import Pack
+    from bench.data.prepared import Prepared
     from bench.metrics import score
 
     prepare = store.manifest(job)["needs"][1]
     predictions = Pack(store.jobs / job, "prediction")
-    natives = Pack(store.jobs / prepare, "native")
-    images = Pack(store.jobs / prepare, "image")
+    prepared = Prepared(store.jobs / prepare)
     names = {**{k: v for k, v in scoring["labels"].items()}, **{r: r for r in scoring["regions"]}}
     rows = []
     for case in predictions:
         found = score(
-            predictions[case][:], natives[case][:], tuple(natives.meta(case)["spacing"]),
+            predictions[case][:], prepared.native(case), prepared.geometry(case).native_spacing,
             tuple(scoring["metrics"]), scoring["convention"],
             labels=[int(v) for v in scoring["labels"]] if not scoring["regions"] else None,
             regions={k: tuple(v) for k, v in scoring["regions"].items()} or None,
             empty=scoring["empty"],
         )  # fmt: skip
         rows += [
-            {"case": case, "patient": images.meta(case)["patient"], "target": names[s.target],
+            {"case": case, "patient": prepared.patient(case), "target": names[s.target],
              "metric": s.metric, "value": s.value, "unit": s.unit, "status": s.status}
             for s in found
         ]  # fmt: skip

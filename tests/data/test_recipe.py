@@ -46,8 +46,8 @@ def line(*values) -> np.ndarray:
         (Recipe(scale="minmax"), (2, 4, 10), (0, 0.25, 1)),
         # mean 3, standard deviation sqrt(((2)^2 + 0 + (2)^2) / 3) = 1.63299
         (Recipe(scale="zscore"), (1, 3, 5), (-1.2247449, 0, 1.2247449)),
-        # statistics of (1, 3) alone: mean 2, deviation 1; the zero is scaled like all others
-        (Recipe(scale="zscore", nonzero=True), (0, 1, 3), (-2, -1, 1)),
+        # statistics of (1, 3) alone: mean 2, deviation 1; the zero stays 0
+        (Recipe(scale="zscore", nonzero=True), (0, 1, 3), (0, -1, 1)),
         (Recipe(scale="zscore", window=(0, 2)), (-9, 0, 2, 70), (-1, -1, 1, 1)),
         (Recipe(scale="zscore", nonzero=True), (0, 0, 0), (0, 0, 0)),
     ],

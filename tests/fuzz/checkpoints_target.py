@@ -17,7 +17,7 @@ from target import Target, tried
 import bench
 from bench.data import cache
 from bench.data.cache import Pack, PackWriter
-from bench.jobs.inputs import Prepared
+from bench.data.prepared import Prepared
 from bench.nets import transfer
 from bench.train import checkpoint
 

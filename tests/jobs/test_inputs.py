@@ -6,8 +6,9 @@ from small_protocol import CASES, NAME
 
 from bench.data import split
 from bench.data.cache import PackWriter
+from bench.data.prepared import Prepared
 from bench.errors import BenchError
-from bench.jobs.inputs import Prepared, fold_of, part
+from bench.jobs.inputs import fold_of, part
 
 PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
 U = {p: split.unit("rule", NAME, p) for p in PATIENTS}

@@ -44,11 +44,14 @@ class Cases:
     def __init__(self):
         image = np.full((1, 8, 8, 8), -1.0, np.float32)
         image[0, 2:5] = 1
-        self.label = {"good": (image[0] > 0).astype(np.uint8), "bad": (image[0] < 0).astype(np.uint8)}
+        self._label = {"good": (image[0] > 0).astype(np.uint8), "bad": (image[0] < 0).astype(np.uint8)}
         self._image = image
 
     def volume(self, case):
-        return Volume(self._image, self.label[case])
+        return Volume(self._image, self._label[case])
+
+    def label(self, case):
+        return self._label[case]
 
 
 def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():

@@ -1,10 +1,13 @@
 """Scores of kept label maps: rows by hand, one file per way of scoring."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.data.cache import PackWriter
+from bench.data.geometry import Geometry
 from bench.jobs.scoring import key, path, score_missing
 from bench.store import Store
 
@@ -32,9 +35,13 @@ def store(tmp_path):
         with PackWriter(found.jobs / job, pack) as writer:
             for case, array in arrays.items():
                 writer.add(case, array, spacing=[1.0, 2.0, 3.0])
+    grid = Geometry((6, 6, 6), (1.0, 2.0, 3.0), ((0, 6),) * 3, (1, 1, 1))
     with PackWriter(found.jobs / "p", "image") as writer:
         for case in truth:
-            writer.add(case, np.zeros((1, 1, 1, 1), np.int16), patient=f"patient of {case}")
+            about = {"patient": f"patient of {case}", "geometry": asdict(grid)}
+            writer.add(case, np.zeros((1, 1, 1, 1), np.int16), **about)
+    with PackWriter(found.jobs / "p", "label"):
+        np.savez(found.jobs / "p" / "foreground.npz")
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
     return found
 

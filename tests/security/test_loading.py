@@ -21,9 +21,9 @@ from small_protocol import NAME
 
 from bench.atomic import read_json
 from bench.data.cache import Pack, PackWriter
+from bench.data.prepared import Prepared
 from bench.data.volume import read_volume
 from bench.errors import BenchError
-from bench.jobs.inputs import Prepared
 from bench.nets import transfer
 from bench.protocol import read
 from bench.protocol.strict import MOST, scalar
