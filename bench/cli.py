@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, PermissionError) else 1
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:
@@ -83,9 +83,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            outcomes = slurm.run(
-                plan, store, jobs, cluster, watch.outcome, lambda job: run.describe(plan, store, [job])
-            )
+            def start(job: str) -> None:
+                run.describe(plan, store, [job], cluster.cpus or 0)
+
+            outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
         elif jobs:
             outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
     return _show(protocols, plan, store, outcomes)
@@ -131,7 +132,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
         print(f"page: {shown.page}")
         told |= {f.job for f in shown.failures}
     for job, outcome in failed.items():
-        if job not in told and not failed.keys() & set(plan.jobs[job].needs):
+        if job not in told and not failed.keys() & set(plan.before(job)):
             print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
     return 1 if failed or told else 0
 
@@ -205,7 +206,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:
-        print(check.as_text(arguments.dataset, seen[0], findings))
+        left_out = dataset.skipped(roots.require(arguments.dataset))
+        print(check.as_text(arguments.dataset, seen[0], findings, left_out))
     return 1 if findings else 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -38,13 +38,14 @@ class Case:
 class Recipe:
     """How a volume becomes an array: geometry first, then intensities.
 
-    Order: RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
+    Order: channels, RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
     to a fixed shape, scale intensities. All sizes are (x, y, z).
 
     With ``nonzero`` the statistics of ``scale`` are those of the voxels that are not 0, and voxels
     that are 0 stay 0 (skull-stripped MR; MONAI's NormalizeIntensity does the same).
     """
 
+    channels: tuple[int, ...] | None = None  # of the image, counted from 0; all by default
     spacing: tuple[float, float, float] | None = None  # mm
     resize: tuple[int, int, int] | None = None  # voxels, 0 keeps an axis; the spacing is then discarded
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
@@ -87,15 +88,25 @@ class Dataset(ABC):
                 pairing; the line names the folder, the pattern and what to unpack where.
         """
 
-    def missing(self, root: Path) -> list[tuple[str, str]]:
-        """Return (case id, file) of labels or images that should be there and are not."""
-        return [(c.id, str(f)) for c in self.cases(root) for f in files_of(c) if not present(f)]
+    def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
+        """Return (case id, file) of labels or images that should be there and are not.
+
+        Args:
+            root: the data set's folder.
+            cases: what ``cases(root)`` returned, where that was asked already.
+        """
+        listed = self.cases(root) if cases is None else cases
+        return [(c.id, str(f)) for c in listed for f in files_of(c) if not present(f)]
+
+    def skipped(self, root: Path) -> list[tuple[str, str]]:
+        """Return (case id, why) of what the layout holds and ``cases`` leaves out on purpose."""
+        return []
 
     def person(self, case: Case) -> str:
-        """Return who was scanned, the same over all data sets that hold scans of that person.
+        """Return who was scanned, by a name on which the data sets that share people agree.
 
-        Data sets that share scans agree on a form such as ``tcia_covid19:0269``; by default nobody
-        else's.
+        Where numbers correspond by a known rule, both data sets return ``<data set>:<patient>`` of
+        one of them; otherwise nobody here is known to be anybody there (``overlaps`` says it in words).
         """
         return f"{type(self).__module__.rpartition('.')[2]}:{case.patient}"
 
@@ -132,7 +143,8 @@ def clean(paths: Iterable[Path]) -> list[Path]:
 def natural(path: Path | str) -> list[tuple[int, int, str]]:
     """Sort key that puts ``volume-10`` after ``volume-9``."""
     parts = re.split(r"([0-9]+)", str(path))
-    return [_number(p) if p[0] in "0123456789" else (1, 0, p) for p in parts if p]
+    key = [_number(p) if p[0] in "0123456789" else (1, 0, p) for p in parts if p]
+    return [*key, (-1, 0, str(path))]  # 3 and 003 are the same number; their order is one all the same
 
 
 def _number(digits: str) -> tuple[int, int, str]:

@@ -108,7 +108,8 @@ class Method(nn.Module, ABC):
         from bench.nets import catalog
 
         every = catalog.CATALOG.values()
-        return [e.name for e in every if cls.needs == "features" or e.tokens]
+        fits = (e for e in every if not cls.pretrains or e.dims == cls.dims)
+        return [e.name for e in fits if cls.needs == "features" or e.tokens]
 
     @classmethod
     def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:

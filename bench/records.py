@@ -58,7 +58,7 @@ def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
 
 
 def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
-    chain = [cell.evaluate, cell.finetune, cell.pretrain, *plan.jobs[cell.finetune].needs]
+    chain = [cell.evaluate, cell.finetune, cell.pretrain, *plan.before(cell.finetune)]
     for job in chain:
         why = store.failure(job) if job and not store.done(job) else None
         if why is not None:

@@ -92,11 +92,12 @@ def todo(plan: Plan, store: Store) -> list[str]:
     return plan.wanted(lambda job: records.done(plan, store, job))
 
 
-def describe(plan: Plan, store: Store, jobs: list[str], loaders: int = 0) -> None:
-    """Leave each job's spec where a worker finds it."""
+def describe(plan: Plan, store: Store, jobs: list[str], preparing: int = 0) -> None:
+    """Leave each job's spec where a worker finds it; ``preparing`` processes share one data set."""
     every = _checkpoint_seconds()
     for job in jobs:
         made = plan.jobs[job]
+        loaders = preparing if made.kind == "prepare" and preparing > 1 else 0
         run: dict[str, Any] = {
             "roots": plan.roots, "threads": plan.threads.get(job, 1), "loaders": loaders,
             "scoring": plan.scoring.get(job, []), "every": every,
@@ -115,8 +116,11 @@ def run_local(
     from bench.executors import local
     from bench.executors.queue import Queue
 
-    queue = Queue(store, plan.jobs, jobs)
-    local.run(store, queue, workers, on_outcome, lambda job: describe(plan, store, [job]))
+    queue = Queue(store, plan, jobs)
+    preparing = sum(plan.jobs[job].kind == "prepare" for job in jobs)
+    spare = workers // max(1, preparing)  # processes that one large data set is shared out to
+
+    local.run(store, queue, workers, on_outcome, lambda job: describe(plan, store, [job], spare))
     return queue
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.files import is_volume, stem, within
@@ -27,6 +28,7 @@ class ACDC(Dataset):
     the earlier one. The labels' order differs from that of M&Ms.
     """
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Bernard et al. 2018, Deep learning techniques for automatic MRI cardiac multi-structures "
         "segmentation and diagnosis, IEEE TMI 37(11):2514-2525",
@@ -40,9 +42,8 @@ class ACDC(Dataset):
     recipes = {
         # ours: a common voxel of these scans (0.7-1.95 mm by 5-10 mm), per-volume z-score
         "default": Recipe(spacing=VOXEL, scale="zscore"),
-        # HSSL, section 4: slices of 192 x 192; neither resampling nor intensities are stated, so
-        # native voxels and z-score are assumed
-        "hssl": Recipe(scale="zscore"),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
         "percentile": Recipe(spacing=VOXEL, scale="percentile"),
         "coarse": Recipe(spacing=(3.0, 3.0, 10.0), scale="zscore"),  # ours: a pilot on a CPU
     }
@@ -63,10 +64,11 @@ class ACDC(Dataset):
         folders = self._folders(Path(root))
         return [case for name in sorted(folders) for case in _frames(folders[name])]
 
-    def missing(self, root: Path) -> list[tuple[str, str]]:
+    def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
         """Return absent frames, and the ``Info.cfg`` of patients that have none."""
         infos = [(name, folder / INFO) for name, folder in sorted(self._folders(Path(root)).items())]
-        return super().missing(root) + [(name, str(path)) for name, path in infos if not path.is_file()]
+        absent = [(name, str(path)) for name, path in infos if not path.is_file()]
+        return super().missing(root, cases) + absent
 
     def _folders(self, root: Path) -> dict[str, Path]:
         folders: dict[str, Path] = {}
@@ -124,7 +126,7 @@ def _read_info(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     info = {key.strip(): value.strip() for key, colon, value in (s.partition(":") for s in lines) if colon}
     for phase in PHASES:
         given = info.get(phase, "1" if phase == "ES" else "")

@@ -22,6 +22,7 @@ class BraTS18(ChannelFiles):
     the 66. Most patients are in BraTS 2021 too, under other ids.
     """
 
+    version = 2  # a z-score of non-zero voxels keeps zeros at 0
     source = Source(
         "Menze et al. 2015, IEEE TMI 34(10):1993-2024; Bakas et al. 2017, Scientific Data 4:170117; "
         "Bakas et al. 2018, arXiv:1811.02629",
@@ -38,9 +39,14 @@ class BraTS18(ChannelFiles):
     recipes = {
         # the usual one of skull-stripped MR: z-score of every channel's non-zero voxels
         "default": Recipe(scale="zscore", nonzero=True),
-        # Taleb's code: box of the brain, min-max, 128^3; its channels' order is not known
-        "taleb": Recipe(resize=(128, 128, 128), scale="minmax", foreground=0.0),
+        # HealthML/self-supervised-3d-tasks: box of the brain, min-max, 128^3; its channels are T1Gd,
+        # FLAIR, T1, T2, and its box is that of T1Gd alone
+        "taleb": Recipe(resize=(128, 128, 128), scale="minmax", foreground="nonzero"),
         "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore", nonzero=True),  # ours: a pilot
+    }
+    overlaps = {
+        "brats21": "most patients, under other ids",
+        "msd01_brain_tumour": "patients of BraTS 2016 and 2017, under other ids",
     }
     pattern = re.compile(r"Brats18_(?P<case>\w+)_(?P<kind>flair|t1|t1ce|t2|seg)")
     kinds = ("flair", "t1", "t1ce", "t2")

@@ -21,6 +21,7 @@ class BraTS21(ChannelFiles):
     the enhancing tumour is 3, are another data set.
     """
 
+    version = 2  # a z-score of non-zero voxels keeps zeros at 0, boxes of the brain
     source = Source(
         "Baid et al. 2021, arXiv:2107.02314; Menze et al. 2015, IEEE TMI 34(10):1993-2024; "
         "Bakas et al. 2017, Scientific Data 4:170117",
@@ -35,15 +36,19 @@ class BraTS21(ChannelFiles):
     regions = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
     empty = "brats"
     recipes = {
-        # MONAI research-contributions SwinUNETR/BRATS21: z-score of every channel's non-zero voxels.
-        # There the background stays 0 and the box of the brain is cut out first; here the
-        # background is shifted with the rest and the whole volume is kept.
-        "default": Recipe(scale="zscore", nonzero=True),
-        # VoCo's BraTS code was not seen: that it takes over Swin-UNETR's is assumed
-        "voco": Recipe(scale="zscore", nonzero=True),
+        # MONAI research-contributions SwinUNETR/BRATS21: box of the brain, then the z-score of every
+        # channel's non-zero voxels. It cuts the box out in training only; beyond it all is 0.
+        "default": Recipe(scale="zscore", nonzero=True, foreground="nonzero"),
+        # Luffy03/Large-Scale-Medical Downstream/monai/BRATS21: VoCo's authors, after the paper; the
+        # box is that of voxels above 0 once they are scaled
+        "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
         "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore", nonzero=True),  # ours: a pilot
     }
     splits = {"swinunetr_5fold": LISTS.name}
+    overlaps = {
+        "brats18": "most patients of 2018, under other ids",
+        "msd01_brain_tumour": "patients of BraTS 2016 and 2017, under other ids",
+    }
     pattern = re.compile(r"BraTS2021_(?P<case>\d{5})_(?P<kind>flair|t1|t1ce|t2|seg)")
     kinds = ("flair", "t1ce", "t1", "t2")
     unpack = (

@@ -58,6 +58,7 @@ class BTCV(Dataset):
         "unetr_24_6_b": "btcv.unetr_24_6_b.json",
         "transunet_18_12": "btcv.transunet_18_12.json",
     }
+    lists = {"voco_ssl": "btcv.voco_ssl.json"}
     unpack = (
         "get Abdomen/RawData.zip from Synapse syn3193805 and unpack it so that btcv/ holds "
         "RawData/Training/img and RawData/Training/label, or imagesTr and labelsTr"

@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.source import Source
 
 NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(_day\d+)?)(_ct)?")
-SOFT = (-175.0, 250.0)  # HU; the papers read these chests with their abdomen's window
+SOFT = (-175.0, 250.0)  # HU; most papers read these chests with their abdomen's window
 
 
 class Covid19CT(Dataset):
@@ -33,7 +33,12 @@ class Covid19CT(Dataset):
         # Luffy03/VoCo utils/data_utils.py, as for BTCV: one mixture, one recipe
         "voco_pretrain": Recipe(resize=(384, 384, 96), window=SOFT, foreground=0.3),
         "mae3d": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),
+        # GL-MAE's range; its spacing is not stated, MONAI's is taken
+        "glmae": Recipe(spacing=(1.5, 1.5, 2.0), window=(-1000.0, 1000.0), foreground=0.0),
     }
+    # By scan: 8 patients have scans in both parts.
+    lists = {"swin_unetr_ssl": "covid19_ct.swin_unetr_ssl.json"}
+    overlaps = {"covid_19_20": "all 199 of its training scans, under the same numbers"}
     unpack = (
         "get the NIfTI volumes of 'CT Images in COVID-19' from cancerimagingarchive.net and unpack "
         "them (volume-covid19-A-0001.nii.gz and the others) anywhere under covid19_ct/"
@@ -53,6 +58,10 @@ class Covid19CT(Dataset):
         if not found:
             raise BenchError(f"{root}: no volume-covid19-A-<4 digits>.nii.gz; {self.unpack}")
         return [found[k] for k in sorted(found)]
+
+    def person(self, case: Case) -> str:
+        """Return the patient by TCIA's number, which COVID-19-20 uses too."""
+        return f"tcia_covid19:{case.patient}"
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -45,6 +45,7 @@ class Covid1920(Dataset):
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=LUNG),  # ours: a pilot on a CPU
     }
     splits = {"voco_5fold": LISTS.name}
+    overlaps = {"covid19_ct": "holds all 199 training scans, under the same numbers"}
     unpack = (
         "get COVID-19-20_v2.zip from covid-segmentation.grand-challenge.org and unpack it so that "
         "covid_19_20/ holds COVID-19-20_v2/Train and COVID-19-20_v2/Validation"
@@ -65,6 +66,10 @@ class Covid1920(Dataset):
         if not names:
             raise BenchError(f"{root}: no volume-covid19-A-<4 digits>_ct.nii.gz; {self.unpack}")
         return [_case(root, name, found) for name in names]
+
+    def person(self, case: Case) -> str:
+        """Return the patient by TCIA's number, which TCIA's own set uses too."""
+        return f"tcia_covid19:{case.patient}"
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
@@ -45,7 +45,7 @@ class KiTS19(Dataset):
     modality = "CT"
     channels = ("CT",)
     labels = {1: "kidney", 2: "tumour"}
-    doubtful: ClassVar[dict[str, str]] = {
+    doubtful = {
         # neheller/kits19 issue 6, and nnDetection's Task011_Kits
         "case_00015": "extra contrast phase in the first release; nnDetection leaves it out",
         "case_00023": "nnDetection leaves it out",

@@ -18,7 +18,12 @@ SPACING = (0.625, 0.625, 0.625)
 
 
 class LASC(Dataset):
-    """100 training and 54 test scans, 0.625 mm isotropic, 88 slices; masks are 0 and 255."""
+    """100 training and 54 test scans, 0.625 mm isotropic, 88 slices; masks are 0 and 255.
+
+    The left atrial challenge of 2013 is another set: its scans are those of ``msd02_heart``. HSSL's
+    "LASC" of 1,262 slices fits the 20 of 2013 and not these 100 of 88 slices each (inferred: the
+    paper's reference is cut off), so its tables read ``msd02_heart``.
+    """
 
     source = Source(
         "Xiong et al. 2021, A global benchmark of algorithms for segmenting the left atrium, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
@@ -33,6 +33,7 @@ class LiTS(Dataset):
     correspond: ``bench check`` lists it, and the image's counts.
     """
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Bilic et al. 2023, The Liver Tumor Segmentation Benchmark (LiTS), Medical Image Analysis 84:102680",
         "https://competitions.codalab.org/competitions/17094",
@@ -43,7 +44,7 @@ class LiTS(Dataset):
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "tumour"}
-    doubtful: ClassVar[dict[str, str]] = {
+    doubtful = {
         # PatrickChrist/LITS-CHALLENGE issue 14, where one reader names 28 to 44 and 46 to 48 instead
         f"volume-{n}": "3D-IRCADb-01 scan: identity affine, spacing 1 mm instead of its own"
         for n in IRCAD
@@ -55,8 +56,8 @@ class LiTS(Dataset):
         "voco": Recipe(spacing=(1.5, 1.5, 1.5), window=SOFT, foreground=0.0),
         # PGL, section 5.1: clipped, then z-scored; it takes these scans from the Decathlon
         "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
-        # HSSL states slices of 192 x 192 and no intensities: the window is assumed
-        "hssl": Recipe(window=SOFT),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and window are assumed
+        "hssl": Recipe(resize=(192, 192, 0), window=SOFT),
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
     splits = {
@@ -64,6 +65,7 @@ class LiTS(Dataset):
         "voco_followup_no_ircad": "lits.voco_followup_no_ircad.json",
         "batches_103_28": "lits.batches_103_28.json",
     }
+    overlaps = {"msd03_liver": "the same 201 scans; volume-N is liver_N there"}
     unpack = (
         "get the training batches (and the test scans) from the challenge's page and unpack them so "
         "that lits/ holds 'Training Batch 1' and 'Training Batch 2' with volume-0.nii, "
@@ -105,6 +107,11 @@ class LiTS(Dataset):
         if name in self.doubtful:
             meta["doubtful"] = self.doubtful[name]
         return Case(name, name, (image,), label, meta)
+
+    def person(self, case: Case) -> str:
+        """Return the patient by the number that the Decathlon's task 3 uses too."""
+        number = case.patient.removeprefix("volume-")
+        return f"lits:{number}" if number != case.patient else super().person(case)
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -53,6 +53,7 @@ class LUNA16(Dataset):
         "pcrlv2": Recipe(spacing=(1.0, 1.0, 1.0), window=WIDE),
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
+    lists = {"swin_unetr_ssl": "luna16.swin_unetr_ssl.json"}
     unread = ("seg-lungs-LUNA16/*",)  # lung masks, under the names of their scans
     unpack = (
         "get Zenodo 3723295 and 4121926 and unpack them so that luna16/ holds subset0 to subset9 with "

@@ -28,6 +28,7 @@ class MnMs(Dataset):
     labels' order differs from that of ACDC: the ventricles are exchanged.
     """
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Campello et al. 2021, Multi-Centre, Multi-Vendor and Multi-Disease Cardiac Segmentation: "
         "The M&Ms Challenge, IEEE TMI 40(12):3543-3554",
@@ -41,9 +42,8 @@ class MnMs(Dataset):
     recipes = {
         # ours: a common voxel of these scans (1.0-1.6 mm by 5-10 mm), per-volume z-score
         "default": Recipe(spacing=VOXEL, scale="zscore"),
-        # HSSL, section 4: slices of 192 x 192; neither resampling nor intensities are stated, so
-        # native voxels and z-score are assumed
-        "hssl": Recipe(scale="zscore"),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
         "percentile": Recipe(spacing=VOXEL, scale="percentile"),
         "coarse": Recipe(spacing=(3.0, 3.0, 10.0), scale="zscore"),  # ours: a pilot on a CPU
     }
@@ -101,7 +101,7 @@ def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
             continue
         rows = _rows(path)
         if rows and {CODE, *PHASES} <= set(rows[0]):
-            found[path] = {row[CODE]: row for row in rows}
+            found[path] = _by_code(path, rows)
     if len(found) != 1:
         listed = f" ({', '.join(str(p) for p in found)})" if found else ""
         raise BenchError(
@@ -109,6 +109,15 @@ def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
             f"needed; {unpack}"
         )
     return next(iter(found.items()))
+
+
+def _by_code(path: Path, rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        twin = found.setdefault(row[CODE], row)
+        if [twin[phase] for phase in PHASES] != [row[phase] for phase in PHASES]:
+            raise BenchError(f"{path}: two rows for {row[CODE][:40]} with other frames; keep one")
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

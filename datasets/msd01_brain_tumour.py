@@ -21,6 +21,7 @@ class BrainTumour(MSDLayout):
     2 in BraTS, 3 is enhancing here and 4 there.
     """
 
+    version = 2  # a z-score of non-zero voxels keeps zeros at 0
     source = Source(
         "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
         "http://medicaldecathlon.com",
@@ -35,13 +36,18 @@ class BrainTumour(MSDLayout):
     empty = "brats"  # the Decathlon states no rule; the scans and the regions are BraTS's
     recipes = {
         "default": Recipe(scale="zscore", nonzero=True),  # all cases are 1 mm isotropic
-        # Luffy03/Large-Scale-Medical Downstream/monai/BRATS: VoCo's authors, after the paper
+        # Luffy03/Large-Scale-Medical Downstream/monai/BRATS: VoCo's authors, after the paper; the box
+        # is that of voxels above 0 once they are scaled
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
-        # GL-MAE cites this task and states nothing of its intensities: the z-score is assumed
-        "glmae": Recipe(scale="zscore", nonzero=True, foreground=0.0),
+        # GL-MAE cites this task and states nothing of its intensities: Swin-UNETR's are assumed
+        "glmae": Recipe(scale="zscore", nonzero=True, foreground="nonzero"),
         "coarse": Recipe(spacing=(5.0, 5.0, 5.0), scale="zscore", nonzero=True),  # ours: on a CPU
     }
     splits = {"voco_followup_387_97": "msd01_brain_tumour.voco_followup_387_97.json"}
+    overlaps = {
+        "brats18": "scans of BraTS 2016 and 2017 under new names; which is which was not published",
+        "brats21": "scans of BraTS 2016 and 2017 under new names; which is which was not published",
+    }
     stems = "BRATS_"
     unpack = (
         "get Task01_BrainTumour.tar from medicaldecathlon.com and unpack it so that "

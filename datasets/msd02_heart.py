@@ -18,6 +18,7 @@ class Heart(MSDLayout):
     HSSL's "LASC" with its 1,262 slices fits these scans and not the 2018 challenge's: inferred.
     """
 
+    version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
     source = Source(
         "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
         "http://medicaldecathlon.com",
@@ -33,8 +34,8 @@ class Heart(MSDLayout):
         # Luffy03/Large-Scale-Medical Downstream/monai/Heart: VoCo's authors, after the paper; their
         # --space_* options are not applied
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
-        # HSSL states slices of 192 x 192 and no intensities: the z-score is assumed
-        "hssl": Recipe(scale="zscore"),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
         "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore"),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_16_4": "msd02_heart.voco_followup_16_4.json"}

@@ -22,6 +22,7 @@ class Prostate(MSDLayout):
     Two labels have no peripheral zone. HSSL's "central gland" is 2 here and its "peripheral zone" 1.
     """
 
+    version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
     source = Source(
         "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
         "http://medicaldecathlon.com",
@@ -37,8 +38,8 @@ class Prostate(MSDLayout):
         # Luffy03/Large-Scale-Medical Downstream/monai/Prostate: VoCo's authors, after the paper;
         # their --space_* options are not applied
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
-        # HSSL states slices of 192 x 192 and no intensities: the z-score is assumed
-        "hssl": Recipe(scale="zscore"),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        "hssl": Recipe(channels=(0,), resize=(192, 192, 0), scale="zscore"),
         "coarse": Recipe(spacing=(3.0, 3.0, 3.6), scale="zscore"),  # ours: a pilot on a CPU
     }
     stems = "prostate_"

@@ -15,6 +15,7 @@ PATIENTS = 7000  # number of the first phantom: no other data set shows the same
 class Pancreas(MSDLayout):
     """281 labelled and 139 unlabelled portal-venous scans of patients with a mass."""
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
         "http://medicaldecathlon.com",
@@ -36,11 +37,16 @@ class Pancreas(MSDLayout):
         "taleb": Recipe(resize=(128, 128, 128), scale="minmax", foreground=0.05),
         # PGL, section 5.1: clipped, then z-scored; no resampling is mentioned
         "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
-        # HSSL states slices of 192 x 192 and no intensities: the window is assumed
-        "hssl": Recipe(window=SOFT),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and window are assumed
+        "hssl": Recipe(resize=(192, 192, 0), window=SOFT),
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_257_24": "msd07_pancreas.voco_followup_257_24.json"}
+    overlaps = {
+        "msd08_hepatic_vessel": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
+    }
     stems = "pancreas_"
     unpack = (
         "get Task07_Pancreas.tar from medicaldecathlon.com and unpack it so that "

@@ -35,6 +35,11 @@ class HepaticVessel(MSDLayout):
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_242_61": "msd08_hepatic_vessel.voco_followup_242_61.json"}
+    overlaps = {
+        "msd07_pancreas": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
+    }
     stems = "hepaticvessel_"
     unpack = (
         "get Task08_HepaticVessel.tar from medicaldecathlon.com and unpack it so that "

@@ -15,6 +15,7 @@ PATIENTS = 9000  # number of the first phantom: no other data set shows the same
 class Spleen(MSDLayout):
     """41 labelled and 20 unlabelled scans, slices 1.5 to 8 mm thick."""
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
         "http://medicaldecathlon.com",
@@ -34,14 +35,19 @@ class Spleen(MSDLayout):
         "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
         # GL-MAE's range; its spacing is not stated, MONAI's is taken
         "glmae": Recipe(spacing=(1.5, 1.5, 2.0), window=(-1000.0, 1000.0), foreground=0.0),
-        # HSSL states slices of 192 x 192 and no intensities: the window is assumed
-        "hssl": Recipe(window=SOFT),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and window are assumed
+        "hssl": Recipe(resize=(192, 192, 0), window=SOFT),
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
     splits = {
         "monai_32_9": "msd09_spleen.monai_32_9.json",
         "voco_followup_32_9": "msd09_spleen.voco_followup_32_9.json",
         "pgl_20_21": "msd09_spleen.pgl_20_21.json",
+    }
+    overlaps = {
+        "msd07_pancreas": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd08_hepatic_vessel": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
     }
     stems = "spleen_"
     unpack = (

@@ -36,6 +36,11 @@ class Colon(MSDLayout):
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=SOFT),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_100_26": "msd10_colon.voco_followup_100_26.json"}
+    overlaps = {
+        "msd07_pancreas": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd08_hepatic_vessel": "patients of one hospital (MSKCC); who is in both was not published",
+        "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
+    }
     stems = "colon_"
     unpack = (
         "get Task10_Colon.tar from medicaldecathlon.com and unpack it so that "

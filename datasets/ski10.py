@@ -26,6 +26,7 @@ class SKI10(Dataset):
     two scans are one person's knees is not stated: a scan is a patient.
     """
 
+    version = 2  # slices of the recipe hssl are 192 x 192
     source = Source(
         "Heimann et al. 2010, Segmentation of knee images: a grand challenge, MICCAI Workshop on "
         "Medical Image Analysis for the Clinic",
@@ -39,8 +40,9 @@ class SKI10(Dataset):
     labels = {1: "femur", 2: "femoral cartilage", 3: "tibia", 4: "tibial cartilage"}
     recipes = {
         "default": Recipe(scale="zscore"),
-        # HSSL states slices of 192 x 192 and neither spacing nor intensities; z-scores are assumed
-        "hssl": Recipe(scale="zscore"),
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are
+        # assumed. Its slices are sagittal, to judge by their number; slices here run along z.
+        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
         "coarse": Recipe(spacing=(1.5, 1.5, 1.5), scale="zscore"),  # ours: a pilot on one GPU
         "resize": Recipe(resize=(48, 64, 64), scale="zscore"),  # ours: a pilot on a CPU
     }

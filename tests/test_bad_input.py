@@ -292,14 +292,14 @@ def test_another_number_of_channels_is_found_before_any_work(data, written, caps
 
 
 def test_headers_are_read_once(data, written, capsys, monkeypatch):
-    from bench.data import where
+    from bench.data import contents
 
     assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0  # no folder, no memory
     from bench.store import Store
 
     Store.open(data.parent / "out")
     assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0
-    monkeypatch.setattr(where, "_header", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(contents, "_header", lambda path: pytest.fail(f"{path} was read again"))
     assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0
 
 

@@ -24,7 +24,7 @@ def finetune_views(
 
     Args:
         image: (B, C, X, Y, Z).
-        label: (B, X, Y, Z); only moved, never interpolated.
+        label: (B, X, Y, Z), only moved, never interpolated; or a class each, (B,), which stays.
         settings: probabilities; quarter turns need a square x-y plane, else only half turns.
         generator: the only randomness, on the image's device. The draws do not depend on the
             probabilities, so switching one step off leaves the others as they were.
@@ -32,6 +32,7 @@ def finetune_views(
     flipped = chance((len(image), 3), settings.flip, generator)
     turns = draw_turns(image, settings.rot90, generator)
     image = rot90(flip(image, flipped), turns)
-    label = rot90(flip(label[:, None], flipped), turns)[:, 0]
+    if label.ndim > 1:
+        label = rot90(flip(label[:, None], flipped), turns)[:, 0]
     image = scale(image, settings.scale, AMOUNT, generator)
     return shift(image, settings.shift, AMOUNT, generator), label

@@ -1,16 +1,19 @@
-"""Many chunked, compressed arrays in a few files, read by box.
+"""Chunked, compressed arrays that lie one after the other in a few files, read by box.
 
-One pack is ``<name>-000.b2`` ... (concatenated Blosc2 frames, a new file at 1 GiB) and
-``<name>.json``, which says where each array lies. A crop decodes only the blocks that it touches.
+A frame is one Blosc2 array. A crop decodes only the blocks that it touches. Frames are found
+through an index: that of a :class:`Pack` (few arrays, JSON) or of ``bench.data.index`` (many).
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,102 @@ import numpy as np
 
 from bench.errors import BenchError, shown
 
-ROLL = 1 << 30
-BLOCK = 32  # voxels per block edge: the smallest unit that is decoded
+ROLL = 1 << 30  # bytes after which the next file is begun
+BLOCK, CHUNK = 32, 64  # edges of what is decoded at once and of what is looked up, in voxels
+LEVEL = 3  # of zstd; see docs/speed.md
 AGAIN = "delete the folder of this job and run again"
-HUGE = 1e30  # a step or offset above it is none
-META: dict[str, tuple[type, ...]] = {  # what readers take out of an entry's meta
-    "patient": (str,), "step": (float, int), "offset": (float, int), "spacing": (list, tuple),
-    "geometry": (dict,),
-}  # fmt: skip
-CHUNK = 64  # voxels per chunk edge: the unit that is looked up
+DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, OverflowError, OSError, MemoryError)
+
+
+def compress(array: np.ndarray) -> bytes:
+    """Return one Blosc2 frame: zstd over shuffled bytes, cut along the last three axes.
+
+    Blocks of 32 and chunks of 64 voxels a side; along thin axes (a picture has one voxel) the
+    other sides are longer, so that a block always holds about as many.
+    """
+    lead = max(array.ndim - 3, 0)
+    packed = blosc2.asarray(
+        np.ascontiguousarray(array),
+        chunks=(1,) * lead + _cut(array.shape[lead:], CHUNK),
+        blocks=(1,) * lead + _cut(array.shape[lead:], BLOCK),
+        cparams=blosc2.CParams(
+            codec=blosc2.Codec.ZSTD, clevel=LEVEL, filters=[blosc2.Filter.SHUFFLE], nthreads=1
+        ),
+    )
+    return packed.to_cframe()
+
+
+def _cut(shape: tuple[int, ...], edge: int) -> tuple[int, ...]:
+    """Return a box of ``edge`` a side, or of a power of two times that, with half of edge^3 or more."""
+    enough, side = edge**3 // 2, edge
+    while side < max(shape) and prod(min(n, side) for n in shape) <= enough:
+        side *= 2
+    return tuple(min(n, side) for n in shape)
+
+
+class Packed:
+    """One array, decoded box by box as it is sliced; what is damaged is found by decoding it."""
+
+    def __init__(self, array: blosc2.NDArray, where: str) -> None:
+        self._array, self._where = array, where
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype = array.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            found: np.ndarray = self._array[key]
+        except DAMAGED as error:
+            raise BenchError(f"{self._where}: damaged ({error}); {AGAIN}") from None
+        return found
+
+
+def unpacked(frame: bytes | memoryview, where: str) -> Packed:
+    """Open a frame without decoding it.
+
+    Args:
+        frame: what ``compress`` made; kept in use, not copied.
+        where: the file and the place in it, for messages.
+
+    Raises:
+        BenchError: it is no array of numbers.
+    """
+    blosc2.set_nthreads(1)
+    try:
+        found = blosc2.ndarray_from_cframe(frame)
+        plain = list(found.schunk.meta) == ["b2nd"] and not len(found.schunk.vlmeta)
+    except DAMAGED as error:
+        raise BenchError(f"{where}: damaged ({error}); {AGAIN}") from None
+    # A frame may also be a recipe for code, or hold Python objects: bytes of an array are neither.
+    if type(found) is not blosc2.NDArray or not plain or found.dtype.kind not in "biuf":
+        raise BenchError(f"{where}: no array of numbers; {AGAIN}")
+    return Packed(found, where)
+
+
+# Opened again in 0.05 ms: few are kept, because each holds 0.1 MB, and its file open.
+@lru_cache(maxsize=128)
+def opened_frame(path: str, start: int, length: int) -> Packed:
+    """Open the frame that lies somewhere in a file; raises as ``unpacked`` does."""
+    return unpacked(mapped(path)[start : start + length], f"{path}, byte {start}")
+
+
+@lru_cache(maxsize=128)
+def mapped(path: str) -> memoryview:
+    """Return a whole file in the memory's address space; nothing is read until it is looked at.
+
+    Raises:
+        BenchError: it is no regular file, or empty.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a fifo would wait for ever
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ValueError("no regular file")
+            return memoryview(mmap.mmap(handle, 0, prot=mmap.PROT_READ))
+        finally:
+            os.close(handle)
+    except DAMAGED as error:
+        why = getattr(error, "strerror", None) or error
+        raise BenchError(f"{path}: damaged ({why}); {AGAIN}") from None
 
 
 @dataclass(frozen=True)
@@ -43,14 +133,15 @@ class Entry:
         whole = type(self.start) is int and type(self.length) is int and min(self.start, self.length) >= 0
         if not whole or not isinstance(self.file, str) or Path(self.file).name != self.file:
             raise TypeError("an entry has no file, start and length")
-        for name, kinds in META.items():
-            value = self.meta.get(name, kinds[0]())
-            if not isinstance(value, kinds) or (isinstance(value, float | int) and not abs(value) < HUGE):
-                raise TypeError(f"{name} is {shown(value)}")
+        if not isinstance(self.meta, dict):
+            raise TypeError("meta is no object")
 
 
 class PackWriter:
-    """Append arrays to a pack; :meth:`close` writes the index. Use as a context manager."""
+    """Append arrays to a pack; :meth:`close` writes the index. Use as a context manager.
+
+    ``<name>-000.b2`` ... hold the frames (a new file at 1 GiB), ``<name>.json`` says where each lies.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -94,7 +185,7 @@ class PackWriter:
 
 
 class Pack:
-    """Read arrays of a pack; handles stay open."""
+    """Read the arrays of a pack."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -119,7 +210,7 @@ class Pack:
 
     def __getitem__(self, key: str) -> Packed:
         entry = self._entry(key)
-        return _open(str(self.folder / entry.file), entry.start)
+        return opened_frame(str(self.folder / entry.file), entry.start, entry.length)
 
     def _entry(self, key: str) -> Entry:
         if key not in self._entries:
@@ -136,49 +227,3 @@ class _Meta(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise BenchError(f"{self._folder}: an index lacks {name!r} of a case; {AGAIN}")
-
-
-class Packed:
-    """One array of a pack, decoded box by box as it is sliced."""
-
-    def __init__(self, array: blosc2.NDArray, where: str) -> None:
-        self._array, self._where = array, where
-        self.shape: tuple[int, ...] = array.shape
-        self.dtype: np.dtype = array.dtype
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        try:
-            found: np.ndarray = self._array[key]
-        except (RuntimeError, ValueError) as error:
-            raise BenchError(f"{self._where}: damaged ({error}); {AGAIN}") from None
-        return found
-
-
-def compress(array: np.ndarray) -> bytes:
-    """Return one Blosc2 frame: zstd over shuffled bytes, blocks of 32 and chunks of 64 voxels."""
-    lead = array.ndim - 3
-    chunk = tuple(min(n, CHUNK) for n in array.shape[lead:])
-    block = tuple(min(n, BLOCK) for n in array.shape[lead:])
-    packed = blosc2.asarray(
-        np.ascontiguousarray(array),
-        chunks=(1,) * lead + chunk,
-        blocks=(1,) * lead + block,
-        cparams=blosc2.CParams(
-            codec=blosc2.Codec.ZSTD, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1
-        ),
-    )
-    return packed.to_cframe()
-
-
-@lru_cache(maxsize=4096)
-def _open(path: str, start: int) -> Packed:
-    # The handle decodes lazily; memory mapping keeps a crop free of system calls once it is warm.
-    blosc2.set_nthreads(1)
-    try:
-        found = blosc2.open(path, mode="r", offset=start, mmap_mode="r")
-    except (RuntimeError, ValueError, TypeError, SyntaxError, OverflowError, OSError) as error:
-        raise BenchError(f"{path}: damaged at byte {start} ({error}); {AGAIN}") from None
-    # A frame may also be a recipe for code, or hold Python objects: bytes of an array are neither.
-    if type(found) is not blosc2.NDArray or found.dtype.kind not in "biuf":
-        raise BenchError(f"{path}: no array of numbers at byte {start}; {AGAIN}")
-    return Packed(found, f"{path}, byte {start}")

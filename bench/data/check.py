@@ -12,11 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from bench.data import picture, zipped
 from bench.data import split as splits
+from bench.data.leftover import leftovers
 from bench.data.recipe import contiguous
 from bench.data.volume import (
     TOLERANCE,
     LabelVolume,
+    Stored,
     Volume3D,
     VolumeError,
     check_finite,
@@ -25,12 +28,11 @@ from bench.data.volume import (
     read_label,
     read_volume,
     same_place,
-    within,
 )
-from bench.dataset import Case, Dataset, files_of
+from bench.dataset import Case, Dataset
 from bench.errors import printable
 
-DEPTH = 6  # levels below a data set's folder that are searched for files of no case
+LEAN = 1.0  # degrees; headers round their numbers
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -65,11 +67,12 @@ def check(
         BenchError: nothing under ``root`` looks like this data set.
     """
     cases = dataset.cases(root)
-    absent = dataset.missing(root)
-    findings = [Finding(case, file, "missing", "no such file") for case, file in absent]
-    findings += _extra(dataset, root, cases)
-    digests: dict[str, str] = {}
+    absent = dataset.missing(root, cases)
+    findings = [Finding(case, file, "missing", _absent(Path(file))) for case, file in absent]
     gone = {file for _, file in absent}
+    strange = leftovers(dataset, root, cases, [Path(file) for file in gone])
+    findings += [Finding("", str(path), kind, detail) for path, kind, detail in strange]
+    digests: dict[str, str] = {}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         judged = pool.map(lambda case: _judged(dataset, case, gone), cases)
         for done, (case, (faults, digest)) in enumerate(zip(cases, judged, strict=True), 1):
@@ -79,23 +82,12 @@ def check(
             if on_progress is not None:
                 on_progress(done, len(cases))
     twins = list(_twins(cases, digests))
-    findings += [
-        Finding(c.id, str(c.images[0]), "duplicate", f"the same voxels as case {first.id}")
-        for first, c in twins
-    ]
+    findings += [Finding(c.id, str(c.images[0]), "duplicate", _same(dataset, first, c)) for first, c in twins]
     return findings + list(_overlaps(dataset, twins))
 
 
-def _extra(dataset: Dataset, root: Path, cases: Sequence[Case]) -> list[Finding]:
-    """Return volumes that belong to no case and that the layout does not know."""
-    read = {path for case in cases for path in files_of(case)}
-    return [
-        Finding("", str(path), "extra", "belongs to no case")
-        for path in within(root, DEPTH)
-        if is_volume(path)
-        and not {path, path.parent} & read  # some unzippers make a folder img.nii.gz/
-        and not any(path.match(pattern) for pattern in dataset.unread)
-    ]
+def _absent(path: Path) -> str:
+    return f"a link that leads to {path.readlink()}" if path.is_symlink() else "no such file"
 
 
 def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding], str | None]:
@@ -116,12 +108,22 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
     for volume in channels:
         faults += _grid_faults(case, volume)
         attempt(check_finite, volume)
+    faults += _copies(case, channels)
     image = None
     if channels and len(channels) == len(case.images):
         image = attempt(join_channels, channels)
     if image is not None and image.array.shape[0] != len(dataset.channels):
-        detail = f"{image.array.shape[0]} channels, {len(dataset.channels)} are declared"
-        faults.append(Finding(case.id, str(image.path), "shape", detail))
+        several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
+        detail = (
+            f"{several[0].array.shape[0]} channels in this file, {len(dataset.channels)} are declared in all"
+        )
+        faults.append(Finding(case.id, str(several[0].path), "shape", detail))
+    for path in filter(picture.is_slices, here):
+        doubts = attempt(picture.doubts, path) if channels else None
+        faults += [Finding(case.id, str(d.path), d.kind, d.detail) for d in doubts or ()]
+    if isinstance(case.label, int) and case.label not in dataset.labels:
+        detail = f"class {case.label} is not declared ({', '.join(map(str, dataset.labels))})"
+        faults.append(Finding(case.id, str(case.images[0]), "label_value", detail))
     if isinstance(case.label, Path) and str(case.label) not in gone:
         label = attempt(partial(read_label, frame=case.frame), case.label)
         if label is not None:
@@ -130,18 +132,52 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
     return faults, None if image is None else _digest(image)
 
 
+def _copies(case: Case, channels: Sequence[Volume3D]) -> list[Finding]:
+    """Return channels that are another channel of their case."""
+    first: dict[str, Volume3D] = {}
+    twins = [(first.setdefault(_digest(volume), volume), volume) for volume in channels if len(channels) > 1]
+    return [
+        Finding(case.id, str(volume.path), "duplicate", f"the same voxels as {before.path.name}")
+        for before, volume in twins
+        if before is not volume
+    ]
+
+
 def _grid_faults(case: Case, volume: Volume3D) -> list[Finding]:
     """Return what a header leaves open or says twice in two ways."""
     file, found = str(volume.path), []
     if not volume.stored.oriented:
         detail = "the header states no orientation; left and right are a guess"
         found.append(Finding(case.id, file, "orientation", detail))
+    if not volume.stored.spaced:
+        found.append(Finding(case.id, file, "spacing", "the header states no spacing; 1 mm is a guess"))
+    lean = _lean(volume.affine)
+    if lean > LEAN:
+        detail = f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong"
+        found.append(Finding(case.id, file, "affine", detail))
+    surplus = 0 if volume.stored.gzipped else _surplus(volume.stored)
+    if surplus:
+        detail = f"the file holds {surplus} bytes more than its header declares"
+        found.append(Finding(case.id, file, "shape", detail))
     by_affine = np.linalg.norm(volume.stored.affine[:3, :3], axis=0)
     if np.abs(by_affine - volume.stored.spacing).max() > TOLERANCE:
         stated = ", ".join(f"{s:g}" for s in volume.stored.spacing)
         detail = f"pixdim says {stated} mm, the affine {', '.join(f'{s:g}' for s in by_affine)} mm"
         found.append(Finding(case.id, file, "spacing", detail))
     return found
+
+
+def _lean(affine: np.ndarray) -> float:
+    """Return by how many degrees two axes miss a right angle, at most."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
+
+
+def _surplus(stored: Stored) -> int:
+    """Return the bytes after the voxels of a file that is not compressed."""
+    if not is_volume(stored.path):
+        return 0
+    return zipped.size(stored.source) - stored.offset - stored.nbytes
 
 
 def _label_faults(dataset: Dataset, case: Case, label: LabelVolume) -> list[Finding]:
@@ -165,7 +201,7 @@ def _pair_faults(case: Case, image: Volume3D, label: LabelVolume) -> list[Findin
     off = np.abs(label.affine - image.affine).max()
     found = [Finding(case.id, file, "affine", f"up to {off:.4g} mm from its image's affine")]
     if np.abs(np.subtract(label.spacing, image.spacing)).max() > TOLERANCE:
-        detail = f"{label.spacing} mm is not {image.spacing} mm, the spacing of its image"
+        detail = f"{_mm(label.spacing)} is not {_mm(image.spacing)}, the spacing of its image"
         found.append(Finding(case.id, file, "spacing", detail))
     if label.original_axes != image.original_axes:
         detail = f"stored {label.original_axes}, its image {image.original_axes}"
@@ -173,11 +209,16 @@ def _pair_faults(case: Case, image: Volume3D, label: LabelVolume) -> list[Findin
     return found
 
 
+def _mm(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{s:g}" for s in spacing) + " mm"
+
+
 def _digest(image: Volume3D) -> str:
     """Return a digest of shape and values; the same scan in another dtype or file is equal."""
     made = hashlib.sha256(str(image.array.shape).encode())
-    for channel in image.array:
-        made.update(channel.astype(np.float32).data)
+    with np.errstate(over="ignore"):  # check_finite names what no 32 bits hold
+        for channel in image.array:
+            made.update(channel.astype(np.float32).data)
     return made.hexdigest()
 
 
@@ -190,6 +231,15 @@ def _twins(cases: Sequence[Case], digests: dict[str, str]) -> Iterator[tuple[Cas
         if digest in first:
             yield first[digest], case
         first.setdefault(digest, case)
+
+
+def _same(dataset: Dataset, first: Case, second: Case) -> str:
+    """Return a line on two cases with equal voxels; of two classes, at most one is right."""
+    said = f"the same voxels as case {printable(first.id)}"
+    if not isinstance(first.label, int) or not isinstance(second.label, int) or first.label == second.label:
+        return said
+    there, here = (f"{c} ({dataset.labels.get(c, '?')})" for c in (first.label, second.label))
+    return f"{said}, whose class is {there}, here {here}"
 
 
 def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[Finding]:
@@ -213,11 +263,13 @@ def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[
                     yield Finding(b.id, str(b.images[0]), "patient_overlap", detail)
 
 
-def as_text(name: str, cases: int, findings: Sequence[Finding]) -> str:
-    """Return a table of the findings and a closing line with their number."""
+def as_text(name: str, cases: int, findings: Sequence[Finding], skipped: Sequence[tuple[str, str]]) -> str:
+    """Return a table of the findings and a closing line with their number, and what was left out."""
     from tabulate import tabulate
 
-    closing = f"{name}: {cases} cases, " + (f"{len(findings)} findings" if findings else "nothing wrong")
+    out = f"{len(skipped)} left out (first {skipped[0][0]}: {skipped[0][1]}), " if skipped else ""
+    found = f"{len(findings)} findings" if findings else "nothing wrong"
+    closing = f"{name}: {cases} cases, " + printable(out) + found
     if not findings:
         return closing
     rows = [tuple(map(printable, (f.case, f.kind, f.detail, f.file))) for f in findings]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.dataset import clean
+from bench.dataset import LITTER, clean
+from bench.errors import BenchError
 
 LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def is_volume(path: Path) -> bool:
@@ -15,8 +19,13 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture that is read here."""
+    return path.name.lower().endswith(PICTURES)
+
+
 def stem(path: Path) -> str:
-    """Return a file's name without its volume suffix (``.nii.gz`` counts as one)."""
+    """Return a file's name without its suffix (``.nii.gz`` counts as one)."""
     low = path.name.lower()
     suffix = next((s for s in SUFFIXES if low.endswith(s)), path.suffix)
     return path.name[: len(path.name) - len(suffix)]
@@ -31,6 +40,33 @@ def nameable(path: str) -> bool:
 def within(root: Path, depth: int) -> list[Path]:
     """Return everything up to ``depth`` levels below a folder, litter left out.
 
-    Unlike ``rglob`` it follows symbolic links: people link data, they do not copy it.
+    Unlike ``rglob`` it follows symbolic links: people link data, they do not copy it. A link to a
+    folder above itself is not entered.
+
+    Raises:
+        BenchError: a folder cannot be listed; what lies in it would be missing without a word.
     """
-    return clean(p for n in range(1, depth + 1) for p in root.glob("/".join(["*"] * n)))
+    return clean(_walk(root, depth, (os.path.realpath(root),)))
+
+
+def _walk(folder: Path, depth: int, above: tuple[str, ...]) -> Iterator[Path]:
+    try:
+        entries = [e for e in os.scandir(folder) if not LITTER.match(e.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise BenchError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+    for entry in entries:
+        path = folder / entry.name
+        yield path
+        if depth > 1 and _is_folder(entry):
+            real = os.path.realpath(path) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
+            if real not in above:
+                yield from _walk(path, depth - 1, (*above, real))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or behind a closed folder
+        return False

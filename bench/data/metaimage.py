@@ -49,6 +49,7 @@ def read_stored(path: Path) -> Stored:
         path, (channels, *shape) if channels != 1 else shape, _dtype(path, fields), end if local else 0,
         _flag(path, fields, "CompressedData"), affine, spacing, oriented="TransformMatrix" in fields,
         channel_axis=0 if channels != 1 else None, data=data, wbits=ZLIB_OR_GZIP,
+        spaced="ElementSpacing" in fields or "ElementSize" in fields,
     )  # fmt: skip
     if not local:
         beginning(data, 1)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.data.files import is_volume, nameable, stem
-from bench.dataset import Case, Dataset, Recipe, clean, natural
+from bench.data.files import is_volume, nameable, stem, within
+from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
 
@@ -91,6 +91,8 @@ def msd_folder(root: Path) -> Dataset:
         "labels": {i: raw[value] for i, value in enumerate(ordered, 1)},
         "raw_labels": {value: i for i, value in enumerate(ordered, 1)} if gaps else {},
         "recipes": {"default": recipe},
+        "version": 2,  # nonzero scaling keeps zeros
+        "person": lambda _, case: f"{root.name}:{case.patient}",
         "__doc__": f"The folder {root.name}, as its dataset.json describes it.",
     }
     return type("MSDFolder", (MSDLayout,), declared)()
@@ -125,11 +127,15 @@ def read_listing(home: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BenchError(f"{path}: not JSON ({error})") from None
+        read = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
     if not isinstance(read, dict):
-        raise BenchError(f"{path}: expected an object, got {type(read).__name__}")
+        raise BenchError(
+            f"{path}: expected an object, got {type(read).__name__}; unpack it again, or remove it"
+        )
     return read
 
 
@@ -144,7 +150,7 @@ def _home(root: Path) -> Path | None:
 def _by_stem(folder: Path) -> dict[str, Path]:
     """Return every volume of a folder by its stem."""
     found: dict[str, Path] = {}
-    for path in clean(folder.iterdir()) if folder.is_dir() else []:
+    for path in within(folder, 1):
         if not is_volume(path):
             continue
         if stem(path) in found:

@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from bench.data import zipped
-from bench.data.stored import GZIP, MAX_OFFSET, Stored, VolumeError, beginning, inflate, judge
+from bench.data.stored import GZIP, MAX_OFFSET, Stored, VolumeError, beginning, inflate, judge, looks_like
 
 DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
@@ -58,7 +58,7 @@ def _leading(path: Path, gzipped: bool) -> bytes:
             raise VolumeError(path, "unreadable", "gzip data under a name without .gz; rename it")
         return raw[:544]
     if not raw.startswith(GZIP):
-        what = "; it is a plain .nii: rename it" if raw[344:347] == b"n+1" else ""
+        what = "; it is a plain .nii: rename it" if raw[344:347] == b"n+1" else looks_like(raw)
         raise VolumeError(path, "unreadable", f"the name says gzip, the content does not{what}")
     try:
         with zipped.opened(path) as file:

@@ -50,7 +50,7 @@ def read_stored(path: Path) -> Stored:
     x, y, z = (float(n) for n in step_lengths(affine))
     stored = Stored(
         path, shape, _dtype(path, header), offset, encoding != "raw", affine, (x, y, z),
-        oriented=oriented, channel_axis=channel_axis,
+        oriented=oriented, channel_axis=channel_axis, spaced=oriented or "spacings" in header,
     )  # fmt: skip
     return judge(stored, whole_gzip=False)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.arrays import Arrays
-from bench.data.cache import Pack
+from bench.data.cache import AGAIN, Packed
 from bench.data.geometry import Geometry
+from bench.data.index import FRAMES, Index
 from bench.data.reader import Volume
 from bench.dataset import Case
+from bench.errors import BenchError, shown
 
 
 class Prepared:
@@ -19,45 +20,74 @@ class Prepared:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._images, self._labels = Pack(folder, "image"), Pack(folder, "label")
-        self._natives = Pack(folder, "native")
-        self._foreground = Arrays(folder / "foreground.npz")
+        self._index = Index(folder)
 
     def cases(self) -> list[Case]:
-        """Return what was prepared, labelled or not."""
-        return [Case(key, self.patient(key), (), self._known(key)) for key in self._images]
-
-    def _known(self, case: str) -> int | None:
-        """Return a case's class, 0 for one with a label map, None without a label."""
-        found: int | None = self._images.meta(case).get("class")
-        return 0 if found is None and case in self._labels else found
+        """Return what was prepared, in the data set's order; labelled by a map (0), a class, or not."""
+        index = self._index
+        mapped = index.rows["frames"]["length"][:, FRAMES.index("label")] > 0
+        labels = np.where(mapped & (index.rows["class"] < 0), 0, index.rows["class"]).tolist()
+        return [
+            Case(case, patient, (), None if label < 0 else label, index.meta(number))
+            for number, (case, patient, label) in enumerate(
+                zip(index.cases, index.patients, labels, strict=True)
+            )
+        ]
 
     def patient(self, case: str) -> str:
         """Return whose scan it is."""
-        found: str = self._images.meta(case)["patient"]
-        return found
+        return self._index.patients[self._index.number(case)]
 
     def geometry(self, case: str) -> Geometry:
         """Return how the prepared grid lies in the native one."""
-        return Geometry(**self._images.meta(case)["geometry"])
+        return self._index.geometry(case)
 
     def label(self, case: str) -> np.ndarray:
         """Return the label map on the prepared grid, uint8 (X, Y, Z)."""
-        return self._labels[case][:]
+        return self._map(case, "label", "shape")
 
     def native(self, case: str) -> np.ndarray:
         """Return the label map on the native grid, uint8 (X, Y, Z)."""
-        return self._natives[case][:]
+        return self._map(case, "native", "native_shape")
+
+    def _map(self, case: str, frame: str, shape: str) -> np.ndarray:
+        self._fits(case, self._index.packed(case, frame), shape)
+        return self._index.whole(case, frame)
+
+    def _fits(self, case: str, found: Packed, shape: str, lead: int = 0) -> Packed:
+        """Refuse a frame that would fill the memory, or mislead: it must be as large as the index says."""
+        if found.shape[lead:] != tuple(self._index.row(case)[shape]):
+            raise BenchError(
+                f"{self.folder}: case {shown(case)} is of another shape than its index says; {AGAIN}"
+            )
+        return found
+
+    def fingerprint(self, case: str) -> np.ndarray | None:
+        """Return what ``bench.data.fingerprint`` made of the native image, None where there is none."""
+        index = self._index
+        return index.whole(case, "fingerprint") if index.has(case, "fingerprint") else None
 
     def volume(self, case: str) -> Volume:
         """Open one case lazily."""
-        meta = self._images.meta(case)
-        labelled = case in self._labels
+        index, row = self._index, self._index.row(case)
+        image = self._fits(case, index.packed(case, "image"), "shape", lead=1)
+        label = None
+        if index.has(case, "label"):
+            label = self._fits(case, index.packed(case, "label"), "shape")
+        foreground = self._foreground(case) if label is not None else None
         return Volume(
-            self._images[case], self._labels[case] if labelled else None,
-            step=meta["step"], offset=meta["offset"],
-            foreground=self._foreground[case] if labelled else None,
-        )  # fmt: skip
+            image, label, step=float(row["step"]), offset=float(row["offset"]), foreground=foreground
+        )
+
+    def _foreground(self, case: str) -> Packed | np.ndarray:
+        if not self._index.has(case, "foreground"):
+            return np.zeros((0, 3), np.int16)
+        found = self._index.packed(case, "foreground")
+        if found.shape[1:] != (3,):
+            raise BenchError(
+                f"{self.folder}: the foreground of case {shown(case)} is no list of voxels; {AGAIN}"
+            )
+        return found
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ class Lazy(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Lengths of all axes."""
 
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray: ...
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> np.ndarray: ...
 
 
 class Volume:
@@ -32,7 +32,7 @@ class Volume:
         *,
         step: float = 1.0,
         offset: float = 0.0,
-        foreground: np.ndarray | None = None,
+        foreground: Lazy | None = None,
     ) -> None:
         self._image, self._label = image, label
         self._step, self._offset = np.float32(step), np.float32(offset)
@@ -52,17 +52,20 @@ class Volume:
     @property
     def foreground(self) -> np.ndarray | None:
         """Some labelled voxels, (N, 3), drawn once when the case was prepared; for sampling."""
-        return self._foreground
+        return None if self._foreground is None else np.asarray(self._foreground[:])
 
     def crop(self, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Return float32 (C, *size) from ``start``; outside the volume reads as its minimum.
 
+        A slice is a crop of one voxel along z: it decodes the blocks that it touches and no more.
         Reading beyond the border is allowed in every direction, so that a crop larger than the
         volume is centred padding and not an error.
         """
         box, pad = _clip(start, size, self.shape)
         raw = np.asarray(self._image[(slice(None), *box)])
-        values = raw.astype(np.float32) * self._step + self._offset
+        values = raw.astype(np.float32)
+        values *= self._step
+        values += self._offset
         if not any(lo or hi for lo, hi in pad):
             return values
         return np.pad(values, ((0, 0), *pad), constant_values=float(self._offset))

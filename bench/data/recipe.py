@@ -55,6 +55,8 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     """
     consistent(recipe)
     check_finite(volume)
+    if recipe.channels is not None:
+        volume = replace(volume, array=volume.array[_picked(recipe.channels, volume)])
     channels = [_scaled(channel, recipe) for channel in volume.array]
     image = np.stack([values for values, _ in channels])
     steps = [1 / width for _, width in channels if width > 0]
@@ -116,6 +118,8 @@ def consistent(recipe: Recipe) -> None:
     Raises:
         BenchError: names the entries.
     """
+    if recipe.channels is not None and not 0 < len(set(recipe.channels)) == len(recipe.channels):
+        raise BenchError(f"recipe: channels {list(recipe.channels)}: name one or more, each once")
     if recipe.spacing is not None and recipe.resize is not None:
         raise BenchError("recipe: 'spacing' and 'resize' exclude each other; state one of them")
     if recipe.scale not in SCALES:
@@ -128,6 +132,14 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0")
     if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize)):
         raise BenchError(f"recipe: resize {list(recipe.resize)} must be above 0, or 0 to keep an axis")
+
+
+def _picked(channels: Sequence[int], volume: Volume3D) -> list[int]:
+    """Return the channels of a recipe, which the volume must have."""
+    there = len(volume.array)
+    if not all(0 <= c < there for c in channels):
+        raise BenchError(f"recipe: channels {list(channels)}, counted from 0, and {volume.path} has {there}")
+    return list(channels)
 
 
 def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from bench import registry
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
 
 RULE = "rule"
+FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
 LEAVE_ONE_OUT = "leave_one_out"
+RULES = (RULE, FIVE, LEAVE_ONE_OUT)  # known to every data set
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,17 @@ def unit(rule: str, dataset: str, patient: str) -> float:
     return int(hashlib.sha256(text.encode()).hexdigest()[:13], 16) / 16**13
 
 
-def folds(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> list[Fold]:
+def folds(
+    dataset: Dataset, name: str, cases: Sequence[Case], split: str, without: Collection[str] = ()
+) -> list[Fold]:
     """Divide the labelled patients of a data set.
 
     Args:
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``leave_one_out`` or a registered name.
+        split: ``rule``, ``rule_5fold``, ``leave_one_out`` or a registered name.
+        without: patients that are left out of every part, though a registered list names them.
 
     Raises:
         BenchError: unknown split, listed patients that are not there, or an empty part.
@@ -56,15 +61,17 @@ def folds(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> lis
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split == RULE:
         found = [_by_rule(name, patients, split)]
+    elif split == FIVE:
+        found = [_fifth(name, patients, k) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
         found = [
             Fold(split, i, tuple(p for p in patients if p != one), (), (one,))
             for i, one in enumerate(patients)
         ]
     elif split in dataset.splits:
-        found = _registered(dataset, split, name, patients)
+        found = [_without(fold, without) for fold in _registered(dataset, split, name, [*patients, *without])]
     else:
-        known = [*dataset.splits, RULE, LEAVE_ONE_OUT]
+        known = [*dataset.splits, *RULES]
         raise BenchError(unknown(f"split of data set {name!r}", split, known))
     if not patients:
         raise BenchError(f"{name}: no labelled patient to divide; add cases")
@@ -87,6 +94,16 @@ def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
     return Fold(rule, 0, *(tuple(parts[p]) for p in ("train", "val", "test")))
 
 
+def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
+    """Return fold ``fold``: a fifth of the unit interval tests, an eighth of the rest validates."""
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for patient in patients:
+        tested = int(5 * unit(FIVE, name, patient)) == fold
+        held = not tested and unit(f"{FIVE}:val", name, patient) < 1 / 8
+        parts["test" if tested else "val" if held else "train"].append(patient)
+    return Fold(FIVE, fold, *(tuple(parts[p]) for p in ("train", "val", "test")))
+
+
 def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]) -> list[Fold]:
     parts = listed(dataset, split)
     wanted = {p for fold in parts for p in (*fold.train, *fold.val, *fold.test)}
@@ -98,6 +115,11 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
             "folder, or take 'split: rule', which divides what is there"
         )
     return parts
+
+
+def _without(fold: Fold, gone: Collection[str]) -> Fold:
+    train, val, test = (tuple(p for p in part if p not in gone) for part in (fold.train, fold.val, fold.test))
+    return replace(fold, train=train, val=val, test=test)
 
 
 def listed(dataset: Dataset, split: str) -> list[Fold]:

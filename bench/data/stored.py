@@ -19,7 +19,7 @@ from bench.data import zipped
 from bench.errors import BenchError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
-MAX_STEP = 1000.0  # mm; a voxel of a metre is a damaged header
+MIN_STEP, MAX_STEP = 0.01, 1000.0  # mm; smaller ones are stated in metres, larger ones are damage
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
@@ -65,6 +65,7 @@ class Stored:
     inter: float = 0.0
     data: Path | None = None  # the file of the voxels, where it is not ``path``
     wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
+    spaced: bool = True  # False: the header states no spacing and 1 mm is a guess
 
     @property
     def source(self) -> Path:
@@ -130,6 +131,8 @@ def _placed(stored: Stored) -> Stored:
     steps = step_lengths(stored.affine)
     if steps.max() > MAX_STEP:
         stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed")
+    if 1e-6 <= steps.min() < MIN_STEP:
+        stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; is the header in metres?")
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored
@@ -156,7 +159,7 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
             if stored.gzipped:
                 skip = stored.offset if inside_gzip else 0
                 file.seek(0 if inside_gzip else stored.offset)
-                raw = inflate(file, skip + stored.nbytes, stored.wbits)[skip:]
+                raw = inflate(file, skip + stored.nbytes, stored.wbits, to_end=True)[skip:]
             else:
                 file.seek(stored.offset)
                 raw = np.empty(stored.nbytes, np.uint8)
@@ -175,27 +178,37 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     return array.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
-def inflate(file: BinaryIO, size: int, wbits: int = 31) -> np.ndarray:
+def inflate(file: BinaryIO, size: int, wbits: int = 31, to_end: bool = False) -> np.ndarray:
     """Return the first ``size`` bytes of a gzip stream (one or more members), uint8.
 
-    Expands no further than that, whatever the stream holds. The checksum is compared where the
-    stream ends there.
+    Args:
+        file: at the beginning of the stream.
+        size: bytes to return.
+        wbits: how zlib is to read it; 31 is gzip.
+        to_end: read on to the end of the member, so that its checksum is compared: a damaged bit
+            often lengthens what follows it. No more than ``size`` bytes again are expanded.
 
     Raises:
         EOFError: the stream ends earlier. zlib.error: it is damaged or not as ``wbits`` says.
     """
     out, filled, member, data = np.empty(size, np.uint8), 0, zlib.decompressobj(wbits), b""
+    beyond = 0  # bytes after those that were asked for
     while True:
         data = data or file.read(BLOCK)
         if not data:
             if filled < size or not member.eof:
                 raise EOFError
             return out
-        piece = member.decompress(data, min(max(size - filled, 1), 16 * BLOCK))
+        piece = member.decompress(data, min(size - filled, 16 * BLOCK) or (BLOCK if to_end else 1))
         if piece and filled == size:
-            return out  # more follows the voxels; nobody reads it
-        out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
-        filled += len(piece)
+            if not to_end:
+                return out  # more follows; nobody reads it
+            beyond += len(piece)
+            if beyond > max(size, BLOCK):
+                raise zlib.error(f"more than {beyond} bytes follow the {size} that are declared")
+        else:
+            out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            filled += len(piece)
         data = member.unconsumed_tail
         if member.eof:
             data = member.unused_data
@@ -226,6 +239,16 @@ def beginning(path: Path, size: int) -> bytes:
     if not found:
         raise VolumeError(path, "truncated", "the file is empty")
     return found
+
+
+def looks_like(raw: bytes) -> str:
+    """Return what the beginning of a file is, where a download commonly went wrong; else nothing."""
+    start = raw[:64].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "; it is a git-lfs pointer: run 'git lfs pull'"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "; it is a web page: log in and get it again"
+    return "; it is a zip: unpack it" if start.startswith(b"pk\x03\x04") else ""
 
 
 def _by(values: tuple[float, ...]) -> str:

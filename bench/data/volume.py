@@ -1,4 +1,4 @@
-"""Read NIfTI, NRRD and MetaImage volumes, checked, as arrays in RAS+.
+"""Read NIfTI, NRRD and MetaImage volumes, checked, as arrays in RAS+; pictures as ``picture`` says.
 
 Image arrays are (C, X, Y, Z), labels (X, Y, Z), both C-contiguous. Spacing is in mm. An oblique
 volume is turned to the nearest axes; its affine keeps the remaining tilt.
@@ -14,12 +14,13 @@ from types import ModuleType
 import nibabel as nib
 import numpy as np
 
-from bench.data import metaimage, nifti, nrrd_file
-from bench.data.files import SUFFIXES, is_volume, stem, within
+from bench.data import metaimage, nifti, nrrd_file, picture
+from bench.data.files import PICTURES, SUFFIXES, is_picture, is_volume, stem, within
 from bench.data.stored import KINDS, Stored, VolumeError, voxels
 from bench.dataset import clean
 
 TOLERANCE = 1e-3  # mm; largest difference of two affines that count as equal
+LARGEST = 1e15  # a voxel; the statistics of larger ones overflow 32 bits
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
 
 __all__ = [
@@ -87,7 +88,7 @@ def read_volume(path: Path, frame: int | None = None) -> Volume3D:
     """Return an image in RAS+, dtype as stored unless slope and intercept scale it.
 
     Args:
-        path: the file.
+        path: the file, or a folder of slices.
         frame: the fourth axis is time, and this point of it is the image.
 
     Raises:
@@ -142,16 +143,16 @@ def read_label(path: Path, like: Volume3D | None = None, frame: int | None = Non
 
 
 def check_finite(volume: Volume3D) -> None:
-    """Refuse NaN and infinite voxels.
+    """Refuse NaN and infinite voxels, and values whose squares are infinite.
 
     Raises:
         VolumeError: ``nonfinite``, with their number.
     """
     if volume.array.dtype.kind != "f":
         return
-    bad = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array)))
+    bad = volume.array.size - int(np.count_nonzero(np.abs(volume.array) <= LARGEST))  # False for NaN
     if bad:
-        raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN or infinite")
+        raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN, infinite or above {LARGEST:g}")
 
 
 def same_place(a: np.ndarray, b: np.ndarray) -> bool:
@@ -160,13 +161,15 @@ def same_place(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _stored(path: Path) -> Stored:
+    if is_picture(path) or picture.is_slices(path):
+        return picture.read_stored(path)
     if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
         inside = clean(p for p in path.iterdir() if is_volume(p) and p.is_file())
         if len(inside) != 1:
-            raise VolumeError(path, "unreadable", f"a folder of {len(inside)} volumes, no file")
+            raise VolumeError(path, "unreadable", f"a folder of {len(inside)} volumes and no picture")
         path = inside[0]
     if not is_volume(path):
-        raise VolumeError(path, "unreadable", f"not one of {', '.join(SUFFIXES)}")
+        raise VolumeError(path, "unreadable", f"not one of {', '.join(SUFFIXES + PICTURES)}")
     return _reader(path).read_stored(path)
 
 
@@ -179,7 +182,7 @@ def _reader(path: Path) -> ModuleType:
 
 def _turned(stored: Stored, affine: np.ndarray, frame: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
-    array = voxels(stored, inside_gzip=_reader(stored.path) is nifti)
+    array = _voxels(stored)
     channel = stored.channel_axis
     if frame is not None and not 0 <= frame < _channels(stored):
         stored.fail("shape", f"frame {frame} of {_channels(stored)} (counted from 0) is not there")
@@ -194,6 +197,12 @@ def _turned(stored: Stored, affine: np.ndarray, frame: int | None = None) -> tup
         with np.errstate(over="ignore", invalid="ignore"):  # check_finite names what overflows
             array = array * wide.type(stored.slope) + wide.type(stored.inter)
     return np.ascontiguousarray(array), world
+
+
+def _voxels(stored: Stored) -> np.ndarray:
+    if not is_volume(stored.path):
+        return picture.decoded(stored)
+    return voxels(stored, inside_gzip=_reader(stored.path) is nifti)
 
 
 def _whole(path: Path, array: np.ndarray) -> np.ndarray:

@@ -1,20 +1,15 @@
-"""Where each data set lies on this machine, and what its files hold."""
+"""Where each data set lies on this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench import registry
-from bench.dataset import Case, Dataset, files_of
+from bench.data.contents import Contents as Contents
+from bench.dataset import Dataset
 from bench.errors import BenchError, unknown
 
 
@@ -49,12 +44,19 @@ class Roots:
         """
         found = self.find(name)
         if found is None:
-            where = f"{self.data / name} does not exist" if self.data else "no --data DIR was given"
+            where = _absent(self.data / name) if self.data else "no --data DIR was given"
             raise BenchError(
                 f"data set {name!r}: {where}; put it or a link to it there, name it in bench.toml "
                 f"under [data], or make a phantom with 'bench phantom {name} DIR'"
             )
         return found
+
+
+def _absent(folder: Path) -> str:
+    """Return what is in the place of a data set's folder."""
+    if folder.is_symlink():
+        return f"the link {folder} leads nowhere"
+    return f"{folder} is a file, not a folder" if folder.exists() else f"{folder} does not exist"
 
 
 def _toml(path: Path) -> dict[str, Path]:
@@ -97,115 +99,3 @@ def adapter(name: str, roots: Roots) -> Dataset:
         unknown("data set", name, registry.names("dataset"))
         + "; any folder with a dataset.json in MSD layout works by its name under --data"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _header(path: Path) -> list[Any]:
-    from bench.data.volume import read_header
-
-    header = read_header(path)
-    return [list(header.shape), header.channels]
-
-
-def _beside(path: Path) -> Path | None:
-    """Return the file of the voxels, where a header is a file of its own."""
-    if path.suffix.lower() != ".mhd":
-        return None
-    from bench.data.metaimage import data_file
-
-    with suppress(BenchError):  # check_headers says what is wrong
-        data = data_file(path)
-        return data if data.is_file() else None
-    return None
-
-
-class Contents:
-    """SHA-256 and headers of files, remembered by path, size and modification time."""
-
-    def __init__(self, memory: Path | None) -> None:
-        self._memory = memory
-        self._known: dict[str, list] = {}
-        if memory is not None and memory.is_file():
-            try:
-                read = json.loads(memory.read_text())
-                self._known = dict(read) if isinstance(read, dict) else {}
-            except (ValueError, RecursionError):
-                self._known = {}  # a memory only: it is made again
-
-    def digest(self, cases: Iterable[Case]) -> str:
-        """Return one digest over ids, patients and every byte of images and labels."""
-        cases = list(cases)
-        paths = sorted({f for c in cases for f in files_of(c) if f.is_file()})
-        with ThreadPoolExecutor(4) as pool:
-            sums = dict(zip(paths, pool.map(self._file, paths), strict=True))
-        rows = [
-            [c.id, c.patient, [sums.get(f, "") for f in files_of(c)],
-             c.label if isinstance(c.label, int) else None, *([] if c.frame is None else [c.frame])]
-            for c in cases
-        ]  # fmt: skip
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-
-    def check_headers(self, name: str, cases: Sequence[Case], channels: int) -> None:
-        """Refuse what the files' headers already give away; no voxel is decoded.
-
-        Raises:
-            BenchError: a damaged header, an image and a label that cannot belong together, or
-                another number of channels than ``channels``; says how many cases, shows the first.
-        """
-        with ThreadPoolExecutor(4) as pool:
-            faults = [f for f in pool.map(lambda case: self._fault(case, channels), cases) if f]
-        if faults:
-            raise BenchError(
-                f"{name}: {len(faults)} of {len(cases)} cases cannot be used, first {faults[0]}; "
-                f"mend or remove them, 'bench check {name} --data ...' lists all"
-            )
-
-    def _fault(self, case: Case, channels: int) -> str:
-        try:
-            images = [self._remembered(f"header {f}", f, _header) for f in case.images]
-            labels = [self._remembered(f"header {f}", f, _header) for f in files_of(case)[len(images) :]]
-        except BenchError as error:
-            return str(error)
-        found = sum(count if case.frame is None else 1 for _, count in images)
-        if found != channels:
-            return f"{case.images[0]}: {found} channel(s), the data set declares {channels}"
-        few = min(count for _, count in [*images, *labels])
-        if case.frame is not None and case.frame >= few:
-            return f"{case.images[0]}: frame {case.frame} of {few} (counted from 0) is not there"
-        first = images[0][0]
-        for file, (shape, _) in zip(files_of(case)[1:], [*images[1:], *labels], strict=True):
-            if sorted(shape) != sorted(first):  # the order of axes may differ between two headers
-                return f"{file}: {tuple(shape)} voxels, its image {case.images[0].name}: {tuple(first)}"
-        return ""
-
-    def _file(self, path: Path) -> str:
-        found: str = self._remembered(str(path), path, _sha256)
-        data = _beside(path)
-        if data is not None:
-            found += self._remembered(str(data), data, _sha256)
-        return found
-
-    def _remembered(self, key: str, path: Path, find: Callable[[Path], Any]) -> Any:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise BenchError(f"{path}: cannot be read ({error.strerror})") from None
-        stamp = [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(key)
-        if known and known[:2] == stamp:
-            return known[2]
-        found = find(path)
-        self._known[key] = [*stamp, found]
-        return found
-
-    def save(self) -> None:
-        """Remember what was hashed for the next command."""
-        from bench.store import write_atomic
-
-        if self._memory is not None and self._memory.parent.is_dir():
-            with suppress(OSError):  # a memory only; `plan` may look where it cannot write
-                write_atomic(self._memory, json.dumps(self._known))

@@ -11,8 +11,13 @@ from bench.executors.cluster import Profile, Shape
 from bench.job import Job
 
 T = TypeVar("T")
-STAGES = ("prepare", "pretrain", "cell")
-CALLS = {"prepare": 2, "pretrain": 3, "cell": 5}  # of sbatch for one shape, before arrays are merged
+STAGES = ("prepare", "guard", "pretrain", "cell")
+CALLS = {
+    "prepare": 2,
+    "guard": 2,
+    "pretrain": 3,
+    "cell": 5,
+}  # of sbatch for one shape, before merging
 
 Unit = tuple[str, ...]  # jobs that run one after another in one task
 
@@ -35,7 +40,7 @@ def units(jobs: Mapping[str, Job], todo: Sequence[str]) -> dict[str, list[Unit]]
     cells: dict[str, list[str]] = {}
     for job in todo:
         kind = jobs[job].kind
-        if kind in ("prepare", "pretrain"):
+        if kind in STAGES:
             found[kind].append((job,))
             continue
         tuned = jobs[job].needs[0] if kind == "evaluate" else job

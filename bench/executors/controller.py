@@ -143,7 +143,7 @@ class Controller:
             self._end(Outcome(**told))
         elif told["state"] == "stopped":
             self._stopped(job, sent, path, told["reason"])
-        elif all(self.store.done(need) for need in self.plan.jobs[job].needs):
+        elif all(self.store.done(need) for need in self.plan.before(job)):
             # Refused, and what it lacked has come since: it is submitted again.
             path.unlink(missing_ok=True)
             del self.tasks[job]
@@ -161,7 +161,7 @@ class Controller:
         del self.tasks[job]
 
     def _end_hopeless(self, job: str) -> None:
-        for need in self.plan.jobs[job].needs:
+        for need in self.plan.before(job):
             bad = self.outcomes.get(need)
             if job not in self.outcomes and bad is not None and bad.state != "done":
                 kind = self.plan.jobs[need].kind
@@ -253,7 +253,7 @@ class Controller:
         for job in self.open():
             if job in self.tasks or self.store.owner(job) is not None:
                 continue  # another command works on it: its result is waited for
-            needs = self.plan.jobs[job].needs
+            needs = self.plan.before(job)
             if all(n in ready or n in self.tasks or self.store.done(n) for n in needs):
                 ready[job] = None
         return list(ready)
@@ -263,10 +263,10 @@ class Controller:
         kind = self.plan.jobs[unit[0]].kind
         if kind == "pretrain":  # cells are many: one process each uses a cluster best
             return Shape(threads, True, self.profile.nodes, self.profile.processes)
-        return Shape(threads, gpu=kind != "prepare")
+        return Shape(threads, gpu=kind not in ("prepare", "guard"))
 
     def _after(self, unit: Unit) -> tuple[str, ...]:
-        needs = {need for job in unit for need in self.plan.jobs[job].needs} - set(unit)
+        needs = {need for job in unit for need in self.plan.before(job)} - set(unit)
         return tuple(sorted({self.tasks[n].id for n in needs if n in self.tasks}))
 
     def _submit(self, array: Array) -> None:

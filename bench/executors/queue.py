@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
-from bench.job import KINDS, Job
+from bench.job import KINDS
 from bench.jobs.execute import Outcome
+from bench.plan.dag import Plan
 from bench.store import Store
 
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
@@ -15,9 +15,9 @@ LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried aga
 class Queue:
     """The jobs of a plan that are still to do."""
 
-    def __init__(self, store: Store, jobs: Mapping[str, Job], todo: list[str]) -> None:
-        self._store, self._jobs = store, jobs
-        self._waiting = sorted(todo, key=lambda j: (KINDS.index(jobs[j].kind), todo.index(j)))
+    def __init__(self, store: Store, plan: Plan, todo: list[str]) -> None:
+        self._store, self._plan = store, plan
+        self._waiting = sorted(todo, key=lambda j: (KINDS.index(plan.jobs[j].kind), todo.index(j)))
         self._todo, self._running = set(todo), set[str]()
         self._again: dict[str, float] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -32,7 +32,7 @@ class Queue:
         self._drop_hopeless()
         now = time.monotonic()
         for job in self._waiting:
-            ready = all(self._settled(need) for need in self._jobs[job].needs)
+            ready = all(self._settled(need) for need in self._plan.before(job))
             if ready and self._again.get(job, 0.0) <= now:
                 self._waiting.remove(job)
                 self._running.add(job)
@@ -53,10 +53,10 @@ class Queue:
 
     def _drop_hopeless(self) -> None:
         for job in list(self._waiting):
-            for need in self._jobs[job].needs:
+            for need in self._plan.before(job):
                 bad = self.outcomes.get(need)
                 if bad is not None and bad.state != "done":
-                    reason = f"needs {self._jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+                    reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
                     self.outcomes[job] = Outcome(job, "failed", reason)
                     self._waiting.remove(job)
                     break

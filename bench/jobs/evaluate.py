@@ -1,7 +1,10 @@
-"""Evaluate: predict every test case and keep its label map on the original grid."""
+"""Evaluate: predict every test case; keep its label map on the original grid, or its class scores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +15,30 @@ from bench.data.cache import PackWriter, compress
 from bench.data.prepared import Prepared, opened
 from bench.data.recipe import Geometry, restore_scores
 from bench.errors import Stopped
+from bench.jobs.classes import is_classification, save
 from bench.jobs.context import Context
 from bench.jobs.inputs import part
 from bench.jobs.kept import Kept
-from bench.jobs.predict import logits
+from bench.jobs.predict import class_scores, logits
 from bench.nets import transfer
 from bench.train.loop import channels_last, fabric
 
-FRAME = "frame"  # no case's panel: those have a slash
+Found = dict[str, np.ndarray]
+FRAME, SCORES = "frame", "scores"  # no case's panel: those have a slash
 PANELS = 3  # cases whose middle slice is kept for the report
 
 
 def run(context: Context) -> None:
-    """Write the pack ``prediction`` (uint8, original grid) and ``panels.npz``."""
+    """Write what is predicted of every test case.
+
+    Of a segmentation that is the pack ``prediction`` (uint8, original grid) and ``panels.npz``, of a
+    classification the scores of every class.
+    """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec['weights']}.safetensors")
-    network = nets.network(
+    classes = is_classification(spec["data"])
+    make = nets.classifier if classes else nets.network
+    network: torch.nn.Module = make(
         manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels,
         manifest.crop,
     )  # fmt: skip
@@ -36,29 +47,53 @@ def run(context: Context) -> None:
     device = fabric(tuned["precision"])
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
-    root = context.run["roots"].get(spec["data"]["dataset"])
-    cases = part(prepared, spec["data"], root)
-    panels: dict[str, np.ndarray] = {}
-    kept, inference = Kept(context.scratch), spec["inference"]
-    with PackWriter(context.made, "prediction") as pack, device.autocast():
-        for number, case in enumerate(cases, 1):
-            found = kept.get(number)
-            new = found is None
-            if found is None:
-                found = _predicted(network, prepared, case, inference, panel=number <= PANELS)
-                kept.put(number, found)
-            pack.add_frame(case, found.pop(FRAME).tobytes())
-            panels |= found
-            context.progress(number, len(cases))
-            if new and number < len(cases) and context.stopping():  # each attempt gets one further
-                raise Stopped(f"stopped after case {number} of {len(cases)}")
-    np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
+    cases = part(prepared, spec["data"], context.run["roots"].get(spec["data"]["dataset"]))
+    predict = partial(_scores if classes else _predicted, network, prepared, spec["inference"])
+    with device.autocast():
+        (_write_scores if classes else _write_maps)(context.made, _each(context, cases, predict))
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
+def _each(
+    context: Context, cases: list[str], predict: Callable[[str, bool], Found]
+) -> Iterator[tuple[str, Found]]:
+    """Yield every case with what is predicted of it, which the next attempt takes over."""
+    kept = Kept(context.scratch)
+    for number, case in enumerate(cases, 1):
+        found = kept.get(number)
+        new = found is None
+        if found is None:
+            found = predict(case, number <= PANELS)
+            kept.put(number, found)
+        yield case, found
+        context.progress(number, len(cases))
+        if new and number < len(cases) and context.stopping():  # each attempt gets one further
+            raise Stopped(f"stopped after case {number} of {len(cases)}")
+
+
+def _write_maps(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
+    panels: Found = {}
+    with PackWriter(folder, "prediction") as pack:
+        for case, found in results:
+            pack.add_frame(case, found.pop(FRAME).tobytes())
+            panels |= found
+    np.savez_compressed(folder / "panels.npz", **panels)  # type: ignore[arg-type]
+
+
+def _write_scores(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
+    save(folder, {case: found[SCORES] for case, found in results})
+
+
+def _scores(
+    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], case: str, panel: bool
+) -> Found:  # fmt: skip
+    """Return one case's probability of each class."""
+    return {SCORES: class_scores(network, prepared.volume(case), inference)}
+
+
 def _predicted(
-    network: torch.nn.Module, prepared: Prepared, case: str, inference: dict[str, Any], panel: bool
-) -> dict[str, np.ndarray]:  # fmt: skip
+    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], case: str, panel: bool
+) -> Found:  # fmt: skip
     """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
     scores = logits(network, prepared.volume(case).whole(), inference)
     geometry = prepared.geometry(case)

@@ -3,88 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
-from torch import Tensor, nn
 
 from bench import nets
-from bench.augment import finetune_views
 from bench.data.prepared import opened
 from bench.errors import BenchError
+from bench.jobs.classes import is_classification, true_classes
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import part, training_batches
-from bench.jobs.predict import mean_dice
+from bench.jobs.predict import mean_accuracy, mean_dice
+from bench.jobs.supervised import Judge, Supervised, cross_entropy, dice_ce
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
-from bench.train.loop import EVERY, Batch, Objective, Run, fit
+from bench.train.loop import EVERY, Run, fit
 from bench.train.samples import Sample
-
-
-class Supervised(Objective):
-    """A segmentation network under Dice + cross-entropy."""
-
-    def __init__(self, network: nn.Module, recipe: dict[str, Any], judge: _Judge | None) -> None:
-        super().__init__()
-        self.network, self._judge = network, judge
-        self._augment = Augment(**recipe["augment"])
-        self._loss = DiceCELoss(include_background=recipe["background"], to_onehot_y=True, softmax=True)
-
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the loss of augmented crops."""
-        image, label = finetune_views(batch["image"], batch["label"], self._augment, generator)
-        logits = self.network(image)
-        return {"total": self._loss(logits.float(), label)}
-
-    def at(self, step: int) -> None:
-        """Score the validation cases where a selection asks for it."""
-        if self._judge is not None:
-            self._judge.at(step, self.network)
-
-    def extra_state(self) -> dict[str, Any]:
-        """Return the best weights so far."""
-        return self._judge.state() if self._judge is not None else {}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the best weights so far."""
-        if self._judge is not None:
-            self._judge.load(state)
-
-
-class _Judge:
-    """Keeps the weights that score best on held-out cases (``best_val``, ``best_test``)."""
-
-    def __init__(self, context: Context, cases: list[str], inference: dict[str, Any]) -> None:
-        recipe = context.spec["finetune"]
-        self._prepared, self._cases = opened(context.input(0)), cases
-        self._inference, self._log = inference, context.log
-        self._every = max(1, round(recipe["val_every"] * recipe["steps"]))
-        self._last = recipe["steps"]
-        self.best, self.weights = -1.0, dict[str, Tensor]()
-
-    def at(self, step: int, network: nn.Module) -> None:
-        """Validate every so often; ties keep the earlier weights."""
-        if step % self._every and step != self._last:
-            return
-        score = mean_dice(network, self._prepared, self._cases, self._inference)
-        self._log(f"step {step}: Dice {score:.4f} on {len(self._cases)} held-out cases")
-        if score > self.best:
-            self.best = score
-            self.weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {"best": self.best, "weights": self.weights}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore what ``state`` gave."""
-        self.best, self.weights = state["best"], state["weights"]
 
 
 def run(context: Context) -> None:
@@ -98,8 +35,10 @@ def run(context: Context) -> None:
     prepared = opened(context.input(0))
     cases = part(prepared, {**data, "part": "train"}, root, spec["seed"])
     judge = _judge(context, root)
-    objective = Supervised(network, recipe, judge)
-    read = _Reader(context.input(0), cases, triple(net["crop"]), recipe["foreground"], spec["seed"])
+    classes = is_classification(data)
+    loss = cross_entropy if classes else dice_ce(recipe["background"])
+    read = (_ClassReader if classes else _MapReader)(context, cases)
+    objective = Supervised(network, Augment(**recipe["augment"]), loss, judge)
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
     settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
                    on_step=context.progress, stopping=context.stopping)  # fmt: skip
@@ -116,15 +55,16 @@ def run(context: Context) -> None:
     keep_curve(context, curve)
 
 
-def build(context: Context) -> nets.Network:
-    """Return the network with its initial weights; the load receipt goes to log and manifest.
+def build(context: Context) -> nets.Model:
+    """Return the network of the task with its initial weights; the load receipt goes to log and manifest.
 
-    The decoder's initial weights depend on the seed alone, so all rows of a seed share them.
+    The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
     """
     spec = context.spec
     net = spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
-    network = nets.network(
+    make = nets.classifier if is_classification(spec["data"]) else nets.network
+    network = make(
         net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"])
     )
     if spec["init"] == "random":
@@ -138,7 +78,7 @@ def build(context: Context) -> nets.Network:
     return network
 
 
-def _judge(context: Context, root: str | None) -> _Judge | None:
+def _judge(context: Context, root: str | None) -> Judge | None:
     recipe, data = context.spec["finetune"], context.spec["data"]
     if recipe["select"] == "last":
         return None
@@ -146,24 +86,40 @@ def _judge(context: Context, root: str | None) -> _Judge | None:
     asked = {**data, "part": which}
     if which == "test" or recipe["val"] == "full":
         asked.pop("fraction")
-    cases = part(opened(context.input(0)), asked, root, context.spec["seed"])
+    prepared = opened(context.input(0))
+    cases = part(prepared, asked, root, context.spec["seed"])
     if not cases:
         raise BenchError(
             f"{data['dataset']}: select: {recipe['select']} needs {which} patients and split "
             f"{data['split']!r} has none; take 'select: last'"
         )
     inference = {"overlap": 0.5, "batch": 4, "blend": "gaussian", "crop": context.spec["network"]["crop"]}
-    return _Judge(context, cases, inference)
+    word, mean = ("accuracy", mean_accuracy) if is_classification(data) else ("Dice", mean_dice)
+
+    def tell(step: int, score: float) -> None:
+        context.log(f"step {step}: {word} {score:.4f} on {len(cases)} held-out cases")
+
+    return Judge(recipe, lambda network: mean(network, prepared, cases, inference), tell)
 
 
 class _Reader:
-    """Reads one crop of image and label; travels to loader workers."""
+    """Reads one crop; travels to loader workers."""
 
-    def __init__(
-        self, folder: Path, cases: list[str], crop: Triple, foreground: float | None, seed: int
-    ) -> None:
-        self._folder, self._cases, self._crop = folder, cases, crop
-        self._foreground, self._seed = foreground, seed
+    def __init__(self, context: Context, cases: list[str]) -> None:
+        spec = context.spec
+        self._folder, self._cases = context.input(0), cases
+        self._crop, self._seed = triple(spec["network"]["crop"]), spec["seed"]
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        raise NotImplementedError
+
+
+class _MapReader(_Reader):
+    """An image (C, X, Y, Z) and its label map (X, Y, Z)."""
+
+    def __init__(self, context: Context, cases: list[str]) -> None:
+        super().__init__(context, cases)
+        self._foreground: float | None = context.spec["finetune"]["foreground"]
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         volume = opened(self._folder).volume(self._cases[case])
@@ -171,8 +127,20 @@ class _Reader:
         start = volume.random_start(self._crop, rng)
         if self._foreground is not None and rng.random() < self._foreground:
             start = _around(volume.foreground, start, self._crop, volume.shape, rng)
-        label = volume.crop_label(start, self._crop)[None]
-        return {"image": volume.crop(start, self._crop), "label": label}
+        return {"image": volume.crop(start, self._crop), "label": volume.crop_label(start, self._crop)}
+
+
+class _ClassReader(_Reader):
+    """An image (C, X, Y, Z) and the case's class."""
+
+    def __init__(self, context: Context, cases: list[str]) -> None:
+        super().__init__(context, cases)
+        self._classes = true_classes(opened(self._folder), cases, context.spec["network"]["out_channels"])
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        volume = opened(self._folder).volume(self._cases[case])
+        image = volume.random_crop(self._crop, numpy_rng(self._seed, "crop", step, sample))
+        return {"image": image, "label": np.array(self._classes[case])}
 
 
 def _around(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from bench.data import choice
 from bench.data import split as splits
 from bench.data.prepared import Prepared
 from bench.data.where import Roots, adapter
+from bench.dataset import Case, Dataset
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.train.samples import Sample, Samples, batches
@@ -24,7 +26,7 @@ def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int =
     Raises:
         BenchError: the division is not the one the plan saw.
     """
-    cases = prepared.cases()
+    cases = choice.kept(prepared.cases(), data.get("where", {}), data.get("exclude", ()))
     if data["part"] == "all":
         return [c.id for c in cases]
     fold = fold_of(prepared, data, root)
@@ -33,6 +35,33 @@ def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int =
         patients = _thinned(patients, data, seed)
     chosen = set(patients)
     return [c.id for c in cases if c.patient in chosen and c.label is not None]
+
+
+def mixed(
+    prepared: Sequence[Prepared], spec: dict[str, Any], roots: dict[str, str]
+) -> list[tuple[int, Case]]:
+    """Return the cases that a pretraining's spec selects, each with the index of its data set.
+
+    Args:
+        prepared: one per entry of the spec's ``data``.
+        spec: ``data``, ``seed`` and, where only a share of the mixture is read, ``take``.
+        roots: folders by data set.
+    """
+    found: list[tuple[int, Case]] = []
+    for index, (opened, data) in enumerate(zip(prepared, spec["data"], strict=True)):
+        root = roots.get(data["dataset"])
+        fold = fold_of(opened, data, root) if data["part"] == "train" else None
+        dataset = declaration(data["dataset"], root)
+        chosen = choice.selected(opened.cases(), data, dataset, fold, spec["seed"])
+        found += [(index, case) for case in chosen]
+    named = [(spec["data"][index]["dataset"], case) for index, case in found]
+    kept = {(name, case.id) for name, case in choice.shared(named, spec.get("take", {}), spec["seed"])}
+    return [f for f, (name, case) in zip(found, named, strict=True) if (name, case.id) in kept]
+
+
+def declaration(name: str, root: str | None) -> Dataset:
+    """Return a data set's declaration."""
+    return adapter(name, Roots(None, {name: Path(root)} if root else {}))
 
 
 def _thinned(patients: list[str], data: dict[str, Any], seed: int) -> list[str]:
@@ -45,9 +74,11 @@ def _thinned(patients: list[str], data: dict[str, Any], seed: int) -> list[str]:
 
 def fold_of(prepared: Prepared, data: dict[str, Any], root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
-    roots = Roots(None, {data["dataset"]: Path(root)} if root else {})
-    dataset = adapter(data["dataset"], roots)
-    found = splits.folds(dataset, data["dataset"], prepared.cases(), data["split"])
+    cases = prepared.cases()
+    kept = choice.kept(cases, data.get("where", {}), data.get("exclude", ()))
+    gone = {c.patient for c in cases} - {c.patient for c in kept}
+    dataset = declaration(data["dataset"], root)
+    found = splits.folds(dataset, data["dataset"], kept, data["split"], gone)
     fold = found[data["fold"]]
     if data["split_hash"] not in (None, fold.digest):
         raise BenchError(

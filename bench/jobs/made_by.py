@@ -11,10 +11,17 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train", "bench/random.py", "bench/world.py")
 ROOMS = {
     "prepare": ("bench/data", "bench/jobs/prepare.py"),
+    "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/inputs.py"),
     "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
-    "finetune": (*TRAINING, "bench/jobs/finetune.py", "bench/jobs/inputs.py"),
-    "evaluate": ("bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py"),
-}
+    "finetune": (
+        *TRAINING, "bench/jobs/finetune.py", "bench/jobs/supervised.py", "bench/jobs/predict.py",
+        "bench/jobs/classes.py", "bench/jobs/inputs.py",
+    ),
+    "evaluate": (
+        "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py",
+        "bench/jobs/classes.py",
+    ),
+}  # fmt: skip
 
 
 def source_hash(job: dict[str, Any]) -> str:

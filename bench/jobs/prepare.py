@@ -1,51 +1,190 @@
-"""Prepare: every volume of one data set, oriented, resampled, scaled and packed once."""
+"""Prepare: every volume of one data set, oriented, resampled, scaled and packed once.
+
+Cases go to processes that append what they make to shards of their own in the folder that survives
+an attempt, each with a journal (``bench.data.shards``). The next attempt goes on with what lacks,
+and frames of unchanged cases come from an earlier job of the same recipe where there is one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.data.cache import PackWriter
-from bench.data.recipe import Prepared, prepare
+from bench.data import index
+from bench.data.cache import compress
+from bench.data.geometry import Geometry
+from bench.data.index import Index, Place
+from bench.data.recipe import prepare
+from bench.data.shards import Gathered, Made, Writer, join
 from bench.data.volume import join_channels, read_label, read_volume
-from bench.data.where import Roots, adapter
+from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, Stopped
+from bench.job import Job
 from bench.jobs.context import Context
+from bench.jobs.crew import work
 from bench.random import numpy_rng
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
 
 
 def run(context: Context) -> None:
-    """Write the packs ``image``, ``label`` (prepared grid) and ``native`` (original grid)."""
-    spec = context.spec
-    root = Path(context.run["roots"][spec["dataset"]])
-    dataset = adapter(spec["dataset"], Roots(None, {spec["dataset"]: root}))
-    recipe = recipe_of(spec["recipe"])
-    cases = dataset.cases(root)
-    made = context.made
-    foreground: dict[str, np.ndarray] = {}
-    with (
-        PackWriter(made, "image") as images,
-        PackWriter(made, "label") as labels,
-        PackWriter(made, "native") as natives,
-    ):
-        for number, case in enumerate(cases, 1):
-            prepared = _one(dataset, case, recipe)
-            _store_image(images, case, prepared)
-            if prepared.label is not None and prepared.native_label is not None:
-                labels.add(case.id, prepared.label)
-                natives.add(case.id, prepared.native_label, spacing=prepared.geometry.native_spacing)
-                foreground[case.id] = _some_foreground(prepared.label, case.id)
-            context.progress(number, len(cases))
-            if context.stopping():
-                raise Stopped(f"stopped after case {number} of {len(cases)}")
-    np.savez(made / "foreground.npz", allow_pickle=False, **foreground)
-    context.facts["cases"] = len(cases)
+    """Write shards of frames (``bench.data.index.FRAMES``) and the index over them."""
+    name = context.spec["dataset"]
+    root = Path(context.run["roots"][name])
+    cases = adapter(name, Roots(None, {name: root})).cases(root)
+    contents = _contents(context, cases)
+    folder = context.scratch / "shards"
+    folder.mkdir(exist_ok=True)
+    done = Gathered(folder, contents).done
+    taken = _earlier(context, {c: contents[c] for c, there in zip(contents, done, strict=True) if not there})
+    maker = Maker(name, root, recipe_of(context.spec["recipe"]), folder)
+    tasks = (
+        Task(case, contents[case.id], _kept(taken.get(case.id), case.id))
+        for case, there in zip(cases, done, strict=True)
+        if not there
+    )
+    processes = context.run["loaders"]
+    copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
+    join(Gathered(folder, contents), context.made, cases)
+    context.facts.update(cases=len(cases), copied=copied, peak_memory_mb=_peak(processes))
+
+
+def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
+    """See to it that every task is done; return how many were copied."""
+    if done:
+        context.log(f"{done} of {total} cases are there from an earlier attempt")
+    copied = 0
+    with working as results:
+        for was_copied in results:
+            done, copied = done + 1, copied + was_copied
+            context.progress(done, total)
+            if done < total and context.stopping():
+                raise Stopped(f"stopped after case {done} of {total}")
+    if copied:
+        context.log(f"{copied} of {total} cases were copied from an earlier job of this recipe")
+    return copied
+
+
+def _peak(processes: int) -> float:
+    """Return the most memory that all processes can have held together, in MB."""
+    largest = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round((largest[0] + processes * largest[1]) / 1024, 1)
+
+
+def _contents(context: Context, cases: list[Case]) -> dict[str, str]:
+    """Return each case's content, in order.
+
+    Raises:
+        BenchError: it is not what the plan saw.
+    """
+    name, contents = context.spec["dataset"], Contents(context.store.root / "contents.json")
+    if context.spec.get("contents") not in (None, contents.digest(cases)):
+        raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
+    found = contents.each(cases)
+    if len(found) < len(cases):
+        raise BenchError(
+            f"{name}: two of its {len(cases)} cases have one id; its adapter must tell them apart"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A case as an earlier job prepared it."""
+
+    geometry: Geometry
+    step: float
+    offset: float
+    places: dict[str, Place]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case to be made."""
+
+    case: Case
+    content: str
+    kept: Kept | None = None
+
+    def __str__(self) -> str:
+        return f"case {self.case.id}"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How a process takes part in the work."""
+
+    name: str
+    root: Path
+    recipe: Recipe
+    folder: Path
+
+    @contextmanager
+    def __call__(self) -> Iterator[Callable[[Task], bool]]:
+        """Give the function that makes one case, and tells whether it was copied."""
+        dataset = adapter(self.name, Roots(None, {self.name: self.root}))
+        with Writer(self.folder) as writer:
+
+            def do(task: Task) -> bool:
+                copied = _copied(task)
+                try:
+                    writer.add(copied or _made(dataset, task, self.recipe))
+                except BenchError as error:
+                    raise BenchError(f"{task}: {error}") from None
+                return copied is not None
+
+            yield do
+
+
+def _earlier(context: Context, wanted: Mapping[str, str]) -> dict[str, Index]:
+    """Return, by case id, an earlier job that prepared the same content by the same recipe."""
+    found: dict[str, Index] = {}
+    asked = {**context.spec, "contents": None}
+    for folder in sorted(context.store.jobs.iterdir()):
+        if len(found) == len(wanted):
+            break
+        if not (folder / index.NAME).is_file():
+            continue
+        try:
+            manifest = context.store.manifest(folder.name)
+            same = Job("prepare", manifest["spec"], ()).id == folder.name  # also: the version is today's
+            if not same or {**manifest["spec"], "contents": None} != asked:
+                continue
+            earlier = Index(folder)
+        except (BenchError, KeyError, TypeError) as error:
+            context.log(f"nothing is taken from {folder.name}: {error}")
+            continue
+        for case, content in wanted.items():
+            if case in earlier and earlier.row(case)["content"].tobytes().hex() == content:
+                found.setdefault(case, earlier)
+    return found
+
+
+def _kept(earlier: Index | None, case: str) -> Kept | None:
+    if earlier is None:
+        return None
+    row = earlier.row(case)
+    places = {name: earlier.place(case, name) for name in index.FRAMES if earlier.has(case, name)}
+    return Kept(earlier.geometry(case), float(row["step"]), float(row["offset"]), places)
+
+
+def _copied(task: Task) -> Made | None:
+    """Return a case as the earlier job left it; None where there is none or it is damaged."""
+    kept = task.kept
+    if kept is None:
+        return None
+    try:
+        frames = {name: place.read() for name, place in kept.places.items()}
+    except BenchError:
+        return None
+    return Made(task.case.id, task.content, kept.geometry, kept.step, kept.offset, frames)
 
 
 def recipe_of(spec: dict[str, Any]) -> Recipe:
@@ -54,7 +193,11 @@ def recipe_of(spec: dict[str, Any]) -> Recipe:
     return Recipe(**given)
 
 
-def _one(dataset: Dataset, case: Case, recipe: Recipe) -> Prepared:
+def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
+    """Read, prepare and compress one case: the only place where a volume is decoded."""
+    from bench.data.fingerprint import fingerprint
+
+    case = task.case
     volume = join_channels([read_volume(path, case.frame) for path in case.images])
     if volume.array.shape[0] != len(dataset.channels):
         raise BenchError(
@@ -62,16 +205,14 @@ def _one(dataset: Dataset, case: Case, recipe: Recipe) -> Prepared:
             f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
         )
     label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
-    return prepare(volume, label, recipe, dataset)
-
-
-def _store_image(images: PackWriter, case: Case, prepared: Prepared) -> None:
+    prepared = prepare(volume, label, recipe, dataset)
     step, offset, stored = quantise(prepared.image, prepared.step)
-    known = {"class": case.label} if isinstance(case.label, int) else {}
-    images.add(
-        case.id, stored, patient=case.patient, step=step, offset=offset,
-        geometry=asdict(prepared.geometry), **known,
-    )  # fmt: skip
+    arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}
+    if prepared.label is not None and prepared.native_label is not None:
+        arrays |= {"label": prepared.label, "native": prepared.native_label}
+        arrays["foreground"] = _some_foreground(prepared.label, case.id)
+    frames = {name: compress(array) for name, array in arrays.items() if array.size}
+    return Made(case.id, task.content, prepared.geometry, step, offset, frames)
 
 
 def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.ndarray]:
@@ -90,7 +231,7 @@ def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.nd
 
 
 def _some_foreground(label: np.ndarray, case: str) -> np.ndarray:
-    voxels = np.argwhere(label > 0).astype(np.int16)
+    voxels = np.argwhere(label > 0).astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)
     if len(voxels) > FOREGROUND:
         voxels = voxels[numpy_rng(0, f"foreground:{case}").choice(len(voxels), FOREGROUND, False)]
     return voxels

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from bench import nets, registry, world
 from bench.data.prepared import Prepared, opened
+from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import part, training_batches
+from bench.jobs.inputs import mixed, training_batches
+from bench.jobs.leaks import seen
 from bench.method import Method
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
@@ -66,7 +68,9 @@ def run(context: Context) -> None:
     snapshots = _snapshots(context, recipe)
     objective = Pretext(method, snapshots, manifest)
     read = _Reader(context, method, triple(net["crop"]), spec["seed"])
-    context.log(f"{len(read.cases)} cases, {recipe['steps']} steps of {recipe['batch']}")
+    dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
+    context.log(f"{len(read.cases)} cases{dropped}, {recipe['steps']} steps of {recipe['batch']}")
+    context.facts["cases"] = len(read.cases)
     curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
     if world.rank() > 0:
         return
@@ -104,15 +108,24 @@ class _Reader:
     def __init__(self, context: Context, method: Method, crop: Triple, seed: int) -> None:
         self._read, self._params = type(method).read, method.params
         self._crop, self._seed = crop, seed
-        self.cases: list[tuple[Path, str]] = []
-        for index, data in enumerate(context.spec["data"]):
-            folder = context.input(index)
-            chosen = part(opened(folder), data, context.run["roots"].get(data["dataset"]))
-            self.cases += [(folder, case) for case in chosen]
+        data = context.spec["data"]
+        folders = [context.input(index) for index in range(len(data))]
+        gone = seen(context.input(len(data))) if context.spec.get("leaks") == "drop" else set()
+        chosen = mixed([opened(f) for f in folders], context.spec, context.run["roots"])
+        kept = [(i, c.id) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
+        if not kept:
+            raise BenchError("no case is left to pretrain on: all also stand in a downstream test part")
+        self.dropped = len(chosen) - len(kept)
+        self.cases = [(folders[i], case, _classes(data[i])) for i, case in kept]
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
-        folder, name = self.cases[case]
+        folder, name, classes = self.cases[case]
         rng = numpy_rng(self._seed, "read", step, sample)
         prepared: Prepared = opened(folder)
         found: dict[str, np.ndarray] = self._read(prepared.volume(name), self._crop, self._params, rng)
-        return found
+        return {**found, **classes}
+
+
+def _classes(data: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the class labels that a mixture gives to all cases of a data set."""
+    return {key: np.array(data[key], np.int64) for key in ("task", "group") if key in data}

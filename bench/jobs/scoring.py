@@ -1,4 +1,4 @@
-"""Score kept label maps: a step over files, so that a new metric needs no network and no GPU."""
+"""Score kept predictions: a step over files, so that a new metric needs no network and no GPU."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.data.prepared import Prepared
+    from bench.metrics import Score
 
 VERSION = 1  # raised by hand when scores change on purpose
 
@@ -39,13 +42,19 @@ def score_missing(store: Store, job: str, scorings: list[dict[str, Any]]) -> Non
 def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
-    from bench.data.cache import Pack
     from bench.data.prepared import Prepared
+    from bench.jobs.classes import is_classification
+
+    prepared = Prepared(store.jobs / store.manifest(job)["needs"][1])
+    rows = _of_classes if is_classification(scoring) else _of_maps
+    return pd.DataFrame(rows(store.jobs / job, prepared, scoring))
+
+
+def _of_maps(folder: Path, prepared: Prepared, scoring: dict[str, Any]) -> list[dict[str, Any]]:
+    from bench.data.cache import Pack
     from bench.metrics import score
 
-    prepare = store.manifest(job)["needs"][1]
-    predictions = Pack(store.jobs / job, "prediction")
-    prepared = Prepared(store.jobs / prepare)
+    predictions = Pack(folder, "prediction")
     names = {**{k: v for k, v in scoring["labels"].items()}, **{r: r for r in scoring["regions"]}}
     rows = []
     for case in predictions:
@@ -56,9 +65,29 @@ def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:
             regions={k: tuple(v) for k, v in scoring["regions"].items()} or None,
             empty=scoring["empty"],
         )  # fmt: skip
-        rows += [
-            {"case": case, "patient": prepared.patient(case), "target": names[s.target],
-             "metric": s.metric, "value": s.value, "unit": s.unit, "status": s.status}
-            for s in found
-        ]  # fmt: skip
-    return pd.DataFrame(rows)
+        rows += [_row(case, prepared.patient(case), names[s.target], s) for s in found]
+    return rows
+
+
+def _of_classes(folder: Path, prepared: Prepared, scoring: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per case where a metric has a number for each; else one, its case and patient empty."""
+    import numpy as np
+
+    from bench.jobs.classes import read, true_classes
+    from bench.metrics.classes import score_classes
+
+    cases, scores = read(folder)
+    true = np.array(true_classes(prepared, cases, scores.shape[1]))
+    found = score_classes(scores, true, scoring["metrics"])
+    owners = [
+        ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
+        for number, _ in found
+    ]
+    return [_row(*owner, s.target, s) for owner, (_, s) in zip(owners, found, strict=True)]
+
+
+def _row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:
+    return {
+        "case": case, "patient": patient, "target": target, "metric": score.metric, "value": score.value,
+        "unit": score.unit, "status": score.status,
+    }  # fmt: skip

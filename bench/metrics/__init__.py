@@ -1,7 +1,8 @@
-"""Segmentation metrics: label maps in, one number per target and metric out.
+"""Metrics: label maps or scores of classes in, numbers out.
 
-``score`` is the whole public face. Overlaps are 0 to 1, never percent; distances are in mm.
-Importing this package needs neither SciPy nor torch, so that the metrics can be listed quickly.
+``score`` judges label maps, ``classes.score_classes`` judges classes. Overlaps, accuracy and AUC are
+0 to 1, never percent; distances are in mm. Importing this package needs neither SciPy nor torch, so
+that the metrics can be listed quickly.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Metric:
     unit: str
     title: str
     higher_is_better: bool
+    task: str = "segmentation"  # or classification
 
 
 METRICS: dict[str, Metric] = {
@@ -35,6 +37,9 @@ METRICS: dict[str, Metric] = {
     "assd": Metric("mm", "Average symmetric surface distance", False),
     "asd": Metric("mm", "Average surface distance, prediction to reference", False),
     "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True),
+    "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
+    "auc": Metric("1", "Area under the ROC curve, each class against the rest", True, "classification"),
+    "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
 }
 
 

@@ -11,6 +11,7 @@ from bench.metrics import CONVENTIONS, EMPTY, METRICS
 
 TOLERANCE = re.compile(r"nsd@(\d+(?:\.\d+)?)mm")
 OVERLAPS = ("dice", "iou")
+DEFAULTS = {"segmentation": ("dice",), "classification": ("accuracy",)}  # by a data set's task
 
 
 def tolerance(metric: str) -> float | None:
@@ -32,9 +33,62 @@ def unit(metric: str) -> str:
     return METRICS[metric].unit
 
 
+def task(metric: str) -> str:
+    """Return what a metric judges, ``segmentation`` or ``classification``.
+
+    Raises:
+        BenchError: no metric has that name.
+    """
+    unit(metric)
+    return METRICS[metric].task if metric in METRICS else "segmentation"
+
+
+def of_task(metrics: tuple[str, ...], wanted: str) -> tuple[str, ...]:
+    """Return the metrics if all judge the task that is wanted.
+
+    Raises:
+        BenchError: an unknown metric, or one of another task; names those that fit.
+    """
+    for metric in metrics:
+        if task(metric) != wanted:
+            raise BenchError(f"metric {metric!r} judges a {task(metric)}, not a {wanted}; {_take(wanted)}")
+    return metrics
+
+
+def fitting(metrics: tuple[str, ...], wanted: str) -> tuple[str, ...]:
+    """Return those metrics that judge a task; the task's default where none is asked for at all."""
+    return tuple(m for m in metrics if task(m) == wanted) if metrics else DEFAULTS[wanted]
+
+
+def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
+    """Refuse metrics of which some judge no data set, or that leave a data set without any.
+
+    Args:
+        metrics: as a protocol asks for them; none means each task's default.
+        tasks: data set -> its task.
+
+    Raises:
+        BenchError: an unknown metric, or one that does not fit; names the data set and what fits.
+    """
+    for metric in metrics:
+        if tasks and task(metric) not in tasks.values():
+            name, other = next(iter(tasks.items()))
+            raise BenchError(f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}")
+    for name, other in tasks.items():
+        if not fitting(metrics, other):
+            asked = ", ".join(metrics)
+            raise BenchError(
+                f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}"
+            )
+
+
+def _take(wanted: str) -> str:
+    return "take " + ", ".join(name for name, metric in METRICS.items() if metric.task == wanted)
+
+
 @dataclass(frozen=True)
 class Request:
-    """The metrics wanted and the conventions they follow."""
+    """The metrics of label maps wanted and the conventions they follow."""
 
     metrics: tuple[str, ...]
     convention: str
@@ -45,12 +99,12 @@ class Request:
         """Return the request, or refuse what is unknown.
 
         Raises:
-            BenchError: no metric, an unknown metric, convention or empty-mask rule.
+            BenchError: no metric, an unknown metric or one of classes, an unknown convention or
+                empty-mask rule.
         """
         if not metrics:
             raise BenchError("metrics: none asked for; known: " + ", ".join(METRICS))
-        for metric in metrics:
-            unit(metric)
+        of_task(metrics, "segmentation")
         if convention not in CONVENTIONS:
             raise BenchError(unknown("metric convention", convention, CONVENTIONS))
         if empty not in EMPTY:

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bench.nets.network import network, network_names, presets
+from bench.nets.network import classifier, network, network_names, presets
 
 if TYPE_CHECKING:
-    from bench.nets.base import Decoder, Encoder, Network, TokenEncoder
+    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
 
 __all__ = [
-    "Decoder", "Encoder", "Network", "TokenEncoder", "network", "network_names", "presets",
+    "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",
+    "classifier", "network", "network_names", "presets",
 ]  # fmt: skip
 
 

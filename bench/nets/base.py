@@ -6,11 +6,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from bench.errors import BenchError
+
 Triple = tuple[int, int, int]
 
 
 class Encoder(nn.Module):
-    """Turns (B, C, X, Y, Z) into feature maps, finest first; the last is the bottleneck."""
+    """Turns (B, C, X, Y, Z) into feature maps, finest first; the last is the bottleneck.
+
+    Of two dimensions it takes (B, C, X, Y) and (B, C, X, Y, 1) alike, and its maps have the rank of
+    what it was given: the harness keeps three axes everywhere, so slices need no path of their own.
+    """
 
     is_tokens: ClassVar[bool] = False
     input_weight: ClassVar[str] = ""  # key of the weight that reads image channels (its axis 1)
@@ -22,7 +28,8 @@ class Encoder(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return one vector per sample, (B, widths[-1]): the bottleneck, averaged over space."""
-        return self.forward(x)[-1].mean(dim=(2, 3, 4))
+        last = self.forward(x)[-1]
+        return last.mean(dim=tuple(range(2, last.ndim)))
 
 
 class TokenEncoder(Encoder):
@@ -58,20 +65,69 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
 
-class Network(nn.Module):
-    """Encoder and decoder with the facts a checkpoint's manifest needs."""
+def flat(x: Tensor, dims: int) -> Tensor:
+    """Return a batch as a network of ``dims`` dimensions reads it: (B, C, X, Y, 1) as (B, C, X, Y).
+
+    Raises:
+        BenchError: several slices for a network of two dimensions.
+    """
+    if dims == 3 or x.ndim == 4:
+        return x
+    if x.shape[-1] != 1:
+        raise BenchError(
+            f"a 2D network was given {tuple(x.shape[2:])} voxels; cut the volume to slices (x, y, 1)"
+        )
+    return x[..., 0]
+
+
+def alike(y: Tensor, x: Tensor) -> Tensor:
+    """Return what a network of two dimensions made of ``x`` with as many axes as ``x`` has."""
+    return y if y.ndim == x.ndim else y[..., None]
+
+
+class Model(nn.Module):
+    """An encoder and what reads it, with the facts a checkpoint's manifest needs."""
 
     version: int = 1  # of the architecture and its initialisation, from the catalog
+
+    def __init__(
+        self, name: str, preset: str, crop: Triple, channels: tuple[int, int], encoder: Encoder
+    ) -> None:
+        super().__init__()
+        self.name, self.preset, self.crop = name, preset, crop
+        self.in_channels, self.out_channels = channels
+        self.encoder = encoder
+
+
+class Network(Model):
+    """Encoder and decoder: one label per voxel."""
 
     def __init__(
         self, name: str, preset: str, crop: Triple, channels: tuple[int, int],
         encoder: Encoder, decoder: Decoder,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.name, self.preset, self.crop = name, preset, crop
-        self.in_channels, self.out_channels = channels
-        self.encoder, self.decoder = encoder, decoder
+        super().__init__(name, preset, crop, channels, encoder)
+        self.decoder = decoder
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, out_channels, X, Y, Z)."""
         return self.decoder(x, self.encoder(x))
+
+
+class Classifier(Model):
+    """Encoder and one linear layer on its averaged bottleneck: one class per crop.
+
+    Args:
+        network: whose encoder and facts are taken; its decoder is left behind.
+        classes: number of classes.
+    """
+
+    def __init__(self, network: Network, classes: int) -> None:
+        channels = (network.in_channels, classes)
+        super().__init__(network.name, network.preset, network.crop, channels, network.encoder)
+        self.version = network.version
+        self.head = nn.Linear(network.encoder.widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, classes)."""
+        return self.head(self.encoder.embed(x))

@@ -13,7 +13,7 @@ Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class UNet3dSize:
+class UNetSize:
     """Widths of the five encoder levels, then of the last decoder level; groups of each norm."""
 
     features: tuple[int, int, int, int, int, int]
@@ -71,11 +71,11 @@ class Entry:
 
     name: str
     title: str
-    module: str  # defines ``build(preset, in_channels, out_channels, crop)``
+    module: str  # defines ``build(name, preset, in_channels, out_channels, crop)``
     source: Source
-    multiple: int  # every side of a crop is a multiple of this
+    multiple: int  # every side of a crop is a multiple of this; of two dimensions x and y alone
     presets: dict[str, Preset]
-    dims: int = 3
+    dims: int = 3  # 2: reads slices along z, crops (x, y, 1)
     tokens: bool = False  # its encoder is a ViT that can read a subset of the patches
     version: int = 1  # raised by hand when the architecture or its initialisation changes
 
@@ -84,7 +84,7 @@ _MONAI = "https://github.com/Project-MONAI/MONAI/blob/1.6.1/monai/networks/nets"
 _UNET3D = Entry(
     "unet3d",
     "3D U-Net",
-    "bench.nets.unet3d",
+    "bench.nets.unet",
     Source(
         "Falk et al., U-Net: deep learning for cell counting, detection, and morphometry, "
         "Nature Methods 16 (2019)",
@@ -93,14 +93,31 @@ _UNET3D = Entry(
     ),
     16,
     {
-        "tiny": Preset(UNet3dSize((8, 8, 16, 32, 32, 8), 4), (32, 32, 32), 223_622, 113_112, 18_249, 5_265),
+        "tiny": Preset(UNetSize((8, 8, 16, 32, 32, 8), 4), (32, 32, 32), 223_622, 113_112, 18_249, 5_265),
         "small": Preset(
-            UNet3dSize((16, 16, 32, 64, 128, 16), 8), (64, 64, 64), 1_439_006, 893_616, 72_140, 20_412
+            UNetSize((16, 16, 32, 64, 128, 16), 8), (64, 64, 64), 1_439_006, 893_616, 72_140, 20_412
         ),
         "base": Preset(
-            UNet3dSize((32, 32, 64, 128, 256, 32), 8), (96, 96, 96), 5_749_806, 3_570_528, 285_936, 79_920
+            UNetSize((32, 32, 64, 128, 256, 32), 8), (96, 96, 96), 5_749_806, 3_570_528, 285_936, 79_920
         ),
     },
+)
+_UNET2D = Entry(
+    "unet2d",
+    "2D U-Net",
+    "bench.nets.unet",
+    _UNET3D.source,
+    16,
+    {
+        "tiny": Preset(UNetSize((8, 16, 32, 32, 64, 8), 4), (64, 64, 1), 166_518, 92_568, 18_688, 5_760),
+        "small": Preset(
+            UNetSize((16, 16, 32, 64, 128, 16), 8), (128, 128, 1), 496_126, 298_896, 38_304, 12_384
+        ),
+        "base": Preset(
+            UNetSize((32, 32, 64, 128, 256, 32), 8), (192, 192, 1), 1_978_862, 1_192_224, 151_744, 48_960
+        ),
+    },
+    dims=2,
 )
 _UNETR = Entry(
     "unetr",
@@ -155,7 +172,7 @@ _SWIN = Entry(
         ),
     },
 )
-CATALOG = {e.name: e for e in (_SWIN, _UNET3D, _UNETR)}
+CATALOG = {e.name: e for e in (_SWIN, _UNET2D, _UNET3D, _UNETR)}
 
 
 def entry(name: str) -> Entry:
@@ -190,8 +207,9 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
         crop: voxels along x, y, z.
 
     Raises:
-        BenchError: a side that is no positive multiple of what the network halves away, or a crop
-            whose bottleneck is a single voxel under instance norm (it has no variance).
+        BenchError: a side that is no positive multiple of what the network halves away, a crop of
+            several slices for a network of two dimensions, or a crop whose bottleneck is a single
+            voxel under instance norm (it has no variance).
     """
     facts, chosen = entry(name), preset(name, size)
     if crop is None:
@@ -199,12 +217,14 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
     step, where = facts.multiple, f"crop {tuple(crop)} of network {name!r}"
     if len(crop) != 3:
         raise BenchError(f"{where}: give three sides, x y z, in voxels")
-    for axis, side in zip("xyz", crop, strict=True):
+    if facts.dims == 2 and crop[2] != 1:
+        raise BenchError(f"{where}: it reads single slices along z; take {(*crop[:2], 1)}")
+    for axis, side in zip("xyz"[: facts.dims], crop[: facts.dims], strict=True):
         if side < 1 or side % step:
             lower = side // step * step
             near = f"{lower} or {lower + step}" if lower > 0 else f"{step}"
             raise BenchError(f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}")
-    lone = prod(crop) == step**3
+    lone = prod(crop) == step**facts.dims
     if lone and isinstance(chosen.size, SwinUnetrSize) and chosen.size.groups is None:
         raise BenchError(
             f"{where}: preset {size!r} has instance norm, which cannot train on one bottleneck "

@@ -10,15 +10,16 @@ from bench.errors import BenchError
 from bench.nets.catalog import CATALOG, Triple, check_crop, entry
 
 if TYPE_CHECKING:
-    from bench.nets.base import Decoder, Encoder, Network, TokenEncoder
+    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
 
 __all__ = [
-    "Decoder", "Encoder", "Network", "TokenEncoder", "Triple", "network", "network_names", "presets",
+    "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder", "Triple",
+    "classifier", "network", "network_names", "presets",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Decoder", "Encoder", "Network", "TokenEncoder"):
+    if name in ("Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder"):
         return getattr(importlib.import_module("bench.nets.base"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -59,6 +60,27 @@ def network(
         if value < 1:
             raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
     module = importlib.import_module(entry(name).module)
-    built = module.build(preset, in_channels, out_channels, crop)
+    built: Network = module.build(name, preset, in_channels, out_channels, crop)
     built.version = entry(name).version
     return built
+
+
+def classifier(
+    name: str, preset: str, in_channels: int, classes: int, crop: Triple | None = None
+) -> Classifier:  # fmt: skip
+    """Return the same encoder, initialised alike, with one linear layer on its averaged bottleneck.
+
+    Args:
+        name: one of ``network_names()``.
+        preset: one of ``presets(name)``.
+        in_channels: image channels.
+        classes: how many, 2 or more.
+        crop: input size in voxels; by default the preset's own.
+
+    Raises:
+        BenchError: unknown name or preset, or channels, classes or a crop it cannot have.
+    """
+    if classes < 2:
+        raise BenchError(f"network {name!r}: {classes} class(es); a classification needs 2 or more")
+    made = network(name, preset, in_channels, classes, crop)
+    return importlib.import_module("bench.nets.base").Classifier(made, classes)

@@ -53,15 +53,17 @@ class SwinUnetrDecoder(Decoder):
         return self.out(self.decoder1(up, self.encoder1(x)))
 
 
-def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None = None) -> Network:
+def build(
+    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
+) -> Network:  # fmt: skip
     """Return the network; any input whose sides are multiples of 32 can be read.
 
     Raises:
         BenchError: unknown preset, a crop side that is no multiple of 32, or one bottleneck voxel
             under instance norm.
     """
-    crop = check_crop("swin_unetr", preset, crop)
-    size = find("swin_unetr", preset).size
+    crop = check_crop(name, preset, crop)
+    size = find(name, preset).size
     norm = ("group", {"num_groups": size.groups}) if size.groups else "instance"
     net = SwinUNETR(
         in_channels,
@@ -73,4 +75,4 @@ def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None 
     )
     encoder = SwinUnetrEncoder(net.swinViT, size.feature)
     channels = (in_channels, out_channels)
-    return Network("swin_unetr", preset, crop, channels, encoder, SwinUnetrDecoder(net))
+    return Network(name, preset, crop, channels, encoder, SwinUnetrDecoder(net))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from bench.errors import BenchError
-from bench.nets.base import Encoder, Network, TokenEncoder
+from bench.nets.base import Encoder, Model, TokenEncoder
 from bench.nets.catalog import Triple
 from bench.nets.manifest import Manifest, read, save
 
@@ -72,7 +72,7 @@ class Receipt:
 
 
 def load(
-    network: Network, tensors: Mapping[str, Tensor], source: Manifest | None = None,
+    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None = None,
     *, minimum: float = 0.9,
 ) -> Receipt:  # fmt: skip
     """Copy pretrained tensors into ``network`` by name.
@@ -101,7 +101,7 @@ def load(
 
 def rehearse(
     tensors: Mapping[str, Tensor],
-    network: Network,
+    network: Model,
     source: Manifest | None = None,
     *,
     minimum: float = 0.9,
@@ -111,7 +111,7 @@ def rehearse(
 
 
 def _fit(
-    network: Network, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
+    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
 ) -> tuple[dict[str, Tensor], Receipt]:
     state = network.state_dict()
     fitted: dict[str, Tensor] = {}
@@ -134,7 +134,7 @@ def _fit(
 
 
 def _receipt(
-    network: Network, needed: KeysView[str], given: KeysView[str], reshaped: list[Reshaped]
+    network: Model, needed: KeysView[str], given: KeysView[str], reshaped: list[Reshaped]
 ) -> Receipt:
     parts = {_part(name) for name in given} | {ENCODER}
     absent = [name for name in needed if name not in given]
@@ -156,7 +156,7 @@ def _part(name: str) -> str:
     return ENCODER if name.startswith(ENCODER) else ".".join(name.split(".")[:2])
 
 
-def _refusal(network: Network, receipt: Receipt, minimum: float) -> str:
+def _refusal(network: Model, receipt: Receipt, minimum: float) -> str:
     text = (
         f"network {network.name!r} ({network.preset}): the checkpoint matches only "
         f"{100 * receipt.share:.1f} % of the encoder's parameters, {100 * minimum:g} % are needed"
@@ -170,7 +170,7 @@ def _refusal(network: Network, receipt: Receipt, minimum: float) -> str:
 
 
 def _shape(
-    network: Network, name: str, value: Tensor, target: Tensor, source: Manifest | None
+    network: Model, name: str, value: Tensor, target: Tensor, source: Manifest | None
 ) -> tuple[Tensor, str]:
     """Return the tensor in the target's shape and how it got there ("" where it already had it)."""
     encoder, key = network.encoder, name.removeprefix(ENCODER)
@@ -186,7 +186,7 @@ def _shape(
     raise _misfit(network, name, value, target)
 
 
-def _misfit(network: Network, name: str, value: Tensor, target: Tensor) -> BenchError:
+def _misfit(network: Model, name: str, value: Tensor, target: Tensor) -> BenchError:
     return BenchError(
         f"tensor {name!r} has shape {tuple(value.shape)} in the checkpoint and "
         f"{tuple(target.shape)} in network {network.name!r} ({network.preset}); "

@@ -86,14 +86,16 @@ class UnetrDecoder(Decoder):
         return self.out(self.decoder2(up, self.encoder1(x)))
 
 
-def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None = None) -> Network:
+def build(
+    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
+) -> Network:  # fmt: skip
     """Return the network; it reads inputs of exactly ``crop`` (its positions are learned).
 
     Raises:
         BenchError: unknown preset, or a crop side that is no multiple of 16.
     """
-    crop = check_crop("unetr", preset, crop)
-    size = find("unetr", preset).size
+    crop = check_crop(name, preset, crop)
+    size = find(name, preset).size
     net = UNETR(
         in_channels,
         out_channels,
@@ -111,4 +113,4 @@ def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None 
         block.norm_cross_attn = nn.Identity()
     encoder = UnetrEncoder(vit, size, crop)
     channels = (in_channels, out_channels)
-    return Network("unetr", preset, crop, channels, encoder, UnetrDecoder(net))
+    return Network(name, preset, crop, channels, encoder, UnetrDecoder(net))

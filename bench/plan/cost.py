@@ -48,7 +48,7 @@ def likeness(job: Job) -> str:
         parts += [spec["method"]["name"], spec["method"]["params"]] if job.kind == "pretrain" else []
     elif job.kind == "evaluate":
         parts += [spec["data"]["dataset"], spec["inference"], job.needs[1]]
-    else:
+    elif job.kind == "prepare":
         parts += [spec["dataset"], spec["recipe"]]
     return json.dumps(parts, sort_keys=True)
 
@@ -74,8 +74,8 @@ def _measured(plan: Plan, store: Store) -> dict[str, float]:
 def _seconds(plan: Plan, job: Job) -> float | None:
     if job.kind == "prepare":
         return _prepare_seconds(plan, job)
-    if job.kind == "evaluate":
-        return 5.0  # a sliding window over the test cases; measured after the first one
+    if job.kind in ("evaluate", "guard"):
+        return 5.0  # windows over the test cases, pairs of fingerprints; measured after the first one
     operations = work_of(job)
     if operations is None:
         return None
@@ -93,8 +93,9 @@ def work_of(job: Job) -> float | None:
     if recipe["steps"] is None:
         return None
     size = catalog.preset(net["network"], net["preset"])
-    # Pretraining trains the encoder, not the decoder.
-    flops = size.encoder_flops_per_voxel if job.kind == "pretrain" else size.flops_per_voxel
+    # Neither pretraining nor a classification has a decoder.
+    alone = job.kind == "pretrain" or job.spec["data"].get("task") == "classification"
+    flops = size.encoder_flops_per_voxel if alone else size.flops_per_voxel
     sample = _views(job) * flops * prod(net["crop"]) + _heads(job)
     return recipe["steps"] * recipe["batch"] * sample * BACKWARD
 

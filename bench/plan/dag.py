@@ -31,6 +31,7 @@ class Plan:
     scoring: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # evaluate id -> scorings
     scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, data set
     threads: dict[str, int] = field(default_factory=dict)
+    after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
     provisional: bool = False
 
     def wanted(self, done: Callable[[str], bool] = lambda job: False) -> list[str]:
@@ -42,15 +43,26 @@ class Plan:
 
         def want(job: str) -> None:
             if job not in found and not done(job):
-                for need in self.jobs[job].needs:
+                for need in self.before(job):
                     want(need)
                 found[job] = None
 
         for cells in self.cells.values():
             for cell in cells:
                 if cell.wanted:
+                    for guard in self.after.get(cell.finetune, ()):  # also where all else is done
+                        want(guard)
                     want(cell.evaluate)
         return list(found)
+
+    def before(self, job: str) -> tuple[str, ...]:
+        """Return the jobs that must be done before a job starts: what it reads, and its guards."""
+        return (*self.jobs[job].needs, *self.after.get(job, ()))
+
+    def wait(self, job: str, other: str) -> None:
+        """Let a job start only after another is done, of which its result does not depend."""
+        if other not in self.before(job):
+            self.after[job] = (*self.after.get(job, ()), other)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

@@ -12,6 +12,7 @@ from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
 from bench.nets import catalog
+from bench.plan.specs import LOSSES
 from bench.protocol import Finetune, Pretrain
 from bench.protocol.strict import Document, build
 
@@ -45,6 +46,8 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
         consistent(recipe)
     if job.kind == "pretrain":
         _pretext(job, recipes)
+    else:
+        _of_task(job)
 
 
 def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
@@ -61,6 +64,18 @@ def _divided(job: Job, processes: int) -> None:
         raise BenchError(
             f"{job.kind}.batch {batch} has no {accumulate * processes} equal parts, one for each of "
             f"{processes} processes x accumulate {accumulate}; take a multiple of {accumulate * processes}"
+        )
+
+
+def _of_task(job: Job) -> None:
+    recipe, task = job.spec["finetune"], job.spec["data"]["task"]
+    if recipe["loss"] != LOSSES[task]:
+        raise BenchError(
+            f"finetune.loss {recipe['loss']} is not for {task}; take {LOSSES[task]} or leave it out"
+        )
+    if task == "classification" and recipe["foreground"] is not None:
+        raise BenchError(
+            "finetune.foreground: a classification has no labelled voxels to centre crops on; leave it out"
         )
 
 

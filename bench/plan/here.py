@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.data import choice
 from bench.data import split as splits
 from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
@@ -24,6 +25,7 @@ class Target:
     cases: tuple[Case, ...]
     folds: tuple[splits.Fold, ...]
     here: bool
+    narrowed: dict[str, Any] = field(default_factory=dict)  # "where", "exclude": what leaves cases out
 
     def count(self, patients: Collection[str]) -> int:
         """Return how many labelled cases patients have; where none is here, one each."""
@@ -36,6 +38,7 @@ class Target:
         known = self.here or fold.train
         return {
             "split": fold.name, "fold": fold.index, "split_hash": fold.digest if known else None,
+            **self.narrowed,
         }  # fmt: skip
 
 
@@ -69,7 +72,7 @@ class Here:
     def _look(self, name: str, root: Path) -> tuple[Case, ...]:
         dataset = self.dataset(name)
         cases = tuple(dataset.cases(root))
-        missing = dataset.missing(root)
+        missing = dataset.missing(root, cases)
         if missing:
             case, file = missing[0]
             raise BenchError(
@@ -84,9 +87,15 @@ class Here:
         """Return a downstream data set divided as a protocol's section asks."""
         name, dataset = section.dataset, self.dataset(section.dataset)
         cases = self.cases(name)
+        exclude = choice.excluded(dataset, name, section.exclude, cases or ())
+        stated = {"where": section.where, "exclude": exclude}
+        narrowed = {k: v for k, v in stated.items() if v}
         if cases is None:
-            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False)
-        return Target(name, dataset, cases, tuple(splits.folds(dataset, name, cases, section.split)), True)
+            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed)
+        kept = choice.kept(cases, section.where, exclude)
+        gone = {c.patient for c in cases} - {c.patient for c in kept}
+        folds = splits.folds(dataset, name, kept, section.split, gone)
+        return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed)
 
     def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:
         """Return the spec of the job that prepares a data set under a recipe."""
@@ -106,9 +115,10 @@ class Here:
 
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
-    if section.split in (splits.RULE, splits.LEAVE_ONE_OUT):
-        return [splits.Fold(section.split, 0, (), (), ())]
+    if section.split in splits.RULES:
+        count = 5 if section.split == splits.FIVE else 1
+        return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
-        known = [*dataset.splits, splits.RULE, splits.LEAVE_ONE_OUT]
+        known = [*dataset.splits, *splits.RULES]
         raise BenchError(unknown(f"split of data set {section.dataset!r}", section.split, known))
     return splits.listed(dataset, section.split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from bench import registry
@@ -11,28 +11,16 @@ from bench.data import split as splits
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, unknown
 from bench.job import Job, listed
-from bench.metrics.request import Request
-from bench.plan import specs
+from bench.metrics.request import Request, check_tasks, fitting
+from bench.plan import mixing, specs
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
-from bench.plan.here import Here, Target
+from bench.plan.here import Here
+from bench.plan.line import Line
 from bench.plan.override import Override
-from bench.protocol import Finetune, Mix, Net, Protocol, Row, finetune_of, pretrain_of
+from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, pretrain_of
 
 ONLY = ("method", "network", "dataset", "fraction", "seed", "row")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of one protocol on one fold."""
-
-    protocol: Protocol
-    name: str
-    row: Row
-    net: Net
-    tuned: Finetune
-    target: Target
-    fold: splits.Fold
 
 
 class Planner:
@@ -45,6 +33,7 @@ class Planner:
         self.here, self.processes = Here(roots, contents, need_data=need_data), processes
         self.only, self.overrides = only or {}, overrides
         self.plan = Plan()
+        self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._feasible: set[str] = set()
         self._known: dict[str, set[str]] = {}  # what --only may name, over all protocols
 
@@ -54,12 +43,19 @@ class Planner:
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
         self._learn_only(protocol)
-        Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
+        check_tasks(protocol.metrics, {t.dataset: self._task(t.dataset) for t in protocol.finetune})
+        label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
+        Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
         for index, section in enumerate(protocol.finetune):
             asked_for = self._wanted("dataset", section.dataset)
             if asked_for or self.here.roots.find(section.dataset) is not None:
                 self._section(protocol, index, section)
+
+    def _task(self, name: str) -> str:
+        """Return a data set's task; a folder that is not here and not registered must be in MSD layout."""
+        known = name in registry.names("dataset") or self.here.roots.find(name) is not None
+        return self.here.dataset(name).task if known else "segmentation"
 
     def finish(self) -> Plan:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
@@ -108,32 +104,53 @@ class Planner:
         if not method.pretrains:
             return None
         section = pretrain_of(line.protocol, row)
-        needs = [self._prepare(m.dataset, m.recipe or section.recipe) for m in section.datasets]
-        parts = [self._mixed(line, mix) for mix in section.datasets]
-        channels = len(self.here.dataset(section.datasets[0].dataset).channels)
-        spec = {
+        parts = mixing.mixed(self.here, line, section)
+        needs = tuple(self._prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        spec = self._overridden("pretrain", {
             "method": {"name": row.method, "version": method.version, "params": listed(asdict(params))},
-            "network": specs.network(line.net, channels),
-            "data": [data for data, _ in parts],
-            "pretrain": specs.resolved(section, specs.steps(section, sum(n for _, n in parts))),
+            "network": specs.network(line.net, self._channels(needs)),
+            "data": [part.data for part in parts],
+            "pretrain": specs.resolved(section, specs.steps(section, mixing.count(section, parts))),
             "seed": section.seed,
-        }
-        job = self._add("pretrain", spec, tuple(needs))
+            **({"take": mixing.overall(section)} if section.take else {}),
+        })  # fmt: skip
+        guard = self._guard(line, section, (spec, parts, needs))
+        if section.leaks == "drop":  # what is left out is part of the result
+            spec, needs = {**spec, "leaks": "drop"}, (*needs, guard)
+        job = self.plan.add(Job("pretrain", spec, needs))
+        self.plan.wait(job, guard)
+        self.guards[job, line.protocol.name] = guard
         self._has_snapshot(line, self.plan.jobs[job].spec["pretrain"])
         return job
 
-    def _mixed(self, line: Line, mix: Mix) -> tuple[dict[str, Any], int]:
-        """Return what pretraining reads of one data set, and how many cases that are."""
-        place = (line.target, line.fold) if mix.dataset == line.target.name else None
-        for section in line.protocol.finetune:
-            if place is None and section.dataset == mix.dataset:  # downstream in another column
-                other = self.here.target(section)
-                place = (other, other.folds[0]) if len(other.folds) == 1 else None
-        if mix.cases == "train" and place is not None:
-            target, fold = place
-            part = {"dataset": mix.dataset, "part": "train", **target.division(fold)}
-            return part, target.count(fold.train)
-        return {"dataset": mix.dataset, "part": "all"}, len(self.here.cases(mix.dataset) or ())
+    def _channels(self, prepared: Sequence[str]) -> int:
+        """Return the channels that all prepared data sets have, or refuse them."""
+        per: dict[str, int] = {}
+        for spec in (self.plan.jobs[job].spec for job in prepared):
+            chosen = spec["recipe"]["channels"] or self.here.dataset(spec["dataset"]).channels
+            per[spec["dataset"]] = len(chosen)
+        if len(set(per.values())) > 1:
+            listing = ", ".join(f"{name} {n}" for name, n in per.items())
+            raise BenchError(
+                f"a mixture needs one number of channels, and its data sets have: {listing}; pick some "
+                "by 'channels' of a recipe"
+            )
+        return next(iter(per.values()))
+
+    def _guard(
+        self, line: Line, section: Pretrain, made: tuple[dict[str, Any], list[mixing.Part], tuple[str, ...]]
+    ) -> str:
+        """Add the job that looks for downstream test cases among what a pretraining reads."""
+        spec, parts, needs = made
+        chosen = "take" in spec or any("take" in data for data in spec["data"])  # else no seed decides
+        tests = mixing.tests(self.here, line, parts)
+        wanted = {
+            "data": spec["data"], "seed": spec["seed"] if chosen else 0, "take": spec.get("take", {}),
+            "tests": [{"dataset": t.name, "part": "test", **t.division(fold)} for t, fold, _ in tests],
+            "leaks": "fail" if section.leaks == "fail" else "tell",
+        }  # fmt: skip
+        reads = tuple(self._prepare(t.name, recipe) for t, _, recipe in tests)
+        return self.plan.add(Job("guard", wanted, (*needs, *reads)))
 
     def _labelled(self, line: Line, percent: int, seed: int) -> list[str]:
         if not line.target.here and not line.fold.train:
@@ -149,16 +166,20 @@ class Planner:
         needs: tuple[str, ...] = (self._prepare(target.name, line.tuned.recipe),)
         if pretrain is not None:
             init, needs = f"job:{pretrain}" + (f"@{row.at}" if row.at else ""), (*needs, pretrain)
-        network = specs.network(line.net, len(target.dataset.channels))
+        network, task = specs.network(line.net, self._channels(needs[:1])), target.dataset.task
         spec = {
             "network": {**network, "out_channels": max(target.dataset.labels) + 1},
             "init": init,
-            "data": {"dataset": target.name, "fraction": percent, **target.division(line.fold),
+            "data": {"dataset": target.name, "task": task, "fraction": percent,
+                     **target.division(line.fold),
                      "n_train": len(patients) if target.here else None},
-            "finetune": specs.resolved(line.tuned, specs.held(line.tuned, full, used, percent)),
+            "finetune": specs.tuned(line.tuned, task, specs.held(line.tuned, full, used, percent)),
             "seed": seed,
         }  # fmt: skip
-        return self._add("finetune", spec, needs)
+        job = self._add("finetune", spec, needs)
+        if pretrain is not None:  # else a pretraining that is done already would pass unguarded
+            self.plan.wait(job, self.guards[pretrain, line.protocol.name])
+        return job
 
     def _has_snapshot(self, line: Line, made: dict[str, Any]) -> None:
         at, there = line.row.at, made["snapshots"]
@@ -176,7 +197,12 @@ class Planner:
         self.plan.scoring_of.setdefault(protocol.name, {})[target.name] = scoring
         for suffix, weights in [("", select)] + [(" (last)", "last")] * (select == "best_test"):
             spec = {
-                "data": {"dataset": target.name, "part": "test", **target.division(line.fold)},
+                "data": {
+                    "dataset": target.name,
+                    "task": target.dataset.task,
+                    "part": "test",
+                    **target.division(line.fold),
+                },
                 "weights": weights,
                 "inference": {**asdict(line.tuned.inference), "crop": made.spec["network"]["crop"]},
             }
@@ -184,9 +210,10 @@ class Planner:
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
             columns = self._columns(line, sample, made, pretrain)
+            pixels = scoring["task"] == "segmentation"
             columns |= {
                 "row": line.name + suffix,
-                "convention": f"{protocol.convention}/{scoring['empty']}",
+                "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
             }
             cell = Cell(
                 line.name + suffix, job, finetune, pretrain, columns, self._cell_wanted(line, columns)
@@ -208,18 +235,21 @@ class Planner:
             "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
             "scale": protocol.scale, "method": line.row.method,
             "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
-            "pretrain": specs.mixture(pretrain_of(protocol, line.row)) if before else "none",
+            "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else "none",
             "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],
             "evaluation": spec["finetune"]["evaluation"], "dataset": line.target.name,
-            "task": "segmentation", "split": line.fold.name,
+            "task": line.target.dataset.task, "split": line.fold.name,
             "split_hash": line.fold.digest if line.target.here else "",
             "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec["seed"],
         }  # fmt: skip
 
-    def _add(self, kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
+    def _overridden(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         for override in self.overrides:
             spec = override.apply(kind, spec)
-        return self.plan.add(Job(kind, spec, needs))
+        return spec
+
+    def _add(self, kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
+        return self.plan.add(Job(kind, self._overridden(kind, spec), needs))
 
     def _wanted(self, key: str, *values: Any) -> bool:
         chosen = self.only.get(key)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench import registry
 from bench.job import canonical, listed
+from bench.metrics.request import fitting
 from bench.nets import catalog
 from bench.plan.here import Target
 from bench.protocol import Protocol, Row
@@ -14,8 +15,10 @@ from bench.protocol.sections import Finetune, Net, Pretrain
 
 NOT_IN_SPEC = {  # of a section: it picks jobs, names things or is resolved to steps
     "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",
-    "steps", "epochs", "crops", "hold", "inference",
+    "steps", "epochs", "crops", "hold", "inference", "mixture", "take", "absent", "leaks", "where", "exclude",
 }  # fmt: skip
+
+LOSSES = {"segmentation": "dice_ce", "classification": "cross_entropy"}  # by task
 
 
 def network(net: Net, channels: int) -> dict[str, Any]:
@@ -30,7 +33,8 @@ def network(net: Net, channels: int) -> dict[str, Any]:
 def scoring(protocol: Protocol, target: Target) -> dict[str, Any]:
     """Return how a data set's predictions are scored; no part of a job's identity."""
     return {
-        "metrics": list(protocol.metrics), "convention": protocol.convention,
+        "task": target.dataset.task, "metrics": list(fitting(protocol.metrics, target.dataset.task)),
+        "convention": protocol.convention,
         "empty": protocol.empty or target.dataset.empty,
         "labels": {str(k): v for k, v in target.dataset.labels.items()},
         "regions": {k: list(v) for k, v in target.dataset.regions.items()},
@@ -61,9 +65,9 @@ def resolved(section: Pretrain | Finetune, steps: int | None) -> dict[str, Any]:
     return listed({**kept, "steps": steps})
 
 
-def mixture(section: Pretrain) -> str:
-    """Return the name of what was pretrained on, as records have it."""
-    return section.name or "+".join(m.dataset for m in section.datasets)
+def tuned(section: Finetune, task: str, steps: int | None) -> dict[str, Any]:
+    """Return a fine-tuning section as a spec says it, its loss that of the task where it states none."""
+    return {**resolved(section, steps), "loss": section.loss or LOSSES[task]}
 
 
 def differing(row: Row, before: dict[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from bench import registry
 from bench.errors import BenchError, printable, shown, unknown
 from bench.job import listed
 from bench.nets import catalog
+from bench.protocol import mixture
 from bench.protocol.sections import (
     Augment,
     Finetune,
@@ -29,12 +30,16 @@ from bench.protocol.strict import Document, build, overlay, parse
 
 __all__ = [
     "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Phantom", "Pretrain",
-    "Protocol", "Row", "Schedule", "finetune_of", "pretrain_of", "read",
+    "Protocol", "Row", "Schedule", "finetune_of", "mixture", "pretrain_of", "read",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
-SHARED = ("dataset", "split", "folds")  # of a finetune section: no row may have its own
+ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
+    "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
+    "datasets": ("mixture", ""),
+}  # fmt: skip
+SHARED = ("dataset", "split", "folds", "where", "exclude")  # of a finetune section: no row may have its own
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Protocol:
     scale: Literal["paper", "pilot", "smoke"] = "paper"
     baseline: Literal["scratch", "none"] = "scratch"
     pretrain: Pretrain | None = None
-    metrics: tuple[str, ...] = ("dice",)
+    metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
     layout: Layout = field(default_factory=Layout)
@@ -131,20 +136,19 @@ def _reached(base: Any, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _replacing(over: dict[str, Any]) -> dict[str, Any]:
-    """Return a scale's overrides with each budget replacing the one that it lies over."""
-    found = {k: _one_budget(v) if k in ("pretrain", "finetune") else v for k, v in over.items()}
+    """Return a scale's overrides with each budget, and the data, replacing what it lies over."""
+    found = {k: _one_of_each(v) if k in ("pretrain", "finetune") else v for k, v in over.items()}
     if isinstance(rows := over.get("rows"), dict):
         found["rows"] = {k: _replacing(v) if isinstance(v, dict) else v for k, v in rows.items()}
     return found
 
 
-def _one_budget(over: Any) -> Any:
+def _one_of_each(over: Any) -> Any:
+    """Let what an override states replace its alternative: a budget, or the data, is stated once."""
     if not isinstance(over, dict):
         return over
-    for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if one in over and other not in over:
-            return {**over, other: None}  # a budget is stated once: the override's replaces it
-    return over
+    gone = {v: empty for k, (v, empty) in ALTERNATIVES.items() if k in over and v not in over}
+    return {**over, **gone}
 
 
 def _name(path: Path) -> str:
@@ -170,6 +174,7 @@ def _check(protocol: Protocol, document: Document) -> None:
         _check_section(target, protocol.scale, document, ("finetune", str(i)))
     if protocol.pretrain is not None:
         _has_budget(protocol.pretrain, document, ("pretrain",))
+        _has_mixture(protocol.pretrain, document, ("pretrain",))
     if protocol.baseline != "none":
         _has_baseline(protocol, document)
 
@@ -202,7 +207,9 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
     if _pretrains(row) and protocol.pretrain is None:
         raise BenchError(f"{document.where(keys)}: needs a 'pretrain' section")
     if row.pretrain:
-        _has_budget(pretrain_of(protocol, row, document, name), document, (*keys, "pretrain"))
+        section = pretrain_of(protocol, row, document, name)
+        _has_budget(section, document, (*keys, "pretrain"))
+        _has_mixture(section, document, (*keys, "pretrain"))
     for key in SHARED:
         if key in row.finetune:
             where = document.where((*keys, "finetune", key))
@@ -224,6 +231,13 @@ def _check_section(target: Finetune, scale: str, document: Document, keys: tuple
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
     if (section.steps is None) == (section.epochs is None):
         raise BenchError(f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'")
+
+
+def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -> None:
+    try:
+        mixture.parts(section)
+    except BenchError as error:
+        raise BenchError(f"{document.where((*keys, 'mixture'))}: {error}") from None
 
 
 def _pretrains(row: Row) -> bool:
@@ -259,4 +273,4 @@ def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys
     if not over:
         return section
     document = where or Document(Path("protocol"), {})
-    return build(type(section), document, overlay(listed(asdict(section)), _one_budget(over)), keys)
+    return build(type(section), document, overlay(listed(asdict(section)), _one_of_each(over)), keys)

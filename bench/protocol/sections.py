@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.dataset import Recipe
 
 Triple = tuple[int, int, int]
+AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
 
 
 def _positive(where: str, **values: float | None) -> None:
     for key, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{where}{key} must be above 0, got {value}")
+
+
+def _amount(take: str) -> None:
+    if take and not AMOUNT.fullmatch(take):
+        raise ValueError(f"take is a number of cases or percent, '40 cases' or '20 %', got {take!r}")
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,27 @@ class Mix:
     dataset: str
     cases: Literal["train", "all"] = "train"
     recipe: str | Recipe | None = None  # where it differs from the mixture's
+    list: str = ""  # a pretraining list of the data set: only what it names
+    where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
+    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
+    take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
+    task: int | None = None  # class labels that a method may learn from (HSSL)
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        _amount(self.take)
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """Unlabelled data and budget, shared by all rows that do not override it."""
 
-    datasets: tuple[Mix, ...]
-    name: str = ""  # the mixture's name in the records; by default the data sets joined by +
+    datasets: tuple[Mix, ...] = ()
+    mixture: str = ""  # one of datasets/mixtures, in place of `datasets`
+    name: str = ""  # the mixture's name in the records; by default `mixture`, or the data sets joined by +
+    take: str = ""  # "400 cases" or "20 %" of the whole mixture
+    absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
+    leaks: Literal["fail", "drop", "allow"] = "fail"  # cases that also stand in a downstream test part
     recipe: str | Recipe = "default"
     steps: int | None = None
     epochs: float | None = None  # with `crops` samples per case and epoch
@@ -90,8 +110,9 @@ class Pretrain:
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
         _positive("", accumulate=self.accumulate)
-        if not self.datasets:
-            raise ValueError("datasets is empty")
+        _amount(self.take)
+        if bool(self.datasets) == bool(self.mixture):
+            raise ValueError("state either 'datasets' or the name of a 'mixture'")
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,8 @@ class Finetune:
     fractions: tuple[int, ...] = (100,)
     seeds: tuple[int, ...] = (0,)
     folds: tuple[int, ...] | None = None  # which folds of the split; all by default
+    where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
+    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     steps: int | None = None
     epochs: float | None = None
     crops: int = 1
@@ -133,7 +156,7 @@ class Finetune:
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     clip: float | None = None
-    loss: Literal["dice_ce"] = "dice_ce"
+    loss: Literal["dice_ce", "cross_entropy"] | None = None  # by default what fits the task
     background: bool = True  # does Dice in the loss count the background?
     foreground: float | None = None  # share of crops centred on a labelled voxel
     augment: Augment = Augment()
@@ -164,7 +187,7 @@ class Layout:
     """How the table is laid out."""
 
     columns: Literal["targets", "fractions", "datasets"] = "targets"
-    metric: str = "dice"  # the table's own; the others follow as further tables
+    metric: str = ""  # the table's own, by default the first; the others follow as further tables
     mean: str = "Mean"
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
 

@@ -40,7 +40,7 @@ class Cell:
     mean: float | None = None
     sd: float | None = None  # over seeds
     seeds: int = 0  # that have a value
-    cases: int = 0
+    cases: int = 0  # 0 also where a value is over all test cases at once
     values: int = 0  # case x seed (x target, for the mean), defined or not
     undefined: int = 0
     penalised: int = 0
@@ -172,7 +172,7 @@ def _cells(seeds: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple
     back = good.groupby(place, observed=True)
     table = pd.DataFrame({
         "mean": over.mean(), "sd": over.std(ddof=1), "seeds": over.count(),
-        "cases": back["case"].nunique(), "values": back["value"].size(),
+        "cases": back["case"].agg(lambda c: int(c[c != ""].nunique())), "values": back["value"].size(),
         "defined": back["value"].count(), "penalised": back["penalised"].sum(),
     })  # fmt: skip
     return {

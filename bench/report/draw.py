@@ -135,7 +135,7 @@ def _line(ax: Axes, line: Series, look: dict) -> None:
     means, sds = np.array(line.means), np.array(line.sds)
     ax.plot(line.fractions, means, linewidth=1.8, markersize=4.5, **look)
     if sds.any():
-        low = np.maximum(means - sds, 0)  # no metric here goes below zero
+        low = np.maximum(means - sds, np.minimum(means, 0))  # only kappa goes below zero
         ax.fill_between(line.fractions, low, means + sds, color=look["color"], alpha=0.13, lw=0)
 
 

@@ -32,6 +32,18 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Test cases of one data set that also stand in what a row was pretrained on."""
+
+    row: str
+    dataset: str
+    tests: int  # test cases that were looked for
+    cases: tuple[str, ...]  # those that were found, with what tells: "img0035 (patient)"
+    read: int = 0  # cases of the pretraining that they were found in
+    dropped: bool = False  # left out of the pretraining, or kept in it
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one row used, measured; ``stage`` tells pretraining from fine-tuning."""
 
@@ -71,6 +83,7 @@ class Extras:
     titles: dict[str, str] = field(default_factory=dict)  # method id: title
     costs: tuple[Cost, ...] = ()
     failures: tuple[Failure, ...] = ()
+    leaks: tuple[Leak, ...] = ()
     notes: tuple[str, ...] = ()
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     panels: tuple[Panel, ...] = ()

@@ -119,7 +119,7 @@ def _digest(*parts: str | bytes) -> str:
 def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
     """Return one plot per data set with several label fractions, of the table's own metric."""
     protocol = scene.protocol
-    metric = protocol.layout.metric
+    metric = scene.metrics[0]
     unit = scene.cells.units.get(metric, unit_of(metric))
     labels = section_labels(protocol.finetune, scene.info)
     titles = row_titles(protocol, scene.rows, scene.extras)
@@ -135,7 +135,7 @@ def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
 
 
 def _series(scene: Scene, row: str, title: str, section: int, ticks: tuple[int, ...]) -> Series:
-    metric = scene.protocol.layout.metric
+    metric = scene.metrics[0]
     factor = 100 if scene.cells.units.get(metric, unit_of(metric)) == "1" else 1
     found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
     kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]

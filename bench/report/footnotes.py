@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.extras import Failure
+from bench.report.extras import Failure, Leak
 from bench.report.scene import Scene
 
+LISTED = 10  # test cases that a footnote names
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -36,7 +37,7 @@ def usual_n(cells: list[Cell | None]) -> str:
 
 
 def _n(cell: Cell) -> str:
-    return f"{cell.seeds}\N{NO-BREAK SPACE}{TIMES}\N{NO-BREAK SPACE}{cell.cases}"
+    return f"{cell.seeds}\N{NO-BREAK SPACE}{TIMES}\N{NO-BREAK SPACE}{cell.cases or 'all'}"
 
 
 def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
@@ -51,13 +52,31 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
     if cell.undefined:
-        parts.append(f"{cell.undefined} of {cell.values} values undefined (empty mask), left out")
+        why = "an empty mask, or a class without cases"
+        parts.append(f"{cell.undefined} of {cell.values} values undefined ({why}), left out")
     if cell.penalised:
         parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
     n_targets = len(scene.targets(key.section))
+    if key.target == MEAN or n_targets == 1:
+        parts += _leaks(scene, key)
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         parts.append(f"over {cell.targets} of {n_targets} targets in at least one seed")
     return "; ".join(parts)
+
+
+def _leaks(scene: Scene, key: Key) -> list[str]:
+    dataset = scene.protocol.finetune[key.section].dataset
+    return [leaked(k) for k in scene.extras.leaks if k.row == key.row and k.dataset == dataset]
+
+
+def leaked(leak: Leak) -> str:
+    """Say which test cases a pretraining met, and what was done."""
+    some = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
+    what = (
+        f"{len(leak.cases)} of {leak.tests} test cases stand in the pretraining data, {leak.read} cases of it"
+    )
+    done = "left out before training" if leak.dropped else "KEPT: pretrained on what is tested"
+    return f"{what} ({some}); {done}"
 
 
 def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:

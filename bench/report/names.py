@@ -60,7 +60,7 @@ def dataset_info(name: str) -> DatasetInfo:
     return DatasetInfo(
         name=name,
         title=kind.title,
-        targets=regions or labels,
+        targets=("all",) if kind.task == "classification" else regions or labels,
         labels=tuple(kind.labels.items()),
         known=(*labels, *regions),
         licence=kind.licence,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.protocol import Finetune, Pretrain, Protocol
+from bench.protocol import Finetune, Pretrain, Protocol, mixture
 from bench.report.cells import HOW
 from bench.report.extras import Extras
 from bench.report.names import metric_title, section_labels
@@ -85,8 +85,9 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     if protocol.expected:
         notes.append(f"Expected: {protocol.expected}")
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
-    notes.append(f"Metrics: {metrics}; convention {protocol.convention}: "
-                 f"{CONVENTIONS[protocol.convention]}.")  # fmt: skip
+    masks = any("all" not in info.targets for info in scene.info.values())  # of some data set
+    how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
+    notes.append(f"Metrics: {metrics}{how}.")
     return tuple(Note(n) for n in notes)
 
 
@@ -98,7 +99,8 @@ def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
         same = records["dataset"].eq(target.dataset) & records["evaluation"].eq(target.evaluation)
         empty = protocol.empty or scene.info[target.dataset].empty
         made.append(Note(_split(label, target, records[same])))
-        made.append(Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}."))
+        if not same.any() or (records[same]["task"] != "classification").any():
+            made.append(Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}."))
     return tuple(made)
 
 
@@ -109,7 +111,9 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
         text += f", hash {', '.join(hashes)}"
     used = rows[rows["status"] != "failed"]
     if len(used):
-        text += f"; {used['patient'].nunique()} test patients, {used['case'].nunique()} test cases"
+        named = used[used["case"] != ""]  # AUC and kappa are over all cases at once
+        if len(named):
+            text += f"; {named['patient'].nunique()} test patients, {named['case'].nunique()} test cases"
         sizes = used.groupby("fraction")["n_train"].agg(["min", "max"])
         text += "; training patients " + ", ".join(
             f"{low if low == high else f'{low} to {high}'} at {fraction} %"
@@ -124,8 +128,7 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     made = []
     if protocol.pretrain is not None:
         pre = protocol.pretrain
-        mixture = pre.name or "+".join(m.dataset for m in pre.datasets)
-        made.append(f"Pretraining on {mixture}: {_budget(pre)}.")
+        made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}.")
     labels = section_labels(protocol.finetune, scene.info)
     for label, target in zip(labels, protocol.finetune, strict=True):
         made.append(

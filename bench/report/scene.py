@@ -31,8 +31,8 @@ class Scene:
     def metrics(self) -> list[str]:
         """Return the table's own metric, then the others in the protocol's order."""
         met = sorted({k.metric for k in self.cells.cells})
-        own = self.protocol.layout.metric
-        return list(dict.fromkeys([own, *self.protocol.metrics, *met]))
+        asked = (self.protocol.layout.metric, *self.protocol.metrics, *met)
+        return list(dict.fromkeys(m for m in asked if m)) or ["dice"]
 
     def targets(self, section: int) -> tuple[str, ...]:
         """Return the targets of a section that have rows, in the order of the declaration."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.errors import BenchError
+from bench.jobs import leaks as guard
 from bench.protocol import Protocol
-from bench.report import Cost, Failure, Panel
+from bench.report import Cost, Failure, Leak, Panel
 from bench.report.names import with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.data.arrays import Arrays
+    from bench.plan import Plan
 
 PANEL_CASES = 3
 LONG = 1000.0  # a pixel's height over its width
@@ -77,6 +79,27 @@ def costs(found: Chains) -> Iterator[Cost]:
             samples=sum(m.get("samples", 0) for m in made) or None,
             voxels=sum(m.get("voxels", 0) for m in made) or None,
         )  # fmt: skip
+
+
+def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
+    """Yield the test cases that rows of a protocol met in their pretraining, once for each data set."""
+    seen: set[tuple[str, str, str]] = set()
+    for cell in plan.cells[protocol]:
+        if cell.pretrain is None:
+            continue
+        for job in (g for g in plan.after.get(cell.finetune, ()) if store.done(g)):
+            row, dataset = cell.row, cell.columns["dataset"]
+            found = guard.read(store.jobs / job)
+            met = [k for k in found.leaks if k.test_dataset == dataset]
+            if not met or (row, dataset, job) in seen:
+                continue
+            seen.add((row, dataset, job))
+            cases = dict.fromkeys(f"{k.test_case} ({k.why})" for k in met)
+            pretrained = {(k.dataset, k.case) for k in met}
+            yield Leak(
+                row, dataset, found.tests.get(dataset, 0), tuple(cases), len(pretrained),
+                plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
+            )  # fmt: skip
 
 
 def failures(found: Chains, store: Store) -> Iterator[Failure]:

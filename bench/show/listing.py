@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.data.split import LEAVE_ONE_OUT, RULE
+from bench.data.split import RULES
 from bench.errors import printable
 
 
@@ -41,7 +41,7 @@ def _datasets() -> list[dict[str, Any]]:
         found.append(
             {"name": name, "title": dataset.title, "modality": dataset.modality,
              "labels": {str(k): v for k, v in dataset.labels.items()},
-             "splits": [*dataset.splits, RULE, LEAVE_ONE_OUT], "licence": dataset.licence,
+             "splits": [*dataset.splits, *RULES], "licence": dataset.licence,
              "source": asdict(dataset.source)}
         )  # fmt: skip
     return found

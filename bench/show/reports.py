@@ -12,7 +12,7 @@ from bench import records, registry, report
 from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, read_rows
-from bench.report import Cost, Extras, Failure
+from bench.report import Cost, Extras, Failure, Leak
 from bench.show import gather
 from bench.source import Source
 from bench.store import Store, read_json, write_atomic
@@ -28,6 +28,7 @@ BESIDE: dict[str, Any] = {  # records/<name>.json
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
+    "leaks?": [{"row": str, "dataset": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
     "failures?": [{"job": str, "row": str, "reason": str, "log": str, "dataset?": str, "fraction?": int,
                    "seed?": int, "attempts?": int}],
 }  # fmt: skip
@@ -48,6 +49,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
         beside = _beside(protocol, table, store)
+        beside["leaks"] = [asdict(k) for k in gather.leaks(plan, store, protocol.name)]
         write_atomic(_file(store, protocol.name), json.dumps(beside, sort_keys=True))
         yield _write(protocol, table, _said(beside), store, store.root / "reports" / protocol.name)
 
@@ -104,6 +106,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         sources={k: Source(**v) for k, v in beside.get("sources", {}).items()},
         titles={k: str(v) for k, v in beside.get("titles", {}).items()},
         costs=tuple(Cost(**c) for c in beside.get("costs", ())),
+        leaks=tuple(Leak(**{**k, "cases": tuple(map(str, k["cases"]))}) for k in beside.get("leaks", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},

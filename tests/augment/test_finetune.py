@@ -17,11 +17,20 @@ def labelled(n=16, shape=(6, 6, 4)):
 
 def test_image_and_label_move_together():
     image, label = labelled()
-    for shape in ((6, 6, 4), (6, 4, 4)):
+    for shape in ((6, 6, 4), (6, 4, 4), (6, 6, 1)):
         image, label = labelled(shape=shape)
         moved, its = finetune_views(image, label, Augment(flip=0.5, rot90=0.5), generator())
         assert torch.equal(moved[:, 0], its.float()) and its.dtype == torch.uint8
         assert not torch.equal(its, label)
+
+
+def test_a_class_stays_and_the_image_is_moved_as_beside_a_map():
+    image, label = labelled()
+    settings = Augment(flip=0.5, rot90=0.5, shift=0.5)
+    beside, _ = finetune_views(image, label, settings, generator())
+    classes = torch.arange(len(image))
+    moved, its = finetune_views(image, classes, settings, generator())
+    assert torch.equal(its, classes) and torch.equal(moved, beside)
 
 
 def test_intensities_change_and_labels_do_not():

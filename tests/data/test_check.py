@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import registry
 from bench.data import split
@@ -17,6 +18,7 @@ from bench.data.check import Finding, check
 from bench.data.msd import msd_folder
 from bench.data.phantom import write_nrrd
 from bench.data.stored import KINDS
+from bench.dataset import Case, Dataset, clean
 
 IMAGE, LABEL = "imagesTr/case_2.nii.gz", "labelsTr/case_2.nii.gz"
 NAN, INF = float("nan"), float("inf")
@@ -270,3 +272,78 @@ def test_a_patient_listed_twice_in_a_split_is_an_overlap(atria, monkeypatch):
     found = check(registry.load("dataset", "lasc")(), atria)
     assert [f.kind for f in found] == ["patient_overlap"]
     assert "patient b is in train and test" in found[0].detail
+
+
+# --- pictures and classes ----------------------------------------------------------------------
+
+
+class Photographs(Dataset):
+    """Classified pictures: the class is the name's first digit."""
+
+    title, channels, task, labels = "Photographs", ("grey",), "classification", {0: "well", 1: "ill"}
+
+    def cases(self, root: Path) -> list[Case]:
+        found = [p for p in clean(root.iterdir()) if p.stem[0].isdigit()]
+        return [Case(p.stem, p.stem, (p,), int(p.stem[0])) for p in found]
+
+
+@pytest.fixture
+def photographs(tmp_path) -> Path:
+    folder = tmp_path / "photographs"
+    (folder / "1s").mkdir(parents=True)
+    for n, name in enumerate(("0a.png", "0b.png", "1a.png", "1s/1.png", "1s/2.png")):
+        Image.fromarray(np.full((6, 5), 20 * n, np.uint8)).save(folder / name)
+    return folder
+
+
+def test_sound_pictures_and_slices_have_no_findings(photographs):
+    assert [c.id for c in Photographs().cases(photographs)] == ["0a", "0b", "1a", "1s"]
+    assert check(Photographs(), photographs, workers=3) == []
+
+
+def test_a_picture_of_no_case_is_extra_only_among_pictures(photographs, root):
+    shutil.copy(photographs / "0a.png", photographs / "logo.png")
+    shutil.copy(photographs / "0a.png", photographs / "._0a.png")
+    found = check(Photographs(), photographs)
+    assert [(f.kind, Path(f.file)) for f in found] == [("extra", photographs / "logo.png")]
+    shutil.copy(photographs / "0a.png", root / "preview.png")
+    assert check(msd_folder(root), root) == []
+
+
+def test_a_folder_of_strange_pictures_is_one_finding(photographs):
+    shutil.copytree(photographs / "1s", photographs / "other" / "s")
+    found = check(Photographs(), photographs)
+    assert [(f.kind, Path(f.file)) for f in found] == [("extra", photographs / "other" / "s")]
+    assert "its 2 pictures" in found[0].detail
+
+
+def test_a_link_to_nothing_is_missing_and_says_where_it_leads(root):
+    (root / IMAGE).unlink()
+    (root / IMAGE).symlink_to("gone.nii.gz")
+    (found,) = check(msd_folder(root), root)
+    assert (found.kind, found.detail) == ("missing", "a link that leads to gone.nii.gz")
+
+
+def test_a_class_that_is_not_declared_is_a_label_value(photographs):
+    (photographs / "1a.png").rename(photographs / "7a.png")
+    (found,) = check(Photographs(), photographs)
+    assert (found.case, found.kind) == ("7a", "label_value")
+    assert "class 7" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("copy", "words"), [("0b", "the same voxels as case 0a"), ("1a", "0 (well), here 1 (ill)")]
+)
+def test_a_copied_picture_says_whether_the_classes_agree(photographs, copy, words):
+    shutil.copy(photographs / "0a.png", photographs / f"{copy}.png")
+    (found,) = check(Photographs(), photographs)
+    assert (found.case, found.kind) == (copy, "duplicate")
+    assert found.detail.endswith(words)
+
+
+def test_doubts_about_slices_are_told_and_the_scan_is_still_compared(photographs):
+    shutil.copytree(photographs / "1s", photographs / "0s")
+    for folder in ("0s", "1s"):
+        (photographs / folder / "2.png").rename(photographs / folder / "4.png")
+    found = check(Photographs(), photographs)
+    assert [(f.case, f.kind) for f in found] == [("0s", "missing"), ("1s", "missing"), ("1s", "duplicate")]

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.cache import Pack
 from bench.data.check import check
 from bench.data.phantom import write_nifti
+from bench.data.prepared import Prepared
 from bench.data.stored import VolumeError
 from bench.data.volume import read_label, read_volume
 from bench.data.where import Contents
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import prepare
+from bench.store import Store
 
 FRAMES = 3
 
@@ -82,14 +83,16 @@ def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
     dataset = registry.load("dataset", "mnms")()
     dataset.phantom(root, 2, 0)
     assert check(dataset, root) == []
+    spec, made = {"dataset": "mnms", "recipe": {"scale": "zscore"}}, tmp_path / "made"
+    made.mkdir()
     context = SimpleNamespace(
-        spec={"dataset": "mnms", "recipe": {"scale": "zscore"}}, run={"roots": {"mnms": str(root)}},
-        made=tmp_path, progress=lambda *_: None, stopping=lambda: False, facts={},
+        spec=spec, run={"roots": {"mnms": str(root)}, "loaders": 0}, made=made, scratch=tmp_path,
+        store=Store.open(tmp_path / "out"), progress=lambda *_: None, stopping=lambda: False, facts={},
     )  # fmt: skip
     prepare.run(context)
-    images, natives = Pack(tmp_path, "image"), Pack(tmp_path, "native")
+    found = Prepared(made)
     for case in dataset.cases(root):
-        assert images[case.id][...].shape == read_volume(case.images[0], case.frame).array.shape
-        assert np.array_equal(natives[case.id][...], read_label(case.label, None, case.frame).array)
-    sizes = [np.count_nonzero(natives[case.id][...] == 1) for case in dataset.cases(root)]
+        assert found.volume(case.id).shape == read_volume(case.images[0], case.frame).array.shape[1:]
+        assert np.array_equal(found.native(case.id), read_label(case.label, None, case.frame).array)
+    sizes = [np.count_nonzero(found.native(case.id) == 1) for case in dataset.cases(root)]
     assert sizes[0] > 1.2 * sizes[1]  # end-diastole, end-systole

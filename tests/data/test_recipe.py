@@ -99,6 +99,32 @@ def test_the_foreground_is_a_box_above_a_scaled_value():
     np.testing.assert_array_equal(made.native_label, label)
 
 
+def test_the_foreground_may_be_what_is_not_zero_in_the_file():
+    array = np.zeros((6, 5, 4), np.int16)
+    array[2:5, 1:3, 0:2] = [[[-3]], [[4]], [[9]]]
+    made = prepare(volume(array), None, Recipe(scale="zscore", nonzero=True, foreground="nonzero"), Two())
+    assert made.geometry.box == ((2, 5), (1, 3), (0, 2))
+    above = prepare(volume(array), None, Recipe(scale="zscore", nonzero=True, foreground=0.0), Two())
+    assert above.geometry.cropped != made.geometry.cropped  # -3 is darker than the mean
+
+
+def test_an_axis_may_keep_its_length():
+    made = prepare(volume(np.ones((6, 5, 4))), None, Recipe(resize=(12, 3, 0), scale="minmax"), Two())
+    assert made.image.shape == (1, 12, 3, 4)
+    with pytest.raises(BenchError, match="0 to keep an axis"):
+        prepare(volume(np.ones((6, 5, 4))), None, Recipe(resize=(0, 0, 0), scale="minmax"), Two())
+
+
+def test_channels_are_picked_in_the_order_asked_for():
+    array = np.arange(3.0)[:, None, None, None] + np.zeros((3, 2, 2, 2))
+    array[:, 0, 0, 0] = 10
+    made = prepare(volume(array), None, Recipe(channels=(2, 0), window=(0, 10)), Two())
+    np.testing.assert_allclose(made.image[:, 1, 1, 1], [0.2, 0.0])
+    for wrong, said in (((3,), "has 3"), ((), "each once"), ((0, 0), "each once")):
+        with pytest.raises(BenchError, match=said):
+            prepare(volume(array), None, Recipe(channels=wrong, window=(0, 10)), Two())
+
+
 def test_no_foreground_keeps_everything():
     recipe = Recipe(window=(0, 1), foreground=0.5)
     assert prepare(volume(np.zeros((3, 4, 5))), None, recipe, Two()).image.shape == (1, 3, 4, 5)

@@ -51,6 +51,21 @@ def test_the_rule_divides_at_0_7_and_0_8(patients):
     assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
 
 
+def test_five_folds_test_every_patient_once():
+    patients = [f"p{i}" for i in range(400)]
+    found = split.folds(Declared(), "d", cases_of(patients), "rule_5fold")
+    assert [f.index for f in found] == [0, 1, 2, 3, 4]
+    assert sorted(p for f in found for p in f.test) == sorted(patients)
+    for fold in found:
+        assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
+        assert 50 <= len(fold.test) <= 110 and 20 <= len(fold.val) <= 60
+    for p in found[2].test:
+        u = int(hashlib.sha256(f"rule_5fold:d:{p}".encode()).hexdigest()[:13], 16) / 16**13
+        assert 0.4 <= u < 0.6
+    more = split.folds(Declared(), "d", cases_of([*patients, "new"]), "rule_5fold")
+    assert all(set(a.train) <= set(b.train) for a, b in zip(found, more, strict=True))
+
+
 @given(names, st.text("xyz", min_size=1))
 def test_adding_a_case_moves_no_other(patients, newcomer):
     anchors = [f"anchor{i}" for i in range(40)]  # so that no part is empty

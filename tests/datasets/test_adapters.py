@@ -1,5 +1,6 @@
 """Every adapter: its phantom is its layout, its declaration is complete, its lists are disjoint."""
 
+import math
 import os
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from bench.data import split
 from bench.data.check import check
 from bench.data.recipe import prepare
 from bench.data.volume import join_channels, read_label, read_volume
-from bench.dataset import files_of
+from bench.dataset import files_of, present
 from bench.errors import BenchError
 
+LARGE = 1 << 22  # voxels
 NAMES = registry.names("dataset")
 
 
@@ -38,9 +40,12 @@ def test_the_declaration_is_complete(dataset):
     for text in (dataset.title, dataset.licence, dataset.unpack, dataset.source.cite):
         assert text
     assert dataset.source.url.startswith("http")
-    assert dataset.modality in ("CT", "MR")
+    assert dataset.modality in ("CT", "MR", "fundus")
+    assert dataset.task in ("segmentation", "classification")
     assert dataset.empty in ("default", "brats", "skip")
-    assert list(dataset.labels) == list(range(1, len(dataset.labels) + 1))
+    first = 0 if dataset.task == "classification" else 1  # a class has no background beside it
+    assert list(dataset.labels) == list(range(first, first + len(dataset.labels)))
+    assert not (dataset.task == "classification" and (dataset.regions or len(dataset.labels) < 2))
     assert set(dataset.raw_labels.values()) <= set(dataset.labels)
     assert "default" in dataset.recipes
     assert all(set(values) <= set(dataset.labels) for values in dataset.regions.values())
@@ -50,9 +55,19 @@ def test_the_phantom_passes_its_own_check(dataset, name, phantoms):
     cases = dataset.cases(phantoms / name)
     assert len(cases) == 3
     assert len({case.id for case in cases}) == 3
-    assert all(file.is_file() for case in cases for file in files_of(case))
+    assert all(present(file) for case in cases for file in files_of(case))
     assert dataset.missing(phantoms / name) == []
     assert check(dataset, phantoms / name) == []
+
+
+def test_labels_are_what_the_task_says(dataset, name, phantoms):
+    labels = [case.label for case in dataset.cases(phantoms / name)]
+    if dataset.task == "classification":
+        assert len(set(labels)) == 3  # three phantoms differ in their class
+        assert set(labels) <= {*dataset.labels, None}
+    else:
+        assert all(label is None or isinstance(label, Path) for label in labels)
+        assert dataset.labels or set(labels) == {None}
 
 
 def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
@@ -69,9 +84,10 @@ def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
 def test_every_recipe_prepares_the_phantom(dataset, name, phantoms):
     case = dataset.cases(phantoms / name)[0]
     image = join_channels([read_volume(p, case.frame) for p in case.images])
-    label = read_label(case.label, image, case.frame) if case.label is not None else None
+    label = read_label(case.label, image, case.frame) if isinstance(case.label, Path) else None
+    assert image.array.shape[0] == len(dataset.channels)
     for recipe in dataset.recipes.values():
-        if recipe.resize == (384, 384, 96):
+        if recipe.resize is not None and math.prod(recipe.resize) > LARGE:
             continue  # VoCo's size: 57 MB, and no other path than the smaller sizes
         made = prepare(image, label, recipe, dataset)
         assert made.image.shape[1:] == made.geometry.shape

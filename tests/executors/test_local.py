@@ -12,6 +12,7 @@ from bench.executors import local
 from bench.executors.queue import Queue
 from bench.job import Job
 from bench.jobs.execute import Outcome
+from bench.plan.dag import Plan
 from bench.store import Store
 
 
@@ -60,7 +61,7 @@ def go(store, monkeypatch):
             if on_start:
                 on_start(job)
 
-        queue = Queue(store, jobs, list(jobs))
+        queue = Queue(store, jobs, list(jobs.jobs))
         local.run(store, queue, count, lambda outcome: None, start)
         return queue.outcomes
 
@@ -68,7 +69,7 @@ def go(store, monkeypatch):
 
 
 def plan(*jobs):
-    return {job.id: job for job in jobs}
+    return Plan({job.id: job for job in jobs})
 
 
 A, B, C = (Job("prepare", {"n": n}) for n in range(3))
@@ -112,7 +113,7 @@ def test_a_worker_that_was_told_to_end_costs_nothing(go):
 def test_workers_are_used_again_and_never_more_than_asked_for(go, store):
     jobs = plan(*(Job("prepare", {"n": n}) for n in range(8)))
     assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
-    assert 1 <= len({store.manifest(job)["pid"] for job in jobs}) <= 2
+    assert 1 <= len({store.manifest(job)["pid"] for job in jobs.jobs}) <= 2
 
 
 def test_all_workers_are_gone_after_a_run(go, store):

@@ -16,8 +16,11 @@ from target import Target, tried
 
 import bench
 from bench.data import cache
-from bench.data.cache import Pack, PackWriter
+from bench.data.cache import Pack, PackWriter, compress
+from bench.data.geometry import Geometry
 from bench.data.prepared import Prepared
+from bench.data.shards import Gathered, Made, Writer, join
+from bench.dataset import Case
 from bench.nets import transfer
 from bench.train import checkpoint
 
@@ -51,17 +54,22 @@ class Checkpoints(Target):
         self.files = {p: p.read_bytes() for p in sorted(found)}
 
     def _packed(self) -> None:
-        rng = np.random.default_rng(0)
-        for name, lead, kind in (
-            ("image", (1,), np.int16),
-            ("label", (), np.uint8),
-            ("native", (), np.uint8),
-        ):
-            with PackWriter(self.packs, name) as writer:
-                for case in ("a", "b"):
-                    array = rng.integers(0, 9, (*lead, 40, 33, 20)).astype(kind)
-                    writer.add(case, array, patient=case, step=1.0, offset=0.0, spacing=[1.0, 1.0, 1.0])
-        np.savez(self.packs / "foreground.npz", a=np.zeros((5, 3), np.int16), b=np.zeros((5, 3), np.int16))
+        """A prepared data set as its job writes it, and beside it a pack of predictions."""
+        rng, shape = np.random.default_rng(0), (40, 33, 20)
+        grid = Geometry(shape, (1.0, 1.0, 1.0), ((0, 40), (0, 33), (0, 20)), shape)
+        cases, content = [Case(name, name, ()) for name in ("a", "b")], "00" * 16
+        with Writer(self.folder / "shards") as writer, PackWriter(self.packs, "prediction") as pack:
+            for case in cases:
+                label = rng.integers(0, 9, grid.shape).astype(np.uint8)
+                arrays = {
+                    "image": rng.integers(0, 9, (1, *grid.shape)).astype(np.int16), "label": label,
+                    "native": label, "foreground": np.zeros((5, 3), np.int16),
+                    "fingerprint": rng.integers(0, 9, (1, 9, 9, 9)).astype(np.uint8),
+                }  # fmt: skip
+                frames = {name: compress(array) for name, array in arrays.items()}
+                writer.add(Made(case.id, content, grid, 1.0, 0.0, frames))
+                pack.add(case.id, label)
+        join(Gathered(self.folder / "shards", dict.fromkeys("ab", content)), self.packs, cases)
 
     def once(self, rng: random.Random) -> None:
         kind = rng.choice((self._step, self._weights, self._pack, self._pack))
@@ -118,7 +126,8 @@ class Checkpoints(Target):
         try:
             tried(self._read, self.packs)
         finally:
-            cache._open.cache_clear()
+            cache.opened_frame.cache_clear()
+            cache.mapped.cache_clear()
             path.write_bytes(self.files[path])
 
     def _read(self, folder: Path) -> None:
@@ -128,7 +137,10 @@ class Checkpoints(Target):
             volume.crop((0, 0, 0), (16, 16, 16))
             if case.label is not None:
                 volume.crop_label((5, 5, 5), (16, 16, 16))
-        native = Pack(folder, "native")
-        for case in native:
-            native[case][:]
-            tuple(native.meta(case)["spacing"])
+                np.shape(volume.foreground)
+                prepared.native(case.id)
+            prepared.fingerprint(case.id)
+            prepared.geometry(case.id)
+        predicted = Pack(folder, "prediction")
+        for case in predicted:
+            predicted[case][:]

@@ -16,6 +16,8 @@ from target import Target, tried
 
 import bench.report.write
 from bench import record
+from bench.jobs import leaks
+from bench.jobs.leaks import Leak
 from bench.jobs.scoring import path as scores_path
 from bench.protocol import read
 from bench.run import Request, make_plan
@@ -66,6 +68,10 @@ class Records(Target):
         (place / "manifest.json").write_text(json.dumps({**entry, "id": job, **FACTS}))
         if made.kind == "pretrain":
             (place / "curve.csv").write_text("step,total,lr\n1,0.5,1e-4\n2,0.4,1e-4\n")
+        if made.kind == "guard":
+            (test,) = {t["dataset"] for t in made.spec["tests"]}
+            found = [Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")]
+            leaks.write(place, 5, {test: 2}, found)
         if made.kind == "evaluate":
             self._scored(place, job)
 
@@ -95,7 +101,7 @@ class Records(Target):
 
     def _damaged(self, rng: random.Random, path: Path) -> bytes:
         raw = self.files[path]
-        if path.suffix == ".json" or path.name.startswith("claim"):
+        if raw and (path.suffix == ".json" or path.name.startswith("claim")):  # a released claim is empty
             return mutate.as_json(rng, json.loads(raw))
         if path.suffix == ".csv":
             words = (*mutate.TEXTS, *map(str, mutate.FLOATS), "step,total", '"', "1,2,3,4,5")

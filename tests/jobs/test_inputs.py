@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from small_prepared import write_prepared
 from small_protocol import CASES, NAME
 
 from bench.data import split
-from bench.data.cache import PackWriter
-from bench.data.prepared import Prepared
 from bench.errors import BenchError
 from bench.jobs.inputs import fold_of, part
 
@@ -20,18 +19,12 @@ TEST = [p for p in PATIENTS if U[p] >= 0.8]
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Twenty labelled cases and one without a label, two voxels each."""
-    folder = tmp_path_factory.mktemp("prepared")
-    foreground = {}
-    with PackWriter(folder, "image") as image, PackWriter(folder, "label") as label:
-        for i, name in enumerate([*PATIENTS, "unlabelled"]):
-            image.add(name, np.full((1, 2, 1, 1), i, np.int16), patient=name, step=0.5, offset=1.0)
-            if name in PATIENTS:
-                label.add(name, np.ones((2, 1, 1), np.uint8))
-                foreground[name] = np.array([[i, 0, 0]])
-    with PackWriter(folder, "native"):
-        pass
-    np.savez(folder / "foreground.npz", **foreground)
-    return Prepared(folder)
+    label, cases = np.ones((2, 1, 1), np.uint8), {}
+    for i, name in enumerate([*PATIENTS, "unlabelled"]):
+        cases[name] = {"image": np.full((1, 2, 1, 1), i, np.int16)}
+        if name in PATIENTS:
+            cases[name] |= {"label": label, "native": label, "foreground": np.array([[i, 0, 0]])}
+    return write_prepared(tmp_path_factory.mktemp("prepared"), cases, step=0.5, offset=1.0)
 
 
 def data(**given):

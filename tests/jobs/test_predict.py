@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from bench.data.reader import Volume
-from bench.jobs.predict import logits, mean_dice
+from bench.dataset import Case
+from bench.jobs.predict import class_scores, logits, mean_accuracy, mean_dice, windows
 
 
 class Pointwise(nn.Module):
@@ -60,4 +61,85 @@ def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     assert mean_dice(net, Cases(), ["good", "bad"], inference()) == 0.5
     assert mean_dice(net, Cases(), [], inference()) == 0.0
     assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference())
+    assert not net.training
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.99])
+@pytest.mark.parametrize("shape", [(20, 9, 8), (8, 8, 1), (5, 30, 3), (17, 16, 8)])
+def test_a_grid_of_windows_covers_the_volume_and_stays_inside_it(shape, overlap):
+    crop = (8, 8, 4)
+    covered = np.zeros(shape, int)
+    starts = windows(shape, crop, overlap)
+    assert len(set(starts)) == len(starts)
+    for start in starts:
+        inside = [slice(max(a, 0), a + size) for a, size in zip(start, crop, strict=True)]
+        covered[tuple(inside)] += 1
+        for a, size, length in zip(start, crop, shape, strict=True):
+            assert (a >= 0 and a + size <= length) if length >= size else a == (length - size) // 2
+    assert covered.min() >= 1 and (overlap or covered.max() <= 8)
+
+
+def test_where_the_volume_is_no_larger_than_the_crop_there_is_one_window():
+    assert windows((8, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0)]
+    assert windows((5, 8, 2), (8, 8, 8), 0.5) == [(-2, 0, -3)]
+    assert windows((16, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
+    assert windows((13, 8, 8), (8, 8, 8), 0.0) == [(0, 0, 0), (5, 0, 0)]
+    assert windows((2, 2, 3), (2, 2, 1), 0.5) == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
+
+
+class Brightness(nn.Module):
+    """Logits (-m, m) of the mean m of a window."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        mean = x.mean((1, 2, 3, 4)) * self.weight
+        return torch.stack([-mean, mean], 1)
+
+
+def halves():
+    image = np.full((1, 16, 8, 8), -1.0, np.float32)
+    image[:, 8:] = 1
+    return image
+
+
+def test_scores_of_classes_are_the_mean_of_the_windows_probabilities_not_of_their_logits():
+    net, asked = Brightness(), inference(overlap=0.0, batch=2)
+    image = halves()
+    image[:, :8] = 3
+    found = class_scores(net, Volume(image), asked)
+    expected = np.mean([1 / (1 + np.exp(2 * m)) for m in (3.0, 1.0)])
+    np.testing.assert_allclose(found, [expected, 1 - expected])
+    assert found.dtype == np.float64 and net.sizes == [2]
+    np.testing.assert_allclose(class_scores(net, Volume(halves()), asked), [0.5, 0.5])
+    class_scores(net, Volume(halves()), inference(batch=2))
+    assert net.sizes[-2:] == [2, 1]  # three windows, two at a time
+
+
+def test_outside_a_small_volume_reads_as_in_training():
+    found = class_scores(Brightness(), Volume(np.full((1, 4, 8, 8), 2.0, np.float32), offset=-5), inference())
+    mean = (2 - 5 - 5) / 2  # half of the window is outside, where the minimum stands
+    np.testing.assert_allclose(found[1], 1 / (1 + np.exp(-2 * mean)))
+
+
+class Graded(Cases):
+    """Two cases of class 1, one of which looks like class 0."""
+
+    def volume(self, case):
+        return Volume(np.full((1, 8, 8, 8), 1.0 if case == "good" else -1.0, np.float32))
+
+    def cases(self):
+        return [Case(name, name, (), 1) for name in ("good", "bad")]
+
+
+def test_the_mean_accuracy_is_over_cases_and_the_mode_is_kept():
+    net = Brightness().train()
+    assert mean_accuracy(net, Graded(), ["good", "bad"], inference()) == 0.5
+    assert mean_accuracy(net, Graded(), ["good"], inference()) == 1.0
+    assert mean_accuracy(net, Graded(), [], inference()) == 0.0
+    assert net.training and mean_accuracy(net.eval(), Graded(), ["bad"], inference()) == 0.0
     assert not net.training

@@ -1,14 +1,14 @@
 """Scores of kept label maps: rows by hand, one file per way of scoring."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pandas as pd
 import pytest
+from small_prepared import write_prepared
 
 from bench.data.cache import PackWriter
-from bench.data.geometry import Geometry
+from bench.jobs.classes import save
 from bench.jobs.scoring import key, path, score_missing
+from bench.record import SCORES, read_rows
 from bench.store import Store
 
 SCORING = {
@@ -30,18 +30,17 @@ def store(tmp_path):
     found = Store.open(tmp_path)
     truth = {"c1": boxes((0, 2), (2, 4)), "c2": boxes((0, 2), (0, 0))}
     guess = {"c1": boxes((0, 2), (3, 5)), "c2": boxes((0, 2), (3, 4))}
-    for job, pack, arrays in (("p", "native", truth), ("e", "prediction", guess)):
-        (found.jobs / job).mkdir()
-        with PackWriter(found.jobs / job, pack) as writer:
-            for case, array in arrays.items():
-                writer.add(case, array, spacing=[1.0, 2.0, 3.0])
-    grid = Geometry((6, 6, 6), (1.0, 2.0, 3.0), ((0, 6),) * 3, (1, 1, 1))
-    with PackWriter(found.jobs / "p", "image") as writer:
-        for case in truth:
-            about = {"patient": f"patient of {case}", "geometry": asdict(grid)}
-            writer.add(case, np.zeros((1, 1, 1, 1), np.int16), **about)
-    with PackWriter(found.jobs / "p", "label"):
-        np.savez(found.jobs / "p" / "foreground.npz")
+    (found.jobs / "e").mkdir()
+    (found.jobs / "p").mkdir()
+    with PackWriter(found.jobs / "e", "prediction") as writer:
+        for case, array in guess.items():
+            writer.add(case, array)
+    frames = {
+        case: {"image": array[None].astype(np.int16), "label": array, "native": array}
+        for case, array in truth.items()
+    }
+    patients = {case: f"patient of {case}" for case in truth}
+    write_prepared(found.jobs / "p", frames, patients=patients, spacing=(1.0, 2.0, 3.0))
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
     return found
 
@@ -83,3 +82,46 @@ def test_a_new_version_of_scoring_is_another_file(monkeypatch):
     before = key(SCORING)
     monkeypatch.setattr("bench.jobs.scoring.VERSION", 99)
     assert key(SCORING) != before
+
+
+GRADES = {
+    "task": "classification", "metrics": ["accuracy", "auc"], "convention": "medpy", "empty": "default",
+    "labels": {"0": "well", "1": "ill"}, "regions": {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """A finished evaluate job ``e`` of a classification of three cases."""
+    found = Store.open(tmp_path)
+    for job in "pe":
+        (found.jobs / job).mkdir()
+    image = {"image": np.zeros((1, 2, 2, 1), np.int16)}
+    classes = {"c1": 0, "c2": 1, "c3": 1}
+    owners = {"c1": "p1", "c2": "p2", "c3": "p2"}
+    write_prepared(found.jobs / "p", dict.fromkeys(classes, image), patients=owners, classes=classes)
+    save(
+        found.jobs / "e", {"c1": np.array([0.6, 0.4]), "c2": np.array([0.7, 0.3]), "c3": np.array([0.2, 0.8])}
+    )
+    (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
+    return found
+
+
+def test_a_classification_has_a_row_per_case_or_one_without_case_and_patient(graded):
+    score_missing(graded, "e", [GRADES])
+    rows = pd.read_parquet(path(graded, "e", GRADES))
+    assert rows[["case", "patient", "target", "metric", "value", "unit", "status"]].values.tolist() == [
+        ["c1", "p1", "all", "accuracy", 1.0, "1", "ok"],
+        ["c2", "p2", "all", "accuracy", 0.0, "1", "ok"],
+        ["c3", "p2", "all", "accuracy", 1.0, "1", "ok"],
+        ["", "", "all", "auc", 0.5, "1", "ok"],  # c1's 0.4 is above c2's 0.3, below c3's 0.8
+    ]
+
+
+def test_undefined_is_null_in_the_file_and_reads_as_a_record(graded):
+    save(graded.jobs / "e", {"c2": np.array([0.7, 0.3]), "c3": np.array([0.9, 0.1])})
+    only = {**GRADES, "metrics": ["auc"]}
+    score_missing(graded, "e", [only])
+    rows = read_rows(path(graded, "e", only), SCORES)
+    assert rows["value"].isna().tolist() == [True] and rows["status"].tolist() == ["empty_reference"]
+    assert key(only) != key(GRADES)

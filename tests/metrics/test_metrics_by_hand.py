@@ -139,7 +139,8 @@ def test_the_diagonal_is_the_whole_volume_in_any_memory_order():
 
 def test_values_are_plain_floats_with_their_unit():
     a = voxels((1, 1, 1), (2, 1, 1))
-    for found in score(a, a, SPACING, tuple(METRICS)):
+    of_maps = tuple(name for name, metric in METRICS.items() if metric.task == "segmentation")
+    for found in score(a, a, SPACING, of_maps):
         assert type(found.value) is float
         assert found.unit == METRICS[found.metric].unit
         assert found.status == "ok"
@@ -151,6 +152,10 @@ def test_values_are_plain_floats_with_their_unit():
         ({"metrics": ("dcie",)}, "did you mean 'dice'"),
         ({"metrics": ("nsd@1",)}, "nsd@1mm"),
         ({"metrics": ()}, "none asked for"),
+        (
+            {"metrics": ("dice", "auc")},
+            "'auc' judges a classification, .*; take dice, iou, hd",
+        ),
         ({"convention": "medpi"}, "did you mean 'medpy'"),
         ({"empty": "brat"}, "did you mean 'brats'"),
         ({"prediction": np.zeros((2, 2, 2), int)}, "shape"),

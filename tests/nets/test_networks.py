@@ -3,21 +3,26 @@
 import importlib
 import subprocess
 import sys
+from math import prod
 
 import pytest
 import torch
 from monai.networks.nets import UNETR, BasicUNet, SwinUNETR
-from torch.nn.functional import avg_pool3d, normalize
+from torch.nn.functional import avg_pool3d, cross_entropy, normalize
+from torch.utils.flop_counter import FlopCounterMode
 
 import bench
 import bench.nets
 from bench.errors import BenchError
-from bench.nets import network, network_names, presets
+from bench.nets import classifier, network, network_names, presets
 from bench.nets.catalog import CATALOG, check_crop, describe
-from bench.nets.unet3d import UNet3dEncoder
+from bench.nets.unet import UNetEncoder
 
 # one small crop, both sides uneven where the network allows it
-CROPS = {"unet3d": (32, 16, 48), "unetr": (32, 16, 48), "swin_unetr": (64, 32, 32)}
+CROPS = {
+    "unet2d": (32, 48, 1), "unet3d": (32, 16, 48), "unetr": (32, 16, 48), "swin_unetr": (64, 32, 32)
+}  # fmt: skip
+FLAT = [name for name in network_names() if CATALOG[name].dims == 2]
 
 
 def built(name, preset, crop=None, channels=(1, 2), seed=0):
@@ -27,6 +32,10 @@ def built(name, preset, crop=None, channels=(1, 2), seed=0):
 
 def monai_unet3d():
     return BasicUNet(3, 2, 3, (8, 8, 16, 32, 32, 8), norm=("group", {"num_groups": 4}))
+
+
+def monai_unet2d():
+    return BasicUNet(2, 2, 3, (8, 16, 32, 32, 64, 8), norm=("group", {"num_groups": 4}))
 
 
 def monai_unetr():
@@ -40,6 +49,7 @@ def monai_swin_unetr():
 @pytest.mark.parametrize(
     ("name", "preset", "reference"),
     [
+        ("unet2d", "tiny", monai_unet2d),
         ("unet3d", "tiny", monai_unet3d),
         ("unetr", "small", monai_unetr),
         ("swin_unetr", "small", monai_swin_unetr),
@@ -49,7 +59,7 @@ def test_a_seed_gives_monais_weights_and_monais_output(name, preset, reference):
     ours = built(name, preset, CROPS[name], (2, 3), seed=5)
     torch.manual_seed(5)
     theirs = reference()
-    x = torch.randn(1, 2, *CROPS[name])
+    x = torch.randn(1, 2, *CROPS[name][: CATALOG[name].dims])
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)
 
@@ -62,11 +72,30 @@ def count(module):
 def test_declared_parameters_are_those_of_the_built_network(name):
     for key, facts in CATALOG[name].presets.items():
         channels = (facts.in_channels, facts.out_channels)
-        # Swin asks a tensor for its value while it is built, which the meta device has not
-        with torch.device("cpu" if name == "swin_unetr" else "meta"):
+        with torch.device(without_values(name)):
             net = built(name, key, None, channels)
         assert count(net) == facts.parameters
         assert count(net.encoder) == facts.encoder_parameters
+
+
+def without_values(name):
+    """Return the meta device; Swin asks a tensor for its value while it is built, which that has not."""
+    return "cpu" if name == "swin_unetr" else "meta"
+
+
+def flops(module, crop):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(1, 1, *crop, device="meta"))
+    return counter.get_total_flops() / prod(crop)
+
+
+@pytest.mark.parametrize("name", [name for name in network_names() if without_values(name) == "meta"])
+def test_declared_operations_are_those_that_torch_counts(name):
+    for key, facts in CATALOG[name].presets.items():
+        with torch.device("meta"):
+            net = built(name, key, None, (facts.in_channels, facts.out_channels))
+        assert flops(net, facts.crop) == facts.flops_per_voxel
+        assert flops(net.encoder, facts.crop) == facts.encoder_flops_per_voxel
 
 
 def test_base_sizes_are_those_known_from_the_papers_code():
@@ -74,7 +103,10 @@ def test_base_sizes_are_those_known_from_the_papers_code():
     assert CATALOG["swin_unetr"].presets["base"].parameters == 62_187_296
 
 
-STRIDES = {"unet3d": (1, 2, 4, 8, 16), "unetr": (16,) * 4, "swin_unetr": (2, 4, 8, 16, 32)}
+STRIDES = {
+    "unet2d": (1, 2, 4, 8, 16), "unet3d": (1, 2, 4, 8, 16), "unetr": (16,) * 4,
+    "swin_unetr": (2, 4, 8, 16, 32),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -85,7 +117,7 @@ def test_pyramid_logits_and_embedding_have_the_declared_shapes(name):
         maps, vector = net.encoder(x), net.encoder.embed(x)
         logits = net.decoder(x, maps)
     expected = [
-        (2, width, *(side // stride for side in crop))
+        (2, width, *(max(1, side // stride) for side in crop))
         for width, stride in zip(net.encoder.widths, STRIDES[name], strict=True)
     ]
     assert [tuple(m.shape) for m in maps] == expected
@@ -93,7 +125,9 @@ def test_pyramid_logits_and_embedding_have_the_declared_shapes(name):
     torch.testing.assert_close(vector, maps[-1].flatten(2).mean(2))
 
 
-SMALLEST = {"unet3d": (16, 16, 16), "unetr": (16, 16, 16), "swin_unetr": (32, 32, 32)}
+SMALLEST = {
+    "unet2d": (16, 16, 1), "unet3d": (16, 16, 16), "unetr": (16, 16, 16), "swin_unetr": (32, 32, 32)
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -104,6 +138,54 @@ def test_tiny_trains_on_the_smallest_crop_and_every_parameter_gets_a_gradient(na
     idle = [k for k, p in net.named_parameters() if p.grad is None]
     assert not idle
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_as_a_classifier_it_trains_every_parameter_on_the_smallest_crop(name):
+    torch.manual_seed(0)
+    net = classifier(name, "tiny", 2, 3, SMALLEST[name]).train()
+    x, true = torch.randn(2, 2, *SMALLEST[name]), torch.tensor([0, 2])
+    moved, losses = torch.optim.Adam(net.parameters(), 1e-3), []
+    for _ in range(4):
+        moved.zero_grad()
+        loss = cross_entropy(net(x), true)
+        loss.backward()
+        assert not [k for k, p in net.named_parameters() if p.grad is None]
+        moved.step()
+        losses.append(loss.item())
+    assert net(x).shape == (2, 3)
+    assert losses[-1] < losses[0], losses
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_layer(name):
+    net = built(name, "tiny", SMALLEST[name], (1, 4), seed=3)
+    torch.manual_seed(3)
+    other = classifier(name, "tiny", 1, 4, SMALLEST[name])
+    ours, theirs = net.state_dict(), other.state_dict()
+    assert {k for k in theirs if not k.startswith("encoder.")} == {"head.weight", "head.bias"}
+    assert {k for k in theirs if k.startswith("encoder.")} == {k for k in ours if k.startswith("encoder.")}
+    assert all(torch.equal(ours[k], v) for k, v in theirs.items() if k in ours)
+    assert (other.name, other.preset, other.crop, other.version) == (name, "tiny", net.crop, net.version)
+    assert (other.in_channels, other.out_channels) == (1, 4)
+
+
+def test_a_classification_of_one_class_is_refused():
+    with pytest.raises(BenchError, match="1 class"):
+        classifier("unet2d", "tiny", 1, 1)
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(name):
+    net, x = built(name, "tiny", CROPS[name]), torch.randn(2, 1, *CROPS[name][:2])
+    with torch.no_grad():
+        picture, piece = net(x), net(x[..., None])
+        assert picture.shape == (2, 2, *CROPS[name][:2]) and torch.equal(picture, piece[..., 0])
+        maps = zip(net.encoder(x), net.encoder(x[..., None]), strict=True)
+        assert all(torch.equal(a, b[..., 0]) for a, b in maps)
+        assert torch.equal(net.encoder.embed(x), net.encoder.embed(x[..., None]))
+    with pytest.raises(BenchError, match=r"was given \(32, 48, 2\) voxels; cut the volume to slices"):
+        net(torch.zeros(1, 1, 32, 48, 2))
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -129,7 +211,7 @@ def test_group_norm_spreads_averaged_bottlenecks_further_than_instance_norm():
         x = torch.cat([avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)])
         ours += spread(network("unet3d", "small", 1, 2).encoder, x)
         instance = BasicUNet(3, 1, 2, widths, norm="instance")
-        theirs += spread(UNet3dEncoder(instance, widths[:5]), x)
+        theirs += spread(UNetEncoder(instance, widths[:5]), x)
     assert ours > 1.5 * theirs
 
 
@@ -191,6 +273,8 @@ def test_unetr_refuses_an_input_of_another_size_than_its_positions():
         ("swin_unetr", "tiny", (48, 64, 64), "side x = 48 must be a multiple of 32; take 32 or 64"),
         ("swin_unetr", "base", (32, 32, 32), "instance norm"),
         ("unet3d", "tiny", (0, 32, 32), "side x = 0"),
+        ("unet2d", "tiny", (32, 40, 1), "side y = 40 must be a multiple of 16; take 32 or 48"),
+        ("unet2d", "tiny", (32, 32, 16), r"single slices along z; take \(32, 32, 1\)"),
         ("unet3d", "tiny", (32, 32), "three sides"),
         ("unet4d", "tiny", None, "did you mean 'unet3d'"),
         ("unet3d", "tinny", None, "did you mean 'tiny'"),
@@ -221,6 +305,7 @@ def test_every_default_crop_can_be_read_and_sizes_grow():
     for name in network_names():
         sizes = [CATALOG[name].presets[p].parameters for p in presets(name)]
         assert sizes == sorted(sizes)
+        assert {c.crop[2] == 1 for c in CATALOG[name].presets.values()} == {CATALOG[name].dims == 2}
         assert [check_crop(name, p) for p in presets(name)] == [
             p.crop for p in CATALOG[name].presets.values()
         ]

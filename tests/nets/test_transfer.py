@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.nets import network
+from bench.nets import classifier, network, network_names
+from bench.nets.catalog import CATALOG
 from bench.nets.transfer import Manifest, load, rehearse
 
 
@@ -34,7 +35,7 @@ def same(a, b):
 POSITIONS = "encoder.vit.patch_embedding.position_embeddings"
 
 
-@pytest.mark.parametrize("name", ["unet3d", "unetr", "swin_unetr"])
+@pytest.mark.parametrize("name", network_names())
 def test_a_whole_encoder_arrives_and_the_decoder_stays(name):
     source, target = built(name, seed=1), built(name, seed=2)
     before = snapshot(target)
@@ -45,6 +46,22 @@ def test_a_whole_encoder_arrives_and_the_decoder_stays(name):
     assert not (receipt.missing or receipt.unexpected or receipt.reshaped)
     assert same(encoder_of(target), encoder_of(source))
     assert all(torch.equal(target.state_dict()[k], before[k]) for k in receipt.left_random)
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_a_classifier_takes_a_pretrained_encoder_and_keeps_its_own_head(name):
+    source, target = built(name, seed=1), classifier(name, "tiny", 1, 3)
+    before = snapshot(target)
+    receipt = load(target, encoder_of(source), manifest(source))
+    assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
+    assert set(receipt.left_random) == {"head.weight", "head.bias"}
+    assert same(encoder_of(target), encoder_of(source))
+    assert torch.equal(target.head.weight, before["head.weight"])
+
+
+def test_weights_of_two_dimensions_do_not_fit_into_three():
+    with pytest.raises(BenchError, match="has shape"):
+        load(built("unet3d"), encoder_of(built("unet2d")), minimum=0.1)
 
 
 def test_a_rehearsal_gives_the_same_receipt_and_changes_nothing():
@@ -124,20 +141,21 @@ def test_a_diverged_pretraining_is_refused():
         load(built(), tensors)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "unetr", "swin_unetr"])
+@pytest.mark.parametrize("name", network_names())
 @pytest.mark.parametrize(("few", "many"), [(1, 4), (2, 4)])
 def test_more_input_channels_respond_alike_where_channels_repeat(name, few, many):
-    source, target = built(name, (32, 32, 32), (few, 2), 1), built(name, (32, 32, 32), (many, 2), 2)
+    crop = (32, 32, 1 if CATALOG[name].dims == 2 else 32)
+    source, target = built(name, crop, (few, 2), 1), built(name, crop, (many, 2), 2)
     receipt = load(target, encoder_of(source), manifest(source))
     assert [r.how for r in receipt.reshaped] == ["input channels"]
-    x = torch.randn(1, few, 32, 32, 32)
+    x = torch.randn(1, few, *crop)
     repeated = x.repeat(1, many // few, 1, 1, 1)
     with torch.no_grad():
         for a, b in zip(source.encoder(x), target.encoder(repeated), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "unetr", "swin_unetr"])
+@pytest.mark.parametrize("name", network_names())
 def test_fewer_or_indivisible_input_channels_are_refused(name):
     for given, needed in [(4, 1), (2, 3)]:
         source, target = built(name, channels=(given, 2)), built(name, channels=(needed, 2))

@@ -55,7 +55,7 @@ def test_the_papers_values_are_the_default_scale(text_file):
     assert (found.scale, found.networks["net"].preset, found.pretrain.epochs) == ("paper", "small", 100.0)
     assert found.finetune[0].optimiser.lr == 1e-3
     assert type(found.finetune[0].optimiser.weight_decay) is float
-    assert found.baseline == "scratch" and found.metrics == ("dice",) and found.threads == 1
+    assert found.baseline == "scratch" and found.metrics == () and found.threads == 1
 
 
 def test_a_scale_lays_its_values_over_and_its_budget_replaces_the_papers(text_file):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from small_prepared import write_prepared
 from small_protocol import NAME
 
 from bench.atomic import append, write_atomic
@@ -101,6 +102,10 @@ def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     np.savez_compressed(folder / "panels.npz", **{f"{name}/image": array for name in ids})
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["image-000.b2", "image.json", "job", "panels.npz"]
     assert all((Pack(folder, "image")[name][:] == 1).all() for name in ids)
+    (tmp_path / "prepared").mkdir()
+    found = write_prepared(tmp_path / "prepared", {name: {"image": array[None]} for name in ids})
+    assert sorted(p.name for p in (tmp_path / "prepared").iterdir()) == ["index.npz", "shard-0000.b2"]
+    assert all((found.volume(name).whole() == 1).all() for name in ids)
 
 
 def test_the_index_of_a_pack_cannot_name_a_file_elsewhere(tmp_path):

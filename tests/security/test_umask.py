@@ -5,6 +5,7 @@ import stat
 
 import numpy as np
 import pytest
+from small_prepared import write_prepared
 from small_protocol import NAME
 
 from bench import run
@@ -50,6 +51,7 @@ def test_files_get_the_users_umask(tmp_path, umask, mask, report_of, protocol_fi
     with store.attempt(claim) as made:
         with PackWriter(made, "image") as pack:
             pack.add("c", np.ones((4, 4, 4), np.uint8))
+        write_prepared(made, {"c": {"image": np.ones((1, 4, 4, 4), np.int16)}})
         store.publish(claim, made, {})
     write_atomic(tmp_path / "out" / "contents.json", "{}")
     write(*report_of("x"), tmp_path / "out" / "reports" / "x", figures=mask == 0o027)

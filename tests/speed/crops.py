@@ -1,30 +1,44 @@
-"""Random 96^3 crops: the chunked cache against the whole .nii.gz. Prints a markdown table.
+"""Random crops and slices: the prepared cache against other ways to keep a volume. Prints a markdown table.
 
-    python tests/speed/crops.py [--rounds 5]
+    python tests/speed/crops.py [--rounds 20]
 
-One synthetic 512 x 512 x 160 int16 volume (smooth structures, noise of 12 units, constant air). Both
-sides read the same voxels in turn, A B A B; medians. ``cold``: the page cache was dropped for the
-file (posix_fadvise), and the handle was opened anew.
+One synthetic 512 x 512 x 160 int16 volume (smooth structures, noise of 12 units, constant air), one
+thread. All sides read the same voxels in turn, A B A B; medians. Warm: crops per second of processor
+time, so per core, whatever else runs. Cold: per second of wall time, the file dropped from the page
+cache (posix_fadvise; nobody may have it mapped then) and opened anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import math
 import os
+import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import blosc2
 import nibabel as nib
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
 
-from bench.data import cache
-from bench.data.cache import Pack, PackWriter
+from bench.data import cache, index
+from bench.data.cache import compress
+from bench.data.geometry import Geometry
+from bench.data.prepared import Prepared
+from bench.data.shards import Gathered, Made, Writer, join
+from bench.dataset import Case
 
-SHAPE, CROP = (512, 512, 160), (96, 96, 96)
+SHAPE, CROP, SLICE = (512, 512, 160), (128, 128, 128), (192, 192, 1)
+CASE, CONTENT = Case("x", "x", ()), "00" * 16
+Box = tuple[slice, ...]
+Read = Callable[[Box], np.ndarray]
 
 
 def volume(rng: np.random.Generator) -> np.ndarray:
@@ -37,70 +51,175 @@ def volume(rng: np.random.Generator) -> np.ndarray:
     return noisy.astype(np.int16)
 
 
-def forget(path: Path) -> None:
-    """Drop a file from the page cache."""
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(handle)
+def forget(folder: Path) -> None:
+    """Drop a folder's files from the page cache."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(handle)
 
 
-def seconds(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Return the time of one call and what it returned."""
-    began = time.perf_counter()
-    found = work()
-    return time.perf_counter() - began, found
+def ours(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Write a prepared data set; read what is stored."""
+    grid = Geometry(SHAPE, (1.0, 1.0, 1.0), tuple((0, n) for n in SHAPE), SHAPE)  # type: ignore[arg-type]
+    scratch = folder.with_name("shards")
+    with Writer(scratch) as writer:
+        writer.add(Made("x", CONTENT, grid, 1.0, -1024.0, {"image": compress(array[None])}))
+    join(Gathered(scratch, {"x": CONTENT}), folder, [CASE])
+    shutil.rmtree(scratch)
+
+    def opened() -> Read:
+        packed = index.Index(folder).packed("x", "image")
+        return lambda box: packed[(0, *box)]
+
+    return opened
+
+
+def ours_scaled(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Read the same as methods do: float32, scaled."""
+    ours(folder, array + 1024)
+
+    def opened() -> Read:
+        found = Prepared(folder).volume("x")
+        return lambda box: found.crop([s.start for s in box], [s.stop - s.start for s in box])[0]
+
+    return opened
+
+
+def gzipped(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Write .nii.gz, decode it whole for each crop."""
+    nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "x.nii.gz")
+    return lambda: lambda box: np.asanyarray(nib.load(folder / "x.nii.gz").dataobj)[box].copy()
+
+
+def mapped(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Write .npy, map it."""
+    np.save(folder / "x.npy", array)
+
+    def opened() -> Read:
+        found = np.load(folder / "x.npy", mmap_mode="r")
+        return lambda box: np.array(found[box])
+
+    return opened
+
+
+def persistent(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Have MONAI's PersistentDataset keep the loaded tensor (float32, its default)."""
+    from monai.data import PersistentDataset
+    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+
+    source = folder.with_name("source")
+    source.mkdir()
+    nib.save(nib.Nifti1Image(array, np.eye(4)), source / "x.nii")
+    steps = Compose([LoadImaged("image"), EnsureChannelFirstd("image")])
+    made = PersistentDataset([{"image": str(source / "x.nii")}], steps, folder)
+    made[0]
+    return lambda: lambda box: made[0]["image"][(0, *box)].clone().numpy()
+
+
+def halved(sides: list[int], most: float) -> list[int]:
+    """Halve the longest side until the box has at most ``most`` elements."""
+    while math.prod(sides) > most:
+        sides[int(np.argmax(sides))] //= 2
+    return sides
+
+
+def one_file_each(folder: Path, array: np.ndarray) -> Callable[[], Read]:
+    """Write as nnU-Net v2 does: normalised float32, zstd level 8, a .b2nd file per case.
+
+    Its rule for a patch of 128^3: blocks are halved from the patch until they fit 80 % of a level-1
+    cache of 32 KiB (16^3), chunks are as many blocks as fit 80 % of 1.375 MiB (64^3).
+    """
+    blocks = halved(list(CROP), 0.8 * 32 * 1024 / 4)
+    chunks = halved(list(CROP), 0.8 * 1.375 * 1024**2 / 4)
+    scaled = ((array - array.mean()) / array.std()).astype(np.float32)
+    blosc2.asarray(
+        scaled, urlpath=str(folder / "x.b2nd"), chunks=chunks, blocks=blocks,
+        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 8},
+    )  # fmt: skip
+
+    def opened() -> Read:
+        found = blosc2.open(str(folder / "x.b2nd"), mode="r", dparams={"nthreads": 1}, mmap_mode="r")
+        return lambda box: found[box]
+
+    return opened
+
+
+SIDES: dict[str, Callable[[Path, np.ndarray], Callable[[], Read]]] = {
+    "bench, as stored (int16)": ours,
+    "bench, `Volume.crop` (float32)": ours_scaled,
+    "nnU-Net style .b2nd (float32)": one_file_each,
+    ".npy, memory map (int16)": mapped,
+    "MONAI PersistentDataset (float32)": persistent,
+    "whole .nii.gz (int16)": gzipped,
+}
+
+
+def rate(read: Read, box: Box, clock: Callable[[], float]) -> float:
+    """Return crops per second, by one crop."""
+    began = clock()
+    read(box)
+    return 1 / max(clock() - began, 1e-9)
+
+
+def boxes(size: tuple[int, ...], count: int) -> list[Box]:
+    """Return boxes anywhere inside the volume."""
+    rng = np.random.default_rng(1)
+    starts = rng.integers(0, np.subtract(SHAPE, size) + 1, (count, 3))
+    return [tuple(slice(int(a), int(a) + n) for a, n in zip(s, size, strict=True)) for s in starts]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
-    rng = np.random.default_rng(0)
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    blosc2.set_nthreads(1)
+    array = volume(np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        array = volume(rng)
-        nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "x.nii.gz")
-        with PackWriter(folder, "image") as pack:
-            pack.add("x", array[None])
-        times: dict[str, list[float]] = {"gz": [], "gz cold": [], "warm": [], "cold": []}
-        pack_file = folder / "image-000.b2"
-        handle = Pack(folder, "image")["x"]
-        for _ in range(rounds):
-            start = rng.integers(0, np.subtract(SHAPE, CROP) + 1)
-            box = tuple(slice(a, a + n) for a, n in zip(start, CROP, strict=True))
-
-            def whole(box: tuple[slice, ...] = box) -> np.ndarray:
-                return np.asanyarray(nib.load(folder / "x.nii.gz").dataobj)[box].copy()
-
-            def chunked(box: tuple[slice, ...] = box) -> np.ndarray:
-                return handle[(slice(None), *box)]
-
-            def reopened(box: tuple[slice, ...] = box) -> np.ndarray:
-                cache._open.cache_clear()
-                return Pack(folder, "image")["x"][(slice(None), *box)]
-
-            a, wanted = seconds(whole)
-            b, found = seconds(chunked)
-            assert np.array_equal(found[0], wanted)
-            forget(folder / "x.nii.gz")
-            c, _ = seconds(whole)
-            forget(pack_file)
-            d, _ = seconds(reopened)
-            for key, value in zip(times, (a, c, b, d), strict=True):
-                times[key].append(value)
-        sizes = (folder / "x.nii.gz").stat().st_size, pack_file.stat().st_size
-    report(times, sizes)
+        folders, opened = {}, {}
+        for number, (side, write) in enumerate(SIDES.items()):
+            folders[side] = Path(name) / str(number) / "made"
+            folders[side].mkdir(parents=True)
+            opened[side] = write(folders[side], array)
+        handles = {side: opened[side]() for side in SIDES}
+        for side in ("bench, as stored (int16)", ".npy, memory map (int16)", "whole .nii.gz (int16)"):
+            box = boxes(CROP, 1)[0]
+            assert np.array_equal(handles[side](box), array[box])
+        found: dict[str, dict[str, list[float]]] = {s: {"warm": [], "cold": [], "slice": []} for s in SIDES}
+        crops = boxes(CROP, rounds)
+        for crop, plane in zip(crops, boxes(SLICE, rounds), strict=True):
+            for side, read in handles.items():
+                found[side]["warm"].append(rate(read, crop, time.process_time))
+                found[side]["slice"].append(rate(read, plane, time.process_time))
+        del read
+        handles.clear()
+        for crop in crops:
+            for side in SIDES:
+                cache.opened_frame.cache_clear()
+                cache.mapped.cache_clear()
+                gc.collect()
+                forget(folders[side])
+                found[side]["cold"].append(
+                    rate(lambda box, s=side: opened[s]()(box), crop, time.perf_counter)
+                )  # type: ignore[misc]
+        sizes = {s: sum(p.stat().st_size for p in f.rglob("*") if p.is_file()) for s, f in folders.items()}
+    report(found, sizes)
 
 
-def report(times: dict[str, list[float]], sizes: tuple[int, int]) -> None:
+def report(found: dict[str, dict[str, list[float]]], sizes: dict[str, int]) -> None:
     """Print the table."""
-    ms = {k: median(v) * 1000 for k, v in times.items()}
-    print("| | whole .nii.gz | chunked cache | ratio |\n|---|--:|--:|--:|")
-    print(f"| bytes (MB) | {sizes[0] / 1e6:.1f} | {sizes[1] / 1e6:.1f} | {sizes[1] / sizes[0]:.2f} |")
-    for name, a, b in (("warm", "gz", "warm"), ("cold", "gz cold", "cold")):
-        print(f"| 96^3 crop, {name} (ms) | {ms[a]:.1f} | {ms[b]:.2f} | {ms[a] / ms[b]:.0f} |")
+    whole = sizes["whole .nii.gz (int16)"]
+    print("| | MB | of .nii.gz | 128^3 crops/s, warm | cold | 192 x 192 x 1 slices/s, warm |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for side, rates in found.items():
+        warm, cold, plane = (median(rates[k]) for k in ("warm", "cold", "slice"))
+        size = f"{sizes[side] / 1e6:.1f} | {sizes[side] / whole:.2f}"
+        print(f"| {side} | {size} | {warm:.1f} | {cold:.1f} | {plane:.1f} |")
 
 
 if __name__ == "__main__":

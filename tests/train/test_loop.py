@@ -172,10 +172,10 @@ def test_half_precision_is_refused_without_a_gpu(precision, monkeypatch):
         loop.fabric(precision)
 
 
-def test_only_3d_weights_are_laid_out_channels_last():
+def test_weights_of_convolutions_are_laid_out_channels_last():
     net = nn.Sequential(nn.Conv3d(2, 3, 2), nn.Conv2d(2, 3, 2), nn.BatchNorm3d(3))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     loop.channels_last(net)
     assert net[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert net[1].weight.is_contiguous()
+    assert net[1].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())

@@ -1,7 +1,7 @@
-"""3D U-Net: MONAI's BasicUNet, cut between the encoder and the decoder.
+"""U-Net in two and in three dimensions: MONAI's BasicUNet, cut between the encoder and the decoder.
 
 Norm: group norm, where MONAI's default is instance norm. It does not depend on the batch, so batch 1
-trains as batch 8 does, and it works on the single voxel that a 16^3 crop leaves at the bottleneck.
+trains as batch 8 does, and it works on the single voxel that a crop of 16 leaves at the bottleneck.
 Instance norm also takes each channel's mean away, which is what an averaged bottleneck is made of:
 at initialisation embeddings of different inputs lie about twice as far apart (cosine distance)
 under group norm. Both are close together then; the difference is measured in the tests.
@@ -12,58 +12,63 @@ from __future__ import annotations
 from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
+from bench.nets.base import Decoder, Encoder, Network, alike, flat
+from bench.nets.catalog import Triple, check_crop, entry
 from bench.nets.catalog import preset as find
 
 
-class UNet3dEncoder(Encoder):
+class UNetEncoder(Encoder):
     """Five levels; each but the first halves every side by max pooling."""
 
     input_weight = "conv_0.conv_0.conv.weight"
 
-    def __init__(self, net: BasicUNet, widths: tuple[int, ...]) -> None:
+    def __init__(self, net: BasicUNet, widths: tuple[int, ...], dims: int = 3) -> None:
         super().__init__()
-        self.widths = widths
+        self.widths, self.dims = widths, dims
         self.conv_0 = net.conv_0
         self.down_1, self.down_2 = net.down_1, net.down_2
         self.down_3, self.down_4 = net.down_3, net.down_4
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return maps at 1, 1/2, 1/4, 1/8 and 1/16 of the input's resolution."""
-        maps = [self.conv_0(x)]
+        """Return maps at 1, 1/2, 1/4, 1/8 and 1/16 of the input's resolution, of its rank."""
+        maps = [self.conv_0(flat(x, self.dims))]
         for down in (self.down_1, self.down_2, self.down_3, self.down_4):
             maps.append(down(maps[-1]))
-        return maps
+        return [alike(m, x) for m in maps]
 
 
-class UNet3dDecoder(Decoder):
+class UNetDecoder(Decoder):
     """Four transposed convolutions, each joined with the encoder's map of its size."""
 
-    def __init__(self, net: BasicUNet) -> None:
+    def __init__(self, net: BasicUNet, dims: int = 3) -> None:
         super().__init__()
+        self.dims = dims
         self.upcat_4, self.upcat_3 = net.upcat_4, net.upcat_3
         self.upcat_2, self.upcat_1 = net.upcat_2, net.upcat_1
         self.final_conv: nn.Module = net.final_conv
 
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
-        """Return logits (B, out_channels, X, Y, Z); ``x`` itself is not read."""
-        up = features[4]
+        """Return logits on the input's grid; of ``x`` itself only the rank is read."""
+        maps = [flat(m, self.dims) for m in features]
+        up = maps[4]
         ups = (self.upcat_4, self.upcat_3, self.upcat_2, self.upcat_1)
-        for block, skip in zip(ups, features[3::-1], strict=True):
+        for block, skip in zip(ups, maps[3::-1], strict=True):
             up = block(up, skip)
-        return self.final_conv(up)
+        return alike(self.final_conv(up), x)
 
 
-def build(preset: str, in_channels: int, out_channels: int, crop: Triple | None = None) -> Network:
+def build(
+    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
+) -> Network:  # fmt: skip
     """Return the network; any input whose sides are multiples of 16 can be read.
 
     Raises:
         BenchError: unknown preset, or a crop side that is no multiple of 16.
     """
-    crop = check_crop("unet3d", preset, crop)
-    size = find("unet3d", preset).size
-    net = BasicUNet(3, in_channels, out_channels, size.features, norm=("group", {"num_groups": size.groups}))
-    encoder = UNet3dEncoder(net, size.features[:5])
+    crop = check_crop(name, preset, crop)
+    size, dims = find(name, preset).size, entry(name).dims
+    norm = ("group", {"num_groups": size.groups})
+    net = BasicUNet(dims, in_channels, out_channels, size.features, norm=norm)
+    encoder = UNetEncoder(net, size.features[:5], dims)
     channels = (in_channels, out_channels)
-    return Network("unet3d", preset, crop, channels, encoder, UNet3dDecoder(net))
+    return Network(name, preset, crop, channels, encoder, UNetDecoder(net, dims))

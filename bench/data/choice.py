@@ -1,0 +1,137 @@
+"""Which cases of a data set take part: filters, lists, and a share of them by one ranking."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from bench import registry
+from bench.data.split import Fold
+from bench.dataset import Case, Dataset, natural
+from bench.errors import BenchError, unknown
+
+T = TypeVar("T")
+DOUBTFUL = "doubtful"
+
+
+def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collection[Case]) -> list[str]:
+    """Return the ids that ``exclude`` names; ``doubtful`` stands for what is declared so.
+
+    Raises:
+        BenchError: no case has such an id; names the nearest one.
+    """
+    known = {case.id for case in cases}
+    found: set[str] = set()
+    for entry in exclude:
+        if entry == DOUBTFUL:
+            found |= dataset.doubtful.keys()
+        elif known and entry not in known:
+            raise BenchError(f"exclude: {unknown(f'case of data set {name!r}', entry, known)}")
+        else:
+            found.add(entry)
+    return sorted(found & known if known else found, key=natural)
+
+
+def kept(cases: Sequence[Case], where: Mapping[str, str], without: Collection[str]) -> list[Case]:
+    """Return the cases that have these entries in their meta and are not left out."""
+    gone = set(without)
+    return [c for c in cases if c.id not in gone and all(c.meta.get(k) == v for k, v in where.items())]
+
+
+def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:
+    """Return the cases that a pretraining list of a data set names for training.
+
+    Raises:
+        BenchError: the data set has no such list.
+    """
+    if which not in dataset.lists:
+        raise BenchError(unknown(f"pretraining list of data set {name!r}", which, dataset.lists))
+    read = json.loads((registry.folder("dataset") / "splits" / dataset.lists[which]).read_text())
+    return tuple(read["cases"]["train"])
+
+
+def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: str) -> list[Case]:
+    """Return the cases that a list names.
+
+    Raises:
+        BenchError: some are not there and ``absent`` is not "allow"; says how many.
+    """
+    wanted = set(names)
+    found = [c for c in cases if c.id in wanted]
+    lacking = sorted(wanted - {c.id for c in found}, key=natural)
+    if lacking and absent != "allow":
+        raise BenchError(
+            f"{what} names {len(wanted)} and {len(lacking)} are not in the folder ({', '.join(lacking[:3])}"
+            f"{' ...' if len(lacking) > 3 else ''}); complete the folder, or say 'absent: allow'"
+        )
+    return found
+
+
+def taken(items: Sequence[T], person: Callable[[T], str], take: str, ranking: str, seed: int) -> list[T]:
+    """Return a share of cases in their own order, chosen by one ranking of patients.
+
+    Patients are ordered by SHA-256 of ``ranking:seed:person``, as label fractions order them, so a
+    larger share holds every smaller one.
+
+    Args:
+        items: cases.
+        person: whose each is.
+        take: ``40 cases`` (whole patients in rank order, the last one cut off where it exceeds), or
+            ``20 %`` of the patients.
+        ranking: names the ranking.
+        seed: of the ranking.
+
+    Raises:
+        BenchError: more cases than there are, or a share of less than half a patient.
+    """
+    if not take or not items:
+        return list(items)
+    number, unit = int(take.removesuffix("%").removesuffix("cases")), take[-1]
+    people = sorted(
+        {person(item) for item in items},
+        key=lambda p: hashlib.sha256(f"{ranking}:{seed}:{p}".encode()).hexdigest(),
+    )
+    if unit == "%":
+        if not 0.5 <= number * len(people) / 100 <= len(people):
+            raise BenchError(f"take: {take} of {len(people)} patients of {ranking} is none, or more than all")
+        chosen = set(people[: max(1, int(number * len(people) / 100 + 0.5))])
+        return [item for item in items if person(item) in chosen]
+    if number > len(items):
+        raise BenchError(f"take: {take}, but {ranking} has {len(items)}")
+    rank = {p: i for i, p in enumerate(people)}
+    order = sorted(range(len(items)), key=lambda i: (rank[person(items[i])], i))
+    return [items[i] for i in sorted(order[:number])]
+
+
+def selected(
+    cases: Sequence[Case], data: Mapping[str, Any], dataset: Dataset, fold: Fold | None, seed: int,
+    *, absent: str = "allow",
+) -> list[Case]:  # fmt: skip
+    """Return the cases that one entry of a spec's ``data`` selects for pretraining.
+
+    Args:
+        cases: of the data set.
+        data: ``dataset``, ``part`` (all or train), and where stated ``list where exclude take``.
+        dataset: its declaration.
+        fold: the division, where only its training patients are read.
+        seed: of the ranking by which ``take`` chooses.
+        absent: "refuse" makes an error of cases that a list names and that are not there.
+    """
+    found = kept(cases, data.get("where", {}), data.get("exclude", ()))
+    if "list" in data:
+        what = f"{data['dataset']}: list {data['list']!r}"
+        found = of_list(found, listed(dataset, data["dataset"], data["list"]), what, absent=absent)
+    if fold is not None:
+        train = set(fold.train)
+        found = [c for c in found if c.patient in train and c.label is not None]
+    ranking = data.get("split") or data.get("list") or data["dataset"]
+    return taken(found, lambda c: c.patient, data.get("take", ""), ranking, seed)
+
+
+def shared(cases: Sequence[tuple[str, Case]], take: Mapping[str, str], seed: int) -> list[tuple[str, Case]]:
+    """Return the share of a whole mixture: cases with their data sets, ranked over all of it."""
+    if not take:
+        return list(cases)
+    return taken(cases, lambda c: f"{c[0]}/{c[1].patient}", take["amount"], take["ranking"], seed)

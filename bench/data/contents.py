@@ -1,0 +1,246 @@
+"""What the files of a data set hold: digests and headers, remembered by path, size and time.
+
+A file counts by its SHA-256, a folder by the names and bytes of its files in order, a member of a
+zip by the CRC-32 and size that the zip's directory states: reading tens of thousands of zips whole,
+only to name them, would take longer than preparing them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.data.archive import Archive
+from bench.dataset import Case, clean, files_of, zip_of
+from bench.errors import BenchError
+
+THREADS = 4
+MANY = 500  # files that a thread asks the file system about at one time
+SUM, HEADER = 1, 2  # places in an entry of the memory, after the stamp
+UNKNOWN = "-"
+FORMS = {SUM: re.compile(r"[0-9a-f]{64}"), HEADER: re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){3}")}
+
+
+class Contents:
+    """Digests and headers; opened once per command."""
+
+    def __init__(self, memory: Path | None) -> None:
+        self._memory, self._changed = memory, False
+        # path -> "stamp sum header"; texts, because 100 000 lists keep the garbage collector busy
+        self._known: dict[str, str] = {}
+        if memory is not None and memory.is_file():
+            try:
+                read = json.loads(memory.read_text())
+                self._known = read if isinstance(read, dict) else {}
+            except (ValueError, RecursionError):
+                self._known = {}  # a memory only: it is made again
+
+    def digest(self, cases: Iterable[Case]) -> str:
+        """Return one digest over ids, patients, meta and every byte of images and labels."""
+        cases, found = list(cases), hashlib.sha256(b"[")
+        for number, (case, sums) in enumerate(zip(cases, self._sums(cases), strict=True)):
+            about = [case.meta] if case.meta else []
+            row = json.dumps([case.id, case.patient, sums, *_label(case), *about])
+            found.update(f"{', ' if number else ''}{row}".encode())
+        found.update(b"]")
+        return found.hexdigest()[:16]
+
+    def each(self, cases: Iterable[Case]) -> dict[str, str]:
+        """Return one digest per case id: what its prepared arrays are made of, 32 hex digits."""
+        cases = list(cases)
+        return {
+            case.id: hashlib.sha256(json.dumps([sums, *_label(case)]).encode()).hexdigest()[:32]
+            for case, sums in zip(cases, self._sums(cases), strict=True)
+        }
+
+    def check_headers(self, name: str, cases: Sequence[Case], channels: int) -> None:
+        """Refuse what the files' headers already give away; no voxel is decoded.
+
+        Raises:
+            BenchError: a damaged header, an image and a label that cannot belong together, or
+                another number of channels than ``channels``; says how many cases, shows the first.
+        """
+        headers = self._recalled({str(f): None for c in cases for f in files_of(c)}, HEADER, _header)
+        faults = [fault for case in cases if (fault := _fault(case, headers, channels))]
+        if faults:
+            raise BenchError(
+                f"{name}: {len(faults)} of {len(cases)} cases cannot be used, first {faults[0]}; "
+                f"mend or remove them, 'bench check {name} --data ...' lists all"
+            )
+
+    def save(self) -> None:
+        """Remember what was hashed for the next command."""
+        from bench.store import write_atomic
+
+        if self._changed and self._memory is not None and self._memory.parent.is_dir():
+            with suppress(OSError):  # a memory only; `plan` may look where it cannot write
+                write_atomic(self._memory, json.dumps(self._known))
+
+    def _sums(self, cases: Sequence[Case]) -> Iterator[list[str]]:
+        """Yield the sum of every file of each case; empty where there is no file."""
+        names = {str(f): None for c in cases for f in files_of(c)}
+        beside = {name: str(data) for name in names if (data := _beside(name)) is not None}
+        found = dict[str, str]()
+        for name, value in self._recalled({**names, **dict.fromkeys(beside.values())}, SUM, _sum).items():
+            if isinstance(value, BenchError):
+                raise value
+            found[name] = value
+        for name, voxels in beside.items():
+            found[name] += found[voxels]
+        yield from ([found[str(f)] for f in files_of(case)] for case in cases)
+
+    def _recalled(
+        self, names: Iterable[str], place: int, find: Callable[[str], str]
+    ) -> dict[str, str | BenchError]:
+        """Return what is known of each path, found anew where its stamp is another; or the BenchError."""
+        names, found, lacking = list(names), dict[str, str | BenchError](), dict[str, str]()
+        with ThreadPoolExecutor(THREADS) as pool:
+            groups = [names[start : start + MANY] for start in range(0, len(names), MANY)]
+            stamps = (stamp for group in pool.map(_stamps, groups) for stamp in group)
+            for name, stamp in zip(names, stamps, strict=True):
+                known = self._entry(name, stamp)[place]
+                if known == UNKNOWN:
+                    lacking[name] = stamp
+                else:
+                    found[name] = known
+            new = pool.map(lambda name: _tried(find, name), lacking)
+            for (name, stamp), value in zip(lacking.items(), new, strict=True):
+                found[name] = value
+                if stamp and isinstance(value, str):
+                    entry = self._entry(name, stamp)
+                    entry[place] = value
+                    self._known[name] = " ".join(entry)
+                    self._changed = True
+        return found
+
+    def _entry(self, name: str, stamp: str) -> list[str]:
+        """Return stamp, sum and header of a file as far as they are known of its present state."""
+        text = self._known.get(name)
+        entry = text.split(" ") if isinstance(text, str) else []
+        if len(entry) != 3 or not stamp or entry[0] != stamp:
+            return [stamp, UNKNOWN, UNKNOWN]
+        known = [UNKNOWN if FORMS[place].fullmatch(entry[place]) is None else entry[place] for place in FORMS]
+        return [stamp, *known]
+
+
+def _label(case: Case) -> list[int | None]:
+    return [
+        case.label if isinstance(case.label, int) else None,
+        *([] if case.frame is None else [case.frame]),
+    ]
+
+
+def _fault(case: Case, headers: dict[str, str | BenchError], channels: int) -> str:
+    files, shapes, counts = files_of(case), list[list[int]](), list[int]()
+    for file in files:
+        header = headers[str(file)]
+        if isinstance(header, BenchError):
+            return str(header)
+        *shape, count = map(int, header.split("x"))
+        shapes.append(shape)
+        counts.append(count)
+    images = counts[: len(case.images)]
+    found = sum(images) if case.frame is None else len(images)
+    if found != channels:
+        return f"{files[0]}: {found} channel(s), the data set declares {channels}"
+    if case.frame is not None and case.frame >= min(counts):
+        return f"{files[0]}: frame {case.frame} of {min(counts)} (counted from 0) is not there"
+    for file, shape in zip(files[1:], shapes[1:], strict=True):
+        if sorted(shape) != sorted(shapes[0]):  # the order of axes may differ between two headers
+            return f"{file}: {tuple(shape)} voxels, its image {files[0].name}: {tuple(shapes[0])}"
+    return ""
+
+
+def _tried(find: Callable[[str], str], name: str) -> str | BenchError:
+    try:
+        return find(name)
+    except BenchError as error:
+        return error
+    except OSError as error:
+        return BenchError(f"{name}: cannot be read ({error.strerror})")
+
+
+def _header(name: str) -> str:
+    from bench.data.volume import read_header
+
+    header = read_header(Path(name))
+    return "x".join(str(n) for n in (*header.shape, header.channels))
+
+
+def _beside(name: str) -> Path | None:
+    """Return the file of the voxels, where a header is a file of its own."""
+    if not name.lower().endswith(".mhd"):
+        return None
+    from bench.data.metaimage import data_file
+
+    with suppress(BenchError):  # check_headers says what is wrong
+        data = data_file(Path(name))
+        return data if data.is_file() else None
+    return None
+
+
+def _stamps(names: Sequence[str]) -> list[str]:
+    return [_stamp(name) for name in names]
+
+
+def _stamp(name: str) -> str:
+    """Return what changes with a file, a folder's files or a zip; empty where there is none of these."""
+    try:
+        found = os.stat(name)  # noqa: PTH116 - a Path for each of 100 000 files takes longer than the answer
+    except (OSError, ValueError):
+        archive = zip_of(Path(name))
+        return "" if archive is None else _stamp(str(archive))
+    if stat.S_ISREG(found.st_mode):
+        return f"{found.st_size}:{found.st_mtime_ns}"
+    if stat.S_ISDIR(found.st_mode):
+        inside = [f"{path.name}/{_stamp(str(path))}" for path in _inside(name)]
+        return hashlib.sha256("\n".join(inside).encode()).hexdigest()
+    return ""
+
+
+def _inside(name: str) -> list[Path]:
+    return clean(path for path in Path(name).iterdir() if path.is_file())
+
+
+def _sum(name: str) -> str:
+    path = Path(name)
+    if path.is_file():
+        return _sha256(path)
+    if path.is_dir():
+        return _listed([[inside.name, _sha256(inside)] for inside in _inside(name)])
+    archive = zip_of(path)
+    if archive is None:
+        return ""
+    found = archive.stat()
+    members = _members(archive, (found.st_size, found.st_mtime_ns))
+    member = path.relative_to(archive).as_posix()
+    if member in members:
+        return _listed([list(members[member])])
+    below = [[key, *value] for key, value in members.items() if key.startswith(f"{member}/")]
+    return _listed(sorted(below)) if below else ""
+
+
+def _listed(value: list[list[Any]]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=THREADS)  # a zip of many cases is asked for again and again
+def _members(archive: Path, _stamp: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Return CRC-32 and size of every member of a zip that is not refused."""
+    with Archive(archive) as judged, judged.guarded(), zipfile.ZipFile(archive) as file:
+        return {info.filename: (info.CRC, info.file_size) for info in file.infolist() if not info.is_dir()}

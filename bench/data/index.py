@@ -1,0 +1,226 @@
+"""The index of a prepared data set: one row per case, read at once however many there are.
+
+``index.npz`` holds one array of rows (fixed width) and lists of texts (UTF-8 and where each ends): case
+ids, patients, meta as JSON, names of the files that the frames lie in. 100 000 rows are 25 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.data.arrays import Arrays
+from bench.data.cache import AGAIN, Packed, mapped, opened_frame, unpacked
+from bench.data.geometry import Geometry
+from bench.data.stored import MAX_BYTES
+from bench.dataset import Case
+from bench.errors import BenchError, shown
+
+NAME = "index.npz"
+TEXTS = ("case", "patient", "meta", "shard")
+SHARD = re.compile(r"shard-[0-9]{4,9}\.b2")
+FRAMES = ("image", "label", "native", "fingerprint", "foreground")
+FRAME = np.dtype([("file", "<i4"), ("start", "<i8"), ("length", "<i8"), ("crc", "<u4")])
+ROW = np.dtype(
+    [
+        ("class", "<i4"),  # -1 where a case has none
+        ("content", "u1", (16,)),  # digest of the files it was made of
+        ("step", "<f8"), ("offset", "<f8"),
+        ("native_shape", "<i4", (3,)), ("native_spacing", "<f8", (3,)), ("box", "<i4", (3, 2)),
+        ("shape", "<i4", (3,)),
+        ("frames", FRAME, (len(FRAMES),)),  # of length 0 where there is none
+    ]
+)  # fmt: skip
+HUGE = 1e30  # a step, offset or spacing above it is none
+LARGEST = 1 << 20  # voxels along one axis
+
+
+class Place(NamedTuple):
+    """Where one frame lies."""
+
+    path: str
+    start: int
+    length: int
+    crc: int
+
+    def read(self) -> bytes:
+        """Return the frame.
+
+        Raises:
+            BenchError: its checksum is another.
+        """
+        found = bytes(mapped(self.path)[self.start : self.start + self.length])
+        if zlib.crc32(found) != self.crc:
+            raise BenchError(f"{self.path}, byte {self.start}: damaged (another checksum); {AGAIN}")
+        return found
+
+
+class Index:
+    """An opened index. Whole frames are compared with their checksum, crops are not.
+
+    Raises:
+        BenchError: it is damaged, does not fit the files beside it or leads elsewhere; names the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        arrays = Arrays(folder / NAME)
+        self.rows, frames = arrays["rows"], arrays["frames"]
+        try:
+            self.cases, self.patients, self.metas, self.files = (
+                _texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS
+            )
+            self._check(frames)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise BenchError(f"{folder}: its index is damaged ({error}); {AGAIN}") from None
+        self._numbers = {case: number for number, case in enumerate(self.cases)}
+
+    def _check(self, frames: np.ndarray) -> None:
+        if bytes(frames) != ",".join(FRAMES).encode() or self.rows.dtype != ROW or self.rows.ndim != 1:
+            raise ValueError("its columns are others")
+        columns = {len(self.cases), len(self.patients), len(self.metas), len(set(self.cases))}
+        if columns != {len(self.rows)}:
+            raise ValueError("its columns differ in length, or a case is there twice")
+        for name in self.files:
+            if not SHARD.fullmatch(name):
+                raise ValueError(f"its index names {shown(name)}, no file beside it")
+        if fault := wrong(self.rows, [_size(self.folder / name) for name in self.files]):
+            raise ValueError(fault)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, case: str) -> bool:
+        return case in self._numbers
+
+    def row(self, case: str) -> np.void:
+        """Return what is known of a case, as ``ROW`` says."""
+        return self.rows[self.number(case)]
+
+    def number(self, case: str) -> int:
+        """Return which row is a case's."""
+        if case not in self._numbers:
+            raise BenchError(f"{self.folder}: its index lacks case {shown(case)}; {AGAIN}")
+        return self._numbers[case]
+
+    def meta(self, number: int) -> dict[str, str]:
+        """Return what the data set says of the case in a row beyond its patient."""
+        text = self.metas[number]
+        try:
+            found = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise BenchError(f"{self.folder}: its index is damaged (meta {shown(text)}); {AGAIN}")
+        return found
+
+    def geometry(self, case: str) -> Geometry:
+        """Return how a case's prepared grid lies in its native one."""
+        row = self.row(case)
+        return Geometry(*(row[name].tolist() for name in ("native_shape", "native_spacing", "box", "shape")))
+
+    def has(self, case: str, frame: str) -> bool:
+        """Tell whether a case has a frame of this name."""
+        return self.row(case)["frames"][FRAMES.index(frame)]["length"] > 0
+
+    def packed(self, case: str, frame: str) -> Packed:
+        """Open one frame of a case, to be decoded box by box."""
+        place = self.place(case, frame)
+        return opened_frame(place.path, place.start, place.length)
+
+    def whole(self, case: str, frame: str) -> np.ndarray:
+        """Decode one frame of a case, after its checksum was compared."""
+        place = self.place(case, frame)
+        where = f"{place.path}, byte {place.start}"
+        found = unpacked(place.read(), where)
+        if math.prod(found.shape) * found.dtype.itemsize > MAX_BYTES:  # a few bytes can stand for any number
+            raise BenchError(f"{where}: damaged ({found.shape} voxels); {AGAIN}")
+        return found[...]
+
+    def place(self, case: str, frame: str) -> Place:
+        """Return where a frame lies."""
+        file, start, length, crc = self.row(case)["frames"][FRAMES.index(frame)].item()
+        if not length:
+            raise BenchError(f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}")
+        return Place(str(self.folder / self.files[file]), start, length, crc)
+
+
+def write(folder: Path, rows: np.ndarray, cases: Sequence[Case], files: Sequence[str]) -> None:
+    """Write ``index.npz``; ``rows`` is as ``ROW`` says, one for each case."""
+    metas = [json.dumps(c.meta, sort_keys=True) if c.meta else "" for c in cases]
+    columns = ([c.id for c in cases], [c.patient for c in cases], metas, files)
+    texts = {}
+    for name, values in zip(TEXTS, columns, strict=True):
+        raw = [value.encode() for value in values]
+        texts[name] = np.frombuffer(b"".join(raw), np.uint8)
+        texts[f"{name}_ends"] = np.cumsum([len(value) for value in raw], dtype=np.int64)
+    order = np.frombuffer(",".join(FRAMES).encode(), np.uint8)
+    np.savez(folder / NAME, allow_pickle=False, rows=rows, frames=order, **texts)
+
+
+def _texts(blob: np.ndarray, ends: np.ndarray) -> list[str]:
+    if blob.dtype != np.uint8 or ends.dtype != np.int64 or blob.ndim != 1 or ends.ndim != 1:
+        raise ValueError("its texts are no texts")
+    starts = np.concatenate([[0], ends[:-1]]) if ends.size else ends
+    if (ends < starts).any() or (ends[-1] if ends.size else 0) != blob.size:
+        raise ValueError("its texts end nowhere")
+    raw = blob.tobytes()
+    return [raw[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def wrong(rows: np.ndarray, sizes: Sequence[int]) -> str:
+    """Return in words what of rows cannot be, given the sizes of their files; empty where all can."""
+    frames = rows["frames"]
+    there = np.array([*sizes, 0])[np.clip(frames["file"], 0, len(sizes))]
+    with np.errstate(invalid="ignore"):
+        faults = {
+            "a class below -1": rows["class"] < -1,
+            "a step or offset that is no number": ~(
+                (np.abs(rows["step"]) < HUGE) & (np.abs(rows["offset"]) < HUGE)
+            ),
+            "a spacing that is none": ~((rows["native_spacing"] > 0) & (rows["native_spacing"] < HUGE)),
+            "a shape that is none": _outside(rows["shape"]) | _outside(rows["native_shape"]),
+            "more voxels than a file may hold": _voxels(rows["shape"]) | _voxels(rows["native_shape"]),
+            "a box outside its volume": (rows["box"][..., 0] < 0)
+            | (rows["box"][..., 0] >= rows["box"][..., 1])
+            | (rows["box"][..., 1] > rows["native_shape"]),
+            "a frame outside its file": (frames["length"] > 0)
+            & ((frames["start"] < 0) | (frames["file"] < 0) | (frames["length"] > there - frames["start"])),
+            "a frame of no length": (frames["length"] < 0) | (frames["length"] == 0) & _needed(frames),
+        }
+    return next((what for what, where in faults.items() if where.any()), "")
+
+
+def _outside(shape: np.ndarray) -> np.ndarray:
+    return (shape < 1) | (shape > LARGEST)
+
+
+def _voxels(shape: np.ndarray) -> np.ndarray:
+    return np.prod(shape, axis=-1, dtype=np.float64) > MAX_BYTES
+
+
+def _needed(frames: np.ndarray) -> np.ndarray:
+    """Return which frames must be there: the image; of label and native map, both or none."""
+    needed = np.zeros(frames.shape, bool)
+    needed[:, FRAMES.index("image")] = True
+    a, b = FRAMES.index("label"), FRAMES.index("native")
+    needed[:, a], needed[:, b] = frames["length"][:, b] > 0, frames["length"][:, a] > 0
+    return needed
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path.name} is no regular file")
+    return found.st_size

@@ -1,0 +1,190 @@
+"""Processes that work through a list together, one task each at a time.
+
+As in ``bench.executors.local`` each has a pipe of its own and shares nothing with the others, so one
+that is killed takes one task with it and no lock.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from bench.errors import BenchError
+
+POLL = 0.5  # seconds between looks at the parent
+GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Start = Callable[[], AbstractContextManager[Callable[[Any], Any]]]
+
+
+def work(tasks: Iterable[Any], start: Start, count: int) -> Iterator[Any]:
+    """Yield what each task gives, in the order in which they end. Close it: see ``contextlib.closing``.
+
+    Args:
+        tasks: what is to be done; ``str`` of one names it. Taken from as processes get free.
+        start: entered once in each process, gives the function that does one task. Must be picklable.
+        count: processes at one time; 0 works in this one.
+
+    Raises:
+        BenchError: as a task raised it, or because a process died. Whatever else a task raises.
+    """
+    if count == 0:
+        with start() as do:
+            for task in tasks:
+                yield do(task)
+        return
+    crew = _Crew(start)
+    try:
+        waiting = iter(tasks)
+        for task in waiting:
+            crew.give(task)
+            if crew.busy() == count:
+                yield crew.next()
+        while crew.busy():
+            yield crew.next()
+    finally:
+        crew.close()
+
+
+@dataclass(eq=False)
+class _Member:
+    process: SpawnProcess
+    pipe: connection.Connection
+    task: Any = None
+
+
+class _Crew:
+    """The processes at work; they are started when there is a task for them."""
+
+    def __init__(self, start: Start) -> None:
+        self._start, self._all = start, list[_Member]()
+        self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
+
+    def busy(self) -> int:
+        return sum(member.task is not None for member in self._all)
+
+    def give(self, task: Any) -> None:
+        member = next((m for m in self._all if m.task is None), None) or self._new()
+        member.task = task
+        with suppress(OSError):  # it died just now: `next` finds out
+            member.pipe.send(task)
+
+    def next(self) -> Any:
+        """Return the result of the next task that ends."""
+        pipes = {m.pipe: m for m in self._all if m.task is not None}
+        member = pipes[connection.wait(list(pipes))[0]]  # type: ignore[index]
+        task, member.task = member.task, None
+        try:
+            done, found = member.pipe.recv()
+        except (EOFError, OSError):
+            self._all.remove(member)
+            member.process.join()
+            raise BenchError(_died(task, member.process.exitcode or 0)) from None
+        if not done:
+            _raise(task, *found)
+        return found
+
+    def close(self) -> None:
+        """Let every process end its task, and end."""
+        for member in self._all:
+            with suppress(OSError):
+                member.pipe.send(None)
+        deadline = time.monotonic() + GRACE
+        for member in self._all:
+            member.process.join(max(0.0, deadline - time.monotonic()))
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.pipe.close()
+
+    def _new(self) -> _Member:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, os.getpid(), self._start), daemon=True)
+        resource_tracker.ensure_running()  # it unblocks signals when it is started
+        # A terminal sends Ctrl-C to all: blocked until the process can ignore it, its parent decides.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            with _one_thread():
+                process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._all.append(_Member(process, ours))
+        return self._all[-1]
+
+
+def _serve(pipe: connection.Connection, parent: int, start: Start) -> None:
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    try:
+        with start() as do:
+            while (task := pipe.recv()) is not None:
+                pipe.send((True, do(task)))
+    except (EOFError, ConnectionError):
+        return  # the controller died
+    except Exception as error:  # whatever it is, its controller says so
+        with suppress(OSError):
+            pipe.send((False, _told(error)))
+
+
+def _watch(parent: int) -> None:
+    """End an orphan: what it would still make, the next attempt makes too."""
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os._exit(1)
+
+
+def _told(error: Exception) -> tuple[str, tuple[Any, ...]]:
+    """Return an exception in plain values: not every one can be unpickled."""
+    if isinstance(error, BenchError):
+        return "mistake", (str(error),)
+    if isinstance(error, MemoryError):
+        return "memory", ()
+    if isinstance(error, OSError):
+        return "system", (error.errno, error.strerror or str(error), str(error.filename or ""))
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return "bug", (first, "".join(traceback.format_exception(error)))
+
+
+def _raise(task: Any, kind: str, told: tuple[Any, ...]) -> None:
+    if kind == "mistake":
+        raise BenchError(*told)
+    if kind == "memory":
+        raise MemoryError
+    if kind == "system":
+        raise OSError(*told) if told[2] else OSError(*told[:2])
+    raise RuntimeError(f"{task}: {told[0]}\n{told[1]}")
+
+
+def _died(task: Any, code: int) -> str:
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    hint = "; out of memory?" if code == -signal.SIGKILL else ""
+    return f"{task}: its process died ({how}{hint}); what is finished is kept, run again"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have a process that is started inside use one thread: there are as many as cores are meant for it."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

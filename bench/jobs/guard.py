@@ -1,0 +1,112 @@
+"""Guard: which cases of a pretraining also stand in a downstream test part, by patient or content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.data.cache import AGAIN
+from bench.data.prepared import Prepared, opened
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.jobs.context import Context
+from bench.jobs.inputs import declaration, mixed, part
+from bench.jobs.leaks import Leak, write
+
+SHOWN = 3  # cases that a failure names
+LOGGED = 1000  # and its log
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """One case with what tells whose it is."""
+
+    dataset: str
+    case: Case
+    person: str
+    prepared: Prepared
+
+
+def run(context: Context) -> None:
+    """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
+
+    Raises:
+        BenchError: there is one, and the protocol says ``leaks: fail``.
+    """
+    spec, roots = context.spec, context.run["roots"]
+    inputs = [opened(context.input(i)) for i in range(len(spec["data"]) + len(spec["tests"]))]
+    mixture, downstream = inputs[: len(spec["data"])], inputs[len(spec["data"]) :]
+    read = [
+        _scan(spec["data"][i]["dataset"], case, mixture[i], roots) for i, case in mixed(mixture, spec, roots)
+    ]
+    tests: dict[tuple[str, str], _Scan] = {}
+    for prepared, data in zip(downstream, spec["tests"], strict=True):
+        chosen = set(part(prepared, data, roots.get(data["dataset"])))
+        for case in prepared.cases():
+            if case.id in chosen:
+                scan = _scan(data["dataset"], case, prepared, roots)
+                tests.setdefault((scan.dataset, case.id), scan)
+    found = sorted(_by_patient(read, list(tests.values())), key=str)
+    found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
+    counts = Counter(dataset for dataset, _ in tests)
+    write(context.made, len(read), counts, found)
+    for leak in found[:LOGGED]:
+        context.log(str(leak))
+    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(found)} in both")
+    context.facts.update(read=len(read), tests=len(tests), leaks=len(found))
+    if found and spec["leaks"] == "fail":
+        raise BenchError(_refusal(found))
+
+
+def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
+    return _Scan(name, case, declaration(name, roots.get(name)).person(case), prepared)
+
+
+def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]:
+    first: dict[str, _Scan] = {}
+    for test in tests:
+        first.setdefault(test.person, test)
+    for scan in read:
+        if scan.person in first:
+            test = first[scan.person]
+            yield Leak(scan.dataset, scan.case.id, test.dataset, test.case.id, "patient")
+
+
+def _by_content(
+    context: Context, read: Sequence[_Scan], tests: Sequence[_Scan], known: set[tuple[str, str]]
+) -> list[Leak]:
+    from bench.data.twins import matches
+
+    rest = [s for s in read if (s.dataset, s.case.id) not in known]
+    pairs = matches(_prints(rest), _prints(tests), on_progress=context.progress)
+    best: dict[int, Any] = {}
+    for pair in pairs:
+        if pair.a not in best or pair.score > best[pair.a].score:
+            best[pair.a] = pair
+    return [
+        Leak(rest[p.a].dataset, rest[p.a].case.id, tests[p.b].dataset, tests[p.b].case.id, "content", p.score)
+        for p in best.values()
+    ]
+
+
+def _prints(scans: Sequence[_Scan]) -> list[np.ndarray]:
+    found = []
+    for scan in scans:
+        made = scan.prepared.fingerprint(scan.case.id)
+        if made is None:
+            raise BenchError(f"{scan.prepared.folder}: has no fingerprint of {scan.case.id}; {AGAIN}")
+        found.append(made)
+    return found
+
+
+def _refusal(found: Sequence[Leak]) -> str:
+    listed = ", ".join(map(str, found[:SHOWN]))
+    return (
+        f"leak: {len(found)} cases of the pretraining stand in a downstream test part: {listed}"
+        f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
+        "'leaks: allow' to keep them and print it"
+    )

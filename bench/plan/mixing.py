@@ -1,0 +1,87 @@
+"""What a pretraining reads, and which downstream test cases it must not have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.data import choice
+from bench.data.split import Fold
+from bench.dataset import Case, Recipe
+from bench.plan.here import Here, Target
+from bench.plan.line import Line
+from bench.protocol import Mix, Pretrain, mixture
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of a mixture: what a spec says of it, and the cases where it is here."""
+
+    data: dict[str, Any]
+    cases: tuple[Case, ...]
+    fold: Fold | None  # whose training patients alone are read
+
+
+def mixed(here: Here, line: Line, section: Pretrain) -> list[Part]:
+    """Return the parts of a mixture, as one line's fold divides them."""
+    return [_part(here, line, mix, section) for mix in mixture.parts(section)]
+
+
+def count(section: Pretrain, parts: Sequence[Part]) -> int:
+    """Return how many cases are read; where a data set is not here, its cases count nothing."""
+    cases = [(part.data["dataset"], case) for part in parts for case in part.cases]
+    return len(choice.shared(cases, overall(section), section.seed))
+
+
+def overall(section: Pretrain) -> dict[str, str]:
+    """Return which share of a whole mixture is read, as a spec says it; empty where all is."""
+    return {"amount": section.take, "ranking": mixture.ranking(section)} if section.take else {}
+
+
+def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
+    dataset, found = here.dataset(mix.dataset), here.cases(mix.dataset)
+    data: dict[str, Any] = {"dataset": mix.dataset, "part": "all"}
+    place = _place(here, line, mix) if mix.cases == "train" and not mix.list else None
+    if place is not None:
+        data = {"dataset": mix.dataset, "part": "train", **place[0].division(place[1])}
+    if mix.list:
+        choice.listed(dataset, mix.dataset, mix.list)
+    exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
+    stated = {
+        "list": mix.list, "where": mix.where, "exclude": exclude, "take": mix.take,
+        "task": mix.task, "group": mix.group,
+    }  # fmt: skip
+    data |= {k: v for k, v in stated.items() if v not in ("", None, {}, [])}
+    fold = place[1] if place is not None else None
+    if found is None:
+        return Part(data, (), fold)
+    cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
+    return Part(data, tuple(cases), fold)
+
+
+def _place(here: Here, line: Line, mix: Mix) -> tuple[Target, Fold] | None:
+    """Return the division of a data set that is also downstream, if there is a single one."""
+    if mix.dataset == line.target.name:
+        return line.target, line.fold
+    for section in line.protocol.finetune:
+        if section.dataset == mix.dataset:  # downstream in another column
+            other = here.target(section)
+            if len(other.folds) == 1:
+                return other, other.folds[0]
+    return None
+
+
+def tests(here: Here, line: Line, parts: Sequence[Part]) -> list[tuple[Target, Fold, str | Recipe]]:
+    """Return every downstream test part of a protocol, with the recipe it is read by.
+
+    Of a data set whose training patients are pretrained on, only the same fold's.
+    """
+    divided = {p.data["dataset"]: p.fold for p in parts if p.fold is not None}
+    found = []
+    for section in line.protocol.finetune:
+        target = here.target(section)
+        folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
+        own = divided.get(section.dataset)
+        found += [(target, f, section.recipe) for f in folds if own is None or f == own]
+    return found

@@ -1,0 +1,61 @@
+"""Pretraining mixtures by name: ``datasets/mixtures/<name>.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from bench import registry
+from bench.errors import BenchError, unknown
+from bench.protocol.sections import Mix, Pretrain
+from bench.protocol.strict import build, parse
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Data sets that are pretrained on together, as a paper states them."""
+
+    title: str
+    source: str
+    datasets: tuple[Mix, ...]
+    note: str = ""  # what is assumed, and what does not add up
+    groups: dict[str, str] = field(default_factory=dict)  # number of a group class: its name
+    expected_cases: int | None = None  # as printed
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise ValueError("datasets is empty")
+
+
+def names() -> list[str]:
+    """List the mixtures by name."""
+    return sorted(p.stem for p in (registry.folder("dataset") / "mixtures").glob("*.yaml"))
+
+
+@lru_cache(maxsize=64)
+def mixture(name: str) -> Mixture:
+    """Return a mixture.
+
+    Raises:
+        BenchError: no such mixture (names the nearest one), or its file is wrong (file, line, key).
+    """
+    if name not in names():
+        raise BenchError(unknown("mixture", name, names()))
+    found: Mixture = build(Mixture, parse(registry.folder("dataset") / "mixtures" / f"{name}.yaml"))
+    return found
+
+
+def parts(section: Pretrain) -> tuple[Mix, ...]:
+    """Return what a pretraining section reads, its mixture spelled out."""
+    listed = section.datasets or mixture(section.mixture).datasets
+    return tuple(replace(m, recipe=m.recipe or section.recipe) for m in listed)
+
+
+def ranking(section: Pretrain) -> str:
+    """Return what ranks the patients of a mixture: its own name, or its data sets'."""
+    return section.mixture or "+".join(m.dataset for m in section.datasets)
+
+
+def title(section: Pretrain) -> str:
+    """Return the name of what is pretrained on, as records have it."""
+    return section.name or ranking(section) + (f" ({section.take})" if section.take else "")

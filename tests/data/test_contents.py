@@ -1,0 +1,174 @@
+"""Contents: what stands for a file, a folder and a member of a zip; and how much of it is remembered."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from bench.data import contents
+from bench.data.contents import Contents
+from bench.data.phantom import write_nifti
+from bench.dataset import Case
+from bench.errors import BenchError
+
+
+def digest(*images, label=None, memory=None, frame=None):
+    return Contents(memory).each([Case("a", "p", images, label, frame=frame)])["a"]
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in members.items():
+            file.writestr(name, text)
+    return path
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Return the paths whose bytes were read."""
+    seen, real = [], contents._sha256
+    monkeypatch.setattr(contents, "_sha256", lambda path: seen.append(path.name) or real(path))
+    return seen
+
+
+def test_a_case_is_its_files_its_class_and_its_frame_but_not_its_name(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    a, b, c = (tmp_path / name for name in "abc")
+    assert len(digest(a)) == 32
+    assert len({digest(a), digest(b), digest(a, b), digest(b, a), digest(a, label=c), digest(a, label=1),
+                digest(a, label=0), digest(a, frame=0), digest(a, frame=1)}) == 9  # fmt: skip
+    case = Case("other", "another", (a,))
+    assert Contents(None).each([case])["other"] == digest(a)
+
+
+def test_a_folder_counts_by_the_names_and_bytes_of_its_files(tmp_path):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "10.png"):
+        (folder / name).write_text(name)
+    seen = {digest(folder)}
+    (folder / ".DS_Store").write_text("litter")
+    assert digest(folder) in seen
+    (folder / "10.png").rename(folder / "11.png")
+    seen.add(digest(folder))
+    (folder / "2.png").write_text("x.png")
+    seen.add(digest(folder))
+    (folder / "2.png").unlink()
+    assert len(seen | {digest(folder)}) == 4
+
+
+def test_a_folder_is_remembered_until_a_file_in_it_changes(tmp_path, hashed):
+    folder, memory = tmp_path / "scan", tmp_path / "contents.json"
+    folder.mkdir()
+    (folder / "1.png").write_text("one")
+    first = Contents(memory)
+    before = first.each([Case("a", "p", (folder,))])
+    first.save()
+    hashed.clear()
+    assert Contents(memory).each([Case("a", "p", (folder,))]) == before and hashed == []
+    (folder / "1.png").write_text("1")
+    assert Contents(memory).each([Case("a", "p", (folder,))]) != before and hashed == ["1.png"]
+
+
+def test_a_member_of_a_zip_counts_by_its_checksum_and_no_other_member_by_it(tmp_path, hashed):
+    archive = zipped(tmp_path / "a.zip", {"T1/T1.nii.gz": "one", "T2.nii.gz": "two"})
+    one, two = digest(archive / "T1/T1.nii.gz"), digest(archive / "T2.nii.gz")
+    assert one != two and hashed == []
+    zipped(tmp_path / "a.zip", {"T1/T1.nii.gz": "one", "T2.nii.gz": "TWO"})
+    assert digest(archive / "T1/T1.nii.gz") == one and digest(archive / "T2.nii.gz") != two
+    other = zipped(tmp_path / "b.zip", {"x.nii.gz": "one"})
+    assert digest(other / "x.nii.gz") == one
+
+
+def test_a_folder_in_a_zip_counts_by_its_members(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"s/1.png": "1", "s/2.png": "2", "t/1.png": "1"})
+    seen = {digest(archive / "s"), digest(archive / "t"), digest(archive / "nothing")}
+    zipped(tmp_path / "a.zip", {"s/1.png": "1", "s/2.png": "x"})
+    assert len(seen | {digest(archive / "s")}) == 4
+
+
+def test_a_zip_is_the_stamp_of_its_members(tmp_path, monkeypatch):
+    archive, memory = zipped(tmp_path / "a.zip", {"x.nii.gz": "one"}), tmp_path / "contents.json"
+    first = Contents(memory)
+    before = first.each([Case("a", "p", (archive / "x.nii.gz",))])
+    first.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "_sum", None)
+        assert Contents(memory).each([Case("a", "p", (archive / "x.nii.gz",))]) == before
+    zipped(archive, {"x.nii.gz": "other"})
+    assert Contents(memory).each([Case("a", "p", (archive / "x.nii.gz",))]) != before
+
+
+def test_a_zip_that_is_refused_is_named(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"../x": "one"})
+    with pytest.raises(BenchError, match=r"a\.zip: refused"):
+        digest(archive / "x")
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(BenchError, match=r"b\.zip"):
+        digest(tmp_path / "b.zip" / "x")
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", np.array([[[1, 2, 3]]]), (1, 1, 1), "int16")
+    write_nifti(tmp_path / "l.nii.gz", np.array([[[0, 1, 0]]]), (1, 1, 1), "uint8")
+    return [Case("a", "p", (tmp_path / "a.nii.gz",), tmp_path / "l.nii.gz")]
+
+
+def test_headers_and_sums_of_a_file_are_remembered_together(volumes, tmp_path, monkeypatch):
+    memory = tmp_path / "contents.json"
+    first = Contents(memory)
+    first.check_headers("d", volumes, 1)
+    before = first.digest(volumes)
+    first.save()
+    assert len(json.loads(memory.read_text())) == 2
+    monkeypatch.setattr(contents, "_sum", None)
+    monkeypatch.setattr(contents, "_header", None)
+    again = Contents(memory)
+    again.check_headers("d", volumes, 1)
+    assert again.digest(volumes) == before
+    stamp = memory.stat().st_mtime_ns
+    again.save()
+    assert memory.stat().st_mtime_ns == stamp  # nothing new, nothing written
+    with pytest.raises(BenchError, match="2 channel"):
+        again.check_headers("d", [Case("a", "p", volumes[0].images * 2)], 1)
+
+
+def test_a_changed_file_forgets_both(volumes, tmp_path):
+    memory = tmp_path / "contents.json"
+    first = Contents(memory)
+    first.check_headers("d", volumes, 1)
+    before = first.digest(volumes)
+    first.save()
+    write_nifti(tmp_path / "a.nii.gz", np.array([[[1, 2, 3], [4, 5, 6]]]), (1, 1, 1), "int16")
+    again = Contents(memory)
+    assert again.digest(volumes) != before
+    with pytest.raises(BenchError, match=r"l\.nii\.gz: .*3.* voxels, its image a.nii.gz"):
+        again.check_headers("d", volumes, 1)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None, 5, [], ["STAMP", "x", "1x1x3x1"], "", "STAMP", "STAMP -", "STAMP - -", "STAMP x", "STAMP  ",
+        "STAMP - 1x1x3", "STAMP - 1x1x3x", "STAMP - axbxcxd", "STAMP - -1x1x3x1", "0:0 x 9x9x9x9",
+        "STAMP - 1x1x3x1 x", "STAMP x 1x1x3x1",
+    ],
+)  # fmt: skip
+def test_a_memory_of_other_values_is_made_again(volumes, tmp_path, entry):
+    memory = tmp_path / "contents.json"
+    path = str(volumes[0].images[0])
+    stamp = contents._stamp(path)
+    memory.write_text(json.dumps({path: json.loads(json.dumps(entry).replace("STAMP", stamp))}))
+    found = Contents(memory)
+    assert found.digest(volumes) == Contents(None).digest(volumes)
+    found.check_headers("d", volumes, 1)
+
+
+def test_a_file_that_is_not_there_is_no_content_and_no_header(tmp_path):
+    case = Case("a", "p", (tmp_path / "x.nii.gz",))
+    assert len(Contents(None).digest([case])) == 16
+    with pytest.raises(BenchError, match=r"1 of 1 cases cannot be used, first .*x\.nii\.gz"):
+        Contents(None).check_headers("d", [case], 1)

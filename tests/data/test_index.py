@@ -1,0 +1,234 @@
+"""The index of a prepared data set: what may stand in it, and what is refused."""
+
+import io
+import shutil
+import zipfile
+
+import blosc2
+import numpy as np
+import pytest
+from small_prepared import write_prepared
+
+from bench.data import index
+from bench.data.cache import compress
+from bench.data.geometry import Geometry
+from bench.data.index import FRAMES, ROW, Index
+from bench.data.prepared import Prepared
+from bench.data.shards import Gathered, Made, Writer, join
+from bench.dataset import Case
+from bench.errors import BenchError
+
+IMAGE = np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4)
+MAP = np.ones((2, 3, 4), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    frames = {"image": IMAGE, "label": MAP, "native": MAP * 2, "fingerprint": np.ones((1, 9, 9, 9), np.uint8)}
+    cases = {"b": frames, "a": {"image": IMAGE}, "é\n/../": {"image": IMAGE + 1}}
+    write_prepared(folder, cases, patients={"b": "p"}, classes={"a": 3}, step=0.5, offset=-1.0)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "job")
+    return tmp_path / "job"
+
+
+def columns(folder):
+    with np.load(folder / index.NAME) as found:
+        return {name: found[name].copy() for name in found}
+
+
+def change(folder, name, value):
+    found = {**columns(folder), name: value}
+    np.savez(folder / index.NAME, **{k: v for k, v in found.items() if v is not None})
+
+
+def test_what_was_written_is_read(folder):
+    found = Prepared(folder)
+    assert [(c.id, c.patient, c.label) for c in found.cases()] == [
+        ("b", "p", 0), ("a", "a", 3), ("é\n/../", "é\n/../", None),
+    ]  # fmt: skip
+    assert (found.native("b") == 2).all() and (found.label("b") == 1).all()
+    assert found.fingerprint("a") is None and found.fingerprint("b").shape == (1, 9, 9, 9)
+    assert found.patient("b") == "p"
+    assert found.geometry("b").native_spacing == (1.0, 1.0, 1.0)
+    np.testing.assert_array_equal(found.volume("a").whole(), IMAGE * np.float32(0.5) - 1)
+    assert found.volume("b").foreground.shape == (0, 3) and found.volume("a").foreground is None
+    with pytest.raises(BenchError, match="lacks the native of case 'a'"):
+        found.native("a")
+    with pytest.raises(BenchError, match="lacks case 'z'"):
+        found.volume("z")
+
+
+def edited(**values):
+    def edit(rows):
+        for name, value in values.items():
+            rows[name][1] = value
+        return rows
+
+    return edit
+
+
+def frame(name, **values):
+    def edit(rows):
+        for field, value in values.items():
+            rows["frames"][field][0, FRAMES.index(name)] = value
+        return rows
+
+    return edit
+
+
+EDITS = (
+    edited(step=np.nan), edited(step=np.inf), edited(offset=1e31), edited(native_spacing=0),
+    edited(native_spacing=np.nan), edited(shape=0), edited(shape=2**30), edited(native_shape=-1),
+    edited(shape=2**19), edited(box=[[0, 99]] * 3), edited(box=[[1, 1]] * 3), edited(box=[[-1, 1]] * 3),
+    {"class": -2}, frame("image", start=-1), frame("image", start=2**62), frame("image", length=2**62),
+    frame("image", length=-1), frame("image", length=0), frame("image", file=1), frame("image", file=-1),
+    frame("native", length=0), frame("label", length=0), frame("foreground", length=10**6),
+    lambda rows: rows[:2], lambda rows: rows[None], lambda rows: rows["step"],
+    lambda rows: rows.astype([(n, ROW[n] if n != "step" else "<f4") for n in ROW.names]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_rows_that_cannot_be_are_refused(folder, edit):
+    rows = columns(folder)["rows"]
+    edit = edited(**edit) if isinstance(edit, dict) else edit
+    change(folder, "rows", edit(rows))
+    with pytest.raises(BenchError) as caught:
+        Prepared(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert "its index is damaged" in str(caught.value)
+
+
+def texts(*values):
+    raw = [v.encode() if isinstance(v, str) else v for v in values]
+    return np.frombuffer(b"".join(raw), np.uint8), np.cumsum([len(r) for r in raw])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("shard", ("../private/shard-0000.b2",)), ("shard", ("/etc/passwd",)), ("shard", ("",)),
+        ("shard", (".",)), ("shard", ("..",)), ("shard", ("a\0b",)), ("shard", ()),
+        ("case", ("a", "a", "b")), ("case", ("a", "b")), ("case", ("a", b"\xff", "b")),
+        ("patient", ("a",)), ("shard", ("not there",)),
+    ],
+)  # fmt: skip
+def test_texts_that_cannot_be_are_refused(folder, name, values):
+    blob, ends = texts(*values)
+    change(folder, name, blob)
+    change(folder, f"{name}_ends", ends.astype(np.int64))
+    with pytest.raises(BenchError) as caught:
+        Prepared(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ends", [[1, 2, 99], [5, 2, 8], [-1, 2, 3], [1, 2], [], [[1, 2, 8]], [1.0, 2.0, 8.0]]
+)
+def test_texts_that_end_elsewhere_are_refused(folder, ends):
+    change(folder, "case_ends", np.array(ends))
+    with pytest.raises(BenchError, match="its index is damaged"):
+        Prepared(folder)
+
+
+@pytest.mark.parametrize("name", ["rows", "frames", "case", "patient_ends", "shard"])
+def test_a_column_that_is_lacking_or_other_is_refused(folder, name):
+    change(folder, name, None)
+    with pytest.raises(BenchError, match="damaged"):
+        Prepared(folder)
+    change(folder, name, np.zeros(3, "<U3"))
+    with pytest.raises(BenchError, match="damaged"):
+        Prepared(folder)
+
+
+def test_an_index_of_another_order_of_frames_is_refused(folder):
+    change(folder, "frames", np.frombuffer(",".join(reversed(FRAMES)).encode(), np.uint8))
+    with pytest.raises(BenchError, match="columns are others"):
+        Prepared(folder)
+
+
+def test_a_shard_cut_short_is_found_when_it_is_opened(folder):
+    shard = folder / "shard-0000.b2"
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(BenchError, match="a frame outside its file"):
+        Prepared(folder)
+
+
+def test_a_flipped_bit_is_found_when_a_frame_is_read_whole(folder):
+    shard = folder / "shard-0000.b2"
+    place = Index(folder).place("b", "native")
+    raw = bytearray(shard.read_bytes())
+    raw[place.start + place.length // 2] ^= 4
+    shard.write_bytes(raw)
+    with pytest.raises(BenchError, match=r"shard-0000.b2, byte \d+: damaged \(another checksum\)"):
+        Prepared(folder).native("b")
+    assert (Prepared(folder).label("b") == 1).all()
+
+
+def test_a_frame_of_another_shape_than_the_index_says_is_refused(folder):
+    rows = columns(folder)["rows"]
+    rows["shape"][0] = (2, 3, 5)
+    change(folder, "rows", rows)
+    for call in (Prepared(folder).volume, Prepared(folder).label):
+        with pytest.raises(BenchError, match="of another shape than its index says"):
+            call("b")
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ({"image": IMAGE[0]}, "another shape"), ({"label": IMAGE, "native": MAP}, "another shape"),
+        ({"label": MAP, "native": MAP, "foreground": np.ones((4, 2), np.int16)}, "no list of voxels"),
+    ],
+)  # fmt: skip
+def test_a_frame_of_other_axes_is_refused(tmp_path, frames, said):
+    frames = {"image": IMAGE, **frames}
+    grid = Geometry((2, 3, 4), (1.0, 1.0, 1.0), ((0, 2), (0, 3), (0, 4)), (2, 3, 4))
+    with Writer(tmp_path / "s") as writer:
+        writer.add(Made("a", "00" * 16, grid, 1.0, 0.0, {k: compress(v) for k, v in frames.items()}))
+    (tmp_path / "job").mkdir()
+    join(Gathered(tmp_path / "s", {"a": "00" * 16}), tmp_path / "job", [Case("a", "a", ())])
+    with pytest.raises(BenchError, match=said):
+        Prepared(tmp_path / "job").volume("a")
+
+
+def test_a_frame_that_would_fill_the_memory_is_refused(tmp_path):
+    bomb = blosc2.zeros((1 << 12,) * 3, np.uint8).to_cframe()  # 64 GiB in 100 bytes
+    grid = Geometry((2, 3, 4), (1.0, 1.0, 1.0), ((0, 2), (0, 3), (0, 4)), (2, 3, 4))
+    frames = {"image": compress(IMAGE), "label": bomb, "native": bomb, "fingerprint": bomb}
+    with Writer(tmp_path / "s") as writer:
+        writer.add(Made("a", "00" * 16, grid, 1.0, 0.0, frames))
+    (tmp_path / "job").mkdir()
+    join(Gathered(tmp_path / "s", {"a": "00" * 16}), tmp_path / "job", [Case("a", "a", ())])
+    found = Prepared(tmp_path / "job")
+    for call in (found.volume, found.label, found.native, found.fingerprint):
+        with pytest.raises(BenchError, match=r"another shape|damaged \(\(4096"):
+            call("a")
+
+
+def test_members_of_the_archive_are_keys_and_never_paths(folder):
+    with zipfile.ZipFile(folder / index.NAME, "a") as file:
+        raw = io.BytesIO()
+        np.save(raw, np.ones(3))
+        file.writestr("../../pwned.npy", raw.getvalue())
+    before = {p.name for p in folder.parent.rglob("*")}
+    Prepared(folder)
+    assert {p.name for p in folder.parent.rglob("*")} == before
+
+
+def test_a_shard_that_is_a_link_is_not_followed(folder, tmp_path):
+    (folder / "shard-0000.b2").rename(tmp_path / "private")
+    (folder / "shard-0000.b2").symlink_to(tmp_path / "private")
+    with pytest.raises(BenchError, match="no regular file"):
+        Prepared(folder)
+
+
+def test_an_empty_data_set_is_one(tmp_path):
+    index.write(tmp_path, np.zeros(0, ROW), [], [])
+    assert Prepared(tmp_path).cases() == []

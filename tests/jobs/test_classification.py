@@ -1,0 +1,168 @@
+"""A classification from files to scores, through the jobs: it learns, it resumes, it says what it did."""
+
+import json
+import shutil
+
+import blobs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench import nets
+from bench.data.prepared import Prepared
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs import classes, evaluate
+from bench.jobs.inputs import part
+from bench.jobs.scoring import path
+from bench.nets import transfer
+from bench.random import torch_seed
+
+CASES, STEPS = 90, 70
+NETS = {"unet2d": (32, 32, 1), "unet3d": (32, 32, 16)}
+
+
+@pytest.fixture(scope="module")
+def known():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def base(known, tmp_path_factory):
+    """Jobs of graded blobs, prepared."""
+    folder = tmp_path_factory.mktemp("graded")
+    blobs.register(known, folder)
+    jobs = blobs.Jobs(folder / "out", "graded_blobs", blobs.write(folder / "data", CASES))
+    jobs.done(jobs.prepare())
+    return jobs
+
+
+@pytest.fixture
+def copied(base, tmp_path):
+    """Return a function that gives the prepared jobs in an output folder of their own."""
+
+    def copy(name):
+        shutil.copytree(base.store.root, tmp_path / name)
+        return blobs.Jobs(tmp_path / name, base.name, base.root)
+
+    return copy
+
+
+def test_a_prepared_case_knows_its_class(base):
+    cases = Prepared(base.store.jobs / base.prepare().id).cases()
+    assert len(cases) == CASES
+    assert all(case.label == int(case.id[-1]) for case in cases)
+
+
+@pytest.mark.parametrize("network", NETS)
+def test_from_files_to_scores_it_learns_the_classes(network, base):
+    tuned = base.finetune(network, NETS[network], steps=STEPS)
+    folder = base.done(tuned)
+    tensors, manifest = transfer.read(folder / "last.safetensors")
+    assert manifest.out_channels == 3 and "head.weight" in tensors
+    assert not [k for k in tensors if k.startswith("decoder.")]
+    job, scoring = base.evaluate(tuned), base.scoring("accuracy", "auc", "qwk")
+    cases, scores = classes.read(base.done(job, scoring))
+    prepared = Prepared(base.store.jobs / base.prepare().id)
+    assert cases == part(prepared, job.spec["data"], str(base.root)) and len(cases) > 8
+    np.testing.assert_allclose(scores.sum(1), 1)
+    rows = pd.read_parquet(path(base.store, job.id, scoring))
+    each, over = rows[rows["metric"] == "accuracy"], rows[rows["metric"] != "accuracy"]
+    assert each["case"].tolist() == cases and each["patient"].tolist() == [c[:7] for c in cases]
+    hits = [float(s.argmax() == int(c[-1])) for c, s in zip(cases, scores, strict=True)]
+    assert each["value"].tolist() == hits and set(each["unit"]) == {"1"} and set(rows["target"]) == {"all"}
+    assert np.mean(hits) > 0.7  # a third is chance
+    assert over["case"].tolist() == over["patient"].tolist() == ["", ""]
+    assert dict(zip(over["metric"], over["value"] > 0.7, strict=True)) == {"auc": True, "qwk": True}
+
+
+def start(seed):
+    torch.manual_seed(seed)
+    return nets.classifier("unet2d", "tiny", 1, 3, NETS["unet2d"])
+
+
+def test_a_linear_evaluation_leaves_the_encoder_as_it_was_and_end_to_end_does_not(base):
+    before = start(torch_seed(0, "network")).state_dict()
+    for evaluation, expected in (("linear", {"head.weight", "head.bias"}), ("end_to_end", set(before))):
+        job = base.finetune("unet2d", NETS["unet2d"], steps=3, evaluation=evaluation)
+        after, _ = transfer.read(base.done(job) / "last.safetensors")
+        assert {k for k, v in after.items() if not torch.equal(v, before[k])} == expected
+
+
+def test_it_starts_from_a_pretrained_encoder(base):
+    pretrained = start(99).encoder.state_dict()
+    source = Job("pretrain", {"stands for": "a pretraining"})
+    folder = base.store.jobs / source.id
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"kind": "pretrain", "spec": source.spec, "needs": []}))
+    manifest = transfer.Manifest("unet2d", "tiny", 1, 0, NETS["unet2d"], method="some")
+    tensors = {f"encoder.{k}": v for k, v in pretrained.items()}
+    transfer.save(folder / "weights.safetensors", tensors, manifest)
+    job = base.finetune("unet2d", NETS["unet2d"], (source,), steps=2, evaluation="linear")
+    after, made = transfer.read(base.done(job) / "last.safetensors")
+    assert all(torch.equal(after[k], v) for k, v in tensors.items())
+    assert made.method == "some"
+    receipt = base.store.manifest(job.id)["receipt"]
+    assert receipt["share"] == 1 and receipt["left_random"] == 2
+
+
+def interrupted(jobs, job):
+    """Stop after every step or case; return how often."""
+    attempts = 0
+    while True:
+        looks = iter(range(1, 100))
+        outcome = jobs.do(job, stopping=lambda looks=looks: next(looks) >= 1)
+        if outcome.state == "done":
+            return attempts
+        assert outcome.state == "stopped", outcome.reason
+        attempts += 1
+
+
+def test_stopped_anywhere_it_ends_with_the_same_bits_and_the_best_weights_are_those_of_most_hits(
+    copied, monkeypatch
+):
+    whole, pieces = copied("whole"), copied("pieces")
+    tuned = whole.finetune("unet2d", NETS["unet2d"], steps=5, select="best_val", val_every=0.2)
+    folder = whole.done(tuned)
+    assert interrupted(pieces, tuned) == 4
+    for name in ("last.safetensors", "best_val.safetensors", "curve.csv"):
+        assert (folder / name).read_bytes() == (pieces.store.jobs / tuned.id / name).read_bytes()
+    said = [line for line in (folder / "log.txt").read_text().splitlines() if "accuracy" in line]
+    assert len(said) == 5 and "held-out cases" in said[0]
+    predicted = []
+    real = evaluate.class_scores
+    monkeypatch.setattr(evaluate, "class_scores", lambda *given: predicted.append(1) or real(*given))
+    job = whole.evaluate(tuned, "best_val")
+    cases, scores = classes.read(whole.done(job))
+    assert interrupted(pieces, job) == len(cases) - 1
+    assert len(predicted) == 2 * len(cases)  # none twice
+    again, same = classes.read(pieces.store.jobs / job.id)
+    assert again == cases and np.array_equal(scores, same)
+
+
+def test_a_class_that_the_data_set_does_not_declare_is_named():
+    class Odd:
+        def cases(self):
+            return [Case("x", "x", (), 3), Case("y", "y", (), None)]
+
+    for case, label in (("x", 3), ("y", None)):
+        with pytest.raises(BenchError, match=f"case '{case}' is of class {label}, .* declares 0 to 2"):
+            classes.true_classes(Odd(), [case], 3)
+
+
+@pytest.mark.parametrize("damage", ["torn", "shape", "kind"])
+def test_damaged_scores_are_named(damage, tmp_path):
+    file = tmp_path / classes.FILE
+    classes.save(tmp_path, {"a": np.array([0.5, 0.5]), "b": np.array([0.1, 0.9])})
+    assert classes.read(tmp_path)[0] == ["a", "b"]
+    if damage == "torn":
+        file.write_bytes(file.read_bytes()[:100])
+    elif damage == "shape":
+        np.savez(file, case=np.array(["a"]), scores=np.zeros((2, 2)))
+    else:
+        np.savez(file, case=np.array([1, 2]), scores=np.zeros((2, 2)))
+    with pytest.raises(BenchError, match=r"classes\.npz.*run again"):
+        classes.read(tmp_path)

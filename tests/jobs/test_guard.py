@@ -1,0 +1,144 @@
+"""The leak guard's job: by patient, by content, what it says, and what is then left out."""
+
+import numpy as np
+import pytest
+from small_prepared import write_prepared
+
+from bench.data import twins
+from bench.data.fingerprint import fingerprint
+from bench.data.phantom import organs
+from bench.data.twins import Match
+from bench.job import Job
+from bench.jobs import leaks
+from bench.jobs.execute import execute
+from bench.jobs.inputs import mixed
+from bench.store import Store
+
+PEOPLE = {"msd04_hippocampus": "hippocampus_{:03d}", "lits": "volume-{}", "msd03_liver": "liver_{}"}
+
+
+def prepared(store, name, numbers, prints, labelled=True):
+    """Publish a data set of two voxels a case whose fingerprints are numbers; return its job's id."""
+    job = Job("prepare", {"dataset": name, "n": list(numbers)})
+    folder = store.jobs / job.id
+    folder.mkdir()
+    cases = {}
+    for number, value in zip(numbers, prints, strict=True):
+        found = value if isinstance(value, np.ndarray) else np.full((1, 2, 2, 2), value, np.uint8)
+        arrays = {"image": np.zeros((1, 2, 1, 1), np.int16), "fingerprint": found}
+        if labelled:
+            arrays |= {"label": np.ones((2, 1, 1), np.uint8), "native": np.ones((2, 1, 1), np.uint8)}
+        cases[PEOPLE[name].format(number)] = arrays
+    write_prepared(folder, cases)
+    (folder / "manifest.json").write_text('{"kind": "prepare", "spec": {}, "needs": []}')
+    return job.id
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+@pytest.fixture
+def watch(store, monkeypatch):
+    """Return a function that runs a guard and returns (outcome, what it found)."""
+
+    def equal(first, second, on_progress=None):
+        pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
+        return [Match(a, b, 0.9) for a, b in pairs if (first[a] == second[b]).all()]
+
+    monkeypatch.setattr(twins, "matches", equal)
+
+    def run(read, tests, policy="tell", **given):
+        data = [{"dataset": name, "part": "all", **given} for name, _ in read]
+        asked = [
+            {"dataset": name, "part": "test", "split": "leave_one_out", "fold": fold, "split_hash": None}
+            for name, _, fold in tests
+        ]
+        spec = {"data": data, "tests": asked, "leaks": policy, "seed": 0, "take": {}}
+        job = Job("guard", spec, tuple(j for _, j, *_ in [*read, *tests]))
+        entry = {"kind": "guard", "spec": spec, "needs": list(job.needs)}
+        store.write_spec(job.id, {"job": entry, "run": {"roots": {}, "threads": 1, "loaders": 0}})
+        outcome = execute(str(store.root), job.id)
+        return outcome, leaks.read(store.jobs / job.id) if store.done(job.id) else None
+
+    return run
+
+
+def test_a_test_patient_is_found_by_name_whatever_the_voxels(store, watch):
+    one = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2, 3), (1, 2, 3)))
+    outcome, found = watch([one], [(*one, 1)])
+    assert outcome.state == "done" and found.read == 3 and found.tests == {"msd04_hippocampus": 1}
+    (leak,) = found.leaks
+    assert (leak.case, leak.test_case, leak.why) == ("hippocampus_002", "hippocampus_002", "patient")
+
+
+def test_a_scan_under_another_name_is_found_by_content(store, watch):
+    read = ("lits", prepared(store, "lits", (7, 8), (5, 6)))
+    test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (6, 9)), 0)
+    _, found = watch([read], [test])
+    (leak,) = found.leaks
+    assert str(leak) == "lits volume-8 = msd04_hippocampus hippocampus_001 (content)"
+    assert leak.score == 0.9
+
+
+def test_data_sets_that_share_patients_know_each_others_numbers(store, watch):
+    read = ("msd03_liver", prepared(store, "msd03_liver", (3, 12), (1, 2)))
+    test = ("lits", prepared(store, "lits", (12, 13), (3, 4)), 0)
+    _, found = watch([read], [test])
+    assert [(k.case, k.test_case, k.why) for k in found.leaks] == [("liver_12", "volume-12", "patient")]
+
+
+def test_fail_names_some_and_says_what_to_do(store, watch):
+    read = ("lits", prepared(store, "lits", (1, 2, 3, 4, 5), (1, 1, 1, 1, 1)))
+    test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (1, 2)), 0)
+    outcome, found = watch([read], [test], "fail")
+    assert outcome.state == "failed" and found is None
+    assert outcome.reason.startswith("leak: 5 cases of the pretraining stand in a downstream test part: lits")
+    assert outcome.reason.count("(content)") == 3 and "leaks: drop" in outcome.reason
+    outcome, _ = watch([("lits", prepared(store, "lits", (9, 10), (7, 8)))], [test], "fail")
+    assert outcome.state == "done"
+
+
+def test_what_is_not_read_is_not_looked_for(store, watch):
+    read = ("lits", prepared(store, "lits", (1, 2, 3, 4), (1, 2, 3, 4)))
+    test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (3, 9)), 0)
+    assert len(watch([read], [test])[1].leaks) == 1
+    assert not watch([read], [test], exclude=["volume-3"])[1].leaks
+
+
+def test_a_real_copy_is_found_and_a_real_other_is_not(store, tmp_path):
+    scans = [organs((60, 54, 40), (6.0, 6.0, 8.0), 4, 0, i)[0] for i in range(2)]
+    copy = scans[0][4:, :-5, 3:][::-1].transpose(1, 0, 2)
+    copy = np.clip(copy, *np.quantile(copy, (0.1, 0.95)))
+    read = prepared(store, "lits", (1, 2), [fingerprint(copy[None]), fingerprint(scans[1][None])])
+    prints = [fingerprint(scans[0][None]), np.zeros((1, 2, 2, 2), np.uint8)]
+    test = prepared(store, "msd04_hippocampus", (1, 2), prints)
+    spec = {
+        "data": [{"dataset": "lits", "part": "all"}], "seed": 0, "take": {}, "leaks": "tell",
+        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0,
+                   "split_hash": None}],
+    }  # fmt: skip
+    job = Job("guard", spec, (read, test))
+    entry = {"kind": "guard", "spec": spec, "needs": list(job.needs)}
+    store.write_spec(job.id, {"job": entry, "run": {"roots": {}, "threads": 1, "loaders": 0}})
+    assert execute(str(store.root), job.id).state == "done"
+    found = leaks.read(store.jobs / job.id)
+    assert [(k.case, k.test_case) for k in found.leaks] == [("volume-1", "hippocampus_001")]
+    assert leaks.seen(store.jobs / job.id) == {("lits", "volume-1")}
+
+
+def test_a_mixture_is_read_as_the_plan_counted_it(store):
+    from bench.data.prepared import opened
+
+    folders = [store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")]
+    spec = {
+        "data": [{"dataset": "lits", "part": "all", "take": "50 %"},
+                 {"dataset": "msd03_liver", "part": "all"}],
+        "seed": 0, "take": {"amount": "4 cases", "ranking": "m"},
+    }  # fmt: skip
+    found = mixed([opened(f) for f in folders], spec, {})
+    assert len(found) == 4 and {i for i, _ in found} <= {0, 1}
+    whole = mixed([opened(f) for f in folders], {**spec, "take": {}}, {})
+    assert [i for i, _ in whole] == [0] * 5 + [1] * 10
+    assert {(i, c.id) for i, c in found} <= {(i, c.id) for i, c in whole}

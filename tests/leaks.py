@@ -1,0 +1,341 @@
+"""Plant copies of scans and count how many the leak guard's search finds, and how often it is wrong.
+
+    OMP_NUM_THREADS=1 python tests/leaks.py [--planted 300] [--pairs 5000] [--data DIR] [--half report|tune]
+
+A copy went through a crop, an orientation, a resampling, an intensity window and a storage type:
+each alone, all of them, or nothing. Scans are phantoms, synthetic eye-ground photographs, single
+slices and, with ``--data``, the real scans that lie there. Half of the patients of every source
+are for tuning, the other half for the report. Prints Markdown; exits 1 where a copy was missed or
+two patients were taken for one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from scipy import ndimage
+
+from bench.data import twins
+from bench.data.fingerprint import fingerprint
+from bench.data.phantom import generator, organs
+from bench.data.phantom_brain import brain
+from bench.data.phantom_chest import chest
+from bench.data.phantom_heart import cine, whole_heart
+from bench.data.phantom_knee import knee
+from bench.data.phantom_lesion import abdomen
+from bench.data.phantom_prostate import prostate
+from bench.data.volume import is_volume, read_volume, within
+
+KINDS = ("none", "crop", "orientation", "resample", "window", "storage", "all")
+EACH = 40  # phantoms of a kind
+LEFT = 0.5  # share of the voxels off the background that a window leaves unclipped, at least
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    source: str
+    patient: str
+    image: np.ndarray  # (C, X, Y, Z)
+
+
+def copied(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Return a copy (C, X, Y, Z) that went through one of ``KINDS``."""
+    steps = {"crop": cropped, "orientation": turned, "resample": resampled, "window": windowed}
+    for name, step in steps.items():
+        if kind in (name, "all"):
+            image = step(image, rng)
+    return stored(image, rng) if kind in ("storage", "all") else image
+
+
+def cropped(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Keep 60 to 100 % of every axis, in every other copy exactly 60 %."""
+    tight = rng.random() < 0.5
+    for axis, n in enumerate(image.shape[1:], start=1):
+        keep = int(np.ceil(n * (0.6 if tight else rng.uniform(0.6, 1))))
+        image = image.take(np.arange(keep) + rng.integers(0, n - keep + 1), axis)
+    return image
+
+
+def turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flip and permute the axes (a picture stays one: Z last)."""
+    flat = image.shape[3] == 1
+    order = [*rng.permutation(2), 2] if flat else rng.permutation(3)
+    signs = tuple(slice(None, None, int(s)) for s in rng.choice([-1, 1], 3))
+    return image.transpose(0, *(1 + np.asarray(order)))[(slice(None), *signs)]
+
+
+def resampled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Resample every axis by a factor of its own, in every other copy a half or two."""
+    ends = rng.random() < 0.5
+    factors = rng.choice([0.5, 2.0], 3) if ends else 2 ** rng.uniform(-1, 1, 3)
+    shape = [max(2, round(n * f)) if n > 1 else 1 for n, f in zip(image.shape[1:], factors, strict=True)]
+    exact = [m / n for m, n in zip(shape, image.shape[1:], strict=True)]
+    order, edges, blur = rng.choice([1, 3]), rng.random() < 0.5, rng.random() < 0.5
+    wide = [0.4 / f if f < 1 and blur else 0 for f in exact]
+    return np.stack([
+        ndimage.zoom(ndimage.gaussian_filter(c, wide), exact, order=order, mode="nearest", grid_mode=edges)
+        for c in image.astype(np.float32)
+    ])  # fmt: skip
+
+
+def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clip 0 to 30 % of the voxels, in every other copy 30 %, then scale, some with a gamma."""
+    gamma = 1.0 if rng.random() < 0.5 else np.exp(rng.uniform(-0.9, 0.9))
+    whole = rng.random() < 0.5
+    result = np.empty(image.shape, np.float32)
+    for channel, out in zip(image, result, strict=True):
+        low, high = _window(channel, rng, whole)
+        out[:] = ((np.clip(channel.astype(np.float32), low, high) - low) / (high - low)) ** gamma
+    return result
+
+
+def _window(channel: np.ndarray, rng: np.random.Generator, whole: bool) -> tuple[float, float]:
+    """Draw the two ends; a window that leaves next to nothing but background is drawn again."""
+    values, counts = np.unique(channel, return_counts=True)
+    body = channel != values[counts.argmax()] if counts.max() > 0.2 * channel.size else channel == channel
+    while True:
+        clip = 0.3 if whole else rng.uniform(0, 0.3)
+        share = rng.choice([0.0, 1.0, rng.random()])
+        low, high = np.quantile(channel, [clip * share, 1 - clip * (1 - share)])
+        kept = np.count_nonzero((channel >= low) & (channel <= high) & body)
+        if high > low and kept >= LEFT * np.count_nonzero(body):
+            return float(low), float(high)
+        whole = False
+
+
+def stored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scale to the range of a type; floats get an arbitrary scale and offset."""
+    low, high = float(image.min()), float(image.max())
+    unit = (image.astype(np.float32) - low) / max(high - low, 1e-12)
+    kind = rng.choice(["uint8", "int16", "float32"])
+    if kind == "float32":
+        return unit * np.float32(np.exp(rng.uniform(-3, 9))) + np.float32(rng.uniform(-10, 10))
+    top = 255 if kind == "uint8" else rng.integers(800, 32000)
+    return np.rint(unit * top).astype(kind)
+
+
+def fundus(seed: int, index: int, side: int = 256) -> np.ndarray:
+    """Return an eye-ground photograph, uint8 (3, X, Y, 1): disc, branching vessels, texture."""
+    rng = generator(seed, index)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
+    image = np.ones((side, side)) + 0.15 * ndimage.gaussian_filter(rng.standard_normal((side, side)), 25) * 40
+    disc = np.array([0.45, 0.0]) + 0.05 * rng.standard_normal(2)
+    image += 0.8 * np.exp(-(((x - disc[0]) ** 2 + (y - disc[1]) ** 2) / 0.02))
+    image -= 0.3 * np.exp(-(((x + 0.1) ** 2 + y**2) / 0.03))
+    lines = np.zeros_like(image)
+    for start in np.array([0.6, 1.0, -0.6, -1.0, 2.4, -2.4]) * np.pi / 2:
+        _vessel(lines, disc, start + 0.15 * rng.standard_normal(), 3.0, rng)
+    image -= 0.5 * np.minimum(ndimage.gaussian_filter(lines, 1.0), 1)
+    image += 0.06 * ndimage.gaussian_filter(rng.standard_normal(image.shape), 1.5) * 4
+    image[np.hypot(x, y) > 0.97] = 0
+    colours = np.array([0.9, 0.45, 0.2])[:, None, None] * np.clip(image, 0, 2) / 2
+    return np.rint(255 * colours).astype(np.uint8)[..., None]
+
+
+def _vessel(lines: np.ndarray, at: np.ndarray, angle: float, width: float, rng: np.random.Generator) -> None:
+    """Draw one vessel and its branches."""
+    at, side = at.copy(), lines.shape[0]
+    while width > 0.8:
+        at += 0.01 * np.array([np.cos(angle), np.sin(angle)])
+        angle += 0.12 * rng.standard_normal()
+        width *= 0.993
+        if np.abs(at).max() > 0.95:
+            return
+        i, j = ((at + 1) / 2 * side).astype(int)
+        half = int(width / 2)
+        lines[i - half : i + half + 1, j - half : j + half + 1] = 1
+        if rng.random() < 0.03:
+            _vessel(lines, at, angle + rng.choice([-0.6, 0.6]), 0.7 * width, rng)
+
+
+def phantom_sources() -> dict[str, Callable[[int, int], np.ndarray]]:
+    """Return what draws patient ``index`` of a seed, (X, Y, Z) or (X, Y, Z, C), by name."""
+    four = (4.0, 4.0, 4.0)
+    return {
+        "abdomen CT": lambda s, i: organs((64, 56, 44), (5, 5, 5), 13, s, i)[0],
+        "lesions CT": lambda s, i: abdomen((64 + 4 * (i % 3), 56, 36), (5, 5, 7), s, i, {6: 1})[0],
+        "small crops MR": lambda s, i: organs((35, 50, 35), (1, 1, 1), 2, s, i, modality="MR")[0],
+        "atrium MR": lambda s, i: organs((76, 68, 44), (2.5,) * 3, 1, s, i, modality="MR")[0],
+        "cine MR": lambda s, i: cine((76 + 4 * (i % 3), 72, 8 + i % 3), (3, 3, 10), s, i, systole=[0])[0],
+        "heart CT": lambda s, i: whole_heart((56, 52, 42), four, s, i, modality="CT")[0],
+        "heart MR": lambda s, i: whole_heart((56, 52, 42), four, s, i, modality="MR")[0],
+        "brain MR": lambda s, i: np.stack(
+            list(brain((48, 48, 31), (5, 5, 5), s, i).images.values())[:2], axis=-1
+        ),
+        "chest CT": lambda s, i: chest((64, 52, 40), (5, 5, 7), s, i).image,
+        "knee MR": lambda s, i: knee((36, 48, 46), s, i)[0],
+        "prostate MR": lambda s, i: prostate((64, 64, 19), (3, 3, 3.6), s, i)[0],
+    }
+
+
+def phantom_scans(half: int) -> Iterator[Scan]:
+    """Yield phantoms, pictures and single slices of one half; the halves differ in their seed."""
+    seed = 7001 + half
+    for source, draw in phantom_sources().items():
+        for i in range(EACH):
+            image = draw(seed, i).astype(np.float32)
+            if image.ndim == 4 and image.shape[-1] == 1:
+                image = image[..., 0]
+            image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+            yield Scan(source, f"{source} {i}", np.ascontiguousarray(image))
+    for i in range(EACH):
+        yield Scan("2D fundus", f"fundus {i}", fundus(seed, i))
+        large = organs((160, 140, 1), (2.5, 2.5, 5), 13, seed, 1000 + i)[0]
+        yield Scan("2D slice CT", f"slice {i}", large[None])
+
+
+def real_scans(root: Path, half: int) -> Iterator[Scan]:
+    """Yield the images under a folder; every other patient is of one half."""
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        files = [p for p in within(folder, 3) if is_volume(p) and not _is_label(p)]
+        patients = sorted({_patient(p) for p in files})
+        for path in sorted(files):
+            number = patients.index(_patient(path))
+            if number % 2 != half and len(patients) > 3:
+                continue
+            image = read_volume(path).array
+            yield Scan(folder.name, f"{folder.name} {_patient(path)}", image)
+            if image.shape[3] > 5 and image.shape[1] > 60:
+                middle = image.shape[3] // 2
+                yield Scan(
+                    "2D real slices", f"{folder.name} {_patient(path)}", image[..., middle : middle + 1]
+                )
+
+
+def _is_label(path: Path) -> bool:
+    return "label" in str(path.parent.name) or "_gt" in path.name or path.name.startswith("laendo")
+
+
+def _patient(path: Path) -> str:
+    return path.parent.name if path.parent.name != "imagesTr" else path.name.split(".")[0]
+
+
+def prints_of(scans: list[Scan]) -> list[np.ndarray]:
+    return [fingerprint(scan.image) for scan in scans]
+
+
+def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[tuple[str, str, float, float]]:
+    """Return (source, kind, score, seconds) of planted copies, all kinds and sources in turn."""
+    by_source = grouped(scans)
+    rows = []
+    sources = sorted(by_source)
+    for n in range(number):
+        # Every second copy went through everything.
+        kind = "all" if n % 2 else KINDS[n // 2 % (len(KINDS) - 1)]
+        source = sources[n // 2 % len(sources)]
+        scan = by_source[source][int(rng.integers(len(by_source[source])))]
+        copy = fingerprint(copied(scan.image, rng, kind))
+        began = time.perf_counter()
+        found = lowered(fingerprint(scan.image), copy)
+        rows.append((source, kind, found, time.perf_counter() - began))
+    return rows
+
+
+def lowered(one: np.ndarray, two: np.ndarray) -> float:
+    """Return the score of a pair, whatever it is, -1 where an early stage dropped it."""
+    with mock.patch.dict(twins.SAME, {2: -2.0, 3: -2.0}):
+        found = twins.matches([one], [two])
+    return found[0].score if found else -1.0
+
+
+def grouped(scans: list[Scan]) -> dict[str, list[Scan]]:
+    result = defaultdict(list)
+    for scan in scans:
+        result[scan.source].append(scan)
+    return result
+
+
+def different(scans: list[Scan], number: int, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Return the scores of pairs of two patients of one source, by source, about ``number`` in all."""
+    by_source = grouped(scans)
+    pairs = {}
+    for source, mine in by_source.items():
+        every = [(a, b) for a, b in combinations(mine, 2) if a.patient != b.patient]
+        pairs[source] = [every[i] for i in rng.permutation(len(every))]
+    left, result = number, {}
+    for rank, source in enumerate(sorted(pairs, key=lambda s: len(pairs[s]))):
+        share = min(len(pairs[source]), round(left / (len(pairs) - rank)))
+        left -= share
+        known: dict[int, np.ndarray] = {}
+        scores = result[source] = []
+        for a, b in pairs[source][:share]:
+            one, two = (known.setdefault(id(s), fingerprint(s.image)) for s in (a, b))
+            scores.append(lowered(one, two))
+    return result
+
+
+def table(title: str, rows: dict[str, tuple[int, int, float]], head: str) -> None:
+    print(f"\n{title}\n\n| {head} |\n|{'---|' * (head.count('|') + 1)}")
+    for name, (all_, hits, edge) in rows.items():
+        print(f"| {name} | {all_} | {hits} | {edge:.2f} |", flush=True)
+
+
+def report_planted(rows: list[tuple[str, str, float, float]]) -> int:
+    groups = defaultdict(list)
+    for source, kind, score, _ in rows:
+        limit = twins.SAME[2 if source.startswith("2D") else 3]
+        groups[f"kind: {kind}"].append((score, score >= limit))
+        groups[f"source: {source}"].append((score, score >= limit))
+        groups["all"].append((score, score >= limit))
+    shown = {k: (len(v), sum(h for _, h in v), min(s for s, _ in v)) for k, v in sorted(groups.items())}
+    table("Planted copies", shown, "group | planted | found | worst score")
+    return shown["all"][0] - shown["all"][1]
+
+
+def report_different(found: dict[str, list[float]]) -> int:
+    shown = {}
+    for source, scores in sorted(found.items()):
+        limit = twins.SAME[2 if source.startswith("2D") else 3]
+        shown[source] = (len(scores), sum(s >= limit for s in scores), max(scores, default=-1.0))
+    total = sum(s[1] for s in shown.values())
+    shown["all"] = (sum(s[0] for s in shown.values()), total, max(s[2] for s in shown.values()))
+    table("Two patients", shown, "source | pairs | flagged | best score")
+    return total
+
+
+def speeds(scans: list[Scan]) -> None:
+    """Print what a fingerprint and a pair cost, the pair also among scans of other anatomy."""
+    large = np.random.default_rng(0).integers(-1024, 1500, (1, 512, 512, 300)).astype(np.int16)
+    began = time.perf_counter()
+    fingerprint(large)
+    print(f"\nfingerprint of 512 x 512 x 300 int16: {time.perf_counter() - began:.2f} s")
+    volumes = {k: v for k, v in grouped(scans).items() if not k.startswith("2D")}
+    for name, some in {**volumes, "all mixed": [v[0] for v in volumes.values()] * 2}.items():
+        prints = prints_of(some[:16])
+        half = len(prints) // 2
+        began = time.perf_counter()
+        twins.matches(prints[:half], prints[half:])
+        each = (time.perf_counter() - began) / max(1, half * (len(prints) - half))
+        print(f"pair, {name}: {1e3 * each:.1f} ms", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--planted", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=5000)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--half", choices=("tune", "report"), default="report")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    half = ("tune", "report").index(arguments.half)
+    rng = np.random.default_rng([half, arguments.seed])
+    began = time.perf_counter()
+    scans = list(phantom_scans(half)) + (list(real_scans(arguments.data, half)) if arguments.data else [])
+    missed = report_planted(planted(scans, arguments.planted, rng))
+    flagged = report_different(different(scans, arguments.pairs, rng))
+    speeds(scans)
+    print(f"\n{missed} copies missed, {flagged} pairs flagged; {time.perf_counter() - began:.0f} s")
+    return 1 if missed or flagged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

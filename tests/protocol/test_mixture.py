@@ -1,0 +1,70 @@
+"""Mixtures by name: read strictly, spelled out, replaced as a whole by an override."""
+
+import pytest
+
+from bench.errors import BenchError
+from bench.protocol import mixture, pretrain_of, read
+from bench.protocol.sections import Mix, Pretrain
+
+TEXT = """
+title: Two
+source: "A paper, Table 1"
+groups: {"0": heart}
+expected_cases: 30
+datasets:
+  - {dataset: msd04_hippocampus, cases: all, take: 4 cases, task: 1, group: 0}
+  - {dataset: mmwhs, where: {modality: CT}, recipe: coarse}
+"""
+
+
+@pytest.fixture
+def mixtures(tmp_path, monkeypatch):
+    (tmp_path / "mixtures").mkdir()
+    (tmp_path / "mixtures" / "two.yaml").write_text(TEXT)
+    folder = mixture.registry.folder
+    monkeypatch.setattr(
+        mixture.registry, "folder", lambda kind: tmp_path if kind == "dataset" else folder(kind)
+    )
+    mixture.mixture.cache_clear()
+    yield tmp_path / "mixtures"
+    mixture.mixture.cache_clear()
+
+
+def test_it_is_spelled_out_with_the_sections_recipe(mixtures):
+    section = Pretrain(mixture="two", recipe="resize", steps=1)
+    assert mixture.parts(section) == (
+        Mix("msd04_hippocampus", "all", "resize", take="4 cases", task=1, group=0),
+        Mix("mmwhs", "train", "coarse", where={"modality": "CT"}),
+    )
+    assert mixture.title(section) == "two"
+    assert mixture.title(Pretrain(mixture="two", take="20 %", steps=1)) == "two (20 %)"
+    assert mixture.title(Pretrain(mixture="two", name="mine", take="20 %", steps=1)) == "mine"
+    assert mixture.mixture("two").expected_cases == 30
+
+
+def test_an_unknown_name_and_a_wrong_file_say_where(mixtures, protocol_file):
+    path = protocol_file({"pretrain": {"mixture": "twoo", "datasets": []}})
+    with pytest.raises(BenchError, match=r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"):
+        read(path)
+    (mixtures / "two.yaml").write_text(TEXT.replace("take: 4 cases", "take: some"))
+    with pytest.raises(BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"):
+        mixture.mixture("two")
+
+
+@pytest.mark.parametrize("given", [{"mixture": "two"}, {"datasets": []}])
+def test_the_data_are_stated_once(mixtures, protocol_file, given):
+    with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
+        read(protocol_file({"pretrain": given}))
+
+
+def test_what_a_scale_or_a_row_states_replaces_the_other(mixtures, protocol_file):
+    rows = {"pair": {"pretrain": {"mixture": "two"}}}
+    scales = {"smoke": {"pretrain": {"mixture": "two", "take": "1 cases"}}}
+    path = protocol_file({"rows": rows, "scales": scales})
+    paper, smoke = read(path), read(path, "smoke")
+    assert paper.pretrain.datasets and not paper.pretrain.mixture
+    assert pretrain_of(paper, paper.rows["pair"]).mixture == "two"
+    assert smoke.pretrain.mixture == "two" and not smoke.pretrain.datasets
+    back = {"pretrain": {"datasets": [{"dataset": "btcv"}]}}
+    other = protocol_file({"scales": {"smoke": back}, "pretrain": {"datasets": [], "mixture": "two"}})
+    assert read(other, "smoke").pretrain.mixture == ""

@@ -1,0 +1,31 @@
+"""A prepared data set out of arrays, written as the job writes it."""
+
+import tempfile
+from pathlib import Path
+
+from bench.data.cache import compress
+from bench.data.geometry import Geometry
+from bench.data.prepared import Prepared
+from bench.data.shards import Gathered, Made, Writer, join
+from bench.dataset import Case
+
+CONTENT = "00" * 16
+
+
+def write_prepared(
+    folder, cases, *, patients=None, classes=None, spacing=(1.0, 1.0, 1.0), step=1.0, offset=0.0
+):
+    """Write ``cases``: case id -> frame name -> array; ``image`` (C, X, Y, Z) must be among them."""
+    with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place) / "shards"
+        with Writer(scratch) as writer:
+            for case, arrays in cases.items():
+                shape = arrays["image"].shape[1:]
+                native = arrays.get("native", arrays["image"][0]).shape
+                grid = Geometry(native, spacing, tuple((0, n) for n in native), shape)
+                frames = {name: compress(array) for name, array in arrays.items()}
+                writer.add(Made(case, CONTENT, grid, step, offset, frames))
+        found = Gathered(scratch, dict.fromkeys(cases, CONTENT))
+        known = [Case(c, (patients or {}).get(c, c), (), (classes or {}).get(c)) for c in cases]
+        join(found, folder, known)
+    return Prepared(folder)
