@@ -72,16 +72,16 @@ def _leaks(scene: Scene, key: Key) -> list[str]:
 def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
     some = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
-    what = (
-        f"{len(leak.cases)} of {leak.tests} test cases stand in the pretraining data, {leak.read} cases of it"
+    kept = "kept, as the protocol says: read this number as optimistic"
+    return (
+        f"{len(leak.cases)} of {leak.tests} test cases also stand in the pretraining data, as {leak.read} of "
+        f"its cases: {some}; {'left out before training' if leak.dropped else kept}"
     )
-    done = "left out before training" if leak.dropped else "KEPT: pretrained on what is tested"
-    return f"{what} ({some}); {done}"
 
 
 def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
     named = [f for f in scene.extras.failures if f.job in jobs]
-    if named or jobs:
+    if named:
         return named
     dataset = scene.protocol.finetune[key.section].dataset
     return [

@@ -78,23 +78,24 @@ def test_every_labelled_data_set_is_fine_tuned_on_and_scored(data, cases, shape,
     assert set(rows["dataset"]) == set(chosen) and "failed" not in set(rows["status"])
 
 
-def test_every_data_set_is_pretrained_on(data, cases, tmp_path, capsys):
-    """One mixture for each number of channels; a mixture of nothing labelled is one like any other."""
+SCORED = {1: "msd02_heart", 2: "msd05_prostate", 4: "brats18"}  # by number of channels
+
+
+@pytest.mark.parametrize("channels", SCORED)
+def test_every_data_set_is_pretrained_on(data, cases, channels, tmp_path, capsys):
+    """A mixture of all that have so many channels, labelled or not; the guard says what it met."""
     per: dict[int, list[str]] = {}
     for name, found in cases.items():
         if not flat(found):
             per.setdefault(len(registry.load("dataset", name).channels), []).append(name)
-    assert sum(map(len, per.values())) >= 24
-    rows = {"scratch": {"method": "scratch", "network": "net"}}
-    for channels, names in per.items():
-        mixed = [{"dataset": name, "cases": "all"} for name in names]
-        rows[f"c{channels}"] = {
-            "method": "simclr3d", "network": "net", "pretrain": {"datasets": mixed, "recipe": SOLID},
-        }  # fmt: skip
+    assert set(per) == set(SCORED) and sum(map(len, per.values())) >= 24
+    mixed = [{"dataset": name, "cases": "all"} for name in per[channels]]
+    scored = {"dataset": SCORED[channels], "split": "leave_one_out", "folds": [0], "recipe": SOLID}
     protocol = {
-        "networks": {"net": NETWORKS["solid"]}, "rows": rows,
-        "pretrain": {"datasets": [{"dataset": "msd02_heart"}], "leaks": "allow", **BUDGET},
-        "finetune": [{"dataset": "msd02_heart", "split": "leave_one_out", "folds": [0], "recipe": SOLID,
-                      **BUDGET}],
-    }  # fmt: skip
+        "networks": {"net": NETWORKS["solid"]},
+        "rows": {m: {"method": m, "network": "net"} for m in ("scratch", "simclr3d")},
+        "pretrain": {"datasets": mixed, "recipe": SOLID, "leaks": "allow", **BUDGET},
+        "finetune": [{**scored, **BUDGET}],
+    }
     assert run(tmp_path, data, protocol) == 0, capsys.readouterr()
+    assert "1 of 1 test cases" in capsys.readouterr().out  # all of it is read: what is tested, too

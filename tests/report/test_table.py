@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row
-from bench.report import Extras, Failure
+from bench.report import Extras, Failure, Leak
 from bench.report.footnotes import TIMES, Footnotes
 from bench.report.names import metric_title
 from bench.report.table import MINUS, number, signed, tables
@@ -71,6 +71,33 @@ def test_holes_are_typed(four_rows, records):
     letter = made[0].lines[1].entries[0].note
     reason = {v: k for k, v in notes.letters.items()}[letter]
     assert reason == "1 run failed: out of memory (job j1, 2 attempts, log log.txt)"
+
+
+def test_the_job_behind_a_failed_evaluation_explains_it(four_rows, records):
+    table = records({"row": "b", "status": "failed", "value": NAN, "job": "j2", "target": "", "metric": ""})
+    others = [
+        Failure("j1", "b", "no such shape", "", "organs", 100),
+        Failure("j3", "b", "x", "", "organs", 5),
+    ]
+    _, notes = build(four_rows, table, failures=tuple(others))
+    assert list(notes.letters) == ["1 run failed: no such shape (job j1)"]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"), [(False, "kept, as the protocol says"), (True, "left out before")]
+)
+def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, records, dropped, said):
+    both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
+    leak = Leak("b", "organs", 6, tuple(f"c{i} (content)" for i in range(12)), 14, dropped)
+    made, notes = build(four_rows, records(*both), leaks=(leak, Leak("b", "elsewhere", 3, ("x",), 1)))
+    (letter,) = notes.letters.values()
+    (text,) = notes.letters
+    assert text.startswith(
+        "12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (con"
+    )
+    assert "c9 (content) ...; " in text and said in text and "c10" not in text
+    marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
+    assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
 
 
 def test_a_failed_pretraining_explains_a_row_without_any_rows(four_rows, records):
