@@ -98,4 +98,6 @@ def test_every_data_set_is_pretrained_on(data, cases, channels, tmp_path, capsys
         "finetune": [{**scored, **BUDGET}],
     }
     assert run(tmp_path, data, protocol) == 0, capsys.readouterr()
-    assert "1 of 1 test cases" in capsys.readouterr().out  # all of it is read: what is tested, too
+    said = json.loads((tmp_path / "runs" / "records" / "every.json").read_text())
+    (leak,) = said["leaks"]  # all of it is read: what is tested, too
+    assert (leak["row"], leak["tests"], len(leak["cases"])) == ("simclr3d", 1, 1)
