@@ -71,7 +71,9 @@ def _report_parsers(commands: Any) -> None:
 
 def _data_parsers(commands: Any) -> None:
     listing = _command(commands, "list", "what there is by name")
-    listing.add_argument("what", choices=("methods", "datasets", "networks", "metrics", "protocols"))
+    listing.add_argument("what", choices=(
+        "methods", "datasets", "mixtures", "networks", "metrics", "protocols",
+    ))  # fmt: skip
     listing.add_argument("--json", action="store_true")
     check = _command(commands, "check", "open and judge every case of a data set")
     check.add_argument("dataset")

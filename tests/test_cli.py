@@ -30,7 +30,7 @@ CHOICES = {
     ("run", "--scale"): ("paper", "pilot", "smoke"), ("run", "--executor"): ("local", "slurm"),
     ("score", "--convention"): ("medpy", "monai", "deepmind"),
     ("score", "--empty"): ("default", "brats", "skip"),
-    ("list", "what"): ("methods", "datasets", "networks", "metrics", "protocols"),
+    ("list", "what"): ("methods", "datasets", "mixtures", "networks", "metrics", "protocols"),
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ LISTED = {
 }
 
 
-@pytest.mark.parametrize("what", ["methods", "datasets", "networks", "metrics", "protocols"])
+@pytest.mark.parametrize("what", ["methods", "datasets", "mixtures", "networks", "metrics", "protocols"])
 def test_list_as_json_and_as_text(say, what):
     code, out, _ = say("list", what, "--json")
     entries = json.loads(out)

@@ -230,7 +230,8 @@ def _union(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if isinstance(value, dict):
         rest = [o for o in rest if is_dataclass(o) or get_origin(o) is dict] or rest
     elif len(rest) > 1:
-        rest = [o for o in rest if o is type(value)] or rest
+        named = [o for o in rest if get_origin(o) is Literal and isinstance(value, str)]
+        rest = named or [o for o in rest if o is type(value)] or rest
     return _value(rest[0], value, keys, doc)
 
 

@@ -84,6 +84,7 @@ class Extras:
     costs: tuple[Cost, ...] = ()
     failures: tuple[Failure, ...] = ()
     leaks: tuple[Leak, ...] = ()
+    read: dict[str, int] = field(default_factory=dict)  # row: cases that it was pretrained on
     notes: tuple[str, ...] = ()
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     panels: tuple[Panel, ...] = ()

@@ -128,7 +128,7 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     made = []
     if protocol.pretrain is not None:
         pre = protocol.pretrain
-        made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}.")
+        made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
     labels = section_labels(protocol.finetune, scene.info)
     for label, target in zip(labels, protocol.finetune, strict=True):
         made.append(
@@ -143,6 +143,15 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)
+
+
+def _read(pre: Pretrain, scene: Scene) -> str:
+    """Return how many cases were pretrained on, beside the number that the paper prints."""
+    counts = sorted(set(scene.extras.read.values()))
+    if not counts:
+        return ""
+    whole = mixture.mixture(pre.mixture).expected_cases if pre.mixture and not pre.take else None
+    return f"; {' or '.join(map(str, counts))} cases were read" + (f" of {whole} expected" if whole else "")
 
 
 def _budget(section: Pretrain | Finetune) -> str:

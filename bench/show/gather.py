@@ -81,6 +81,16 @@ def costs(found: Chains) -> Iterator[Cost]:
         )  # fmt: skip
 
 
+def read(found: Chains) -> dict[str, int]:
+    """Return how many cases each row was pretrained on; of several folds, the most."""
+    counts: dict[str, int] = {}
+    for cell, chain in found:
+        for described in chain.values():
+            if described["kind"] == "pretrain" and "cases" in described:
+                counts[cell.row] = max(counts.get(cell.row, 0), described["cases"])
+    return counts
+
+
 def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
     """Yield the test cases that rows of a protocol met in their pretraining, once for each data set."""
     seen: set[tuple[str, str, str]] = set()

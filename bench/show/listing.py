@@ -14,7 +14,7 @@ from bench.errors import printable
 def entries(what: str) -> list[dict[str, Any]]:
     """Return one mapping per thing, as the public contract lists its keys."""
     kinds = {
-        "methods": _methods, "datasets": _datasets, "networks": _networks,
+        "methods": _methods, "datasets": _datasets, "mixtures": _mixtures, "networks": _networks,
         "metrics": _metrics, "protocols": _protocols,
     }  # fmt: skip
     return kinds[what]()
@@ -43,6 +43,20 @@ def _datasets() -> list[dict[str, Any]]:
              "labels": {str(k): v for k, v in dataset.labels.items()},
              "splits": [*dataset.splits, *RULES], "licence": dataset.licence,
              "source": asdict(dataset.source)}
+        )  # fmt: skip
+    return found
+
+
+def _mixtures() -> list[dict[str, Any]]:
+    from bench.protocol import mixture
+
+    found = []
+    for name in mixture.names():
+        made = mixture.mixture(name)
+        parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in made.datasets]
+        found.append(
+            {"name": name, "title": made.title, "source": made.source, "note": made.note,
+             "expected_cases": made.expected_cases, "datasets": parts}
         )  # fmt: skip
     return found
 
@@ -81,6 +95,7 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
     shown = {
         "methods": ("name", "title", "paper", "dims", "fidelity"),
         "datasets": ("name", "title", "modality", "splits", "licence"),
+        "mixtures": ("name", "title", "datasets", "expected_cases"),
         "networks": ("name", "title", "dims", "presets"),
         "metrics": ("name", "title", "unit"),
         "protocols": ("name", "title", "scales", "file"),
@@ -91,7 +106,11 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(
-            f"{v['preset']} ({v['parameters'] / 1e6:.2f} M)" if isinstance(v, dict) else str(v) for v in value
-        )
-    return printable(str(value))
+        return ", ".join(_item(v) for v in value)
+    return printable("" if value is None else str(value))
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, dict) and "preset" in value:
+        return f"{value['preset']} ({value['parameters'] / 1e6:.2f} M)"
+    return str(value["dataset"] if isinstance(value, dict) else value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 BESIDE: dict[str, Any] = {  # records/<name>.json
-    "titles?": {"*": str}, "provenance?": {"*": str}, "curves?": {"*": {"*": list}},
+    "titles?": {"*": str}, "read?": {"*": int}, "provenance?": {"*": str}, "curves?": {"*": {"*": list}},
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
@@ -93,6 +93,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store) -> dict[str, 
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found)],
         "failures": [asdict(f) for f in gather.failures(found, store)],
+        "read": gather.read(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),
     }
@@ -108,6 +109,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         costs=tuple(Cost(**c) for c in beside.get("costs", ())),
         leaks=tuple(Leak(**{**k, "cases": tuple(map(str, k["cases"]))}) for k in beside.get("leaks", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
+        read=dict(beside.get("read", {})),
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
     )

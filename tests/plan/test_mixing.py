@@ -4,6 +4,7 @@ import pytest
 from small_protocol import CASES, NAME, cell, ids
 
 from bench.errors import BenchError
+from bench.protocol import mixture
 
 
 def pretraining(plan):
@@ -90,3 +91,13 @@ def test_data_sets_of_other_channels_cannot_be_mixed(plan_of):
     two = {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}}
     with pytest.raises(BenchError, match="msd05_prostate 2, msd04_hippocampus 1"):
         plan_of(two, data=None)
+
+
+@pytest.mark.parametrize("name", mixture.names())
+def test_every_mixture_plans_without_its_data(plan_of, name):
+    plan = plan_of({"pretrain": {"mixture": name, "datasets": []}}, data=None)
+    parts = mixture.mixture(name).datasets
+    assert [d["dataset"] for d in pretraining(plan).spec["data"]] == [m.dataset for m in parts]
+    assert cell(plan, row="pair", fraction=25, seed=0).columns["pretrain"] == name
+    channels = pretraining(plan).spec["network"]["in_channels"]
+    assert channels == {"taleb_ukb_brain_flair": 2, "taleb_ukb_fundus": 3, "taleb_aptos_5590": 3}.get(name, 1)
