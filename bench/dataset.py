@@ -48,6 +48,7 @@ class Recipe:
     channels: tuple[int, ...] | None = None  # of the image, counted from 0; all by default
     spacing: tuple[float, float, float] | None = None  # mm
     resize: tuple[int, int, int] | None = None  # voxels, 0 keeps an axis; the spacing is then discarded
+    smooth: bool = False  # average what a larger voxel covers (antialiasing), instead of picking in it
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
     scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax
     nonzero: bool = False

@@ -54,11 +54,13 @@ class APTOS19(Dataset):
     }  # fmt: skip
     recipes = {
         # ours: as "taleb" without the black border, whose width depends on the camera
-        "default": Recipe(resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
+        "default": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
         # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
         # keeping no aspect ratio are assumed
-        "taleb": Recipe(resize=(224, 224, 0), window=PICTURE),
-        "coarse": Recipe(resize=(96, 96, 0), window=PICTURE, foreground=BORDER),  # ours: a pilot on a CPU
+        "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE),
+        "coarse": Recipe(
+            smooth=True, resize=(96, 96, 0), window=PICTURE, foreground=BORDER
+        ),  # ours: a pilot on a CPU
     }
     unpack = (
         "get aptos2019-blindness-detection.zip from Kaggle and unpack it so that aptos19/ holds "

@@ -45,12 +45,12 @@ class CCCCII(Dataset):
     labels = {0: "normal", 1: "common pneumonia", 2: "novel coronavirus pneumonia"}
     recipes = {
         # ours: what a network of 32-fold downsampling takes on one small GPU
-        "default": Recipe(resize=(128, 128, 32), window=PICTURE),
+        "default": Recipe(smooth=True, resize=(128, 128, 32), window=PICTURE),
         # Luffy03/VoCo Finetune/CC-CCII divides by 255, crops 384 of 512 pixels and resizes them to
         # 256. There is no such crop here: the whole slice becomes 256, its pixels 4/3 as wide. The
         # depth of its .npy files is set by a step that is not published: 32 is assumed.
-        "voco": Recipe(resize=(256, 256, 32), window=PICTURE),
-        "coarse": Recipe(resize=(64, 64, 32), window=PICTURE),  # ours: a pilot on a CPU
+        "voco": Recipe(smooth=True, resize=(256, 256, 32), window=PICTURE),
+        "coarse": Recipe(smooth=True, resize=(64, 64, 32), window=PICTURE),  # ours: a pilot on a CPU
     }
     splits = {"voco_3fold": "cc_ccii.voco_3fold.json"}
     doubtful: ClassVar[dict[str, str]] = {

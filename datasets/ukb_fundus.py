@@ -39,11 +39,13 @@ class UKBFundus(Dataset):
     labels = {}
     recipes = {
         # ours: as "taleb" without the black border
-        "default": Recipe(resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
+        "default": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
         # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
         # keeping no aspect ratio are assumed
-        "taleb": Recipe(resize=(224, 224, 0), window=PICTURE),
-        "coarse": Recipe(resize=(96, 96, 0), window=PICTURE, foreground=BORDER),  # ours: a pilot on a CPU
+        "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE),
+        "coarse": Recipe(
+            smooth=True, resize=(96, 96, 0), window=PICTURE, foreground=BORDER
+        ),  # ours: a pilot on a CPU
     }
     overlaps = {
         "ukb_brain": "the same participants; their numbers agree within one application",

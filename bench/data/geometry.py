@@ -105,6 +105,23 @@ def linear(array: np.ndarray, shape: Triple, part: Box | None = None) -> np.ndar
     return np.ascontiguousarray(out)
 
 
+def smooth(array: np.ndarray, shape: Triple) -> np.ndarray:
+    """Return float32 (X, Y, Z) resampled to ``shape``, averaged over hats as wide as two new voxels.
+
+    As torch's ``antialias=True``: axes that shrink by less than two lose no detail between samples,
+    axes that grow are read linearly.
+    """
+    out = array.astype(np.float32, copy=False)
+    for axis, m in enumerate(shape):
+        n = out.shape[axis]
+        if m < n:
+            distance = np.abs((np.arange(m)[:, None] + 0.5) * (n / m) - 0.5 - np.arange(n))
+            hats = np.maximum(1 - distance / (n / m), 0).astype(np.float32)
+            hats /= hats.sum(1, keepdims=True)
+            out = np.moveaxis(np.tensordot(hats, out, axes=(1, axis)), 0, axis)
+    return linear(out, shape)
+
+
 def _places(n: int, m: int) -> np.ndarray:
     """Return where the centres of ``m`` voxels lie among ``n`` over the same length."""
     return np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)

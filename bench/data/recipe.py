@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.data.geometry import Geometry, Triple, linear, nearest, restore, restore_scores
+from bench.data.geometry import Geometry, Triple, linear, nearest, restore, restore_scores, smooth
 from bench.data.stored import MAX_BYTES, VolumeError
 from bench.data.volume import LabelVolume, Volume3D, check_finite
 from bench.dataset import Dataset, Recipe
@@ -57,6 +57,7 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     check_finite(volume)
     if recipe.channels is not None:
         volume = replace(volume, array=volume.array[_picked(recipe.channels, volume)])
+    resample = smooth if recipe.smooth else linear
     channels = [_scaled(channel, recipe) for channel in volume.array]
     image = np.stack([values for values, _ in channels])
     steps = [1 / width for _, width in channels if width > 0]
@@ -75,7 +76,7 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
             f"than {MAX_BYTES >> 30} GiB; take a coarser spacing in the recipe"
         )
     return Prepared(
-        image=np.stack([linear(channel[geometry.inside], geometry.shape) for channel in image]),
+        image=np.stack([resample(channel[geometry.inside], geometry.shape) for channel in image]),
         label=None if classes is None else nearest(classes[geometry.inside], geometry.shape),
         native_label=classes,
         geometry=geometry,

@@ -1,5 +1,6 @@
 """Recipes: hand-computed scales, resampling against torch, and no shift on the way back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.geometry import Geometry, linear, nearest, restore, restore_scores
+from bench.data.geometry import Geometry, linear, nearest, restore, restore_scores, smooth
 from bench.data.recipe import contiguous, prepare
 from bench.data.stored import Stored, VolumeError
 from bench.data.volume import LabelVolume, Volume3D
@@ -113,6 +114,30 @@ def test_an_axis_may_keep_its_length():
     assert made.image.shape == (1, 12, 3, 4)
     with pytest.raises(BenchError, match="0 to keep an axis"):
         prepare(volume(np.ones((6, 5, 4))), None, Recipe(resize=(0, 0, 0), scale="minmax"), Two())
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (24, 4, 9), (11, 40, 6)])
+def test_smoothing_is_torchs_antialiasing(shape):
+    array = np.random.default_rng(0).random((24, 20, 9), dtype=np.float32)
+    found = smooth(array, shape)
+    if shape[2] == 9:  # torch smooths in two dimensions only
+        wanted = torch.nn.functional.interpolate(
+            torch.from_numpy(array).permute(2, 0, 1)[None], shape[:2], mode="bilinear", antialias=True
+        )[0].permute(1, 2, 0)
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
+    assert found.shape == shape and found.dtype == np.float32
+    assert abs(found.mean() - array.mean()) < 0.05
+    np.testing.assert_allclose(smooth(np.full((24, 20, 9), 7, np.int16), shape), 7, rtol=1e-6)
+
+
+def test_a_recipe_smooths_where_it_says_so():
+    array = np.zeros((12, 12, 12), np.float32)
+    array[::2] = 1  # picked in every third plane, it would be all or nothing
+    recipe = Recipe(resize=(4, 12, 12), window=(0, 1))
+    rough, fine = (
+        prepare(volume(array), None, replace(recipe, smooth=s), Two()).image for s in (False, True)
+    )
+    assert rough.std() > 0.4 and fine.std() < 0.1 and abs(fine.mean() - 0.5) < 0.05
 
 
 def test_channels_are_picked_in_the_order_asked_for():
