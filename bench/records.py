@@ -34,7 +34,8 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     for cell, scoring in _scored(plan, protocol):
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
-        if file.exists():
+        guarded = all(store.done(guard) for guard in plan.after.get(cell.finetune, ()))
+        if file.exists() and guarded:  # a number that a guard refuses, or has not judged, is none
             parts.append(read_rows(file, SCORES).assign(**columns))
         elif cell.wanted and _failure(plan, store, cell):
             failed += [_hole(columns, metric) for metric in scoring["metrics"]]

@@ -100,7 +100,7 @@ def describe(plan: Plan, store: Store, jobs: list[str], preparing: int = 0) -> N
         loaders = preparing if made.kind == "prepare" and preparing > 1 else 0
         run: dict[str, Any] = {
             "roots": plan.roots, "threads": plan.threads.get(job, 1), "loaders": loaders,
-            "scoring": plan.scoring.get(job, []), "every": every,
+            "scoring": plan.scoring.get(job, []), "every": every, "after": list(plan.after.get(job, ())),
         }  # fmt: skip
         entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
         store.write_spec(job, {"job": entry, "run": run})

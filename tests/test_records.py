@@ -74,6 +74,7 @@ def test_each_case_of_a_cell_is_a_row_with_the_cells_columns(plan_of, store):
     one, other = (cell(plan, row=r, fraction=25, seed=1) for r in ("alone", "pair"))
     scored(store, plan, one.evaluate, [0.5, None])
     scored(store, plan, other.evaluate, [None])  # a column of nulls only
+    publish(store, plan, *plan.after[other.finetune])
     table = records.collect(plan, store, "test0")
     assert {c: str(t) for c, t in table.dtypes.items()} == record.COLUMNS
     assert list(table.columns) == CONTRACT
@@ -83,6 +84,19 @@ def test_each_case_of_a_cell_is_a_row_with_the_cells_columns(plan_of, store):
     for c, rows in ((one, table.iloc[:2]), (other, table.iloc[2:])):
         for column, value in c.columns.items():
             assert set(rows[column]) == {value}
+
+
+def test_a_number_counts_only_once_its_guard_is_done(plan_of, store):
+    plan = plan_of()
+    one = cell(plan, row="pair", fraction=25, seed=1)
+    scored(store, plan, one.evaluate, [0.5])  # by an earlier run that allowed leaks
+    (guard,) = plan.after[one.finetune]
+    assert len(records.collect(plan, store, "test0")) == 0
+    failed(store, guard, "leak: 3 cases")
+    holes = records.collect(plan, store, "test0")
+    assert set(holes["status"]) == {"failed"} and one.evaluate in set(holes["job"])
+    publish(store, plan, guard)
+    assert records.collect(plan, store, "test0")["value"].tolist() == [0.5]
 
 
 @pytest.mark.parametrize("which", ["evaluate", "finetune", "pretrain", "prepare"])

@@ -113,13 +113,16 @@ def selected(
 
     Args:
         cases: of the data set.
-        data: ``dataset``, ``part`` (all or train), and where stated ``list where exclude take``.
+        data: ``dataset``, ``part`` (all or train), and where stated ``list only take``; ``where`` and
+            ``exclude`` are those of the division.
         dataset: its declaration.
         fold: the division, where only its training patients are read.
         seed: of the ranking by which ``take`` chooses.
         absent: "refuse" makes an error of cases that a list names and that are not there.
     """
-    found = kept(cases, data.get("where", {}), data.get("exclude", ()))
+    found = list(cases)
+    for narrowed in (data, data.get("only", {})):  # of the division, and of this entry
+        found = kept(found, narrowed.get("where", {}), narrowed.get("exclude", ()))
     if "list" in data:
         what = f"{data['dataset']}: list {data['list']!r}"
         found = of_list(found, listed(dataset, data["dataset"], data["list"]), what, absent=absent)

@@ -7,7 +7,7 @@ that one product of matrices per parity answers all boxes, orders of axes and fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 
@@ -23,6 +23,10 @@ SMALLEST = 0.6  # share of an axis that a copy keeps, at least
 KEPT = 6  # turns kept for a pair
 SECOND = 2  # so many of them get a second box, as far off as one can be that is
 NEARLY = 0.03  # so little worse
+COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis of a box
+SLICES, WIDE = 14, 48  # among fewer slices, finer places must tell two patients apart
+DETAIL = 2.0  # places; finer than that, no two patients are alike
+SWEEP = 10  # the ends of the intervals lie on a grid of 1/10 of an axis
 BLOCK = 8  # scans compared at a time; their scores fit into the cache
 
 
@@ -42,6 +46,43 @@ class Guesses:
     score: np.ndarray  # float32, the correlation
     turn: np.ndarray  # uint8, order of axes * flips + flip
     box: np.ndarray  # int16
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """A copy, turned already, as a box of the whole scan's volume."""
+
+    whole: np.ndarray
+    copy: np.ndarray
+    start: np.ndarray  # of the box, per axis, as a share of the axis
+    extent: np.ndarray
+    fit: float = -1.0  # correlation
+    blur: float = 1.0
+    levels: tuple[np.ndarray, ...] = ()  # both volumes as the fingerprints have them, uint8
+    way: int = 0  # 1: the whole takes the copy's grey scale, 2: the other way round, 0: what fits
+    role: tuple[bool, int] = (True, 0)  # is the first scan the whole one, and the copy's turn
+
+    def counts(self, places: dict[int, int]) -> list[int]:
+        """Return how many places to compare per axis: no more than either of the two can show."""
+        sizes = list(zip(self.whole.shape, self.copy.shape, self.extent, strict=True))
+        shown = [max(2, min(m, round(float(e) * n))) for n, m, e in sizes]
+        most = places[self.whole.ndim]
+        if most == FINE[3] and min(shown) < SLICES:
+            most = WIDE
+        return [min(most, n) for n in shown]
+
+    def matrices(self, counts: list[int]) -> list[np.ndarray]:
+        """Return what reads the box from the whole."""
+        axes = zip(self.whole.shape, counts, self.start, self.extent, strict=True)
+        return [sampling(n, c, a, e, self.blur) for n, c, a, e in axes]
+
+    def shown(self, counts: list[int]) -> np.ndarray:
+        """Return the box of the whole."""
+        return read(self.whole, self.matrices(counts))
+
+    def target(self, counts: list[int]) -> np.ndarray:
+        """Return the copy, at the same places."""
+        return read(self.copy, [sampling(n, c) for n, c in zip(self.copy.shape, counts, strict=True)])
 
 
 def view(channel: np.ndarray) -> View:
@@ -121,6 +162,68 @@ def guess(thumbnail: np.ndarray, others: np.ndarray) -> Guesses:
     return Guesses(*(np.concatenate(p) for p in zip(*parts, strict=True)))
 
 
+def swept(pose: Pose) -> Pose:
+    """Try every interval of one axis after the other, by what is fine.
+
+    Along a body, boxes far from the right one show its large structures as well, and no small step
+    leads from there to it.
+    """
+    counts = pose.counts(MIDDLE)
+    high = [gauss(n, DETAIL) for n in counts]
+    target, _ = unit(grain(pose.target(counts), high))
+    for axis in range(len(counts)):
+        now = pose.start[axis], pose.extent[axis]
+        intervals = [np.append(own, every) for own, every in zip(now, _ends(), strict=True)]
+        fits = _tried(pose, axis, intervals, high, target)
+        best = int(fits.argmax())
+        start, extent = pose.start.copy(), pose.extent.copy()
+        start[axis], extent[axis] = (every[best] for every in intervals)
+        pose = replace(pose, start=start, extent=extent, fit=float(fits[best]))
+    return pose
+
+
+def _tried(
+    pose: Pose, axis: int, intervals: list[np.ndarray], high: list[np.ndarray], target: np.ndarray
+) -> np.ndarray:
+    """Return how the fine structures correlate for every interval, starts and extents, of an axis."""
+    counts = target.shape
+    matrices = pose.matrices(list(counts))
+    every = sampling(pose.whole.shape[axis], counts[axis], intervals[0], intervals[1], pose.blur)
+    matrices[axis] = every.reshape(-1, every.shape[-1])
+    shown = read(pose.whole, matrices)
+    shown = np.moveaxis(shown.reshape(*counts[:axis], *every.shape[:2], *counts[axis + 1 :]), axis, 0)
+    smooth = shown
+    for other, matrix in enumerate(high, start=1):
+        smooth = np.moveaxis(np.tensordot(matrix, smooth, (1, other)), 0, other)
+    fine = (shown - smooth).reshape(len(every), -1)
+    fine -= fine.mean(1, keepdims=True)
+    return fine @ target.ravel() / np.maximum(np.linalg.norm(fine, axis=1), 1e-9)
+
+
+def gauss(count: int, spread: float) -> np.ndarray:
+    """Return the matrix (count, count) that smooths a line of ``count`` places."""
+    place = np.arange(count)
+    weights = np.exp(-0.5 * ((place[:, None] - place) / spread) ** 2)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def grain(image: np.ndarray, smooth: list[np.ndarray] | None) -> np.ndarray:
+    """Return what is left of an image without what is ``smooth``, one matrix per axis."""
+    return image if smooth is None else image - read(image, smooth)
+
+
+def unit(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the image without its mean, of length 1, and the length it had."""
+    image = image - image.mean()
+    norm = max(float(np.linalg.norm(image)), 1e-9)
+    return image / norm, norm
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the correlation of two images."""
+    return float(unit(a)[0].ravel() @ unit(b)[0].ravel())
+
+
 def _second(scores: np.ndarray, best: np.ndarray, d: int) -> np.ndarray:
     """Return, for scores (..., box), the box farthest from the best one among those nearly as good."""
     near = scores >= scores.max(-1, keepdims=True) - NEARLY
@@ -135,6 +238,15 @@ def _intervals(d: int) -> tuple[np.ndarray, np.ndarray]:
     least = round(SMALLEST * steps)
     ends = [(a, b) for a in range(steps - least + 1) for b in range(a + least, steps + 1)]
     starts, stops = np.array(ends).T / steps
+    return starts, stops - starts
+
+
+@cache
+def _ends() -> tuple[np.ndarray, np.ndarray]:
+    """Return starts and extents of the intervals to sweep; thick slices may stick out by one step."""
+    least = round(SMALLEST * SWEEP) - 1
+    ends = [(a, b) for a in range(-1, SWEEP + 1) for b in range(a + least, SWEEP + 2)]
+    starts, stops = np.array(ends).T / SWEEP
     return starts, stops - starts
 
 

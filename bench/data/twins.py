@@ -13,23 +13,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.data.fingerprint import sampling
-from bench.data.poses import Guesses, View, box, guess, read, turned, view
+from bench.data.poses import (
+    COARSE,
+    DETAIL,
+    FINE,
+    MIDDLE,
+    Guesses,
+    Pose,
+    View,
+    box,
+    correlation,
+    gauss,
+    grain,
+    guess,
+    read,
+    swept,
+    turned,
+    unit,
+    view,
+)  # fmt: skip
 
 # A pair is dropped as soon as it falls below one of these; tests/leaks.py measures the room.
 GUESSED = 0.64  # correlation of the cosines
 SEEN = 0.74  # correlation of the thumbnails in the fitted box
 FITTED = 0.84  # correlation of the fingerprints, once one grey scale is mapped to the other
+SWEPT = 0.75  # correlation of what is fine in the best boxes along the axes
 ALIKE = 0.3  # ``_likeness`` at few places
-SAME = {2: 0.3, 3: 0.55}  # ``_likeness``, of pictures and of volumes
+SAME = {2: 0.3, 3: 0.5}  # ``_likeness``, of pictures and of volumes
+SURE = 0.75  # so alike that no other pose or channel needs to be tried
 
+NEAR = 0.1  # a way to map the grey values that is so little less alike is tried as well
 TRIES, SURVIVORS = 8, 3  # poses of a pair that are fitted coarsely, and finely
-COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis
 BLURS = (1.0, 0.5)  # how a copy was resampled is unknown: averaged, or rather picked
-DETAIL = 2.0  # places; the last fits see only what is finer
 WINDOW = 1.0  # places; spread of the windows in which likeness is judged
 CONTRAST = 2.0  # of 255 levels; a window with less is flat and says nothing
 SPEAKING = 0.02  # share of the windows that must not be flat
-SLICES, THICK = 10, 0.1  # among fewer slices, a window sees too little of one axis to be as sure
 WORST = 0.1  # quantile of the windows that decides
 EXTENT = (0.5, 1.25)  # share of an axis; wider than 0.6 to 1, as thick slices move the ends
 TOUCHING = 0.02  # share of an axis; boxes that differ by less are one
@@ -43,38 +61,6 @@ class Match:
     a: int
     b: int
     score: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Pose:
-    """A copy, turned already, as a box of the whole scan's volume."""
-
-    whole: np.ndarray
-    copy: np.ndarray
-    start: np.ndarray  # of the box, per axis, as a share of the axis
-    extent: np.ndarray
-    fit: float = -1.0  # correlation
-    blur: float = 1.0
-    levels: tuple[np.ndarray, ...] = ()  # both volumes as the fingerprints have them, uint8
-    role: tuple[bool, int] = (True, 0)  # is the first scan the whole one, and the copy's turn
-
-    def counts(self, places: dict[int, int]) -> list[int]:
-        """Return how many places to compare per axis: no more than either of the two can show."""
-        sizes = zip(self.whole.shape, self.copy.shape, self.extent, strict=True)
-        return [max(2, min(places[self.whole.ndim], m, round(float(e) * n))) for n, m, e in sizes]
-
-    def matrices(self, counts: list[int]) -> list[np.ndarray]:
-        """Return what reads the box from the whole."""
-        axes = zip(self.whole.shape, counts, self.start, self.extent, strict=True)
-        return [sampling(n, c, a, e, self.blur) for n, c, a, e in axes]
-
-    def shown(self, counts: list[int]) -> np.ndarray:
-        """Return the box of the whole."""
-        return read(self.whole, self.matrices(counts))
-
-    def target(self, counts: list[int]) -> np.ndarray:
-        """Return the copy, at the same places."""
-        return read(self.copy, [sampling(n, c) for n, c in zip(self.copy.shape, counts, strict=True)])
 
 
 def matches(
@@ -107,6 +93,8 @@ def matches(
         for number, (a, whole) in enumerate(ours):
             forth = guess(whole.thumbnail, their_turns)
             for place, (b, other) in enumerate(others):
+                if best.get((a, b), -1.0) >= SURE:
+                    continue
                 score = _judged(whole, other, (forth, place), (back[place], number))
                 if score >= least:
                     best[a, b] = max(score, best.get((a, b), score))
@@ -123,7 +111,7 @@ def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:
 def _judged(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> float:
     """Return how alike two channels are, -1 where an early stage dropped them."""
     best = -1.0
-    seen: list[_Pose] = []
+    seen: list[Pose] = []
     for pose in _poses(one, two, forth, back):
         for _ in range(2):  # a better box gives a better mapping, and the other way round
             pose = _fitted(_mapped(pose, MIDDLE), MIDDLE, steps=2)
@@ -131,26 +119,34 @@ def _judged(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesse
                 break
         else:
             seen.append(pose)
-            best = max(best, *(_finely(replace(pose, blur=blur)) for blur in BLURS))
+            pose = swept(_mapped(pose, MIDDLE))
+            if pose.fit >= SWEPT:
+                best = max(best, _finely(pose))
+            if best >= SURE:
+                break
     return best
 
 
-def _equal(pose: _Pose, other: _Pose) -> bool:
+def _equal(pose: Pose, other: Pose) -> bool:
     """Tell whether two guesses have come to the same box."""
     apart = np.abs(pose.start - other.start) + np.abs(pose.extent - other.extent)
     return pose.role == other.role and bool(apart.max() < TOUCHING)
 
 
-def _finely(pose: _Pose) -> float:
+def _finely(pose: Pose) -> float:
     """Return the likeness after two fits of what is fine, -1 where the first one shows there is none."""
-    pose = _fitted(_mapped(pose, MIDDLE), MIDDLE, steps=2, detail=True)
-    if _likeness(pose, MIDDLE) < ALIKE:
-        return -1.0
-    likeness = _likeness(_fitted(_mapped(pose, FINE), FINE, detail=True), FINE)
-    return likeness - (THICK if min(pose.counts(FINE)) < SLICES else 0.0)
+    ways = [_fitted(_mapped(replace(pose, way=w), MIDDLE), MIDDLE, steps=2, detail=True) for w in (1, 2)]
+    alike = [_likeness(p, MIDDLE) for p in ways]
+    likeness = -1.0
+    for way, value in zip(ways, alike, strict=True):
+        if value >= max(ALIKE, max(alike) - NEAR):
+            for blur in BLURS:
+                fine = _fitted(_mapped(replace(way, blur=blur), FINE), FINE, detail=True)
+                likeness = max(likeness, _likeness(fine, FINE))
+    return likeness
 
 
-def _poses(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[_Pose]:
+def _poses(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[Pose]:
     """Return the likeliest poses by the thumbnails."""
     found = []
     for whole, copy, (guesses, row) in ((one, two, forth), (two, one, back)):
@@ -160,7 +156,7 @@ def _poses(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses
     tried = []
     for _, whole, copy, turn, number in found[:TRIES]:
         start, extent = box(number, whole.volume.ndim)
-        pose = _Pose(whole.thumbnail, turned(copy.thumbnail, turn), start, extent)
+        pose = Pose(whole.thumbnail, turned(copy.thumbnail, turn), start, extent)
         tried.append((_fitted(pose, COARSE, steps=2), whole, copy, turn))
     tried.sort(key=lambda t: -t[0].fit)
     poses = []
@@ -174,14 +170,14 @@ def _poses(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses
     return poses
 
 
-def _fitted(pose: _Pose, places: dict[int, int], *, steps: int = 3, detail: bool = False) -> _Pose:
+def _fitted(pose: Pose, places: dict[int, int], *, steps: int = 3, detail: bool = False) -> Pose:
     """Move and stretch the box by Gauss-Newton steps; return the one that correlated best."""
     counts = pose.counts(places)
-    high = [_gauss(n, DETAIL) for n in counts] if detail else None
-    target, _ = _unit(_detail(pose.target(counts), high))
+    high = [gauss(n, DETAIL) for n in counts] if detail else None
+    target, _ = unit(grain(pose.target(counts), high))
     best = pose = replace(pose, fit=-1.0)
     for step in range(steps + 1):
-        shown, norm = _unit(_detail(pose.shown(counts), high))
+        shown, norm = unit(grain(pose.shown(counts), high))
         pose = replace(pose, fit=float(shown.ravel() @ target.ravel()))
         best = max(best, pose, key=lambda p: p.fit)
         if step == steps:
@@ -191,7 +187,7 @@ def _fitted(pose: _Pose, places: dict[int, int], *, steps: int = 3, detail: bool
             ramp = ((np.arange(counts[axis], dtype=np.float32) + 0.5) / counts[axis] - 0.5).reshape(
                 -1, *(1,) * (shown.ndim - 1 - axis)
             )
-            columns += [_detail(change / norm, high), _detail(change / norm * ramp, high)]
+            columns += [grain(change / norm, high), grain(change / norm * ramp, high)]
         moves = _moves(np.stack([c.ravel() for c in columns]), target.ravel())
         if moves is None:
             break
@@ -199,7 +195,7 @@ def _fitted(pose: _Pose, places: dict[int, int], *, steps: int = 3, detail: bool
     return best
 
 
-def _changes(pose: _Pose, counts: list[int], shown: np.ndarray | None) -> list[np.ndarray]:
+def _changes(pose: Pose, counts: list[int], shown: np.ndarray | None) -> list[np.ndarray]:
     """Return how what is shown changes as the box moves along each axis.
 
     ``shown`` gives it cheaply, by differences between places; along a few thick slices, and where
@@ -229,24 +225,26 @@ def _moves(columns: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     return np.clip(solved[2:] / max(float(solved[1]), 0.3), -0.1, 0.1)
 
 
-def _bounds(pose: _Pose) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the largest extent, given where resamplers put the first and last voxel."""
     return 0.57 - 0.5 / np.array(pose.whole.shape), 1.03 + 1.3 / np.array(pose.copy.shape)
 
 
-def _moved(pose: _Pose, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]) -> _Pose:
+def _moved(pose: Pose, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]) -> Pose:
     centre = pose.start + pose.extent / 2 + moves[0::2]
     extent = np.clip(pose.extent + moves[1::2], *bounds)
     return replace(pose, start=np.clip(centre - extent / 2, -OUTSIDE, 1 + OUTSIDE - extent), extent=extent)
 
 
-def _mapped(pose: _Pose, places: dict[int, int]) -> _Pose:
+def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     """Map one volume's grey scale to the other's by ranks in the box, a window's clipping included."""
     counts = pose.counts(places)
     pose = replace(pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32))
     shown, target = pose.shown(counts), pose.target(counts)
     to, back = _mapping(shown, target), _mapping(target, shown)
-    if _correlation(to[_level(shown)], target) >= _correlation(shown, back[_level(target)]):
+    if pose.way == 2:
+        return replace(pose, copy=back[pose.levels[1]])
+    if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(shown, back[_level(target)]):
         return replace(pose, whole=to[pose.levels[0]])
     return replace(pose, copy=back[pose.levels[1]])
 
@@ -263,12 +261,12 @@ def _mapping(values: np.ndarray, onto: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(256), knots, heights).astype(np.float32)
 
 
-def _likeness(pose: _Pose, places: dict[int, int]) -> float:
+def _likeness(pose: Pose, places: dict[int, int]) -> float:
     """Return the correlation of fine detail in the worst tenth of all windows that show any."""
     counts = pose.counts(places)
     pose = _mapped(pose, places)
-    window = [_gauss(n, WINDOW) for n in counts]
-    a, b = (_detail(image, window) for image in (pose.shown(counts), pose.target(counts)))
+    window = [gauss(n, WINDOW) for n in counts]
+    a, b = (grain(image, window) for image in (pose.shown(counts), pose.target(counts)))
     mean_a, mean_b = read(a, window), read(b, window)
     spread_a, spread_b = read(a * a, window) - mean_a**2, read(b * b, window) - mean_b**2
     speaking = np.minimum(spread_a, spread_b) > CONTRAST**2
@@ -276,23 +274,3 @@ def _likeness(pose: _Pose, places: dict[int, int]) -> float:
         return -1.0
     shared = (read(a * b, window) - mean_a * mean_b)[speaking]
     return float(np.quantile(shared / np.sqrt((spread_a * spread_b)[speaking]), WORST))
-
-
-def _gauss(count: int, spread: float) -> np.ndarray:
-    place = np.arange(count)
-    weights = np.exp(-0.5 * ((place[:, None] - place) / spread) ** 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _detail(image: np.ndarray, smooth: list[np.ndarray] | None) -> np.ndarray:
-    return image if smooth is None else image - read(image, smooth)
-
-
-def _unit(image: np.ndarray) -> tuple[np.ndarray, float]:
-    image = image - image.mean()
-    norm = max(float(np.linalg.norm(image)), 1e-9)
-    return image / norm, norm
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(_unit(a)[0].ravel() @ _unit(b)[0].ravel())

@@ -20,7 +20,7 @@ from types import FrameType
 from bench.errors import BenchError
 from bench.executors.squeue import requeue
 from bench.executors.together import Led, alone, attend, explained, lead, place
-from bench.jobs.execute import Outcome, execute, follow
+from bench.jobs.execute import Outcome, awaited, execute, follow
 from bench.process import task_id
 from bench.store import Store, read_json, write_atomic
 
@@ -132,7 +132,7 @@ class Task:
             if store.done(job) and not (store.work / job / "job.json").exists():
                 return Outcome(job, "done")  # whoever published it has cleared its description
             try:
-                needs = store.spec(job)["job"]["needs"]
+                needs = awaited(store.spec(job))
             except BenchError as error:  # cleared at this moment, and its result not seen yet?
                 lost += 1
                 if lost > LOST:

@@ -105,8 +105,13 @@ class _How:
     explain: Callable[[str], str]
 
 
+def awaited(described: dict[str, Any]) -> list[str]:
+    """Return the jobs that must be done before a described one: what it reads, and its guards."""
+    return [*described["job"]["needs"], *described.get("run", {}).get("after", ())]
+
+
 def _begin(store: Store, job: str, described: dict[str, Any], how: _How) -> Outcome:
-    for need in described["job"]["needs"]:
+    for need in awaited(described):
         # Only a cluster's queue starts a job after a need that failed; the need keeps the reason.
         if not store.done(need):
             return Outcome(job, "failed", f"needs {need}, which is not done")

@@ -86,6 +86,10 @@ class Here:
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
         name, dataset = section.dataset, self.dataset(section.dataset)
+        if not dataset.labels:
+            raise BenchError(
+                f"finetune: data set {name!r} has no labels; pretrain on it, and fine-tune on another"
+            )
         cases = self.cases(name)
         exclude = choice.excluded(dataset, name, section.exclude, cases or ())
         stated = {"where": section.where, "exclude": exclude}

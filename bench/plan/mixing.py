@@ -21,6 +21,7 @@ class Part:
     data: dict[str, Any]
     cases: tuple[Case, ...]
     fold: Fold | None  # whose training patients alone are read
+    here: bool
 
 
 def mixed(here: Here, line: Line, section: Pretrain) -> list[Part]:
@@ -29,7 +30,9 @@ def mixed(here: Here, line: Line, section: Pretrain) -> list[Part]:
 
 
 def count(section: Pretrain, parts: Sequence[Part]) -> int:
-    """Return how many cases are read; where a data set is not here, its cases count nothing."""
+    """Return how many cases are read; 0 where a data set is not here and so nobody knows."""
+    if not all(part.here for part in parts):
+        return 0
     cases = [(part.data["dataset"], case) for part in parts for case in part.cases]
     return len(choice.shared(cases, overall(section), section.seed))
 
@@ -49,15 +52,15 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
         choice.listed(dataset, mix.dataset, mix.list)
     exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
     stated = {
-        "list": mix.list, "where": mix.where, "exclude": exclude, "take": mix.take,
-        "task": mix.task, "group": mix.group,
+        "list": mix.list, "only": {k: v for k, v in (("where", mix.where), ("exclude", exclude)) if v},
+        "take": mix.take, "task": mix.task, "group": mix.group,
     }  # fmt: skip
-    data |= {k: v for k, v in stated.items() if v not in ("", None, {}, [])}
+    data |= {k: v for k, v in stated.items() if v not in ("", None, {})}
     fold = place[1] if place is not None else None
     if found is None:
-        return Part(data, (), fold)
+        return Part(data, (), fold, False)
     cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
-    return Part(data, tuple(cases), fold)
+    return Part(data, tuple(cases), fold, True)
 
 
 def _place(here: Here, line: Line, mix: Mix) -> tuple[Target, Fold] | None:

@@ -37,9 +37,9 @@ def cells(table: pd.DataFrame) -> list[Any]:
     return list(columns.drop_duplicates().itertuples(index=False))
 
 
-def chains(table: pd.DataFrame, store: Store) -> Chains:
-    """Return every cell of the rows with the jobs behind it: manifests, or kind and needs."""
-    return [(cell, _chain(store, cell.job)) for cell in cells(table)]
+def chains(table: pd.DataFrame, store: Store, plan: Plan) -> Chains:
+    """Return every cell of the rows with the jobs behind it, guards too: manifests, or kind and needs."""
+    return [(cell, _chain(store, cell.job, plan)) for cell in cells(table)]
 
 
 def provenance(found: Chains) -> dict[str, str]:
@@ -47,7 +47,7 @@ def provenance(found: Chains) -> dict[str, str]:
     return _circumstances([m for _, chain in found for m in chain.values() if "provenance" in m])
 
 
-def _chain(store: Store, job: str) -> dict[str, dict[str, Any]]:
+def _chain(store: Store, job: str, plan: Plan) -> dict[str, dict[str, Any]]:
     """Return an evaluate job and everything it stands on, by id: manifest, or kind and needs."""
     found: dict[str, dict[str, Any]] = {}
     waiting = [job]
@@ -58,7 +58,7 @@ def _chain(store: Store, job: str) -> dict[str, dict[str, Any]]:
             described = (read_json(store.work / one / "job.json", SPEC) or {}).get("job")
         if described is not None and one not in found:
             found[one] = described
-            waiting += described["needs"]
+            waiting += [*described["needs"], *plan.after.get(one, ())]
     return found
 
 
@@ -67,7 +67,7 @@ def costs(found: Chains) -> Iterator[Cost]:
     per: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for cell, chain in found:
         for job, described in chain.items():
-            if described["kind"] != "prepare" and "seconds" in described:
+            if described["kind"] not in ("prepare", "guard") and "seconds" in described:
                 per.setdefault((cell.row, described["kind"]), {})[job] = described
     for (row, stage), jobs in per.items():
         made = list(jobs.values())

@@ -48,8 +48,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
     for protocol in protocols:
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
-        beside = _beside(protocol, table, store)
-        beside["leaks"] = [asdict(k) for k in gather.leaks(plan, store, protocol.name)]
+        beside = _beside(protocol, table, store, plan)
         write_atomic(_file(store, protocol.name), json.dumps(beside, sort_keys=True))
         yield _write(protocol, table, _said(beside), store, store.root / "reports" / protocol.name)
 
@@ -80,18 +79,19 @@ def _file(store: Store, name: str) -> Path:
     return store.root / "records" / f"{name}.json"
 
 
-def _beside(protocol: Protocol, table: pd.DataFrame, store: Store) -> dict[str, Any]:
+def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> dict[str, Any]:
     """Return, as plain values, what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
     names = [t.dataset for t in protocol.finetune]
     datasets = {n: registry.load("dataset", n) for n in names if n in registry.names("dataset")}
     sources = {f"method/{k}": asdict(m.source) for k, m in methods.items()}
     sources |= {f"dataset/{k}": asdict(d.source) for k, d in datasets.items()}
-    found = gather.chains(table, store)
+    found = gather.chains(table, store, plan)
     return {
         "titles": {k: m.title for k, m in methods.items()},
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found)],
+        "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
         "failures": [asdict(f) for f in gather.failures(found, store)],
         "read": gather.read(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},

@@ -104,7 +104,7 @@ def test_what_is_not_read_is_not_looked_for(store, watch):
     read = ("lits", prepared(store, "lits", (1, 2, 3, 4), (1, 2, 3, 4)))
     test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (3, 9)), 0)
     assert len(watch([read], [test])[1].leaks) == 1
-    assert not watch([read], [test], exclude=["volume-3"])[1].leaks
+    assert not watch([read], [test], only={"exclude": ["volume-3"]})[1].leaks
 
 
 def test_a_real_copy_is_found_and_a_real_other_is_not(store, tmp_path):

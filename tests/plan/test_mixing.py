@@ -87,6 +87,22 @@ def test_cases_left_out_leave_the_split_too(plan_of):
         plan_of({"finetune": {"exclude": ["hippocampus_0011"]}})
 
 
+def test_what_an_entry_leaves_out_does_not_move_the_split(plan_of):
+    before = pretraining(plan_of()).spec["data"][0]
+    narrowed = pretraining(plan_of(mix(exclude=["hippocampus_001"]))).spec["data"][0]
+    assert narrowed.pop("only") == {"exclude": ["hippocampus_001"]} and narrowed == before
+
+
+def test_without_data_nobody_knows_how_much_a_share_is(plan_of):
+    share = {"pretrain": {"take": "400 cases", "steps": None, "epochs": 2}}
+    assert pretraining(plan_of(share, data=None)).spec["pretrain"]["steps"] is None
+
+
+def test_fine_tuning_needs_labels(plan_of):
+    with pytest.raises(BenchError, match="'covid19_ct' has no labels"):
+        plan_of({"finetune": [{"dataset": "covid19_ct", "split": "rule", "steps": 2}]}, data=None)
+
+
 def test_data_sets_of_other_channels_cannot_be_mixed(plan_of):
     two = {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}}
     with pytest.raises(BenchError, match="msd05_prostate 2, msd04_hippocampus 1"):
