@@ -82,7 +82,7 @@ def _data_parsers(commands: Any) -> None:
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
     phantom.add_argument("dataset")
-    phantom.add_argument("directory", type=Path, metavar="DIR")
+    phantom.add_argument("directory", type=Path, metavar="DIR", help="the scans go to DIR/DATASET")
     phantom.add_argument("--cases", type=int, default=10, metavar="N")
     phantom.add_argument("--seed", type=int, default=0, metavar="S")
 

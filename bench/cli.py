@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
-        return 2 if isinstance(error, PermissionError) else 1
+        return 2 if isinstance(error, (PermissionError, NotADirectoryError)) else 1
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:

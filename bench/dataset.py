@@ -66,6 +66,7 @@ class Dataset(ABC):
     redistribution: ClassVar[bool] = False  # may a page meant for sharing show its images?
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
+    flat: ClassVar[bool] = False  # pictures: one voxel along z
     task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     # contiguous value -> name; background (0) left out of a segmentation, classes count from 0
     labels: ClassVar[dict[int, str]]

@@ -45,6 +45,9 @@ def shown(value: Any) -> str:
     return _BRIEF.repr(value)
 
 
+LISTED = 40  # names that are listed where none is near
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return ``no <kind> named <name>; did you mean <nearest>?``."""
     known = sorted(known)
@@ -52,5 +55,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     if near:
         hint = f"did you mean {near[0]!r}?"
     else:
-        hint = "known: " + ", ".join(known) if known else "none is known here"
+        more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+        hint = "known: " + ", ".join(known[:LISTED]) + more if known else "none is known here"
     return f"no {kind} named {shown(name)}; {hint}"

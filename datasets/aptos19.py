@@ -47,6 +47,7 @@ class APTOS19(Dataset):
     licence = "Kaggle's competition rules; may not be passed on"
     redistribution = False
     modality = "fundus"
+    flat = True
     channels = ("red", "green", "blue")
     task = "classification"
     labels = {

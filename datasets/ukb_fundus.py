@@ -35,6 +35,7 @@ class UKBFundus(Dataset):
     licence = "approved application to UK Biobank; may not be passed on"
     redistribution = False
     modality = "fundus"
+    flat = True
     channels = ("red", "green", "blue")
     labels = {}
     recipes = {

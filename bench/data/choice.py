@@ -28,7 +28,7 @@ def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collect
         if entry == DOUBTFUL:
             found |= dataset.doubtful.keys()
         elif known and entry not in known:
-            raise BenchError(f"exclude: {unknown(f'case of data set {name!r}', entry, known)}")
+            raise BenchError(f"exclude: {unknown(f'case of data set {name!r}', entry, known | {DOUBTFUL})}")
         else:
             found.add(entry)
     return sorted(found & known if known else found, key=natural)
@@ -69,7 +69,9 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
     return found
 
 
-def taken(items: Sequence[T], person: Callable[[T], str], take: str, ranking: str, seed: int) -> list[T]:
+def taken(
+    items: Sequence[T], person: Callable[[T], str], take: str, ranking: str, seed: int, what: str = "mixture"
+) -> list[T]:
     """Return a share of cases in their own order, chosen by one ranking of patients.
 
     Patients are ordered by SHA-256 of ``ranking:seed:person``, as label fractions order them, so a
@@ -82,6 +84,7 @@ def taken(items: Sequence[T], person: Callable[[T], str], take: str, ranking: st
             ``20 %`` of the patients.
         ranking: names the ranking.
         seed: of the ranking.
+        what: is taken from, for the message.
 
     Raises:
         BenchError: more cases than there are, or a share of less than half a patient.
@@ -95,11 +98,13 @@ def taken(items: Sequence[T], person: Callable[[T], str], take: str, ranking: st
     )
     if unit == "%":
         if not 0.5 <= number * len(people) / 100 <= len(people):
-            raise BenchError(f"take: {take} of {len(people)} patients of {ranking} is none, or more than all")
+            raise BenchError(
+                f"{what}: 'take: {take}' of {len(people)} patients; take 1 to 100 %, at least half of one"
+            )
         chosen = set(people[: max(1, int(number * len(people) / 100 + 0.5))])
         return [item for item in items if person(item) in chosen]
     if number > len(items):
-        raise BenchError(f"take: {take}, but {ranking} has {len(items)}")
+        raise BenchError(f"{what}: 'take: {take}', and there are {len(items)}")
     rank = {p: i for i, p in enumerate(people)}
     order = sorted(range(len(items)), key=lambda i: (rank[person(items[i])], i))
     return [items[i] for i in sorted(order[:number])]
@@ -130,7 +135,8 @@ def selected(
         train = set(fold.train)
         found = [c for c in found if c.patient in train and c.label is not None]
     ranking = data.get("split") or data.get("list") or data["dataset"]
-    return taken(found, lambda c: c.patient, data.get("take", ""), ranking, seed)
+    what = f"data set {data['dataset']!r}" + (f", training part of {fold.name!r}" if fold else "")
+    return taken(found, lambda c: c.patient, data.get("take", ""), ranking, seed, what)
 
 
 def shared(cases: Sequence[tuple[str, Case]], take: Mapping[str, str], seed: int) -> list[tuple[str, Case]]:

@@ -1,8 +1,9 @@
 """Guess where in one scan another one lies: which box, with which axes turned and flipped how.
 
-Both are described by low cosines. A box of the larger scan and the smaller scan as a whole are
-vectors then, their product is a correlation, and a flip only changes the sign of odd cosines, so
-that one product of matrices per parity answers all boxes, orders of axes and flips at once.
+For the first guess, both are described by low cosines. A box of the larger scan and the smaller
+scan as a whole are vectors then, their product is a correlation, and a flip only changes the sign
+of odd cosines, so that one product of matrices per parity answers all boxes, orders of axes and
+flips at once. Where many boxes look alike, a sweep along every axis compares what is fine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SECOND = 2  # so many of them get a second box, as far off as one can be that is
 NEARLY = 0.03  # so little worse
 COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis of a box
 SLICES, WIDE = 14, 48  # among fewer slices, finer places must tell two patients apart
-DETAIL = 2.0  # places; finer than that, no two patients are alike
+DETAIL = 2.0  # places; the sweep and the last fits see only what is finer
 SWEEP = 10  # the ends of the intervals lie on a grid of 1/10 of an axis
 BLOCK = 8  # scans compared at a time; their scores fit into the cache
 
@@ -66,15 +67,21 @@ class Pose:
         """Return how many places to compare per axis: no more than either of the two can show."""
         sizes = list(zip(self.whole.shape, self.copy.shape, self.extent, strict=True))
         shown = [max(2, min(m, round(float(e) * n))) for n, m, e in sizes]
-        most = places[self.whole.ndim]
-        if most == FINE[3] and min(shown) < SLICES:
-            most = WIDE
+        few = places is FINE and self.whole.ndim == 3 and min(shown) < SLICES
+        most = WIDE if few else places[self.whole.ndim]
         return [min(most, n) for n in shown]
 
     def matrices(self, counts: list[int]) -> list[np.ndarray]:
         """Return what reads the box from the whole."""
         axes = zip(self.whole.shape, counts, self.start, self.extent, strict=True)
         return [sampling(n, c, a, e, self.blur) for n, c, a, e in axes]
+
+    def inverted(self) -> Pose:
+        """Return the same pose with the copy as the whole, for a box that is larger than its volume."""
+        start, extent = -self.start / self.extent, 1 / self.extent
+        return replace(
+            self, whole=self.copy, copy=self.whole, levels=self.levels[::-1], start=start, extent=extent
+        )
 
     def shown(self, counts: list[int]) -> np.ndarray:
         """Return the box of the whole."""

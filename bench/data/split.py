@@ -74,11 +74,11 @@ def folds(
         known = [*dataset.splits, *RULES]
         raise BenchError(unknown(f"split of data set {name!r}", split, known))
     if not patients:
-        raise BenchError(f"{name}: no labelled patient to divide; add cases")
+        raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
     for fold in found:
         for part in ("train", "val", "test") if split == RULE else ("train", "test"):
             if not getattr(fold, part):
-                other = "" if split == LEAVE_ONE_OUT else " or take 'split: leave_one_out'"
+                other = "" if split == LEAVE_ONE_OUT else " or take 'split: rule_5fold' or 'leave_one_out'"
                 raise BenchError(
                     f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
                     f"add cases{other}"

@@ -31,7 +31,7 @@ from bench.data.poses import (
     turned,
     unit,
     view,
-)  # fmt: skip
+)
 
 # A pair is dropped as soon as it falls below one of these; tests/leaks.py measures the room.
 GUESSED = 0.64  # correlation of the cosines
@@ -39,7 +39,7 @@ SEEN = 0.74  # correlation of the thumbnails in the fitted box
 FITTED = 0.84  # correlation of the fingerprints, once one grey scale is mapped to the other
 SWEPT = 0.75  # correlation of what is fine in the best boxes along the axes
 ALIKE = 0.3  # ``_likeness`` at few places
-SAME = {2: 0.3, 3: 0.5}  # ``_likeness``, of pictures and of volumes
+SAME = {2: 0.3, 3: 0.5}  # ``_likeness``, of pictures and of volumes; between two patients and copies
 SURE = 0.75  # so alike that no other pose or channel needs to be tried
 
 NEAR = 0.1  # a way to map the grey values that is so little less alike is tried as well
@@ -120,6 +120,8 @@ def _judged(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesse
         else:
             seen.append(pose)
             pose = swept(_mapped(pose, MIDDLE))
+            if np.prod(pose.extent) > 1:  # what lies outside the smaller one has not been seen
+                pose = swept(_mapped(pose.inverted(), MIDDLE))
             if pose.fit >= SWEPT:
                 best = max(best, _finely(pose))
             if best >= SURE:
@@ -135,6 +137,7 @@ def _equal(pose: Pose, other: Pose) -> bool:
 
 def _finely(pose: Pose) -> float:
     """Return the likeness after two fits of what is fine, -1 where the first one shows there is none."""
+    # A clipped copy tells nothing of what the whole scan shows there; which of the two is clipped is unknown.
     ways = [_fitted(_mapped(replace(pose, way=w), MIDDLE), MIDDLE, steps=2, detail=True) for w in (1, 2)]
     alike = [_likeness(p, MIDDLE) for p in ways]
     likeness = -1.0

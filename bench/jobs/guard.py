@@ -13,9 +13,10 @@ from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.jobs import leaks
 from bench.jobs.context import Context
 from bench.jobs.inputs import declaration, mixed, part
-from bench.jobs.leaks import Leak, write
+from bench.jobs.leaks import Leak
 
 SHOWN = 3  # cases that a failure names
 LOGGED = 1000  # and its log
@@ -35,8 +36,14 @@ def run(context: Context) -> None:
     """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
 
     Raises:
-        BenchError: there is one, and the protocol says ``leaks: fail``.
+        BenchError: another guard found one, and this one is the protocol's ``leaks: fail``.
     """
+    if context.spec.get("leaks") == "fail":
+        known = leaks.read(context.input(0))
+        if known.leaks:
+            raise BenchError(_refusal(known.leaks))
+        leaks.write(context.made, known.read, known.tests, ())
+        return
     spec, roots = context.spec, context.run["roots"]
     inputs = [opened(context.input(i)) for i in range(len(spec["data"]) + len(spec["tests"]))]
     mixture, downstream = inputs[: len(spec["data"])], inputs[len(spec["data"]) :]
@@ -53,13 +60,11 @@ def run(context: Context) -> None:
     found = sorted(_by_patient(read, list(tests.values())), key=str)
     found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
     counts = Counter(dataset for dataset, _ in tests)
-    write(context.made, len(read), counts, found)
+    leaks.write(context.made, len(read), counts, found)
     for leak in found[:LOGGED]:
         context.log(str(leak))
     context.log(f"{len(read)} cases against {len(tests)} test cases: {len(found)} in both")
     context.facts.update(read=len(read), tests=len(tests), leaks=len(found))
-    if found and spec["leaks"] == "fail":
-        raise BenchError(_refusal(found))
 
 
 def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
@@ -106,7 +111,7 @@ def _prints(scans: Sequence[_Scan]) -> list[np.ndarray]:
 def _refusal(found: Sequence[Leak]) -> str:
     listed = ", ".join(map(str, found[:SHOWN]))
     return (
-        f"leak: {len(found)} cases of the pretraining stand in a downstream test part: {listed}"
+        f"leak: {len(found)} case(s) of the pretraining stand in a downstream test part: {listed}"
         f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
         "'leaks: allow' to keep them and print it"
     )

@@ -114,7 +114,7 @@ class _Reader:
         chosen = mixed([opened(f) for f in folders], context.spec, context.run["roots"])
         kept = [(i, c.id) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
         if not kept:
-            raise BenchError("no case is left to pretrain on: all also stand in a downstream test part")
+            raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
         self.cases = [(folders[i], case, _classes(data[i])) for i, case in kept]
 

@@ -48,6 +48,7 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
         _pretext(job, recipes)
     else:
         _of_task(job)
+        _same_channels(job, jobs)
 
 
 def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
@@ -77,6 +78,18 @@ def _of_task(job: Job) -> None:
         raise BenchError(
             "finetune.foreground: a classification has no labelled voxels to centre crops on; leave it out"
         )
+
+
+def _same_channels(job: Job, jobs: Mapping[str, Job]) -> None:
+    now = job.spec["network"]["in_channels"]
+    for before in (
+        jobs[need].spec["network"]["in_channels"] for need in job.needs if jobs[need].kind == "pretrain"
+    ):
+        if before != now:
+            raise BenchError(
+                f"pretrained on {before} channel(s), and data set {job.spec['data']['dataset']!r} has {now}; "
+                "pick as many by 'channels' of a recipe"
+            )
 
 
 def _pretext(job: Job, recipes: list[Recipe]) -> None:

@@ -97,6 +97,10 @@ class Here:
         if cases is None:
             return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed)
         kept = choice.kept(cases, section.where, exclude)
+        if not kept:
+            raise BenchError(
+                f"finetune: data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
+            )
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
         return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed)

@@ -9,6 +9,7 @@ from typing import Any
 from bench.data import choice
 from bench.data.split import Fold
 from bench.dataset import Case, Recipe
+from bench.errors import BenchError
 from bench.plan.here import Here, Target
 from bench.plan.line import Line
 from bench.protocol import Mix, Pretrain, mixture
@@ -60,7 +61,23 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
     if found is None:
         return Part(data, (), fold, False)
     cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
+    if not cases:
+        raise BenchError(_nothing(mix, found, fold))
     return Part(data, tuple(cases), fold, True)
+
+
+def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
+    """Say why an entry reads no case."""
+    among = (
+        f" among the training patients of split {fold.name!r} ('cases: all' reads the others too)"
+        if fold
+        else ""
+    )
+    met = {key: sorted({c.meta[key] for c in found if key in c.meta}) for key in mix.where}
+    there = "; ".join(f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items())
+    return f"pretrain: data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
+        f" (there, {there})" if there else ""
+    )
 
 
 def _place(here: Here, line: Line, mix: Mix) -> tuple[Target, Fold] | None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from bench.data.fingerprint import fingerprint
 from bench.data.phantom import organs
 from bench.data.phantom_heart import cine
-from bench.data.poses import CUBE, box, boxes, guess, turned, view
+from bench.data.poses import CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
 from bench.data.twins import Match, matches
 
 
@@ -78,6 +78,28 @@ def test_the_crop_may_be_on_either_side():
     assert matches([whole], [copy]) and matches([copy], [whole])
 
 
+def clipped(image, low, high):
+    return np.clip(image, *np.quantile(image, (low, high)))
+
+
+def nearly_whole(image):
+    """Return a copy for which the large structures say neither which end of the body is cut nor how much."""
+    return clipped(image[1:61, 1:52, :40].transpose(0, 2, 1)[::-1, :, ::-1], 0.05, 0.75)
+
+
+def without_lows(image):
+    """Return a copy whose clipped values no map of grey values brings back."""
+    part = image[11:50, 20:54, 2:29][::-1].transpose(0, 2, 1)
+    return clipped(ndimage.zoom(part, (1.64, 1.63, 0.68), order=1), 0.3, 1)
+
+
+@pytest.mark.parametrize(("copied", "index"), [(nearly_whole, 1), (without_lows, 5)])
+def test_a_copy_is_found_where_many_boxes_look_alike(copied, index):
+    scan = organs((64, 56, 44), (5, 5, 5), 13, 11, index)[0].astype(np.float32)
+    (found,) = matches(prints(scan), prints(copied(scan)))
+    assert found.score > 0.75
+
+
 @pytest.mark.parametrize("scan", [drawn, small, picture], ids=lambda f: f.__name__)
 def test_different_patients_are_not_taken_for_one(scan):
     first, second = (prints(*(scan(i) for i in some)) for some in (range(10, 14), range(14, 19)))
@@ -117,6 +139,33 @@ def test_turns_are_all_orientations_and_guesses_name_the_right_one(d):
         assert found.turn[0, 0] == turn and found.score[0, 0] == pytest.approx(1, abs=1e-3)
         start, extent = box(int(found.box[0, 0]), d)
         assert np.allclose(start, 0) and np.allclose(extent, 1)
+
+
+def posed(shape, copy, start, extent):
+    """Return a box of noise, claimed to lie where it may not."""
+    whole = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5).astype(np.float32)
+    return Pose(whole, whole[copy], np.array(start), np.array(extent))
+
+
+def test_a_sweep_finds_the_interval_of_an_axis_wherever_it_began():
+    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.4], [1, 0.8, 0.5])
+    found = swept(pose)
+    assert found.fit > 0.9 and np.allclose(found.start, [0, 0.1, 0.1], atol=0.01)
+    assert np.allclose(found.extent, [1, 0.8, 0.8], atol=0.01)
+
+
+def test_an_inverted_pose_shows_the_same_places():
+    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.1], [1, 0.8, 0.8])
+    back = pose.inverted()
+    assert np.allclose(back.start, [0, -0.125, -0.125]) and np.allclose(back.extent, [1, 1.25, 1.25])
+    assert np.allclose(back.inverted().start, pose.start) and back.inverted().copy is pose.copy
+
+
+def test_thick_slices_are_compared_at_more_places():
+    thin = posed((48, 48, 40), np.s_[:, :, :30], [0, 0, 0], [1, 1, 0.75])
+    thick = posed((48, 48, 10), np.s_[:, :, :6], [0, 0, 0], [1, 1, 0.6])
+    assert thin.counts(FINE) == [32, 32, 30] and thick.counts(FINE) == [48, 48, 6]
+    assert thick.counts(MIDDLE) == [20, 20, 6]
 
 
 def test_boxes_keep_60_percent_of_every_axis():

@@ -109,8 +109,9 @@ def test_a_busy_job_is_waited_for(store, monkeypatch, on_node):
     assert (len(ran), told) == (3, {})
 
 
-def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_node):
-    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": ["a"]}, "run": {}})
+@pytest.mark.parametrize(("needs", "run"), [(["a"], {}), ([], {"after": ["a"]})], ids=["need", "guard"])
+def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_node, needs, run):
+    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": needs}, "run": run})
     folder = store.root / "slurm"
     folder.mkdir()
     task.work(str(store.root), ("b",), str(folder), 1)
