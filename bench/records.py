@@ -34,7 +34,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     for cell, scoring in _scored(plan, protocol):
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
-        guarded = all(store.done(guard) for guard in plan.after.get(cell.finetune, ()))
+        guarded = cell.guard is None or store.done(cell.guard)
         if file.exists() and guarded:  # a number that a guard refuses, or has not judged, is none
             parts.append(read_rows(file, SCORES).assign(**columns))
         elif cell.wanted and _failure(plan, store, cell):
@@ -59,7 +59,7 @@ def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
 
 
 def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
-    chain = [cell.evaluate, cell.finetune, cell.pretrain, *plan.before(cell.finetune)]
+    chain = [cell.guard, cell.evaluate, cell.finetune, cell.pretrain, *plan.jobs[cell.finetune].needs]
     for job in chain:
         why = store.failure(job) if job and not store.done(job) else None
         if why is not None:

@@ -129,7 +129,7 @@ def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
     code, out, _ = say("plan", path, "--data", phantoms, "--json")
     shown = json.loads(out)
     assert code == 0 and set(shown) == {"provisional", "jobs"} and shown["provisional"] is False
-    assert len(shown["jobs"]) == 19
+    assert len(shown["jobs"]) == 20
     for job in shown["jobs"]:
         assert set(job) == {"id", "kind", "needs", "done", "spec", "estimate"}
         assert re.fullmatch("[0-9a-f]{16}", job["id"]) and job["done"] is False
@@ -148,7 +148,7 @@ def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phant
     assert code == 0
     assert {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
     code, text, _ = say("run", one, "--data", phantoms, "--dry-run")
-    assert code == 0 and "19 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
+    assert code == 0 and "20 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
 
 
 def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):

@@ -164,7 +164,7 @@ def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     status, heavy, _ = loaded_after("list", "methods", cwd=tmp_path)
     assert status == 0 and "monai" not in heavy
     status, heavy, said = loaded_after("plan", protocol_file(), "--data", phantoms, cwd=tmp_path)
-    assert status == 0 and "monai" not in heavy and "19 jobs" in said
+    assert status == 0 and "monai" not in heavy and "20 jobs" in said
     for what in ("datasets", "networks", "metrics", "protocols"):
         status, heavy, _ = loaded_after("list", what, cwd=tmp_path)
         assert (status, heavy) == (0, []), what

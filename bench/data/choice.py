@@ -52,6 +52,11 @@ def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:
     return tuple(read["cases"]["train"])
 
 
+def digest(names: Sequence[str]) -> str:
+    """Return 16 hex digits of a list: equal names, equal digest."""
+    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:16]
+
+
 def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: str) -> list[Case]:
     """Return the cases that a list names.
 
@@ -130,7 +135,10 @@ def selected(
         found = kept(found, narrowed.get("where", {}), narrowed.get("exclude", ()))
     if "list" in data:
         what = f"{data['dataset']}: list {data['list']!r}"
-        found = of_list(found, listed(dataset, data["dataset"], data["list"]), what, absent=absent)
+        names = listed(dataset, data["dataset"], data["list"])
+        if data.get("list_hash") not in (None, digest(names)):
+            raise BenchError(f"{what} is not what it was when planned; run the protocol again")
+        found = of_list(found, names, what, absent=absent)
     if fold is not None:
         train = set(fold.train)
         found = [c for c in found if c.patient in train and c.label is not None]

@@ -40,7 +40,7 @@ from bench.executors.submission import (
     submit,
 )
 from bench.executors.task import outcome_file
-from bench.jobs.execute import Outcome
+from bench.jobs.execute import Outcome, lacking
 from bench.plan import Plan
 from bench.store import Store, read_json, write_atomic
 
@@ -143,7 +143,7 @@ class Controller:
             self._end(Outcome(**told))
         elif told["state"] == "stopped":
             self._stopped(job, sent, path, told["reason"])
-        elif all(self.store.done(need) for need in self.plan.before(job)):
+        elif not lacking(self.store, self.plan.jobs[job].needs, self.plan.after.get(job, ())):
             # Refused, and what it lacked has come since: it is submitted again.
             path.unlink(missing_ok=True)
             del self.tasks[job]
@@ -161,11 +161,13 @@ class Controller:
         del self.tasks[job]
 
     def _end_hopeless(self, job: str) -> None:
-        for need in self.plan.before(job):
-            bad = self.outcomes.get(need)
-            if job not in self.outcomes and bad is not None and bad.state != "done":
-                kind = self.plan.jobs[need].kind
-                self._end(Outcome(job, "failed", f"needs {kind} {need}, which failed: {bad.reason}"))
+        need = self.plan.hopeless(job, self._failed)
+        if need is not None and job not in self.outcomes:
+            kind, why = self.plan.jobs[need].kind, self.outcomes[need].reason
+            self._end(Outcome(job, "failed", f"needs {kind} {need}, which failed: {why}"))
+
+    def _failed(self, job: str) -> bool:
+        return job in self.outcomes and self.outcomes[job].state != "done"
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes[outcome.job] = outcome
@@ -253,8 +255,9 @@ class Controller:
         for job in self.open():
             if job in self.tasks or self.store.owner(job) is not None:
                 continue  # another command works on it: its result is waited for
-            needs = self.plan.before(job)
-            if all(n in ready or n in self.tasks or self.store.done(n) for n in needs):
+            needs, guards = self.plan.jobs[job].needs, self.plan.after.get(job, ())
+            ahead = [n for n in (*needs, *guards) if n not in ready and n not in self.tasks]
+            if all(self.store.done(n) or (n in guards and self._failed(n)) for n in ahead):
                 ready[job] = None
         return list(ready)
 

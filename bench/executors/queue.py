@@ -32,7 +32,9 @@ class Queue:
         self._drop_hopeless()
         now = time.monotonic()
         for job in self._waiting:
-            ready = all(self._settled(need) for need in self._plan.before(job))
+            ready = all(self._settled(need) for need in self._plan.jobs[job].needs) and all(
+                self._settled(guard) or guard in self.outcomes for guard in self._plan.after.get(job, ())
+            )
             if ready and self._again.get(job, 0.0) <= now:
                 self._waiting.remove(job)
                 self._running.add(job)
@@ -53,10 +55,12 @@ class Queue:
 
     def _drop_hopeless(self) -> None:
         for job in list(self._waiting):
-            for need in self._plan.before(job):
-                bad = self.outcomes.get(need)
-                if bad is not None and bad.state != "done":
-                    reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
-                    self.outcomes[job] = Outcome(job, "failed", reason)
-                    self._waiting.remove(job)
-                    break
+            need = self._plan.hopeless(job, self._failed)
+            if need is not None:
+                bad = self.outcomes[need]
+                reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+                self.outcomes[job] = Outcome(job, "failed", reason)
+                self._waiting.remove(job)
+
+    def _failed(self, job: str) -> bool:
+        return job in self.outcomes and self.outcomes[job].state != "done"

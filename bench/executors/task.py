@@ -132,14 +132,13 @@ class Task:
             if store.done(job) and not (store.work / job / "job.json").exists():
                 return Outcome(job, "done")  # whoever published it has cleared its description
             try:
-                needs = awaited(store.spec(job))
+                lacking = awaited(store, store.spec(job))
             except BenchError as error:  # cleared at this moment, and its result not seen yet?
                 lost += 1
                 if lost > LOST:
                     return Outcome(job, "failed", str(error))
                 self._sleep(LOOK_AGAIN)
                 continue
-            lacking = [need for need in needs if not store.done(need)]
             if not lacking:
                 outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job), explain)
                 if outcome.state != "busy":

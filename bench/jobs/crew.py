@@ -132,13 +132,19 @@ def _serve(pipe: connection.Connection, parent: int, start: Start) -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     try:
         with start() as do:
-            while (task := pipe.recv()) is not None:
+            while (task := _received(pipe)) is not None:
                 pipe.send((True, do(task)))
-    except (EOFError, ConnectionError):
-        return  # the controller died
     except Exception as error:  # whatever it is, its controller says so
         with suppress(OSError):
             pipe.send((False, _told(error)))
+
+
+def _received(pipe: connection.Connection) -> Any:
+    """Return the next task; None where there is none, or nobody left who gives one."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
 
 
 def _watch(parent: int) -> None:

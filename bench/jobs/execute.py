@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -105,16 +105,21 @@ class _How:
     explain: Callable[[str], str]
 
 
-def awaited(described: dict[str, Any]) -> list[str]:
-    """Return the jobs that must be done before a described one: what it reads, and its guards."""
-    return [*described["job"]["needs"], *described.get("run", {}).get("after", ())]
+def awaited(store: Store, described: dict[str, Any]) -> list[str]:
+    """Return the jobs that a described one still lacks: of what it reads, and of its guards one."""
+    return lacking(store, described["job"]["needs"], described.get("run", {}).get("after", ()))
+
+
+def lacking(store: Store, needs: Sequence[str], guards: Sequence[str]) -> list[str]:
+    """Return which jobs must still be done before one starts: its needs, and one of its guards."""
+    passed = not guards or any(map(store.done, guards))
+    return [need for need in needs if not store.done(need)] + ([] if passed else list(guards))
 
 
 def _begin(store: Store, job: str, described: dict[str, Any], how: _How) -> Outcome:
-    for need in awaited(described):
-        # Only a cluster's queue starts a job after a need that failed; the need keeps the reason.
-        if not store.done(need):
-            return Outcome(job, "failed", f"needs {need}, which is not done")
+    needs = awaited(store, described)
+    if needs:  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
+        return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
     try:
         claim = store.claim(job)
     except OSError as error:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
-from bench.errors import BenchError
+from bench.errors import BenchError, Stopped
 from bench.jobs import leaks
 from bench.jobs.context import Context
 from bench.jobs.inputs import declaration, mixed, part
@@ -63,8 +62,8 @@ def run(context: Context) -> None:
     leaks.write(context.made, len(read), counts, found)
     for leak in found[:LOGGED]:
         context.log(str(leak))
-    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(found)} in both")
-    context.facts.update(read=len(read), tests=len(tests), leaks=len(found))
+    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(found))} in both")
+    context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(found)))
 
 
 def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
@@ -72,12 +71,11 @@ def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _
 
 
 def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]:
-    first: dict[str, _Scan] = {}
+    scans: dict[str, list[_Scan]] = {}
     for test in tests:
-        first.setdefault(test.person, test)
+        scans.setdefault(test.person, []).append(test)
     for scan in read:
-        if scan.person in first:
-            test = first[scan.person]
+        for test in scans.get(scan.person, ()):
             yield Leak(scan.dataset, scan.case.id, test.dataset, test.case.id, "patient")
 
 
@@ -87,14 +85,15 @@ def _by_content(
     from bench.data.twins import matches
 
     rest = [s for s in read if (s.dataset, s.case.id) not in known]
-    pairs = matches(_prints(rest), _prints(tests), on_progress=context.progress)
-    best: dict[int, Any] = {}
-    for pair in pairs:
-        if pair.a not in best or pair.score > best[pair.a].score:
-            best[pair.a] = pair
+
+    def told(done: int, total: int) -> None:
+        context.progress(done, total)
+        if done < total and context.stopping():
+            raise Stopped(f"stopped after {done} of {total}; begins anew")
+
     return [
         Leak(rest[p.a].dataset, rest[p.a].case.id, tests[p.b].dataset, tests[p.b].case.id, "content", p.score)
-        for p in best.values()
+        for p in matches(_prints(rest), _prints(tests), on_progress=told)
     ]
 
 
@@ -108,10 +107,14 @@ def _prints(scans: Sequence[_Scan]) -> list[np.ndarray]:
     return found
 
 
+def _cases(found: Sequence[Leak]) -> set[tuple[str, str]]:
+    return {(leak.dataset, leak.case) for leak in found}
+
+
 def _refusal(found: Sequence[Leak]) -> str:
     listed = ", ".join(map(str, found[:SHOWN]))
     return (
-        f"leak: {len(found)} case(s) of the pretraining stand in a downstream test part: {listed}"
+        f"leak: {len(_cases(found))} case(s) of the pretraining stand in a downstream test part: {listed}"
         f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
         "'leaks: allow' to keep them and print it"
     )

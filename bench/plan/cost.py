@@ -48,6 +48,8 @@ def likeness(job: Job) -> str:
         parts += [spec["method"]["name"], spec["method"]["params"]] if job.kind == "pretrain" else []
     elif job.kind == "evaluate":
         parts += [spec["data"]["dataset"], spec["inference"], job.needs[1]]
+    elif job.kind == "guard":
+        parts += ["tests" in spec]
     elif job.kind == "prepare":
         parts += [spec["dataset"], spec["recipe"]]
     return json.dumps(parts, sort_keys=True)
@@ -74,8 +76,10 @@ def _measured(plan: Plan, store: Store) -> dict[str, float]:
 def _seconds(plan: Plan, job: Job) -> float | None:
     if job.kind == "prepare":
         return _prepare_seconds(plan, job)
-    if job.kind in ("evaluate", "guard"):
-        return 5.0  # windows over the test cases, pairs of fingerprints; measured after the first one
+    if job.kind == "evaluate":
+        return 5.0  # windows over the test cases; measured after the first one
+    if job.kind == "guard":
+        return 60.0 if "tests" in job.spec else 0.1  # thousands of pairs; measured after the first one
     operations = work_of(job)
     if operations is None:
         return None

@@ -19,6 +19,7 @@ class Cell:
     pretrain: str | None
     columns: dict[str, Any]  # the record columns that do not vary within the cell
     wanted: bool = True  # False: --only leaves it out of this run (its rows are shown if there)
+    guard: str | None = None  # its protocol's, of its pretraining
 
 
 @dataclass
@@ -50,14 +51,23 @@ class Plan:
         for cells in self.cells.values():
             for cell in cells:
                 if cell.wanted:
-                    for guard in self.after.get(cell.finetune, ()):  # also where all else is done
-                        want(guard)
+                    if cell.guard is not None:  # also where all else is done
+                        want(cell.guard)
                     want(cell.evaluate)
         return list(found)
 
     def before(self, job: str) -> tuple[str, ...]:
         """Return the jobs that must be done before a job starts: what it reads, and its guards."""
         return (*self.jobs[job].needs, *self.after.get(job, ()))
+
+    def hopeless(self, job: str, failed: Callable[[str], bool]) -> str | None:
+        """Return what keeps a job from ever starting: a need that failed, or its guards if all did.
+
+        Where one guard of several let it pass, the cells of the others are refused, not the job.
+        """
+        guards = self.after.get(job, ())
+        gone = [need for need in self.jobs[job].needs if failed(need)]
+        return next(iter(gone or (guards if guards and all(map(failed, guards)) else ())), None)
 
     def wait(self, job: str, other: str) -> None:
         """Let a job start only after another is done, of which its result does not depend."""

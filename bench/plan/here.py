@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ class Here:
             )
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
+        _apart(name, dataset, kept, folds)
         return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed)
 
     def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:
@@ -119,6 +120,21 @@ class Here:
             "dataset": name, "dataset_version": dataset.version, "recipe": listed(asdict(recipe)),
             "contents": self._digests.get(name),
         }  # fmt: skip
+
+
+def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:
+    """Refuse to train and test on one person who goes by two names."""
+    people: dict[str, set[str]] = {}
+    for case in cases:
+        people.setdefault(dataset.person(case), set()).add(case.patient)
+    several = [patients for patients in people.values() if len(patients) > 1]
+    for fold in folds:
+        for patients in several:
+            if patients & {*fold.train, *fold.val} and patients & {*fold.test}:
+                raise BenchError(
+                    f"{name}: {' and '.join(sorted(patients))} are one person, on both sides of split "
+                    f"{fold.name!r}; leave one out by 'exclude: [doubtful]' or by name"
+                )
 
 
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:

@@ -49,11 +49,11 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
     place = _place(here, line, mix) if mix.cases == "train" and not mix.list else None
     if place is not None:
         data = {"dataset": mix.dataset, "part": "train", **place[0].division(place[1])}
-    if mix.list:
-        choice.listed(dataset, mix.dataset, mix.list)
+    named = choice.digest(choice.listed(dataset, mix.dataset, mix.list)) if mix.list else ""
     exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
     stated = {
-        "list": mix.list, "only": {k: v for k, v in (("where", mix.where), ("exclude", exclude)) if v},
+        "list": mix.list, "list_hash": named,
+        "only": {k: v for k, v in (("where", mix.where), ("exclude", exclude)) if v},
         "take": mix.take, "task": mix.task, "group": mix.group,
     }  # fmt: skip
     data |= {k: v for k, v in stated.items() if v not in ("", None, {})}

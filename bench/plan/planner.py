@@ -222,8 +222,9 @@ class Planner:
                 "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
             }
             cell = Cell(
-                line.name + suffix, job, finetune, pretrain, columns, self._cell_wanted(line, columns)
-            )
+                line.name + suffix, job, finetune, pretrain, columns, self._cell_wanted(line, columns),
+                None if pretrain is None else self.guards[pretrain, protocol.name],
+            )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
             for done in (pretrain, finetune, job):

@@ -198,7 +198,8 @@ def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {shown(value)}")
+        quote = "; put it in quotes" if kind is str and isinstance(value, (int, float)) else ""
+        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {shown(value)}{quote}")
     return value
 
 

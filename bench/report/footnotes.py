@@ -57,7 +57,7 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.penalised:
         parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
     n_targets = len(scene.targets(key.section))
-    if key.target == MEAN or n_targets == 1:
+    if cell.mean is not None and (key.target == MEAN or n_targets == 1):
         parts += _leaks(scene, key)
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         parts.append(f"over {cell.targets} of {n_targets} targets in at least one seed")

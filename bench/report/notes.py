@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench import registry
 from bench.protocol import Finetune, Pretrain, Protocol, mixture
 from bench.report.cells import HOW
 from bench.report.extras import Extras
@@ -126,7 +127,8 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
 def _training(scene: Scene) -> tuple[Note, ...]:
     protocol = scene.protocol
     made = []
-    if protocol.pretrain is not None:
+    pretrained = any(registry.declared("method", r.method, "pretrains", True) for r in protocol.rows.values())
+    if protocol.pretrain is not None and pretrained:
         pre = protocol.pretrain
         made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
     labels = section_labels(protocol.finetune, scene.info)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,9 @@ def cells(table: pd.DataFrame) -> list[Any]:
     return list(columns.drop_duplicates().itertuples(index=False))
 
 
-def chains(table: pd.DataFrame, store: Store, plan: Plan) -> Chains:
+def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chains:
     """Return every cell of the rows with the jobs behind it, guards too: manifests, or kind and needs."""
-    return [(cell, _chain(store, cell.job, plan)) for cell in cells(table)]
+    return [(cell, _chain(store, cell.job, guards)) for cell in cells(table)]
 
 
 def provenance(found: Chains) -> dict[str, str]:
@@ -47,10 +47,10 @@ def provenance(found: Chains) -> dict[str, str]:
     return _circumstances([m for _, chain in found for m in chain.values() if "provenance" in m])
 
 
-def _chain(store: Store, job: str, plan: Plan) -> dict[str, dict[str, Any]]:
+def _chain(store: Store, job: str, guards: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return an evaluate job and everything it stands on, by id: manifest, or kind and needs."""
     found: dict[str, dict[str, Any]] = {}
-    waiting = [job]
+    waiting = [job, *filter(None, [guards.get(job)])]
     while waiting:
         one = waiting.pop()
         described = read_json(store.jobs / one / "manifest.json", FINISHED)
@@ -58,7 +58,7 @@ def _chain(store: Store, job: str, plan: Plan) -> dict[str, dict[str, Any]]:
             described = (read_json(store.work / one / "job.json", SPEC) or {}).get("job")
         if described is not None and one not in found:
             found[one] = described
-            waiting += [*described["needs"], *plan.after.get(one, ())]
+            waiting += described["needs"]
     return found
 
 
@@ -95,21 +95,20 @@ def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
     """Yield the test cases that rows of a protocol met in their pretraining, once for each data set."""
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
-        if cell.pretrain is None:
+        job, row, dataset = cell.guard, cell.row, cell.columns["dataset"]
+        if cell.pretrain is None or job is None or not store.done(job) or (row, dataset, job) in seen:
             continue
-        for job in (g for g in plan.after.get(cell.finetune, ()) if store.done(g)):
-            row, dataset = cell.row, cell.columns["dataset"]
-            found = guard.read(store.jobs / job)
-            met = [k for k in found.leaks if k.test_dataset == dataset]
-            if not met or (row, dataset, job) in seen:
-                continue
-            seen.add((row, dataset, job))
-            cases = dict.fromkeys(f"{k.test_case} ({k.why})" for k in met)
-            pretrained = {(k.dataset, k.case) for k in met}
-            yield Leak(
-                row, dataset, found.tests.get(dataset, 0), tuple(cases), len(pretrained),
-                plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
-            )  # fmt: skip
+        seen.add((row, dataset, job))
+        found = guard.read(store.jobs / job)
+        met = [k for k in found.leaks if k.test_dataset == dataset]
+        if not met:
+            continue
+        why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
+        pretrained = {(k.dataset, k.case) for k in met}
+        yield Leak(
+            row, dataset, found.tests.get(dataset, 0), tuple(f"{c} ({w})" for c, w in sorted(why.items())),
+            len(pretrained), plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
+        )  # fmt: skip
 
 
 def failures(found: Chains, store: Store) -> Iterator[Failure]:

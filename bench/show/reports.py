@@ -86,7 +86,8 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     datasets = {n: registry.load("dataset", n) for n in names if n in registry.names("dataset")}
     sources = {f"method/{k}": asdict(m.source) for k, m in methods.items()}
     sources |= {f"dataset/{k}": asdict(d.source) for k, d in datasets.items()}
-    found = gather.chains(table, store, plan)
+    guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
+    found = gather.chains(table, store, guards)
     return {
         "titles": {k: m.title for k, m in methods.items()},
         "sources": sources,

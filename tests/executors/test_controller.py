@@ -11,7 +11,9 @@ from bench.errors import BenchError
 from bench.executors import controller as following
 from bench.executors import lost, slurm, squeue, submission
 from bench.executors.tidy import tidy
+from bench.job import Job
 from bench.jobs.execute import Outcome
+from bench.plan import Plan
 from bench.show.status import as_text, status
 from bench.store import Store
 
@@ -28,6 +30,27 @@ def test_everything_is_submitted_at_once_and_waits_for_its_own_needs(site, store
     assert waits[one] == f"afterany:{ids[prepare]}"
     asked = {d for d in waits.values() if d and d != waits[one]}
     assert asked == {f"afterany:{ids[prepare]}:{ids[p]}" for p in (one, two)}
+
+
+def test_a_pretraining_is_submitted_behind_its_guards_and_refused_only_by_all(site, store):
+    plan = Plan()
+    prepare = plan.add(Job("prepare", {}))
+    guards = [plan.add(Job("guard", {"n": n}, (prepare,))) for n in range(2)]
+    pretrain = plan.add(Job("pretrain", {}, (prepare,)))
+    for guard in guards:
+        plan.wait(pretrain, guard)
+    controller, _ = control(plan, store)
+    controller.step()
+    waits = {packs[0][0]: given.get("dependency") for given, packs in site.arrays}
+    assert {site.id_of(g) for g in guards} <= set(waits[pretrain].split(":"))
+    publish(store, prepare)
+    tell(controller, Outcome(guards[0], "failed", "leak: 1 case"))
+    controller.step()
+    assert pretrain not in controller.outcomes
+    tell(controller, Outcome(guards[1], "failed", "leak: 2 cases"))
+    controller.step()
+    assert controller.outcomes[pretrain].state == "failed"
+    assert "leak: 1 case" in controller.outcomes[pretrain].reason
 
 
 def test_results_end_the_run_and_its_folder_is_removed(site, store):

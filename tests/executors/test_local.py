@@ -93,6 +93,18 @@ def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go,
     assert store.failure(B.id) is None
 
 
+@pytest.mark.parametrize(("first", "second", "state"), [
+    ("done", "done", "done"), ("die", "done", "done"), ("done", "die", "done"), ("die", "die", "failed"),
+])  # fmt: skip
+def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(go, first, second, state):
+    guarded = plan(A, B, C)
+    guarded.after[C.id] = (A.id, B.id)
+    outcomes = go(guarded, {A.id: first, B.id: second}, count=2)
+    assert outcomes[C.id].state == state
+    if state == "failed":
+        assert A.id in outcomes[C.id].reason and "SIGKILL" in outcomes[C.id].reason
+
+
 def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
     (store.root / "die-while-starting").touch()
     outcomes = go(plan(A, B, C), {})

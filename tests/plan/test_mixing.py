@@ -13,7 +13,8 @@ def pretraining(plan):
 
 
 def guard(plan):
-    (job,) = (j for j in plan.jobs.values() if j.kind == "guard")
+    """Return the job that compares."""
+    (job,) = (j for j in plan.jobs.values() if j.kind == "guard" and "tests" in j.spec)
     return job
 
 
@@ -24,20 +25,22 @@ def mix(**given):
 def test_pretraining_and_fine_tuning_wait_for_the_guard_without_needing_it(plan_of):
     plan = plan_of()
     pair, alone = cell(plan, row="pair", fraction=25, seed=0), cell(plan, row="alone", fraction=25, seed=0)
-    watch = guard(plan).id
-    assert plan.after[pair.pretrain] == plan.after[pair.finetune] == (watch,)
+    (watch,) = plan.after[pair.pretrain]
+    assert plan.after[pair.finetune] == (watch,) and pair.guard == watch and alone.guard is None
+    assert plan.jobs[watch].needs == (guard(plan).id,) and plan.jobs[watch].spec == {"leaks": "fail"}
     assert watch not in plan.jobs[pair.pretrain].needs and alone.finetune not in plan.after
     assert plan.wanted().index(watch) < plan.wanted().index(pair.pretrain)
     assert watch in plan.wanted(lambda job: job in (pair.pretrain, pair.finetune, pair.evaluate))
-    assert guard(plan).spec["tests"][0]["part"] == "test" and guard(plan).spec["leaks"] == "fail"
+    assert guard(plan).spec["tests"][0]["part"] == "test" and "leaks" not in guard(plan).spec
 
 
 def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
     before = plan_of()
     other = {"finetune": [{"dataset": NAME, "split": "rule", "recipe": "percentile", "steps": 6}]}
-    for change in ({"pretrain": {"leaks": "allow"}}, other):
-        assert pretraining(plan_of(change)).id == pretraining(before).id
-        assert guard(plan_of(change)).id != guard(before).id
+    allowed = plan_of({"pretrain": {"leaks": "allow"}})
+    assert pretraining(plan_of(other)).id == pretraining(before).id == pretraining(allowed).id
+    assert guard(plan_of(other)).id != guard(before).id == guard(allowed).id  # compared once
+    assert ids(allowed, "guard") == {guard(before).id}
     assert guard(plan_of({"pretrain": {"seed": 5}})).id == guard(before).id  # compares the same cases
 
 
@@ -50,10 +53,16 @@ def test_what_a_guard_drops_is_part_of_a_pretraining(plan_of):
 
 def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
     again = plan_of(others=[{"name": "two"}])
-    assert len(ids(again, "guard")) == 1
+    assert len(ids(again, "guard")) == 2
     finetune = [{"dataset": NAME, "split": "leave_one_out", "folds": [3], "steps": 6}]
     both = plan_of(others=[{"name": "two", "finetune": finetune}])
-    assert len(ids(both, "guard")) == 2
+    assert len(ids(both, "guard")) == 4
+    other = [{"dataset": NAME, "split": "rule", "recipe": "percentile", "steps": 6}]
+    shared = plan_of(others=[{"name": "two", "finetune": other}])
+    assert len(ids(shared, "guard")) == 4 and len(shared.after[pretraining(again).id]) == 2
+    assert (
+        len({cell(shared, protocol=p, row="pair", fraction=100, seed=0).guard for p in ("test0", "two")}) == 2
+    )
 
 
 def test_a_share_is_counted_and_part_of_the_spec(plan_of):
@@ -103,17 +112,51 @@ def test_fine_tuning_needs_labels(plan_of):
         plan_of({"finetune": [{"dataset": "covid19_ct", "split": "rule", "steps": 2}]}, data=None)
 
 
+def test_the_channels_of_pretraining_and_fine_tuning_must_agree(plan_of):
+    with pytest.raises(
+        BenchError, match=r"pretrained on 2 channel\(s\), and data set 'msd04_hippocampus' has 1"
+    ):
+        plan_of({"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}}, data=None)
+
+
+def test_a_network_of_volumes_does_not_read_pictures(plan_of):
+    with pytest.raises(BenchError, match="'aptos19' holds pictures"):
+        plan_of({"finetune": [{"dataset": "aptos19", "split": "rule", "steps": 2}]}, data=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"where": {"part": "nowhere"}}, "there, part is training"),
+     ({"where": {"prt": "x"}}, "prt is in no case"),
+     ({"exclude": [f"hippocampus_{i + 1:03d}" for i in range(CASES)]}, "leave no case among the training")],
+)  # fmt: skip
+def test_an_entry_that_reads_nothing_is_refused(plan_of, given, said):
+    with pytest.raises(BenchError, match=said):
+        plan_of(mix(**given))
+    with pytest.raises(BenchError, match="leave none of 20 cases"):
+        plan_of({"finetune": given})
+
+
 def test_data_sets_of_other_channels_cannot_be_mixed(plan_of):
     two = {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}}
     with pytest.raises(BenchError, match="msd05_prostate 2, msd04_hippocampus 1"):
         plan_of(two, data=None)
 
 
+MATCHING = {2: {"dataset": "ukb_brain_flair"}, 3: {"dataset": "aptos19"}}  # by number of channels
+
+
 @pytest.mark.parametrize("name", mixture.names())
 def test_every_mixture_plans_without_its_data(plan_of, name):
-    plan = plan_of({"pretrain": {"mixture": name, "datasets": []}}, data=None)
+    channels = {"taleb_ukb_brain_flair": 2, "taleb_ukb_fundus": 3, "taleb_aptos_5590": 3}.get(name, 1)
+    change = {"pretrain": {"mixture": name, "datasets": []}, "finetune": MATCHING.get(channels, {})}
+    if channels == 3:
+        change["networks"] = {"net": {"network": "unet2d", "crop": [32, 32, 1]}}
+        change["rows"] = {"pair": None}
+        assert plan_of({**change, "rows": {"pair": None}}, data=None).jobs  # no 2D method is here yet
+        return
+    plan = plan_of(change, data=None)
     parts = mixture.mixture(name).datasets
     assert [d["dataset"] for d in pretraining(plan).spec["data"]] == [m.dataset for m in parts]
     assert cell(plan, row="pair", fraction=25, seed=0).columns["pretrain"] == name
-    channels = pretraining(plan).spec["network"]["in_channels"]
-    assert channels == {"taleb_ukb_brain_flair": 2, "taleb_ukb_fundus": 3, "taleb_aptos_5590": 3}.get(name, 1)
+    assert pretraining(plan).spec["network"]["in_channels"] == channels

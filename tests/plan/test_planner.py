@@ -48,7 +48,7 @@ def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
         assert json.loads(canonical(job.spec)) == job.spec
         seen.add(job.id)
     count = {k: len(ids(plan, k)) for k in KINDS}
-    assert count == {"prepare": 1, "guard": 1, "pretrain": 1, "finetune": 8, "evaluate": 8}
+    assert count == {"prepare": 1, "guard": 2, "pretrain": 1, "finetune": 8, "evaluate": 8}
     assert len(plan.cells["test0"]) == 8 and not plan.provisional
 
 
@@ -244,7 +244,7 @@ def test_only_refuses_what_the_protocol_has_not(plan_of, only, message):
 
 def test_without_data_the_plan_is_provisional(plan_of):
     plan = plan_of({"finetune": {"steps": None, "epochs": 3}}, data=None)
-    assert plan.provisional and len(ids(plan)) == 19
+    assert plan.provisional and len(ids(plan)) == 20
     for job in plan.jobs.values():
         if job.kind == "finetune":
             assert job.spec["finetune"]["steps"] is None and job.spec["data"]["split_hash"] is None

@@ -50,7 +50,7 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol_fi
     protocol = replace(read(protocol_file()), name="test0")
     text = as_text(plan, store, [protocol])
     assert "alone: 4 cells, 0 done" in text and "pair: 4 cells, 0 done" in text
-    assert "19 jobs, to do: 1 prepare, 1 guard, 1 pretrain, 8 finetune, 8 evaluate" in text
+    assert "20 jobs, to do: 1 prepare, 2 guard, 1 pretrain, 8 finetune, 8 evaluate" in text
     finished(store, plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune])
     assert "7 finetune" in as_text(plan, store, [protocol])
 
