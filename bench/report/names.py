@@ -29,6 +29,7 @@ class DatasetInfo:
     known: tuple[str, ...] = ()  # labels, then regions
     licence: str = ""
     empty: str = "default"
+    task: str = "segmentation"
     source: Source | None = None
 
 
@@ -65,6 +66,7 @@ def dataset_info(name: str) -> DatasetInfo:
         known=(*labels, *regions),
         licence=kind.licence,
         empty=kind.empty,
+        task=kind.task,
         source=kind.source,
     )
 

@@ -86,7 +86,7 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     if protocol.expected:
         notes.append(f"Expected: {protocol.expected}")
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
-    masks = any("all" not in info.targets for info in scene.info.values())  # of some data set
+    masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
     notes.append(f"Metrics: {metrics}{how}.")
     return tuple(Note(n) for n in notes)

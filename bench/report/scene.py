@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.extras import Extras
@@ -42,6 +43,10 @@ class Scene:
             return info.targets
         known = [t for t in info.known if t in met]
         return (*known, *(t for t in met if t not in known))
+
+    def judges(self, metric: str, section: int) -> bool:
+        """Tell whether a metric is one of a section's task."""
+        return task_of(metric) == self.info[self.protocol.finetune[section].dataset].task
 
     def fractions(self, section: int) -> list[int]:
         """Return the label fractions of a section, the declared ones first."""

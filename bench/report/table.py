@@ -86,11 +86,12 @@ class Table:
 def tables(scene: Scene) -> tuple[list[Table], Footnotes]:
     """Return the tables in the order of print, and the footnotes they share."""
     notes = Footnotes()
-    made = [
-        _table(scene, metric, heading, columns, notes)
-        for metric in scene.metrics
-        for heading, columns in _layouts(scene)
-    ]
+    made = []
+    for metric in scene.metrics:
+        for heading, columns in _layouts(scene):
+            judged = [c for c in columns if scene.judges(metric, c.section)]
+            if judged:  # Dice says nothing of classes
+                made.append(_table(scene, metric, heading, judged, notes))
     return made, notes
 
 

@@ -69,7 +69,7 @@ class Records(Target):
         if made.kind == "pretrain":
             (place / "curve.csv").write_text("step,total,lr\n1,0.5,1e-4\n2,0.4,1e-4\n")
         if made.kind == "guard":
-            (test,) = {t["dataset"] for t in made.spec["tests"]}
+            (test,) = {t["dataset"] for t in made.spec.get("tests", [{"dataset": "none"}])}
             found = [Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")]
             leaks.write(place, 5, {test: 2}, found)
         if made.kind == "evaluate":

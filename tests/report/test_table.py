@@ -100,6 +100,16 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
     assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
 
 
+def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
+    both = (Finetune("organs", "rule", steps=1), Finetune("cc_ccii", "rule", steps=1))
+    table = records(
+        {"metric": "dice"},
+        {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"},
+    )
+    made, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
+    assert [(t.metric, t.columns[0].section) for t in made] == [("dice", 0), ("accuracy", 1)]
+
+
 def test_a_failed_pretraining_explains_a_row_without_any_rows(four_rows, records):
     failure = Failure("j9", "d", "loss became NaN", "")
     made, notes = build(four_rows, four(records, {"a": 0.5}), failures=(failure,))
