@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from bench.store import Store
 if TYPE_CHECKING:
     from bench.executors.queue import Queue
     from bench.jobs.execute import Outcome
+
+
+SHARED = ("prepare", "guard")  # kinds whose cases several processes take, one at a time
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,12 @@ def todo(plan: Plan, store: Store) -> list[str]:
     return plan.wanted(lambda job: records.done(plan, store, job))
 
 
-def describe(plan: Plan, store: Store, jobs: list[str], preparing: int = 0) -> None:
-    """Leave each job's spec where a worker finds it; ``preparing`` processes share one data set."""
+def describe(plan: Plan, store: Store, jobs: list[str], processes: int = 0) -> None:
+    """Leave each job's spec where a worker finds it; ``processes`` share a job that goes by cases."""
     every = _checkpoint_seconds()
     for job in jobs:
         made = plan.jobs[job]
-        loaders = preparing if made.kind == "prepare" and preparing > 1 else 0
+        loaders = processes if made.kind in SHARED and processes > 1 else 0
         run: dict[str, Any] = {
             "roots": plan.roots, "threads": plan.threads.get(job, 1), "loaders": loaders,
             "scoring": plan.scoring.get(job, []), "every": every, "after": list(plan.after.get(job, ())),
@@ -117,10 +121,12 @@ def run_local(
     from bench.executors.queue import Queue
 
     queue = Queue(store, plan, jobs)
-    preparing = sum(plan.jobs[job].kind == "prepare" for job in jobs)
-    spare = workers // max(1, preparing)  # processes that one large data set is shared out to
+    kinds = Counter(plan.jobs[job].kind for job in jobs)
 
-    local.run(store, queue, workers, on_outcome, lambda job: describe(plan, store, [job], spare))
+    def start(job: str) -> None:  # few jobs of a kind leave processes to each
+        describe(plan, store, [job], workers // kinds[plan.jobs[job].kind])
+
+    local.run(store, queue, workers, on_outcome, start)
     return queue
 
 

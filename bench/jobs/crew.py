@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
@@ -29,7 +29,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Start = Callable[[], AbstractContextManager[Callable[[Any], Any]]]
 
 
-def work(tasks: Iterable[Any], start: Start, count: int) -> Iterator[Any]:
+def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
     """Yield what each task gives, in the order in which they end. Close it: see ``contextlib.closing``.
 
     Args:

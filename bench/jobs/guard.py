@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
-from bench.errors import BenchError, Stopped
-from bench.jobs import leaks
+from bench.errors import BenchError
+from bench.jobs import compare, leaks
 from bench.jobs.context import Context
 from bench.jobs.inputs import declaration, mixed, part
 from bench.jobs.leaks import Leak
@@ -82,29 +79,12 @@ def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]
 def _by_content(
     context: Context, read: Sequence[_Scan], tests: Sequence[_Scan], known: set[tuple[str, str]]
 ) -> list[Leak]:
-    from bench.data.twins import matches
-
     rest = [s for s in read if (s.dataset, s.case.id) not in known]
-
-    def told(done: int, total: int) -> None:
-        context.progress(done, total)
-        if done < total and context.stopping():
-            raise Stopped(f"stopped after {done} of {total}; begins anew")
-
+    places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
     return [
-        Leak(rest[p.a].dataset, rest[p.a].case.id, tests[p.b].dataset, tests[p.b].case.id, "content", p.score)
-        for p in matches(_prints(rest), _prints(tests), on_progress=told)
+        Leak(rest[a].dataset, rest[a].case.id, tests[b].dataset, tests[b].case.id, "content", score)
+        for a, b, score in compare.pairs(context, *places)
     ]
-
-
-def _prints(scans: Sequence[_Scan]) -> list[np.ndarray]:
-    found = []
-    for scan in scans:
-        made = scan.prepared.fingerprint(scan.case.id)
-        if made is None:
-            raise BenchError(f"{scan.prepared.folder}: has no fingerprint of {scan.case.id}; {AGAIN}")
-        found.append(made)
-    return found
 
 
 def _cases(found: Sequence[Leak]) -> set[tuple[str, str]]:

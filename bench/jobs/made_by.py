@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train", "bench/random.py", "bench/world.py")
 ROOMS = {
     "prepare": ("bench/data", "bench/jobs/prepare.py"),
-    "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/inputs.py"),
+    "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/compare.py", "bench/jobs/inputs.py"),
     "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
     "finetune": (
         *TRAINING, "bench/jobs/finetune.py", "bench/jobs/supervised.py", "bench/jobs/predict.py",

@@ -9,7 +9,7 @@ from bench.data.fingerprint import fingerprint
 from bench.data.phantom import organs
 from bench.data.twins import Match
 from bench.job import Job
-from bench.jobs import leaks
+from bench.jobs import compare, leaks
 from bench.jobs.execute import execute
 from bench.jobs.inputs import mixed
 from bench.store import Store
@@ -34,10 +34,10 @@ def prepared(store, name, numbers, prints, labelled=True):
     return job.id
 
 
-def perform(store, job):
+def perform(store, job, loaders=0, stopping=lambda: False):
     entry = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs)}
-    store.write_spec(job.id, {"job": entry, "run": {"roots": {}, "threads": 1, "loaders": 0}})
-    return execute(str(store.root), job.id)
+    store.write_spec(job.id, {"job": entry, "run": {"roots": {}, "threads": 1, "loaders": loaders}})
+    return execute(str(store.root), job.id, stopping)
 
 
 @pytest.fixture
@@ -150,3 +150,25 @@ def test_a_mixture_is_read_as_the_plan_counted_it(store):
     whole = mixed([opened(f) for f in folders], {**spec, "take": {}}, {})
     assert [i for i, _ in whole] == [0] * 5 + [1] * 10
     assert {(i, c.id) for i, c in found} <= {(i, c.id) for i, c in whole}
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
+    monkeypatch.setattr(compare, "TOGETHER", 2)
+    scans = [organs((28, 26, 20), (12.0, 12.0, 16.0), 4, 0, i)[0] for i in range(5)]
+    prints = [fingerprint(scan[None]) for scan in scans]
+    read = prepared(store, "lits", range(5), prints)
+    test = prepared(store, "msd04_hippocampus", (1, 2), [prints[3], prints[3]])
+    spec = {
+        "data": [{"dataset": "lits", "part": "all"}], "seed": 0, "take": {},
+        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0,
+                   "split_hash": None}],
+    }  # fmt: skip
+    job = Job("guard", spec, (read, test))
+    assert perform(store, job, loaders, lambda: True).state == "stopped"
+    before = {p.name for p in (store.work / job.id).glob("kept-*")}
+    assert len(before) == 1
+    assert perform(store, job, loaders).state == "done"
+    found = leaks.read(store.jobs / job.id)
+    assert [(k.case, k.test_case) for k in found.leaks] == [("volume-3", "hippocampus_001")]
+    assert found.leaks[0].score > 0.9
