@@ -101,7 +101,13 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         "protocols": ("name", "title", "scales", "file"),
     }[what]
     rows = [[_cell(entry.get(key, "")) for key in shown] for entry in found]
-    return tabulate(rows, headers=shown, tablefmt="plain")
+    return tabulate(rows, headers=shown, tablefmt="plain") + (_unpacking() if what == "datasets" else "")
+
+
+def _unpacking() -> str:
+    """Return where to get each data set, and what to unpack where: too long for a column."""
+    told = {name: registry.load("dataset", name).unpack for name in registry.names("dataset")}
+    return "\n\n" + "\n".join(f"{name}: {text}" for name, text in told.items())
 
 
 def _cell(value: Any) -> str:
