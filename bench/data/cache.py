@@ -94,19 +94,28 @@ def unpacked(frame: bytes | memoryview, where: str) -> Packed:
 
 
 # Opened again in 0.05 ms: few are kept, because each holds 0.1 MB, and its file open.
-@lru_cache(maxsize=128)
 def opened_frame(path: str, start: int, length: int) -> Packed:
     """Open the frame that lies somewhere in a file; raises as ``unpacked`` does."""
-    return unpacked(mapped(path)[start : start + length], f"{path}, byte {start}")
+    return _frame(path, start, length, Path.cwd())
 
 
-@lru_cache(maxsize=128)
 def mapped(path: str) -> memoryview:
     """Return a whole file in the memory's address space; nothing is read until it is looked at.
 
     Raises:
         BenchError: it is no regular file, or empty.
     """
+    return _mapped(path, Path.cwd())
+
+
+# One path may mean two files: it is relative to the folder that a process is in.
+@lru_cache(maxsize=128)
+def _frame(path: str, start: int, length: int, _where: Path) -> Packed:
+    return unpacked(mapped(path)[start : start + length], f"{path}, byte {start}")
+
+
+@lru_cache(maxsize=128)
+def _mapped(path: str, _where: Path) -> memoryview:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a fifo would wait for ever
         try:

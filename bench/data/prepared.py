@@ -90,7 +90,11 @@ class Prepared:
         return found
 
 
-@lru_cache(maxsize=8)
 def opened(folder: Path) -> Prepared:
     """Open a prepared data set once per process; finished jobs never change."""
+    return _opened(folder, Path.cwd())  # a relative path means another folder elsewhere
+
+
+@lru_cache(maxsize=64)
+def _opened(folder: Path, _where: Path) -> Prepared:
     return Prepared(folder)

@@ -126,8 +126,8 @@ class Checkpoints(Target):
         try:
             tried(self._read, self.packs)
         finally:
-            cache.opened_frame.cache_clear()
-            cache.mapped.cache_clear()
+            cache._frame.cache_clear()
+            cache._mapped.cache_clear()
             path.write_bytes(self.files[path])
 
     def _read(self, folder: Path) -> None:

@@ -1,11 +1,14 @@
 """What later jobs read of a prepared data set: parts, fractions, and the check of the division."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from small_prepared import write_prepared
 from small_protocol import CASES, NAME
 
 from bench.data import split
+from bench.data.prepared import opened
 from bench.errors import BenchError
 from bench.jobs.inputs import fold_of, part
 
@@ -66,3 +69,12 @@ def test_a_volume_is_opened_with_its_scale_label_and_foreground(prepared):
     assert prepared.volume("unlabelled").foreground is None
     with pytest.raises(ValueError, match="no label"):
         prepared.volume("unlabelled").crop_label((0, 0, 0), (1, 1, 1))
+
+
+def test_a_relative_path_is_another_data_set_in_another_place(tmp_path, monkeypatch):
+    for place, value in (("one", 1), ("two", 2)):
+        (tmp_path / place / "jobs").mkdir(parents=True)
+        image = np.full((1, 2, 1, 1), value, np.int16)
+        write_prepared(tmp_path / place / "jobs", {"c": {"image": image}})
+        monkeypatch.chdir(tmp_path / place)
+        assert opened(Path("jobs")).volume("c").whole().max() == value

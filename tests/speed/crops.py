@@ -200,8 +200,8 @@ def main() -> None:
         handles.clear()
         for crop in crops:
             for side in SIDES:
-                cache.opened_frame.cache_clear()
-                cache.mapped.cache_clear()
+                cache._frame.cache_clear()
+                cache._mapped.cache_clear()
                 gc.collect()
                 forget(folders[side])
                 found[side]["cold"].append(
