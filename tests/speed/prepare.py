@@ -130,7 +130,7 @@ def planning(pipe: Connection, place: Path, count: int) -> None:
     scans(root, count, (8, 8, 8))
     dataset = adapter(root.name, Roots(place))
     cases = timed("adapter: list the cases", lambda: dataset.cases(root))
-    timed("adapter: look for missing files", lambda: dataset.missing(root))
+    timed("adapter: look for missing files", lambda: dataset.missing(root, cases))
     known = {
         str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1" for c in cases for f in (*c.images, c.label)
     }
