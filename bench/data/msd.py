@@ -44,8 +44,8 @@ class MSDLayout(Dataset):
             raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{_hint(self.unpack)}")
         found = [
             Case(
-                key, key, images.get(key, (home / "imagesTr" / f"{key}.nii.gz",)),
-                labels.get(key, home / "labelsTr" / f"{key}.nii.gz"), {"part": "training"},
+                key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
+                labels.get(key) or home / "labelsTr" / f"{key}.nii.gz", {"part": "training"},
             )
             for key in sorted(keys, key=natural)
         ]  # fmt: skip
