@@ -51,6 +51,7 @@ class Here:
         self.provisional = False
         self._cases: dict[str, tuple[Case, ...] | None] = {}
         self._digests: dict[str, str] = {}
+        self._targets: dict[tuple[Any, ...], Target] = {}
 
     def dataset(self, name: str) -> Dataset:
         """Return a data set's declaration."""
@@ -85,6 +86,12 @@ class Here:
 
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
+        asked = (section.dataset, section.split, tuple(sorted(section.where.items())), section.exclude)
+        if asked not in self._targets:  # every row and fold asks again, of every section
+            self._targets[asked] = self._divided(section)
+        return self._targets[asked]
+
+    def _divided(self, section: Finetune) -> Target:
         name, dataset = section.dataset, self.dataset(section.dataset)
         if not dataset.labels:
             raise BenchError(

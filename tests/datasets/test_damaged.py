@@ -14,7 +14,6 @@ from damage import (
     NAN,
     PAGE,
     POINTER,
-    Trees,
     add,
     both,
     copied,
@@ -229,11 +228,6 @@ DAMAGES = {
     for group, rows in {"file": BYTES, "place": PLACES, "value": VALUES}.items()
     for id, row in rows.items()
 }
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return Trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.fixture

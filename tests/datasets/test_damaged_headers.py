@@ -6,7 +6,6 @@ import damage
 import pytest
 from damage import (
     PAGE,
-    Trees,
     add,
     both,
     copied,
@@ -157,11 +156,6 @@ SKI10 = {
 
 GROUPS = {"lasc": LASC, "luna16": LUNA16, "ski10": SKI10}
 DAMAGES = {f"{name}: {id}": (name, *row) for name, rows in GROUPS.items() for id, row in rows.items()}
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return Trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), DAMAGES.values(), ids=DAMAGES)

@@ -11,7 +11,6 @@ import pytest
 from damage import (
     NAN,
     PAGE,
-    Trees,
     add,
     both,
     copied,
@@ -303,11 +302,6 @@ GROUPS = {
     "covid19_ct": COVID19_CT, "covid_19_20": COVID_19_20, "msd01_brain_tumour": MSD01,
 }  # fmt: skip
 DAMAGES = {f"{name}: {id}": (name, *row) for name, rows in GROUPS.items() for id, row in rows.items()}
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return Trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), DAMAGES.values(), ids=DAMAGES)

@@ -15,7 +15,6 @@ from damage import (
     NAN,
     PAGE,
     POINTER,
-    Trees,
     add,
     both,
     copied,
@@ -332,11 +331,6 @@ UKB_FUNDUS = {
 
 GROUPS = {"aptos19": APTOS19, "cc_ccii": CC_CCII, "ukb_brain": UKB_BRAIN, "ukb_fundus": UKB_FUNDUS}
 DAMAGES = {f"{name}: {id}": (name, *row) for name, rows in GROUPS.items() for id, row in rows.items()}
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return Trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), DAMAGES.values(), ids=DAMAGES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import damage
 import pytest
-from damage import PAGE, Trees, both, copied, folder, holding, keep, linked, listing, on, renamed, voxels
+from damage import PAGE, both, copied, folder, holding, keep, linked, listing, on, renamed, voxels
 
 from bench.cli import main
 from bench.dataset import natural
@@ -130,11 +130,6 @@ DAMAGES = {
     for group, rows in {"tree": TREES, "list": LISTS}.items()
     for id, row in rows.items()
 }
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return Trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.fixture
