@@ -64,6 +64,22 @@ class Decoder(nn.Module):
         """Return (B, out_channels, X, Y, Z)."""
         raise NotImplementedError
 
+    def scales(self, x: Tensor, features: list[Tensor]) -> list[Tensor]:
+        """Return logits at every resolution that has a head, the input's first (deep supervision)."""
+        return [self.forward(x, features)]
+
+
+class NoDecoder(Decoder):
+    """Stands where a network has an encoder alone and so gives no label maps."""
+
+    def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
+        """Refuse.
+
+        Raises:
+            BenchError: always.
+        """
+        raise BenchError("this network has no decoder; classify with it, or take one that segments")
+
 
 def flat(x: Tensor, dims: int) -> Tensor:
     """Return a batch as a network of ``dims`` dimensions reads it: (B, C, X, Y, 1) as (B, C, X, Y).
@@ -112,6 +128,10 @@ class Network(Model):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, out_channels, X, Y, Z)."""
         return self.decoder(x, self.encoder(x))
+
+    def scales(self, x: Tensor) -> list[Tensor]:
+        """Return logits at every resolution that the decoder has a head for, the input's first."""
+        return self.decoder.scales(x, self.encoder(x))
 
 
 class Classifier(Model):

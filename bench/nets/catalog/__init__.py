@@ -1,0 +1,111 @@
+"""The networks and their sizes as plain facts: reading this imports neither torch nor MONAI.
+
+One file per family, each with its ``ENTRIES``: a new family is a new file here, beside the module that
+builds it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.nets.catalog.facts import Entry, Preset, Triple
+
+__all__ = ["CATALOG", "Entry", "Preset", "Triple", "check_crop", "check_task", "describe", "entry", "preset"]
+FAMILIES = [import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__) if m.name != "facts"]
+CATALOG: dict[str, Entry] = {
+    e.name: e for e in sorted((e for f in FAMILIES for e in f.ENTRIES), key=lambda e: e.name)
+}
+
+
+def entry(name: str) -> Entry:
+    """Return one network's facts.
+
+    Raises:
+        BenchError: no such network; names the nearest one.
+    """
+    if name not in CATALOG:
+        raise BenchError(unknown("network", name, CATALOG))
+    return CATALOG[name]
+
+
+def preset(name: str, size: str) -> Preset:
+    """Return one size of one network.
+
+    Raises:
+        BenchError: no such network or preset; names the nearest one.
+    """
+    found = entry(name).presets
+    if size not in found:
+        raise BenchError(unknown(f"preset of network {name!r}", size, found))
+    return found[size]
+
+
+def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
+    """Return the crop (by default the preset's own) if the network can be trained on it.
+
+    Args:
+        name: a network.
+        size: one of its presets.
+        crop: voxels along x, y, z.
+
+    Raises:
+        BenchError: a side that is no positive multiple of what the network halves away, a crop of
+            several slices for a network of two dimensions, or a crop whose bottleneck is a single
+            voxel under instance norm (it has no variance).
+    """
+    facts, chosen = entry(name), preset(name, size)
+    if crop is None:
+        return chosen.crop
+    where = f"crop {tuple(crop)} of network {name!r}"
+    if len(crop) != 3:
+        raise BenchError(f"{where}: give three sides, x y z, in voxels")
+    if facts.dims == 2 and crop[2] != 1:
+        raise BenchError(f"{where}: it reads single slices along z; take {(*crop[:2], 1)}")
+    for axis, side, step in zip("xyz", crop, facts.multiple, strict=True):
+        if side < 1 or side % step:
+            lower = side // step * step
+            near = f"{lower} or {lower + step}" if lower > 0 else f"{step}"
+            raise BenchError(f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}")
+    if tuple(crop) == facts.multiple and not chosen.lone:
+        raise BenchError(
+            f"{where}: preset {size!r} has instance norm, which cannot train on one bottleneck "
+            f"voxel; take {2 * facts.multiple[0]} along at least one axis or preset 'tiny'"
+        )
+    return (crop[0], crop[1], crop[2])
+
+
+def check_task(name: str, task: str) -> None:
+    """Refuse a network that cannot do a task: one without a decoder gives no label maps.
+
+    Raises:
+        BenchError: names the networks that can.
+    """
+    facts = entry(name)
+    if task not in facts.tasks:
+        fit = ", ".join(e.name for e in CATALOG.values() if task in e.tasks and e.dims == facts.dims)
+        raise BenchError(f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}")
+
+
+def describe() -> list[dict[str, Any]]:
+    """Return what ``bench list networks --json`` prints, one entry per network."""
+    return [
+        {
+            "name": e.name,
+            "title": e.title,
+            "dims": e.dims,
+            "presets": [
+                {
+                    "preset": key,
+                    "in_channels": p.in_channels,
+                    "out_channels": p.out_channels,
+                    "parameters": p.parameters,
+                }
+                for key, p in e.presets.items()
+            ],
+            "source": {"cite": e.source.cite, "url": e.source.url, "code": e.source.code},
+        }
+        for e in CATALOG.values()
+    ]

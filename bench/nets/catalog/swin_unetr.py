@@ -1,0 +1,57 @@
+"""The sizes of Swin UNETR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.nets.catalog.facts import MONAI, Entry, Preset, strides
+from bench.source import Source
+
+
+@dataclass(frozen=True)
+class SwinUnetrSize:
+    """Base width, blocks and heads of the four stages; groups of the decoder's norms."""
+
+    feature: int
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    groups: int | None = None  # None: instance norm, as published
+
+
+_SWIN = Entry(
+    "swin_unetr",
+    "Swin UNETR",
+    "bench.nets.swin_unetr",
+    Source(
+        "Hatamizadeh et al., Swin UNETR: Swin Transformers for Semantic Segmentation of Brain "
+        "Tumors in MRI Images, BrainLes 2021",
+        "https://arxiv.org/abs/2201.01266",
+        f"{MONAI}/swin_unetr.py",
+    ),
+    (32, 32, 32),
+    strides(2, 4, 8, 16, 32),
+    {
+        "tiny": Preset(
+            SwinUnetrSize(12, (1, 1, 1, 1), (1, 2, 2, 2), 4), (32, 32, 32), 3_748_977, 363_427, 51_137, 8_900
+        ),
+        "small": Preset(
+            SwinUnetrSize(24, (2, 2, 2, 2), (3, 6, 12, 24)),
+            (96, 96, 96),
+            15_703_304,
+            2_171_466,
+            187_505,
+            20_573,
+            lone=False,
+        ),
+        "base": Preset(
+            SwinUnetrSize(48, (2, 2, 2, 2), (3, 6, 12, 24)),
+            (96, 96, 96),
+            62_187_296,
+            8_062_002,
+            720_045,
+            56_349,
+            lone=False,
+        ),
+    },
+)
+ENTRIES = (_SWIN,)
