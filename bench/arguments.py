@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     _report_parsers(commands)
     _data_parsers(commands)
     _score_parser(commands)
+    _export_parser(commands)
     _cluster_parsers(commands)
     return made
 
@@ -89,14 +90,25 @@ def _data_parsers(commands: Any) -> None:
 
 def _score_parser(commands: Any) -> None:
     score = _command(commands, "score", "score label maps that nobody trained here")
-    score.add_argument("--prediction", type=Path, required=True, metavar="P", help="a volume or a folder")
+    score.add_argument("--prediction", type=Path, required=True, metavar="P", action="append",
+                       help="a volume or a folder; repeat it to rank several")  # fmt: skip
     score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
     score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
-                       help="dice,iou,hd,hd95,assd,nsd@1mm")  # fmt: skip
-    score.add_argument("--convention", choices=("medpy", "monai", "deepmind"), default="medpy")
+                       help="dice,iou,hd,hd95,assd,nsd@1mm; all: bench list metrics")  # fmt: skip
+    score.add_argument("--convention", choices=("medpy", "monai", "deepmind"),
+                       help="default: medpy; of several predictions all three")  # fmt: skip
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
     score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
     score.add_argument("--json", action="store_true")
+
+
+def _export_parser(commands: Any) -> None:
+    export = _command(commands, "export", "write the weights of a finished job to a file")
+    export.add_argument("job", metavar="JOB", help="its id, or the beginning of one; ID@STEP is a snapshot")
+    export.add_argument("--to", type=Path, required=True, metavar="FILE")
+    export.add_argument("--format", choices=("safetensors", "nnssl"), default="safetensors",
+                        help="nnssl: for nnU-Net to fine-tune from")  # fmt: skip
+    _out_flag(export)
 
 
 def _cluster_parsers(commands: Any) -> None:

@@ -227,17 +227,30 @@ def _phantom(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from bench.score import as_text, score_files
+    from bench.metrics import CONVENTIONS
+    from bench.score import as_ranking, as_text, score_files, score_several
 
     metrics = tuple(m.strip() for m in arguments.metrics.split(",") if m.strip())
-    rows, mismatches = score_files(
-        arguments.prediction, arguments.reference, metrics, arguments.convention, arguments.empty,
-        arguments.verify,
-    )  # fmt: skip
-    print(json.dumps(rows, indent=1) if arguments.json else as_text(rows))
+    conventions = (arguments.convention,) if arguments.convention else CONVENTIONS
+    first, *more = arguments.prediction
+    options = arguments.empty, arguments.verify
+    if more:
+        rows, mismatches = score_several((first, *more), arguments.reference, metrics, conventions, *options)
+    else:
+        rows, mismatches = score_files(first, arguments.reference, metrics, conventions[0], *options)
+    text = as_ranking if more else as_text
+    print(json.dumps(rows, indent=1) if arguments.json else text(rows))
     for line in mismatches:
         print(f"bench: differs from medpy: {line}", file=sys.stderr)
     return 1 if mismatches else 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from bench.export import export
+    from bench.store import Store
+
+    print(export(Store.open(arguments.out, create=False), arguments.job, arguments.to, arguments.format))
+    return 0
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
@@ -272,7 +285,8 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
 
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
-    "check": _check, "phantom": _phantom, "score": _score, "cancel": _cancel, "cluster": _cluster_check,
+    "check": _check, "phantom": _phantom, "score": _score, "export": _export, "cancel": _cancel,
+    "cluster": _cluster_check,
 }  # fmt: skip
 
 if __name__ == "__main__":

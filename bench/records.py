@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from bench.jobs import timed
 from bench.jobs.scoring import path
+from bench.metrics.request import LATENCY
 from bench.record import COLUMNS, SCORES, frame, read_rows
 from bench.store import Store, write_atomic
 
@@ -37,6 +39,10 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         guarded = cell.guard is None or store.done(cell.guard)
         if file.exists() and guarded:  # a number that a guard refuses, or has not judged, is none
             parts.append(read_rows(file, SCORES).assign(**columns))
+            if cell.latency is not None and store.done(cell.latency):
+                parts.append(_latency(store, cell.latency).assign(**columns))
+            elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
+                failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and _failure(plan, store, cell):
             failed += [_hole(columns, metric) for metric in scoring["metrics"]]
     if failed:
@@ -65,6 +71,16 @@ def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
         if why is not None:
             return {**why, "job": job}
     return None
+
+
+def _latency(store: Store, job: str) -> pd.DataFrame:
+    import pandas as pd
+
+    row = {
+        "case": "", "patient": "", "target": "all", "metric": LATENCY, "value": timed.read(store.jobs / job),
+        "unit": "s", "status": "ok",
+    }  # fmt: skip
+    return pd.DataFrame([row])
 
 
 def _hole(columns: dict[str, Any], metric: str) -> dict[str, Any]:

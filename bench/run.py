@@ -103,7 +103,8 @@ def describe(plan: Plan, store: Store, jobs: list[str], processes: int = 0) -> N
         made = plan.jobs[job]
         loaders = processes if made.kind in SHARED and processes > 1 else 0
         run: dict[str, Any] = {
-            "roots": plan.roots, "threads": plan.threads.get(job, 1), "loaders": loaders,
+            "roots": plan.roots, "files": plan.files.paths,
+            "threads": plan.threads.get(job, 1), "loaders": loaders,
             "scoring": plan.scoring.get(job, []), "every": every, "after": list(plan.after.get(job, ())),
         }  # fmt: skip
         entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}

@@ -1,4 +1,4 @@
-"""Score files: one pair of volumes, or two folders of equally named ones."""
+"""Score files: one pair of volumes, two folders of equally named ones, or several such predictions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ import numpy as np
 from bench.data.files import SUFFIXES, is_volume, stem
 from bench.data.volume import read_label
 from bench.dataset import clean
-from bench.errors import BenchError
-from bench.metrics import Score, score
-from bench.metrics.request import Request
+from bench.errors import BenchError, printable
+from bench.metrics import CONVENTIONS, Score
+from bench.metrics.ranking import Standing, changes, standings
+from bench.metrics.request import Request, Wanted
+from bench.metrics.volume import compare
 
 AGREE = 1e-6  # what --verify calls a difference
 SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round
+CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of one prediction
+COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}  # by MedPy's name, without spacing
+LEGEND = (
+    "Mean over the cases of each target, then over targets; rank in brackets. n: pairs of case and target"
+    " that\nhave a value for every prediction; only they count."
+)
 Row = dict[str, Any]
 
 
@@ -32,7 +40,7 @@ def score_files(
     """Score two label volumes, or two folders of them paired by name.
 
     Args:
-        prediction: a volume (.nii, .nii.gz, .nrrd) or a folder.
+        prediction: a volume (.nii, .nii.gz, .nrrd, .mhd, .mha) or a folder.
         reference: a volume or a folder, as ``prediction``.
         metrics: names, see ``bench.metrics.METRICS``.
         convention: ``medpy``, ``monai`` or ``deepmind``.
@@ -46,36 +54,84 @@ def score_files(
     Raises:
         BenchError: a partner is missing, two grids differ, or MedPy has none of the metrics.
     """
-    request = Request.checked(metrics, convention, empty)
-    checked = verifiable(metrics, convention) if verify else ()
+    rows, differences = score_several((prediction,), reference, metrics, (convention,), empty, verify)
+    return [{key: row[key] for key in CONTRACT} for row in rows], differences
+
+
+def score_several(
+    predictions: tuple[Path, ...],
+    reference: Path,
+    metrics: tuple[str, ...],
+    conventions: tuple[str, ...] = CONVENTIONS,
+    empty: str = "default",
+    verify: bool = False,
+) -> tuple[list[Row], list[str]]:
+    """Score several predictions of the same cases, under several conventions at once.
+
+    Args:
+        predictions: volumes or folders, each called by its own name (a volume: without suffix).
+        reference: as for ``score_files``, and likewise the rest.
+        metrics: names.
+        conventions: MedPy checks those metrics that it defines as the first of them does.
+        empty: the rule of empty masks.
+        verify: compute again with MedPy.
+
+    Returns:
+        Rows as those of ``score_files`` and two keys more, ``prediction`` and ``convention``; every
+        prediction has a row for every label that any of the files has. And the differences.
+
+    Raises:
+        BenchError: as ``score_files``, or two predictions have one name.
+    """
+    requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
+    checked = verifiable(metrics, conventions[0]) if verify else ()
     if verify and not checked:
         raise BenchError(
-            f"--verify: MedPy has none of {', '.join(metrics)} under convention {convention};"
+            f"--verify: MedPy has none of {', '.join(metrics)} under convention {conventions[0]};"
             " add dice, or leave --verify out"
         )
+    partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
+    files = [pair for found in partners.values() for pair in found.values()]
+    # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
+    labels = _labels(files) if len(files) > 1 else None
     rows: list[Row] = []
     differences: list[str] = []
-    found_pairs = pairs(prediction, reference)
-    # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
-    labels = None
-    if len(found_pairs) > 1:
-        labels = sorted({v for files in found_pairs.values() for v in _values(*files)})
-    for case, files in found_pairs.items():
-        volumes = _read(*files)
-        found = score(*volumes, request.metrics, convention, labels=labels, empty=empty)
-        rows += [_row(case, one) for one in found]
-        differences += _differences(case, found, volumes, checked)
+    for name, found_pairs in partners.items():
+        for case, pair in found_pairs.items():
+            volumes = _read(*pair)
+            found = compare(*volumes, requests, Wanted(labels))
+            for request, scores in zip(requests, found, strict=True):
+                more = {"prediction": name, "convention": request.convention}
+                rows += [_row(case, one) | more for one in scores]
+            where = f"{name}, {case}" if len(partners) > 1 else case
+            differences += _differences(where, found[0], volumes, checked)
     return rows, differences
 
 
-def _values(*files: Path) -> set[int]:
-    return {int(v) for file in files for v in np.unique(read_label(file).array) if v}
+def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in predictions:
+        # A link keeps its own name, which is the way out where two folders are called alike.
+        folder = path.resolve() if path.name in ("", "..") else path
+        name = printable(stem(path) if is_volume(path) else folder.name)
+        if name in named:
+            raise BenchError(
+                f"{path}: a prediction called {name!r} is there already ({named[name]}); rename one,"
+                " or link to it by another name"
+            )
+        named[name] = path
+    return named
+
+
+def _labels(files: list[tuple[Path, Path]]) -> list[int]:
+    each = {file for pair in files for file in pair}
+    return sorted({int(v) for file in each for v in np.unique(read_label(file).array) if v})
 
 
 def verifiable(metrics: tuple[str, ...], convention: str) -> tuple[str, ...]:
     """Return those of ``metrics`` that MedPy defines as this convention does."""
     same = {"medpy": ("hd", "hd95", "assd", "asd"), "monai": ("hd", "assd", "asd"), "deepmind": ()}
-    return tuple(m for m in metrics if m in ("dice", "iou", *same[convention]))
+    return tuple(m for m in metrics if m in (*COUNTS, *same[convention]))
 
 
 def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
@@ -143,6 +199,41 @@ def as_text(rows: list[Row]) -> str:
     return tabulate(lines, headers="keys", disable_numparse=True)
 
 
+def as_ranking(rows: list[Row]) -> str:
+    """Return a table, one line per metric and prediction, and what changes with the convention."""
+    from tabulate import tabulate
+
+    found = standings(rows)
+    lines: dict[tuple[str, str], Row] = {}
+    for standing in found:
+        for name in standing.means:
+            line = lines.setdefault(
+                (standing.metric, name), {"metric": _heading(standing), "prediction": name}
+            )
+            line[standing.convention] = _place(standing, name)
+    counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in found}
+    table = [line | {"n": counts[metric]} for (metric, _), line in lines.items()]
+    drawn = tabulate(table, headers="keys", disable_numparse=True)
+    return "\n".join([drawn, "", LEGEND, *_verdict(found)])
+
+
+def _heading(standing: Standing) -> str:
+    name = f"|{standing.metric}|" if standing.by_size else standing.metric
+    return name if standing.unit == "1" else f"{name} ({standing.unit})"
+
+
+def _place(standing: Standing, name: str) -> str:
+    mean = standing.means[name]
+    return "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
+
+
+def _verdict(found: list[Standing]) -> list[str]:
+    if len({standing.convention for standing in found}) < 2:
+        return []
+    changed = [f"the ranking changes, {line}" for line in changes(found)]
+    return changed or ["no ranking changes with the convention"]
+
+
 def _row(case: str, found: Score) -> Row:
     return {
         "case": case, "target": found.target, "metric": found.metric,
@@ -175,8 +266,8 @@ def _differences(
 def _medpy(metric: str, spacing: tuple[float, ...]) -> Callable[..., float]:
     from medpy.metric import binary
 
-    if metric in ("dice", "iou"):
-        return {"dice": binary.dc, "iou": binary.jc}[metric]
+    if metric in COUNTS:
+        return getattr(binary, COUNTS[metric])
     return partial(getattr(binary, metric), voxelspacing=spacing)
 
 

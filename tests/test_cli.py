@@ -25,11 +25,13 @@ FLAGS = {
     "score": {
         "--prediction", "--reference", "--metrics", "--convention", "--empty", "--verify", "--json",
     },
+    "export": {"--to", "--format", "--out"},
 }  # fmt: skip
 CHOICES = {
     ("run", "--scale"): ("paper", "pilot", "smoke"), ("run", "--executor"): ("local", "slurm"),
     ("score", "--convention"): ("medpy", "monai", "deepmind"),
     ("score", "--empty"): ("default", "brats", "skip"),
+    ("export", "--format"): ("safetensors", "nnssl"),
     ("list", "what"): ("methods", "datasets", "mixtures", "networks", "metrics", "protocols"),
 }  # fmt: skip
 
@@ -82,7 +84,9 @@ def test_defaults_are_as_promised():
     made = parser().parse_args(["run", "p.yaml"])
     assert (str(made.out), made.scale, made.executor, made.only, made.sets) == ("runs", None, "local", [], [])
     made = parser().parse_args(["score", "--prediction", "p", "--reference", "r"])
-    assert (made.convention, made.empty, made.verify, made.json) == ("medpy", "default", False, False)
+    assert (made.convention, made.empty, made.verify, made.json) == (None, "default", False, False)
+    made = parser().parse_args(["export", "0123@40", "--to", "x"])
+    assert (made.job, str(made.to), made.format, str(made.out)) == ("0123@40", "x", "safetensors", "runs")
     many = ["plan", "a", "b", "--only", "seed=1", "--only", "seed=2"]
     assert parser().parse_args(many).only == ["seed=1", "seed=2"]
 
@@ -121,7 +125,7 @@ def test_list_networks_tells_presets_with_their_parameters(say):
     for entry in json.loads(say("list", "networks", "--json")[1]):
         for preset in entry["presets"]:
             assert set(preset) == {"preset", "in_channels", "out_channels", "parameters"}
-            assert preset["parameters"] > 100_000
+            assert preset["parameters"] > 10_000
 
 
 def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
@@ -258,6 +262,7 @@ WRONG = [
     (("phantom", "nothing", "."), "no dataset named 'nothing'"),
     (("phantom", NAME, ".", "--cases", "0"), "--cases 0: needs at least 1"),
     (("score", "--prediction", "x.nii", "--reference", "y.nii"), "no such"),
+    (("export", "0123", "--to", "x", "--out", "OUT"), "no output folder"),
     (("score", "--prediction", ".", "--reference", ".", "--metrics", "dise"), "did you mean 'dice'"),
 ]
 
@@ -272,7 +277,17 @@ def test_a_wrong_request_exits_2_with_one_line(say, protocol_file, arguments, me
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("rum",), ("plan",), ("list", "planets"), ("run", "x", "--scale", "big"), ("plan", "x", "--no")],
+    [
+        (),
+        ("rum",),
+        ("plan",),
+        ("list", "planets"),
+        ("run", "x", "--scale", "big"),
+        ("plan", "x", "--no"),
+        ("export", "0123"),
+        ("export", "--to", "x"),
+        ("export", "0", "--to", "x", "--format", "nssl"),
+    ],
 )
 def test_a_command_that_does_not_parse_exits_2(say, arguments):
     code, out, err = say(*arguments)

@@ -13,7 +13,7 @@ from bench.protocol import PAPERS, read
 from bench.protocol.strict import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / "protocols").rglob("*.yaml"))
+FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if p.parent.name != "settings")
 SCALED = [
     pytest.param(path, scale, id=f"{path.relative_to(ROOT / 'protocols')}-{scale}")
     for path in FILES for scale in ["paper", *parse(path).value.get("scales", {})]

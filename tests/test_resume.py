@@ -124,8 +124,8 @@ def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_wit
     other, _ = fresh(base, tmp_path, "stopped", "scratch")
     assert execute(str(other.root), kinds["finetune"]).state == "done"
     predicted = []
-    real = evaluate.logits
-    monkeypatch.setattr(evaluate, "logits", lambda *given: predicted.append(1) or real(*given))
+    real = evaluate.slabs
+    monkeypatch.setattr(evaluate, "slabs", lambda *given: predicted.append(1) or real(*given))
     attempts = 0
     while execute(str(other.root), kinds["evaluate"], lambda: True).state == "stopped":
         attempts += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import bench.score
+from bench.cli import main
 from bench.errors import BenchError
-from bench.metrics import Score, score
-from bench.score import as_text, score_files, verifiable
+from bench.metrics import CONVENTIONS, Score, score
+from bench.metrics.volume import compare
+from bench.score import CONTRACT, as_ranking, as_text, score_files, score_several, verifiable
 
 METRICS = ("dice", "hd95")
 
@@ -103,15 +105,15 @@ def test_missing_paths_and_mixed_kinds_are_refused(folders, tmp_path):
 
 
 def test_verify_finds_nothing_wrong_and_catches_a_wrong_number(folders, monkeypatch):
-    every = ("dice", "iou", "hd", "hd95", "assd", "asd", "nsd@1mm")
+    every = ("dice", "iou", "hd", "hd95", "assd", "asd", "relative_volume_error", "nsd@1mm")
     rows, differences = score_files(*folders, every, verify=True)
     assert len(rows) == 2 * 2 * len(every) and differences == []
 
-    def wrong(*arguments, **options) -> list[Score]:
-        found = score(*arguments, **options)
-        return [Score(s.target, s.metric, s.value + 2e-6, s.unit, s.status) for s in found]
+    def wrong(*arguments) -> list[list[Score]]:
+        (found,) = compare(*arguments)
+        return [[Score(s.target, s.metric, s.value + 2e-6, s.unit, s.status) for s in found]]
 
-    monkeypatch.setattr(bench.score, "score", wrong)
+    monkeypatch.setattr(bench.score, "compare", wrong)
     rows, differences = score_files(*folders, every, verify=True)
     assert len(differences) == 2 * 2 * (len(every) - 1)  # MedPy has no NSD
     assert differences[0].startswith("case_1, label 1: dice 0.7")
@@ -136,20 +138,109 @@ def test_verify_refuses_what_medpy_does_not_define(folders):
         score_files(*folders, ("hd95",), "deepmind", verify=True)
 
 
-def test_every_real_organ_scores_as_medpy():
-    """The prediction is the reference moved by one voxel, in the box of each label."""
-    root = os.environ.get("BENCH_DATA")
-    if not root:
-        pytest.skip("BENCH_DATA is not set: real label maps are read from there")
-    files = sorted((Path(root) / "own_ct_multiorgan" / "labelsTr").glob("[!.]*.nii.gz"))
-    if not files:
-        pytest.skip(f"{root} holds no own_ct_multiorgan")
-    volume = bench.score.read_label(files[0])
-    labels = np.unique(volume.array)
-    assert labels.size > 20
-    moved = np.roll(volume.array, 1, axis=0)
-    every = ("dice", "iou", "hd", "hd95", "assd", "asd")
-    found = score(moved, volume.array, volume.spacing, every)
-    assert {s.target for s in found} == {str(v) for v in labels if v}
-    whole = (moved, volume.array, volume.spacing)
-    assert bench.score._differences("real", found, whole, every) == []
+@pytest.fixture
+def contest(tmp_path: Path) -> tuple[tuple[Path, ...], Path]:
+    """Two predictions of two cases: `island` is whole with an island far off, `thin` lacks its skin."""
+    for case in ("case_1", "case_2"):
+        truth = np.zeros((60, 30, 30), np.uint8)
+        truth[4:24, 5:25, 5:25] = 1
+        island, thin = truth.copy(), np.zeros_like(truth)
+        island[50:57, 12:19, 12:18] = 1
+        thin[6:22, 7:23, 7:23] = 1
+        if case == "case_2":
+            island[0, 0, 0] = 3  # a label that nobody else has
+        for folder, volume in (("island", island), ("thin", thin), ("truth", truth)):
+            write(tmp_path / folder / f"{case}.nii.gz", volume, spacing=(1.0, 1.0, 1.0))
+    return (tmp_path / "island", tmp_path / "thin"), tmp_path / "truth"
+
+
+def test_several_predictions_have_the_rows_that_each_has_alone(contest):
+    predictions, truth = contest
+    rows, differences = score_several(predictions, truth, METRICS)
+    assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows) and differences == []
+    assert len(rows) == 2 * 2 * 3 * 2 * len(METRICS)  # predictions, cases, conventions, labels
+    for path in predictions:
+        for convention in CONVENTIONS:
+            alone, _ = score_files(path, truth, METRICS, convention)
+            mine = [
+                {key: row[key] for key in CONTRACT}
+                for row in rows
+                if (row["prediction"], row["convention"]) == (path.name, convention)
+            ]
+            assert alone == [row for row in mine if row["target"] == "1" or path.name == "island"]
+            assert {row["value"] for row in mine if row["target"] == "3" and path.name == "thin"} <= {None}
+
+
+def test_the_text_ranks_and_says_what_the_convention_changes(contest):
+    predictions, truth = contest
+    metrics = ("dice", "hd95", "volume_error", "relative_volume_error")
+    text = as_ranking(score_several(predictions, truth, metrics)[0]).splitlines()
+    assert text[0].split() == ["metric", "prediction", "medpy", "monai", "deepmind", "n"]
+    cells = [line.split() for line in text]
+    assert cells[2][:2] == ["dice", "island"] and cells[2][3] == "(1)" and cells[2][-3:] == ["2", "of", "4"]
+    assert [line[:3] for line in cells if line[:1] == ["hd95"]] == [
+        ["hd95", "(mm)", "island"],
+        ["hd95", "(mm)", "thin"],
+    ]
+    assert any(line[:2] == ["volume_error", "(ml)"] for line in cells)
+    assert any(line[:1] == ["|relative_volume_error|"] for line in cells)
+    assert text[-1] == "the ranking changes, hd95: medpy island < thin; monai, deepmind thin < island"
+    same = as_ranking(score_several(predictions, truth, ("dice",))[0])
+    assert same.endswith("no ranking changes with the convention")
+    alone = as_ranking(score_several(predictions, truth, METRICS, ("medpy",))[0])
+    assert "monai" not in alone and "convention" not in alone
+
+
+def test_two_volumes_of_one_case_can_be_ranked(contest):
+    (island, thin), truth = contest
+    files = tuple(
+        write(f.parent / f"{f.name}.nii.gz", np.asarray(nib.load(f / "case_1.nii.gz").dataobj))
+        for f in (island, thin)
+    )
+    reference = write(truth.parent / "one.nii.gz", np.asarray(nib.load(truth / "case_1.nii.gz").dataobj))
+    rows, _ = score_several(files, reference, ("dice",))
+    assert {row["case"] for row in rows} == {"one"}
+    assert list(dict.fromkeys(row["prediction"] for row in rows)) == ["island", "thin"]
+
+
+def test_every_prediction_is_verified_under_its_own_name(contest, monkeypatch):
+    predictions, truth = contest
+    assert score_several(predictions, truth, METRICS, verify=True)[1] == []
+    monkeypatch.setattr(bench.score, "AGREE", -1.0)  # everything is then a difference
+    found = score_several(predictions, truth, METRICS, verify=True)[1]
+    assert [line.split(":")[0] for line in found[::2]] == [
+        "island, case_1, label 1", "island, case_2, label 1", "thin, case_1, label 1", "thin, case_2, label 1"
+    ]  # fmt: skip
+    with pytest.raises(BenchError, match="under convention deepmind"):
+        score_several(predictions, truth, ("hd95",), ("deepmind",), verify=True)
+
+
+def test_predictions_of_one_name_are_refused(contest, tmp_path):
+    (island, thin), truth = contest
+    link = tmp_path / "other" / "thin"
+    link.parent.mkdir()
+    link.symlink_to(island)
+    with pytest.raises(
+        BenchError, match=r"other/thin: a prediction called 'thin' is there already .*/thin\)"
+    ):
+        score_several((thin, link), truth, METRICS)
+    rows, _ = score_several((island, link), truth, ("dice",))
+    assert {row["prediction"] for row in rows} == {"island", "thin"}
+
+
+def test_the_command_takes_several_predictions_and_one_keeps_to_the_contract(contest, capsys):
+    (island, thin), truth = contest
+    rest = ["--reference", str(truth), "--metrics", "hd95,volume_error"]
+
+    def said(*words: str) -> str:
+        assert main(["score", *words, *rest]) == 0
+        return capsys.readouterr().out
+
+    both = ("--prediction", str(island), "--prediction", str(thin))
+    assert "the ranking changes, hd95: medpy island < thin" in said(*both)
+    assert "monai" not in said(*both, "--convention", "medpy")
+    rows = json.loads(said(*both, "--json"))
+    assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows)
+    (one, other) = (json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy")))
+    assert one == other and all(tuple(row) == CONTRACT for row in one)
+    assert {(row["metric"], row["unit"]) for row in one} == {("hd95", "mm"), ("volume_error", "ml")}

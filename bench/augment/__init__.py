@@ -1,5 +1,6 @@
 """Batched augmentations on the device; each that moves voxels returns how."""
 
+from bench.augment.affine import read_size
 from bench.augment.finetune import finetune_views
 from bench.augment.geometry import (
     flip,
@@ -30,6 +31,7 @@ __all__ = [
     "random_flip",
     "random_resized_crop",
     "random_rot90",
+    "read_size",
     "resize_box",
     "rot90",
     "scale",

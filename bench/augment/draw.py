@@ -8,15 +8,25 @@ from torch import Tensor
 from bench.random import rand
 
 Bounds = tuple[float, float]
+Shape = int | tuple[int, ...]
 
 
-def uniform(count: int, bounds: Bounds, generator: torch.Generator) -> Tensor:
-    """Draw ``count`` numbers uniformly from ``bounds``, on the generator's device."""
+def uniform(shape: Shape, bounds: Bounds, generator: torch.Generator) -> Tensor:
+    """Draw numbers uniformly from ``bounds``, on the generator's device."""
     low, high = bounds
-    return low + (high - low) * rand(count, generator)
+    return low + (high - low) * rand(shape, generator)
 
 
-def chance(shape: int | tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
+def around_one(shape: Shape, bounds: Bounds, generator: torch.Generator) -> Tensor:
+    """Draw factors, as often below 1 as above, uniformly on either side; bounds that hold no 1 as usual."""
+    low, high = bounds
+    if not low < 1 < high:
+        return uniform(shape, bounds, generator)
+    u = 2 * rand(shape, generator)
+    return torch.where(u < 1, low + (1 - low) * u, 1 + (high - 1) * (u - 1))
+
+
+def chance(shape: Shape, p: float, generator: torch.Generator) -> Tensor:
     """Draw booleans that are true with probability ``p`` (never at 0, always at 1)."""
     return rand(shape, generator) < p
 

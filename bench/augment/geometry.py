@@ -75,7 +75,8 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     theta = torch.zeros(len(x), 3, 4, device=x.device, dtype=x.dtype)
     for axis in range(3):  # a sampling grid names the last axis first
         theta[:, 2 - axis, 2 - axis], theta[:, 2 - axis, 3] = scale[:, axis], offset[:, axis]
-    grid = functional.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
+    with torch.autocast(x.device.type, enabled=False):  # it would round the coordinates to 16 bits
+        grid = functional.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

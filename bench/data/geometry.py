@@ -8,12 +8,14 @@ from the recipe's by less than half a voxel over the whole volume.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
+WHOLE: Box = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -60,49 +62,81 @@ def restore(label: np.ndarray, geometry: Geometry) -> np.ndarray:
     return native
 
 
-def restore_scores(scores: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Return the class with the highest score per native voxel, uint8 (X, Y, Z).
+def linear(array: np.ndarray, shape: Triple) -> np.ndarray:
+    """Return float32 (X, Y, Z) resampled linearly to ``shape``; edge voxels extend outwards."""
+    x, y, z = array.shape
+    return Way((x, y, z), shape).read(array)
 
-    Scores (K, x, y, z) of the prepared grid are resampled linearly, one class at a time against
-    the best so far, so memory does not grow with K. Ties go to the lower class, 0 outside the crop.
+
+class Way:
+    """How a grid is read from another over the same field of view, whole or some planes at a time.
+
+    Args:
+        before: voxels along x, y, z of the grid that there is.
+        after: of the one that is wanted.
     """
-    if scores.shape[1:] != geometry.shape or not 1 <= scores.shape[0] <= 256:
-        raise ValueError(f"scores {scores.shape} are not 1-256 classes on {geometry.shape}")
-    best = linear(scores[0], geometry.cropped)
-    winner = np.zeros(geometry.cropped, np.uint8)
-    for k in range(1, scores.shape[0]):
-        # Between voxels where it loses to the background, a class loses to it too.
-        part = _reach(scores[k] > scores[0], geometry.cropped)
-        rival, leader = linear(scores[k], geometry.cropped, part), best[part]
-        better = rival > leader
-        np.copyto(leader, rival, where=better)
-        winner[part][better] = k
-    native = np.zeros(geometry.native_shape, np.uint8)
-    native[geometry.inside] = winner
-    return native
 
+    def __init__(self, before: Triple, after: Triple) -> None:
+        self._depth, self._planes = before[2], after[2]
+        self._places = [None if n == m else _places(n, m) for n, m in zip(before, after, strict=True)]
+        # Shrinking axes first: the later passes then touch fewer voxels.
+        self._order = sorted(range(3), key=lambda a: after[a] / before[a])
 
-def linear(array: np.ndarray, shape: Triple, part: Box | None = None) -> np.ndarray:
-    """Return float32 (X, Y, Z) resampled linearly to ``shape``; edge voxels extend outwards.
+    @property
+    def resamples(self) -> bool:
+        """Tell whether the grids differ."""
+        return any(place is not None for place in self._places)
 
-    ``part`` keeps a box of the result and computes no more than that.
-    """
-    out = array.astype(np.float32, copy=False)
-    # Shrinking axes first: the later passes then touch fewer voxels.
-    for axis in sorted(range(3), key=lambda a: shape[a] / array.shape[a]):
-        n = out.shape[axis]
-        place = _places(n, shape[axis])[part[axis] if part else slice(None)]
-        if n == shape[axis] == place.size:
-            continue
-        low = np.minimum(place.astype(np.intp), max(n - 2, 0))
-        weight = (place - low).astype(np.float32)
-        below = np.take(out, low, axis)
-        above = np.take(out, np.minimum(low + 1, n - 1), axis)
-        above -= below
-        above *= np.expand_dims(weight, [a for a in range(3) if a != axis])
-        above += below
-        out = above
-    return np.ascontiguousarray(out)
+    @property
+    def mixes_planes(self) -> bool:
+        """Tell whether a new plane is read from two."""
+        return self._places[2] is not None
+
+    def ready(self, stop: int) -> int:
+        """Return how many new planes need none of the old ones from ``stop`` on."""
+        place = self._places[2]
+        if place is None:
+            return stop
+        return self._planes if stop == self._depth else int(np.searchsorted(place, stop - 1))
+
+    def planes(self, first: int, low: int, high: int) -> Way:
+        """Return the way to new planes ``low`` to ``high``; the old ones given begin with ``first``."""
+        part = copy(self)
+        place = self._places[2]
+        part._places = [*self._places[:2], None if place is None else place[low:high] - first]
+        return part
+
+    def read(self, array: np.ndarray, part: Box = WHOLE) -> np.ndarray:
+        """Return float32 (X, Y, Z), interpolated linearly; of the new voxels those in ``part``."""
+        out = array.astype(np.float32, copy=False)
+        for axis in self._order:
+            where, n = self._places[axis], out.shape[axis]
+            if where is None:
+                out = out[(slice(None),) * axis + (part[axis],)]
+                continue
+            place = where[part[axis]]
+            low = np.minimum(place.astype(np.intp), max(n - 2, 0))
+            weight = (place - low).astype(np.float32)
+            below = np.take(out, low, axis)
+            above = np.take(out, np.minimum(low + 1, n - 1), axis)
+            above -= below
+            above *= np.expand_dims(weight, [a for a in range(3) if a != axis])
+            above += below
+            out = above
+        return np.ascontiguousarray(out)
+
+    def reach(self, mask: np.ndarray) -> Box:
+        """Return the box of the new voxels that any voxel of the mask contributes to."""
+        sides = []
+        for axis, place in enumerate(self._places):
+            hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+            if not hit.size:
+                return (slice(0), slice(0), slice(0))
+            if place is None:
+                place = np.arange(mask.shape[axis])
+            near = np.flatnonzero((place > hit[0] - 1) & (place < hit[-1] + 1))
+            sides.append(slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0))
+        return (sides[0], sides[1], sides[2])
 
 
 def smooth(array: np.ndarray, shape: Triple) -> np.ndarray:
@@ -125,19 +159,6 @@ def smooth(array: np.ndarray, shape: Triple) -> np.ndarray:
 def _places(n: int, m: int) -> np.ndarray:
     """Return where the centres of ``m`` voxels lie among ``n`` over the same length."""
     return np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
-
-
-def _reach(mask: np.ndarray, shape: Triple) -> Box:
-    """Return the box of the resampled voxels that any voxel of the mask contributes to."""
-    sides = []
-    for axis, m in enumerate(shape):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not hit.size:
-            return (slice(0), slice(0), slice(0))
-        place = _places(mask.shape[axis], m)
-        near = np.flatnonzero((place > hit[0] - 1) & (place < hit[-1] + 1))
-        sides.append(slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0))
-    return (sides[0], sides[1], sides[2])
 
 
 def nearest(array: np.ndarray, shape: Triple) -> np.ndarray:

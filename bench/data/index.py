@@ -27,7 +27,7 @@ from bench.errors import BenchError, shown
 NAME = "index.npz"
 TEXTS = ("case", "patient", "meta", "shard")
 SHARD = re.compile(r"shard-[0-9]{4,9}\.b2")
-FRAMES = ("image", "label", "native", "fingerprint", "foreground")
+FRAMES = ("image", "label", "native", "fingerprint", "foreground", "classes")
 FRAME = np.dtype([("file", "<i4"), ("start", "<i8"), ("length", "<i8"), ("crc", "<u4")])
 ROW = np.dtype(
     [

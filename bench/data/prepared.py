@@ -14,6 +14,8 @@ from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError, shown
 
+VOXELS = {"foreground": 3, "classes": 4}  # lists of voxels and their columns
+
 
 class Prepared:
     """A finished ``prepare`` job, opened."""
@@ -74,18 +76,19 @@ class Prepared:
         label = None
         if index.has(case, "label"):
             label = self._fits(case, index.packed(case, "label"), "shape")
-        foreground = self._foreground(case) if label is not None else None
+        voxels = [None if label is None else self._voxels(case, *f) for f in VOXELS.items()]
         return Volume(
-            image, label, step=float(row["step"]), offset=float(row["offset"]), foreground=foreground
-        )
+            image, label, step=float(row["step"]), offset=float(row["offset"]),
+            foreground=voxels[0], classes=voxels[1],
+        )  # fmt: skip
 
-    def _foreground(self, case: str) -> Packed | np.ndarray:
-        if not self._index.has(case, "foreground"):
-            return np.zeros((0, 3), np.int16)
-        found = self._index.packed(case, "foreground")
-        if found.shape[1:] != (3,):
+    def _voxels(self, case: str, frame: str, columns: int) -> Packed | np.ndarray:
+        if not self._index.has(case, frame):
+            return np.zeros((0, columns), np.int16)
+        found = self._index.packed(case, frame)
+        if found.shape[1:] != (columns,):
             raise BenchError(
-                f"{self.folder}: the foreground of case {shown(case)} is no list of voxels; {AGAIN}"
+                f"{self.folder}: the {frame} of case {shown(case)} is no list of voxels; {AGAIN}"
             )
         return found
 

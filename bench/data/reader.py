@@ -33,10 +33,11 @@ class Volume:
         step: float = 1.0,
         offset: float = 0.0,
         foreground: Lazy | None = None,
+        classes: Lazy | None = None,
     ) -> None:
         self._image, self._label = image, label
         self._step, self._offset = np.float32(step), np.float32(offset)
-        self._foreground = foreground
+        self._foreground, self._classes = foreground, classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,9 +51,19 @@ class Volume:
         return int(self._image.shape[0])
 
     @property
+    def lowest(self) -> float:
+        """Lowest value of the image, which is also what lies around it."""
+        return float(self._offset)
+
+    @property
     def foreground(self) -> np.ndarray | None:
         """Some labelled voxels, (N, 3), drawn once when the case was prepared; for sampling."""
         return None if self._foreground is None else np.asarray(self._foreground[:])
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Some voxels of every class, (N, 4): x, y, z and the class; as ``foreground``, but not by size."""
+        return None if self._classes is None else np.asarray(self._classes[:])
 
     def crop(self, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Return float32 (C, *size) from ``start``; outside the volume reads as its minimum.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.data.geometry import Geometry, Triple, linear, nearest, restore, restore_scores, smooth
+from bench.data.geometry import Geometry, Triple, linear, nearest, restore, smooth
 from bench.data.stored import MAX_BYTES, VolumeError
 from bench.data.volume import LabelVolume, Volume3D, check_finite
 from bench.dataset import Dataset, Recipe
@@ -16,7 +16,6 @@ from bench.errors import BenchError, unknown
 
 __all__ = [
     "Geometry", "Prepared", "consistent", "contiguous", "known_values", "prepare", "restore",
-    "restore_scores",
 ]  # fmt: skip
 
 PERCENTILES = (0.5, 99.5)  # bench.dataset.Recipe

@@ -17,7 +17,9 @@ from bench.errors import BenchError, unknown
 RULE = "rule"
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
 LEAVE_ONE_OUT = "leave_one_out"
-RULES = (RULE, FIVE, LEAVE_ONE_OUT)  # known to every data set
+EVEN = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
+RULES = (RULE, FIVE, EVEN, LEAVE_ONE_OUT)  # known to every data set
+OTHERS = {EVEN: " or take 'split: leave_one_out'", LEAVE_ONE_OUT: ""}  # what to take in place of one
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``rule_5fold``, ``leave_one_out`` or a registered name.
+        split: ``rule``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
@@ -63,6 +65,8 @@ def folds(
         found = [_by_rule(name, patients, split)]
     elif split == FIVE:
         found = [_fifth(name, patients, k) for k in range(5)]
+    elif split == EVEN:
+        found = [_dealt(name, patients, k) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
         found = [
             Fold(split, i, tuple(p for p in patients if p != one), (), (one,))
@@ -78,7 +82,7 @@ def folds(
     for fold in found:
         for part in ("train", "val", "test") if split == RULE else ("train", "test"):
             if not getattr(fold, part):
-                other = "" if split == LEAVE_ONE_OUT else " or take 'split: rule_5fold' or 'leave_one_out'"
+                other = OTHERS.get(split, " or take 'split: cv5' or 'leave_one_out'")
                 raise BenchError(
                     f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
                     f"add cases{other}"
@@ -102,6 +106,19 @@ def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
         held = not tested and unit(f"{FIVE}:val", name, patient) < 1 / 8
         parts["test" if tested else "val" if held else "train"].append(patient)
     return Fold(FIVE, fold, *(tuple(parts[p]) for p in ("train", "val", "test")))
+
+
+def _dealt(name: str, patients: Sequence[str], fold: int) -> Fold:
+    """Return fold ``fold`` of patients dealt in turn: even, but a new patient moves others."""
+    order = sorted(patients, key=lambda p: unit(EVEN, name, p))
+    tested = set(order[fold::5])
+    return Fold(
+        EVEN,
+        fold,
+        tuple(p for p in patients if p not in tested),
+        (),
+        tuple(p for p in patients if p in tested),
+    )
 
 
 def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]) -> list[Fold]:
@@ -150,3 +167,20 @@ def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what:
             f"take at least {-(-50 // n)} %"
         )
     return ranked(patients, split, seed)[: max(1, int(percent * n / 100 + 0.5))]
+
+
+def parted(patients: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+    """Divide ranked patients into those that train and, at the end, the share that validates.
+
+    Raises:
+        BenchError: nobody would be left to train.
+    """
+    if not share:
+        return list(patients), []
+    back = max(1, int(share * len(patients) + 0.5))
+    if back >= len(patients):
+        raise BenchError(
+            f"holdout {share:g} of {len(patients)} training patient(s) leaves none to train; take a larger "
+            "fraction, or 'holdout: 0'"
+        )
+    return list(patients[:-back]), list(patients[-back:])

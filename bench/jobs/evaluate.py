@@ -13,13 +13,13 @@ import torch
 from bench import nets
 from bench.data.cache import PackWriter, compress
 from bench.data.prepared import Prepared, opened
-from bench.data.recipe import Geometry, restore_scores
+from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
 from bench.jobs.classes import is_classification, save
 from bench.jobs.context import Context
 from bench.jobs.inputs import part
 from bench.jobs.kept import Kept
-from bench.jobs.predict import class_scores, logits
+from bench.jobs.predict import class_scores, slabs
 from bench.nets import transfer
 from bench.train.loop import channels_last, fabric
 
@@ -48,7 +48,11 @@ def run(context: Context) -> None:
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
     cases = part(prepared, spec["data"], context.run["roots"].get(spec["data"]["dataset"]))
-    predict = partial(_scores if classes else _predicted, network, prepared, spec["inference"])
+    predict: Callable[[str, bool], Found] = (
+        partial(_scores, network, prepared, spec["inference"])
+        if classes
+        else partial(_predicted, network, prepared, spec["inference"], spec["data"].get("paint"))
+    )
     with device.autocast():
         (_write_scores if classes else _write_maps)(context.made, _each(context, cases, predict))
     context.facts.update(cases=len(cases), method=manifest.method)
@@ -92,26 +96,41 @@ def _scores(
 
 
 def _predicted(
-    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], case: str, panel: bool
+    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], paint: Paint | None,
+    case: str, panel: bool,
 ) -> Found:  # fmt: skip
     """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
-    scores = logits(network, prepared.volume(case).whole(), inference)
-    geometry = prepared.geometry(case)
-    frame = compress(restore_scores(scores.numpy(), geometry))
-    shown = _panel(prepared, case, scores, geometry) if panel else {}
-    return {FRAME: np.frombuffer(frame, np.uint8), **shown}
+    scores = slabs(network, prepared.volume(case), inference)
+    z, kept = _richest(prepared, case) if panel else -1, list[np.ndarray]()
+    found = restore_slabs(_watched(scores, z, kept), prepared.geometry(case), paint)
+    shown = _panel(prepared, case, z, kept[0], paint) if panel else {}
+    return {FRAME: np.frombuffer(compress(found), np.uint8), **shown}
 
 
-def _panel(prepared: Prepared, case: str, scores: torch.Tensor, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return the slice with most reference: image (uint8), reference, prediction, aspect."""
-    reference = prepared.label(case)
-    z = int((reference > 0).sum(axis=(0, 1)).argmax())
-    predicted = scores.max(0).indices.to(torch.uint8).numpy()
-    image = prepared.volume(case).whole()[0, :, :, z]
+def _richest(prepared: Prepared, case: str) -> int:
+    """Return the z of the slice with most reference."""
+    return int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
+
+
+def _watched(passing: Iterable[np.ndarray], z: int, kept: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Pass slabs (K, x, y, dz) on and keep plane z of them, (K, x, y, 1)."""
+    first = 0
+    for slab in passing:
+        if 0 <= z - first < slab.shape[3]:
+            kept.append(slab[..., z - first : z - first + 1].copy())
+        first += slab.shape[3]
+        yield slab
+
+
+def _panel(prepared: Prepared, case: str, z: int, scores: np.ndarray, paint: Paint | None) -> Found:
+    """Return one slice on the prepared grid: image (uint8), reference, prediction, aspect."""
+    x, y = scores.shape[1:3]
+    image = prepared.volume(case).crop((0, 0, z), (x, y, 1))[0, :, :, 0]
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    spacing = geometry.prepared_spacing
+    spacing = prepared.geometry(case).prepared_spacing
     return {
-        f"{case}/image": grey, f"{case}/reference": reference[:, :, z],
-        f"{case}/prediction": predicted[:, :, z], f"{case}/aspect": np.array(spacing[1] / spacing[0]),
+        f"{case}/image": grey, f"{case}/reference": prepared.label(case)[:, :, z],
+        f"{case}/prediction": restore_slabs([scores], unchanged((x, y, 1)), paint)[:, :, 0],
+        f"{case}/aspect": np.array(spacing[1] / spacing[0]),
     }  # fmt: skip

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench import nets
+from bench.augment import read_size
+from bench.data import regions
 from bench.data.prepared import opened
+from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.jobs.classes import is_classification, true_classes
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import part, training_batches
 from bench.jobs.predict import mean_accuracy, mean_dice
-from bench.jobs.supervised import Judge, Supervised, cross_entropy, dice_ce
-from bench.nets import transfer
+from bench.jobs.supervised import Judge, Supervised, Task
+from bench.nets import controls, outside, transfer
 from bench.nets.network import Triple, triple
 from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
+from bench.train import losses
 from bench.train.loop import EVERY, Run, fit
 from bench.train.samples import Sample
 
@@ -27,32 +33,53 @@ from bench.train.samples import Sample
 def run(context: Context) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
     spec = context.spec
-    recipe, net, data = spec["finetune"], spec["network"], spec["data"]
+    recipe, data = spec["finetune"], spec["data"]
     network = build(context)
-    if recipe["evaluation"] == "linear":
-        network.encoder.requires_grad_(False)
     root = context.run["roots"].get(data["dataset"])
-    prepared = opened(context.input(0))
-    cases = part(prepared, {**data, "part": "train"}, root, spec["seed"])
+    cases = part(opened(context.input(0)), {**data, "part": "train"}, root, spec["seed"])
     judge = _judge(context, root)
-    classes = is_classification(data)
-    loss = cross_entropy if classes else dice_ce(recipe["background"])
-    read = (_ClassReader if classes else _MapReader)(context, cases)
-    objective = Supervised(network, Augment(**recipe["augment"]), loss, judge)
+    read = (_ClassReader if is_classification(data) else _MapReader)(context, cases)
+    objective = Supervised(network, _task(spec), judge, _frozen(network, recipe))
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
     settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
                    on_step=context.progress, stopping=context.stopping)  # fmt: skip
     curve = fit(objective, partial(training_batches, context, read, len(cases)), settings)
-    manifest = transfer.Manifest(
+    manifest = _manifest(context)
+    transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+    if judge is not None and recipe["select"] != "last":
+        transfer.save(context.made / f"{recipe['select']}.safetensors", judge.weights, manifest)
+    keep_curve(context, curve)
+
+
+def _task(spec: dict[str, Any]) -> Task:
+    recipe, data = spec["finetune"], spec["data"]
+    how = {"batch": recipe["batch_dice"], "ce_weight": recipe["ce_weight"]}
+    if is_classification(data):
+        loss: losses.Loss = losses.cross_entropy
+    elif recipe["head"] == "regions":
+        table = torch.from_numpy(regions.one_hot(data["regions"]))
+        loss = losses.of_regions(recipe["loss"], table, **how)
+    else:
+        loss = losses.of_maps(recipe["loss"], background=recipe["background"], **how)
+    crop = triple(spec["network"]["crop"])
+    return Task(loss, Augment(**recipe["augment"]), crop, recipe["deep_supervision"])
+
+
+def _frozen(network: nets.Model, recipe: dict[str, Any]) -> losses.Frozen | None:
+    if recipe["evaluation"] == "linear":
+        return losses.Frozen(network.encoder, None)
+    steps = round(recipe["frozen"] * recipe["steps"])
+    return losses.Frozen(network.encoder, steps) if steps else None
+
+
+def _manifest(context: Context) -> transfer.Manifest:
+    net = context.spec["network"]
+    return transfer.Manifest(
         network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
         out_channels=net["out_channels"], crop=triple(net["crop"]), key=context.id,
         recipe=context.store.manifest(context.needs[0])["spec"]["recipe"],
         method=context.facts.get("method", ""),
     )  # fmt: skip
-    transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
-    if judge is not None:
-        transfer.save(context.made / f"{recipe['select']}.safetensors", judge.weights, manifest)
-    keep_curve(context, curve)
 
 
 def build(context: Context) -> nets.Model:
@@ -69,37 +96,49 @@ def build(context: Context) -> nets.Model:
     )
     if spec["init"] == "random":
         return network
-    step = spec["init"].partition("@")[2]
-    weights = context.input(1) / (f"weights-{step}.safetensors" if step else "weights.safetensors")
-    tensors, manifest = transfer.read(weights)
+    tensors, manifest = _weights(context)
+    if spec.get("control") == "shuffled":
+        tensors = controls.shuffled(tensors, torch_seed(spec["seed"], "shuffled"))
     receipt = transfer.load(network, tensors, manifest)
     context.log(receipt.line())
     context.facts.update(method=manifest.method, receipt=receipt.facts())
     return network
 
 
+def _weights(context: Context) -> tuple[dict[str, torch.Tensor], transfer.Manifest]:
+    init = context.spec["init"]
+    if init.startswith("file:"):
+        path = Path(context.run["files"][init.removeprefix("file:")])
+        context.log(f"weights of {path}")
+        return outside.read_weights(path)
+    step = init.partition("@")[2]
+    return transfer.read(
+        context.input(1) / (f"weights-{step}.safetensors" if step else "weights.safetensors")
+    )
+
+
 def _judge(context: Context, root: str | None) -> Judge | None:
     recipe, data = context.spec["finetune"], context.spec["data"]
-    if recipe["select"] == "last":
+    if recipe["select"] == "last" and recipe["patience"] is None:
         return None
     which = "test" if recipe["select"] == "best_test" else "val"
     asked = {**data, "part": which}
-    if which == "test" or recipe["val"] == "full":
+    if which == "test" or (recipe["val"] == "full" and not data.get("holdout")):
         asked.pop("fraction")
     prepared = opened(context.input(0))
     cases = part(prepared, asked, root, context.spec["seed"])
     if not cases:
         raise BenchError(
             f"{data['dataset']}: select: {recipe['select']} needs {which} patients and split "
-            f"{data['split']!r} has none; take 'select: last'"
+            f"{data['split']!r} has none; take 'select: last', or set 'holdout'"
         )
-    inference = {"overlap": 0.5, "batch": 4, "blend": "gaussian", "crop": context.spec["network"]["crop"]}
+    inference = {**recipe["inference"], "crop": context.spec["network"]["crop"]}
     word, mean = ("accuracy", mean_accuracy) if is_classification(data) else ("Dice", mean_dice)
 
     def tell(step: int, score: float) -> None:
         context.log(f"step {step}: {word} {score:.4f} on {len(cases)} held-out cases")
 
-    return Judge(recipe, lambda network: mean(network, prepared, cases, inference), tell)
+    return Judge(recipe, lambda network: mean(network, prepared, cases, inference, data), tell)
 
 
 class _Reader:
@@ -109,6 +148,11 @@ class _Reader:
         spec = context.spec
         self._folder, self._cases = context.input(0), cases
         self._crop, self._seed = triple(spec["network"]["crop"]), spec["seed"]
+        self._wide = read_size(self._crop, Augment(**spec["finetune"]["augment"]))
+
+    def _around(self, start: Triple) -> Triple:
+        """Return the corner of what is read, the network's crop in its middle."""
+        return triple([a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)])
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         raise NotImplementedError
@@ -119,15 +163,28 @@ class _MapReader(_Reader):
 
     def __init__(self, context: Context, cases: list[str]) -> None:
         super().__init__(context, cases)
-        self._foreground: float | None = context.spec["finetune"]["foreground"]
+        recipe = context.spec["finetune"]
+        self._foreground: float | None = recipe["foreground"]
+        self._balanced: bool = recipe["balanced"]
+        self._avoid: bool = recipe["negatives"] == "background"
+        self._last = round(recipe["batch"] * (1 - (self._foreground or 0))) if recipe["exact"] else None
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         volume = opened(self._folder).volume(self._cases[case])
         rng = numpy_rng(self._seed, "crop", step, sample)
         start = volume.random_start(self._crop, rng)
-        if self._foreground is not None and rng.random() < self._foreground:
-            start = _around(volume.foreground, start, self._crop, volume.shape, rng)
-        return {"image": volume.crop(start, self._crop), "label": volume.crop_label(start, self._crop)}
+        voxels = None
+        if self._foreground is not None and self._positive(sample, rng):
+            voxels = _one_class(volume.classes, rng) if self._balanced else volume.foreground
+        elif self._avoid:
+            voxels = _unlabelled(volume, rng)
+        corner = self._around(_centred(voxels, start, self._crop, volume.shape, rng))
+        return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
+
+    def _positive(self, sample: int, rng: np.random.Generator) -> bool:
+        """Tell whether a crop is to be centred on a labelled voxel: by chance, or the last of a batch."""
+        drawn = rng.random() < (self._foreground or 0)
+        return bool(drawn) if self._last is None else sample >= self._last
 
 
 class _ClassReader(_Reader):
@@ -139,11 +196,33 @@ class _ClassReader(_Reader):
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         volume = opened(self._folder).volume(self._cases[case])
-        image = volume.random_crop(self._crop, numpy_rng(self._seed, "crop", step, sample))
+        start = volume.random_start(self._crop, numpy_rng(self._seed, "crop", step, sample))
+        image = volume.crop(self._around(start), self._wide)
         return {"image": image, "label": np.array(self._classes[case])}
 
 
-def _around(
+def _one_class(voxels: np.ndarray | None, rng: np.random.Generator) -> np.ndarray | None:
+    """Return the remembered voxels of a class drawn among those that the case has."""
+    if voxels is None or not len(voxels):
+        return None
+    return voxels[voxels[:, 3] == rng.choice(np.unique(voxels[:, 3])), :3]
+
+
+def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
+    """Return a voxel (1, 3) of the background that is not air, None where twenty draws meet none.
+
+    As MONAI's ``RandCropByPosNegLabel`` with ``image_threshold=0`` of an image that is clipped to 0..1: air
+    is what has the volume's lowest value.
+    """
+    for _ in range(20):
+        voxel = rng.integers(volume.shape)
+        one = triple(voxel.tolist())
+        if not volume.crop_label(one, (1, 1, 1)).any() and volume.crop(one, (1, 1, 1)).max() > volume.lowest:
+            return voxel[None]
+    return None
+
+
+def _centred(
     voxels: np.ndarray | None, start: Triple, crop: Triple,
     shape: Triple, rng: np.random.Generator,
 ) -> Triple:  # fmt: skip

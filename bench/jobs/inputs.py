@@ -21,7 +21,8 @@ from bench.train.samples import Sample, Samples, batches
 def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int = 0) -> list[str]:
     """Return the case ids that one entry of a spec's ``data`` selects.
 
-    ``part`` is all, train, val or test; ``fraction`` thins by the ranking of ``seed``.
+    ``part`` is all, train, val or test; ``fraction`` thins by the ranking of ``seed``, and a ``holdout``
+    parts what is left of the training patients into those that train and those that validate.
 
     Raises:
         BenchError: the division is not the one the plan saw.
@@ -30,10 +31,7 @@ def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int =
     if data["part"] == "all":
         return [c.id for c in cases]
     fold = fold_of(prepared, data, root)
-    patients = list(getattr(fold, data["part"]))
-    if "fraction" in data and patients:
-        patients = _thinned(patients, data, seed)
-    chosen = set(patients)
+    chosen = set(_patients(fold, data, seed))
     return [c.id for c in cases if c.patient in chosen and c.label is not None]
 
 
@@ -62,6 +60,14 @@ def mixed(
 def declaration(name: str, root: str | None) -> Dataset:
     """Return a data set's declaration."""
     return adapter(name, Roots(None, {name: Path(root)} if root else {}))
+
+
+def _patients(fold: splits.Fold, data: dict[str, Any], seed: int) -> list[str]:
+    if data["part"] != "test" and data.get("holdout"):
+        labelled = splits.fraction(fold.train, data["fraction"], data["split"], seed, data["dataset"])
+        return splits.parted(labelled, data["holdout"])[data["part"] == "val"]
+    patients = list(getattr(fold, data["part"]))
+    return _thinned(patients, data, seed) if "fraction" in data and patients else patients
 
 
 def _thinned(patients: list[str], data: dict[str, Any], seed: int) -> list[str]:
@@ -100,7 +106,8 @@ def training_batches(
         start: the first step, counted from 0.
     """
     recipe = context.spec[context.kind]
-    samples = Samples(cases, recipe["batch"], context.spec["seed"], read)
+    each = recipe["batch"] // (recipe.get("scans") or recipe["batch"])
+    samples = Samples(cases, recipe["batch"], context.spec["seed"], read, each)
     return batches(
         samples, recipe["batch"], start, recipe["steps"], accumulate=recipe["accumulate"],
         workers=context.run["loaders"],

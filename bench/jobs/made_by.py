@@ -15,10 +15,12 @@ ROOMS = {
     "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
     "finetune": (
         *TRAINING, "bench/jobs/finetune.py", "bench/jobs/supervised.py", "bench/jobs/predict.py",
+        "bench/jobs/window.py",
         "bench/jobs/classes.py", "bench/jobs/inputs.py",
     ),
+    "latency": ("bench/nets", "bench/jobs/latency.py"),
     "evaluate": (
-        "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py",
+        "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py", "bench/jobs/window.py",
         "bench/jobs/classes.py",
     ),
 }  # fmt: skip

@@ -1,36 +1,71 @@
-"""Prediction of prepared volumes: label maps by a sliding window, classes by the mean over windows."""
+"""Prediction of prepared volumes: scores by a sliding window, classes by the mean over windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
+from bench.data.slabs import Paint, restore_slabs, unchanged
+from bench.errors import BenchError, unknown
+from bench.jobs import window
 from bench.jobs.classes import true_classes
 from bench.nets.network import Triple, triple
 
+AXES = "xyz"
 
-@torch.no_grad()
-def logits(network: nn.Module, image: np.ndarray, inference: dict[str, Any]) -> Tensor:
-    """Return logits (K, X, Y, Z) of one prepared image (C, X, Y, Z), on the CPU.
 
-    MONAI's sliding window: a volume smaller than the window is padded and cropped again. A network of
-    two dimensions has windows of one slice, whose predictions make up the volume.
+def slabs(network: nn.Module, volume: Volume, inference: dict[str, Any]) -> Iterator[np.ndarray]:
+    """Yield the logits of one prepared volume in order of z, (K, X, Y, dz), on the CPU; copy to keep.
+
+    A network of two dimensions has windows of one slice, whose predictions make up the volume.
+
+    Args:
+        network: gives logits of label maps.
+        volume: read by box.
+        inference: ``crop overlap batch blend`` of ``bench.jobs.window`` and ``mirror``.
     """
     device = next(network.parameters()).device
-    found = sliding_window_inference(
-        torch.from_numpy(image)[None].to(device), tuple(inference["crop"]), inference["batch"],
-        network, overlap=inference["overlap"], mode=inference["blend"],
-    )  # fmt: skip
-    assert isinstance(found, Tensor)
-    return found[0].float().cpu()
+    for scores in window.slabs(mirrored(network, inference), volume, inference, device):
+        yield scores.cpu().numpy()
+
+
+def mirrored(network: nn.Module, inference: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """Return the network with test-time flips: the mean of its logits over all flips of ``mirror``'s axes.
+
+    With n axes it runs 2^n times. As in nnU-Net logits are averaged, not probabilities, window by
+    window and before windows are blended; flips of label maps are undone.
+
+    Args:
+        network: takes (B, C, x, y, z).
+        inference: ``mirror`` names axes among x, y, z (none by default); ``crop``.
+
+    Raises:
+        BenchError: an axis that there is not, or z for windows of one slice.
+    """
+    axes = list(inference.get("mirror", ()))
+    for axis in axes:
+        if axis not in AXES:
+            raise BenchError(f"inference.mirror: {unknown('axis', str(axis), AXES)}")
+    if "z" in axes and inference["crop"][2] == 1:
+        raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
+    dims = sorted({AXES.index(axis) + 2 for axis in axes})
+    flips = [flip for n in range(1, len(dims) + 1) for flip in combinations(dims, n)]
+
+    def forward(windows: Tensor) -> Tensor:
+        total: Tensor = network(windows)
+        for flip in flips:
+            found = network(windows.flip(flip))
+            total = total + (found.flip(flip) if found.ndim == windows.ndim else found)
+        return total / (len(flips) + 1) if flips else total
+
+    return forward
 
 
 @torch.no_grad()
@@ -41,10 +76,11 @@ def class_scores(network: nn.Module, volume: Volume, inference: dict[str, Any]) 
     """
     device, crop, batch = next(network.parameters()).device, triple(inference["crop"]), inference["batch"]
     starts = windows(volume.shape, crop, inference["overlap"])
+    forward = mirrored(network, inference)
     total = torch.zeros(1, dtype=torch.float64, device=device)
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
-        found: Tensor = network(torch.from_numpy(images).to(device))
+        found = forward(torch.from_numpy(images).to(device))
         total = total + found.double().softmax(1).sum(0)
     return (total / len(starts)).cpu().numpy()
 
@@ -71,26 +107,34 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def mean_dice(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any]
-) -> float:
-    """Return the mean Dice over cases and their labels on the prepared grid; for selection only."""
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any],
+    data: Mapping[str, Any],
+) -> float:  # fmt: skip
+    """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
+
+    Of a spec's ``data`` are read ``regions`` and ``paint``: under a region head Dice is of the regions.
+    """
     from bench.metrics import score
+
+    paint: Paint | None = data.get("paint")
+    regions = {str(n): tuple(values) for n, values in enumerate(data.get("regions", ()))} or None
 
     training = network.training
     network.eval()
     values = []
     for case in cases:
-        image = prepared.volume(case).whole()
-        predicted = logits(network, image, inference).max(0).indices.to(torch.uint8).numpy()
-        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",))
+        volume = prepared.volume(case)
+        predicted = restore_slabs(slabs(network, volume, inference), unchanged(volume.shape), paint)
+        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=regions)
         values += [s.value for s in found if s.value is not None]
     network.train(training)
     return float(np.mean(values)) if values else 0.0
 
 
 def mean_accuracy(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any]
-) -> float:
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any],
+    data: Mapping[str, Any],
+) -> float:  # fmt: skip
     """Return the share of cases whose class is found; for selection only."""
     training = network.training
     network.eval()

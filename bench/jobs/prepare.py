@@ -32,6 +32,7 @@ from bench.jobs.crew import work
 from bench.random import numpy_rng
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
+EACH = 256  # and of each class, for sampling classes alike
 
 
 def run(context: Context) -> None:
@@ -210,7 +211,8 @@ def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
     arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}
     if prepared.label is not None and prepared.native_label is not None:
         arrays |= {"label": prepared.label, "native": prepared.native_label}
-        arrays["foreground"] = _some_foreground(prepared.label, case.id)
+        arrays |= {"foreground": _some_foreground(prepared.label, case.id)}
+        arrays |= {"classes": _some_of_each(prepared.label, case.id)}
     frames = {name: compress(array) for name, array in arrays.items() if array.size}
     return Made(case.id, task.content, prepared.geometry, step, offset, frames)
 
@@ -235,3 +237,18 @@ def _some_foreground(label: np.ndarray, case: str) -> np.ndarray:
     if len(voxels) > FOREGROUND:
         voxels = voxels[numpy_rng(0, f"foreground:{case}").choice(len(voxels), FOREGROUND, False)]
     return voxels
+
+
+def _some_of_each(label: np.ndarray, case: str) -> np.ndarray:
+    """Return voxels of every class, (N, 4): x, y, z and the class."""
+    places = np.argwhere(label > 0)
+    values = label[tuple(places.T)]
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.diff(values[order])) + 1
+    groups = [
+        numpy_rng(0, f"classes:{case}", number).permutation(group)[:EACH]
+        for number, group in enumerate(np.split(order, ends))
+    ]
+    chosen = np.concatenate(groups)
+    found = np.column_stack([places[chosen], values[chosen]])
+    return found.astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench.augment import finetune_views
+from bench.nets import Model, Network
 from bench.protocol.sections import Augment
 from bench.train.loop import Batch, Objective
-
-Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and labels
+from bench.train.losses import Frozen, Loss, over_scales
 
 
 class Judge:
     """Keeps the weights that score best on held-out cases (``best_val``, ``best_test``).
 
     Args:
-        recipe: the spec's ``finetune``; how often is looked.
+        recipe: the spec's ``finetune``; how often is looked, and how long without a better score.
         score: network -> a number of which more is better.
         tell: takes (step, score).
     """
@@ -30,46 +29,76 @@ class Judge:
         self, recipe: dict[str, Any], score: Callable[[nn.Module], float], tell: Callable[[int, float], None]
     ) -> None:
         self._score, self._tell = score, tell
-        self._every = max(1, round(recipe["val_every"] * recipe["steps"]))
         self._last = recipe["steps"]
+        self._every = max(1, round(recipe["val_every"] * self._last))
+        patience = recipe.get("patience")
+        self._patience = float("inf") if patience is None else patience * self._last
         self.best, self.weights = -1.0, dict[str, Tensor]()
+        self._best_at = self._looked_at = 0
 
     def at(self, step: int, network: nn.Module) -> None:
         """Validate every so often; ties keep the earlier weights."""
         if step % self._every and step != self._last:
             return
-        score = self._score(network)
+        score, self._looked_at = self._score(network), step
         self._tell(step, score)
         if score > self.best:
-            self.best = score
+            self.best, self._best_at = score, step
             self.weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+    def gives_up(self) -> bool:
+        """Tell whether the validation has not risen for as long as the recipe waits."""
+        return self._looked_at - self._best_at >= self._patience
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"best": self.best, "weights": self.weights}
+        return {"best": self.best, "weights": self.weights, "at": self._best_at}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore what ``state`` gave."""
-        self.best, self.weights = state["best"], state["weights"]
+        self.best, self.weights, self._best_at = state["best"], state["weights"], state["at"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How crops become a loss."""
+
+    loss: Loss  # of one scale
+    augment: Augment
+    crop: tuple[int, int, int]  # what the network reads; a batch may hold more around it
+    deep: bool = False  # the loss at every scale of the decoder
 
 
 class Supervised(Objective):
     """A network under a loss of labels, on augmented crops."""
 
-    def __init__(self, network: nn.Module, augment: Augment, loss: Loss, judge: Judge | None) -> None:
+    def __init__(self, network: Model, task: Task, judge: Judge | None, frozen: Frozen | None = None) -> None:
         super().__init__()
         self.network = network
-        self._augment, self._loss, self._judge = augment, loss, judge
+        self._task, self._judge, self._frozen = task, judge, frozen
+
+    def begin(self, step: int) -> bool:
+        """Freeze the encoder, or let it go: then the optimiser starts anew."""
+        return self._frozen is not None and self._frozen.begin(step)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""
-        image, label = finetune_views(batch["image"], batch["label"], self._augment, generator)
-        return {"total": self._loss(self.network(image).float(), label)}
+        task = self._task
+        image, label = finetune_views(batch["image"], batch["label"], task.augment, generator, task.crop)
+        if task.deep and isinstance(self.network, Network):
+            outputs = self.network.scales(image)
+        else:
+            outputs = [self.network(image)]
+        return {"total": over_scales(task.loss, outputs, label)}
 
     def at(self, step: int) -> None:
         """Score the validation cases where a selection asks for it."""
         if self._judge is not None:
             self._judge.at(step, self.network)
+
+    def finished(self) -> bool:
+        """Tell whether validation has given up."""
+        return self._judge is not None and self._judge.gives_up()
 
     def extra_state(self) -> dict[str, Any]:
         """Return the best weights so far."""
@@ -79,18 +108,3 @@ class Supervised(Objective):
         """Restore the best weights so far."""
         if self._judge is not None:
             self._judge.load(state)
-
-
-def dice_ce(background: bool) -> Loss:
-    """Return Dice + cross-entropy of logits (B, K, X, Y, Z) and labels (B, X, Y, Z).
-
-    Args:
-        background: does Dice count it?
-    """
-    loss = DiceCELoss(include_background=background, to_onehot_y=True, softmax=True)
-    return lambda logits, label: loss(logits, label[:, None])
-
-
-def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits (B, K) and classes (B,)."""
-    return functional.cross_entropy(logits, label)

@@ -1,8 +1,8 @@
 """Metrics: label maps or scores of classes in, numbers out.
 
 ``score`` judges label maps, ``classes.score_classes`` judges classes. Overlaps, accuracy and AUC are
-0 to 1, never percent; distances are in mm. Importing this package needs neither SciPy nor torch, so
-that the metrics can be listed quickly.
+0 to 1, never percent; distances are in mm, volumes in ml. Importing this package needs neither SciPy
+nor torch, so that the metrics can be listed quickly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Metric:
     unit: str
     title: str
     higher_is_better: bool
-    task: str = "segmentation"  # or classification
+    task: str = "segmentation"  # what it judges: that, classification, or the network itself
+    signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
 
 
 METRICS: dict[str, Metric] = {
@@ -37,9 +38,14 @@ METRICS: dict[str, Metric] = {
     "assd": Metric("mm", "Average symmetric surface distance", False),
     "asd": Metric("mm", "Average surface distance, prediction to reference", False),
     "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True),
+    "volume_error": Metric("ml", "Absolute difference of the volumes", False),
+    "relative_volume_error": Metric(
+        "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
+    ),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
     "auc": Metric("1", "Area under the ROC curve, each class against the rest", True, "classification"),
     "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
+    "latency": Metric("s", "Seconds of one forward pass of one crop, batch 1", False, "network"),
 }
 
 
@@ -70,7 +76,7 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     The surface of a mask is its voxels with at least one of the 6 face neighbours outside the
     mask or outside the volume (``mask ^ binary_erosion(mask)``, MedPy's and MONAI's definition).
 
-    Convention (overlaps are the same in all three):
+    Convention (overlaps and volumes are the same in all three):
         ``medpy``: HD = the larger directed maximum; HD95 = the 95th percentile of both directed
             sets pooled; ASSD = mean of the pooled sets (MedPy 0.5.2), not of the directed means.
         ``monai``: as ``medpy``, but HD95 = the larger of the two directed percentiles.
@@ -79,6 +85,10 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
             ASSD = mean of the two directed means. 3-D only.
         MedPy has no NSD; there it is MONAI's: the share of surface voxels, of both surfaces,
         that lie within the tolerance of the other. ASD is directed, prediction to reference.
+
+    Volumes: ``volume_error`` is ``abs(P - R)`` in ml, P and R the volumes of the two masks (3-D only);
+    ``relative_volume_error`` is ``P / R - 1``, 0.1 where 10 % too much was segmented (Heimann et al.
+    2009, doi:10.1109/TMI.2009.2013851; MedPy's ``ravd``). Neither asks where the voxels lie.
 
     Empty masks (BRATS' penalty 373.13 mm is the diagonal of its 240 x 240 x 155 mm volume):
         ==================  =======================  =========================  =========
@@ -92,7 +102,9 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         ``skip``            all undefined            all undefined              says which
         ==================  =======================  =========================  =========
         The diagonal is that of the whole volume, ``sqrt(sum((n_i * s_i)**2))`` in mm. NSD counts
-        as an overlap here.
+        as an overlap here. Volume errors need no penalty: where one mask is empty they are what they
+        are (``skip``: undefined), the relative one undefined where the reference is empty; where both
+        are, undefined as the rest (``brats``: 0), or labels that nobody has would flatter the mean.
 
     Args:
         prediction: label map, (X, Y, Z) integers or booleans (2-D works too), values 0 to 65535.
@@ -109,10 +121,12 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         One Score per target and metric: labels in their order (default: ascending), then regions.
 
     Raises:
-        BenchError: unknown metric or convention, unequal shapes, or values that are no labels.
+        BenchError: unknown metric or convention, unequal shapes, values that are no labels, or a
+            metric that needs three axes on two.
     """
     from bench.metrics.request import Request, Wanted
     from bench.metrics.volume import compare
 
     request = Request.checked(tuple(metrics), convention, empty)
-    return compare(prediction, reference, spacing, request, Wanted(labels, regions))
+    (found,) = compare(prediction, reference, spacing, (request,), Wanted(labels, regions))
+    return found

@@ -33,13 +33,13 @@ def distances(pair: Pair) -> Distances:
     if len(pair.spacing) != 3:
         raise BenchError("convention deepmind: distances need 3-D volumes; use medpy or monai")
     areas = element_areas(pair.spacing)
-    one, two = (_codes(mask) for mask in (pair.prediction, pair.reference))
-    border_one, border_two = ((codes != 0) & (codes != 255) for codes in (one, two))
+    border_one, area_one = _elements(pair.prediction, areas)
+    border_two, area_two = _elements(pair.reference, areas)
     return Distances(
         directed(border_one, border_two, pair.spacing),
         directed(border_two, border_one, pair.spacing),
-        areas[one[border_one]],
-        areas[two[border_two]],
+        area_one,
+        area_two,
     )
 
 
@@ -65,6 +65,13 @@ def patch(code: int) -> tuple[np.ndarray, ...]:
         # Rounded, so that fans of equal area are told apart by their order alone.
         found += max(fans, key=lambda fan: round(sum(_area(t) for t in fan), 9))
     return tuple(found)
+
+
+def _elements(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a padded mask has surface elements, padded as much, and the area of each in mm2."""
+    codes = _codes(mask)
+    border = codes + np.uint8(1) > 1  # neither 0 nor 255, which wraps to 0
+    return border, areas[codes[border]]
 
 
 def _codes(mask: np.ndarray) -> np.ndarray:

@@ -10,7 +10,9 @@ from bench.errors import BenchError, unknown
 from bench.metrics import CONVENTIONS, EMPTY, METRICS
 
 TOLERANCE = re.compile(r"nsd@(\d+(?:\.\d+)?)mm")
-OVERLAPS = ("dice", "iou")
+LATENCY = "latency"  # judges the network, whatever the task
+VOLUMES = ("volume_error", "relative_volume_error")
+COUNTED = ("dice", "iou", *VOLUMES)
 DEFAULTS = {"segmentation": ("dice",), "classification": ("accuracy",)}  # by a data set's task
 
 
@@ -21,7 +23,7 @@ def tolerance(metric: str) -> float | None:
 
 
 def unit(metric: str) -> str:
-    """Return the unit of a metric, ``1`` or ``mm``.
+    """Return the unit of a metric, ``1``, ``mm`` or ``ml``.
 
     Raises:
         BenchError: no metric has that name.
@@ -71,7 +73,7 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
         BenchError: an unknown metric, or one that does not fit; names the data set and what fits.
     """
     for metric in metrics:
-        if tasks and task(metric) not in tasks.values():
+        if metric != LATENCY and tasks and task(metric) not in tasks.values():
             name, other = next(iter(tasks.items()))
             raise BenchError(f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}")
     for name, other in tasks.items():
@@ -112,14 +114,14 @@ class Request:
         return cls(metrics, convention, empty)
 
     @property
-    def overlaps(self) -> tuple[str, ...]:
+    def counted(self) -> tuple[str, ...]:
         """The metrics that need voxel counts alone."""
-        return tuple(metric for metric in self.metrics if metric in OVERLAPS)
+        return tuple(metric for metric in self.metrics if metric in COUNTED)
 
     @property
     def surfaces(self) -> tuple[str, ...]:
         """The metrics that need the surfaces of the masks."""
-        return tuple(metric for metric in self.metrics if metric not in OVERLAPS)
+        return tuple(metric for metric in self.metrics if metric not in COUNTED)
 
 
 @dataclass(frozen=True)

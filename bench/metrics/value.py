@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.metrics.mask import Pair
-from bench.metrics.request import tolerance, unit
+from bench.metrics.request import VOLUMES, tolerance, unit
 
 BRATS_PENALTY = 373.13  # mm; diagonal of 240 x 240 x 155 voxels of 1 mm, BraTS' scoring rule
 
@@ -29,10 +31,20 @@ class Distances:
     backward_area: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
-def overlap(metric: str, pair: Pair) -> float:
-    """Return Dice or IoU, 0 to 1; not both masks may be empty."""
+def counted(metric: str, pair: Pair) -> float | None:
+    """Return Dice or IoU (0 to 1), or a volume error; not both masks may be empty."""
     predicted, true, both = pair.counts
+    if metric in VOLUMES:
+        return _volume_error(metric, predicted - true, true, pair.spacing)
     return 2 * both / (predicted + true) if metric == "dice" else both / (predicted + true - both)
+
+
+def _volume_error(metric: str, surplus: int, true: int, spacing: tuple[float, ...]) -> float | None:
+    if metric == "relative_volume_error":
+        return surplus / true if true else None
+    if len(spacing) != 3:
+        raise BenchError("volume_error: ml need 3-D volumes; use relative_volume_error")
+    return abs(surplus) * math.prod(spacing) / 1000
 
 
 def distance(metric: str, found: Distances, convention: str) -> float:
@@ -78,24 +90,25 @@ def _weighted_percentile(distances: np.ndarray, areas: np.ndarray, share: float)
     return float(distances[order][first])
 
 
-def of_empty(metric: str, status: str, rule: str, diagonal: float) -> float | None:
+def of_empty(metric: str, pair: Pair | None, rule: str, diagonal: float) -> float | None:
     """Return the value where a mask is empty, None for undefined.
 
     Args:
         metric: its name.
-        status: which mask is empty: ``empty_reference``, ``empty_prediction``, ``both_empty``.
+        pair: two masks, one of them empty or both; None where neither array has the target.
         rule: ``default``, ``brats`` or ``skip``.
         diagonal: of the whole volume in mm.
     """
     is_distance = unit(metric) == "mm"
     if rule == "skip":
         return None
-    if rule == "brats" and status == "both_empty":
-        return 0.0 if is_distance else 1.0
-    if rule == "brats":
-        return BRATS_PENALTY if is_distance else 0.0
-    if status == "both_empty":
-        return None
+    if pair is None or pair.status == "both_empty":
+        perfect = 0.0 if is_distance or metric in VOLUMES else 1.0
+        return perfect if rule == "brats" else None
+    if metric in VOLUMES:
+        return counted(metric, pair)
     if not is_distance:
         return 0.0
-    return diagonal if status == "empty_prediction" else None
+    if rule == "brats":
+        return BRATS_PENALTY
+    return diagonal if pair.status == "empty_prediction" else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 
 import numpy as np
 from scipy import ndimage
@@ -11,8 +14,10 @@ from bench.errors import BenchError
 from bench.metrics import Score, area, surface, value
 from bench.metrics.mask import Pair, cut
 from bench.metrics.request import Request, Wanted, unit
+from bench.metrics.value import Distances
 
 Box = tuple[slice, ...]
+Measured = tuple[str, float | None]  # metric and value
 LARGEST = 65535  # find_objects lists every value up to the largest
 
 
@@ -20,10 +25,13 @@ def compare(
     prediction: np.ndarray,
     reference: np.ndarray,
     spacing: tuple[float, ...],
-    request: Request,
+    requests: tuple[Request, ...],
     wanted: Wanted,
-) -> list[Score]:
-    """Score two label maps; see ``bench.metrics.score`` for arguments, units and errors."""
+) -> list[list[Score]]:
+    """Score two label maps once per request; see ``bench.metrics.score`` for arguments, units and errors.
+
+    What two conventions share, voxel counts or surfaces, is computed once.
+    """
     prediction, reference = _labels("prediction", prediction), _labels("reference", reference)
     _same_grid(prediction, reference, spacing)
     diagonal = math.hypot(*(n * s for n, s in zip(reference.shape, spacing, strict=True)))
@@ -33,31 +41,33 @@ def compare(
     prediction, reference = prediction.transpose(order), reference.transpose(order)
     spacing = tuple(float(spacing[axis]) for axis in order)
     boxes = _boxes(prediction), _boxes(reference)
-    scores = []
+    scores: list[list[Score]] = [[] for _ in requests]
     for target, values in wanted.targets(boxes[0].keys() | boxes[1].keys()).items():
         box = _union([b[v] for b in boxes for v in values if v in b], 0 in values, reference.shape)
         pair = cut(prediction, reference, box, values, spacing) if box else None
-        scores += _measure(target, pair, diagonal, request)
+        status = pair.status if pair else "both_empty"
+        for found, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
+            found += [Score(target, metric, number, unit(metric), status) for metric, number in numbers]
     return scores
 
 
-def _measure(target: str, pair: Pair | None, diagonal: float, request: Request) -> list[Score]:
-    status = pair.status if pair else "both_empty"
-    if pair is None or status != "ok":
-        values = [value.of_empty(m, status, request.empty, diagonal) for m in request.metrics]
-    else:
-        values = _values(pair, request)
-    named = zip(request.metrics, values, strict=True)
-    return [Score(target, metric, number, unit(metric), status) for metric, number in named]
+def _measure(pair: Pair | None, diagonal: float, requests: tuple[Request, ...]) -> list[list[Measured]]:
+    if pair is None or pair.status != "ok":
+        return [[(m, value.of_empty(m, pair, r.empty, diagonal)) for m in r.metrics] for r in requests]
+
+    @cache
+    def distances(room: ModuleType) -> Distances:
+        return room.distances(pair)
+
+    return [_values(pair, request, distances) for request in requests]
 
 
-def _values(pair: Pair, request: Request) -> list[float | None]:
-    values: dict[str, float] = {m: value.overlap(m, pair) for m in request.overlaps}
+def _values(pair: Pair, request: Request, distances: Callable[[ModuleType], Distances]) -> list[Measured]:
+    values: dict[str, float | None] = {m: value.counted(m, pair) for m in request.counted}
     if request.surfaces:
-        room = area if request.convention == "deepmind" else surface
-        found = room.distances(pair)
+        found = distances(area if request.convention == "deepmind" else surface)
         values |= {m: value.distance(m, found, request.convention) for m in request.surfaces}
-    return [values[metric] for metric in request.metrics]
+    return [(metric, values[metric]) for metric in request.metrics]
 
 
 def _labels(role: str, array: np.ndarray) -> np.ndarray:

@@ -2,17 +2,36 @@
 
 The encoder is ``swinViT`` alone, with the affine-free layer norm over channels that MONAI applies
 to every map it hands out. That is 13 % of the parameters at size ``base``: most lie in the
-decoder's convolutions on the skips. Patch merging is the corrected one (MONAI since 1.5).
+decoder's convolutions on the skips.
+
+Patch merging is the corrected one (MONAI since 1.5). Public weights from before were
+trained with another, which has the same tensors and computes another function; the presets
+ending in ``legacy`` have it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.networks.nets import SwinUNETR
-from torch import Tensor, nn
+from monai.networks.nets.swin_unetr import PatchMergingV2
+from torch import Tensor, cat, nn
 
 from bench.nets.base import Decoder, Encoder, Network
 from bench.nets.catalog import Triple, check_crop
 from bench.nets.catalog import preset as find
+
+# which voxel of each 2^3 (x, y, z) a slot reads: 010 and 001 stand twice, 110 and 011 are never read
+LEGACY = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1))
+
+
+class LegacyMerging(PatchMergingV2):
+    """Patch merging as it was in MONAI before 1.5 (pull request 8285 corrected it)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn tokens (B, x, y, z, C) of even sides into (B, x / 2, y / 2, z / 2, 2 C)."""
+        slots = [x[:, i::2, j::2, k::2] for i, j, k in LEGACY]
+        return self.reduction(self.norm(cat(slots, -1)))
 
 
 class SwinUnetrEncoder(Encoder):
@@ -65,6 +84,8 @@ def build(
     crop = check_crop(name, preset, crop)
     size = find(name, preset).size
     norm = ("group", {"num_groups": size.groups}) if size.groups else "instance"
+    # MONAI's annotation asks for a module where its code calls a class
+    merging: Any = LegacyMerging if size.merging == "legacy" else "merging"
     net = SwinUNETR(
         in_channels,
         out_channels,
@@ -72,6 +93,8 @@ def build(
         num_heads=size.heads,
         feature_size=size.feature,
         norm_name=norm,
+        downsample=merging,
+        use_v2=size.v2,
     )
     encoder = SwinUnetrEncoder(net.swinViT, size.feature)
     channels = (in_channels, out_channels)

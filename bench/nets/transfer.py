@@ -14,12 +14,12 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from bench.errors import BenchError
 from bench.nets.base import Encoder, Model, TokenEncoder
-from bench.nets.catalog import Triple
+from bench.nets.catalog import Triple, check_handover, entry
 from bench.nets.manifest import Manifest, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
@@ -80,16 +80,18 @@ def load(
     Args:
         network: what is to be fine-tuned; what does not arrive keeps its initial values.
         tensors: under the network's own keys, as a method's ``transfer`` returns them.
-        source: the checkpoint's manifest. It tells the patch grid that position embeddings were
-            trained on; without it a grid is taken to be a cube.
+        source: the checkpoint's manifest. Its network and preset must be this one's, or the 2D
+            counterpart. It tells the patch grid that position embeddings were trained on; without
+            it a grid is taken to be a cube.
         minimum: smallest share of the encoder's parameters that must match.
 
     Returns:
         The receipt.
 
     Raises:
-        BenchError: too little matches, a shape that cannot be fitted, or a value that is not
-            finite. The network is then unchanged.
+        BenchError: another network or preset (same tensors may mean another function), too little
+            matches, the file's encoder has a tensor that this one lacks, a shape that cannot be
+            fitted, or a value that is not finite. The network is then unchanged.
     """
     fitted, receipt = _fit(network, tensors, source, minimum)
     with torch.no_grad():
@@ -113,6 +115,8 @@ def rehearse(
 def _fit(
     network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
 ) -> tuple[dict[str, Tensor], Receipt]:
+    if source is not None:
+        check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
     fitted: dict[str, Tensor] = {}
     reshaped: list[Reshaped] = []
@@ -130,6 +134,13 @@ def _fit(
     receipt = _receipt(network, state.keys(), tensors.keys(), reshaped)
     if receipt.share < minimum:
         raise BenchError(_refusal(network, receipt, minimum))
+    foreign = [name for name in receipt.unexpected if name.startswith(ENCODER)]
+    if foreign:
+        raise BenchError(
+            f"network {network.name!r} ({network.preset}): the checkpoint's encoder has {len(foreign)} "
+            f"tensors that this one lacks, first {foreign[0]!r}; without them it computes another "
+            "function: take the checkpoint's preset"
+        )
     return fitted, receipt
 
 
@@ -177,13 +188,41 @@ def _shape(
     inside = name.startswith(ENCODER)
     if inside and isinstance(encoder, TokenEncoder) and key == encoder.position:
         return _positions(encoder, name, value, target, source)
-    if value.shape == target.shape:
-        return value, ""
-    if inside and key == encoder.input_weight:
-        wider = _widen(encoder, value, target)
-        if wider is not None:
-            return wider, "input channels"
-    raise _misfit(network, name, value, target)
+    fitted, how = value, []
+    if _is_flat(network, source) and (value.ndim, target.ndim) == (4, 5):
+        fitted = _inflate(network, name, value, target)
+        how.append("2D to 3D")
+    reads = inside and key == encoder.input_weight
+    if fitted.shape != target.shape and (reads or _reads_image(network, fitted, target, source)):
+        fitted = _widen(encoder if reads else None, fitted, target)
+        how.append("input channels")
+    if fitted.shape != target.shape:
+        raise _misfit(network, name, value, target)
+    return fitted, ", ".join(how)
+
+
+def _is_flat(network: Model, source: Manifest | None) -> bool:
+    return source is not None and entry(source.network).dims < entry(network.name).dims
+
+
+def _inflate(network: Model, name: str, value: Tensor, target: Tensor) -> Tensor:
+    """Repeat a kernel along z, divided so that slices that are all equal respond as one did in 2D.
+
+    Carreira & Zisserman, Quo Vadis, Action Recognition?, CVPR 2017. A voxel gets as many taps along z
+    as the kernel has; of a transposed convolution only those that its stride lays on it.
+    """
+    taps = target.shape[-1]
+    module = network.get_submodule(name.rpartition(".")[0])
+    over = module.stride[-1] if isinstance(module, nn.ConvTranspose3d) else 1
+    return value[..., None].repeat(1, 1, 1, 1, taps) * (over / taps)
+
+
+def _reads_image(network: Model, value: Tensor, target: Tensor, source: Manifest | None) -> bool:
+    """Tell whether a kernel differs by the image's channels alone: some decoders read the image, too."""
+    if source is None or value.ndim < 4 or value.ndim != target.ndim:
+        return False
+    channels = source.in_channels, network.in_channels
+    return (value.shape[1], target.shape[1]) == channels and value.shape[2:] == target.shape[2:]
 
 
 def _misfit(network: Model, name: str, value: Tensor, target: Tensor) -> BenchError:
@@ -194,20 +233,22 @@ def _misfit(network: Model, name: str, value: Tensor, target: Tensor) -> BenchEr
     )
 
 
-def _widen(encoder: Encoder, value: Tensor, target: Tensor) -> Tensor | None:
-    """Repeat the input weight over more channels, divided so that equal channels respond alike.
+def _widen(encoder: Encoder | None, value: Tensor, target: Tensor) -> Tensor:
+    """Repeat a weight that reads the image over more channels, so divided that equal ones respond alike.
 
-    A convolution has its channels on axis 1; a Linear on patches has them fastest on axis 1.
+    It comes back as it was where one count is no multiple of the other. A convolution has its channels
+    on axis 1; a Linear on patches has them fastest on axis 1.
     """
     voxels = prod(encoder.patch) if isinstance(encoder, TokenEncoder) else 1
+    if value.ndim != target.ndim or value.shape[1] == 0 or value.shape[1] % voxels:
+        return value
     given, needed = value.shape[1] // voxels, target.shape[1] // voxels
-    if value.ndim != target.ndim or given * voxels != value.shape[1] or needed % max(given, 1):
-        return None
+    if needed % given:
+        return value
     times = needed // given
     shape = (len(value), voxels, given, *value.shape[2:])
     repeated = value.reshape(shape).repeat(1, 1, times, *([1] * (value.ndim - 2)))
-    wider = repeated.reshape(len(value), voxels * needed, *value.shape[2:]) / times
-    return wider if wider.shape == target.shape else None
+    return repeated.reshape(len(value), voxels * needed, *value.shape[2:]) / times
 
 
 def _positions(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.job import Job
+from bench.plan.start import Files
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Cell:
     columns: dict[str, Any]  # the record columns that do not vary within the cell
     wanted: bool = True  # False: --only leaves it out of this run (its rows are shown if there)
     guard: str | None = None  # its protocol's, of its pretraining
+    latency: str | None = None  # the job that times its network, where the protocol asks
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Plan:
     scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, data set
     threads: dict[str, int] = field(default_factory=dict)
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
+    files: Files = field(default_factory=Files)  # weights that rows start from
     provisional: bool = False
 
     def wanted(self, done: Callable[[str], bool] = lambda job: False) -> list[str]:
@@ -54,6 +57,8 @@ class Plan:
                     if cell.guard is not None:  # also where all else is done
                         want(cell.guard)
                     want(cell.evaluate)
+                    if cell.latency is not None:
+                        want(cell.latency)
         return list(found)
 
     def before(self, job: str) -> tuple[str, ...]:

@@ -22,6 +22,16 @@ SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has else
 }
 
 
+FOR_MAPS = {
+    "foreground": None,
+    "head": "softmax",
+    "deep_supervision": False,
+    "balanced": False,
+    "exact": False,
+    "negatives": "anywhere",
+}  # as left out
+
+
 def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     """Look at one job's spec as it would run, overrides included.
 
@@ -48,7 +58,7 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
         _pretext(job, recipes)
     else:
         _of_task(job)
-        _same_channels(job, jobs)
+        _takes_over(job, jobs)
 
 
 def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
@@ -69,27 +79,34 @@ def _divided(job: Job, processes: int) -> None:
 
 
 def _of_task(job: Job) -> None:
-    recipe, task = job.spec["finetune"], job.spec["data"]["task"]
-    if recipe["loss"] != LOSSES[task]:
+    recipe, task, net = job.spec["finetune"], job.spec["data"]["task"], job.spec["network"]
+    catalog.check_task(net["network"], task)
+    if recipe["loss"] not in LOSSES[task]:
         raise BenchError(
-            f"finetune.loss {recipe['loss']} is not for {task}; take {LOSSES[task]} or leave it out"
+            f"finetune.loss {recipe['loss']} is not for {task}; take {' or '.join(LOSSES[task])}"
         )
-    if task == "classification" and recipe["foreground"] is not None:
-        raise BenchError(
-            "finetune.foreground: a classification has no labelled voxels to centre crops on; leave it out"
-        )
+    if task == "classification":
+        for key, none in FOR_MAPS.items():
+            if recipe[key] != none:
+                raise BenchError(f"finetune.{key}: is for label maps, not for a classification; leave it out")
+    if (recipe["head"] == "regions") != ("regions" in job.spec["data"]):
+        raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
+    if recipe["deep_supervision"] and catalog.entry(net["network"]).scales < 2:
+        deep = ", ".join(e.name for e in catalog.CATALOG.values() if e.scales > 1)
+        raise BenchError(f"finetune.deep_supervision: network {net['network']!r} has one scale; take {deep}")
 
 
-def _same_channels(job: Job, jobs: Mapping[str, Job]) -> None:
-    now = job.spec["network"]["in_channels"]
-    for before in (
-        jobs[need].spec["network"]["in_channels"] for need in job.needs if jobs[need].kind == "pretrain"
-    ):
-        if before != now:
+def _takes_over(job: Job, jobs: Mapping[str, Job]) -> None:
+    """Refuse weights that the network cannot take over: other channels, another architecture."""
+    now = job.spec["network"]
+    for before in (jobs[need].spec["network"] for need in job.needs if jobs[need].kind == "pretrain"):
+        if now["in_channels"] % before["in_channels"]:
             raise BenchError(
-                f"pretrained on {before} channel(s), and data set {job.spec['data']['dataset']!r} has {now}; "
-                "pick as many by 'channels' of a recipe"
+                f"pretrained on {before['in_channels']} channel(s), and data set "
+                f"{job.spec['data']['dataset']!r} has {now['in_channels']}, no multiple of it; pick as many "
+                "by 'channels' of a recipe"
             )
+        catalog.check_handover((before["network"], before["preset"]), (now["network"], now["preset"]))
 
 
 def _pretext(job: Job, recipes: list[Recipe]) -> None:

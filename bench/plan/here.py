@@ -26,6 +26,7 @@ class Target:
     folds: tuple[splits.Fold, ...]
     here: bool
     narrowed: dict[str, Any] = field(default_factory=dict)  # "where", "exclude": what leaves cases out
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # the protocol's or the data set's
 
     def count(self, patients: Collection[str]) -> int:
         """Return how many labelled cases patients have; where none is here, one each."""
@@ -86,7 +87,8 @@ class Here:
 
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
-        asked = (section.dataset, section.split, tuple(sorted(section.where.items())), section.exclude)
+        where, regions = tuple(sorted(section.where.items())), tuple(section.regions.items())
+        asked = (section.dataset, section.split, where, section.exclude, regions)
         if asked not in self._targets:  # every row and fold asks again, of every section
             self._targets[asked] = self._divided(section)
         return self._targets[asked]
@@ -97,12 +99,23 @@ class Here:
             raise BenchError(
                 f"finetune: data set {name!r} has no labels; pretrain on it, and fine-tune on another"
             )
+        if section.regions and dataset.task == "classification":
+            raise BenchError(
+                f"finetune.regions: data set {name!r} has classes and no label maps; leave it out"
+            )
+        regions = section.regions or dict(dataset.regions)
+        strange = sorted({v for values in section.regions.values() for v in values} - {*dataset.labels})
+        if strange or not all(section.regions.values()):
+            labels = ", ".join(f"{value} {label}" for value, label in dataset.labels.items())
+            raise BenchError(
+                f"finetune.regions: data set {name!r} has the labels {labels}; take some for each"
+            )
         cases = self.cases(name)
         exclude = choice.excluded(dataset, name, section.exclude, cases or ())
         stated = {"where": section.where, "exclude": exclude}
         narrowed = {k: v for k, v in stated.items() if v}
         if cases is None:
-            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed)
+            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions)
         kept = choice.kept(cases, section.where, exclude)
         if not kept:
             raise BenchError(
@@ -111,7 +124,7 @@ class Here:
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
         _apart(name, dataset, kept, folds)
-        return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed)
+        return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
 
     def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:
         """Return the spec of the job that prepares a data set under a recipe."""
@@ -147,7 +160,7 @@ def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[s
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
     if section.split in splits.RULES:
-        count = 5 if section.split == splits.FIVE else 1
+        count = 5 if section.split in (splits.FIVE, splits.EVEN) else 1
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
         known = [*dataset.splits, *splits.RULES]

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.data import split as splits
 from bench.plan.here import Target
-from bench.protocol import Finetune, Net, Protocol, Row
+from bench.protocol import Finetune, Net, Protocol, Row, method_pretrains, tuned_net
+
+Control = Literal["", "random", "shuffled"]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row, its network, how it is fine-tuned, on which data, by which fold."""
+    """A row, its network, how it is fine-tuned, on which data, by which fold.
+
+    ``control`` says what its weights are replaced by: nothing, fresh ones, or themselves in disorder.
+    """
 
     protocol: Protocol
     name: str
     row: Row
-    net: Net
     tuned: Finetune
     target: Target
     fold: splits.Fold
+    control: Control = ""
+
+    @property
+    def net(self) -> Net:
+        """Return the network that is fine-tuned."""
+        return tuned_net(self.protocol, self.row, self.tuned)
+
+    @property
+    def label(self) -> str:
+        """Return what the records call the row."""
+        return labelled(self.name, self.control)
+
+
+def labelled(name: str, control: Control) -> str:
+    """Return what the records call a row, or its control."""
+    return f"{name} ({control})" if control else name
+
+
+def controls(protocol: Protocol, row: Row) -> list[Control]:
+    """Return how often a row is expanded: as it is, and once for each control of a pretrained one."""
+    return ["", *protocol.controls] if method_pretrains(row) else [""]

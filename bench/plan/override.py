@@ -16,7 +16,7 @@ from bench.nets import catalog
 from bench.protocol.sections import Finetune, Inference, Net, Pretrain
 from bench.protocol.strict import Document, build, scalar
 
-FIXED = ("data", "init", "contents", "dataset", "version", "dataset_version", "weights")
+FIXED = ("data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights")
 FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
 SECTIONS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     # kind of job: key of its settings, what they are built as, what that cannot do without

@@ -9,18 +9,27 @@ from typing import Any
 from bench import registry
 from bench.data import split as splits
 from bench.data.where import Contents, Roots
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
 from bench.job import Job, listed
-from bench.metrics.request import Request, check_tasks, fitting
+from bench.metrics.request import LATENCY, Request, check_tasks, fitting
+from bench.plan import columns as records
 from bench.plan import mixing, specs
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
-from bench.plan.here import Here
-from bench.plan.line import Line
+from bench.plan.here import Here, Target
+from bench.plan.line import Line, controls
+from bench.plan.only import Only
 from bench.plan.override import Override
-from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, pretrain_of
-
-ONLY = ("method", "network", "dataset", "fraction", "seed", "row")
+from bench.plan.start import Start
+from bench.protocol import (
+    Finetune,
+    Pretrain,
+    Protocol,
+    finetune_of,
+    mixture,
+    pretrain_of,
+    pretrained_net,
+)
 
 
 class Planner:
@@ -31,24 +40,23 @@ class Planner:
         overrides: Sequence[Override] = (), *, need_data: bool = True, processes: int = 1,
     ) -> None:  # fmt: skip
         self.here, self.processes = Here(roots, contents, need_data=need_data), processes
-        self.only, self.overrides = only or {}, overrides
+        self.only, self.overrides = Only(only), overrides
         self.plan = Plan()
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._feasible: set[str] = set()
-        self._known: dict[str, set[str]] = {}  # what --only may name, over all protocols
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
         for key in ("rows", "finetune"):
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
-        self._learn_only(protocol)
+        self.only.learn(protocol)
         check_tasks(protocol.metrics, {t.dataset: self._task(t.dataset) for t in protocol.finetune})
         label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
         for index, section in enumerate(protocol.finetune):
-            asked_for = self._wanted("dataset", section.dataset)
+            asked_for = self.only.wants("dataset", section.dataset)
             if asked_for or self.here.roots.find(section.dataset) is not None:
                 self._section(protocol, index, section)
 
@@ -59,19 +67,23 @@ class Planner:
 
     def finish(self) -> Plan:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
-        self._check_only()
+        wanted = any(cell.wanted for cells in self.plan.cells.values() for cell in cells)
+        self.only.check(self.plan.cells, wanted)
         for override in self.overrides:
             override.require_used()
         for name, cells in self.plan.cells.items():
             for cell in cells:
                 if cell.wanted:
                     self._refuse(name, cell)
-        self.plan.roots, self.plan.provisional = dict(self.here.used), self.here.provisional
+        self.plan.roots = dict(self.here.used)
+        self.plan.provisional = self.here.provisional or self.plan.files.lacking
         return self.plan
 
     def _refuse(self, protocol: str, cell: Cell) -> None:
         for job in (cell.pretrain, cell.finetune):
             try:
+                if self.here.need_data:
+                    self.plan.files.require(cell.columns["init"])
                 if job is not None and job not in self._feasible:
                     refuse(self.plan.jobs[job], self.plan.jobs, self.processes)
                     self._feasible.add(job)
@@ -80,35 +92,55 @@ class Planner:
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.here.target(section)
+        self._one_scoring(protocol, target)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
             for fold in folds:
-                net = protocol.networks[row.network]
-                self._line(Line(protocol, name, row, net, tuned, target, fold))
+                for control in controls(protocol, row):
+                    self._line(Line(protocol, name, row, tuned, target, fold, control))
+
+    def _one_scoring(self, protocol: Protocol, target: Target) -> None:
+        """Note how a data set is scored, which all sections on it share."""
+        known = self.plan.scoring_of.setdefault(protocol.name, {})
+        scoring = specs.scoring(protocol, target)
+        if known.setdefault(target.name, scoring) != scoring:
+            raise BenchError(
+                f"protocol {protocol.name!r}: two finetune sections on {target.name!r} have other regions; "
+                "state the same in both, or write two protocols"
+            )
 
     def _line(self, line: Line) -> None:
-        pretrain = self._pretrain(line)
+        start = self._start(line)
         for percent in line.tuned.fractions:
             for seed in line.tuned.seeds:
                 patients = self._labelled(line, percent, seed)
-                job = self._finetune(line, (percent, seed, patients), pretrain)
-                self._evaluate(line, (percent, len(patients)), job, pretrain)
+                job = self._finetune(line, (percent, seed, patients), start)
+                self._evaluate(line, (percent, len(patients)), job, start)
+
+    def _start(self, line: Line) -> Start:
+        """Return what a line's fine-tuning starts from; a pretraining is added to the plan."""
+        method = registry.load("method", line.row.method)
+        method.make_params(line.row.params)  # also where nothing is pretrained: names are checked
+        if not method.pretrains or line.control == "random":
+            return Start()
+        if line.row.init:
+            return Start(self.plan.files.add(line.protocol.folder / line.row.init))
+        job = self._pretrain(line)
+        return Start(f"job:{job}" + (f"@{line.row.at}" if line.row.at else ""), job)
 
     def _prepare(self, name: str, recipe: Any) -> str:
         return self._add("prepare", self.here.prepare(name, recipe), ())
 
-    def _pretrain(self, line: Line) -> str | None:
+    def _pretrain(self, line: Line) -> str:
         row, method = line.row, registry.load("method", line.row.method)
-        params = method.make_params(row.params)  # also where nothing is pretrained: names are checked
-        if not method.pretrains:
-            return None
+        params, net = method.make_params(row.params), pretrained_net(line.protocol, row)
         section = pretrain_of(line.protocol, row)
         parts = mixing.mixed(self.here, line, section)
         needs = tuple(self._prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         spec = self._overridden("pretrain", {
             "method": {"name": row.method, "version": method.version, "params": listed(asdict(params))},
-            "network": specs.network(line.net, self._channels(needs, line.net.crop)),
+            "network": specs.network(net, self._channels(needs, net.crop)),
             "data": [part.data for part in parts],
             "pretrain": specs.resolved(section, specs.steps(section, mixing.count(section, parts))),
             "seed": section.seed,
@@ -164,28 +196,37 @@ class Planner:
         what = f"{line.target.name}, split {line.fold.name!r}"
         return splits.fraction(line.fold.train, percent, line.fold.name, seed, what)
 
-    def _finetune(self, line: Line, sample: tuple[int, int, list[str]], pretrain: str | None) -> str:
+    def _finetune(self, line: Line, sample: tuple[int, int, list[str]], start: Start) -> str:
         percent, seed, patients = sample
-        target, row = line.target, line.row
-        full, used = target.count(line.fold.train), target.count(patients)
-        init = "random"
-        needs: tuple[str, ...] = (self._prepare(target.name, line.tuned.recipe),)
-        if pretrain is not None:
-            init, needs = f"job:{pretrain}" + (f"@{row.at}" if row.at else ""), (*needs, pretrain)
-        network, task = specs.network(line.net, self._channels(needs[:1], line.net.crop)), target.dataset.task
-        spec = {
-            "network": {**network, "out_channels": max(target.dataset.labels) + 1},
-            "init": init,
-            "data": {"dataset": target.name, "task": task, "fraction": percent,
-                     **target.division(line.fold),
+        target, tuned = line.target, line.tuned
+        everybody = splits.ranked(line.fold.train, line.fold.name, seed)
+        full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, patients))
+        prepare = self._prepare(target.name, tuned.recipe)
+        head = specs.head(target, tuned)
+        spec: dict[str, Any] = {
+            "network": {**specs.network(line.net, self._channels([prepare], line.net.crop)),
+                        "out_channels": head.pop("channels")},
+            "init": start.init,
+            "data": {"dataset": target.name, "task": target.dataset.task, "fraction": percent,
+                     **target.division(line.fold), **head,
                      "n_train": len(patients) if target.here else None},
-            "finetune": specs.tuned(line.tuned, task, specs.held(line.tuned, full, used, percent)),
+            "finetune": specs.tuned(tuned, target.dataset.task, specs.held(tuned, full, used, percent)),
             "seed": seed,
+            **({"control": line.control} if line.control == "shuffled" else {}),
         }  # fmt: skip
-        job = self._add("finetune", spec, needs)
-        if pretrain is not None:  # else a pretraining that is done already would pass unguarded
-            self.plan.wait(job, self.guards[pretrain, line.protocol.name])
+        spec = self._overridden("finetune", spec)
+        if specs.judged(spec["finetune"]):
+            specs.has_judges(spec, line.fold)
+            spec["finetune"] = {**spec["finetune"], "inference": self._inference(line)}
+        job = self.plan.add(Job("finetune", spec, (prepare, *([start.pretrain] if start.pretrain else []))))
+        if start.pretrain is not None:  # else a pretraining that is done already would pass unguarded
+            self.plan.wait(job, self.guards[start.pretrain, line.protocol.name])
         return job
+
+    def _inference(self, line: Line) -> dict[str, Any]:
+        """Return how a line predicts, overrides included."""
+        found = self._overridden("evaluate", {"inference": listed(asdict(line.tuned.inference))})
+        return dict(found["inference"])
 
     def _has_snapshot(self, line: Line, made: dict[str, Any]) -> None:
         at, there = line.row.at, made["snapshots"]
@@ -195,12 +236,11 @@ class Planner:
                 f"{made['steps']} steps of pretraining leave"
             )
 
-    def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, pretrain: str | None) -> None:
+    def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
         protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
         select, scoring = made.spec["finetune"]["select"], specs.scoring(protocol, target)
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
-        self.plan.scoring_of.setdefault(protocol.name, {})[target.name] = scoring
         for suffix, weights in [("", select)] + [(" (last)", "last")] * (select == "best_test"):
             spec = {
                 "data": {
@@ -208,47 +248,36 @@ class Planner:
                     "task": target.dataset.task,
                     "part": "test",
                     **target.division(line.fold),
+                    **({"paint": made.spec["data"]["paint"]} if "paint" in made.spec["data"] else {}),
                 },
                 "weights": weights,
-                "inference": {**asdict(line.tuned.inference), "crop": made.spec["network"]["crop"]},
+                "inference": {**listed(asdict(line.tuned.inference)), "crop": made.spec["network"]["crop"]},
             }
             job = self._add("evaluate", spec, (finetune, made.needs[0]))
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
-            columns = self._columns(line, sample, made, pretrain)
+            before = self.plan.jobs[start.pretrain].spec if start.pretrain else None
+            columns = records.columns(line, sample, made, before)
             pixels = scoring["task"] == "segmentation"
             columns |= {
-                "row": line.name + suffix,
+                "row": line.label + suffix,
                 "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
             }
             cell = Cell(
-                line.name + suffix, job, finetune, pretrain, columns, self._cell_wanted(line, columns),
-                None if pretrain is None else self.guards[pretrain, protocol.name],
+                line.label + suffix, job, finetune, start.pretrain, columns,
+                self._cell_wanted(line, columns), self.guards.get((start.pretrain or "", protocol.name)),
+                self._latency(made) if LATENCY in protocol.metrics else None,
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
-            for done in (pretrain, finetune, job):
+            for done in (start.pretrain, finetune, job, cell.latency):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
 
-    def _columns(
-        self, line: Line, sample: tuple[int, int], made: Job, pretrain: str | None
-    ) -> dict[str, Any]:
-        """Return record columns; what --set can change is read from the jobs, not the protocol."""
-        protocol, spec = line.protocol, made.spec
-        before = self.plan.jobs[pretrain].spec if pretrain else None
-        net = spec["network"]
-        return {
-            "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
-            "scale": protocol.scale, "method": line.row.method,
-            "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
-            "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else "none",
-            "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],
-            "evaluation": spec["finetune"]["evaluation"], "dataset": line.target.name,
-            "task": line.target.dataset.task, "split": line.fold.name,
-            "split_hash": line.fold.digest if line.target.here else "",
-            "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec["seed"],
-        }  # fmt: skip
+    def _latency(self, tuned: Job) -> str:
+        """Add the job that times the network of a fine-tuning."""
+        spec = {"network": tuned.spec["network"], "task": tuned.spec["data"]["task"]}
+        return self.plan.add(Job("latency", spec))
 
     def _overridden(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         for override in self.overrides:
@@ -258,41 +287,10 @@ class Planner:
     def _add(self, kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
         return self.plan.add(Job(kind, self._overridden(kind, spec), needs))
 
-    def _wanted(self, key: str, *values: Any) -> bool:
-        chosen = self.only.get(key)
-        return not chosen or any(str(v) in chosen for v in values)
-
     def _cell_wanted(self, line: Line, columns: dict[str, Any]) -> bool:
         return (
-            self._wanted("row", line.name, columns["row"])
-            and self._wanted("method", line.row.method)
-            and self._wanted("network", line.row.network, line.net.network)
-            and all(self._wanted(k, columns[k]) for k in ("dataset", "fraction", "seed"))
+            self.only.wants("row", line.name, columns["row"])
+            and self.only.wants("method", line.row.method)
+            and self.only.wants("network", line.row.network, line.net.network)
+            and all(self.only.wants(k, columns[k]) for k in ("dataset", "fraction", "seed"))
         )
-
-    def _learn_only(self, protocol: Protocol) -> None:
-        rows = protocol.rows.values()
-        nets = protocol.networks
-        sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
-        known = {
-            "row": set(protocol.rows), "method": {r.method for r in rows},
-            "network": set(nets) | {n.network for n in nets.values()},
-            "dataset": {t.dataset for t in protocol.finetune},
-            "fraction": {str(f) for t in sections for f in t.fractions},
-            "seed": {str(s) for t in sections for s in t.seeds},
-        }  # fmt: skip
-        for key, values in known.items():
-            self._known.setdefault(key, set()).update(values)
-
-    def _check_only(self) -> None:
-        """Refuse a value of --only that no protocol has, and a choice that leaves nothing."""
-        names = ", ".join(repr(name) for name in self.plan.cells)
-        for key, values in self.only.items():
-            if key not in self._known:
-                raise BenchError(unknown("key of --only", key, ONLY))
-            for value in values:
-                if value not in self._known[key]:
-                    where = f"{key} in protocol {names}"
-                    raise BenchError(f"--only {key}={value}: {unknown(where, value, self._known[key])}")
-        if not any(cell.wanted for cells in self.plan.cells.values() for cell in cells):
-            raise BenchError(f"protocol {names}: --only leaves no cell")

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from bench.dataset import Recipe
 
 Triple = tuple[int, int, int]
+Range = tuple[float, float]
+ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
+    "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
+    "datasets": ("mixture", ""),
+}  # fmt: skip
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
+
+
+def one_of_each(over: Any) -> Any:
+    """Let what an override states replace its alternative: a budget, or the data, is stated once."""
+    if not isinstance(over, dict):
+        return over
+    gone = {v: empty for k, (v, empty) in ALTERNATIVES.items() if k in over and v not in over}
+    return {**over, **gone}
 
 
 def _positive(where: str, **values: float | None) -> None:
     for key, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{where}{key} must be above 0, got {value}")
+
+
+def _shares(**values: float) -> None:
+    for key, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{key} is a share in [0, 1), got {value}")
 
 
 def _amount(take: str) -> None:
@@ -31,6 +50,7 @@ class Optimiser:
     lr: float = 1e-4
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8  # adam, adamw
     momentum: float = 0.9  # sgd, lars
     nesterov: bool = False  # sgd
     amsgrad: bool = False  # adam, adamw
@@ -95,6 +115,8 @@ class Pretrain:
     absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
     leaks: Literal["fail", "drop", "allow"] = "fail"  # cases that also stand in a downstream test part
     recipe: str | Recipe = "default"
+    network: str = ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
+    crop: Triple | None = None  # by default the network's
     steps: int | None = None
     epochs: float | None = None  # with `crops` samples per case and epoch
     crops: int = 1
@@ -117,12 +139,54 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Augment:
-    """Fine-tuning augmentation, probabilities per sample (per axis for flips)."""
+    """Fine-tuning augmentation: probabilities per sample (per axis for flips), and ranges of uniform draws.
+
+    The ranges are those of nnU-Net (MIC-DKFZ/nnUNet @0e49508, batchgeneratorsv2 @3cb4f07), whose whole set
+    is ``flip: 0.5, rotate: 0.2, zoom: 0.2, noise: 0.1, blur: 0.2, brightness: 0.15, contrast: 0.15,
+    lowres: 0.25, gamma_inverted: 0.1, gamma: 0.3, channel: 0.5, balanced: true, margin: 1.6``; in flat
+    crops and in 2D ``angle: 180, margin: 1.18`` (angle 15 in 2D with one side over 1.5 times the other).
+    """
 
     flip: float = 0.0
     rot90: float = 0.0  # quarter turns in the x-y plane
     scale: float = 0.0  # intensity times 1 +- 0.1
     shift: float = 0.0  # intensity +- 0.1
+    rotate: float = 0.0  # about x, y and z, each by up to
+    angle: float = 30.0  # degrees
+    zoom: float = 0.0
+    zoom_range: Range = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
+    zoom_axes: Literal["alike", "apart"] = "alike"
+    plane: bool | None = None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
+    margin: float = 1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
+    noise: float = 0.0
+    noise_range: Range = (0.0, 0.1)
+    noise_unit: Literal["std", "variance"] = "std"
+    blur: float = 0.0
+    blur_sigma: Range = (0.5, 1.0)  # voxels
+    brightness: float = 0.0  # times
+    brightness_range: Range = (0.75, 1.25)
+    brightness_clip: bool = False  # to the former range
+    contrast: float = 0.0  # about the mean, cut off at the former range
+    contrast_range: Range = (0.75, 1.25)
+    lowres: float = 0.0  # thinned to a share of the voxels, and back
+    lowres_range: Range = (0.5, 1.0)
+    gamma_inverted: float = 0.0  # of the negative
+    gamma: float = 0.0
+    gamma_range: Range = (0.7, 1.5)
+    gamma_keep: Literal["moments", "range", "unit"] = "moments"  # mean and spread; extremes; 0 to 1
+    channel: float = 1.0  # probability per channel of blur and lowres, in a sample that has them
+    balanced: bool = False  # factors and exponents below 1 as often as above
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, tuple | list):
+                least, most = 0.0 if name == "noise_range" else 1e-3, 1.0 if name == "lowres_range" else 1e3
+                if not least <= value[0] <= value[1] <= most:
+                    raise ValueError(f"augment.{name} is [low, high] from {least:g} to {most:g}, got {value}")
+            elif isinstance(value, float | int) and name not in ("angle", "margin") and not 0 <= value <= 1:
+                raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")
+        if not (0 <= self.angle <= 180 and 1 <= self.margin <= 3):
+            raise ValueError(f"augment.angle is 0 to 180, margin 1 to 3, got {self.angle} and {self.margin}")
 
 
 @dataclass(frozen=True)
@@ -132,6 +196,13 @@ class Inference:
     overlap: float = 0.5
     batch: int = 4
     blend: Literal["gaussian", "constant"] = "gaussian"
+    mirror: tuple[Literal["x", "y", "z"], ...] = ()  # axes of test-time flips: the mean of all combinations
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"inference.overlap is a share of a window in [0, 1), got {self.overlap}")
+        if len(set(self.mirror)) < len(self.mirror):
+            raise ValueError(f"inference.mirror names each axis once, got {list(self.mirror)}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +211,9 @@ class Finetune:
 
     dataset: str
     split: str
+    settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
     recipe: str | Recipe = "default"
+    crop: Triple | None = None  # by default the network's
     fractions: tuple[int, ...] = (100,)
     seeds: tuple[int, ...] = (0,)
     folds: tuple[int, ...] | None = None  # which folds of the split; all by default
@@ -149,27 +222,45 @@ class Finetune:
     steps: int | None = None
     epochs: float | None = None
     crops: int = 1
+    scans: int | None = None  # distinct scans in a step's batch; by default as many as crops
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
     batch: int = 2  # global: of all processes and micro-batches of a step
     accumulate: int = 1  # micro-batches per step
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    clip: float | None = None
-    loss: Literal["dice_ce", "cross_entropy"] | None = None  # by default what fits the task
+    clip: float | None = None  # gradient norm
+    clip_each: bool = False  # of each tensor by itself
+    loss: Literal["dice_ce", "dice", "cross_entropy"] | None = None  # by default what fits the task
     background: bool = True  # does Dice in the loss count the background?
+    batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
+    ce_weight: float = 1.0  # of cross-entropy beside Dice
+    head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
+    deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
     foreground: float | None = None  # share of crops centred on a labelled voxel
+    exact: bool = False  # that share of every batch, not of many
+    negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
+    balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
     augment: Augment = Augment()
     evaluation: Literal["end_to_end", "linear"] = "end_to_end"
+    frozen: float = 0.0  # share of all steps, from the first on, in which the encoder does not train
     select: Literal["last", "best_val", "best_test"] = "last"
     val: Literal["fraction", "full"] = "fraction"
+    holdout: float = 0.0  # share of the row's training patients that validate, in place of the split's
     val_every: float = 0.1  # share of all steps, for best_val and best_test
+    patience: float | None = None  # stop after this share of all steps without a better validation
     inference: Inference = Inference()
 
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
         _positive("", accumulate=self.accumulate)
-        _positive("", val_every=self.val_every)
+        _positive("", val_every=self.val_every, patience=self.patience)
+        _shares(frozen=self.frozen, holdout=self.holdout)
+        if self.scans is not None and (self.scans < 1 or self.batch % self.scans):
+            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
+        if self.patience is not None and self.select == "best_test":
+            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.errors import BenchError
+from bench.metrics.request import LATENCY, VOLUMES
 from bench.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -85,13 +86,15 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
         BenchError: rows of several scales, of another scale than the protocol's, or of a data set
             that the protocol does not name.
     """
+    records = records[records["metric"] != LATENCY]  # of a network, not of a target: under the costs
     _one_scale(protocol, records)
     table = _lean(records).assign(section=_sections(protocol, records))
     table = table.sort_values(["case", "seed", "fold"], kind="stable")  # sums in a fixed order
     bad = table[table["status"] == "failed"]
     good = table[table["status"] != "failed"]
     empty = good["status"].isin(["empty_reference", "empty_prediction"])
-    good = good.assign(penalised=empty & good["value"].notna())
+    natural = good["metric"].isin(VOLUMES)  # what they are where a mask is empty is no penalty
+    good = good.assign(penalised=empty & good["value"].notna() & ~natural)
     cells = _summary(good)
     units = dict(good[["metric", "unit"]].drop_duplicates().itertuples(index=False, name=None))
     failed: dict[Key, set[tuple[int, int, str]]] = {}

@@ -85,6 +85,7 @@ class Extras:
     failures: tuple[Failure, ...] = ()
     leaks: tuple[Leak, ...] = ()
     read: dict[str, int] = field(default_factory=dict)  # row: cases that it was pretrained on
+    receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
     notes: tuple[str, ...] = ()
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     panels: tuple[Panel, ...] = ()

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.protocol import row_of
 from bench.registry import declared
 from bench.report.cells import MEAN, Key
 from bench.report.extras import Panel
@@ -130,7 +131,7 @@ def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
         lines = [line for line in lines if line.fractions]
         if len(ticks) > 1 and lines:
             axis = f"{metric_title(metric)} ({'%' if unit == '1' else unit})"
-            made.append(Plot(label, axis, ticks, lower_is_better(unit), tuple(lines)))
+            made.append(Plot(label, axis, ticks, lower_is_better(metric, unit), tuple(lines)))
     return tuple(made)
 
 
@@ -139,7 +140,7 @@ def _series(scene: Scene, row: str, title: str, section: int, ticks: tuple[int, 
     factor = 100 if scene.cells.units.get(metric, unit_of(metric)) == "1" else 1
     found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
     kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]
-    known = scene.protocol.rows.get(row)
+    known, _ = row_of(scene.protocol, row)
     if known is not None and len({r.network for r in scene.protocol.rows.values()}) > 1:
         title = f"{title}, {known.network}"
     return Series(

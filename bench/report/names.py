@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from bench import registry
 from bench.errors import BenchError
-from bench.protocol import Finetune, Protocol
+from bench.metrics import METRICS as KNOWN
+from bench.protocol import Finetune, Protocol, row_of
 from bench.report.extras import Extras
 from bench.source import Source
 
 METRICS = {
     "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
-    "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
+    "volume_error": "Volume error", "relative_volume_error": "Relative volume error",
+    "latency": "Latency", "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
 }  # fmt: skip
-DISTANCES = {"hd", "hd95", "assd", "asd"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,17 @@ def metric_title(metric: str) -> str:
 
 def unit_of(metric: str) -> str:
     """Return the unit that a metric has where no row states it."""
-    return "mm" if metric in DISTANCES else "1"
+    return KNOWN[metric].unit if metric in KNOWN else "1"
 
 
-def lower_is_better(unit: str) -> bool:
-    """Only shares of one grow with quality; distances, volumes, times and counts shrink."""
-    return unit != "1"
+def lower_is_better(metric: str, unit: str) -> bool:
+    """A known metric says so; of others only shares of one grow with quality."""
+    return not KNOWN[metric].higher_is_better if metric in KNOWN else unit != "1"
+
+
+def zero_is_best(metric: str) -> bool:
+    """Whether a value has a direction, and either is worse than 0."""
+    return metric in KNOWN and KNOWN[metric].signed
 
 
 def dataset_info(name: str) -> DatasetInfo:
@@ -90,9 +96,10 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
     """Return a printed name per row; the row's key is added where two would read the same."""
     titles = {}
     for name in rows:
-        row = protocol.rows.get(name)
-        titles[name] = (row.title or extras.titles.get(row.method, row.method)) if row else name
-    shown = [(titles[r], protocol.rows[r].network if r in protocol.rows else "") for r in rows]
+        row, more = row_of(protocol, name)
+        titles[name] = (row.title or extras.titles.get(row.method, row.method)) + more if row else name
+    networks = [row_of(protocol, r)[0] for r in rows]
+    shown = [(titles[r], net.network if net else "") for r, net in zip(rows, networks, strict=True)]
     return {
         r: f"{titles[r]} ({r})" if shown.count(key) > 1 else titles[r]
         for r, key in zip(rows, shown, strict=True)
@@ -101,5 +108,5 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
 
 def with_network(protocol: Protocol, row: str, title: str) -> str:
     """Add a row's network where the protocol has several and no column says it."""
-    known = protocol.rows.get(row)
+    known, _ = row_of(protocol, row)
     return f"{title}, {known.network}" if known and len(protocol.networks) > 1 else title

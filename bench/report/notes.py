@@ -24,7 +24,7 @@ CONVENTIONS = {
 }
 EMPTY = {
     "default": "both masks empty: undefined; only the reference empty: overlap 0, distances "
-    "undefined; only the prediction empty: overlap 0, HD and HD95 the volume's diagonal",
+    "undefined; only the prediction empty: overlap 0, distances the volume's diagonal",
     "brats": "both masks empty: overlap 1, distance 0 mm; only one empty: overlap 0, 373.13 mm",
     "skip": "any empty mask: undefined",
 }
@@ -33,6 +33,12 @@ SELECT = {
     "best_val": "the weights best on validation patients are scored",
     "best_test": "the weights best on the test cases are scored, as the paper did: read these "
     "numbers as optimistic",
+}
+
+
+CONTROLS = {
+    "random": "Rows (random): the same fine-tuning from fresh weights.",
+    "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
 }
 
 
@@ -59,6 +65,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("How to read the numbers", _reading(protocol, scene)),
         Block("Data and splits", _data(scene, records)),
         Block("Training", _training(scene)),
+        Block("What fine-tuning starts from", _starts(scene)),
         Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
@@ -71,7 +78,7 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     notes = [
         HOW,
         "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
-        "in mm with two decimals; table.csv keeps 0 to 1.",
+        "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
     if scene.published.any:
         notes.append(
@@ -136,15 +143,40 @@ def _training(scene: Scene) -> tuple[Note, ...]:
         made.append(
             f"Fine-tuning on {label}: {_budget(target)}; {target.evaluation.replace('_', ' ')}; "
             f"held equal over label fractions: {target.held}; select {target.select}: "
-            f"{SELECT[target.select]}."
+            f"{SELECT[target.select]}; {_predicted(target)}."
+            + (f" Settings: {target.settings}." if target.settings else "")
         )
     for name, row in protocol.rows.items():
-        if row.params or row.pretrain:
-            differs = {**row.params, **({"pretrain": row.pretrain} if row.pretrain else {})}
+        if row.params or row.pretrain or row.finetune:
+            tuned = {"settings": row.finetune["settings"]} if "settings" in row.finetune else row.finetune
+            sections = {"pretrain": row.pretrain, "finetune": tuned}
+            differs = {**row.params, **{k: v for k, v in sections.items() if v}}
             made.append(f"Row {name} differs from its defaults: {json.dumps(differs, sort_keys=True)}.")
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)
+
+
+def _starts(scene: Scene) -> tuple[Note, ...]:
+    """Return what each row took over, whence, and what its controls are."""
+    rows, made = scene.protocol.rows, []
+    for name, text in scene.extras.receipts.items():
+        known = rows.get(name)
+        source = f" of {known.init}, pretrained elsewhere, so no guard looked for test cases in it" if (
+            known and known.init
+        ) else ""  # fmt: skip
+        made.append(f"{name}: {text}{source}.")
+    made += [CONTROLS[control] for control in scene.protocol.controls]
+    return tuple(Note(m) for m in made)
+
+
+def _predicted(target: Finetune) -> str:
+    """Return how label maps are predicted, in words."""
+    window = target.inference
+    text = f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending"
+    if window.mirror:
+        text += f", test-time flips along {', '.join(window.mirror)} (mean of logits)"
+    return text
 
 
 def _read(pre: Pretrain, scene: Scene) -> str:

@@ -24,9 +24,11 @@ class Scene:
 
     @property
     def rows(self) -> list[str]:
-        """Return the protocol's rows in its order, then rows that only the records know."""
-        known = list(self.protocol.rows)
-        return known + sorted({k.row for k in self.cells.cells} - set(known))
+        """Return the protocol's rows in its order, each with its variants, then what only records know."""
+        met, found = sorted({k.row for k in self.cells.cells}), dict[str, None]()
+        for row in self.protocol.rows:
+            found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
+        return [*found, *(m for m in met if m not in found)]
 
     @property
     def metrics(self) -> list[str]:

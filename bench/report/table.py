@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bench.protocol import Protocol
+from bench.protocol import Protocol, row_of
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, in_words, remark, state, usual_n
 from bench.report.names import (
@@ -17,6 +17,7 @@ from bench.report.names import (
     row_titles,
     section_labels,
     unit_of,
+    zero_is_best,
 )
 from bench.report.scene import Scene
 
@@ -138,9 +139,9 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
             _entry(scene, key, cell, unit, notes.mark(remark(scene, key, cell, n)))
             for key, cell in zip(keys, cells, strict=True)
         )
-        known = scene.protocol.rows.get(row)
+        known, _ = row_of(scene.protocol, row)
         made.append(Line(row, titles[row], known.network if known else "", n, entries))
-    made = _marked(made, lower_is_better(unit))
+    made = _marked(made, metric, unit)
     return Table(
         metric=metric,
         title=", ".join(p for p in (metric_title(metric), heading) if p),
@@ -154,7 +155,7 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
 
 def _caption(metric: str, unit: str) -> str:
     what = f"{metric_title(metric)} in {'percent' if unit == '1' else unit}"
-    better = "lower" if lower_is_better(unit) else "higher"
+    better = "nearer 0" if zero_is_best(metric) else "lower" if lower_is_better(metric, unit) else "higher"
     return (
         f"{what}, mean ± standard deviation over seeds; {better} is better. Best of each column "
         f"bold, second underlined, equal in print means equal in mark. "
@@ -196,25 +197,26 @@ def signed(value: float) -> str:
     return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
 
 
-def _marked(lines: list[Line], lower: bool) -> list[Line]:
+def _marked(lines: list[Line], metric: str, unit: str) -> list[Line]:
     """Mark the best and the second printed value of each column, ties alike."""
     if not lines:
         return lines
     columns = list(zip(*(line.entries for line in lines), strict=True))
-    done = [_marked_column(column, lower) for column in columns]
+    done = [_marked_column(column, metric, unit) for column in columns]
     return [replace(line, entries=tuple(column[i] for column in done)) for i, line in enumerate(lines)]
 
 
-def _marked_column(column: tuple[Entry, ...], lower: bool) -> list[Entry]:
-    values = [float(e.mean.replace(MINUS, "-")) for e in column if e.sort is not None]
+def _marked_column(column: tuple[Entry, ...], metric: str, unit: str) -> list[Entry]:
+    def merit(entry: Entry) -> float:
+        value = float(entry.mean.replace(MINUS, "-"))
+        return abs(value) if zero_is_best(metric) else value
+
+    values = [merit(e) for e in column if e.sort is not None]
     if len(values) < 2:  # a lone value is not the best of anything
         return list(column)
-    ranked = sorted(set(values), reverse=not lower)
+    ranked = sorted(set(values), reverse=not lower_is_better(metric, unit))
     marks = dict(zip(ranked, ("best", "second"), strict=False))
-    return [
-        replace(e, mark=marks.get(float(e.mean.replace(MINUS, "-")), "")) if e.sort is not None else e
-        for e in column
-    ]
+    return [replace(e, mark=marks.get(merit(e), "")) if e.sort is not None else e for e in column]
 
 
 def _grouped(protocol: Protocol, lines: list[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:

@@ -128,6 +128,8 @@ def costs(scene: Scene) -> list[tuple[str, ...]]:
 
 def duration(seconds: float) -> str:
     """Return ``2 h 05 min``, ``3 min 20 s`` or ``4.2 s``."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:
@@ -141,7 +143,8 @@ def terminal(scene: Scene, width: int) -> str:
     parts = [printable(title_of(scene))]
     for table in made:
         parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
-    parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; percent where not mm")
+    units = "shares in percent, distances in mm, volumes in ml"
+    parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; {units}")
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
     return "\n\n".join(p for p in parts if p)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench import registry
 from bench.errors import BenchError
 from bench.jobs import leaks as guard
-from bench.protocol import Protocol
+from bench.metrics.request import LATENCY
+from bench.protocol import Protocol, row_of
 from bench.report import Cost, Failure, Leak, Panel
 from bench.report.names import with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 PANEL_CASES = 3
 LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
-    **MANIFEST, **DESCRIBED, "provenance?": {"packages": dict, "date": str},
+    **MANIFEST, **DESCRIBED,
+    "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
+                 "reshaped": [{"name": str, "how": str}]},
+    "provenance?": {"packages": dict, "date": str},
 }  # fmt: skip
 JOB = re.compile(r"[0-9a-f]{16}")
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
@@ -62,8 +66,11 @@ def _chain(store: Store, job: str, guards: Mapping[str, str]) -> dict[str, dict[
     return found
 
 
-def costs(found: Chains) -> Iterator[Cost]:
-    """Yield what each row used, by stage."""
+def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
+    """Yield what each row used, by stage, and how long its network takes for one crop."""
+    timed = table[table["metric"].eq(LATENCY) & table["value"].notna()]
+    for row, seconds in timed.groupby("row", sort=False)["value"].median().items():
+        yield Cost(str(row), "one crop forward", seconds=float(seconds))
     per: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for cell, chain in found:
         for job, described in chain.items():
@@ -89,6 +96,28 @@ def read(found: Chains) -> dict[str, int]:
             if described["kind"] == "pretrain" and "cases" in described:
                 counts[cell.row] = max(counts.get(cell.row, 0), described["cases"])
     return counts
+
+
+def receipts(found: Chains) -> dict[str, str]:
+    """Return what each row's fine-tuning took over from the weights it starts from, in words."""
+    told: dict[str, str] = {}
+    for cell, chain in found:
+        for described in chain.values():
+            receipt = described.get("receipt")
+            if described["kind"] == "finetune" and receipt:
+                told.setdefault(cell.row, _receipt(receipt))
+    return told
+
+
+def _receipt(receipt: Mapping[str, Any]) -> str:
+    share, names = f"{100 * receipt['share']:.1f} %", [str(n) for n in receipt["missing"]]
+    text = f"{receipt['matched']} tensors, {share} of the encoder's {receipt['parameters']:,} parameters"
+    if names:
+        text += f"; missing {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+    changes = [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]]
+    if changes:
+        text += f"; fitted {', '.join(changes[:3])}{' ...' if len(changes) > 3 else ''}"
+    return f"{text}; {receipt['left_random']} tensors of other parts start at random"
 
 
 def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
@@ -126,12 +155,14 @@ def failures(found: Chains, store: Store) -> Iterator[Failure]:
 
 def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
     """Return each row's pretraining curve."""
-    drawn: dict[str, pd.DataFrame] = {}
+    drawn, seen = dict[str, "pd.DataFrame"](), set[str]()
     for cell, chain in found:
         for job, described in chain.items():
             file = store.jobs / job / "curve.csv"
-            if described["kind"] == "pretrain" and cell.row not in drawn and file.exists():
+            new = cell.row not in drawn and job not in seen  # rows may share a pretraining
+            if described["kind"] == "pretrain" and new and file.exists():
                 drawn[cell.row] = _curve(file)
+                seen.add(job)
     return drawn
 
 
@@ -176,10 +207,10 @@ def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[
 
 
 def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
-    row = protocol.rows.get(name)
+    row, more = row_of(protocol, name)
     if row is None:
         return name
-    return with_network(protocol, name, row.title or methods.get(row.method, row.method))
+    return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
 
 
 def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:

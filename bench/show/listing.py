@@ -78,7 +78,7 @@ def _protocols() -> list[dict[str, Any]]:
 
     root = Path(__file__).resolve().parents[2] / "protocols"
     found = []
-    for path in sorted(root.rglob("*.yaml")):
+    for path in sorted(p for p in root.rglob("*.yaml") if p.parent.name != "settings"):
         protocol = read(path)
         found.append(
             {"name": protocol.name, "title": protocol.title, "paper": protocol.paper,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 BESIDE: dict[str, Any] = {  # records/<name>.json
-    "titles?": {"*": str}, "read?": {"*": int}, "provenance?": {"*": str}, "curves?": {"*": {"*": list}},
+    "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
+    "curves?": {"*": {"*": list}},
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
@@ -91,10 +92,11 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     return {
         "titles": {k: m.title for k, m in methods.items()},
         "sources": sources,
-        "costs": [asdict(c) for c in gather.costs(found)],
+        "costs": [asdict(c) for c in gather.costs(found, table)],
         "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
         "failures": [asdict(f) for f in gather.failures(found, store)],
         "read": gather.read(found),
+        "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),
     }
@@ -111,6 +113,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         leaks=tuple(Leak(**{**k, "cases": tuple(map(str, k["cases"]))}) for k in beside.get("leaks", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
         read=dict(beside.get("read", {})),
+        receipts={k: str(v) for k, v in beside.get("receipts", {}).items()},
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
     )

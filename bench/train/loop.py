@@ -36,6 +36,14 @@ LAYOUTS = {4: torch.channels_last, 5: CHANNELS_LAST}  # by axes of a weight
 class Objective(nn.Module):
     """What is trained: ``forward`` turns a batch into named loss terms, one of them ``total``."""
 
+    def begin(self, step: int) -> bool:
+        """Get ready for a step, counted from 0: a checkpoint restores no mode and no frozen weight.
+
+        Returns:
+            Whether the optimiser is to forget its moments before this step.
+        """
+        return False
+
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return scalar terms; ``generator`` lives on the batch's device."""
         raise NotImplementedError
@@ -45,6 +53,10 @@ class Objective(nn.Module):
 
     def at(self, step: int) -> None:
         """Look at the state after ``step`` steps (snapshots, validation)."""
+
+    def finished(self) -> bool:
+        """Tell, after ``at``, whether the run may end before its last step; every process the same."""
+        return False
 
     def extra_state(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides weights (plain values and tensors)."""
@@ -125,6 +137,8 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
     start, curve = _restore(run, state)
     source, saved, first = data(start), time.monotonic(), world.rank() == 0
     for step in range(start, steps):
+        if objective.begin(step):
+            optim.state.clear()
         lr = rate(step, steps, recipe["optimiser"]["lr"], recipe["schedule"])
         terms = _gradients(trained, partial(_next, source, device, curve), (run, device, step))
         _move(trained, optim, lr, (run, device))
@@ -132,6 +146,8 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         _observe(run, curve, step + 1, lr, terms)
         if first:
             objective.at(step + 1)
+        if objective.finished():
+            break
         stopping = world.agree(run.stopping())
         if first and step + 1 < steps and (stopping or time.monotonic() - saved > run.every):
             _save(run, step + 1, state, curve)
@@ -171,7 +187,11 @@ def _move(trained: Any, optim: Any, lr: float, at: tuple[Run, Fabric]) -> None:
     for group in optim.param_groups:
         group["lr"] = lr
     if run.recipe["clip"] is not None:
-        device.clip_gradients(trained, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
+        for part in trained.parameters() if run.recipe.get("clip_each") else (trained,):
+            if not isinstance(part, Tensor):
+                device.clip_gradients(part, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
+            elif part.grad is not None:
+                nn.utils.clip_grad_norm_(part, run.recipe["clip"])
     optim.step()
     optim.zero_grad(set_to_none=True)
 

@@ -23,8 +23,8 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> t
     if settings["name"] == "lars":
         return Lars(trained, lr, settings["momentum"], decay, settings["trust"])
     kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
-    betas = (settings["betas"][0], settings["betas"][1])
-    return kind(trained, lr, betas, weight_decay=decay, amsgrad=settings["amsgrad"])
+    betas, eps = (settings["betas"][0], settings["betas"][1]), settings.get("eps", 1e-8)
+    return kind(trained, lr, betas, eps, weight_decay=decay, amsgrad=settings["amsgrad"])
 
 
 def rate(step: int, steps: int, peak: float, schedule: dict[str, Any]) -> float:

@@ -17,13 +17,23 @@ Sample = dict[str, np.ndarray]
 
 
 class Samples(Dataset):
-    """Sample number ``step * batch + i`` of a run: which case, then what is read from it."""
+    """Sample number ``step * batch + i`` of a run: which case, then what is read from it.
 
-    def __init__(self, cases: int, batch: int, seed: int, read: Callable[[int, int, int], Sample]) -> None:
-        self._cases, self._batch, self._seed, self._read = cases, batch, seed, read
+    Args:
+        cases: how many there are.
+        batch: samples of a step.
+        seed: of the order of the cases.
+        read: (case, step, sample) -> arrays.
+        each: how many samples in a row come from one case; divides ``batch``.
+    """
+
+    def __init__(
+        self, cases: int, batch: int, seed: int, read: Callable[[int, int, int], Sample], each: int = 1
+    ) -> None:
+        self._cases, self._batch, self._seed, self._read, self._each = cases, batch, seed, read, each
 
     def __getitem__(self, number: int) -> Sample:
-        epoch, place = divmod(number, self._cases)
+        epoch, place = divmod(number // self._each, self._cases)
         case = int(order(self._seed, epoch, self._cases)[place])
         step, sample = divmod(number, self._batch)
         return self._read(case, step, sample)

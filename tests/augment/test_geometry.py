@@ -92,3 +92,10 @@ def test_random_resized_crop_returns_the_boxes_it_cut():
 def test_a_crop_larger_than_the_volume_takes_all_of_it():
     _, start, size = augment.random_resized_crop(batch(), (9, 9, 9), (2.0, 2.0), generator())
     assert size.eq(torch.tensor([5.0, 5.0, 4.0])).all() and start.eq(0).all()
+
+
+def test_autocast_does_not_round_where_a_box_lies():
+    x, start, size = batch((2, 1, 40, 8, 8)), torch.full((2, 3), 0.3), torch.full((2, 3), 5.7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = augment.resize_box(x, start, size, (6, 6, 6))
+    assert torch.equal(cast, augment.resize_box(x, start, size, (6, 6, 6)))

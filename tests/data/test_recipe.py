@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.geometry import Geometry, linear, nearest, restore, restore_scores, smooth
+from bench.data.geometry import Geometry, linear, nearest, restore, smooth
 from bench.data.recipe import contiguous, prepare
+from bench.data.slabs import restore_slabs
 from bench.data.stored import Stored, VolumeError
 from bench.data.volume import LabelVolume, Volume3D
 from bench.dataset import Recipe
@@ -257,25 +258,6 @@ def test_a_ramp_stays_a_ramp_in_the_middle(before, after):
     np.testing.assert_allclose(found[inside], place[inside], atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("background", [0, 2, 9])  # the others win anywhere, here and there, never
-def test_scores_give_what_the_whole_stack_would(background, seed):
-    rng = np.random.default_rng(seed)
-    geometry = Geometry((12, 10, 9), (1.0, 1.0, 1.0), ((2, 11), (0, 10), (3, 9)), (5, 12, 4))
-    scores = rng.normal(size=(4, 5, 12, 4)).astype(np.float32)
-    scores[0] += background
-    whole = np.stack([linear(s, (9, 10, 6)) for s in scores]).argmax(0)
-    found = restore_scores(scores, geometry)
-    np.testing.assert_array_equal(found[geometry.inside], whole)
-    found[geometry.inside] = 0
-    assert not found.any()
-
-
-def test_a_tie_goes_to_the_lower_class():
-    geometry = Geometry((2, 2, 2), (1.0,) * 3, ((0, 2),) * 3, (2, 2, 2))
-    assert not restore_scores(np.ones((3, 2, 2, 2)), geometry).any()
-
-
 def test_a_geometry_read_from_json_is_the_same():
     made = Geometry((2, 2, 2), (1.0, 1.0, 1.0), ((0, 2),) * 3, (2, 2, 2))
     assert Geometry([2, 2, 2], [1.0, 1.0, 1.0], [[0, 2]] * 3, [2, 2, 2]) == made
@@ -285,8 +267,6 @@ def test_another_grid_is_not_restored():
     geometry = Geometry((2, 2, 2), (1.0,) * 3, ((0, 2),) * 3, (2, 2, 2))
     with pytest.raises(ValueError, match="prepared grid"):
         restore(np.zeros((2, 2, 3), np.uint8), geometry)
-    with pytest.raises(ValueError, match="classes on"):
-        restore_scores(np.zeros((2, 2, 2, 3)), geometry)
 
 
 # --- there and back --------------------------------------------------------------------------
@@ -313,7 +293,7 @@ def test_a_label_comes_back_without_a_shift(recipe, by_scores):
     assert made.label is not None
     assert made.image.dtype == np.float32
     if by_scores:
-        back = restore_scores(np.stack([made.label == k for k in range(3)]), made.geometry)
+        back = restore_slabs([np.stack([made.label == k for k in range(3)])], made.geometry)
     else:
         back = restore(made.label, made.geometry)
     for k in (1, 2):

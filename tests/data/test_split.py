@@ -66,6 +66,55 @@ def test_five_folds_test_every_patient_once():
     assert all(set(a.train) <= set(b.train) for a, b in zip(found, more, strict=True))
 
 
+@given(names)
+def test_dealt_folds_test_every_patient_once_and_differ_by_one_at_most(patients):
+    if len(patients) < 5:
+        with pytest.raises(
+            BenchError, match=r"split 'cv5' leaves no test patient|leaves no train patient"
+        ) as told:
+            split.folds(Declared(), "d", cases_of(patients), "cv5")
+        assert "take 'split: leave_one_out'" in str(told.value) and "take 'split: cv5'" not in str(told.value)
+        return
+    found = split.folds(Declared(), "d", cases_of(patients), "cv5")
+    assert [f.index for f in found] == [0, 1, 2, 3, 4] and {f.name for f in found} == {"cv5"}
+    assert sorted(p for f in found for p in f.test) == sorted(patients)
+    sizes = [len(f.test) for f in found]
+    assert max(sizes) - min(sizes) <= 1
+    for fold in found:
+        assert sorted(fold.train + fold.test) == sorted(patients) and fold.val == ()
+    assert split.folds(Declared(), "d", cases_of(patients[::-1]), "cv5") == found  # no order of files matters
+
+
+def test_dealt_folds_are_of_patients_and_of_their_data_set():
+    patients = [f"p{i}" for i in range(23)]
+    cases = [Case(f"{p}_{scan}", p, (), 0) for p in patients for scan in "ab"]
+    one = split.folds(Declared(), "d", [*cases, Case("q", "q", ())], "cv5")
+    assert sorted(p for f in one for p in f.test) == sorted(patients)
+    assert one == split.folds(Declared(), "d", cases_of(patients), "cv5")
+    assert [f.test for f in one] != [f.test for f in split.folds(Declared(), "e", cases_of(patients), "cv5")]
+    order = sorted(patients, key=lambda p: hashlib.sha256(f"cv5:d:{p}".encode()).hexdigest()[:13])
+    assert [sorted(f.test) for f in one] == [sorted(order[k::5]) for k in range(5)]
+
+
+@given(names, st.floats(0, 0.99))
+def test_a_held_back_share_is_the_end_of_the_ranking(patients, share):
+    ranked = split.ranked(patients, "rule", 0)
+    back = max(1, int(share * len(patients) + 0.5)) if share else 0
+    if back and back >= len(patients):
+        with pytest.raises(BenchError, match=r"leaves none to train.*'holdout: 0'"):
+            split.parted(ranked, share)
+        return
+    train, held = split.parted(ranked, share)
+    assert train + held == ranked and len(held) == back and train
+
+
+def test_held_back_shares_by_hand():
+    patients = [str(i) for i in range(10)]
+    assert split.parted(patients, 0.2) == (patients[:8], patients[8:])
+    assert split.parted(patients, 0.04) == (patients[:9], patients[9:])  # never nobody
+    assert split.parted(patients, 0.0) == (patients, []) and split.parted([], 0.0) == ([], [])
+
+
 @given(names, st.text("xyz", min_size=1))
 def test_adding_a_case_moves_no_other(patients, newcomer):
     anchors = [f"anchor{i}" for i in range(40)]  # so that no part is empty

@@ -94,7 +94,7 @@ class Jobs:
             augment=Augment(flip=0.5, rot90=0.5), inference=Inference(overlap=0.25),
         )  # fmt: skip
         section = replace(section, **recipe)
-        left_out = ("dataset", "split", "recipe", "fractions", "seeds", "folds", "inference")
+        left_out = ("dataset", "split", "recipe", "fractions", "seeds", "folds")
         net = {"network": network, "preset": "tiny", "crop": list(crop), "in_channels": 1,
                "out_channels": max(self.dataset.labels) + 1, "version": 1}  # fmt: skip
         spec = {

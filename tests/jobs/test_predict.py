@@ -5,9 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from bench.data.cache import unpacked
+from bench.data.geometry import Geometry
 from bench.data.reader import Volume
 from bench.dataset import Case
-from bench.jobs.predict import class_scores, logits, mean_accuracy, mean_dice, windows
+from bench.errors import BenchError
+from bench.jobs import evaluate
+from bench.jobs.predict import class_scores, mean_accuracy, mean_dice, mirrored, slabs, windows
 
 
 class Pointwise(nn.Module):
@@ -32,11 +36,10 @@ def inference(**given):
 def test_windows_add_up_to_the_whole_in_any_size(shape, blend):
     image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     net = Pointwise()
-    found = logits(net, image, inference(blend=blend))
-    assert found.shape == (2, *shape) and found.dtype == torch.float32
-    np.testing.assert_allclose(found[1].numpy(), image[0], atol=1e-5)
+    found = np.concatenate([s.copy() for s in slabs(net, Volume(image), inference(blend=blend))], -1)
+    assert found.shape == (2, *shape) and found.dtype == np.float32
+    np.testing.assert_allclose(found[1], image[0], atol=1e-5)
     assert all(s[2:] == (8, 8, 8) and s[0] <= 2 for s in net.seen)
-    assert not found.requires_grad
 
 
 class Cases:
@@ -54,14 +57,112 @@ class Cases:
     def label(self, case):
         return self._label[case]
 
+    def geometry(self, case):
+        return Geometry((12, 9, 24), (2.0, 1.0, 1.0), ((2, 10), (1, 9), (0, 24)), (8, 8, 8))
+
 
 def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     net = Pointwise().train()
-    assert mean_dice(net, Cases(), ["good"], inference()) == 1.0
-    assert mean_dice(net, Cases(), ["good", "bad"], inference()) == 0.5
-    assert mean_dice(net, Cases(), [], inference()) == 0.0
-    assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference())
+    assert mean_dice(net, Cases(), ["good"], inference(), {}) == 1.0
+    assert mean_dice(net, Cases(), ["good", "bad"], inference(), {}) == 0.5
+    assert mean_dice(net, Cases(), [], inference(), {}) == 0.0
+    assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference(), {})
     assert not net.training
+
+
+def test_under_a_region_head_the_mean_dice_is_of_the_regions():
+    # Channel 0 is above 0 where the image is not: painted as 1, that is what "bad" asks for.
+    def found(cases, regions, paint):
+        return mean_dice(Pointwise(), Cases(), cases, inference(), {"regions": regions, "paint": paint})
+
+    assert found(["good", "bad"], [[1]], [[0, 1]]) == 0.5
+    assert found(["bad"], [[1]], [[0, 1]]) == 1.0
+    # 2 lies in region [1, 2], 1 besides: "good" is painted 1 where the image is high and 2 elsewhere.
+    dice = 2 * 3 / (3 + 8)  # of [1, 2]: 3 planes of 8 are true, all are painted
+    assert found(["good"], [[1, 2], [1]], [[0, 2], [1, 1]]) == pytest.approx((dice + 1) / 2)
+
+
+@pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
+def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint, labels):
+    found = evaluate._predicted(Pointwise(), Cases(), inference(), paint, "good", True)
+    native = unpacked(found[evaluate.FRAME].tobytes(), "here")[:]
+    expected = np.zeros((12, 9, 24), np.uint8)
+    expected[2:10, 1:9] = labels[0]
+    expected[4:7, 1:9] = labels[1]
+    np.testing.assert_array_equal(native, expected)
+    np.testing.assert_array_equal(found["good/prediction"], expected[2:10, 1:9, 0])
+    np.testing.assert_array_equal(found["good/reference"], Cases().label("good")[..., 0])
+    assert found["good/image"].shape == (8, 8) and found["good/aspect"] == 0.5
+    alone = evaluate._predicted(Pointwise(), Cases(), inference(), paint, "good", False)
+    assert list(alone) == [evaluate.FRAME]
+
+
+def test_the_panel_is_of_the_slice_with_most_reference():
+    class Pillar(Cases):
+        def label(self, case):
+            label = np.zeros((8, 8, 30), np.uint8)
+            label[2:4, 2:4] = label[1:6, 1:6, 21] = 1
+            return label
+
+        def volume(self, case):
+            image = np.full((1, 8, 8, 30), -1.0, np.float32)
+            image[0, ..., 21], image[0, 0, 0] = 0.5, 2
+            return Volume(image)
+
+        def geometry(self, case):
+            return Geometry((8, 8, 30), (1.0,) * 3, ((0, 8), (0, 8), (0, 30)), (8, 8, 30))
+
+    found = evaluate._predicted(Pointwise(), Pillar(), inference(), None, "good", True)
+    assert found["good/prediction"].all() and found["good/reference"].sum() == 25
+    assert len(np.unique(found["good/image"])) == 2
+
+
+class Lopsided(nn.Module):
+    """Looks one way along each axis; sums up where it is asked for classes."""
+
+    def __init__(self, classes=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.classes, self.calls = nn.Conv3d(1, 2, 3, padding=1), classes, 0
+
+    def forward(self, x):
+        self.calls += 1
+        found = self.conv(x).relu()
+        return found[:, :, 0].mean((2, 3)) if self.classes else found
+
+
+@pytest.mark.parametrize("axes", [(), ("x",), ("z", "x"), ["x", "y", "z"], "xyz"])
+def test_flips_are_undone_and_their_logits_averaged(axes):
+    net, x = Lopsided(), torch.randn(2, 1, 4, 5, 6)
+    dims = [2 + "xyz".index(a) for a in axes]
+    total, ways = 0, 2 ** len(dims)
+    for chosen in range(ways):
+        flip = [d for n, d in enumerate(dims) if chosen >> n & 1]
+        total = total + net(x.flip(flip)).flip(flip)
+    net.calls = 0
+    found = mirrored(net, inference(mirror=axes))(x)
+    torch.testing.assert_close(found, total / ways)
+    assert net.calls == ways and (ways == 1 or not torch.allclose(found, net(x)))
+
+
+def test_flips_reach_label_maps_and_classes():
+    image = np.random.default_rng(0).normal(size=(1, 8, 8, 12)).astype(np.float32)
+    plain, flipped = (
+        next(slabs(Lopsided(), Volume(image), inference(mirror=m))).copy() for m in ((), ("y",))
+    )
+    assert not np.allclose(plain, flipped)
+    net = Lopsided(classes=True)
+    plain, flipped = (class_scores(net, Volume(image), inference(mirror=m)) for m in ((), ("x", "y")))
+    assert not np.allclose(plain, flipped) and net.calls == 1 + 4  # two windows fit a batch
+    np.testing.assert_allclose(flipped.sum(), 1)
+
+
+def test_an_axis_that_cannot_be_flipped_is_refused():
+    with pytest.raises(BenchError, match=r"inference\.mirror: no axis named 'u'"):
+        mirrored(Lopsided(), inference(mirror=["x", "u"]))
+    with pytest.raises(BenchError, match="one slice have no z"):
+        mirrored(Lopsided(), inference(mirror="xyz", crop=[8, 8, 1]))
+    mirrored(Lopsided(), inference(mirror="xy", crop=[8, 8, 1]))
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.99])
@@ -138,8 +239,8 @@ class Graded(Cases):
 
 def test_the_mean_accuracy_is_over_cases_and_the_mode_is_kept():
     net = Brightness().train()
-    assert mean_accuracy(net, Graded(), ["good", "bad"], inference()) == 0.5
-    assert mean_accuracy(net, Graded(), ["good"], inference()) == 1.0
-    assert mean_accuracy(net, Graded(), [], inference()) == 0.0
-    assert net.training and mean_accuracy(net.eval(), Graded(), ["bad"], inference()) == 0.0
+    assert mean_accuracy(net, Graded(), ["good", "bad"], inference(), {}) == 0.5
+    assert mean_accuracy(net, Graded(), ["good"], inference(), {}) == 1.0
+    assert mean_accuracy(net, Graded(), [], inference(), {}) == 0.0
+    assert net.training and mean_accuracy(net.eval(), Graded(), ["bad"], inference(), {}) == 0.0
     assert not net.training

@@ -9,11 +9,12 @@ from torch import nn
 
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
+from bench.data.reader import Volume
 from bench.jobs import finetune
 from bench.jobs.context import Context
-from bench.jobs.predict import logits
+from bench.jobs.predict import slabs
 from bench.jobs.scoring import path
-from bench.jobs.supervised import Supervised
+from bench.jobs.supervised import Supervised, Task
 from bench.nets import transfer
 from bench.protocol import Augment
 from bench.train.samples import stack
@@ -52,6 +53,10 @@ def test_it_trains_on_slices_and_predicts_whole_volumes(jobs):
     assert rows["value"].mean() > 0.8, rows["value"]
 
 
+def whole(net, image, inference):
+    return np.concatenate([s.copy() for s in slabs(net, Volume(image), inference)], -1)
+
+
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_windows_of_one_slice_make_up_the_volume(overlap):
     class Pointwise(nn.Module):
@@ -66,7 +71,7 @@ def test_windows_of_one_slice_make_up_the_volume(overlap):
     image = np.random.default_rng(0).normal(size=(1, 20, 9, 5)).astype(np.float32)
     net = Pointwise()
     inference = {"crop": [8, 8, 1], "overlap": overlap, "batch": 3, "blend": "gaussian"}
-    np.testing.assert_allclose(logits(net, image, inference)[1].numpy(), image[0], atol=1e-5)
+    np.testing.assert_allclose(whole(net, image, inference)[1], image[0], atol=1e-5)
     assert net.seen == {(8, 8, 1)}
 
 
@@ -79,7 +84,8 @@ def test_each_slice_is_predicted_by_itself(jobs):
     inference = {"crop": CROP, "overlap": 0.5, "batch": 2, "blend": "gaussian"}
     with torch.no_grad():
         alone = [net(torch.from_numpy(image[None, ..., z])) for z in range(3)]
-    torch.testing.assert_close(logits(net, image, inference), torch.stack(alone, -1)[0], rtol=1e-4, atol=1e-4)
+    expected = torch.stack(alone, -1)[0].numpy()
+    np.testing.assert_allclose(whole(net, image, inference), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("network", "crop"), [("unet2d", CROP), ("unet3d", (16, 16, 16))])
@@ -88,9 +94,12 @@ def test_what_is_read_is_moved_together_with_its_label(network, crop, jobs):
     batch = stack([read(n % cases, 0, n) for n in range(12)])
     assert batch["image"].shape == (12, 1, *crop) and batch["label"].shape == (12, *crop)
     seen = []
-    objective = Supervised(
-        nn.Identity(), Augment(flip=0.5, rot90=0.5), lambda logits, label: seen.append((logits, label)), None
-    )
+
+    def loss(logits, label):
+        seen.append((logits, label))
+        return logits.sum()
+
+    objective = Supervised(nn.Identity(), Task(loss, Augment(flip=0.5, rot90=0.5), crop), None)
     objective(batch, torch.Generator().manual_seed(0))
     ((image, label),) = seen
     assert not torch.equal(label, batch["label"]) and (label > 0).any((1, 2, 3)).sum() > 6
@@ -102,5 +111,5 @@ def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(jobs):
     found = [read(n % cases, 3, n)["label"] for n in range(40)]
     assert all(label.any() for label in found)
     rng = np.random.default_rng(0)
-    drawn = {finetune._around(np.array([[12, 12, z]]), (0, 0, 0), CROP, blobs.SHAPE, rng) for z in (0, 5)}
+    drawn = {finetune._centred(np.array([[12, 12, z]]), (0, 0, 0), CROP, blobs.SHAPE, rng) for z in (0, 5)}
     assert drawn == {(4, 4, 0), (4, 4, 5)}

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.jobs.supervised import Judge, cross_entropy, dice_ce
+from bench.jobs.supervised import Judge
+from bench.train.losses import cross_entropy, of_maps
 
 
 def judged(scores, steps=8, every=0.25):
@@ -48,5 +49,6 @@ def test_dice_takes_label_maps_without_a_channel():
     label = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
     label[:, :2] = 1
     sure = torch.stack([-30.0 * (2 * label.float() - 1), 30.0 * (2 * label.float() - 1)], 1)
-    assert dice_ce(True)(sure, label) < 1e-3 and dice_ce(False)(sure, label) < 1e-3
-    assert dice_ce(True)(-sure, label) > 10
+    for background in (True, False):
+        assert of_maps("dice_ce", background=background)(sure, label) < 1e-3
+    assert of_maps("dice_ce")(-sure, label) > 10

@@ -8,37 +8,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.metrics import score
+from bench.metrics import CONVENTIONS, score
+from bench.metrics.request import Request, Wanted
+from bench.metrics.volume import compare
 
-ALL = ("dice", "iou", "hd", "hd95", "assd", "nsd@1.5mm")
-CONVENTIONS = ("medpy", "monai", "deepmind")
+MM = ("hd", "hd95", "assd", "asd")
+COUNTED = ("dice", "iou", "volume_error", "relative_volume_error")
+ALL = (*COUNTED, *MM, "nsd@1.5mm")
+SYMMETRIC = tuple(m for m in ALL if m not in ("asd", "relative_volume_error"))
+PERFECT = {"dice": 1, "iou": 1, "nsd@1.5mm": 1}  # of the others 0
 quick = settings(max_examples=25, deadline=None)
 steps = st.sampled_from([0.5, 1.0, 1.25, 3.0])
 spacings = st.tuples(steps, steps, steps)
 conventions = st.sampled_from(CONVENTIONS)
+rules = st.sampled_from(["default", "brats", "skip"])
 
 
 @st.composite
 def pairs(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Two label maps so small that most of their masks touch the border, and some are empty."""
     shape = draw(st.tuples(*[st.integers(1, 6)] * 3))
     values = st.sampled_from([0, 0, 1, 2])
     return tuple(draw(arrays(np.uint8, shape, elements=values)) for _ in range(2))
 
 
-def scores(a, b, spacing, convention="medpy", metrics=ALL, **options) -> dict:
-    found = score(a, b, spacing, metrics, convention, labels=[1, 2], **options)
+def scores(a, b, spacing, convention="medpy", metrics=ALL, labels=(1, 2), **options) -> dict:
+    found = score(a, b, spacing, metrics, convention, labels=labels, **options)
     return {(s.target, s.metric): (s.value, s.status) for s in found}
 
 
 def same(one: dict, two: dict, factor: float = 1.0) -> None:
-    for key, (number, status) in one.items():
-        times = factor if key[1] in ("hd", "hd95", "assd") else 1.0
+    """Compare two results of one order; lengths of the second are ``factor`` times as long."""
+    power = dict.fromkeys(MM, 1) | {"volume_error": 3}
+    for (key, (number, status)), other in zip(one.items(), two.values(), strict=True):
+        times = factor ** power.get(key[1], 0)
         expected = None if number is None else pytest.approx(number * times, rel=1e-9, abs=1e-9)
-        assert two[key] == (expected, status), key
+        assert other == (expected, status), key
 
 
 @quick
-@given(pairs(), spacings, conventions, st.tuples(*[st.integers(1, 3)] * 6))
+@given(pairs(), spacings, conventions, st.tuples(*[st.integers(0, 3)] * 6))
 def test_translation_away_from_the_border_changes_nothing(pair, spacing, convention, margin):
     pads = list(zip(margin[::2], margin[1::2], strict=True))
     moved = [np.pad(volume, pads) for volume in pair]
@@ -50,44 +59,131 @@ def test_translation_away_from_the_border_changes_nothing(pair, spacing, convent
 
 
 @quick
-@given(pairs(), spacings, st.sampled_from(["medpy", "monai"]), st.permutations(range(3)))
-def test_axes_and_spacing_permute_together(pair, spacing, convention, order):
-    turned = [volume.transpose(order) for volume in pair]
+@given(pairs(), spacings, conventions, st.permutations(range(3)), st.sets(st.integers(0, 2)))
+def test_axes_and_spacing_permute_together_and_mirrors_change_nothing(
+    pair, spacing, convention, order, flips
+):
+    # A weighted percentile steps where two sums of areas differ by their rounding alone.
+    metrics = [m for m in ALL if (convention, m) != ("deepmind", "hd95")]
+    turned = [np.flip(volume, tuple(flips)).transpose(order) for volume in pair]
     same(
-        scores(*pair, spacing, convention),
-        scores(*turned, tuple(spacing[k] for k in order), convention),
+        scores(*pair, spacing, convention, metrics),
+        scores(*turned, tuple(spacing[k] for k in order), convention, metrics),
     )
 
 
 @quick
-@given(pairs(), spacings, st.sampled_from(["medpy", "monai"]))
-def test_distances_scale_with_the_spacing(pair, spacing, convention):
-    metrics = ("dice", "iou", "hd", "hd95", "assd")
-    doubled = tuple(2 * s for s in spacing)
+@given(pairs(), spacings, conventions, st.sampled_from([0.5, 2.0, 8.0]))
+def test_lengths_and_volumes_scale_with_the_spacing_and_overlaps_do_not(pair, spacing, convention, factor):
+    scaled = tuple(factor * s for s in spacing)
+    metrics = (*COUNTED, *MM)
     same(
-        scores(*pair, spacing, convention, metrics),
-        scores(*pair, doubled, convention, metrics),
-        2.0,
+        scores(*pair, spacing, convention, (*metrics, "nsd@1.5mm")),
+        scores(*pair, scaled, convention, (*metrics, f"nsd@{1.5 * factor}mm")),
+        factor,
     )
 
 
 @quick
 @given(pairs(), spacings, conventions)
 def test_symmetric_metrics_are_symmetric(pair, spacing, convention):
-    one = scores(*pair, spacing, convention)
-    two = scores(*pair[::-1], spacing, convention)
+    one = scores(*pair, spacing, convention, SYMMETRIC)
+    two = scores(*pair[::-1], spacing, convention, SYMMETRIC)
     both = {key: found for key, found in one.items() if found[1] == "ok"}
-    same(both, two)
+    same(both, {key: two[key] for key in both})
+
+
+@quick
+@given(pairs(), spacings)
+def test_the_relative_volume_error_turns_into_its_inverse(pair, spacing):
+    one, two = (scores(*p, spacing, metrics=("relative_volume_error",)) for p in (pair, pair[::-1]))
+    for key, (number, status) in one.items():
+        if status == "ok":
+            assert (1 + number) * (1 + two[key][0]) == pytest.approx(1)
 
 
 @quick
 @given(pairs(), spacings, conventions)
 def test_a_mask_scored_against_itself_is_perfect(pair, spacing, convention):
     for (_, metric), (number, status) in scores(pair[0], pair[0], spacing, convention).items():
-        if status == "ok":
-            assert number == (1 if metric in ("dice", "iou", "nsd@1.5mm") else 0)
-        else:
-            assert (number, status) == (None, "both_empty")
+        expected = (PERFECT.get(metric, 0), "ok") if status == "ok" else (None, "both_empty")
+        assert (number, status) == expected
+
+
+@quick
+@given(pairs(), spacings, conventions, rules, st.permutations([1, 2, 7, 300]))
+def test_labels_are_names_only(pair, spacing, convention, rule, names):
+    codes = np.array([0, *names[:2]], np.uint16)
+    renamed = [codes[volume] for volume in pair]
+    same(
+        scores(*pair, spacing, convention, empty=rule),
+        scores(*renamed, spacing, convention, labels=names[:2], empty=rule),
+    )
+
+
+@quick
+@given(pairs(), spacings, conventions, rules, st.booleans())
+def test_an_empty_mask_follows_the_rule_and_leaves_the_other_label_alone(
+    pair, spacing, convention, rule, of_prediction
+):
+    lacking = [np.where(volume == 1, 0, volume) for volume in pair]
+    one = [lacking[0], pair[1]] if of_prediction else [pair[0], lacking[1]]
+    before, after = (scores(*p, spacing, convention, empty=rule) for p in (pair, one))
+    assert {k: v for k, v in before.items() if k[0] == "2"} == {k: v for k, v in after.items() if k[0] == "2"}
+    for (target, metric), (number, status) in after.items():
+        if target == "1":
+            assert status != "ok"
+            assert (number is None) == undefined(metric, status, rule)
+            assert number is None or np.isfinite(number)
+
+
+def undefined(metric: str, status: str, rule: str) -> bool:
+    if rule == "skip" or status == "both_empty":
+        return rule != "brats"
+    if metric == "relative_volume_error":
+        return status == "empty_reference"
+    return rule == "default" and status == "empty_reference" and metric in MM
+
+
+@st.composite
+def voxel_pairs(draw) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    shape = draw(st.tuples(*[st.integers(1, 9)] * 3))
+    return shape, *(tuple(draw(st.integers(0, n - 1)) for n in shape) for _ in range(2))
+
+
+@quick
+@given(voxel_pairs(), spacings, conventions)
+def test_two_lone_voxels_are_as_far_apart_as_their_centres(drawn, spacing, convention):
+    shape, *places = drawn
+    masks = [np.zeros(shape, np.uint8) for _ in places]
+    for mask, place in zip(masks, places, strict=True):
+        mask[place] = 1
+    found = {m: v for (t, m), (v, _) in scores(*masks, spacing, convention).items() if t == "1"}
+    far = pytest.approx(np.linalg.norm(np.subtract(*places) * spacing), abs=1e-12)
+    assert found["hd"] == found["hd95"] == far
+    # DeepMind's elements are the corners of a voxel: the near ones are nearer than the centres.
+    assert found["assd"] <= found["hd"] if convention == "deepmind" else found["assd"] == found["asd"] == far
+    assert found["dice"] == found["iou"] == (places[0] == places[1])
+    assert found["volume_error"] == found["relative_volume_error"] == 0
+
+
+@quick
+@given(st.tuples(*[st.integers(1, 6)] * 3), spacings, conventions)
+def test_a_mask_that_fills_the_volume_ends_at_its_border(shape, spacing, convention):
+    full = np.ones(shape, np.uint8)
+    inside = np.pad(full, 1)
+    grown = np.pad(full, 1, constant_values=1)
+    padded = [np.pad(volume, 2) for volume in (inside, grown)]
+    same(scores(inside, grown, spacing, convention), scores(*padded, spacing, convention))
+    assert scores(full, full, spacing, convention)["1", "hd"] == (0, "ok")
+
+
+@quick
+@given(pairs(), spacings, st.lists(conventions, min_size=1, max_size=3), rules)
+def test_several_conventions_at_once_are_each_alone(pair, spacing, several, rule):
+    requests = tuple(Request.checked(ALL, convention, rule) for convention in several)
+    together = compare(*pair, spacing, requests, Wanted())
+    assert together == [score(*pair, spacing, ALL, convention, empty=rule) for convention in several]
 
 
 @quick

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.metrics import METRICS, score
+from bench.metrics import CONVENTIONS, METRICS, score
 
 SPACING = (1.0, 2.0, 3.0)
 
@@ -39,6 +39,18 @@ def test_overlaps_count_voxels():
     b = voxels((2, 0, 0), (3, 0, 0))
     assert value(a, b, "dice") == 2 * 1 / (3 + 2)
     assert value(a, b, "iou") == 1 / 4
+
+
+def test_volumes_are_in_ml_and_tell_too_much_from_too_little():
+    # 5 and 2 voxels of 1 x 2 x 3 mm: 0.030 and 0.012 ml, wherever they lie.
+    a, b = np.zeros((9, 4, 4), np.uint8), np.zeros((9, 4, 4), np.uint8)
+    a[:5, 0, 0], b[6:8, 3, 3] = 1, 1
+    for convention in CONVENTIONS:
+        options = {"convention": convention}
+        assert value(a, b, "volume_error", **options) == pytest.approx(0.018, abs=1e-15)
+        assert value(b, a, "volume_error", **options) == pytest.approx(0.018, abs=1e-15)
+        assert value(a, b, "relative_volume_error", **options) == pytest.approx(1.5)
+        assert value(b, a, "relative_volume_error", **options) == pytest.approx(-0.6)
 
 
 def test_a_longer_rod_gives_the_pooled_and_the_directed_numbers():
@@ -99,18 +111,19 @@ def test_labels_default_to_every_value_of_either_array():
     assert [(s.target, s.value) for s in found] == [("0", 1.0), ("7", 1.0)]
 
 
-EMPTY_TABLE = {  # rule: {which is empty: (dice, hd, nsd)}; the diagonal of 8 x 8 x 8 at SPACING
+EMPTY_METRICS = ("dice", "hd", "nsd@1mm", "volume_error", "relative_volume_error")
+EMPTY_TABLE = {  # rule: {which is empty: values}; the diagonal of 8 x 8 x 8 at SPACING, one voxel of 6 mm3
     "default": {
-        "both_empty": (None, None, None),
-        "empty_reference": (0, None, 0),
-        "empty_prediction": (0, 8 * math.sqrt(14), 0),
+        "both_empty": (None,) * 5,
+        "empty_reference": (0, None, 0, 0.006, None),
+        "empty_prediction": (0, 8 * math.sqrt(14), 0, 0.006, -1),
     },
     "brats": {
-        "both_empty": (1, 0, 1),
-        "empty_reference": (0, 373.13, 0),
-        "empty_prediction": (0, 373.13, 0),
+        "both_empty": (1, 0, 1, 0, 0),
+        "empty_reference": (0, 373.13, 0, 0.006, None),
+        "empty_prediction": (0, 373.13, 0, 0.006, -1),
     },
-    "skip": dict.fromkeys(("both_empty", "empty_reference", "empty_prediction"), (None,) * 3),
+    "skip": dict.fromkeys(("both_empty", "empty_reference", "empty_prediction"), (None,) * 5),
 }
 
 
@@ -124,7 +137,7 @@ def test_empty_masks_follow_the_rule_asked_for(rule, convention):
         "empty_prediction": (none, some),
     }
     for status, (a, b) in pairs.items():
-        found = score(a, b, SPACING, ("dice", "hd", "nsd@1mm"), convention, labels=[1], empty=rule)
+        found = score(a, b, SPACING, EMPTY_METRICS, convention, labels=[1], empty=rule)
         assert {s.status for s in found} == {status}
         assert [s.value for s in found] == [
             v if v is None else pytest.approx(v) for v in EMPTY_TABLE[rule][status]
@@ -182,8 +195,11 @@ def test_two_dimensional_maps_work_except_for_deepmind_distances():
     a, b = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
     a[1, 1], b[4, 5] = 1, 1
     assert value(a, b, "hd", (1.0, 1.0)) == 5
+    assert value(a, b, "relative_volume_error", (1.0, 1.0)) == 0
     with pytest.raises(BenchError, match="3-D"):
         value(a, b, "hd", (1.0, 1.0), convention="deepmind")
+    with pytest.raises(BenchError, match="3-D"):
+        value(a, b, "volume_error", (1.0, 1.0))
 
 
 def test_listing_the_metrics_imports_nothing_heavy():

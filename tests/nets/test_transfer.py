@@ -1,6 +1,7 @@
 """Weights arrive whole, fitted or not at all, and the receipt says which."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,84 @@ def test_a_classifier_takes_a_pretrained_encoder_and_keeps_its_own_head(name):
 def test_weights_of_two_dimensions_do_not_fit_into_three():
     with pytest.raises(BenchError, match="has shape"):
         load(built("unet3d"), encoder_of(built("unet2d")), minimum=0.1)
+
+
+def circular(net):
+    """Let convolutions see no border: then slices that are all equal stay equal in depth."""
+    for module in net.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)):
+            module.padding_mode = "circular"
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ["unet", "taleb_unet"])
+def test_a_network_inflated_from_two_dimensions_answers_equal_slices_as_the_slice(name):
+    size = "small" if name == "unet" else "base"
+    flat = network(f"{name}2d", size, 1, 2, crop=(32, 32, 1))
+    deep = network(f"{name}3d", size, 1, 2, crop=(32, 32, 32))
+    tensors = dict(flat.state_dict())
+    receipt = load(deep, tensors, manifest(flat))
+    kernels = {k for k, v in tensors.items() if v.ndim == 4}
+    assert receipt.share == 1 and {r.name for r in receipt.reshaped} == kernels
+    assert {r.how for r in receipt.reshaped} == {"2D to 3D"}
+    x = torch.randn(1, 1, 32, 32)
+    with torch.no_grad():
+        slices = circular(deep)(x[..., None].repeat(1, 1, 1, 1, 32))
+        torch.testing.assert_close(
+            slices, circular(flat)(x)[..., None].expand_as(slices), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_a_kernel_is_inflated_and_widened_at_once():
+    flat, deep = (
+        network(f"unet{d}d", "small", c, 2, crop=(32, 32, z)) for d, c, z in [(2, 1, 1), (3, 4, 32)]
+    )
+    receipt = load(deep, encoder_of(flat), manifest(flat))
+    name = "encoder.conv_0.conv_0.conv.weight"
+    assert {r.name: r.how for r in receipt.reshaped}[name] == "2D to 3D, input channels"
+    expected = encoder_of(flat)[name][..., None].repeat(1, 4, 1, 1, 3) / 12
+    torch.testing.assert_close(encoder_of(deep)[name], expected)
+
+
+def test_weights_of_three_dimensions_or_of_another_size_do_not_fit_into_two():
+    for source in (network("unet3d", "small", 1, 2), network("unet3d", "base", 1, 2)):
+        with pytest.raises(BenchError, match="do not fit unet2d/small"):
+            load(network("unet2d", "small", 1, 2), encoder_of(source), manifest(source))
+
+
+def test_legacy_merging_does_not_load_into_the_corrected_one():
+    # the tensors are alike; the function is not
+    target = network("swin_unetr", "base", 1, 2)
+    legacy = replace(manifest(target), preset="base_legacy")
+    with pytest.raises(BenchError, match="swin_unetr/base_legacy do not fit swin_unetr/base;"):
+        load(target, encoder_of(target), legacy)
+    assert load(target, encoder_of(target), manifest(target)).share == 1
+
+
+def test_an_encoder_with_more_than_this_one_has_is_refused_and_changes_nothing():
+    target, tensors = built(seed=2), encoder_of(built(seed=1))
+    before = snapshot(target)
+    with pytest.raises(BenchError, match=r"1 tensors that this one lacks, first 'encoder\.extra\.weight'"):
+        load(target, {**tensors, "encoder.extra.weight": torch.ones(2)})
+    assert same(snapshot(target), before)
+
+
+def test_a_decoder_that_reads_the_image_is_widened_too():
+    source, target = built("swin_unetr", seed=1), built("swin_unetr", channels=(4, 2), seed=2)
+    tensors = {**encoder_of(source)}
+    tensors |= {k: v for k, v in source.state_dict().items() if k.startswith("decoder.encoder1.")}
+    receipt = load(target, tensors, manifest(source))
+    widened = {r.name for r in receipt.reshaped if r.how == "input channels"}
+    assert "decoder.encoder1.layer.conv1.conv.weight" in widened
+    assert {k for k in widened if k.startswith("decoder.")} == {
+        k for k, v in tensors.items() if k.startswith("decoder.") and v.shape[1:2] == (1,)
+    }
+    x = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        one, four = source.decoder.encoder1(x), target.decoder.encoder1(x.repeat(1, 4, 1, 1, 1))
+    torch.testing.assert_close(one, four, rtol=1e-4, atol=1e-4)
+    with pytest.raises(BenchError, match="has shape"):  # without a manifest the channels are not known
+        load(target, tensors)
 
 
 def test_a_rehearsal_gives_the_same_receipt_and_changes_nothing():
@@ -134,6 +213,13 @@ def test_a_wrong_shape_is_an_error_naming_tensor_and_shapes_and_changes_nothing(
     assert same(snapshot(target), before)
 
 
+@pytest.mark.parametrize("shape", [(8,), (8, 0, 3, 3, 3), ()])
+def test_an_input_weight_of_no_such_rank_is_an_error_naming_it(shape):
+    tensors = {**encoder_of(built()), "encoder.conv_0.conv_0.conv.weight": torch.ones(shape)}
+    with pytest.raises(BenchError, match=r"conv_0\.conv_0\.conv\.weight.* has shape"):
+        load(built(), tensors)
+
+
 def test_a_diverged_pretraining_is_refused():
     tensors = encoder_of(built())
     tensors["encoder.conv_0.conv_0.conv.bias"][0] = float("nan")
@@ -144,8 +230,8 @@ def test_a_diverged_pretraining_is_refused():
 @pytest.mark.parametrize("name", network_names())
 @pytest.mark.parametrize(("few", "many"), [(1, 4), (2, 4)])
 def test_more_input_channels_respond_alike_where_channels_repeat(name, few, many):
-    crop = (32, 32, 1 if CATALOG[name].dims == 2 else 32)
-    source, target = built(name, crop, (few, 2), 1), built(name, crop, (many, 2), 2)
+    crop = CATALOG[name].presets["tiny"].crop
+    source, target = built(name, crop, (few, 2), 1).eval(), built(name, crop, (many, 2), 2).eval()
     receipt = load(target, encoder_of(source), manifest(source))
     assert [r.how for r in receipt.reshaped] == ["input channels"]
     x = torch.randn(1, few, *crop)

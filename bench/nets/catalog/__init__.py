@@ -13,7 +13,18 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from bench.nets.catalog.facts import Entry, Preset, Triple
 
-__all__ = ["CATALOG", "Entry", "Preset", "Triple", "check_crop", "check_task", "describe", "entry", "preset"]
+__all__ = [
+    "CATALOG",
+    "Entry",
+    "Preset",
+    "Triple",
+    "check_crop",
+    "check_handover",
+    "check_task",
+    "describe",
+    "entry",
+    "preset",
+]
 FAMILIES = [import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__) if m.name != "facts"]
 CATALOG: dict[str, Entry] = {
     e.name: e for e in sorted((e for f in FAMILIES for e in f.ENTRIES), key=lambda e: e.name)
@@ -87,6 +98,30 @@ def check_task(name: str, task: str) -> None:
     if task not in facts.tasks:
         fit = ", ".join(e.name for e in CATALOG.values() if task in e.tasks and e.dims == facts.dims)
         raise BenchError(f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}")
+
+
+def check_handover(source: tuple[str, str], target: tuple[str, str]) -> None:
+    """Refuse to hand weights from one network to another of another architecture.
+
+    The same network and preset fit, and a network of two dimensions hands over to the one of three that
+    is built by the same module at the same size: its kernels are inflated.
+
+    Args:
+        source: name and preset of the network that was pretrained.
+        target: of the one that is fine-tuned.
+
+    Raises:
+        BenchError: says which two do not fit.
+    """
+    if source == target:
+        return
+    one, two = entry(source[0]), entry(target[0])
+    alike = one.module == two.module and preset(*source).size == preset(*target).size
+    if not (alike and one.dims <= two.dims):
+        raise BenchError(
+            f"weights of network {'/'.join(source)} do not fit {'/'.join(target)}; pretrain and fine-tune "
+            "the same network and preset"
+        )
 
 
 def describe() -> list[dict[str, Any]]:

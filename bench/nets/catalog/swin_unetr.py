@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.nets.catalog.facts import MONAI, Entry, Preset, strides
 from bench.source import Source
@@ -16,8 +17,11 @@ class SwinUnetrSize:
     depths: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
     groups: int | None = None  # None: instance norm, as published
+    v2: bool = False  # a residual block of convolutions before each stage (SwinUNETR-V2)
+    merging: Literal["fixed", "legacy"] = "fixed"  # legacy: that of MONAI before 1.5
 
 
+_BASE = (48, (2, 2, 2, 2), (3, 6, 12, 24))
 _SWIN = Entry(
     "swin_unetr",
     "Swin UNETR",
@@ -44,12 +48,28 @@ _SWIN = Entry(
             lone=False,
         ),
         "base": Preset(
-            SwinUnetrSize(48, (2, 2, 2, 2), (3, 6, 12, 24)),
+            SwinUnetrSize(*_BASE), (96, 96, 96), 62_187_296, 8_062_002, 720_045, 56_349, lone=False
+        ),
+        # for weights that others trained with MONAI before 1.5
+        "base_legacy": Preset(
+            SwinUnetrSize(*_BASE, merging="legacy"),
             (96, 96, 96),
             62_187_296,
             8_062_002,
             720_045,
             56_349,
+            lone=False,
+        ),
+        "base_v2": Preset(
+            SwinUnetrSize(*_BASE, v2=True), (96, 96, 96), 72_762_656, 18_637_362, 778_365, 114_669, lone=False
+        ),
+        "base_v2_legacy": Preset(
+            SwinUnetrSize(*_BASE, v2=True, merging="legacy"),
+            (96, 96, 96),
+            72_762_656,
+            18_637_362,
+            778_365,
+            114_669,
             lone=False,
         ),
     },

@@ -1,0 +1,53 @@
+"""Regions that overlap, as one label map: which label each is painted with, the largest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from bench.errors import BenchError
+
+
+def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, int]]:
+    """Return (number of the region, label) in the order in which regions are painted.
+
+    As nnU-Net's ``regions_class_order``: larger regions first, smaller ones over them. A region's label is
+    one that lies in it and, besides, only in regions that contain it whole; so a voxel that is painted
+    as region r reads back as r and as all that contain r.
+
+    Args:
+        regions: name -> label values.
+        name: the data set's, for the message.
+
+    Raises:
+        BenchError: a region that has no such label, or two that overlap in part.
+    """
+    sets = {key: set(values) for key, values in regions.items()}
+    for (one, a), (two, b) in combinations(sets.items(), 2):
+        if a & b and not (a <= b or b <= a):
+            raise BenchError(
+                f"finetune.head: regions {one!r} and {two!r} of data set {name!r} overlap and neither holds "
+                "the other, so a voxel of both cannot be written as a label map; take softmax"
+            )
+    order = sorted(range(len(sets)), key=lambda i: -len([*sets.values()][i]))
+    found = []
+    for number in order:
+        key, own = [*sets.items()][number]
+        alone = [v for v in sorted(own) if all(own <= other for other in sets.values() if v in other)]
+        if not alone:
+            raise BenchError(
+                f"finetune.head: region {key!r} of data set {name!r} has no label of its own, so its sigmoid "
+                "cannot be written as a label map; take softmax"
+            )
+        found.append((number, alone[0]))
+    return found
+
+
+def one_hot(regions: Sequence[Sequence[int]], classes: int = 256) -> np.ndarray:
+    """Return a table (classes, R), 1 where a label value lies in a region: ``table[labels]`` are targets."""
+    table = np.zeros((classes, len(regions)), np.float32)
+    for number, values in enumerate(regions):
+        table[list(values), number] = 1
+    return table

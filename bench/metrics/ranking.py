@@ -1,0 +1,127 @@
+"""Which of several predictions is best, and whether that depends on the convention.
+
+Pure functions of the rows that ``bench score`` makes: ``case target metric value unit prediction
+convention``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from bench.metrics import METRICS
+
+DIGITS = 9  # means that agree to so many decimals are a tie
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the predictions stand by one metric under one convention.
+
+    Attributes:
+        metric: its name; ``signed`` ones are ranked by their size, and so are the means.
+        unit: of the means.
+        convention: ``medpy``, ``monai`` or ``deepmind``.
+        means: prediction -> mean over the cases of each target, then over the targets; None where
+            no case of any target has a value for every prediction.
+        n: pairs of case and target that the means are over.
+        of: pairs of case and target that were scored.
+    """
+
+    metric: str
+    unit: str
+    convention: str
+    means: dict[str, float | None]
+    n: int
+    of: int
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is better."""
+        return self.metric not in METRICS or METRICS[self.metric].higher_is_better  # any nsd@<number>mm
+
+    @property
+    def by_size(self) -> bool:
+        """Whether the means are of absolute values: an error's direction is no merit."""
+        return self.metric in METRICS and METRICS[self.metric].signed
+
+    @property
+    def ranks(self) -> dict[str, int | None]:
+        """Prediction -> rank from 1; equals share the better rank, and the next rank is left out."""
+        known = [mean for mean in self.means.values() if mean is not None]
+        return {
+            name: None if mean is None else 1 + sum(self._better(other, mean) for other in known)
+            for name, mean in self.means.items()
+        }
+
+    @property
+    def order(self) -> str:
+        """The predictions from the best to the worst, ``A > B = C``; empty where there is no mean."""
+        ranked = sorted((rank, name) for name, rank in self.ranks.items() if rank is not None)
+        sign = " > " if self.higher_is_better else " < "
+        words = [
+            (" = " if place and rank == ranked[place - 1][0] else sign if place else "") + name
+            for place, (rank, name) in enumerate(ranked)
+        ]
+        return "".join(words)
+
+    def _better(self, one: float, two: float) -> bool:
+        gap = round(one - two, DIGITS)
+        return gap > 0 if self.higher_is_better else gap < 0
+
+
+def standings(rows: Iterable[Row]) -> list[Standing]:
+    """Return a standing per metric and convention, in the order of the rows.
+
+    A case and target counts only where every prediction has a value under every convention, so that
+    all means are over the same ones. Within a target its cases count alike, and targets count alike.
+    """
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    return [standing for metric, found in by_metric.items() for standing in _of_metric(metric, found)]
+
+
+def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
+    signed = metric in METRICS and METRICS[metric].signed
+    places = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
+    undefined = {(row["target"], row["case"]) for row in rows if row["value"] is None}
+    kept = [place for place in places if place not in undefined]
+    values = {
+        (row["convention"], row["prediction"], row["target"], row["case"]): row["value"] for row in rows
+    }
+    names = list(dict.fromkeys(row["prediction"] for row in rows))
+    made = []
+    for convention in dict.fromkeys(row["convention"] for row in rows):
+        means: dict[str, float | None] = {}
+        for name in names:
+            mine = {place: values[convention, name, *place] for place in kept}
+            means[name] = _mean({at: abs(v) for at, v in mine.items()} if signed else mine)
+        made.append(Standing(metric, rows[0]["unit"], convention, means, len(kept), len(places)))
+    return made
+
+
+def _mean(values: dict[tuple[str, str], float]) -> float | None:
+    targets: dict[str, list[float]] = {}
+    for (target, _), value in values.items():
+        targets.setdefault(target, []).append(value)
+    return fmean(fmean(found) for found in targets.values()) if targets else None
+
+
+def changes(found: Iterable[Standing]) -> list[str]:
+    """Return a line for every metric whose ranking depends on the convention.
+
+    ``hd95: medpy, monai A < B; deepmind B < A``: the best first, the sign compares the means.
+    """
+    orders: dict[str, dict[str, list[str]]] = {}
+    for standing in found:
+        if standing.order:
+            orders.setdefault(standing.metric, {}).setdefault(standing.order, []).append(standing.convention)
+    return [
+        f"{metric}: " + "; ".join(f"{', '.join(names)} {order}" for order, names in by_order.items())
+        for metric, by_order in orders.items()
+        if len(by_order) > 1
+    ]

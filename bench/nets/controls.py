@@ -1,0 +1,27 @@
+"""Controls: weights that have everything a pretraining gives but what it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Return the same tensors, the values of each in another order.
+
+    Each keeps its distribution (scale, sparsity, batch-norm statistics) and loses its structure: a gain
+    that stays is one of initialisation scale, not of features.
+
+    Args:
+        tensors: weights by name.
+        seed: of the order, which depends on nothing else but the names.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name in sorted(tensors):
+        value = tensors[name]
+        order = torch.randperm(value.numel(), generator=generator)
+        found[name] = value.flatten()[order].reshape(value.shape)
+    return found

@@ -1,0 +1,156 @@
+"""Weights for use outside: our own file, or one that nnU-Net can fine-tune from.
+
+nnU-Net is not installed here. The second format is written after what nnU-Net 2.8.1 reads
+(``like_nnssl.py``, ``pretrainedTrainer.py``) and nnssl writes (``adaptation_plan.py``, ``plan.py``), and
+tested by repeating the steps of that loader on the network library that both share; nnU-Net itself was
+not run on it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError, unknown
+from bench.nets.catalog import entry
+from bench.nets.manifest import Manifest, save
+from bench.nets.network import network
+from bench.nets.outside import OURS
+from bench.store import write_atomic
+
+FORMATS = ("safetensors", "nnssl")
+ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}  # what nnU-Net builds by name
+STEM = "encoder.stem.convs.0"
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors") -> None:
+    """Write weights, whole or not at all.
+
+    Args:
+        path: the file; its folder exists.
+        tensors: under our keys.
+        manifest: of these tensors.
+        format: one of ``FORMATS``. ``nnssl`` is nnssl's checkpoint for nnU-Net: kernels turned to the
+            (z, y, x) in which nnU-Net reads images, the library's names, and the plan that
+            ``nnUNetv2_preprocess_like_nnssl`` adapts to. nnU-Net takes the encoder from it.
+
+    Raises:
+        BenchError: an unknown format, a network that the format does not know, a part of the encoder is
+            missing, or the file cannot be written.
+    """
+    if format not in FORMATS:
+        raise BenchError(unknown("format", format, FORMATS))
+    content = _nnssl(tensors, manifest) if format == "nnssl" else b""
+    try:
+        if format == "nnssl":
+            write_atomic(path, content)
+        else:
+            save(path, tensors, manifest)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
+def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
+    chosen = (manifest.network, manifest.preset)
+    if chosen not in ARCHITECTURES:
+        known = ", ".join("/".join(names) for names in ARCHITECTURES)
+        raise BenchError(f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {known}")
+    with torch.device("meta"):
+        whole = network(*chosen, max(manifest.in_channels, 1), 2).encoder.state_dict()
+    lacking = [f"encoder.{name}" for name in whole if f"encoder.{name}" not in tensors]
+    if lacking:
+        raise BenchError(f"format 'nnssl' needs the whole encoder; {lacking[0]!r} is not among these weights")
+    cite = entry(manifest.network).source.cite
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "network_weights": _doubled({name: _turned(value) for name, value in tensors.items()}),
+            "nnssl_adaptation_plan": _adaptation(manifest),
+            "citations": [{"type": "Architecture", "name": "ResEncL", "apa_citations": [cite]}],
+            "trainer_name": f"bench {manifest.method}".strip(),
+            OURS: manifest.to_dict(),
+        },
+        buffer,
+    )
+    return buffer.getvalue()
+
+
+def _turned(value: Tensor) -> Tensor:
+    """Return a kernel (O, I, x, y, z) as (O, I, z, y, x), anything else as it is."""
+    value = value.detach().cpu()
+    turned = value.permute(0, 1, 4, 3, 2) if value.ndim == 5 else value
+    return turned.clone(memory_format=torch.contiguous_format)  # of a view torch would save the whole
+
+
+def _doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under every key that the library has for them: nnU-Net loads strictly.
+
+    It registers convolution and norm of a block a second time, in ``all_modules``, and the encoder a
+    second time, in the decoder.
+    """
+    found = dict(tensors)
+    for name, value in tensors.items():
+        if match := re.fullmatch(r"(.*)\.(conv|norm)\.(weight|bias)", name):
+            found[f"{match[1]}.all_modules.{['conv', 'norm'].index(match[2])}.{match[3]}"] = value
+    if any(name.startswith("decoder.") for name in tensors):
+        found |= {f"decoder.{name}": value for name, value in found.items() if name.startswith("encoder.")}
+    return found
+
+
+def _adaptation(manifest: Manifest) -> dict[str, Any]:
+    """Return the plan with the fields of nnssl's ``AdaptationPlan``; sizes in (z, y, x)."""
+    size = [int(side) for side in reversed(manifest.crop)]
+    given = manifest.recipe.get("spacing")
+    spacing = [float(step) for step in reversed(given)] if given else None
+    style = "noresample" if spacing is None else "onemmiso" if spacing == [1, 1, 1] else "median"
+    return {
+        "architecture_plans": {
+            "arch_class_name": ARCHITECTURES[manifest.network, manifest.preset],
+            "arch_kwargs": None,  # the name says all
+            "arch_kwargs_requiring_import": None,
+        },
+        "pretrain_plan": {
+            "dataset_name": "unknown",
+            "plans_name": "bench",
+            "original_median_spacing_after_transp": spacing or [1.0, 1.0, 1.0],
+            "image_reader_writer": "SimpleITKIO",
+            "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2],
+            "configurations": {style: _configuration(style, spacing, size, manifest.in_channels)},
+            "experiment_planner_used": "ExperimentPlanner",
+        },
+        "pretrain_num_input_channels": manifest.in_channels,
+        "recommended_downstream_patchsize": size,
+        "key_to_encoder": "encoder.stages",
+        "key_to_stem": "encoder.stem",
+        "keys_to_in_proj": [f"{STEM}.conv", f"{STEM}.all_modules.0"],
+        "key_to_lpe": None,
+    }
+
+
+def _configuration(style: str, spacing: list[float] | None, size: list[int], channels: int) -> dict[str, Any]:
+    """Return the fields of nnssl's ``ConfigurationPlan``; of them nnU-Net reads spacing and patch size.
+
+    Whatever intensities the weights were trained on, nnU-Net standardises each channel when it fine-tunes
+    from such a file; what was done here stands in the manifest beside the plan.
+    """
+    kwargs = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    return {
+        "data_identifier": f"bench_{style}",
+        "preprocessor_name": "DefaultPreprocessor",
+        "spacing_style": style,
+        "normalization_schemes": ["ZScoreNormalization"] * channels,
+        "use_mask_for_norm": [False] * channels,
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": kwargs,
+        "resampling_fn_mask": "resample_data_or_seg_to_shape",
+        "resampling_fn_mask_kwargs": {**kwargs, "is_seg": True, "order": 1},
+        "spacing": spacing,
+        "patch_size": size,
+    }

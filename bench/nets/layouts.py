@@ -1,0 +1,133 @@
+"""How public weight files name their tensors, and what those names become here.
+
+A layout is one entry of ``LAYOUTS``: a key that no other layout has, the rules that turn its names into
+those of a network here, and what its tensors tell of the network's size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+SWIN = "encoder.swinViT.patch_embed.proj.weight"
+GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
+RESENC = "encoder.stem.convs.0.conv.weight"
+EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
+PLAN = "nnssl_adaptation_plan"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of file names its tensors. Patterns match whole keys."""
+
+    name: str  # for people
+    mark: str  # pattern of a key that every such file has, prefixes taken off
+    network: str
+    reads: str  # our key of the weight that reads the image
+    size: Callable[[Mapping[str, Tensor]], dict[str, Any]]  # what our keys tell of the preset's size
+    rename: tuple[tuple[str, str], ...] = ()  # pattern (anywhere in the key) and replacement, in turn
+    # Our keys that have no place: heads of the pretraining, copies, and the output layer, whose classes
+    # are the source's. What is not named here and has no place stands in the load receipt.
+    drop: str = r"(?!)"
+    head: str = ""  # our key of the output layer: as long as the source had classes
+    beside: str = ""  # what must lie beside the tensors
+    untold: tuple[str, ...] = ()  # fields of the size that no tensor tells; ``size`` gives the usual value
+    zyx: bool = False  # trained on arrays whose first axis is z
+
+
+def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return width, version and merging; legacy is that of every public file of this layout known here.
+
+    MONAI corrected patch merging in 1.5 (pull request 8285, January 2025). Before it were trained: the
+    self-supervised Swin UNETR (released 2022), SuPreM (2023), VoCo (both repositories ask for MONAI 1.3.0).
+    """
+    v2 = any(name.startswith("encoder.swinViT.layers1c.") for name in tensors)
+    return {"feature": len(tensors[SWIN]), "v2": v2, "merging": "legacy"}
+
+
+def _genesis(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {"width": len(tensors[GENESIS])}
+
+
+def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    found = [re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors]
+    blocks = sorted(Counter(m[1] for m in found if m).items())
+    firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks]
+    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
+    return {"features": widths, "blocks": tuple(count for _, count in blocks), "groups": None}
+
+
+def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    found = [re.fullmatch(r"encoder\.vit\.blocks\.(\d+)\.norm1\.weight", k) for k in tensors]
+    return {"hidden": len(tensors[EMBEDDING]), "layers": sum(m is not None for m in found)}
+
+
+_STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
+_COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
+_MLP = (r"\.mlp\.fc([12])\.", r".mlp.linear\1.")  # in the file of Tang et al.
+_PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")  # a convolution, not a Linear
+# without these a ViT of MONAI computes the same maps
+_UNUSED = r"encoder\.vit\.(cls_token|blocks\.\d+\.(norm_cross_attn|cross_attn)\..*|classification_head\..*)"
+
+LAYOUTS = (
+    # Also the authors' VoCo (its versions with a teacher, and V2) and the training checkpoints of the
+    # self-supervised Swin UNETR (research-contributions, SwinUNETR/Pretrain/models/ssl_head.py)
+    Layout(
+        "Swin UNETR of MONAI, VoCo, SuPreM (swinViT.*)",
+        r"swin(ViT|_vit)\.patch_embed\.proj\.weight", "swin_unetr", SWIN, _swin,
+        rename=(
+            (r"^swin(ViT|_vit)\.", "encoder.swinViT."), _MLP,
+            (r"^(encoder(?:1|2|3|4|10)|decoder[1-5]|out)\.", r"decoder.\1."),
+        ),
+        drop=r"decoder\.out\..*|(proj_head|rotation_head|contrastive_head|conv)\..*",
+        head="decoder.out.conv.conv.weight", untold=("merging",),
+    ),
+    # what MONAI's SwinUNETR.load_from reads: model_swinvit.pt of Tang et al., CVPR 2022
+    Layout(
+        "Swin transformer of Tang et al. (patch_embed.*, layers1.0.*)",
+        r"layers1\.0\.blocks\.0\.attn\.relative_position_bias_table", "swin_unetr", SWIN, _swin,
+        rename=((r"^(patch_embed|layers[1-4]c?)\.", r"encoder.swinViT.\1."), _MLP),
+        drop=r"(rotation_head|contrastive_head|conv)\..*", untold=("merging",),
+    ),
+    # MrGiovanni/ModelsGenesis, pytorch/unet3d.py. Its cubes are (x, y, z): infinite_generator_3D.py
+    Layout(
+        "Models Genesis (down_tr64.*)",
+        r"down_tr64\.ops\.0\.conv1\.weight", "genesis_unet3d", GENESIS, _genesis,
+        rename=((r"^down_", "encoder.down_"), (r"^(up|out)_", r"decoder.\1_")),
+        drop=r"decoder\.out_tr\..*", head="decoder.out_tr.final_conv.weight",
+    ),
+    # nnU-Net takes the stem and the stages of such a file (2.8.1, PretrainedTrainer): the decoder
+    # rebuilds images, in some methods without skips
+    Layout(
+        "nnssl, ResEnc-L (network_weights, nnssl_adaptation_plan)",
+        _STEM, "resenc_unet", RESENC, _resenc, drop=rf"{_COPIES}|decoder\..*", beside=PLAN, zyx=True,
+    ),
+    Layout(
+        "nnU-Net, ResEnc-L (network_weights: encoder.stem.*)",
+        _STEM, "resenc_unet", RESENC, _resenc,
+        drop=rf"{_COPIES}|decoder\.seg_layers\..*", head="decoder.seg_layers.0.weight", zyx=True,
+    ),
+    Layout(
+        "UNETR of MONAI (vit.*)",
+        r"vit\.patch_embedding\.patch_embeddings(\.1)?\.weight", "unetr", EMBEDDING, _vit,
+        rename=(
+            (r"^vit\.", "encoder.vit."), _PATCHES,
+            (r"^(encoder[1-4]|decoder[2-5]|out)\.", r"decoder.\1."),
+        ),
+        drop=rf"{_UNUSED}|decoder\.out\..*", head="decoder.out.conv.conv.weight",
+    ),
+    Layout(
+        "ViT of MONAI (patch_embedding.*)",
+        r"patch_embedding\.patch_embeddings(\.1)?\.weight", "unetr", EMBEDDING, _vit,
+        rename=(
+            (r"^(patch_embedding|blocks|norm|cls_token|classification_head)\b", r"encoder.vit.\1"), _PATCHES,
+        ),
+        drop=_UNUSED,
+    ),
+)  # fmt: skip

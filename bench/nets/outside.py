@@ -1,0 +1,284 @@
+"""Weights that others trained: read without running their code, recognised by their keys, renamed to ours."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.errors import BenchError, shown
+from bench.nets.catalog import Triple, entry
+from bench.nets.layouts import EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
+from bench.nets.manifest import KEY, Manifest, read
+
+# Around the model: distributed training, compilation. Then a part of the objective; where a file has a
+# student and its slow mean, the student, as the authors' newer loaders take it.
+AROUND = ("", "module.", "_orig_mod.")
+PARTS = ("", "student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
+WRAPPERS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "student", "teacher")
+DEPTH = 4  # wrappers inside wrappers
+MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
+PATCH = 16  # voxels a side of UNETR's patches
+OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
+
+
+class Inert:
+    """Stands where a file names a class: takes its arguments and its state, does nothing with them."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+
+
+def _no_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+# What training scripts leave beside the weights (arguments, best scores, whole optimisers, plans). The
+# names are read as ``Inert``: none of this code runs, so nothing has to be believed of it. Any other
+# name is refused, as torch refuses it.
+STANDINS: list[Any] = [(_no_dict, "collections.defaultdict")] + [
+    (Inert, name)
+    for name in (
+        "argparse.Namespace", "builtins.dict", "builtins.list", "pathlib.PosixPath", "pathlib.WindowsPath",
+        "numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype",
+        "numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
+        "torch.optim.adamw.AdamW", "torch.optim.adam.Adam", "torch.optim.sgd.SGD",
+        "nnssl.experiment_planning.experiment_planners.plan.Plan",
+        "nnssl.experiment_planning.experiment_planners.plan.ConfigurationPlan",
+    )
+]  # fmt: skip
+
+
+def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
+    """Return tensors under our keys (``encoder.*``, ``decoder.*``; on the CPU) and what they are for.
+
+    Args:
+        path: a file of ours, or of one of ``LAYOUTS``: ``.safetensors``, or what ``torch.save`` wrote.
+        preset: for a foreign file whose keys leave it open (patch merging of Swin UNETR); by default
+            the one that public files have. The tensors must fit it.
+
+    Returns:
+        Tensors and manifest. Of a foreign file the manifest's ``params`` tell the layout and how many
+        tensors were left out, by the first part of their names; ``recipe`` has at most the spacing.
+
+    Raises:
+        BenchError: one line that names the file: not readable, with code inside, damaged, of no known
+            layout, of a size that no preset has, or with values that are not finite.
+    """
+    content = _content(path)
+    if content is None:
+        return read(path)
+    layout, view, left_out = _recognise(path, content)
+    named = _renamed(path, layout, view)
+    kept = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
+    left_out.update(name.partition(".")[0] for name in named.keys() - kept.keys())
+    if layout.reads not in kept or kept[layout.reads].ndim < 2:
+        raise BenchError(f"{path}: {layout.name}: no usable {layout.reads!r}; it is damaged: fetch it again")
+    _check(path, kept)
+    axes = _axes(content) if layout.zyx else (0, 1, 2)
+    kept = {name: _turned(value, axes) for name, value in kept.items()}
+    if EMBEDDING in kept and kept[EMBEDDING].ndim == 5:  # a convolution: channels move behind the voxels
+        kept[EMBEDDING] = kept[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
+    manifest = Manifest(
+        layout.network,
+        chosen := _preset(path, layout, kept, preset),
+        in_channels=kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1),
+        out_channels=len(named[layout.head]) if layout.head in named and named[layout.head].ndim else 0,
+        crop=_crop(content, kept, axes) or entry(layout.network).presets[chosen].crop,
+        recipe=_recipe(content, axes),
+        params={
+            "layout": layout.name,
+            "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
+        },
+    )
+    return kept, _own(content, manifest)
+
+
+# The file
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """Return what a foreign file holds; None where it has a manifest of ours."""
+    if not path.is_file():
+        raise BenchError(f"{path}: no such file; name a file of weights")
+    if path.suffix != ".safetensors":
+        return _pickled(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            if KEY in (file.metadata() or {}):
+                return None
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+    except (SafetensorError, OSError):
+        return None  # ``read`` says what is wrong
+
+
+def _pickled(path: Path) -> dict[str, Any]:
+    unread = f"{path}: cannot be read as weights; it is damaged or no checkpoint: fetch it again"
+    try:
+        _check_zip(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STANDINS):
+            warnings.simplefilter("ignore")  # of old formats, forged ones among them
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a stranger's bytes make the reader raise
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise BenchError(
+                f"{path}: refers to {shown(code[1])}, which may run code, so it is not read; where you trust "
+                "it, load it and save its state_dict alone"
+            ) from None
+        raise BenchError(unread) from None
+    if not isinstance(content, dict):
+        raise BenchError(
+            f"{path}: holds a {type(content).__name__} and no tensors by name; save a state_dict"
+        )
+    return content
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch stores its tensors as they are."""
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as file:
+        members = file.infolist()
+    packed = any(member.compress_type != ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise BadZipFile
+
+
+def _check(path: Path, tensors: Tensors) -> None:
+    size = path.stat().st_size
+    for name, value in tensors.items():
+        usable = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        # a few bytes can claim, by strides of 0, to be a tensor that fills the memory
+        if not usable or value.numel() * value.element_size() > size:
+            raise BenchError(
+                f"{path}: tensor {shown(name)} is damaged or of a kind not read here; fetch it again"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise BenchError(
+                f"{path}: tensor {shown(name)} holds values that are not finite; do not train from it"
+            )
+
+
+# The layout
+
+
+def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Counter[str]]:
+    """Return the layout, the tensors without their prefix, and how many others lie beside them."""
+    tensors = _unwrapped(content)
+    for around in AROUND:
+        for part in PARTS:
+            prefix = around + part
+            view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+            for layout in LAYOUTS:
+                fits = not layout.beside or layout.beside in content
+                if fits and any(re.fullmatch(layout.mark, name) for name in view):
+                    others = [name.removeprefix(around) for name in tensors if not name.startswith(prefix)]
+                    return layout, view, Counter(name.partition(".")[0] for name in others)
+    first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
+    known = "; ".join(layout.name for layout in LAYOUTS)
+    raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {known}")
+
+
+def _unwrapped(content: dict[str, Any]) -> Tensors:
+    for _ in range(DEPTH):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    return {k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+
+
+def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
+    named: Tensors = {}
+    for name, value in view.items():
+        ours = name
+        for pattern, replacement in layout.rename:
+            ours = re.sub(pattern, replacement, ours)
+        if ours in named:
+            raise BenchError(f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them")
+        named[ours] = value
+    return named
+
+
+def _preset(path: Path, layout: Layout, tensors: Tensors, asked: str) -> str:
+    told = layout.size(tensors)
+    presets = entry(layout.network).presets
+    sure = {key: value for key, value in told.items() if not (asked and key in layout.untold)}
+    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    if asked in fits or (fits and not asked):
+        return asked or fits[0]
+    size = ", ".join(f"{key} {value}" for key, value in sure.items())
+    wanted = f"preset {asked!r}" if asked else f"any preset ({', '.join(presets)})"
+    raise BenchError(
+        f"{path}: {layout.name}: {size} is not the size of {wanted} of network {layout.network!r}"
+    )
+
+
+# What lies beside the tensors
+
+
+def _dig(content: Any, *keys: str) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def _axes(content: dict[str, Any]) -> Triple:
+    """Return which of a kernel's axes is x, which y, which z.
+
+    nnU-Net and nnssl read images as (z, y, x) and may then put the axis of thick slices first.
+    """
+    found = _dig(content, PLAN, "pretrain_plan", "transpose_forward")
+    found = found or _dig(content, "init_args", "plans", "transpose_forward") or [0, 1, 2]
+    if not isinstance(found, list | tuple) or sorted(map(str, found)) != ["0", "1", "2"]:
+        found = [0, 1, 2]
+    ours = [2 - int(axis) for axis in found]
+    return ours.index(0), ours.index(1), ours.index(2)
+
+
+def _turned(value: Tensor, axes: Triple) -> Tensor:
+    return value.permute(0, 1, *(2 + axis for axis in axes)) if value.ndim == 5 else value
+
+
+def _configuration(content: dict[str, Any]) -> Any:
+    """Return the configuration of nnssl's plan: a file has one, the one that it was trained with."""
+    found = _dig(content, PLAN, "pretrain_plan", "configurations")
+    return next(iter(found.values()), None) if isinstance(found, dict) else None
+
+
+def _three(values: Any, axes: Triple) -> list[float] | None:
+    numbers = isinstance(values, list | tuple) and all(type(v) in (int, float) and v > 0 for v in values)
+    return [values[axis] for axis in axes] if numbers and len(values) == 3 else None
+
+
+def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | None:
+    positions = tensors.get("encoder.vit.patch_embedding.position_embeddings")
+    if positions is not None and positions.ndim == 3:  # their count tells the crop where it was a cube
+        side = PATCH * round(positions.shape[1] ** (1 / 3))
+        return side, side, side
+    sides = _three(_dig(_configuration(content), "patch_size"), axes)
+    return (int(sides[0]), int(sides[1]), int(sides[2])) if sides else None
+
+
+def _recipe(content: dict[str, Any], axes: Triple) -> dict[str, Any]:
+    spacing = _three(_dig(_configuration(content), "spacing"), axes)
+    return {"spacing": spacing} if spacing else {}
+
+
+def _own(content: Mapping[str, Any], manifest: Manifest) -> Manifest:
+    """Return the manifest that ``exported`` left beside the tensors, where it is about the same network."""
+    try:
+        found = Manifest.from_dict(json.loads(json.dumps(content[OURS])))
+    except (KeyError, TypeError, ValueError, RecursionError, BenchError):
+        return manifest
+    same = (found.network, found.preset, found.crop) == (manifest.network, manifest.preset, manifest.crop)
+    return found if same and found.in_channels == manifest.in_channels else manifest

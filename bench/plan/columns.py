@@ -1,0 +1,36 @@
+"""What the records say of a cell besides its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.job import Job
+from bench.plan import specs
+from bench.plan.line import Line
+from bench.protocol import mixture, pretrain_of
+
+
+def columns(
+    line: Line, sample: tuple[int, int], tuned: Job, before: dict[str, Any] | None
+) -> dict[str, Any]:  # fmt: skip
+    """Return record columns; what --set can change is read from the jobs, not the protocol.
+
+    Args:
+        line: what was expanded.
+        sample: label fraction in percent, and the labelled patients that it means.
+        tuned: the fine-tuning.
+        before: the pretraining's spec where there is one.
+    """
+    protocol, spec = line.protocol, tuned.spec
+    net, source = spec["network"], "file" if spec["init"].startswith("file:") else "none"
+    return {
+        "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
+        "scale": protocol.scale, "method": line.row.method,
+        "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
+        "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else source,
+        "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],
+        "evaluation": spec["finetune"]["evaluation"], "dataset": line.target.name,
+        "task": line.target.dataset.task, "split": line.fold.name,
+        "split_hash": line.fold.digest if line.target.here else "",
+        "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec["seed"],
+    }  # fmt: skip

@@ -1,0 +1,153 @@
+"""What no single section can know: whether the parts of a protocol fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import registry
+from bench.errors import BenchError, printable, unknown
+from bench.nets import catalog
+from bench.protocol import mixture
+from bench.protocol.model import (
+    Protocol,
+    Row,
+    finetune_of,
+    method_pretrains,
+    pretrain_of,
+    pretrained_net,
+    pretrains,
+    tuned_net,
+)
+from bench.protocol.sections import Finetune, Net, Pretrain
+from bench.protocol.strict import Document
+
+PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
+LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
+# of a finetune section: no row may have its own
+SHARED = ("dataset", "split", "folds", "where", "exclude", "regions")
+
+
+def check(protocol: Protocol, document: Document) -> None:
+    """Look at a protocol as a whole.
+
+    Raises:
+        BenchError: names file, line, key and what to do.
+    """
+    _check_file_names(protocol, document)
+    if protocol.paper and protocol.paper not in PAPERS:
+        raise BenchError(f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}")
+    for name, net in protocol.networks.items():
+        _check_net(net, document, ("networks", name))
+    for name, row in protocol.rows.items():
+        _check_row(protocol, name, row, document)
+        for control in protocol.controls:
+            if method_pretrains(row) and f"{name} ({control})" in protocol.rows:
+                where = document.where(("rows", f"{name} ({control})"))
+                raise BenchError(
+                    f"{where}: is what the {control} control of row {name!r} is called; rename it"
+                )
+    for i, target in enumerate(protocol.finetune):
+        _check_section(target, protocol.scale, document, ("finetune", str(i)))
+    if protocol.pretrain is not None:  # also where no row reads it
+        _has_budget(protocol.pretrain, document, ("pretrain",))
+        _has_mixture(protocol.pretrain, document, ("pretrain",))
+    if protocol.baseline != "none":
+        _has_baseline(protocol, document)
+
+
+def _check_file_names(protocol: Protocol, document: Document) -> None:
+    """Refuse names that would lead out of the folders in which files are named after them."""
+    names: dict[tuple[str, ...], str] = {("name",): protocol.name}
+    names |= {("finetune", str(i), "dataset"): t.dataset for i, t in enumerate(protocol.finetune)}
+    mixed = protocol.pretrain.datasets if protocol.pretrain else ()
+    names |= {("pretrain", "datasets", str(i), "dataset"): m.dataset for i, m in enumerate(mixed)}
+    names |= {("phantoms", name): name for name in protocol.phantoms}
+    for keys, name in names.items():
+        plain = name and name[0] not in ".-" and not {*"/\\"} & {*name} and name == printable(name)
+        if not plain or len(name.encode()) > LONGEST:
+            raise BenchError(
+                f"{document.where(keys)}: {name[:80]!r} becomes the name of a file or folder; take "
+                f"letters, digits, '_', '-' and '.', at most {LONGEST}"
+            )
+
+
+def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    keys = ("rows", name)
+    methods = registry.names("method")
+    if row.method not in methods:
+        where = document.where((*keys, "method"))
+        raise BenchError(f"{where}: {unknown('method', row.method, methods)}")
+    if row.network not in protocol.networks:
+        where = document.where((*keys, "network"))
+        raise BenchError(f"{where}: {unknown('entry of networks', row.network, protocol.networks)}")
+    if row.init and (row.at is not None or row.pretrain or not method_pretrains(row)):
+        raise BenchError(
+            f"{document.where((*keys, 'init'))}: the weights come from this file; name the method that made "
+            "them, and leave 'pretrain' and 'at' out"
+        )
+    if pretrains(row):
+        _check_pretraining(protocol, name, row, document)
+    _check_tuning(protocol, name, row, document)
+
+
+def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    if protocol.pretrain is None:
+        raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
+    section = pretrain_of(protocol, row, document, name)
+    keys: tuple[str, ...] = ("rows", name, "pretrain") if row.pretrain else ("pretrain",)
+    _has_budget(section, document, keys)
+    _has_mixture(section, document, keys)
+    if section.network and section.network not in protocol.networks:
+        text = unknown("entry of networks", section.network, protocol.networks)
+        raise BenchError(f"{document.where((*keys, 'network'))}: {text}")
+    _check_net(pretrained_net(protocol, row), document, (*keys, "crop"))
+
+
+def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    for key in SHARED:
+        if key in row.finetune:
+            where = document.where(("rows", name, "finetune", key))
+            raise BenchError(f"{where}: is the same for all rows; set it in the 'finetune' section")
+    for i in range(len(protocol.finetune)):
+        tuned = finetune_of(protocol, i, row, document, name)
+        keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
+        _check_section(tuned, protocol.scale, document, keys)
+        _check_net(tuned_net(protocol, row, tuned), document, (*keys, "crop"))
+
+
+def _check_net(net: Net, document: Document, keys: tuple[str, ...]) -> None:
+    try:
+        catalog.check_crop(net.network, net.preset, net.crop)
+    except BenchError as error:
+        raise BenchError(f"{document.where(keys)}: {error}") from None
+
+
+def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:
+    _has_budget(target, document, keys)
+    if target.select == "best_test" and scale != "paper":
+        raise BenchError(
+            f"{document.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "
+            "take last or best_val"
+        )
+
+
+def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
+    if (section.steps is None) == (section.epochs is None):
+        raise BenchError(f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'")
+
+
+def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -> None:
+    try:
+        mixture.parts(section)
+    except BenchError as error:
+        raise BenchError(f"{document.where((*keys, 'mixture'))}: {error}") from None
+
+
+def _has_baseline(protocol: Protocol, document: Document) -> None:
+    from_scratch = {r.network for r in protocol.rows.values() if not method_pretrains(r)}
+    for name, row in protocol.rows.items():
+        if row.network not in from_scratch:
+            raise BenchError(
+                f"{document.where(('rows', name))}: nothing to compare with; add a row with "
+                f"'method: scratch' on network {row.network!r}, or say 'baseline: none'"
+            )

@@ -1,0 +1,112 @@
+"""A protocol's rows and sections together, and what a row makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import registry
+from bench.errors import BenchError
+from bench.job import listed
+from bench.protocol.sections import Finetune, Layout, Net, Phantom, Pretrain, one_of_each
+from bench.protocol.strict import Document, build, overlay
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a method on a network, with what differs from its defaults."""
+
+    method: str
+    network: str  # a key of `networks`
+    params: dict[str, Any] = field(default_factory=dict)
+    pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
+    finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
+    at: int | None = None  # snapshot step to fine-tune from; the last by default
+    init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
+    published: str = ""  # its name in results/published/<paper>.csv
+    title: str = ""  # as printed; by default the method's title and the network
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One comparison: which rows, on what data, at what budget, against which table."""
+
+    title: str
+    networks: dict[str, Net]
+    rows: dict[str, Row]
+    finetune: tuple[Finetune, ...]
+    name: str = ""
+    paper: str = ""
+    table: str = ""
+    about: str = ""
+    expected: str = ""  # what the paper printed, in words
+    cost: str = ""  # what a run at this scale takes, in words
+    notes: tuple[str, ...] = ()  # deviations and assumptions, printed under the table
+    scale: Literal["paper", "pilot", "smoke"] = "paper"
+    baseline: Literal["scratch", "none"] = "scratch"
+    controls: tuple[Literal["random", "shuffled"], ...] = ()  # beside every row that starts from weights
+    pretrain: Pretrain | None = None
+    metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
+    convention: Literal["medpy", "monai", "deepmind"] = "medpy"
+    empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
+    layout: Layout = field(default_factory=Layout)
+    scales: dict[str, dict[str, Any]] = field(default_factory=dict)
+    phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
+    threads: int = 1  # per job; a resource, not part of any identity
+    folder: Path = Path()  # where it lies: files are named from there
+
+
+def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
+    """Return the row that records call ``name``, and what follows its own name: "voco (shuffled)".
+
+    The plan expands a row to several where weights are compared: ``(last)``, ``(random)``, ``(shuffled)``.
+    """
+    if name in protocol.rows:
+        return protocol.rows[name], ""
+    own, _, more = name.partition(" (")
+    return protocol.rows.get(own), f" ({more}" if own in protocol.rows else ""
+
+
+def method_pretrains(row: Row) -> bool:
+    """Tell whether a row's method pretrains at all; read from its file: a report must not import torch."""
+    return bool(registry.declared("method", row.method, "pretrains", True))
+
+
+def pretrains(row: Row) -> bool:
+    """Tell whether a row is pretrained here: neither from scratch nor from a file."""
+    return not row.init and method_pretrains(row)
+
+
+def pretrain_of(protocol: Protocol, row: Row, where: Document | None = None, name: str = "") -> Pretrain:
+    """Return the protocol's pretraining with one row's overrides laid over it."""
+    if protocol.pretrain is None:
+        raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
+    return _overridden(protocol.pretrain, row.pretrain, where, ("rows", name, "pretrain"))
+
+
+def pretrained_net(protocol: Protocol, row: Row) -> Net:
+    """Return the network that a row pretrains, with the crop it reads then."""
+    section = pretrain_of(protocol, row)
+    net = protocol.networks[section.network or row.network]
+    return replace(net, crop=section.crop or net.crop)
+
+
+def tuned_net(protocol: Protocol, row: Row, tuned: Finetune) -> Net:
+    """Return the network that a row fine-tunes, with the crop it reads then."""
+    net = protocol.networks[row.network]
+    return replace(net, crop=tuned.crop or net.crop)
+
+
+def finetune_of(
+    protocol: Protocol, index: int, row: Row, where: Document | None = None, name: str = ""
+) -> Finetune:
+    """Return one fine-tuning section with one row's overrides laid over it."""
+    return _overridden(protocol.finetune[index], row.finetune, where, ("rows", name, "finetune"))
+
+
+def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> Any:
+    if not over:
+        return section
+    document = where or Document(Path("protocol"), {})
+    return build(type(section), document, overlay(listed(asdict(section)), one_of_each(over)), keys)

@@ -1,0 +1,99 @@
+"""Fine-tuning settings that several protocols share: ``settings: FILE``, in a section or for a row.
+
+The file holds keys of a ``finetune`` section, and may itself build on another; what stands beside
+``settings`` wins over it. For a row, or a scale, the file replaces the section's whole way of training,
+so that nothing of another recipe shines through; its data, split and fractions stay the section's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, shown
+from bench.job import listed
+from bench.protocol.sections import Finetune, one_of_each
+from bench.protocol.strict import Document, build, overlay, parse
+
+OWN = ("dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions")  # of a section
+KEPT = (*OWN, "recipe")  # a row's settings leave these to the section, unless they state them
+STAND_IN = {"dataset": "any", "split": "any"}
+
+
+def spelled_out(document: Document) -> Document:
+    """Return a protocol whose every ``settings: FILE`` is replaced by what the file holds.
+
+    Raises:
+        BenchError: a file that is not there, or that holds no settings; names file, line and key.
+    """
+    value = _parts(document.value, document, ())
+    if isinstance(scales := value.get("scales"), dict):
+        value["scales"] = {name: _parts(over, document, ("scales", name)) for name, over in scales.items()}
+    return Document(document.path, value, document.lines)
+
+
+def _parts(value: Any, document: Document, keys: tuple[str, ...]) -> Any:
+    """Return a protocol, or what a scale lays over it, with its sections and rows spelled out."""
+    if not isinstance(value, dict):
+        return value
+    found, at = dict(value), (*keys, "finetune")
+    if isinstance(sections := found.get("finetune"), list):
+        found["finetune"] = [_section(s, document, (*at, str(i))) for i, s in enumerate(sections)]
+    elif keys:  # a scale's mapping lies over every section, as a row's does
+        found["finetune"] = _instead(sections, document, at)
+    if isinstance(rows := found.get("rows"), dict):
+        found["rows"] = {name: _row(row, document, (*keys, "rows", name)) for name, row in rows.items()}
+    return {k: v for k, v in found.items() if k in value}
+
+
+def _section(section: Any, document: Document, keys: tuple[str, ...]) -> Any:
+    if not isinstance(section, dict) or "settings" not in section:
+        return section
+    return overlay(_read(section["settings"], document, keys), one_of_each(section))
+
+
+def _row(row: Any, document: Document, keys: tuple[str, ...]) -> Any:
+    if not isinstance(row, dict) or "finetune" not in row:
+        return row
+    return {**row, "finetune": _instead(row["finetune"], document, (*keys, "finetune"))}
+
+
+def _instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
+    """Return an override whose settings leave nothing of the recipe that it lies over."""
+    if not isinstance(own, dict) or "settings" not in own:
+        return own
+    stated = _read(own["settings"], document, keys)
+    whole = listed(asdict(build(Finetune, Document(document.path, {**STAND_IN, **stated}))))
+    complete = {k: v for k, v in whole.items() if k not in KEPT or k in stated}
+    return overlay(complete, one_of_each(own))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no system takes
+        return False
+
+
+def _read(
+    name: Any, document: Document, keys: tuple[str, ...], above: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    where = document.where((*keys, "settings"))
+    if not isinstance(name, str) or not name:
+        raise BenchError(f"{where}: expected the path of a file, got {shown(name)}")
+    path = document.path.parent / name
+    if not _there(path):
+        raise BenchError(f"{where}: {path} is no file; name it from the folder of {document.path.name}")
+    if path.resolve() in above:
+        raise BenchError(f"{where}: {path} builds on itself; take that out")
+    shared = parse(path)
+    for key in OWN:
+        if key in shared.value:
+            raise BenchError(f"{shared.where((key,))}: belongs into the protocol, not into shared settings")
+    value = shared.value
+    if "settings" in value:
+        below = _read(value["settings"], shared, (), (*above, path.resolve()))
+        value = overlay(below, one_of_each({k: v for k, v in value.items() if k != "settings"}))
+    build(Finetune, Document(path, {**STAND_IN, **value}, shared.lines))  # a mistake is told at its own line
+    return value

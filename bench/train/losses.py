@@ -1,0 +1,113 @@
+"""Losses of label maps and classes, by a recipe's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from monai.losses import DiceLoss
+from torch import Tensor, nn
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K, X, Y, Z) and labels (B, X, Y, Z)
+
+
+def of_maps(name: str, *, background: bool = True, batch: bool = False, ce_weight: float = 1.0) -> Loss:
+    """Return a loss of a softmax over K classes.
+
+    Args:
+        name: ``dice_ce`` (Dice and cross-entropy), ``dice`` or ``cross_entropy``.
+        background: does Dice count it?
+        batch: one Dice over all samples of the batch, as if they were one volume.
+        ce_weight: of cross-entropy beside Dice.
+    """
+    dice = DiceLoss(include_background=background, to_onehot_y=True, softmax=True, batch=batch)
+    return _terms(name, lambda logits, label: dice(logits, label[:, None]), cross_entropy, ce_weight)
+
+
+def of_regions(name: str, table: Tensor, *, batch: bool = False, ce_weight: float = 1.0) -> Loss:
+    """Return a loss of one sigmoid per region, regions overlapping as they may.
+
+    Args:
+        name: as for ``of_maps``; cross-entropy is the binary one, averaged over regions.
+        table: (labels, R), 1 where a label value lies in a region.
+        batch: as for ``of_maps``.
+        ce_weight: as for ``of_maps``.
+    """
+    binary = functional.binary_cross_entropy_with_logits
+    both = _terms(name, DiceLoss(sigmoid=True, batch=batch), binary, ce_weight)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        return both(logits, table.to(logits.device)[label.long()].movedim(-1, 1))
+
+    return loss
+
+
+def _terms(name: str, dice: Loss, entropy: Loss, ce_weight: float) -> Loss:
+    if name == "dice":
+        return dice
+    if name == "cross_entropy":
+        return entropy
+    return lambda logits, label: dice(logits, label) + ce_weight * entropy(logits, label)
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits (B, K, ...) and classes (B, ...)."""
+    return functional.cross_entropy(logits, label.long())
+
+
+def weights(scales: int) -> list[float]:
+    """Return what each scale's loss counts, finest first: halved from one to the next, summing to 1.
+
+    As nnU-Net, which leaves the coarsest one out (``nnUNetTrainer._build_loss``).
+    """
+    halved = [0.5**i for i in range(max(1, scales - 1))]
+    return [w / sum(halved) for w in halved]
+
+
+def over_scales(loss: Loss, outputs: Sequence[Tensor], label: Tensor) -> Tensor:
+    """Return the loss of logits at several scales, the label brought to each by its nearest voxel.
+
+    Args:
+        loss: of one scale.
+        outputs: (B, K, x, y, z) each, the finest first.
+        label: (B, X, Y, Z).
+    """
+    found = [
+        weight * loss(logits.float(), _smaller(label, logits))
+        for weight, logits in zip(weights(len(outputs)), outputs, strict=False)
+    ]
+    return torch.stack(found).sum()
+
+
+def _smaller(label: Tensor, logits: Tensor) -> Tensor:
+    if label.shape[1:] == logits.shape[2:]:
+        return label
+    small = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest-exact")
+    return small[:, 0].to(label.dtype)
+
+
+class Frozen:
+    """Keeps a network's encoder from training for the first steps.
+
+    The norm layers of a frozen encoder that keep statistics are in evaluation mode: they use the ones they
+    came with and leave them as they are. Dropout stays on. So does Keras where a layer does not train, in
+    which Taleb et al.'s warm-up runs; and the optimiser starts anew when the encoder is let go.
+
+    Args:
+        encoder: of the network.
+        steps: how many steps it stays frozen; None for all.
+    """
+
+    def __init__(self, encoder: nn.Module, steps: int | None) -> None:
+        self._encoder, self._steps = encoder, steps
+        self._norms = [m for m in encoder.modules() if getattr(m, "track_running_stats", False)]
+
+    def begin(self, step: int) -> bool:
+        """Set the encoder to what step ``step``, counted from 0, asks for; tell whether it was let go now."""
+        trains = self._steps is not None and step >= self._steps
+        for norm in self._norms:
+            norm.train(trains)
+        for parameter in self._encoder.parameters():
+            parameter.requires_grad_(trains)
+        return step == self._steps

@@ -1,0 +1,101 @@
+"""Rankings of several predictions, from rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.metrics import CONVENTIONS, score
+from bench.metrics.ranking import changes, standings
+
+UNITS = {"hd95": "mm", "assd": "mm", "volume_error": "ml"}
+
+
+def rows(metric: str, values: dict[str, dict[str, list]], target: str = "1") -> list[dict]:
+    """Return rows from values[convention][prediction], one per case."""
+    return [
+        {
+            "case": f"case_{k}", "target": target, "metric": metric, "value": value,
+            "unit": UNITS.get(metric, "1"), "prediction": name, "convention": convention,
+        }
+        for convention, by_name in values.items()
+        for name, found in by_name.items()
+        for k, value in enumerate(found)
+    ]  # fmt: skip
+
+
+def test_means_and_ranks_go_the_way_of_the_metric():
+    given = {"medpy": {"a": [1, 2], "b": [3, 1], "c": [1, 1]}}
+    (lower,) = standings(rows("hd95", given))
+    assert (lower.metric, lower.unit, lower.convention, lower.n, lower.of) == ("hd95", "mm", "medpy", 2, 2)
+    assert lower.means == {"a": 1.5, "b": 2, "c": 1} and lower.ranks == {"a": 2, "b": 3, "c": 1}
+    assert lower.order == "c < a < b"
+    for metric in ("dice", "nsd@2.5mm"):
+        (higher,) = standings(rows(metric, given))
+        assert higher.ranks == {"a": 2, "b": 1, "c": 3} and higher.order == "b > a > c"
+
+
+def test_equals_share_a_rank_and_rounding_makes_no_difference():
+    (found,) = standings(rows("assd", {"medpy": {"a": [0.3], "b": [0.1 + 0.2], "c": [0.1], "d": [0.4]}}))
+    assert found.ranks == {"a": 2, "b": 2, "c": 1, "d": 4}
+    assert found.order == "c < a = b < d"
+
+
+def test_only_what_every_prediction_has_counts():
+    given = {"medpy": {"a": [1, None, 9], "b": [2, 5, None]}, "monai": {"a": [1, None, 9], "b": [2, 5, None]}}
+    for found in standings(rows("hd95", given)):
+        assert (found.means, found.n, found.of) == ({"a": 1, "b": 2}, 1, 3)
+    one_only = {"medpy": {"a": [1, 2], "b": [2, 2]}, "deepmind": {"a": [1, None], "b": [2, 2]}}
+    assert [found.n for found in standings(rows("hd95", one_only))] == [1, 1]
+
+
+def test_nothing_in_common_is_no_ranking():
+    given = {c: {"a": [None, 1], "b": [1, None]} for c in CONVENTIONS}
+    found = standings(rows("hd95", given))
+    assert all(s.means == s.ranks == {"a": None, "b": None} and s.n == 0 and not s.order for s in found)
+    assert changes(found) == []
+
+
+def test_targets_count_alike_however_many_cases_they_have():
+    given = rows("dice", {"medpy": {"a": [1, 1, 1], "b": [0, 0, 0]}})
+    given += rows("dice", {"medpy": {"a": [0, None, None], "b": [1, None, None]}}, target="2")
+    (found,) = standings(given)
+    assert found.means == {"a": 0.5, "b": 0.5} and found.order == "a = b" and (found.n, found.of) == (4, 6)
+
+
+def test_a_signed_error_is_ranked_by_its_size():
+    given = {"medpy": {"swings": [-0.5, 0.5], "small": [0.1, 0.1]}}
+    (found,) = standings(rows("relative_volume_error", given))
+    assert found.by_size and found.means == {"swings": 0.5, "small": pytest.approx(0.1)}
+    assert found.order == "small < swings"
+    assert not standings(rows("volume_error", given))[0].by_size
+
+
+def test_a_change_of_ranking_is_one_line_per_metric():
+    first = {"a": [1.0], "b": [2.0]}
+    other = {"a": [2.0], "b": [1.0]}
+    tied = {"a": [2.0], "b": [2.0]}
+    found = standings(
+        rows("hd95", {"medpy": first, "monai": first, "deepmind": other})
+        + rows("assd", {"medpy": first, "monai": tied, "deepmind": first})
+        + rows("dice", dict.fromkeys(CONVENTIONS, first))
+    )
+    assert changes(found) == [
+        "hd95: medpy, monai a < b; deepmind b < a",
+        "assd: medpy, deepmind a < b; monai a = b",
+    ]
+
+
+def test_conventions_do_turn_a_ranking_of_real_shapes():
+    """An island of 6 % of the predicted surface is 3 % of both: MedPy's pooled percentile does not see it."""
+    truth = np.zeros((60, 30, 30), np.uint8)
+    truth[4:24, 5:25, 5:25] = 1
+    island, thin = truth.copy(), np.zeros_like(truth)
+    island[50:57, 12:19, 12:18] = 1
+    thin[6:22, 7:23, 7:23] = 1
+    found = []
+    for name, guess in (("island", island), ("thin", thin)):
+        for convention in CONVENTIONS:
+            (one,) = score(guess, truth, (1.0, 1.0, 1.0), ("hd95",), convention)
+            found += rows("hd95", {convention: {name: [one.value]}})
+    assert changes(standings(found)) == ["hd95: medpy island < thin; monai, deepmind thin < island"]

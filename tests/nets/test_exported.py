@@ -1,0 +1,161 @@
+"""What is exported comes back equal, and the second format has what nnU-Net reads, where it reads it.
+
+nnU-Net is not installed here: its loader's steps (2.8.1, PretrainedTrainer.load_pretrained_weights and
+preprocess_like_nnssl) are repeated on the network library that it uses.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+from torch import nn
+
+from bench.errors import BenchError
+from bench.nets import exported, network
+from bench.nets.catalog import CATALOG, Preset, preset
+from bench.nets.catalog.resenc import ResEncSize
+from bench.nets.exported import write
+from bench.nets.manifest import Manifest
+from bench.nets.outside import read_weights
+
+WIDTHS, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
+MANIFEST = Manifest(
+    "resenc_unet", "thin", 2, 0, (64, 32, 96), {"spacing": [1.0, 1.5, 3.0], "scale": "zscore"}, "m",
+    {"ratio": 0.75}, "0123456789abcdef", 40,
+)  # fmt: skip
+
+
+@pytest.fixture
+def net(monkeypatch):
+    """Return a network of the published structure that takes a moment to build."""
+    found = Preset(ResEncSize(WIDTHS, BLOCKS), (64, 32, 96), 0, 0, 0, 0)
+    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", found)
+    monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
+    torch.manual_seed(0)
+    return network("resenc_unet", "thin", 2, 3).eval()
+
+
+def encoder_of(net):
+    return {f"encoder.{k}": v for k, v in net.encoder.state_dict().items()}
+
+
+def library(classes=3):
+    return ResidualEncoderUNet(
+        2, 6, WIDTHS, nn.Conv3d, 3, [1, 2, 2, 2, 2, 2], BLOCKS, classes, 1, conv_bias=True,
+        norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    ).eval()  # fmt: skip
+
+
+def turned(x):
+    return x.permute(0, 1, 4, 3, 2)
+
+
+def strictly(module, weights, prefix):
+    """Load as nnU-Net does: every key below a prefix, none lacking, none too many."""
+    module.load_state_dict({k.replace(prefix, "")[1:]: v for k, v in weights.items() if k.startswith(prefix)})
+
+
+def test_nnunet_finds_encoder_and_stem_under_the_keys_that_the_plan_names(tmp_path, net):
+    write(tmp_path / "a.pth", encoder_of(net), MANIFEST, "nnssl")
+    content = torch.load(tmp_path / "a.pth", weights_only=True)  # as nnU-Net does, nothing allowed besides
+    weights, plan = content["network_weights"], content["nnssl_adaptation_plan"]
+    theirs = library()
+    assert plan["key_to_stem"] not in weights  # else nnU-Net takes the stem for a part of the encoder
+    for key in (plan["key_to_encoder"], plan["key_to_stem"]):
+        strictly(theirs.get_submodule(key), weights, key)
+    for key in plan["keys_to_in_proj"]:
+        assert torch.equal(weights[f"{key}.weight"], theirs.state_dict()[f"{key}.weight"])
+    x = torch.randn(1, 2, 64, 32, 96)
+    with torch.no_grad():
+        for ours, other in zip(net.encoder(x), theirs.encoder(turned(x)), strict=True):
+            torch.testing.assert_close(ours, turned(other), rtol=1e-5, atol=1e-5)
+
+
+def test_a_whole_network_fits_the_library_key_by_key(tmp_path, net):
+    write(tmp_path / "a.pth", net.state_dict(), replace(MANIFEST, out_channels=3), "nnssl")
+    theirs = library()
+    theirs.load_state_dict(torch.load(tmp_path / "a.pth", weights_only=True)["network_weights"])
+    x = torch.randn(1, 2, 64, 32, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), turned(theirs(turned(x))), rtol=1e-4, atol=1e-4)
+
+
+def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
+    write(tmp_path / "a.pth", encoder_of(net), MANIFEST, "nnssl")
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    plan = content["nnssl_adaptation_plan"]
+    assert plan.keys() == {
+        "architecture_plans", "pretrain_plan", "pretrain_num_input_channels", "key_to_lpe",
+        "recommended_downstream_patchsize", "key_to_encoder", "key_to_stem", "keys_to_in_proj",
+    }  # fmt: skip
+    assert plan["architecture_plans"] == {
+        "arch_class_name": "ResEncL", "arch_kwargs": None, "arch_kwargs_requiring_import": None,
+    }  # fmt: skip
+    assert plan["pretrain_num_input_channels"] == 2 and plan["key_to_lpe"] is None
+    assert plan["recommended_downstream_patchsize"] == [96, 32, 64]
+    whole = plan["pretrain_plan"]
+    assert whole.keys() == {
+        "dataset_name", "plans_name", "original_median_spacing_after_transp", "image_reader_writer",
+        "transpose_forward", "transpose_backward", "configurations", "experiment_planner_used",
+    }  # fmt: skip
+    (configuration,) = whole["configurations"].values()
+    assert configuration.keys() == {
+        "data_identifier", "preprocessor_name", "spacing_style", "normalization_schemes", "use_mask_for_norm",
+        "resampling_fn_data", "resampling_fn_data_kwargs", "resampling_fn_mask", "resampling_fn_mask_kwargs",
+        "spacing", "patch_size",
+    }  # fmt: skip
+    assert (configuration["spacing"], configuration["patch_size"]) == ([3.0, 1.5, 1.0], [96, 32, 64])
+    cited = content["citations"][0]
+    assert "Isensee" in cited["apa_citations"][0] and cited.keys() >= {"type", "name"}
+
+
+def test_weights_without_a_spacing_say_so(tmp_path, net):
+    write(tmp_path / "a.pth", encoder_of(net), replace(MANIFEST, recipe={"spacing": None}), "nnssl")
+    plan = torch.load(tmp_path / "a.pth", weights_only=True)["nnssl_adaptation_plan"]
+    assert plan["pretrain_plan"]["configurations"]["noresample"]["spacing"] is None
+    assert read_weights(tmp_path / "a.pth")[1].recipe == {"spacing": None}
+
+
+@pytest.mark.parametrize("format", exported.FORMATS)
+def test_what_is_exported_comes_back_equal(tmp_path, net, format):
+    path = tmp_path / ("a.safetensors" if format == "safetensors" else "a.pth")
+    write(path, encoder_of(net), MANIFEST, format)
+    tensors, manifest = read_weights(path)
+    assert manifest == MANIFEST
+    assert tensors.keys() == encoder_of(net).keys()
+    assert all(torch.equal(tensors[k], v) for k, v in encoder_of(net).items())
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_view_does_not_drag_its_storage_along(tmp_path, net):
+    big = torch.zeros(1 << 20)
+    tensors = encoder_of(net)
+    name = "encoder.stem.convs.0.conv.bias"
+    write(tmp_path / "a.pth", {**tensors, name: big[: len(tensors[name])]}, MANIFEST, "nnssl")
+    assert (tmp_path / "a.pth").stat().st_size < 1 << 20
+
+
+def test_the_published_size_is_what_nnunet_builds_by_that_name():
+    # nnunetv2/utilities/get_network_via_name.py
+    assert exported.ARCHITECTURES == {("resenc_unet", "base"): "ResEncL"}
+    size = preset("resenc_unet", "base").size
+    assert size == ResEncSize((32, 64, 128, 256, 320, 320), (1, 3, 4, 6, 6, 6))
+
+
+def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
+    tensors = encoder_of(net)
+    other = replace(MANIFEST, network="unet3d", preset="tiny")
+    lacking = {k: v for k, v in tensors.items() if "stages.2" not in k}
+    for given, manifest, format, folder, match in [
+        (tensors, MANIFEST, "onnx", "", "no format named 'onnx'; known: nnssl, safetensors"),
+        (tensors, other, "nnssl", "", "does not know network unet3d/tiny; it knows resenc_unet/base"),
+        (lacking, MANIFEST, "nnssl", "", r"whole encoder; 'encoder\.stages\.2\."),
+        (tensors, MANIFEST, "nnssl", "none", "cannot be written"),
+        (tensors, MANIFEST, "safetensors", "none", "cannot be written"),
+    ]:
+        with pytest.raises(BenchError, match=match) as error:
+            write(tmp_path / folder / "a.pth", given, manifest, format)
+        assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())

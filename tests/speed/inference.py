@@ -1,0 +1,163 @@
+"""Time and weigh sliding-window inference against MONAI's with the whole volume in memory.
+
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/inference.py --rounds 3
+    OMP_NUM_THREADS=1 python tests/speed/inference.py --rounds 1        random voxels of the same shape
+
+Both sides run the same network over the same windows and end with a uint8 label map. MONAI's side is
+``sliding_window_inference`` on the whole image, then the highest of all classes at once (``max``, which
+is faster than ``argmax``). Sides take turns, A B A B; the table gives medians of processor time on one
+thread, which other work on the machine disturbs least. Memory is the kernel's peak of resident memory
+(``VmHWM``, reset before) of a fresh process per side, less what was resident before: imports, one
+window's worth of inference and the image, which both sides are given as an array.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+SHAPE = (122, 101, 112)  # of the real CT; 61 structures
+WIDE = (144, 144, 128)
+SIDES = ("MONAI", "ours")
+SCAN = "own_ct_multiorgan/imagesTr/body.nii.gz"
+
+
+def scan(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return a CT (1, X, Y, Z), repeated to a shape, from BENCH_DATA; noise where there is none."""
+    path = Path(os.environ.get("BENCH_DATA", "nowhere"), SCAN)
+    if not path.exists():
+        return np.random.default_rng(0).random((1, *shape), np.float32)
+    import nibabel
+
+    voxels = (np.clip(nibabel.load(path).get_fdata(dtype=np.float32), -175, 250) + 175) / 425
+    for axis, n in enumerate(shape):
+        voxels = np.take(voxels, np.arange(n) % voxels.shape[axis], axis)
+    return np.ascontiguousarray(voxels)[None]
+
+
+def network(name: str, labels: int, crop: tuple[int, int, int]) -> nn.Module:
+    """Return a seeded network; ``1x1`` is one pointwise convolution, so that all else weighs more."""
+    from bench import nets
+    from bench.train.loop import channels_last
+
+    torch.manual_seed(0)
+    if name == "1x1":
+        return nn.Conv3d(1, labels, 1).eval()
+    return channels_last(nets.network(name, "tiny", 1, labels, crop)).eval()
+
+
+@torch.no_grad()
+def monai(net: nn.Module, image: np.ndarray, inference: dict) -> np.ndarray:
+    """Return the label map by MONAI."""
+    from monai.inferers import sliding_window_inference
+
+    scores = sliding_window_inference(
+        torch.from_numpy(image)[None], inference["crop"], inference["batch"], net,
+        overlap=inference["overlap"], mode=inference["blend"],
+    )[0]  # fmt: skip
+    return scores.max(0).indices.to(torch.uint8).numpy()
+
+
+def ours(net: nn.Module, image: np.ndarray, inference: dict) -> np.ndarray:
+    """Return the label map slab by slab."""
+    from bench.data.reader import Volume
+    from bench.data.slabs import restore_slabs, unchanged
+    from bench.jobs.predict import slabs
+
+    volume = Volume(image)
+    return restore_slabs(slabs(net, volume, inference), unchanged(volume.shape))
+
+
+RUN: dict[str, Callable[[nn.Module, np.ndarray, dict], np.ndarray]] = {"MONAI": monai, "ours": ours}
+
+
+def asked(side: int, batch: int) -> dict:
+    """Return the settings of windows of side^3."""
+    return {"crop": (side,) * 3, "overlap": 0.5, "batch": batch, "blend": "gaussian"}
+
+
+def contest(name: str, labels: int, shape: tuple[int, int, int], side: int, rounds: int) -> str:
+    """Time both in turn and return the table's line."""
+    inference, image = asked(side, 2), scan(shape)
+    net = network(name, labels, inference["crop"])
+    times: dict[str, list[float]] = {s: [] for s in SIDES}
+    last = {}
+    for s in SIDES:  # the first call pays imports and plans of convolutions
+        RUN[s](net, image[:, :side, :side, :side], inference)
+    for _ in range(rounds):
+        for s in SIDES:
+            start = time.process_time()
+            last[s] = RUN[s](net, image, inference)
+            times[s].append(time.process_time() - start)
+    theirs, mine = (median(times[s]) for s in SIDES)
+    other = int((last["MONAI"] != last["ours"]).sum())
+    seconds = f"{theirs:.2f} | {mine:.2f} | {mine / theirs:.2f}"
+    return f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |"
+
+
+def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:
+    """Return the MB that a fresh process takes on top of its imports and its image."""
+    command = [sys.executable, __file__, "--weigh", json.dumps([which, labels, shape, side])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:
+    """Do it in this process, which must be fresh."""
+    torch.set_num_threads(1)
+    inference, image = asked(side, 2), scan(shape)
+    net = network("1x1", labels, inference["crop"])
+    RUN[which](net, image[:, :side, :side, :side], inference)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    RUN[which](net, image, inference)
+    return resident("VmHWM") - before
+
+
+def resident(entry: str) -> float:
+    """Return one entry of this process's status, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 1024
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--weigh", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    write = sys.stdout.write
+    if options.weigh:
+        which, labels, shape, side = json.loads(options.weigh)
+        write(f"{weighed(which, labels, tuple(shape), side):.1f}\n")
+        return 0
+    torch.set_num_threads(1)
+    write(f"Medians of {options.rounds} rounds, overlap 0.5, Gaussian, batches of 2\n\n")
+    write("| network | labels | volume | windows | MONAI (s) | ours (s) | ratio | voxels that differ |\n")
+    write("|---|--:|---|---|--:|--:|--:|--:|\n")
+    for name, labels, shape, side in (
+        ("unet3d", 61, SHAPE, 64), ("1x1", 61, SHAPE, 64), ("unet3d", 14, WIDE, 96), ("1x1", 14, WIDE, 96),
+    ):  # fmt: skip
+        write(contest(name, labels, shape, side, options.rounds) + "\n")
+    write("\n| labels | volume | windows | MONAI (MB) | ours (MB) |\n|--:|---|---|--:|--:|\n")
+    sizes = [(61, (*SHAPE[:2], depth), 64) for depth in (100, 200, 400)]
+    sizes += [(61, SHAPE, 96), (14, WIDE, 96)]
+    for labels, shape, side in sizes:
+        theirs, mine = (weigh(s, labels, shape, side) for s in SIDES)
+        write(f"| {labels} | {shape} | {side}^3 | {theirs:.0f} | {mine:.0f} |\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
