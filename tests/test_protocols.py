@@ -7,7 +7,7 @@ import pytest
 
 from bench import registry
 from bench.data.where import Contents, Roots
-from bench.metrics.request import Request
+from bench.metrics.request import Request, fitting
 from bench.plan import Planner
 from bench.protocol import PAPERS, read
 from bench.protocol.strict import parse
@@ -23,7 +23,8 @@ SCALED = [
 @pytest.mark.parametrize(("path", "scale"), SCALED)
 def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
     protocol = read(path, scale)
-    Request.checked(protocol.metrics, protocol.convention, protocol.empty or "default")
+    maps = fitting(protocol.metrics, "segmentation")
+    Request.checked(maps, protocol.convention, protocol.empty or "default")
     planner = Planner(Roots(), Contents(None), need_data=False)
     planner.expand(protocol)
     plan = planner.finish()

@@ -169,8 +169,13 @@ def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what:
     return ranked(patients, split, seed)[: max(1, int(percent * n / 100 + 0.5))]
 
 
-def parted(patients: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+def parted(patients: Sequence[str], share: float, what: str = "") -> tuple[list[str], list[str]]:
     """Divide ranked patients into those that train and, at the end, the share that validates.
+
+    Args:
+        patients: ranked.
+        share: 0 for none; else at least one validates.
+        what: begins the message.
 
     Raises:
         BenchError: nobody would be left to train.
@@ -180,7 +185,7 @@ def parted(patients: Sequence[str], share: float) -> tuple[list[str], list[str]]
     back = max(1, int(share * len(patients) + 0.5))
     if back >= len(patients):
         raise BenchError(
-            f"holdout {share:g} of {len(patients)} training patient(s) leaves none to train; take a larger "
-            "fraction, or 'holdout: 0'"
+            f"{what}holdout {share:g} of {len(patients)} training patient(s) leaves none to train; take a "
+            "larger fraction, or 'holdout: 0'"
         )
     return list(patients[:-back]), list(patients[-back:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,12 @@ def build(context: Context) -> nets.Model:
 def _weights(context: Context) -> tuple[dict[str, torch.Tensor], transfer.Manifest]:
     init = context.spec["init"]
     if init.startswith("file:"):
-        path = Path(context.run["files"][init.removeprefix("file:")])
+        digest = init.removeprefix("file:")
+        path = Path(context.run["files"][digest])
         context.log(f"weights of {path}")
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise BenchError(f"{path}: changed since it was planned; run the protocol again")
         return outside.read_weights(path)
     step = init.partition("@")[2]
     return transfer.read(

@@ -68,7 +68,7 @@ def head(target: Target, tuned: Finetune) -> dict[str, Any]:
 
 def trained(patients: Sequence[str], tuned: Finetune) -> Sequence[str]:
     """Return those labelled patients that train where a share of them validates."""
-    return splits.parted(patients, tuned.holdout)[0] if patients else patients
+    return splits.parted(patients, tuned.holdout, f"{tuned.dataset}: ")[0] if patients else patients
 
 
 def steps(section: Pretrain | Finetune, cases: int) -> int | None:

@@ -1,0 +1,344 @@
+"""Which crops fine-tuning reads, of whose scans, and who validates; weights of other crops and dimensions."""
+
+import hashlib
+import shutil
+import types
+
+import blobs
+import numpy as np
+import pytest
+import torch
+from small_prepared import write_prepared
+
+from bench import nets
+from bench.data import split
+from bench.data.prepared import Prepared
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs import finetune, inputs
+from bench.jobs.context import Context
+from bench.nets import transfer
+from bench.nets.network import Network
+from bench.protocol import Optimiser
+
+CROP = (16, 16, 16)
+SHAPE = (48, 40, 36)
+BLOCK = (slice(4, 12), slice(20, 28), slice(10, 18))  # class 1, large
+DOT = (slice(40, 42), slice(6, 8), slice(30, 32))  # class 2, small
+AIR = 24  # from here on along x the scan has its lowest value
+LABEL = np.zeros(SHAPE, np.uint8)
+LABEL[BLOCK], LABEL[DOT] = 1, 2
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Jobs of outlined blobs, prepared."""
+    folder = tmp_path_factory.mktemp("crops")
+    with pytest.MonkeyPatch.context() as patch:
+        blobs.register(patch, folder)
+        jobs = blobs.Jobs(folder / "out", "outlined_blobs", blobs.write(folder / "data", 24))
+        jobs.done(jobs.prepare())
+        yield jobs
+
+
+@pytest.fixture(scope="module")
+def organs(tmp_path_factory):
+    """One scan with a large class and a small one, half of it air; and one that has no label at all."""
+    folder = tmp_path_factory.mktemp("organs")
+    label, image = LABEL, np.full(SHAPE, 100, np.int16)
+    image[AIR:] = 0
+    foreground, classes = np.argwhere(label > 0), []
+    for value in (1, 2):
+        places = np.argwhere(label == value)
+        classes.append(np.column_stack([places, np.full(len(places), value)]))
+    full = {"image": image[None], "label": label, "native": label}
+    full |= {"foreground": foreground.astype(np.int16), "classes": np.concatenate(classes).astype(np.int16)}
+    empty = {"image": image[None], "label": np.zeros_like(label), "native": np.zeros_like(label)}
+    write_prepared(folder, {"full": full, "empty": empty})
+    return folder
+
+
+def reader(folder, case="full", crop=CROP, **recipe):
+    recipe = {"foreground": None, "balanced": False, "negatives": "anywhere", "exact": False, "batch": 2,
+              "augment": {}, **recipe}  # fmt: skip
+    spec = {"network": {"crop": list(crop)}, "seed": 0, "finetune": recipe}
+    context = types.SimpleNamespace(spec=spec, input=lambda index: folder)
+    return finetune._MapReader(context, [case])
+
+
+def centres(read, batch, steps=60):
+    """Return the label of the voxel that each crop is to be centred on, by step and place in the batch.
+
+    -1 where it is to lie anywhere, 9 where the voxel is air.
+    """
+    found, real = [], finetune._centred
+
+    def centred(voxels, start, crop, shape, rng):
+        voxel = None if voxels is None or not len(voxels) else tuple(voxels[rng.integers(len(voxels))])
+        found.append(-1 if voxel is None else 9 if voxel[0] >= AIR and not LABEL[voxel] else LABEL[voxel])
+        return real(voxels, start, crop, shape, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "_centred", centred)
+        for step in range(steps):
+            for sample in range(batch):
+                read(0, step, sample)
+    return np.array(found, int).reshape(steps, batch)
+
+
+# Which crops
+
+
+@pytest.mark.parametrize(
+    ("share", "batch", "last"), [(0.5, 2, 1), (0.33, 3, 1), (0.75, 4, 3), (1.0, 2, 2), (0.0, 2, 0)]
+)
+def test_exactly_the_last_of_each_batch_are_centred_on_a_label(organs, share, batch, last):
+    found = centres(reader(organs, foreground=share, exact=True, batch=batch), batch)
+    assert (found[:, batch - last :] > 0).all() and (found[:, : batch - last] == -1).all()
+
+
+def test_by_chance_the_share_holds_over_many(organs):
+    found = centres(reader(organs, foreground=0.75), 4, 100)
+    assert 0.68 < (found > 0).mean() < 0.82 and len(set((found > 0).sum(1))) > 2
+
+
+def test_balanced_centres_meet_small_classes_as_often_as_large(organs):
+    by_size = centres(reader(organs, foreground=1.0), 4)
+    alike = centres(reader(organs, foreground=1.0, balanced=True), 4)
+    assert set(np.unique(alike)) == {1, 2} == set(np.unique(by_size)) | {2}
+    assert (by_size == 2).mean() < 0.06 and 0.4 < (alike == 2).mean() < 0.6
+
+
+def test_other_crops_are_centred_on_background_that_is_no_air(organs):
+    found = centres(reader(organs, foreground=0.0, negatives="background"), 4)
+    assert (found == 0).all()
+    found = centres(reader(organs, foreground=0.5, exact=True, negatives="background"), 2)
+    assert (found[:, 0] == 0).all() and (found[:, 1] > 0).all()
+    assert (centres(reader(organs, foreground=0.0), 4) == -1).all()
+
+
+def test_a_crop_has_its_centre_in_its_middle_as_far_as_the_border_allows(organs):
+    read = reader(organs, foreground=1.0, exact=True)
+    for sample in range(2):
+        for step in range(20):
+            label = read(0, step, sample)["label"]
+            assert label.any()
+            if (label == 1).any() and not (label == 2).any():
+                assert label[8, 8, 8] == 1  # the block lies far enough from the border
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"foreground": 1.0}, {"foreground": 1.0, "balanced": True, "exact": True}]
+)
+def test_a_scan_without_labels_is_read_anywhere(organs, recipe):
+    read = reader(organs, "empty", **recipe)
+    found = [read(0, step, sample) for step in range(5) for sample in range(2)]
+    assert {one["image"].shape for one in found} == {(1, *CROP)}
+    assert len({one["image"].tobytes() for one in found}) > 1 and not any(one["label"].any() for one in found)
+
+
+def test_a_scan_of_air_alone_is_read_all_the_same(tmp_path):
+    label = np.zeros((20, 20, 20), np.uint8)
+    write_prepared(
+        tmp_path, {"c": {"image": np.zeros((1, 20, 20, 20), np.int16), "label": label, "native": label}}
+    )
+    found = reader(tmp_path, "c", negatives="background")(0, 0, 0)
+    assert found["image"].shape == (1, *CROP)
+
+
+@pytest.mark.parametrize("crop", [(16, 16, 16), (64, 16, 48), (64, 64, 64), (16, 16, 1)])
+@pytest.mark.parametrize("margin", [1.0, 1.4])
+def test_crops_larger_than_a_scan_or_with_room_around_them_are_read(organs, crop, margin):
+    augment = {"margin": margin, "zoom": 1.0 if margin > 1 else 0.0}
+    read = reader(organs, crop=crop, foreground=1.0, exact=True, negatives="background", augment=augment)
+    for sample in range(3):
+        found = read(0, 0, sample)
+        assert found["image"].shape[1:] == found["label"].shape
+        assert all(w >= c for w, c in zip(found["label"].shape, crop, strict=True))
+        assert found["label"].any()
+
+
+def test_settings_of_crops_move_no_others_draws(organs):
+    """Rows that share a seed see the same crops, whatever their network."""
+    one, two = (reader(organs, foreground=0.5, balanced=b, batch=4) for b in (False, True))
+    for step in range(8):
+        for sample in range(4):
+            a, b = one(0, step, sample), two(0, step, sample)
+            again = one(0, step, sample)
+            assert np.array_equal(a["image"], again["image"])
+            if not a["label"].any() and not b["label"].any():
+                assert np.array_equal(a["image"], b["image"])
+
+
+# Of whose scans
+
+
+@pytest.mark.parametrize(("batch", "scans"), [(4, 1), (4, 2), (4, 4), (6, 3), (4, None)])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
+    recipe = {"batch": batch, "scans": scans, "steps": 12, "accumulate": accumulate}
+    context = types.SimpleNamespace(spec={"finetune": recipe, "seed": 0}, kind="finetune", run={"loaders": 0})
+
+    def read(case, step, sample):
+        return {"at": np.array([case, step, sample])}
+
+    found = torch.cat([b["at"] for b in inputs.training_batches(context, read, 6, 0)]).numpy()
+    assert found.shape == (12 * batch, 3)
+    steps = [found[found[:, 1] == step] for step in range(12)]
+    each = batch // (scans or batch)
+    for rows in steps:
+        assert sorted(rows[:, 2]) == list(range(batch))
+        runs = rows[np.argsort(rows[:, 2]), 0].reshape(-1, each)
+        assert (runs == runs[:, :1]).all()  # neighbours in a batch share a scan
+    visited = np.concatenate([rows[np.argsort(rows[:, 2]), 0] for rows in steps])[::each]
+    for epoch in range(len(visited) // 6):
+        assert sorted(visited[6 * epoch : 6 * epoch + 6]) == list(
+            range(6)
+        )  # every scan as often as any other
+
+
+# Who trains and who validates
+
+
+@pytest.mark.parametrize("percent", [25, 50, 100])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_held_back_patients_are_the_rows_own_and_do_not_train(made, percent, share, seed):
+    prepared = Prepared(made.store.jobs / made.prepare().id)
+    data = {**made._data(), "fraction": percent, "holdout": share}
+    root = str(made.root)
+    fold = inputs.fold_of(prepared, data, root)
+    labelled = split.fraction(fold.train, percent, "rule", seed, "x")
+    train, val = (inputs.part(prepared, {**data, "part": p}, root, seed) for p in ("train", "val"))
+    patients = [{prepared.patient(c) for c in cases} for cases in (train, val)]
+    assert not patients[0] & patients[1] and patients[0] | patients[1] == set(labelled)
+    assert len(patients[1]) == max(1, int(share * len(labelled) + 0.5))
+    test = inputs.part(prepared, {**made._data(part="test"), "holdout": share}, root, seed)
+    assert {prepared.patient(c) for c in test} == set(fold.test)
+
+
+def test_one_patient_cannot_do_both(made):
+    prepared = Prepared(made.store.jobs / made.prepare().id)
+    data = {**made._data(part="train"), "fraction": 5, "holdout": 0.2}
+    with pytest.raises(BenchError, match=r"holdout 0\.2 of 1 training patient\(s\) leaves none to train"):
+        inputs.part(prepared, data, str(made.root))
+
+
+def held_out(made, share=0.25, **recipe):
+    """Return a fine-tuning in which a share of the training patients validates."""
+    job = made.finetune("unet2d", (16, 16, 1), **recipe)
+    spec = {**job.spec, "data": {**job.spec["data"], "holdout": share}}
+    spec["finetune"].pop("holdout")
+    return Job(job.kind, spec, job.needs)
+
+
+def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(made, monkeypatch, tmp_path):
+    job = held_out(made, steps=20, val_every=0.1, patience=0.2, select="best_val")
+    shutil.copytree(made.store.root, tmp_path / "out")
+    again = blobs.Jobs(tmp_path / "out", made.name, made.root)
+    weights = []
+    for jobs in (made, again):
+        scores = iter([0.5, 0.6, 0.4, 0.3, 0.9, 0.9])
+        monkeypatch.setattr(finetune, "mean_dice", lambda *given, scores=scores, **more: next(scores))
+        stops = 0
+        while jobs is again and jobs.do(job, stopping=lambda: True).state == "stopped":
+            stops += 1
+        folder = jobs.done(job)
+        assert jobs.store.manifest(job.id)["samples"] == 8 * 6  # looked at 2, 4 (best), 6, 8: four in vain
+        assert {p.name for p in folder.glob("*.safetensors")} == {"last.safetensors", "best_val.safetensors"}
+        weights.append([transfer.read(folder / f"{w}.safetensors")[0] for w in ("best_val", "last")])
+    assert stops == 7
+    (best, last), (best_again, last_again) = weights
+    assert not all(torch.equal(best[k], last[k]) for k in best)
+    assert all(torch.equal(best[k], best_again[k]) and torch.equal(last[k], last_again[k]) for k in best)
+
+
+def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
+    scores = iter([0.5, 0.4, 0.3, 0.9, 0.9])
+    monkeypatch.setattr(finetune, "mean_dice", lambda *given, **more: next(scores))
+    folder = made.done(held_out(made, steps=10, val_every=0.2, patience=0.2, select="last"))
+    assert [p.name for p in folder.glob("*.safetensors")] == ["last.safetensors"]
+    assert made.store.manifest(folder.name)["samples"] == 4 * 6
+
+
+# Regions, and weights of elsewhere
+
+
+def regional(made, **recipe):
+    job = made.finetune("unet2d", (16, 16, 1), head="regions", **recipe)
+    data = {**job.spec["data"], "regions": [[1], [1]], "paint": [[0, 1], [1, 1]]}
+    return Job(job.kind, {**job.spec, "data": data}, job.needs)
+
+
+def test_a_region_head_learns_and_is_written_as_a_label_map(made):
+    tuned = regional(made, steps=60, foreground=0.5, optimiser=Optimiser(lr=3e-3))
+    folder = made.done(tuned)
+    assert transfer.read(folder / "last.safetensors")[1].out_channels == 2
+    job = made.evaluate(tuned)
+    job = Job(job.kind, {**job.spec, "data": {**job.spec["data"], "paint": [[0, 1], [1, 1]]}}, job.needs)
+    made.done(job, scoring := made.scoring("dice"))
+    from bench.jobs.scoring import path
+    from bench.record import SCORES, read_rows
+
+    rows = read_rows(path(made.store, job.id, scoring), SCORES)
+    assert len(rows) >= 3 and rows["value"].mean() > 0.8, rows["value"]
+
+
+def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
+    given = []
+
+    def judge(network, prepared, cases, inference, data):
+        given.append((data["paint"], data["regions"], inference["crop"]))
+        return 0.5
+
+    monkeypatch.setattr(finetune, "mean_dice", judge)
+    made.done(regional(made, steps=2, select="best_val"))
+    assert given == [([[0, 1], [1, 1]], [[1], [1]], [16, 16, 1])] * len(given) and given
+
+
+def from_file(made, path, crop, network="unet3d", preset="small"):
+    job = made.finetune(network, crop, steps=1, batch=2)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    spec = {**job.spec, "init": f"file:{digest}", "network": {**job.spec["network"], "preset": preset}}
+    made_ = Job(job.kind, spec, job.needs)
+    run = {"roots": {made.name: str(made.root)}, "threads": 1, "loaders": 0, "scoring": [], "every": 60.0,
+           "files": {digest: str(path)}}  # fmt: skip
+    lines = []
+    claim = types.SimpleNamespace(job=made_.id)
+    context = Context(made.store, claim, "finetune", spec, made_.needs, run, path.parent, lines.append)
+    return finetune.build(context), context
+
+
+def test_weights_of_two_dimensions_start_a_network_of_three(made, tmp_path):
+    torch.manual_seed(3)
+    flat = nets.network("unet2d", "small", 1, 2, (32, 32, 1))
+    manifest = transfer.Manifest("unet2d", "small", 1, 0, (32, 32, 1), method="m")
+    tensors = {k: v for k, v in flat.state_dict().items() if k.startswith("encoder.")}
+    transfer.save(tmp_path / "flat.safetensors", tensors, manifest)
+    deep, context = from_file(made, tmp_path / "flat.safetensors", (16, 16, 16))
+    assert context.facts["method"] == "m" and context.facts["receipt"]["share"] == 1.0
+    hows = {r["how"] for r in context.facts["receipt"]["reshaped"]}
+    assert hows == {"2D to 3D"}
+    name = deep.encoder.input_weight
+    weight = dict(deep.encoder.named_parameters())[name]
+    torch.testing.assert_close(weight.sum(-1), dict(flat.encoder.named_parameters())[name])
+
+
+def test_weights_of_another_crop_start_a_network_of_this(made, tmp_path):
+    for network in ("unet3d", "unetr"):
+        big = nets.network(network, "tiny", 1, 2, (32, 32, 32))
+        tensors = {k: v for k, v in big.state_dict().items() if k.startswith("encoder.")}
+        transfer.save(tmp_path / f"{network}.safetensors", tensors,
+                      transfer.Manifest(network, "tiny", 1, 0, (32, 32, 32)))  # fmt: skip
+        built, context = from_file(made, tmp_path / f"{network}.safetensors", (32, 16, 16), network, "tiny")
+        assert isinstance(built, Network) and context.facts["receipt"]["share"] == 1.0
+        hows = [r["how"] for r in context.facts["receipt"]["reshaped"]]
+        assert hows == (["positions 2x2x2 to 2x1x1"] if network == "unetr" else [])
+
+
+def test_weights_of_another_network_are_refused(made, tmp_path):
+    other = nets.network("segresnet", "small", 1, 2, (16, 16, 16))
+    path = tmp_path / "other.safetensors"
+    transfer.save(path, dict(other.state_dict()), transfer.Manifest("segresnet", "small", 1, 2, CROP))
+    with pytest.raises(BenchError, match="weights of network segresnet/small do not fit unet3d/small"):
+        from_file(made, path, CROP)

@@ -1,0 +1,154 @@
+"""How long a network takes: the job, what it leaves, what the records say, and that nothing else changes."""
+
+import json
+
+import blobs
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bench import records, run
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs import latency, timed
+from bench.jobs.execute import execute
+from bench.record import COLUMNS
+from bench.store import Store
+
+NETS = {
+    ("unet3d", "segmentation"): (16, 16, 16), ("unet2d", "segmentation"): (32, 32, 1),
+    ("unet3d", "classification"): (32, 32, 16), ("densenet121", "classification"): (64, 64, 1),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(latency, "WARM_UP", 2)
+    monkeypatch.setattr(latency, "REPEATS", 8)
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        blobs.register(patch, tmp_path)
+        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 3))
+
+
+def job_of(network="unet3d", task="segmentation", channels=1):
+    net = {"network": network, "preset": "tiny", "crop": list(NETS[network, task]), "version": 1,
+           "in_channels": channels, "out_channels": 3}  # fmt: skip
+    return Job("latency", {"network": net, "task": task})
+
+
+@pytest.mark.parametrize(("network", "task"), NETS)
+def test_it_leaves_seconds_and_where_they_were_taken(jobs, network, task):
+    folder = jobs.done(job_of(network, task, channels=2))
+    found = json.loads((folder / timed.FILE).read_text())
+    assert set(found) == {"median", "low", "high", "repeats", "device"}
+    assert 0 < found["low"] <= found["median"] <= found["high"] < 10 and found["repeats"] == 8
+    assert found["device"].startswith("CPU, 1 thread") or "CPU" not in found["device"]
+    assert timed.read(folder) == found["median"]
+    manifest = jobs.store.manifest(folder.name)
+    assert {k: manifest[k] for k in found} == found and manifest["kind"] == "latency"
+
+
+def test_the_median_and_the_quartiles_are_those_of_what_was_counted(jobs, monkeypatch):
+    taken = [9.0, 9.0, 3.0, 1.0, 2.0, 4.0, 8.0, 6.0, 7.0, 5.0]  # the first two warm up
+    clock = iter([t for one in taken for t in (100.0, 100.0 + one)])
+    real = latency.time
+
+    class Clock:
+        perf_counter = staticmethod(lambda: next(clock))
+
+    monkeypatch.setattr(latency, "time", Clock)
+    found = json.loads((jobs.done(job_of()) / timed.FILE).read_text())
+    monkeypatch.setattr(latency, "time", real)
+    assert (found["median"], found["low"], found["high"]) == (4.5, 3.0, 7.0)
+
+
+def test_stopped_after_any_pass_it_begins_again_and_is_done_once(jobs):
+    job = job_of()
+    for passes in (1, 5):
+        looks = iter(range(1, 100))
+        outcome = jobs.do(job, stopping=lambda looks=looks, passes=passes: next(looks) >= passes)
+        assert outcome.state == "stopped" and not jobs.store.done(job.id)
+        assert jobs.store.owner(job.id) is None
+    jobs.done(job)
+    assert jobs.store.manifest(job.id)["repeats"] == 8
+    assert jobs.do(job).state == "done" and jobs.store.manifest(job.id)["attempts"] == 3
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"median": "fast"}', "{}"])
+def test_a_damaged_file_is_told(tmp_path, damage):
+    (tmp_path / timed.FILE).write_text(damage)
+    with pytest.raises(BenchError, match=r"latency\.json: damaged"):
+        timed.read(tmp_path)
+
+
+# In a protocol
+
+NAME = "msd04_hippocampus"
+SMOKE = {
+    "title": "smoke", "scale": "smoke", "phantoms": {NAME: {"cases": 9, "seed": 0}}, "scales": {"smoke": {}},
+    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]},
+                 "flat": {"network": "unet2d", "preset": "tiny", "crop": [16, 16, 1]}},
+    "rows": {"deep": {"method": "scratch", "network": "net"},
+             "flat": {"method": "scratch", "network": "flat"}},
+    "finetune": [{"dataset": NAME, "split": "rule", "steps": 1, "batch": 2, "precision": "fp32",
+                  "recipe": "resize", "inference": {"overlap": 0.0, "batch": 8}, "seeds": [0, 1]}],
+}  # fmt: skip
+
+
+def planned(folder, metrics, name):
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**SMOKE, "metrics": metrics}))
+    request = run.Request((path,), folder / "out")
+    plan = run.make_plan(request, request.read(), need_data=True)
+    return plan, Store.open(folder / "out")
+
+
+def worked(plan, store, kinds=()):
+    jobs = run.todo(plan, store)
+    run.describe(plan, store, jobs)
+    for job in jobs:
+        if not kinds or plan.jobs[job].kind in kinds:
+            assert execute(str(store.root), job).state == "done"
+    return [plan.jobs[job].kind for job in jobs]
+
+
+def test_the_records_gain_a_row_per_cell_and_scores_stay_as_they_are(tmp_path):
+    plain, store = planned(tmp_path, ["dice"], "plain")
+    worked(plain, store)
+    before = records.collect(plain, store, "plain")
+    plan, store = planned(tmp_path, ["dice", "latency"], "timed")
+    assert plan.scoring == plain.scoring
+    halfway = records.collect(plan, store, "timed")  # nothing is timed yet: no row, and no failure
+    assert set(halfway["metric"]) == {"dice"} and "failed" not in set(halfway["status"])
+    assert worked(plan, store) == ["latency"] * 2  # one per network, whatever seeds and fractions
+    table = records.collect(plan, store, "timed")
+    assert list(table.columns) == list(COLUMNS)
+    taken = table[table["metric"] == "latency"]
+    assert len(taken) == 4 and set(taken["unit"]) == {"s"} and set(taken["status"]) == {"ok"}
+    assert set(taken["target"]) == {"all"} and set(taken["case"]) == set(taken["patient"]) == {""}
+    assert taken.groupby("row")["value"].nunique().to_dict() == {"deep": 1, "flat": 1}
+    assert (taken["value"] > 0).all() and set(taken["job"]) <= set(table[table["metric"] == "dice"]["job"])
+    kept = table[table["metric"] != "latency"].drop(columns="protocol").reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before.drop(columns="protocol").reset_index(drop=True))
+    _failing(plan, store, table)
+
+
+def _failing(plan, store, table):
+    """A time that could not be taken is a hole with a reason, and takes no score with it."""
+    cell = plan.cells["timed"][0]
+    for file in (store.jobs / cell.latency).iterdir():
+        file.unlink()
+    (store.jobs / cell.latency).rmdir()
+    run.describe(plan, store, [cell.latency])
+    claim = store.claim(cell.latency)
+    store.fail(claim, "no time", "mistake")
+    found = records.collect(plan, store, "timed")
+    holes = found[found["status"] == "failed"]
+    assert set(holes["row"]) == {cell.row} and set(holes["metric"]) == {"latency"} and len(holes) == 2
+    assert np.isnan(holes["value"]).all()
+    assert (found["metric"] == "dice").sum() == (table["metric"] == "dice").sum()

@@ -1,0 +1,399 @@
+"""What a fine-tuning starts from: files by their content, controls, other crops and networks."""
+
+import hashlib
+
+import pytest
+from small_protocol import CASES, NAME, cell, ids
+
+from bench import registry
+from bench.cli import main
+from bench.data import split
+from bench.errors import BenchError
+from bench.protocol import read
+
+TRAIN = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
+TRAIN = [p for p in TRAIN if split.unit("rule", NAME, p) < 0.7]
+FILE = {"method": "simclr3d", "network": "net", "init": "weights.safetensors"}
+ONE = {"finetune": {"fractions": [100], "seeds": [0]}}
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def with_file(**row):
+    return {**ONE, "rows": {"taken": {**FILE, **row}}}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Return a function that writes bytes beside the protocols; to plan, they need not be weights."""
+
+    def write(data=b"some", name="weights.safetensors"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+# A file
+
+
+def test_a_row_from_a_file_names_its_content_and_pretrains_nothing(plan_of, weights):
+    path = weights()
+    plan = plan_of(with_file())
+    found = cell(plan, row="taken")
+    assert found.columns["init"] == f"file:{digest(b'some')}" == plan.jobs[found.finetune].spec["init"]
+    assert (found.columns["pretrain"], found.columns["pretrain_seed"]) == ("file", 0)
+    assert found.columns["method"] == "simclr3d"
+    assert found.pretrain is None and found.guard is None and len(plan.jobs[found.finetune].needs) == 1
+    assert plan.files.paths == {digest(b"some"): str(path)}
+    alone = plan_of({**with_file(), "pretrain": None, "rows": {"pair": None, "taken": FILE}})
+    assert not ids(alone, "pretrain", "guard")  # needs no section of its own
+
+
+def test_the_content_is_the_identity_and_no_path(plan_of, weights):
+    weights()
+    weights(b"some", "deep/copy.pth")
+    before = cell(plan_of(with_file()), row="taken").finetune
+    elsewhere = plan_of(with_file(init="deep/copy.pth"))
+    assert cell(elsewhere, row="taken").finetune == before
+    weights(b"else", "deep/copy.pth")
+    assert cell(plan_of(with_file(init="deep/copy.pth")), row="taken").finetune != before
+
+
+def test_only_the_last_name_of_a_link_matters(plan_of, weights, tmp_path):
+    blob = weights(b"some", "blobs/0123")  # as download caches keep them, without a suffix
+    (tmp_path / "weights.safetensors").symlink_to(blob)
+    plan = plan_of(with_file())
+    assert plan.files.paths[digest(b"some")].endswith("/weights.safetensors")
+
+
+def test_without_data_a_file_is_named_all_the_same(plan_of, weights):
+    weights()
+    plan = plan_of(with_file(), data=None)
+    assert plan.provisional and cell(plan, row="taken").columns["init"] == f"file:{digest(b'some')}"
+
+
+def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of):
+    with pytest.raises(BenchError, match=r"row 'taken': init: .*weights\.safetensors is no file") as told:
+        plan_of(with_file())
+    assert "\n" not in str(told.value)
+    two = {**ONE, "rows": {"taken": FILE, "second": {**FILE, "init": "other.pth"}}}
+    plan = plan_of(two, data=None)
+    first, second = (cell(plan, row=r) for r in ("taken", "second"))
+    assert plan.provisional and first.columns["init"].startswith("file:?")
+    assert first.finetune != second.finetune  # they are not one job
+
+
+def test_a_row_that_is_not_wanted_may_lack_its_file(plan_of):
+    plan = plan_of(with_file(), only={"row": ["alone"]})
+    assert [c.row for c in plan.cells["test0"] if c.wanted] == ["alone"] and plan.provisional
+    with pytest.raises(BenchError, match="is no file"):
+        plan_of(with_file(), only={"row": ["taken"]})
+
+
+def test_the_command_plans_without_the_file_and_exits_2_on_a_run(protocol_file, phantoms, capsys, tmp_path):
+    path = protocol_file(with_file())
+    assert main(["plan", str(path), "--data", str(phantoms)]) == 0
+    assert "provisional" in capsys.readouterr().out.lower()
+    out = tmp_path / "out"
+    assert main(["run", str(path), "--data", str(phantoms), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "weights.safetensors is no file" in said
+    (tmp_path / "weights.safetensors").mkdir()  # a folder is none
+    assert main(["run", str(path), "--data", str(phantoms), "--out", str(out)]) == 2
+
+
+@pytest.mark.parametrize(
+    "row", [{"at": 4}, {"pretrain": {"steps": 3}}, {"method": "scratch"}], ids=["at", "pretrain", "scratch"]
+)
+def test_a_file_leaves_no_room_for_a_pretraining(protocol_file, row):
+    with pytest.raises(BenchError, match=r"yaml:\d+: rows\.taken\.init: the weights come from this"):
+        read(protocol_file({"pretrain": {"snapshots": [4]}, **with_file(**row)}))
+
+
+def test_a_row_without_file_or_pretraining_is_told_of_both(protocol_file, small):
+    value = {"pretrain": None, "baseline": "none"}
+    with pytest.raises(BenchError, match=r"needs a 'pretrain' section, or 'init: FILE'"):
+        read(protocol_file(value))
+
+
+# Controls
+
+
+def test_controls_stand_beside_every_pretrained_row(plan_of, weights):
+    weights()
+    plan = plan_of({**with_file(), "controls": ["random", "shuffled"]})
+    rows = [c.row for c in plan.cells["test0"]]
+    of = ["{}", "{} (random)", "{} (shuffled)"]
+    assert rows == ["alone", *(o.format(r) for r in ("pair", "taken") for o in of)]
+
+
+def test_a_random_control_is_scratch_under_another_name(plan_of):
+    plan = plan_of({**ONE, "controls": ["random", "shuffled"]})
+    alone, pair, fresh, mixed = (
+        cell(plan, row=r) for r in ("alone", "pair", "pair (random)", "pair (shuffled)")
+    )
+    assert (fresh.finetune, fresh.evaluate) == (alone.finetune, alone.evaluate)
+    assert (fresh.columns["init"], fresh.columns["pretrain"]) == ("random", "none")
+    assert fresh.pretrain is None and fresh.guard is None and fresh.columns["method"] == "simclr3d"
+    assert mixed.columns["init"] == pair.columns["init"] and mixed.columns["pretrain"] == NAME
+    assert (mixed.pretrain, mixed.guard) == (pair.pretrain, pair.guard)
+    one, two = (plan.jobs[c.finetune].spec for c in (pair, mixed))
+    assert {**one, "control": "shuffled"} == two and "control" not in one
+    assert len(ids(plan, "finetune")) == 3 and len(ids(plan, "pretrain")) == 1
+
+
+def test_controls_change_no_other_job(plan_of):
+    assert ids(plan_of()) < ids(plan_of({"controls": ["random", "shuffled"]}))
+    assert ids(plan_of()) == ids(plan_of({"controls": ["random", "random"]}))
+
+
+def test_a_random_control_has_its_rows_own_recipe(plan_of):
+    changes = {**ONE, "controls": ["random"], "rows": {"pair": {"finetune": {"steps": 9}}}}
+    plan = plan_of(changes)
+    fresh = plan.jobs[cell(plan, row="pair (random)").finetune]
+    assert fresh.spec["finetune"]["steps"] == 9 and fresh.spec["init"] == "random"
+    assert fresh.id != cell(plan, row="alone").finetune
+
+
+def test_only_takes_a_control_by_its_name_or_a_row_with_all_of_its(plan_of):
+    def wanted(row):
+        plan = plan_of({**ONE, "controls": ["random", "shuffled"]}, only={"row": [row]})
+        return [c.row for c in plan.cells["test0"] if c.wanted]
+
+    assert wanted("pair") == ["pair", "pair (random)", "pair (shuffled)"]
+    assert wanted("pair (shuffled)") == ["pair (shuffled)"]
+    with pytest.raises(BenchError, match="no row in protocol"):
+        wanted("alone (random)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"controls": ["randon"]}, r"test\.yaml:\d+: controls\.0: expected one of random, shuffled"),
+        ({"controls": "random"}, r"controls: expected a list"),
+        ({"controls": ["random"], "rows": {"pair (random)": {"method": "scratch", "network": "net"}}},
+         r"test\.yaml:\d+: rows\.pair \(random\): is what the random control of row 'pair' is called"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_controls(protocol_file, changes, message):
+    with pytest.raises(BenchError, match=message):
+        read(protocol_file(changes))
+
+
+# Other crops, other networks
+
+
+def spec(plan, row, kind):
+    found = cell(plan, row=row)
+    return plan.jobs[getattr(found, kind)].spec
+
+
+def test_pretraining_and_fine_tuning_read_crops_of_their_own(plan_of):
+    changes = {"pretrain": {"crop": [16, 32, 32]}, "finetune": {**ONE["finetune"], "crop": [32, 32, 16]}}
+    plan = plan_of(changes)
+    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [16, 32, 32]
+    for row in ("alone", "pair"):
+        assert spec(plan, row, "finetune")["network"]["crop"] == [32, 32, 16]
+        assert spec(plan, row, "evaluate")["inference"]["crop"] == [32, 32, 16]
+        assert "crop" not in spec(plan, row, "finetune")["finetune"]
+    stated = {"networks": {"net": {"crop": [32, 32, 16]}}, "pretrain": {"crop": [16, 32, 32]}}
+    assert ids(plan_of({**stated, **ONE})) == ids(plan)
+
+
+def test_one_row_has_a_crop_of_its_own(plan_of):
+    rows = {"pair": {"pretrain": {"crop": [16, 16, 32]}, "finetune": {"crop": [32, 16, 32]}}}
+    plan = plan_of({**ONE, "rows": rows})
+    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [16, 16, 32]
+    assert spec(plan, "pair", "finetune")["network"]["crop"] == [32, 16, 32]
+    assert spec(plan, "alone", "finetune")["network"]["crop"] == [32, 32, 32]
+
+
+TWO_D = {
+    "networks": {"net": {"preset": "small"},
+                 "flat": {"network": "unet2d", "preset": "small", "crop": [64, 64, 1]}},
+    "rows": {"pair": {"pretrain": {"network": "flat"}}},
+}  # fmt: skip
+
+
+def test_a_network_of_two_dimensions_can_be_pretrained_for_one_of_three(plan_of, monkeypatch):
+    with pytest.raises(BenchError, match=r"row 'pair': method 'simclr3d' cannot train network 'unet2d'"):
+        plan_of({**ONE, **TWO_D})
+    method = registry.load("method", "simclr3d")  # as if it could
+    monkeypatch.setattr(method, "networks", lambda: ("unet2d", "unet3d"))
+    monkeypatch.setattr(method, "check", lambda *given: None)
+    plan = plan_of({**ONE, **TWO_D})
+    made, tuned = spec(plan, "pair", "pretrain"), spec(plan, "pair", "finetune")
+    assert (made["network"]["network"], made["network"]["crop"]) == ("unet2d", [64, 64, 1])
+    assert (tuned["network"]["network"], tuned["network"]["crop"]) == ("unet3d", [32, 32, 32])
+    assert cell(plan, row="pair").columns["network"] == "unet3d/small"
+    plan = plan_of({**ONE, **TWO_D, "pretrain": {"crop": [32, 32, 1]}})
+    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [32, 32, 1]
+
+
+def nets(**given):
+    known = {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}
+    return {"networks": {"net": known, "other": {**known, **given}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretrain": {"crop": [30, 32, 32]}}, r"yaml:\d+: pretrain\.crop: crop \(30, .*side x = 30 must be"),
+        ({"finetune": {"crop": [32, 32, 7]}}, r"yaml:\d+: finetune\.0\.crop: .*side z = 7 must"),
+        ({"rows": {"pair": {"pretrain": {"crop": [32, 32, 8]}}}}, r"pair\.pretrain\.crop: .*side z = 8"),
+        ({"rows": {"pair": {"finetune": {"crop": [32, 8, 32]}}}}, r"pair\.finetune\.crop: .*side y = 8"),
+        ({"pretrain": {"crop": [32, 32]}}, r"pretrain\.crop: expected 3 values, got 2"),
+        ({"finetune": {"crop": "auto"}}, r"finetune\.0\.crop: expected a list"),
+        ({"pretrain": {"crop": [0, 32, 32]}}, r"side x = 0 must be a multiple"),
+        ({"pretrain": {"network": "nat"}}, r"yaml:\d+: pretrain\.network: no entry of net.*did you mean"),
+        ({**TWO_D, "pretrain": {"crop": [32, 32, 32]}}, r"pretrain\.crop: .*it reads single slices"),
+        ({**nets(preset="tiny"), "pretrain": {"network": "other"}},
+         r"row 'pair': weights of network unet3d/tiny do not fit unet3d/small; pretrain and fine-"),
+        ({**nets(network="segresnet"), "pretrain": {"network": "other"}},
+         "weights of network segresnet/small do not fit unet3d/small"),
+        ({**nets(network="unet2d", crop=[32, 32, 1]), "finetune": {"crop": None},
+          "rows": {"pair": {"network": "other", "pretrain": {"network": "net"}},
+                   "alone": {"network": "other"}}},
+         "weights of network unet3d/small do not fit unet2d/small"),
+    ],
+)  # fmt: skip
+def test_crops_and_networks_that_do_not_fit_are_refused_early(plan_of, changes, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        plan_of(changes)
+    assert "\n" not in str(caught.value)
+
+
+# Who validates
+
+
+@pytest.mark.parametrize(("share", "back"), [(0.2, 3), (0.5, 8), (0.01, 1), (0.9, 14)])
+def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
+    epochs = {**ONE["finetune"], "holdout": share, "steps": None, "epochs": 8, "batch": 2, "hold": None}
+    plan = plan_of({"finetune": epochs})
+    found = cell(plan, row="alone")
+    made = plan.jobs[found.finetune].spec
+    assert len(TRAIN) == 15 and made["finetune"]["steps"] == 8 * (15 - back) // 2
+    assert made["data"]["holdout"] == share and "holdout" not in made["finetune"]
+    assert made["data"]["n_train"] == found.columns["n_train"] == 15  # labelled, whatever they are used for
+    assert "holdout" not in plan.jobs[found.evaluate].spec["data"]
+
+
+def test_a_holdout_of_nobody_or_of_everybody(plan_of):
+    plan = plan_of({"finetune": {**ONE["finetune"], "holdout": 0.0}})
+    assert ids(plan) == ids(plan_of(ONE))
+    with pytest.raises(BenchError, match=rf"{NAME}: holdout 0\.2 of 1 training patient\(s\) leaves none"):
+        plan_of({"finetune": {"fractions": [5], "holdout": 0.2}})
+    for share in (1, -0.1):
+        with pytest.raises(BenchError, match="holdout is a share"):
+            plan_of({"finetune": {"holdout": share}})
+
+
+def test_how_a_line_predicts_is_part_of_training_only_where_it_is_judged(plan_of):
+    def tuned(**finetune):
+        plan = plan_of({"finetune": {**ONE["finetune"], **finetune}}, sets=sets)
+        return plan.jobs[cell(plan, row="alone").finetune].spec["finetune"]
+
+    sets = ()
+    overlap = {"inference": {"overlap": 0.25}}
+    assert "inference" not in tuned() and "inference" not in tuned(**overlap)
+    for judged in ({"select": "best_val"}, {"select": "last", "patience": 0.5}):
+        assert tuned(**judged, **overlap)["inference"]["overlap"] == 0.25
+    sets = ("inference.overlap=0.75",)
+    assert tuned(select="best_val", **overlap)["inference"]["overlap"] == 0.75
+
+
+@pytest.mark.parametrize("judged", [{"select": "best_val"}, {"patience": 0.2}])
+def test_validation_by_nobody_is_refused_before_anything_runs(plan_of, judged):
+    finetune = {**ONE["finetune"], "split": "cv5", **judged}
+    message = rf"{NAME}: best_val and patience need patients that validate, and split 'cv5' has none"
+    with pytest.raises(BenchError, match=message):
+        plan_of({"finetune": finetune})
+    assert plan_of({"finetune": {**finetune, "holdout": 0.2}}).cells["test0"]
+    assert plan_of({"finetune": finetune}, data=None).provisional
+
+
+# Regions
+
+HEAD = {"head": "regions", "regions": {"both": [1, 2], "tail": [2]}}
+
+
+def with_regions(**finetune):
+    return {"finetune": {**ONE["finetune"], **HEAD, **finetune}}
+
+
+def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_predicts(plan_of):
+    plan = plan_of(with_regions())
+    found = cell(plan, row="alone")
+    tuned, evaluated = plan.jobs[found.finetune].spec, plan.jobs[found.evaluate].spec
+    assert tuned["network"]["out_channels"] == 2 and tuned["data"]["regions"] == [[1, 2], [2]]
+    assert tuned["data"]["paint"] == evaluated["data"]["paint"] == [[0, 1], [1, 2]]
+    assert "regions" not in tuned["finetune"] and "regions" not in evaluated["data"]
+    (scoring,) = plan.scoring[found.evaluate]
+    assert scoring["regions"] == {"both": [1, 2], "tail": [2]}
+    plain = plan_of({"finetune": {**ONE["finetune"], "regions": HEAD["regions"]}})
+    softmax = plain.jobs[cell(plain, row="alone").finetune].spec
+    assert softmax["network"]["out_channels"] == 3 and not {"regions", "paint"} & set(softmax["data"])
+    assert ids(plain, "finetune") == ids(plan_of(ONE), "finetune")  # only how it is scored differs
+    assert plain.scoring[cell(plain, row="alone").evaluate][0]["regions"] == scoring["regions"]
+
+
+@pytest.mark.parametrize(
+    ("finetune", "message"),
+    [
+        ({"regions": {}}, rf"finetune\.head: data set '{NAME}' declares no regions; state 'regions'"),
+        ({"regions": {"a": [3]}}, rf"finetune\.regions: data set '{NAME}' has the labels 1 anterior, 2 post"),
+        ({"regions": {"a": [0, 1]}}, "has the labels 1 anterior"),
+        ({"regions": {"a": []}}, "has the labels 1 anterior"),
+        ({"regions": {"a": 1}}, r"finetune\.0\.regions\.a: expected a list"),
+        ({"regions": {"a": ["1"]}}, r"regions\.a\.0: expected a whole number"),
+        (
+            {"regions": {"both": [1, 2], "a": [1], "b": [2]}},
+            "region 'both' of data set .* no label of its own",
+        ),
+        ({"head": "sigmoid"}, "expected one of softmax, regions"),
+    ],
+)
+def test_regions_that_cannot_be_are_refused(plan_of, finetune, message):
+    given = {"finetune": [{"dataset": NAME, "split": "rule", "steps": 6, **HEAD, **finetune}]}
+    with pytest.raises(BenchError, match=message) as caught:
+        plan_of(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_data_set_has_the_same_regions_in_every_section(plan_of):
+    section = {"dataset": NAME, "split": "rule", "steps": 6}
+    two = [{**section, **HEAD}, {**section, "split": "leave_one_out", "folds": [0]}]
+    with pytest.raises(BenchError, match=r"two finetune sections on .* have other regions; state"):
+        plan_of({"finetune": two})
+    with pytest.raises(BenchError, match=r"rows\.pair\.finetune\.regions: is the same for all rows"):
+        plan_of({"rows": {"pair": {"finetune": {"regions": {"a": [1]}}}}})
+
+
+def test_facts_of_heads_and_controls_cannot_be_set_from_outside(plan_of):
+    for finetune, head in ((with_regions()["finetune"], "softmax"), (ONE["finetune"], "regions")):
+        with pytest.raises(BenchError, match=r"finetune\.head: is the protocol's to state"):
+            plan_of({"finetune": finetune}, sets=(f"finetune.head={head}",))
+    with pytest.raises(BenchError, match="--set control=random: control is a fact, not a setting"):
+        plan_of({"controls": ["shuffled"]}, sets=("control=random",))
+
+
+# Latency
+
+
+def test_latency_is_a_job_of_the_network_alone(plan_of):
+    plan = plan_of({"metrics": ["dice", "latency"], "threads": 2})
+    (timed,) = ids(plan, "latency")  # one for all fractions, seeds and rows
+    assert {c.latency for c in plan.cells["test0"]} == {timed} and timed in plan.wanted()
+    job = plan.jobs[timed]
+    assert job.needs == () and set(job.spec) == {"network", "task"} and plan.threads[timed] == 2
+    assert ids(plan) - {timed} == ids(plan_of()) and not ids(plan_of(), "latency")
+    assert all("latency" not in s["metrics"] for found in plan.scoring.values() for s in found)
+    other = plan_of({"metrics": ["dice", "latency"], "finetune": {"crop": [32, 32, 16]}})
+    assert ids(other, "latency") != {timed}
+    with pytest.raises(BenchError, match="latency cannot judge; take dice"):
+        plan_of({"metrics": ["latency"]})

@@ -1,0 +1,268 @@
+"""``bench export``: a finished job's weights as a file, and a row that starts from it as from the job."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from bench import nets, records, run
+from bench.cli import main
+from bench.errors import BenchError
+from bench.export import export
+from bench.jobs import finetune
+from bench.jobs.context import Context
+from bench.jobs.execute import execute
+from bench.nets import controls, transfer
+from bench.random import torch_seed
+from bench.store import Store
+
+NAME = "msd04_hippocampus"
+SMOKE = {
+    "title": "smoke", "scale": "smoke", "phantoms": {NAME: {"cases": 9, "seed": 0}},
+    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
+    "rows": {"scratch": {"method": "scratch", "network": "net"},
+             "simclr3d": {"method": "simclr3d", "network": "net"},
+             "early": {"method": "simclr3d", "network": "net", "at": 2}},
+    "pretrain": {"datasets": [{"dataset": NAME}], "steps": 3, "batch": 2, "precision": "fp32",
+                 "recipe": "resize", "snapshots": [2]},
+    "finetune": [{"dataset": NAME, "split": "rule", "steps": 3, "batch": 2, "precision": "fp32",
+                  "recipe": "resize", "inference": {"overlap": 0.0, "batch": 8}}],
+    "controls": ["random", "shuffled"], "scales": {"smoke": {}},
+}  # fmt: skip
+
+
+class Made:
+    """Protocols and one output folder, whose jobs are done here and now."""
+
+    def __init__(self, folder):
+        self.folder, self.out = folder, folder / "out"
+
+    def plan(self, name, **changes):
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**SMOKE, **changes}))
+        request = run.Request((path,), self.out)
+        self.store = Store.open(self.out)
+        return run.make_plan(request, request.read(), need_data=True)
+
+    def done(self, name, **changes):
+        plan = self.plan(name, **changes)
+        jobs = run.todo(plan, self.store)
+        run.describe(plan, self.store, jobs)
+        for job in jobs:
+            outcome = execute(str(self.out), job)
+            assert outcome.state == "done", outcome.reason
+        self.did = [plan.jobs[job].kind for job in jobs]
+        return plan
+
+    def weights(self, job, name="last"):
+        return transfer.read(self.store.jobs / job / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    here = Made(tmp_path_factory.mktemp("made"))
+    here.first = here.done("first")
+    return here
+
+
+def one(plan, row):
+    (found,) = (c for cells in plan.cells.values() for c in cells if c.row == row)
+    return found
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+# From a job to a file and back
+
+
+def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(made):
+    """Twice through the same training: only where the weights come from differs."""
+    pair, early = one(made.first, "simclr3d"), one(made.first, "early")
+    said = export(made.store, pair.pretrain[:6], made.folder / "last.safetensors", "safetensors")
+    assert "unet3d/tiny" in said and said.endswith(f"of pretrain {pair.pretrain}")
+    said = export(made.store, f"{pair.pretrain}@2", made.folder / "two.safetensors", "safetensors")
+    assert said.endswith(f"of pretrain {pair.pretrain} at step 2")
+    row = {"method": "simclr3d", "network": "net"}
+    rows = {"scratch": SMOKE["rows"]["scratch"], "a": {**row, "init": "last.safetensors"},
+            "b": {**row, "init": "two.safetensors"}}  # fmt: skip
+    second = made.done("second", rows=rows)
+    assert set(made.did) == {"finetune", "evaluate"}  # no pretraining, and nothing of scratch again
+    for row, before in (("a", pair), ("b", early), ("a (shuffled)", one(made.first, "simclr3d (shuffled)"))):
+        found = one(second, row)
+        assert found.finetune != before.finetune
+        (now, manifest), (then, old) = made.weights(found.finetune), made.weights(before.finetune)
+        assert equal(now, then) and (manifest.method, manifest.crop) == (old.method, old.crop)
+        assert found.columns["init"].startswith("file:") and found.columns["pretrain"] == "file"
+    assert not equal(made.weights(pair.finetune)[0], made.weights(early.finetune)[0])
+    assert one(second, "a (random)").finetune == one(made.first, "scratch").finetune
+    table = records.collect(second, made.store, "second")
+    assert set(table["row"]) == {
+        "scratch",
+        *(f"{r}{c}" for r in "ab" for c in ("", " (random)", " (shuffled)")),
+    }
+    taken = table[table["row"] == "a"]
+    assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all() and set(taken["method"]) == {"simclr3d"}
+    receipt = made.store.manifest(one(second, "a").finetune)["receipt"]
+    assert receipt["share"] == 1.0
+
+
+def initial(made, row):
+    """Return the weights with which a row's fine-tuning begins, and its job's spec."""
+    job = made.first.jobs[one(made.first, row).finetune]
+    context = Context(made.store, type("Claim", (), {"job": job.id}), job.kind, job.spec, job.needs,
+                      {}, made.folder, lambda line: None)  # fmt: skip
+    return finetune.build(context).state_dict(), job.spec
+
+
+def test_a_control_begins_with_what_its_name_says(made):
+    scratch, _ = initial(made, "scratch")
+    random, _ = initial(made, "simclr3d (random)")
+    pretrained, _ = initial(made, "simclr3d")
+    mixed, spec = initial(made, "simclr3d (shuffled)")
+    assert equal(scratch, random) and not equal(scratch, pretrained)
+    given, _ = made.weights(one(made.first, "simclr3d").pretrain, "weights")
+    expected = controls.shuffled(given, torch_seed(spec["seed"], "shuffled"))
+    assert all(torch.equal(mixed[k], expected[k]) for k in expected)
+    rest = [k for k in mixed if k not in expected]
+    assert rest and all(torch.equal(mixed[k], scratch[k]) for k in rest)  # the decoder is everybody's
+
+
+def test_a_fine_tuned_network_is_exported_whole(made):
+    tuned = one(made.first, "simclr3d").finetune
+    to = made.folder / "tuned.safetensors"
+    assert f"of finetune {tuned}" in export(made.store, tuned, to, "safetensors")
+    tensors, manifest = transfer.read(to)
+    assert equal(tensors, made.weights(tuned)[0])
+    network = nets.network(manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels)
+    network.load_state_dict(tensors)
+
+
+def test_an_existing_file_is_replaced_and_none_is_left_half(made, tmp_path):
+    to = tmp_path / "x.safetensors"
+    to.write_bytes(b"old")
+    export(made.store, one(made.first, "early").pretrain, to, "safetensors")
+    assert transfer.read(to)[1].method == "simclr3d"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+# Mistakes
+
+
+def cases(made):
+    pair = one(made.first, "simclr3d")
+    return {
+        "unknown": ("0123456789abcdef", "no finished job begins so; 'bench plan PROTOCOL --json' lists"),
+        "no id": ("first", "first: no finished job begins so"),
+        "nothing": ("", "no finished job begins so"),
+        "glob": ("*", "no finished job begins so"),
+        "path": ("../out", "no finished job begins so"),
+        "long": ("a" * 300, "no finished job begins so"),
+        "evaluate": (pair.evaluate, f"job {pair.evaluate} is one of kind evaluate, which has no weights"),
+        "no step": (f"{pair.pretrain}@3", "no such weights; the job has weights-2.safetensors, weights.saf"),
+        "no number": (f"{pair.pretrain}@x", "no such weights"),
+        "elsewhere": (f"{pair.finetune}@../{pair.pretrain}/weights", "no such weights; the job has last.saf"),
+        "deeper": (f"{pair.pretrain}@2.safetensors/../weights-2", "no such weights"),
+        "selected": (f"{pair.finetune}@best_val", "no such weights; the job has last.safetensors"),
+    }
+
+
+WHICH = ("unknown", "no id", "nothing", "glob", "path", "long", "evaluate", "no step", "no number",
+         "elsewhere", "deeper", "selected")  # fmt: skip
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_a_job_that_has_no_weights_to_give(made, which, tmp_path):
+    job, message = cases(made)[which]
+    with pytest.raises(BenchError) as told:
+        export(made.store, job, tmp_path / "x.safetensors", "safetensors")
+    assert message in str(told.value) and "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
+    store = Store.open(tmp_path / "out")
+    for job in ("ab1", "ab2"):
+        (store.jobs / job).mkdir()
+    with pytest.raises(BenchError, match="ab: 2 jobs begin so"):
+        export(store, "ab", tmp_path / "x", "safetensors")
+    with pytest.raises(BenchError, match="not finished"):  # a folder without a manifest
+        export(store, "ab1", tmp_path / "x", "safetensors")
+
+
+def test_a_damaged_job_or_weights_are_told(made, tmp_path):
+    shutil.copytree(made.out, tmp_path / "out")
+    store, job = Store(tmp_path / "out"), one(made.first, "simclr3d").pretrain
+    weights = store.jobs / job / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(BenchError, match=r"weights\.safetensors: cannot be read as safetensors"):
+        export(store, job, tmp_path / "x", "safetensors")
+    (store.jobs / job / "manifest.json").write_text("{}")
+    with pytest.raises(BenchError, match="is one of kind unknown, which has no weights"):
+        export(store, job, tmp_path / "x", "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("to", "format", "message"),
+    [
+        ("none/x.safetensors", "safetensors", "its folder does not exist; make it first"),
+        (".", "safetensors", "cannot be written"),
+        ("x.safetensors", "nssl", "no format named 'nssl'; did you mean 'nnssl'"),
+        ("x.pth", "nnssl", "format 'nnssl' does not know network unet3d/tiny; it knows resenc_unet/base"),
+    ],
+)
+def test_a_file_or_format_that_cannot_be(made, to, format, message, tmp_path):
+    with pytest.raises(BenchError, match=message):
+        export(made.store, one(made.first, "simclr3d").pretrain, tmp_path / to, format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
+    job, to = one(made.first, "simclr3d").pretrain, tmp_path / "x.safetensors"
+    assert main(["export", job[:8], "--to", str(to), "--out", str(made.out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{to}: unet3d/tiny, ") and to.is_file()
+    for wrong in (["export", "zz", "--to", str(to), "--out", str(made.out)],
+                  ["export", job, "--to", str(tmp_path), "--out", str(made.out)],
+                  ["export", job, "--to", str(to), "--out", str(tmp_path / "none")]):  # fmt: skip
+        assert main(wrong) == 2
+        said = capsys.readouterr()
+        assert said.err.count("\n") == 1 and said.err.startswith("bench: ") and not said.out
+    with pytest.raises(SystemExit) as stop:  # argparse's own
+        main(["export", job, "--to", str(to), "--out", str(made.out), "--format", "nssl"])
+    assert stop.value.code == 2
+
+
+# A file that is not what it was
+
+
+def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
+    (made.folder / "junk.safetensors").write_bytes(b"junk")
+    rows = {"scratch": SMOKE["rows"]["scratch"],
+            "a": {"method": "simclr3d", "network": "net", "init": "junk.safetensors"}}  # fmt: skip
+    plan = made.plan("junk", rows=rows, controls=[])
+    found = one(plan, "a")
+    run.describe(plan, made.store, [found.finetune])
+    outcome = execute(str(made.out), found.finetune)
+    assert outcome.state == "failed" and "junk.safetensors: cannot be read" in outcome.reason
+    assert json.loads((made.store.work / found.finetune / "failed.json").read_text())["kind"] == "mistake"
+    table = records.collect(plan, made.store, "junk")
+    assert set(table[table["row"] == "a"]["status"]) == {"failed"}
+    assert "failed" not in set(table[table["row"] == "scratch"]["status"])
+
+
+def test_a_file_that_changed_after_the_plan_is_refused(made):
+    file = made.folder / "changing.safetensors"
+    export(made.store, one(made.first, "simclr3d").pretrain, file, "safetensors")
+    rows = {"scratch": SMOKE["rows"]["scratch"],
+            "a": {"method": "simclr3d", "network": "net", "init": file.name}}  # fmt: skip
+    unseen = [{**SMOKE["finetune"][0], "seeds": [5]}]  # what another test has done is not done again
+    plan = made.plan("changing", rows=rows, controls=[], finetune=unseen)
+    found = one(plan, "a")
+    run.describe(plan, made.store, [found.finetune])
+    tensors, manifest = transfer.read(file)
+    transfer.save(file, {k: v + 1 for k, v in tensors.items()}, manifest)
+    outcome = execute(str(made.out), found.finetune)
+    assert outcome.state == "failed" and "changed since it was planned" in outcome.reason
