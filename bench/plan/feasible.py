@@ -76,6 +76,8 @@ def _divided(job: Job, processes: int) -> None:
             f"{job.kind}.batch {batch} has no {accumulate * processes} equal parts, one for each of "
             f"{processes} processes x accumulate {accumulate}; take a multiple of {accumulate * processes}"
         )
+    net = job.spec["network"]
+    catalog.check_batch(net["network"], net["crop"], batch // accumulate)  # over processes they are joined
 
 
 def _of_task(job: Job) -> None:
@@ -89,6 +91,10 @@ def _of_task(job: Job) -> None:
         for key, none in FOR_MAPS.items():
             if recipe[key] != none:
                 raise BenchError(f"finetune.{key}: is for label maps, not for a classification; leave it out")
+    if recipe["batch_dice"] and recipe["accumulate"] > 1:
+        raise BenchError(
+            "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave accumulate at 1"
+        )
     if (recipe["head"] == "regions") != ("regions" in job.spec["data"]):
         raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
     if recipe["deep_supervision"] and catalog.entry(net["network"]).scales < 2:

@@ -112,7 +112,11 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
         tuned = finetune_of(protocol, i, row, document, name)
         keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
         _check_section(tuned, protocol.scale, document, keys)
-        _check_net(tuned_net(protocol, row, tuned), document, (*keys, "crop"))
+        net = tuned_net(protocol, row, tuned)
+        _check_net(net, document, (*keys, "crop"))
+        if "z" in tuned.inference.mirror and net.crop[2] == 1:
+            where = document.where((*keys, "inference", "mirror"))
+            raise BenchError(f"{where}: windows of one slice have no z to flip; take x and y")
 
 
 def _check_net(net: Net, document: Document, keys: tuple[str, ...]) -> None:

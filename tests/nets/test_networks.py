@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import bench
 import bench.nets
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
-from bench.nets.catalog import CATALOG, check_crop, describe
+from bench.nets.catalog import CATALOG, check_batch, check_crop, describe
 from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
@@ -329,3 +330,21 @@ def test_the_package_offers_the_function_not_the_module_of_the_same_name():
     importlib.import_module("bench.nets.network")
     assert bench.nets.network is importlib.import_module("bench.nets.network").network
     assert bench.nets.network is bench.network
+
+
+@pytest.mark.parametrize("name", [n for n in network_names() if CATALOG[n].batch_norm])
+def test_a_batch_that_batch_norm_cannot_train_on_is_refused_before_it_runs(name):
+    lone = CATALOG[name].pyramid[-1]  # a crop of one bottleneck voxel
+    with pytest.raises(BenchError, match="batch norm"):
+        check_batch(name, lone, 1)
+    check_batch(name, lone, 2)
+    check_batch(name, CROPS[name], 1)
+    check_batch("unet3d", (16, 16, 16), 1)  # group norm
+
+
+def test_the_documentation_has_every_size():
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    for name, facts in CATALOG.items():
+        for key, size in facts.presets.items():
+            line = f"| {key} | {size.parameters:,} | {size.encoder_parameters:,} | "
+            assert f"{line}{' '.join(map(str, size.crop))} |" in text, (name, key)

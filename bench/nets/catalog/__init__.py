@@ -6,7 +6,9 @@ builds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from math import prod
 from pkgutil import iter_modules
 from typing import Any
 
@@ -18,6 +20,7 @@ __all__ = [
     "Entry",
     "Preset",
     "Triple",
+    "check_batch",
     "check_crop",
     "check_handover",
     "check_task",
@@ -98,6 +101,26 @@ def check_task(name: str, task: str) -> None:
     if task not in facts.tasks:
         fit = ", ".join(e.name for e in CATALOG.values() if task in e.tasks and e.dims == facts.dims)
         raise BenchError(f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}")
+
+
+def check_batch(name: str, crop: Sequence[int], rows: int) -> None:
+    """Refuse a batch whose bottleneck is one value per channel for a network with batch norm.
+
+    Args:
+        name: a network.
+        crop: what it reads.
+        rows: samples that go through it at once.
+
+    Raises:
+        BenchError: says what to take.
+    """
+    facts = entry(name)
+    voxels = prod(side // step for side, step in zip(crop, facts.pyramid[-1], strict=True))
+    if facts.batch_norm and rows * voxels < 2:
+        raise BenchError(
+            f"network {name!r} has batch norm, which one bottleneck voxel of a batch of 1 gives nothing to "
+            "normalise; take a larger batch, a larger crop, or no accumulation"
+        )
 
 
 def check_handover(source: tuple[str, str], target: tuple[str, str]) -> None:

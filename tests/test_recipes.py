@@ -1,0 +1,150 @@
+"""Each fine-tuning recipe that ships, at a tiny size: stopped after any step it ends with the same bits."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from test_resume import interrupted, results
+
+from bench import registry, run
+from bench.jobs.execute import execute
+from bench.protocol.strict import overlay
+from bench.store import Store
+
+SETTINGS = Path(__file__).resolve().parents[1] / "protocols" / "settings"
+RECIPES = sorted(p.stem for p in SETTINGS.glob("*.yaml"))
+STEPS = 5
+MAPS, CLASSES = "msd04_hippocampus", "cc_ccii"
+PHANTOMS = {MAPS: (20, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
+CLASSIFIED = {"voco_cc_ccii"}
+NETS = {  # recipe, or how its name begins: a network that fits, and a crop
+    "glmae": ("unetr", [32, 32, 16]),
+    "hssl": ("hssl_resnet34", [64, 64, 1]),
+    "nnunet": ("resenc_unet", [32, 32, 32]),
+    "pgl": ("pgl_resnet50", [32, 32, 16]),
+    "taleb": ("taleb_unet3d", [32, 32, 32]),
+    "voco_cc_ccii": ("unet3d", [32, 32, 16]),
+    "voco_mmwhs": ("unet3d", [32, 32, 32]),
+    "voco": ("swin_unetr", [32, 32, 32]),
+}
+REGIONS = {"organ": [1, 2], "tumour": [2]}
+# What a tiny plan changes: the budget, sizes, what a CPU refuses, and shares too small for five steps.
+CHANGED = ("steps", "batch", "scans", "precision", "val_every", "frozen", "patience", "inference")
+
+
+def stated(name):
+    """Return what a settings file says, those below it included."""
+    value = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
+    below = value.pop("settings", None)
+    return overlay(stated(below.removesuffix(".yaml")), value) if below else value
+
+
+def small(name):
+    """Return a finetune section that has the recipe, small."""
+    said = stated(name)
+    dataset = CLASSES if name in CLASSIFIED else MAPS
+    scans = said.get("scans")
+    section = {
+        "dataset": dataset, "split": "rule", "settings": str(SETTINGS / f"{name}.yaml"), "steps": STEPS,
+        "hold": "steps", "batch": scans if scans and scans > 1 else 2, "precision": "fp32", "val_every": 0.4,
+        "recipe": PHANTOMS[dataset][1], "inference": {"overlap": 0.0, "batch": 4},
+        "crop": network(name)[1],
+    }  # fmt: skip
+    if said.get("frozen"):
+        section["frozen"] = 0.4  # lets go between the second step and the third
+    if said.get("patience"):
+        section |= {"patience": 0.4, "val_every": 0.2}  # gives up after two steps without a better Dice
+    if said.get("head") == "regions":
+        section["regions"] = REGIONS
+    return section
+
+
+def network(name):
+    """Return the network of a recipe and its crop."""
+    return next(net for key, net in sorted(NETS.items(), reverse=True) if name.startswith(key))
+
+
+def planned(out, name, data):
+    """Plan one recipe; leave the jobs' descriptions in ``out``. Return the store and jobs by kind."""
+    section = small(name)
+    kind, crop = network(name)
+    value = {
+        "title": name, "baseline": "none", "finetune": [section],
+        "networks": {"net": {"network": kind, "preset": "tiny", "crop": crop}},
+        "rows": {"row": {"method": "scratch", "network": "net"}},
+        "metrics": ["accuracy" if section["dataset"] == CLASSES else "dice"],
+    }  # fmt: skip
+    path = out.parent / f"{name}.yaml"  # no scale: that of the paper, where best_test is allowed
+    path.write_text(yaml.safe_dump(value))
+    store = Store.open(out)
+    request = run.Request((path,), out, data=data)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    run.describe(plan, store, run.todo(plan, store))
+    return store, {job.kind: job for job in plan.jobs.values()}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Return a function that plans a recipe in a new output folder in which its data set is prepared."""
+    data, done = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("prepared") / "out"
+    for name, (cases, _) in PHANTOMS.items():
+        (data / name).mkdir()
+        registry.load("dataset", name).phantom(data / name, cases, 0)
+
+    def give(name, folder):
+        folder.mkdir()
+        store, kinds = planned(done, name, data)
+        job = kinds["prepare"].id
+        if not (store.jobs / job).exists():
+            assert execute(str(store.root), job).state == "done"
+        (Store.open(folder / "out").jobs / job).symlink_to(store.jobs / job)
+        return planned(folder / "out", name, data)
+
+    return give
+
+
+def values(section):
+    """Return a section's settings as a spec holds them: plain lists and numbers."""
+    return json.loads(json.dumps(section))
+
+
+def within(part, whole):
+    """Tell whether ``whole`` holds all that ``part`` says."""
+    if isinstance(part, dict):
+        return all(k in whole and within(v, whole[k]) for k, v in part.items())
+    return part == whole
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_stopped_after_any_step_a_recipe_ends_with_the_same_bits(name, prepared, tmp_path):
+    store, kinds = prepared(name, tmp_path / "whole")
+    tuned = kinds["finetune"]
+    said = {k: v for k, v in stated(name).items() if k not in (*CHANGED, "epochs", "crops", "hold", "crop")}
+    holdout = said.pop("holdout", 0)
+    assert tuned.spec["data"].get("holdout", 0) == holdout
+    assert within(values(said), tuned.spec["finetune"])
+    assert execute(str(store.root), tuned.id).state == "done"
+    expected = results(store, tuned.id)
+    assert {"last.safetensors", "curve.csv", f"{said.get('select', 'last')}.safetensors"} == set(expected)
+    other, _ = prepared(name, tmp_path / "pieces")
+    interrupted(other, tuned.id, [1] * STEPS)
+    assert results(other, tuned.id) == expected
+    assert other.manifest(tuned.id)["attempts"] == len(expected["curve.csv"].splitlines()) - 1 > 2
+
+
+def test_the_recipes_together_use_every_part_of_fine_tuning():
+    said = [stated(name) for name in RECIPES]
+    for key in (
+        "frozen",
+        "holdout",
+        "patience",
+        "deep_supervision",
+        "clip",
+        "clip_each",
+        "scans",
+        "batch_dice",
+    ):
+        assert any(s.get(key) for s in said), key
+    assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}
+    assert {s.get("head", "softmax") for s in said} == {"softmax", "regions"}
