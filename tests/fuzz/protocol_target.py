@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mutate
 import mutate_yaml
+import torch  # noqa: F401 - planning a method imports it, which is no execution's time
 import yaml
 from target import Target, one_line, tried
 
