@@ -25,6 +25,8 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
         BenchError: a region that has no such label, or two that overlap in part.
     """
     sets = {key: set(values) for key, values in regions.items()}
+    if len({frozenset(own) for own in sets.values()}) < len(sets):
+        raise BenchError(f"finetune.regions: two of data set {name!r} have the same labels; take one of them")
     for (one, a), (two, b) in combinations(sets.items(), 2):
         if a & b and not (a <= b or b <= a):
             raise BenchError(

@@ -59,7 +59,7 @@ def mirrored(network: nn.Module, inference: dict[str, Any]) -> Callable[[Tensor]
     flips = [flip for n in range(1, len(dims) + 1) for flip in combinations(dims, n)]
 
     def forward(windows: Tensor) -> Tensor:
-        total: Tensor = network(windows)
+        total: Tensor = network(windows).float()  # sums of half floats would lose digits
         for flip in flips:
             found = network(windows.flip(flip))
             total = total + (found.flip(flip) if found.ndim == windows.ndim else found)

@@ -60,6 +60,8 @@ class TokenEncoder(Encoder):
 class Decoder(nn.Module):
     """Turns the input and the encoder's pyramid into logits on the input's grid."""
 
+    output: ClassVar[str] = "out"  # the layer whose channels are the classes
+
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
         """Return (B, out_channels, X, Y, Z)."""
         raise NotImplementedError
@@ -114,6 +116,11 @@ class Model(nn.Module):
         self.in_channels, self.out_channels = channels
         self.encoder = encoder
 
+    @property
+    def output(self) -> str:
+        """Return how the keys of the output layer begin: its classes are those of one data set."""
+        raise NotImplementedError
+
 
 class Network(Model):
     """Encoder and decoder: one label per voxel."""
@@ -124,6 +131,11 @@ class Network(Model):
     ) -> None:  # fmt: skip
         super().__init__(name, preset, crop, channels, encoder)
         self.decoder = decoder
+
+    @property
+    def output(self) -> str:
+        """Return how the keys of the output layer begin."""
+        return f"decoder.{self.decoder.output}."
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, out_channels, X, Y, Z)."""
@@ -147,6 +159,11 @@ class Classifier(Model):
         super().__init__(network.name, network.preset, network.crop, channels, network.encoder)
         self.version = network.version
         self.head = nn.Linear(network.encoder.widths[-1], classes)
+
+    @property
+    def output(self) -> str:
+        """Return how the keys of the output layer begin."""
+        return "head."
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes)."""

@@ -12,7 +12,8 @@ def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """Return the same tensors, the values of each in another order.
 
     Each keeps its distribution (scale, sparsity, batch-norm statistics) and loses its structure: a gain
-    that stays is one of initialisation scale, not of features.
+    that stays is one of initialisation scale, not of features. Integers stay in place: they are tables of
+    the architecture (which relative position a pair of tokens has), which no training changes.
 
     Args:
         tensors: weights by name.
@@ -23,5 +24,7 @@ def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     for name in sorted(tensors):
         value = tensors[name]
         order = torch.randperm(value.numel(), generator=generator)
+        if not value.is_floating_point():
+            order = torch.arange(value.numel())
         found[name] = value.flatten()[order].reshape(value.shape)
     return found

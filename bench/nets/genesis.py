@@ -69,6 +69,8 @@ class Up(nn.Module):
 class GenesisDecoder(Decoder):
     """Three steps up, each past the encoder's map of its size, and a convolution of kernel 1."""
 
+    output = "out_tr"
+
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
         self.up_tr256, self.up_tr128, self.up_tr64 = Up(16 * width), Up(8 * width), Up(4 * width)

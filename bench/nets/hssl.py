@@ -42,6 +42,8 @@ class ResNetEncoder(Encoder):
 class DeConvDecoder(Decoder):
     """Five transposed convolutions; after each but the last the encoder's map of its size is added."""
 
+    output = "head"
+
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
         widths = (8 * width, 4 * width, 2 * width, width, width, width // 2)

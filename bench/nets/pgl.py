@@ -102,6 +102,8 @@ class Rise(nn.Module):
 class PglDecoder(Decoder):
     """ASPP on stage 4, then up past stage 2, stage 1 and conv1; logits are made there and upsampled."""
 
+    output = "head"
+
     def __init__(self, size: PglSize, widths: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         wide, middle, narrow = size.decoder

@@ -50,6 +50,8 @@ class ResEncDecoder(Decoder):
     convolutions) get no gradient and keep their initial values; nnU-Net builds them all the same.
     """
 
+    output = "seg_layers"
+
     def __init__(self, net: ResidualEncoderUNet) -> None:
         super().__init__()
         self.stages: nn.ModuleList = net.decoder.stages

@@ -33,6 +33,8 @@ class SegResNetEncoder(Encoder):
 class SegResNetDecoder(Decoder):
     """Three steps up by trilinear interpolation, each added to the encoder's map of its size."""
 
+    output = "conv_final"
+
     def __init__(self, net: SegResNet) -> None:
         super().__init__()
         self.up_samples, self.up_layers = net.up_samples, net.up_layers

@@ -72,6 +72,8 @@ class TalebEncoder(Encoder):
 class TalebDecoder(Decoder):
     """Takes the pool back by repeating voxels, then four transposed convolutions, each with its skip."""
 
+    output = "final"
+
     def __init__(self, dims: int, out_channels: int, size: TalebSize) -> None:
         super().__init__()
         self.dims = dims

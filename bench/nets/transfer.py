@@ -118,6 +118,8 @@ def _fit(
     if source is not None:
         check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
+    if source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(network.output)}
     fitted: dict[str, Tensor] = {}
     reshaped: list[Reshaped] = []
     for name in sorted(tensors.keys() & state.keys()):

@@ -40,6 +40,8 @@ class UNetEncoder(Encoder):
 class UNetDecoder(Decoder):
     """Four transposed convolutions, each joined with the encoder's map of its size."""
 
+    output = "final_conv"
+
     def __init__(self, net: BasicUNet, dims: int = 3) -> None:
         super().__init__()
         self.dims = dims

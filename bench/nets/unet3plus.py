@@ -40,6 +40,8 @@ class DoubleEncoder(Encoder):
 class UNetDecoder(Decoder):
     """Four transposed convolutions, each joined with the encoder's map of its size."""
 
+    output = "head"
+
     def __init__(self, widths: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
@@ -57,6 +59,8 @@ class UNetDecoder(Decoder):
 
 class FullScaleDecoder(Decoder):
     """Four levels, coarse to fine, each reading all five scales."""
+
+    output = "head"
 
     def __init__(self, widths: tuple[int, ...], out_channels: int) -> None:
         super().__init__()

@@ -22,14 +22,11 @@ SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has else
 }
 
 
+# settings of label maps, as a section has them that leaves them out
 FOR_MAPS = {
-    "foreground": None,
-    "head": "softmax",
-    "deep_supervision": False,
-    "balanced": False,
-    "exact": False,
-    "negatives": "anywhere",
-}  # as left out
+    "foreground": None, "head": "softmax", "deep_supervision": False, "balanced": False, "exact": False,
+    "negatives": "anywhere", "batch_dice": False, "background": True, "ce_weight": 1.0,
+}  # fmt: skip
 
 
 def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
@@ -43,6 +40,8 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     Raises:
         BenchError: an impossible value, crop, network or batch; says which.
     """
+    if job.kind == "evaluate":
+        _mirrored(job)
     if job.kind not in SECTIONS:
         return
     net = job.spec["network"]
@@ -59,6 +58,12 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     else:
         _of_task(job)
         _takes_over(job, jobs)
+
+
+def _mirrored(job: Job) -> None:
+    inference = job.spec["inference"]
+    if "z" in inference["mirror"] and inference["crop"][2] == 1:
+        raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
 
 
 def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:

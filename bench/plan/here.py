@@ -157,6 +157,21 @@ def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[s
                 )
 
 
+def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
+    """Refuse folds that a split has not.
+
+    Raises:
+        BenchError: names the first, and how many there are.
+    """
+    gone = sorted({*(section.folds or ())} - {f.index for f in folds})
+    if gone or section.folds == ():
+        which = f"fold {gone[0]}" if gone else "no fold"
+        raise BenchError(
+            f"finetune.folds: {which} of split {section.split!r} of data set {section.dataset!r}, which has "
+            f"{len(folds)}, counted from 0"
+        )
+
+
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
     if section.split in splits.RULES:

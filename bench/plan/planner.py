@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.job import Job, listed
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
 from bench.plan import columns as records
-from bench.plan import mixing, specs
+from bench.plan import here, mixing, specs
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
 from bench.plan.here import Here, Target
@@ -80,7 +80,7 @@ class Planner:
         return self.plan
 
     def _refuse(self, protocol: str, cell: Cell) -> None:
-        for job in (cell.pretrain, cell.finetune):
+        for job in (cell.pretrain, cell.finetune, cell.evaluate):
             try:
                 if self.here.need_data:
                     self.plan.files.require(cell.columns["init"])
@@ -93,6 +93,7 @@ class Planner:
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.here.target(section)
         self._one_scoring(protocol, target)
+        here.check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 
+LONGEST = 255  # bytes of a name that file systems take
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
 
 
@@ -49,7 +50,7 @@ class Files:
             raise BenchError(f"init: {path} is no file; put the weights there, or drop the row")
 
     def _digest(self, path: Path) -> str:
-        if not path.is_file():
+        if len(path.name.encode()) > LONGEST or not path.is_file():
             unseen = f"{UNSEEN}{len(self._lacking)}"
             self._lacking[unseen] = path
             return unseen

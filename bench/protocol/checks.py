@@ -40,19 +40,27 @@ def check(protocol: Protocol, document: Document) -> None:
         _check_net(net, document, ("networks", name))
     for name, row in protocol.rows.items():
         _check_row(protocol, name, row, document)
-        for control in protocol.controls:
-            if method_pretrains(row) and f"{name} ({control})" in protocol.rows:
-                where = document.where(("rows", f"{name} ({control})"))
-                raise BenchError(
-                    f"{where}: is what the {control} control of row {name!r} is called; rename it"
-                )
+        for variant in _variants(protocol, name, row):
+            if variant in protocol.rows:
+                where = document.where(("rows", variant))
+                raise BenchError(f"{where}: is what a variant of row {name!r} is called; rename it")
     for i, target in enumerate(protocol.finetune):
         _check_section(target, protocol.scale, document, ("finetune", str(i)))
     if protocol.pretrain is not None:  # also where no row reads it
         _has_budget(protocol.pretrain, document, ("pretrain",))
         _has_mixture(protocol.pretrain, document, ("pretrain",))
+    if protocol.controls and not any(map(method_pretrains, protocol.rows.values())):
+        raise BenchError(f"{document.where(('controls',))}: no row starts from weights; leave it out")
     if protocol.baseline != "none":
         _has_baseline(protocol, document)
+
+
+def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
+    """Return the names under which the records have a row besides its own."""
+    tuned = [finetune_of(protocol, i, row) for i in range(len(protocol.finetune))]
+    found = [f"{name} ({control})" for control in protocol.controls if method_pretrains(row)]
+    last = any(section.select == "best_test" for section in tuned)
+    return found + [f"{n} (last)" for n in (name, *found) if last]
 
 
 def _check_file_names(protocol: Protocol, document: Document) -> None:
@@ -137,7 +145,10 @@ def _check_section(target: Finetune, scale: str, document: Document, keys: tuple
 
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
     if (section.steps is None) == (section.epochs is None):
-        raise BenchError(f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'")
+        here = "it stands twice" if section.steps is not None else "there is none"
+        raise BenchError(
+            f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'; here {here}"
+        )
 
 
 def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -> None:

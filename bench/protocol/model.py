@@ -54,7 +54,9 @@ class Protocol:
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: int = 1  # per job; a resource, not part of any identity
-    folder: Path = Path()  # where it lies: files are named from there
+    folder: Path = field(
+        default=Path(), metadata={"unsaid": True}
+    )  # where it lies: files are named from there
 
 
 def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
@@ -62,10 +64,10 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
 
     The plan expands a row to several where weights are compared: ``(last)``, ``(random)``, ``(shuffled)``.
     """
-    if name in protocol.rows:
-        return protocol.rows[name], ""
-    own, _, more = name.partition(" (")
-    return protocol.rows.get(own), f" ({more}" if own in protocol.rows else ""
+    own = name
+    while own not in protocol.rows and own.endswith(")") and " (" in own:  # a row's own name may have one
+        own = own[: own.rindex(" (")]
+    return (protocol.rows[own], name[len(own) :]) if own in protocol.rows else (None, "")
 
 
 def method_pretrains(row: Row) -> bool:

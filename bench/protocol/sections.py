@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench.dataset import Recipe
+from bench.protocol.augmentation import Augment as Augment
 
 Triple = tuple[int, int, int]
-Range = tuple[float, float]
 ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
     "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
     "datasets": ("mixture", ""),
@@ -138,58 +138,6 @@ class Pretrain:
 
 
 @dataclass(frozen=True)
-class Augment:
-    """Fine-tuning augmentation: probabilities per sample (per axis for flips), and ranges of uniform draws.
-
-    The ranges are those of nnU-Net (MIC-DKFZ/nnUNet @0e49508, batchgeneratorsv2 @3cb4f07), whose whole set
-    is ``flip: 0.5, rotate: 0.2, zoom: 0.2, noise: 0.1, blur: 0.2, brightness: 0.15, contrast: 0.15,
-    lowres: 0.25, gamma_inverted: 0.1, gamma: 0.3, channel: 0.5, balanced: true, margin: 1.6``; in flat
-    crops and in 2D ``angle: 180, margin: 1.18`` (angle 15 in 2D with one side over 1.5 times the other).
-    """
-
-    flip: float = 0.0
-    rot90: float = 0.0  # quarter turns in the x-y plane
-    scale: float = 0.0  # intensity times 1 +- 0.1
-    shift: float = 0.0  # intensity +- 0.1
-    rotate: float = 0.0  # about x, y and z, each by up to
-    angle: float = 30.0  # degrees
-    zoom: float = 0.0
-    zoom_range: Range = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
-    zoom_axes: Literal["alike", "apart"] = "alike"
-    plane: bool | None = None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
-    margin: float = 1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
-    noise: float = 0.0
-    noise_range: Range = (0.0, 0.1)
-    noise_unit: Literal["std", "variance"] = "std"
-    blur: float = 0.0
-    blur_sigma: Range = (0.5, 1.0)  # voxels
-    brightness: float = 0.0  # times
-    brightness_range: Range = (0.75, 1.25)
-    brightness_clip: bool = False  # to the former range
-    contrast: float = 0.0  # about the mean, cut off at the former range
-    contrast_range: Range = (0.75, 1.25)
-    lowres: float = 0.0  # thinned to a share of the voxels, and back
-    lowres_range: Range = (0.5, 1.0)
-    gamma_inverted: float = 0.0  # of the negative
-    gamma: float = 0.0
-    gamma_range: Range = (0.7, 1.5)
-    gamma_keep: Literal["moments", "range", "unit"] = "moments"  # mean and spread; extremes; 0 to 1
-    channel: float = 1.0  # probability per channel of blur and lowres, in a sample that has them
-    balanced: bool = False  # factors and exponents below 1 as often as above
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, tuple | list):
-                least, most = 0.0 if name == "noise_range" else 1e-3, 1.0 if name == "lowres_range" else 1e3
-                if not least <= value[0] <= value[1] <= most:
-                    raise ValueError(f"augment.{name} is [low, high] from {least:g} to {most:g}, got {value}")
-            elif isinstance(value, float | int) and name not in ("angle", "margin") and not 0 <= value <= 1:
-                raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")
-        if not (0 <= self.angle <= 180 and 1 <= self.margin <= 3):
-            raise ValueError(f"augment.angle is 0 to 180, margin 1 to 3, got {self.angle} and {self.margin}")
-
-
-@dataclass(frozen=True)
 class Inference:
     """Sliding window over the prepared volume."""
 
@@ -242,7 +190,7 @@ class Finetune:
     exact: bool = False  # that share of every batch, not of many
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
     balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
     evaluation: Literal["end_to_end", "linear"] = "end_to_end"
     frozen: float = 0.0  # share of all steps, from the first on, in which the encoder does not train
     select: Literal["last", "best_val", "best_test"] = "last"
@@ -255,17 +203,32 @@ class Finetune:
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
         _positive("", accumulate=self.accumulate)
-        _positive("", val_every=self.val_every, patience=self.patience)
+        _positive("", val_every=self.val_every, patience=self.patience, clip=self.clip)
         _shares(frozen=self.frozen, holdout=self.holdout)
-        if self.scans is not None and (self.scans < 1 or self.batch % self.scans):
-            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
-        if self.patience is not None and self.select == "best_test":
-            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+        for key in ("val_every", "patience"):
+            if (getattr(self, key) or 0) > 1:
+                raise ValueError(f"{key} is a share of all steps, at most 1, got {getattr(self, key)}")
+        if self.foreground is not None and not 0 <= self.foreground <= 1:
+            raise ValueError(f"foreground is a share of crops in [0, 1], got {self.foreground}")
+        if not self.ce_weight >= 0:
+            raise ValueError(f"ce_weight must be 0 or more, got {self.ce_weight}")
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
+        self._fits_together()
+
+    def _fits_together(self) -> None:
+        if self.scans is not None and (self.scans < 1 or self.batch % self.scans):
+            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
+        for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
+            if getattr(self, key) and getattr(self, other) is None:
+                raise ValueError(f"{key} does nothing without {other}; state it, or leave {key} out")
+        if self.evaluation == "linear" and self.frozen:
+            raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
+        if self.patience is not None and self.select == "best_test":
+            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
 
     @property
     def held(self) -> str:

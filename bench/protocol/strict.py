@@ -206,7 +206,7 @@ def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
 def _dataclass(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
     if not isinstance(value, dict):
         raise BenchError(f"{doc.where(keys)}: expected a mapping, got {shown(value)}")
-    known = {f.name: f for f in fields(kind)}
+    known = {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}
     for key in value:
         if key not in known:
             near = get_close_matches(key[:80], known, n=1)

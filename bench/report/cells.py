@@ -139,12 +139,14 @@ def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
 
 
 def _section(protocol: Protocol, dataset: str, evaluation: str, split: str) -> int:
-    fits = [i for i, t in enumerate(protocol.finetune) if t.dataset == dataset and t.evaluation == evaluation]
-    if not fits:
+    named = [i for i, t in enumerate(protocol.finetune) if t.dataset == dataset]
+    if not named:
         raise BenchError(
-            f"records of {protocol.name!r} hold data set {dataset!r} ({evaluation}), which the "
-            "protocol does not fine-tune on; run it again so that its records are written anew"
+            f"records of {protocol.name!r} hold data set {dataset!r}, which the protocol does not "
+            "fine-tune on; run it again so that its records are written anew"
         )
+    # a row may be evaluated in its own way: it stands beside the others
+    fits = [i for i in named if protocol.finetune[i].evaluation == evaluation] or named
     exact = [i for i in fits if protocol.finetune[i].split == split]
     return (exact or fits)[0]
 

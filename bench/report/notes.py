@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import registry
-from bench.protocol import Finetune, Pretrain, Protocol, mixture
+from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, row_of
 from bench.report.cells import HOW
 from bench.report.extras import Extras
 from bench.report.names import metric_title, section_labels
@@ -138,34 +138,55 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     if protocol.pretrain is not None and pretrained:
         pre = protocol.pretrain
         made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
-    labels = section_labels(protocol.finetune, scene.info)
-    for label, target in zip(labels, protocol.finetune, strict=True):
-        made.append(
-            f"Fine-tuning on {label}: {_budget(target)}; {target.evaluation.replace('_', ' ')}; "
-            f"held equal over label fractions: {target.held}; select {target.select}: "
-            f"{SELECT[target.select]}; {_predicted(target)}."
-            + (f" Settings: {target.settings}." if target.settings else "")
-        )
+    made += _tuning(scene)
     for name, row in protocol.rows.items():
-        if row.params or row.pretrain or row.finetune:
-            tuned = {"settings": row.finetune["settings"]} if "settings" in row.finetune else row.finetune
-            sections = {"pretrain": row.pretrain, "finetune": tuned}
-            differs = {**row.params, **{k: v for k, v in sections.items() if v}}
-            made.append(f"Row {name} differs from its defaults: {json.dumps(differs, sort_keys=True)}.")
+        if row.params or row.pretrain:
+            sections = {"pretrain": row.pretrain} if row.pretrain else {}
+            differs = json.dumps({**row.params, **sections}, sort_keys=True)
+            made.append(f"Row {name} differs from its defaults: {differs}.")
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)
 
 
+def _tuning(scene: Scene) -> list[str]:
+    """Return how rows are fine-tuned on each data set: together where the section alone says it."""
+    protocol, made = scene.protocol, []
+    labels = section_labels(protocol.finetune, scene.info)
+    for index, (label, target) in enumerate(zip(labels, protocol.finetune, strict=True)):
+        own = [name for name, row in protocol.rows.items() if row.finetune]
+        if len(own) < len(protocol.rows):
+            made.append(f"Fine-tuning on {label}: {_way(target)}.")
+        for name in own:
+            tuned = finetune_of(protocol, index, protocol.rows[name])
+            made.append(f"Row {name}, fine-tuning on {label}: {_way(tuned)}.")
+    return made
+
+
+def _way(target: Finetune) -> str:
+    """Return how a section trains and predicts."""
+    parts = [
+        _budget(target), target.evaluation.replace("_", " "),
+        f"loss {target.loss or 'of the task'}", f"held equal over label fractions: {target.held}",
+        f"select {target.select}: {SELECT[target.select]}", _predicted(target),
+    ]  # fmt: skip
+    parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
+    parts += ["a sigmoid for each region"] if target.head == "regions" else []
+    parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
+    parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
+    parts += [f"settings {target.settings}"] if target.settings else []
+    return "; ".join(parts)
+
+
 def _starts(scene: Scene) -> tuple[Note, ...]:
     """Return what each row took over, whence, and what its controls are."""
-    rows, made = scene.protocol.rows, []
+    made = []
     for name, text in scene.extras.receipts.items():
-        known = rows.get(name)
-        source = f" of {known.init}, pretrained elsewhere, so no guard looked for test cases in it" if (
+        known, _ = row_of(scene.protocol, name)
+        source = f"from {known.init}, pretrained elsewhere, so no guard looked for test cases in it; " if (
             known and known.init
         ) else ""  # fmt: skip
-        made.append(f"{name}: {text}{source}.")
+        made.append(f"{name}: {source}{text}.")
     made += [CONTROLS[control] for control in scene.protocol.controls]
     return tuple(Note(m) for m in made)
 

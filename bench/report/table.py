@@ -155,7 +155,9 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
 
 def _caption(metric: str, unit: str) -> str:
     what = f"{metric_title(metric)} in {'percent' if unit == '1' else unit}"
-    better = "nearer 0" if zero_is_best(metric) else "lower" if lower_is_better(metric, unit) else "higher"
+    if zero_is_best(metric):
+        return f"{what}, mean ± standard deviation over seeds; 0 is best; as signs cancel, nothing is ranked."
+    better = "lower" if lower_is_better(metric, unit) else "higher"
     return (
         f"{what}, mean ± standard deviation over seeds; {better} is better. Best of each column "
         f"bold, second underlined, equal in print means equal in mark. "
@@ -208,11 +210,10 @@ def _marked(lines: list[Line], metric: str, unit: str) -> list[Line]:
 
 def _marked_column(column: tuple[Entry, ...], metric: str, unit: str) -> list[Entry]:
     def merit(entry: Entry) -> float:
-        value = float(entry.mean.replace(MINUS, "-"))
-        return abs(value) if zero_is_best(metric) else value
+        return float(entry.mean.replace(MINUS, "-"))
 
     values = [merit(e) for e in column if e.sort is not None]
-    if len(values) < 2:  # a lone value is not the best of anything
+    if len(values) < 2 or zero_is_best(metric):  # a lone value is not the best; signed errors cancel
         return list(column)
     ranked = sorted(set(values), reverse=not lower_is_better(metric, unit))
     marks = dict(zip(ranked, ("best", "second"), strict=False))

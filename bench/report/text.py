@@ -8,6 +8,7 @@ import re
 from itertools import product
 
 from bench.errors import printable
+from bench.protocol import row_of
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
@@ -214,7 +215,7 @@ def tidy(scene: Scene) -> str:
 
 
 def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
-    known = scene.protocol.rows.get(key.row)
+    known, _ = row_of(scene.protocol, key.row)
     place = scene.protocol.finetune[key.section]
     found = scene.cells.at(key)
     cell = found or Cell()

@@ -27,6 +27,7 @@ PANEL_CASES = 3
 LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
     **MANIFEST, **DESCRIBED,
+    "method?": str,
     "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
                  "reshaped": [{"name": str, "how": str}]},
     "provenance?": {"packages": dict, "date": str},
@@ -105,7 +106,8 @@ def receipts(found: Chains) -> dict[str, str]:
         for described in chain.values():
             receipt = described.get("receipt")
             if described["kind"] == "finetune" and receipt:
-                told.setdefault(cell.row, _receipt(receipt))
+                made = described.get("method")
+                told.setdefault(cell.row, (f"made by {made}: " if made else "") + _receipt(receipt))
     return told
 
 

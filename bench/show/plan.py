@@ -45,7 +45,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     costs = forecast(plan, store, wanted)
     lines = []
     if plan.provisional:
-        lines.append("provisional: some data is not on this machine, so ids and costs may change")
+        lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
     lines += _changed(plan, store)
     for protocol in protocols:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
@@ -79,7 +79,8 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
         each = costs[cells[0].finetune]
         cost = "unknown cost" if each is None else f"about {duration(each)} a cell"
-        lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}")
+        way = _way(plan.jobs[cells[0].finetune].spec)
+        lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
             spec, seconds = plan.jobs[pretrain].spec, costs[pretrain]
             state = "done" if store.done(pretrain) else "to do"
@@ -88,6 +89,14 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
             method = spec["method"]["name"]
             lines.append(f"    pretrain {pretrain} {method}, {steps} steps: {state}, {shown}")
     return lines
+
+
+def _way(spec: dict[str, Any]) -> str:
+    """Return what a fine-tuning is, in a few words: settings that a file brought should surprise nobody."""
+    net, recipe = spec["network"], spec["finetune"]
+    crop, steps = "x".join(map(str, net["crop"])), recipe["steps"] or "?"
+    head = " on regions" if recipe["head"] == "regions" else ""
+    return f"{steps} steps of {recipe['batch']} x {crop}, {recipe['optimiser']['name']}{head}"
 
 
 def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:

@@ -143,10 +143,11 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         terms = _gradients(trained, partial(_next, source, device, curve), (run, device, step))
         _move(trained, optim, lr, (run, device))
         objective.after_step(step / steps)
-        _observe(run, curve, step + 1, lr, terms)
         if first:
             objective.at(step + 1)
-        if objective.finished():
+        over = objective.finished()
+        _observe(run, curve, step + 1, lr, terms, over or step + 1 == steps)
+        if over:
             break
         stopping = world.agree(run.stopping())
         if first and step + 1 < steps and (stopping or time.monotonic() - saved > run.every):
@@ -186,20 +187,20 @@ def _move(trained: Any, optim: Any, lr: float, at: tuple[Run, Fabric]) -> None:
     run, device = at
     for group in optim.param_groups:
         group["lr"] = lr
-    if run.recipe["clip"] is not None:
-        for part in trained.parameters() if run.recipe.get("clip_each") else (trained,):
-            if not isinstance(part, Tensor):
-                device.clip_gradients(part, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
-            elif part.grad is not None:
-                nn.utils.clip_grad_norm_(part, run.recipe["clip"])
+    if run.recipe["clip"] is not None and run.recipe.get("clip_each"):
+        device.strategy.precision.unscale_gradients(optim.optimizer)  # fp16's loss scale is in them
+        for part in trained.parameters():
+            nn.utils.clip_grad_norm_(part, run.recipe["clip"])
+    elif run.recipe["clip"] is not None:
+        device.clip_gradients(trained, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
     optim.step()
     optim.zero_grad(set_to_none=True)
 
 
-def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor]) -> None:
+def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor], last: bool) -> None:
     steps = run.recipe["steps"]
     every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
-    if step % every and step != steps and step != 1:
+    if step % every and not last and step != 1:
         return
     values = {k: float(world.mean(v)) for k, v in terms.items()}
     if not all(map(_finite, values.values())):

@@ -79,7 +79,9 @@ def test_a_network_inflated_from_two_dimensions_answers_equal_slices_as_the_slic
     flat = network(f"{name}2d", size, 1, 2, crop=(32, 32, 1))
     deep = network(f"{name}3d", size, 1, 2, crop=(32, 32, 32))
     tensors = dict(flat.state_dict())
-    receipt = load(deep, tensors, manifest(flat))
+    receipt = load(
+        deep, tensors, replace(manifest(flat), out_channels=0)
+    )  # a fine-tuned one loses its output
     kernels = {k for k, v in tensors.items() if v.ndim == 4}
     assert receipt.share == 1 and {r.name for r in receipt.reshaped} == kernels
     assert {r.how for r in receipt.reshaped} == {"2D to 3D"}
@@ -305,3 +307,15 @@ def test_half_precision_tensors_load_into_a_float_network():
     loaded = target.encoder.state_dict()[key]
     assert loaded.dtype == torch.float32
     torch.testing.assert_close(loaded, tensors[f"encoder.{key}"].float())
+
+
+@pytest.mark.parametrize("name", [n for n in network_names() if "segmentation" in CATALOG[n].tasks])
+def test_the_output_layer_of_a_fine_tuned_network_stays_behind(name):
+    tuned, other = (network(name, "tiny", 1, n, crop=CATALOG[name].presets["tiny"].crop) for n in (3, 5))
+    own = {k: v.clone() for k, v in other.state_dict().items() if k.startswith(other.output)}
+    receipt = load(other, dict(tuned.state_dict()), manifest(tuned))
+    state = other.state_dict()
+    assert own and all(torch.equal(state[k], v) for k, v in own.items())
+    assert set(receipt.left_random) == set(own)
+    rest = [k for k in state if k not in own]
+    assert all(torch.equal(state[k], tuned.state_dict()[k]) for k in rest)

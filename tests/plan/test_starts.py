@@ -177,7 +177,7 @@ def test_only_takes_a_control_by_its_name_or_a_row_with_all_of_its(plan_of):
         ({"controls": ["randon"]}, r"test\.yaml:\d+: controls\.0: expected one of random, shuffled"),
         ({"controls": "random"}, r"controls: expected a list"),
         ({"controls": ["random"], "rows": {"pair (random)": {"method": "scratch", "network": "net"}}},
-         r"test\.yaml:\d+: rows\.pair \(random\): is what the random control of row 'pair' is called"),
+         r"test\.yaml:\d+: rows\.pair \(random\): is what a variant of row 'pair' is called"),
     ],
 )  # fmt: skip
 def test_mistakes_of_controls(protocol_file, changes, message):

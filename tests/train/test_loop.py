@@ -179,3 +179,27 @@ def test_weights_of_convolutions_are_laid_out_channels_last():
     assert net[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert net[1].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+class Slopes(Objective):
+    """Two weights whose gradients are 10 and 0.1, whatever the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.steep, self.flat = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch, generator):
+        return {"total": (10 * self.steep + 0.1 * self.flat).sum()}
+
+
+@pytest.mark.parametrize(("each", "expected"), [(True, (-1.0, -0.1)), (False, (-1.0, -0.01))])
+def test_gradients_are_clipped_together_or_each_tensor_by_itself(each, expected, tmp_path):
+    recipe = {
+        "steps": 1, "clip": 1.0, "clip_each": each, "optimiser": {
+            "name": "sgd", "lr": 1.0, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
+        "schedule": {"name": "constant", "warmup": 0.0, "end": 0.0, "power": 0.9},
+    }  # fmt: skip
+    objective = Slopes()
+    fit(objective, data, run_of(tmp_path, recipe=recipe))
+    found = objective.steep.item(), objective.flat.item()
+    assert found == pytest.approx(expected, rel=1e-3)

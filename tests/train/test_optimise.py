@@ -143,3 +143,12 @@ def test_lars_goes_on_from_its_state():
     second.data = run(first, made, range(2))
     again.load_state_dict(made.state_dict())
     assert torch.equal(run(second, again, range(2, 4)), expected)
+
+
+def test_epsilon_is_the_recipes():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    settings = {"name": "adam", "lr": 1.0, "weight_decay": 0.0, "betas": [0.9, 0.999], "amsgrad": False}
+    moved = optimiser([weight], {**settings, "eps": 1e-3})
+    weight.grad = torch.full((1,), 1e-3)
+    moved.step()  # the first step is lr * g / (|g| + eps)
+    assert weight.item() == pytest.approx(-0.5)
