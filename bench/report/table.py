@@ -221,8 +221,11 @@ def _marked_column(column: tuple[Entry, ...], metric: str, unit: str) -> list[En
 
 
 def _grouped(protocol: Protocol, lines: list[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+    own = {
+        line: line.row.removesuffix(row_of(protocol, line.row)[1]) for line in lines
+    }  # variants stay beside it
     named = {row for rows in protocol.layout.groups.values() for row in rows}
-    groups = [("", tuple(line for line in lines if line.row not in named))]
+    groups = [("", tuple(line for line in lines if own[line] not in named))]
     for heading, rows in protocol.layout.groups.items():
-        groups.append((heading, tuple(line for line in lines if line.row in rows)))
+        groups.append((heading, tuple(line for line in lines if own[line] in rows)))
     return tuple((heading, found) for heading, found in groups if found)
