@@ -115,6 +115,17 @@ def test_two_evaluations_of_one_data_set_stay_apart(protocol, records):
     assert [cells.at(key(section=s)).mean for s in (0, 1)] == [0.8, 0.3]
 
 
+def test_a_row_that_is_evaluated_in_its_own_way_stands_beside_the_others(protocol, records):
+    cells = aggregate(protocol(), records({"value": 0.8}, {"row": "b", "value": 0.3, "evaluation": "linear"}))
+    assert [cells.at(key(row=r)).mean for r in "ab"] == [0.8, 0.3]
+
+
+def test_how_long_a_network_takes_is_no_score_of_a_target(protocol, records):
+    timed = {"metric": "latency", "target": "all", "case": "", "patient": "", "value": 0.03, "unit": "s"}
+    cells = aggregate(protocol(), records({"value": 0.8}, timed))
+    assert {k.metric for k in cells.cells} == {"dice"} and "all" not in cells.targets[0]
+
+
 value = st.floats(0, 1, allow_nan=False)
 
 

@@ -141,6 +141,32 @@ def test_rows_keep_the_protocols_order_within_its_groups(protocol, records):
     assert groups == [("", ["m", "stray"]), ("Late", ["z", "a"])]
 
 
+def test_a_rows_variants_stand_under_it_in_its_group_with_its_title_and_network(protocol, records):
+    rows = {
+        "a": Row("voco", "net", title="A"),
+        "b": Row("scratch", "net", title="B"),
+        "x (y)": Row("voco", "net"),
+    }
+    stray = ("x (y) (random)", "a (shuffled)", "a (random)", "a (random) (last)")
+    layout = Layout(groups={"First": ("a",)})
+    made, _ = build(protocol(rows=rows, layout=layout), records(*({"row": r} for r in (*rows, *stray))))
+    groups = [(heading, [line.row for line in lines]) for heading, lines in made[0].groups]
+    assert groups == [
+        ("", ["b", "x (y)", "x (y) (random)"]),
+        ("First", ["a", "a (random)", "a (random) (last)", "a (shuffled)"]),
+    ]
+    shown = {line.row: (line.title, line.network) for line in made[0].lines}
+    assert shown["a (random) (last)"] == ("A (random) (last)", "net")
+    assert shown["x (y) (random)"] == ("voco (random)", "net")
+
+
+def test_a_signed_error_is_not_ranked(four_rows, records):
+    given = {"metric": "relative_volume_error", "unit": "1"}
+    made = build(four_rows, four(records, {"a": -0.1, "b": 0.0, "c": 0.2}, **given))[0][-1]
+    assert made.metric == "relative_volume_error" and set(marks(made).values()) == {""}
+    assert "nothing is ranked" in made.caption
+
+
 def test_rows_that_would_read_alike_are_told_apart(protocol, records):
     rows = {"a": Row("voco", "net"), "b": Row("voco", "net"), "c": Row("voco", "other")}
     networks = {"net": Net("unetr"), "other": Net("unet")}
