@@ -74,6 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     jobs = run.todo(plan, store)
+    run.rehearse(plan, jobs)
     run.describe(plan, store, jobs)
     from bench.show.watch import Watch
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import records
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError
+from bench.job import canonical
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read
@@ -94,6 +95,22 @@ def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
 def todo(plan: Plan, store: Store) -> list[str]:
     """Return the jobs to do, needs first: cells that lack scores, and what they stand on."""
     return plan.wanted(lambda job: records.done(plan, store, job))
+
+
+def rehearse(plan: Plan, jobs: list[str]) -> None:
+    """Load each file that a job starts from into its network, before anything runs.
+
+    Raises:
+        BenchError: a file is no weights, or does not fit; names the file and what does not fit.
+    """
+    seen = set()
+    for made in (plan.jobs[job] for job in jobs):
+        init = str(made.spec.get("init", ""))
+        if init.startswith("file:") and (init, canonical(made.spec["network"])) not in seen:
+            from bench.jobs import finetune  # torch and MONAI, for those who start from files
+
+            finetune.rehearse(made.spec, Path(plan.files.paths[init.removeprefix("file:")]))
+            seen.add((init, canonical(made.spec["network"])))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str], processes: int = 0) -> None:

@@ -89,12 +89,8 @@ def build(context: Context) -> nets.Model:
     The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
     """
     spec = context.spec
-    net = spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
-    make = nets.classifier if is_classification(spec["data"]) else nets.network
-    network = make(
-        net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"])
-    )
+    network = _network(spec)
     if spec["init"] == "random":
         return network
     tensors, manifest = _weights(context)
@@ -104,6 +100,25 @@ def build(context: Context) -> nets.Model:
     context.log(receipt.line())
     context.facts.update(method=manifest.method, receipt=receipt.facts())
     return network
+
+
+def _network(spec: dict[str, Any]) -> nets.Model:
+    net = spec["network"]
+    make = nets.classifier if is_classification(spec["data"]) else nets.network
+    return make(net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"]))
+
+
+def rehearse(spec: dict[str, Any], path: Path) -> None:
+    """Read a file of weights and see whether it would load into a spec's network.
+
+    Raises:
+        BenchError: it would not; names the file.
+    """
+    tensors, manifest = outside.read_weights(path)
+    try:
+        transfer.rehearse(tensors, _network(spec), manifest)
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None
 
 
 def _weights(context: Context) -> tuple[dict[str, torch.Tensor], transfer.Manifest]:

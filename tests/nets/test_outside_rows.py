@@ -1,0 +1,103 @@
+"""A row from weights of every public key layout: planned, loaded, fine-tuned, predicted and recorded."""
+
+import pytest
+import test_outside as files
+import torch
+import yaml
+from test_outside import thin
+
+from bench import records, run
+from bench.cli import main
+from bench.jobs.execute import execute
+from bench.store import Store
+
+__all__ = ["thin"]  # the fixture: published structures at a size that takes a moment
+NAME = "msd04_hippocampus"
+CROP = {"genesis_unet3d": [32, 32, 16]}  # by network, else the smallest that instance norm trains on
+
+
+def nnssl():
+    return {"network_weights": files.library().state_dict(), "nnssl_adaptation_plan": files.plan()}
+
+
+def nnunet():
+    return {"network_weights": files.library().state_dict(), "trainer_name": "nnUNetTrainer"}
+
+
+def genesis():
+    net = files.Genesis(4)
+    net(torch.randn(2, 1, 32, 32, 16))
+    return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
+
+
+LAYOUTS = {
+    "voco_students": (
+        lambda: files.teacher_and_student(files.swin(v2=True)), "swin_unetr", "thin_v2_legacy"),
+    "voco_backbone": (lambda: files.shared_backbone(files.swin(v2=True)), "swin_unetr", "thin_v2_legacy"),
+    "voco_v1": (lambda: files.backbone_alone(files.swin()), "swin_unetr", "thin_legacy"),
+    "swinvit": (lambda: files.swin_alone(files.swin()), "swin_unetr", "thin_legacy"),
+    "swin_ssl_head": (lambda: files.ssl_head(files.swin()), "swin_unetr", "thin_legacy"),
+    "swin_unetr": (lambda: files.whole(files.swin()), "swin_unetr", "thin_legacy"),
+    "models_genesis": (genesis, "genesis_unet3d", "tiny"),
+    "nnssl": (nnssl, "resenc_unet", "thin"),
+    "nnunet": (nnunet, "resenc_unet", "thin"),
+}  # fmt: skip
+
+
+def protocol(folder, network, preset):
+    net = {"network": network, "preset": preset, "crop": CROP.get(network, [64, 32, 32])}
+    row = {"method": "voco", "network": "net", "init": "weights.pt", "title": "Theirs"}
+    path = folder / "rows.yaml"
+    path.write_text(yaml.safe_dump({
+        "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
+        "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
+        "finetune": [{"dataset": NAME, "split": "rule", "recipe": "resize", "steps": 1, "batch": 2,
+                      "precision": "fp32", "inference": {"overlap": 0.0}}],
+    }))  # fmt: skip
+    return path
+
+
+SLOW = ("voco_backbone", "swin_ssl_head", "swin_unetr", "nnunet")  # alike to others, but for their names
+EACH = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in LAYOUTS]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
+    make, network, preset = LAYOUTS[name]
+    torch.save(make(), tmp_path / "weights.pt")
+    path, store = protocol(tmp_path, network, preset), Store.open(tmp_path / "out")
+    request = run.Request((path,), store.root)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    jobs = run.todo(plan, store)
+    run.rehearse(plan, jobs)
+    run.describe(plan, store, jobs)
+    for job in jobs:
+        outcome = execute(str(store.root), job)
+        assert outcome.state == "done", outcome.reason
+    table = records.collect(plan, store, "rows").set_index("row")
+    theirs = table.loc["theirs"]
+    assert set(theirs["init"]) == {f"file:{next(iter(plan.files.paths))}"} and set(theirs["pretrain"]) == {
+        "file"
+    }
+    assert set(table.loc["scratch"]["init"]) == {"random"} and len(theirs) == len(table.loc["scratch"])
+    (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
+    receipt = store.manifest(tuned)["receipt"]
+    assert receipt["share"] == 1 and not receipt["missing"]
+
+
+@pytest.mark.parametrize(
+    ("network", "preset", "match"),
+    [
+        ("swin_unetr", "tiny", "swin_unetr/thin_legacy do not fit swin_unetr/tiny"),
+        ("unet3d", "tiny", "swin_unetr/thin_legacy do not fit unet3d/tiny"),
+    ],
+)
+def test_a_file_that_does_not_fit_stops_a_run_before_it_starts(
+    network, preset, match, thin, tmp_path, capsys
+):
+    torch.save(files.swin_alone(files.swin()), tmp_path / "weights.pt")
+    path = protocol(tmp_path, network, preset)
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "weights.pt" in said and match in said
+    assert not list((tmp_path / "out" / "jobs").iterdir())
