@@ -20,8 +20,6 @@ SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has else
     "pretrain": (Pretrain, {"datasets": [{"dataset": ""}]}),
     "finetune": (Finetune, {"dataset": "", "split": ""}),
 }
-
-
 # settings of label maps, as a section has them that leaves them out
 FOR_MAPS = {
     "foreground": None, "head": "softmax", "deep_supervision": False, "balanced": False, "exact": False,

@@ -12,11 +12,11 @@ from bench.data.where import Contents, Roots
 from bench.errors import BenchError
 from bench.job import Job, listed
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
-from bench.plan import columns as records
-from bench.plan import here, mixing, specs
+from bench.plan import mixing, specs
+from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
-from bench.plan.here import Here, Target
+from bench.plan.here import Here, Target, check_folds
 from bench.plan.line import Line, controls
 from bench.plan.only import Only
 from bench.plan.override import Override
@@ -93,7 +93,7 @@ class Planner:
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.here.target(section)
         self._one_scoring(protocol, target)
-        here.check_folds(section, target.folds)
+        check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
@@ -258,7 +258,7 @@ class Planner:
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
             before = self.plan.jobs[start.pretrain].spec if start.pretrain else None
-            columns = records.columns(line, sample, made, before)
+            columns = record_columns(line, sample, made, before)
             pixels = scoring["task"] == "segmentation"
             columns |= {
                 "row": line.label + suffix,

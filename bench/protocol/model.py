@@ -54,9 +54,8 @@ class Protocol:
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: int = 1  # per job; a resource, not part of any identity
-    folder: Path = field(
-        default=Path(), metadata={"unsaid": True}
-    )  # where it lies: files are named from there
+    # where it lies, for files are named from there; no key of the format
+    folder: Path = field(default=Path(), metadata={"unsaid": True})
 
 
 def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
