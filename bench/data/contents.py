@@ -215,9 +215,9 @@ def _inside(name: str) -> list[Path]:
 def _sum(name: str) -> str:
     path = Path(name)
     if path.is_file():
-        return _sha256(path)
+        return sha256(path)
     if path.is_dir():
-        return _listed([[inside.name, _sha256(inside)] for inside in _inside(name)])
+        return _listed([[inside.name, sha256(inside)] for inside in _inside(name)])
     archive = zip_of(path)
     if archive is None:
         return ""
@@ -234,7 +234,8 @@ def _listed(value: list[list[Any]]) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the digest of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

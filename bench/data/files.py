@@ -19,6 +19,14 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file; there is none whose name no system takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def is_picture(path: Path) -> bool:
     """Tell by its name whether a file is a picture that is read here."""
     return path.name.lower().endswith(PICTURES)

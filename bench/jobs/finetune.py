@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from bench import nets
 from bench.augment import read_size
 from bench.data import regions
+from bench.data.contents import sha256
 from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.errors import BenchError
@@ -27,6 +27,7 @@ from bench.nets.network import Triple, triple
 from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
 from bench.train import losses
+from bench.train.frozen import Frozen
 from bench.train.loop import EVERY, Run, fit
 from bench.train.samples import Sample
 
@@ -66,11 +67,11 @@ def _task(spec: dict[str, Any]) -> Task:
     return Task(loss, Augment(**recipe["augment"]), crop, recipe["deep_supervision"])
 
 
-def _frozen(network: nets.Model, recipe: dict[str, Any]) -> losses.Frozen | None:
+def _frozen(network: nets.Model, recipe: dict[str, Any]) -> Frozen | None:
     if recipe["evaluation"] == "linear":
-        return losses.Frozen(network.encoder, None)
+        return Frozen(network.encoder, None)
     steps = round(recipe["frozen"] * recipe["steps"])
-    return losses.Frozen(network.encoder, steps) if steps else None
+    return Frozen(network.encoder, steps) if steps else None
 
 
 def _manifest(context: Context) -> transfer.Manifest:
@@ -127,9 +128,8 @@ def _weights(context: Context) -> tuple[dict[str, torch.Tensor], transfer.Manife
         digest = init.removeprefix("file:")
         path = Path(context.run["files"][digest])
         context.log(f"weights of {path}")
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise BenchError(f"{path}: changed since it was planned; run the protocol again")
+        if sha256(path) != digest:
+            raise BenchError(f"{path}: changed since it was planned; run the protocol again")
         return outside.read_weights(path)
     step = init.partition("@")[2]
     return transfer.read(

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from bench.augment import finetune_views
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment
+from bench.train.frozen import Frozen
 from bench.train.loop import Batch, Objective
-from bench.train.losses import Frozen, Loss, over_scales
+from bench.train.losses import Loss, over_scales
 
 
 class Judge:

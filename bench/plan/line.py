@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench.data import split as splits
 from bench.plan.here import Target
-from bench.protocol import Finetune, Net, Protocol, Row, method_pretrains, tuned_net
+from bench.protocol import Finetune, Net, Protocol, Row, labelled, method_pretrains, tuned_net
 
 Control = Literal["", "random", "shuffled"]
 
@@ -36,11 +36,6 @@ class Line:
     def label(self) -> str:
         """Return what the records call the row."""
         return labelled(self.name, self.control)
-
-
-def labelled(name: str, control: Control) -> str:
-    """Return what the records call a row, or its control."""
-    return f"{name} ({control})" if control else name
 
 
 def controls(protocol: Protocol, row: Row) -> list[Control]:

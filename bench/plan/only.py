@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.plan.line import controls, labelled
-from bench.protocol import Protocol, finetune_of
+from bench.plan.line import controls
+from bench.protocol import Protocol, finetune_of, labelled
 
 KEYS = ("method", "network", "dataset", "fraction", "seed", "row")
 

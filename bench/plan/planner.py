@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench import registry
@@ -26,6 +26,7 @@ from bench.protocol import (
     Pretrain,
     Protocol,
     finetune_of,
+    labelled,
     mixture,
     pretrain_of,
     pretrained_net,
@@ -98,8 +99,10 @@ class Planner:
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
             for fold in folds:
+                line = Line(protocol, name, row, tuned, target, fold)
+                start = self._start(line)
                 for control in controls(protocol, row):
-                    self._line(Line(protocol, name, row, tuned, target, fold, control))
+                    self._line(replace(line, control=control), Start() if control == "random" else start)
 
     def _one_scoring(self, protocol: Protocol, target: Target) -> None:
         """Note how a data set is scored, which all sections on it share."""
@@ -111,8 +114,7 @@ class Planner:
                 "state the same in both, or write two protocols"
             )
 
-    def _line(self, line: Line) -> None:
-        start = self._start(line)
+    def _line(self, line: Line, start: Start) -> None:
         for percent in line.tuned.fractions:
             for seed in line.tuned.seeds:
                 patients = self._labelled(line, percent, seed)
@@ -123,7 +125,7 @@ class Planner:
         """Return what a line's fine-tuning starts from; a pretraining is added to the plan."""
         method = registry.load("method", line.row.method)
         method.make_params(line.row.params)  # also where nothing is pretrained: names are checked
-        if not method.pretrains or line.control == "random":
+        if not method.pretrains:
             return Start()
         if line.row.init:
             return Start(self.plan.files.add(line.protocol.folder / line.row.init))
@@ -239,10 +241,11 @@ class Planner:
 
     def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
         protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
-        select, scoring = made.spec["finetune"]["select"], specs.scoring(protocol, target)
+        select = made.spec["finetune"]["select"]
+        scoring = self.plan.scoring_of[protocol.name][target.name]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
-        for suffix, weights in [("", select)] + [(" (last)", "last")] * (select == "best_test"):
+        for variant, weights in [("", select)] + [("last", "last")] * (select == "best_test"):
             spec = {
                 "data": {
                     "dataset": target.name,
@@ -261,11 +264,11 @@ class Planner:
             columns = record_columns(line, sample, made, before)
             pixels = scoring["task"] == "segmentation"
             columns |= {
-                "row": line.label + suffix,
+                "row": labelled(line.label, variant),
                 "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
             }
             cell = Cell(
-                line.label + suffix, job, finetune, start.pretrain, columns,
+                columns["row"], job, finetune, start.pretrain, columns,
                 self._cell_wanted(line, columns), self.guards.get((start.pretrain or "", protocol.name)),
                 self._latency(made) if LATENCY in protocol.metrics else None,
             )  # fmt: skip

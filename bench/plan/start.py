@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.data.contents import sha256
+from bench.data.files import is_there
 from bench.errors import BenchError
 
-LONGEST = 255  # bytes of a name that file systems take
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
 
 
@@ -50,11 +50,10 @@ class Files:
             raise BenchError(f"init: {path} is no file; put the weights there, or drop the row")
 
     def _digest(self, path: Path) -> str:
-        if len(path.name.encode()) > LONGEST or not path.is_file():
+        if not is_there(path):
             unseen = f"{UNSEEN}{len(self._lacking)}"
             self._lacking[unseen] = path
             return unseen
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
         self.paths[found] = str(path.absolute())  # a link's target may be named without a suffix
         return found

@@ -12,6 +12,7 @@ from bench.protocol.model import (
     Protocol,
     Row,
     finetune_of,
+    labelled,
     method_pretrains,
     pretrain_of,
     pretrained_net,
@@ -58,9 +59,9 @@ def check(protocol: Protocol, document: Document) -> None:
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     """Return the names under which the records have a row besides its own."""
     tuned = [finetune_of(protocol, i, row) for i in range(len(protocol.finetune))]
-    found = [f"{name} ({control})" for control in protocol.controls if method_pretrains(row)]
+    found = [labelled(name, control) for control in protocol.controls if method_pretrains(row)]
     last = any(section.select == "best_test" for section in tuned)
-    return found + [f"{n} (last)" for n in (name, *found) if last]
+    return found + [labelled(n, "last") for n in (name, *found) if last]
 
 
 def _check_file_names(protocol: Protocol, document: Document) -> None:

@@ -58,6 +58,11 @@ class Protocol:
     folder: Path = field(default=Path(), metadata={"unsaid": True})
 
 
+def labelled(name: str, variant: str) -> str:
+    """Return what the records call a variant of a row; ``row_of`` is the way back."""
+    return f"{name} ({variant})" if variant else name
+
+
 def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     """Return the row that records call ``name``, and what follows its own name: "voco (shuffled)".
 

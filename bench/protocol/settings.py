@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.data.files import is_there
 from bench.errors import BenchError, shown
 from bench.job import listed
 from bench.protocol.sections import Finetune, one_of_each
@@ -69,13 +70,6 @@ def _instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     return overlay(complete, one_of_each(own))
 
 
-def _there(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no system takes
-        return False
-
-
 def _read(
     name: Any, document: Document, keys: tuple[str, ...], above: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def _read(
     if not isinstance(name, str) or not name:
         raise BenchError(f"{where}: expected the path of a file, got {shown(name)}")
     path = document.path.parent / name
-    if not _there(path):
+    if not is_there(path):
         raise BenchError(f"{where}: {path} is no file; name it from the folder of {document.path.name}")
     if path.resolve() in above:
         raise BenchError(f"{where}: {path} builds on itself; take that out")

@@ -13,8 +13,9 @@ from bench.jobs.supervised import Supervised, Task
 from bench.nets.base import Decoder, Encoder, Network
 from bench.protocol.sections import Augment
 from bench.random import torch_seed
+from bench.train.frozen import Frozen
 from bench.train.loop import Run, channels_last, fit
-from bench.train.losses import Frozen, of_maps
+from bench.train.losses import of_maps
 from bench.train.optimise import optimiser
 from bench.train.samples import Samples, batches
 
