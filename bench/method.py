@@ -8,6 +8,7 @@ their file says.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -19,10 +20,21 @@ from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
 from bench.errors import BenchError, unknown
 from bench.nets import Network
+from bench.nets.base import NoDecoder
 from bench.registry import callable_module
 from bench.source import Source
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The number by which a run shows that it learns its task, beside what guessing gets."""
+
+    term: str  # of ``loss``
+    says: str  # what it is, in words
+    chance: str = ""  # the term that says what guessing gets; none where there is no such number
+    rises: bool = True  # is more better?
 
 
 class Method(nn.Module, ABC):
@@ -33,7 +45,9 @@ class Method(nn.Module, ABC):
     title: ClassVar[str]
     paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
     dims: ClassVar[int] = 3
-    needs: ClassVar[str] = "features"  # features: a pyramid; tokens: an encoder that reads patch subsets
+    any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
+    needs: ClassVar[str] = "features"  # a pyramid; tokens: reads patch subsets; decoder: trains one, too
+    figure: ClassVar[Figure | None] = None  # every method that pretrains has one
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
@@ -44,10 +58,13 @@ class Method(nn.Module, ABC):
         """Every printed constant and ablation, the paper's values as defaults."""
 
     params: Any
+    decoder: nn.Module  # the network's, where ``needs`` says so
 
     def __init__(self, network: Network, params: Any) -> None:
         super().__init__()
         self.encoder = network.encoder
+        if self.needs == "decoder":
+            self.decoder = network.decoder
         self.params = params
 
     @classmethod
@@ -66,6 +83,11 @@ class Method(nn.Module, ABC):
             raise BenchError(
                 f"method {cls.name()!r} masks patches and needs a ViT encoder; "
                 f"network {network.name!r} is convolutional, take 'unetr'"
+            )
+        if cls.needs == "decoder" and isinstance(network.decoder, NoDecoder):
+            raise BenchError(
+                f"method {cls.name()!r} trains a decoder, and network {network.name!r} has none; take one of "
+                f"{', '.join(cls.networks())}"
             )
         if not isinstance(params, cls.Params):
             params = cls.make_params(params or {})
@@ -108,8 +130,29 @@ class Method(nn.Module, ABC):
         from bench.nets import catalog
 
         every = catalog.CATALOG.values()
-        fits = (e for e in every if not cls.pretrains or e.dims == cls.dims)
-        return [e.name for e in fits if cls.needs == "features" or e.tokens]
+        fits = (e for e in every if cls.any_dims or e.dims == cls.dims)
+        has = {
+            "features": lambda e: True,
+            "tokens": lambda e: e.tokens,
+            "decoder": lambda e: "segmentation" in e.tasks,
+        }
+        return [e.name for e in fits if has[cls.needs](e)]
+
+    @classmethod
+    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
+        """Return the channels that the network's decoder gives while it is pretrained.
+
+        Args:
+            params: this method's ``Params``.
+            in_channels: image channels.
+            classes: of all labels that are read, background included; 1 where none are.
+        """
+        return 2  # no method that trains an encoder alone looks at them
+
+    @classmethod
+    def reads_labels(cls, params: Any) -> bool:
+        """Tell whether ``read`` asks volumes for their label maps: then only labelled cases are read."""
+        return False
 
     @classmethod
     def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:
@@ -127,6 +170,18 @@ class Method(nn.Module, ABC):
 
         Raises:
             BenchError: says what does not fit.
+        """
+
+    @classmethod
+    def check_data(cls, params: Any, data: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a mixture that lacks what the loss reads, such as class labels of its data sets.
+
+        Args:
+            params: this method's ``Params``.
+            data: one entry per data set: ``dataset``, and where the mixture states them ``task``, ``group``.
+
+        Raises:
+            BenchError: says what is missing.
         """
 
     @classmethod
@@ -163,8 +218,16 @@ class Method(nn.Module, ABC):
         """Update slow state such as a momentum teacher, after each step; ``progress`` is k / K, k from 0."""
 
     def transfer(self) -> dict[str, Tensor]:
-        """Return what fine-tuning receives: tensors under the network's own key names."""
-        return {f"encoder.{k}": v for k, v in self.encoder.state_dict().items()}
+        """Return what fine-tuning receives: tensors under the network's own key names.
+
+        The encoder, and the decoder where it was trained, too; its output layer is left out at the load.
+        """
+        parts = ("encoder", "decoder") if self.needs == "decoder" else ("encoder",)
+        return self.handed(*parts)
+
+    def handed(self, *parts: str) -> dict[str, Tensor]:
+        """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
+        return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from bench import augment, world
 from bench.data.reader import Volume
-from bench.method import Batch, Method
+from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext.heads import mlp
-from bench.pretext.losses import spread, unit_distance
+from bench.pretext.losses import matched, spread, unit_distance
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
 from bench.pretext.pair import Pairing, read_pair
 from bench.source import Source
@@ -28,6 +28,7 @@ class BYOL3D(Method):
         "https://github.com/google-deepmind/deepmind-research/tree/master/byol",
     )
     fidelity = "loss and momentum compared with BYOL's code; PGL's views from its paper only"
+    figure = Figure("retrieval", "predictions nearest to their own scan's projection", chance="chance")
     min_batch = 2  # the heads' batch statistics need two scans
 
     @dataclass(frozen=True)
@@ -95,8 +96,15 @@ class BYOL3D(Method):
         z1, z2 = (self.projector(self.encoder.embed(v)) for v in (one, two))
         with torch.no_grad():
             t1, t2 = (self.slow_projector(self.slow_encoder.embed(v)) for v in (one, two))
-        total = unit_distance(self.predictor(z1), t2) + unit_distance(self.predictor(z2), t1)
-        return {"total": total, "std": spread(world.gather(z1.detach()))}
+        q1, q2 = self.predictor(z1), self.predictor(z2)
+        total = unit_distance(q1, t2) + unit_distance(q2, t1)
+        found, chance = matched(world.gather(q1.detach()), world.gather(t2))
+        return {
+            "total": total,
+            "retrieval": found,
+            "chance": chance,
+            "std": spread(world.gather(z1.detach())),
+        }
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Method
+from bench.method import Batch, Figure, Method
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import MaskedDecoder, init_linear
 from bench.pretext.losses import reconstruction, standardise
@@ -25,6 +25,7 @@ class MAE3D(Method):
         "https://github.com/ZEKAICHEN/MIM-Med3D",
     )
     needs = "tokens"
+    figure = Figure("total", "error on hidden voxels", chance="flat", rises=False)
     across_batch = False
     fidelity = "official code compared: masks, decoder, prediction and loss, see docs/methods"
 

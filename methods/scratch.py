@@ -17,6 +17,7 @@ class Scratch(Method):
     )
     fidelity = "nothing to reproduce: the initial weights are the network's own"
     pretrains = False
+    any_dims = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Refuse: nothing is pretrained here."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import augment, world
 from bench.data.reader import Volume
-from bench.method import Batch, Method
+from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent
@@ -27,6 +27,7 @@ class SimCLR3D(Method):
         "https://github.com/MIC-DKFZ/nnssl",
     )
     fidelity = "loss compared with nnssl's code; views after nnssl, without its low resolution"
+    figure = Figure("retrieval", "anchors whose nearest view is their partner", chance="chance")
     min_batch = 2  # one scan has no negatives: the loss is 0
 
     @dataclass(frozen=True)
@@ -95,4 +96,5 @@ class SimCLR3D(Method):
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
         a, b = z.unflatten(0, (-1, 2)).unbind(1)
         total, nearest = nt_xent(world.gather(a), world.gather(b), self.params.temperature)
-        return {"total": total, "retrieval": nearest}
+        chance = total.new_tensor(1 / (2 * len(a) * world.size() - 1))
+        return {"total": total, "retrieval": nearest, "chance": chance}

@@ -12,7 +12,7 @@ from torch.nn import functional
 from bench import augment, nets
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Method, Recipe
+from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.pretext import grid, losses
 from bench.pretext.heads import mlp
@@ -34,6 +34,7 @@ class VoCo(Method):
 
     title = "VoCo"
     paper = "voco"
+    figure = Figure("found", "crops most alike to the base that they overlap most", chance="chance")
     source = Source(
         "Wu, Zhuang & Chen, VoCo: Volume Contrastive Learning, CVPR 2024",
         "https://arxiv.org/abs/2402.17300",
@@ -125,7 +126,8 @@ class VoCo(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return prediction (``pred``, or ``pos`` and ``neg``), ``reg``, and the live share.
 
-        ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead.
+        ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead. ``found`` is
+        the share of crops whose most alike base is the one that they overlap most, ``chance`` one base in n.
         """
         p = self.params
         crops, bases = self._embed(self.encoder, self.projector, batch)
@@ -138,7 +140,9 @@ class VoCo(Method):
         if p.use_reg:
             terms["reg"] = self._redundancy(bases)
             total = total + p.reg_weight * terms["reg"]
-        return {"total": total, **terms}
+        best = losses.cosines(crops.detach(), bases.detach()).argmax(2)
+        terms["found"] = (best == batch["target"].argmax(2)).to(total.dtype).mean()
+        return {"total": total, **terms, "chance": total.new_tensor(1 / bases.shape[1])}
 
     def _prediction(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         eps = self.params.eps

@@ -123,8 +123,8 @@ def selected(
 
     Args:
         cases: of the data set.
-        data: ``dataset``, ``part`` (all or train), and where stated ``list only take``; ``where`` and
-            ``exclude`` are those of the division.
+        data: ``dataset``, ``part`` (all or train), and where stated ``list only take labelled``; ``where``
+            and ``exclude`` are those of the division.
         dataset: its declaration.
         fold: the division, where only its training patients are read.
         seed: of the ranking by which ``take`` chooses.
@@ -139,6 +139,8 @@ def selected(
         if data.get("list_hash") not in (None, digest(names)):
             raise BenchError(f"{what} is not what it was when planned; run the protocol again")
         found = of_list(found, names, what, absent=absent)
+    if data.get("labelled"):
+        found = [c for c in found if c.label is not None]
     if fold is not None:
         train = set(fold.train)
         found = [c for c in found if c.patient in train and c.label is not None]

@@ -56,13 +56,15 @@ def run(context: Context) -> None:
     spec = context.spec
     recipe, net = spec["pretrain"], spec["network"]
     torch.manual_seed(torch_seed(spec["seed"], "network"))
+    chosen = registry.load("method", spec["method"]["name"])
+    params = chosen.make_params(spec["method"]["params"])
+    classes = 1 + sum(data.get("classes", 0) for data in spec["data"])
     network = nets.network(
-        net["network"], net["preset"], net["in_channels"], 2, triple(net["crop"])
-    )  # 2 output channels: only the encoder is trained, the decoder is a stand-in for the rehearsal
-    method = registry.load("method", spec["method"]["name"]).build(
-        network, spec["method"]["params"], torch_seed(spec["seed"], "heads")
-    )
-    manifest = _manifest(context, net)
+        net["network"], net["preset"], net["in_channels"],
+        chosen.out_channels(params, net["in_channels"], classes), triple(net["crop"]),
+    )  # fmt: skip
+    method = chosen.build(network, params, torch_seed(spec["seed"], "heads"))
+    manifest = _manifest(context, network, method)
     # A load that would fail after days of pretraining fails here, before the first step.
     transfer.rehearse(method.transfer(), network)
     snapshots = _snapshots(context, recipe)
@@ -93,12 +95,13 @@ def _snapshots(context: Context, recipe: dict[str, Any]) -> dict[int, Path]:
     return {s: folder / f"snapshot-{s}.safetensors" for s in wanted}
 
 
-def _manifest(context: Context, net: dict[str, Any]) -> transfer.Manifest:
+def _manifest(context: Context, network: nets.Network, method: Method) -> transfer.Manifest:
     prepared = context.store.manifest(context.needs[0])["spec"]
+    trained = any(name.startswith(network.output) for name in method.transfer())
     return transfer.Manifest(
-        network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
-        out_channels=0, crop=triple(net["crop"]), recipe=prepared["recipe"],
-        method=context.spec["method"]["name"], key=context.id,
+        network=network.name, preset=network.preset, in_channels=network.in_channels,
+        out_channels=network.out_channels if trained else 0, crop=network.crop,
+        recipe=prepared["recipe"], method=method.name(), key=context.id,
     )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ class _Reader:
         if not kept:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
-        self.cases = [(folders[i], case, _classes(data[i])) for i, case in kept]
+        self.cases = [(folders[i], case, _classes(data, i)) for i, case in kept]
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         folder, name, classes = self.cases[case]
@@ -126,6 +129,13 @@ class _Reader:
         return {**found, **classes}
 
 
-def _classes(data: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the class labels that a mixture gives to all cases of a data set."""
-    return {key: np.array(data[key], np.int64) for key in ("task", "group") if key in data}
+def _classes(mixture: list[dict[str, Any]], index: int) -> dict[str, np.ndarray]:
+    """Return the class labels that a mixture gives to all cases of a data set.
+
+    ``first`` stands where label maps are read: its classes come after those of the data sets before it.
+    """
+    data = mixture[index]
+    found: dict[str, int] = {key: data[key] for key in ("task", "group") if key in data}
+    if "classes" in data:
+        found["first"] = sum(before["classes"] for before in mixture[:index])
+    return {key: np.array(value, np.int64) for key, value in found.items()}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
 TERAFLOPS_PER_GPU = 20.0  # nominal, bf16 on a data-centre card; not measured by this project
+MAPS = "segmentation"
 BACKWARD = 3.0  # forward and backward against forward alone
 
 
@@ -101,20 +102,24 @@ def work_of(job: Job) -> float | None:
     if recipe["steps"] is None:
         return None
     size = catalog.preset(net["network"], net["preset"])
-    # Neither pretraining nor a classification has a decoder.
-    alone = job.kind == "pretrain" or job.spec["data"].get("task") == "classification"
-    flops = size.encoder_flops_per_voxel if alone else size.flops_per_voxel
+    # Few pretrainings have a decoder, a classification has none.
+    whole = _method(job).needs == "decoder" if job.kind == "pretrain" else job.spec["data"]["task"] == MAPS
+    flops = size.flops_per_voxel if whole else size.encoder_flops_per_voxel
     sample = _views(job) * flops * prod(net["crop"]) + _heads(job)
     return recipe["steps"] * recipe["batch"] * sample * BACKWARD
+
+
+def _method(job: Job) -> Any:
+    from bench.registry import load
+
+    return load("method", job.spec["method"]["name"])
 
 
 def _views(job: Job) -> float:
     """Return crops per sample, as the method's own declaration has it."""
     if job.kind != "pretrain":
         return 1.0
-    from bench.registry import load
-
-    method = load("method", job.spec["method"]["name"])
+    method = _method(job)
     return float(method.crops_per_sample(method.make_params(job.spec["method"]["params"])))
 
 
@@ -122,9 +127,7 @@ def _heads(job: Job) -> float:
     """Return forward operations per sample of a method's own heads, where they are large."""
     if job.kind != "pretrain":
         return 0.0
-    from bench.registry import load
-
-    method, spec = load("method", job.spec["method"]["name"]), job.spec
+    method, spec = _method(job), job.spec
     return float(
         method.head_flops(method.make_params(spec["method"]["params"]), tuple(spec["network"]["crop"]))
     )

@@ -134,5 +134,6 @@ def _pretext(job: Job, recipes: list[Recipe]) -> None:
             "leave it at 1 and take more processes"
         )
     params = method.make_params(job.spec["method"]["params"])
+    method.check_data(params, job.spec["data"])
     for recipe in recipes:
         method.check(params, tuple(net["crop"]), recipe)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import registry
 from bench.data import choice
 from bench.data.split import Fold
-from bench.dataset import Case, Recipe
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.plan.here import Here, Target
 from bench.plan.line import Line
@@ -27,7 +28,9 @@ class Part:
 
 def mixed(here: Here, line: Line, section: Pretrain) -> list[Part]:
     """Return the parts of a mixture, as one line's fold divides them."""
-    return [_part(here, line, mix, section) for mix in mixture.parts(section)]
+    method = registry.load("method", line.row.method)
+    labels = method.reads_labels(method.make_params(line.row.params))
+    return [_part(here, line, mix, section, labels) for mix in mixture.parts(section)]
 
 
 def count(section: Pretrain, parts: Sequence[Part]) -> int:
@@ -43,7 +46,7 @@ def overall(section: Pretrain) -> dict[str, str]:
     return {"amount": section.take, "ranking": mixture.ranking(section)} if section.take else {}
 
 
-def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
+def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> Part:
     dataset, found = here.dataset(mix.dataset), here.cases(mix.dataset)
     data: dict[str, Any] = {"dataset": mix.dataset, "part": "all"}
     place = _place(here, line, mix) if mix.cases == "train" and not mix.list else None
@@ -57,6 +60,7 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
         "take": mix.take, "task": mix.task, "group": mix.group,
     }  # fmt: skip
     data |= {k: v for k, v in stated.items() if v not in ("", None, {})}
+    data |= _labelled(dataset, mix.dataset) if labels else {}
     fold = place[1] if place is not None else None
     if found is None:
         return Part(data, (), fold, False)
@@ -64,6 +68,13 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain) -> Part:
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     return Part(data, tuple(cases), fold, True)
+
+
+def _labelled(dataset: Dataset, name: str) -> dict[str, Any]:
+    """Return what a spec says of an entry whose label maps are read: only cases that have one."""
+    if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
+        raise BenchError(f"pretrain: data set {name!r} has no label maps, from which the method learns")
+    return {"labelled": True, "classes": max(dataset.labels)}
 
 
 def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:

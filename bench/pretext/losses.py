@@ -72,6 +72,18 @@ def unit_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 @full_precision
+def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the share of rows of ``a`` (..., N, C) whose nearest row of ``b`` is their own, and 1 / N.
+
+    Nearest by cosine; ties go to the first, so a collapsed batch finds one in N.
+    """
+    best = cosines(a, b).argmax(-1)
+    own = torch.arange(best.shape[-1], device=best.device)
+    found = (best == own).to(a.dtype).mean()
+    return found, found.new_tensor(1 / best.shape[-1])
+
+
+@full_precision
 def spread(z: Tensor) -> Tensor:
     """Return the std over samples of unit vectors (N, C), averaged over channels.
 

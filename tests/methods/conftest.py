@@ -15,23 +15,38 @@ SMALL = {  # whichever of these a method has; its other parameters stay the pape
     "decoder_heads": 2,
     "grid": (2, 2, 1),
 }
-NETWORK = {"features": ("unet3d", (16, 16, 16)), "tokens": ("unetr", (32, 32, 32))}
+CLASSES = 3  # of the labels of `volumes`, background included
+NETWORK = {
+    ("features", 3): ("unet3d", (16, 16, 16)),
+    ("decoder", 3): ("unet3d", (16, 16, 16)),
+    ("tokens", 3): ("unetr", (32, 32, 32)),
+    ("features", 2): ("unet2d", (32, 32, 1)),
+    ("decoder", 2): ("unet2d", (32, 32, 1)),
+}
 
 
-def tiny(needs="features", seed=0, crop=None, channels=1):
+def tiny(needs="features", seed=0, crop=None, channels=1, dims=3, out=2):
     """Return the smallest network of a kind."""
-    name, default = NETWORK[needs]
+    name, default = NETWORK[needs, dims]
     torch.manual_seed(seed)
-    return nets.network(name, "tiny", channels, 2, crop or default)
+    return nets.network(name, "tiny", channels, out, crop or default)
+
+
+def fitting(name, params=None, channels=1, seed=0, dims=None):
+    """Return the smallest network that a method can train, with the outputs that it asks for."""
+    cls = registry.load("method", name)
+    out = cls.out_channels(cls.make_params(params or {}), channels, CLASSES)
+    return tiny(cls.needs, seed, channels=channels, dims=dims or cls.dims, out=out)
 
 
 def make(name, params=None, seed=0, network=None):
     """Return a method around a tiny network, with ``crop_size`` as a note for the tests."""
     cls = registry.load("method", name)
     known = {f.name for f in dataclasses.fields(cls.Params)}
-    network = network or tiny(cls.needs)
     small = {k: v for k, v in SMALL.items() if k in known}
-    method = cls.build(network, {**small, **(params or {})}, seed)
+    chosen = {**small, **(params or {})}
+    network = network or fitting(name, chosen)
+    method = cls.build(network, chosen, seed)
     method.crop_size, method.network_keys = network.crop, set(network.state_dict())
     return method
 
@@ -44,3 +59,8 @@ def build():
 @pytest.fixture
 def tiny_network():
     return tiny
+
+
+@pytest.fixture
+def fitting_network():
+    return fitting

@@ -6,17 +6,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from volumes import read, view, volumes
+from volumes import labelled, read, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.nets.base import NoDecoder
 
 NAMES = registry.names("method")
 PRETRAINING = [n for n in NAMES if registry.load("method", n).pretrains]
-METHODS_3D = [n for n in PRETRAINING if registry.load("method", n).dims == 3]
 every = pytest.mark.parametrize("name", NAMES)
-each = pytest.mark.parametrize("name", METHODS_3D)
+each = pytest.mark.parametrize("name", PRETRAINING)
+EITHER = [n for n in PRETRAINING if registry.load("method", n).any_dims]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_declares_what_it_is_and_where_it_comes_from(name):
     assert cls.name() == name and cls.title and cls.fidelity
     assert cls.source.cite and cls.source.url.startswith("https://")
     assert isinstance(cls.version, int) and cls.version >= 1
-    assert cls.needs in ("features", "tokens") and cls.dims in (2, 3)
+    assert cls.needs in ("features", "tokens", "decoder") and cls.dims in (2, 3)
     assert cls.paper in ("", "pgl", "hssl", "voco", "taleb", "glmae")
     assert cls.__doc__ and cls.Params.__dataclass_params__.frozen
 
@@ -71,9 +72,9 @@ def test_corrects_an_unknown_parameter_and_refuses_a_mistyped_one(name):
 
 
 @every
-def test_hands_over_weights_that_the_network_has(name, build, tiny_network):
+def test_hands_over_weights_that_the_network_has(name, build, fitting_network):
     method = build(name)
-    network = tiny_network(method.needs, seed=5)
+    network = fitting_network(name, seed=5)
     given = method.transfer()
     assert set(given) <= set(network.state_dict())
     assert not network.load_state_dict(given, strict=False).unexpected_keys
@@ -82,21 +83,22 @@ def test_hands_over_weights_that_the_network_has(name, build, tiny_network):
 
 
 @every
-def test_heads_follow_their_seed_and_the_network_keeps_its_own_weights(name, build, tiny_network):
-    network = tiny_network(registry.load("method", name).needs)
+def test_heads_follow_their_seed_and_the_network_keeps_its_own_weights(name, build, fitting_network):
+    network = fitting_network(name)
     before = copy.deepcopy(network.state_dict())
     a, b, c = (build(name, seed=s, network=copy.deepcopy(network)) for s in (0, 0, 1))
     build(name, seed=7, network=network)
     assert equal(network.state_dict(), before)
     assert equal(a.state_dict(), b.state_dict())
-    heads = [k for k, _ in a.named_parameters() if not k.startswith(("encoder.", "slow"))]
+    network_parts = ("encoder.", "slow", *["decoder."] * (a.needs == "decoder"))
+    heads = [k for k, _ in a.named_parameters() if not k.startswith(network_parts)]
     if heads:
         assert not equal(a.state_dict(), c.state_dict())
 
 
 @every
-def test_building_leaves_the_global_generator_alone(name, build, tiny_network):
-    network = tiny_network(registry.load("method", name).needs)
+def test_building_leaves_the_global_generator_alone(name, build, fitting_network):
+    network = fitting_network(name)
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -125,8 +127,10 @@ def test_views_depend_on_the_generator_alone(name, build, scans):
     a = view(method, raw, 1)
     torch.manual_seed(1)
     b, c = view(method, raw, 1), view(method, raw, 2)
+    generator = torch.Generator().manual_seed(1)
+    unused = torch.equal(generator.get_state(), (method.views(raw, generator), generator.get_state())[1])
     assert equal(a, b)
-    assert not equal(a, c)
+    assert equal(a, c) is unused
     assert equal(raw, before)
 
 
@@ -158,8 +162,16 @@ def test_gradient_reaches_the_encoder_and_every_trained_head(name, build, scans)
 def test_loss_falls_on_fixed_scans(name, build, scans):
     method = build(name)
     batch, moved = batch_of(method, scans), optimiser(method)
+    method.after_step = lambda progress: None  # what follows slowly, or remembers, moves the goal
     losses = [step(method, moved, batch, k / 20) for k in range(20)]
     assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+
+
+@each
+def test_tells_its_figure_and_what_guessing_gets(name, build, scans):
+    method = build(name)
+    figure, terms = method.figure, method.loss(batch_of(method, scans))
+    assert figure.says and {figure.term, figure.chance or "total"} <= set(terms)
 
 
 @each
@@ -199,16 +211,29 @@ def test_works_at_its_smallest_batch(name, build, scans):
 
 @each
 def test_refuses_a_network_it_cannot_use(name, build, tiny_network):
-    if registry.load("method", name).needs == "tokens":
+    cls = registry.load("method", name)
+    if cls.needs == "tokens":
         with pytest.raises(BenchError, match="unetr"):
             build(name, network=tiny_network("features"))
-    else:
+    elif cls.needs == "decoder":
+        network = tiny_network(dims=cls.dims)
+        network.decoder = NoDecoder()
+        with pytest.raises(BenchError, match="trains a decoder"):
+            build(name, network=network)
+    elif cls.dims == 3:
         assert build(name, network=tiny_network("tokens"))
 
 
 @each
-def test_reads_several_channels(name, build, tiny_network, scans):
-    network = tiny_network(registry.load("method", name).needs, channels=2)
-    method = build(name, network=network)
-    two = [Volume(np.repeat(scan.whole(), 2, axis=0)) for scan in scans]
+def test_reads_several_channels(name, build, fitting_network, scans):
+    method = build(name, network=fitting_network(name, channels=2))
+    two = [Volume(np.repeat(scan.whole(), 2, axis=0), label=labelled(scan.whole()[0])) for scan in scans]
     assert torch.isfinite(method.loss(batch_of(method, two))["total"])
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_trains_networks_of_the_other_dimensions(name, build, fitting_network, scans):
+    other = 5 - registry.load("method", name).dims
+    method = build(name, network=fitting_network(name, dims=other))
+    method.loss(batch_of(method, scans))["total"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in method.encoder.parameters())

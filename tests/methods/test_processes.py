@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from volumes import sample as one
 from volumes import volumes
 
 from bench import registry, world
@@ -36,8 +37,7 @@ def scans():
 
 
 def read(method, scans, case, step, sample):
-    rng = numpy_rng(0, "read", step, sample)
-    return type(method).read(scans[case], method.crop_size, method.params, rng)
+    return one(method, scans[case], case, numpy_rng(0, "read", step, sample))
 
 
 def trained(method, scans, accumulate=1):

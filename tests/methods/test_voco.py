@@ -68,7 +68,7 @@ def test_each_loss_can_be_switched_off_but_not_both(build, scans):
     assert "reg" not in terms and terms["total"] == terms["pred"]
     only_reg = build("voco", {"use_pred": False})
     terms = only_reg.loss(view(only_reg, read(only_reg, scans)))
-    assert set(terms) == {"total", "reg"} and terms["total"] == terms["reg"]
+    assert set(terms) == {"total", "reg", "found", "chance"} and terms["total"] == terms["reg"]
     with pytest.raises(BenchError, match="both off"):
         build("voco", {"use_pred": False, "use_reg": False})
 
