@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("prepare", "guard", "pretrain", "finetune", "evaluate", "latency")
+KINDS = ("prepare", "guard", "pretrain", "finetune", "evaluate", "latency", "embed")
 # raised by hand when a kind's numbers change on purpose. prepare 2 and 3: another layout of its files;
 # finetune 2: labels had been flipped along other axes than their images
 VERSIONS = {**dict.fromkeys(KINDS, 1), "prepare": 3, "finetune": 2}

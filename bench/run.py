@@ -107,9 +107,10 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
     for made in (plan.jobs[job] for job in jobs):
         init = str(made.spec.get("init", ""))
         if init.startswith("file:") and (init, canonical(made.spec["network"])) not in seen:
-            from bench.jobs import finetune  # torch and MONAI, for those who start from files
+            from bench.jobs import embed, finetune, initial  # torch and MONAI, for those who start from files
 
-            finetune.rehearse(made.spec, Path(plan.files.paths[init.removeprefix("file:")]))
+            build = embed.network_of if made.kind == "embed" else finetune.network_of
+            initial.rehearse(build(made.spec), Path(plan.files.paths[init.removeprefix("file:")]))
             seen.add((init, canonical(made.spec["network"])))
 
 

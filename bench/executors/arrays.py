@@ -46,7 +46,7 @@ def units(jobs: Mapping[str, Job], todo: Sequence[str]) -> dict[str, list[Unit]]
         tuned = jobs[job].needs[0] if kind == "evaluate" else job
         cells.setdefault(tuned if tuned in todo else job, []).append(job)
     order = {job: place for place, job in enumerate(todo)}
-    kinds = ("finetune", "evaluate", "latency")
+    kinds = ("finetune", "evaluate", "latency", "embed")
     for cell in cells.values():
         cell.sort(key=lambda j: (kinds.index(jobs[j].kind), order[j]))
         found["cell"].append(tuple(cell))

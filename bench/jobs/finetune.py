@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,17 @@ import torch
 from bench import nets
 from bench.augment import read_size
 from bench.data import regions
-from bench.data.contents import sha256
 from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.jobs import initial
 from bench.jobs.classes import is_classification, true_classes
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import part, training_batches
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.supervised import Judge, Supervised, Task
-from bench.nets import controls, outside, transfer
+from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
@@ -91,50 +90,16 @@ def build(context: Context) -> nets.Model:
     """
     spec = context.spec
     torch.manual_seed(torch_seed(spec["seed"], "network"))
-    network = _network(spec)
-    if spec["init"] == "random":
-        return network
-    tensors, manifest = _weights(context)
-    if spec.get("control") == "shuffled":
-        tensors = controls.shuffled(tensors, torch_seed(spec["seed"], "shuffled"))
-    receipt = transfer.load(network, tensors, manifest)
-    context.log(receipt.line())
-    context.facts.update(method=manifest.method, receipt=receipt.facts())
+    network = network_of(spec)
+    initial.start(context, network, context.input(1) if spec["init"].startswith("job:") else None)
     return network
 
 
-def _network(spec: dict[str, Any]) -> nets.Model:
+def network_of(spec: dict[str, Any]) -> nets.Model:
+    """Return the network of a spec's task, freshly initialised."""
     net = spec["network"]
     make = nets.classifier if is_classification(spec["data"]) else nets.network
     return make(net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"]))
-
-
-def rehearse(spec: dict[str, Any], path: Path) -> None:
-    """Read a file of weights and see whether it would load into a spec's network.
-
-    Raises:
-        BenchError: it would not; names the file.
-    """
-    tensors, manifest = outside.read_weights(path)
-    try:
-        transfer.rehearse(tensors, _network(spec), manifest)
-    except BenchError as error:
-        raise BenchError(f"{path}: {error}") from None
-
-
-def _weights(context: Context) -> tuple[dict[str, torch.Tensor], transfer.Manifest]:
-    init = context.spec["init"]
-    if init.startswith("file:"):
-        digest = init.removeprefix("file:")
-        path = Path(context.run["files"][digest])
-        context.log(f"weights of {path}")
-        if sha256(path) != digest:
-            raise BenchError(f"{path}: changed since it was planned; run the protocol again")
-        return outside.read_weights(path)
-    step = init.partition("@")[2]
-    return transfer.read(
-        context.input(1) / (f"weights-{step}.safetensors" if step else "weights.safetensors")
-    )
 
 
 def _judge(context: Context, root: str | None) -> Judge | None:

@@ -14,11 +14,12 @@ ROOMS = {
     "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/compare.py", "bench/jobs/inputs.py"),
     "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
     "finetune": (
-        *TRAINING, "bench/jobs/finetune.py", "bench/jobs/supervised.py", "bench/jobs/predict.py",
-        "bench/jobs/window.py",
+        *TRAINING, "bench/jobs/finetune.py", "bench/jobs/initial.py", "bench/jobs/supervised.py",
+        "bench/jobs/predict.py", "bench/jobs/window.py",
         "bench/jobs/classes.py", "bench/jobs/inputs.py",
     ),
     "latency": ("bench/nets", "bench/jobs/latency.py"),
+    "embed": ("bench/data", "bench/nets", "bench/pretext/collapse.py", "bench/jobs/embed.py"),
     "evaluate": (
         "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py", "bench/jobs/window.py",
         "bench/jobs/classes.py",

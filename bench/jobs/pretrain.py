@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
 from bench.jobs.inputs import mixed, training_batches
 from bench.jobs.leaks import seen
+from bench.jobs.watch import SAMPLES, Watch
 from bench.method import Method
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
@@ -29,10 +32,18 @@ from bench.train.samples import Sample
 class Pretext(Objective):
     """A method as something to train; keeps its snapshots."""
 
-    def __init__(self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest) -> None:
+    def __init__(
+        self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest, watch: Watch
+    ) -> None:
         super().__init__()
         self.method = method
-        self._snapshots, self._manifest = snapshots, manifest
+        self._snapshots, self._manifest, self._watch = snapshots, manifest, watch
+
+    def begin(self, step: int) -> bool:
+        """Look at the encoder before the first step."""
+        if step == 0 and world.rank() == 0:
+            self._watch.at(0)
+        return False
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the method's named terms."""
@@ -43,9 +54,18 @@ class Pretext(Objective):
         self.method.after_step(progress)
 
     def at(self, step: int) -> None:
-        """Keep the weights where a fine-tuning may want them."""
+        """Look at the encoder; keep the weights where a fine-tuning may want them."""
+        self._watch.at(step)
         if step in self._snapshots:
             transfer.save(self._snapshots[step], self.method.transfer(), self._manifest)
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what was seen of the encoder so far."""
+        return self._watch.state()
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what was seen of the encoder."""
+        self._watch.load(state)
 
 
 def run(context: Context) -> None:
@@ -68,11 +88,12 @@ def run(context: Context) -> None:
     # A load that would fail after days of pretraining fails here, before the first step.
     transfer.rehearse(method.transfer(), network)
     snapshots = _snapshots(context, recipe)
-    objective = Pretext(method, snapshots, manifest)
     read = _Reader(context, method, triple(net["crop"]), spec["seed"])
+    watch = Watch(method.encoder, read.probe, recipe["steps"])
+    objective = Pretext(method, snapshots, manifest, watch)
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
     context.log(f"{len(read.cases)} cases{dropped}, {recipe['steps']} steps of {recipe['batch']}")
-    context.facts["cases"] = len(read.cases)
+    context.facts.update(cases=len(read.cases), figure=asdict(chosen.figure))
     curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
     if world.rank() > 0:
         return
@@ -80,6 +101,8 @@ def run(context: Context) -> None:
     for step, path in snapshots.items():
         shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
     keep_curve(context, curve)
+    pd.DataFrame(watch.rows).to_csv(context.made / "embeddings.csv", index=False, float_format="%.6g")
+    context.log(watch.verdict())
 
 
 def _settings(context: Context) -> Run:
@@ -120,6 +143,14 @@ class _Reader:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
         self.cases = [(folders[i], case, _classes(data, i)) for i, case in kept]
+
+    def probe(self) -> Tensor:
+        """Return some crops, the same at every look: from all over the cases."""
+        rng = numpy_rng(self._seed, "probe")
+        places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
+        chosen = [self.cases[place] for place in places]
+        volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
+        return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         folder, name, classes = self.cases[case]

@@ -49,8 +49,8 @@ def likeness(job: Job) -> str:
         parts += [spec["method"]["name"], spec["method"]["params"]] if job.kind == "pretrain" else []
     elif job.kind == "evaluate":
         parts += [spec["data"]["dataset"], spec["inference"], job.needs[1]]
-    elif job.kind == "latency":
-        parts += [spec["network"]]
+    elif job.kind in ("latency", "embed"):
+        parts += [spec["network"], spec.get("samples")]
     elif job.kind == "guard":
         parts += ["tests" in spec]
     elif job.kind == "prepare":
@@ -81,8 +81,8 @@ def _seconds(plan: Plan, job: Job) -> float | None:
         return _prepare_seconds(plan, job)
     if job.kind == "evaluate":
         return 5.0  # windows over the test cases; measured after the first one
-    if job.kind == "latency":
-        return 30.0  # 60 passes; measured after the first one
+    if job.kind in ("latency", "embed"):
+        return 30.0  # 60 passes, or one of some hundred samples; measured after the first one
     if job.kind == "guard":
         return 60.0 if "tests" in job.spec else 0.1  # thousands of pairs; measured after the first one
     operations = work_of(job)

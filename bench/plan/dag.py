@@ -22,6 +22,7 @@ class Cell:
     wanted: bool = True  # False: --only leaves it out of this run (its rows are shown if there)
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
+    embed: str | None = None  # the job behind its row's panel in the picture of embeddings
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Plan:
     scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, data set
     threads: dict[str, int] = field(default_factory=dict)
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
+    beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
+    absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out
     files: Files = field(default_factory=Files)  # weights that rows start from
     provisional: bool = False
 
@@ -51,14 +54,14 @@ class Plan:
                     want(need)
                 found[job] = None
 
-        for cells in self.cells.values():
-            for cell in cells:
-                if cell.wanted:
-                    if cell.guard is not None:  # also where all else is done
-                        want(cell.guard)
-                    want(cell.evaluate)
-                    if cell.latency is not None:
-                        want(cell.latency)
+        for protocol, cells in self.cells.items():
+            for cell in (c for c in cells if c.wanted):
+                # the guard also where all else is done
+                for job in (cell.guard, cell.evaluate, cell.latency, cell.embed):
+                    if job is not None:
+                        want(job)
+            for job in self.beside.get(protocol, {}).values() if any(c.wanted for c in cells) else ():
+                want(job)
         return list(found)
 
     def before(self, job: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import registry
 from bench.data import choice
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, Recipe
@@ -26,10 +25,8 @@ class Part:
     here: bool
 
 
-def mixed(here: Here, line: Line, section: Pretrain) -> list[Part]:
-    """Return the parts of a mixture, as one line's fold divides them."""
-    method = registry.load("method", line.row.method)
-    labels = method.reads_labels(method.make_params(line.row.params))
+def mixed(here: Here, line: Line, section: Pretrain, labels: bool) -> list[Part]:
+    """Return the parts of a mixture, as one line's fold divides them; only ``labels``, where it says so."""
     return [_part(here, line, mix, section, labels) for mix in mixture.parts(section)]
 
 

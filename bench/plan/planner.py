@@ -12,7 +12,7 @@ from bench.data.where import Contents, Roots
 from bench.errors import BenchError
 from bench.job import Job, listed
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
-from bench.plan import mixing, specs
+from bench.plan import specs
 from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
@@ -20,16 +20,14 @@ from bench.plan.here import Here, Target, check_folds
 from bench.plan.line import Line, controls
 from bench.plan.only import Only
 from bench.plan.override import Override
+from bench.plan.pictures import Pictures
+from bench.plan.pretraining import Pretrainings
 from bench.plan.start import Start
 from bench.protocol import (
     Finetune,
-    Pretrain,
     Protocol,
     finetune_of,
     labelled,
-    mixture,
-    pretrain_of,
-    pretrained_net,
 )
 
 
@@ -43,7 +41,8 @@ class Planner:
         self.here, self.processes = Here(roots, contents, need_data=need_data), processes
         self.only, self.overrides = Only(only), overrides
         self.plan = Plan()
-        self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
+        self.pretrainings = Pretrainings(self.plan, self.here, self._overridden)
+        self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
 
     def expand(self, protocol: Protocol) -> None:
@@ -129,69 +128,8 @@ class Planner:
             return Start()
         if line.row.init:
             return Start(self.plan.files.add(line.protocol.folder / line.row.init))
-        job = self._pretrain(line)
+        job = self.pretrainings.add(line)
         return Start(f"job:{job}" + (f"@{line.row.at}" if line.row.at else ""), job)
-
-    def _prepare(self, name: str, recipe: Any) -> str:
-        return self._add("prepare", self.here.prepare(name, recipe), ())
-
-    def _pretrain(self, line: Line) -> str:
-        row, method = line.row, registry.load("method", line.row.method)
-        params, net = method.make_params(row.params), pretrained_net(line.protocol, row)
-        section = pretrain_of(line.protocol, row)
-        parts = mixing.mixed(self.here, line, section)
-        needs = tuple(self._prepare(m.dataset, m.recipe) for m in mixture.parts(section))
-        spec = self._overridden("pretrain", {
-            "method": {"name": row.method, "version": method.version, "params": listed(asdict(params))},
-            "network": specs.network(net, self._channels(needs, net.crop)),
-            "data": [part.data for part in parts],
-            "pretrain": specs.resolved(section, specs.steps(section, mixing.count(section, parts))),
-            "seed": section.seed,
-            **({"take": mixing.overall(section)} if section.take else {}),
-        })  # fmt: skip
-        guard = self._guard(line, section, (spec, parts, needs))
-        if section.leaks == "drop":  # what is left out is part of the result
-            spec, needs = {**spec, "leaks": "drop"}, (*needs, guard)
-        job = self.plan.add(Job("pretrain", spec, needs))
-        self.plan.wait(job, guard)
-        self.guards[job, line.protocol.name] = guard
-        self._has_snapshot(line, self.plan.jobs[job].spec["pretrain"])
-        return job
-
-    def _channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
-        """Return the channels that all prepared data sets have, or refuse them."""
-        per: dict[str, int] = {}
-        for spec in (self.plan.jobs[job].spec for job in prepared):
-            dataset = self.here.dataset(spec["dataset"])
-            if dataset.flat and crop[2] > 1:
-                raise BenchError(
-                    f"data set {spec['dataset']!r} holds pictures, which a crop {list(crop)} mostly misses; "
-                    "take a 2D network and a crop [x, y, 1]"
-                )
-            per[spec["dataset"]] = len(spec["recipe"]["channels"] or dataset.channels)
-        if len(set(per.values())) > 1:
-            listing = ", ".join(f"{name} {n}" for name, n in per.items())
-            raise BenchError(
-                f"a mixture needs one number of channels, and its data sets have: {listing}; pick some "
-                "by 'channels' of a recipe"
-            )
-        return next(iter(per.values()))
-
-    def _guard(
-        self, line: Line, section: Pretrain, made: tuple[dict[str, Any], list[mixing.Part], tuple[str, ...]]
-    ) -> str:
-        """Add the job that looks for downstream test cases among what a pretraining reads."""
-        spec, parts, needs = made
-        chosen = "take" in spec or any("take" in data for data in spec["data"])  # else no seed decides
-        tests = mixing.tests(self.here, line, parts)
-        wanted = {
-            "data": spec["data"], "seed": spec["seed"] if chosen else 0, "take": spec.get("take", {}),
-            "tests": [{"dataset": t.name, "part": "test", **t.division(fold)} for t, fold, _ in tests],
-        }  # fmt: skip
-        reads = tuple(self._prepare(t.name, recipe) for t, _, recipe in tests)
-        found = self.plan.add(Job("guard", wanted, (*needs, *reads)))
-        # What is compared depends on no policy, so that another one compares nothing again.
-        return self.plan.add(Job("guard", {"leaks": "fail"}, (found,))) if section.leaks == "fail" else found
 
     def _labelled(self, line: Line, percent: int, seed: int) -> list[str]:
         if not line.target.here and not line.fold.train:
@@ -204,10 +142,10 @@ class Planner:
         target, tuned = line.target, line.tuned
         everybody = splits.ranked(line.fold.train, line.fold.name, seed)
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, patients))
-        prepare = self._prepare(target.name, tuned.recipe)
+        prepare = self.pretrainings.prepare(target.name, tuned.recipe)
         head = specs.head(target, tuned)
         spec: dict[str, Any] = {
-            "network": {**specs.network(line.net, self._channels([prepare], line.net.crop)),
+            "network": {**specs.network(line.net, self.pretrainings.channels([prepare], line.net.crop)),
                         "out_channels": head.pop("channels")},
             "init": start.init,
             "data": {"dataset": target.name, "task": target.dataset.task, "fraction": percent,
@@ -223,21 +161,13 @@ class Planner:
             spec["finetune"] = {**spec["finetune"], "inference": self._inference(line)}
         job = self.plan.add(Job("finetune", spec, (prepare, *([start.pretrain] if start.pretrain else []))))
         if start.pretrain is not None:  # else a pretraining that is done already would pass unguarded
-            self.plan.wait(job, self.guards[start.pretrain, line.protocol.name])
+            self.plan.wait(job, self.pretrainings.guards[start.pretrain, line.protocol.name])
         return job
 
     def _inference(self, line: Line) -> dict[str, Any]:
         """Return how a line predicts, overrides included."""
         found = self._overridden("evaluate", {"inference": listed(asdict(line.tuned.inference))})
         return dict(found["inference"])
-
-    def _has_snapshot(self, line: Line, made: dict[str, Any]) -> None:
-        at, there = line.row.at, made["snapshots"]
-        if at is not None and (at not in there or (made["steps"] is not None and at > made["steps"])):
-            raise BenchError(
-                f"row {line.name!r}: 'at: {at}' is not among the snapshots {there} that "
-                f"{made['steps']} steps of pretraining leave"
-            )
 
     def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
         protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
@@ -268,9 +198,9 @@ class Planner:
                 "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
             }
             cell = Cell(
-                columns["row"], job, finetune, start.pretrain, columns,
-                self._cell_wanted(line, columns), self.guards.get((start.pretrain or "", protocol.name)),
-                self._latency(made) if LATENCY in protocol.metrics else None,
+                columns["row"], job, finetune, start.pretrain, columns, self._cell_wanted(line, columns),
+                self.pretrainings.guards.get((start.pretrain or "", protocol.name)),
+                self._latency(made) if LATENCY in protocol.metrics else None, self.pictures.add(line, start),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)

@@ -50,10 +50,23 @@ def check(protocol: Protocol, document: Document) -> None:
     if protocol.pretrain is not None:  # also where no row reads it
         _has_budget(protocol.pretrain, document, ("pretrain",))
         _has_mixture(protocol.pretrain, document, ("pretrain",))
+    _check_picture(protocol, document)
     if protocol.controls and not any(map(method_pretrains, protocol.rows.values())):
         raise BenchError(f"{document.where(('controls',))}: no row starts from weights; leave it out")
     if protocol.baseline != "none":
         _has_baseline(protocol, document)
+
+
+def _check_picture(protocol: Protocol, document: Document) -> None:
+    if protocol.embeddings is None:
+        return
+    if protocol.pretrain is None:
+        where = document.where(("embeddings",))
+        raise BenchError(f"{where}: are of the pretraining's data; state 'pretrain', or leave them out")
+    for name, beside in protocol.embeddings.beside.items():
+        if beside.network not in protocol.networks:
+            where = document.where(("embeddings", "beside", name, "network"))
+            raise BenchError(f"{where}: {unknown('network', beside.network, protocol.networks)}")
 
 
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:

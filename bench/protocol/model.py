@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bench import registry
 from bench.errors import BenchError
 from bench.job import listed
-from bench.protocol.sections import Finetune, Layout, Net, Phantom, Pretrain, one_of_each
+from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, one_of_each
 from bench.protocol.strict import Document, build, overlay
 
 
@@ -51,6 +51,7 @@ class Protocol:
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
     layout: Layout = field(default_factory=Layout)
+    embeddings: Embeddings | None = None
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: int = 1  # per job; a resource, not part of any identity

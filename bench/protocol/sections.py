@@ -247,6 +247,27 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A panel of the picture of embeddings for a network that no row has."""
+
+    network: str  # a key of `networks`
+    init: str  # a file of weights, named from the protocol's folder; the panel is left out without it
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A picture of what each row's encoder makes of the pretraining's samples (HSSL, Fig. 3)."""
+
+    samples: int = 50  # of each data set
+    seed: int = 0
+    beside: dict[str, Beside] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _positive("embeddings.", samples=self.samples)
+
+
+@dataclass(frozen=True)
 class Phantom:
     """Synthetic cases that stand in for a data set which is not on this machine."""
 

@@ -48,7 +48,8 @@ def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
         assert json.loads(canonical(job.spec)) == job.spec
         seen.add(job.id)
     count = {k: len(ids(plan, k)) for k in KINDS}
-    assert count == {"prepare": 1, "guard": 2, "pretrain": 1, "finetune": 8, "evaluate": 8, "latency": 0}
+    made = {"prepare": 1, "guard": 2, "pretrain": 1, "finetune": 8, "evaluate": 8, "latency": 0, "embed": 0}
+    assert count == made
     assert len(plan.cells["test0"]) == 8 and not plan.provisional
 
 

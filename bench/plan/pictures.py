@@ -1,0 +1,71 @@
+"""The jobs behind the picture of embeddings: what each row's encoder makes of the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bench.data.files import is_there
+from bench.errors import printable
+from bench.job import Job
+from bench.nets import catalog
+from bench.plan import mixing, specs
+from bench.plan.line import Line
+from bench.plan.pretraining import Pretrainings
+from bench.plan.start import Start
+from bench.protocol import Net, mixture, pretrained_net, pretrains
+
+
+class Pictures:
+    """Adds to a plan one ``embed`` job for each row of a protocol that asks for the picture."""
+
+    def __init__(self, pretrainings: Pretrainings) -> None:
+        self._pretrainings = pretrainings
+        self._made: dict[tuple[str, str], str] = {}  # protocol, row -> job
+        self._beside: set[str] = set()
+
+    def add(self, line: Line, start: Start) -> str | None:
+        """Return the job for a line's row, None where its protocol asks for no picture.
+
+        A row that several folds or data sets expand to several pretrainings shows its first.
+        """
+        protocol = line.protocol
+        if protocol.embeddings is None or protocol.pretrain is None or line.control:
+            return None
+        if protocol.name not in self._beside:
+            self._beside.add(protocol.name)
+            self._others(line)
+        key = protocol.name, line.name
+        if key not in self._made:
+            own = pretrained_net(protocol, line.row) if pretrains(line.row) else None
+            self._made[key] = self._job(line, own or protocol.networks[line.row.network], start)
+        return self._made[key]
+
+    def _others(self, line: Line) -> None:
+        """Add the panels of networks that no row has; say of those whose file is not here that they lack."""
+        protocol, plan = line.protocol, self._pretrainings.plan
+        jobs, absent = plan.beside.setdefault(protocol.name, {}), plan.absent.setdefault(protocol.name, [])
+        for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
+            title, path = other.title or name, protocol.folder / other.init
+            if is_there(path):
+                start = Start(plan.files.add(path))
+                jobs[title] = self._job(line, protocol.networks[other.network], start)
+            else:
+                absent.append(f"The panel of {title} is left out: there is no file {printable(other.init)}.")
+
+    def _job(self, line: Line, net: Net, start: Start) -> str:
+        protocol, made = line.protocol, self._pretrainings
+        section, wanted = protocol.pretrain, protocol.embeddings
+        assert section is not None and wanted is not None
+        parts = mixing.mixed(made.here, replace(line, name="", control=""), section, labels=False)
+        prepared = tuple(made.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        spec: dict[str, Any] = {
+            "network": specs.network(net, made.channels(prepared, net.crop)), "init": start.init,
+            "data": [part.data for part in parts], "samples": wanted.samples, "seed": wanted.seed,
+            **({"take": mixing.overall(section)} if section.take else {}),
+        }  # fmt: skip
+        catalog.check_crop(net.network, net.preset, net.crop)
+        needs = (*prepared, *([start.pretrain] if start.pretrain else []))
+        job = made.plan.add(Job("embed", spec, needs))
+        made.plan.threads[job] = protocol.threads
+        return job
