@@ -1,0 +1,86 @@
+"""A pretraining job by hand: what it reads, what it leaves, what fine-tuning takes over of a decoder."""
+
+from dataclasses import asdict
+
+import blobs
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from bench import registry
+from bench.data import choice
+from bench.dataset import Case
+from bench.job import Job, listed
+from bench.jobs.pretrain import _classes as of_classes
+from bench.nets import transfer
+from bench.plan import specs
+from bench.protocol import Optimiser, Pretrain
+
+CROP = [16, 16, 16]
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        blobs.register(patch, tmp_path)
+        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 4))
+
+
+def pretrain(jobs, name, params=None, steps=2, **data):
+    method = registry.load("method", name)
+    section = Pretrain(mixture="any", steps=steps, batch=2, precision="fp32", optimiser=Optimiser(lr=1e-3))
+    net = {"network": "unet3d", "preset": "tiny", "crop": CROP, "in_channels": 1, "version": 1}
+    spec = {
+        "method": {"name": name, "version": method.version,
+                   "params": listed(asdict(method.make_params(params or {})))},
+        "network": net, "data": [{"dataset": jobs.name, "part": "all", **data}],
+        "pretrain": specs.resolved(section, steps), "seed": 0,
+    }  # fmt: skip
+    jobs.done(jobs.prepare())
+    return Job("pretrain", spec, (jobs.prepare().id,))
+
+
+def keys(folder):
+    with safe_open(folder / "weights.safetensors", "pt") as file:
+        return set(file.keys())
+
+
+def test_it_leaves_weights_a_curve_and_what_became_of_the_embeddings(jobs):
+    folder = jobs.done(pretrain(jobs, "simclr3d", {"hidden": 8, "out": 8}))
+    curve, seen = pd.read_csv(folder / "curve.csv"), pd.read_csv(folder / "embeddings.csv")
+    assert {"step", "lr", "total", "retrieval", "chance"} <= set(curve) and curve["step"].tolist() == [1, 2]
+    assert (
+        list(seen) == ["step", "std", "rank"]
+        and seen["step"].tolist() == [0, 2]
+        and seen.notna().all(axis=None)
+    )
+    told = jobs.store.manifest(folder.name)
+    assert told["figure"] == asdict(registry.load("method", "simclr3d").figure) and told["cases"] == 4
+    assert all(key.startswith("encoder.") for key in keys(folder))
+    assert transfer.read(folder / "weights.safetensors")[1].out_channels == 0
+
+
+def test_a_trained_decoder_is_handed_over_but_for_its_output_layer(jobs):
+    made = pretrain(jobs, "supervised", labelled=True, classes=1)
+    folder = jobs.done(made)
+    _, manifest = transfer.read(folder / "weights.safetensors")
+    assert manifest.out_channels == 2 and any(key.startswith("decoder.") for key in keys(folder))
+    tuned = jobs.finetune("unet3d", CROP, (made,), steps=1, batch=2)
+    receipt = jobs.store.manifest(jobs.done(tuned).name)["receipt"]
+    assert receipt["share"] == 1 and not receipt["unexpected"]
+    assert receipt["missing"] == [] and receipt["left_random"] == 2  # weight and bias of the output
+    assert receipt["matched"] == len(keys(folder)) - 2
+
+
+def test_only_labelled_cases_are_read_where_labels_are(jobs):
+    cases = [Case(f"case{n}", f"p{n}", (), label) for n, label in enumerate([None, 0, None, 0])]
+    data = {"dataset": jobs.name, "part": "all"}
+    assert len(choice.selected(cases, data, jobs.dataset, None, 0)) == 4
+    found = choice.selected(cases, {**data, "labelled": True}, jobs.dataset, None, 0)
+    assert [case.id for case in found] == ["case1", "case3"]
+
+
+def test_classes_of_several_data_sets_lie_side_by_side():
+    mixture = [{"classes": 3, "task": 1}, {"classes": 2, "task": 2}, {"classes": 1, "group": 4}]
+    found = [{k: int(v) for k, v in of_classes(mixture, i).items()} for i in range(3)]
+    assert found == [{"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}]
