@@ -21,6 +21,7 @@ class SimCLR3D(Method):
     """Chen et al.'s objective; views after nnssl, as no volume version has been released."""
 
     title = "SimCLR"
+    version = 2  # 2: noise and blur drawn and cut off anew
     source = Source(
         "T. Chen et al., A Simple Framework for Contrastive Learning, ICML 2020",
         "https://arxiv.org/abs/2002.05709",
@@ -83,12 +84,12 @@ class SimCLR3D(Method):
             size = size.flatten(0, 1)
             x = augment.resize_box(x, torch.zeros_like(size), size, self.crop)
         x = augment.gaussian_noise(x, p.noise, p.noise_std, g, unit="std")
-        x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g)
-        x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False)
-        x = augment.contrast(x, p.contrast, p.contrast_factor, g)
-        x = augment.gamma(x, p.gamma, p.gamma_exponent, g)
-        x, _ = augment.random_flip(x, p.flip, g)
-        x, _ = augment.random_rot90(x, p.rot90, g)
+        x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
+        x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
+        x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
+        x = augment.gamma(x, p.gamma, p.gamma_exponent, g, inplace=True)
+        x, _ = augment.random_flip(x, p.flip, g, inplace=True)
+        x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
         return {"views": x.unflatten(0, (len(pair), 2))}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -118,9 +118,9 @@ class VoCo(Method):
         x = both.flatten(0, 1)
         if tuple(x.shape[2:]) != self.crop:
             x = functional.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
-        x, _ = augment.random_flip(x, p.flip, g)
-        x, _ = augment.random_rot90(x, p.rot90, g)
-        x = augment.shift(x, p.shift, p.shift_by, g).unflatten(0, both.shape[:2])
+        x, _ = augment.random_flip(x, p.flip, g, inplace=True)
+        x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
+        x = augment.shift(x, p.shift, p.shift_by, g, inplace=True).unflatten(0, both.shape[:2])
         return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

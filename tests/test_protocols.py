@@ -79,3 +79,10 @@ def test_phantoms_are_of_data_sets_that_the_protocol_reads():
         used = {t.dataset for t in protocol.finetune}
         used |= {m.dataset for m in protocol.pretrain.datasets} if protocol.pretrain else set()
         assert set(protocol.phantoms) <= used & set(registry.names("dataset"))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_method_stands_in_the_protocol_of_its_dimensions(dims):
+    rows = read(ROOT / f"protocols/methods/{dims}d.yaml", "smoke").rows.values()
+    methods = {name: registry.load("method", name) for name in registry.names("method")}
+    assert {row.method for row in rows} == {n for n, m in methods.items() if m.any_dims or m.dims == dims}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.random import rand
+from bench.random import rand, randint
 
 Bounds = tuple[float, float]
 Shape = int | tuple[int, ...]
@@ -29,6 +29,22 @@ def around_one(shape: Shape, bounds: Bounds, generator: torch.Generator) -> Tens
 def chance(shape: Shape, p: float, generator: torch.Generator) -> Tensor:
     """Draw booleans that are true with probability ``p`` (never at 0, always at 1)."""
     return rand(shape, generator) < p
+
+
+def seeds(count: int, generator: torch.Generator) -> Tensor:
+    """Draw a seed (count,) for a generator of each sample's own (``fields``)."""
+    return randint(0, 2**62, count, generator)
+
+
+def fields(rows: Tensor, seed: Tensor) -> Tensor:
+    """Return white noise shaped as ``rows``, each from its ``seed`` (N,) alone.
+
+    So noise is drawn for the rows that have some, and a row's does not depend on the others.
+    """
+    noise, own = torch.empty_like(rows), torch.Generator(rows.device)
+    for row, s in zip(noise, seed.tolist(), strict=True):
+        row.normal_(generator=own.manual_seed(s))
+    return noise
 
 
 def per_sample(values: Tensor) -> Tensor:

@@ -9,30 +9,49 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.augment import rows
 from bench.augment.draw import Bounds, chance, per_sample, uniform
 from bench.random import randint
 
 Triple = tuple[int, int, int]
 
 
-def flip(x: Tensor, flipped: Tensor) -> Tensor:
-    """Mirror each sample along the axes marked in ``flipped`` (B, 3); undoes itself."""
+def flip(x: Tensor, flipped: Tensor, inplace: bool = False) -> Tensor:
+    """Mirror each sample along the axes marked in ``flipped`` (B, 3); undoes itself.
+
+    ``inplace`` changes ``x`` itself where it can (on the CPU).
+    """
+    if rows.apart(x):
+        y = x if inplace else x.clone()
+        for row, marks in zip(y, flipped.tolist(), strict=True):
+            if axes := [axis for axis, marked in enumerate(marks, start=1) if marked]:
+                row.copy_(row.flip(axes))
+        return y
     for axis in range(3):
         x = torch.where(per_sample(flipped[:, axis]), x.flip(axis + 2), x)
     return x
 
 
-def random_flip(x: Tensor, p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_flip(
+    x: Tensor, p: float, generator: torch.Generator, inplace: bool = False
+) -> tuple[Tensor, Tensor]:
     """Mirror every axis of every sample with probability ``p``; return also (B, 3) booleans."""
     flipped = chance((len(x), 3), p, generator)
-    return flip(x, flipped), flipped
+    return flip(x, flipped, inplace), flipped
 
 
-def rot90(x: Tensor, turns: Tensor) -> Tensor:
+def rot90(x: Tensor, turns: Tensor, inplace: bool = False) -> Tensor:
     """Turn each sample by ``turns`` (B,) times 90 degrees in the x-y plane, as ``torch.rot90``.
 
     A plane that is not square takes even turns only: an odd one would change the shape.
+    ``inplace`` changes ``x`` itself where it can (on the CPU).
     """
+    if rows.apart(x):
+        y = x if inplace else x.clone()
+        for row, k in zip(y, turns.tolist(), strict=True):
+            if k:
+                row.copy_(torch.rot90(row, k, (1, 2)))
+        return y
     if x.shape[2] == x.shape[3]:
         x = torch.where(per_sample(turns % 2 == 1), x.transpose(2, 3), x)
     x = torch.where(per_sample((turns == 1) | (turns == 2)), x.flip(2), x)
@@ -51,10 +70,12 @@ def draw_turns(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     return turns * rotated
 
 
-def random_rot90(x: Tensor, p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_rot90(
+    x: Tensor, p: float, generator: torch.Generator, inplace: bool = False
+) -> tuple[Tensor, Tensor]:
     """Turn each sample with probability ``p``; return also the number of quarter turns (B,)."""
     turns = draw_turns(x, p, generator)
-    return rot90(x, turns), turns
+    return rot90(x, turns, inplace), turns
 
 
 def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
@@ -69,8 +90,10 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     Returns:
         (B, C, *out); voxel j reads index ``start + (j + .5) size / out - .5``, clamped to ``x``.
     """
-    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
     start, size = start.to(x), size.to(x)
+    if rows.apart(x) and x.dtype == torch.float32:
+        return rows.boxes(x, start, size, out)
+    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
     scale, offset = size / shape, (2 * start + size) / shape - 1
     theta = torch.zeros(len(x), 3, 4, device=x.device, dtype=x.dtype)
     for axis in range(3):  # a sampling grid names the last axis first

@@ -1,0 +1,179 @@
+"""HSSL: tell slices apart, name their data set and their group, and restore them, all at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench import world
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.pretext.heads import mlp
+from bench.pretext.losses import full_precision, nt_xent, spread
+from bench.pretext.pyramid import PyramidVector
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.source import Source
+
+Restore = Literal["mse", "l2norm", "sse"]
+
+
+class HSSL(Method):
+    """Zheng et al. 2021: image, task and group level on one vector of five scales, and a decoder."""
+
+    title = "HSSL"
+    paper = "hssl"
+    dims = 2
+    needs = "decoder"
+    source = Source(
+        "Zheng et al., Hierarchical Self-Supervised Learning for Medical Image Segmentation, MICCAI 2021",
+        "https://arxiv.org/abs/2107.04886",
+    )
+    fidelity = "paper only: no code was released; layer sizes, temperature and amounts of views assumed"
+    figure = Figure("retrieval", "views whose nearest view is their partner", chance="chance")
+    min_batch = 2  # one slice has no negatives
+
+    @dataclass(frozen=True)
+    class Params(SliceViews):
+        """Weights of 0 are Table 4's ablations: such a part, and its head, are not there."""
+
+        image_weight: float = 1 / 3  # Section 2.2, lambda 1
+        task_weight: float = 1 / 3  # Section 2.2, lambda 2
+        group_weight: float = 1 / 3  # Section 2.2, lambda 3
+        rec_weight: float = 50.0  # Section 2.2, lambda 4
+        tasks: int = 8  # Table 1
+        groups: int = 4  # Table 1
+        temperature: float = 0.1  # assumed: SimCLR's code; the paper has no number
+        reduction: Literal["sum_pairs", "mean2N"] = "sum_pairs"  # Section 2.2: the sum over pairs / pairs
+        rec: Restore = "mse"  # assumed; Section 2.2 as written: l2norm, which outweighs all else
+        aux_input: Literal["views", "raw"] = "views"  # assumed; Section 2.2 as written: raw
+        pyramid_levels: int | None = None  # Section 2.2: the feature pyramid; the coarsest n otherwise
+        compress: int = 128  # assumed: channels of each level; 0 = its averages as they are
+        proj_layers: int = 2  # assumed: SimCLR's
+        hidden: int = 512  # assumed
+        out: int = 128  # assumed: SimCLR's
+        batch_norm: bool = False  # assumed: "FC layers" (Section 3)
+        init_decoder: bool = True  # Section 2.2; no = only the encoder is handed over
+
+        def __post_init__(self) -> None:
+            weights = self.weights()
+            if min(weights.values()) < 0 or not any(weights.values()):
+                raise BenchError(
+                    "method 'hssl': weights are 0 or more and not all 0, got "
+                    + ", ".join(f"{k}_weight {v:g}" for k, v in weights.items())
+                )
+            if self.proj_layers < 1:
+                raise BenchError(f"method 'hssl': proj_layers is 1 or more, got {self.proj_layers}")
+
+        def weights(self) -> dict[str, float]:
+            """Return lambda 1 to 4 under the names of their terms."""
+            return {n: getattr(self, f"{n}_weight") for n in ("image", "task", "group", "rec")}
+
+        def classes(self) -> dict[str, int]:
+            """Return how many classes each level that is learned has."""
+            counts = {"task": self.tasks, "group": self.groups}
+            return {name: n for name, n in counts.items() if self.weights()[name]}
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p = params
+        self.crop, classes = network.crop, p.classes()
+        # without a loss on the vector nothing would train these layers
+        compress = p.compress if p.image_weight or classes else 0
+        self.pyramid = PyramidVector(network.encoder.widths, p.pyramid_levels, compress)
+        head = [self.pyramid.width, *[p.hidden] * (p.proj_layers - 1), p.out]
+        norm: Literal["batch", "none"] = "batch" if p.batch_norm else "none"
+        self.projector = mlp(head, norm) if p.image_weight else nn.Identity()
+        heads = {name: nn.Linear(self.pyramid.width, n) for name, n in classes.items()}
+        self.classifiers = nn.ModuleDict(heads)
+
+    @classmethod
+    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
+        """As many as the image's, which is restored."""
+        return in_channels
+
+    @classmethod
+    def check_data(cls, params: Any, data: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a data set without the classes that are learned, or with one beyond their number."""
+        for level, count in params.classes().items():
+            for part in data:
+                label = part.get(level)
+                if label is None or not 1 <= label <= count:
+                    found = f"no {level} class" if label is None else f"{level} class {label}"
+                    raise BenchError(
+                        f"method 'hssl': data set {part['dataset']!r} of the mixture has {found}; state "
+                        f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
+                    )
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views, and the slice itself where ``aux_input`` is ``raw``."""
+        return 3 if params.aux_input == "raw" else 2
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
+        twice = batch["crop"].repeat_interleave(2, dim=0)
+        made = slice_views(twice, self.crop, self.params, generator)
+        view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
+        kept = {name: batch[name] for name in self.params.classes()}
+        raw = {"raw": batch["crop"]} if self.params.aux_input == "raw" else {}
+        return {"views": view, "start": start, "size": size, **raw, **kept}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return each part that has a weight, their weighted sum, and what shows learning.
+
+        ``retrieval``, ``chance`` and ``std`` are always there: of the projections, or where the image
+        level is off, of the vector of all scales.
+        """
+        x = batch["views"].flatten(0, 1)
+        features = self.encoder(x)
+        vector = self.pyramid(features)
+        terms = self._image(vector)
+        if self.params.aux_input == "raw":
+            x = batch["raw"]
+            features = self.encoder(x)
+            vector = self.pyramid(features)
+        for level, head in self.classifiers.items():
+            label = (batch[level] - 1).repeat_interleave(len(x) // len(batch[level]))
+            terms[level], terms[f"{level}_accuracy"] = classified(head(vector), label)
+        if self.params.rec_weight:
+            terms["rec"] = restored(self.decoder(x, features), x, self.params.rec)
+        weights = self.params.weights()
+        parts = [weight * terms[name] for name, weight in weights.items() if weight]
+        return {"total": torch.stack(parts).sum(), **terms}
+
+    def _image(self, vector: Tensor) -> dict[str, Tensor]:
+        p, z = self.params, self.projector(vector)
+        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        value, nearest = nt_xent(a, b, p.temperature)
+        learned = {"image": 2 * value if p.reduction == "sum_pairs" else value} if p.image_weight else {}
+        chance = nearest.new_tensor(1 / (2 * len(a) - 1))
+        std = spread(torch.cat([a, b]).detach())
+        return {**learned, "retrieval": nearest, "chance": chance, "std": std}
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return the encoder, and the decoder where it was trained and ``init_decoder`` says so."""
+        whole = self.params.rec_weight and self.params.init_decoder
+        return self.handed("encoder", "decoder") if whole else self.handed("encoder")
+
+
+@full_precision
+def classified(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy and the accuracy of logits (B, N) for classes (B,) counted from 0."""
+    right = (logits.detach().argmax(1) == label).to(logits.dtype).mean()
+    return functional.cross_entropy(logits, label), right
+
+
+@full_precision
+def restored(image: Tensor, target: Tensor, kind: Restore) -> Tensor:
+    """Return the mean over images of the mean square of the error, of its sum, or of its root."""
+    error = (image - target).flatten(1)
+    if kind == "l2norm":
+        return torch.linalg.vector_norm(error, dim=1).mean()
+    squares = error.square()
+    return squares.mean() if kind == "mse" else squares.sum(1).mean()

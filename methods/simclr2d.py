@@ -1,0 +1,85 @@
+"""SimCLR on slices: two augmented views of one slice attract, those of other slices repel."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench import world
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.pretext.heads import mlp
+from bench.pretext.losses import nt_xent, spread
+from bench.pretext.pyramid import PyramidVector
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.source import Source
+
+
+class SimCLR2D(Method):
+    """Chen et al.'s objective on HSSL's views; HSSL's Fig. 4 on one data set and on eight."""
+
+    title = "SimCLR"
+    dims = 2
+    source = Source(
+        "T. Chen et al., A Simple Framework for Contrastive Learning, ICML 2020",
+        "https://arxiv.org/abs/2002.05709",
+        "https://github.com/google-research/simclr",
+    )
+    fidelity = "loss compared with the authors' code; views as HSSL lists them, their amounts assumed"
+    figure = Figure("retrieval", "views whose nearest view is their partner", chance="chance")
+    min_batch = 2  # one slice has no negatives: the loss is 0
+
+    @dataclass(frozen=True)
+    class Params(SliceViews):
+        """The head and the loss; the views' are inherited."""
+
+        temperature: float = 0.1  # code (flag's default); HSSL: not stated
+        proj_layers: int = 2  # paper, Section 4.2; code: 3
+        hidden: int = 512  # paper, Section 4.2: the encoder's width, here ResNet-34's
+        out: int = 128  # paper, Section 4.2
+        batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
+        reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
+        multi_scale_head: bool = False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
+        pyramid_levels: int | None = None  # assumed: all, the coarsest n otherwise; of multi_scale_head
+        compress: int = 128  # assumed: channels of each level; of multi_scale_head
+
+        def __post_init__(self) -> None:
+            if self.proj_layers < 1:
+                raise BenchError(f"method 'simclr2d': proj_layers is 1 or more, got {self.proj_layers}")
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p, widths = params, network.encoder.widths
+        self.crop = network.crop
+        scales = (p.pyramid_levels, p.compress) if p.multi_scale_head else (1, 0)
+        self.pyramid = PyramidVector(widths, *scales)
+        head = [self.pyramid.width, *[p.hidden] * (p.proj_layers - 1), p.out]
+        self.projector = mlp(head, "batch" if p.batch_norm else "none")
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views."""
+        return 2
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
+        twice = batch["crop"].repeat_interleave(2, dim=0)
+        made = slice_views(twice, self.crop, self.params, generator)
+        view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
+        return {"views": view, "start": start, "size": size}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return NT-Xent and the share of views whose nearest neighbour is their partner."""
+        z = self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
+        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        total, nearest = nt_xent(a, b, self.params.temperature)
+        return {
+            "total": 2 * total if self.params.reduction == "sum_pairs" else total,
+            "retrieval": nearest,
+            "chance": total.new_tensor(1 / (2 * len(a) - 1)),
+            "std": spread(torch.cat([a, b]).detach()),
+        }

@@ -1,0 +1,364 @@
+"""HSSL: four losses by hand, what reaches which part, Table 4's switches, and that it learns."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from volumes import read, smooth, view, volumes
+
+from bench import nets, registry
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.pretext.pyramid import PyramidVector
+from bench.protocol.mixture import mixture
+
+PARTS = ("image", "task", "group", "rec")
+CLS = registry.load("method", "hssl")
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(4)
+
+
+def only(*parts, **other):
+    """Parameters in which these parts have their weight and the others none."""
+    return {f"{p}_weight": 0.0 for p in PARTS if p not in parts} | other
+
+
+def batch_of(method, scans):
+    return view(method, read(method, scans))
+
+
+class Given(nn.Module):
+    """Gives these rows, whatever it is asked."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, *_):
+        return self.rows
+
+
+def pairs(count):
+    """A batch of views whose content is not looked at."""
+    labels = torch.arange(count) % 8 + 1
+    return {"views": torch.zeros(count, 2, 1, 32, 32, 1), "task": labels, "group": labels % 4 + 1}
+
+
+def terms_of(build, count, projections, logits=(8, 4), **params):
+    """Return the terms where every head's answer is given: all logits 0."""
+    method = build("hssl", params)
+    method.projector = Given(projections.flatten(0, 1))
+    for name, n in zip(("task", "group"), logits, strict=True):
+        if name in method.classifiers:
+            method.classifiers[name] = Given(torch.zeros(2 * count, n))
+    method.decoder = Given(torch.zeros(2 * count, 1, 32, 32, 1))
+    return method.loss(pairs(count))
+
+
+def test_the_paper_has_eight_tasks_in_four_groups():
+    parts = mixture("hssl_8_tasks").datasets
+    assert [p.group for p in sorted(parts, key=lambda p: p.task)] == [1, 2, 3, 2, 2, 4, 1, 1]
+    assert (CLS.Params().tasks, CLS.Params().groups) == (8, 4)
+    assert sum((1262, 4342, 483, 8607, 1466, 8187, 1891, 3120)) == 29_358
+
+
+def test_weights_are_the_papers():
+    weights = CLS.Params().weights()
+    assert weights == {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50}
+
+
+def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embeddings_of_the_views(build):
+    terms = terms_of(build, 30, torch.ones(30, 2, 4))
+    assert terms["task"].item() == pytest.approx(math.log(8), abs=1e-6)  # 2.0794
+    assert terms["group"].item() == pytest.approx(math.log(4), abs=1e-6)  # 1.3863
+    assert terms["image"].item() == pytest.approx(2 * math.log(59), abs=1e-5)  # 8.1551
+    assert terms["rec"].item() == 0
+    assert terms["total"].item() == pytest.approx(3.8736, abs=1e-4)
+    assert terms["std"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_half_the_batch_costs_less(build):
+    assert terms_of(build, 15, torch.ones(15, 2, 4))["image"].item() == pytest.approx(6.7346, abs=1e-4)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0.1, 0.0026297), (0.5, 2.1804)])
+def test_ideal_views_cost_what_the_others_leave(build, temperature, expected):
+    rows = torch.eye(30, dtype=torch.float64)[:, None].expand(-1, 2, -1)
+    terms = terms_of(build, 30, rows, temperature=temperature)
+    assert terms["image"].item() == pytest.approx(2 * expected, abs=1e-4 if expected > 1 else 1e-7)
+    assert terms["retrieval"].item() == 1
+    assert terms["chance"].item() == pytest.approx(1 / 59)
+    half = terms_of(build, 30, rows, temperature=temperature, reduction="mean2N")
+    assert half["image"].item() == pytest.approx(terms["image"].item() / 2)
+
+
+@pytest.mark.parametrize(("rec", "expected"), [("mse", 0.01), ("l2norm", 19.2), ("sse", 368.64)])
+def test_a_constant_error_of_a_tenth_in_each_form(build, rec, expected):
+    method = build("hssl", only("rec", rec=rec))
+    size = (192, 192, 1)
+    method.decoder = Given(torch.full((4, 1, *size), 0.6))
+    terms = method.loss({"views": torch.full((2, 2, 1, *size), 0.5)})
+    assert terms["rec"].item() == pytest.approx(expected, rel=1e-4)
+    assert terms["total"].item() == pytest.approx(50 * expected, rel=1e-4)
+    method.decoder = Given(torch.full((4, 1, *size), 0.5))
+    assert method.loss({"views": torch.full((2, 2, 1, *size), 0.5)})["total"].item() == 0
+
+
+def test_a_perfect_restoration_has_a_finite_gradient_in_each_form(build):
+    for rec in ("mse", "l2norm", "sse"):
+        method = build("hssl", only("rec", rec=rec))
+        image = torch.full((4, 1, 32, 32, 1), 0.5, requires_grad=True)
+        method.decoder = Given(image)
+        method.loss({"views": torch.full((2, 2, 1, 32, 32, 1), 0.5)})["total"].backward()
+        assert torch.isfinite(image.grad).all()
+
+
+def test_classes_are_counted_from_one_and_each_view_has_its_slices(build):
+    method = build("hssl", only("task"))
+    task = torch.tensor([1, 8, 3])
+    logits = torch.zeros(6, 8)
+    logits[torch.arange(6), (task - 1).repeat_interleave(2)] = 100.0
+    method.classifiers["task"] = Given(logits)
+    batch = {"views": torch.rand(3, 2, 1, 32, 32, 1), "task": task}
+    terms = method.loss(batch)
+    assert terms["task"].item() == pytest.approx(0, abs=1e-6) and terms["task_accuracy"].item() == 1
+    swapped = method.loss({**batch, "task": task[[1, 0, 2]]})
+    assert swapped["task"].item() == pytest.approx(200 / 3, rel=1e-5)
+    assert swapped["task_accuracy"].item() == pytest.approx(1 / 3)
+
+
+def test_the_group_is_no_substitute_for_the_task(build):
+    """Two tasks of one group: a head that knows the group alone still errs on the task."""
+    method = build("hssl", only("task", "group"))
+    labels = {"task": torch.tensor([2, 4]), "group": torch.tensor([2, 2])}
+    batch = {"views": torch.rand(2, 2, 1, 32, 32, 1), **labels}
+    of_group = torch.full((4, 8), -100.0)
+    of_group[:, [1, 3]] = 100.0
+    method.classifiers["task"] = Given(of_group)
+    method.classifiers["group"] = Given(100.0 * nn.functional.one_hot(torch.full((4,), 1), 4).float())
+    terms = method.loss(batch)
+    assert terms["group"].item() == pytest.approx(0, abs=1e-6)
+    assert terms["task"].item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("on", [c for n in (1, 2, 3, 4) for c in itertools.combinations(PARTS, n)])
+def test_a_weight_of_nothing_leaves_the_part_and_its_head_out(build, scans, on):
+    method = build("hssl", only(*on))
+    batch = batch_of(method, scans[:2])
+    terms = method.loss(batch)
+    assert set(terms) & set(PARTS) == set(on)
+    assert {"total", "retrieval", "chance", "std"} <= set(terms)
+    expected = sum(method.params.weights()[p] * terms[p] for p in on)
+    torch.testing.assert_close(terms["total"], expected)
+    assert set(method.classifiers) == set(on) & {"task", "group"}
+    assert isinstance(method.projector, nn.Identity) is ("image" not in on)
+    terms["total"].backward()
+    named = dict(method.named_parameters())
+    for key, p in named.items():
+        reached = p.grad is not None and bool(p.grad.any())
+        if key.startswith("decoder."):
+            assert reached is ("rec" in on) or "norm" in key or "bias" in key, key
+        if key.startswith(("projector.", "pyramid.", "classifiers.")):
+            assert reached, key
+    assert any(p.startswith("decoder.") for p in method.transfer()) is ("rec" in on)
+
+
+def gradients(method, loss):
+    method.zero_grad()
+    loss.backward()
+    return {k for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+def test_each_part_reaches_the_encoder_and_its_own_head(build, scans):
+    method = build("hssl")
+    batch = batch_of(method, scans)
+    heads = {
+        "image": ("projector.", "pyramid."),
+        "task": ("classifiers.task.", "pyramid."),
+        "group": ("classifiers.group.", "pyramid."),
+        "rec": ("decoder.",),
+    }
+    for part, own in heads.items():
+        found = gradients(method, method.loss(batch)[part])
+        assert any(k.startswith("encoder.") for k in found), part
+        assert {k.split(".")[0] for k in found} == {"encoder", *(o.split(".")[0] for o in own)}, part
+        assert all(any(k.startswith(o) for k in found) for o in own), part
+        if part in ("task", "group"):
+            assert {k.split(".")[1] for k in found if k.startswith("classifiers.")} == {part}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ({"pyramid_levels": 1, "compress": 0, "batch_norm": True}, {}),
+        ({"batch_norm": True}, {"multi_scale_head": True}),
+    ],
+)
+def test_the_image_level_alone_is_simclr_up_to_its_factor(build, scans, mine, theirs):
+    hssl = build("hssl", only("image", **mine))
+    simclr = build("simclr2d", theirs)
+    assert {k for k in hssl.state_dict() if not k.startswith("decoder.")} == set(simclr.state_dict())
+    simclr.load_state_dict({k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")})
+    batch = batch_of(hssl, scans)
+    twin = batch_of(simclr, scans)
+    assert torch.equal(batch["views"], twin["views"])
+    exact = {"views": batch["views"].double()}
+    a, b = hssl.double().loss(exact)["total"], simclr.double().loss(exact)["total"]
+    assert a.item() == pytest.approx(b.item() * 2 / 3, rel=1e-12)  # lambda 1 times the sum over pairs
+    a.backward()
+    b.backward()
+    theirs = dict(simclr.named_parameters())
+    for key, p in hssl.named_parameters():
+        if key in theirs:
+            torch.testing.assert_close(p.grad, theirs[key].grad * 2 / 3, rtol=1e-9, atol=1e-12)
+
+
+def test_raw_slices_are_classified_and_restored_where_that_is_asked(build, scans):
+    method = build("hssl", {"aux_input": "raw"})
+    raw = read(method, scans)
+    batch = view(method, raw)
+    assert torch.equal(batch["raw"], raw["crop"])
+    seen = {}
+    method.decoder.register_forward_hook(lambda m, given, out: seen.update(x=given[0]))
+    terms = method.loss(batch)
+    assert torch.equal(seen["x"], raw["crop"])
+    swapped = {**batch, "views": torch.randn_like(batch["views"])}
+    other = method.loss(swapped)
+    for same in ("task", "group", "rec"):
+        assert terms[same].item() == other[same].item()
+    assert terms["image"].item() != other["image"].item()
+    assert CLS.crops_per_sample(CLS.Params(aux_input="raw")) == 3 and CLS.crops_per_sample(CLS.Params()) == 2
+
+
+def test_by_default_the_views_themselves_are_restored(build, scans):
+    method = build("hssl")
+    batch = batch_of(method, scans)
+    assert "raw" not in batch
+    seen = {}
+    method.decoder.register_forward_hook(lambda m, given, out: seen.update(x=given[0], y=out))
+    terms = method.loss(batch)
+    assert torch.equal(seen["x"], batch["views"].flatten(0, 1))
+    assert terms["rec"].item() == pytest.approx((seen["y"] - seen["x"]).square().mean().item(), rel=1e-5)
+
+
+def test_heads_have_the_sizes_of_the_papers_network():
+    network = nets.network("hssl_resnet34", "base", 1, CLS.out_channels(CLS.Params(), 1, 1))
+    method = CLS.build(network)
+    sizes = {
+        "pyramid": 131_712,  # five levels of 64, 64, 128, 256 and 512 channels to 128 each
+        "projector": 393_856,  # 640 - 512 - 128
+        "classifiers": 5_128 + 2_564,
+    }
+    for name, expected in sizes.items():
+        assert sum(p.numel() for p in getattr(method, name).parameters()) == expected, name
+    assert method.pyramid.width == 640
+    assert network.out_channels == 1
+
+
+def test_the_decoder_restores_as_many_channels_as_the_image_has(build, fitting_network):
+    network = fitting_network("hssl", channels=3)
+    assert network.out_channels == 3
+    assert build("hssl", network=network).decoder(*_some(network)).shape == (2, 3, 32, 32, 1)
+
+
+def _some(network):
+    x = torch.rand(2, 3, 32, 32, 1)
+    return x, network.encoder(x)
+
+
+def test_fine_tuning_receives_the_decoder_only_where_it_was_trained(build):
+    whole = build("hssl").transfer()
+    assert {k.split(".")[0] for k in whole} == {"encoder", "decoder"}
+    for params in ({"init_decoder": False}, {"rec_weight": 0.0}):
+        assert {k.split(".")[0] for k in build("hssl", params).transfer()} == {"encoder"}
+
+
+def data(**over):
+    return [{"dataset": "one", "task": 1, "group": 1}, {"dataset": "two", "task": 8, "group": 4, **over}]
+
+
+def test_a_mixture_must_name_the_classes_that_are_learned():
+    params = CLS.make_params({})
+    CLS.check_data(params, data())
+    for key, word in (("task", "no task class"), ("group", "no group class")):
+        lacking = data()
+        del lacking[1][key]
+        with pytest.raises(BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"):
+            CLS.check_data(params, lacking)
+        CLS.check_data(CLS.make_params({f"{key}_weight": 0.0}), lacking)
+    for over in ({"task": 9}, {"task": 0}, {"group": 5}):
+        with pytest.raises(BenchError, match=r"'two' of the mixture has (task|group) class"):
+            CLS.check_data(params, data(**over))
+    CLS.check_data(CLS.make_params({"tasks": 9}), data(task=9))
+
+
+def test_labels_that_nobody_learns_need_not_be_there(build, scans):
+    method = build("hssl", only("image", "rec"))
+    raw = {"crop": read(method, scans)["crop"]}
+    assert torch.isfinite(method.loss(view(method, raw))["total"])
+
+
+def test_refuses_weights_that_leave_nothing(build):
+    with pytest.raises(BenchError, match="not all 0"):
+        build("hssl", only())
+    with pytest.raises(BenchError, match="0 or more"):
+        build("hssl", {"task_weight": -1.0})
+
+
+def test_a_vector_of_some_levels_takes_the_coarsest():
+    maps = [torch.full((2, c, 4, 4, 1), float(c)) for c in (2, 3, 5)]
+    assert PyramidVector((2, 3, 5))(maps).shape == (2, 10)
+    assert PyramidVector((2, 3, 5), levels=2)(maps)[0].tolist() == [3.0] * 3 + [5.0] * 5
+    assert PyramidVector((2, 3, 5), compress=7)(maps).shape == (2, 21)
+
+
+def domains(count, first):
+    """Slices of four tasks in two groups: a group has its grain, a task its contrast; each its own field."""
+    made = []
+    for i in range(count):
+        task, rng = i % 4, np.random.default_rng(first + i)
+        grain = (1.2, 3.5)[task // 2]
+        field = smooth((48, 48, 8), grain, first + i) * (0.6, 1.6)[task % 2]
+        made.append(Volume((field + rng.uniform(-0.6, 0.6))[None].astype(np.float32)))
+    return made
+
+
+def labelled(method, scans, seed):
+    batch = read(method, scans, seed)
+    task = torch.arange(len(scans)) % 4
+    return {**batch, "task": task + 1, "group": task // 2 + 1}
+
+
+@pytest.mark.slow
+def test_learns_every_level_on_unseen_slices(build):
+    scans, held_out = domains(32, 1), domains(16, 500)
+    method = build("hssl", {"tasks": 4, "groups": 2, "area": [0.3, 1.0]})
+
+    def figures():
+        with torch.no_grad():
+            tests = [method.loss(view(method, labelled(method, held_out, s), s)) for s in range(901, 907)]
+        return {k: float(np.mean([t[k].item() for t in tests])) for k in tests[0]}
+
+    before = figures()
+    moved = torch.optim.Adam(method.parameters(), 1e-3)
+    for k in range(200):
+        chosen = torch.randperm(8, generator=torch.Generator().manual_seed(k))[:3].tolist()
+        rows = [4 * i + t for i in chosen for t in range(4)]
+        batch = view(method, labelled(method, [scans[i] for i in rows], k), k)
+        moved.zero_grad()
+        method.loss(batch)["total"].backward()
+        moved.step()
+    after = figures()
+    print({"before": before, "after": after})
+    assert after["retrieval"] > 2.5 * after["chance"]
+    assert after["retrieval"] > 1.25 * before["retrieval"]
+    assert after["task_accuracy"] > 0.5 > 0.25  # chance: one in four
+    assert after["group_accuracy"] > 0.75
+    assert after["rec"] < 0.25 * before["rec"]
+    assert after["std"] > 0.3 / 32**0.5

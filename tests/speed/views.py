@@ -1,0 +1,314 @@
+"""Views batched against MONAI's transforms sample by sample. Prints a markdown table per number of threads.
+
+    OMP_NUM_THREADS=2 python tests/speed/views.py [--threads 1 2] [--rounds 7] [--only PGL SimCLR VoCo slices]
+
+Both sides make the same views of the same boxes, with the same probabilities and ranges, on the same cores.
+MONAI's side is a loop over samples in three forms: ``tensors`` (array transforms on plain tensors, without
+metadata), ``lazy`` (``Compose(lazy=True)``: neighbouring moves in one resampling) and ``dict`` (dictionary
+transforms with metadata, as its tutorials have it). The ratio is to the fastest of them. Sides take turns;
+ratios are medians over rounds of one round's two times: processor time on one thread, wall time on several.
+
+``alone`` is from what each side is handed to its views: a batch that the loader stacked for us, single boxes
+for MONAI. ``stacked`` counts from single boxes to a batch of views on both sides. The script ends with an
+error where the views' mean, spread or roughness (spread of the difference of neighbours) does not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import monai.transforms as mt
+import numpy as np
+import torch
+from monai.data import set_track_meta
+from torch import Tensor
+
+from bench import nets, registry
+from bench.data.reader import Volume
+from bench.pretext.pair import Pairing, read_pair
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.pretext.volume_views import read as read_views
+
+TOLD = ("mean", "spread", "roughness")
+TOLERANCE = 0.02  # of MONAI's value, on top of three standard errors
+FORMS = ("tensors", "lazy", "dict")
+Sample = dict[str, np.ndarray]
+Steps = list[tuple[str, dict[str, Any]]]
+
+
+class Contrast(mt.RandomizableTransform):
+    """nnssl's contrast, which MONAI lacks: about the mean by a factor, within the former range."""
+
+    def __init__(self, prob: float, factor: tuple[float, float]) -> None:
+        super().__init__(prob)
+        self.factor = factor
+
+    def __call__(self, img: Tensor, randomize: bool = True) -> Tensor:
+        """Change a (C, X, Y, Z) image or leave it."""
+        self.randomize(None)
+        if not self._do_transform:
+            return img
+        mean, low, high = img.mean(), float(img.min()), float(img.max())
+        return ((img - mean) * self.R.uniform(*self.factor) + mean).clamp(low, high)
+
+
+class Contrastd(mt.MapTransform):
+    """The same on dictionaries."""
+
+    def __init__(self, keys: str, **settings: Any) -> None:
+        super().__init__(keys)
+        self.act = Contrast(**settings)
+
+    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Change all keys."""
+        return {k: self.act(v) for k, v in data.items()}
+
+
+@dataclass
+class Task:
+    """One kind of views.
+
+    Args:
+        samples: what the reader gave.
+        boxes: the single boxes of a sample that MONAI's transforms take.
+        steps: those transforms.
+        ours: a batch to views, (N, C, X, Y, Z).
+    """
+
+    samples: list[Sample]
+    boxes: Callable[[Sample], list[Tensor]]
+    steps: Steps
+    ours: Callable[[dict[str, Tensor], torch.Generator], Tensor]
+
+
+def texture(shape: tuple[int, int, int], seed: int) -> Volume:
+    """Return a smooth random volume with values from 0 to 1."""
+    coarse = np.random.default_rng(seed).random([max(n // 4, 1) for n in shape], np.float32)
+    whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], shape, mode="trilinear")
+    return Volume(whole[0].numpy())
+
+
+def flips(p: float, axes: int = 3) -> Steps:
+    """Return a flip per axis."""
+    return [("RandFlip", {"prob": p, "spatial_axis": axis}) for axis in range(axes)]
+
+
+def noise(p: float, std: float) -> Steps:
+    """Return noise whose standard deviation is uniform from 0."""
+    return [("RandGaussianNoise", {"prob": p, "std": std})]
+
+
+def blur(p: float, sigma: tuple[float, float]) -> Steps:
+    """Return a blur; MONAI draws a sigma for each axis."""
+    return [("RandGaussianSmooth", {"prob": p, **{f"sigma_{a}": sigma for a in "xyz"}})]
+
+
+def pgl() -> Task:
+    """PGL's views at its size, batch 16."""
+    crop = (96, 96, 16)
+    views = VolumeViews(noise_unit="std", gamma_keep="range")  # what MONAI can do, too
+    rng = np.random.default_rng(0)
+    samples = [read_views(texture((192, 192, 48), i), crop, views, rng) for i in range(16)]
+
+    def boxes(sample: Sample) -> list[Tensor]:
+        pairs = zip(sample["pair"], sample["size"].tolist(), strict=True)
+        return [torch.from_numpy(box[:, :x, :y, :z]) for box, (x, y, z) in pairs]
+
+    steps: Steps = [("Resize", {"spatial_size": crop, "mode": "trilinear"}), *flips(views.flip)]
+    steps += noise(views.noise, 0.1) + blur(views.blur, views.blur_sigma)
+    steps += [("RandScaleIntensity", {"factors": 0.25, "prob": views.brightness}),
+              ("RandAdjustContrast", {"prob": views.gamma, "gamma": views.gamma_exponent})]  # fmt: skip
+    return Task(samples, boxes, steps, lambda b, g: paired_views(b, crop, views, g)[0].flatten(0, 1))
+
+
+def simclr() -> Task:
+    """The views of SimCLR on volumes, after nnssl, 64^3, batch 8."""
+    method = built("simclr3d", (64, 64, 64))
+    p, rng = method.params, np.random.default_rng(0)
+    rule = Pairing(axis_overlap=p.overlap)
+    samples = [read_pair(texture((128, 128, 128), i), (64, 64, 64), rule, rng) for i in range(8)]
+    steps = noise(p.noise, 0.1) + blur(p.blur, p.blur_sigma)
+    steps += [("RandScaleIntensity", {"factors": 0.25, "prob": p.brightness}),
+              ("Contrast", {"prob": p.contrast, "factor": p.contrast_factor}),
+              ("RandAdjustContrast", {"prob": p.gamma, "gamma": p.gamma_exponent}),
+              *flips(p.flip), ("RandRotate90", {"prob": p.rot90, "max_k": 3})]  # fmt: skip
+    return Task(
+        samples,
+        lambda s: [torch.from_numpy(box) for box in s["pair"]],
+        steps,
+        lambda b, g: method.views(b, g)["views"].flatten(0, 1),
+    )
+
+
+def voco() -> Task:
+    """VoCo's views at 64^3: 16 bases and 2 crops of each of 4 scans."""
+    method = built("voco", (64, 64, 64))
+    p, rng = method.params, np.random.default_rng(0)
+    samples = [method.read(texture((256, 256, 64), i), method.crop, p, rng) for i in range(4)]
+    steps: Steps = [*flips(p.flip), ("RandRotate90", {"prob": p.rot90, "max_k": 3}),
+                    ("RandShiftIntensity", {"prob": p.shift, "offsets": p.shift_by})]  # fmt: skip
+
+    def ours(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        done = method.views(batch, generator)
+        return done["bases"][:, :1].flatten(0, 1)  # nothing is copied for the sake of the table
+
+    return Task(
+        samples, lambda s: [torch.from_numpy(b) for k in ("crops", "bases") for b in s[k]], steps, ours
+    )
+
+
+def slices() -> Task:
+    """HSSL's views of slices, 256 x 256 to 192 x 192, batch 30, two views each."""
+    views, crop = SliceViews(), (192, 192, 1)
+    samples = [{"slice": np.repeat(texture((256, 256, 1), i).crop((0, 0, 0), (256, 256, 1))[None], 2, 0)}
+               for i in range(30)]  # fmt: skip
+    steps: Steps = [("Cut", {"area": views.area, "aspect": views.aspect}),
+                    ("Resize", {"spatial_size": crop[:2], "mode": "bilinear"}),
+                    *blur(views.blur, views.blur_sigma), *noise(views.noise, 0.1)]  # fmt: skip
+    return Task(
+        samples,
+        lambda s: [torch.from_numpy(x[..., 0]) for x in s["slice"]],
+        steps,
+        lambda b, g: slice_views(b["slice"].flatten(0, 1), crop, views, g)[0],
+    )
+
+
+class Cut(mt.Randomizable, mt.Transform):
+    """torchvision's random box, which MONAI lacks: area uniform, aspect log-uniform, ten tries."""
+
+    def __init__(self, area: tuple[float, float], aspect: tuple[float, float]) -> None:
+        self.area, self.aspect = area, np.log(aspect)
+
+    def __call__(self, img: Tensor) -> Tensor:
+        """Cut a (C, X, Y) image."""
+        x, y = img.shape[1:]
+        for _ in range(10):
+            pixels, ratio = self.R.uniform(*self.area) * x * y, np.exp(self.R.uniform(*self.aspect))
+            w, h = round((pixels * ratio) ** 0.5), round((pixels / ratio) ** 0.5)
+            if 0 < w <= x and 0 < h <= y:
+                a, b = self.R.randint(0, x - w + 1), self.R.randint(0, y - h + 1)
+                return img[:, a : a + w, b : b + h]
+        return img
+
+
+class Cutd(mt.Randomizable, mt.MapTransform):
+    """The same on dictionaries."""
+
+    def __init__(self, keys: str, **settings: Any) -> None:
+        super().__init__(keys)
+        self.act = Cut(**settings)
+
+    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Cut all keys."""
+        return {k: self.act(v) for k, v in data.items()}
+
+
+def built(name: str, crop: tuple[int, int, int]) -> Any:
+    """Return a method; only its views are used."""
+    return registry.load("method", name).build(nets.network("unet3d", "tiny", 1, 2, crop))
+
+
+def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
+    """Return MONAI's transforms of one box in one of the ``FORMS``."""
+    own: dict[str, Any] = {"Contrast": Contrast, "Contrastd": Contrastd, "Cut": Cut, "Cutd": Cutd}
+
+    def made(name: str, settings: dict[str, Any]) -> Any:
+        name, settings = (f"{name}d", {"keys": "image", **settings}) if form == "dict" else (name, settings)
+        return (own.get(name) or getattr(mt, name))(**settings)
+
+    whole = mt.Compose([made(*s) for s in steps], lazy=form == "lazy").set_random_state(0)
+    if form == "dict":
+        return lambda box: whole({"image": box})["image"]
+    return whole
+
+
+def timed(act: Callable[[], Any], clock: Callable[[], float]) -> tuple[Any, float]:
+    """Return what it gave and the milliseconds that it took."""
+    start = clock()
+    done = act()
+    return done, (clock() - start) * 1000
+
+
+def told(x: Tensor) -> Tensor:
+    """Return mean, spread and roughness of each view, (3, N)."""
+    axes = tuple(range(1, x.ndim))
+    return torch.stack([x.mean(axes), x.std(axes), x.diff(dim=2).std(axes)])
+
+
+def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
+    """Time both sides in turn; return the table's line and what does not agree."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    boxes = [box for sample in task.samples for box in task.boxes(sample)]
+    forms = {form: composed(task.steps, form) for form in FORMS}
+    times: dict[str, list[float]] = {k: [] for k in (*FORMS, "ours", "stack", "stack ours")}
+    seen: dict[str, list[Tensor]] = {"MONAI": [], "ours": []}
+    for step in range(-1, rounds):  # the first round warms up
+        generator = torch.Generator().manual_seed(step + 1)
+        took = {}
+        batch, took["stack ours"] = timed(lambda: collated(task.samples), clock)
+        for form in FORMS:
+            set_track_meta(form != "tensors")
+            views, took[form] = timed(lambda f=forms[form]: [f(box) for box in boxes], clock)
+            if form == "tensors":
+                views, took["stack"] = timed(lambda v=views: torch.stack(v), clock)
+                seen["MONAI"].append(told(views))
+        mine, took["ours"] = timed(lambda b=batch, g=generator: task.ours(b, g), clock)
+        seen["ours"].append(told(mine))
+        for key, value in took.items():
+            times[key] += [value / len(boxes)] if step >= 0 else []
+    best = min(FORMS, key=lambda form: median(times[form]))
+    alone = median(a / b for a, b in zip(times[best], times["ours"], strict=True))
+    stacked = median(
+        (a + c) / (b + d)
+        for a, b, c, d in zip(*(times[k] for k in (best, "ours", "stack", "stack ours")), strict=True)
+    )
+    a, b = (torch.cat(seen[k], dim=1) for k in ("MONAI", "ours"))
+    theirs, mine = a.mean(1), b.mean(1)
+    error = (a.var(1) / a.shape[1] + b.var(1) / b.shape[1]).sqrt()
+    off = (mine - theirs).abs() > TOLERANCE * theirs + 3 * error
+    cells = " | ".join(f"{median(times[k]):.3f}" for k in (*FORMS, "ours"))
+    about = f"{theirs[0]:.3f}, {theirs[1]:.3f}, {theirs[2]:.4f} | {mine[0]:.3f}, {mine[1]:.3f}, {mine[2]:.4f}"
+    line = f"| {name} | {len(boxes)} | {cells} | {alone:.1f} | {stacked:.1f} | {about} |"
+    return [line, *(f"{name}: {k} does not agree" for k, o in zip(TOLD, off.tolist(), strict=True) if o)]
+
+
+def collated(samples: list[Sample]) -> dict[str, Tensor]:
+    """Return the batch that a loader makes of samples."""
+    return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
+
+
+TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
+
+
+@torch.no_grad()
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    given = parser.parse_args()
+    write, wrong = sys.stdout.write, []
+    for threads in given.threads:
+        write(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n\n")
+        write("| views | number | tensors | lazy | dict | ours | ratio alone | ratio stacked |")
+        write(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|---|---|\n")
+        for name in given.only:
+            line, *off = contest(name, TASKS[name](), given.rounds, threads)
+            wrong += off
+            write(line + "\n")
+            sys.stdout.flush()
+    write("".join(f"\n{line}" for line in wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
