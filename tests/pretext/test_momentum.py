@@ -30,6 +30,25 @@ def test_constant_momentum_of_byol(k, value):
     assert slow.weight.item() == pytest.approx(value, abs=1e-7)
 
 
+@pytest.mark.parametrize(("k", "value"), [(1, 0.001), (10, 0.0099551), (100, 0.0952079), (1000, 0.6323046)])
+def test_constant_momentum_of_moco(k, value):
+    slow, fast = pair()
+    for _ in range(k):
+        follow(slow, fast, 0.999)
+    assert slow.weight.item() == pytest.approx(value, abs=1e-7)
+
+
+def test_a_hundred_updates_at_mocos_lower_momentum_leave_a_third():
+    slow, fast = pair()
+    for _ in range(100):
+        follow(slow, fast, 0.99)
+    assert 1 - slow.weight.item() == pytest.approx(0.366032, abs=1e-6)
+
+
+def test_cosine_momentum_begins_at_its_base_and_ends_at_one():
+    assert [cosine_tau(0.99, e) for e in (0, 0.5, 1)] == pytest.approx([0.99, 0.995, 1], abs=1e-12)
+
+
 def test_cosine_momentum_takes_the_tabulated_values():
     expected = [
         0.996, 0.9960979, 0.996382, 0.9968244, 0.997382, 0.998,

@@ -1,0 +1,38 @@
+"""Keys of past batches, kept as negatives for later ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Queue(nn.Module):
+    """A ring of unit vectors, random at first, in which the oldest are replaced first.
+
+    It is part of ``state_dict``, so that a run that resumes goes on with the same negatives.
+
+    Args:
+        size: how many vectors.
+        width: of each.
+    """
+
+    keys: Tensor
+    at: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", functional.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("at", torch.zeros((), dtype=torch.long))  # the slot of the next key
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Put the directions of ``keys`` (n, width) in place of the n oldest: key i in slot (at + i) % size.
+
+        Of more keys than slots the last stay. Processes stay alike if all are given all rows, in one order.
+        """
+        size, n = len(self.keys), len(keys)
+        kept = functional.normalize(keys[-size:].to(self.keys.dtype), dim=1)
+        slots = (self.at + torch.arange(n - len(kept), n, device=self.at.device)) % size
+        self.keys[slots] = kept
+        self.at.copy_((self.at + n) % size)

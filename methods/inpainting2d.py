@@ -1,0 +1,131 @@
+"""In-painting: hide a part of a slice, and restore it from what surrounds it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.pretext.holes import blobs, centre_hole
+from bench.pretext.losses import full_precision
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.source import Source
+
+
+class Inpainting2D(Method):
+    """Pathak et al.'s context encoder, without its adversary, on the network that is fine-tuned."""
+
+    title = "In-painting"
+    dims = 2
+    needs = "decoder"
+    source = Source(
+        "Pathak et al., Context Encoders: Feature Learning by Inpainting, CVPR 2016",
+        "https://arxiv.org/abs/1604.07379",
+        "https://github.com/pathak22/context-encoder",
+    )
+    fidelity = "official code read, not run (Lua): masks, weights and normalisation; no adversarial loss"
+    figure = Figure("hidden", "error on hidden pixels", chance="flat", rises=False)
+    across_batch = False
+
+    @dataclass(frozen=True)
+    class Params(SliceViews):
+        """Code is train.lua (centre) and train_random.lua (random)."""
+
+        blur: float = 0.0  # code: none; it would blur what is to be restored
+        noise: float = 0.0  # code: none; noise cannot be restored
+        mask: Literal["random", "centre"] = "random"  # paper, Section 3.3: features are learned with random
+        side: float = 0.5  # code: of the centre hole, as a share of the slice's
+        density: float = 0.25  # code, random: uniform noise below it is a hole
+        resolution: float = 0.06  # code, random: cells of noise per pixel
+        hole_area: tuple[float, float] = (0.2, 0.3)  # code, random: bounds, excluded
+        ring: int = 0  # code, centre: pixels of the hole's border that stay visible; README: 4
+        ring_weight: float = 10.0  # code, centre: of that border
+        loss_region: Literal["masked", "all"] = "masked"  # paper, Eq. 1; code, random: all
+        visible_weight: float = 1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
+        fill: float = 0.0  # code: the data's mean colour, which a z-score makes 0
+        transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
+
+        def __post_init__(self) -> None:
+            if self.ring and self.mask != "centre":
+                raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
+            if not 0 < self.side < 1:
+                raise BenchError(f"method 'inpainting2d': side lies between 0 and 1, got {self.side}")
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        self.crop = network.crop
+        hole = centre_hole(self.crop[:2], params.side, params.ring, torch.device("cpu"))
+        if not hole.any():
+            raise BenchError(
+                f"method 'inpainting2d': in a crop of {self.crop} a hole of side {params.side:g} less a ring "
+                f"of {params.ring} is empty"
+            )
+
+    @classmethod
+    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
+        """As many as the image's, which is restored."""
+        return in_channels
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment every slice to ``y`` and cut the batch's one hole into it.
+
+        Returns:
+            ``x`` and ``y`` (B, C, X, Y, 1); ``hidden`` (B, 1, X, Y, 1), where ``x`` says nothing, and
+            ``hole``, the same with the ring that is visible.
+        """
+        p = self.params
+        y, _, _ = slice_views(batch["crop"], self.crop, p, generator)
+        shape = self.crop[:2]
+        if p.mask == "random":
+            hidden = hole = blobs(shape, p.density, p.resolution, p.hole_area, generator)
+        else:
+            hidden, hole = (centre_hole(shape, p.side, r, y.device) for r in (p.ring, 0))
+        x = torch.where(hidden[..., None], p.fill, y)
+        rows = (len(y), 1, *shape, 1)
+        return {"x": x, "y": y} | {
+            k: v[None, None, ..., None].expand(rows).clone()
+            for k, v in {"hidden": hidden, "hole": hole}.items()
+        }
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted error per pixel that counts, and the plain one on hidden pixels.
+
+        ``flat`` is the error of each slice's mean over its hidden pixels: the least that one value can get.
+        """
+        x, y, hidden, hole = (batch[k] for k in ("x", "y", "hidden", "hole"))
+        made, p = self.decoder(x, self.encoder(x)), self.params
+        weight = torch.where(hidden, 1.0, p.ring_weight) * hole
+        if p.loss_region == "all":
+            weight, hole = torch.where(hole, weight, p.visible_weight), torch.ones_like(hole)
+        mean = (y * hidden).sum(dim=(2, 3), keepdim=True) / hidden.sum(dim=(2, 3), keepdim=True)
+        return {
+            "total": restored(made, y, weight, hole),
+            "hidden": restored(made.detach(), y, hidden, hidden),
+            "flat": restored(mean, y, hidden, hidden),
+        }
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return the encoder, and unless ``transfer`` says otherwise the decoder."""
+        return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()
+
+
+@full_precision
+def restored(image: Tensor, target: Tensor, weight: Tensor, region: Tensor) -> Tensor:
+    """Return the weighted squared error over the number of pixels in ``region``, the mean over slices.
+
+    The weights are not in the denominator: they change the gradient, as in Pathak et al.'s code.
+
+    Args:
+        image: (B, C, X, Y, 1).
+        target: the same shape.
+        weight: (B, 1, X, Y, 1), 0 outside ``region``.
+        region: (B, 1, X, Y, 1) booleans.
+    """
+    error = (image - target).square() * weight
+    pixels = region.flatten(1).sum(1) * target.shape[1]
+    return (error.flatten(1).sum(1) / pixels).mean()

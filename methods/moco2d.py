@@ -1,0 +1,130 @@
+"""MoCo on slices: a query finds its key, of a slow copy, among the keys of past batches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench import world
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.pretext.contrast import queue_contrast
+from bench.pretext.heads import mlp
+from bench.pretext.losses import spread
+from bench.pretext.momentum import follow, frozen_copy
+from bench.pretext.queue import Queue
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.random import rand
+from bench.source import Source
+
+
+class MoCo2D(Method):
+    """He et al.'s objective with HSSL's views: the baseline that Zheng et al. compare with."""
+
+    title = "MoCo"
+    source = Source(
+        "He et al., Momentum Contrast, CVPR 2020; Zheng et al., HSSL, 2021",
+        "https://arxiv.org/abs/1911.05722",
+        "https://github.com/facebookresearch/moco",
+    )
+    dims = 2
+    fidelity = "loss, queue, momentum and heads compared with the official code; views after HSSL"
+    figure = Figure("retrieval", "queries nearer to their own key than to any in the queue", chance="chance")
+    min_batch = 2  # the spread, and batch norm in two groups, need two
+
+    @dataclass(frozen=True)
+    class Params(SliceViews):
+        """MoCo v1. v2 is ``mlp``, ``temperature`` .2, and views and schedule of the protocol's choice."""
+
+        queue: int = 3840  # assumed: 128 batches of HSSL's 30; code: 65536
+        temperature: float = 0.07  # paper, Section 3.3; v2, code: 0.2
+        momentum: float = 0.999  # paper, Section 3.2, constant
+        out: int = 128  # paper, Section 3.3
+        mlp: bool = False  # v2, code: a hidden layer as wide as the encoder
+        symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
+        shuffle_groups: int = 2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
+
+        def __post_init__(self) -> None:
+            if self.queue < 1 or self.shuffle_groups < 1:
+                raise BenchError("method 'moco2d': queue and shuffle_groups must be 1 or more")
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p, width = params, network.encoder.widths[-1]
+        self.crop = network.crop
+        self.projector: nn.Module = (
+            mlp([width, width, p.out], "none") if p.mlp else nn.Linear(width, p.out)
+        )  # fmt: skip
+        self.slow_encoder = frozen_copy(self.encoder)
+        self.slow_projector = frozen_copy(self.projector)
+        self.queue = Queue(p.queue, p.out)
+        normed = any(isinstance(m, _BatchNorm) for m in self.encoder.modules())
+        self.groups = p.shuffle_groups if normed else 1
+        self._made: Tensor | None = None  # keys of the last loss, not yet in the queue
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """A query forward and backward and a key forward, or two of each."""
+        return 3 if params.symmetric else 2
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Make two views of each slice, (B, 2, C, X, Y, 1), and draw what orders the keys' batch."""
+        twice = batch["crop"].repeat_interleave(2, dim=0)
+        made, _, _ = slice_views(twice, self.crop, self.params, generator)
+        return {"views": made.unflatten(0, (-1, 2)), "order": rand(len(batch["crop"]), generator)}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return InfoNCE of the first view's queries; the keys wait until ``after_step`` queues them."""
+        one, two = batch["views"].unbind(1)
+        ways = [(one, two), (two, one)] if self.params.symmetric else [(one, two)]
+        found = [self._contrast(asked, kept, batch["order"]) for asked, kept in ways]
+        losses, nearest, keys = zip(*found, strict=True)
+        # as the demo: keys of view 1 first; all processes' rows, so that their queues stay alike
+        self._made = torch.cat([world.gather(k) for k in reversed(keys)])
+        total = torch.stack(losses).sum()
+        return {
+            "total": total,
+            "retrieval": torch.stack(nearest).mean(),
+            "chance": total.new_tensor(1 / (1 + self.params.queue)),
+            "std": spread(self._made),
+        }
+
+    def _contrast(self, asked: Tensor, kept: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if len(asked) % self.groups:
+            raise BenchError(
+                f"method 'moco2d': a batch of {len(asked)} (per process) is not {self.groups} equal groups;"
+                " set shuffle_groups to a divisor, or to 1"
+            )
+        q = self._grouped(self.encoder, self.projector, asked)
+        with torch.no_grad():
+            k = self._shuffled(kept, order)
+        loss, nearest = queue_contrast(q, k, self.queue.keys, self.params.temperature)
+        return loss, nearest, k
+
+    def _shuffled(self, x: Tensor, order: Tensor) -> Tensor:
+        """Return the keys of ``x``, each made in a group of other rows than its query was."""
+        if self.groups == 1:
+            return self._grouped(self.slow_encoder, self.slow_projector, x)
+        mine = slice(world.rank() * len(x), (world.rank() + 1) * len(x))
+        shuffled = world.gather(order).argsort()
+        moved = world.gather(x)[shuffled[mine]]
+        keys = world.gather(self._grouped(self.slow_encoder, self.slow_projector, moved))
+        return keys[shuffled.argsort()[mine]]
+
+    def _grouped(self, encoder: Any, projector: nn.Module, x: Tensor) -> Tensor:
+        # every g-th row: a group of the whole batch's rows, however many processes share them
+        parts = [projector(encoder.embed(x[g :: self.groups])) for g in range(self.groups)]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    def after_step(self, progress: float) -> None:
+        """Put the step's keys into the queue, then move the slow copy towards the new weights."""
+        if self._made is not None:
+            self.queue.push(self._made)
+            self._made = None
+        follow(self.slow_encoder, self.encoder, self.params.momentum)
+        follow(self.slow_projector, self.projector, self.params.momentum)

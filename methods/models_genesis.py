@@ -1,0 +1,150 @@
+"""Models Genesis: deform a crop by a random mixture of four transformations, and restore it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import augment
+from bench.augment.draw import chance
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.pretext import deform
+from bench.pretext.losses import full_precision
+from bench.source import Source
+
+FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}  # the code counts the channel as an axis and leaves out z
+
+
+class ModelsGenesis(Method):
+    """Zhou et al. 2019: encoder and decoder learn to undo what was done to a crop's voxels."""
+
+    title = "Models Genesis"
+    needs = "decoder"
+    source = Source(
+        "Z. Zhou et al., Models Genesis: Generic Autodidactic Models, MICCAI 2019",
+        "https://arxiv.org/abs/1908.06912",
+        "https://github.com/MrGiovanni/ModelsGenesis",
+    )
+    fidelity = "official code compared: the deformations' formulas and distributions; our network and data"
+    figure = Figure("total", "restoration error", chance="chance", rises=False)
+    across_batch = False
+
+    @dataclass(frozen=True)
+    class Params:
+        """Defaults are those of the code (config.py, utils.py); the paper prints few numbers."""
+
+        local_rate: float = 0.5  # code, probability of local shuffling
+        windows: int = 10_000  # code, per crop, whatever its size
+        nonlinear_rate: float = 0.9  # code
+        bezier_points: int = 100_000  # code
+        rises: float = 0.5  # code, probability that the curve keeps dark dark
+        paint_rate: float = 0.9  # code, of cutting out
+        inpaint_rate: float = 0.2  # code, of it inner; the others are outer
+        boxes: int = 5  # code, at most
+        box_rate: float = 0.95  # code, that another box follows
+        margin: int = 3  # code, voxels at the border without a box
+        flip_rate: float = 0.4  # code, that another flip follows
+        flip_rounds: int = 3  # code
+        flip_axes: Literal["xyz", "code"] = "xyz"  # code: x, y or none, as it counts the channel as an axis
+        scale_unit: Literal["crop", "deform", "none"] = "crop"  # code: all data lie in [0, 1]
+        sigmoid: bool = True  # code
+        mask_only: bool = False  # code: all voxels count, not only those that were changed
+        transfer: Literal["all", "encoder"] = "all"  # paper: all to segment, the encoder to classify
+        least_std: float = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
+        tries: int = 10  # assumed
+
+        def __post_init__(self) -> None:
+            if self.sigmoid and self.scale_unit == "deform":
+                raise BenchError(
+                    "method 'models_genesis': a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
+                    "to restore has its own range; set sigmoid: false, or scale_unit: crop"
+                )
+            if self.tries < 1:
+                raise BenchError(f"method 'models_genesis': tries is 1 or more, got {self.tries}")
+
+    params: Params
+
+    @classmethod
+    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
+        """As many as the image's, which is restored."""
+        return in_channels
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Read one crop; one that is nearly constant is drawn again, up to ``tries`` times in all."""
+        for _ in range(params.tries):
+            found = volume.random_crop(crop, rng)
+            if found.std() >= params.least_std:
+                break
+        return {"crop": found}
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Flip every crop to its target ``y`` and deform it to the input ``x``, (B, C, X, Y, Z) both."""
+        p, crop = self.params, batch["crop"]
+        flipped = deform.flips(len(crop), p.flip_rate, p.flip_rounds, FLIPS[p.flip_axes], generator)
+        y = augment.flip(crop, flipped)
+        if p.scale_unit == "none":
+            return {"x": self._deformed(y, generator), "y": y}
+        low, span = reach(y)
+        unit = (y - low) / span
+        x = self._deformed(unit, generator)
+        return {"x": x * span + low, "y": y} if p.scale_unit == "deform" else {"x": x, "y": unit}
+
+    def _deformed(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        p, rows = self.params, len(x)
+        x = deform.local_shuffle(x, chance(rows, p.local_rate, generator), p.windows, generator)
+        chosen = chance(rows, p.nonlinear_rate, generator)
+        x = deform.bezier(x, chosen, p.bezier_points, generator, p.rises)
+        painted = chance(rows, p.paint_rate, generator)
+        inner = chance(rows, p.inpaint_rate, generator)
+        boxes = deform.Boxes(p.boxes, p.box_rate, p.margin)
+        return deform.paint(x, painted & inner, painted & ~inner, boxes, generator)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the restoration error, and what doing without learning gets.
+
+        ``copied`` is the error of the deformed crop itself, ``flat`` that of each crop's mean, ``chance`` the
+        mean over crops of the smaller one.
+        """
+        x, y = batch["x"], batch["y"]
+        made = self.decoder(x, self.encoder(x))
+        made = in_unit(made) if self.params.sigmoid else made
+        counts = (x != y) if self.params.mask_only else torch.ones_like(y, dtype=torch.bool)
+        mean = y.mean(dim=(2, 3, 4), keepdim=True)
+        copied, flat = squared(x, y, counts), squared(mean, y, counts)
+        return {
+            "total": squared(made, y, counts).mean(),
+            "copied": copied.mean(),
+            "flat": flat.mean(),
+            "chance": torch.minimum(copied, flat).mean(),
+        }
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return the encoder, and unless ``transfer`` says otherwise the decoder."""
+        return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()
+
+
+@full_precision
+def in_unit(logits: Tensor) -> Tensor:
+    """Return the sigmoid: 16 bits could not tell its values apart near 1."""
+    return logits.sigmoid()
+
+
+@full_precision
+def squared(image: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+    """Return each row's mean squared error (B,) over the voxels that count, 0 where none do."""
+    error = (image - target).square() * counts
+    return error.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
+
+
+def reach(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest value and the range (1 where constant) of each row's channels, to combine with it."""
+    low, high = x.flatten(2).aminmax(dim=2)
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    return low[:, :, None, None, None], span[:, :, None, None, None]

@@ -1,0 +1,262 @@
+"""MoCo on slices: values by hand, who gets gradient, when queue and slow copy move, shuffled groups."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_simclr3d import textured
+from torch import nn
+from torch.nn import functional
+from volumes import read, view, volumes
+
+from bench import nets, registry
+from bench.errors import BenchError
+from bench.pretext.momentum import follow
+
+SHUFFLED = "hssl_resnet34"  # a network with batch norm
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(8)
+
+
+class Constant(nn.Module):
+    """Gives every sample the same vector."""
+
+    def __init__(self, *vector):
+        super().__init__()
+        self.vector = torch.tensor(vector)
+
+    def forward(self, x):
+        return self.vector.expand(len(x), -1)
+
+
+def batch_of(method, scans, seed=0):
+    return view(method, read(method, scans[:4], seed), seed)
+
+
+def resnet(seed=0):
+    torch.manual_seed(seed)
+    return nets.network(SHUFFLED, "tiny", 1, 2, (64, 64, 1))
+
+
+@pytest.mark.parametrize(
+    ("params", "query", "key", "queued", "value"),
+    [
+        ({}, (1.0, 0.0), (2.0, 0.0), (3.0, 0.0), 8.2535),  # ln 3841
+        ({}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 0.0023966),
+        ({"temperature": 0.2}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 3.2911),
+        ({"temperature": 0.2, "symmetric": True}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 6.5822),
+        ({"queue": 4096, "temperature": 0.2}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 3.3534),
+        ({}, (1.0, 0.0), (-2.0, 0.0), (0.0, 1.0), math.log1p(3840 * math.exp(1 / 0.07))),
+    ],
+)
+def test_loss_of_known_directions(build, scans, params, query, key, queued, value):
+    method = build("moco2d", {**params, "out": 2})
+    method.projector, method.slow_projector = Constant(*query), Constant(*key)
+    method.queue.keys[:] = functional.normalize(torch.tensor(queued), dim=0)
+    terms = method.loss(batch_of(method, scans))
+    assert terms["total"].item() == pytest.approx(value, rel=1e-4, abs=1e-5)
+    assert terms["retrieval"].item() == (queued[1] == 1 and key[0] > 0)
+    assert terms["chance"].item() == pytest.approx(1 / (method.params.queue + 1))
+    assert terms["std"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_at_first_the_copies_are_equal_and_noise_is_far(build, scans):
+    method = build("moco2d")
+    batch = batch_of(method, scans)
+    batch["views"][:, 1] = batch["views"][:, 0]
+    terms = method.loss(batch)
+    assert terms["retrieval"] == 1  # cosine 1 to its own key
+    one = batch["views"][:, 0]
+    q, k = (p(e.embed(one)) for e, p in ((method.encoder, method.projector), slow(method)))
+    assert torch.allclose(q, k)
+
+
+def slow(method):
+    return method.slow_encoder, method.slow_projector
+
+
+def test_gradient_reaches_the_query_side_alone(build, scans):
+    method = build("moco2d", {"symmetric": True})
+    for part in slow(method):  # not even if it asked for one
+        part.requires_grad_(True)
+    method.loss(batch_of(method, scans))["total"].backward()
+    assert all(p.grad is None for part in slow(method) for p in part.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in method.projector.parameters() if p.ndim > 1)
+    assert any(p.grad.abs().sum() > 0 for p in method.encoder.parameters())
+    assert method.queue.keys.grad is None
+
+
+def test_the_loss_leaves_the_queue_alone_and_the_step_fills_it_once(build, scans):
+    method = build("moco2d", {"queue": 6})
+    batch, before = batch_of(method, scans), method.queue.keys.clone()
+    for _ in range(3):
+        method.loss(batch)
+        assert torch.equal(method.queue.keys, before) and method.queue.at == 0
+    keys = keys_of(method, batch["views"][:, 1])
+    method.after_step(0.0)
+    assert method.queue.at == 4
+    assert torch.allclose(method.queue.keys, torch.cat([keys, before[4:]]), atol=1e-6)
+    method.after_step(0.0)  # no loss, no keys
+    assert method.queue.at == 4
+    method.loss(batch)
+    method.after_step(0.0)  # 6 slots: the third and fourth key wrap around
+    assert method.queue.at == 2
+
+
+def keys_of(method, x):
+    encoder, projector = slow(method)
+    return functional.normalize(projector(encoder.embed(x)), dim=1).detach()
+
+
+def test_a_step_queues_the_keys_of_the_copy_that_made_them_and_then_moves_it(build, scans):
+    method = build("moco2d", {"momentum": 0.5})
+    batch = batch_of(method, scans)
+    with torch.no_grad():
+        for p in (*method.encoder.parameters(), *method.projector.parameters()):
+            p.add_(0.1)
+    method.loss(batch)
+    made, encoder = keys_of(method, batch["views"][:, 1]), copy.deepcopy(method.slow_encoder)
+    method.after_step(0.0)
+    assert torch.allclose(method.queue.keys[:4], made, atol=1e-6)
+    assert not torch.allclose(keys_of(method, batch["views"][:, 1]), made, atol=1e-3)
+    follow(encoder, method.encoder, 0.5)
+    assert all(map(torch.equal, encoder.parameters(), method.slow_encoder.parameters()))
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+def test_the_slow_copy_follows_at_one_pace(build, progress):
+    method = build("moco2d")
+    with torch.no_grad():
+        for part, value in ((method.encoder, 1), (method.projector, 1), *((p, 0) for p in slow(method))):
+            for p in part.parameters():
+                p.fill_(value)
+    for _ in range(10):
+        method.after_step(progress)
+    moved = [p.mean().item() for part in slow(method) for p in part.parameters()]
+    assert moved == pytest.approx([0.0099551] * len(moved), abs=1e-6)
+
+
+def test_both_views_ask_where_it_is_symmetric(build, scans):
+    method = build("moco2d", {"queue": 8})
+    both = copy.deepcopy(method)
+    both.params = type(method.params)(queue=8, symmetric=True)
+    batch = batch_of(method, scans)
+    back = {**batch, "views": batch["views"].flip(1)}
+    there, again, summed = method.loss(batch), method.loss(back), both.loss(batch)
+    assert summed["total"].item() == pytest.approx((there["total"] + again["total"]).item(), rel=1e-6)
+    expected = torch.cat([keys_of(method, batch["views"][:, i]) for i in (0, 1)])
+    both.after_step(0.0)
+    assert torch.allclose(both.queue.keys, expected, atol=1e-6)  # the first view's keys first
+
+
+@pytest.mark.parametrize(("params", "count"), [({}, 65_664), ({"mlp": True}, 328_320)])
+def test_published_heads(params, count):
+    cls = registry.load("method", "moco2d")
+    assert (cls.Params().out, cls.Params().momentum, cls.Params().temperature) == (128, 0.999, 0.07)
+    with torch.device("meta"):
+        method = cls(nets.network(SHUFFLED, "base", 1, 2), cls.Params(**params))
+    assert sum(p.numel() for p in method.projector.parameters()) == count
+
+
+def test_groups_change_nothing_without_batch_norm(build, scans):
+    method = build("moco2d")
+    assert method.groups == 1  # group norm
+    batch = batch_of(method, scans)
+    whole = method.loss(batch)
+    method.groups = 2
+    grouped = method.loss(batch)
+    assert all(grouped[k].item() == pytest.approx(v.item(), rel=1e-4) for k, v in whole.items())
+
+
+def test_a_key_is_made_in_a_shuffled_group_and_comes_back_to_its_place(build, scans):
+    method = build("moco2d", {"shuffle_groups": 2}, network=resnet())
+    assert method.groups == 2
+    x = batch_of(method, scans)["views"][:, 1]
+    order = torch.tensor([0.7, 0.1, 0.9, 0.3])  # rows 1, 3, 0, 2; so groups 1 and 0, 3 and 2
+    keys = method._shuffled(x, order)
+    encoder, projector = (p.train() for p in slow(method))
+    for group in ([1, 0], [3, 2]):
+        assert torch.allclose(keys[group], projector(encoder.embed(x[group])), atol=1e-5)
+    asked = method._grouped(method.encoder, method.projector, x)  # queries: rows 0 and 2, 1 and 3
+    for group in ([0, 2], [1, 3]):
+        expected = method.projector(method.encoder.embed(x[group]))
+        assert torch.allclose(asked[group], expected, atol=1e-5)
+        assert not torch.allclose(keys[group], asked[group], atol=1e-3)
+
+
+def test_rows_that_do_not_make_equal_groups_are_refused(build, scans):
+    method = build("moco2d", network=resnet())
+    batch = {k: v[:3] for k, v in batch_of(method, scans).items()}
+    with pytest.raises(BenchError, match="set shuffle_groups to a divisor"):
+        method.loss(batch)
+    alone = build("moco2d", {"shuffle_groups": 1}, network=resnet())
+    assert torch.isfinite(alone.loss(batch)["total"])
+    for params in ({"queue": 0}, {"shuffle_groups": 0}):
+        with pytest.raises(BenchError, match="1 or more"):
+            build("moco2d", params)
+
+
+def stepped(method, batch, parts=1):
+    """Return the loss, the gradient and the queue of one step of this process's rows."""
+    from bench import world
+    from bench.train.parallel import together
+
+    rows = len(batch["order"]) // world.size()
+    mine = {k: v[world.rank() * rows : (world.rank() + 1) * rows] for k, v in batch.items()}
+    together(method)
+    total = method.loss(mine)["total"]
+    total.backward()
+    method.after_step(0.0)
+    gradient = world.mean(next(method.encoder.parameters()).grad)
+    return world.mean(total.detach()), gradient, method.queue.keys
+
+
+def test_two_processes_make_the_groups_of_one(build, scans, pair):
+    method = build("moco2d", {"symmetric": True}, network=resnet()).double()
+    batch = view(method, read(method, scans[:8]))
+    batch = {k: v.double() for k, v in batch.items()}
+    whole = stepped(copy.deepcopy(method), batch)
+    single = copy.deepcopy(method)
+    single.groups = 1
+    assert abs(stepped(single, batch)[0] - whole[0]) > 1e-3  # groups matter
+    for part in pair(stepped, method, batch):
+        for a, b in zip(part, whole, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_queries_of_unseen_scans_find_their_keys_in_a_full_queue(build):
+    """With a random queue every query finds its key, so the queue is filled before anything is said."""
+    scans, held_out = textured(64, 1), textured(16, 500)
+    params = {"queue": 64, "momentum": 0.99, "temperature": 0.1, "area": (0.5, 1.0)}
+    method = build("moco2d", params)
+
+    def batch(step):
+        rows = torch.randperm(64, generator=torch.Generator().manual_seed(step))[:16].tolist()
+        return view(method, read(method, [scans[i] for i in rows], step), step)
+
+    @torch.no_grad()
+    def tested():
+        for step in range(4):
+            method.loss(batch(5000 + step))
+            method.queue.push(method._made)
+        terms = [method.loss(view(method, read(method, held_out, s), s)) for s in range(901, 907)]
+        return [np.mean([t[k].item() for t in terms]) for k in ("total", "retrieval", "chance")]
+
+    with torch.no_grad():
+        assert method.loss(batch(5000))["retrieval"] == 1
+    _, before, chance = tested()
+    moved = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 2e-3)
+    for step in range(500):
+        moved.zero_grad()
+        method.loss(batch(step))["total"].backward()
+        moved.step()
+        method.after_step(step / 500)
+    total, after, _ = tested()
+    assert total < 0.8 * math.log(65)  # collapse and chance: ln 65
+    assert after > before and after > 10 * chance

@@ -1,0 +1,213 @@
+"""Models Genesis deforms as often as released, restores every voxel, and beats copying and averaging."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from volumes import read, view, volumes
+
+from bench import registry
+from bench.data.reader import Volume
+from bench.errors import BenchError
+
+NAME = "models_genesis"
+CHEAP = {"windows": 1, "bezier_points": 9}  # for many rows
+STILL = {**CHEAP, "local_rate": 0.0, "nonlinear_rate": 0.0, "paint_rate": 0.0, "flip_rate": 0.0}
+
+
+class Says(nn.Module):
+    """Stands for the decoder: gives the input, or one value, or what it holds."""
+
+    def __init__(self, value=None):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x, features):
+        return x if self.value is None else self.value + torch.zeros_like(x)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(4)
+
+
+def test_without_deformations_the_input_is_the_target_and_copying_is_perfect(build, scans):
+    method = build(NAME, {**STILL, "sigmoid": False})
+    raw = read(method, scans)
+    batch = view(method, raw)
+    assert torch.equal(batch["x"], batch["y"])
+    method.decoder = Says()
+    terms = method.loss(batch)
+    assert terms["total"] == terms["copied"] == terms["chance"] == 0 < terms["flat"]
+
+
+def test_flips_hit_input_and_target_alike(build, scans):
+    method = build(NAME, {**STILL, "flip_rate": 1.0, "flip_rounds": 1, "scale_unit": "none"})
+    raw = read(method, scans)["crop"].repeat(5, 1, 1, 1, 1)
+    batch = view(method, {"crop": raw})
+    assert torch.equal(batch["x"], batch["y"])
+    axes = [
+        next(a for a in (1, 2, 3) if torch.equal(y, r.flip(a))) for y, r in zip(batch["y"], raw, strict=True)
+    ]
+    assert set(axes) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("axes", ["xyz", "code"])
+def test_flipped_axes(build, axes):
+    method = build(NAME, {**STILL, "flip_rate": 0.4, "flip_axes": axes, "scale_unit": "none"})
+    crop = torch.arange(8.0).view(1, 1, 2, 2, 2).expand(4_000, 1, 2, 2, 2)
+    y = view(method, {"crop": crop})["y"].flatten(1)
+    shares = [(y[:, 0].long() & bit > 0).double().mean().item() for bit in (4, 2, 1)]
+    each = 0.24 / 3 + 0.096 * 4 / 9 + 0.064 * (12 + 1) / 27  # drawn an odd number of times
+    assert shares == pytest.approx([each, each, each if axes == "xyz" else 0], abs=0.02)
+
+
+def test_a_crop_is_painted_around_or_inside_or_not_as_often_as_released(build):
+    method = build(NAME, {**CHEAP, "nonlinear_rate": 0.0, "scale_unit": "none", "box_rate": 1.0})
+    batch = view(method, {"crop": torch.full((10_000, 1, 8, 8, 8), 2.0)})
+    assert batch["y"].eq(2).all()  # painting leaves the target alone
+    changed = batch["x"] != 2
+    outer = changed[:, 0, 0, 0, 0]
+    inner = changed.flatten(1).any(1) & ~outer
+    shares = [m.double().mean().item() for m in (outer, inner, ~outer & ~inner)]
+    assert shares == pytest.approx([0.72, 0.18, 0.10], abs=0.015)
+
+
+@pytest.mark.parametrize(("rate", "share"), [("local_rate", 0.5), ("nonlinear_rate", 0.9)])
+def test_shuffling_and_curves_are_as_often_as_released(build, rate, share):
+    method = build(NAME, {**STILL, rate: share, "windows": 100, "scale_unit": "none"})
+    batch = view(method, {"crop": torch.rand(3_000, 1, 20, 4, 4, generator=torch.Generator().manual_seed(1))})
+    changed = (batch["x"] != batch["y"]).flatten(1).any(1).double().mean().item()
+    assert changed == pytest.approx(share, abs=0.03)
+    assert getattr(method.Params(), rate) == share
+
+
+def test_the_papers_crop_is_deformed_and_the_raw_batch_left_alone(build):
+    method = build(NAME)
+    raw = torch.randn(6, 1, 96, 96, 16, generator=torch.Generator().manual_seed(0))
+    before = raw.clone()
+    batch = view(method, {"crop": raw})
+    assert torch.equal(raw, before)
+    assert not torch.equal(batch["x"], batch["y"])
+    assert all(b.min() >= 0 and b.max() <= 1 for b in batch.values())
+    assert batch["y"].flatten(1).amin(1).eq(0).all() and batch["y"].flatten(1).amax(1).eq(1).all()
+
+
+def test_deform_keeps_prepared_intensities(build, scans):
+    method = build(NAME, {"scale_unit": "deform", "sigmoid": False, "flip_rate": 0.0})
+    raw = read(method, scans)
+    batch = view(method, raw)
+    assert torch.equal(batch["y"], raw["crop"])
+    low, high = raw["crop"].flatten(1).aminmax(dim=1)
+    now = batch["x"].flatten(1).aminmax(dim=1)
+    assert (now[0] >= low - 1e-5).all() and (now[1] <= high + 1e-5).all()
+    with pytest.raises(BenchError, match="sigmoid"):
+        build(NAME, {"scale_unit": "deform"})
+
+
+def test_each_channel_has_its_own_range_and_a_constant_one_is_zero(build):
+    crop = torch.rand(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    crop[:, 1] *= 100
+    crop[:, 2] = 7
+    y = view(build(NAME, STILL), {"crop": crop})["y"].flatten(2)
+    assert y.amin(2).eq(0).all() and y.amax(2).tolist() == [[1, 1, 0]] * 2
+
+
+def test_loss_of_a_constant_is_its_mean_square_over_all_voxels(build):
+    y = torch.rand(8, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    method = build(NAME)
+    method.decoder = Says(0.0)  # the sigmoid of 0 is a half
+    terms = method.loss({"x": y.clone(), "y": y})
+    assert terms["total"].item() == pytest.approx(1 / 12, abs=2e-3)
+    assert terms["total"].item() == pytest.approx(((y - 0.5) ** 2).mean().item(), rel=1e-5)
+    assert terms["flat"].item() == pytest.approx(y.flatten(1).var(1, correction=0).mean().item(), rel=1e-4)
+
+
+def test_loss_by_hand(build):
+    y = torch.zeros(2, 1, 2, 2, 1)
+    y[0, 0, 0, 0] = 1.0
+    x = y.clone()
+    x[0, 0, 0, 1] = 0.5  # one voxel of four is changed, by a half; nothing in the second crop
+    method = build(NAME, {"sigmoid": False})
+    method.encoder, method.decoder = nn.Identity(), Says(0.2)
+    terms = method.loss({"x": x, "y": y})
+    values = {k: v.item() for k, v in terms.items()}
+    flat = 3 / 16 / 2
+    expected = {
+        "total": (0.64 + 7 * 0.04) / 8, "copied": 0.25 / 8, "flat": flat,
+        "chance": (min(0.25 / 4, 3 / 16) + 0) / 2,
+    }  # fmt: skip
+    assert values == pytest.approx(expected, abs=1e-6)
+
+
+def test_mask_only_counts_and_trains_changed_voxels_alone(build):
+    y = torch.zeros(2, 1, 2, 2, 1)
+    x = y.clone()
+    x[0, 0, 0, 1] = 0.5
+    method = build(NAME, {"sigmoid": False, "mask_only": True})
+    made = torch.full_like(y, 0.3).requires_grad_()
+    method.encoder, method.decoder = nn.Identity(), Says(made)
+    terms = method.loss({"x": x, "y": y})
+    assert terms["total"].item() == pytest.approx(0.09 / 2)  # the second crop has nothing to restore
+    terms["total"].backward()
+    assert torch.equal(made.grad != 0, x != y)
+
+
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_gradient_reaches_encoder_and_decoder(build, scans, sigmoid):
+    method = build(NAME, {"sigmoid": sigmoid})
+    batch = view(method, read(method, scans))
+    method.loss(batch)["total"].backward()
+    assert not any(v.requires_grad for v in batch.values())
+    for part in (method.encoder, method.decoder):
+        grads = [p.grad for p in part.parameters()]
+        assert all(g is not None for g in grads) and sum(g.abs().sum() for g in grads) > 0
+
+
+def test_hands_over_both_parts_or_the_encoder_alone(build):
+    both, one = build(NAME).transfer(), build(NAME, {"transfer": "encoder"}).transfer()
+    assert {k.split(".")[0] for k in both} == {"encoder", "decoder"}
+    assert {k.split(".")[0] for k in one} == {"encoder"}
+
+
+def test_the_decoder_gives_the_images_channels():
+    cls = registry.load("method", NAME)
+    assert cls.out_channels(cls.Params(), 4, 9) == 4
+
+
+def test_a_constant_crop_is_drawn_again(build):
+    image = np.zeros((1, 64, 16, 16), np.float32)
+    image[:, 56:] = np.random.default_rng(0).normal(size=(1, 8, 16, 16))
+    scan, cls = Volume(image), registry.load("method", NAME)
+    flat = {}
+    for tries in (1, 30):
+        params = cls.make_params({"tries": tries})
+        crops = [cls.read(scan, (16, 16, 16), params, np.random.default_rng(i))["crop"] for i in range(60)]
+        flat[tries] = np.mean([c.std() == 0 for c in crops])
+    assert flat[1] > 0.7 and flat[30] < 0.1
+    empty = cls.read(Volume(0 * image), (16, 16, 16), cls.Params(), np.random.default_rng(0))["crop"]
+    assert empty.shape == (1, 16, 16, 16)
+    with pytest.raises(BenchError, match="tries"):
+        cls.make_params({"tries": 0})
+
+
+@pytest.mark.slow
+def test_learns_to_restore_better_than_copying_or_averaging(build):
+    scans, held_out = volumes(24, (16, 16, 16), 3.0, 0.3), volumes(16, (16, 16, 16), 3.0, 0.3, 100)
+    method = build(NAME, CHEAP | {"bezier_points": 1000})  # windows have one voxel here anyway
+    moved = torch.optim.AdamW(method.parameters(), 1e-2)
+    test = view(method, read(method, held_out, 5), 999)
+    method.eval()
+    with torch.no_grad():
+        before = method.loss(test)
+    method.train()
+    for k in range(120):
+        rows = torch.randperm(24, generator=torch.Generator().manual_seed(k))[:8].tolist()
+        moved.zero_grad()
+        method.loss(view(method, read(method, [scans[i] for i in rows], k), k))["total"].backward()
+        moved.step()
+    method.eval()
+    with torch.no_grad():
+        after = method.loss(test)
+    assert before["total"] > before["chance"]
+    assert after["total"] < 0.7 * after["chance"]

@@ -1,0 +1,102 @@
+"""Contrast with a queue and within a batch equals the closed forms, ideal and collapsed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bench.pretext.contrast import batch_contrast, queue_contrast
+
+
+def unit(*values):
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def apart(n):
+    """Return n rows that are orthogonal to each other, of different lengths."""
+    return torch.eye(n, dtype=torch.float64) * torch.arange(1.0, n + 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "value"), [(256, 5.5491), (1024, 6.9324), (3840, 8.2535), (4096, 8.3180), (65536, 11.0904)]
+)
+def test_against_a_queue_of_the_query_itself_the_loss_is_that_of_guessing(size, value):
+    q = unit(0.6, 0.8).expand(3, -1)
+    loss, nearest = queue_contrast(q, q, q[:1].expand(size, -1), 0.07)
+    assert loss.item() == pytest.approx(value, abs=1e-4)
+    assert loss.item() == pytest.approx(math.log(size + 1), abs=1e-9)
+    assert nearest == 0  # a tie finds nothing
+
+
+@pytest.mark.parametrize(
+    ("size", "temperature", "value"),
+    [
+        (65536, 0.07, 0.040135),
+        (4096, 0.07, 0.002556),
+        (3840, 0.07, 0.0023966),
+        (65536, 0.2, 6.0926),
+        (4096, 0.2, 3.3534),
+        (3840, 0.2, 3.2911),
+    ],
+)
+def test_ideal_loss_against_a_queue(size, temperature, value):
+    loss, nearest = queue_contrast(unit(2, 0), unit(3, 0), unit(0, 1).expand(size, -1), temperature)
+    assert loss.item() == pytest.approx(value, rel=2e-4)
+    assert loss.item() == pytest.approx(math.log1p(size * math.exp(-1 / temperature)), abs=1e-9)
+    assert nearest == 1
+
+
+def test_loss_against_a_queue_is_its_formula_on_random_vectors():
+    rng = np.random.default_rng(0)
+    q, k, n = (rng.normal(size=(rows, 6)) for rows in (5, 5, 9))
+    q, k, n = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, k, n))
+    own, other = np.exp((q * k).sum(1) / 0.3), np.exp(q @ n.T / 0.3).sum(1)
+    found = queue_contrast(*(torch.from_numpy(x) for x in (7 * q, 2 * k, n)), 0.3)
+    assert found[0].item() == pytest.approx(-np.log(own / (own + other)).mean(), abs=1e-12)
+    assert found[1].item() == ((q * k).sum(1) > (q @ n.T).max(1)).mean()
+
+
+def test_the_keys_of_the_batch_are_no_negatives_of_each_other():
+    q, far = unit(1, 0).expand(4, -1), unit(0, 1)
+    alone, _ = queue_contrast(q[:1], q[:1], far, 0.2)
+    assert queue_contrast(q, q, far, 0.2)[0].item() == pytest.approx(alone.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "value"), [(4, 1.109035), (8, 1.663553)])
+def test_collapse_within_a_batch_is_guessing(n, value):
+    q = unit(0.6, 0.8).expand(n, -1)
+    loss, nearest = batch_contrast(q, q, 0.2)
+    assert 2 * loss.item() == pytest.approx(value, abs=1e-6)
+    assert 2 * loss.item() == pytest.approx(4 * 0.2 * math.log(n), abs=1e-9)
+    assert nearest.item() == pytest.approx(1 / n)
+
+
+@pytest.mark.parametrize(("n", "both"), [(4, 0.016010), (8, 0.036870)])
+def test_ideal_loss_within_a_batch(n, both):
+    loss, nearest = batch_contrast(apart(n), 3 * apart(n), 0.2)
+    assert 2 * loss.item() == pytest.approx(both, abs=1e-6)
+    assert loss.item() == pytest.approx(0.4 * math.log1p((n - 1) * math.exp(-5)), abs=1e-9)
+    assert nearest == 1
+
+
+def test_one_scan_has_nothing_to_tell_apart():
+    assert batch_contrast(unit(1, 2), unit(3, -1), 0.2)[0] == 0
+
+
+def test_loss_within_a_batch_is_its_formula_on_random_vectors():
+    rng = np.random.default_rng(1)
+    q, k = rng.normal(size=(2, 5, 6))
+    cos = (q @ k.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(k, axis=1)
+    e = np.exp(cos / 0.3)
+    found = batch_contrast(torch.from_numpy(q), torch.from_numpy(k), 0.3)
+    assert found[0].item() == pytest.approx(2 * 0.3 * -np.log(np.diag(e) / e.sum(1)).mean(), abs=1e-12)
+    assert found[1].item() == (cos.argmax(1) == np.arange(5)).mean()
+
+
+def test_halves_are_widened_before_they_are_compared():
+    q, k, n = (torch.randn(r, 8, generator=torch.Generator().manual_seed(r)).bfloat16() for r in (3, 4, 9))
+    exact = queue_contrast(q.float(), k[:3].float(), n.float(), 0.07)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(queue_contrast(q, k[:3], n, 0.07)[0], exact)
+        assert batch_contrast(q, k[:3], 0.07)[0].dtype is torch.float32

@@ -1,0 +1,76 @@
+"""The ring of keys: random unit vectors at first, the oldest replaced first, resumable."""
+
+import copy
+
+import pytest
+import torch
+
+from bench.pretext.queue import Queue
+
+
+def made(size=6, width=2, seed=0):
+    torch.manual_seed(seed)
+    return Queue(size, width)
+
+
+def keys(*numbers):
+    """Return vectors of length 5 whose angles, in hundredths, are their numbers."""
+    angle = torch.tensor(numbers, dtype=torch.float32) / 100
+    return 5 * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def numbers(queue):
+    return (100 * torch.atan2(queue.keys[:, 1], queue.keys[:, 0])).round().int().tolist()
+
+
+def test_it_begins_with_random_unit_vectors_of_the_seed():
+    queue = made(4096, 16)
+    assert torch.allclose(queue.keys.norm(dim=1), torch.ones(4096))
+    assert queue.keys.mean(dim=0).abs().max() < 0.02  # no direction stands out
+    assert torch.equal(queue.keys, made(4096, 16).keys)
+    assert not torch.equal(queue.keys, made(4096, 16, seed=1).keys)
+
+
+def test_the_oldest_go_first_and_a_batch_may_wrap_around():
+    queue = made()
+    queue.push(keys(1, 2, 3, 4))
+    assert numbers(queue)[:4] == [1, 2, 3, 4] and queue.at == 4
+    queue.push(keys(5, 6, 7, 8))  # 6 slots: 7 and 8 replace 1 and 2
+    assert numbers(queue) == [7, 8, 3, 4, 5, 6] and queue.at == 2
+    queue.push(keys(9))
+    assert numbers(queue) == [7, 8, 9, 4, 5, 6] and queue.at == 3
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5])
+def test_the_next_slot_is_the_number_of_keys_so_far_modulo_the_size(batch):
+    queue, random = made(), made().keys
+    for step in range(1, 8):
+        queue.push(keys(*range(batch)))
+        assert queue.at == step * batch % 6
+        assert (queue.keys == random).all(1).sum() == max(0, 6 - step * batch)
+
+
+def test_of_more_keys_than_slots_the_last_stay_where_they_would_have_come():
+    queue, slow = made(), made()
+    for queued in (queue, slow):
+        queued.push(keys(50))
+    queue.push(keys(*range(1, 16)))
+    for number in range(1, 16):
+        slow.push(keys(number))
+    assert numbers(queue) == numbers(slow) and queue.at == slow.at == 4
+
+
+def test_it_keeps_directions_and_no_gradient():
+    queue, given = made(), keys(1, 2).requires_grad_()
+    queue.push(given)
+    assert torch.allclose(queue.keys.norm(dim=1), torch.ones(6))
+    assert not queue.keys.requires_grad and not list(queue.parameters())
+
+
+def test_a_state_restores_keys_and_slot():
+    queue, other = made(), made(seed=1)
+    queue.push(keys(1, 2, 3, 4))
+    other.load_state_dict(copy.deepcopy(queue.state_dict()))
+    for queued in (queue, other):
+        queued.push(keys(5, 6, 7))
+    assert torch.equal(queue.keys, other.keys) and queue.at == other.at == 1
