@@ -41,9 +41,7 @@ class MoCoV3(Method):
         temperature: float = 0.2  # code, ViT commands; ResNet commands and default: 1.0
         momentum: float = 0.99  # code; ResNet's 1000 epochs: 0.996
         momentum_cosine: bool = True  # code, all commands: to 1 by a half cosine
-        heads: Literal["vit", "resnet"] = (
-            "vit"  # code: projector of 3 layers, predictor with a last BN; 2, without
-        )
+        heads: Literal["vit", "resnet"] = "vit"  # code: projector of 3 layers, predictor ends in a BN; 2, not
         hidden: int = 4096  # code
         out: int = 256  # code
         predictor: bool = True  # paper, Section 3; off = its ablation

@@ -18,7 +18,9 @@ Tensors = dict[str, Tensor]
 SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
+VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
+COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
 PLAN = "nnssl_adaptation_plan"
 
 
@@ -38,7 +40,8 @@ class Layout:
     head: str = ""  # our key of the output layer: as long as the source had classes
     beside: str = ""  # what must lie beside the tensors
     untold: tuple[str, ...] = ()  # fields of the size that no tensor tells; ``size`` gives the usual value
-    zyx: bool = False  # trained on arrays whose first axis is z
+    zyx: bool = False  # trained on arrays whose axes come as (z, y, x), pictures as (y, x)
+    colours: bool = False  # three channels are red, green, blue: a grey image is the same in all of them
 
 
 def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -68,6 +71,21 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"hidden": len(tensors[EMBEDDING]), "layers": sum(m is not None for m in found)}
 
 
+def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return widths and convolutions of the blocks: between two convolutions a ReLU, or it and a pooling."""
+    found = {int(m[1]): v for k, v in tensors.items() if (m := re.fullmatch(_FEATURE, k)) and v.ndim}
+    widths: list[int] = []
+    convs: list[int] = []
+    for index in sorted(found):
+        if index - 2 in found:
+            convs[-1] += 1
+        else:
+            convs.append(1)
+            widths.append(len(found[index]))
+    return {"widths": tuple(widths), "convs": tuple(convs)}
+
+
+_FEATURE = r"encoder\.features\.(\d{1,4})\.weight"
 _STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
 _COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
 _MLP = (r"\.mlp\.fc([12])\.", r".mlp.linear\1.")  # in the file of Tang et al.
@@ -129,5 +147,11 @@ LAYOUTS = (
             (r"^(patch_embedding|blocks|norm|cls_token|classification_head)\b", r"encoder.vit.\1"), _PATCHES,
         ),
         drop=_UNUSED,
+    ),
+    # vgg19 alone has a preset: with batch norm, or with fewer layers, no size fits
+    Layout(
+        "VGG of torchvision (features.*)",
+        r"features\.0\.weight", "vgg19", VGG, _vgg,
+        rename=((r"^features\.", "encoder.features."),), drop=r"classifier\..*", zyx=True, colours=True,
     ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, shown
 from bench.nets.catalog import Triple, entry
-from bench.nets.layouts import EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
+from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, read
 
 # Around the model: distributed training, compilation. Then a part of the objective; where a file has a
@@ -27,6 +27,7 @@ PARTS = ("", "student.", "backbone.", "model.", "network.", "net.", "base_encode
 WRAPPERS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "student", "teacher")
 DEPTH = 4  # wrappers inside wrappers
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
+RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
 
@@ -68,7 +69,8 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
 
     Returns:
         Tensors and manifest. Of a foreign file the manifest's ``params`` tell the layout and how many
-        tensors were left out, by the first part of their names; ``recipe`` has at most the spacing.
+        tensors were left out, by the first part of their names, and ``COLOURS`` where the channels are
+        those of pictures; ``recipe`` has at most the spacing.
 
     Raises:
         BenchError: one line that names the file: not readable, with code inside, damaged, of no known
@@ -88,16 +90,18 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     kept = {name: _turned(value, axes) for name, value in kept.items()}
     if EMBEDDING in kept and kept[EMBEDDING].ndim == 5:  # a convolution: channels move behind the voxels
         kept[EMBEDDING] = kept[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
+    channels = kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     manifest = Manifest(
         layout.network,
         chosen := _preset(path, layout, kept, preset),
-        in_channels=kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1),
+        in_channels=channels,
         out_channels=len(named[layout.head]) if layout.head in named and named[layout.head].ndim else 0,
         crop=_crop(content, kept, axes) or entry(layout.network).presets[chosen].crop,
         recipe=_recipe(content, axes),
         params={
             "layout": layout.name,
             "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
+            **({COLOURS: RGB} if layout.colours and channels == RGB else {}),
         },
     )
     return kept, _own(content, manifest)
@@ -246,6 +250,8 @@ def _axes(content: dict[str, Any]) -> Triple:
 
 
 def _turned(value: Tensor, axes: Triple) -> Tensor:
+    if value.ndim == 4 and axes[0] > axes[1]:  # of a picture: (y, x)
+        return value.transpose(2, 3)
     return value.permute(0, 1, *(2 + axis for axis in axes)) if value.ndim == 5 else value
 
 

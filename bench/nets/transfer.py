@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from bench.errors import BenchError
 from bench.nets.base import Encoder, Model, TokenEncoder
 from bench.nets.catalog import Triple, check_handover, entry
+from bench.nets.layouts import COLOURS
 from bench.nets.manifest import Manifest, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
@@ -196,8 +197,12 @@ def _shape(
         how.append("2D to 3D")
     reads = inside and key == encoder.input_weight
     if fitted.shape != target.shape and (reads or _reads_image(network, fitted, target, source)):
-        fitted = _widen(encoder if reads else None, fitted, target)
-        how.append("input channels")
+        if reads and _is_of_colours(source, fitted, target):
+            how.append(f"{fitted.shape[1]} colours summed")
+            fitted = fitted.sum(1, keepdim=True)
+        if fitted.shape != target.shape:
+            fitted = _widen(encoder if reads else None, fitted, target)
+            how.append("input channels")
     if fitted.shape != target.shape:
         raise _misfit(network, name, value, target)
     return fitted, ", ".join(how)
@@ -205,6 +210,14 @@ def _shape(
 
 def _is_flat(network: Model, source: Manifest | None) -> bool:
     return source is not None and entry(source.network).dims < entry(network.name).dims
+
+
+def _is_of_colours(source: Manifest | None, value: Tensor, target: Tensor) -> bool:
+    """Tell whether a kernel reads colours, and the target none: to their sum, grey is the same in each."""
+    if source is None or source.method or value.ndim < 4 or value.ndim != target.ndim:
+        return False
+    count = value.shape[1]
+    return count > 0 and source.params.get(COLOURS) == count and target.shape[1] % count != 0
 
 
 def _inflate(network: Model, name: str, value: Tensor, target: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ def words(text: str, most: int = 48) -> str:
     return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that begin with _
 
 
-def _new(width: float, height: float) -> Figure:
+def new(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -83,7 +84,7 @@ def fractions(plots: tuple[Plot, ...]) -> Figure:
     with style():
         columns = min(3, len(plots))
         rows = -(-len(plots) // columns)
-        figure = _new(1.7 + 4.1 * columns, 3.7 * rows)
+        figure = new(1.7 + 4.1 * columns, 3.7 * rows)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         looks = _looks(plots)
         for ax, plot in zip(axes, plots, strict=False):
@@ -144,7 +145,7 @@ def curves(frames: dict[str, pd.DataFrame]) -> Figure:
     with style():
         columns = min(3, len(frames))
         rows = -(-len(frames) // columns)
-        figure = _new(0.4 + 3.3 * columns, 2.5 * rows)
+        figure = new(0.4 + 3.3 * columns, 2.5 * rows)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (name, frame) in zip(axes, frames.items(), strict=False):
             _curve(ax, name, frame)
@@ -187,7 +188,7 @@ def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
         first = found[0]
         tall = first.image.shape[0] / first.image.shape[1] * first.aspect
         side = 1.75
-        figure = _new(side * (2 + len(titles)) + 0.3, (side * tall + 0.03) * len(cases) + 0.6)
+        figure = new(side * (2 + len(titles)) + 0.3, (side * tall + 0.03) * len(cases) + 0.6)
         axes = figure.subplots(len(cases), 2 + len(titles), squeeze=False)
         figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
         for row, case in zip(axes, cases, strict=True):

@@ -56,6 +56,43 @@ class Cost:
     voxels: int | None = None
 
 
+@dataclass(frozen=True)
+class Pretext:
+    """How one pretraining went: the figure of its method, and how its encoder's embeddings spread.
+
+    ``first`` and ``last`` are means over the first and the last logged steps, ``chance`` what guessing
+    gets over the latter. ``std`` and ``rank`` are of the same few samples before the first step and
+    after the last.
+    """
+
+    row: str
+    says: str  # what the figure is
+    first: float | None = None
+    last: float | None = None
+    chance: float | None = None
+    rises: bool = True  # is more better?
+    std: tuple[float, float] | None = None
+    rank: tuple[float, float] | None = None
+    collapsed: bool = False
+    shared: tuple[str, ...] = ()  # other rows that start from it
+    steps: tuple[float, ...] = ()  # of the curve that is drawn, averaged to few points
+    values: tuple[float, ...] = ()
+    chances: tuple[float, ...] = ()  # one for each step, or none
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """What one encoder makes of samples of every data set, laid out in two dimensions."""
+
+    title: str
+    points: np.ndarray  # (N, 2), -1 to 1
+    group: np.ndarray  # (N,), index into ``groups``
+    groups: tuple[str, ...]  # data sets
+    how: str = "t-SNE"
+    std: float | None = None  # of the embeddings themselves
+    rank: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One prediction on one slice, ready to draw.
@@ -88,6 +125,9 @@ class Extras:
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
     notes: tuple[str, ...] = ()
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
+    pretexts: tuple[Pretext, ...] = ()
+    clouds: tuple[Cloud, ...] = ()
+    absent: tuple[str, ...] = ()  # which clouds are left out, and why
     panels: tuple[Panel, ...] = ()
     published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.protocol import row_of
 from bench.registry import declared
+from bench.report import pretext
 from bench.report.cells import MEAN, Key
 from bench.report.extras import Panel
 from bench.report.names import lower_is_better, metric_title, row_titles, section_labels, unit_of
@@ -58,6 +59,7 @@ class Figure:
     embed: bool
     draw: Callable[[], Any]
     reason: str = ""  # why it is not embedded
+    captions: tuple[str, ...] = ()
 
 
 def wanted(scene: Scene) -> list[Figure]:
@@ -73,7 +75,34 @@ def wanted(scene: Scene) -> list[Figure]:
         parts = [f"{k}\n{v.to_csv(index=False)}".encode() for k, v in curves.items()]
         made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
                            lambda: _draw().curves(curves)))  # fmt: skip
+    made += _pretraining(scene)
     return made + [_panels(scene, name) for name in dict.fromkeys(p.dataset for p in scene.extras.panels)]
+
+
+def _pretraining(scene: Scene) -> list[Figure]:
+    """Return the figures of what pretraining tracked, and of what the encoders make of their data."""
+    made = []
+    lines = [(pretext.title_of(scene, p), p) for p in scene.extras.pretexts if p.steps]
+    if lines:
+        digest = _digest("pretext", repr(lines))
+        made.append(Figure("pretext", "What pretraining tracked", digest, True,
+                           lambda: _draw_pretext().courses(lines)))  # fmt: skip
+    clouds = scene.extras.clouds
+    if clouds:
+        titles = pretext.group_titles(clouds)
+        parts = [repr((c.title, c.how, c.groups, c.std, c.rank)).encode() + c.points.tobytes() +
+                 c.group.tobytes() for c in clouds]  # fmt: skip
+        made.append(Figure("embeddings", "Embeddings of the pretraining's data",
+                           _digest("embeddings", repr(titles), *parts), True,
+                           lambda: _draw_pretext().clouds(clouds, titles),
+                           captions=(pretext.explained(clouds), *scene.extras.absent)))  # fmt: skip
+    return made
+
+
+def _draw_pretext() -> Any:
+    from bench.report import draw_pretext
+
+    return draw_pretext
 
 
 def _draw() -> Any:

@@ -107,6 +107,7 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
 
 
 def with_network(protocol: Protocol, row: str, title: str) -> str:
-    """Add a row's network where the protocol has several and no column says it."""
+    """Add a row's network where the rows have several and no column says it."""
     known, _ = row_of(protocol, row)
-    return f"{title}, {known.network}" if known and len(protocol.networks) > 1 else title
+    several = len({other.network for other in protocol.rows.values()}) > 1
+    return f"{title}, {known.network}" if known and several else title

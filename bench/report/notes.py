@@ -11,6 +11,7 @@ from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, r
 from bench.report.cells import HOW
 from bench.report.extras import Extras
 from bench.report.names import metric_title, section_labels
+from bench.report.pretext import explained
 from bench.report.scene import Scene
 from bench.source import Source
 
@@ -66,6 +67,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Data and splits", _data(scene, records)),
         Block("Training", _training(scene)),
         Block("What fine-tuning starts from", _starts(scene)),
+        Block("Embeddings", _pictured(extras)),
         Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
@@ -189,6 +191,12 @@ def _starts(scene: Scene) -> tuple[Note, ...]:
         made.append(f"{name}: {source}{text}.")
     made += [CONTROLS[control] for control in scene.protocol.controls]
     return tuple(Note(m) for m in made)
+
+
+def _pictured(extras: Extras) -> tuple[Note, ...]:
+    """Return what the picture of embeddings shows, and which panels it lacks."""
+    said = [explained(extras.clouds)] if extras.clouds else []
+    return tuple(Note(text) for text in (*said, *extras.absent))
 
 
 def _predicted(target: Finetune) -> str:

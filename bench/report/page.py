@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.report import pretext
 from bench.report.cells import MEAN
 from bench.report.figures import Figure, current
 from bench.report.footnotes import Footnotes
@@ -42,6 +43,7 @@ def page(
 ) -> str:  # fmt: skip
     """Return ``index.html`` with every figure that is drawn and may be shown inside it."""
     tables, notes = made
+    aside = {"Provenance", *(["Embeddings"] if scene.extras.clouds else [])}  # they stand elsewhere
     return _template().render(
         title=title_of(scene),
         protocol=scene.protocol,
@@ -50,11 +52,14 @@ def page(
         starts={t.title: _starts(t) for t in tables},
         letters=notes.letters,
         figures=[_shown(f, folder) for f in figures],
+        pretexts=pretext.pretexts(scene),
+        pretext=pretext,
+        collapsed=sum(p.collapsed for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
         costs=costs(scene),
         titles=row_titles(scene.protocol, scene.rows, scene.extras),
         failures=scene.extras.failures,
-        blocks=[b for b in blocks if b.heading != "Provenance"],
+        blocks=[b for b in blocks if b.heading not in aside],
         provenance=scene.extras.provenance,
         facts=_facts(scene),
         stacked=MOST_SIDE_BY_SIDE,
@@ -88,7 +93,10 @@ def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
     if png is not None and figure.embed:
         data = "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode("ascii")
     reason = figure.reason or ("" if png else "Not drawn in this report.")
-    return {"name": figure.name, "title": figure.title, "data": data, "reason": reason}
+    return {
+        "name": figure.name, "title": figure.title, "data": data, "reason": reason,
+        "captions": figure.captions,
+    }  # fmt: skip
 
 
 def _facts(scene: Scene) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import re
 from itertools import groupby
 
 from bench.errors import printable
+from bench.report import pretext
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
@@ -47,6 +48,7 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
             _tabular(table),
             f"\\par\\smallskip{{\\footnotesize {escape(table.caption)}}}\\par\\medskip",
         ]
+    parts += _pretraining(scene)
     lines = [f"\\textsuperscript{{{k}}}~{escape(t)}" for t, k in notes.letters.items()]
     for block in blocks:
         lines.append(f"\\textbf{{{escape(block.heading)}.}}")
@@ -54,6 +56,20 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
     body = "\\par\n".join(lines)
     parts.append("{\\footnotesize\\raggedright\n" + body + "\\par}")
     return "\n".join(parts) + "\n"
+
+
+def _pretraining(scene: Scene) -> list[str]:
+    made = pretext.pretexts(scene)
+    if not made:
+        return []
+    columns = "l" * pretext.LEFT + "r" * (len(pretext.HEAD) - pretext.LEFT)
+    rows = [_row([escape(c) for c in cells]) for cells in (pretext.HEAD, *(line.all for line in made))]
+    return [
+        f"\\textbf{{{pretext.HEADING}}}\\par\\smallskip",
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
+        "\\bottomrule", "\\end{tabular}",
+        f"\\par\\smallskip{{\\footnotesize {escape(pretext.NOTE)}}}\\par\\medskip",
+    ]  # fmt: skip
 
 
 def _tabular(table: Table) -> str:

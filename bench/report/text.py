@@ -9,6 +9,7 @@ from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
+from bench.report import pretext
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
@@ -36,7 +37,7 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
     for table in made:
         parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
     parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
-    parts += [_md_costs(scene)]
+    parts += [_md_pretexts(scene), _md_costs(scene)]
     for block in blocks:
         lines = [_md_line("", n.text, n.url) for n in block.notes]
         parts += [f"### {_md(block.heading)}", "\n".join(lines)]
@@ -97,13 +98,22 @@ def _md_entry(entry: Entry) -> str:
 
 def _md_costs(scene: Scene) -> str:
     lines = costs(scene)
+    return f"## Cost, as measured\n\n{_md_plain(COST_HEAD, lines)}" if lines else ""
+
+
+def _md_pretexts(scene: Scene) -> str:
+    lines = [line.all for line in pretext.pretexts(scene)]
     if not lines:
         return ""
-    rows = [list(COST_HEAD), *([_md(c) for c in line] for line in lines)]
-    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(COST_HEAD))]
-    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    body = ["| " + " | ".join(_pad(r, widths, 2)) + " |" for r in [rows[0], rule, *rows[1:]]]
-    return "## Cost, as measured\n\n" + "\n".join(body)
+    return f"## {pretext.HEADING}\n\n{_md_plain(pretext.HEAD, lines)}\n\n{_md(pretext.NOTE)}"
+
+
+def _md_plain(head: tuple[str, ...], lines: list[tuple[str, ...]], left: int = 2) -> str:
+    """Return a table of words in the first columns and numbers in the others."""
+    rows = [list(head), *([_md(c) for c in line] for line in lines)]
+    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(head))]
+    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
 
 
 COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
@@ -147,6 +157,7 @@ def terminal(scene: Scene, width: int) -> str:
     units = "shares in percent, distances in mm, volumes in ml"
     parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; {units}")
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
+    parts += [printable(pretext.collapsed(scene))]
     return "\n\n".join(p for p in parts if p)
 
 

@@ -28,6 +28,7 @@ LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
     **MANIFEST, **DESCRIBED,
     "method?": str,
+    "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
     "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
                  "reshaped": [{"name": str, "how": str}]},
     "provenance?": {"packages": dict, "date": str},
@@ -156,23 +157,36 @@ def failures(found: Chains, store: Store) -> Iterator[Failure]:
 
 
 def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
-    """Return each row's pretraining curve."""
+    """Return each row's pretraining curve, without the figure that is drawn by itself."""
     drawn, seen = dict[str, "pd.DataFrame"](), set[str]()
     for cell, chain in found:
         for job, described in chain.items():
             file = store.jobs / job / "curve.csv"
             new = cell.row not in drawn and job not in seen  # rows may share a pretraining
             if described["kind"] == "pretrain" and new and file.exists():
-                drawn[cell.row] = _curve(file)
+                drawn[cell.row] = _loss(logged(file), described.get("figure") or {})
                 seen.add(job)
     return drawn
 
 
-def _curve(file: Path) -> pd.DataFrame:
+def _loss(curve: pd.DataFrame, figure: Mapping[str, Any]) -> pd.DataFrame:
+    aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
+    return curve.drop(columns=[c for c in curve if c in aside]).rename(columns={"total": "loss"})
+
+
+def logged(file: Path, *columns: str) -> pd.DataFrame:
+    """Return a table of numbers that a job logged by step.
+
+    Raises:
+        BenchError: it is damaged, or lacks one of ``columns``; names it.
+    """
     import pandas as pd
 
     try:
-        return numbers(pd.read_csv(file).rename(columns={"total": "loss"}))
+        table = numbers(pd.read_csv(file))
+        if lacking := [name for name in columns if name not in table]:
+            raise ValueError(f"no column {lacking[0]!r}")
+        return table
     except (OSError, ValueError) as error:
         raise BenchError(f"{file}: damaged ({error}); delete the folder of this job and run again") from None
 
@@ -205,10 +219,11 @@ def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[
         arrays = Arrays(file)
         names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
         for case in names:
-            yield _panel(cell, case, arrays, _row_title(protocol, cell.row, methods))
+            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
 
 
-def _row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
+def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
+    """Return what figures call a row."""
     row, more = row_of(protocol, name)
     if row is None:
         return name

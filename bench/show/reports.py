@@ -13,7 +13,7 @@ from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Cost, Extras, Failure, Leak
-from bench.show import gather
+from bench.show import gather, pretext
 from bench.source import Source
 from bench.store import Store, read_json, write_atomic
 
@@ -32,6 +32,7 @@ BESIDE: dict[str, Any] = {  # records/<name>.json
     "leaks?": [{"row": str, "dataset": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
     "failures?": [{"job": str, "row": str, "reason": str, "log": str, "dataset?": str, "fraction?": int,
                    "seed?": int, "attempts?": int}],
+    **pretext.BESIDE,
 }  # fmt: skip
 
 
@@ -49,9 +50,10 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
     for protocol in protocols:
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
-        beside = _beside(protocol, table, store, plan)
-        write_atomic(_file(store, protocol.name), json.dumps(beside, sort_keys=True))
-        yield _write(protocol, table, _said(beside), store, store.root / "reports" / protocol.name)
+        text = json.dumps(_beside(protocol, table, store, plan))
+        write_atomic(_file(store, protocol.name), text)
+        said = _said(json.loads(text))  # so that a report drawn again is the same
+        yield _write(protocol, table, said, store, store.root / "reports" / protocol.name)
 
 
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
@@ -89,8 +91,9 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     sources |= {f"dataset/{k}": asdict(d.source) for k, d in datasets.items()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
     found = gather.chains(table, store, guards)
+    titles = {k: m.title for k, m in methods.items()}
     return {
-        "titles": {k: m.title for k, m in methods.items()},
+        "titles": titles,
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found, table)],
         "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
@@ -99,6 +102,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),
+        **pretext.beside(protocol, plan, store, titles),
     }
 
 
@@ -116,6 +120,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         receipts={k: str(v) for k, v in beside.get("receipts", {}).items()},
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
+        **pretext.said(beside),
     )
 
 

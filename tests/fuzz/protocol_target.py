@@ -64,6 +64,7 @@ finetune:
      select: best_val}
 metrics: [dice, hd95, nsd@1mm]
 layout: {columns: fractions, groups: {a: [alone]}}
+embeddings: {samples: 12, beside: {other: {network: net, init: w.pth}}}
 phantoms: {msd04_hippocampus: {cases: 12}}
 notes: [one]
 scales:

@@ -68,6 +68,14 @@ class Records(Target):
         (place / "manifest.json").write_text(json.dumps({**entry, "id": job, **FACTS}))
         if made.kind == "pretrain":
             (place / "curve.csv").write_text("step,total,lr\n1,0.5,1e-4\n2,0.4,1e-4\n")
+            figure = {"term": "total", "says": "loss", "chance": "lr", "rises": False}
+            (place / "manifest.json").write_text(json.dumps({**entry, "id": job, **FACTS, "figure": figure}))
+            (place / "embeddings.csv").write_text("step,std,rank\n0,0.5,4\n2,0.4,4\n")
+        if made.kind == "embed":
+            z = np.arange(24, dtype=np.float32).reshape(12, 2)
+            np.savez(place / "embeddings.npz", tsne=z, pca=-z, group=np.zeros(12, int))
+            names = {"groups": ["a"], "cases": [], "std": 0.1, "rank": 2.0}
+            (place / "embeddings.json").write_text(json.dumps(names))
         if made.kind == "guard":
             (test,) = {t["dataset"] for t in made.spec.get("tests", [{"dataset": "none"}])}
             found = [Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")]

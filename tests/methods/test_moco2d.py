@@ -6,10 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_simclr3d import textured
 from torch import nn
 from torch.nn import functional
-from volumes import read, view, volumes
+from volumes import read, textured, view, volumes
 
 from bench import nets, registry
 from bench.errors import BenchError

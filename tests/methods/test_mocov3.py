@@ -6,9 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_simclr3d import textured
 from torch import nn
-from volumes import read, view, volumes
+from volumes import read, textured, view, volumes
 
 from bench import nets, registry
 

@@ -5,8 +5,8 @@ steps of single precision, also in one process.
 """
 
 from functools import partial
-from types import SimpleNamespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest

@@ -22,6 +22,16 @@ def volumes(count, shape=SHAPE, sigma=3.0, own=0.5, first=1):
     return [Volume(m[None].astype(np.float32), label=labelled(m)) for m in made]
 
 
+def textured(count, first):
+    """Scans that differ in grain, contrast and brightness, which augmentation leaves apart."""
+    rng, made = np.random.default_rng(first), []
+    for i in range(count):
+        grain = np.exp(rng.uniform(np.log(0.6), np.log(4)))
+        field = smooth((40, 40, 24), grain, first + i) * rng.uniform(0.6, 1.4)
+        made.append(Volume((field + rng.uniform(-0.7, 0.7))[None].astype(np.float32)))
+    return made
+
+
 def labelled(image):
     """Return a label map of two classes and background: what is bright, and what is dark."""
     return np.select([image > 0.7, image < -0.7], [1, 2], 0).astype(np.uint8)

@@ -13,7 +13,7 @@ import pytest
 
 from bench import record
 from bench.protocol import Finetune, Layout, Net, Row
-from bench.report import Cost, Extras, Failure, Panel, terminal_table, write
+from bench.report import Cloud, Cost, Extras, Failure, Panel, Pretext, terminal_table, write
 from bench.report.tex import escape
 from bench.source import Source
 
@@ -81,6 +81,23 @@ def full(protocol, records):
         failures=(Failure("j1", "b", NASTY, NASTY, dataset="elsewhere"),),
         notes=(NASTY,),
         curves={NASTY: pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": 1e-4})},
+        pretexts=(
+            Pretext(
+                "b",
+                NASTY,
+                1.0,
+                2.0,
+                0.5,
+                collapsed=True,
+                std=(1.0, 0.01),
+                rank=(3.0, 1.0),
+                steps=(1, 2),
+                values=(1.0, 2.0),
+                chances=(0.5, 0.5),
+            ),
+        ),
+        clouds=(Cloud(NASTY, np.zeros((2, 2), np.float32), np.array([0, 1]), (NASTY, "b"), NASTY),),
+        absent=(NASTY,),
         panels=(panel(),),
         provenance={"commit": NASTY, "date": "2000-01-01"},
     )
@@ -97,7 +114,7 @@ def test_no_name_becomes_markup_in_the_page(full, tmp_path):
 
 def test_the_page_loads_nothing_and_shows_the_scale(full, tmp_path):
     page = parsed(write(*full[:2], tmp_path, full[2]).page)
-    assert len(page.loads) == 3
+    assert len(page.loads) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.loads)
     assert "pilot scale" in page.text
     assert "2 h 05 min" in page.text
@@ -136,7 +153,14 @@ def test_equal_records_make_equal_bytes(full, tmp_path):
     write(protocol, table, one, extras)
     write(protocol, table.sample(frac=1, random_state=1), two, extras)
     names = sorted(p.name for p in one.iterdir())
-    assert {"fractions.png", "fractions.pdf", "curves.png", "panels_organs.pdf"} < set(names)
+    assert {
+        "fractions.png",
+        "fractions.pdf",
+        "curves.png",
+        "pretext.pdf",
+        "embeddings.png",
+        "panels_organs.pdf",
+    } < set(names)
     assert [p for p in names if (one / p).read_bytes() != (two / p).read_bytes()] == []
 
 
@@ -146,7 +170,7 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
     changed = table.assign(value=table["value"] / 2)
     page = parsed(write(protocol, changed, tmp_path, extras, figures=False).page)
-    assert len(page.loads) == 2  # a figure that is out of date is not shown
+    assert len(page.loads) == 4  # a figure that is out of date is not shown
     assert "Not drawn" in page.text
     write(protocol, changed, tmp_path, extras)
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}

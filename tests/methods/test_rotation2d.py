@@ -1,0 +1,161 @@
+"""Rotation on slices: labels, what is turned when, and what can tell nothing."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from volumes import read, view, volumes
+
+from bench import registry
+from bench.data.reader import Volume
+from bench.dataset import Recipe
+from bench.errors import BenchError
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(4)
+
+
+def params(given=None):
+    return registry.load("method", "rotation2d").make_params(given or {})
+
+
+def test_all_four_turns_of_every_slice_are_told_by_numpys_count(build, scans):
+    method = build("rotation2d", {"augment": False})
+    raw = read(method, scans)
+    batch = view(method, raw)
+    assert batch["views"].shape == (4, 4, 1, 32, 32, 1)
+    assert batch["label"].tolist() == [[0, 1, 2, 3]] * 4
+    for k in range(4):
+        expected = np.rot90(raw["crop"].numpy(), k, axes=(2, 3)).copy()
+        assert torch.equal(batch["views"][:, k], torch.from_numpy(expected))
+
+
+def test_one_turn_each_is_drawn_alike_often_and_told(build, scans):
+    method = build("rotation2d", {"augment": False, "rotations_per_image": 1})
+    raw = read(method, scans)
+    counts = torch.zeros(4)
+    for seed in range(100):
+        batch = view(method, raw, seed)
+        assert batch["views"].shape == (4, 1, 1, 32, 32, 1)
+        back = torch.stack([torch.rot90(v, -int(k), (1, 2)) for v, k in
+                            zip(batch["views"][:, 0], batch["label"][:, 0], strict=True)])  # fmt: skip
+        assert torch.equal(back, raw["crop"])
+        counts += torch.bincount(batch["label"].flatten(), minlength=4)
+    assert counts.sum() == 400 and counts.min() > 70
+
+
+def test_slices_are_augmented_before_they_are_turned(build, scans):
+    method = build("rotation2d")
+    views = view(method, read(method, scans))["views"]
+    upright = torch.stack([torch.rot90(views[:, k], -k, (2, 3)) for k in range(4)])
+    assert torch.equal(upright, upright[:1].expand_as(upright))  # one augmentation for all four
+    assert not torch.equal(views[:, 0], read(method, scans)["crop"])
+
+
+def test_mirroring_is_left_to_right_alone(build, scans):
+    method = build("rotation2d", {"augment": False, "mirror": 1.0})
+    raw = read(method, scans)
+    assert torch.equal(view(method, raw)["views"][:, 0], raw["crop"].flip(2))
+    some = build("rotation2d", {"augment": False, "mirror": 0.5})
+    seen = {bool(torch.equal(v, c)) for s in range(5) for v, c in
+            zip(view(some, raw, s)["views"][:, 0], raw["crop"], strict=True)}  # fmt: skip
+    assert seen == {True, False}
+
+
+def test_loss_of_a_head_that_says_nothing_is_the_logarithm_of_four(build, scans):
+    method = build("rotation2d")
+    torch.nn.init.zeros_(method.head.weight)
+    torch.nn.init.zeros_(method.head.bias)
+    terms = method.loss(view(method, read(method, scans)))
+    assert terms["total"].item() == pytest.approx(math.log(4), abs=1e-6)
+    assert terms["accuracy"] == terms["chance"] == 0.25
+
+
+def test_loss_is_the_mean_over_slices_and_turns(build, scans):
+    method = build("rotation2d")
+    batch = view(method, read(method, scans))
+    said = torch.stack([method.head(method.encoder.embed(batch["views"][:, k])) for k in range(4)], 1)
+    expected = -said.log_softmax(2)[:, range(4), range(4)].mean()
+    assert method.loss(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_disc_tells_nothing(build):
+    method = build("rotation2d", {"augment": False})
+    at = np.arange(32) - 15.5
+    disc = (at[:, None] ** 2 + at**2 < 100).astype(np.float32)[None, :, :, None]
+    batch = view(method, read(method, [Volume(disc)] * 2))
+    assert torch.equal(batch["views"], batch["views"][:, :1].expand_as(batch["views"]))
+    moved = torch.optim.Adam(method.parameters(), 1e-2)
+    for _ in range(5):
+        moved.zero_grad()
+        terms = method.loss(batch)
+        terms["total"].backward()
+        moved.step()
+        assert terms["total"].item() >= math.log(4) - 1e-6
+        assert terms["accuracy"].item() == 0.25
+
+
+def test_gradient_reaches_encoder_and_head(build, scans):
+    method = build("rotation2d")
+    method.loss(view(method, read(method, scans)))["total"].backward()
+    assert method.head.weight.shape == (4, method.encoder.widths[-1])
+    assert all(p.grad.abs().sum() > 0 for p in method.head.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in method.encoder.parameters())
+    assert {k.split(".")[0] for k in method.transfer()} == {"encoder"}
+
+
+def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
+    cls = registry.load("method", "rotation2d")
+    image = np.zeros((1, 32, 32, 16), np.float32)
+    image[..., 8:] = 1  # half of the slices are empty
+    scan = Volume(image)
+    read = [cls.read(scan, (32, 32, 1), params(), np.random.default_rng(s))["crop"] for s in range(60)]
+    assert np.mean([r.max() for r in read]) > 0.95  # all eight draws are empty once in 256 reads
+    plain = params({"foreground": 0.0})
+    read = [cls.read(scan, (32, 32, 1), plain, np.random.default_rng(s))["crop"] for s in range(60)]
+    assert 0.3 < np.mean([r.max() for r in read]) < 0.7
+    ramp = np.zeros((1, 32, 32, 64), np.float32)
+    for z in range(64):
+        ramp[0, : z // 2, 0, z] = 1  # never more than a hundredth but more and more
+    half, scan = params({"foreground": 0.5}), Volume(ramp)
+    share = [
+        cls.read(scan, (32, 32, 1), half, np.random.default_rng(s))["crop"].sum() for s in range(40)
+    ]  # fmt: skip
+    assert np.mean(share) > 25  # the fullest of eight; of one it would be 15.5
+    empty = cls.read(
+        Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), params(), np.random.default_rng(0)
+    )
+    assert empty["crop"].shape == (1, 32, 32, 1)
+
+
+def test_refuses_what_would_tell_the_turn_or_spoil_it():
+    cls = registry.load("method", "rotation2d")
+    with pytest.raises(BenchError, match="square"):
+        cls.check(params(), (32, 48, 1), Recipe())
+    cls.check(params(), (32, 32, 1), Recipe())
+    with pytest.raises(BenchError, match="mirror"):
+        params({"flip": 0.5})
+    with pytest.raises(BenchError, match="4 or 1"):
+        params({"rotations_per_image": 3})
+
+
+@pytest.mark.slow
+def test_turns_are_named_after_a_short_run(build):
+    scans = volumes(12, shape=(48, 48, 8), sigma=6.0)
+    method = build("rotation2d", {"area": (0.6, 1.0)})
+    moved = torch.optim.Adam(method.parameters(), 3e-3)
+
+    def accuracy():
+        with torch.no_grad():
+            return method.loss(view(method, read(method, scans, 999), 999))["accuracy"].item()
+
+    before = accuracy()
+    for k in range(50):
+        moved.zero_grad()
+        method.loss(view(method, read(method, scans, k), k))["total"].backward()
+        moved.step()
+    after = accuracy()
+    assert after > max(0.5, before + 0.2), (before, after)

@@ -1,0 +1,137 @@
+"""The table of pretrainings, the pictures of their encoders, and what is said where a panel lacks."""
+
+import re
+
+import numpy as np
+import pytest
+
+from bench.protocol import Row
+from bench.report import Cloud, Extras, Pretext, terminal_table, write
+from bench.report.draw_pretext import clouds, courses
+from bench.report.figures import wanted
+from bench.report.pretext import pretexts, short
+from bench.report.write import _scene
+
+CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
+
+
+def pretext(**given):
+    base = {"row": "b", "says": "rotations told", "first": 0.2, "last": 0.8, "chance": 0.25,
+            "std": (0.5, 0.25), "rank": (4.0, 12.34), **CURVE}  # fmt: skip
+    return Pretext(**{**base, **given})
+
+
+def cloud(title="B", groups=("organs", "others"), n=5):
+    group = np.arange(2 * n) % len(groups)
+    points = np.random.default_rng(0).uniform(-1, 1, (2 * n, 2)).astype(np.float32)
+    return Cloud(title, points, group, groups, "t-SNE", 0.25, 3.0)
+
+
+def test_lines_say_figure_course_and_chance_in_the_protocols_order(protocol, records):
+    extras = Extras(pretexts=(pretext(), pretext(row="a", rises=False, chance=None, std=None, rank=None)))
+    lines = pretexts(_scene(protocol(), records({}), extras))
+    assert [line.all for line in lines] == [
+        ("A", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
+        ("B", "rotations told (higher is better)", "0.200", "0.800", "0.250", "0.500 → 0.250",
+         "4.00 → 12.3", ""),
+    ]  # fmt: skip
+
+
+def test_rows_that_share_a_pretraining_stand_in_one_line(protocol, records):
+    rows = {r: Row("voco", "net", title=r.upper()) for r in "abc"}
+    scene = _scene(protocol(rows=rows), records({}), Extras(pretexts=(pretext(row="a", shared=("c",)),)))
+    assert [line.cells[0] for line in pretexts(scene)] == ["A; C"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0453, "0.0453"), (-1.5, "\N{MINUS SIGN}1.50"), (12345.6, "12,346"), (123.4, "123"), (0, "0.00"),
+        (1234567, "1.23e06"), (None, "—"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value, said):
+    assert short(value) == said
+
+
+def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records, tmp_path):
+    extras = Extras(pretexts=(pretext(collapsed=True),))
+    paths = write(protocol(), records({}), tmp_path, extras, figures=False)
+    for path in (paths.markdown, paths.tex, paths.page):
+        text = path.read_text()
+        assert text.count("Pretraining") >= 1 and "Collapsed: std below a tenth" in text
+        assert "rotations told (higher is better)" in text and len(re.findall(r"\bcollapsed\b", text)) >= 1
+    assert '<span class="hole failed">collapsed</span>' in paths.page.read_text()
+    assert "1 collapsed encoder<" in paths.page.read_text()
+    assert "collapsed in pretraining (all samples embed much alike): B" in paths.text
+    well = terminal_table(protocol(), records({}), Extras(pretexts=(pretext(),)))
+    assert "collapsed" not in well
+
+
+def test_without_pretrainings_nothing_is_said_of_them(protocol, records, tmp_path):
+    paths = write(protocol(), records({}), tmp_path, figures=False)
+    assert "Pretraining\n" not in paths.markdown.read_text()
+    for path in (paths.tex, paths.page):
+        assert "Embedding std" not in path.read_text()
+    assert "collapsed" not in paths.page.read_text() + paths.tex.read_text() + paths.markdown.read_text()
+
+
+def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):
+    nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
+    scene = _scene(protocol(), records({}), Extras(pretexts=(nothing,)))
+    assert len(pretexts(scene)) == 1 and "pretext" not in [f.name for f in wanted(scene)]
+
+
+def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):
+    line = "The panel of VGG-19 is left out: there is no file vgg19.pth."
+    for number, found in enumerate([(), (cloud(),)]):
+        paths = write(
+            protocol(),
+            records({}),
+            tmp_path / str(number),
+            Extras(clouds=found, absent=(line,)),
+            figures=False,
+        )
+        page = paths.page.read_text()
+        assert page.count(line) == 1 and (f'<p class="caption">{line}' in page) is bool(found)
+        assert line in paths.markdown.read_text() and line in paths.tex.read_text()
+        assert ("by t-SNE of its encoder" in page) is bool(found)
+
+
+def test_each_panel_shows_its_course_and_chance():
+    figure = courses([("B", pretext()), ("C", pretext(chances=()))])
+    one, two = figure.axes
+    assert [list(line.get_ydata()) for line in one.lines] == [[0.2, 0.8], [0.25, 0.25]]
+    assert one.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
+    assert (one.get_title(loc="left"), one.get_ylabel()) == ("B", "rotations told")
+
+
+def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():
+    found = (cloud("B"), cloud("C", ("others", "third")))
+    titles = {"organs": "Organs", "others": "Others", "third": "Third"}
+    figure = clouds(found, titles)
+    colours = [{n: line.get_color() for n, line in zip(c.groups, ax.lines, strict=True)}
+               for c, ax in zip(found, figure.axes, strict=True)]  # fmt: skip
+    assert colours[0]["others"] == colours[1]["others"] != colours[0]["organs"]
+    drawn = np.concatenate([line.get_xydata() for line in figure.axes[0].lines])
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found[0].points))
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(titles.values())
+    assert figure.axes[0].get_xlabel() == "t-SNE (std 0.250, rank 3.00)"
+
+
+def test_many_data_sets_differ_by_marker_once_the_colours_are_used_up():
+    groups = tuple(f"d{i}" for i in range(20))
+    (ax,) = clouds((cloud(groups=groups, n=10),), {g: g for g in groups}).axes
+    looks = {(line.get_color(), line.get_marker()) for line in ax.lines}
+    assert len(looks) == 20
+
+
+def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
+    def digest(found):
+        scene = _scene(protocol(), records({}), Extras(clouds=(found,), pretexts=(pretext(),)))
+        return {f.name: f.digest for f in wanted(scene)}
+
+    before, moved = cloud(), cloud()
+    moved.points[0, 0] += 0.1
+    assert digest(before)["embeddings"] != digest(moved)["embeddings"]
+    assert digest(before)["pretext"] == digest(moved)["pretext"]

@@ -1,0 +1,291 @@
+"""What a report says of pretrainings, from job folders to the page, and from the records alone."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_protocol import NAME
+
+from bench.errors import BenchError
+from bench.pretext.collapse import FALLEN, LEAST_RANK
+from bench.report.pretext import NOTE
+from bench.show import gather, pretext
+from bench.show.reports import rewrite_report, write_reports
+from bench.store import read_json
+
+FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess", "rises": True}
+
+
+def beside(made):
+    return pretext.beside(made.protocol, made.plan, made.store, {})
+
+
+def told(made):
+    """Return what a report says, through JSON as the records keep it."""
+    return pretext.said(json.loads(json.dumps(beside(made))))
+
+
+def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):
+    (one,) = told(finished())["pretexts"]
+    assert (one.row, one.shared, one.says, one.rises) == ("pair", ("again",), "positives found first", True)
+    assert one.first == pytest.approx(0.01)  # the first of 100 points
+    assert one.last == pytest.approx(np.mean(np.arange(91, 101)) / 100)  # the last ten
+    assert one.chance == pytest.approx(0.25)
+    assert (one.std, one.rank, one.collapsed) == ((0.5, 0.3), (4.0, 8.0), False)
+    assert one.steps[0] == 1 and one.steps[-1] == 100 and len(one.values) == len(one.chances) == 100
+
+
+def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finished):
+    made = finished()
+    gather_from = made.folder("pretrain") / "curve.csv"
+    long = pd.DataFrame({"step": np.arange(1000), "retrieval": np.arange(1000.0), "guess": 1.0})
+    long.to_csv(gather_from, index=False)
+    (one,) = told(made)["pretexts"]
+    assert (one.first, one.last) == (4.5, 949.5)
+    assert len(one.steps) == 200 and one.values[:2] == (2, 7) and one.steps[0] == 2
+
+
+def test_a_collapse_is_told(finished):
+    made = finished()
+    for std, rank, fell in (
+        ([0.5, 0.04], [8, 8], True), ([0.5, 0.06], [8, 8], False), ([0.5, 0.5], [8, 1.4], True),
+    ):  # fmt: skip
+        table = pd.DataFrame({"step": [0, 100], "std": std, "rank": rank})
+        table.to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
+        assert told(made)["pretexts"][0].collapsed is fell
+
+
+def test_the_note_states_the_rule():
+    assert (FALLEN, LEAST_RANK) == (0.1, 1.5)
+    assert "std below a tenth" in NOTE and "rank below 1.5" in NOTE
+
+
+def test_what_is_not_there_is_left_out(finished):
+    made = finished()
+    (made.folder("pretrain") / "embeddings.csv").unlink()
+    (one,) = told(made)["pretexts"]
+    assert one.std is one.rank is None and not one.collapsed and one.last is not None
+    (made.folder("pretrain") / "curve.csv").unlink()
+    assert told(made)["pretexts"] == ()
+    made = finished_without(made, "figure")
+    assert told(made)["pretexts"] == ()
+
+
+def finished_without(made, key):
+    made.again("pretrain", **{key: None})
+    return made
+
+
+def test_a_figure_without_chance_and_numbers_that_are_none(finished):
+    made = finished()
+    made.again("pretrain", figure={"term": "total", "says": "loss", "chance": "", "rises": False})
+    table = pd.DataFrame({"step": [1, 2, 3, 4], "total": [3.0, np.nan, np.inf, 1e300]})
+    table.to_csv(made.folder("pretrain") / "curve.csv", index=False)
+    (one,) = told(made)["pretexts"]
+    assert (one.first, one.last, one.chance, one.rises, one.steps) == (3, 3, None, False, (1,))
+    table.assign(total=np.nan).to_csv(made.folder("pretrain") / "curve.csv", index=False)
+    (one,) = told(made)["pretexts"]
+    assert one.first is one.last is None and one.steps == ()
+    (shown,) = write_reports([made.protocol], made.plan, made.store)
+    assert "loss (lower is better)" in shown.page.read_text()
+
+
+def refused(made, match):
+    with pytest.raises(BenchError, match=match) as caught:
+        beside(made)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_curve_is_one_line(finished):
+    made = finished()
+    for text in ("", "step,retrieval\n1,x\n", "retrieval,guess\n1,2\n", "step,total\n1,2\n"):
+        (made.folder("pretrain") / "curve.csv").write_text(text)
+        refused(made, r"curve\.csv: damaged .*; delete the folder of this job")
+
+
+def test_a_damaged_table_of_looks_is_one_line(finished):
+    made = finished()
+    for text in ("\x00\xff", "step,std\n1,2\n", "step,std,rank\n1,a,2\n"):
+        (made.folder("pretrain") / "embeddings.csv").write_text(text)
+        refused(made, r"embeddings\.csv: damaged")
+
+
+def test_a_damaged_figure_is_one_line(finished):
+    made = finished()
+    for figure in (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None}):
+        made.again("pretrain", figure=figure)
+        refused(made, r"manifest\.json: damaged \(figure")
+
+
+# Clouds
+
+
+def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
+    found = told(finished())
+    assert len(found["clouds"]) == 2  # "again" starts from what "pair" starts from
+    assert found["absent"] == ("The panel of VGG-19 (ImageNet) is left out: there is no file vgg19.pth.",)
+    for cloud in found["clouds"]:
+        assert cloud.groups == (NAME,) and cloud.how == "t-SNE" and (cloud.std, cloud.rank) == (0.25, 3.5)
+        assert np.abs(cloud.points).max() == pytest.approx(1, abs=1e-4) and len(cloud.points) == 12
+        assert cloud.points.min(0) + cloud.points.max(0) == pytest.approx([0, 0], abs=2e-4)
+
+
+def test_a_network_beside_the_rows_stands_first(finished):
+    made = finished(weights=True)
+    found = told(made)
+    assert found["clouds"][0].title == "VGG-19 (ImageNet)" and len(found["clouds"]) == 3
+    assert found["absent"] == ()
+
+
+def test_a_panel_whose_job_failed_is_told(finished):
+    made = finished()
+    folder = made.folder("embed")
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    (made.store.work / folder.name).mkdir(parents=True, exist_ok=True)
+    why = {"reason": "out of memory", "kind": "memory", "log": "log.txt", "attempts": 1}
+    (made.store.work / folder.name / "failed.json").write_text(json.dumps(why))
+    found = told(made)
+    assert len(found["clouds"]) == 1
+    assert any("is left out: its job failed (out of memory)." in line for line in found["absent"])
+
+
+def test_a_layout_by_pca_is_called_so(finished):
+    made = finished()
+    points = np.arange(24, dtype=np.float32).reshape(12, 2)
+    for number in range(2):
+        file = made.folder("embed", number) / "embeddings.npz"
+        np.savez(file, tsne=points, pca=points, group=np.zeros(12, np.int64))
+    assert {c.how for c in told(made)["clouds"]} == {"PCA"}
+
+
+def test_one_point_many_times_is_a_cloud_too(finished):
+    made = finished()
+    alike = np.zeros((12, 2), np.float32)
+    np.savez(made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64))
+    list(write_reports([made.protocol], made.plan, made.store))
+    assert (made.store.root / "reports" / made.protocol.name / "embeddings.png").exists()
+
+
+GOOD = {"tsne": np.zeros((3, 2), np.float32), "pca": np.ones((3, 2), np.float32), "group": np.zeros(3, int)}
+
+
+BAD = (
+    {"tsne": np.zeros((3, 3), np.float32)}, {"tsne": np.zeros(3, np.float32)},
+    {"tsne": np.full((3, 2), np.nan, np.float32)}, {"tsne": np.full((3, 2), 1e300)},
+    {"tsne": np.zeros((3, 2), "U4")}, {"tsne": np.zeros((0, 2), np.float32), "group": np.zeros(0, int)},
+    {"group": np.zeros(2, int)}, {"group": np.ones(3, int)}, {"group": -np.ones(3, int)},
+    {"group": np.zeros(3)}, {"group": np.zeros((3, 1), int)}, {"tsne": None},
+)  # fmt: skip
+
+
+def test_damaged_layouts_are_one_line(finished):
+    made = finished()
+    for bad in BAD:
+        arrays = {k: v for k, v in {**GOOD, **bad}.items() if v is not None}
+        np.savez(made.folder("embed") / "embeddings.npz", **arrays)
+        refused(made, r"embeddings\.npz: damaged .*; delete the folder of this job")
+    (made.folder("embed") / "embeddings.npz").write_bytes(b"PK")
+    refused(made, r"embeddings\.npz: damaged .*; delete the folder of this job")
+
+
+def test_damaged_names_are_one_line(finished):
+    made = finished()
+    for text in ("", "[]", "{}", '{"groups": 3}', '{"groups": ["a"], "std": "x"}'):
+        (made.folder("embed") / "embeddings.json").write_text(text)
+        refused(made, r"embeddings\.json: damaged")
+    (made.folder("embed") / "embeddings.json").unlink()
+    refused(made, r"embeddings\.json: is gone")
+
+
+# From the records alone
+
+
+def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
+    made = finished()
+    (first,) = write_reports([made.protocol], made.plan, made.store)
+    folder = first.page.parent
+    drawn = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert {"pretext.png", "pretext.pdf", "embeddings.png", "embeddings.pdf"} < drawn.keys()
+    for file in (made.store.jobs).rglob("*"):
+        if file.is_file():
+            file.unlink()
+    rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
+    again = {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()}
+    assert again.keys() == drawn.keys() and [n for n in drawn if drawn[n] != again[n]] == []
+    text = drawn["table.md"].decode()
+    assert "positives found first (higher is better)" in text and "0.955" in text
+    assert "there is no file vgg19.pth" in text and "0.500 → 0.300" in text
+
+
+def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_path):
+    made = finished({"rows": {"again": None}})
+    list(write_reports([made.protocol], made.plan, made.store))
+    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in known.items() if f"{k}?" not in pretext.BESIDE}))
+    shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
+    assert "Pretraining</h2>" not in shown.page.read_text()
+
+
+WRONG = (
+    ("pretexts", {"steps": [1]}), ("pretexts", {"chances": [1]}), ("pretexts", {"std": [1]}),
+    ("pretexts", {"more": 1}), ("pretexts", {"first": "x"}), ("pretexts", {"shared": [1]}),
+    ("clouds", {"group": [0]}), ("clouds", {"groups": []}), ("clouds", {"points": [[1, 2, 3]] * 12}),
+    ("clouds", {"points": [[1], [2, 3]]}), ("clouds", {"points": []}), ("clouds", {"group": [-1] * 12}),
+    ("clouds", {"more": 1}), ("clouds", {"title": 3}), ("absent", 3),
+)  # fmt: skip
+
+
+def test_damaged_records_are_one_line(finished, tmp_path):
+    made = finished()
+    list(write_reports([made.protocol], made.plan, made.store))
+    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    text = file.read_text()
+    for where, change in WRONG:
+        known = json.loads(text)
+        known[where] = [{**known[where][0], **change}] if isinstance(change, dict) else change
+        file.write_text(json.dumps(known))
+        with pytest.raises(BenchError, match="damaged") as caught:
+            rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
+        assert "\n" not in str(caught.value)
+
+
+def test_manifests_with_a_figure_are_as_the_schema_has_them(finished):
+    made = finished()
+    file = made.folder("pretrain") / "manifest.json"
+    assert read_json(file, gather.FINISHED)["figure"]["term"] == "retrieval"
+
+
+def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finished):
+    made = finished()
+    list(write_reports([made.protocol], made.plan, made.store))
+    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
+    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss"]]
+    made.again("pretrain", figure={**FIGURE, "term": "total"})
+    list(write_reports([made.protocol], made.plan, made.store))
+    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
+    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", "retrieval"]]
+
+
+def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(finished):
+    made = finished()
+    (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
+    for other in ("0" * 16, "1" * 16):
+        (made.store.jobs / other).mkdir()
+        manifest = (made.store.jobs / job.id / "manifest.json").read_text()
+        (made.store.jobs / other / "manifest.json").write_text(manifest)
+        logged = pd.DataFrame({"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]})
+        logged.to_csv(made.store.jobs / other / "curve.csv", index=False)
+    cells = made.plan.cells[made.protocol.name]
+    own = [c for c in cells if c.row == "pair"]
+    undone, two, three = (replace(own[0], pretrain=n * 16) for n in "f01")
+    cells[:] = [undone, two, three, *cells]
+    assert [(p.row, p.shared, p.last) for p in told(made)["pretexts"]] == [
+        ("pair", (), 0.1), ("again", (), 0.955),
+    ]  # fmt: skip
+    cells[1] = replace(two, row="pair (shuffled)")  # a control of the row is the row
+    assert [p.row for p in told(made)["pretexts"]] == ["pair", "again"]
