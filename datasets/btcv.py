@@ -57,6 +57,7 @@ class BTCV(Dataset):
         "unetr_24_6": "btcv.unetr_24_6.json",
         "unetr_24_6_b": "btcv.unetr_24_6_b.json",
         "transunet_18_12": "btcv.transunet_18_12.json",
+        "pgl_15_15": "btcv.pgl_15_15.json",
     }
     lists = {"voco_ssl": "btcv.voco_ssl.json"}
     unpack = (

@@ -37,16 +37,23 @@ def draw_pair(
     """Draw starts and sizes, (2, 3) int64 each, of two boxes in a volume of ``shape``.
 
     The first box is uniform over the volume, the second uniform over what ``rule`` leaves. Along
-    axes that are shorter than a box it is centred and hangs over, which reads as padding.
+    axes that are shorter than a box it is centred and hangs over, which reads as padding. Along an
+    axis where the view has one voxel, a slice, the boxes have one, too, the same in both.
     """
     scale = rng.uniform(*rule.scale, size=(2, 1 if rule.isotropic else 3))
-    size = np.rint(scale * np.asarray(crop)).astype(np.int64)
+    size = _scaled(scale, crop)
     room = np.asarray(shape) - size
     first = _place(room[0], 1, rng)[0]
     tried = _place(room[1], TRIES, rng)
+    tried = np.where(np.asarray(crop) == 1, first, tried)
     good = np.flatnonzero(_allowed(first, tried, size, rule))
     second = tried[good[0]] if good.size else first + (size[0] - size[1]) // 2
     return np.stack([first, second]), size
+
+
+def _scaled(scale: np.ndarray | float, crop: tuple[int, int, int]) -> np.ndarray:
+    wanted = np.rint(scale * np.asarray(crop)).astype(np.int64)
+    return np.where(np.asarray(crop) == 1, 1, np.maximum(wanted, 1))
 
 
 def _place(room: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -73,6 +80,6 @@ def read_pair(
         ``size`` (2, 3) int64 of the boxes in voxels of the volume.
     """
     start, size = draw_pair(volume.shape, crop, rule, rng)
-    largest = np.rint(rule.scale[1] * np.asarray(crop)).astype(int).tolist()
+    largest = _scaled(rule.scale[1], crop).tolist()
     pair = np.stack([volume.crop(corner.tolist(), largest) for corner in start])
     return {"pair": pair, "start": start, "size": size}

@@ -57,3 +57,16 @@ def test_read_pair_stacks_and_starts_at_the_box():
         assert got["pair"].shape == (2, 1, 22, 22, 11)
         for view, (x, y, z) in zip(got["pair"], got["start"], strict=True):
             assert view[0, 0, 0, 0] == image[0, x, y, z]
+
+
+def test_slices_keep_their_thickness_and_a_pair_its_slice():
+    rule = Pairing((1.1, 2.0), overlap=0.1)
+    for seed in range(10):
+        start, size = draw_pair((64, 64, 500), (32, 32, 1), rule, np.random.default_rng(seed))
+        assert (size[:, 2] == 1).all() and start[0, 2] == start[1, 2]
+        assert not np.array_equal(start[0], start[1])
+
+
+def test_no_box_is_empty_however_small_its_scale():
+    _, size = draw_pair((9, 9, 9), (4, 4, 4), Pairing((0.01, 0.02)), np.random.default_rng(0))
+    assert (size == 1).all()

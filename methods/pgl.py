@@ -1,0 +1,182 @@
+"""PGL: predict a slow copy's features of the same places, in another view of the same scan."""
+
+from dataclasses import dataclass, replace
+from math import ceil, prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench import world
+from bench.augment import flip
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.nets.catalog import entry
+from bench.pretext import volume_views
+from bench.pretext.align import overlap, roi_align
+from bench.pretext.losses import full_precision, matched, spread, unit_distance
+from bench.pretext.momentum import cosine_tau, follow, frozen_copy
+from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.source import Source
+
+Triple = tuple[int, int, int]
+PLACES = 1024  # of a map that the figure compares, at most; evenly spread
+
+
+class PGL(Method):
+    """Xie et al.'s local consistency: BYOL for every voxel of two aligned feature maps."""
+
+    title = "PGL"
+    paper = "pgl"
+    source = Source(
+        "Xie et al., PGL: Prior-Guided Local Self-supervised Learning for 3D Medical Image Segmentation, "
+        "arXiv 2020",
+        "https://arxiv.org/abs/2011.12640",
+        "https://github.com/YtongXie/PGL",  # holds a README and no code
+    )
+    fidelity = "paper only, no code was released; loss and momentum as BYOL's code"
+    figure = Figure("matched", "predictions nearest to their own place in the other view", chance="chance")
+    any_dims = True  # slices have views and maps of one voxel along z
+
+    @dataclass(frozen=True)
+    class Params(VolumeViews):
+        """Heads, momentum and alignment as printed; sections and equations are PGL's (Xie et al. 2020)."""
+
+        hidden: int = 4096  # 3.3
+        out: int = 256  # 3.3
+        predictor: bool = True  # Eq. 8; off = BYOL's ablation
+        tau: float = 0.996  # 5.1, Eq. 10
+        tau_cosine: bool = True  # 5.1, "increases from 0.996 to 1.000 [BYOL]"
+        symmetric: bool = True  # Eq. 9; off = Eq. 8 alone
+        use_flip: bool = True  # Tables 5-8; off = w/o F: neither flips nor FlipAlign
+        use_crop_scale: bool = True  # Tables 5-8; off = w/o CS; assumed: one crop, unscaled, for both views
+        align_flip: bool = True  # Eq. 4; off = flips without FlipAlign, not in the paper
+        align_crop: bool = True  # Eq. 5 and 6; off = crops without CSAlign, not in the paper
+        coordinates: Literal["scaled", "literal"] = "scaled"  # literal = Eq. 6, which forgets (1)'s resize
+        level: int | None = None  # of the encoder's maps, -1 = last (3.3); None = last of several cells
+        ema_buffers: bool = False  # BYOL code; on = the target normalises by averages of the online side's
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p, self.crop = params, network.crop
+        self.level, self.cells = _level(network, p.level)
+        self.projector = voxelwise(network.encoder.widths[self.level], p.hidden, p.out)
+        self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()
+        self.slow_encoder = frozen_copy(self.encoder)
+        self.slow_projector = frozen_copy(self.projector)
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views forward and backward, or one; the target's forward passes cost about one more."""
+        return 3 if params.symmetric else 2
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Read two crops of 1.1 to 1.4 times the view that overlap by a tenth, and where they lie."""
+        return volume_views.read(volume, crop, _used(params), rng)
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment both crops, (B, 2, C, X, Y, Z); where they lay and were mirrored stays with them."""
+        views, flipped = paired_views(batch, self.crop, _used(self.params), generator)
+        return {"views": views, "flipped": flipped, "start": batch["start"], "size": batch["size"]}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the distance of aligned predictions and targets, summed over both directions."""
+        both = batch["views"].unbind(1)  # apart: batch statistics are per view, as in BYOL
+        ways = ((0, 1), (1, 0)) if self.params.symmetric else ((0, 1),)
+        maps = [self.projector(self.encoder(both[i])[self.level]) for i, _ in ways]
+        predicted = [self.predictor(self.aligned(z, batch, i)) for z, (i, _) in zip(maps, ways, strict=True)]
+        if self.params.ema_buffers:
+            self.slow_encoder.eval(), self.slow_projector.eval()
+        with torch.no_grad():
+            features = [self.slow_projector(self.slow_encoder(both[j])[self.level]) for _, j in ways]
+            slow = [self.aligned(z, batch, j) for z, (_, j) in zip(features, ways, strict=True)]
+        total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
+        found, chance = matched(_places(predicted[0].detach()), _places(slow[0]))
+        rows = world.gather(maps[0].detach()).flatten(2).transpose(1, 2).flatten(0, 1)
+        return {
+            "total": total,
+            "matched": found,
+            "chance": chance,
+            "std": spread(rows),
+            "spatial": _spatial(maps[0].detach()),
+        }
+
+    def aligned(self, maps: Tensor, batch: Batch, view: int) -> Tensor:
+        """Return maps of view 0 or 1, unmirrored, of what both views show (FlipAlign, then CSAlign)."""
+        p, start, size = self.params, batch["start"], batch["size"]
+        if p.use_flip and p.align_flip:
+            maps = flip(maps, batch["flipped"][:, view])
+        if p.use_crop_scale and p.align_crop:
+            box, other = ((start[:, i], size[:, i]) for i in (view, 1 - view))
+            maps = roi_align(maps, *overlap(box, other, self.cells, self.crop, p.coordinates))
+        return maps
+
+    def after_step(self, progress: float) -> None:
+        """Move the target towards the weights the optimiser has just made."""
+        p = self.params
+        tau = cosine_tau(p.tau, progress) if p.tau_cosine else p.tau
+        for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_projector, self.projector)):
+            follow(slow, fast, tau)
+            if p.ema_buffers:
+                _follow_buffers(slow, fast, tau)
+
+
+def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
+    """Return the paper's Conv-BN-ReLU-Conv of kernel 1, its projector and its predictor."""
+    return nn.Sequential(
+        nn.Conv3d(inside, hidden, 1), nn.BatchNorm3d(hidden), nn.ReLU(), nn.Conv3d(hidden, out, 1)
+    )  # fmt: skip
+
+
+def _used(params: PGL.Params) -> PGL.Params:
+    """Return the views' parameters without what the ablation leaves out."""
+    if not params.use_flip:
+        params = replace(params, flip=0.0)
+    if not params.use_crop_scale:  # only one box overlaps itself in full
+        params = replace(params, crop_scale=(1.0, 1.0), overlap=1.0)
+    return params
+
+
+def _level(network: Network, wanted: int | None) -> tuple[int, Triple]:
+    """Return which of the encoder's maps is used, and its cells: alignment needs several."""
+    steps = entry(network.name).pyramid
+    maps = [tuple(n // s for n, s in zip(network.crop, step, strict=True)) for step in steps]
+    several = [i for i, cells in enumerate(maps) if prod(cells) > 1]
+    if wanted is not None and not -len(maps) <= wanted < len(maps):
+        raise BenchError(f"method 'pgl': level {wanted}, and network {network.name!r} has {len(maps)} maps")
+    level = max(several, default=0) if wanted is None else wanted % len(maps)
+    if level not in several:
+        raise BenchError(
+            f"method 'pgl': map {level} of network {network.name!r} on crop {network.crop} is one cell, and "
+            f"nothing in it can be aligned; take level {max(several, default=0)} or lower, or a larger crop"
+        )
+    x, y, z = maps[level]
+    return level, (x, y, z)
+
+
+def _places(maps: Tensor) -> Tensor:
+    """Return (B, V, C): the features at evenly spread places of maps (B, C, X, Y, Z)."""
+    flat = maps.flatten(2).transpose(1, 2)
+    return flat[:, :: ceil(flat.shape[1] / PLACES)]
+
+
+@full_precision
+def _spatial(maps: Tensor) -> Tensor:
+    """Return the std of unit vectors over the places of a map, averaged; 0 where a map is constant."""
+    return functional.normalize(maps, dim=1).flatten(2).std(dim=2, correction=0).mean()
+
+
+@torch.no_grad()
+def _follow_buffers(slow: nn.Module, fast: nn.Module, tau: float) -> None:
+    for a, b in zip(slow.buffers(), fast.buffers(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - tau)

@@ -1,0 +1,129 @@
+"""Rotation on slices: tell by which quarter turn a slice was turned (Gidaris et al. 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench import augment
+from bench.augment.draw import chance
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method, Recipe
+from bench.nets import Network
+from bench.pretext import turns
+from bench.pretext.losses import full_precision
+from bench.pretext.slice_views import SliceViews, slice_views
+from bench.random import randint
+from bench.source import Source
+
+Triple = tuple[int, int, int]
+TRIES = 8  # slices looked at before the fullest of them is taken
+
+
+class Rotation2D(Method):
+    """Gidaris et al.'s task, a baseline of HSSL: a Linear on the pooled last map names the turn."""
+
+    title = "Rotation"
+    source = Source(
+        "Gidaris, Singh & Komodakis, Unsupervised Representation Learning by Predicting Image Rotations, "
+        "ICLR 2018",
+        "https://arxiv.org/abs/1803.07728",
+        "https://github.com/gidariss/FeatureLearningRotNet",
+    )
+    fidelity = "turns and labels compared with the official code; views are HSSL's text, parameters assumed"
+    figure = Figure("accuracy", "slices whose turn was named", chance="chance")
+    dims = 2
+    across_batch = False
+
+    @dataclass(frozen=True)
+    class Params(SliceViews):
+        """Views come before the turn. ``flip`` stays 0: a slice flipped along y is one turned by 180."""
+
+        rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
+        augment: bool = True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
+        mirror: float = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
+        foreground: float = 0.01  # assumed: least share of voxels above the scan's lowest value
+
+        def __post_init__(self) -> None:
+            if self.rotations_per_image not in (1, len(turns.FLAT)):
+                raise BenchError(
+                    f"method 'rotation2d': rotations_per_image = {self.rotations_per_image}; take 4 or 1"
+                )
+            if self.flip:
+                raise BenchError(
+                    "method 'rotation2d': flip mirrors y as well, and a slice mirrored along x and y is one "
+                    "turned by 180 degrees; take mirror, which is along x alone"
+                )
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        self.crop = network.crop
+        self.head = nn.Linear(network.encoder.widths[-1], len(turns.FLAT))
+
+    @classmethod
+    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
+        """Refuse crops that are not square: the shape would tell the turn."""
+        if crop[0] != crop[1]:
+            raise BenchError(f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}")
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """All turns of a slice, or one."""
+        return int(params.rotations_per_image)
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Read a slice, drawn again (8 times at most) while it is nearly empty; then the fullest."""
+        fullest = volume.random_crop(crop, rng)
+        for _ in range(TRIES - 1):
+            most = _share(fullest, volume.lowest)
+            if most >= params.foreground:
+                break
+            other = volume.random_crop(crop, rng)
+            fullest = other if _share(other, volume.lowest) > most else fullest
+        return {"crop": fullest}
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
+        p, x = self.params, batch["crop"]
+        if p.augment:
+            x, _, _ = slice_views(x, self.crop, p, generator)
+        if p.mirror:
+            along_x = chance(len(x), p.mirror, generator)[:, None]
+            x = augment.flip(x, functional.pad(along_x, (0, 2)))
+        if p.rotations_per_image == len(turns.FLAT):
+            label = torch.arange(len(turns.FLAT), device=x.device).expand(len(x), -1)
+            return {"views": turns.all_turns(x, turns.FLAT), "label": label}
+        label = randint(0, len(turns.FLAT), len(x), generator)
+        return {"views": turns.turned(x, turns.FLAT, label)[:, None], "label": label[:, None]}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy of the turns, mean over all turned slices, and their accuracy."""
+        logits = self.head(self.encoder.embed(batch["views"].flatten(0, 1)))
+        label = batch["label"].flatten()
+        accuracy = (logits.argmax(1) == label).to(torch.get_default_dtype()).mean()
+        return {
+            "total": entropy(logits, label),
+            "accuracy": accuracy,
+            "chance": accuracy.new_tensor(1 / len(turns.FLAT)),
+        }
+
+
+@full_precision
+def entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits (N, K) and classes (N,)."""
+    return functional.cross_entropy(logits, label)
+
+
+def _share(image: np.ndarray, lowest: float) -> float:
+    return float((image > lowest).mean())

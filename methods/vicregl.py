@@ -1,0 +1,179 @@
+"""VICRegL: variance, invariance and covariance of whole views, and of cells matched between their maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import world
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method
+from bench.nets import Network
+from bench.nets.catalog import entry
+from bench.pretext import variance, volume_views
+from bench.pretext.align import centres
+from bench.pretext.losses import matched, spread
+from bench.pretext.volume_views import VolumeViews
+from bench.source import Source
+
+Triple = tuple[int, int, int]
+MOST_CELLS = 4096  # of a map: distances of all its cells to all of another are held in memory
+
+
+class VICRegL(Method):
+    """Bardes, Ponce & LeCun 2022 with two views of a scan, or of a slice."""
+
+    title = "VICRegL"
+    source = Source(
+        "Bardes, Ponce & LeCun, VICRegL: Self-Supervised Learning of Local Visual Features, NeurIPS 2022",
+        "https://arxiv.org/abs/2210.01571",
+        "https://github.com/facebookresearch/VICRegL",
+    )
+    fidelity = "both losses and their gradients compared with the official code; views of volumes assumed"
+    figure = Figure("retrieval", "views whose nearest other view is of their own scan", chance="chance")
+    any_dims = True
+    min_batch = 3  # of two samples all channels are fully correlated, whatever the embeddings
+
+    @dataclass(frozen=True)
+    class Params(VolumeViews):
+        """'code' is main_vicregl.py of the authors; the views are PGL's, theirs are of photographs."""
+
+        alpha: float = 0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
+        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)  # code: invariance, variance, covariance
+        num_matches: tuple[int, int] = (20, 4)  # code: closest pairs that count, there and back
+        l2_all_matches: bool = False  # paper: the closest pairs by features, too; code: all of them
+        no_flip_grid: bool = False  # paper: cells lie where they are; code: as if no view were mirrored
+        pool: bool = False  # code: statistics apart for each place; True pools them, for small batches
+        level: int | None = None  # paper: the last map; None = the deepest with num_matches cells
+        hidden: int = 8192  # code (mlp)
+        out: int = 8192  # code (mlp)
+        local_hidden: int = 512  # code (maps_mlp)
+        local_out: int = 512  # code (maps_mlp)
+        norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
+
+        def __post_init__(self) -> None:
+            if not 0 <= self.alpha <= 1:
+                raise BenchError(f"method 'vicregl': alpha = {self.alpha}; take 0 to 1")
+            if min(self.num_matches) < 1:
+                raise BenchError(f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more")
+
+    params: Params
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p, widths = params, network.encoder.widths
+        self.crop = network.crop
+        self.level, self.cells = local_map(_grids(network), p.num_matches, p.level)
+        self.expander: nn.Module | None = None
+        self.local_expander: nn.Module | None = None
+        if p.alpha > 0:
+            self.expander = expander([widths[-1], p.hidden, p.hidden, p.out], p.norm)
+        if p.alpha < 1:
+            self.local_expander = expander(
+                [widths[self.level], p.local_hidden, p.local_hidden, p.local_out], p.norm
+            )
+
+    @classmethod
+    def head_flops(cls, params: Any, crop: Triple) -> float:
+        """Return the expander's, on both views; its first layer and the local one are small beside it."""
+        return 4.0 * params.hidden * (params.hidden + params.out) if params.alpha > 0 else 0.0
+
+    @classmethod
+    def crops_per_sample(cls, params: Any) -> int:
+        """Two views."""
+        return 2
+
+    @classmethod
+    def read(
+        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Read two overlapping crops, and where they lie."""
+        return volume_views.read(volume, crop, params, rng)
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Return views (B, 2, C, X, Y, Z) and the voxels at which their maps' cells lie, (B, 2, n, 3)."""
+        views, flipped = volume_views.paired_views(batch, self.crop, self.params, generator)
+        mirrored = torch.zeros_like(flipped) if self.params.no_flip_grid else flipped
+        start, size, mirrored = (t.flatten(0, 1) for t in (batch["start"], batch["size"], mirrored))
+        places = centres(start, size, mirrored, self.cells).flatten(1, 3)
+        return {"views": views, "places": places.unflatten(0, (-1, 2))}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the global and the local criterion, and ``retrieval`` between the views' embeddings."""
+        p = self.params
+        pyramids = [self.encoder(view) for view in batch["views"].unbind(1)]  # batch statistics per view
+        pooled = [maps[-1].flatten(2).mean(2) for maps in pyramids]
+        one, two = (z if self.expander is None else self.expander(z) for z in pooled)
+        total, terms = torch.zeros((), device=one.device), dict[str, Tensor]()
+        if self.expander is not None:
+            found = variance.criterion(one, two)
+            total = total + p.alpha * found.total(p.weights)
+            terms |= {"inv": found.invariance, "var": found.variance, "cov": found.covariance}
+        if self.local_expander is not None:
+            here, there = (self._cells(maps[self.level]) for maps in pyramids)
+            at = (batch["places"][:, 0], batch["places"][:, 1])
+            found = variance.local(here, there, at, p.num_matches, p.l2_all_matches, p.pool)
+            total = total + (1 - p.alpha) * found.total(p.weights)
+            terms |= {
+                "local_inv": found.invariance,
+                "local_var": found.variance,
+                "local_cov": found.covariance,
+            }
+        one, two = (world.gather(z.detach()) for z in (one, two))
+        retrieval, chance = matched(one, two)
+        return {"total": total, **terms, "retrieval": retrieval, "chance": chance, "std": spread(one)}
+
+    def _cells(self, maps: Tensor) -> Tensor:
+        """Return the embedded cells of maps (B, C, x, y, z), (B, n, local_out)."""
+        assert self.local_expander is not None
+        cells = maps.flatten(2).transpose(1, 2)
+        return self.local_expander(cells.flatten(0, 1)).unflatten(0, cells.shape[:2])
+
+
+def expander(widths: Sequence[int], norm: Literal["batch", "layer"]) -> nn.Sequential:
+    """Return Linear - norm - ReLU blocks ending in a Linear without bias, through ``widths``."""
+    kind = nn.BatchNorm1d if norm == "batch" else nn.LayerNorm
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths[:-1]):
+        layers += [nn.Linear(a, b), kind(b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=False))
+
+
+def local_map(
+    grids: Sequence[Triple], num_matches: tuple[int, int], level: int | None
+) -> tuple[int, Triple]:  # fmt: skip
+    """Return which map of a pyramid the cells are taken from, and its cells along x, y, z.
+
+    Args:
+        grids: cells of each map, finest first.
+        num_matches: pairs that are to be kept; fewer are where no map has as many cells.
+        level: the map that is asked for; by default the deepest with enough cells, else with the most.
+
+    Raises:
+        BenchError: no such map, or one of too many cells.
+    """
+    counts = [math.prod(grid) for grid in grids]
+    if level is None:
+        enough = min(max(num_matches), max(counts))
+        level = max(i for i, count in enumerate(counts) if count >= enough)
+    if not -len(grids) <= level < len(grids):
+        raise BenchError(f"method 'vicregl': level = {level}; the network has maps 0 to {len(grids) - 1}")
+    if counts[level] > MOST_CELLS:
+        raise BenchError(
+            f"method 'vicregl': map {level} has {counts[level]} cells, each of which is compared with all of "
+            f"the other view's; take a level with at most {MOST_CELLS}"
+        )
+    return level % len(grids), grids[level]
+
+
+def _grids(network: Network) -> list[Triple]:
+    x, y, z = network.crop
+    return [(x // a, y // b, z // c) for a, b, c in entry(network.name).pyramid]
