@@ -260,6 +260,7 @@ class Embeddings:
     """A picture of what each row's encoder makes of the pretraining's samples (HSSL, Fig. 3)."""
 
     samples: int = 50  # of each data set
+    layout: Literal["tsne", "pca"] = "tsne"  # which of the two that every job makes is drawn
     seed: int = 0
     beside: dict[str, Beside] = field(default_factory=dict)
 

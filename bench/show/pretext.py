@@ -183,11 +183,12 @@ def _clouds(
 ) -> tuple[list[Cloud], list[str]]:
     """Return what is to be drawn, the networks that no row has first, and what is left out."""
     jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
-    made = [_cloud(title, store.jobs / job) for job, title in jobs.items() if store.done(job)]
+    how = protocol.embeddings.layout if protocol.embeddings else "tsne"
+    made = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
     for job, rows in _told(protocol, plan, store, "embed"):
         titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
         if job not in jobs:
-            made.append(_cloud("; ".join(titles), store.jobs / job))
+            made.append(_cloud("; ".join(titles), store.jobs / job, how))
     cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
     why = {title: _failed(store, job) for job, title in [*jobs.items(), *cells] if job is not None}
     lost = [
@@ -201,15 +202,15 @@ def _failed(store: Store, job: str) -> str:
     return why["reason"] if why else ""
 
 
-def _cloud(title: str, folder: Path) -> Cloud:
-    """Read one encoder's layout: t-SNE's, or that by PCA, which it falls back to where samples are few."""
+def _cloud(title: str, folder: Path, how: str) -> Cloud:
+    """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
     arrays = Arrays(folder / "embeddings.npz")
     names = read_json(folder / "embeddings.json", LAID_OUT)
     if names is None:
         raise BenchError(
             f"{folder / 'embeddings.json'}: is gone; delete the folder of this job and run again"
         )
-    points, linear, group = arrays["tsne"], arrays["pca"], arrays["group"]
+    points, linear, group = arrays[how], arrays["pca"], arrays["group"]
     try:
         if group.dtype.kind not in "iu":
             raise ValueError("groups are no whole numbers")

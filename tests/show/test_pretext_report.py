@@ -162,6 +162,20 @@ def test_a_layout_by_pca_is_called_so(finished):
     assert {c.how for c in told(made)["clouds"]} == {"PCA"}
 
 
+def test_the_protocol_chooses_the_layout(finished):
+    made = finished()
+    points = np.random.default_rng(0).random((12, 2), np.float32)
+    for number in range(2):
+        file = made.folder("embed", number) / "embeddings.npz"
+        np.savez(file, tsne=points, pca=points[:, ::-1] * 3, group=np.zeros(12, np.int64))
+    by = {}
+    for layout in ("tsne", "pca"):
+        asked = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
+        (by[layout], *_) = pretext.said(pretext.beside(asked, made.plan, made.store, {}))["clouds"]
+    assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
+    np.testing.assert_allclose(by["tsne"].points, by["pca"].points[:, ::-1], atol=1e-3)
+
+
 def test_one_point_many_times_is_a_cloud_too(finished):
     made = finished()
     alike = np.zeros((12, 2), np.float32)
