@@ -47,7 +47,7 @@ class Method(nn.Module, ABC):
     dims: ClassVar[int] = 3
     any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
     needs: ClassVar[str] = "features"  # a pyramid; tokens: reads patch subsets; decoder: trains one, too
-    figure: ClassVar[Figure | None] = None  # every method that pretrains has one
+    figure: ClassVar[Figure]  # of a method that pretrains
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
@@ -182,6 +182,23 @@ class Method(nn.Module, ABC):
 
         Raises:
             BenchError: says what is missing.
+        """
+
+    @classmethod
+    def check_batch(
+        cls, params: Any, network: str, crop: tuple[int, int, int], rows: int, processes: int
+    ) -> None:
+        """Refuse a batch that the loss cannot divide as it has to.
+
+        Args:
+            params: this method's ``Params``.
+            network: the name of what is trained.
+            crop: size of a view in voxels.
+            rows: samples of a step, of all processes.
+            processes: how many share them.
+
+        Raises:
+            BenchError: says what to take.
         """
 
     @classmethod

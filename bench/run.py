@@ -98,20 +98,25 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
 
 def rehearse(plan: Plan, jobs: list[str]) -> None:
-    """Load each file that a job starts from into its network, before anything runs.
+    """Build what is to be pretrained, and load each file that a job starts from, before anything runs.
 
     Raises:
-        BenchError: a file is no weights, or does not fit; names the file and what does not fit.
+        BenchError: a method cannot train its network, or a file is no weights or does not fit; names it.
     """
     seen = set()
     for made in (plan.jobs[job] for job in jobs):
         init = str(made.spec.get("init", ""))
-        if init.startswith("file:") and (init, canonical(made.spec["network"])) not in seen:
-            from bench.jobs import embed, finetune, initial  # torch and MONAI, for those who start from files
+        what = canonical([init, made.spec.get("network"), made.spec.get("method")])
+        if what in seen or not (init.startswith("file:") or made.kind == "pretrain"):
+            continue
+        seen.add(what)
+        from bench.jobs import embed, finetune, initial, pretrain  # torch and MONAI, only where it is needed
 
-            build = embed.network_of if made.kind == "embed" else finetune.network_of
-            initial.rehearse(build(made.spec), Path(plan.files.paths[init.removeprefix("file:")]))
-            seen.add((init, canonical(made.spec["network"])))
+        if made.kind == "pretrain":
+            pretrain.rehearse(made.spec)
+            continue
+        build = embed.network_of if made.kind == "embed" else finetune.network_of
+        initial.rehearse(build(made.spec), Path(plan.files.paths[init.removeprefix("file:")]))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str], processes: int = 0) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench import world
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.pretext import volume_views
 from bench.pretext.heads import mlp
@@ -55,6 +55,11 @@ class BYOL3D(Method):
         self.predictor = head
         self.slow_encoder = frozen_copy(self.encoder)
         self.slow_projector = frozen_copy(self.projector)
+
+    @classmethod
+    def check(cls, params: Any, crop: tuple[int, int, int], recipe: Recipe) -> None:
+        """Refuse boxes that fill the volumes."""
+        volume_views.check(crop, params, recipe.resize)
 
     @classmethod
     def crops_per_sample(cls, params: Any) -> int:

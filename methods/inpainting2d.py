@@ -49,6 +49,8 @@ class Inpainting2D(Method):
         transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
 
         def __post_init__(self) -> None:
+            if self.ring < 0:
+                raise BenchError(f"method 'inpainting2d': ring is 0 or more pixels, got {self.ring}")
             if self.ring and self.mask != "centre":
                 raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:

@@ -11,6 +11,7 @@ from bench import world
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
+from bench.nets.catalog import check_batch, entry
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.heads import mlp
 from bench.pretext.losses import spread
@@ -66,6 +67,19 @@ class MoCo2D(Method):
         normed = any(isinstance(m, _BatchNorm) for m in self.encoder.modules())
         self.groups = p.shuffle_groups if normed else 1
         self._made: Tensor | None = None  # keys of the last loss, not yet in the queue
+
+    @classmethod
+    def check_batch(
+        cls, params: Any, network: str, crop: tuple[int, int, int], rows: int, processes: int
+    ) -> None:
+        """Refuse a batch that shuffling cannot cut into equal groups, or groups too small for batch norm."""
+        groups = params.shuffle_groups if entry(network).batch_norm else 1
+        if rows // processes % groups:
+            raise BenchError(
+                f"method 'moco2d': {rows // processes} slices per process are not {groups} equal groups; "
+                "set shuffle_groups to a divisor, or to 1"
+            )
+        check_batch(network, crop, rows // groups)
 
     @classmethod
     def crops_per_sample(cls, params: Any) -> int:

@@ -63,6 +63,11 @@ class ModelsGenesis(Method):
                     "method 'models_genesis': a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
                     "to restore has its own range; set sigmoid: false, or scale_unit: crop"
                 )
+            if self.windows < 1 or self.bezier_points < 2:
+                raise BenchError(
+                    "method 'models_genesis': windows is 1 or more (local_rate: 0 turns them off), "
+                    "bezier_points 2 or more"
+                )
             if self.tries < 1:
                 raise BenchError(f"method 'models_genesis': tries is 1 or more, got {self.tries}")
 

@@ -13,7 +13,7 @@ from bench import world
 from bench.augment import flip
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.nets.catalog import entry
 from bench.pretext import volume_views
@@ -70,6 +70,12 @@ class PGL(Method):
         self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()
         self.slow_encoder = frozen_copy(self.encoder)
         self.slow_projector = frozen_copy(self.projector)
+
+    @classmethod
+    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
+        """Refuse boxes that fill the volumes."""
+        if params.use_crop_scale:  # else one crop is both views anyway
+            volume_views.check(crop, params, recipe.resize)
 
     @classmethod
     def crops_per_sample(cls, params: Any) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench import world
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.nets.catalog import entry
 from bench.pretext import variance, volume_views
@@ -85,6 +85,11 @@ class VICRegL(Method):
     def head_flops(cls, params: Any, crop: Triple) -> float:
         """Return the expander's, on both views; its first layer and the local one are small beside it."""
         return 4.0 * params.hidden * (params.hidden + params.out) if params.alpha > 0 else 0.0
+
+    @classmethod
+    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
+        """Refuse boxes that fill the volumes."""
+        volume_views.check(crop, params, recipe.resize)
 
     @classmethod
     def crops_per_sample(cls, params: Any) -> int:

@@ -79,7 +79,7 @@ class Prepared:
         voxels = [None if label is None else self._voxels(case, *f) for f in VOXELS.items()]
         return Volume(
             image, label, step=float(row["step"]), offset=float(row["offset"]),
-            foreground=voxels[0], classes=voxels[1],
+            foreground=voxels[0], classes=voxels[1], name=f"{self.folder}/{case}",
         )  # fmt: skip
 
     def _voxels(self, case: str, frame: str, columns: int) -> Packed | np.ndarray:

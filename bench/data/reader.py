@@ -34,7 +34,9 @@ class Volume:
         offset: float = 0.0,
         foreground: Lazy | None = None,
         classes: Lazy | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name  # which case of which prepared data set, where it is one
         self._image, self._label = image, label
         self._step, self._offset = np.float32(step), np.float32(offset)
         self._foreground, self._classes = foreground, classes

@@ -12,14 +12,20 @@ TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train", "bench/r
 ROOMS = {
     "prepare": ("bench/data", "bench/jobs/prepare.py"),
     "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/compare.py", "bench/jobs/inputs.py"),
-    "pretrain": (*TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py"),
+    "pretrain": (
+        *TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py", "bench/jobs/watch.py",
+        "bench/jobs/inputs.py",
+    ),
     "finetune": (
         *TRAINING, "bench/jobs/finetune.py", "bench/jobs/initial.py", "bench/jobs/supervised.py",
         "bench/jobs/predict.py", "bench/jobs/window.py",
         "bench/jobs/classes.py", "bench/jobs/inputs.py",
     ),
     "latency": ("bench/nets", "bench/jobs/latency.py"),
-    "embed": ("bench/data", "bench/nets", "bench/pretext/collapse.py", "bench/jobs/embed.py"),
+    "embed": (
+        "bench/data", "bench/nets", "bench/pretext/collapse.py", "bench/pretext/losses.py", "bench/random.py",
+        "bench/jobs/embed.py", "bench/jobs/watch.py", "bench/jobs/initial.py", "bench/jobs/inputs.py",
+    ),
     "evaluate": (
         "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py", "bench/jobs/window.py",
         "bench/jobs/classes.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -75,15 +76,7 @@ def run(context: Context) -> None:
     """
     spec = context.spec
     recipe, net = spec["pretrain"], spec["network"]
-    torch.manual_seed(torch_seed(spec["seed"], "network"))
-    chosen = registry.load("method", spec["method"]["name"])
-    params = chosen.make_params(spec["method"]["params"])
-    classes = 1 + sum(data.get("classes", 0) for data in spec["data"])
-    network = nets.network(
-        net["network"], net["preset"], net["in_channels"],
-        chosen.out_channels(params, net["in_channels"], classes), triple(net["crop"]),
-    )  # fmt: skip
-    method = chosen.build(network, params, torch_seed(spec["seed"], "heads"))
+    network, method = built(spec)
     manifest = _manifest(context, network, method)
     # A load that would fail after days of pretraining fails here, before the first step.
     transfer.rehearse(method.transfer(), network)
@@ -93,7 +86,7 @@ def run(context: Context) -> None:
     objective = Pretext(method, snapshots, manifest, watch)
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
     context.log(f"{len(read.cases)} cases{dropped}, {recipe['steps']} steps of {recipe['batch']}")
-    context.facts.update(cases=len(read.cases), figure=asdict(chosen.figure))
+    context.facts.update(cases=len(read.cases), figure=asdict(method.figure))
     curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
     if world.rank() > 0:
         return
@@ -103,6 +96,31 @@ def run(context: Context) -> None:
     keep_curve(context, curve)
     pd.DataFrame(watch.rows).to_csv(context.made / "embeddings.csv", index=False, float_format="%.6g")
     context.log(watch.verdict())
+
+
+def built(spec: dict[str, Any]) -> tuple[nets.Network, Method]:
+    """Return a spec's network, freshly initialised, and the method around it.
+
+    Raises:
+        BenchError: the method cannot train this network at this size.
+    """
+    net = spec["network"]
+    torch.manual_seed(torch_seed(spec["seed"], "network"))
+    chosen = registry.load("method", spec["method"]["name"])
+    params = chosen.make_params(spec["method"]["params"])
+    out = chosen.out_channels(params, net["in_channels"], 1 + _labels(spec["data"])[1])
+    network = nets.network(net["network"], net["preset"], net["in_channels"], out, triple(net["crop"]))
+    return network, chosen.build(network, params, torch_seed(spec["seed"], "heads"))
+
+
+def rehearse(spec: dict[str, Any]) -> None:
+    """Build what a spec trains, without memory for its weights, to see whether that can be done.
+
+    Raises:
+        BenchError: it cannot.
+    """
+    with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
+        built(spec)
 
 
 def _settings(context: Context) -> Run:
@@ -168,5 +186,15 @@ def _classes(mixture: list[dict[str, Any]], index: int) -> dict[str, np.ndarray]
     data = mixture[index]
     found: dict[str, int] = {key: data[key] for key in ("task", "group") if key in data}
     if "classes" in data:
-        found["first"] = sum(before["classes"] for before in mixture[:index])
+        found["first"] = _labels(mixture)[0][data["dataset"]]
     return {key: np.array(value, np.int64) for key, value in found.items()}
+
+
+def _labels(mixture: list[dict[str, Any]]) -> tuple[dict[str, int], int]:
+    """Return how many classes come before each data set's own, and how many all have; none is background."""
+    before: dict[str, int] = {}
+    total = 0
+    for data in mixture:
+        if data["dataset"] not in before:  # it may be listed twice, by other conditions
+            before[data["dataset"]], total = total, total + data.get("classes", 0)
+    return before, total

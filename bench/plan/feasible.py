@@ -52,7 +52,7 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     for recipe in recipes:
         consistent(recipe)
     if job.kind == "pretrain":
-        _pretext(job, recipes)
+        _pretext(job, recipes, processes)
     else:
         _of_task(job)
         _takes_over(job, jobs)
@@ -118,7 +118,7 @@ def _takes_over(job: Job, jobs: Mapping[str, Job]) -> None:
         catalog.check_handover((before["network"], before["preset"]), (now["network"], now["preset"]))
 
 
-def _pretext(job: Job, recipes: list[Recipe]) -> None:
+def _pretext(job: Job, recipes: list[Recipe], processes: int) -> None:
     name, net = job.spec["method"]["name"], job.spec["network"]
     method, batch = registry.load("method", name), job.spec["pretrain"]["batch"]
     if net["network"] not in method.networks():
@@ -135,5 +135,6 @@ def _pretext(job: Job, recipes: list[Recipe]) -> None:
         )
     params = method.make_params(job.spec["method"]["params"])
     method.check_data(params, job.spec["data"])
+    method.check_batch(params, net["network"], tuple(net["crop"]), batch, processes)
     for recipe in recipes:
         method.check(params, tuple(net["crop"]), recipe)

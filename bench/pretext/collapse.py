@@ -8,6 +8,7 @@ from torch.nn import functional
 from bench.pretext.losses import full_precision, spread
 
 FALLEN = 0.1  # of the first spread
+LEAST_STD = 0.02  # noise of a few percent around one point; of use only beside a first spread that was wider
 LEAST_RANK = 1.5
 
 
@@ -19,6 +20,8 @@ def effective_rank(z: Tensor) -> Tensor:
     removed: Roy & Vetterli, The effective rank, EUSIPCO 2007, Eq. 3. Garrido et al. (RankMe, ICML 2023) leave
     the mean in; here activations are mostly positive, so that it alone would decide. 1 where all are alike.
     """
+    if not z.isfinite().all():  # a run that diverged: its loss says so
+        return z.new_tensor(float("nan"))
     units = functional.normalize(z, dim=1)
     found = (units - units.mean(dim=0)).svd().S
     share = found / found.sum().clamp_min(1e-12)
@@ -37,4 +40,5 @@ def collapsed(std: tuple[float, float], rank: float) -> bool:
         std: the spread before training and now.
         rank: the effective rank now.
     """
-    return std[1] < FALLEN * std[0] or rank < LEAST_RANK
+    fallen = std[1] < FALLEN * std[0] or (std[1] < LEAST_STD and std[1] < std[0] / 2)
+    return fallen or rank < LEAST_RANK  # noise fills every direction, so the rank alone shows little

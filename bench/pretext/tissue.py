@@ -19,6 +19,7 @@ VOXELS = 1 << 15  # about as many of each slice
 BINS = 128
 TAILS = (0.5, 99.5)  # percentiles between which the bins lie
 HALF = 0.5
+KNOWN = 4096  # rules of prepared cases that a worker remembers: one takes longer than a crop
 
 
 class Rule(NamedTuple):
@@ -26,6 +27,9 @@ class Rule(NamedTuple):
 
     background: float | None  # the one value that is class 0; without it class 0 is the darkest
     thresholds: np.ndarray
+
+
+_known: dict[tuple[str, float], Rule] = {}
 
 
 def tissue_rule(volume: Volume, flat: float) -> Rule:
@@ -38,6 +42,15 @@ def tissue_rule(volume: Volume, flat: float) -> Rule:
         flat: a value that as large a share of the voxels has is background: clipped air, what lies around
             a volume or beyond a mask. Where none has, the darkest of four classes is.
     """
+    key = volume.name, flat
+    if not volume.name or key not in _known:
+        if len(_known) >= KNOWN:
+            _known.clear()
+        _known[key] = _rule(volume, flat)
+    return _known[key]
+
+
+def _rule(volume: Volume, flat: float) -> Rule:
     values = probe(volume)
     distinct, counts = np.unique(values, return_counts=True)
     if counts.max() < flat * values.size:

@@ -5,6 +5,7 @@ Works on slices, too: a crop of one voxel along z keeps both boxes on one slice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
+from bench.errors import BenchError
 from bench.pretext.pair import Pairing, read_pair
 
 Triple = tuple[int, int, int]
@@ -38,6 +40,26 @@ class VolumeViews:
     gamma: float = 0.5  # PGL (6)
     gamma_exponent: tuple[float, float] = (0.7, 1.5)  # PGL (6)
     gamma_keep: Literal["unit", "range", "moments"] = "unit"  # PGL (6), stays in [0, 1]; range = as nnU-Net
+
+
+def check(crop: Triple, views: VolumeViews, resize: Sequence[int] | None) -> None:
+    """Refuse boxes that fill every prepared volume: both views would show the same place.
+
+    Args:
+        crop: size of a view in voxels.
+        views: how large the boxes are.
+        resize: of the recipe, voxels with 0 for an axis that stays; None where sizes differ.
+
+    Raises:
+        BenchError: says what to take.
+    """
+    axes = [i for i in range(3) if crop[i] > 1]
+    least = [round(views.crop_scale[0] * crop[i]) for i in axes]
+    if resize and all(0 < resize[i] <= n for i, n in zip(axes, least, strict=True)):
+        raise BenchError(
+            f"boxes of {views.crop_scale[0]:g} times the crop {tuple(crop)} fill volumes of {tuple(resize)}, "
+            "so that both views show the same; take a lower crop_scale, a smaller crop or a larger resize"
+        )
 
 
 def read(

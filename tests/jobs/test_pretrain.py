@@ -12,6 +12,7 @@ from bench.data import choice
 from bench.dataset import Case
 from bench.job import Job, listed
 from bench.jobs.pretrain import _classes as of_classes
+from bench.jobs.pretrain import _labels
 from bench.nets import transfer
 from bench.plan import specs
 from bench.protocol import Optimiser, Pretrain
@@ -81,6 +82,12 @@ def test_only_labelled_cases_are_read_where_labels_are(jobs):
 
 
 def test_classes_of_several_data_sets_lie_side_by_side():
-    mixture = [{"classes": 3, "task": 1}, {"classes": 2, "task": 2}, {"classes": 1, "group": 4}]
-    found = [{k: int(v) for k, v in of_classes(mixture, i).items()} for i in range(3)]
-    assert found == [{"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}]
+    mixture = [
+        {"dataset": "a", "classes": 3, "task": 1},
+        {"dataset": "b", "classes": 2, "task": 2},
+        {"dataset": "a", "classes": 3, "task": 1},
+        {"dataset": "c", "classes": 1, "group": 4},
+    ]
+    found = [{k: int(v) for k, v in of_classes(mixture, i).items()} for i in range(4)]
+    one, two, three = {"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}
+    assert found == [one, two, one, three] and _labels(mixture)[1] == 6

@@ -36,6 +36,10 @@ def test_neither_scale_nor_order_nor_a_common_mean_counts():
     assert effective_rank(shifted).item() > 3  # with the mean left in it would be about 1
 
 
+def test_what_is_not_finite_has_no_rank():
+    assert math.isnan(effective_rank(torch.tensor([[1.0, float("nan")], [0.0, 1.0]])))
+
+
 def test_equal_embeddings_have_rank_one_and_no_spread():
     z = torch.ones(8, 4)
     assert effective_rank(z).item() == pytest.approx(1)
@@ -49,7 +53,14 @@ def test_spread_is_one_over_the_whole_sphere():
 
 @pytest.mark.parametrize(
     ("std", "rank", "fell"),
-    [((1.0, 0.5), 10, False), ((1.0, 0.05), 10, True), ((0.01, 0.009), 10, False), ((1.0, 1.0), 1.2, True)],
+    [
+        ((1.0, 0.5), 10, False),
+        ((1.0, 0.05), 10, True),
+        ((0.1, 0.019), 10, True),
+        ((0.03, 0.019), 10, False),
+        ((0.01, 0.009), 10, False),
+        ((1.0, 1.0), 1.2, True),
+    ],
 )
 def test_collapse_is_a_fallen_spread_or_a_single_direction(std, rank, fell):
     assert collapsed(std, rank) is fell

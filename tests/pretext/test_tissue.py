@@ -90,3 +90,12 @@ def test_large_volumes_are_thinned_and_few_slices_read():
     values = tissue.probe(Volume(image))
     assert len(image.read) == tissue.SLICES and values.size <= tissue.SLICES * tissue.VOXELS
     assert sorted(key[3].start for key in image.read) == [4, 12, 20, 28, 36]
+
+
+def test_a_named_volume_is_looked_at_once_and_an_unnamed_one_every_time(monkeypatch):
+    looked = []
+    monkeypatch.setattr(tissue, "probe", lambda volume: looked.append(1) or np.arange(64.0))
+    image = np.zeros((1, 4, 4, 4), np.float32)
+    for name, looks in (("a", 1), ("a", 1), ("b", 2), ("", 3), ("", 4)):
+        tissue.tissue_rule(Volume(image, name=name), 0.123)
+        assert len(looked) == looks
