@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench import ranges
 from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
 from bench.errors import BenchError, unknown
@@ -113,16 +114,17 @@ class Method(nn.Module, ABC):
             if key not in known:
                 raise BenchError(unknown(f"parameter of method {cls.name()!r}", key, known))
             if not (_fits(value, known[key]) and _hinted(value, known[key], hints[key])):
-                raise BenchError(
-                    f"method {cls.name()!r}: {key} should look like "
-                    f"{hints[key] if known[key] is None else repr(known[key])}, got {value!r}"
-                )
+                wanted = f"look like {known[key]!r}" if known[key] is not None else f"be {_words(hints[key])}"
+                raise BenchError(f"method {cls.name()!r}: {key} should {wanted}, got {value!r}")
             choices = _choices(hints[key])
             if choices and value is not None and value not in choices:
                 raise BenchError(
                     f"method {cls.name()!r}: {unknown(f'value of {key!r}', str(value), choices)}"
                 )
-        return replace(cls.Params(), **{k: _like(v, known[k]) for k, v in given.items()})
+        made = replace(cls.Params(), **{k: _like(v, known[k]) for k, v in given.items()})
+        if wrong := ranges.problems(made):
+            raise BenchError(f"method {cls.name()!r}: {'; '.join(wrong)}")
+        return made
 
     @classmethod
     def networks(cls) -> list[str]:
@@ -273,6 +275,13 @@ def _hinted(value: Any, default: Any, hint: Any) -> bool:
     kinds = [h for h in get_args(hint) if h is not type(None) and get_origin(h) is not Literal]
     samples = [tuple(k() for k in get_args(h)) if get_origin(h) is tuple else h() for h in kinds]
     return not samples or any(_fits(value, sample) for sample in samples)
+
+
+def _words(hint: Any) -> str:
+    """Return what a parameter without a default may be, in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    parts = [h for h in get_args(hint) if h is not type(None)]
+    return " or ".join([*(names.get(h, f"{len(get_args(h))} numbers") for h in parts), "null"])
 
 
 def _like(value: Any, default: Any) -> Any:

@@ -16,6 +16,7 @@ from bench.pretext.heads import mlp
 from bench.pretext.losses import matched, spread, unit_distance
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
 from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.ranges import Count, Share
 from bench.source import Source
 
 
@@ -37,9 +38,9 @@ class BYOL3D(Method):
     class Params(VolumeViews):
         """Heads and momentum as BYOL, views as PGL (Xie et al. 2020, Section 3.2)."""
 
-        hidden: int = 4096  # BYOL, Section 3.3
-        out: int = 256  # BYOL, Section 3.3
-        tau: float = 0.996  # BYOL, Section 3.3, to 1 by cosine; PGL, Section 3.3
+        hidden: Count = 4096  # BYOL, Section 3.3
+        out: Count = 256  # BYOL, Section 3.3
+        tau: Share = 0.996  # BYOL, Section 3.3, to 1 by cosine; PGL, Section 3.3
         tau_cosine: bool = True  # BYOL, Section 3.3
         predictor: bool = True  # BYOL; off = its ablation
         symmetric: bool = True  # BYOL, Section 3.1; off = the first direction alone

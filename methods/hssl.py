@@ -16,6 +16,7 @@ from bench.pretext.heads import mlp
 from bench.pretext.losses import full_precision, nt_xent, spread
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.ranges import Amount, Count, Positive, Whole
 from bench.source import Source
 
 Restore = Literal["mse", "l2norm", "sse"]
@@ -40,33 +41,29 @@ class HSSL(Method):
     class Params(SliceViews):
         """Weights of 0 are Table 4's ablations: such a part, and its head, are not there."""
 
-        image_weight: float = 1 / 3  # Section 2.2, lambda 1
-        task_weight: float = 1 / 3  # Section 2.2, lambda 2
-        group_weight: float = 1 / 3  # Section 2.2, lambda 3
-        rec_weight: float = 50.0  # Section 2.2, lambda 4
-        tasks: int = 8  # Table 1
-        groups: int = 4  # Table 1
-        temperature: float = 0.1  # assumed: SimCLR's code; the paper has no number
+        image_weight: Amount = 1 / 3  # Section 2.2, lambda 1
+        task_weight: Amount = 1 / 3  # Section 2.2, lambda 2
+        group_weight: Amount = 1 / 3  # Section 2.2, lambda 3
+        rec_weight: Amount = 50.0  # Section 2.2, lambda 4
+        tasks: Count = 8  # Table 1
+        groups: Count = 4  # Table 1
+        temperature: Positive = 0.1  # assumed: SimCLR's code; the paper has no number
         reduction: Literal["sum_pairs", "mean2N"] = "sum_pairs"  # Section 2.2: the sum over pairs / pairs
         rec: Restore = "mse"  # assumed; Section 2.2 as written: l2norm, which outweighs all else
         aux_input: Literal["views", "raw"] = "views"  # assumed; Section 2.2 as written: raw
         pyramid_levels: int | None = None  # Section 2.2: the feature pyramid; the coarsest n otherwise
-        compress: int = 128  # assumed: channels of each level; 0 = its averages as they are
-        proj_layers: int = 2  # assumed: SimCLR's
-        hidden: int = 512  # assumed
-        out: int = 128  # assumed: SimCLR's
+        compress: Whole = 128  # assumed: channels of each level; 0 = its averages as they are
+        proj_layers: Count = 2  # assumed: SimCLR's
+        hidden: Count = 512  # assumed
+        out: Count = 128  # assumed: SimCLR's
         batch_norm: bool = False  # assumed: "FC layers" (Section 3)
         init_decoder: bool = True  # Section 2.2; no = only the encoder is handed over
 
         def __post_init__(self) -> None:
             weights = self.weights()
-            if min(weights.values()) < 0 or not any(weights.values()):
-                raise BenchError(
-                    "method 'hssl': weights are 0 or more and not all 0, got "
-                    + ", ".join(f"{k}_weight {v:g}" for k, v in weights.items())
-                )
-            if self.proj_layers < 1:
-                raise BenchError(f"method 'hssl': proj_layers is 1 or more, got {self.proj_layers}")
+            if not any(weights.values()):
+                names = ", ".join(f"{name}_weight" for name in weights)
+                raise BenchError(f"method 'hssl': {names} are all 0, so there is nothing to learn")
 
         def weights(self) -> dict[str, float]:
             """Return lambda 1 to 4 under the names of their terms."""

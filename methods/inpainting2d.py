@@ -12,6 +12,7 @@ from bench.nets import Network
 from bench.pretext.holes import blobs, centre_hole
 from bench.pretext.losses import full_precision
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.ranges import Amount, Positive, Share, Shares, Whole
 from bench.source import Source
 
 
@@ -34,23 +35,21 @@ class Inpainting2D(Method):
     class Params(SliceViews):
         """Code is train.lua (centre) and train_random.lua (random)."""
 
-        blur: float = 0.0  # code: none; it would blur what is to be restored
-        noise: float = 0.0  # code: none; noise cannot be restored
+        blur: Share = 0.0  # code: none; it would blur what is to be restored
+        noise: Share = 0.0  # code: none; noise cannot be restored
         mask: Literal["random", "centre"] = "random"  # paper, Section 3.3: features are learned with random
-        side: float = 0.5  # code: of the centre hole, as a share of the slice's
-        density: float = 0.25  # code, random: uniform noise below it is a hole
-        resolution: float = 0.06  # code, random: cells of noise per pixel
-        hole_area: tuple[float, float] = (0.2, 0.3)  # code, random: bounds, excluded
-        ring: int = 0  # code, centre: pixels of the hole's border that stay visible; README: 4
-        ring_weight: float = 10.0  # code, centre: of that border
+        side: Share = 0.5  # code: of the centre hole, as a share of the slice's
+        density: Share = 0.25  # code, random: uniform noise below it is a hole
+        resolution: Positive = 0.06  # code, random: cells of noise per pixel
+        hole_area: Shares = (0.2, 0.3)  # code, random: bounds, excluded
+        ring: Whole = 0  # code, centre: pixels of the hole's border that stay visible; README: 4
+        ring_weight: Amount = 10.0  # code, centre: of that border
         loss_region: Literal["masked", "all"] = "masked"  # paper, Eq. 1; code, random: all
-        visible_weight: float = 1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
+        visible_weight: Amount = 1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
         fill: float = 0.0  # code: the data's mean colour, which a z-score makes 0
         transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
 
         def __post_init__(self) -> None:
-            if self.ring < 0:
-                raise BenchError(f"method 'inpainting2d': ring is 0 or more pixels, got {self.ring}")
             if self.ring and self.mask != "centre":
                 raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:

@@ -12,6 +12,7 @@ from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import MaskedDecoder, init_linear
 from bench.pretext.losses import reconstruction, standardise
 from bench.pretext.mask import random_split, take
+from bench.ranges import Count, Share
 from bench.source import Source
 
 
@@ -33,10 +34,10 @@ class MAE3D(Method):
     class Params:
         """Defaults are the released BTCV configuration (vitmae_base_m0.75.yaml)."""
 
-        mask_ratio: float = 0.75  # released config; the count rounds down (models/mae.py)
-        decoder_dim: int = 512  # released config
-        decoder_depth: int = 8  # released config
-        decoder_heads: int = 8  # released config
+        mask_ratio: Share = 0.75  # released config; the count rounds down (models/mae.py)
+        decoder_dim: Count = 512  # released config
+        decoder_depth: Count = 8  # released config
+        decoder_heads: Count = 8  # released config
         loss: Literal["l1", "mse"] = "l1"  # released trainer; the 2D paper squares
         norm_pix: bool = False  # released trainer; the 2D paper's better variant standardises
         encoder_norm: bool = False  # released model skips the encoder's last LayerNorm

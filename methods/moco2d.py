@@ -19,6 +19,7 @@ from bench.pretext.momentum import follow, frozen_copy
 from bench.pretext.queue import Queue
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.random import rand
+from bench.ranges import Count, Positive, Share
 from bench.source import Source
 
 
@@ -40,17 +41,13 @@ class MoCo2D(Method):
     class Params(SliceViews):
         """MoCo v1. v2 is ``mlp``, ``temperature`` .2, and views and schedule of the protocol's choice."""
 
-        queue: int = 3840  # assumed: 128 batches of HSSL's 30; code: 65536
-        temperature: float = 0.07  # paper, Section 3.3; v2, code: 0.2
-        momentum: float = 0.999  # paper, Section 3.2, constant
-        out: int = 128  # paper, Section 3.3
+        queue: Count = 3840  # assumed: 128 batches of HSSL's 30; code: 65536
+        temperature: Positive = 0.07  # paper, Section 3.3; v2, code: 0.2
+        momentum: Share = 0.999  # paper, Section 3.2, constant
+        out: Count = 128  # paper, Section 3.3
         mlp: bool = False  # v2, code: a hidden layer as wide as the encoder
         symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
-        shuffle_groups: int = 2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
-
-        def __post_init__(self) -> None:
-            if self.queue < 1 or self.shuffle_groups < 1:
-                raise BenchError("method 'moco2d': queue and shuffle_groups must be 1 or more")
+        shuffle_groups: Count = 2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
 
     params: Params
 

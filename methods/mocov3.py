@@ -17,6 +17,7 @@ from bench.pretext.contrast import batch_contrast
 from bench.pretext.losses import spread
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
 from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.ranges import Count, Positive, Share
 from bench.source import Source
 
 
@@ -38,16 +39,16 @@ class MoCoV3(Method):
     class Params(VolumeViews):
         """The official commands for ViTs, which VoCo's tables use it on; views of PGL."""
 
-        temperature: float = 0.2  # code, ViT commands; ResNet commands and default: 1.0
-        momentum: float = 0.99  # code; ResNet's 1000 epochs: 0.996
+        temperature: Positive = 0.2  # code, ViT commands; ResNet commands and default: 1.0
+        momentum: Share = 0.99  # code; ResNet's 1000 epochs: 0.996
         momentum_cosine: bool = True  # code, all commands: to 1 by a half cosine
         heads: Literal["vit", "resnet"] = "vit"  # code: projector of 3 layers, predictor ends in a BN; 2, not
-        hidden: int = 4096  # code
-        out: int = 256  # code
+        hidden: Count = 4096  # code
+        out: Count = 256  # code
         predictor: bool = True  # paper, Section 3; off = its ablation
         symmetric: bool = True  # paper, Algorithm 1
         stop_grad_patch_embed: bool = True  # paper, Section 4.2 and ViT commands; patch encoders only
-        overlap: float = 0.5  # assumed: nnssl's half, here of the smaller crop's volume
+        overlap: Share = 0.5  # assumed: nnssl's half, here of the smaller crop's volume
 
     params: Params
 

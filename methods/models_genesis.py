@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method
 from bench.pretext import deform
 from bench.pretext.losses import full_precision
+from bench.ranges import Amount, Count, Share, Whole
 from bench.source import Source
 
 FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}  # the code counts the channel as an axis and leaves out z
@@ -37,25 +38,25 @@ class ModelsGenesis(Method):
     class Params:
         """Defaults are those of the code (config.py, utils.py); the paper prints few numbers."""
 
-        local_rate: float = 0.5  # code, probability of local shuffling
-        windows: int = 10_000  # code, per crop, whatever its size
-        nonlinear_rate: float = 0.9  # code
-        bezier_points: int = 100_000  # code
-        rises: float = 0.5  # code, probability that the curve keeps dark dark
-        paint_rate: float = 0.9  # code, of cutting out
-        inpaint_rate: float = 0.2  # code, of it inner; the others are outer
-        boxes: int = 5  # code, at most
-        box_rate: float = 0.95  # code, that another box follows
-        margin: int = 3  # code, voxels at the border without a box
-        flip_rate: float = 0.4  # code, that another flip follows
-        flip_rounds: int = 3  # code
+        local_rate: Share = 0.5  # code, probability of local shuffling
+        windows: Count = 10_000  # code, per crop, whatever its size
+        nonlinear_rate: Share = 0.9  # code
+        bezier_points: Count = 100_000  # code
+        rises: Share = 0.5  # code, probability that the curve keeps dark dark
+        paint_rate: Share = 0.9  # code, of cutting out
+        inpaint_rate: Share = 0.2  # code, of it inner; the others are outer
+        boxes: Count = 5  # code, at most
+        box_rate: Share = 0.95  # code, that another box follows
+        margin: Whole = 3  # code, voxels at the border without a box
+        flip_rate: Share = 0.4  # code, that another flip follows
+        flip_rounds: Whole = 3  # code
         flip_axes: Literal["xyz", "code"] = "xyz"  # code: x, y or none, as it counts the channel as an axis
         scale_unit: Literal["crop", "deform", "none"] = "crop"  # code: all data lie in [0, 1]
         sigmoid: bool = True  # code
         mask_only: bool = False  # code: all voxels count, not only those that were changed
         transfer: Literal["all", "encoder"] = "all"  # paper: all to segment, the encoder to classify
-        least_std: float = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
-        tries: int = 10  # assumed
+        least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
+        tries: Count = 10  # assumed
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
@@ -63,13 +64,8 @@ class ModelsGenesis(Method):
                     "method 'models_genesis': a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
                     "to restore has its own range; set sigmoid: false, or scale_unit: crop"
                 )
-            if self.windows < 1 or self.bezier_points < 2:
-                raise BenchError(
-                    "method 'models_genesis': windows is 1 or more (local_rate: 0 turns them off), "
-                    "bezier_points 2 or more"
-                )
-            if self.tries < 1:
-                raise BenchError(f"method 'models_genesis': tries is 1 or more, got {self.tries}")
+            if self.bezier_points < 2:
+                raise BenchError("method 'models_genesis': bezier_points must be 2 or more")
 
     params: Params
 

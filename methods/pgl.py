@@ -21,6 +21,7 @@ from bench.pretext.align import overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
 from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.ranges import Count, Share
 from bench.source import Source
 
 Triple = tuple[int, int, int]
@@ -46,10 +47,10 @@ class PGL(Method):
     class Params(VolumeViews):
         """Heads, momentum and alignment as printed; sections and equations are PGL's (Xie et al. 2020)."""
 
-        hidden: int = 4096  # 3.3
-        out: int = 256  # 3.3
+        hidden: Count = 4096  # 3.3
+        out: Count = 256  # 3.3
         predictor: bool = True  # Eq. 8; off = BYOL's ablation
-        tau: float = 0.996  # 5.1, Eq. 10
+        tau: Share = 0.996  # 5.1, Eq. 10
         tau_cosine: bool = True  # 5.1, "increases from 0.996 to 1.000 [BYOL]"
         symmetric: bool = True  # Eq. 9; off = Eq. 8 alone
         use_flip: bool = True  # Tables 5-8; off = w/o F: neither flips nor FlipAlign
@@ -131,9 +132,7 @@ class PGL(Method):
         p = self.params
         tau = cosine_tau(p.tau, progress) if p.tau_cosine else p.tau
         for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_projector, self.projector)):
-            follow(slow, fast, tau)
-            if p.ema_buffers:
-                _follow_buffers(slow, fast, tau)
+            follow(slow, fast, tau, p.ema_buffers)
 
 
 def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
@@ -179,10 +178,3 @@ def _places(maps: Tensor) -> Tensor:
 def _spatial(maps: Tensor) -> Tensor:
     """Return the std of unit vectors over the places of a map, averaged; 0 where a map is constant."""
     return functional.normalize(maps, dim=1).flatten(2).std(dim=2, correction=0).mean()
-
-
-@torch.no_grad()
-def _follow_buffers(slow: nn.Module, fast: nn.Module, tau: float) -> None:
-    for a, b in zip(slow.buffers(), fast.buffers(), strict=True):
-        if a.is_floating_point():
-            a.lerp_(b, 1 - tau)

@@ -20,6 +20,7 @@ from bench.pretext import turns
 from bench.pretext.losses import full_precision
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.random import randint
+from bench.ranges import Share
 from bench.source import Source
 
 Triple = tuple[int, int, int]
@@ -47,8 +48,8 @@ class Rotation2D(Method):
 
         rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
         augment: bool = True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
-        mirror: float = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
-        foreground: float = 0.01  # assumed: least share of voxels above the scan's lowest value
+        mirror: Share = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
+        foreground: Share = 0.01  # assumed: least share of voxels above the scan's lowest value
 
         def __post_init__(self) -> None:
             if self.rotations_per_image not in (1, len(turns.FLAT)):

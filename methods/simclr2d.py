@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from bench import world
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent, spread
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.ranges import Count, Positive, Whole
 from bench.source import Source
 
 
@@ -35,19 +35,15 @@ class SimCLR2D(Method):
     class Params(SliceViews):
         """The head and the loss; the views' are inherited."""
 
-        temperature: float = 0.1  # code (flag's default); HSSL: not stated
-        proj_layers: int = 2  # paper, Section 4.2; code: 3
-        hidden: int = 512  # paper, Section 4.2: the encoder's width, here ResNet-34's
-        out: int = 128  # paper, Section 4.2
+        temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
+        proj_layers: Count = 2  # paper, Section 4.2; code: 3
+        hidden: Count = 512  # paper, Section 4.2: the encoder's width, here ResNet-34's
+        out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
         reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
         multi_scale_head: bool = False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
         pyramid_levels: int | None = None  # assumed: all, the coarsest n otherwise; of multi_scale_head
-        compress: int = 128  # assumed: channels of each level; of multi_scale_head
-
-        def __post_init__(self) -> None:
-            if self.proj_layers < 1:
-                raise BenchError(f"method 'simclr2d': proj_layers is 1 or more, got {self.proj_layers}")
+        compress: Whole = 128  # assumed: channels of each level; of multi_scale_head
 
     params: Params
 

@@ -14,6 +14,7 @@ from bench.nets import Network
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent
 from bench.pretext.pair import Pairing, read_pair
+from bench.ranges import Amounts, Count, Factors, Positive, Share
 from bench.source import Source
 
 
@@ -35,24 +36,24 @@ class SimCLR3D(Method):
     class Params:
         """Constants of nnssl are from simclr_transform.py and SimCLRTrainer."""
 
-        temperature: float = 0.5  # nnssl; also MIM-Med3D
-        hidden: int | None = None  # paper, Section 4.2: the encoder's width
-        out: int = 128  # paper, Section 4.2
+        temperature: Positive = 0.5  # nnssl; also MIM-Med3D
+        hidden: Count | None = None  # paper, Section 4.2: the encoder's width
+        out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # the authors' 2D code; the paper's formula of g omits it
-        scale: tuple[float, float] = (1.0, 1.0)  # nnssl: crops are not resized
-        overlap: float = 0.5  # nnssl: least overlap of the two crops along each axis
-        flip: float = 0.5  # nnssl, per axis
-        rot90: float = 0.3  # nnssl (batchgenerators' default)
-        noise: float = 0.1  # nnssl, probability
-        noise_std: tuple[float, float] = (0.0, 0.1)  # nnssl (batchgenerators' default)
-        blur: float = 0.2  # nnssl
-        blur_sigma: tuple[float, float] = (0.5, 1.0)  # nnssl
-        brightness: float = 0.15  # nnssl
-        brightness_factor: tuple[float, float] = (0.75, 1.25)  # nnssl
-        contrast: float = 0.15  # nnssl
-        contrast_factor: tuple[float, float] = (0.75, 1.25)  # nnssl (batchgenerators' default)
-        gamma: float = 0.3  # nnssl
-        gamma_exponent: tuple[float, float] = (0.7, 1.5)  # nnssl
+        scale: Factors = (1.0, 1.0)  # nnssl: crops are not resized
+        overlap: Share = 0.5  # nnssl: least overlap of the two crops along each axis
+        flip: Share = 0.5  # nnssl, per axis
+        rot90: Share = 0.3  # nnssl (batchgenerators' default)
+        noise: Share = 0.1  # nnssl, probability
+        noise_std: Amounts = (0.0, 0.1)  # nnssl (batchgenerators' default)
+        blur: Share = 0.2  # nnssl
+        blur_sigma: Amounts = (0.5, 1.0)  # nnssl
+        brightness: Share = 0.15  # nnssl
+        brightness_factor: Factors = (0.75, 1.25)  # nnssl
+        contrast: Share = 0.15  # nnssl
+        contrast_factor: Factors = (0.75, 1.25)  # nnssl (batchgenerators' default)
+        gamma: Share = 0.3  # nnssl
+        gamma_exponent: Factors = (0.7, 1.5)  # nnssl
 
     params: Params
 

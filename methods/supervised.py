@@ -15,6 +15,7 @@ from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method
 from bench.pretext.losses import full_precision
 from bench.pretext.tissue import TISSUES, labelled, tissue_rule
+from bench.ranges import Share
 from bench.source import Source
 
 Triple = tuple[int, int, int]
@@ -41,9 +42,9 @@ class Supervised(Method):
 
         labels: Literal["own", "intensity"] = "own"  # assumed: the mixture's label maps
         loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"  # code: dice; PGL fine-tunes with dice_ce
-        flip: float = 0.0  # code: no augmentation by default; probability per axis
+        flip: Share = 0.0  # code: no augmentation by default; probability per axis
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
-        flat: float = 0.1  # assumed, of intensity: share of voxels from which one value is background
+        flat: Share = 0.1  # assumed, of intensity: share of voxels from which one value is background
 
     params: Params
 

@@ -22,6 +22,7 @@ from bench.pretext import variance, volume_views
 from bench.pretext.align import centres
 from bench.pretext.losses import matched, spread
 from bench.pretext.volume_views import VolumeViews
+from bench.ranges import Count, Share
 from bench.source import Source
 
 Triple = tuple[int, int, int]
@@ -46,22 +47,22 @@ class VICRegL(Method):
     class Params(VolumeViews):
         """'code' is main_vicregl.py of the authors; the views are PGL's, theirs are of photographs."""
 
-        alpha: float = 0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
+        alpha: Share = 0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
         weights: tuple[float, float, float] = (25.0, 25.0, 1.0)  # code: invariance, variance, covariance
         num_matches: tuple[int, int] = (20, 4)  # code: closest pairs that count, there and back
         l2_all_matches: bool = False  # paper: the closest pairs by features, too; code: all of them
         no_flip_grid: bool = False  # paper: cells lie where they are; code: as if no view were mirrored
         pool: bool = False  # code: statistics apart for each place; True pools them, for small batches
         level: int | None = None  # paper: the last map; None = the deepest with num_matches cells
-        hidden: int = 8192  # code (mlp)
-        out: int = 8192  # code (mlp)
-        local_hidden: int = 512  # code (maps_mlp)
-        local_out: int = 512  # code (maps_mlp)
+        hidden: Count = 8192  # code (mlp)
+        out: Count = 8192  # code (mlp)
+        local_hidden: Count = 512  # code (maps_mlp)
+        local_out: Count = 512  # code (maps_mlp)
         norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
 
         def __post_init__(self) -> None:
-            if not 0 <= self.alpha <= 1:
-                raise BenchError(f"method 'vicregl': alpha = {self.alpha}; take 0 to 1")
+            if min(self.weights) < 0:
+                raise BenchError(f"method 'vicregl': weights = {self.weights}; take 0 or more")
             if min(self.num_matches) < 1:
                 raise BenchError(f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more")
 

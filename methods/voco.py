@@ -17,6 +17,7 @@ from bench.nets import Network
 from bench.pretext import grid, losses
 from bench.pretext.heads import mlp
 from bench.pretext.momentum import follow, frozen_copy
+from bench.ranges import Amount, Count, Positive, Share
 from bench.source import Source
 
 Triple = tuple[int, int, int]
@@ -48,25 +49,25 @@ class VoCo(Method):
 
         variant: Literal["paper", "v1", "ema"] = "paper"  # code: issue 15 is v1, main is ema
         grid: Triple = (4, 4, 1)  # Table 7, bases along x, y, z
-        crops: int = 2  # code (sw_batch_size): random crops per scan
+        crops: Count = 2  # code (sw_batch_size): random crops per scan
         input_crop: Triple | None = None  # code: 96 per side, resized to views of 64
         use_pred: bool = True  # Table 6
         use_reg: bool = True  # Table 6
-        reg_weight: float = 1.0  # Eq. 7, lambda
-        eps: float = 1e-6  # code, inside the logarithm of Eq. 3
+        reg_weight: Amount = 1.0  # Eq. 7, lambda
+        eps: Positive = 1e-6  # code, inside the logarithm of Eq. 3
         rectify: bool = True  # code: Eq. 1 says 0 to 1, which ReLU on the cosine makes true
         reg_power: int | None = None  # Eq. 5: 1; code: 2. By default the variant's
         reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
         reg_detach: bool | None = None  # Eq. 5: no; code: no in v1, yes in ema
-        hidden: int = 2048  # code
-        out: int = 2048  # Section 3.2, C
-        momentum: float = 0.9  # code of ema, constant
+        hidden: Count = 2048  # code
+        out: Count = 2048  # Section 3.2, C
+        momentum: Share = 0.9  # code of ema, constant
         teacher: Literal["random", "copy"] = "random"  # code of ema: initialised on its own
         export: Literal["student", "teacher"] = "student"  # ema; which one was released is not said
-        flip: float = 0.2  # code, per axis and crop
-        rot90: float = 0.2  # code
-        shift: float = 0.1  # code, probability
-        shift_by: float = 0.1  # code
+        flip: Share = 0.2  # code, per axis and crop
+        rot90: Share = 0.2  # code
+        shift: Share = 0.1  # code, probability
+        shift_by: Amount = 0.1  # code
 
         def __post_init__(self) -> None:
             if not (self.use_pred or self.use_reg):

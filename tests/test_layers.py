@@ -15,7 +15,18 @@ from bench.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("bench", "methods", "datasets")
-METHODS_KNOW = ("method", "pretext", "nets", "augment", "source", "errors", "data.reader", "random", "world")
+METHODS_KNOW = (
+    "method",
+    "pretext",
+    "nets",
+    "augment",
+    "source",
+    "errors",
+    "data.reader",
+    "random",
+    "ranges",
+    "world",
+)
 DATASETS_KNOW = ("dataset", "source", "errors", "data")
 
 

@@ -77,10 +77,12 @@ class Prepared:
         if index.has(case, "label"):
             label = self._fits(case, index.packed(case, "label"), "shape")
         voxels = [None if label is None else self._voxels(case, *f) for f in VOXELS.items()]
-        return Volume(
+        found = Volume(
             image, label, step=float(row["step"]), offset=float(row["offset"]),
-            foreground=voxels[0], classes=voxels[1], name=f"{self.folder}/{case}",
+            foreground=voxels[0], classes=voxels[1],
         )  # fmt: skip
+        found.name = f"{self.folder}/{case}"
+        return found
 
     def _voxels(self, case: str, frame: str, columns: int) -> Packed | np.ndarray:
         if not self._index.has(case, frame):

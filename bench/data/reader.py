@@ -25,6 +25,8 @@ class Volume:
     Image voxels are stored as integers q and read as ``q * step + offset`` (float32).
     """
 
+    name = ""  # which case of which prepared data set, where it is one
+
     def __init__(
         self,
         image: Lazy,
@@ -34,9 +36,7 @@ class Volume:
         offset: float = 0.0,
         foreground: Lazy | None = None,
         classes: Lazy | None = None,
-        name: str = "",
     ) -> None:
-        self.name = name  # which case of which prepared data set, where it is one
         self._image, self._label = image, label
         self._step, self._offset = np.float32(step), np.float32(offset)
         self._foreground, self._classes = foreground, classes

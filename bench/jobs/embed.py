@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,9 @@ def run(context: Context) -> None:
         group=np.array([group for group, _, _ in places], np.int64),
     )  # fmt: skip
     found = {"std": float(directions(z)), "rank": float(effective_rank(z))}
+    found = {
+        key: value for key, value in found.items() if math.isfinite(value)
+    }  # one has none
     names = {"groups": groups, "cases": [case for _, case, _ in places], **found}
     write_atomic(context.made / NAMES, json.dumps(names))
     context.facts.update(samples=len(places), **found)

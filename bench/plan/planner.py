@@ -123,7 +123,10 @@ class Planner:
     def _start(self, line: Line) -> Start:
         """Return what a line's fine-tuning starts from; a pretraining is added to the plan."""
         method = registry.load("method", line.row.method)
-        method.make_params(line.row.params)  # also where nothing is pretrained: names are checked
+        try:  # also where nothing is pretrained: names are checked
+            method.make_params(line.row.params)
+        except BenchError as error:
+            raise BenchError(f"protocol {line.protocol.name!r}, row {line.name!r}: {error}") from None
         if not method.pretrains:
             return Start()
         if line.row.init:

@@ -108,5 +108,5 @@ def _has_snapshot(line: Line, made: dict[str, Any]) -> None:
     if at is not None and (at not in there or (made["steps"] is not None and at > made["steps"])):
         raise BenchError(
             f"row {line.name!r}: 'at: {at}' is not among the snapshots {there} that "
-            f"{made['steps']} steps of pretraining leave"
+            f"{made['steps']} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"
         )

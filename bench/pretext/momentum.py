@@ -18,13 +18,17 @@ def frozen_copy(module: M) -> M:
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, tau: float) -> None:
+def follow(slow: nn.Module, fast: nn.Module, tau: float, buffers: bool = False) -> None:
     """Move the parameters of ``slow``: tau * slow + (1 - tau) * fast.
 
-    Buffers stay its own: batch statistics come from its own forward passes.
+    Buffers stay its own, as its own forward passes make its batch statistics, unless ``buffers`` says that
+    they follow, too.
     """
     for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
         a.lerp_(b.to(a.dtype), 1 - tau)
+    for own, given in zip(slow.buffers(), fast.buffers(), strict=True) if buffers else ():
+        if own.is_floating_point():
+            own.lerp_(given, 1 - tau)
 
 
 def cosine_tau(base: float, progress: float) -> float:

@@ -15,6 +15,7 @@ from bench import augment
 from bench.augment.draw import Bounds, chance, uniform
 from bench.errors import BenchError
 from bench.random import rand
+from bench.ranges import Amounts, Factors, Share, Shares
 
 Triple = tuple[int, int, int]
 TRIES = 10  # sizes drawn before the largest box of an allowed aspect is taken, as torchvision's
@@ -24,17 +25,17 @@ TRIES = 10  # sizes drawn before the largest box of an allowed aspect is taken, 
 class SliceViews:
     """The parameters of a view; a method's ``Params`` inherit them."""
 
-    area: tuple[float, float] = (0.2, 1.0)  # assumed: share of the slice (HSSL, Section 2.1: no number)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)  # assumed: torchvision's, of x over y
-    flip: float = 0.0  # HSSL, Section 2.1 lists none; probability per axis
-    brightness: float = 0.0  # HSSL, Section 2.1 lists none; probability
-    brightness_factor: tuple[float, float] = (0.6, 1.4)  # assumed
-    contrast: float = 0.0  # HSSL, Section 2.1 lists none; probability
-    contrast_factor: tuple[float, float] = (0.6, 1.4)  # assumed
-    blur: float = 0.5  # HSSL, Section 2.1; probability assumed
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # assumed: SimCLR's, in pixels of the view
-    noise: float = 0.5  # HSSL, Section 2.1; probability assumed
-    noise_std: tuple[float, float] = (0.0, 0.1)  # assumed, in units of the prepared intensities
+    area: Shares = (0.2, 1.0)  # assumed: share of the slice (HSSL, Section 2.1: no number)
+    aspect: Factors = (3 / 4, 4 / 3)  # assumed: torchvision's, of x over y
+    flip: Share = 0.0  # HSSL, Section 2.1 lists none; probability per axis
+    brightness: Share = 0.0  # HSSL, Section 2.1 lists none; probability
+    brightness_factor: Factors = (0.6, 1.4)  # assumed
+    contrast: Share = 0.0  # HSSL, Section 2.1 lists none; probability
+    contrast_factor: Factors = (0.6, 1.4)  # assumed
+    blur: Share = 0.5  # HSSL, Section 2.1; probability assumed
+    blur_sigma: Amounts = (0.1, 2.0)  # assumed: SimCLR's, in pixels of the view
+    noise: Share = 0.5  # HSSL, Section 2.1; probability assumed
+    noise_std: Amounts = (0.0, 0.1)  # assumed, in units of the prepared intensities
 
 
 def slice_views(

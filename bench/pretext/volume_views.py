@@ -18,6 +18,7 @@ from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.pretext.pair import Pairing, read_pair
+from bench.ranges import Amounts, Factors, Share
 
 Triple = tuple[int, int, int]
 
@@ -26,19 +27,19 @@ Triple = tuple[int, int, int]
 class VolumeViews:
     """How both views are cut and changed. A method's ``Params`` inherits these, with defaults of its own."""
 
-    crop_scale: tuple[float, float] = (1.1, 1.4)  # PGL (1), size of crop over view
+    crop_scale: Factors = (1.1, 1.4)  # PGL (1), size of crop over view
     isotropic: bool = False  # assumed: PGL does not say whether axes share the scale
-    overlap: float = 0.1  # PGL (1); assumed: of the smaller crop's volume
-    flip: float = 0.5  # PGL (2), per axis
-    noise: float = 0.1  # PGL (3), probability
-    noise_variance: tuple[float, float] = (0.0, 0.1)  # PGL (3)
+    overlap: Share = 0.1  # PGL (1); assumed: of the smaller crop's volume
+    flip: Share = 0.5  # PGL (2), per axis
+    noise: Share = 0.1  # PGL (3), probability
+    noise_variance: Amounts = (0.0, 0.1)  # PGL (3)
     noise_unit: Literal["variance", "std"] = "variance"  # PGL (3); std = as batchgenerators takes the draw
-    blur: float = 0.2  # PGL (4)
-    blur_sigma: tuple[float, float] = (0.5, 1.0)  # PGL (4), in voxels of the view
-    brightness: float = 0.5  # PGL (5)
-    brightness_factor: tuple[float, float] = (0.75, 1.25)  # PGL (5)
-    gamma: float = 0.5  # PGL (6)
-    gamma_exponent: tuple[float, float] = (0.7, 1.5)  # PGL (6)
+    blur: Share = 0.2  # PGL (4)
+    blur_sigma: Amounts = (0.5, 1.0)  # PGL (4), in voxels of the view
+    brightness: Share = 0.5  # PGL (5)
+    brightness_factor: Factors = (0.75, 1.25)  # PGL (5)
+    gamma: Share = 0.5  # PGL (6)
+    gamma_exponent: Factors = (0.7, 1.5)  # PGL (6)
     gamma_keep: Literal["unit", "range", "moments"] = "unit"  # PGL (6), stays in [0, 1]; range = as nnU-Net
 
 

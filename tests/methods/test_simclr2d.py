@@ -162,7 +162,7 @@ def test_the_multi_scale_head_joins_all_levels(build, scans):
 
 
 def test_refuses_what_makes_no_sense(build):
-    with pytest.raises(BenchError, match="proj_layers is 1 or more"):
+    with pytest.raises(BenchError, match="proj_layers must be 1 or more"):
         build("simclr2d", {"proj_layers": 0})
     with pytest.raises(BenchError, match="this encoder has 1 to 5"):
         build("simclr2d", {"multi_scale_head": True, "pyramid_levels": 6})

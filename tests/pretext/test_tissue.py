@@ -97,5 +97,7 @@ def test_a_named_volume_is_looked_at_once_and_an_unnamed_one_every_time(monkeypa
     monkeypatch.setattr(tissue, "probe", lambda volume: looked.append(1) or np.arange(64.0))
     image = np.zeros((1, 4, 4, 4), np.float32)
     for name, looks in (("a", 1), ("a", 1), ("b", 2), ("", 3), ("", 4)):
-        tissue.tissue_rule(Volume(image, name=name), 0.123)
+        one = Volume(image)
+        one.name = name
+        tissue.tissue_rule(one, 0.123)
         assert len(looked) == looks
