@@ -18,7 +18,8 @@ NOTE = (
     "what guessing gets over the latter. Embedding std (how far the directions of the same samples' "
     "embeddings spread: 1 over the whole sphere, 0 at a point) and effective rank (over how many "
     "directions): before the first step \N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth "
-    "of what it was (or below 0.02 and half of what it was), or rank below 1.5."
+    "of what it was (or below 0.02 and half of what it was), or rank below 1.5; where a "
+    "decoder with skips is trained, it may only mean that the bottleneck went unused."
 )
 
 

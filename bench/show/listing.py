@@ -100,6 +100,9 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         "metrics": ("name", "title", "unit"),
         "protocols": ("name", "title", "scales", "file"),
     }[what]
+    if what == "methods":  # the JSON has one number
+        either = {e["name"]: registry.load("method", e["name"]).any_dims for e in found}
+        found = [{**entry, "dims": "2, 3"} if either[entry["name"]] else entry for entry in found]
     rows = [[_cell(entry.get(key, "")) for key in shown] for entry in found]
     return tabulate(rows, headers=shown, tablefmt="plain") + (_unpacking() if what == "datasets" else "")
 
