@@ -110,8 +110,8 @@ class ModelsGenesis(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the restoration error, and what doing without learning gets.
 
-        ``copied`` is the error of the deformed crop itself, ``flat`` that of each crop's mean, ``chance`` the
-        mean over crops of the smaller one.
+        ``copied`` is the error of the deformed crop itself, ``flat`` that of each crop's own mean. ``chance``
+        is that of a half everywhere, as an untrained sigmoid says; of ``flat`` where data know no [0, 1].
         """
         x, y = batch["x"], batch["y"]
         made = self.decoder(x, self.encoder(x))
@@ -119,11 +119,12 @@ class ModelsGenesis(Method):
         counts = (x != y) if self.params.mask_only else torch.ones_like(y, dtype=torch.bool)
         mean = y.mean(dim=(2, 3, 4), keepdim=True)
         copied, flat = squared(x, y, counts), squared(mean, y, counts)
+        half = squared(torch.full_like(y, 0.5), y, counts)
         return {
             "total": squared(made, y, counts).mean(),
             "copied": copied.mean(),
             "flat": flat.mean(),
-            "chance": torch.minimum(copied, flat).mean(),
+            "chance": (flat if self.params.scale_unit == "deform" else half).mean(),
         }
 
     def transfer(self) -> dict[str, Tensor]:
