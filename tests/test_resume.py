@@ -23,7 +23,7 @@ from bench.store import Store
 
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
-SMALL = {**HEADS, "grid": [2, 2, 1]}
+SMALL = {**HEADS, "grid": [2, 2, 1], "queue": 16}
 STEPS = 5
 
 
@@ -43,12 +43,15 @@ def planned(out, method, changes=None):
     cls = registry.load("method", method)
     known = cls.Params.__dataclass_fields__
     network = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}
+    if cls.dims == 2:
+        network = {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}
     if cls.needs == "tokens":
         network = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 16]}
     row = {"method": method, "network": "net", "params": {k: v for k, v in SMALL.items() if k in known}}
     value = yaml.safe_load(reliability.SMOKE.replace("steps: 40", f"steps: {STEPS}"))
     value |= {"baseline": "none", "networks": {"net": network}, "rows": {method: row}}
-    value["pretrain"] |= {"recipe": "resize", "snapshots": [2]}
+    value["pretrain"] |= {"recipe": "resize", "snapshots": [2], "batch": max(2, cls.min_batch)}
+    value["pretrain"]["datasets"][0] |= {"task": 1, "group": 1}
     value["finetune"][0] |= {"recipe": "resize", "fractions": [100]}
     value["phantoms"] = {"msd04_hippocampus": {"cases": 20, "seed": 0}}
     path = out.parent / f"{method}.yaml"
@@ -85,7 +88,7 @@ def interrupted(store, job, stops):
 
 
 def results(store, job):
-    names = ("*.safetensors", "curve.csv")
+    names = ("*.safetensors", "curve.csv", "embeddings.csv")
     return {p.name: p.read_bytes() for n in names for p in (store.jobs / job).glob(n)}
 
 
@@ -94,7 +97,7 @@ def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tm
     store, kinds = fresh(base, tmp_path, "whole", method)
     assert execute(str(store.root), kinds["pretrain"]).state == "done"
     expected = results(store, kinds["pretrain"])
-    assert {"weights.safetensors", "weights-2.safetensors", "curve.csv"} <= set(expected)
+    assert {"weights.safetensors", "weights-2.safetensors", "curve.csv", "embeddings.csv"} <= set(expected)
     for name, stops in {"once": [random.randint(1, STEPS - 1)], "each": [1] * STEPS}.items():
         other, _ = fresh(base, tmp_path, name, method)
         interrupted(other, kinds["pretrain"], stops)

@@ -139,7 +139,7 @@ def test_ablations_change_what_they_name_and_nothing_else(build, scans):
 
 
 def test_pooled_to_one_cell_without_flips_and_crops_it_is_byol(build, scans):
-    local, wide = build("pgl", SAME), build("byol3d", {**CALM, "flip": 0.0})
+    local, wide = build("pgl", SAME).double(), build("byol3d", {**CALM, "flip": 0.0}).double()
     wide.encoder.load_state_dict(local.encoder.state_dict())
     wide.slow_encoder.load_state_dict(local.slow_encoder.state_dict())
     for part in ("projector", "predictor", "slow_projector"):
@@ -147,7 +147,7 @@ def test_pooled_to_one_cell_without_flips_and_crops_it_is_byol(build, scans):
         getattr(wide, part).load_state_dict({k: v.flatten(1) if v.ndim > 1 else v for k, v in state.items()})
     for name in ("encoder", "slow_encoder"):
         setattr(local, name, Pooled(getattr(local, name)))
-    batch = view(wide, read(wide, scans))
+    batch = {"views": view(wide, read(wide, scans))["views"].double()}
     expected = wide.loss(batch)["total"].item()
     assert expected > 0.1
     batch |= {k: torch.zeros(4, 2, 3) for k in ("flipped", "start", "size")}
