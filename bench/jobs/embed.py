@@ -54,9 +54,7 @@ def run(context: Context) -> None:
         group=np.array([group for group, _, _ in places], np.int64),
     )  # fmt: skip
     found = {"std": float(directions(z)), "rank": float(effective_rank(z))}
-    found = {
-        key: value for key, value in found.items() if math.isfinite(value)
-    }  # one has none
+    found = {key: value for key, value in found.items() if math.isfinite(value)}  # one has none
     names = {"groups": groups, "cases": [case for _, case, _ in places], **found}
     write_atomic(context.made / NAMES, json.dumps(names))
     context.facts.update(samples=len(places), **found)
