@@ -15,7 +15,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
-from bench.nets.catalog import entry
+from bench.nets.catalog import cells
 from bench.pretext import volume_views
 from bench.pretext.align import overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
@@ -153,9 +153,8 @@ def _used(params: PGL.Params) -> PGL.Params:
 
 def _level(network: Network, wanted: int | None) -> tuple[int, Triple]:
     """Return which of the encoder's maps is used, and its cells: alignment needs several."""
-    steps = entry(network.name).pyramid
-    maps = [tuple(n // s for n, s in zip(network.crop, step, strict=True)) for step in steps]
-    several = [i for i, cells in enumerate(maps) if prod(cells) > 1]
+    maps = cells(network.name, network.crop)
+    several = [i for i, size in enumerate(maps) if prod(size) > 1]
     if wanted is not None and not -len(maps) <= wanted < len(maps):
         raise BenchError(f"method 'pgl': level {wanted}, and network {network.name!r} has {len(maps)} maps")
     level = max(several, default=0) if wanted is None else wanted % len(maps)
@@ -164,8 +163,7 @@ def _level(network: Network, wanted: int | None) -> tuple[int, Triple]:
             f"method 'pgl': map {level} of network {network.name!r} on crop {network.crop} is one cell, and "
             f"nothing in it can be aligned; take level {max(several, default=0)} or lower, or a larger crop"
         )
-    x, y, z = maps[level]
-    return level, (x, y, z)
+    return level, maps[level]
 
 
 def _places(maps: Tensor) -> Tensor:

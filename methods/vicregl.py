@@ -17,7 +17,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
-from bench.nets.catalog import entry
+from bench.nets.catalog import cells
 from bench.pretext import variance, volume_views
 from bench.pretext.align import centres
 from bench.pretext.losses import matched, spread
@@ -72,7 +72,7 @@ class VICRegL(Method):
         super().__init__(network, params)
         p, widths = params, network.encoder.widths
         self.crop = network.crop
-        self.level, self.cells = local_map(_grids(network), p.num_matches, p.level)
+        self.level, self.cells = local_map(cells(network.name, self.crop), p.num_matches, p.level)
         self.expander: nn.Module | None = None
         self.local_expander: nn.Module | None = None
         if p.alpha > 0:
@@ -140,8 +140,8 @@ class VICRegL(Method):
     def _cells(self, maps: Tensor) -> Tensor:
         """Return the embedded cells of maps (B, C, x, y, z), (B, n, local_out)."""
         assert self.local_expander is not None
-        cells = maps.flatten(2).transpose(1, 2)
-        return self.local_expander(cells.flatten(0, 1)).unflatten(0, cells.shape[:2])
+        rows = maps.flatten(2).transpose(1, 2)
+        return self.local_expander(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
 
 
 def expander(widths: Sequence[int], norm: Literal["batch", "layer"]) -> nn.Sequential:
@@ -178,8 +178,3 @@ def local_map(
             f"the other view's; take a level with at most {MOST_CELLS}"
         )
     return level % len(grids), grids[level]
-
-
-def _grids(network: Network) -> list[Triple]:
-    x, y, z = network.crop
-    return [(x // a, y // b, z // c) for a, b, c in entry(network.name).pyramid]

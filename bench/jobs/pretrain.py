@@ -160,7 +160,8 @@ class _Reader:
         if not kept:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
-        self.cases = [(folders[i], case, _classes(data, i)) for i, case in kept]
+        classes = [_classes(data, i) for i in range(len(data))]
+        self.cases = [(folders[i], case, classes[i]) for i, case in kept]
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from bench.data.files import is_there
 from bench.errors import printable
 from bench.job import Job
-from bench.nets import catalog
 from bench.plan import mixing, specs
 from bench.plan.line import Line
 from bench.plan.pretraining import Pretrainings
@@ -23,6 +21,7 @@ class Pictures:
         self._pretrainings = pretrainings
         self._made: dict[tuple[str, str], str] = {}  # protocol, row -> job
         self._beside: set[str] = set()
+        self._read: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}  # by protocol: all rows read alike
 
     def add(self, line: Line, start: Start) -> str | None:
         """Return the job for a line's row, None where its protocol asks for no picture.
@@ -55,17 +54,24 @@ class Pictures:
 
     def _job(self, line: Line, net: Net, start: Start) -> str:
         protocol, made = line.protocol, self._pretrainings
-        section, wanted = protocol.pretrain, protocol.embeddings
-        assert section is not None and wanted is not None
-        parts = mixing.mixed(made.here, replace(line, name="", control=""), section, labels=False)
-        prepared = tuple(made.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
-        spec: dict[str, Any] = {
-            "network": specs.network(net, made.channels(prepared, net.crop)), "init": start.init,
-            "data": [part.data for part in parts], "samples": wanted.samples, "seed": wanted.seed,
-            **({"take": mixing.overall(section)} if section.take else {}),
-        }  # fmt: skip
-        catalog.check_crop(net.network, net.preset, net.crop)
+        if protocol.name not in self._read:
+            self._read[protocol.name] = self._samples(line)
+        data, prepared = self._read[protocol.name]
+        network = specs.network(net, made.channels(prepared, net.crop))
+        spec = {"network": network, "init": start.init, **data}
         needs = (*prepared, *([start.pretrain] if start.pretrain else []))
         job = made.plan.add(Job("embed", spec, needs))
         made.plan.threads[job] = protocol.threads
         return job
+
+    def _samples(self, line: Line) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return what a spec says of the samples, and the preparations that they are read from."""
+        section, wanted = line.protocol.pretrain, line.protocol.embeddings
+        assert section is not None and wanted is not None
+        parts = mixing.mixed(self._pretrainings.here, line, section, labels=False)
+        prepared = tuple(self._pretrainings.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        data: dict[str, Any] = {
+            "data": [part.data for part in parts], "samples": wanted.samples, "seed": wanted.seed,
+            **({"take": mixing.overall(section)} if section.take else {}),
+        }  # fmt: skip
+        return data, prepared

@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "Preset",
     "Triple",
+    "cells",
     "check_batch",
     "check_crop",
     "check_handover",
@@ -91,6 +92,12 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
     return (crop[0], crop[1], crop[2])
 
 
+def cells(name: str, crop: Sequence[int]) -> list[Triple]:
+    """Return the sizes, x y z, of the maps that a network's encoder makes of a crop, finest first."""
+    x, y, z = crop
+    return [(x // a, y // b, z // c) for a, b, c in entry(name).pyramid]
+
+
 def check_task(name: str, task: str) -> None:
     """Refuse a network that cannot do a task: one without a decoder gives no label maps.
 
@@ -114,9 +121,7 @@ def check_batch(name: str, crop: Sequence[int], rows: int) -> None:
     Raises:
         BenchError: says what to take.
     """
-    facts = entry(name)
-    voxels = prod(side // step for side, step in zip(crop, facts.pyramid[-1], strict=True))
-    if facts.batch_norm and rows * voxels < 2:
+    if entry(name).batch_norm and rows * prod(cells(name, crop)[-1]) < 2:
         raise BenchError(
             f"network {name!r} has batch norm, which one bottleneck voxel of a batch of 1 gives nothing to "
             "normalise; take a larger batch, a larger crop, or no accumulation"
