@@ -1,6 +1,11 @@
 """A protocol that plans in no time, and how tests look into its plan."""
 
-NAME, CASES = "msd04_hippocampus", 20  # by rule: 15 train, 3 validate, 2 test
+from bench.data import split
+
+NAME, CASES = "msd04_hippocampus", 20
+PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
+EVENLY = sorted(PATIENTS, key=lambda p: split.unit("even", NAME, p))
+TEST, VAL, TRAIN = sorted(EVENLY[:4]), sorted(EVENLY[4:6]), sorted(EVENLY[6:])
 BASE = {
     "title": "Test",
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},
@@ -10,7 +15,7 @@ BASE = {
     },
     "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
     "finetune": [
-        {"dataset": NAME, "split": "rule", "fractions": [25, 100], "seeds": [0, 1], "steps": 6,
+        {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0, 1], "steps": 6,
          "hold": "steps"}
     ],
 }  # fmt: skip

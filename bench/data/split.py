@@ -15,11 +15,14 @@ from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
 
 RULE = "rule"
+EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of the rule's hash: 7:1:2 where no list is known
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
+CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
 LEAVE_ONE_OUT = "leave_one_out"
-EVEN = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
-RULES = (RULE, FIVE, EVEN, LEAVE_ONE_OUT)  # known to every data set
-OTHERS = {EVEN: " or take 'split: leave_one_out'", LEAVE_ONE_OUT: ""}  # what to take in place of one
+RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
+FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
+PARTS = {RULE: ("train", "val", "test"), EVEN: ("train", "val", "test")}  # that nobody may lack
+FEWEST = 5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,21 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
+        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
-        BenchError: unknown split, listed patients that are not there, or an empty part.
+        BenchError: unknown split, listed patients that are not there, an empty part, or fewer than
+            ``FEWEST`` test patients by ``rule``.
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split == RULE:
         found = [_by_rule(name, patients, split)]
+    elif split == EVEN:
+        found = [_evenly(name, patients)]
     elif split == FIVE:
         found = [_fifth(name, patients, k) for k in range(5)]
-    elif split == EVEN:
+    elif split == CV5:
         found = [_dealt(name, patients, k) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
         found = [
@@ -80,14 +86,24 @@ def folds(
     if not patients:
         raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
     for fold in found:
-        for part in ("train", "val", "test") if split == RULE else ("train", "test"):
-            if not getattr(fold, part):
-                other = OTHERS.get(split, " or take 'split: cv5' or 'leave_one_out'")
-                raise BenchError(
-                    f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
-                    f"add cases{other}"
-                )
+        _full(name, fold, len(patients))
     return found
+
+
+def _full(name: str, fold: Fold, patients: int) -> None:
+    """Refuse a fold with an empty part, or one that tests too few by chance."""
+    for part in PARTS.get(fold.name, ("train", "test")):
+        if not getattr(fold, part):
+            other = "" if fold.name == LEAVE_ONE_OUT else f", or take 'split: {LEAVE_ONE_OUT}'"
+            raise BenchError(
+                f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}"
+            )
+    if fold.name == RULE and len(fold.test) < FEWEST:
+        raise BenchError(
+            f"{name}: split {RULE!r} draws each patient by himself, which leaves {len(fold.train)} to train, "
+            f"{len(fold.val)} to validate and {len(fold.test)} to test; fewer than {FEWEST} tested say too "
+            f"little: take 'split: {EVEN}' or '{CV5}'"
+        )
 
 
 def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
@@ -96,6 +112,15 @@ def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
         u = unit(rule, name, patient)
         parts["train" if u < 0.7 else "val" if u < 0.8 else "test"].append(patient)
     return Fold(rule, 0, *(tuple(parts[p]) for p in ("train", "val", "test")))
+
+
+def _evenly(name: str, patients: Sequence[str]) -> Fold:
+    """Return a fifth to test, a tenth to validate, the rest to train, each rounded to the next patient."""
+    order, n = sorted(patients, key=lambda p: unit(EVEN, name, p)), len(patients)
+    tested = max(1, (2 * n + 5) // 10)
+    held = tested + (n + 5) // 10
+    parts = (order[held:], order[tested:held], order[:tested])
+    return Fold(EVEN, 0, *(tuple(sorted(part, key=natural)) for part in parts))
 
 
 def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
@@ -110,10 +135,10 @@ def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
 
 def _dealt(name: str, patients: Sequence[str], fold: int) -> Fold:
     """Return fold ``fold`` of patients dealt in turn: even, but a new patient moves others."""
-    order = sorted(patients, key=lambda p: unit(EVEN, name, p))
+    order = sorted(patients, key=lambda p: unit(CV5, name, p))
     tested = set(order[fold::5])
     return Fold(
-        EVEN,
+        CV5,
         fold,
         tuple(p for p in patients if p not in tested),
         (),
@@ -129,7 +154,7 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
         raise BenchError(
             f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
             f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
-            "folder, or take 'split: rule', which divides what is there"
+            "folder, or take 'split: even', which divides what is there"
         )
     return parts
 

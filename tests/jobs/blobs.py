@@ -37,7 +37,7 @@ CLASSES = {"task": "classification", "labels": "{0: 'low', 1: 'middle', 2: 'high
 MAPS = {"task": "segmentation", "labels": "{1: 'blob'}", "label": "lambda p: p.with_name('map_' + p.name)"}
 ADAPTERS = {"graded_blobs": CLASSES, "outlined_blobs": MAPS}
 SHAPE = (24, 20, 6)
-ALL = {"split": "rule", "fold": 0, "split_hash": None}
+ALL = {"split": "even", "fold": 0, "split_hash": None}
 
 
 def register(monkeypatch, folder):
@@ -90,7 +90,7 @@ class Jobs:
     def finetune(self, network, crop, needs=(), **recipe):
         """Return a fine-tuning on every training case; ``recipe`` changes what ``Finetune`` says."""
         section = Finetune(
-            self.name, "rule", batch=6, precision="fp32", optimiser=Optimiser(lr=1e-3),
+            self.name, "even", batch=6, precision="fp32", optimiser=Optimiser(lr=1e-3),
             augment=Augment(flip=0.5, rot90=0.5), inference=Inference(overlap=0.25),
         )  # fmt: skip
         section = replace(section, **recipe)

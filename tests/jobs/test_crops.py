@@ -208,7 +208,7 @@ def test_held_back_patients_are_the_rows_own_and_do_not_train(made, percent, sha
     data = {**made._data(), "fraction": percent, "holdout": share}
     root = str(made.root)
     fold = inputs.fold_of(prepared, data, root)
-    labelled = split.fraction(fold.train, percent, "rule", seed, "x")
+    labelled = split.fraction(fold.train, percent, "even", seed, "x")
     train, val = (inputs.part(prepared, {**data, "part": p}, root, seed) for p in ("train", "val"))
     patients = [{prepared.patient(c) for c in cases} for cases in (train, val)]
     assert not patients[0] & patients[1] and patients[0] | patients[1] == set(labelled)

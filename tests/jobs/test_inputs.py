@@ -5,18 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_prepared import write_prepared
-from small_protocol import CASES, NAME
+from small_protocol import NAME, PATIENTS, TEST, TRAIN, VAL
 
 from bench.data import split
 from bench.data.prepared import opened
 from bench.errors import BenchError
 from bench.jobs.inputs import fold_of, part
-
-PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
-U = {p: split.unit("rule", NAME, p) for p in PATIENTS}
-TRAIN = [p for p in PATIENTS if U[p] < 0.7]
-VAL = [p for p in PATIENTS if 0.7 <= U[p] < 0.8]
-TEST = [p for p in PATIENTS if U[p] >= 0.8]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +25,10 @@ def prepared(tmp_path_factory):
 
 
 def data(**given):
-    return {"dataset": NAME, "split": "rule", "fold": 0, "split_hash": None, **given}
+    return {"dataset": NAME, "split": "even", "fold": 0, "split_hash": None, **given}
 
 
-def test_parts_are_the_rules(prepared):
+def test_parts_are_the_splits(prepared):
     assert part(prepared, data(part="train"), None) == TRAIN
     assert part(prepared, data(part="val"), None) == VAL
     assert part(prepared, data(part="test"), None) == TEST
@@ -44,20 +38,20 @@ def test_parts_are_the_rules(prepared):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("percent", [5, 25, 50, 100])
 def test_a_fraction_is_the_prefix_that_the_plan_counted(prepared, percent, seed):
-    planned = split.fraction(TRAIN, percent, "rule", seed, NAME)
+    planned = split.fraction(TRAIN, percent, "even", seed, NAME)
     assert set(part(prepared, data(part="train", fraction=percent), None, seed)) == set(planned)
 
 
 def test_validation_is_thinned_with_the_row_and_never_below_one(prepared):
-    assert len(VAL) == 3
-    for percent, count in ((1, 1), (25, 1), (50, 2), (100, 3)):
+    assert len(VAL) == 2
+    for percent, count in ((1, 1), (25, 1), (50, 1), (100, 2)):
         assert len(part(prepared, data(part="val", fraction=percent), None)) == count
 
 
 def test_another_division_than_the_planned_one_is_refused(prepared):
-    digest = split.Fold("rule", 0, tuple(TRAIN), tuple(VAL), tuple(TEST)).digest
+    digest = split.Fold("even", 0, tuple(TRAIN), tuple(VAL), tuple(TEST)).digest
     assert fold_of(prepared, data(split_hash=digest), None).digest == digest
-    with pytest.raises(BenchError, match=f"split 'rule' is {digest} now and was 0123 when planned"):
+    with pytest.raises(BenchError, match=f"split 'even' is {digest} now and was 0123 when planned"):
         part(prepared, data(split_hash="0123", part="train"), None)
 
 

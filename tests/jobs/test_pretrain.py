@@ -24,7 +24,7 @@ CROP = [16, 16, 16]
 def jobs(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         blobs.register(patch, tmp_path)
-        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 4))
+        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 5))
 
 
 def pretrain(jobs, name, params=None, steps=2, **data):
@@ -56,7 +56,7 @@ def test_it_leaves_weights_a_curve_and_what_became_of_the_embeddings(jobs):
         and seen.notna().all(axis=None)
     )
     told = jobs.store.manifest(folder.name)
-    assert told["figure"] == asdict(registry.load("method", "simclr3d").figure) and told["cases"] == 4
+    assert told["figure"] == asdict(registry.load("method", "simclr3d").figure) and told["cases"] == 5
     assert all(key.startswith("encoder.") for key in keys(folder))
     assert transfer.read(folder / "weights.safetensors")[1].out_channels == 0
 

@@ -36,7 +36,7 @@ def test_pretraining_and_fine_tuning_wait_for_the_guard_without_needing_it(plan_
 
 def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
     before = plan_of()
-    other = {"finetune": [{"dataset": NAME, "split": "rule", "recipe": "percentile", "steps": 6}]}
+    other = {"finetune": [{"dataset": NAME, "split": "even", "recipe": "percentile", "steps": 6}]}
     allowed = plan_of({"pretrain": {"leaks": "allow"}})
     assert pretraining(plan_of(other)).id == pretraining(before).id == pretraining(allowed).id
     assert guard(plan_of(other)).id != guard(before).id == guard(allowed).id  # compared once
@@ -57,7 +57,7 @@ def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
     finetune = [{"dataset": NAME, "split": "leave_one_out", "folds": [3], "steps": 6}]
     both = plan_of(others=[{"name": "two", "finetune": finetune}])
     assert len(ids(both, "guard")) == 4
-    other = [{"dataset": NAME, "split": "rule", "recipe": "percentile", "steps": 6}]
+    other = [{"dataset": NAME, "split": "even", "recipe": "percentile", "steps": 6}]
     shared = plan_of(others=[{"name": "two", "finetune": other}])
     assert len(ids(shared, "guard")) == 4 and len(shared.after[pretraining(again).id]) == 2
     assert (
@@ -67,7 +67,7 @@ def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
 
 def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     epochs = {"steps": None, "epochs": 2, "batch": 2}
-    for given, count in (({"take": "4 cases"}, 4), ({"take": "40 %"}, 6), ({"exclude": []}, 15)):
+    for given, count in (({"take": "4 cases"}, 4), ({"take": "40 %"}, 6), ({"exclude": []}, 14)):
         plan = plan_of({"pretrain": {**mix(**given)["pretrain"], **epochs}})
         assert pretraining(plan).spec["pretrain"]["steps"] == count
     whole = plan_of({"pretrain": {"take": "3 cases", **epochs}})
@@ -109,7 +109,7 @@ def test_without_data_nobody_knows_how_much_a_share_is(plan_of):
 
 def test_fine_tuning_needs_labels(plan_of):
     with pytest.raises(BenchError, match="'covid19_ct' has no labels"):
-        plan_of({"finetune": [{"dataset": "covid19_ct", "split": "rule", "steps": 2}]}, data=None)
+        plan_of({"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]}, data=None)
 
 
 def test_the_channels_of_pretraining_and_fine_tuning_must_agree(plan_of):
@@ -121,7 +121,7 @@ def test_the_channels_of_pretraining_and_fine_tuning_must_agree(plan_of):
 
 def test_a_network_of_volumes_does_not_read_pictures(plan_of):
     with pytest.raises(BenchError, match="'aptos19' holds pictures"):
-        plan_of({"finetune": [{"dataset": "aptos19", "split": "rule", "steps": 2}]}, data=None)
+        plan_of({"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]}, data=None)
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,12 @@ import json
 import shutil
 
 import pytest
-from small_protocol import CASES, NAME, cell, ids
+from small_protocol import CASES, NAME, PATIENTS, TRAIN, cell, ids
 
-from bench.data import split
 from bench.errors import BenchError
 from bench.job import KINDS, VERSIONS, Job, canonical
 from bench.record import COLUMNS
 
-PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
-TRAIN = [p for p in PATIENTS if split.unit("rule", NAME, p) < 0.7]
 N = len(TRAIN)
 
 
@@ -186,15 +183,15 @@ def test_a_parameter_that_states_its_default_does_not_differ(plan_of):
     [
         ({"steps": 60, "hold": None}, 60, 60),
         ({"steps": 60, "hold": "steps"}, 60, 60),
-        ({"steps": 60, "hold": "epochs"}, round(60 * 4 / 15), 60),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": None}, 30, round(112.5)),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "epochs"}, 30, round(112.5)),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "steps"}, 112, 112),
+        ({"steps": 60, "hold": "epochs"}, round(60 * 4 / 14), 60),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": None}, 30, 105),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "epochs"}, 30, 105),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "steps"}, 105, 105),
         ({"steps": None, "epochs": 0.1, "hold": None}, 1, 1),
     ],
 )
 def test_hold_says_what_stays_the_same_over_fractions(plan_of, budget, quarter, full):
-    assert (N, int(N * 0.25 + 0.5)) == (15, 4)
+    assert (N, int(N * 0.25 + 0.5)) == (14, 4)
     plan = plan_of({"finetune": budget})
     for row in BOTH:
         for fraction, steps in ((25, quarter), (100, full)):
@@ -279,8 +276,8 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     data.mkdir()
     for name in (NAME, "own_scans"):
         (data / name).symlink_to(phantoms / NAME)
-    section = {"dataset": "own_scans", "split": "rule", "steps": 4, "fractions": [100]}
-    base = {"dataset": NAME, "split": "rule", "steps": 4, "fractions": [100]}
+    section = {"dataset": "own_scans", "split": "even", "steps": 4, "fractions": [100]}
+    base = {"dataset": NAME, "split": "even", "steps": 4, "fractions": [100]}
     mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "own_scans"}]}}
     plan = plan_of({"finetune": [base, section], **mixture}, data=data)
     (pretrain,) = ids(plan, "pretrain")  # one, shared by both columns
@@ -319,7 +316,7 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
         ({"finetune": {"recipe": "defaut"}}, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, "no split of data set .* did you mean 'rule'"),
         ({"finetune": {"dataset": "msd04_hipocampus"}}, f"no data set named .* did you mean '{NAME}'"),
-        ({"finetune": {"fractions": [3]}}, "3 % of 15 training patients .* take at least 4 %"),
+        ({"finetune": {"fractions": [3]}}, "3 % of 14 training patients .* take at least 4 %"),
         ({"metrics": ["dise"]}, "dise"),
     ],
 )  # fmt: skip

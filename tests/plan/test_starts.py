@@ -3,16 +3,13 @@
 import hashlib
 
 import pytest
-from small_protocol import CASES, NAME, cell, ids
+from small_protocol import NAME, TRAIN, cell, ids
 
 from bench import registry
 from bench.cli import main
-from bench.data import split
 from bench.errors import BenchError
 from bench.protocol import read
 
-TRAIN = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
-TRAIN = [p for p in TRAIN if split.unit("rule", NAME, p) < 0.7]
 FILE = {"method": "simclr3d", "network": "net", "init": "weights.safetensors"}
 ONE = {"finetune": {"fractions": [100], "seeds": [0]}}
 
@@ -271,15 +268,15 @@ def test_crops_and_networks_that_do_not_fit_are_refused_early(plan_of, changes, 
 # Who validates
 
 
-@pytest.mark.parametrize(("share", "back"), [(0.2, 3), (0.5, 8), (0.01, 1), (0.9, 14)])
+@pytest.mark.parametrize(("share", "back"), [(0.2, 3), (0.5, 7), (0.01, 1), (0.9, 13)])
 def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
     epochs = {**ONE["finetune"], "holdout": share, "steps": None, "epochs": 8, "batch": 2, "hold": None}
     plan = plan_of({"finetune": epochs})
     found = cell(plan, row="alone")
     made = plan.jobs[found.finetune].spec
-    assert len(TRAIN) == 15 and made["finetune"]["steps"] == 8 * (15 - back) // 2
+    assert len(TRAIN) == 14 and made["finetune"]["steps"] == 8 * (14 - back) // 2
     assert made["data"]["holdout"] == share and "holdout" not in made["finetune"]
-    assert made["data"]["n_train"] == found.columns["n_train"] == 15  # labelled, whatever they are used for
+    assert made["data"]["n_train"] == found.columns["n_train"] == 14  # labelled, whatever they are used for
     assert "holdout" not in plan.jobs[found.evaluate].spec["data"]
 
 
@@ -359,14 +356,14 @@ def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_pred
     ],
 )
 def test_regions_that_cannot_be_are_refused(plan_of, finetune, message):
-    given = {"finetune": [{"dataset": NAME, "split": "rule", "steps": 6, **HEAD, **finetune}]}
+    given = {"finetune": [{"dataset": NAME, "split": "even", "steps": 6, **HEAD, **finetune}]}
     with pytest.raises(BenchError, match=message) as caught:
         plan_of(given)
     assert "\n" not in str(caught.value)
 
 
 def test_one_data_set_has_the_same_regions_in_every_section(plan_of):
-    section = {"dataset": NAME, "split": "rule", "steps": 6}
+    section = {"dataset": NAME, "split": "even", "steps": 6}
     two = [{**section, **HEAD}, {**section, "split": "leave_one_out", "folds": [0]}]
     with pytest.raises(BenchError, match=r"two finetune sections on .* have other regions; state"):
         plan_of({"finetune": two})

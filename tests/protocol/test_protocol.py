@@ -21,7 +21,7 @@ pretrain:
   epochs: 100
 finetune:
   - dataset: msd04_hippocampus
-    split: rule
+    split: even
     steps: 6
     optimiser: {lr: 1e-3, weight_decay: 1}
 scales:
@@ -99,9 +99,9 @@ MISTAKES = [
     (edit("epochs: 100", "epochs: 100\n  steps: 5"), None, "pretrain:", "state the budget once"),
     (edit("epochs: 100", "epochs: 0"), None, "pretrain:", "epochs must be above 0"),
     (edit("lr: 1e-3", "lr: -1"), None, "lr: -1", "optimiser.lr must be above 0"),
-    (edit("split: rule", "split: rule\n    fractions: [0]"), None, "- dataset", "percents from 1 to 100"),
-    (edit("split: rule", "split: rule\n    seeds: []"), None, "- dataset", "at least one value"),
-    (edit("split: rule", "split: rule\n    select: best"), None, "select", "last, best_val, best_test"),
+    (edit("split: even", "split: even\n    fractions: [0]"), None, "- dataset", "percents from 1 to 100"),
+    (edit("split: even", "split: even\n    seeds: []"), None, "- dataset", "at least one value"),
+    (edit("split: even", "split: even\n    select: best"), None, "select", "last, best_val, best_test"),
     (edit("title: Test", "title: Test\npaper: voko"), None, "paper", "did you mean 'voco'"),
     (edit("  pilot:", "  pilots:"), None, "pilots", "no scale named 'pilots'; did you mean 'pilot'"),
     (edit("      steps: 3", "      stepz: 3"), "pilot", "stepz", "did you mean 'steps'"),

@@ -13,7 +13,7 @@ BASE = {
     "title": "Test",
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},
     "rows": {"alone": {"method": "scratch", "network": "net"}},
-    "finetune": [{"dataset": "msd04_hippocampus", "split": "rule", "settings": "one.yaml"}],
+    "finetune": [{"dataset": "msd04_hippocampus", "split": "even", "settings": "one.yaml"}],
 }
 ONE = {
     "epochs": 100, "crops": 3, "batch": 6, "precision": "fp32", "crop": [16, 16, 16],
@@ -61,7 +61,7 @@ def folder(tmp_path):
 
 def test_a_section_takes_the_files_values_and_keeps_its_data(folder):
     found = folder.section()
-    assert (found.dataset, found.split, found.settings) == ("msd04_hippocampus", "rule", "one.yaml")
+    assert (found.dataset, found.split, found.settings) == ("msd04_hippocampus", "even", "one.yaml")
     assert (found.epochs, found.steps, found.crops, found.batch) == (100, None, 3, 6)
     assert found.crop == (16, 16, 16) and found.optimiser.momentum == 0.99 and found.augment.rotate == 0.2
     assert found.inference.overlap == 0.5  # said by nobody
@@ -99,7 +99,7 @@ def test_a_rows_settings_leave_nothing_of_the_sections_recipe(folder):
     assert (found.steps, found.epochs, found.crops, found.batch) == (5, None, 1, 8)
     assert (found.optimiser.name, found.optimiser.lr, found.optimiser.nesterov) == ("adamw", 0.3, False)
     assert (found.augment.flip, found.crop, found.clip, found.select) == (0.0, None, None, "last")
-    assert (found.dataset, found.split) == ("msd04_hippocampus", "rule")
+    assert (found.dataset, found.split) == ("msd04_hippocampus", "even")
     assert (found.recipe, found.fractions, found.seeds) == ("percentile", (25, 50), (3,))
 
 

@@ -14,7 +14,7 @@ def row_of(**given):
         "job": "0" * 16, "protocol": "test_table", "paper": "voco", "table": "table1",
         "scale": "pilot", "row": "a", "method": "scratch", "network": "net", "params": "{}",
         "pretrain": "none", "pretrain_seed": 0, "init": "random", "evaluation": "end_to_end",
-        "dataset": "organs", "task": "segmentation", "split": "rule", "split_hash": "5p1it",
+        "dataset": "organs", "task": "segmentation", "split": "even", "split_hash": "5p1it",
         "fraction": 100, "n_train": 20, "fold": 0, "seed": 0, "case": "c1", "patient": "p1",
         "target": "liver", "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy",
         "status": "ok",
@@ -39,7 +39,7 @@ def protocol():
         scale="pilot",
         networks={"net": Net("swin_unetr")},
         rows={"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")},
-        finetune=(Finetune("organs", "rule", steps=10),),
+        finetune=(Finetune("organs", "even", steps=10),),
         layout=Layout(),
     )
     return lambda **changes: replace(base, **changes)

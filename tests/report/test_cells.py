@@ -107,8 +107,8 @@ def test_rows_of_a_data_set_outside_the_protocol_are_refused(protocol, records):
 
 def test_two_evaluations_of_one_data_set_stay_apart(protocol, records):
     twice = (
-        Finetune("organs", "rule", steps=1),
-        Finetune("organs", "rule", steps=1, evaluation="linear"),
+        Finetune("organs", "even", steps=1),
+        Finetune("organs", "even", steps=1, evaluation="linear"),
     )
     table = records({"value": 0.8}, {"value": 0.3, "evaluation": "linear"})
     cells = aggregate(protocol(finetune=twice), table)

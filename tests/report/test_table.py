@@ -101,7 +101,7 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
 
 
 def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
-    both = (Finetune("organs", "rule", steps=1), Finetune("cc_ccii", "rule", steps=1))
+    both = (Finetune("organs", "even", steps=1), Finetune("cc_ccii", "even", steps=1))
     table = records(
         {"metric": "dice"},
         {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"},
@@ -176,7 +176,7 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
 
 
 def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
-    target = Finetune("organs", "rule", steps=1, fractions=(10, 100))
+    target = Finetune("organs", "even", steps=1, fractions=(10, 100))
     table = records(
         {"fraction": 10, "target": "liver", "value": 0.2},
         {"fraction": 10, "target": "aorta", "value": 0.4},
@@ -188,7 +188,7 @@ def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
 
 
 def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
-    both = (Finetune("organs", "rule", steps=1), Finetune("hearts", "rule", steps=1))
+    both = (Finetune("organs", "even", steps=1), Finetune("hearts", "even", steps=1))
     table = records({"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7})
     made, _ = build(protocol(finetune=both, layout=Layout(columns="datasets")), table)
     assert [c.label for c in made[0].columns] == ["organs", "hearts"]
@@ -196,7 +196,7 @@ def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
 
 
 def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
-    target = Finetune("organs", "rule", steps=1, fractions=(10, 100))
+    target = Finetune("organs", "even", steps=1, fractions=(10, 100))
     made, _ = build(protocol(finetune=(target,), metrics=("dice", "nsd@1mm")), records({}))
     assert [t.title for t in made] == [
         "Dice, organs, 10 % of labels",

@@ -56,7 +56,7 @@ def panel(**given):
 @pytest.fixture
 def full(protocol, records):
     """A protocol, records and extras in which every part of a report has something to say."""
-    target = Finetune("organs", "rule", steps=10, fractions=(10, 100))
+    target = Finetune("organs", "even", steps=10, fractions=(10, 100))
     wild = protocol(
         title=f"Title {NASTY}",
         about=NASTY,

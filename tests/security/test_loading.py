@@ -234,7 +234,7 @@ def sent(tmp_path, protocol_file):
     store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
     row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
         "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end", "metric": "dice",
-        "status": "ok", "fraction": 100, "split": "rule", "target": "anterior", "unit": "1",
+        "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
     }  # fmt: skip
     frame([row]).to_parquet(store.root / "records" / "attack.parquet")
     return store.root / "records", lambda: rewrite_report(path, None, store, None)

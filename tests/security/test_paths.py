@@ -220,7 +220,7 @@ def test_records_cannot_point_at_panels_elsewhere(tmp_path, protocol_file):
     path = protocol_file({"name": "attack"})
     row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
         "job": "../../private", "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
-        "metric": "dice", "status": "ok", "fraction": 100, "split": "rule", "target": "anterior", "unit": "1",
+        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
     }  # fmt: skip
     frame([row]).to_parquet(store.root / "records" / "attack.parquet")
     shown = rewrite_report(path, None, store, None)

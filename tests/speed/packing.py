@@ -26,7 +26,7 @@ def protocol(folder: Path, cells: int) -> Path:
         "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
         "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
         "rows": {"scratch": {"method": "scratch", "network": "net"}},
-        "finetune": [{"dataset": "msd04_hippocampus", "split": "rule", "seeds": list(range(cells)),
+        "finetune": [{"dataset": "msd04_hippocampus", "split": "even", "seeds": list(range(cells)),
                       "inference": {"overlap": 0.0, "batch": 8}, **STEPS}],
     }  # fmt: skip
     path = folder / "packing.yaml"

@@ -34,7 +34,7 @@ def protocol(folder: Path, pretrainings: int, seeds: int) -> Path:
     rows = {f"simclr{n}": {"method": "simclr3d", "network": "net", "params": {"temperature": 0.1 + n / 100}}
             for n in range(pretrainings)}  # fmt: skip
     common = {"steps": 4, "batch": 2, "precision": "fp32"}
-    tuned = {"dataset": "msd04_hippocampus", "split": "rule", "seeds": list(range(seeds)), **common}
+    tuned = {"dataset": "msd04_hippocampus", "split": "even", "seeds": list(range(seeds)), **common}
     value = {
         "title": "submission", "scale": "smoke", "baseline": "none", "rows": rows,
         "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
