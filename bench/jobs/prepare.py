@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bench.data import index
-from bench.data.cache import compress
+from bench.data.cache import Place, compress
 from bench.data.geometry import Geometry
-from bench.data.index import Index, Place
+from bench.data.index import Index
 from bench.data.recipe import prepare
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.data.volume import join_channels, read_label, read_volume
@@ -182,7 +182,9 @@ def _copied(task: Task) -> Made | None:
     if kept is None:
         return None
     try:
-        frames = {name: place.read() for name, place in kept.places.items()}
+        for place in kept.places.values():
+            place.check()
+        frames = {name: bytes(place.bytes()) for name, place in kept.places.items()}
     except BenchError:
         return None
     return Made(task.case.id, task.content, kept.geometry, kept.step, kept.offset, frames)
