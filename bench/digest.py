@@ -70,6 +70,11 @@ def manifest(folder: Path, kind: Kind = MANIFEST) -> dict[str, Any] | None:
     return None if found is None else dict(found)
 
 
+def published(folder: Path) -> bool:
+    """Tell whether a job's folder has a manifest that is whole."""
+    return _published(folder / NAME, Path.cwd(), stamp(folder / NAME))
+
+
 def read(path: Path) -> bytes:
     """Return a file's bytes.
 
@@ -105,7 +110,15 @@ def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
         raise Damaged(path, str(error)) from None
 
 
-@lru_cache(maxsize=1024)  # asked for again with every file of a folder, and to see whether a job is done
+@lru_cache(maxsize=1 << 16)  # a plan asks for every job again and again
+def _published(path: Path, where: Path, made: tuple[int, int, int]) -> bool:
+    try:
+        return _manifest(path, where, made) is not None
+    except (Damaged, OSError):
+        return False
+
+
+@lru_cache(maxsize=1024)  # asked for again with every file of a folder
 def _manifest(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()

@@ -30,7 +30,7 @@ from bench import __version__, digest
 from bench.atomic import append, empty, sync, sync_tree
 from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
-from bench.errors import BenchError, Damaged, printable
+from bench.errors import BenchError, printable
 from bench.process import started, task_id
 from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
@@ -95,10 +95,7 @@ class Store:
 
     def done(self, job: str) -> bool:
         """Is this job published, with a manifest that is whole?"""
-        try:
-            return digest.manifest(self.jobs / job) is not None
-        except (Damaged, OSError):
-            return False
+        return digest.published(self.jobs / job)
 
     def manifest(self, job: str) -> dict[str, Any]:
         """Return what a finished job says of itself.

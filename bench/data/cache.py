@@ -68,7 +68,7 @@ class Place(NamedTuple):
     crc: int | None  # None: stored before frames had checksums
     made: Stamp  # of the index that says so
 
-    def bytes(self) -> memoryview:
+    def mapped(self) -> memoryview:
         """Return the frame in the memory's address space; nothing is read until it is looked at.
 
         Raises:
@@ -82,8 +82,13 @@ class Place(NamedTuple):
         Raises:
             Damaged: it is another.
         """
-        if self.crc is not None and zlib.crc32(self.bytes()) != self.crc:
+        if self.crc is not None and zlib.crc32(self.mapped()) != self.crc:
             raise Damaged(Path(self.path), CHECKSUM, f"byte {self.start}")
+
+    def read(self) -> bytes:
+        """Return the frame; raises as ``check``."""
+        self.check()
+        return self.mapped().tobytes()
 
 
 class Packed:
@@ -133,7 +138,7 @@ def opened_frame(place: Place) -> Packed:
 
 @lru_cache(maxsize=128)
 def _frame(place: Place, _where: Path) -> Packed:
-    return unpacked(place.bytes(), Path(place.path), place.start)
+    return unpacked(place.mapped(), Path(place.path), place.start)
 
 
 # One path may mean two files: it is relative to the folder that a process is in, and a job that was

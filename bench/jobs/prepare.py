@@ -182,9 +182,7 @@ def _copied(task: Task) -> Made | None:
     if kept is None:
         return None
     try:
-        for place in kept.places.values():
-            place.check()
-        frames = {name: bytes(place.bytes()) for name, place in kept.places.items()}
+        frames = {name: place.read() for name, place in kept.places.items()}
     except BenchError:
         return None
     return Made(task.case.id, task.content, kept.geometry, kept.step, kept.offset, frames)
