@@ -13,6 +13,7 @@ trusts file locks: only exclusive creation and renames, which shared file system
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -266,10 +267,15 @@ class Store:
         """Move a job's folder out of the way, so that the job is to do again; return where it lies now.
 
         None where this is no job's folder, or is gone already.
+
+        Raises:
+            OSError: it cannot be moved; among them ``ELOOP``, where ``DIR/damaged`` is a link.
         """
         if folder.absolute().parent != self.jobs.absolute() or not os.path.lexists(folder):
             return None
         self.damaged.mkdir(exist_ok=True)
+        if self.damaged.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.damaged))
         for number in itertools.count(1):
             target = self.damaged / f"{folder.name}-{number}"
             if not os.path.lexists(target):

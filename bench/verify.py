@@ -154,6 +154,8 @@ def _scores(folder: Path, found: Verified) -> Iterator[Finding]:
 
 def _note(store: Store, noted: dict[str, str]) -> None:
     path = store.damaged / FOUND
+    if store.damaged.is_symlink():
+        return
     if noted:
         store.damaged.mkdir(exist_ok=True)
         write_atomic(path, json.dumps(noted, indent=1))

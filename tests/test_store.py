@@ -136,6 +136,15 @@ def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_m
     assert store.set_aside(store.work) is None and store.work.is_dir()
 
 
+def test_nothing_is_set_aside_through_a_link(store, tmp_path):
+    made(store, store.claim(JOB))
+    (tmp_path / "elsewhere").mkdir()
+    store.damaged.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        store.set_aside(store.jobs / JOB)
+    assert store.done(JOB) and not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
     store.write_spec(JOB, {"job": {}, "run": {}})
     made(store, store.claim(JOB))

@@ -244,3 +244,20 @@ def test_a_report_drawn_from_a_damaged_curve_fails_as_a_check_does(made, capsys)
     flip(found(made.out, "panels.npz"), 0.5)
     assert main(["report", str(made.path), "--out", str(made.out)]) == 1
     assert "panels.npz: damaged" in capsys.readouterr().err
+
+
+def test_status_names_a_damaged_manifest_and_goes_on(made, capsys):
+    path = found(made.out, "manifest.json")
+    flip(path, 0.5)
+    assert main(["status", "--out", str(made.out)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("0 running, 1 failed, 0 waiting, 8 done") and f"{path}: damaged" in said
+
+
+def test_a_bug_in_scoring_leaves_its_trace_beside_what_is_published(made, monkeypatch):
+    unscored(made)
+    monkeypatch.setattr(scoring, "_of_maps", lambda *given: 1 / 0)
+    assert again(made) == 1
+    assert main(["verify", "--out", str(made.out)]) == 0
+    traces = [p.read_text() for p in (made.out / "work").glob("*/log.txt")]
+    assert traces and all("ZeroDivisionError" in text for text in traces)
