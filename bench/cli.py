@@ -89,6 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
                     raise
                 print(f"bench: {error}", file=sys.stderr)
                 found = {job}
+        print(f"bench: set aside in {store.damaged}, done anew: {', '.join(sorted(found))}", file=sys.stderr)
         anew |= found
 
 
