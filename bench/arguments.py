@@ -63,6 +63,8 @@ def _report_parsers(commands: Any) -> None:
     status = _command(commands, "status", "what is running, done and failed")
     _out_flag(status)
     status.add_argument("--json", action="store_true")
+    verify = _command(commands, "verify", "read every published file against its digest")
+    _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")
     report.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
     _out_flag(report)

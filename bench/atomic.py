@@ -86,15 +86,27 @@ def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
         BenchError: the file is there and is not JSON, or holds something else.
     """
     try:
-        found = json.loads(path.read_text())
+        return parsed(path.read_bytes(), kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
+
+
+def parsed(raw: bytes, kind: Kind = dict) -> dict[str, Any]:
+    """Return the JSON object in ``raw``, whose values must be as ``misfit`` takes ``kind``.
+
+    Raises:
+        ValueError: it is none, or holds something else; says what.
+    """
+    try:
+        found = json.loads(raw)
+    except RecursionError as error:
+        raise ValueError(error) from None
     if not isinstance(found, dict):
-        raise BenchError(f"{path}: damaged (no JSON object); delete it and run again")
+        raise ValueError("no JSON object")
     if where := misfit(found, kind):
-        raise BenchError(f"{path}: damaged ({where}); delete it and run again")
+        raise ValueError(where)
     return found
 
 

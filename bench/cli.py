@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.arguments import parser
-from bench.errors import BenchError
+from bench.errors import BenchError, Damaged
 
 if TYPE_CHECKING:
     from bench.executors.cluster import Profile
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Damaged) else 2
     except KeyboardInterrupt:
         print(f"\nbench: stopped; {_what_goes_on(arguments)}", file=sys.stderr)
         return 130
@@ -73,13 +73,35 @@ def _run(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
+    _stop_as_on_ctrl_c()
+    anew: set[str] = set()  # jobs that were set aside as damaged: done again, each once
+    while True:
+        for line in run.mend(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
+        outcomes = _go(arguments, plan, store, cluster)
+        found = {o.aside for o in outcomes.values() if o.aside} - anew
+        if not found:
+            try:
+                return _show(protocols, plan, store, outcomes)
+            except Damaged as error:
+                job = error.path.parent.name
+                if job in anew or store.set_aside(error.path.parent) is None:
+                    raise
+                print(f"bench: {error}", file=sys.stderr)
+                found = {job}
+        print(f"bench: set aside in {store.damaged}, done anew: {', '.join(sorted(found))}", file=sys.stderr)
+        anew |= found
+
+
+def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) -> dict[str, Outcome]:
+    """Run what is to do of a plan, and return how each job ended."""
+    from bench import run
+    from bench.show.watch import Watch
+
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
     run.describe(plan, store, jobs)
-    from bench.show.watch import Watch
-
     outcomes: dict[str, Outcome] = {}
-    _stop_as_on_ctrl_c()
     with Watch(plan, store, jobs) as watch:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
@@ -90,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
             outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
         elif jobs:
             outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
-    return _show(protocols, plan, store, outcomes)
+    return outcomes
 
 
 def _cluster(arguments: argparse.Namespace) -> Profile:
@@ -254,6 +276,15 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from bench.store import Store
+    from bench.verify import as_text, verify
+
+    found = verify(Store.open(arguments.out, create=False))
+    print(as_text(found))
+    return 1 if found.findings else 0
+
+
 def _cancel(arguments: argparse.Namespace) -> int:
     from bench.executors.cancel import cancel
     from bench.store import Store
@@ -286,8 +317,8 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
 
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
-    "check": _check, "phantom": _phantom, "score": _score, "export": _export, "cancel": _cancel,
-    "cluster": _cluster_check,
+    "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
+    "cancel": _cancel, "cluster": _cluster_check,
 }  # fmt: skip
 
 if __name__ == "__main__":

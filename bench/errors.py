@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
@@ -25,6 +26,18 @@ class BenchError(Exception):
     def __str__(self) -> str:
         text = printable(super().__str__())  # a file's name may hold line breaks, or worse
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+
+
+class Damaged(BenchError):  # noqa: N818 - as the words are used: something is damaged
+    """A stored file is not what was written. ``path``: the file, in the folder of the job that made it."""
+
+    def __init__(self, path: Path, what: str, place: str = "") -> None:
+        self.path, self.what, self.place = path, what, place
+        where = f"{path}, {place}" if place else f"{path}"
+        super().__init__(f"{where}: damaged ({what}); run again: its job is done anew")
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
+        return type(self), (self.path, self.what, self.place)  # handed over between processes
 
 
 class Stopped(Exception):  # noqa: N818 - not an error

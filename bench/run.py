@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import records
+from bench import records, verify
 from bench.data.where import Contents, Roots
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.job import canonical
+from bench.jobs import scoring
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read
@@ -92,9 +93,44 @@ def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def mend(plan: Plan, store: Store) -> list[str]:
+    """Set aside what is known to be damaged of a plan's jobs, and say so in a line each.
+
+    That is a folder whose manifest is lost or damaged, scores that are not what was written, and what
+    ``bench verify`` found.
+    """
+    lines = list[str]()
+    for job in plan.jobs:
+        folder = store.jobs / job
+        # Asked in this order: a living attempt may publish between the two.
+        if folder.is_dir() and not store.done(job) and store.owner(job) is None and not store.done(job):
+            lines.append(_set_aside(store, folder, f"{folder}: its manifest is lost or damaged"))
+    for finding in verify.noted(store, plan.jobs):
+        if finding.path.parent.is_dir() and not finding.path.name.startswith("scores-"):
+            lines.append(_set_aside(store, finding.path.parent, f"{finding.path}: {finding.what}"))
+    for job, scorings in plan.scoring.items():
+        for file in (file for one in scorings for file in scoring.damaged(store, job, one)):
+            lines.append(f"{file}: damaged; its predictions are scored again")
+    return [printable(line) for line in lines if line]
+
+
+def _set_aside(store: Store, folder: Path, why: str) -> str:
+    target = store.set_aside(folder)
+    return "" if target is None else f"{why}; set aside as {target}, its job is done anew"
+
+
 def todo(plan: Plan, store: Store) -> list[str]:
-    """Return the jobs to do, needs first: cells that lack scores, and what they stand on."""
-    return plan.wanted(lambda job: records.done(plan, store, job))
+    """Return the jobs to do, needs first: cells that lack scores, and what they stand on.
+
+    What was set aside as damaged is among them also where nothing reads it any more.
+    """
+    whole = {job for job in plan.jobs if records.done(plan, store, job)}
+    again = store.aside() & plan.jobs.keys()
+    for job in plan.jobs.values():  # needs first
+        if again.intersection(job.needs):
+            again.add(job.id)
+    wanted = plan.wanted(lambda job: job in whole and job not in again)
+    return [job for job in wanted if job not in whole]
 
 
 def rehearse(plan: Plan, jobs: list[str]) -> None:

@@ -6,6 +6,7 @@ MANIFEST = {  # manifest.json
     **{f"{key}?": kind for key, kind in DESCRIBED.items()},
     "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "steps?": int, "samples?": int,
     "voxels?": int, "cases?": int, "provenance?": dict,
+    "files?": {"*": {"sha256": str, "bytes": int}}, "digest?": str,
 }  # fmt: skip
 FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
 LEAKS = {  # leaks.json of a guard

@@ -3,6 +3,7 @@
     DIR/bench.json           schema of the folder
     DIR/jobs/<id>/           what a finished job produced; appears whole, by one rename
     DIR/work/<id>/           an unfinished job: its spec, claims, checkpoints, log, failure
+    DIR/damaged/<id>-<n>/    what a finished job had produced when a file of it was found damaged
     DIR/records/<name>.parquet, DIR/reports/<name>/
 
 Claims are numbered files created exclusively (``claim-0001``); the highest number owns the job, so
@@ -12,6 +13,8 @@ trusts file locks: only exclusive creation and renames, which shared file system
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -24,13 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
+from bench import __version__, digest
 from bench.atomic import append, empty, sync, sync_tree
 from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
 from bench.process import started, task_id
-from bench.schema import CLAIM, FAILED, MANIFEST, PROGRESS, SPEC
+from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
 LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
@@ -56,7 +59,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.jobs, self.work = root / "jobs", root / "work"
+        self.jobs, self.work, self.damaged = root / "jobs", root / "work", root / "damaged"
 
     @classmethod
     def open(cls, root: Path, create: bool = True) -> Store:
@@ -92,8 +95,8 @@ class Store:
         return cls(root)
 
     def done(self, job: str) -> bool:
-        """Is this job published?"""
-        return (self.jobs / job / "manifest.json").is_file()
+        """Is this job published, with a manifest that is whole?"""
+        return digest.published(self.jobs / job)
 
     def manifest(self, job: str) -> dict[str, Any]:
         """Return what a finished job says of itself.
@@ -101,7 +104,7 @@ class Store:
         Raises:
             BenchError: the job is not finished, or its manifest is damaged.
         """
-        found = read_json(self.jobs / job / "manifest.json", MANIFEST)
+        found = digest.manifest(self.jobs / job)
         if found is None:
             raise BenchError(f"{self.jobs / job}: not finished; run the protocol again")
         return found
@@ -239,14 +242,18 @@ class Store:
             return
 
     def publish(self, claim: Claim, made: Path, manifest: dict[str, Any]) -> None:
-        """Make an attempt's folder the job's result, in one rename.
+        """Make an attempt's folder the job's result, in one rename; the digest of every file goes with it.
+
+        A folder of that name whose manifest is lost or damaged is set aside first.
 
         Raises:
             Fenced: another attempt owns the job or published first.
         """
-        write_atomic(made / "manifest.json", json.dumps(manifest, sort_keys=True, indent=1))
+        write_atomic(made / digest.NAME, digest.sealed(made, manifest))
         sync_tree(made)
         self.check(claim)
+        if not self.done(claim.job):
+            self.set_aside(self.jobs / claim.job)
         try:
             made.rename(self.jobs / claim.job)
         except OSError as error:
@@ -255,6 +262,37 @@ class Store:
             raise
         sync(self.jobs)
         shutil.rmtree(self.work / claim.job, ignore_errors=True)
+
+    def set_aside(self, folder: Path) -> Path | None:
+        """Move a job's folder out of the way, so that the job is to do again; return where it lies now.
+
+        None where this is no job's folder, or is gone already.
+
+        Raises:
+            OSError: it cannot be moved; among them ``ELOOP``, where ``DIR/damaged`` is a link.
+        """
+        if folder.absolute().parent != self.jobs.absolute() or not os.path.lexists(folder):
+            return None
+        self.damaged.mkdir(exist_ok=True)
+        if self.damaged.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.damaged))
+        for number in itertools.count(1):
+            target = self.damaged / f"{folder.name}-{number}"
+            if not os.path.lexists(target):
+                break
+        try:
+            folder.rename(target)
+        except FileNotFoundError:
+            return None  # another process has just done it
+        return target
+
+    def aside(self) -> set[str]:
+        """Return the jobs that were set aside and have not been done again."""
+        try:
+            names = {path.name.rpartition("-")[0] for path in self.damaged.iterdir() if path.is_dir()}
+        except OSError:
+            return set()
+        return {job for job in names if not self.done(job)}
 
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
         """Say why an attempt failed, and let the job go."""

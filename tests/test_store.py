@@ -114,6 +114,37 @@ def test_the_first_to_publish_wins_and_the_second_is_told(store):
     assert (store.jobs / JOB / "result.txt").read_text() == "first"
 
 
+@pytest.mark.parametrize("manifest", [None, "", "{", '{"files": {}}', '{"digest": "0"}'])
+def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_it_anew(store, manifest):
+    (store.jobs / JOB).mkdir()
+    (store.jobs / JOB / "result.txt").write_text("before")
+    if manifest is not None:
+        (store.jobs / JOB / "manifest.json").write_text(manifest)
+    assert not store.done(JOB)
+    made(store, store.claim(JOB), "after")
+    assert store.done(JOB) and (store.jobs / JOB / "result.txt").read_text() == "after"
+    assert (store.damaged / f"{JOB}-1" / "result.txt").read_text() == "before"
+
+
+def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_moved(store):
+    for number in (1, 2):
+        made(store, store.claim(JOB))
+        assert store.aside() == set()
+        assert store.set_aside(store.jobs / JOB) == store.damaged / f"{JOB}-{number}"
+        assert store.aside() == {JOB} and not store.done(JOB)
+    assert store.set_aside(store.jobs / JOB) is None  # somebody else was quicker
+    assert store.set_aside(store.work) is None and store.work.is_dir()
+
+
+def test_nothing_is_set_aside_through_a_link(store, tmp_path):
+    made(store, store.claim(JOB))
+    (tmp_path / "elsewhere").mkdir()
+    store.damaged.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        store.set_aside(store.jobs / JOB)
+    assert store.done(JOB) and not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
     store.write_spec(JOB, {"job": {}, "run": {}})
     made(store, store.claim(JOB))
@@ -211,7 +242,7 @@ def test_a_damaged_claim_is_nobodys(store, text):
 def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
     (store.jobs / JOB).mkdir()
     (store.jobs / JOB / "manifest.json").write_text(json.dumps(value))
-    with pytest.raises(BenchError, match=rf"manifest\.json: damaged \({told}.*delete it and run again"):
+    with pytest.raises(BenchError, match=rf"manifest\.json: damaged \({told}.*run again"):
         store.manifest(JOB)
 
 

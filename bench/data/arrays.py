@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench import digest
+from bench.errors import Damaged
 
 DAMAGED = (  # zipfile and numpy's header parser raise all of these on damaged bytes
     BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError, RuntimeError, TypeError,
@@ -24,16 +26,17 @@ DAMAGED = (  # zipfile and numpy's header parser raise all of these on damaged b
 class Arrays:
     """Opens the file; decodes an array when it is asked for.
 
+    The file is compared with its digest as a whole, where it was published with one.
     ``numpy.load`` allocates whatever an array's header says; here a header must say what is there.
 
     Raises:
-        BenchError: the file is damaged or holds anything but plain arrays; names it.
+        Damaged: the file is not what was published, or holds anything but plain arrays; names it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._guarded():
-            self._zip = ZipFile(path)
+            self._zip = ZipFile(io.BytesIO(digest.read(path)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(name.removesuffix(".npy") for name in self._zip.namelist())
@@ -54,6 +57,4 @@ class Arrays:
         try:
             yield
         except DAMAGED as error:
-            raise BenchError(
-                f"{self.path}: damaged ({error}); delete the folder of this job and run again"
-            ) from None
+            raise Damaged(self.path, getattr(error, "strerror", None) or str(error)) from None

@@ -10,22 +10,26 @@ import json
 import mmap
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import blosc2
 import numpy as np
 
-from bench.errors import BenchError, shown
+from bench import digest
+from bench.errors import BenchError, Damaged, shown
 
 ROLL = 1 << 30  # bytes after which the next file is begun
 BLOCK, CHUNK = 32, 64  # edges of what is decoded at once and of what is looked up, in voxels
 LEVEL = 3  # of zstd; see docs/speed.md
 AGAIN = "delete the folder of this job and run again"
+CHECKSUM = "its checksum is another"
+Stamp = tuple[int, int, int]  # of ``bench.digest.stamp``
 DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, OverflowError, OSError, MemoryError)
 
 
@@ -55,11 +59,43 @@ def _cut(shape: tuple[int, ...], edge: int) -> tuple[int, ...]:
     return tuple(min(n, side) for n in shape)
 
 
+class Place(NamedTuple):
+    """Where one frame lies."""
+
+    path: str
+    start: int
+    length: int
+    crc: int | None  # None: stored before frames had checksums
+    made: Stamp  # of the index that says so
+
+    def mapped(self) -> memoryview:
+        """Return the frame in the memory's address space; nothing is read until it is looked at.
+
+        Raises:
+            Damaged: the file is no regular file, or empty.
+        """
+        return _mapped(self.path, self.made, Path.cwd())[self.start : self.start + self.length]
+
+    def check(self) -> None:
+        """Compare the frame with its checksum.
+
+        Raises:
+            Damaged: it is another.
+        """
+        if self.crc is not None and zlib.crc32(self.mapped()) != self.crc:
+            raise Damaged(Path(self.path), CHECKSUM, f"byte {self.start}")
+
+    def read(self) -> bytes:
+        """Return the frame; raises as ``check``."""
+        self.check()
+        return self.mapped().tobytes()
+
+
 class Packed:
     """One array, decoded box by box as it is sliced; what is damaged is found by decoding it."""
 
-    def __init__(self, array: blosc2.NDArray, where: str) -> None:
-        self._array, self._where = array, where
+    def __init__(self, array: blosc2.NDArray, path: Path, start: int) -> None:
+        self._array, self._path, self._start = array, path, start
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype = array.dtype
 
@@ -67,55 +103,48 @@ class Packed:
         try:
             found: np.ndarray = self._array[key]
         except DAMAGED as error:
-            raise BenchError(f"{self._where}: damaged ({error}); {AGAIN}") from None
+            raise Damaged(self._path, str(error), f"byte {self._start}") from None
         return found
 
 
-def unpacked(frame: bytes | memoryview, where: str) -> Packed:
+def unpacked(frame: bytes | memoryview, path: Path, start: int = 0) -> Packed:
     """Open a frame without decoding it.
 
     Args:
         frame: what ``compress`` made; kept in use, not copied.
-        where: the file and the place in it, for messages.
+        path: the file that it lies in, for messages.
+        start: its first byte there.
 
     Raises:
-        BenchError: it is no array of numbers.
+        Damaged: it is no array of numbers.
     """
     blosc2.set_nthreads(1)
     try:
         found = blosc2.ndarray_from_cframe(frame)
         plain = list(found.schunk.meta) == ["b2nd"] and not len(found.schunk.vlmeta)
     except DAMAGED as error:
-        raise BenchError(f"{where}: damaged ({error}); {AGAIN}") from None
+        raise Damaged(path, str(error), f"byte {start}") from None
     # A frame may also be a recipe for code, or hold Python objects: bytes of an array are neither.
     if type(found) is not blosc2.NDArray or not plain or found.dtype.kind not in "biuf":
-        raise BenchError(f"{where}: no array of numbers; {AGAIN}")
-    return Packed(found, where)
+        raise Damaged(path, "no array of numbers", f"byte {start}")
+    return Packed(found, path, start)
 
 
 # Opened again in 0.05 ms: few are kept, because each holds 0.1 MB, and its file open.
-def opened_frame(path: str, start: int, length: int) -> Packed:
+def opened_frame(place: Place) -> Packed:
     """Open the frame that lies somewhere in a file; raises as ``unpacked`` does."""
-    return _frame(path, start, length, Path.cwd())
-
-
-def mapped(path: str) -> memoryview:
-    """Return a whole file in the memory's address space; nothing is read until it is looked at.
-
-    Raises:
-        BenchError: it is no regular file, or empty.
-    """
-    return _mapped(path, Path.cwd())
-
-
-# One path may mean two files: it is relative to the folder that a process is in.
-@lru_cache(maxsize=128)
-def _frame(path: str, start: int, length: int, _where: Path) -> Packed:
-    return unpacked(mapped(path)[start : start + length], f"{path}, byte {start}")
+    return _frame(place, Path.cwd())
 
 
 @lru_cache(maxsize=128)
-def _mapped(path: str, _where: Path) -> memoryview:
+def _frame(place: Place, _where: Path) -> Packed:
+    return unpacked(place.mapped(), Path(place.path), place.start)
+
+
+# One path may mean two files: it is relative to the folder that a process is in, and a job that was
+# damaged is made anew under its name.
+@lru_cache(maxsize=128)
+def _mapped(path: str, _made: Stamp, _where: Path) -> memoryview:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a fifo would wait for ever
         try:
@@ -125,8 +154,7 @@ def _mapped(path: str, _where: Path) -> memoryview:
         finally:
             os.close(handle)
     except DAMAGED as error:
-        why = getattr(error, "strerror", None) or error
-        raise BenchError(f"{path}: damaged ({why}); {AGAIN}") from None
+        raise Damaged(Path(path), getattr(error, "strerror", None) or str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -137,11 +165,14 @@ class Entry:
     start: int
     length: int
     meta: dict[str, Any] = field(default_factory=dict)
+    crc: int | None = None  # of the frame; packs of older versions have none
 
     def __post_init__(self) -> None:
         whole = type(self.start) is int and type(self.length) is int and min(self.start, self.length) >= 0
         if not whole or not isinstance(self.file, str) or Path(self.file).name != self.file:
             raise TypeError("an entry has no file, start and length")
+        if self.crc is not None and type(self.crc) is not int:
+            raise TypeError("a checksum is no number")
         if not isinstance(self.meta, dict):
             raise TypeError("meta is no object")
 
@@ -170,7 +201,7 @@ class PackWriter:
             self._file = (self._folder / f"{self._name}-{self._shard:03d}.b2").open("wb")
         start = self._file.tell()
         self._file.write(frame)
-        self._entries[key] = Entry(Path(self._file.name).name, start, len(frame), meta)
+        self._entries[key] = Entry(Path(self._file.name).name, start, len(frame), meta, zlib.crc32(frame))
 
     def _finish(self) -> None:
         self._file.flush()
@@ -194,18 +225,17 @@ class PackWriter:
 
 
 class Pack:
-    """Read the arrays of a pack."""
+    """Read the arrays of a pack; each frame is compared with its checksum when it is opened."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         index = folder / f"{name}.json"
+        self._made = digest.stamp(index)
         try:
-            read = json.loads(index.read_text())
+            read = json.loads(digest.read(index))
             self._entries = {k: Entry(**e) for k, e in read.items()}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise BenchError(
-                f"{index}: cannot be read ({error}); delete the folder {folder} and run again"
-            ) from None
+            raise Damaged(index, getattr(error, "strerror", None) or str(error)) from None
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -219,7 +249,9 @@ class Pack:
 
     def __getitem__(self, key: str) -> Packed:
         entry = self._entry(key)
-        return opened_frame(str(self.folder / entry.file), entry.start, entry.length)
+        place = Place(str(self.folder / entry.file), entry.start, entry.length, entry.crc, self._made)
+        place.check()
+        return opened_frame(place)
 
     def _entry(self, key: str) -> Entry:
         if key not in self._entries:

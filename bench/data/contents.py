@@ -22,6 +22,7 @@ from typing import Any
 
 from bench.data.archive import Archive
 from bench.dataset import Case, clean, files_of, zip_of
+from bench.digest import sha256
 from bench.errors import BenchError
 
 THREADS = 4
@@ -232,12 +233,6 @@ def _sum(name: str) -> str:
 
 def _listed(value: list[list[Any]]) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Return the digest of a file's bytes, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=THREADS)  # a zip of many cases is asked for again and again

@@ -10,19 +10,18 @@ import json
 import math
 import re
 import stat
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from bench.data.arrays import Arrays
-from bench.data.cache import AGAIN, Packed, mapped, opened_frame, unpacked
+from bench.data.cache import AGAIN, Packed, Place, opened_frame
 from bench.data.geometry import Geometry
 from bench.data.stored import MAX_BYTES
 from bench.dataset import Case
-from bench.errors import BenchError, shown
+from bench.digest import stamp
+from bench.errors import BenchError, Damaged, shown
 
 NAME = "index.npz"
 TEXTS = ("case", "patient", "meta", "shard")
@@ -43,35 +42,16 @@ HUGE = 1e30  # a step, offset or spacing above it is none
 LARGEST = 1 << 20  # voxels along one axis
 
 
-class Place(NamedTuple):
-    """Where one frame lies."""
-
-    path: str
-    start: int
-    length: int
-    crc: int
-
-    def read(self) -> bytes:
-        """Return the frame.
-
-        Raises:
-            BenchError: its checksum is another.
-        """
-        found = bytes(mapped(self.path)[self.start : self.start + self.length])
-        if zlib.crc32(found) != self.crc:
-            raise BenchError(f"{self.path}, byte {self.start}: damaged (another checksum); {AGAIN}")
-        return found
-
-
 class Index:
-    """An opened index. Whole frames are compared with their checksum, crops are not.
+    """An opened index. A frame is compared with its checksum once, before anything of it is read.
 
     Raises:
-        BenchError: it is damaged, does not fit the files beside it or leads elsewhere; names the folder.
+        Damaged: it is damaged, does not fit the files beside it or leads elsewhere; names the folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made = stamp(folder / NAME)
         arrays = Arrays(folder / NAME)
         self.rows, frames = arrays["rows"], arrays["frames"]
         try:
@@ -80,8 +60,9 @@ class Index:
             )
             self._check(frames)
         except (ValueError, TypeError, OverflowError) as error:
-            raise BenchError(f"{folder}: its index is damaged ({error}); {AGAIN}") from None
+            raise Damaged(folder / NAME, str(error)) from None
         self._numbers = {case: number for number, case in enumerate(self.cases)}
+        self._checked = np.zeros((len(self.rows), len(FRAMES)), bool)
 
     def _check(self, frames: np.ndarray) -> None:
         if bytes(frames) != ",".join(FRAMES).encode() or self.rows.dtype != ROW or self.rows.ndim != 1:
@@ -119,7 +100,7 @@ class Index:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-            raise BenchError(f"{self.folder}: its index is damaged (meta {shown(text)}); {AGAIN}")
+            raise Damaged(self.folder / NAME, f"meta {shown(text)}")
         return found
 
     def geometry(self, case: str) -> Geometry:
@@ -132,17 +113,23 @@ class Index:
         return self.row(case)["frames"][FRAMES.index(frame)]["length"] > 0
 
     def packed(self, case: str, frame: str) -> Packed:
-        """Open one frame of a case, to be decoded box by box."""
+        """Open one frame of a case, to be decoded box by box.
+
+        Raises:
+            Damaged: its checksum is another, or it is no array of numbers.
+        """
         place = self.place(case, frame)
-        return opened_frame(place.path, place.start, place.length)
+        at = self.number(case), FRAMES.index(frame)
+        if not self._checked[at]:  # reads all of it: 4 GB/s, and once in a process
+            place.check()
+            self._checked[at] = True
+        return opened_frame(place)
 
     def whole(self, case: str, frame: str) -> np.ndarray:
-        """Decode one frame of a case, after its checksum was compared."""
-        place = self.place(case, frame)
-        where = f"{place.path}, byte {place.start}"
-        found = unpacked(place.read(), where)
+        """Decode one frame of a case; raises as ``packed``."""
+        found, place = self.packed(case, frame), self.place(case, frame)
         if math.prod(found.shape) * found.dtype.itemsize > MAX_BYTES:  # a few bytes can stand for any number
-            raise BenchError(f"{where}: damaged ({found.shape} voxels); {AGAIN}")
+            raise Damaged(Path(place.path), f"{found.shape} voxels", f"byte {place.start}")
         return found[...]
 
     def place(self, case: str, frame: str) -> Place:
@@ -150,7 +137,7 @@ class Index:
         file, start, length, crc = self.row(case)["frames"][FRAMES.index(frame)].item()
         if not length:
             raise BenchError(f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}")
-        return Place(str(self.folder / self.files[file]), start, length, crc)
+        return Place(str(self.folder / self.files[file]), start, length, crc, self._made)
 
 
 def write(folder: Path, rows: np.ndarray, cases: Sequence[Case], files: Sequence[str]) -> None:
@@ -220,7 +207,7 @@ def _size(path: Path) -> int:
     try:
         found = path.lstat()
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+        raise Damaged(path, error.strerror or str(error)) from None
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{path.name} is no regular file")
     return found.st_size

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.cache import AGAIN, Packed
+from bench.data.cache import Packed, Stamp
 from bench.data.geometry import Geometry
-from bench.data.index import FRAMES, Index
+from bench.data.index import FRAMES, NAME, Index
 from bench.data.reader import Volume
 from bench.dataset import Case
-from bench.errors import BenchError, shown
+from bench.digest import stamp
+from bench.errors import Damaged, shown
 
 VOXELS = {"foreground": 3, "classes": 4}  # lists of voxels and their columns
 
@@ -59,9 +60,7 @@ class Prepared:
     def _fits(self, case: str, found: Packed, shape: str, lead: int = 0) -> Packed:
         """Refuse a frame that would fill the memory, or mislead: it must be as large as the index says."""
         if found.shape[lead:] != tuple(self._index.row(case)[shape]):
-            raise BenchError(
-                f"{self.folder}: case {shown(case)} is of another shape than its index says; {AGAIN}"
-            )
+            raise Damaged(self.folder / NAME, f"case {shown(case)} is of another shape than it says")
         return found
 
     def fingerprint(self, case: str) -> np.ndarray | None:
@@ -89,17 +88,15 @@ class Prepared:
             return np.zeros((0, columns), np.int16)
         found = self._index.packed(case, frame)
         if found.shape[1:] != (columns,):
-            raise BenchError(
-                f"{self.folder}: the {frame} of case {shown(case)} is no list of voxels; {AGAIN}"
-            )
+            raise Damaged(self.folder / NAME, f"the {frame} of case {shown(case)} is no list of voxels")
         return found
 
 
 def opened(folder: Path) -> Prepared:
-    """Open a prepared data set once per process; finished jobs never change."""
-    return _opened(folder, Path.cwd())  # a relative path means another folder elsewhere
+    """Open a prepared data set once per process; finished jobs never change, but may be made anew."""
+    return _opened(folder, stamp(folder / NAME), Path.cwd())  # a relative path means another elsewhere
 
 
 @lru_cache(maxsize=64)
-def _opened(folder: Path, _where: Path) -> Prepared:
+def _opened(folder: Path, _made: Stamp, _where: Path) -> Prepared:
     return Prepared(folder)

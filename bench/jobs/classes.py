@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.data.arrays import Arrays
 from bench.data.prepared import Prepared
-from bench.errors import BenchError
+from bench.errors import BenchError, Damaged
 
 FILE = "classes.npz"
 
@@ -48,10 +48,10 @@ def read(folder: Path) -> tuple[list[str], np.ndarray]:
     """Return the cases and their scores, float64 (N, K), of a finished evaluate job.
 
     Raises:
-        BenchError: the file is damaged or holds something else.
+        Damaged: the file is not what was published, or holds something else.
     """
     arrays = Arrays(folder / FILE)
     cases, scores = arrays["case"], arrays["scores"]
     if cases.dtype.kind != "U" or scores.dtype != np.float64 or scores.shape[:-1] != cases.shape:
-        raise BenchError(f"{arrays.path}: no scores of classes; delete the folder of this job and run again")
+        raise Damaged(arrays.path, "no scores of classes")
     return cases.tolist(), scores

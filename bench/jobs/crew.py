@@ -19,7 +19,7 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Damaged
 
 POLL = 0.5  # seconds between looks at the parent
 GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
@@ -156,6 +156,8 @@ def _watch(parent: int) -> None:
 
 def _told(error: Exception) -> tuple[str, tuple[Any, ...]]:
     """Return an exception in plain values: not every one can be unpickled."""
+    if isinstance(error, Damaged):
+        return "damaged", (error.path, error.what, error.place)
     if isinstance(error, BenchError):
         return "mistake", (str(error),)
     if isinstance(error, MemoryError):
@@ -167,6 +169,8 @@ def _told(error: Exception) -> tuple[str, tuple[Any, ...]]:
 
 
 def _raise(task: Any, kind: str, told: tuple[Any, ...]) -> None:
+    if kind == "damaged":
+        raise Damaged(*told)
     if kind == "mistake":
         raise BenchError(*told)
     if kind == "memory":

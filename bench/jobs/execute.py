@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.atomic import append
-from bench.errors import BenchError, Stopped
+from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
 from bench.jobs.context import Context
 from bench.jobs.provenance import provenance
@@ -36,12 +36,16 @@ FAILURES = (BenchError, MemoryError, OSError, *BUGS)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: ``done``, ``failed`` (with the reason), ``busy`` or ``stopped``."""
+    """How an attempt ended: ``done``, ``failed`` (with the reason), ``busy`` or ``stopped``.
+
+    ``aside`` is the job whose damaged result made it fail; that was set aside and is to do again.
+    """
 
     job: str
     state: str
     reason: str = ""
     seconds: float = 0.0
+    aside: str = ""
 
 
 Together = Callable[[], AbstractContextManager[None]]
@@ -92,7 +96,7 @@ def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
     except Stopped as why:
         return Outcome(job, "stopped", str(why))
     except FAILURES as error:
-        return Outcome(job, "failed", _said(error)[0])
+        return Outcome(job, "failed", _said(error)[0], aside=_aside(store, error))
     return Outcome(job, "done")
 
 
@@ -130,14 +134,15 @@ def _begin(store: Store, job: str, described: dict[str, Any], how: _How) -> Outc
 
 
 def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
-    log = _Log(store.jobs / job / "log.txt")
+    log = _Log(store.work / job / "log.txt")  # what is published stays as its digests say
     try:
         score_missing(store, job, scorings)
     except BenchError as error:
-        return Outcome(job, "failed", f"scoring: {error}")
+        return Outcome(job, "failed", f"scoring: {error}", aside=_aside(store, error))
     except OSError as error:
         return Outcome(job, "failed", f"scoring: {_system(error)}")
     except BUGS as error:
+        log.path.parent.mkdir(exist_ok=True)
         log.say(traceback.format_exc())
         return Outcome(job, "failed", f"scoring: {_bug(error)} (log {log.path})")
     return Outcome(job, "done")
@@ -163,7 +168,8 @@ def _attempt(store: Store, claim: Claim, how: _How) -> Outcome:
             if _taken(store, claim):  # it stumbled over what the other attempt has cleared
                 return Outcome(claim.job, "busy")
             reason, kind = _said(error)
-            return _failed(store, claim, file, how.explain(reason), kind)
+            failed = _failed(store, claim, file, how.explain(reason), kind)
+            return replace(failed, aside=_aside(store, error))
 
 
 def _taken(store: Store, claim: Claim) -> bool:
@@ -205,6 +211,16 @@ def _run(context: Context) -> None:
         raise BenchError(f"{context.scratch}/job.json is not what its name says; run the protocol again")
     _limit_threads(context.run["threads"])
     import_module(f"bench.jobs.{context.kind}").run(context)
+
+
+def _aside(store: Store, error: BaseException) -> str:
+    """Set the job aside whose damaged file made another fail; return its id, nothing where there is none."""
+    if not isinstance(error, Damaged):
+        return ""
+    with contextlib.suppress(OSError):
+        if store.set_aside(error.path.parent) is not None:
+            return error.path.parent.name
+    return ""
 
 
 def _said(error: BaseException) -> tuple[str, str]:

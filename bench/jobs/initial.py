@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.data.contents import sha256
+from bench.digest import sha256
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.nets import Model, controls, outside, transfer

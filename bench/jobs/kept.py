@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from bench.digest import short
 from bench.store import write_atomic
 
 
@@ -23,20 +23,16 @@ class Kept:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         data = buffer.getvalue()
-        write_atomic(self._folder / f"kept-{number:06d}-{_digest(data)}.npz", data)
+        write_atomic(self._folder / f"kept-{number:06d}-{short(data)}.npz", data)
 
     def get(self, number: int) -> dict[str, np.ndarray] | None:
         """Return what an earlier attempt kept of part ``number``; None where that is nothing whole."""
         for path in self._folder.glob(f"kept-{number:06d}-*.npz"):
             data = path.read_bytes()
-            if _digest(data) == path.stem.rpartition("-")[2]:
+            if short(data) == path.stem.rpartition("-")[2]:
                 try:
                     with np.load(io.BytesIO(data), allow_pickle=False) as found:
                         return {name: found[name] for name in found.files}
                 except (ValueError, zipfile.BadZipFile):  # right sum, wrong content: somebody's own file
                     continue
         return None
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

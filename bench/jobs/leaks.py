@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.digest import read_json
+from bench.errors import Damaged
 from bench.schema import LEAKS
-from bench.store import read_json
 
 FILE = "leaks.json"
 
@@ -49,11 +49,11 @@ def read(folder: Path) -> Found:
     """Return what a finished guard found.
 
     Raises:
-        BenchError: the file is damaged.
+        Damaged: the file is lost or not what was published.
     """
     found: dict[str, Any] | None = read_json(folder / FILE, LEAKS)
     if found is None:
-        raise BenchError(f"{folder / FILE}: damaged; delete the folder of this job and run again")
+        raise Damaged(folder / FILE, "it is lost")
     known = Leak.__dataclass_fields__
     made = (Leak(**{k: v for k, v in entry.items() if k in known}) for entry in found["leaks"])
     return Found(found["read"], found["tests"], tuple(made))

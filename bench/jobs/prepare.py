@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bench.data import index
-from bench.data.cache import compress
+from bench.data.cache import Place, compress
 from bench.data.geometry import Geometry
-from bench.data.index import Index, Place
+from bench.data.index import Index
 from bench.data.recipe import prepare
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.data.volume import join_channels, read_label, read_volume

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.digest import short
 from bench.job import canonical
 from bench.store import Store, write_atomic
 
@@ -25,18 +26,47 @@ def key(scoring: dict[str, Any]) -> str:
 
 
 def path(store: Store, job: str, scoring: dict[str, Any]) -> Path:
-    """Return where the scores of one evaluate job lie."""
-    return store.jobs / job / f"scores-{key(scoring)}.parquet"
+    """Return where the scores of one evaluate job lie; a file that is not there yet where none is whole.
+
+    A job is published before it is scored, so the manifest cannot list the file: its digest is part of
+    its name. Versions before wrote none, under the name that is returned where nothing is whole.
+    """
+    stem = f"scores-{key(scoring)}"
+    for found in sorted((store.jobs / job).glob(f"{stem}-*.parquet")):
+        if whole(found):
+            return found
+    return store.jobs / job / f"{stem}.parquet"
+
+
+def whole(scores: Path) -> bool:
+    """Tell whether a file of scores holds what its name says."""
+    try:
+        return short(scores.read_bytes()) == scores.stem.rpartition("-")[2]
+    except OSError:
+        return False
+
+
+def damaged(store: Store, job: str, scoring: dict[str, Any]) -> list[Path]:
+    """Return the files of one scoring that do not hold what their names say; they are scored again."""
+    return [p for p in (store.jobs / job).glob(f"scores-{key(scoring)}-*.parquet") if not whole(p)]
 
 
 def score_missing(store: Store, job: str, scorings: list[dict[str, Any]]) -> None:
-    """Score a finished evaluate job in every way that is asked for and lacking."""
+    """Score a finished evaluate job in every way that is asked for and lacking.
+
+    Raises:
+        Damaged: a prediction or a reference is not what was published.
+    """
     for scoring in scorings:
-        target = path(store, job, scoring)
-        if not target.exists():
-            buffer = io.BytesIO()
-            _scores(store, job, scoring).to_parquet(buffer, index=False)
-            write_atomic(target, buffer.getvalue(), aside=store.work)
+        if path(store, job, scoring).exists():
+            continue
+        buffer = io.BytesIO()
+        _scores(store, job, scoring).to_parquet(buffer, index=False)
+        data = buffer.getvalue()
+        target = store.jobs / job / f"scores-{key(scoring)}-{short(data)}.parquet"
+        write_atomic(target, data, aside=store.work)
+        for old in damaged(store, job, scoring):
+            old.unlink(missing_ok=True)
 
 
 def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:

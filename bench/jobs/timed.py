@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
-from bench.store import read_json
+from bench.digest import read_json
+from bench.errors import Damaged
 
 FILE = "latency.json"
 SHAPE: dict[str, Any] = {"median": float, "low": float, "high": float, "repeats": int, "device": str}
@@ -16,9 +16,9 @@ def read(folder: Path) -> float:
     """Return the median in seconds of a finished job.
 
     Raises:
-        BenchError: the file is damaged.
+        Damaged: the file is lost or not what was published.
     """
     found = read_json(folder / FILE, SHAPE)
-    if not found:
-        raise BenchError(f"{folder / FILE}: damaged; delete the folder of this job and run again")
+    if found is None:
+        raise Damaged(folder / FILE, "it is lost")
     return float(found["median"])

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from bench import digest
 from bench.errors import BenchError, shown
 from bench.nets.catalog import Triple
 from bench.store import write_atomic
@@ -93,8 +94,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
 
     Raises:
         BenchError: no such file, truncated or damaged, or without a manifest; names the file.
+        Damaged: a job published another one.
     """
     try:
+        digest.check(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict

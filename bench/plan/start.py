@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.data.contents import sha256
 from bench.data.files import is_there
+from bench.digest import sha256
 from bench.errors import BenchError
 
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine

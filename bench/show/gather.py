@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import registry
-from bench.errors import BenchError
+from bench import digest, registry
+from bench.errors import Damaged
 from bench.jobs import leaks as guard
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
@@ -59,7 +60,7 @@ def _chain(store: Store, job: str, guards: Mapping[str, str]) -> dict[str, dict[
     waiting = [job, *filter(None, [guards.get(job)])]
     while waiting:
         one = waiting.pop()
-        described = read_json(store.jobs / one / "manifest.json", FINISHED)
+        described = digest.manifest(store.jobs / one, FINISHED)
         if described is None:
             described = (read_json(store.work / one / "job.json", SPEC) or {}).get("job")
         if described is not None and one not in found:
@@ -178,17 +179,17 @@ def logged(file: Path, *columns: str) -> pd.DataFrame:
     """Return a table of numbers that a job logged by step.
 
     Raises:
-        BenchError: it is damaged, or lacks one of ``columns``; names it.
+        Damaged: it is not what was published, or lacks one of ``columns``; names it.
     """
     import pandas as pd
 
     try:
-        table = numbers(pd.read_csv(file))
+        table = numbers(pd.read_csv(io.BytesIO(digest.read(file))))
         if lacking := [name for name in columns if name not in table]:
             raise ValueError(f"no column {lacking[0]!r}")
         return table
     except (OSError, ValueError) as error:
-        raise BenchError(f"{file}: damaged ({error}); delete the folder of this job and run again") from None
+        raise Damaged(file, str(error)) from None
 
 
 def numbers(curve: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +239,7 @@ def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
     aspect = arrays[f"{case}/aspect"]
     alike = {a.shape for a in (image, reference, prediction)}
     if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
-        raise BenchError(f"{arrays.path}: no panels; delete the folder of this job and run again")
+        raise Damaged(arrays.path, "no panels")
     named = cell.dataset in registry.names("dataset")
     allowed = named and registry.load("dataset", cell.dataset).redistribution
     return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect), allowed)

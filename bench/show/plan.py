@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from bench import records
-from bench.errors import printable
+from bench import digest, records
+from bench.errors import Damaged, printable
 from bench.job import KINDS, Job
 from bench.plan import Plan
 from bench.plan.cost import TERAFLOPS_PER_GPU, forecast, work_of
 from bench.protocol import Protocol
-from bench.schema import MANIFEST
 from bench.show.watch import duration
-from bench.store import Store, read_json
+from bench.store import Store
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     todo = [j.spec for j in plan.jobs.values() if j.kind == "prepare" and not store.done(j.id)]
     lines = []
     for folder in sorted(store.jobs.glob("*")) if todo else []:
-        before = (read_json(folder / "manifest.json", MANIFEST) or {}).get("spec", {})
+        before = _manifest(folder).get("spec", {})
         for spec in todo:
             differing = {k for k in spec if spec[k] != before.get(k)}
             if differing == {"contents"} and spec["contents"] is not None:
@@ -69,6 +69,13 @@ def _changed(plan: Plan, store: Store) -> list[str]:
                     "what depends on them is to do again"
                 )
     return lines
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return digest.manifest(folder) or {}
+    except Damaged:
+        return {}  # 'bench run' and 'bench verify' say so
 
 
 def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import digest
 from bench.data.arrays import Arrays
-from bench.errors import BenchError
+from bench.errors import Damaged
 from bench.protocol import Protocol, row_of
 from bench.report import Cloud, Pretext
 from bench.show import gather
-from bench.store import Store, read_json
+from bench.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def _told(
 def _pretexts(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Pretext]:
     for job, rows in _told(protocol, plan, store, "pretrain"):
         folder = store.jobs / job
-        figure = (read_json(folder / "manifest.json", gather.FINISHED) or {}).get("figure")
+        figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
         if figure is not None and (folder / "curve.csv").exists():
             yield _pretext(rows, folder, figure)
 
@@ -205,11 +206,9 @@ def _failed(store: Store, job: str) -> str:
 def _cloud(title: str, folder: Path, how: str) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
     arrays = Arrays(folder / "embeddings.npz")
-    names = read_json(folder / "embeddings.json", LAID_OUT)
+    names = digest.read_json(folder / "embeddings.json", LAID_OUT)
     if names is None:
-        raise BenchError(
-            f"{folder / 'embeddings.json'}: is gone; delete the folder of this job and run again"
-        )
+        raise Damaged(folder / "embeddings.json", "it is lost")
     points, linear, group = arrays[how], arrays["pca"], arrays["group"]
     try:
         if group.dtype.kind not in "iu":
@@ -220,9 +219,7 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
         )  # fmt: skip
         _check(cloud)
     except (TypeError, ValueError) as error:
-        raise BenchError(
-            f"{arrays.path}: damaged ({error}); delete the folder of this job and run again"
-        ) from None
+        raise Damaged(arrays.path, str(error)) from None
     return cloud
 
 

@@ -6,9 +6,10 @@ import shutil
 from collections import Counter
 from typing import Any
 
-from bench.errors import BenchError, printable
+from bench import digest
+from bench.errors import BenchError, Damaged, printable
 from bench.jobs.made_by import source_hash
-from bench.schema import MANIFEST, SPEC
+from bench.schema import SPEC
 from bench.store import Store, read_json
 
 
@@ -16,7 +17,12 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Return jobs by state: ``running``, ``failed``, ``waiting`` and ``done``."""
     found: dict[str, list[dict[str, Any]]] = {"running": [], "failed": [], "waiting": [], "done": []}
     for folder in sorted(store.jobs.glob("*/manifest.json")):
-        manifest = read_json(folder, MANIFEST) or {}
+        try:
+            manifest = digest.manifest(folder.parent) or {}
+        except Damaged as error:
+            why = {"reason": str(error), "log": str(folder.with_name("log.txt"))}
+            found["failed"].append({"job": folder.parent.name, "kind": "job", "cause": "damaged", **why})
+            continue
         found["done"].append(
             {"job": folder.parent.name, "kind": manifest.get("kind"),
              "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bench.digest import short
 from bench.errors import BenchError
 from bench.store import write_atomic
 
@@ -27,8 +27,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"step": step, **state}, buffer)
     data = buffer.getbuffer()
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    final = folder / f"step-{step:09d}-{digest}.pt"
+    final = folder / f"step-{step:09d}-{short(data)}.pt"
     write_atomic(final, data)
     for old in sorted(folder.glob("step-*.pt"))[:-KEEP]:
         old.unlink(missing_ok=True)
@@ -42,7 +41,7 @@ def latest(folder: Path) -> bytes:
             data = path.read_bytes()
         except OSError:
             continue
-        if hashlib.sha256(data).hexdigest()[:16] == digest:
+        if short(data) == digest:
             return data
         path.unlink(missing_ok=True)  # else it would count as one of the generations kept
     return b""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench import world
+from bench.errors import BenchError
 from bench.random import order
 
 Sample = dict[str, np.ndarray]
@@ -32,15 +33,28 @@ class Samples(Dataset):
     ) -> None:
         self._cases, self._batch, self._seed, self._read, self._each = cases, batch, seed, read, each
 
-    def __getitem__(self, number: int) -> Sample:
+    def __getitem__(self, number: int) -> Sample | BenchError:
+        try:
+            return self._sample(number)
+        except BenchError as error:
+            return error  # raised by `batches`: a loader's process would hand over its text and trace alone
+
+    def _sample(self, number: int) -> Sample:
         epoch, place = divmod(number // self._each, self._cases)
         case = int(order(self._seed, epoch, self._cases)[place])
         step, sample = divmod(number, self._batch)
         return self._read(case, step, sample)
 
 
-def stack(samples: list[Sample]) -> dict[str, Tensor]:
-    """Stack samples along a new first axis."""
+def stack(samples: list[Sample | BenchError]) -> dict[str, Tensor] | BenchError:
+    """Stack samples along a new first axis; of those that cannot be read, return the first reason."""
+    whole = [s for s in samples if not isinstance(s, BenchError)]
+    if len(whole) < len(samples):
+        return next(s for s in samples if isinstance(s, BenchError))
+    return _stacked(whole)
+
+
+def _stacked(samples: list[Sample]) -> dict[str, Tensor]:
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 
@@ -50,6 +64,9 @@ def batches(
     """Yield this process's ``accumulate`` micro-batches of every step from ``start`` to ``steps``.
 
     ``batch`` is the global one; how it is cut says ``bench.world.parts``.
+
+    Raises:
+        BenchError: as a sample's ``read`` raised it.
     """
     rows = batch // (accumulate * world.size())
     first = (step * batch + p * rows for step in range(start, steps) for p, _ in world.parts(accumulate))
@@ -59,4 +76,10 @@ def batches(
         samples, batch_sampler=numbers, collate_fn=stack, num_workers=workers,
         pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **options,
     )  # fmt: skip
-    return iter(loader)
+    return map(_or_raise, loader)
+
+
+def _or_raise(found: dict[str, Tensor] | BenchError) -> dict[str, Tensor]:
+    if isinstance(found, BenchError):
+        raise found
+    return found

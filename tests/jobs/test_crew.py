@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Damaged
 from bench.jobs.crew import work
 
 
@@ -25,6 +25,8 @@ def start(folder):
             return task * task
         if task == "mistake":
             raise BenchError("no such file")
+        if task == "damaged":
+            raise Damaged(Path("jobs/0/index.npz"), "its digest is another", "byte 3")
         if task == "system":
             raise OSError(28, "No space left on device", "x.b2")
         if task == "memory":
@@ -52,6 +54,13 @@ def test_every_task_is_done_once_whoever_does_it(tmp_path, count):
     entered = {p.name for p in tmp_path.iterdir() if not p.suffix}
     assert entered == {here} if count == 0 else (here not in entered and 1 <= len(entered) <= count)
     assert len(list(tmp_path.glob("*.left"))) == len(entered)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_is_damaged_keeps_its_file_over_the_border_of_a_process(tmp_path, count):
+    with pytest.raises(Damaged, match=r"jobs/0/index.npz, byte 3: damaged \(its digest") as error:
+        results(tmp_path, ["damaged"], count)
+    assert error.value.path == Path("jobs/0/index.npz")
 
 
 def test_no_tasks_start_no_process(tmp_path):

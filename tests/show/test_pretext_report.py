@@ -102,7 +102,7 @@ def test_a_damaged_curve_is_one_line(finished):
     made = finished()
     for text in ("", "step,retrieval\n1,x\n", "retrieval,guess\n1,2\n", "step,total\n1,2\n"):
         (made.folder("pretrain") / "curve.csv").write_text(text)
-        refused(made, r"curve\.csv: damaged .*; delete the folder of this job")
+        refused(made, r"curve\.csv: damaged .*; run again")
 
 
 def test_a_damaged_table_of_looks_is_one_line(finished):
@@ -201,9 +201,9 @@ def test_damaged_layouts_are_one_line(finished):
     for bad in BAD:
         arrays = {k: v for k, v in {**GOOD, **bad}.items() if v is not None}
         np.savez(made.folder("embed") / "embeddings.npz", **arrays)
-        refused(made, r"embeddings\.npz: damaged .*; delete the folder of this job")
+        refused(made, r"embeddings\.npz: damaged .*; run again")
     (made.folder("embed") / "embeddings.npz").write_bytes(b"PK")
-    refused(made, r"embeddings\.npz: damaged .*; delete the folder of this job")
+    refused(made, r"embeddings\.npz: damaged .*; run again")
 
 
 def test_damaged_names_are_one_line(finished):
@@ -212,7 +212,7 @@ def test_damaged_names_are_one_line(finished):
         (made.folder("embed") / "embeddings.json").write_text(text)
         refused(made, r"embeddings\.json: damaged")
     (made.folder("embed") / "embeddings.json").unlink()
-    refused(made, r"embeddings\.json: is gone")
+    refused(made, r"embeddings\.json: damaged \(it is lost\)")
 
 
 # From the records alone

@@ -1,5 +1,7 @@
 """Samples are a function of their number: not of batches before, workers or restarts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import world
+from bench.errors import Damaged
 from bench.random import numpy_rng
 from bench.train.samples import Samples, batches, stack
 
@@ -85,3 +88,20 @@ def test_stacking_keeps_types():
     found = stack([{"a": np.zeros((1, 2), np.uint8), "b": np.ones(3, np.float32)}] * 2)
     assert found["a"].shape == (2, 1, 2) and found["a"].dtype == torch.uint8
     assert found["b"].shape == (2, 3) and found["b"].dtype == torch.float32
+
+
+def damaged(case, step, sample):
+    if step == 2:
+        raise Damaged(Path("jobs/0/shard-0000.b2"), "its checksum is another", "byte 7")
+    return read(case, step, sample)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_read_keeps_its_reason_whoever_reads_it(workers):
+    drawing = batches(Samples(3, 2, 0, damaged), 2, 0, 4, workers=workers)
+    next(drawing)
+    with pytest.raises(Damaged) as error:
+        list(drawing)
+    assert error.value.path == Path("jobs/0/shard-0000.b2")
+    said = "jobs/0/shard-0000.b2, byte 7: damaged (its checksum is another); run again: its job is done anew"
+    assert str(error.value) == said

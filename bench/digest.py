@@ -1,0 +1,150 @@
+"""Digests of what is stored: written as a job is published, compared when its files are read whole.
+
+``manifest.json`` lists every other file of a job's folder under ``files`` with its SHA-256 and size, and
+carries its own under ``digest``. A folder without such a list (of an older version, or of somebody
+else's) is read as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import Kind, misfit, parsed
+from bench.errors import Damaged
+from bench.schema import MANIFEST
+
+NAME = "manifest.json"
+UNKNOWN = "0" * 64  # stands for a manifest's own digest while that is taken
+ANOTHER = "its digest is another"
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short(data: bytes | memoryview) -> str:
+    """Return the beginning of the SHA-256 of ``data``, 16 hex digits, as it becomes part of a file's name."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Return what tells a file from another that takes its place; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def sealed(folder: Path, manifest: dict[str, Any]) -> str:
+    """Return the text of ``manifest.json`` for a folder that is about to be published."""
+    files = {
+        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / NAME
+    }
+    whole = {**manifest, "files": files, "digest": UNKNOWN}
+    text = json.dumps(whole, sort_keys=True, indent=1)
+    return json.dumps({**whole, "digest": _own(text.encode())}, sort_keys=True, indent=1)
+
+
+def manifest(folder: Path, kind: Kind = MANIFEST) -> dict[str, Any] | None:
+    """Return the manifest of a job's folder, None where there is none.
+
+    Args:
+        folder: of the job.
+        kind: what its values must be, as ``bench.atomic.misfit`` takes it.
+
+    Raises:
+        Damaged: it is not what was published.
+    """
+    found = _manifest(folder / NAME, Path.cwd(), stamp(folder / NAME))
+    if found is not None and (where := misfit(found, kind)):
+        raise Damaged(folder / NAME, where)
+    return None if found is None else dict(found)
+
+
+def published(folder: Path) -> bool:
+    """Tell whether a job's folder has a manifest that is whole."""
+    return _published(folder / NAME, Path.cwd(), stamp(folder / NAME))
+
+
+def read(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        Damaged: they are not what was published.
+        OSError: it cannot be read.
+    """
+    found = path.read_bytes()
+    listed = _listed(path)
+    if listed is not None and hashlib.sha256(found).hexdigest() != listed:
+        raise Damaged(path, ANOTHER)
+    return found
+
+
+def check(path: Path) -> None:
+    """Compare a file with its digest, without keeping it in memory; raises as ``read``."""
+    listed = _listed(path)
+    if listed is not None and sha256(path) != listed:
+        raise Damaged(path, ANOTHER)
+
+
+def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
+    """Return the JSON object in a published file, None where there is no such file.
+
+    Raises:
+        Damaged: it is not what was published, or not as ``kind`` says (see ``bench.atomic.misfit``).
+    """
+    try:
+        return parsed(read(path), kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise Damaged(path, str(error)) from None
+
+
+@lru_cache(maxsize=1 << 16)  # a plan asks for every job again and again
+def _published(path: Path, where: Path, made: tuple[int, int, int]) -> bool:
+    try:
+        return _manifest(path, where, made) is not None
+    except (Damaged, OSError):
+        return False
+
+
+@lru_cache(maxsize=1024)  # asked for again with every file of a folder
+def _manifest(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> dict[str, Any] | None:
+    try:
+        raw = path.read_bytes()
+        found = parsed(raw, {})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise Damaged(path, str(error)) from None
+    own = found.get("digest")
+    # A list without a seal: its name was hit.
+    if ("files" in found or own is not None) and own != _own(
+        raw.replace(str(own).encode(), UNKNOWN.encode())
+    ):
+        raise Damaged(path, ANOTHER)
+    return found
+
+
+def _own(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _listed(path: Path) -> str | None:
+    """Return the digest that a file was published with, None where nobody listed it."""
+    try:
+        found = manifest(path.parent) or {}
+    except (Damaged, OSError):  # such a job is not done; or it is no job's folder at all
+        return None
+    entry = found.get("files", {}).get(path.name)
+    return None if entry is None else str(entry["sha256"])

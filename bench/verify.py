@@ -1,0 +1,163 @@
+"""``bench verify``: every published file of an output folder against its digest; none is changed.
+
+What is damaged is noted in ``damaged/found.json``: ``bench run`` sets these jobs aside and does them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import digest
+from bench.data import index
+from bench.errors import BenchError, Damaged, printable
+from bench.jobs import scoring
+from bench.store import Store, read_json, write_atomic
+
+FOUND = "found.json"
+ANEW = "run the protocol again: it is made anew"
+SHOWN = 3  # jobs without digests that are named
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file that is not what was published."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.path}: {self.what}; {ANEW}")
+
+
+@dataclass
+class Verified:
+    """What was read, and what of it is damaged."""
+
+    jobs: int = 0
+    files: int = 0
+    bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)  # what an older version left, without digests
+
+    def read(self, path: Path) -> None:
+        """Count a file."""
+        self.files += 1
+        self.bytes += path.stat().st_size
+
+
+def verify(store: Store) -> Verified:
+    """Read every published file of an output folder."""
+    found, noted = Verified(), dict[str, str]()
+    for folder in sorted(path for path in store.jobs.iterdir() if path.is_dir()):
+        before = len(found.findings)
+        look(folder, found)
+        if len(found.findings) > before:
+            noted[folder.name] = str(found.findings[before])
+    with suppress(OSError):  # it may belong to somebody else
+        _note(store, noted)
+    return found
+
+
+def look(folder: Path, found: Verified) -> None:
+    """Read one job's published files; adds to ``found``."""
+    found.jobs += 1
+    try:
+        manifest = digest.manifest(folder)
+        found.findings += [
+            Finding(folder / digest.NAME, what) for what in (["it is lost"] if manifest is None else [])
+        ]
+    except Damaged as error:
+        manifest = None
+        found.findings.append(Finding(error.path, f"damaged ({error.what})"))
+    if manifest is not None:
+        found.read(folder / digest.NAME)
+        if "files" not in manifest:
+            found.without.append(folder.name)
+        found.findings += _files(folder, manifest.get("files", {}), found)
+    found.findings += _scores(folder, found)
+
+
+def noted(store: Store, jobs: Iterable[str]) -> list[Finding]:
+    """Return what of ``jobs`` an earlier ``verify`` found damaged, and still is; it is noted no longer."""
+    try:
+        names = read_json(store.damaged / FOUND, {"*": str}) or {}
+    except BenchError:
+        return []
+    mine, found = names.keys() & set(jobs), Verified()
+    for job in sorted(mine):
+        if (store.jobs / job).is_dir():
+            look(store.jobs / job, found)
+    if mine:
+        _note(store, {job: line for job, line in names.items() if job not in mine})
+    return found.findings
+
+
+def as_text(found: Verified) -> str:
+    """Return a line for each damaged file, what could not be verified, and what was read."""
+    lines = [str(finding) for finding in found.findings]
+    if found.without:
+        some = ", ".join(found.without[:SHOWN]) + (" ..." if len(found.without) > SHOWN else "")
+        lines.append(f"not verifiable: {len(found.without)} of an older version, without digests: {some}")
+    damaged = f"{len(found.findings)} damaged" if found.findings else "all whole"
+    lines.append(f"{found.jobs} jobs, {found.files} files, {found.bytes:,} bytes read: {damaged}")
+    return "\n".join(map(printable, lines))
+
+
+def _files(folder: Path, listed: dict[str, dict[str, str]], found: Verified) -> Iterator[Finding]:
+    intact = True
+    for name, entry in listed.items():
+        path = folder / name
+        try:
+            whole = digest.sha256(path) == entry["sha256"]
+            found.read(path)
+        except OSError as error:
+            yield Finding(path, "it is lost" if not path.exists() else f"cannot be read ({error.strerror})")
+            intact = False
+            continue
+        if not whole:
+            yield Finding(path, f"damaged ({digest.ANOTHER})")
+            intact = False
+    if intact and index.NAME in listed:
+        yield from _frames(folder)
+
+
+def _frames(folder: Path) -> Iterator[Finding]:
+    """Compare frames with the checksums taken when they were made: they wait on the disk until then."""
+    try:
+        opened = index.Index(folder)
+    except Damaged as error:
+        yield Finding(error.path, f"damaged ({error.what})")
+        return
+    for case in opened.cases:
+        for frame in index.FRAMES:
+            if opened.has(case, frame):
+                place = opened.place(case, frame)
+                try:
+                    place.check()
+                except Damaged as error:
+                    yield Finding(error.path, f"damaged at {error.place} ({error.what}; {frame} of {case})")
+
+
+def _scores(folder: Path, found: Verified) -> Iterator[Finding]:
+    for path in sorted(folder.glob("scores-*.parquet")):
+        if path.stem.count("-") < 2:
+            found.without.append(f"{folder.name}/{path.name}")
+            continue
+        found.read(path)
+        if not scoring.whole(path):
+            yield Finding(path, f"damaged ({digest.ANOTHER})")
+
+
+def _note(store: Store, noted: dict[str, str]) -> None:
+    path = store.damaged / FOUND
+    if store.damaged.is_symlink():
+        return
+    if noted:
+        store.damaged.mkdir(exist_ok=True)
+        write_atomic(path, json.dumps(noted, indent=1))
+    else:
+        path.unlink(missing_ok=True)
