@@ -112,7 +112,7 @@ def test_only_cli_prints():
 
 def test_modules_are_short():
     sizes = {dotted(p): len(p.read_text().splitlines()) for p in files(*ROOMS)}
-    assert {k: v for k, v in sizes.items() if v > 300} == {}
+    assert {k: v for k, v in sizes.items() if v > 400} == {}
 
 
 def test_packages_listed_equal_the_tree():
@@ -179,3 +179,11 @@ def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     for what in ("datasets", "networks", "metrics", "protocols"):
         status, heavy, _ = loaded_after("list", what, cwd=tmp_path)
         assert (status, heavy) == (0, []), what
+
+
+def test_the_licence_that_is_named_is_there_in_full():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (file,) = project["license-files"]
+    text = (ROOT / file).read_text()
+    assert project["license"] == "Apache-2.0" and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
