@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from bench.data import zipped
+from bench.data.once import ChangedError
 from bench.errors import BenchError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
@@ -41,6 +42,10 @@ class VolumeError(BenchError):
     def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
         # Pickled from worker processes; by default only the joined line would be handed back.
         return type(self), (self.path, self.kind, self.detail)
+
+
+class TooLargeError(VolumeError):
+    """A file that this machine's memory cannot take; no fault of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +172,8 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     except EOFError:
         raw = np.empty(0, np.uint8)
     except MemoryError:
-        stored.fail("shape", f"{stored.nbytes} bytes of voxels do not fit into memory")
+        detail = f"{stored.nbytes} bytes of voxels do not fit into memory"
+        raise TooLargeError(stored.path, "shape", detail) from None
     except zlib.error as error:
         stored.fail("unreadable", f"the compressed stream is damaged ({error})")
     except OSError as error:
@@ -232,7 +238,7 @@ def beginning(path: Path, size: int) -> bytes:
         raise VolumeError(path, "missing", "no such file") from None
     except OSError as error:
         raise VolumeError(path, "unreadable", error.strerror or str(error)) from None
-    except VolumeError:
+    except (VolumeError, ChangedError):
         raise
     except BenchError as error:  # of the zip that holds it
         raise VolumeError(path, "unreadable", str(error)) from None
