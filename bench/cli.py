@@ -182,9 +182,11 @@ def _report(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from bench.show import listing
 
-    found = listing.entries(arguments.what)
+    found, broken = listing.entries(arguments.what)
     print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
-    return 0
+    for line in broken:
+        print(f"bench: {line}", file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _check(arguments: argparse.Namespace) -> int:

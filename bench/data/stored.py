@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from bench.data import zipped
+from bench.data.archive import Limits
 from bench.data.once import ChangedError
 from bench.errors import BenchError
 
@@ -24,6 +25,7 @@ MIN_STEP, MAX_STEP = 0.01, 1000.0  # mm; smaller ones are stated in metres, larg
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
+LIMITS = Limits()
 BLOCK = 1 << 20
 GZIP = b"\x1f\x8b"
 KINDS = (
@@ -123,6 +125,12 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
             "truncated",
             f"the header declares {stored.nbytes} bytes of voxels ({_by(stored.shape)}), "
             f"the file holds at most {max(there, 0)}",
+        )
+    if stored.gzipped and LIMITS.bomb(stored.nbytes, held):
+        stored.fail(
+            "shape",
+            f"{held} compressed bytes would become {stored.nbytes / 2**30:.1f} GiB, above {LIMITS.ratio:g} times "
+            "the file; where that is meant, unpack it or store its voxels as a smaller type",
         )
     return _placed(stored)
 

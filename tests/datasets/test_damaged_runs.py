@@ -102,7 +102,7 @@ REFUSED = {
     "no list of frames": ("acdc", on(INFO, Path.unlink), "Info.cfg (case patient001)"),
     "a frame beyond the cine": ("mnms", on(CSV, text(",0,2,50", ",0,9,50")), "frame 9 of 4 (counted from 0)"),
     "masks of two frames": ("mnms", on(GT, voxels(lambda a: a[..., :2])), "frame 2 of 2"),
-    "no CSV": ("mnms", on(CSV, Path.unlink), "0 CSV files with the columns"),
+    "no CSV": ("mnms", on(CSV, Path.unlink), "no CSV file with the columns"),
     "voxels gone": ("ski10", on("image-002.raw", Path.unlink), "image-002.raw: no such file"),
     "voxels cut by a byte": ("ski10", on("image-002.raw", keep(-1)), "the file holds at most"),
     "a spacing with commas": ("ski10", on("image-002.mhd", field("ElementSpacing", "0,4 0,4 1")),
