@@ -129,8 +129,8 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
     if stored.gzipped and LIMITS.bomb(stored.nbytes, held):
         stored.fail(
             "shape",
-            f"{held} compressed bytes would become {stored.nbytes / 2**30:.1f} GiB, above {LIMITS.ratio:g} times "
-            "the file; where that is meant, unpack it or store its voxels as a smaller type",
+            f"{held} compressed bytes would become {stored.nbytes / 2**30:.1f} GiB, above {LIMITS.ratio:g} "
+            "times the file; where that is meant, unpack it or store its voxels as a smaller type",
         )
     return _placed(stored)
 
