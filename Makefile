@@ -3,10 +3,13 @@
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
 # An existing .venv with a fitting torch is kept.
+#
+# make setup LOCKED=1 takes every other package by its hash, from .ci/requirements.lock (Python 3.11, Linux x86_64).
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
+LOCKED ?=
 PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,13 +19,14 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+$(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
 	  || $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
 	$(BIN)/python -c "import torch; print('torch==' + torch.__version__)" >> $(VENV)/constraints.txt
-	$(PIP) -c $(VENV)/constraints.txt -e ".[dev]"
+	$(if $(LOCKED),$(PIP) --require-hashes --no-deps -r .ci/requirements.lock)
+	$(PIP) $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[dev]"
 	touch $@
 
 quickstart: setup

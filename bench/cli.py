@@ -204,9 +204,11 @@ def _report(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from bench.show import listing
 
-    found = listing.entries(arguments.what)
+    found, broken = listing.entries(arguments.what)
     print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
-    return 0
+    for line in broken:
+        print(f"bench: {line}", file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -251,7 +253,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace) -> int:
     from bench.metrics import CONVENTIONS
-    from bench.score import as_ranking, as_text, score_files, score_several
+    from bench.score import as_ranking, as_text, doubts, score_files, score_several
 
     metrics = tuple(m.strip() for m in arguments.metrics.split(",") if m.strip())
     conventions = (arguments.convention,) if arguments.convention else CONVENTIONS
@@ -263,6 +265,8 @@ def _score(arguments: argparse.Namespace) -> int:
         rows, mismatches = score_files(first, arguments.reference, metrics, conventions[0], *options)
     text = as_ranking if more else as_text
     print(json.dumps(rows, indent=1) if arguments.json else text(rows))
+    for line in doubts(tuple(arguments.prediction), arguments.reference):
+        print(f"bench: {line}", file=sys.stderr)
     for line in mismatches:
         print(f"bench: differs from medpy: {line}", file=sys.stderr)
     return 1 if mismatches else 0

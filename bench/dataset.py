@@ -19,6 +19,19 @@ from bench.source import Source
 LITTER = re.compile(r"^(\._.*|\.DS_Store|__MACOSX|.*\.json\.bak)$")
 
 
+class ListingError(BenchError):
+    """A table or list of a data set (a CSV file, an ``Info.cfg``) that is damaged or gone.
+
+    ``kind`` is ``unreadable`` or ``missing``; ``detail`` leaves the path out.
+    """
+
+    def __init__(
+        self, file: Path, detail: str, kind: Literal["unreadable", "missing"] = "unreadable"
+    ) -> None:
+        self.file, self.detail, self.kind = file, detail, kind
+        super().__init__(f"{file}: {detail}")
+
+
 @dataclass(frozen=True)
 class Case:
     """One scan. ``patient`` keeps a person's scans on one side of a split.
@@ -89,6 +102,17 @@ class Dataset(ABC):
             BenchError: nothing that looks like this data set under ``root``, or an ambiguous
                 pairing; the line names the folder, the pattern and what to unpack where.
         """
+
+    def readable(self, root: Path) -> tuple[list[Case], list[ListingError]]:
+        """Return the cases as far as the data set's lists can be read, and what is wrong with these.
+
+        Raises:
+            BenchError: as ``cases``, of anything but a list.
+        """
+        try:
+            return self.cases(root), []
+        except ListingError as error:
+            return [], [error]
 
     def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
         """Return (case id, file) of labels or images that should be there and are not.

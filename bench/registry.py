@@ -1,15 +1,18 @@
 """Find a plugin by its file name: ``methods/voco.py`` is the method ``voco``.
 
 Listing names imports nothing, so it is quick and needs no torch; a plugin is imported when it is
-asked for by name, and its own errors are raised as they are.
+asked for by name. One that cannot be imported, or is half written, is named with its line; it is in nobody's
+way who does not ask for it.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import pkgutil
 import sys
+import traceback
 import types
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ ROOMS = {  # kind: (package of plugins, module and name of their base class)
     "method": ("bench_methods", "bench.method", "Method"),
     "dataset": ("bench_datasets", "bench.dataset", "Dataset"),
 }
+SOME = ("figure",)  # what only some plugins state: of a method, one that pretrains
 
 
 def names(kind: str) -> list[str]:
@@ -52,13 +56,19 @@ def load(kind: str, name: str) -> Any:
     """Import one plugin file and return the single class it defines.
 
     Raises:
-        BenchError: no such file, or the file does not define exactly one plugin class.
+        BenchError: no such file, or one that cannot be imported, does not define exactly one plugin class,
+            or lacks something of it.
     """
     room, home, base_name = ROOMS[kind]
     if name not in names(kind):
         raise BenchError(unknown(kind, name, names(kind)))
     base = getattr(importlib.import_module(home), base_name)
-    module = importlib.import_module(f"{room}.{name}")
+    try:
+        module = importlib.import_module(f"{room}.{name}")
+    except BenchError:
+        raise
+    except Exception as error:
+        raise broken(kind, name, error) from error
     found = [
         c
         for c in vars(module).values()
@@ -66,7 +76,35 @@ def load(kind: str, name: str) -> Any:
     ]
     if len(found) != 1:
         raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
+    if lacking := _lacking(found[0]):
+        raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
     return found[0]
+
+
+def broken(kind: str, name: str, error: Exception) -> BenchError:
+    """Return one line about a plugin that raised: file, line, what it raised."""
+    spec = importlib.util.find_spec(f"{ROOMS[kind][0]}.{name}")
+    file = Path(spec.origin if spec and spec.origin else name)
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file
+    ]
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
+        lines.append(error.lineno)
+    where = f"{file}:{lines[-1]}" if lines and lines[-1] else str(file)
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
+
+
+def _lacking(plugin: type) -> str:
+    """Return the first thing that a plugin's class must state and does not; empty where nothing lacks."""
+    declared = {
+        name
+        for base in plugin.__mro__
+        for name, kind in vars(base).get("__annotations__", {}).items()
+        if str(kind).startswith("ClassVar") and name not in SOME
+    }
+    absent = {name for name in declared if not hasattr(plugin, name)}
+    return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
 
 
 def callable_module(module: str, kind: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.data.files import SUFFIXES, is_volume, stem
-from bench.data.volume import read_label
+from bench.data.volume import read_header, read_label, read_volume
 from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
@@ -20,6 +21,7 @@ from bench.metrics.volume import compare
 
 AGREE = 1e-6  # what --verify calls a difference
 SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round
+PLACE_AGREE = 0.1  # of a voxel's shortest side: how far two corners of one grid may lie apart
 CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of one prediction
 COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}  # by MedPy's name, without spacing
 LEGEND = (
@@ -52,7 +54,9 @@ def score_files(
         difference above 1e-6 between MedPy's number and ours.
 
     Raises:
-        BenchError: a partner is missing, two grids differ, or MedPy has none of the metrics.
+        BenchError: a partner is missing, two grids differ or lie elsewhere, or MedPy has none of the
+            metrics. Grids are compared in RAS+: axes that are stored flipped or in another order differ in
+            nothing.
     """
     rows, differences = score_several((prediction,), reference, metrics, (convention,), empty, verify)
     return [{key: row[key] for key in CONTRACT} for row in rows], differences
@@ -171,8 +175,40 @@ def _cases(folder: Path) -> dict[str, Path]:
     return found
 
 
+def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
+    """Return one line for each prediction with pairs in which a header states no orientation.
+
+    Args:
+        predictions: as for ``score_several``.
+        reference: likewise.
+    """
+    found = []
+    for path in predictions:
+        files = pairs(path, reference).values()
+        vague = [lone for pair in files if (lone := next((p for p in pair if not _oriented(p)), None))]
+        if vague:
+            found.append(
+                f"{vague[0]}: its header states no orientation, so prediction and reference are compared"
+                f" voxel by voxel as they are stored ({len(vague)} of {len(files)} pairs)"
+            )
+    return found
+
+
+def _oriented(path: Path) -> bool:
+    return read_header(path).oriented
+
+
 def _read(prediction: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-    one, two = read_label(prediction), read_label(reference)
+    """Return both label maps in RAS+ and the reference's spacing.
+
+    A file that states no orientation is taken to be stored as its partner is.
+    """
+    if _oriented(reference):
+        two = read_label(reference)
+        one = read_label(prediction, None if _oriented(prediction) else read_volume(reference))
+    else:
+        one = read_label(prediction)
+        two = read_label(reference, read_volume(prediction))
     if one.array.shape != two.array.shape:
         raise BenchError(
             f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
@@ -183,7 +219,24 @@ def _read(prediction: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tu
             f"{prediction}: spacing {tuple(one.spacing)} mm, but {reference} has"
             f" {tuple(two.spacing)}; correct the header or resample"
         )
+    apart = _apart(one.affine, two.affine, two.array.shape)
+    if apart > PLACE_AGREE * min(two.spacing):
+        raise BenchError(
+            f"{prediction}: lies up to {apart:.4g} mm from {reference}: in RAS+ their affines are"
+            f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; correct the wrong header (a prediction"
+            " takes the affine of the image it was made from) or resample"
+        )
     return one.array, two.array, tuple(float(s) for s in two.spacing)
+
+
+def _apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Return how far, in mm, a corner of a grid lies from the same corner by another affine, at most."""
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))])
+    return float(np.linalg.norm(((one - two) @ corners.T)[:3], axis=0).max())
+
+
+def _by_rows(affine: np.ndarray) -> str:
+    return "[" + "; ".join(" ".join(f"{v + 0.0:.5g}" for v in row) for row in affine[:3]) + "]"
 
 
 def as_text(rows: list[Row]) -> str:

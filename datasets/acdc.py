@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.files import is_volume, stem, within
-from bench.dataset import Case, Dataset, Recipe
+from bench.dataset import Case, Dataset, ListingError, Recipe
 from bench.errors import BenchError
 from bench.source import Source
 
@@ -64,6 +64,17 @@ class ACDC(Dataset):
         folders = self._folders(Path(root))
         return [case for name in sorted(folders) for case in _frames(folders[name])]
 
+    def readable(self, root: Path) -> tuple[list[Case], list[ListingError]]:
+        """Return the cases; of a patient whose ``Info.cfg`` is damaged, the annotated frames on disk."""
+        folders, found, faults = self._folders(Path(root)), list[Case](), list[ListingError]()
+        for name in sorted(folders):
+            try:
+                found += _frames(folders[name])
+            except ListingError as error:
+                faults.append(error)
+                found += _frames(folders[name], {})
+        return found, faults
+
     def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
         """Return absent frames, and the ``Info.cfg`` of patients that have none."""
         infos = [(name, folder / INFO) for name, folder in sorted(self._folders(Path(root)).items())]
@@ -98,11 +109,11 @@ class ACDC(Dataset):
             _write(root / "database" / part / f"patient{numbers[i]:03d}", phases, seed, i)
 
 
-def _frames(folder: Path) -> list[Case]:
-    """Return a patient's cases in the order of their frames."""
+def _frames(folder: Path, info: dict[str, str] | None = None) -> list[Case]:
+    """Return a patient's cases in the order of their frames; ``info`` stands in for the ``Info.cfg``."""
     testing = "testing" in (folder.parent.name.lower(), folder.parent.parent.name.lower())
     meta = {"part": "testing" if testing else "training"}
-    info = _read_info(folder / INFO)
+    info = _read_info(folder / INFO) if info is None else info
     frames = {number: phase for phase in PHASES if (number := info.get(phase)) is not None}
     if not info:
         frames = dict.fromkeys(_on_disk(folder), "unknown")
@@ -122,7 +133,7 @@ def _read_info(path: Path) -> dict[str, str]:
     """Return the entries ``key: value`` of an ``Info.cfg``; nothing where there is none.
 
     Raises:
-        BenchError: it names no frame number for end-diastole.
+        ListingError: it names no frame number for end-diastole.
     """
     if not path.is_file():
         return {}
@@ -131,7 +142,7 @@ def _read_info(path: Path) -> dict[str, str]:
     for phase in PHASES:
         given = info.get(phase, "1" if phase == "ES" else "")
         if not re.fullmatch(r"[0-9]{1,4}", given):
-            raise BenchError(f"{path}: '{phase}: <frame number>' is needed, got {given[:40]!r}")
+            raise ListingError(path, f"'{phase}: <frame number>' is needed, got {given[:40]!r}")
     return info
 
 

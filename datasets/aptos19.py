@@ -6,14 +6,14 @@ import csv
 import hashlib
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bench.data.files import is_picture, stem, within
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.dataset import Case, Dataset, ListingError, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
 
-ID, GRADE = "id_code", "diagnosis"
+ID, GRADE, LIST = "id_code", "diagnosis", "train.csv"
 CODE = re.compile(r"[0-9A-Za-z_-]{1,64}")
 PICTURE = (0.0, 255.0)  # the files' values
 BORDER = 0.06  # of white; what is darker all along an edge is no retina
@@ -75,7 +75,11 @@ class APTOS19(Dataset):
         pictures = _pictures(root)
         listed = _listed(root)
         if not any(row.grade is not None for row in listed.values()):
-            raise BenchError(f"{root}: no CSV file with the columns {ID} and {GRADE}; {self.unpack}")
+            if not pictures:
+                raise BenchError(f"{root}: no pictures {ID}.png; {self.unpack}")
+            detail = f"no CSV file with the columns {ID} and {GRADE}; {self.unpack}"
+            kind: Literal["unreadable", "missing"] = "unreadable" if (root / LIST).exists() else "missing"
+            raise ListingError(root / LIST, detail, kind)
         tests = {id for id, path in pictures.items() if path.parent.name.lower().startswith("test")}
         return [
             _case(id, pictures.get(id), listed.get(id))
@@ -124,7 +128,7 @@ def _listed(root: Path) -> dict[str, Listed]:
     """Return what the CSV files say of every picture; one with a grade is believed before one without.
 
     Raises:
-        BenchError: no name, no grade, or two grades of one picture; names file and line.
+        ListingError: no name, no grade, or two grades of one picture; names file and line.
     """
     found: dict[str, Listed] = {}
     for path in within(root, 3):
@@ -136,9 +140,10 @@ def _listed(root: Path) -> dict[str, Listed]:
             if before.grade is None:
                 found[id] = row
             elif row.grade not in (None, before.grade):
-                raise BenchError(
-                    f"{path}, line {row.line}: {id} has grade {row.grade}, in {before.csv.name}, line "
-                    f"{before.line}, {before.grade}; keep one"
+                raise ListingError(
+                    path,
+                    f"line {row.line}: {id} has grade {row.grade}, in {before.csv.name}, line "
+                    f"{before.line}, {before.grade}; keep one",
                 )
     return found
 
@@ -156,7 +161,7 @@ def _rows(path: Path) -> list[tuple[str, Listed]]:
             for row in reader:
                 rows.append(_row(path, reader.line_num, row, GRADE in columns))
     except csv.Error as error:
-        raise BenchError(f"{path}: not a CSV file ({error}); mend or remove it") from None
+        raise ListingError(path, f"not a CSV file ({error}); mend or remove it") from None
     return rows
 
 
@@ -164,8 +169,8 @@ def _row(path: Path, line: int, row: dict[str, str | None], graded: bool) -> tup
     name = (row[ID] or "").strip()
     id = stem(Path(name)) if is_picture(Path(name)) else name
     if not CODE.fullmatch(id):
-        raise BenchError(f"{path}, line {line}: {name[:40]!r} is no {ID}")
+        raise ListingError(path, f"line {line}: {name[:40]!r} is no {ID}")
     grade = (row[GRADE] or "").strip().removesuffix(".0") if graded else ""
     if graded and grade not in {str(k) for k in APTOS19.labels}:
-        raise BenchError(f"{path}, line {line}: {GRADE} must be 0 to 4, got {grade[:40]!r}")
+        raise ListingError(path, f"line {line}: {GRADE} must be 0 to 4, got {grade[:40]!r}")
     return id, Listed(path, line, int(grade) if graded else None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.data.files import within
 from bench.data.named import by_name
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.dataset import Case, Dataset, ListingError, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
 
@@ -63,13 +63,13 @@ class MnMs(Dataset):
         path, rows = _table(root, self.unpack)
         strange = sorted(set(found) - set(rows), key=natural)
         if strange:
-            raise BenchError(
-                f"{path}: no row for {strange[0]} ({len(strange)} such scans); take the full CSV"
+            raise ListingError(
+                path, f"no row for {strange[0]} ({len(strange)} such scans); take the full CSV"
             )
         cases = []
         for code in sorted(found, key=natural):
             part = _part(next(iter(found[code].values())).parent.relative_to(root).parts)
-            cases += _frames(code, found[code], rows[code], part, f"{path}, {code}")
+            cases += _frames(code, found[code], rows[code], part, path)
         return cases
 
     @classmethod
@@ -93,17 +93,22 @@ def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
     """Return the CSV and its rows by code.
 
     Raises:
-        BenchError: none or several files with the columns that are needed.
+        ListingError: no file with the columns that are needed. BenchError: several.
     """
-    found = {}
+    found, others = {}, []
     for path in within(root, 3):
         if path.suffix.lower() != ".csv" or not path.is_file():
             continue
         rows = _rows(path)
         if rows and {CODE, *PHASES} <= set(rows[0]):
             found[path] = _by_code(path, rows)
+        else:
+            others.append(path)
+    if not found:
+        detail = f"no CSV file with the columns {CODE!r}, ED and ES; {unpack}"
+        raise ListingError(others[0], detail) if others else ListingError(root / TABLE, detail, "missing")
     if len(found) != 1:
-        listed = f" ({', '.join(str(p) for p in found)})" if found else ""
+        listed = f" ({', '.join(str(p) for p in found)})"
         raise BenchError(
             f"{root}: {len(found)} CSV files with the columns {CODE!r}, ED and ES{listed}, one is "
             f"needed; {unpack}"
@@ -116,7 +121,7 @@ def _by_code(path: Path, rows: list[dict[str, str]]) -> dict[str, dict[str, str]
     for row in rows:
         twin = found.setdefault(row[CODE], row)
         if [twin[phase] for phase in PHASES] != [row[phase] for phase in PHASES]:
-            raise BenchError(f"{path}: two rows for {row[CODE][:40]} with other frames; keep one")
+            raise ListingError(path, f"two rows for {row[CODE][:40]} with other frames; keep one")
     return found
 
 
@@ -125,11 +130,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             read = list(csv.DictReader(file))
     except csv.Error as error:
-        raise BenchError(f"{path}: not a CSV file ({error}); mend or remove it") from None
+        raise ListingError(path, f"not a CSV file ({error}); mend or remove it") from None
     return [{str(k).strip(): str(v or "").strip() for k, v in row.items()} for row in read]
 
 
-def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, where: str) -> list[Case]:
+def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, table: Path) -> list[Case]:
     """Return a patient's cases; a file that should lie beside the other is named even if absent."""
     there = next(iter(files.values()))
     image, label = (files.get(k, there.with_name(f"{code}_{k}.nii.gz")) for k in ("sa", "sa_gt"))
@@ -138,7 +143,8 @@ def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, w
     found = []
     for phase in PHASES:
         if not re.fullmatch(r"([0-9]{1,4}(\.0)?)?", row[phase]):
-            raise BenchError(f"{where}: column {phase} must hold a frame number, got {row[phase][:40]!r}")
+            got = row[phase][:40]
+            raise ListingError(table, f"{code}: column {phase} must hold a frame number, got {got!r}")
         if row[phase]:
             id, frame = f"{code}_{phase.lower()}", int(float(row[phase]))
             found.append(Case(id, code, (image,), known, {**meta, "phase": phase}, frame))

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -78,6 +80,11 @@ def test_help_lists_what_there_is_and_nothing_else(say):
     assert code == 0 and set(commands()) == set(BODIES) >= set(FLAGS)
     assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == set(BODIES)
     assert say("--version")[:2] == (0, f"bench {__version__}\n")
+
+
+def test_the_package_is_a_command():
+    ran = subprocess.run([sys.executable, "-m", "bench", "--version"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"bench {__version__}\n")
 
 
 def test_defaults_are_as_promised():

@@ -141,12 +141,18 @@ def test_a_fine_tuned_network_is_exported_whole(made):
     network.load_state_dict(tensors)
 
 
-def test_an_existing_file_is_replaced_and_none_is_left_half(made, tmp_path):
-    to = tmp_path / "x.safetensors"
-    to.write_bytes(b"old")
-    export(made.store, one(made.first, "early").pretrain, to, "safetensors")
-    assert transfer.read(to)[1].method == "simclr3d"
-    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
+    job = one(made.first, "early").pretrain
+    kept = tmp_path / "x.safetensors"
+    kept.write_bytes(b"old")
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(tmp_path / "nowhere")
+    for to in (kept, link):
+        with pytest.raises(BenchError, match="exists already; name another file, or remove this one first"):
+            export(made.store, job, to, "safetensors")
+    assert kept.read_bytes() == b"old"
+    export(made.store, job, tmp_path / "y.safetensors", "safetensors")
+    assert {p.name for p in tmp_path.iterdir()} == {kept.name, link.name, "y.safetensors"}
 
 
 # Mistakes
@@ -199,17 +205,29 @@ def test_a_damaged_job_or_weights_are_told(made, tmp_path):
     weights = store.jobs / job / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     with pytest.raises(BenchError, match=r"weights\.safetensors: damaged \(its digest is another\)"):
-        export(store, job, tmp_path / "x", "safetensors")
+        export(store, job, tmp_path / "x.safetensors", "safetensors")
     (store.jobs / job / "manifest.json").write_text("{}")
     with pytest.raises(BenchError, match="is one of kind unknown, which has no weights"):
-        export(store, job, tmp_path / "x", "safetensors")
+        export(store, job, tmp_path / "x.safetensors", "safetensors")
 
 
 @pytest.mark.parametrize(
     ("to", "format", "message"),
     [
         ("none/x.safetensors", "safetensors", "its folder does not exist; make it first"),
-        (".", "safetensors", "cannot be written"),
+        (".", "safetensors", "is a folder; name a file in it"),
+        (
+            "w.pt",
+            "safetensors",
+            "is written to a .safetensors file; name it w.safetensors, or --format nnssl for .pt",
+        ),
+        ("w.npz", "safetensors", "is written to a .safetensors file; name it w.safetensors$"),
+        ("w", "safetensors", "name it w.safetensors$"),
+        (
+            "w.safetensors",
+            "nnssl",
+            "is written to a .pth or .pt file; name it w.pth, or --format safetensors",
+        ),
         ("x.safetensors", "nssl", "no format named 'nssl'; did you mean 'nnssl'"),
         ("x.pth", "nnssl", "format 'nnssl' does not know network unet3d/tiny; it knows resenc_unet/base"),
     ],
@@ -224,6 +242,7 @@ def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
     job, to = one(made.first, "simclr3d").pretrain, tmp_path / "x.safetensors"
     assert main(["export", job[:8], "--to", str(to), "--out", str(made.out)]) == 0
     assert capsys.readouterr().out.startswith(f"{to}: unet3d/tiny, ") and to.is_file()
+    to.unlink()
     for wrong in (["export", "zz", "--to", str(to), "--out", str(made.out)],
                   ["export", job, "--to", str(tmp_path), "--out", str(made.out)],
                   ["export", job, "--to", str(to), "--out", str(tmp_path / "none")]):  # fmt: skip

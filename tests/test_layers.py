@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -179,3 +180,21 @@ def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     for what in ("datasets", "networks", "metrics", "protocols"):
         status, heavy, _ = loaded_after("list", what, cwd=tmp_path)
         assert (status, heavy) == (0, []), what
+
+
+def test_the_licence_that_is_named_is_there_in_full():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (file,) = project["license-files"]
+    text = (ROOT / file).read_text()
+    assert project["license"] == "Apache-2.0" and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_locked_environment_is_the_one_of_the_constraints():
+    """One file has versions for every system, the other also what pip must have downloaded for one."""
+    asked = (ROOT / ".ci" / "constraints.txt").read_text().split()
+    rows = [r for r in (ROOT / ".ci" / "requirements.lock").read_text().splitlines() if not r.startswith("#")]
+    locked = [re.fullmatch(r"(\S+==\S+) --hash=sha256:[0-9a-f]{64}", row) for row in rows]
+    assert all(locked)
+    assert [row[1] for row in locked] == [name for name in asked if not name.startswith("torch==")]
+    assert len(rows) == len(set(rows))

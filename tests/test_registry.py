@@ -1,13 +1,18 @@
 """Plugins by file name."""
 
+import importlib
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 import bench
 from bench import registry
+from bench.cli import main
 from bench.errors import BenchError, unknown
+from bench.show import listing
 
 
 def test_names_are_the_files_of_the_room():
@@ -51,7 +56,18 @@ def room(monkeypatch, tmp_path, **files):
         monkeypatch.delitem(sys.modules, name)
 
 
-ONE = "from bench.dataset import Dataset\nclass A(Dataset):\n    cases = None\n"
+PROTOCOL = {
+    "title": "t", "scale": "smoke", "scales": {"smoke": {}},
+    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
+    "pretrain": {"datasets": [{"dataset": "msd04_hippocampus"}], "steps": 1, "batch": 2},
+    "finetune": [{"dataset": "msd04_hippocampus", "split": "rule", "steps": 1, "batch": 2}],
+}  # fmt: skip
+ONE = (
+    "from bench.dataset import Dataset\nfrom bench.source import Source\n"
+    "class A(Dataset):\n    cases = None\n"
+    "    source = Source('c', 'https://u')\n    title, licence, modality, channels = 't', 'l', 'CT', ('x',)\n"
+    "    labels, recipes = {1: 'a'}, {}\n"
+)
 
 
 def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
@@ -66,10 +82,68 @@ def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
             registry.load("dataset", name)
 
 
-def test_a_plugins_own_error_is_raised_as_it_is(monkeypatch, tmp_path):
-    room(monkeypatch, tmp_path, broken="import a_module_that_is_not_there\n")
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
-        registry.load("dataset", "broken")
+BROKEN = {  # a file's text: what is said of it
+    "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; mend or remove the file"),
+    "a class begun": (
+        "from bench.dataset import Dataset\nclass A(Dataset):\n    title = 't'\n",
+        "its class lacks 'cases'; finish it",
+    ),
+    "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
+    "no module": (
+        "import os\nimport a_module_that_is_not_there\n",
+        r"broken\.py:2: ModuleNotFoundError: No module",
+    ),
+    "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
+    "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
+    "raises when listed": (ONE + "    splits = 5\n", "TypeError"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_named_with_its_line_and_the_others_are_listed(
+    monkeypatch, tmp_path, capsys, text, said
+):
+    room(monkeypatch, tmp_path, one=ONE, broken=text)
+    if "splits" not in text:
+        with pytest.raises(BenchError, match=said) as told:
+            registry.load("dataset", "broken")
+        assert "\n" not in str(told.value)
+        assert main(["check", "broken", "--data", str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert registry.load("dataset", "one").__name__ == "A"
+    for json in (["--json"], []):
+        assert main(["list", "datasets", *json]) == 1
+        shown = capsys.readouterr()
+        assert "broken" not in shown.out and "one" in shown.out
+        assert shown.err.startswith("bench: ") and shown.err.count("\n") == 1
+        assert re.search(said, shown.err) and "broken.py" in shown.err
+
+
+def test_a_broken_method_is_in_nobodys_way(tmp_path, capsys, monkeypatch):
+    """A protocol that needs it stops in one line; one that does not is planned."""
+    package = importlib.import_module("bench_methods")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    (tmp_path / "half.py").write_text(
+        "from bench.method import Method\n\nclass Half(Method):\n    title = 'x\n"
+    )
+    scratch, path = {"method": "scratch", "network": "net"}, tmp_path / "plan.yaml"
+    for method, code in (("half", 2), ("scratch", 0)):
+        rows = {"scratch": scratch, "row": {**scratch, "method": method}}
+        path.write_text(yaml.safe_dump({**PROTOCOL, "rows": rows}))
+        assert main(["plan", str(path), "--out", str(tmp_path / "out")]) == code
+        told = capsys.readouterr().err
+        assert code == 0 or re.fullmatch(r"bench: .*/half\.py:4: SyntaxError: .*\n", told)
+
+
+def test_a_broken_protocol_is_named_and_the_others_are_listed(tmp_path, capsys, monkeypatch):
+    (tmp_path / "protocols").mkdir()
+    good = listing.ROOT / "protocols" / "quickstart.yaml"
+    (tmp_path / "protocols" / "good.yaml").write_text(good.read_text())
+    (tmp_path / "protocols" / "half.yaml").write_text("title: x\nrows: {a: [\n")
+    monkeypatch.setattr(listing, "ROOT", tmp_path)
+    assert main(["list", "protocols"]) == 1
+    told = capsys.readouterr()
+    assert "good" in told.out and told.err.count("\n") == 1 and "half.yaml" in told.err
 
 
 def test_the_package_offers_method_dataset_network_and_metrics():

@@ -20,12 +20,22 @@ METRICS = ("dice", "hd95")
 
 
 def write(path: Path, array: np.ndarray, spacing: tuple = (1.0, 1.0, 2.0), flip: bool = False):
-    path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([*spacing, 1.0])
     if flip:  # the same voxels in the world, stored from right to left
-        affine[0] *= -1
+        affine[0, 3] = (len(array) - 1) * affine[0, 0]
+        affine[0, 0] *= -1
         array = array[::-1]
-    nib.save(nib.Nifti1Image(np.ascontiguousarray(array), affine), path)
+    return placed(path, array, affine)
+
+
+def placed(path: Path, array: np.ndarray, affine: np.ndarray | None):
+    """Write a volume with an affine, or one that states none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(np.ascontiguousarray(array), affine)
+    if affine is None:
+        image.header.set_zooms((1.0, 1.0, 2.0))
+        image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, path)
     return path
 
 
@@ -61,6 +71,50 @@ def test_the_stored_orientation_does_not_matter(tmp_path):
     plain, _ = score_files(write(tmp_path / "p.nii.gz", organ(3)), r, METRICS)
     turned, _ = score_files(write(tmp_path / "q.nii.gz", organ(3), flip=True), r, METRICS)
     assert turned == plain
+
+
+AXES = np.diag([1.0, 1.0, 2.0, 1.0])
+TURNED = AXES[:, [2, 0, 1, 3]]  # of the array with its axes in the order z, x, y
+TILT = np.array([[0.96, -0.28, 0, 0], [0.28, 0.96, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [
+        pytest.param((organ(3).transpose(2, 0, 1), TURNED), (organ(2), AXES), id="axes in another order"),
+        pytest.param((organ(3), None), (organ(2), AXES), id="the prediction states no orientation"),
+        pytest.param((organ(3), AXES), (organ(2), None), id="the reference states none"),
+        pytest.param((organ(3), None), (organ(2), None), id="neither does"),
+        pytest.param((organ(3), None), (organ(2), np.diag([-1.0, -1.0, 2.0, 1.0])), id="none, and LPS"),
+    ],
+)
+def test_one_grid_is_scored_however_it_is_stored(tmp_path, capsys, prediction, reference):
+    plain, _ = score_files(*(write(tmp_path / f"{n}.nii.gz", organ(n)) for n in (3, 2)), METRICS)
+    p, r = placed(tmp_path / "p.nii.gz", *prediction), placed(tmp_path / "r.nii.gz", *reference)
+    rows, _ = score_files(p, r, METRICS)
+    assert [row["value"] for row in rows] == [row["value"] for row in plain]
+    assert main(["score", "--prediction", str(p), "--reference", str(r), "--metrics", "dice"]) == 0
+    said = capsys.readouterr().err
+    vague = prediction[1] is None or reference[1] is None
+    assert said.count("\n") == vague and ("states no orientation" in said) == vague
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        pytest.param(np.diag([-1.0, 1.0, 2.0, 1.0]), id="mirrored"),
+        pytest.param(AXES + np.outer([0.2, 0, 0, 0], [0, 0, 0, 1]), id="shifted"),
+        pytest.param(TILT, id="tilted"),
+    ],
+)  # fmt: skip
+def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, affine):
+    r = placed(tmp_path / "r.nii.gz", organ(2), AXES)
+    p = placed(tmp_path / "p.nii.gz", organ(3), affine)
+    assert main(["score", "--prediction", str(p), "--reference", str(r)]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and not said.out
+    assert "p.nii.gz: lies up to" in said.err and "r.nii.gz" in said.err
+    assert "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err  # the reference's, and before it the prediction's
 
 
 def test_folders_pair_by_name_and_ignore_litter(folders):

@@ -55,6 +55,10 @@ class Limits:
     ratio: float = 100.0  # bytes of all per byte of the archive
     free: int = 1 << 30  # bytes up to which the ratio is not asked: an empty mask deflates 1000 : 1
 
+    def bomb(self, size: int, packed: int) -> bool:
+        """Tell whether this many bytes are more than so many compressed ones honestly hold."""
+        return size > max(self.free, self.ratio * packed)
+
 
 @dataclass(frozen=True)
 class Member:

@@ -15,7 +15,10 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from bench import digest
+from bench.data.archive import Limits
 from bench.errors import Damaged
+
+LIMITS = Limits()
 
 DAMAGED = (  # zipfile and numpy's header parser raise all of these on damaged bytes
     BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError, RuntimeError, TypeError,
@@ -46,7 +49,12 @@ class Arrays:
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError(f"{name} is no array that bench wrote")
             shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
-            there = self._zip.getinfo(f"{name}.npy").file_size - file.tell()
+            info = self._zip.getinfo(f"{name}.npy")
+            if LIMITS.bomb(info.file_size, info.compress_size):
+                raise ValueError(
+                    f"{name} would become {info.file_size} bytes of {info.compress_size}: a bomb"
+                )
+            there = info.file_size - file.tell()
             if dtype.hasobject or min(shape, default=1) < 0 or prod(shape) * dtype.itemsize != there:
                 raise ValueError(f"the header of {name} does not fit its content")
             data = np.frombuffer(file.read(), dtype)  # the archive's checksum is compared on the way

@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.data import picture, zipped
 from bench.data import split as splits
-from bench.data.leftover import leftovers
+from bench.data.files import is_picture, within
+from bench.data.leftover import DEPTH, leftovers
 from bench.data.recipe import contiguous
 from bench.data.volume import (
     TOLERANCE,
@@ -55,6 +56,9 @@ def check(
 ) -> list[Finding]:
     """Decode every file of every case and return what is wrong, in the order of the cases.
 
+    Where a list of the data set is damaged and no case is known without it, every image file is a case of
+    its own, judged by itself.
+
     Threads suffice: inflating, hashing and array work release the interpreter's lock.
 
     Args:
@@ -66,9 +70,12 @@ def check(
     Raises:
         BenchError: nothing under ``root`` looks like this data set.
     """
-    cases = dataset.cases(root)
+    cases, unlisted = dataset.readable(root)
+    findings = [Finding("", str(error.file), error.kind, error.detail) for error in unlisted]
+    if unlisted and not cases:
+        return findings + _alone(root, workers, on_progress)
     absent = dataset.missing(root, cases)
-    findings = [Finding(case, file, "missing", _absent(Path(file))) for case, file in absent]
+    findings += [Finding(case, file, "missing", _absent(Path(file))) for case, file in absent]
     gone = {file for _, file in absent}
     strange = leftovers(dataset, root, cases, [Path(file) for file in gone])
     findings += [Finding("", str(path), kind, detail) for path, kind, detail in strange]
@@ -84,6 +91,27 @@ def check(
     twins = list(_twins(cases, digests))
     findings += [Finding(c.id, str(c.images[0]), "duplicate", _same(dataset, first, c)) for first, c in twins]
     return findings + list(_overlaps(dataset, twins))
+
+
+def _alone(root: Path, workers: int, on_progress: Callable[[int, int], None] | None) -> list[Finding]:
+    """Judge every image file below a folder by itself."""
+    files = [path for path in within(root, DEPTH) if (is_volume(path) or is_picture(path)) and path.is_file()]
+    findings: list[Finding] = []
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        for done, faults in enumerate(pool.map(_file_faults, files), 1):
+            findings += faults
+            if on_progress is not None:
+                on_progress(done, len(files))
+    return findings
+
+
+def _file_faults(path: Path) -> list[Finding]:
+    try:
+        volume = read_volume(path)
+        check_finite(volume)
+    except VolumeError as error:
+        return [Finding("", str(error.path), error.kind, error.detail)]
+    return _grid_faults("", volume)
 
 
 def _absent(path: Path) -> str:
@@ -106,7 +134,7 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
         v for path in here if (v := attempt(partial(read_volume, frame=case.frame), path)) is not None
     ]
     for volume in channels:
-        faults += _grid_faults(case, volume)
+        faults += _grid_faults(case.id, volume)
         attempt(check_finite, volume)
     faults += _copies(case, channels)
     image = None
@@ -143,27 +171,27 @@ def _copies(case: Case, channels: Sequence[Volume3D]) -> list[Finding]:
     ]
 
 
-def _grid_faults(case: Case, volume: Volume3D) -> list[Finding]:
+def _grid_faults(case: str, volume: Volume3D) -> list[Finding]:
     """Return what a header leaves open or says twice in two ways."""
     file, found = str(volume.path), []
     if not volume.stored.oriented:
         detail = "the header states no orientation; left and right are a guess"
-        found.append(Finding(case.id, file, "orientation", detail))
+        found.append(Finding(case, file, "orientation", detail))
     if not volume.stored.spaced:
-        found.append(Finding(case.id, file, "spacing", "the header states no spacing; 1 mm is a guess"))
+        found.append(Finding(case, file, "spacing", "the header states no spacing; 1 mm is a guess"))
     lean = _lean(volume.affine)
     if lean > LEAN:
         detail = f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong"
-        found.append(Finding(case.id, file, "affine", detail))
+        found.append(Finding(case, file, "affine", detail))
     surplus = 0 if volume.stored.gzipped else _surplus(volume.stored)
     if surplus:
         detail = f"the file holds {surplus} bytes more than its header declares"
-        found.append(Finding(case.id, file, "shape", detail))
+        found.append(Finding(case, file, "shape", detail))
     by_affine = np.linalg.norm(volume.stored.affine[:3, :3], axis=0)
     if np.abs(by_affine - volume.stored.spacing).max() > TOLERANCE:
         stated = ", ".join(f"{s:g}" for s in volume.stored.spacing)
         detail = f"pixdim says {stated} mm, the affine {', '.join(f'{s:g}' for s in by_affine)} mm"
-        found.append(Finding(case.id, file, "spacing", detail))
+        found.append(Finding(case, file, "spacing", detail))
     return found
 
 

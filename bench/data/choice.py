@@ -14,6 +14,7 @@ from bench.errors import BenchError, unknown
 
 T = TypeVar("T")
 DOUBTFUL = "doubtful"
+SHOWN = 10  # cases that a line names
 
 
 def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collection[Case]) -> list[str]:
@@ -38,6 +39,27 @@ def kept(cases: Sequence[Case], where: Mapping[str, str], without: Collection[st
     """Return the cases that have these entries in their meta and are not left out."""
     gone = set(without)
     return [c for c in cases if c.id not in gone and all(c.meta.get(k) == v for k, v in where.items())]
+
+
+def check_usable(name: str, chosen: Sequence[str], faults: Mapping[str, str]) -> None:
+    """Refuse a choice of cases of which some cannot be used.
+
+    Args:
+        name: the data set.
+        chosen: case ids.
+        faults: by case id, the file and what is wrong with it.
+
+    Raises:
+        BenchError: says how many cannot, what is wrong with the first, and how to go on without them.
+    """
+    found = [case for case in chosen if case in faults]
+    if found:
+        names = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+        raise BenchError(
+            f"{name}: {len(found)} of {len(chosen)} cases cannot be used, first {found[0]}: "
+            f"{faults[found[0]]}; mend or remove them, or leave them out by 'exclude: [{names}]'; "
+            f"'bench check {name} --data ...' lists all"
+        )
 
 
 def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:

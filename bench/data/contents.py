@@ -2,7 +2,7 @@
 
 A file counts by its SHA-256, a folder by the names and bytes of its files in order, a member of a
 zip by the CRC-32 and size that the zip's directory states: reading tens of thousands of zips whole,
-only to name them, would take longer than preparing them.
+only to name them, would take longer than preparing them. A damaged zip counts as a file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import re
 import stat
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.data.archive import Archive
+from bench.data import once, zipped
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.digest import sha256
 from bench.errors import BenchError
@@ -48,36 +47,37 @@ class Contents:
 
     def digest(self, cases: Iterable[Case]) -> str:
         """Return one digest over ids, patients, meta and every byte of images and labels."""
-        cases, found = list(cases), hashlib.sha256(b"[")
+        return self.promised(cases)[0]
+
+    def each(self, cases: Iterable[Case]) -> dict[str, str]:
+        """Return one digest per case id: what its prepared arrays are made of, 32 hex digits."""
+        return self.promised(cases)[1]
+
+    def promised(self, cases: Iterable[Case]) -> tuple[str, dict[str, str]]:
+        """Return ``digest`` and ``each`` of one and the same look at the files."""
+        cases, found, each = list(cases), hashlib.sha256(b"["), dict[str, str]()
         for number, (case, sums) in enumerate(zip(cases, self._sums(cases), strict=True)):
+            each[case.id] = _content(case, sums)
             about = [case.meta] if case.meta else []
             row = json.dumps([case.id, case.patient, sums, *_label(case), *about])
             found.update(f"{', ' if number else ''}{row}".encode())
         found.update(b"]")
-        return found.hexdigest()[:16]
+        return found.hexdigest()[:16], each
 
-    def each(self, cases: Iterable[Case]) -> dict[str, str]:
-        """Return one digest per case id: what its prepared arrays are made of, 32 hex digits."""
-        cases = list(cases)
-        return {
-            case.id: hashlib.sha256(json.dumps([sums, *_label(case)]).encode()).hexdigest()[:32]
-            for case, sums in zip(cases, self._sums(cases), strict=True)
-        }
+    def header_faults(self, cases: Sequence[Case], channels: int) -> dict[str, str]:
+        """Return, by case id, what the files' headers already give away; no voxel is decoded.
 
-    def check_headers(self, name: str, cases: Sequence[Case], channels: int) -> None:
-        """Refuse what the files' headers already give away; no voxel is decoded.
-
-        Raises:
-            BenchError: a damaged header, an image and a label that cannot belong together, or
-                another number of channels than ``channels``; says how many cases, shows the first.
+        Among the faults are a damaged header, an image and a label that cannot belong together, and
+        another number of channels than ``channels``.
         """
         headers = self._recalled({str(f): None for c in cases for f in files_of(c)}, HEADER, _header)
-        faults = [fault for case in cases if (fault := _fault(case, headers, channels))]
-        if faults:
-            raise BenchError(
-                f"{name}: {len(faults)} of {len(cases)} cases cannot be used, first {faults[0]}; "
-                f"mend or remove them, 'bench check {name} --data ...' lists all"
-            )
+        return {case.id: fault for case in cases if (fault := _fault(case, headers, channels))}
+
+    def forget(self, case: Case) -> None:
+        """Drop what is remembered of a case's files, whose bytes are others than was remembered."""
+        for file in files_of(case):
+            for name in (str(file), str(_beside(str(file)) or "")):
+                self._changed = self._known.pop(name, None) is not None or self._changed
 
     def save(self) -> None:
         """Remember what was hashed for the next command."""
@@ -134,6 +134,23 @@ class Contents:
         return [stamp, *known]
 
 
+def content_of(case: Case) -> str:
+    """Return what ``Contents.each`` says of one case, out of its files as they are read now.
+
+    Raises:
+        BenchError: a zip is damaged. OSError: a file cannot be read.
+    """
+    sums = []
+    for name in map(str, files_of(case)):
+        voxels = _beside(name)
+        sums.append(_sum(name) + ("" if voxels is None else _sum(str(voxels))))
+    return _content(case, sums)
+
+
+def _content(case: Case, sums: list[str]) -> str:
+    return hashlib.sha256(json.dumps([sums, *_label(case)]).encode()).hexdigest()[:32]
+
+
 def _label(case: Case) -> list[int | None]:
     return [
         case.label if isinstance(case.label, int) else None,
@@ -184,7 +201,7 @@ def _beside(name: str) -> Path | None:
         return None
     from bench.data.metaimage import data_file
 
-    with suppress(BenchError):  # check_headers says what is wrong
+    with suppress(BenchError):  # header_faults says what is wrong
         data = data_file(Path(name))
         return data if data.is_file() else None
     return None
@@ -210,7 +227,7 @@ def _stamp(name: str) -> str:
 
 
 def _inside(name: str) -> list[Path]:
-    return clean(path for path in Path(name).iterdir() if path.is_file())
+    return clean(path for path in zipped.inside(Path(name)) if path.is_file())
 
 
 def _sum(name: str) -> str:
@@ -222,8 +239,11 @@ def _sum(name: str) -> str:
     archive = zip_of(path)
     if archive is None:
         return ""
-    found = archive.stat()
-    members = _members(archive, (found.st_size, found.st_mtime_ns))
+    found, held = archive.stat(), once.current()
+    try:
+        members = held.members(archive) if held else _members(archive, (found.st_size, found.st_mtime_ns))
+    except BenchError:  # nothing can be read of it; the bytes tell when it was mended
+        return sha256(archive)
     member = path.relative_to(archive).as_posix()
     if member in members:
         return _listed([list(members[member])])
@@ -236,7 +256,5 @@ def _listed(value: list[list[Any]]) -> str:
 
 
 @lru_cache(maxsize=THREADS)  # a zip of many cases is asked for again and again
-def _members(archive: Path, _stamp: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Return CRC-32 and size of every member of a zip that is not refused."""
-    with Archive(archive) as judged, judged.guarded(), zipfile.ZipFile(archive) as file:
-        return {info.filename: (info.CRC, info.file_size) for info in file.infolist() if not info.is_dir()}
+def _members(archive: Path, _stamp: tuple[int, int]) -> once.Members:
+    return once.directory(archive)

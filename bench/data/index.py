@@ -10,7 +10,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from bench.errors import BenchError, Damaged, shown
 
 NAME = "index.npz"
 TEXTS = ("case", "patient", "meta", "shard")
+FAULT = "fault"  # the texts of cases that could not be read; files of before there were any lack it
 SHARD = re.compile(r"shard-[0-9]{4,9}\.b2")
 FRAMES = ("image", "label", "native", "fingerprint", "foreground", "classes")
 FRAME = np.dtype([("file", "<i4"), ("start", "<i8"), ("length", "<i8"), ("crc", "<u4")])
@@ -32,7 +33,7 @@ ROW = np.dtype(
     [
         ("class", "<i4"),  # -1 where a case has none
         ("content", "u1", (16,)),  # digest of the files it was made of
-        ("step", "<f8"), ("offset", "<f8"),
+        ("step", "<f8"), ("offset", "<f8"),  # a step of 0: the case could not be read and has no frames
         ("native_shape", "<i4", (3,)), ("native_spacing", "<f8", (3,)), ("box", "<i4", (3, 2)),
         ("shape", "<i4", (3,)),
         ("frames", FRAME, (len(FRAMES),)),  # of length 0 where there is none
@@ -58,18 +59,27 @@ class Index:
             self.cases, self.patients, self.metas, self.files = (
                 _texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS
             )
-            self._check(frames)
+            told = (
+                _texts(arrays[FAULT], arrays[f"{FAULT}_ends"]) if FAULT in arrays else [""] * len(self.cases)
+            )
+            self._check(frames, told)
         except (ValueError, TypeError, OverflowError) as error:
             raise Damaged(folder / NAME, str(error)) from None
         self._numbers = {case: number for number, case in enumerate(self.cases)}
         self._checked = np.zeros((len(self.rows), len(FRAMES)), bool)
+        self.faults = {case: fault for case, fault in zip(self.cases, told, strict=True) if fault}
 
-    def _check(self, frames: np.ndarray) -> None:
+    def _check(self, frames: np.ndarray, told: list[str]) -> None:
         if bytes(frames) != ",".join(FRAMES).encode() or self.rows.dtype != ROW or self.rows.ndim != 1:
             raise ValueError("its columns are others")
         columns = {len(self.cases), len(self.patients), len(self.metas), len(set(self.cases))}
         if columns != {len(self.rows)}:
             raise ValueError("its columns differ in length, or a case is there twice")
+        if (
+            len(told) != len(self.rows)
+            or (np.array([not t for t in told], bool) != (self.rows["step"] != 0)).any()
+        ):
+            raise ValueError("what could not be read is not what has no frames")
         for name in self.files:
             if not SHARD.fullmatch(name):
                 raise ValueError(f"its index names {shown(name)}, no file beside it")
@@ -134,18 +144,31 @@ class Index:
 
     def place(self, case: str, frame: str) -> Place:
         """Return where a frame lies."""
+        if case in self.faults:
+            raise BenchError(f"{self.folder}: case {shown(case)} could not be read ({self.faults[case]})")
         file, start, length, crc = self.row(case)["frames"][FRAMES.index(frame)].item()
         if not length:
             raise BenchError(f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}")
         return Place(str(self.folder / self.files[file]), start, length, crc, self._made)
 
 
-def write(folder: Path, rows: np.ndarray, cases: Sequence[Case], files: Sequence[str]) -> None:
-    """Write ``index.npz``; ``rows`` is as ``ROW`` says, one for each case."""
+def write(
+    folder: Path, rows: np.ndarray, cases: Sequence[Case], files: Sequence[str], faults: Mapping[str, str]
+) -> None:
+    """Write ``index.npz``.
+
+    Args:
+        folder: the prepared data set's.
+        rows: as ``ROW`` says, one for each case.
+        cases: in the same order.
+        files: names of the shards.
+        faults: by case id, why it could not be read.
+    """
     metas = [json.dumps(c.meta, sort_keys=True) if c.meta else "" for c in cases]
-    columns = ([c.id for c in cases], [c.patient for c in cases], metas, files)
+    told = [faults.get(c.id, "") for c in cases]
+    columns = ([c.id for c in cases], [c.patient for c in cases], metas, files, told)
     texts = {}
-    for name, values in zip(TEXTS, columns, strict=True):
+    for name, values in zip((*TEXTS, FAULT), columns, strict=True):
         raw = [value.encode() for value in values]
         texts[name] = np.frombuffer(b"".join(raw), np.uint8)
         texts[f"{name}_ends"] = np.cumsum([len(value) for value in raw], dtype=np.int64)
@@ -181,7 +204,10 @@ def wrong(rows: np.ndarray, sizes: Sequence[int]) -> str:
             | (rows["box"][..., 1] > rows["native_shape"]),
             "a frame outside its file": (frames["length"] > 0)
             & ((frames["start"] < 0) | (frames["file"] < 0) | (frames["length"] > there - frames["start"])),
-            "a frame of no length": (frames["length"] < 0) | (frames["length"] == 0) & _needed(frames),
+            "a frame of no length": (frames["length"] < 0)
+            | (frames["length"] == 0) & _needed(frames, rows["step"] != 0),
+            "frames of a case that could not be read": (frames["length"] > 0)
+            & (rows["step"] == 0)[:, np.newaxis],
         }
     return next((what for what, where in faults.items() if where.any()), "")
 
@@ -194,10 +220,10 @@ def _voxels(shape: np.ndarray) -> np.ndarray:
     return np.prod(shape, axis=-1, dtype=np.float64) > MAX_BYTES
 
 
-def _needed(frames: np.ndarray) -> np.ndarray:
-    """Return which frames must be there: the image; of label and native map, both or none."""
+def _needed(frames: np.ndarray, read: np.ndarray) -> np.ndarray:
+    """Return which frames must be there: the image, if read; of label and native map, both or none."""
     needed = np.zeros(frames.shape, bool)
-    needed[:, FRAMES.index("image")] = True
+    needed[:, FRAMES.index("image")] = read
     a, b = FRAMES.index("label"), FRAMES.index("native")
     needed[:, a], needed[:, b] = frames["length"][:, b] > 0, frames["length"][:, a] > 0
     return needed

@@ -74,8 +74,13 @@ def msd_folder(root: Path) -> Dataset:
     home = _home(root) or root
     path = home / "dataset.json"
     listing = read_listing(home)
-    if not listing:
+    if not path.is_file():
         raise BenchError(f"{path}: no such file; a folder in MSD layout needs one")
+    if not listing:
+        raise BenchError(
+            f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
+            "'modality' (channel number to name): unpack it again, or write them"
+        )
     raw = _labels(path, listing)
     channels = _channel_names(path, listing)
     is_ct = all(name.upper() == "CT" for name in channels)
@@ -205,7 +210,9 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
     """Return value -> name without background, from MSD's or nnU-Net's way of writing it."""
     labels = listing.get("labels")
     if not isinstance(labels, dict) or not labels:
-        raise BenchError(f"{path}: key 'labels' must map values to names")
+        raise BenchError(
+            f'{path}: key \'labels\' {_lacks(labels)}; it maps values to names, {{"1": "liver"}}'
+        )
     swapped = not all(str(key).lstrip("-").isdecimal() for key in labels)
     pairs = [(v, k) if swapped else (k, v) for k, v in labels.items()]
     found: dict[int, str] = {}
@@ -231,8 +238,14 @@ def _is_value(value: Any) -> bool:
 def _channel_names(path: Path, listing: Mapping[str, Any]) -> tuple[str, ...]:
     names = listing.get("modality", listing.get("channel_names"))
     if not isinstance(names, dict) or not names:
-        raise BenchError(f"{path}: key 'modality' must map channel numbers to names")
+        raise BenchError(
+            f'{path}: key \'modality\' {_lacks(names)}; it maps channels to names, {{"0": "CT"}}'
+        )
     return tuple(str(names[key]) for key in sorted(names, key=natural))
+
+
+def _lacks(found: Any) -> str:
+    return "is missing" if found is None else f"holds {shown(found)}"
 
 
 def _hint(unpack: str) -> str:

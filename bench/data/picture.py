@@ -27,11 +27,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bench.data import zipped
+from bench.data import once, zipped
 from bench.data.archive import Archive
 from bench.data.files import is_picture, is_volume, stem
 from bench.data.geometry import linear
-from bench.data.stored import MAX_BYTES, Stored, VolumeError, beginning
+from bench.data.stored import MAX_BYTES, Stored, TooLargeError, VolumeError, beginning
 from bench.dataset import clean, zip_of
 from bench.errors import BenchError
 
@@ -133,7 +133,7 @@ def is_slices(path: Path) -> bool:
     """Tell whether a path is a folder, or leads to one in a zip, with pictures right inside it."""
     if is_picture(path) or is_volume(path):
         return False
-    return any(map(is_picture, path.iterdir())) if path.is_dir() else zip_of(path) is not None
+    return any(map(is_picture, zipped.inside(path))) if path.is_dir() else zip_of(path) is not None
 
 
 def _slices(folder: Path) -> list[Path]:
@@ -143,7 +143,7 @@ def _slices(folder: Path) -> list[Path]:
         inside = f"{folder.relative_to(archive).as_posix()}/"
         every = [archive / n for n in zipped.names(archive) if n.rpartition("/")[0] + "/" == inside]
     else:
-        every = list(folder.iterdir()) if folder.is_dir() else []
+        every = zipped.inside(folder) if folder.is_dir() else []
     found = clean(p for p in every if is_picture(p))
     if not found:
         raise VolumeError(folder, "missing", "no folder of slices")
@@ -157,10 +157,10 @@ def _opened(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Yield every slice's file, open; a zip is opened once."""
     found = _slices(folder)
     archive = None if folder.is_dir() else zip_of(folder)
-    if archive is None:
+    if archive is None or once.current() is not None:
         for path in found:
             beginning(path, 1)
-            with path.open("rb") as file:
+            with zipped.opened(path) as file:
                 yield path, file
         return
     with Archive(archive) as inside:
@@ -222,14 +222,14 @@ def _named(path: Path) -> Iterator[None]:
     """Turn what a decoder raises into one line about this file."""
     try:
         yield
-    except VolumeError:
+    except (VolumeError, once.ChangedError):
         raise
     except BenchError as error:  # of the zip that holds it
         raise VolumeError(path, "unreadable", str(error)) from None
     except BOMB:
         raise VolumeError(path, "shape", f"more pixels than the limit of {MAX_PIXELS}") from None
     except MemoryError:
-        raise VolumeError(path, "shape", "its pixels do not fit into memory") from None
+        raise TooLargeError(path, "shape", "its pixels do not fit into memory") from None
     except UnidentifiedImageError:
         raise VolumeError(path, "unreadable", f"no {', '.join(FORMATS)}") from None
     except DAMAGED as error:

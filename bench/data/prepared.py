@@ -37,6 +37,11 @@ class Prepared:
             )
         ]
 
+    @property
+    def faults(self) -> dict[str, str]:
+        """By case id, why it could not be read: such a case is listed and has no arrays."""
+        return self._index.faults
+
     def patient(self, case: str) -> str:
         """Return whose scan it is."""
         return self._index.patients[self._index.number(case)]

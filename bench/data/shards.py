@@ -41,6 +41,14 @@ class Made:
     step: float
     offset: float
     frames: Mapping[str, bytes]
+    fault: str = ""  # why the case could not be read; then it has no frames
+
+    @classmethod
+    def unread(cls, case: str, content: str, fault: str) -> Self:
+        """Return a case that could not be read."""
+        return cls(
+            case, content, Geometry((1, 1, 1), (1.0, 1.0, 1.0), ((0, 1),) * 3, (1, 1, 1)), 0.0, 0.0, {}, fault
+        )
 
 
 class Writer:
@@ -73,7 +81,7 @@ class Writer:
         return {
             "case": made.case, "content": made.content, "step": made.step, "offset": made.offset,
             "native_shape": grid.native_shape, "native_spacing": grid.native_spacing, "box": grid.box,
-            "shape": grid.shape, "frames": places,
+            "shape": grid.shape, "frames": places, "fault": made.fault,
         }  # fmt: skip
 
     def flush(self) -> None:
@@ -123,6 +131,7 @@ class Gathered:
         """
         self.rows = np.zeros(len(contents), index.ROW)
         self.done = np.zeros(len(contents), bool)
+        self.faults: dict[str, str] = {}  # by case, why it could not be read
         self.files: list[tuple[Path, int]] = []  # and how many bytes of each count
         wanted = {case: (number, content) for number, (case, content) in enumerate(contents.items())}
         for shard in sorted(folder.glob("*.b2")):
@@ -144,6 +153,8 @@ class Gathered:
             if _end(self.rows[number]) > size:
                 break
             filled.append(number)
+            if self.rows[number]["step"] == 0:
+                self.faults[entry["case"]] = str(entry.get("fault") or "unreadable")
         if index.wrong(self.rows[filled], [*(end for _, end in self.files), size]):
             return []  # numbers that no writer wrote
         # Flushed before its line was written; a disk that lied about that loses its last bytes first.
@@ -167,7 +178,7 @@ class Gathered:
         room = 0
         for number in sorted(first, key=lambda n: first[n]):
             shard, size = self.files[number]
-            if size > min(room, SMALL):
+            if not names or size > min(room, SMALL):
                 names.append(f"shard-{len(names):04d}.b2")
                 room = cache.ROLL if size <= SMALL else 0
             target = folder / names[-1]
@@ -190,9 +201,16 @@ def join(found: Gathered, folder: Path, cases: Sequence[Case]) -> None:
         lacking = cases[int(np.argmin(found.done))].id
         raise BenchError(f"case {lacking}: what was written of it did not last; look at the disk, run again")
     files = found.place(folder)
-    found.rows["class"] = [c.label if isinstance(c.label, int) else -1 for c in cases]
-    index.write(folder, found.rows, cases, files)
+    found.rows["class"] = [_class(case, found.faults) for case in cases]
+    index.write(folder, found.rows, cases, files, found.faults)
     index.Index(folder)  # refused here rather than by a later job
+
+
+def _class(case: Case, faults: Mapping[str, str]) -> int:
+    """Return a case's class, -1 where it has none; a label map that could not be read is told by 0."""
+    if isinstance(case.label, int):
+        return case.label
+    return 0 if case.label is not None and case.id in faults else -1
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:

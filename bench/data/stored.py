@@ -16,6 +16,8 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from bench.data import zipped
+from bench.data.archive import Limits
+from bench.data.once import ChangedError
 from bench.errors import BenchError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
@@ -23,6 +25,7 @@ MIN_STEP, MAX_STEP = 0.01, 1000.0  # mm; smaller ones are stated in metres, larg
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
+LIMITS = Limits()
 BLOCK = 1 << 20
 GZIP = b"\x1f\x8b"
 KINDS = (
@@ -41,6 +44,10 @@ class VolumeError(BenchError):
     def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
         # Pickled from worker processes; by default only the joined line would be handed back.
         return type(self), (self.path, self.kind, self.detail)
+
+
+class TooLargeError(VolumeError):
+    """A file that this machine's memory cannot take; no fault of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +126,12 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
             f"the header declares {stored.nbytes} bytes of voxels ({_by(stored.shape)}), "
             f"the file holds at most {max(there, 0)}",
         )
+    if stored.gzipped and LIMITS.bomb(stored.nbytes, held):
+        stored.fail(
+            "shape",
+            f"{held} compressed bytes would become {stored.nbytes / 2**30:.1f} GiB, above {LIMITS.ratio:g} "
+            "times the file; where that is meant, unpack it or store its voxels as a smaller type",
+        )
     return _placed(stored)
 
 
@@ -167,7 +180,8 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     except EOFError:
         raw = np.empty(0, np.uint8)
     except MemoryError:
-        stored.fail("shape", f"{stored.nbytes} bytes of voxels do not fit into memory")
+        detail = f"{stored.nbytes} bytes of voxels do not fit into memory"
+        raise TooLargeError(stored.path, "shape", detail) from None
     except zlib.error as error:
         stored.fail("unreadable", f"the compressed stream is damaged ({error})")
     except OSError as error:
@@ -232,7 +246,7 @@ def beginning(path: Path, size: int) -> bytes:
         raise VolumeError(path, "missing", "no such file") from None
     except OSError as error:
         raise VolumeError(path, "unreadable", error.strerror or str(error)) from None
-    except VolumeError:
+    except (VolumeError, ChangedError):
         raise
     except BenchError as error:  # of the zip that holds it
         raise VolumeError(path, "unreadable", str(error)) from None

@@ -14,7 +14,7 @@ from types import ModuleType
 import nibabel as nib
 import numpy as np
 
-from bench.data import metaimage, nifti, nrrd_file, picture
+from bench.data import metaimage, nifti, nrrd_file, picture, zipped
 from bench.data.files import PICTURES, SUFFIXES, is_picture, is_volume, stem, within
 from bench.data.stored import KINDS, Stored, VolumeError, voxels
 from bench.dataset import clean
@@ -164,7 +164,7 @@ def _stored(path: Path) -> Stored:
     if is_picture(path) or picture.is_slices(path):
         return picture.read_stored(path)
     if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
-        inside = clean(p for p in path.iterdir() if is_volume(p) and p.is_file())
+        inside = clean(p for p in zipped.inside(path) if is_volume(p) and p.is_file())
         if len(inside) != 1:
             raise VolumeError(path, "unreadable", f"a folder of {len(inside)} volumes and no picture")
         path = inside[0]

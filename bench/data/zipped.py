@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.data import once
 from bench.data.archive import Archive
 from bench.dataset import zip_of
 
@@ -20,9 +21,12 @@ def opened(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, as ``Path.open`` says. BenchError: the zip is damaged or refused.
     """
-    archive = None if path.is_file() else zip_of(path)
+    archive, held = None if path.is_file() else zip_of(path), once.current()
     if archive is None:
-        return path.open("rb")
+        return path.open("rb") if held is None else io.BytesIO(held.file(path))
+    if held is not None:
+        _found(names(archive), archive, path)
+        return io.BytesIO(held.member(archive, path.relative_to(archive).as_posix()))
     return io.BytesIO(_content(archive, path.relative_to(archive).as_posix(), _stamp(archive)))
 
 
@@ -32,14 +36,24 @@ def names(archive: Path) -> dict[str, int]:
     Raises:
         BenchError: the zip is damaged, or refused as a whole (see ``bench.data.archive``).
     """
+    held = once.current()
+    if held is not None:
+        return {name: size for name, (_, size) in held.members(archive).items()}
     return dict(_listing(archive, _stamp(archive)))
+
+
+def inside(folder: Path) -> list[Path]:
+    """Return what lies in a folder of the file system; raises OSError as ``Path.iterdir`` does."""
+    held = once.current()
+    return list(folder.iterdir()) if held is None else held.folder(folder)
 
 
 def size(path: Path) -> int:
     """Return the bytes of a file or of a member of a zip; raises as ``opened`` does."""
     archive = None if path.is_file() else zip_of(path)
     if archive is None:
-        return path.stat().st_size
+        held = once.current()
+        return path.stat().st_size if held is None else len(held.file(path))
     return _found(names(archive), archive, path)
 
 

@@ -25,8 +25,14 @@ def part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int =
     parts what is left of the training patients into those that train and those that validate.
 
     Raises:
-        BenchError: the division is not the one the plan saw.
+        BenchError: the division is not the one the plan saw, or a case selected could not be read.
     """
+    found = _part(prepared, data, root, seed)
+    choice.check_usable(data["dataset"], found, prepared.faults)
+    return found
+
+
+def _part(prepared: Prepared, data: dict[str, Any], root: str | None, seed: int) -> list[str]:
     cases = choice.kept(prepared.cases(), data.get("where", {}), data.get("exclude", ()))
     if data["part"] == "all":
         return [c.id for c in cases]
@@ -44,6 +50,9 @@ def mixed(
         prepared: one per entry of the spec's ``data``.
         spec: ``data``, ``seed`` and, where only a share of the mixture is read, ``take``.
         roots: folders by data set.
+
+    Raises:
+        BenchError: a case selected could not be read.
     """
     found: list[tuple[int, Case]] = []
     for index, (opened, data) in enumerate(zip(prepared, spec["data"], strict=True)):
@@ -54,7 +63,10 @@ def mixed(
         found += [(index, case) for case in chosen]
     named = [(spec["data"][index]["dataset"], case) for index, case in found]
     kept = {(name, case.id) for name, case in choice.shared(named, spec.get("take", {}), spec["seed"])}
-    return [f for f, (name, case) in zip(found, named, strict=True) if (name, case.id) in kept]
+    read = [f for f, (name, case) in zip(found, named, strict=True) if (name, case.id) in kept]
+    for number, (opened, data) in enumerate(zip(prepared, spec["data"], strict=True)):
+        choice.check_usable(data["dataset"], [case.id for n, case in read if n == number], opened.faults)
+    return read
 
 
 def declaration(name: str, root: str | None) -> Dataset:

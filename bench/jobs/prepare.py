@@ -1,7 +1,9 @@
 """Prepare: every volume of one data set, oriented, resampled, scaled and packed once.
 
 Cases go to processes that append what they make to shards of their own in the folder that survives
-an attempt, each with a journal (``bench.data.shards``). The next attempt goes on with what lacks,
+an attempt, each with a journal (``bench.data.shards``). A case is made of the very bytes that were
+hashed, and of none but those that the job's id promises. One whose files cannot be used is recorded with
+the reason and has no arrays: whoever selects it is refused. The next attempt goes on with what lacks,
 and frames of unchanged cases come from an earlier job of the same recipe where there is one.
 """
 
@@ -16,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import index
+from bench.data import index, once
 from bench.data.cache import Place, compress
+from bench.data.contents import content_of
 from bench.data.geometry import Geometry
 from bench.data.index import Index
 from bench.data.recipe import prepare
 from bench.data.shards import Gathered, Made, Writer, join
+from bench.data.stored import TooLargeError, VolumeError
 from bench.data.volume import join_channels, read_label, read_volume
 from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
@@ -33,6 +37,7 @@ from bench.random import numpy_rng
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
 EACH = 256  # and of each class, for sampling classes alike
+LOGGED = 1000  # cases that cannot be used
 
 
 def run(context: Context) -> None:
@@ -40,7 +45,8 @@ def run(context: Context) -> None:
     name = context.spec["dataset"]
     root = Path(context.run["roots"][name])
     cases = adapter(name, Roots(None, {name: root})).cases(root)
-    contents = _contents(context, cases)
+    known = Contents(context.store.root / "contents.json")
+    contents = _promised(context, known, cases)
     folder = context.scratch / "shards"
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
@@ -52,9 +58,43 @@ def run(context: Context) -> None:
         if not there
     )
     processes = context.run["loaders"]
-    copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
-    join(Gathered(folder, contents), context.made, cases)
-    context.facts.update(cases=len(cases), copied=copied, peak_memory_mb=_peak(processes))
+    try:
+        copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
+    except ReplacedError as error:
+        known.forget(next(case for case in cases if case.id == error.case))
+        known.save()
+        raise
+    gathered = Gathered(folder, contents)
+    _tell_unread(context, name, gathered.faults, len(cases))
+    join(gathered, context.made, cases)
+    context.facts.update(
+        cases=len(cases), copied=copied, unread=len(gathered.faults), peak_memory_mb=_peak(processes)
+    )
+
+
+class ReplacedError(BenchError):
+    """A case's files are not what the job was planned for."""
+
+    def __init__(self, case: str) -> None:
+        self.case = case
+        super().__init__(f"case {case} changed while it was prepared; run again")
+
+
+def _tell_unread(context: Context, name: str, faults: Mapping[str, str], cases: int) -> None:
+    """Log what could not be read; whoever selects such a case will be refused.
+
+    Raises:
+        BenchError: nothing could be read.
+    """
+    for case, fault in list(faults.items())[:LOGGED]:
+        context.log(f"case {case} cannot be used: {fault}")
+    if faults and len(faults) == cases:
+        case, fault = next(iter(faults.items()))
+        raise BenchError(f"{name}: none of its {cases} cases can be used, first {case}: {fault}")
+    if faults:
+        context.log(
+            f"{len(faults)} of {cases} cases cannot be used and have no arrays; 'exclude' leaves them out"
+        )
 
 
 def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
@@ -63,7 +103,9 @@ def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
         context.log(f"{done} of {total} cases are there from an earlier attempt")
     copied = 0
     with working as results:
-        for was_copied in results:
+        for case, was_copied in results:
+            if was_copied is None:
+                raise ReplacedError(case)
             done, copied = done + 1, copied + was_copied
             context.progress(done, total)
             if done < total and context.stopping():
@@ -79,16 +121,16 @@ def _peak(processes: int) -> float:
     return round((largest[0] + processes * largest[1]) / 1024, 1)
 
 
-def _contents(context: Context, cases: list[Case]) -> dict[str, str]:
-    """Return each case's content, in order.
+def _promised(context: Context, known: Contents, cases: list[Case]) -> dict[str, str]:
+    """Return each case's content as the job's id promises it, in order.
 
     Raises:
         BenchError: it is not what the plan saw.
     """
-    name, contents = context.spec["dataset"], Contents(context.store.root / "contents.json")
-    if context.spec.get("contents") not in (None, contents.digest(cases)):
+    name = context.spec["dataset"]
+    digest, found = known.promised(cases)
+    if context.spec.get("contents") not in (None, digest):
         raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
-    found = contents.each(cases)
     if len(found) < len(cases):
         raise BenchError(
             f"{name}: two of its {len(cases)} cases have one id; its adapter must tell them apart"
@@ -128,18 +170,25 @@ class Maker:
     folder: Path
 
     @contextmanager
-    def __call__(self) -> Iterator[Callable[[Task], bool]]:
-        """Give the function that makes one case, and tells whether it was copied."""
+    def __call__(self) -> Iterator[Callable[[Task], tuple[str, bool | None]]]:
+        """Give the function that makes one case, and tells whether it was copied; None: it was replaced."""
         dataset = adapter(self.name, Roots(None, {self.name: self.root}))
         with Writer(self.folder) as writer:
 
-            def do(task: Task) -> bool:
+            def do(task: Task) -> tuple[str, bool | None]:
                 copied = _copied(task)
                 try:
                     writer.add(copied or _made(dataset, task, self.recipe))
+                except once.ChangedError:
+                    return task.case.id, None
+                except VolumeError as error:
+                    if content_of(task.case) != task.content:
+                        return task.case.id, None
+                    fault = str(error).replace(f"{self.root}/", "")
+                    writer.add(Made.unread(task.case.id, task.content, fault))
                 except BenchError as error:
                     raise BenchError(f"{task}: {error}") from None
-                return copied is not None
+                return task.case.id, copied is not None
 
             yield do
 
@@ -163,7 +212,11 @@ def _earlier(context: Context, wanted: Mapping[str, str]) -> dict[str, Index]:
             context.log(f"nothing is taken from {folder.name}: {error}")
             continue
         for case, content in wanted.items():
-            if case in earlier and earlier.row(case)["content"].tobytes().hex() == content:
+            if (
+                case in earlier
+                and case not in earlier.faults
+                and earlier.row(case)["content"].tobytes().hex() == content
+            ):
                 found.setdefault(case, earlier)
     return found
 
@@ -195,17 +248,28 @@ def recipe_of(spec: dict[str, Any]) -> Recipe:
 
 
 def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
-    """Read, prepare and compress one case: the only place where a volume is decoded."""
+    """Read, prepare and compress one case: the only place where a volume is decoded.
+
+    Raises:
+        ChangedError: the bytes are others than the job was planned for.
+        VolumeError: these very bytes cannot be used.
+    """
     from bench.data.fingerprint import fingerprint
 
     case = task.case
-    volume = join_channels([read_volume(path, case.frame) for path in case.images])
+    with once.reading() as read:
+        if content_of(case) != task.content:
+            raise once.ChangedError(str(task))
+        read.sealed = True
+        try:
+            volume = join_channels([read_volume(path, case.frame) for path in case.images])
+            label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
+        except TooLargeError:
+            raise MemoryError from None
     if volume.array.shape[0] != len(dataset.channels):
-        raise BenchError(
-            f"{case.images[0]}: {volume.array.shape[0]} channel(s), the data set declares "
-            f"{len(dataset.channels)} ({', '.join(dataset.channels)})"
-        )
-    label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
+        found, declared = volume.array.shape[0], ", ".join(dataset.channels)
+        detail = f"{found} channel(s), the data set declares {len(dataset.channels)} ({declared})"
+        raise VolumeError(case.images[0], "shape", detail)
     prepared = prepare(volume, label, recipe, dataset)
     step, offset, stored = quantise(prepared.image, prepared.step)
     arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}

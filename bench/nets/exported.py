@@ -24,7 +24,8 @@ from bench.nets.network import network
 from bench.nets.outside import OURS
 from bench.store import write_atomic
 
-FORMATS = ("safetensors", "nnssl")
+# format: suffixes of its files; nnssl and nnU-Net write .pth
+FORMATS = {"safetensors": (".safetensors",), "nnssl": (".pth", ".pt")}
 ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}  # what nnU-Net builds by name
 STEM = "encoder.stem.convs.0"
 
@@ -36,7 +37,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format:
         path: the file; its folder exists.
         tensors: under our keys.
         manifest: of these tensors.
-        format: one of ``FORMATS``. ``nnssl`` is nnssl's checkpoint for nnU-Net: kernels turned to the
+        format: a key of ``FORMATS``. ``nnssl`` is nnssl's checkpoint for nnU-Net: kernels turned to the
             (z, y, x) in which nnU-Net reads images, the library's names, and the plan that
             ``nnUNetv2_preprocess_like_nnssl`` adapts to. nnU-Net takes the encoder from it.
 

@@ -52,6 +52,7 @@ class Here:
         self.provisional = False
         self._cases: dict[str, tuple[Case, ...] | None] = {}
         self._digests: dict[str, str] = {}
+        self._faults: dict[str, dict[str, str]] = {}  # data set -> case -> what its headers give away
         self._targets: dict[tuple[Any, ...], Target] = {}
 
     def dataset(self, name: str) -> Dataset:
@@ -81,9 +82,20 @@ class Here:
                 f"{name}: {len(missing)} file(s) missing, first {file} (case {case}); "
                 f"'bench check {name} --data ...' lists all"
             )
-        self.contents.check_headers(name, cases, len(dataset.channels))
+        faults = self.contents.header_faults(cases, len(dataset.channels))
+        if len(faults) == len(cases):
+            choice.check_usable(name, [c.id for c in cases], faults)
+        self._faults[name] = faults
         self.used[name] = str(root)
         return cases
+
+    def check_usable(self, name: str, chosen: Sequence[Case]) -> None:
+        """Refuse a choice of a data set's cases of which some have headers that cannot be.
+
+        Raises:
+            BenchError: as ``bench.data.choice.check_usable``.
+        """
+        choice.check_usable(name, [c.id for c in chosen], self._faults.get(name, {}))
 
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
@@ -124,6 +136,8 @@ class Here:
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
         _apart(name, dataset, kept, folds)
+        divided = {patient for fold in folds for patient in (*fold.train, *fold.val, *fold.test)}
+        self.check_usable(name, [c for c in kept if c.label is not None and c.patient in divided])
         return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
 
     def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:

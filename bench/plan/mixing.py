@@ -64,6 +64,7 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> 
     cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
+    here.check_usable(mix.dataset, cases)
     return Part(data, tuple(cases), fold, True)
 
 

@@ -2,90 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.data.split import RULES
-from bench.errors import printable
+from bench.errors import BenchError, printable
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = {"methods": "method", "datasets": "dataset"}  # what a person asks for: the kind of plugin
 
 
-def entries(what: str) -> list[dict[str, Any]]:
-    """Return one mapping per thing, as the public contract lists its keys."""
-    kinds = {
-        "methods": _methods, "datasets": _datasets, "mixtures": _mixtures, "networks": _networks,
-        "metrics": _metrics, "protocols": _protocols,
+def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return one mapping per thing, as the public contract lists its keys, and a line for each broken one."""
+    if what == "networks":
+        from bench.nets.catalog import describe
+
+        return describe(), []
+    if what == "metrics":
+        from bench.metrics import METRICS
+
+        return [{"name": name, **asdict(metric)} for name, metric in METRICS.items()], []
+    names: Sequence[Any] = _files() if what == "protocols" else _names(what)
+    kinds: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "methods": _method, "datasets": _dataset, "mixtures": _mixture, "protocols": _protocol
     }  # fmt: skip
-    return kinds[what]()
+    entry = kinds[what]
+    found, broken = list[dict[str, Any]](), list[str]()
+    for name in names:
+        try:
+            found.append(entry(name))
+        except BenchError as error:
+            broken.append(str(error))
+        except Exception as error:  # a plugin half written may raise anything
+            if what not in PLUGINS:
+                raise
+            broken.append(str(registry.broken(PLUGINS[what], name, error)))
+    return found, broken
 
 
-def _methods() -> list[dict[str, Any]]:
-    found = []
-    for name in registry.names("method"):
-        method = registry.load("method", name)
-        defaults = method.Params()
-        found.append(
-            {"name": name, "title": method.title, "paper": method.paper, "dims": method.dims,
-             "params": {f.name: getattr(defaults, f.name) for f in fields(defaults)},
-             "networks": method.networks(), "source": asdict(method.source),
-             "fidelity": method.fidelity}
-        )  # fmt: skip
-    return found
-
-
-def _datasets() -> list[dict[str, Any]]:
-    found = []
-    for name in registry.names("dataset"):
-        dataset = registry.load("dataset", name)()
-        found.append(
-            {"name": name, "title": dataset.title, "modality": dataset.modality,
-             "labels": {str(k): v for k, v in dataset.labels.items()},
-             "splits": [*dataset.splits, *RULES], "licence": dataset.licence,
-             "source": asdict(dataset.source)}
-        )  # fmt: skip
-    return found
-
-
-def _mixtures() -> list[dict[str, Any]]:
+def _names(what: str) -> list[str]:
     from bench.protocol import mixture
 
-    found = []
-    for name in mixture.names():
-        made = mixture.mixture(name)
-        parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in made.datasets]
-        found.append(
-            {"name": name, "title": made.title, "source": made.source, "note": made.note,
-             "expected_cases": made.expected_cases, "datasets": parts}
-        )  # fmt: skip
-    return found
+    return mixture.names() if what == "mixtures" else registry.names(PLUGINS[what])
 
 
-def _networks() -> list[dict[str, Any]]:
-    from bench.nets.catalog import describe
-
-    return describe()
+def _files() -> list[Path]:
+    return sorted(p for p in ROOT.joinpath("protocols").rglob("*.yaml") if p.parent.name != "settings")
 
 
-def _metrics() -> list[dict[str, Any]]:
-    from bench.metrics import METRICS
+def _method(name: str) -> dict[str, Any]:
+    method = registry.load("method", name)
+    defaults = method.Params()
+    return {
+        "name": name, "title": method.title, "paper": method.paper, "dims": method.dims,
+        "params": {f.name: getattr(defaults, f.name) for f in fields(defaults)},
+        "networks": method.networks(), "source": asdict(method.source), "fidelity": method.fidelity,
+    }  # fmt: skip
 
-    return [{"name": name, **asdict(metric)} for name, metric in METRICS.items()]
+
+def _dataset(name: str) -> dict[str, Any]:
+    dataset = registry.load("dataset", name)()
+    return {
+        "name": name, "title": dataset.title, "modality": dataset.modality,
+        "labels": {str(k): v for k, v in dataset.labels.items()}, "splits": [*dataset.splits, *RULES],
+        "licence": dataset.licence, "source": asdict(dataset.source),
+    }  # fmt: skip
 
 
-def _protocols() -> list[dict[str, Any]]:
+def _mixture(name: str) -> dict[str, Any]:
+    from bench.protocol import mixture
+
+    made = mixture.mixture(name)
+    parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in made.datasets]
+    return {
+        "name": name, "title": made.title, "source": made.source, "note": made.note,
+        "expected_cases": made.expected_cases, "datasets": parts,
+    }  # fmt: skip
+
+
+def _protocol(path: Path) -> dict[str, Any]:
     from bench.protocol import read
 
-    root = Path(__file__).resolve().parents[2] / "protocols"
-    found = []
-    for path in sorted(p for p in root.rglob("*.yaml") if p.parent.name != "settings"):
-        protocol = read(path)
-        found.append(
-            {"name": protocol.name, "title": protocol.title, "paper": protocol.paper,
-             "table": protocol.table, "file": path.relative_to(root.parent).as_posix(),
-             "scales": ["paper", *protocol.scales]}
-        )  # fmt: skip
-    return found
+    protocol = read(path)
+    return {
+        "name": protocol.name, "title": protocol.title, "paper": protocol.paper, "table": protocol.table,
+        "file": path.relative_to(ROOT).as_posix(), "scales": ["paper", *protocol.scales],
+    }  # fmt: skip
 
 
 def as_text(what: str, found: list[dict[str, Any]]) -> str:
@@ -104,12 +109,12 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         either = {e["name"]: registry.load("method", e["name"]).any_dims for e in found}
         found = [{**entry, "dims": "2, 3"} if either[entry["name"]] else entry for entry in found]
     rows = [[_cell(entry.get(key, "")) for key in shown] for entry in found]
-    return tabulate(rows, headers=shown, tablefmt="plain") + (_unpacking() if what == "datasets" else "")
+    return tabulate(rows, headers=shown, tablefmt="plain") + (_unpacking(found) if what == "datasets" else "")
 
 
-def _unpacking() -> str:
+def _unpacking(found: list[dict[str, Any]]) -> str:
     """Return where to get each data set, and what to unpack where: too long for a column."""
-    told = {name: registry.load("dataset", name).unpack for name in registry.names("dataset")}
+    told = {entry["name"]: registry.load("dataset", entry["name"]).unpack for entry in found}
     return "\n\n" + "\n".join(f"{name}: {text}" for name, text in told.items())
 
 

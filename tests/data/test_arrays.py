@@ -6,6 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from bench.data import arrays
+from bench.data.archive import Limits
 from bench.data.arrays import Arrays
 from bench.errors import BenchError
 
@@ -53,3 +55,11 @@ def test_what_is_no_archive_or_lacks_a_name_is_named(tmp_path):
         Arrays(tmp_path / "y.npz")
     with pytest.raises(BenchError, match=r"x\.npz: damaged"):
         Arrays(packed(tmp_path / "x.npz", npy((1,), bytes(8))))["b"]
+
+
+def test_a_small_file_becomes_no_large_array(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000))
+    assert Arrays(tmp_path / "x.npz")["a"].size == 100_000
+    monkeypatch.setattr(arrays, "LIMITS", Limits(free=1000))
+    with pytest.raises(BenchError, match=r"x\.npz: damaged \(a would become 800128 bytes of [0-9]+: a bomb"):
+        Arrays(tmp_path / "x.npz")["a"]

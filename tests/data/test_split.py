@@ -191,8 +191,8 @@ def test_the_ranking_is_sha256_of_split_seed_and_patient():
 MSD = {  # official ids: what drawing each patient by himself makes of them, and what dealing them does
     "msd02_heart": (("la_", [3, 4, 5, 7, 9, 10, 11, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 29, 30]),
                     (14, 2, 4)),
-    "msd05_prostate": (("prostate_", [0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31, 32,
-                                      34, 35, 37, 38, 39, 40, 41, 42, 43, 44, 46, 47]), (23, 3, 6)),
+    "msd05_prostate": (("prostate_", [0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31,
+                                      32, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44, 46, 47]), (23, 3, 6)),
 }  # fmt: skip
 
 
@@ -209,7 +209,9 @@ def test_even_keeps_seven_one_two_where_the_rule_would_test_a_handful(name):
     assert (set(fold.test), set(fold.val)) == (set(order[: sizes[2]]), set(order[sizes[2] : sum(sizes[1:])]))
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(5, (3, 1, 1)), (7, (5, 1, 1)), (8, (5, 1, 2)), (200, (140, 20, 40))])
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(5, (3, 1, 1)), (7, (5, 1, 1)), (8, (5, 1, 2)), (200, (140, 20, 40))]
+)
 def test_even_rounds_each_part_to_the_next_patient(n, sizes):
     (fold,) = split.folds(Declared(), "d", cases_of([str(i) for i in range(n)]), "even")
     assert (len(fold.train), len(fold.val), len(fold.test)) == sizes

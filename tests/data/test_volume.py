@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import struct
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.data import stored
+from bench.data.archive import Limits
 from bench.data.volume import (
     VolumeError,
     check_finite,
@@ -316,6 +318,33 @@ def test_a_truncated_file_is_refused(tmp_path, suffix, keep):
     path = save(tmp_path / f"a{suffix}", np.random.default_rng(0).random(SHAPE))
     path.write_bytes(path.read_bytes()[:keep])
     assert kind_of(path) == ("truncated" if keep != 1 or suffix == ".nii" else "unreadable")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_small_file_becomes_no_large_one(tmp_path, monkeypatch, suffix):
+    """As an archive's: what is above the ratio needs no decoding to be refused; unpacked it is believed."""
+    path, empty = tmp_path / f"a{suffix}", np.zeros((64, 64, 32), np.uint8)
+
+    def write(array):
+        if suffix == ".nii.gz":
+            nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+        elif suffix == ".nrrd":
+            nrrd.write(str(path), array, {"encoding": "gzip"})
+        else:
+            head = f"ObjectType = Image\nNDims = 3\nDimSize = {' '.join(map(str, array.shape))}\n"
+            head += "ElementType = MET_UCHAR\nCompressedData = True\nElementDataFile = LOCAL\n"
+            path.write_bytes(head.encode() + zlib.compress(array.tobytes(order="F")))
+
+    write(empty)
+    assert not read_volume(path).array.any()
+    monkeypatch.setattr(stored, "LIMITS", Limits(free=1000))
+    with pytest.raises(VolumeError, match=r"compressed bytes would become 0\.0 GiB, above 100 times") as told:
+        read_volume(path)
+    assert told.value.kind == "shape"
+    write(np.random.default_rng(0).integers(0, 255, empty.shape).astype(np.uint8))
+    read_volume(path)
+    nib.save(nib.Nifti1Image(empty, np.eye(4)), tmp_path / "plain.nii")
+    read_volume(tmp_path / "plain.nii")
 
 
 def test_a_damaged_gzip_stream_is_refused(tmp_path):

@@ -242,9 +242,24 @@ def told(capsys: pytest.CaptureFixture[str], root: Path) -> tuple[int, list[dict
     return code, json.loads(shown.out) if shown.out else [], shown.err
 
 
+class Listing(str):
+    """What the one finding says of a list that is damaged; the images are judged all the same."""
+
+    kind = "unreadable"
+
+
+class Gone(Listing):
+    kind = "missing"
+
+
 def check(capsys: pytest.CaptureFixture[str], root: Path, expected: Expected) -> None:
     """Assert that exactly these findings are made, or that one line refuses the whole tree."""
     code, found, line = told(capsys, root)
+    if isinstance(expected, Listing):
+        assert code == 1 and len(found) == 1, (found, line)
+        assert found[0]["kind"] == expected.kind and found[0]["case"] == ""
+        assert expected in f"{found[0]['file']}: {found[0]['detail']}", found
+        return
     if isinstance(expected, str):
         assert (code, found) == (2, []), found
         assert re.fullmatch(r"bench: .+\n", line), line

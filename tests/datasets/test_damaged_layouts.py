@@ -11,6 +11,8 @@ import pytest
 from damage import (
     NAN,
     PAGE,
+    Gone,
+    Listing,
     add,
     both,
     copied,
@@ -180,10 +182,10 @@ STRAY = [found("extra", ES, "belongs to no case"), found("extra", ES_GT, "belong
 ACDC = {
     "Info.cfg gone": (on(INFO, Path.unlink), [found("missing", INFO, "no such file")]),
     "Info.cfg a folder": (on(INFO, folder), [found("missing", INFO)]),
-    "Info.cfg empty": (on(INFO, keep(0)), "Info.cfg: 'ED: <frame number>' is needed"),
-    "Info.cfg no text": (on(INFO, holding(bytes(range(256)))), "'ED: <frame number>' is needed"),
-    "a frame in words": (on(INFO, text("ES: 8", "ES: eight")), "'ES: <frame number>' is needed, got 'eight'"),
-    "two frames": (on(INFO, text("ES: 8", "ES: 8 9")), "'ES: <frame number>' is needed, got '8 9'"),
+    "Info.cfg empty": (on(INFO, keep(0)), Listing("Info.cfg: 'ED: <frame number>' is needed")),
+    "Info.cfg no text": (on(INFO, holding(bytes(range(256)))), Listing("'ED: <frame number>' is needed")),
+    "a frame in words": (on(INFO, text("ES: 8", "ES: eight")), Listing("is needed, got 'eight'")),
+    "two frames": (on(INFO, text("ES: 8", "ES: 8 9")), Listing("'ES: <frame number>' is needed, got '8 9'")),
     "a frame beyond": (on(INFO, text("ES: 8", "ES: 31")),
                        [found("missing", f"{PATIENT}/patient001_frame31.nii.gz"),
                         found("missing", f"{PATIENT}/patient001_frame31_gt.nii.gz"), *STRAY]),
@@ -222,19 +224,19 @@ def second_row(old, new):
 
 
 MNMS = {
-    "CSV gone": (on(CSV, Path.unlink), "0 CSV files with the columns 'External code', ED and ES"),
-    "CSV empty": (on(CSV, keep(0)), "0 CSV files"),
-    "a login page for the CSV": (on(CSV, holding(PAGE)), "0 CSV files"),
-    "semicolons": (on(CSV, lambda p: p.write_text(p.read_text().replace(",", ";"))), "0 CSV files"),
-    "no column ED": (on(CSV, text(",ED,", ",E,")), "0 CSV files"),
+    "CSV gone": (on(CSV, Path.unlink), Gone("no CSV file with the columns 'External code', ED and ES")),
+    "CSV empty": (on(CSV, keep(0)), Listing("no CSV file with")),
+    "a login page for the CSV": (on(CSV, holding(PAGE)), Listing("no CSV file with")),
+    "semicolons": (on(CSV, lambda p: p.write_text(p.read_text().replace(",", ";"))), Listing("no CSV")),
+    "no column ED": (on(CSV, text(",ED,", ",E,")), Listing("no CSV file with")),
     "two of it": (on(CSV, copied("copy.csv")), "2 CSV files"),
-    "a patient not listed": (on(CSV, text("A00A9P", "A00X9P")), "no row for A00A9P (1 such scans)"),
-    "an open quotation mark": (on(CSV, text("NOR", '"NOR')), "no row for A00B9P"),
-    "a field without end": (on(CSV, text("NOR", "N" * 200_000)), "not a CSV file (field larger than"),
-    "a frame below 0": (on(CSV, text(ROW, ",1,-1,2,50,")), "A00A9P: column ED must hold a frame number"),
-    "half a frame": (on(CSV, text(ROW, ",1,0.5,2,50,")), "got '0.5'"),
-    "a frame that is NaN": (on(CSV, text(ROW, ",1,nan,2,50,")), "got 'nan'"),
-    "two rows that differ": (on(CSV, second_row(ROW, ",1,1,3,50,")), "two rows for A00A9P"),
+    "a patient not listed": (on(CSV, text("A00A9P", "A00X9P")), Listing("no row for A00A9P (1 such scans)")),
+    "an open quotation mark": (on(CSV, text("NOR", '"NOR')), Listing("no row for A00B9P")),
+    "a field without end": (on(CSV, text("NOR", "N" * 200_000)), Listing("not a CSV file (field larger")),
+    "a frame below 0": (on(CSV, text(ROW, ",1,-1,2,50,")), Listing("A00A9P: column ED must hold a")),
+    "half a frame": (on(CSV, text(ROW, ",1,0.5,2,50,")), Listing("got '0.5'")),
+    "a frame that is NaN": (on(CSV, text(ROW, ",1,nan,2,50,")), Listing("got 'nan'")),
+    "two rows that differ": (on(CSV, second_row(ROW, ",1,1,3,50,")), Listing("two rows for A00A9P")),
     "a frame beyond the cine": (on(CSV, text(ROW, ",1,0,9,50,")), [found("shape", CINE, "frame 9 of 4"),
                                 found("shape", GT, "frame 9 of 4")]),
     "frames counted from 1": (on(CSV, text(ROW, ",1,1,3,50,")), [found("empty_label", GT)] * 2),
@@ -329,3 +331,14 @@ def test_every_plain_nifti_is_closed_again(trees, tmp_path, capsys):
         damage.told(capsys, root)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert nibabel.load(root / SEG).shape
+
+
+def test_a_damaged_list_hides_no_damaged_file(trees, tmp_path, capsys):
+    """Without its table a file is judged by itself; one patient's list is no other's."""
+    root = trees.copy("mnms", tmp_path)
+    both(on(CSV, holding(PAGE)), on(CINE, keep(-200)))(root)
+    damage.check(capsys, root, [("unreadable", CSV, "no CSV file with"), ("truncated", CINE, "the data end")])
+    root = trees.copy("acdc", tmp_path)
+    mask = "database/training/patient021/patient021_frame01_gt.nii.gz"
+    both(on(INFO, keep(0)), on(mask, voxels(np.zeros_like)))(root)
+    damage.check(capsys, root, [("unreadable", INFO, "is needed"), ("empty_label", mask, "")])

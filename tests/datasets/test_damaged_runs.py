@@ -18,7 +18,6 @@ from damage import (
     field,
     flip,
     folder,
-    half,
     holding,
     keep,
     on,
@@ -103,12 +102,11 @@ REFUSED = {
     "no list of frames": ("acdc", on(INFO, Path.unlink), "Info.cfg (case patient001)"),
     "a frame beyond the cine": ("mnms", on(CSV, text(",0,2,50", ",0,9,50")), "frame 9 of 4 (counted from 0)"),
     "masks of two frames": ("mnms", on(GT, voxels(lambda a: a[..., :2])), "frame 2 of 2"),
-    "no CSV": ("mnms", on(CSV, Path.unlink), "0 CSV files with the columns"),
+    "no CSV": ("mnms", on(CSV, Path.unlink), "no CSV file with the columns"),
     "voxels gone": ("ski10", on("image-002.raw", Path.unlink), "image-002.raw: no such file"),
     "voxels cut by a byte": ("ski10", on("image-002.raw", keep(-1)), "the file holds at most"),
     "a spacing with commas": ("ski10", on("image-002.mhd", field("ElementSpacing", "0,4 0,4 1")),
                               "ElementSpacing"),
-    "a plain file cut": ("lits", on("Training Batch 1/volume-1.nii", half), "the file holds at most"),
     "a later year's case": ("kits19",
                             on("data/case_00001", lambda p: shutil.copytree(p, p.with_name("case_00300"))),
                             "KiTS19 ends with case_00299"),
@@ -153,6 +151,39 @@ def test_damage_that_shows_late_is_a_hole_with_its_reason(here, change, words, c
     assert "hippocampus_003" in line
 
 
+SELECTIONS = {  # what is damaged: the file, how; what a run says that needs it
+    "the voxels": (IMAGE, flip(-6), 1, "the compressed stream is damaged"),
+    "the header": (IMAGE, keep(40), 2, "the gzip stream ends within the header"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "change", "code", "words"), SELECTIONS.values(), ids=SELECTIONS)
+def test_a_case_that_cannot_be_used_stops_those_alone_who_select_it(
+    here, file, change, code, words, capsys, inline
+):
+    on(file, change)(here(HIPPOCAMPUS))
+    assert main(command("run")) == code
+    told = capsys.readouterr()
+    line = next(x for x in (told.out + told.err).splitlines() if words in x)
+    assert f"{HIPPOCAMPUS}: 1 of " in line and "exclude: [hippocampus_003]" in line
+    assert Path(file).name in line
+    plan = yaml.safe_load(Path("damaged.yaml").read_text())
+    plan["finetune"][0]["exclude"] = ["hippocampus_003"]
+    Path("damaged.yaml").write_text(yaml.safe_dump(plan))
+    assert main(command("run")) == 0
+    (log,) = [t for p in Path("out/jobs").rglob("log.txt") if "cannot be used" in (t := p.read_text())]
+    assert f"case hippocampus_003 cannot be used: {file}: " in log
+    assert "1 of 9 cases cannot be used and have no arrays" in log
+
+
+def test_a_folder_without_a_usable_case_is_refused_at_once(here, capsys):
+    root = here(HIPPOCAMPUS)
+    for path in (root / "imagesTr").iterdir():
+        keep(40)(path)
+    assert main(command("plan")) == 2
+    assert f"{HIPPOCAMPUS}: 9 of 9 cases cannot be used, first hippocampus_001: " in capsys.readouterr().err
+
+
 def finished():
     return {p: p.stat().st_mtime_ns for p in Path("out/jobs").rglob("*") if p.is_file()}
 
@@ -171,5 +202,5 @@ def test_nothing_that_was_finished_is_lost_to_later_damage(here, capsys, inline)
     (root / IMAGE).write_bytes(content)
     capsys.readouterr()
     assert main(command("run")) == 0
-    assert finished() == before
+    assert before.items() <= finished().items()  # and what could be prepared of the damaged data
     assert "failed" not in capsys.readouterr().out

@@ -195,6 +195,9 @@ def test_the_archives_own_folder_is_looked_into(tmp_path):
     [
         ("{", "not JSON"),
         ("[1]", "expected an object"),
+        ("{}", "is empty; a folder in MSD layout needs its keys 'labels'"),
+        ('{"modality": {"0": "CT"}, "labels": {}}', "key 'labels' holds {}"),
+        ('{"labels": {"1": "a"}}', "key 'modality' is missing"),
         ('{"modality": {"0": "CT"}}', "'labels'"),
         ('{"modality": {"0": "CT"}, "labels": ["a"]}', "'labels'"),
         ('{"labels": {"0": "background", "1": "a"}}', "'modality'"),

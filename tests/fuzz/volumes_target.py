@@ -248,7 +248,7 @@ class Msd(Target):
             cases = dataset and tried(dataset.cases, self.home)
             if cases:
                 tried(dataset.missing, self.home)
-                tried(Contents(None).check_headers, name, cases, len(dataset.channels))
+                tried(Contents(None).header_faults, cases, len(dataset.channels))
         if cases and rng.random() < 0.1:
             found = tried(check.check, dataset, self.home)
             json.dumps([vars(f) for f in found or ()])

@@ -19,11 +19,14 @@ from bench.data import index
 from bench.data.contents import Contents
 from bench.data.index import FRAMES, Index
 from bench.data.prepared import Prepared
+from bench.data.stored import TooLargeError
 from bench.data.where import Roots, adapter
+from bench.dataset import Case
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prepare
 from bench.jobs.execute import execute
+from bench.jobs.inputs import mixed, part
 from bench.store import Store
 
 NAME = "msd04_hippocampus"
@@ -209,17 +212,153 @@ def test_killed_before_publishing_everything_is_there_for_the_next(expected, roo
     assert not tried.shards.exists()
 
 
-def test_one_bad_case_fails_the_job_by_name_and_the_others_are_kept(root, tmp_path, decoded):
-    path = root / "labelsTr" / "hippocampus_004.nii.gz"
+def spoil(path):
+    """Put a value that is no label into a mask."""
     raw = bytearray(gzip.decompress(path.read_bytes()))
     raw[-1000] = 77
     path.write_bytes(gzip.compress(bytes(raw), mtime=0))
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(expected, root, tmp_path, loaders):
+    spoil(root / "labelsTr" / "hippocampus_004.nii.gz")
+    for name in ("002", "005"):  # cut within the voxels: the header is whole
+        path = root / "imagesTr" / f"hippocampus_{name}.nii.gz"
+        path.write_bytes(path.read_bytes()[:-200])
     tried = Tried(tmp_path / "out", root)
-    for loaders in (0, 1):
-        outcome = tried.run(loaders)
-        assert outcome.state == "failed" and "\n" not in outcome.reason
-        assert re.match(r"case hippocampus_004: .*hippocampus_004\.nii\.gz: values 77", outcome.reason)
-    assert decoded == [f"hippocampus_00{n}" for n in (1, 2, 3, 4)]
+    prepared = Prepared(tried.done(loaders))
+    assert list(prepared.faults) == [f"hippocampus_{n}" for n in ("002", "004", "005")]
+    assert prepared.faults["hippocampus_004"].startswith("labelsTr/hippocampus_004.nii.gz: values 77")
+    found = frames(tried.folder)
+    assert {c: found[c] for c in found if c not in prepared.faults} == {
+        c: expected[c] for c in expected if c not in prepared.faults
+    }
+    assert [c.label for c in prepared.cases()] == [0] * COUNT  # a split divides as the plan did
+    assert tried.store.manifest(tried.job.id)["unread"] == 3
+    assert "3 of 6 cases cannot be used" in _log(tried.folder)
+    entry = {"dataset": NAME, "part": "all"}
+    with pytest.raises(
+        BenchError, match=r"3 of 6 cases cannot be used, first hippocampus_002: imagesTr/.*leave them"
+    ):
+        part(prepared, entry, str(root))
+    with pytest.raises(BenchError, match="3 of 6 cases"):
+        mixed([prepared], {"data": [entry], "seed": 0}, {NAME: str(root)})
+    left = {**entry, "exclude": list(prepared.faults)}
+    assert part(prepared, left, str(root)) == [c for c in expected if c not in prepared.faults]
+    assert len(mixed([prepared], {"data": [left], "seed": 0}, {NAME: str(root)})) == 3
+    with pytest.raises(BenchError, match=r"hippocampus_005.*could not be read"):
+        prepared.volume("hippocampus_005")
+
+
+def test_a_bad_case_is_kept_over_a_kill_and_looked_at_again_when_the_data_grew(root, tmp_path, decoded):
+    path = root / "imagesTr" / "hippocampus_001.nii.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    tried = Tried(tmp_path / "out", root)
+    while tried.run(stopping=lambda: True).state == "stopped":
+        pass
+    assert len(decoded) == COUNT and list(Prepared(tried.folder).faults) == ["hippocampus_001"]
+    decoded.clear()
+    grown(root, COUNT + 1)
+    path.write_bytes(path.read_bytes()[:-200])
+    after = Tried(tmp_path / "out", root)
+    assert list(Prepared(after.done()).faults) == ["hippocampus_001"]
+    assert decoded == ["hippocampus_001", f"hippocampus_00{COUNT + 1}"]
+
+
+def test_a_data_set_without_a_usable_case_fails(root, tmp_path):
+    for path in (root / "imagesTr").iterdir():
+        path.write_bytes(path.read_bytes()[:-200])
+    outcome = Tried(tmp_path / "out", root).run()
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith(
+        f"{NAME}: none of its {COUNT} cases can be used, first hippocampus_001: "
+    )
+
+
+def test_no_memory_is_no_fault_of_a_case(root, tmp_path, monkeypatch):
+    def small(path, frame=None):
+        raise TooLargeError(path, "shape", "no memory")
+
+    monkeypatch.setattr(prepare, "read_volume", small)
+    tried = Tried(tmp_path / "out", root)
+    assert tried.run().state == "failed" and not tried.store.done(tried.job.id)
+
+
+class Switched:
+    """A data set behind a link that leads elsewhere while something is done, and then back."""
+
+    def __init__(self, root, place):
+        self.link, self.old, self.new = place / "link" / NAME, root, place / "new" / NAME
+        registry.load("dataset", NAME).phantom(self.new, COUNT, 1)
+        self.link.parent.mkdir()
+        self.link.symlink_to(root)
+
+    def to(self, target):
+        self.link.unlink()
+        self.link.symlink_to(target)
+
+    def during(self, real, when=lambda *given: True):
+        def work(*given):
+            if not when(*given):
+                return real(*given)
+            self.to(self.new)
+            try:
+                return real(*given)
+            finally:
+                self.to(self.old)
+
+        return work
+
+
+def test_data_replaced_while_a_case_is_made_is_no_ones(expected, root, tmp_path, monkeypatch):
+    """The old data are back before anybody looks: only what was decoded can tell."""
+    switched = Switched(root, tmp_path)
+    tried = Tried(tmp_path / "out", switched.link)
+    third = lambda dataset, task, recipe: task.case.id == "hippocampus_003"  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_made", switched.during(prepare._made, third))
+        outcome = tried.run()
+    assert outcome.state == "failed"
+    assert outcome.reason == "case hippocampus_003 changed while it was prepared; run again"
+    assert not tried.store.done(tried.job.id)
+    kept = "".join(p.read_text() for p in tried.shards.glob("*.jsonl"))
+    assert "hippocampus_002" in kept and "hippocampus_003" not in kept
+    assert frames(tried.done()) == expected
+
+
+def test_a_case_is_made_of_the_bytes_that_were_hashed(expected, root, tmp_path, monkeypatch):
+    switched = Switched(root, tmp_path)
+    for name in ("read_volume", "read_label"):
+        monkeypatch.setattr(prepare, name, switched.during(getattr(prepare, name)))
+    assert frames(Tried(tmp_path / "out", switched.link).done()) == expected
+
+
+def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(root, tmp_path, monkeypatch):
+    """The digest of all and the digests of each come from one look."""
+    switched = Switched(root, tmp_path)
+    tried = Tried(tmp_path / "out", switched.link)
+    monkeypatch.setattr(Contents, "each", switched.during(Contents.each))
+    monkeypatch.setattr(prepare, "_made", switched.during(prepare._made))
+    outcome = tried.run()
+    assert outcome.state == "failed" and "changed while it was prepared" in outcome.reason
+
+
+def test_a_memory_that_misled_is_dropped(root, tmp_path):
+    """Other bytes of the same size and time: the stamp cannot tell, the decoded bytes do."""
+    tried = Tried(tmp_path / "out", root)
+    memory = Contents(tried.store.root / "contents.json")
+    memory.digest(adapter(NAME, Roots(None, {NAME: root})).cases(root))
+    memory.save()
+    path = root / "imagesTr" / "hippocampus_002.nii.gz"
+    before, raw = path.stat(), bytearray(path.read_bytes())
+    raw[9] ^= 1  # the system on which it was written, says gzip
+    path.write_bytes(raw)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert tried.run().reason == "case hippocampus_002 changed while it was prepared; run again"
+    left = json.loads((tried.store.root / "contents.json").read_text())
+    dropped = {str(root / folder / path.name) for folder in ("imagesTr", "labelsTr")}
+    assert left.keys() == memory._known.keys() - dropped
+    assert tried.run().reason == f"{NAME}: its files changed since the plan; run the protocol again"
 
 
 def grown(root, count):
@@ -351,7 +490,7 @@ def test_a_hundred_thousand_cases_open_in_seconds(tmp_path):
     rows["frames"]["start"][:, 0] = np.arange(count) * 10
     (tmp_path / "shard-0000.b2").write_bytes(bytes(10 * count))
     ids = [f"case_{n:06d}" for n in range(count)]
-    index.write(tmp_path, rows, ids, [f"patient of {i}" for i in ids], ["shard-0000.b2"])
+    index.write(tmp_path, rows, [Case(i, f"patient of {i}", ()) for i in ids], ["shard-0000.b2"], {})
     began = time.perf_counter()
     found = Prepared(tmp_path)
     assert len(found.cases()) == count and found.patient(ids[-1]) == f"patient of {ids[-1]}"
