@@ -15,6 +15,7 @@ from bench import records
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError
 from bench.job import canonical
+from bench.jobs import stale
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read
@@ -95,6 +96,22 @@ def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
 def todo(plan: Plan, store: Store) -> list[str]:
     """Return the jobs to do, needs first: cells that lack scores, and what they stand on."""
     return plan.wanted(lambda job: records.done(plan, store, job))
+
+
+def changed(plan: Plan, store: Store, then: str = stale.AGAIN) -> list[str]:
+    """Return what to tell of wanted jobs that other source files made; ``then`` says what to do."""
+    return stale.lines(stale.wanted(store, plan.wanted()).values(), then)
+
+
+def without_changed(plan: Plan, store: Store) -> Store:
+    """Return the output folder seen as ``--redo changed`` would leave it; nothing is taken away."""
+    return stale.Without(store, stale.redo(store, plan.wanted()).again)
+
+
+def take_away_changed(plan: Plan, store: Store) -> list[str]:
+    """Take away what ``--redo changed`` does again; return a line for what stays."""
+    left = stale.set_aside(store, plan.wanted()).left
+    return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
 def rehearse(plan: Plan, jobs: list[str]) -> None:

@@ -260,7 +260,7 @@ def test_a_killed_worker_fails_its_job_says_so_and_the_next_run_mends_it(undistu
     code, text = reliability.finish(process)
     assert code == 1
     reason = "the worker process died (SIGKILL; out of memory?)"
-    assert f"failed: job {job}: {reason}" in text
+    assert f", job {job}: {reason}" in text
     assert "Traceback" not in text
     why = json.loads((out / "work" / job / "failed.json").read_text())
     assert why["reason"] == reason
