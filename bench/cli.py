@@ -80,12 +80,10 @@ def _run(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
-    if arguments.redo:
-        run.rehearse(plan, run.todo(plan, run.without_changed(plan, store)))  # before anything is taken away
-        for line in run.take_away_changed(plan, store):
-            print(f"bench: {line}", file=sys.stderr)
+    run.rehearse(plan, run.todo(plan, run.without_changed(plan, store) if arguments.redo else store))
+    for line in run.take_away_changed(plan, store) if arguments.redo else ():
+        print(f"bench: {line}", file=sys.stderr)
     jobs = run.todo(plan, store)
-    run.rehearse(plan, jobs)
     run.describe(plan, store, jobs)
     from bench.show.labels import remember
     from bench.show.watch import Watch
