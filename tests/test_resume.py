@@ -328,6 +328,7 @@ def test_an_interrupted_run_saves_itself_within_seconds_and_goes_on(how, undistu
     code, text = reliability.finish(process)
     assert code == 130
     assert time.monotonic() - began < 20
+    assert "saving (up to 30 s; again Ctrl-C leaves at once)" in text
     assert "the same command goes on from here" in text
     assert "Traceback" not in text
     assert reliability.whole(out) == []

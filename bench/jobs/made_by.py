@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +21,8 @@ APART = {
     "bench", "bench.atomic", "bench.errors", "bench.job", "bench.jobs.context", "bench.process",
     "bench.protocol", "bench.registry", "bench.schema", "bench.source", "bench.store",
 }  # fmt: skip
+
+NAME = re.compile(r"(\w+/)*\w+\.py")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,10 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     if recorded is None or "spec" not in manifest or "kind" not in manifest:
         return None if made.get("source") else ()
     plugins = {name: path for path, name in _plugins(manifest)}
-    return tuple(sorted(n for n, digest in recorded.items() if _digest(plugins.get(n) or _path(n)) != digest))
+    now = {name: plugins.get(name) or _path(name) for name in recorded}
+    return tuple(
+        sorted(name for name, path in now.items() if path is None or _digest(path) != recorded[name])
+    )
 
 
 def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -209,7 +215,10 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
-def _path(name: str) -> Path:
+def _path(name: str) -> Path | None:
+    """Return where a file of that name would be; None for a name that no file of ours has."""
+    if not NAME.fullmatch(name):  # a manifest may come from elsewhere
+        return None
     first, _, rest = name.partition("/")
     kinds = {f"{kind}s": kind for kind in ROOMS}
     return folder(kinds[first]) / rest if first in kinds else ROOT / name

@@ -137,6 +137,8 @@ def test_what_changed_since_is_named(tree, tmp_path):
     (tmp_path / "bench" / "jobs" / "guard.py").unlink()
     assert changed(manifest) == ("bench/jobs/guard.py", "bench/one.py")
     assert changed({**manifest, "provenance": {"source": "0"}}) is None
+    for name in ("/dev/zero", "../x.py", "a\0.py", ""):  # of a manifest that came from elsewhere
+        assert changed({**manifest, "provenance": {"sources": {name: ""}}}) == (name,)
     assert changed({"kind": "guard"}) == ()
 
 
