@@ -54,15 +54,24 @@ def _run_parser(commands: Any) -> None:
     run = _command(commands, "run", "run protocols and draw their tables")
     _request_flags(run)
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _redo_flag(run)
     plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
     _request_flags(plan)
+    _redo_flag(plan)
     plan.add_argument("--json", action="store_true")
+
+
+def _redo_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--redo", choices=("changed",),
+                        help="do again what other source files made, and what stands on it")  # fmt: skip
 
 
 def _report_parsers(commands: Any) -> None:
     status = _command(commands, "status", "what is running, done and failed")
     _out_flag(status)
     status.add_argument("--json", action="store_true")
+    status.add_argument("--prune", action="store_true",
+                        help="remove the work folders of jobs that no protocol wants any more")  # fmt: skip
     verify = _command(commands, "verify", "read every published file against its digest")
     _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bench.arguments import parser
-from bench.errors import BenchError, Damaged
+from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
     from bench.executors.cluster import Profile
     from bench.jobs.execute import Outcome
+    from bench.report import Failure
     from bench.run import Request
+
+AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +80,10 @@ def _run(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
-    _stop_as_on_ctrl_c()
+    if arguments.redo:
+        run.rehearse(plan, run.todo(plan, run.without_changed(plan, store)))
+        for line in run.take_away_changed(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
     anew: set[str] = set()  # jobs that were set aside as damaged: done again, each once
     while True:
         for line in run.mend(plan, store):
@@ -96,13 +106,17 @@ def _run(arguments: argparse.Namespace) -> int:
 def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) -> dict[str, Outcome]:
     """Run what is to do of a plan, and return how each job ended."""
     from bench import run
+    from bench.show.labels import remember
     from bench.show.watch import Watch
 
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
     run.describe(plan, store, jobs)
+    remember(plan, store)
     outcomes: dict[str, Outcome] = {}
-    with Watch(plan, store, jobs) as watch:
+    with _stopping(saves=arguments.executor == "local"), Watch(plan, store, jobs) as watch:
+        for line in run.changed(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
@@ -127,11 +141,44 @@ def _cluster(arguments: argparse.Namespace) -> Profile:
     return Profile()
 
 
-def _stop_as_on_ctrl_c() -> None:
-    """Stop a run the same way when it is terminated, or its terminal is closed."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, signal.default_int_handler)
+@contextmanager
+def _stopping(*, saves: bool) -> Iterator[None]:
+    """Stop a run the same way on Ctrl-C, when it is terminated, or when its terminal is closed.
+
+    Args:
+        saves: jobs run here, which takes a while to save: say so at once, and leave at a second Ctrl-C.
+    """
+    asked: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not saves:
+            raise KeyboardInterrupt
+        if not asked:
+            asked.append(time.monotonic())
+            _say("saving (up to 30 s; again Ctrl-C leaves at once)")
+            raise KeyboardInterrupt
+        # `timeout` and a closed terminal send more than one signal for one wish
+        if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:
+            for child in multiprocessing.active_children():
+                child.kill()  # what is published is whole; the rest goes on from its last checkpoint
+            _say("left at once; the same command goes on from the last checkpoints")
+            os._exit(130)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    usual = (signal.SIG_DFL, signal.default_int_handler)  # not under nohup
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) in usual}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    """Write a line to stderr from a signal's handler, which may have interrupted a ``print``."""
+    shown = "\x1b[?25h" * sys.stderr.isatty()  # a progress bar hides the cursor
+    with suppress(OSError):
+        os.write(2, f"{shown}\nbench: {text}\n".encode())
 
 
 def _workers(arguments: argparse.Namespace, plan: Any) -> int:
@@ -151,7 +198,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
     for shown in write_reports(protocols, plan, store):
         print(shown.text)
         for failure in {f.job: f for f in shown.failures}.values():
-            print(f"failed: job {failure.job}: {failure.reason} (log {failure.log})")
+            print(f"failed: {_cell(failure)}job {failure.job}: {failure.reason} (log {failure.log})")
         print(f"page: {shown.page}")
         told |= {f.job for f in shown.failures}
     for job, outcome in failed.items():
@@ -160,8 +207,16 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
     return 1 if failed or told else 0
 
 
+def _cell(failure: Failure) -> str:
+    from bench.show.labels import Label
+
+    label = str(Label(failure.row, failure.dataset, failure.fraction, failure.seed))
+    return f"{printable(label)}, " if label else ""
+
+
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.jobs import stale
     from bench.show.plan import as_json, as_text
     from bench.store import Store
 
@@ -170,18 +225,23 @@ def _plan(arguments: argparse.Namespace) -> int:
     plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
+    seen = run.without_changed(plan, store) if arguments.redo else store
     if arguments.json:
-        print(json.dumps(as_json(plan, store), indent=1))
-    else:
-        print(as_text(plan, store, protocols))
+        print(json.dumps(as_json(plan, seen), indent=1))
+        return 0
+    then = "to do again" if arguments.redo else stale.AGAIN
+    print(*map(printable, run.changed(plan, store, then)), as_text(plan, seen, protocols), sep="\n")
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from bench.show.status import as_text, status
+    from bench.show.status import as_text, prune, status
     from bench.store import Store
 
-    found = status(Store.open(arguments.out, create=False))
+    store = Store.open(arguments.out, create=False)
+    for line in prune(store) if arguments.prune else ():
+        print(line, file=sys.stderr)
+    found = status(store)
     print(json.dumps(found, indent=1) if arguments.json else as_text(found))
     return 0
 
@@ -308,12 +368,12 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     if not arguments.wait > 0:
         raise BenchError(f"--wait {arguments.wait}: give seconds above 0")
     store = Store.open(arguments.out)
-    _stop_as_on_ctrl_c()
     found = []
-    for finding in probe.check(profile(arguments.name), store.root, arguments.wait):
-        found.append(finding)
-        if not arguments.json:
-            print(f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}", flush=True)
+    with _stopping(saves=False):
+        for finding in probe.check(profile(arguments.name), store.root, arguments.wait):
+            found.append(finding)
+            if not arguments.json:
+                print(f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}", flush=True)
     if arguments.json:
         print(json.dumps([asdict(f) for f in found], indent=1))
     return 0 if all(f.ok for f in found) else 1

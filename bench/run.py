@@ -15,7 +15,7 @@ from bench import records, verify
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.job import canonical
-from bench.jobs import scoring
+from bench.jobs import scoring, stale
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read
@@ -131,6 +131,22 @@ def todo(plan: Plan, store: Store) -> list[str]:
             again.add(job.id)
     wanted = plan.wanted(lambda job: job in whole and job not in again)
     return [job for job in wanted if job not in whole]
+
+
+def changed(plan: Plan, store: Store, then: str = stale.AGAIN) -> list[str]:
+    """Return what to tell of wanted jobs that other source files made; ``then`` says what to do."""
+    return stale.lines(stale.wanted(store, plan.wanted()).values(), then)
+
+
+def without_changed(plan: Plan, store: Store) -> Store:
+    """Return the output folder seen as ``--redo changed`` would leave it; nothing is taken away."""
+    return stale.Without(store, stale.redo(store, plan.wanted()).again)
+
+
+def take_away_changed(plan: Plan, store: Store) -> list[str]:
+    """Take away what ``--redo changed`` does again; return a line for what stays."""
+    left = stale.set_aside(store, plan.wanted()).left
+    return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
 def rehearse(plan: Plan, jobs: list[str]) -> None:

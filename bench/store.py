@@ -294,6 +294,38 @@ class Store:
             return set()
         return {job for job in names if not self.done(job)}
 
+    def take_back(self, job: str, why: str) -> bool:
+        """Take a publication back in one rename, so that the job is to do again; False where there is none.
+
+        Its log says why; what it had made is deleted.
+        """
+        aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
+        try:
+            (self.jobs / job).rename(aside)
+        except FileNotFoundError:
+            return False
+        sync(self.jobs)
+        with suppress(OSError):
+            (self.work / job).mkdir(exist_ok=True)
+            append(self.work / job / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  set aside: {why}\n")
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def discard(self, job: str) -> bool:
+        """Remove the folder of a job that is not published; False where a living process holds it."""
+        claim = self.claim(job)
+        if claim is None:
+            return False
+        aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
+        (self.work / job).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def tidy(self) -> None:
+        """Delete what one that was killed had set aside and not deleted."""
+        for aside in self.work.glob(".replaced-*"):
+            shutil.rmtree(aside, ignore_errors=True)
+
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
         """Say why an attempt failed, and let the job go."""
         folder = self.work / claim.job

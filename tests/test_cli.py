@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -13,13 +16,14 @@ from small_protocol import CASES, NAME
 
 from bench import __version__
 from bench.arguments import parser
-from bench.cli import BODIES, main
+from bench.cli import BODIES, _stopping, main
+from bench.process import started
 
 REQUEST = {"--scale", "--data", "--out", "--executor", "--cluster", "--workers", "--only", "--set"}
 FLAGS = {
-    "run": {*REQUEST, "--dry-run"},
-    "plan": {*REQUEST, "--json"},
-    "status": {"--out", "--json"},
+    "run": {*REQUEST, "--dry-run", "--redo"},
+    "plan": {*REQUEST, "--json", "--redo"},
+    "status": {"--out", "--json", "--prune"},
     "report": {"--out", "--to"},
     "list": {"--json"},
     "check": {"--data", "--json"},
@@ -30,6 +34,7 @@ FLAGS = {
     "export": {"--to", "--format", "--out"},
 }  # fmt: skip
 CHOICES = {
+    ("run", "--redo"): ("changed",), ("plan", "--redo"): ("changed",),
     ("run", "--scale"): ("paper", "pilot", "smoke"), ("run", "--executor"): ("local", "slurm"),
     ("score", "--convention"): ("medpy", "monai", "deepmind"),
     ("score", "--empty"): ("default", "brats", "skip"),
@@ -301,10 +306,67 @@ def test_a_command_that_does_not_parse_exits_2(say, arguments):
     assert code == 2 and not out and "usage: bench" in err
 
 
-def test_a_closed_pipe_is_no_traceback(protocol_file, phantoms):
-    import subprocess
-    import sys
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_at_once_that_it_saves(number, capfd):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), _stopping(saves=True):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert capfd.readouterr().err == "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
+    assert signal.getsignal(number) == before
 
+
+def test_what_only_waits_for_a_cluster_saves_nothing(capfd):
+    with pytest.raises(KeyboardInterrupt), _stopping(saves=False):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert capfd.readouterr().err == ""
+
+
+TWICE = """\
+import multiprocessing, os, signal, sys, time
+from bench.cli import _stopping
+
+def busy(pipe):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe.send("there")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=busy, args=(theirs,))
+    with _stopping(saves=True):
+        child.start()
+        ours.recv()
+        print(child.pid, flush=True)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGINT)  # as `timeout` does: the same wish once more
+            print("saving", flush=True)
+            time.sleep(60)
+"""
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+    script = tmp_path / "twice.py"
+    script.write_text(TWICE)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "saving\n"
+    time.sleep(0.8)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and time.monotonic() - began < 5
+    assert "saving (up to 30 s" in said and "left at once; the same command goes on" in said
+    assert "Traceback" not in said and started(child) == ""
+
+
+def test_a_closed_pipe_is_no_traceback(protocol_file, phantoms):
     command = f"{sys.executable} -m bench.cli list metrics --json | head -c 1"
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert ran.stdout == "[" and "Traceback" not in ran.stderr

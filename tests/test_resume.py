@@ -260,7 +260,7 @@ def test_a_killed_worker_fails_its_job_says_so_and_the_next_run_mends_it(undistu
     code, text = reliability.finish(process)
     assert code == 1
     reason = "the worker process died (SIGKILL; out of memory?)"
-    assert f"failed: job {job}: {reason}" in text
+    assert f", job {job}: {reason}" in text
     assert "Traceback" not in text
     why = json.loads((out / "work" / job / "failed.json").read_text())
     assert why["reason"] == reason
@@ -270,6 +270,31 @@ def test_a_killed_worker_fails_its_job_says_so_and_the_next_run_mends_it(undistu
     again(path, out, expected)
     manifest = json.loads((out / "jobs" / job / "manifest.json").read_text())
     assert manifest["attempts"] == 2
+
+
+@pytest.mark.slow
+def test_what_other_source_made_is_said_and_done_again_when_asked(undisturbed, tmp_path):
+    path, expected = undisturbed
+    out = tmp_path / "out"
+    shutil.copytree(path.parent / "out", out)
+    (file,) = [p for p in (out / "jobs").glob("*/manifest.json") if '"kind": "pretrain"' in p.read_text()]
+    made = json.loads(file.read_text())
+    now = dict(made["provenance"]["sources"])
+    assert {"methods/simclr3d.py", "bench/nets/unet.py", "bench/train/loop.py"} <= set(now)
+    made["provenance"]["sources"]["methods/simclr3d.py"] = "0" * 12
+    file.write_text(json.dumps(made))
+    code, text = reliability.finish(reliability.start(path, out))
+    line = (
+        "5 finished jobs were made by other source: methods/simclr3d.py (1 pretrain, 2 finetune, 2 evaluate"
+    )
+    assert code == 0 and "0 of" in text and line in text
+    assert "other source" in (out / "reports" / "smoke" / "index.html").read_text()
+    code, text = reliability.finish(reliability.start(path, out, "--redo", "changed"))
+    assert code == 0 and line not in text, text
+    assert "5 of" in text
+    assert reliability.records(out) == expected and reliability.whole(out) == []
+    assert json.loads(file.read_text())["provenance"]["sources"] == now
+    assert "other source" not in (out / "reports" / "smoke" / "index.html").read_text()
 
 
 @pytest.mark.slow
@@ -303,6 +328,7 @@ def test_an_interrupted_run_saves_itself_within_seconds_and_goes_on(how, undistu
     code, text = reliability.finish(process)
     assert code == 130
     assert time.monotonic() - began < 20
+    assert "saving (up to 30 s; again Ctrl-C leaves at once)" in text
     assert "the same command goes on from here" in text
     assert "Traceback" not in text
     assert reliability.whole(out) == []

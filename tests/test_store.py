@@ -154,6 +154,36 @@ def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
     assert store.claim(JOB) is None
 
 
+def test_a_publication_that_is_set_aside_is_to_do_again_and_its_log_says_why(store):
+    made(store, store.claim(JOB))
+    assert store.take_back(JOB, "its source files changed")
+    assert not store.done(JOB) and not (store.jobs / JOB).exists()
+    assert [p.name for p in store.work.iterdir()] == [JOB]
+    assert (store.work / JOB / "log.txt").read_text().endswith("set aside: its source files changed\n")
+    assert not store.set_aside(JOB, "again")
+    made(store, store.claim(JOB), "second")
+    assert (store.jobs / JOB / "result.txt").read_text() == "second"
+
+
+def test_what_a_kill_left_half_set_aside_is_not_done_and_is_tidied(store, monkeypatch):
+    made(store, store.claim(JOB))
+    with monkeypatch.context() as killed:
+        killed.setattr("bench.store.shutil.rmtree", lambda *_, **__: None)
+        store.set_aside(JOB, "why")
+    assert not store.done(JOB) and len(list(store.work.glob(".replaced-*"))) == 1
+    store.tidy()
+    assert not list(store.work.glob(".replaced-*"))
+
+
+def test_only_what_nobody_holds_is_discarded(store):
+    claim = store.claim(JOB)
+    assert not store.discard(JOB)
+    store.release(claim)
+    assert store.discard(JOB) and not (store.work / JOB).exists()
+    made(store, store.claim(JOB))
+    assert not store.discard(JOB) and store.done(JOB)
+
+
 def test_a_job_published_while_its_claim_was_made_is_not_done_twice(store, monkeypatch):
     made(store, store.claim(JOB))
     looks = iter([False, True])  # as `claim` sees it: before, and after the link

@@ -21,7 +21,6 @@ from typing import Any
 
 from bench.data import once, zipped
 from bench.dataset import Case, clean, files_of, zip_of
-from bench.digest import sha256
 from bench.errors import BenchError
 
 THREADS = 4
@@ -233,9 +232,9 @@ def _inside(name: str) -> list[Path]:
 def _sum(name: str) -> str:
     path = Path(name)
     if path.is_file():
-        return sha256(path)
+        return _sha256(path)
     if path.is_dir():
-        return _listed([[inside.name, sha256(inside)] for inside in _inside(name)])
+        return _listed([[inside.name, _sha256(inside)] for inside in _inside(name)])
     archive = zip_of(path)
     if archive is None:
         return ""
@@ -243,7 +242,7 @@ def _sum(name: str) -> str:
     try:
         members = held.members(archive) if held else _members(archive, (found.st_size, found.st_mtime_ns))
     except BenchError:  # nothing can be read of it; the bytes tell when it was mended
-        return sha256(archive)
+        return _sha256(archive)
     member = path.relative_to(archive).as_posix()
     if member in members:
         return _listed([list(members[member])])
@@ -253,6 +252,11 @@ def _sum(name: str) -> str:
 
 def _listed(value: list[list[Any]]) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with zipped.opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=THREADS)  # a zip of many cases is asked for again and again

@@ -21,6 +21,7 @@ from bench.atomic import append
 from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
 from bench.jobs.context import Context
+from bench.jobs.made_by import sources
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
 from bench.store import HEARTBEAT, Claim, Fenced, Store
@@ -92,6 +93,7 @@ def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
                 store, claim, entry["kind"], entry["spec"], tuple(entry["needs"]), run, Path(made),
                 log=lambda line: None, stopping=stopping,
             )  # fmt: skip
+            _check(context)
             _run(context)
     except Stopped as why:
         return Outcome(job, "stopped", str(why))
@@ -191,10 +193,11 @@ def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
             log=file.say, stopping=how.stopping,
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
-        began = time.monotonic()
+        _check(context)
+        made_by, began = sources(job, again=False), time.monotonic()  # an edit from here on is not what runs
         with how.together():
             _run(context)
-            circumstances = provenance(described["job"], run["threads"])
+            circumstances = provenance(made_by, run["threads"])
         context.facts["seconds"] = round(time.monotonic() - began, 3)
         context.facts.setdefault("peak_memory_mb", _peak())
         manifest = {
@@ -206,9 +209,12 @@ def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
         store.publish(claim, made, manifest)
 
 
-def _run(context: Context) -> None:
+def _check(context: Context) -> None:
     if Job(context.kind, context.spec, context.needs).id != context.id:  # a name in a spec may become a path
         raise BenchError(f"{context.scratch}/job.json is not what its name says; run the protocol again")
+
+
+def _run(context: Context) -> None:
     _limit_threads(context.run["threads"])
     import_module(f"bench.jobs.{context.kind}").run(context)
 

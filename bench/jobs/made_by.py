@@ -1,58 +1,224 @@
-"""Which source files stand behind a kind of job, and their digest; imports nothing heavy."""
+"""Which source files stand behind a job's numbers, by the imports; reads files and imports nothing heavy."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from functools import lru_cache
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
+from bench.registry import ROOMS, folder
+
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING = ("bench/data", "bench/nets", "bench/augment", "bench/train", "bench/random.py", "bench/world.py")
-ROOMS = {
-    "prepare": ("bench/data", "bench/jobs/prepare.py"),
-    "guard": ("bench/data", "bench/jobs/guard.py", "bench/jobs/compare.py", "bench/jobs/inputs.py"),
-    "pretrain": (
-        *TRAINING, "bench/pretext", "bench/method.py", "bench/jobs/pretrain.py", "bench/jobs/watch.py",
-        "bench/jobs/inputs.py",
-    ),
-    "finetune": (
-        *TRAINING, "bench/jobs/finetune.py", "bench/jobs/initial.py", "bench/jobs/supervised.py",
-        "bench/jobs/predict.py", "bench/jobs/window.py",
-        "bench/jobs/classes.py", "bench/jobs/inputs.py",
-    ),
-    "latency": ("bench/nets", "bench/jobs/latency.py"),
-    "embed": (
-        "bench/data", "bench/nets", "bench/pretext/collapse.py", "bench/pretext/losses.py", "bench/random.py",
-        "bench/jobs/embed.py", "bench/jobs/watch.py", "bench/jobs/initial.py", "bench/jobs/inputs.py",
-    ),
-    "evaluate": (
-        "bench/data", "bench/nets", "bench/jobs/evaluate.py", "bench/jobs/predict.py", "bench/jobs/window.py",
-        "bench/jobs/classes.py",
-    ),
+# Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
+# in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
+APART = {
+    "bench", "bench.atomic", "bench.errors", "bench.job", "bench.jobs.context", "bench.process",
+    "bench.protocol", "bench.registry", "bench.schema", "bench.source", "bench.store",
 }  # fmt: skip
 
+NAME = re.compile(r"(\w+/)*\w+\.py")
 
-def source_hash(job: dict[str, Any]) -> str:
-    """Return a digest of the files that a job's numbers come from.
+
+@dataclass(frozen=True)
+class _File:
+    """What was found in one file: which state of it, its digest, and what it imports (None: not looked)."""
+
+    stamp: tuple[int, int]
+    digest: str
+    imports: tuple[str, ...] | None = None
+
+
+_known: dict[Path, _File] = {}
+
+
+def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
+    """Return the files that a job's numbers come from, each with its digest.
+
+    It is what ``bench/jobs/<kind>.py`` and the plugins and networks that the spec names import, wherever in
+    the file, and what that imports in turn; ``APART`` is left out, and what a type checker alone reads.
 
     Args:
         job: ``kind`` and ``spec``, as a manifest has them.
+        again: look again whether a file changed. A worker does not: it runs what it imported before.
+
+    Raises:
+        BenchError: a file cannot be read or is no Python; names it and the line.
     """
-    plugin = ""
-    if job["kind"] == "pretrain":
-        plugin = f"methods/{job['spec']['method']['name']}.py"
-    elif job["kind"] == "prepare":
-        plugin = f"datasets/{job['spec']['dataset']}.py"
-    return _digest(job["kind"], plugin)
+    named = dict(_plugins(job))
+    waiting = [*named, ROOT / "bench" / "jobs" / f"{job['kind']}.py"]
+    modules = list(_networks(job))
+    found: dict[Path, str] = {}
+    while waiting or modules:
+        if modules:
+            waiting += _paths(modules.pop())
+            continue
+        path = waiting.pop()
+        if path not in found:
+            file = _parsed(path, again)
+            found[path] = file.digest
+            modules += file.imports or ()
+    return dict(sorted((named.get(path) or _name(path), digest) for path, digest in found.items()))
 
 
-@lru_cache(maxsize=256)
-def _digest(kind: str, plugin: str) -> str:
-    digest = hashlib.sha256()
-    for room in (*ROOMS[kind], plugin) if plugin else ROOMS[kind]:
-        path = ROOT / room
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path] * path.is_file()
-        for file in files:
-            digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+def source_hash(made_by: Mapping[str, str]) -> str:
+    """Return one digest of what ``sources`` returned."""
+    text = "".join(f"{name} {digest}\n" for name, digest in sorted(made_by.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return which files are no longer what a finished job was made by; None where it names none.
+
+    No file is parsed: where none of those that were read then differs, their imports are the same, and so
+    is everything that they lead to.
+    """
+    made = manifest.get("provenance") or {}
+    recorded = made.get("sources")
+    if recorded is None or "spec" not in manifest or "kind" not in manifest:
+        return None if made.get("source") else ()
+    plugins = {name: path for path, name in _plugins(manifest)}
+    now = {name: plugins.get(name) or _path(name) for name in recorded}
+    return tuple(
+        sorted(name for name, path in now.items() if path is None or _digest(path) != recorded[name])
+    )
+
+
+def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a job's method and data sets, each with the name that it is known by."""
+    spec = job["spec"]
+    method, data = spec.get("method"), spec.get("data", spec.get("dataset"))
+    parts = [*(data if isinstance(data, list) else [data]), *spec.get("tests", ())]
+    named = [("method", method.get("name") if isinstance(method, dict) else None)]
+    named += [("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts]
+    for kind, name in dict.fromkeys(named):
+        if isinstance(name, str):
+            yield from _plugin(kind, name)
+
+
+def _plugin(kind: str, name: str) -> Iterator[tuple[Path, str]]:
+    """Yield a plugin's file; a data set that is only a folder in MSD layout has none."""
+    try:
+        spec = find_spec(f"{ROOMS[kind][0]}.{name}") if name.isidentifier() else None
+    except ImportError:
+        spec = None
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).resolve()
+        own = path.parent == folder(kind).resolve()
+        yield path, f"{kind}s/{path.name}" if own else path.name
+
+
+def _networks(job: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the modules that hold a job's network and its facts; the other families are not its own."""
+    from bench.nets import catalog
+
+    net = job["spec"].get("network")
+    name = net.get("network") if isinstance(net, dict) else None
+    for family in catalog.FAMILIES:
+        for entry in (e for e in family.ENTRIES if e.name == name):
+            yield from (family.__name__, entry.module)
+
+
+def _parsed(path: Path, again: bool) -> _File:
+    """Return a file's digest and imports; of one state of the file, once."""
+    known = _known.get(path)
+    if known is not None and known.imports is not None and (not again or _stamp(path) == known.stamp):
+        return known
+    try:
+        stamp, raw = _stamp(path), path.read_bytes()
+        imports = tuple(dict.fromkeys(_imports(ast.parse(raw).body)))
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
+    except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise BenchError(f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it") from None
+    _known[path] = _File(stamp, _sum(raw), imports)
+    return _known[path]
+
+
+def _digest(path: Path) -> str:
+    """Return a file's digest, empty where it cannot be read."""
+    try:
+        stamp = _stamp(path)
+        if path not in _known or _known[path].stamp != stamp:
+            _known[path] = _File(stamp, _sum(path.read_bytes()))
+    except OSError:
+        return ""
+    return _known[path].digest
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    now = path.stat()
+    return now.st_mtime_ns, now.st_size
+
+
+def _sum(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:12]
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield what is imported anywhere below ``nodes``; ``package.name`` also where the name is no module."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in _words(node.test):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and "import_module" in _words(node.func):
+            yield from (
+                a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            )
+
+
+def _words(node: ast.AST) -> set[str]:
+    """Return the name that an expression is, or the last of a dotted one."""
+    return {getattr(node, "id", ""), getattr(node, "attr", "")}
+
+
+def _paths(module: str) -> Iterator[Path]:
+    """Yield the files that importing a module of ours runs: its own and its packages'."""
+    parts = module.split(".")
+    if parts[0] not in {"bench", *(package for package, *_ in ROOMS.values())}:
+        return
+    for count in range(1, len(parts) + 1):
+        dotted = ".".join(parts[:count])
+        if dotted in APART:
+            if count > 1:
+                return
+            continue
+        place = _place(parts[:count])
+        for path in (place / "__init__.py", place.with_suffix(".py")):
+            if path.is_file():
+                yield path
+
+
+def _place(parts: list[str]) -> Path:
+    rooms = {package: kind for kind, (package, *_) in ROOMS.items()}
+    first = folder(rooms[parts[0]]).resolve() if parts[0] in rooms else ROOT / parts[0]
+    return first.joinpath(*parts[1:])
+
+
+def _name(path: Path) -> str:
+    for kind in ROOMS:
+        if path.parent == folder(kind).resolve():
+            return f"{kind}s/{path.name}"
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
+def _path(name: str) -> Path | None:
+    """Return where a file of that name would be; None for a name that no file of ours has."""
+    if not NAME.fullmatch(name):  # a manifest may come from elsewhere
+        return None
+    first, _, rest = name.partition("/")
+    kinds = {f"{kind}s": kind for kind in ROOMS}
+    return folder(kinds[first]) / rest if first in kinds else ROOT / name

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.jobs.made_by import source_hash
+from bench.jobs.made_by import ROOT, source_hash
 
 PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
+MAKES = ("bench", "methods", "datasets")  # the folders of a clone that numbers come from
 
 
 @lru_cache(maxsize=1)
@@ -27,17 +32,22 @@ def _fixed() -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "device": device,
-        "commit": _commit(),
+        **asdict(tree()),
     }
 
 
-def provenance(job: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Return what a manifest records of its circumstances. No environment variable is kept."""
+def provenance(made_by: Mapping[str, str], threads: int) -> dict[str, Any]:
+    """Return what a manifest records of its circumstances. No environment variable is kept.
+
+    Args:
+        made_by: the files behind the job, as ``sources`` returned them before it began.
+        threads: that it ran with.
+    """
     from bench import world  # with it comes torch
 
     return {
-        **_fixed(), "source": source_hash(job), "threads": threads, "processes": world.size(),
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **_fixed(), "source": source_hash(made_by), "sources": dict(made_by), "threads": threads,
+        "processes": world.size(), "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }  # fmt: skip
 
 
@@ -58,13 +68,45 @@ def _version(package: str) -> str:
         return ""
 
 
-def _commit() -> str:
-    root = Path(__file__).resolve().parents[2]
+@dataclass(frozen=True)
+class Tree:
+    """The state of the clone that this bench runs from; nothing where it is installed without one."""
+
+    commit: str = ""
+    modified: bool = False
+    changed: str = ""  # digest of what was modified
+
+
+@lru_cache(maxsize=1)
+def tree(root: Path = ROOT) -> Tree:
+    """Return the commit of a clone, and whether what makes numbers was modified or never committed.
+
+    Looked at once a process: later edits are not in what it has imported.
+
+    Args:
+        root: the clone's own folder; a folder inside another project's clone has no commit.
+    """
+    top, commit = (*_git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines(), "", "")[:2]
+    if not commit or Path(top).resolve() != root.resolve():
+        return Tree()
+    listed = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *MAKES)
+    names = [
+        entry[3:] for entry in listed.split("\0") if entry and (entry[:2] != "??" or entry.endswith(".py"))
+    ]
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+        with suppress(OSError):  # deleted
+            digest.update((root / name).read_bytes() + b"\0")
+    return Tree(commit, bool(names), digest.hexdigest()[:12] if names else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True, text=True, timeout=5, check=False,
+        ran = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), *arguments],
+            capture_output=True, text=True, errors="surrogateescape", timeout=20, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return found.stdout.strip()
+    return ran.stdout if ran.returncode == 0 else ""

@@ -124,6 +124,7 @@ class Extras:
     read: dict[str, int] = field(default_factory=dict)  # row: cases that it was pretrained on
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
     notes: tuple[str, ...] = ()
+    other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     pretexts: tuple[Pretext, ...] = ()
     clouds: tuple[Cloud, ...] = ()

@@ -71,9 +71,17 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
+        _other_source(extras),
         Block("Provenance", tuple(Note(f"{k}: {v}") for k, v in extras.provenance.items())),
     ]
     return [block for block in made if block.notes]
+
+
+def _other_source(extras: Extras) -> Block:
+    """Return what of the numbers today's source files did not make."""
+    return Block(
+        "Made by other source", tuple(Note(f"{line[0].upper()}{line[1:]}.") for line in extras.other_source)
+    )
 
 
 def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:

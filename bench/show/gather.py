@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import digest, registry
 from bench.errors import Damaged
 from bench.jobs import leaks as guard
+from bench.jobs import stale
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.report import Cost, Failure, Leak, Panel
@@ -32,7 +33,8 @@ FINISHED = {
     "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
     "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
                  "reshaped": [{"name": str, "how": str}]},
-    "provenance?": {"packages": dict, "date": str},
+    "provenance?": {"packages": dict, "date": str, "commit?": str, "modified?": bool, "changed?": str,
+                    "source?": str, "sources?": {"*": str}},
 }  # fmt: skip
 JOB = re.compile(r"[0-9a-f]{16}")
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
@@ -52,6 +54,12 @@ def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chai
 def provenance(found: Chains) -> dict[str, str]:
     """Return what produced the numbers."""
     return _circumstances([m for _, chain in found for m in chain.values() if "provenance" in m])
+
+
+def other_source(found: Chains) -> list[str]:
+    """Return in words which jobs behind the numbers other source files made."""
+    finished = {job: m for _, chain in found for job, m in chain.items() if "provenance" in m}
+    return stale.lines(stale.stale(finished).values())
 
 
 def _chain(store: Store, job: str, guards: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -245,6 +253,12 @@ def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
     return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect), allowed)
 
 
+def _commit(made: Mapping[str, Any]) -> str:
+    """Return the commit that a job ran from, and whether what makes numbers was another than it."""
+    commit = str(made.get("commit") or "")
+    return f"{commit}, modified ({made.get('changed')})" if made.get("modified") else commit
+
+
 def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
     """Return what produced the numbers: every commit, device and torch version that took part."""
     if not manifests:
@@ -256,7 +270,7 @@ def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
     return {
         "bench": every([p["packages"]["bench"] for p in made]),
-        "commit": every([p["commit"] for p in made]),
+        "commit": "; ".join(sorted({_commit(p) for p in made} - {""})),
         "torch": every([p["packages"]["torch"] for p in made]),
         "monai": every([p["packages"]["monai"] for p in made]),
         "device": every([p["device"] for p in made]),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BESIDE: dict[str, Any] = {  # records/<name>.json
     "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
-    "curves?": {"*": {"*": list}},
+    "curves?": {"*": {"*": list}}, "other_source?": [str],
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
@@ -102,6 +102,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),
+        "other_source": gather.other_source(found),
         **pretext.beside(protocol, plan, store, titles),
     }
 
@@ -119,6 +120,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         read=dict(beside.get("read", {})),
         receipts={k: str(v) for k, v in beside.get("receipts", {}).items()},
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
+        other_source=tuple(beside.get("other_source", ())),
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
         **pretext.said(beside),
     )

@@ -1,38 +1,51 @@
-"""What is running, done and failed in an output folder; one manifest read per job."""
+"""What is running, done and failed in an output folder, and what nobody wants any more."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
-from bench import digest
-from bench.errors import BenchError, Damaged, printable
-from bench.jobs.made_by import source_hash
+from bench.errors import BenchError, printable
+from bench.jobs.stale import Stale, finished, lines, stale
 from bench.schema import SPEC
+from bench.show.labels import Label, known
 from bench.store import Store, read_json
+
+UNWANTED = "no longer wanted by any protocol"
 
 
 def status(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Return jobs by state: ``running``, ``failed``, ``waiting`` and ``done``."""
+    """Return jobs by state: ``running``, ``failed``, ``waiting`` and ``done``.
+
+    Each entry has ``job``, ``kind``, ``row``, ``dataset``, ``fraction``, ``seed`` and ``wanted``: does the
+    last run of some protocol want it (also where none has left that)? One that is done has the ``files``
+    whose source is another today.
+    """
     found: dict[str, list[dict[str, Any]]] = {"running": [], "failed": [], "waiting": [], "done": []}
-    for folder in sorted(store.jobs.glob("*/manifest.json")):
-        try:
-            manifest = digest.manifest(folder.parent) or {}
-        except Damaged as error:
-            why = {"reason": str(error), "log": str(folder.with_name("log.txt"))}
-            found["failed"].append({"job": folder.parent.name, "kind": "job", "cause": "damaged", **why})
-            continue
+    called, manifests = known(store), finished(store)
+    other = stale(manifests)
+    for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
+        if folder.name not in manifests:
+            why = {
+                "cause": "damaged",
+                "reason": f"{folder}: its manifest is damaged",
+                "log": f"{folder}/log.txt",
+            }
+            found["failed"].append({"job": folder.name, "kind": "job", **_called(called, folder.name), **why})
+    for job, manifest in manifests.items():
+        files = list(other[job].files) if job in other else []
         found["done"].append(
-            {"job": folder.parent.name, "kind": manifest.get("kind"),
+            {"job": job, "kind": manifest.get("kind"), **_called(called, job),
              "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts"),
-             "other_source": _other_source(manifest)}
+             "other_source": job in other, "files": files, "own": job in other and other[job].own}
         )  # fmt: skip
-    for folder in sorted(store.work.glob("*/job.json")):
+    for folder in sorted(store.work.glob("[!.]*/job.json")):
         job, described = folder.parent.name, read_json(folder, SPEC)
         if described is not None and not store.done(job):  # it may be published at this moment
             state, entry = _unfinished(store, job, described["job"]["kind"])
-            found[state].append(entry)
+            found[state].append({**entry, **_called(called, job)})
     if found["waiting"]:
         _ask_slurm(store, found["waiting"])
     return found
@@ -57,10 +70,36 @@ def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
             entry |= {"task": line.id, "slurm": line.state, "pending": line.reason}
 
 
-def _other_source(manifest: dict[str, Any]) -> bool:
-    """Was this made by other source files than today's? Its id would be the same all the same."""
-    made = manifest.get("provenance", {}).get("source")
-    return bool(made) and "spec" in manifest and made != source_hash(manifest)
+def _called(called: dict[str, Label] | None, job: str) -> dict[str, Any]:
+    """Return what a job's row and so on are, and whether some protocol wants it."""
+    label = asdict((called or {}).get(job, Label()))
+    return {**label, "wanted": called is None or job in called}
+
+
+def prune(store: Store) -> list[str]:
+    """Remove the work folders of jobs that no protocol wants any more; return a line for each.
+
+    What is published, what a living process holds and what waits in SLURM's queue stays.
+
+    Raises:
+        BenchError: no run has left what its protocol wants.
+    """
+    if known(store) is None:
+        raise BenchError(
+            f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
+        )
+    found, said = status(store), []
+    for entry in (*found["failed"], *found["waiting"]):
+        if not entry["wanted"] and "slurm" not in entry and store.discard(entry["job"]):
+            said.append(f"removed: {_title(entry)}")
+    store.tidy()
+    return said
+
+
+def _title(entry: dict[str, Any]) -> str:
+    """Return a job's kind and label; its id, which its folders are called by, too."""
+    label = Label(**{key: entry[key] for key in asdict(Label())})
+    return f"{entry['kind']} {label} ({entry['job']})" if str(label) else f"{entry['kind']} {entry['job']}"
 
 
 def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
@@ -78,21 +117,24 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
 
 def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
     """Return a summary, with a line for each running and each failed job."""
-    lines = [", ".join(f"{len(jobs)} {state}" for state, jobs in found.items())]
+    said = [", ".join(f"{len(jobs)} {state}" for state, jobs in found.items())]
     for job in found["running"]:
         steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
-        lines.append(f"running: {job['kind']} {job['job']}{steps} on {job['host']}, process {job['pid']}")
+        said.append(f"running: {_title(job)}{steps} on {job['host']}, process {job['pid']}{_mark(job)}")
     queued = [job for job in found["waiting"] if "slurm" in job]
     for (state, why), count in Counter((job["slurm"], job["pending"]) for job in queued).items():
         why = "" if why == "None" else f" ({why})"
-        lines.append(f"waiting: {count} jobs in SLURM, {state}{why}")
+        said.append(f"waiting: {count} jobs in SLURM, {state}{why}")
     for job in found["failed"]:
-        lines.append(f"failed: {job['kind']} {job['job']}: {job['reason']} (log {job['log']})")
-    other = [job["job"] for job in found["done"] if job["other_source"]]
-    if other:
-        lines.append(
-            f"warning: {len(other)} finished jobs were made by other source files at the same version "
-            f"({', '.join(other[:3])}{' ...' if len(other) > 3 else ''}); where that changes numbers, "
-            "raise the version of the method, data set or network, or delete their folders"
-        )
-    return "\n".join(map(printable, lines))
+        said.append(f"failed: {_title(job)}: {job['reason']} (log {job['log']}){_mark(job)}")
+    idle = Counter(state for state in ("failed", "waiting") for job in found[state] if not job["wanted"])
+    if idle:
+        counts = ", ".join(f"{count} {state}" for state, count in idle.items())
+        said.append(f"{UNWANTED}: {counts}; 'bench status --prune' removes their folders")
+    other = [job for job in found["done"] if job["other_source"]]
+    said += lines(Stale(job["job"], job["kind"], tuple(job["files"]), job["own"]) for job in other)
+    return "\n".join(map(printable, said))
+
+
+def _mark(job: dict[str, Any]) -> str:
+    return "" if job["wanted"] else f"; {UNWANTED}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import printable
 from bench.plan.cost import forecast
+from bench.show.labels import labels
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Watch:
 
         self._plan, self._store, self._jobs = plan, store, jobs
         self._console: Console = Console(stderr=True, highlight=False)
+        self._called = labels(plan)
         self._ended: dict[str, str] = {}
         self._told: set[str] = set()
         self._began = time.monotonic()
@@ -63,8 +65,7 @@ class Watch:
             self._waiting(outcome.job)
             return
         self._ended[outcome.job] = outcome.state
-        kind = self._plan.jobs[outcome.job].kind
-        line = f"[{len(self._ended)}/{len(self._jobs)}] {kind} {outcome.job} {outcome.state}"
+        line = f"[{len(self._ended)}/{len(self._jobs)}] {self._title(outcome.job)} {outcome.state}"
         if outcome.reason:
             line += f": {outcome.reason}"
         elif outcome.seconds:
@@ -76,9 +77,12 @@ class Watch:
         owner = self._store.owner(job)
         if owner is not None and job not in self._told:
             self._told.add(job)
-            kind = self._plan.jobs[job].kind
-            line = f"{kind} {job}: process {owner['pid']} on {owner['host']} is at it; waiting for its result"
+            where = f"process {owner['pid']} on {owner['host']}"
+            line = f"{self._title(job)}: {where} is at it; waiting for its result"
             self._console.print(printable(line), markup=False, soft_wrap=True)
+
+    def _title(self, job: str) -> str:
+        return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
 
     def _left(self) -> str:
         """Return the time left by the forecast, scaled by how it has held so far."""
@@ -105,6 +109,7 @@ class Watch:
     def _table(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text  # a row's name may look like markup
 
         table = Table.grid(padding=(0, 2))
         for job in self._jobs:
@@ -114,8 +119,8 @@ class Watch:
             loss = "" if told["loss"] is None else f"loss {told['loss']:.4f}"
             bar = ProgressBar(told["steps"], told["step"], width=30)
             steps = f"{told['step']}/{told['steps']}"
-            table.add_row(self._plan.jobs[job].kind, job, bar, steps, loss)
-        table.add_row("all", "", ProgressBar(len(self._jobs), len(self._ended), width=30),
+            table.add_row(Text(self._title(job)), bar, steps, loss)
+        table.add_row("all", ProgressBar(len(self._jobs), len(self._ended), width=30),
                       f"{len(self._ended)}/{len(self._jobs)}", self._left())  # fmt: skip
         return table
 

@@ -1,0 +1,195 @@
+"""Finished jobs whose source files are others today, though nobody raised a version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from bench import digest
+from bench.errors import Damaged
+from bench.job import KINDS
+from bench.jobs.made_by import changed
+from bench.schema import SPEC
+from bench.store import Store, read_json
+
+AGAIN = "--redo changed does them again"
+NAMED = 5  # files that a line names
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A finished job that other source made, or that stands on one.
+
+    ``files`` are those that differ, its own and those of what it stands on; none where a bench that did
+    not record them made it.
+    """
+
+    job: str
+    kind: str
+    files: tuple[str, ...]
+    own: bool  # its own files differ; else only what it stands on
+
+
+def finished(store: Store) -> dict[str, dict[str, Any]]:
+    """Return the manifest of every published job by id; one that is damaged is none."""
+    return _manifests(store, (file.parent.name for file in sorted(store.jobs.glob("*/manifest.json"))))
+
+
+def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        with suppress(Damaged):
+            manifest = digest.manifest(store.jobs / job)
+            found |= {job: manifest} if manifest is not None else {}
+    return found
+
+
+def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
+    """Return which of some finished jobs are stale, by id.
+
+    Args:
+        manifests: by id; what a job needs and is not among them counts as up to date.
+    """
+    judged: dict[str, tuple[frozenset[str], bool | None]] = {}  # files that differ, own? None: not recorded
+
+    def judge(job: str) -> frozenset[str]:
+        if job not in judged:
+            judged[job] = frozenset(), False  # a damaged manifest may need itself
+            own = changed(manifests[job])
+            below = [judge(need) for need in manifests[job].get("needs") or () if need in manifests]
+            judged[job] = frozenset(own or ()).union(*below), None if own is None else bool(own)
+        return judged[job][0]
+
+    for job in manifests:
+        judge(job)
+    return {
+        job: Stale(job, str(manifests[job].get("kind")), tuple(sorted(files)), bool(own))
+        for job, (files, own) in judged.items() if files or own is None
+    }  # fmt: skip
+
+
+def wanted(store: Store, jobs: Iterable[str]) -> dict[str, Stale]:
+    """Return which of some jobs are finished and stale, by id."""
+    return stale(_manifests(store, jobs))
+
+
+def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
+    """Return what to tell of stale jobs: one line for each set of files.
+
+    Args:
+        found: the jobs.
+        then: what to do about them.
+    """
+    per: dict[tuple[str, ...], list[Stale]] = {}
+    for job in found:
+        per.setdefault(job.files, []).append(job)
+    said = []
+    for files, jobs in sorted(per.items()):
+        own, after = _counts(j for j in jobs if j.own), _counts(j for j in jobs if not j.own)
+        were = f"{len(jobs)} finished job{'s were' if len(jobs) > 1 else ' was'} made by"
+        if not files:
+            said.append(
+                f"{were} an earlier bench that recorded no source files ({after}); "
+                "whether they changed is unknown"
+            )
+            continue
+        named = ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
+        counted = ", ".join(filter(None, (own, f"{after} after them" if after else "")))
+        said.append(f"{were} other source: {named} ({counted}); {then}")
+    return said
+
+
+def _counts(jobs: Iterable[Stale]) -> str:
+    counts = Counter(job.kind for job in jobs)
+    known = sorted(counts, key=lambda kind: (*KINDS, kind).index(kind))
+    return ", ".join(f"{counts[kind]} {kind}" for kind in known)
+
+
+class Without(Store):
+    """An output folder seen as if some of its jobs were not done.
+
+    Args:
+        store: the folder.
+        jobs: ids.
+    """
+
+    def __init__(self, store: Store, jobs: Iterable[str]) -> None:
+        super().__init__(store.root)
+        self._without = frozenset(jobs)
+
+    def done(self, job: str) -> bool:
+        """Is this job published, and not one of those?"""
+        return job not in self._without and super().done(job)
+
+
+@dataclass(frozen=True)
+class Redo:
+    """Which finished jobs are to be done again, and which must stay because somebody works with them."""
+
+    again: tuple[str, ...]  # what stands on others first
+    left: Mapping[str, str]  # id -> the job in work that reads it
+
+
+def redo(store: Store, jobs: Iterable[str]) -> Redo:
+    """Return what ``--redo changed`` takes away: what is stale among some jobs, and all that stands on it.
+
+    That is more than one protocol knows: a fine-tuning of another one must not outlive its pretraining.
+
+    Args:
+        store: the output folder.
+        jobs: ids that are wanted.
+    """
+    manifests = finished(store)
+    found = {job for job, s in stale(manifests).items() if s.files}
+    chosen = set(jobs) & found
+    while more := {j for j in found - chosen if chosen & {*(manifests[j].get("needs") or ())}}:
+        chosen |= more
+    depth: dict[str, int] = {}
+
+    def needs_of(job: str) -> list[str]:
+        return [need for need in manifests[job].get("needs") or () if need in manifests]
+
+    def deep(job: str) -> int:
+        if job not in depth:
+            depth[job] = 0
+            depth[job] = 1 + max(map(deep, needs_of(job)), default=0)
+        return depth[job]
+
+    left = {job: reader for job, reader in _read_now(store, manifests).items() if job in chosen}
+    for job in sorted(chosen, key=deep):  # on what stays old nothing is made again
+        if job not in left and (old := [need for need in needs_of(job) if need in left]):
+            left[job] = left[old[0]]
+    return Redo(tuple(sorted(chosen - left.keys(), key=deep, reverse=True)), left)
+
+
+def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the finished jobs that one in work stands on, each with that one."""
+    found: dict[str, str] = {}
+    for file in sorted(store.work.glob("*/job.json")):
+        job = file.parent.name
+        if store.owner(job) is None:
+            continue
+        waiting = [*((read_json(file, SPEC) or {}).get("job", {}).get("needs", ()))]
+        while waiting:
+            need = waiting.pop()
+            if need in manifests and need not in found:
+                found[need] = job
+                waiting += manifests[need].get("needs") or ()
+    return found
+
+
+def set_aside(store: Store, jobs: Iterable[str]) -> Redo:
+    """Take away what is stale among some jobs and all that stands on it; return what was taken and left.
+
+    What stands on others goes first, so that one that is killed here leaves nothing that looks up to date
+    and is not. Two commands take turns: the second finds nothing stale.
+    """
+    wanted = list(jobs)
+    with store.turn(store.root / "redo"):
+        chosen = redo(store, wanted)
+        for job in chosen.again:
+            store.take_back(job, "its source files changed")
+    return chosen

@@ -1,0 +1,96 @@
+"""What a person calls a job: row, data set, fraction, seed. The run leaves it beside the records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from bench.plan import Cell, Plan
+from bench.store import Store, read_json, write_atomic
+
+SUFFIX = ".jobs.json"  # records/<protocol>.jobs.json
+SHAPE = {"jobs": {"*": {"row": str, "dataset": str, "fraction?": int, "seed?": int, "fold?": int}}}
+ROWS = 2  # that a label names of those which share a job
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the cells that stand on a job have in common; None or empty where they differ."""
+
+    row: str = ""
+    dataset: str = ""
+    fraction: int | None = None  # percent
+    seed: int | None = None
+    fold: int | None = None  # where a split has several
+
+    def __str__(self) -> str:
+        parts = [
+            self.row, self.dataset, "" if self.fraction is None else f"{self.fraction} %",
+            "" if self.seed is None else f"seed {self.seed}",
+            "" if self.fold is None else f"fold {self.fold}",
+        ]  # fmt: skip
+        return " · ".join(filter(None, parts))
+
+
+def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
+    """Return what each job of a plan, or of one protocol in it, is called."""
+    cells = [cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found]
+    several = len({cell.columns["fold"] for cell in cells}) > 1
+    behind: dict[str, list[Cell]] = {}
+    for cell in cells:
+        for job in _behind(plan, cell):
+            behind.setdefault(job, []).append(cell)
+    for name, found in plan.beside.items():
+        if protocol in (None, name):
+            behind |= {job: [] for job in found.values() if job not in behind}
+    return {job: _label(plan, job, cells, several) for job, cells in behind.items()}
+
+
+def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
+    """Yield every job that a cell stands on, once."""
+    seen: set[str] = set()
+    waiting = [job for job in (cell.evaluate, cell.latency, cell.embed, cell.guard) if job is not None]
+    while waiting:
+        job = waiting.pop()
+        if job not in seen:
+            seen.add(job)
+            yield job
+            waiting += plan.before(job)
+
+
+def _label(plan: Plan, job: str, cells: list[Cell], several: bool) -> Label:
+    made = plan.jobs[job]
+    if made.kind == "prepare":
+        return Label(dataset=made.spec["dataset"])
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    more = f" and {len(rows) - ROWS} rows more" if len(rows) > ROWS else ""
+    row = ", ".join(rows[:ROWS]) + more
+    if made.kind in ("finetune", "evaluate"):
+        one = cells[0].columns
+        fold = int(one["fold"]) if several else None
+        return Label(row, str(one["dataset"]), int(one["fraction"]), int(one["seed"]), fold)
+    data = made.spec.get("data")
+    read = ", ".join(dict.fromkeys(part["dataset"] for part in data)) if isinstance(data, list) else ""
+    return Label(row, read, seed=made.spec["seed"] if made.kind == "pretrain" else None)
+
+
+def remember(plan: Plan, store: Store) -> None:
+    """Leave, for each protocol of a plan, which jobs it wants and what they are called."""
+    for protocol in plan.cells:
+        named = {job: asdict(label) for job, label in labels(plan, protocol).items()}
+        write_atomic(
+            store.root / "records" / f"{protocol}{SUFFIX}", json.dumps({"jobs": named}, sort_keys=True)
+        )
+
+
+def known(store: Store) -> dict[str, Label] | None:
+    """Return the jobs that some protocol wants, as its last run left them; None where none has left any."""
+    files = sorted((store.root / "records").glob(f"*{SUFFIX}"))
+    names = {field.name for field in fields(Label)}
+    found: dict[str, Label] = {}
+    for file in files:
+        left: dict[str, Any] = (read_json(file, SHAPE) or {}).get("jobs", {})
+        found |= {job: Label(**{k: v for k, v in label.items() if k in names}) for job, label in left.items()}
+    return found if files else None

@@ -1,0 +1,163 @@
+"""The files behind a job are those that its kind and its plugins import, whoever adds an import."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from bench.errors import BenchError
+from bench.job import KINDS
+from bench.jobs import made_by
+from bench.jobs.made_by import APART, ROOT, changed, source_hash, sources
+
+NET = {"network": "unet3d"}
+SPECS = {
+    "prepare": {"dataset": "acdc"},
+    "guard": {"data": [{"dataset": "btcv"}], "tests": [{"dataset": "acdc"}]},
+    "pretrain": {"method": {"name": "simclr3d"}, "network": NET, "data": [{"dataset": "btcv"}]},
+    "finetune": {"network": NET, "data": {"dataset": "acdc"}},
+    "evaluate": {"data": {"dataset": "acdc"}},
+    "latency": {"network": NET},
+    "embed": {"network": NET, "data": [{"dataset": "btcv"}]},
+}
+PLUGINS = {
+    "prepare": {"datasets/acdc.py"},
+    "guard": {"datasets/btcv.py", "datasets/acdc.py"},
+    "pretrain": {
+        "methods/simclr3d.py",
+        "datasets/btcv.py",
+        "bench/nets/unet.py",
+        "bench/nets/catalog/unet.py",
+    },
+    "finetune": {"datasets/acdc.py", "bench/nets/unet.py", "bench/nets/catalog/unet.py"},
+    "evaluate": {"datasets/acdc.py"},
+    "latency": {"bench/nets/unet.py", "bench/nets/catalog/unet.py"},
+    "embed": {"datasets/btcv.py", "bench/nets/unet.py", "bench/nets/catalog/unet.py"},
+}
+
+
+def job(kind):
+    return {"kind": kind, "spec": SPECS[kind], "needs": []}
+
+
+def imported(file):
+    """Return the files that one imports from bench outside TYPE_CHECKING, by their names."""
+    tree = ast.parse((ROOT / file).read_text())
+    typed = {id(n) for i in tree.body if isinstance(i, ast.If) for n in ast.walk(i)}
+    for node in (n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in typed):
+        for alias in node.names:
+            for module in (node.module, f"{node.module}.{alias.name}"):
+                place = ROOT / module.replace(".", "/")
+                apart = any(module == a or module.startswith(f"{a}.") for a in APART - {"bench"})
+                for path in (place.with_suffix(".py"), place / "__init__.py"):
+                    if module.startswith("bench.") and path.exists() and not apart:
+                        yield path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
+    found = set(sources(job(kind)))
+    assert {f"bench/jobs/{kind}.py", *PLUGINS[kind]} <= found
+    for file in found:
+        assert set(imported(file)) <= found, file
+    assert not any(
+        file.startswith(("bench/store", "bench/report", "bench/show", "bench/cli")) for file in found
+    )
+    others = {f for f in found if f.startswith(("methods/", "datasets/", "bench/nets/catalog/"))}
+    assert others - PLUGINS[kind] <= {"bench/nets/catalog/__init__.py", "bench/nets/catalog/facts.py"}
+
+
+def test_the_files_are_found_quickly_and_without_torch():
+    code = (
+        "import sys, time; from bench.jobs.made_by import sources\n"
+        f"began = time.process_time(); [sources({{'kind': k, 'spec': s}}) for k, s in {SPECS!r}.items()]\n"
+        "print(time.process_time() - began, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, torch = ran.stdout.split()
+    assert float(seconds) < 2.0 and torch == "False"  # 0.4 s on a quiet machine
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Return a function that writes files of a small bench and returns what stands behind its guard."""
+    monkeypatch.setattr(made_by, "ROOT", tmp_path)
+
+    def write(**files):
+        for name, text in {"jobs/guard": "", **files}.items():
+            path = tmp_path / "bench" / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if files.get(name) is not None or not path.exists():
+                path.write_text(text)
+        return sources({"kind": "guard", "spec": {}})
+
+    return write
+
+
+LATER = {
+    "inside a function": "def run():\n    from bench.one import two\n",
+    "a name of a module": "from bench.one import Thing\n",
+    "a module of a package": "import bench.one\n",
+    "by name": "from importlib import import_module\nimport_module('bench.one')\n",
+    "beside a type checker's": "if TYPE_CHECKING:\n    import bench.two\nelse:\n    import bench.one\n",
+}
+
+
+@pytest.mark.parametrize("text", LATER.values(), ids=LATER)
+def test_an_import_more_is_a_file_more(tree, text):
+    before = tree(one="", two="")
+    after = tree(**{"jobs/guard": text})
+    assert set(before) == {"bench/jobs/guard.py"}
+    assert set(after) == {"bench/jobs/guard.py", "bench/one.py"}
+    assert source_hash(before) != source_hash(after)
+    further = tree(one="from bench.two import x\n")
+    assert set(further) - set(after) == {"bench/two.py"}
+
+
+def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree):
+    text = "if TYPE_CHECKING:\n    from bench.one import Thing\nfrom bench.store import Store\n"
+    assert set(tree(**{"jobs/guard": text, "one": "", "store": ""})) == {"bench/jobs/guard.py"}
+
+
+def test_a_file_that_is_no_python_is_named_with_its_line(tree):
+    with pytest.raises(BenchError, match=r"bench/one\.py, line 2: is no Python .*; mend it"):
+        tree(**{"jobs/guard": "import bench.one\n", "one": "x = 1\ndef (:\n"})
+    with pytest.raises(BenchError, match=r"one\.py.*: is no Python"):
+        tree(one="\0")
+
+
+def test_what_changed_since_is_named(tree, tmp_path):
+    found = tree(**{"jobs/guard": "import bench.one\n", "one": "x = 1\n"})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": source_hash(found), "sources": found}}
+    assert changed(manifest) == ()
+    (tmp_path / "bench" / "one.py").write_text("def (: half an edit\n")
+    assert changed(manifest) == ("bench/one.py",)
+    (tmp_path / "bench" / "jobs" / "guard.py").unlink()
+    assert changed(manifest) == ("bench/jobs/guard.py", "bench/one.py")
+    assert changed({**manifest, "provenance": {"source": "0"}}) is None
+    for name in ("/dev/zero", "../x.py", "a\0.py", ""):  # of a manifest that came from elsewhere
+        assert changed({**manifest, "provenance": {"sources": {name: ""}}}) == (name,)
+    assert changed({"kind": "guard"}) == ()
+
+
+def test_a_worker_says_what_it_runs_and_not_what_was_written_since(tree, tmp_path):
+    before = tree(**{"jobs/guard": "x = 1\n"})
+    (tmp_path / "bench" / "jobs" / "guard.py").write_text("x = 2\n")
+    asked = {"kind": "guard", "spec": {}}
+    assert sources(asked, again=False) == before != sources(asked)
+
+
+def test_a_plugin_from_outside_is_behind_its_jobs(tmp_path, monkeypatch):
+    bench_methods = import_module("bench_methods")
+
+    (tmp_path / "my_method.py").write_text("from bench.pretext import queue\n")
+    monkeypatch.setattr(bench_methods, "__path__", [*bench_methods.__path__, str(tmp_path)])
+    asked = {"kind": "pretrain", "spec": {**SPECS["pretrain"], "method": {"name": "my_method"}}}
+    found = sources(asked)
+    assert {"my_method.py", "bench/pretext/queue.py"} <= set(found)
+    manifest = {**asked, "provenance": {"sources": found}}
+    assert changed(manifest) == ()
+    (tmp_path / "my_method.py").write_text("from bench.pretext import queue  # edited\n")
+    assert changed(manifest) == ("my_method.py",)

@@ -1,0 +1,188 @@
+"""Numbers that other source files made are said to be so, everywhere, and done again when asked."""
+
+import json
+
+import pytest
+
+from bench import run
+from bench.cli import main
+from bench.errors import BenchError
+from bench.jobs import stale
+from bench.jobs.made_by import source_hash, sources
+from bench.show import gather
+from bench.show.labels import remember
+from bench.show.reports import rewrite_report, write_reports
+from bench.show.status import as_text, status
+from bench.store import Store
+
+METHOD = "methods/simclr3d.py"
+LINE = (
+    f"9 finished jobs were made by other source: {METHOD} (1 pretrain, 4 finetune, 4 evaluate after them); "
+    "--redo changed does them again"
+)
+MADE = {
+    "packages": dict.fromkeys(("bench", "torch", "monai"), "1"), "date": "2026-01-01", "commit": "abc",
+    "device": "d", "threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def made(finished):
+    """Return a finished folder whose pretraining was made by a method's file that is another today."""
+    done = finished({})
+    for job in done.plan.jobs.values():
+        found = sources({"kind": job.kind, "spec": job.spec})
+        old = {**found, METHOD: "0" * 12} if METHOD in found else found
+        record(done.store, job.id, source=source_hash(old), sources=old)
+    return done
+
+
+def record(store, job, **more):
+    file = store.jobs / job / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "provenance": {**MADE, **more}}))
+
+
+def names(made, *kinds, row=None):
+    cells = [c for found in made.plan.cells.values() for c in found if row in (None, c.row)]
+    return {
+        j
+        for c in cells
+        for j in (c.pretrain, c.finetune, c.evaluate)
+        if j and made.plan.jobs[j].kind in kinds
+    }
+
+
+def test_what_is_up_to_date_is_not_mentioned(made):
+    (pretrain,) = names(made, "pretrain")
+    now = sources({"kind": "pretrain", "spec": made.plan.jobs[pretrain].spec})
+    record(made.store, pretrain, source=source_hash(now), sources=now)
+    assert run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
+
+
+def test_plan_status_page_and_run_name_the_file_and_what_stands_on_it(made, tmp_path, phantoms, capsys):
+    assert run.changed(made.plan, made.store) == [LINE]
+    assert LINE in as_text(status(made.store)).splitlines()
+    command = [str(tmp_path / "test0.yaml"), "--data", str(phantoms), "--out", str(made.store.root)]
+    (shown,) = write_reports([made.protocol], made.plan, made.store)
+    said = f"{LINE[0].upper()}{LINE[1:]}."
+    assert said in shown.page.read_text() and "Made by other source" in shown.page.read_text()
+    again = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "to")
+    assert said in again.page.read_text()
+    # the folder of the plan without data; with data the ids are others, so nothing of it is done
+    capsys.readouterr()
+    assert main(["plan", *command[:1], "--out", str(made.store.root)]) == 0
+    assert LINE in capsys.readouterr().out.splitlines()
+
+
+def test_a_plan_to_redo_counts_what_is_stale_as_not_done(made, tmp_path, capsys):
+    asked = ["plan", str(tmp_path / "test0.yaml"), "--out", str(made.store.root)]
+    assert main([*asked, "--redo", "changed"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "to do: 1 pretrain, 4 finetune, 4 evaluate" in text
+        and f"{LINE.partition(';')[0]}; to do again" in text
+    )
+    assert main([*asked, "--redo", "changed", "--json"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert {j["id"] for j in jobs if not j["done"]} == names(
+        made, "pretrain", "finetune", "evaluate", row="pair"
+    )
+    assert len(run.todo(made.plan, made.store)) == 0  # nothing was taken away
+
+
+def test_redo_takes_away_what_is_stale_and_what_stands_on_it_and_nothing_else(made):
+    gone = names(made, "pretrain", "finetune", "evaluate", row="pair")
+    kept = {j for j in made.plan.jobs if made.store.done(j)} - gone
+    assert run.take_away_changed(made.plan, made.store) == []
+    assert {j for j in made.plan.jobs if not made.store.done(j)} == gone
+    assert all(made.store.done(j) for j in kept)
+    assert set(run.todo(made.plan, made.store)) == gone
+    assert not list(made.store.work.glob(".replaced-*")) and run.changed(made.plan, made.store) == []
+
+
+def test_redo_that_is_killed_leaves_nothing_that_looks_up_to_date(made, monkeypatch):
+    whole, taken = Store.set_aside, []
+
+    def once(self, job, why):
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        taken.append(job)
+        return whole(self, job, why)
+
+    gone = names(made, "pretrain", "finetune", "evaluate", row="pair")
+    monkeypatch.setattr(Store, "set_aside", once)
+    with pytest.raises(KeyboardInterrupt):
+        run.take_away_changed(made.plan, made.store)
+    left = {j for j in gone if made.store.done(j)}
+    assert len(left) == 4 and set(stale.stale(stale.finished(made.store))) == left
+    monkeypatch.setattr(Store, "set_aside", whole)
+    run.take_away_changed(made.plan, made.store)
+    assert not any(map(made.store.done, gone))
+
+
+def test_redo_takes_what_another_protocol_made_of_a_pretraining_too(made):
+    (pretrain,) = names(made, "pretrain")
+    other = made.store.jobs / ("0" * 16)
+    other.mkdir()
+    (other / "manifest.json").write_text(json.dumps({"kind": "finetune", "spec": {}, "needs": [pretrain]}))
+    run.take_away_changed(made.plan, made.store)
+    assert not other.exists()
+
+
+def test_redo_leaves_what_a_job_in_work_reads(made):
+    (pretrain,) = names(made, "pretrain")
+    reader = "1" * 16
+    made.store.write_spec(reader, {"job": {"kind": "finetune", "spec": {}, "needs": [pretrain]}, "run": {}})
+    assert made.store.claim(reader) is not None
+    (told, *more) = run.take_away_changed(made.plan, made.store)
+    assert told == f"{reader} is in work and reads {pretrain}, which stays as it is"
+    assert made.store.done(pretrain) and len(more) == 8  # and what stands on it
+
+
+def test_a_job_whose_files_nobody_recorded_is_said_once(made):
+    (pretrain,) = names(made, "pretrain")
+    record(made.store, pretrain, source="0123")
+    (line,) = run.changed(made.plan, made.store)
+    assert line == (
+        "1 finished job was made by an earlier bench that recorded no source files (1 pretrain); "
+        "whether they changed is unknown"
+    )
+    assert stale.redo(made.store, made.plan.jobs).again == ()
+
+
+def test_an_edit_of_two_files_is_two_lines(made):
+    own = next(iter(names(made, "evaluate", row="alone")))
+    found = sources({"kind": "evaluate", "spec": made.plan.jobs[own].spec})
+    record(made.store, own, sources={**found, "bench/jobs/window.py": "0"})
+    one, two = run.changed(made.plan, made.store)
+    assert one.startswith("1 finished job was made by other source: bench/jobs/window.py (1 evaluate);")
+    assert two == LINE
+
+
+COMMITS = [
+    ([{"commit": "abc"}], "abc"),
+    ([{"commit": "abc", "modified": False, "changed": ""}], "abc"),
+    ([{"commit": "abc", "modified": True, "changed": "12ef"}], "abc, modified (12ef)"),
+    (
+        [{"commit": "abc", "modified": True, "changed": "12ef"}, {"commit": "abc"}],
+        "abc; abc, modified (12ef)",
+    ),
+    ([{"commit": ""}, {}], ""),
+]
+
+
+@pytest.mark.parametrize(("made_by", "shown"), COMMITS)
+def test_a_page_says_that_the_tree_was_modified(made_by, shown):
+    plain = {k: v for k, v in MADE.items() if k != "commit"}
+    chain = {str(i): {"attempts": 1, "provenance": {**plain, **p}} for i, p in enumerate(made_by)}
+    assert gather.provenance([(None, chain)])["commit"] == shown
+
+
+def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made, capsys):
+    from bench.show.status import prune
+
+    with pytest.raises(BenchError, match="run the protocols once more"):
+        prune(made.store)
+    remember(made.plan, made.store)
+    assert prune(made.store) == []
