@@ -37,7 +37,7 @@ class SimCLR2D(Method):
 
         temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
         proj_layers: Count = 2  # paper, Section 4.2; code: 3
-        hidden: Count = 512  # paper, Section 4.2: the encoder's width, here ResNet-34's
+        hidden: Count | None = None  # paper, Section 4.2: the width of what the head reads, the encoder's
         out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
         reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
@@ -53,7 +53,7 @@ class SimCLR2D(Method):
         self.crop = network.crop
         scales = (p.pyramid_levels, p.compress) if p.multi_scale_head else (1, 0)
         self.pyramid = PyramidVector(widths, *scales)
-        head = [self.pyramid.width, *[p.hidden] * (p.proj_layers - 1), p.out]
+        head = [self.pyramid.width, *[p.hidden or self.pyramid.width] * (p.proj_layers - 1), p.out]
         self.projector = mlp(head, "batch" if p.batch_norm else "none")
 
     @classmethod
