@@ -22,10 +22,18 @@ def scale(x: Tensor, p: float, amount: float, generator: torch.Generator, inplac
     return brightness(x, p, (1 - amount, 1 + amount), generator, clip=False, inplace=inplace)
 
 
-def shift(x: Tensor, p: float, amount: float, generator: torch.Generator, inplace: bool = False) -> Tensor:
-    """Add u, uniform in +-``amount`` in units of the prepared intensities."""
+def shift(
+    x: Tensor,
+    p: float,
+    amount: float,
+    generator: torch.Generator,
+    inplace: bool = False,
+    one: Tensor | None = None,
+) -> Tensor:
+    """Add u, uniform in +-``amount``; 1 of it is ``one`` (B,) of each sample's intensities, by default 1."""
     chosen = chance(len(x), p, generator)
     u = uniform(len(x), (-amount, amount), generator)
+    u = u if one is None else u * one
 
     def act(rows: Tensor, at: Tensor) -> None:
         rows += per_sample(u[at])
@@ -84,11 +92,16 @@ def gaussian_noise(
     generator: torch.Generator,
     unit: Literal["variance", "std"] = "variance",
     inplace: bool = False,
+    one: Tensor | None = None,
 ) -> Tensor:
-    """Add white noise whose variance (or standard deviation) is drawn from ``bounds``."""
+    """Add white noise whose variance (or standard deviation) is drawn from ``bounds``.
+
+    A standard deviation of 1 is ``one`` (B,) of each sample's intensities, by default 1.
+    """
     chosen = chance(len(x), p, generator)
     std = uniform(len(x), bounds, generator)
     std = std.sqrt() if unit == "variance" else std
+    std = std if one is None else std * one
     seed = seeds(len(x), generator)
 
     def act(rows: Tensor, at: Tensor) -> None:

@@ -87,15 +87,14 @@ def unit_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 @full_precision
-def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the share of rows of ``a`` (..., N, C) whose nearest row of ``b`` is their own, and 1 / N.
+def matched(a: Tensor, b: Tensor) -> Tensor:
+    """Return the share of rows of ``a`` (..., N, C) whose nearest row of ``b`` is their own.
 
     Nearest by cosine; ties go to the first, so a collapsed batch finds one in N.
     """
     best = cosines(a, b).argmax(-1)
     own = torch.arange(best.shape[-1], device=best.device)
-    found = (best == own).to(a.dtype).mean()
-    return found, found.new_tensor(1 / best.shape[-1])
+    return (best == own).to(a.dtype).mean()
 
 
 @full_precision

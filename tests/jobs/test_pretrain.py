@@ -51,7 +51,7 @@ def test_it_leaves_weights_a_curve_and_what_became_of_the_embeddings(jobs):
     curve, seen = pd.read_csv(folder / "curve.csv"), pd.read_csv(folder / "embeddings.csv")
     assert {"step", "lr", "total", "retrieval", "chance"} <= set(curve) and curve["step"].tolist() == [1, 2]
     assert (
-        list(seen) == ["step", "std", "rank"]
+        list(seen) == ["step", "std", "rank", "leading", "most"]
         and seen["step"].tolist() == [0, 2]
         and seen.notna().all(axis=None)
     )
