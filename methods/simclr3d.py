@@ -15,7 +15,7 @@ from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent
 from bench.pretext.pair import Pairing, read_pair
-from bench.pretext.units import Scale, twice, unit_of
+from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Count, Factors, Positive, Share
 from bench.source import Source
 
@@ -87,8 +87,8 @@ class SimCLR3D(Method):
         if p.scale != (1.0, 1.0):
             size = size.flatten(0, 1)
             x = augment.resize_box(x, torch.zeros_like(size), size, self.crop)
-        one = unit_of(x, p.intensity, twice(batch.get("zscored")))
-        x = augment.gaussian_noise(x, p.noise, p.noise_std, g, unit="std", one=one)
+        std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
+        x = augment.gaussian_noise(x, p.noise, std, g, unit="std")
         x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
         x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
         x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)

@@ -126,7 +126,8 @@ class VoCo(Method):
         x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
         zscored = batch["zscored"].repeat_interleave(both.shape[1]) if "zscored" in batch else None
         one = unit_of(x, p.intensity, zscored)
-        x = augment.shift(x, p.shift, p.shift_by, g, inplace=True, one=one).unflatten(0, both.shape[:2])
+        by = p.shift_by if one is None else p.shift_by * one
+        x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
         return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.augment import values
-from bench.augment.draw import Bounds, chance, fields, per_sample, seeds, uniform
+from bench.augment.draw import Bounds, Each, chance, fields, per_sample, seeds, uniform
 from bench.augment.rows import change
 
 
@@ -23,17 +23,12 @@ def scale(x: Tensor, p: float, amount: float, generator: torch.Generator, inplac
 
 
 def shift(
-    x: Tensor,
-    p: float,
-    amount: float,
-    generator: torch.Generator,
-    inplace: bool = False,
-    one: Tensor | None = None,
+    x: Tensor, p: float, amount: float | Tensor, generator: torch.Generator, inplace: bool = False
 ) -> Tensor:
-    """Add u, uniform in +-``amount``; 1 of it is ``one`` (B,) of each sample's intensities, by default 1."""
+    """Add u, uniform in +-``amount`` in units of the prepared intensities; (B,) gives each sample its own."""
     chosen = chance(len(x), p, generator)
-    u = uniform(len(x), (-amount, amount), generator)
-    u = u if one is None else u * one
+    bounds = (-amount, amount)
+    u = uniform(len(x), bounds, generator)  # type: ignore[arg-type]  # both numbers, or both of every sample
 
     def act(rows: Tensor, at: Tensor) -> None:
         rows += per_sample(u[at])
@@ -88,20 +83,15 @@ def gamma(
 def gaussian_noise(
     x: Tensor,
     p: float,
-    bounds: Bounds,
+    bounds: Bounds | Each,
     generator: torch.Generator,
     unit: Literal["variance", "std"] = "variance",
     inplace: bool = False,
-    one: Tensor | None = None,
 ) -> Tensor:
-    """Add white noise whose variance (or standard deviation) is drawn from ``bounds``.
-
-    A standard deviation of 1 is ``one`` (B,) of each sample's intensities, by default 1.
-    """
+    """Add white noise whose variance (or standard deviation) is drawn from ``bounds``."""
     chosen = chance(len(x), p, generator)
     std = uniform(len(x), bounds, generator)
     std = std.sqrt() if unit == "variance" else std
-    std = std if one is None else std * one
     seed = seeds(len(x), generator)
 
     def act(rows: Tensor, at: Tensor) -> None:

@@ -2,13 +2,13 @@
 
 Three kinds of embeddings are to be told apart:
 
-- A point. All samples embed alike, and what is left between them is noise. Noise has no direction of its own:
-  it fills all there are. So a fallen spread tells little by itself (a trained encoder may put a large
+- A point. All samples embed alike, and what is left between them is noise. Noise has no direction of its
+  own: it fills all there are. So a fallen spread tells little by itself (a trained encoder may put a large
   common mean under directions that are used well: supervised pretraining that reached a Dice of .83 fell to
   1/28 of its first spread), and a high rank tells little by itself; together they are collapse.
 - A line. Samples differ along one direction and hardly along others. An encoder that tells two data sets
-  apart and nothing else looks like this, with a spread as wide as ever. Its effective rank may still be 3 or 4,
-  because singular values count there, and small ones add up; so the variance is asked, which is their square.
+  apart and nothing else looks like this, with a spread as wide as ever. Its effective rank may still be 3 to
+  7, because singular values count there, and small ones add up; so the variance is asked, their square.
 - Several directions, few or many: what an encoder that has learned a handful of classes gives.
 """
 

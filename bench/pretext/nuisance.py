@@ -96,12 +96,10 @@ def among_queue(query: Tensor, key: Tensor, queue: Tensor) -> Tensor:
     Args:
         query: (N, 1 + Q) ``notes`` of the queries' views.
         key: (N, 1 + Q) of their own keys' views.
-        queue: (K, 1 + Q) of the keys in the queue; NaN for random vectors, which come from no data set.
+        queue: (K, 1 + Q) of the keys in the queue; -1 for random vectors, which come from no data set.
     """
     own = (query - key)[:, 1:].square().sum(dim=1, keepdim=True).sqrt()
-    distance = torch.cat(
-        [own, torch.cdist(query[:, 1:], queue[:, 1:].nan_to_num(), compute_mode=EXACT)], dim=1
-    )
+    distance = torch.cat([own, torch.cdist(query[:, 1:], queue[:, 1:], compute_mode=EXACT)], dim=1)
     same = query[:, :1] == queue[:, 0]
     allowed = torch.cat([torch.ones_like(same[:, :1]), same], dim=1)
     return guessed(distance, allowed.new_zeros(len(query), dtype=torch.long), allowed)

@@ -15,7 +15,7 @@ class Queue(nn.Module):
     Args:
         size: how many vectors.
         width: of each.
-        noted: how many numbers are kept beside each, in ``notes`` (size, noted); NaN beside random vectors.
+        noted: how many numbers are kept beside each, in ``notes`` (size, noted); -1 beside random vectors.
     """
 
     keys: Tensor
@@ -25,7 +25,7 @@ class Queue(nn.Module):
     def __init__(self, size: int, width: int, noted: int = 0) -> None:
         super().__init__()
         self.register_buffer("keys", functional.normalize(torch.randn(size, width), dim=1))
-        self.register_buffer("notes", torch.full((size, noted), float("nan")))
+        self.register_buffer("notes", torch.full((size, noted), -1.0))
         self.register_buffer("at", torch.zeros((), dtype=torch.long))  # the slot of the next key
 
     @torch.no_grad()

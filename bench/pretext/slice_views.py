@@ -14,7 +14,7 @@ from torch import Tensor
 from bench import augment
 from bench.augment.draw import Bounds, chance, uniform
 from bench.errors import BenchError
-from bench.pretext.units import Scale, unit_of
+from bench.pretext.units import Scale, amounts
 from bench.random import rand
 from bench.ranges import Amounts, Factors, Share, Shares
 
@@ -82,8 +82,8 @@ def slice_views(
     if views.blur:
         view = augment.gaussian_blur(view, views.blur, views.blur_sigma, g, inplace=True)
     if views.noise:
-        one = unit_of(view, views.intensity, zscored)
-        view = augment.gaussian_noise(view, views.noise, views.noise_std, g, "std", inplace=True, one=one)
+        std = amounts(views.noise_std, view, views.intensity, zscored)
+        view = augment.gaussian_noise(view, views.noise, std, g, unit="std", inplace=True)
     return view, start, size
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bench.augment.draw import Bounds, Each
 from bench.pretext.losses import full_precision
 
 Scale = Literal["unit", "zscore"]  # [0, 1], or mean 0 and standard deviation 1
@@ -39,6 +40,17 @@ def unit_of(x: Tensor, stated: Scale, zscored: Tensor | None) -> Tensor | None:
     flat = x.flatten(1)
     own = flat.std(dim=1, correction=0) if stated == "zscore" else flat.amax(dim=1) - flat.amin(dim=1)
     return torch.where(fits, torch.ones_like(own), own)
+
+
+def amounts(
+    bounds: Bounds, x: Tensor, stated: Scale, zscored: Tensor | None, power: int = 1
+) -> Bounds | Each:  # fmt: skip
+    """Return bounds, stated for a scale, in each row's own intensities, (N,) each; unchanged where they fit.
+
+    The other arguments are those of ``unit_of``; ``power`` is 2 for a variance.
+    """
+    one = unit_of(x, stated, zscored)
+    return bounds if one is None else (bounds[0] * one**power, bounds[1] * one**power)
 
 
 def twice(zscored: Tensor | None) -> Tensor | None:

@@ -18,7 +18,7 @@ from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.pretext.pair import Pairing, read_pair
-from bench.pretext.units import Scale, twice, unit_of
+from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Factors, Share
 
 Triple = tuple[int, int, int]
@@ -95,8 +95,9 @@ def paired_views(
     flipped = chance((len(x), 3), v.flip, g)
     # a box of negative size is read backwards: resized and mirrored at once
     x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
-    one = unit_of(x, v.intensity, twice(batch.get("zscored")))
-    x = augment.gaussian_noise(x, v.noise, v.noise_variance, g, v.noise_unit, inplace=True, one=one)
+    power = 2 if v.noise_unit == "variance" else 1
+    noise = amounts(v.noise_variance, x, v.intensity, twice(batch.get("zscored")), power)
+    x = augment.gaussian_noise(x, v.noise, noise, g, v.noise_unit, inplace=True)
     x = augment.gaussian_blur(x, v.blur, v.blur_sigma, g, inplace=True)
     x = augment.brightness(x, v.brightness, v.brightness_factor, g, inplace=True)
     x = augment.gamma(x, v.gamma, v.gamma_exponent, g, v.gamma_keep, inplace=True)

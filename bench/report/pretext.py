@@ -18,8 +18,9 @@ NOTE = (
     "what guessing gets over the latter; beside a retrieval, guessing that knows data set, modality and "
     "intensities. Embedding std (how far the directions of the same samples' embeddings spread: 1 over "
     "the whole sphere, 0 at a point) and effective rank (over how many directions): before the first step "
-    "\N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth of what it was (or below 0.02 and half of what it "
-    "was) and a rank above half of the highest there can be, as of noise around a point; or std below "
+    "\N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth of what it was (or below 0.02 and "
+    "half of what it was) and a rank above half of the highest there can be, as of noise around a point; "
+    "or std below "
     "0.001; or more than 90 % of the variance on one direction, as where only two data sets are told "
     "apart. Where a decoder with skips is trained, it may only mean that the bottleneck went unused."
 )

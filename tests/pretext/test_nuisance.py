@@ -52,7 +52,7 @@ def test_a_wrong_nearest_finds_nothing_and_the_origin_still_counts():
 def test_a_queue_by_hand():
     views = flat(1.0, 2.0)[:, 0]
     said = notes(views, torch.tensor([0, 1]))
-    empty = torch.full((4, said.shape[1]), float("nan"))
+    empty = torch.full((4, said.shape[1]), -1.0)
     assert among_queue(said, said, empty).item() == 1  # random vectors come from no data set
     queue = empty.clone()
     queue[:3] = said[[0, 0, 1]] + torch.tensor([0.0] + [9.0] * (said.shape[1] - 1))

@@ -40,7 +40,7 @@ def test_a_shift_stated_for_the_unit_range_is_a_tenth_of_a_z_scored_views_range(
     in_unit = (x - low) / span.view(-1, 1, 1, 1, 1)
     moved = augment.shift(in_unit, 1.0, 0.1, gen(1)) - in_unit
     one = unit_of(x, "unit", torch.ones(6, dtype=torch.bool))
-    scaled = augment.shift(x, 1.0, 0.1, gen(1), one=one) - x
+    scaled = augment.shift(x, 1.0, 0.1 * one, gen(1)) - x
     torch.testing.assert_close(scaled, moved * span.view(-1, 1, 1, 1, 1), atol=1e-5, rtol=1e-4)
     assert scaled.abs().max() > 0.1  # as it used to be: at most .1 of a standard deviation
 
