@@ -19,7 +19,7 @@ from bench.pretext.losses import full_precision
 
 LEVELS = 16  # quantiles of a view's intensities, per channel
 VOXELS = 4096  # of a view that are ranked, at most
-TIE = 1e-6  # relative; views whose intensities are equal are equally near
+TIE = 1e-4  # of an anchor's largest distance: nearer than that is equally near, and rounding decides nothing
 EXACT = "donot_use_mm_for_euclid_dist"  # a matrix product would round equal distances apart
 
 
@@ -44,7 +44,8 @@ def intensities(views: Tensor) -> Tensor:
 def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Return how often the own candidate is found by origin alone, or by origin and distance: the larger.
 
-    By origin alone it is one of those allowed; by distance as well the nearest of these. Ties are averaged.
+    By origin alone it is one of those allowed; by distance as well the nearest of these. Ties are averaged, and
+    so are the anchors of all processes.
 
     Args:
         distance: (..., n, m) of n anchors' intensities to those of m candidates.
@@ -53,9 +54,10 @@ def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Ten
     """
     allowed = torch.ones_like(distance, dtype=torch.bool) if allowed is None else allowed
     near = distance.masked_fill(~allowed, inf)
-    tied = allowed & (near <= near.amin(dim=-1, keepdim=True) * (1 + TIE))
+    tied = allowed & (near <= near.amin(dim=-1, keepdim=True) + TIE * distance.amax(dim=-1, keepdim=True))
     found = tied.gather(-1, own[..., None])[..., 0] / tied.sum(dim=-1)
-    return torch.maximum((1 / allowed.sum(dim=-1)).mean(), found.mean()).to(distance.dtype)
+    known = 1 / allowed.sum(dim=-1)
+    return torch.maximum(*(world.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
 
 
 @torch.no_grad()
