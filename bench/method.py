@@ -231,7 +231,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return named scalar terms of what ``views`` made; the harness minimises ``total``."""
+        """Return named scalar terms of what ``views`` made; the harness minimises ``total``.
+
+        The harness puts ``origin`` (B,) beside what ``views`` made: whole numbers, alike where data set and
+        modality are. It is for the chance beside a figure (``bench.pretext.nuisance``), not to learn from.
+        """
 
     def after_step(self, progress: float) -> None:
         """Update slow state such as a momentum teacher, after each step; ``progress`` is k / K, k from 0."""

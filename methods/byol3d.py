@@ -11,7 +11,7 @@ from bench import world
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
-from bench.pretext import volume_views
+from bench.pretext import nuisance, volume_views
 from bench.pretext.heads import mlp
 from bench.pretext.losses import matched, spread, unit_distance
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
@@ -24,7 +24,7 @@ class BYOL3D(Method):
     """Grill et al.'s objective on PGL's views: PGL without its aligner, pooled to one vector."""
 
     title = "BYOL"
-    version = 2  # 2: views drawn and made otherwise
+    version = 3  # 2: views drawn and made otherwise; 3: gamma keeps the range, chance by data set
     source = Source(
         "Grill et al., Bootstrap Your Own Latent, NeurIPS 2020; Xie et al., PGL, 2020",
         "https://arxiv.org/abs/2006.07733",
@@ -88,11 +88,11 @@ class BYOL3D(Method):
             slow = [self.slow_projector(self.slow_encoder.embed(views[j])) for _, j in ways]
         predicted = [self.predictor(z) for z in fast]
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
-        found, chance = matched(world.gather(predicted[0].detach()), world.gather(slow[0]))
+        found = matched(world.gather(predicted[0].detach()), world.gather(slow[0]))
         return {
             "total": total,
             "retrieval": found,
-            "chance": chance,
+            "chance": nuisance.among_pairs(batch["views"], batch.get("origin")),
             "std": spread(world.gather(fast[0].detach())),
         }
 

@@ -12,10 +12,12 @@ from bench import world
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
+from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import full_precision, nt_xent, spread
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.pretext.units import twice
 from bench.ranges import Amount, Count, Positive, Whole
 from bench.source import Source
 
@@ -26,6 +28,7 @@ class HSSL(Method):
     """Zheng et al. 2021: image, task and group level on one vector of five scales, and a decoder."""
 
     title = "HSSL"
+    version = 2  # 2: noise in units of the views, chance by data set
     paper = "hssl"
     dims = 2
     needs = "decoder"
@@ -114,8 +117,8 @@ class HSSL(Method):
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
-        twice = batch["crop"].repeat_interleave(2, dim=0)
-        made = slice_views(twice, self.crop, self.params, generator)
+        rows = batch["crop"].repeat_interleave(2, dim=0)
+        made = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
         view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
         kept = {name: batch[name] for name in self.params.classes()}
         raw = {"raw": batch["crop"]} if self.params.aux_input == "raw" else {}
@@ -131,6 +134,7 @@ class HSSL(Method):
         features = self.encoder(x)
         vector = self.pyramid(features)
         terms = self._image(vector)
+        terms["chance"] = nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True)
         if self.params.aux_input == "raw":
             x = batch["raw"]
             features = self.encoder(x)
@@ -149,9 +153,8 @@ class HSSL(Method):
         a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         value, nearest = nt_xent(a, b, p.temperature)
         learned = {"image": 2 * value if p.reduction == "sum_pairs" else value} if p.image_weight else {}
-        chance = nearest.new_tensor(1 / (2 * len(a) - 1))
         std = spread(torch.cat([a, b]).detach())
-        return {**learned, "retrieval": nearest, "chance": chance, "std": std}
+        return {**learned, "retrieval": nearest, "std": std}
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder, and the decoder where it was trained and ``init_decoder`` says so."""

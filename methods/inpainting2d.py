@@ -20,6 +20,7 @@ class Inpainting2D(Method):
     """Pathak et al.'s context encoder, without its adversary, on the network that is fine-tuned."""
 
     title = "In-painting"
+    version = 2  # 2: noise, where there is some, in units of the views
     dims = 2
     needs = "decoder"
     source = Source(
@@ -80,7 +81,7 @@ class Inpainting2D(Method):
             ``hole``, the same with the ring that is visible.
         """
         p = self.params
-        y, _, _ = slice_views(batch["crop"], self.crop, p, generator)
+        y, _, _ = slice_views(batch["crop"], self.crop, p, generator, batch.get("zscored"))
         shape = self.crop[:2]
         if p.mask == "random":
             hidden = hole = blobs(shape, p.density, p.resolution, p.hole_area, generator)

@@ -12,12 +12,14 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.nets.catalog import check_batch, entry
+from bench.pretext import nuisance
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.heads import mlp
 from bench.pretext.losses import spread
 from bench.pretext.momentum import follow, frozen_copy
 from bench.pretext.queue import Queue
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.pretext.units import twice
 from bench.random import rand
 from bench.ranges import Count, Positive, Share
 from bench.source import Source
@@ -27,6 +29,7 @@ class MoCo2D(Method):
     """He et al.'s objective with HSSL's views: the baseline that Zheng et al. compare with."""
 
     title = "MoCo"
+    version = 2  # 2: noise in units of the views, contrast in double precision, chance by data set
     source = Source(
         "He et al., Momentum Contrast, CVPR 2020; Zheng et al., HSSL, 2021",
         "https://arxiv.org/abs/1911.05722",
@@ -60,10 +63,12 @@ class MoCo2D(Method):
         )  # fmt: skip
         self.slow_encoder = frozen_copy(self.encoder)
         self.slow_projector = frozen_copy(self.projector)
-        self.queue = Queue(p.queue, p.out)
+        self.queue = Queue(p.queue, p.out, 1 + network.in_channels * nuisance.LEVELS)
         normed = any(isinstance(m, _BatchNorm) for m in self.encoder.modules())
         self.groups = p.shuffle_groups if normed else 1
-        self._made: Tensor | None = None  # keys of the last loss, not yet in the queue
+        self._made: tuple[Tensor, Tensor] | None = (
+            None  # keys of the last loss and their notes, not yet queued
+        )
 
     @classmethod
     def check_batch(
@@ -85,24 +90,28 @@ class MoCo2D(Method):
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Make two views of each slice, (B, 2, C, X, Y, 1), and draw what orders the keys' batch."""
-        twice = batch["crop"].repeat_interleave(2, dim=0)
-        made, _, _ = slice_views(twice, self.crop, self.params, generator)
+        rows = batch["crop"].repeat_interleave(2, dim=0)
+        made, _, _ = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
         return {"views": made.unflatten(0, (-1, 2)), "order": rand(len(batch["crop"]), generator)}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return InfoNCE of the first view's queries; the keys wait until ``after_step`` queues them."""
-        one, two = batch["views"].unbind(1)
-        ways = [(one, two), (two, one)] if self.params.symmetric else [(one, two)]
-        found = [self._contrast(asked, kept, batch["order"]) for asked, kept in ways]
+        views = batch["views"].unbind(1)
+        notes = [nuisance.notes(view, batch.get("origin")) for view in views]
+        ways = ((0, 1), (1, 0)) if self.params.symmetric else ((0, 1),)
+        found = [self._contrast(views[i], views[j], batch["order"]) for i, j in ways]
         losses, nearest, keys = zip(*found, strict=True)
+        guesses = [nuisance.among_queue(notes[i], notes[j], self.queue.notes) for i, j in ways]
         # as the demo: keys of view 1 first; all processes' rows, so that their queues stay alike
-        self._made = torch.cat([world.gather(k) for k in reversed(keys)])
+        kept = [notes[j] for _, j in ways]
+        made, noted = (torch.cat([world.gather(rows) for rows in reversed(x)]) for x in (keys, kept))
+        self._made = made, noted
         total = torch.stack(losses).sum()
         return {
             "total": total,
             "retrieval": torch.stack(nearest).mean(),
-            "chance": total.new_tensor(1 / (1 + self.params.queue)),
-            "std": spread(self._made),
+            "chance": torch.stack(guesses).mean(),
+            "std": spread(made),
         }
 
     def _contrast(self, asked: Tensor, kept: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,7 +144,7 @@ class MoCo2D(Method):
     def after_step(self, progress: float) -> None:
         """Put the step's keys into the queue, then move the slow copy towards the new weights."""
         if self._made is not None:
-            self.queue.push(self._made)
+            self.queue.push(*self._made)
             self._made = None
         follow(self.slow_encoder, self.encoder, self.params.momentum)
         follow(self.slow_projector, self.projector, self.params.momentum)

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.nets.catalog import cells
-from bench.pretext import volume_views
+from bench.pretext import nuisance, volume_views
 from bench.pretext.align import overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
 from bench.pretext.momentum import cosine_tau, follow, frozen_copy
@@ -33,6 +33,7 @@ class PGL(Method):
 
     title = "PGL"
     paper = "pgl"
+    version = 2  # 2: gamma keeps the range, chance by intensities
     source = Source(
         "Xie et al., PGL: Prior-Guided Local Self-supervised Learning for 3D Medical Image Segmentation, "
         "arXiv 2020",
@@ -107,15 +108,22 @@ class PGL(Method):
             features = [self.slow_projector(self.slow_encoder(both[j])[self.level]) for _, j in ways]
             slow = [self.aligned(z, batch, j) for z, (_, j) in zip(features, ways, strict=True)]
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
-        found, chance = matched(_places(predicted[0].detach()), _places(slow[0]))
+        found = matched(_places(predicted[0].detach()), _places(slow[0]))
         rows = world.gather(maps[0].detach()).flatten(2).transpose(1, 2).flatten(0, 1)
         return {
             "total": total,
             "matched": found,
-            "chance": chance,
+            "chance": self._guessed(batch),
             "std": spread(rows),
             "spatial": _spatial(maps[0].detach()),
         }
+
+    def _guessed(self, batch: Batch) -> Tensor:
+        """Return how often a place is found by its cell's intensities alone."""
+        both = [nuisance.moments(view, self.cells) for view in batch["views"].unbind(1)]
+        one, two = (_places(self.aligned(maps, batch, i)) for i, maps in enumerate(both))
+        own = torch.arange(one.shape[1], device=one.device).expand(len(one), -1)
+        return nuisance.guessed(torch.cdist(one, two, compute_mode=nuisance.EXACT), own)
 
     def aligned(self, maps: Tensor, batch: Batch, view: int) -> Tensor:
         """Return maps of view 0 or 1, unmirrored, of what both views show (FlipAlign, then CSAlign)."""

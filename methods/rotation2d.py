@@ -31,6 +31,7 @@ class Rotation2D(Method):
     """Gidaris et al.'s task, a baseline of HSSL: a Linear on the pooled last map names the turn."""
 
     title = "Rotation"
+    version = 2  # 2: noise in units of the views
     source = Source(
         "Gidaris, Singh & Komodakis, Unsupervised Representation Learning by Predicting Image Rotations, "
         "ICLR 2018",
@@ -98,7 +99,7 @@ class Rotation2D(Method):
         """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
         p, x = self.params, batch["crop"]
         if p.augment:
-            x, _, _ = slice_views(x, self.crop, p, generator)
+            x, _, _ = slice_views(x, self.crop, p, generator, batch.get("zscored"))
         if p.mirror:
             along_x = chance(len(x), p.mirror, generator)[:, None]
             x = augment.flip(x, functional.pad(along_x, (0, 2)))

@@ -9,10 +9,12 @@ from torch import Tensor
 from bench import world
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
+from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent, spread
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews, slice_views
+from bench.pretext.units import twice
 from bench.ranges import Count, Positive, Whole
 from bench.source import Source
 
@@ -21,6 +23,7 @@ class SimCLR2D(Method):
     """Chen et al.'s objective on HSSL's views; HSSL's Fig. 4 on one data set and on eight."""
 
     title = "SimCLR"
+    version = 2  # 2: hidden as wide as the encoder, noise in units of the views, chance by data set
     dims = 2
     source = Source(
         "T. Chen et al., A Simple Framework for Contrastive Learning, ICML 2020",
@@ -37,7 +40,7 @@ class SimCLR2D(Method):
 
         temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
         proj_layers: Count = 2  # paper, Section 4.2; code: 3
-        hidden: Count = 512  # paper, Section 4.2: the encoder's width, here ResNet-34's
+        hidden: Count | None = None  # paper, Section 4.2: the width of what the head reads, the encoder's
         out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
         reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
@@ -53,7 +56,7 @@ class SimCLR2D(Method):
         self.crop = network.crop
         scales = (p.pyramid_levels, p.compress) if p.multi_scale_head else (1, 0)
         self.pyramid = PyramidVector(widths, *scales)
-        head = [self.pyramid.width, *[p.hidden] * (p.proj_layers - 1), p.out]
+        head = [self.pyramid.width, *[p.hidden or self.pyramid.width] * (p.proj_layers - 1), p.out]
         self.projector = mlp(head, "batch" if p.batch_norm else "none")
 
     @classmethod
@@ -63,8 +66,8 @@ class SimCLR2D(Method):
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
-        twice = batch["crop"].repeat_interleave(2, dim=0)
-        made = slice_views(twice, self.crop, self.params, generator)
+        rows = batch["crop"].repeat_interleave(2, dim=0)
+        made = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
         view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
         return {"views": view, "start": start, "size": size}
 
@@ -76,6 +79,6 @@ class SimCLR2D(Method):
         return {
             "total": 2 * total if self.params.reduction == "sum_pairs" else total,
             "retrieval": nearest,
-            "chance": total.new_tensor(1 / (2 * len(a) - 1)),
+            "chance": nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True),
             "std": spread(torch.cat([a, b]).detach()),
         }

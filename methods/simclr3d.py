@@ -11,9 +11,11 @@ from bench import augment, world
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
+from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent
 from bench.pretext.pair import Pairing, read_pair
+from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Count, Factors, Positive, Share
 from bench.source import Source
 
@@ -22,7 +24,7 @@ class SimCLR3D(Method):
     """Chen et al.'s objective; views after nnssl, as no volume version has been released."""
 
     title = "SimCLR"
-    version = 2  # 2: noise and blur drawn and cut off anew
+    version = 3  # 2: noise and blur drawn and cut off anew; 3: noise in the views' units, chance by data set
     source = Source(
         "T. Chen et al., A Simple Framework for Contrastive Learning, ICML 2020",
         "https://arxiv.org/abs/2002.05709",
@@ -46,6 +48,7 @@ class SimCLR3D(Method):
         rot90: Share = 0.3  # nnssl (batchgenerators' default)
         noise: Share = 0.1  # nnssl, probability
         noise_std: Amounts = (0.0, 0.1)  # nnssl (batchgenerators' default)
+        intensity: Scale = "zscore"  # nnssl: what the noise is stated for
         blur: Share = 0.2  # nnssl
         blur_sigma: Amounts = (0.5, 1.0)  # nnssl
         brightness: Share = 0.15  # nnssl
@@ -84,7 +87,8 @@ class SimCLR3D(Method):
         if p.scale != (1.0, 1.0):
             size = size.flatten(0, 1)
             x = augment.resize_box(x, torch.zeros_like(size), size, self.crop)
-        x = augment.gaussian_noise(x, p.noise, p.noise_std, g, unit="std")
+        std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
+        x = augment.gaussian_noise(x, p.noise, std, g, unit="std")
         x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
         x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
         x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
@@ -98,5 +102,5 @@ class SimCLR3D(Method):
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
         a, b = z.unflatten(0, (-1, 2)).unbind(1)
         total, nearest = nt_xent(world.gather(a), world.gather(b), self.params.temperature)
-        chance = total.new_tensor(1 / (2 * len(a) * world.size() - 1))
+        chance = nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True)
         return {"total": total, "retrieval": nearest, "chance": chance}

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
 from bench.nets.catalog import cells
-from bench.pretext import variance, volume_views
+from bench.pretext import nuisance, variance, volume_views
 from bench.pretext.align import centres
 from bench.pretext.losses import matched, spread
 from bench.pretext.volume_views import VolumeViews
@@ -33,6 +33,7 @@ class VICRegL(Method):
     """Bardes, Ponce & LeCun 2022 with two views of a scan, or of a slice."""
 
     title = "VICRegL"
+    version = 2  # 2: gamma keeps the range, chance by data set
     source = Source(
         "Bardes, Ponce & LeCun, VICRegL: Self-Supervised Learning of Local Visual Features, NeurIPS 2022",
         "https://arxiv.org/abs/2210.01571",
@@ -134,8 +135,8 @@ class VICRegL(Method):
                 "local_cov": found.covariance,
             }
         one, two = (world.gather(z.detach()) for z in (one, two))
-        retrieval, chance = matched(one, two)
-        return {"total": total, **terms, "retrieval": retrieval, "chance": chance, "std": spread(one)}
+        chance = nuisance.among_pairs(batch["views"], batch.get("origin"))
+        return {"total": total, **terms, "retrieval": matched(one, two), "chance": chance, "std": spread(one)}
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Return the embedded cells of maps (B, C, x, y, z), (B, n, local_out)."""

@@ -14,9 +14,10 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe
 from bench.nets import Network
-from bench.pretext import grid, losses
+from bench.pretext import grid, losses, nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.momentum import follow, frozen_copy
+from bench.pretext.units import Scale, unit_of
 from bench.ranges import Amount, Count, Positive, Share
 from bench.source import Source
 
@@ -34,6 +35,7 @@ class VoCo(Method):
     """Wu et al. 2024. ``paper`` is what they print; ``v1`` and ``ema`` are what they released."""
 
     title = "VoCo"
+    version = 2  # 2: shift in units of the crops' scale, chance by intensities
     paper = "voco"
     figure = Figure("found", "crops most alike to the base that they overlap most", chance="chance")
     source = Source(
@@ -67,7 +69,8 @@ class VoCo(Method):
         flip: Share = 0.2  # code, per axis and crop
         rot90: Share = 0.2  # code
         shift: Share = 0.1  # code, probability
-        shift_by: Amount = 0.1  # code
+        shift_by: Amount = 0.1  # code, on the scale of ``intensity``
+        intensity: Scale = "unit"  # code: all scans are in [0, 1]
 
         def __post_init__(self) -> None:
             if not (self.use_pred or self.use_reg):
@@ -121,14 +124,18 @@ class VoCo(Method):
             x = functional.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
         x, _ = augment.random_flip(x, p.flip, g, inplace=True)
         x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
-        x = augment.shift(x, p.shift, p.shift_by, g, inplace=True).unflatten(0, both.shape[:2])
+        zscored = batch["zscored"].repeat_interleave(both.shape[1]) if "zscored" in batch else None
+        one = unit_of(x, p.intensity, zscored)
+        by = p.shift_by if one is None else p.shift_by * one
+        x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
         return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return prediction (``pred``, or ``pos`` and ``neg``), ``reg``, and the live share.
 
         ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead. ``found`` is
-        the share of crops whose most alike base is the one that they overlap most, ``chance`` one base in n.
+        the share of crops whose most alike base is the one that they overlap most, ``chance`` what
+        the nearest intensities find, at least one base in n.
         """
         p = self.params
         crops, bases = self._embed(self.encoder, self.projector, batch)
@@ -142,8 +149,9 @@ class VoCo(Method):
             terms["reg"] = self._redundancy(bases)
             total = total + p.reg_weight * terms["reg"]
         best = losses.cosines(crops.detach(), bases.detach()).argmax(2)
-        terms["found"] = (best == batch["target"].argmax(2)).to(total.dtype).mean()
-        return {"total": total, **terms, "chance": total.new_tensor(1 / bases.shape[1])}
+        most = batch["target"].argmax(2)
+        terms["found"] = (best == most).to(total.dtype).mean()
+        return {"total": total, **terms, "chance": nuisance.guessed(_apart(batch), most)}
 
     def _prediction(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         eps = self.params.eps
@@ -188,3 +196,12 @@ class VoCo(Method):
         if self.slow is None or self.params.export == "student":
             return super().transfer()
         return {f"encoder.{k}": v for k, v in self.slow["encoder"].state_dict().items()}
+
+
+def _apart(batch: Batch) -> Tensor:
+    """Return how far the intensities of each crop are from those of each base of its scan, (B, m, n)."""
+    crops, bases = (
+        nuisance.intensities(batch[name].flatten(0, 1)).unflatten(0, batch[name].shape[:2])
+        for name in ("crops", "bases")
+    )
+    return torch.cdist(crops, bases, compute_mode=nuisance.EXACT)

@@ -8,10 +8,11 @@ from torch import Tensor
 from bench.random import rand, randint
 
 Bounds = tuple[float, float]
+Each = tuple[Tensor, Tensor]  # bounds (B,) of every sample's own
 Shape = int | tuple[int, ...]
 
 
-def uniform(shape: Shape, bounds: Bounds, generator: torch.Generator) -> Tensor:
+def uniform(shape: Shape, bounds: Bounds | Each, generator: torch.Generator) -> Tensor:
     """Draw numbers uniformly from ``bounds``, on the generator's device."""
     low, high = bounds
     return low + (high - low) * rand(shape, generator)

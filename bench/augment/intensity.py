@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.augment import values
-from bench.augment.draw import Bounds, chance, fields, per_sample, seeds, uniform
+from bench.augment.draw import Bounds, Each, chance, fields, per_sample, seeds, uniform
 from bench.augment.rows import change
 
 
@@ -22,10 +22,13 @@ def scale(x: Tensor, p: float, amount: float, generator: torch.Generator, inplac
     return brightness(x, p, (1 - amount, 1 + amount), generator, clip=False, inplace=inplace)
 
 
-def shift(x: Tensor, p: float, amount: float, generator: torch.Generator, inplace: bool = False) -> Tensor:
-    """Add u, uniform in +-``amount`` in units of the prepared intensities."""
+def shift(
+    x: Tensor, p: float, amount: float | Tensor, generator: torch.Generator, inplace: bool = False
+) -> Tensor:
+    """Add u, uniform in +-``amount`` in units of the prepared intensities; (B,) gives each sample its own."""
     chosen = chance(len(x), p, generator)
-    u = uniform(len(x), (-amount, amount), generator)
+    bounds = (-amount, amount)
+    u = uniform(len(x), bounds, generator)  # type: ignore[arg-type]  # both numbers, or both of every sample
 
     def act(rows: Tensor, at: Tensor) -> None:
         rows += per_sample(u[at])
@@ -80,7 +83,7 @@ def gamma(
 def gaussian_noise(
     x: Tensor,
     p: float,
-    bounds: Bounds,
+    bounds: Bounds | Each,
     generator: torch.Generator,
     unit: Literal["variance", "std"] = "variance",
     inplace: bool = False,

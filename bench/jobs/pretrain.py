@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench import nets, registry, world
 from bench.data.prepared import Prepared, opened
+from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.jobs.curve import keep_curve
@@ -47,8 +48,9 @@ class Pretext(Objective):
         return False
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the method's named terms."""
-        return self.method.loss(self.method.views(batch, generator))
+        """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps."""
+        origin = {"origin": batch["origin"]} if "origin" in batch else {}
+        return self.method.loss({**self.method.views(batch, generator), **origin})
 
     def after_step(self, progress: float) -> None:
         """Let momentum teachers follow."""
@@ -156,12 +158,19 @@ class _Reader:
         folders = [context.input(index) for index in range(len(data))]
         gone = seen(context.input(len(data))) if context.spec.get("leaks") == "drop" else set()
         chosen = mixed([opened(f) for f in folders], context.spec, context.run["roots"])
-        kept = [(i, c.id) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
+        kept = [(i, c) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
         if not kept:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
         classes = [_classes(data, i) for i in range(len(data))]
-        self.cases = [(folders[i], case, classes[i]) for i, case in kept]
+        scales = [
+            context.store.manifest(need)["spec"]["recipe"]["scale"] for need in context.needs[: len(data)]
+        ]
+        beside = [
+            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
+            for (i, _), origin in zip(kept, origins(data, kept), strict=True)
+        ]
+        self.cases = [(folders[i], c.id, said) for (i, c), said in zip(kept, beside, strict=True)]
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
@@ -177,6 +186,18 @@ class _Reader:
         prepared: Prepared = opened(folder)
         found: dict[str, np.ndarray] = self._read(prepared.volume(name), self._crop, self._params, rng)
         return {**found, **classes}
+
+
+def origins(mixture: list[dict[str, Any]], cases: list[tuple[int, Case]]) -> list[np.ndarray]:
+    """Return a number for each case, alike where data set and modality are: what a chance may know of it.
+
+    Args:
+        mixture: a spec's ``data``; a data set may be listed twice, by other conditions.
+        cases: each with the index of its entry in the mixture.
+    """
+    kinds = [(mixture[i]["dataset"], case.meta.get("modality", "")) for i, case in cases]
+    number = {kind: n for n, kind in enumerate(sorted(set(kinds)))}
+    return [np.array(number[kind], np.int64) for kind in kinds]
 
 
 def _classes(mixture: list[dict[str, Any]], index: int) -> dict[str, np.ndarray]:

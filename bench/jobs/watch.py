@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from bench.nets import Encoder
-from bench.pretext.collapse import collapsed, directions, effective_rank
+from bench.pretext.collapse import collapsed, directions, effective_rank, leading, most
 
 SAMPLES = 32
 LOOKS = 10  # in a run, besides the one before its first step
 AT_ONCE = 4  # samples in one forward pass
+SAID = {
+    "point": "the encoder gives all samples much the same",
+    "line": "samples differ along one direction and hardly along others",
+}
 
 
 class Watch:
-    """Keeps ``step``, ``std`` and ``rank`` of an encoder's embeddings.
+    """Keeps ``step``, ``std``, ``rank``, the highest rank there is and the ``leading`` share of embeddings.
 
     Args:
         encoder: watched as it is trained; looking changes nothing of it.
@@ -39,7 +43,8 @@ class Watch:
         if self._images is None:
             self._images = self._probe()
         z = embedded(self._encoder, self._images)
-        self.rows.append({"step": step, "std": float(directions(z)), "rank": float(effective_rank(z))})
+        found = {"std": directions(z), "rank": effective_rank(z), "leading": leading(z)}
+        self.rows.append({"step": step, **{k: float(v) for k, v in found.items()}, "most": most(z)})
 
     def verdict(self) -> str:
         """Return one line on how the run went, "" where nobody looked."""
@@ -48,10 +53,11 @@ class Watch:
         (first, last) = self.rows[0], self.rows[-1]
         text = (
             f"embeddings of {SAMPLES} samples: std {first['std']:.3g} -> {last['std']:.3g}, "
-            f"effective rank {first['rank']:.3g} -> {last['rank']:.3g}"
+            f"effective rank {first['rank']:.3g} -> {last['rank']:.3g} of {last['most']}, "
+            f"{last['leading']:.0%} of their variance on one direction"
         )
-        fell = collapsed((first["std"], last["std"]), last["rank"])
-        return f"{text}: COLLAPSED, the encoder gives all samples much the same" if fell else text
+        to = collapsed((first["std"], last["std"]), last["rank"], last["most"], last["leading"])
+        return f"{text}: COLLAPSED, {SAID[to]}" if to else text
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from bench import augment
 from bench.augment.draw import Bounds, chance, uniform
 from bench.errors import BenchError
+from bench.pretext.units import Scale, amounts
 from bench.random import rand
 from bench.ranges import Amounts, Factors, Share, Shares
 
@@ -35,11 +36,16 @@ class SliceViews:
     blur: Share = 0.5  # HSSL, Section 2.1; probability assumed
     blur_sigma: Amounts = (0.1, 2.0)  # assumed: SimCLR's, in pixels of the view
     noise: Share = 0.5  # HSSL, Section 2.1; probability assumed
-    noise_std: Amounts = (0.0, 0.1)  # assumed, in units of the prepared intensities
+    noise_std: Amounts = (0.0, 0.1)  # assumed, on the scale of ``intensity``
+    intensity: Scale = "zscore"  # assumed: what the noise is stated for
 
 
 def slice_views(
-    x: Tensor, crop: Triple, views: SliceViews, generator: torch.Generator
+    x: Tensor,
+    crop: Triple,
+    views: SliceViews,
+    generator: torch.Generator,
+    zscored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one augmented view of each row, and the box that it shows.
 
@@ -48,6 +54,7 @@ def slice_views(
         crop: size of a view in pixels, ``crop[2] == 1``.
         views: what is done, and how likely.
         generator: the only randomness.
+        zscored: (B,) which rows' recipe leaves z-scores, where that is known.
 
     Returns:
         Views (B, C, *crop), and start and size (B, 3) of their boxes in pixels of ``x``: pixel j of a view
@@ -75,7 +82,8 @@ def slice_views(
     if views.blur:
         view = augment.gaussian_blur(view, views.blur, views.blur_sigma, g, inplace=True)
     if views.noise:
-        view = augment.gaussian_noise(view, views.noise, views.noise_std, g, unit="std", inplace=True)
+        std = amounts(views.noise_std, view, views.intensity, zscored)
+        view = augment.gaussian_noise(view, views.noise, std, g, unit="std", inplace=True)
     return view, start, size
 
 

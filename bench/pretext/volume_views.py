@@ -18,6 +18,7 @@ from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.pretext.pair import Pairing, read_pair
+from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Factors, Share
 
 Triple = tuple[int, int, int]
@@ -32,7 +33,7 @@ class VolumeViews:
     overlap: Share = 0.1  # PGL (1); assumed: of the smaller crop's volume
     flip: Share = 0.5  # PGL (2), per axis
     noise: Share = 0.1  # PGL (3), probability
-    noise_variance: Amounts = (0.0, 0.1)  # PGL (3)
+    noise_variance: Amounts = (0.0, 0.1)  # PGL (3), on the scale of ``intensity``
     noise_unit: Literal["variance", "std"] = "variance"  # PGL (3); std = as batchgenerators takes the draw
     blur: Share = 0.2  # PGL (4)
     blur_sigma: Amounts = (0.5, 1.0)  # PGL (4), in voxels of the view
@@ -40,7 +41,10 @@ class VolumeViews:
     brightness_factor: Factors = (0.75, 1.25)  # PGL (5)
     gamma: Share = 0.5  # PGL (6)
     gamma_exponent: Factors = (0.7, 1.5)  # PGL (6)
-    gamma_keep: Literal["unit", "range", "moments"] = "unit"  # PGL (6), stays in [0, 1]; range = as nnU-Net
+    # assumed: a view gets its own range back, so that all are on one scale; unit = PGL (6) to the letter,
+    # which leaves the half that is changed in [0, 1] beside z-scores
+    gamma_keep: Literal["unit", "range", "moments"] = "range"
+    intensity: Scale = "zscore"  # PGL, Section 5.1: what the noise is stated for
 
 
 def check(crop: Triple, views: VolumeViews, resize: Sequence[int] | None) -> None:
@@ -78,6 +82,7 @@ def paired_views(
 
     Args:
         batch: what ``read`` gave, stacked; its ``start`` and ``size`` (B, 2, 3) stay true of the views.
+            ``zscored`` (B,), where it is there: which samples' recipe leaves z-scores.
         crop: size of a view in voxels.
         views: probabilities and ranges.
         generator: the only randomness.
@@ -90,7 +95,9 @@ def paired_views(
     flipped = chance((len(x), 3), v.flip, g)
     # a box of negative size is read backwards: resized and mirrored at once
     x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
-    x = augment.gaussian_noise(x, v.noise, v.noise_variance, g, v.noise_unit, inplace=True)
+    power = 2 if v.noise_unit == "variance" else 1
+    noise = amounts(v.noise_variance, x, v.intensity, twice(batch.get("zscored")), power)
+    x = augment.gaussian_noise(x, v.noise, noise, g, v.noise_unit, inplace=True)
     x = augment.gaussian_blur(x, v.blur, v.blur_sigma, g, inplace=True)
     x = augment.brightness(x, v.brightness, v.brightness_factor, g, inplace=True)
     x = augment.gamma(x, v.gamma, v.gamma_exponent, g, v.gamma_keep, inplace=True)

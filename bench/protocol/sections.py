@@ -66,6 +66,7 @@ class Schedule:
 
     name: Literal["constant", "cosine", "poly"] = "cosine"
     warmup: float = 0.0  # share of all steps
+    warmup_from: Literal["first", "zero"] = "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
     end: float = 0.0  # last rate as a share of the peak
     power: float = 0.9  # poly
 

@@ -121,14 +121,12 @@ def _pretexts(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Pretext]
 
 
 def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> Pretext:
-    from bench.pretext.collapse import collapsed  # imports torch
-
     term, guess = figure["term"], figure.get("chance") or ""
     table = gather.logged(folder / "curve.csv", term, *([guess] if guess else []))
     table = _usable(table, "step", term, *([guess] if guess else []))
     steps, values = (table[name].to_numpy(float) for name in ("step", term))
     chances = table[guess].to_numpy(float) if guess else None
-    std, rank = _spread(folder / "embeddings.csv")
+    std, rank, fell = _spread(folder / "embeddings.csv")
     last = max(1, len(table) // 10)
     return Pretext(
         row=rows[0],
@@ -139,7 +137,7 @@ def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> 
         rises=figure.get("rises", True) is not False,
         std=std,
         rank=rank,
-        collapsed=std is not None and rank is not None and collapsed(std, rank[1]),
+        collapsed=fell,
         shared=rows[1:],
         steps=_thinned(steps),
         values=_thinned(values),
@@ -151,15 +149,19 @@ def _usable(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return table[(table[list(columns)].abs() < HUGE).all(axis=1)]  # nor NaN
 
 
-def _spread(file: Path) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Return std and rank of the embeddings before the first step and after the last."""
+def _spread(file: Path) -> tuple[tuple[float, float] | None, tuple[float, float] | None, bool]:
+    """Return std and rank of the embeddings before the first step and after the last; have they collapsed?"""
+    from bench.pretext.collapse import collapsed  # imports torch
+
     if not file.exists():
-        return None, None
+        return None, None, False
     table = _usable(gather.logged(file, "std", "rank"), "std", "rank")
     if not len(table):
-        return None, None
+        return None, None, False
     first, last = table.iloc[0], table.iloc[-1]
-    return (_plain(first["std"]), _plain(last["std"])), (_plain(first["rank"]), _plain(last["rank"]))
+    std, rank = ((_plain(first[name]), _plain(last[name])) for name in ("std", "rank"))
+    known = {name: float(last[name]) for name in ("most", "leading") if name in table}
+    return std, rank, bool(collapsed(std, rank[1], **known))
 
 
 def _plain(value: float) -> float:

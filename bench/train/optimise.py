@@ -30,12 +30,21 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> t
 def rate(step: int, steps: int, peak: float, schedule: dict[str, Any]) -> float:
     """Return the learning rate of a step (counted from 0).
 
-    Warm-up rises linearly and reaches the peak at its last step; the decay then runs over what
-    is left, to ``end`` times the peak.
+    Warm-up of n steps rises linearly. From ``first`` its step k has (k + 1) / n of the peak, so that it moves
+    something at once and its last step has the peak; from ``zero``, as the codes of BYOL, SimCLR, MoCo v3 and
+    MONAI have it, k / n: the first step moves nothing, and the step after the warm-up has the peak. The decay
+    then runs over what is left, to ``end`` times the peak.
+
+    Args:
+        step: counted from 0.
+        steps: of the whole run.
+        peak: the highest rate.
+        schedule: ``name``, ``warmup`` as a share of all steps, ``warmup_from`` (``first`` where it is not
+            said), ``end`` as a share of the peak, ``power`` of ``poly``.
     """
     warm = round(schedule["warmup"] * steps)
     if step < warm:
-        return peak * (step + 1) / warm
+        return peak * (step + (schedule.get("warmup_from") != "zero")) / warm
     share = (step - warm) / max(1, steps - warm)
     if schedule["name"] == "constant":
         return peak

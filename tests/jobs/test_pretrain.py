@@ -5,14 +5,15 @@ from dataclasses import asdict
 import blobs
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 
 from bench import registry
 from bench.data import choice
 from bench.dataset import Case
 from bench.job import Job, listed
+from bench.jobs.pretrain import Pretext, _labels, origins
 from bench.jobs.pretrain import _classes as of_classes
-from bench.jobs.pretrain import _labels
 from bench.nets import transfer
 from bench.plan import specs
 from bench.protocol import Optimiser, Pretrain
@@ -51,7 +52,7 @@ def test_it_leaves_weights_a_curve_and_what_became_of_the_embeddings(jobs):
     curve, seen = pd.read_csv(folder / "curve.csv"), pd.read_csv(folder / "embeddings.csv")
     assert {"step", "lr", "total", "retrieval", "chance"} <= set(curve) and curve["step"].tolist() == [1, 2]
     assert (
-        list(seen) == ["step", "std", "rank"]
+        list(seen) == ["step", "std", "rank", "leading", "most"]
         and seen["step"].tolist() == [0, 2]
         and seen.notna().all(axis=None)
     )
@@ -91,3 +92,44 @@ def test_classes_of_several_data_sets_lie_side_by_side():
     found = [{k: int(v) for k, v in of_classes(mixture, i).items()} for i in range(4)]
     one, two, three = {"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}
     assert found == [one, two, one, three] and _labels(mixture)[1] == 6
+
+
+def test_samples_of_one_data_set_and_modality_have_one_origin():
+    mixture = [{"dataset": "b"}, {"dataset": "a"}, {"dataset": "b"}]  # b twice, by other conditions
+    kinds = [(0, {}), (1, {"modality": "CT"}), (1, {"modality": "MR"}), (2, {}), (1, {"modality": "CT"})]
+    cases = [(i, Case(f"c{n}", f"p{n}", (), meta=meta)) for n, (i, meta) in enumerate(kinds)]
+    assert [int(o) for o in origins(mixture, cases)] == [2, 0, 1, 2, 0]
+
+
+def test_views_learn_the_recipes_scale_and_the_loss_where_samples_come_from():
+    seen = []
+
+    class Seen(torch.nn.Module):
+        figure = None
+
+        def views(self, batch, generator):
+            seen.append(("views", set(batch)))
+            return {"views": batch["crop"]}
+
+        def loss(self, batch):
+            seen.append(("loss", set(batch)))
+            return {"total": batch["views"].sum()}
+
+    objective = Pretext(Seen(), {}, None, None)
+    batch = {"crop": torch.ones(2, 1), "origin": torch.zeros(2), "zscored": torch.ones(2).bool()}
+    objective(batch, torch.Generator())
+    objective({"crop": torch.ones(2, 1)}, torch.Generator())
+    assert seen[1] == ("loss", {"views", "origin"}) and seen[3] == ("loss", {"views"})
+    assert "zscored" in seen[0][1]
+
+
+def test_the_recipe_says_what_its_intensities_are(jobs):
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        cls = registry.load("method", "simclr3d")
+        kept = cls.views
+        patch.setattr(cls, "views", lambda self, b, g: (read.append(b), kept(self, b, g))[1])
+        jobs.done(pretrain(jobs, "simclr3d", {"hidden": 8, "out": 8}))
+    scale = jobs.store.manifest(jobs.prepare().id)["spec"]["recipe"]["scale"]
+    assert all(b["zscored"].tolist() == [scale == "zscore"] * 2 for b in read)
+    assert all(b["origin"].tolist() == [0, 0] for b in read)

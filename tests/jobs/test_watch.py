@@ -70,4 +70,26 @@ def test_says_what_collapsed(encoder):
         encoder.layer4[-1].bn2.weight.zero_()
         encoder.layer4[-1].bn2.bias.fill_(100.0)
     watch.at(1)
-    assert "COLLAPSED" in watch.verdict()
+    assert "COLLAPSED, the encoder gives all samples much the same" in watch.verdict()
+
+
+class Coded(torch.nn.Linear):
+    """Stands in for an encoder whose embeddings are known: it gives each sample its row."""
+
+    def __init__(self, rows):
+        super().__init__(1, 1)
+        self.rows = rows
+
+    def embed(self, images):
+        return self.rows[images.flatten(1)[:, 0].long()]
+
+
+def test_says_that_samples_differ_along_one_direction_alone():
+    """Two data sets told apart and nothing else: as wide as ever, and an effective rank of more than one."""
+    g = torch.Generator().manual_seed(0)
+    rows = torch.eye(16)[torch.arange(SAMPLES) % 2] + 0.05 * torch.randn(SAMPLES, 16, generator=g)
+    numbers = torch.arange(float(SAMPLES)).view(-1, 1, 1, 1, 1)
+    watch = Watch(Coded(rows), lambda: numbers, 1)
+    watch.at(0)
+    assert watch.rows[0]["rank"] > 1.5 and watch.rows[0]["most"] == 16
+    assert "COLLAPSED, samples differ along one direction and hardly along others" in watch.verdict()

@@ -44,7 +44,7 @@ def test_loss_of_equal_orthogonal_and_opposite_vectors(build, scans, mine, slow,
     assert terms["total"].item() == pytest.approx(value / (1 if symmetric else 2), abs=1e-6)
     assert terms["std"].item() == pytest.approx(0, abs=1e-7)
     assert terms["spatial"].item() == pytest.approx(0, abs=1e-7)
-    assert terms["matched"] == terms["chance"] == 1 / 8
+    assert terms["matched"] == 1 / 8 <= terms["chance"]
 
 
 def test_loss_starts_near_four_although_the_copies_are_equal(build, scans):
@@ -259,9 +259,10 @@ def test_refuses_a_map_of_one_cell_and_one_that_is_not_there(build, level, words
 
 
 def test_compares_many_places_at_most(build, scans):
-    method = build("pgl", {"level": 0, "hidden": 8, "out": 4})  # 4096 places
+    method = build("pgl", {"level": 0, "predictor": False})  # 4096 places
+    method.projector = method.slow_projector = Constant([1.0, 0.0])
     terms = method.loss(view(method, read(method, scans[:2])))
-    assert terms["chance"].item() == pytest.approx(1 / 1024)
+    assert terms["matched"].item() == pytest.approx(1 / 1024)
 
 
 def trained(build, network, scans, params=None, loss=None, steps=80):
@@ -285,7 +286,7 @@ def test_training_matches_places_and_keeps_directions_apart(build, tiny_network)
     scans = volumes(24, own=1.5)
     near = {"level": 1, "overlap": 0.5, "tau": 0.99}  # 8^3 cells; a short run needs a quick target
     before, after = trained(build, tiny_network(), scans, near, steps=150)
-    assert after["matched"] > 2 * max(after["chance"], before["matched"])
+    assert after["matched"] > 2 * max(1 / 512, before["matched"])
     assert after["total"] < before["total"] - 1
     assert min(after["std"], after["spatial"]) > 0.5 / 64**0.5
     _, collapsed = trained(build, tiny_network(), scans, near, _without_stop, steps=60)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.pretext.collapse import collapsed, directions, effective_rank
+from bench.pretext.collapse import FALLEN, collapsed, directions, effective_rank, leading, most
 
 
 def corners(c):
@@ -51,16 +51,71 @@ def test_spread_is_one_over_the_whole_sphere():
     assert directions(z).item() == pytest.approx(1, abs=0.02)
 
 
+def test_the_leading_share_is_of_variances_by_hand():
+    z = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.6, 0.8], [0.6, -0.8], [-0.6, 0.8], [-0.6, -0.8]])
+    assert leading(z).item() == pytest.approx((2 + 4 * 0.36) / 6)  # of unit vectors
+    assert leading(corners(5)).item() == pytest.approx(1 / 5)
+    assert leading(torch.ones(8, 4)).item() == 1
+    assert math.isnan(leading(torch.tensor([[1.0, float("nan")], [0.0, 1.0]])))
+
+
+def made(kind, n=32, c=32, seed=0):
+    """Return embeddings of a kind: what separates the samples, a mean that all share, a little noise."""
+    g = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, c, generator=g)
+    classes = torch.eye(c)[torch.arange(n) % 4]
+    mean = 6 * torch.nn.functional.normalize(torch.ones(c), dim=0)
+    return {
+        "fresh": mean + 0.8 * noise / c**0.5,
+        "healthy": noise,
+        "point": mean + 1e-5 * noise,
+        "noisy point": mean + 0.01 * noise / c**0.5 * 6,
+        "two data sets": mean + torch.eye(c)[torch.arange(n) % 2] * 2 + 0.04 * noise,
+        "one number": mean + torch.linspace(-1, 1, n)[:, None] * torch.eye(c)[0] + 0.01 * noise,
+        "four classes": mean + classes + 0.02 * noise,
+        "classes under a mean": 40 * mean + classes + 0.02 * noise,
+    }[kind]
+
+
 @pytest.mark.parametrize(
-    ("std", "rank", "fell"),
+    ("kind", "fell"),
     [
-        ((1.0, 0.5), 10, False),
-        ((1.0, 0.05), 10, True),
-        ((0.1, 0.019), 10, True),
-        ((0.03, 0.019), 10, False),
-        ((0.01, 0.009), 10, False),
-        ((1.0, 1.0), 1.2, True),
+        ("fresh", ""),
+        ("healthy", ""),
+        ("point", "point"),
+        ("noisy point", "point"),
+        ("two data sets", "line"),
+        ("one number", "line"),
+        ("four classes", ""),
+        ("classes under a mean", ""),  # its spread fell as a point's does
     ],
 )
-def test_collapse_is_a_fallen_spread_or_a_single_direction(std, rank, fell):
-    assert collapsed(std, rank) is fell
+@pytest.mark.parametrize("seed", range(3))
+def test_made_embeddings_of_each_kind(kind, fell, seed):
+    first = directions(made("fresh")).item()
+    z = made(kind, seed=seed)
+    std, rank = directions(z).item(), effective_rank(z).item()
+    assert collapsed((first, std), rank, most(z), leading(z).item()) == fell
+    if kind == "classes under a mean":
+        assert std < FALLEN * first
+    if kind == "two data sets":
+        assert rank > 1.5 and std > 0.5 * first  # what used to be asked
+
+
+@pytest.mark.parametrize(
+    ("std", "rank", "of", "share", "fell"),
+    [
+        ((0.137, 0.00491), 9.09, 31, 0.75, ""),  # supervised, Dice .83
+        ((0.137, 0.00491), 20, 31, 0.3, "point"),
+        ((1.0, 0.05), 20, 31, 0.2, "point"),
+        ((1.0, 0.05), 10, 31, 0.2, ""),
+        ((0.1, 0.019), 20, 31, 0.2, "point"),
+        ((0.03, 0.019), 20, 31, 0.2, ""),
+        ((1.0, 0.0009), 5, 31, 0.5, "point"),
+        ((1.0, 1.0), 3.3, 31, 0.95, "line"),
+        ((1.0, 1.0), 3.3, 31, 0.85, ""),
+        ((1.0, float("nan")), float("nan"), 31, float("nan"), ""),  # diverged: its loss says so
+    ],
+)
+def test_collapse_is_a_point_or_a_line(std, rank, of, share, fell):
+    assert collapsed(std, rank, of, share) == fell

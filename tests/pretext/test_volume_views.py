@@ -72,11 +72,11 @@ def test_flips_alone_mirror_the_view():
     assert torch.equal(turned.flatten(0, 1), flip(still.flatten(0, 1), flipped.flatten(0, 1)))
 
 
-def test_gamma_leaves_the_view_in_the_unit_range_or_gives_its_own_back():
+def test_gamma_gives_a_view_its_own_range_back_or_leaves_it_in_the_unit_range():
     image = 5 * np.random.default_rng(0).normal(size=(1, 40, 40, 20)).astype(np.float32)
     raw = batch(Volume(image), CROP, STILL)
-    unit, _ = made(raw, CROP, dataclasses.replace(STILL, gamma=1.0))
-    own, _ = made(raw, CROP, dataclasses.replace(STILL, gamma=1.0, gamma_keep="range"))
+    unit, _ = made(raw, CROP, dataclasses.replace(STILL, gamma=1.0, gamma_keep="unit"))
+    own, _ = made(raw, CROP, dataclasses.replace(STILL, gamma=1.0))
     still, _ = made(raw, CROP, STILL)
     assert unit.min() == 0 and unit.max() == pytest.approx(1)
     assert torch.allclose(own.flatten(2).amin(2), still.flatten(2).amin(2), atol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 from small_protocol import NAME
 
 from bench.errors import BenchError
-from bench.pretext.collapse import FALLEN, LEAST_RANK
+from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
 from bench.report.pretext import NOTE
 from bench.show import gather, pretext
 from bench.show.reports import rewrite_report, write_reports
@@ -49,17 +49,19 @@ def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finishe
 
 def test_a_collapse_is_told(finished):
     made = finished()
-    for std, rank, fell in (
-        ([0.5, 0.04], [8, 8], True), ([0.5, 0.06], [8, 8], False), ([0.5, 0.5], [8, 1.4], True),
+    for std, rank, share, fell in (
+        ([0.5, 0.04], [8, 8], 0.5, True), ([0.5, 0.06], [8, 8], 0.5, False),
+        ([0.5, 0.04], [8, 4], 0.5, False), ([0.5, 0.5], [8, 3], 0.95, True),
     ):  # fmt: skip
-        table = pd.DataFrame({"step": [0, 100], "std": std, "rank": rank})
+        table = pd.DataFrame({"step": [0, 100], "std": std, "rank": rank, "leading": share, "most": 9})
         table.to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
 
 
 def test_the_note_states_the_rule():
-    assert (FALLEN, LEAST_RANK) == (0.1, 1.5)
-    assert "std below a tenth" in NOTE and "rank below 1.5" in NOTE
+    assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
+    said = ("below a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
+    assert all(words in NOTE for words in said)
 
 
 def test_what_is_not_there_is_left_out(finished):

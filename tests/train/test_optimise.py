@@ -19,6 +19,11 @@ def schedule(**given):
     [
         ({"name": "constant"}, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
         ({"name": "constant", "warmup": 0.4}, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2, 2]),
+        ({"name": "constant", "warmup": 0.4, "warmup_from": "zero"}, [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 2]),
+        (  # MoCo v3's code: lr e / w, then lr (1 + cos(pi (e - w) / (E - w))) / 2
+            {"warmup": 0.2, "warmup_from": "zero"},
+            [0, 1, *[1 + math.cos(math.pi * k / 8) for k in range(8)]],
+        ),
         ({"name": "poly", "power": 1.0}, [2, 1.8, 1.6, 1.4, 1.2, 1, 0.8, 0.6, 0.4, 0.2]),
         ({"name": "poly", "power": 0.9}, [2 * (1 - k / 10) ** 0.9 for k in range(10)]),
         (
