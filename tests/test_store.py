@@ -160,7 +160,7 @@ def test_a_publication_that_is_set_aside_is_to_do_again_and_its_log_says_why(sto
     assert not store.done(JOB) and not (store.jobs / JOB).exists()
     assert [p.name for p in store.work.iterdir()] == [JOB]
     assert (store.work / JOB / "log.txt").read_text().endswith("set aside: its source files changed\n")
-    assert not store.set_aside(JOB, "again")
+    assert not store.take_back(JOB, "again")
     made(store, store.claim(JOB), "second")
     assert (store.jobs / JOB / "result.txt").read_text() == "second"
 
@@ -169,7 +169,7 @@ def test_what_a_kill_left_half_set_aside_is_not_done_and_is_tidied(store, monkey
     made(store, store.claim(JOB))
     with monkeypatch.context() as killed:
         killed.setattr("bench.store.shutil.rmtree", lambda *_, **__: None)
-        store.set_aside(JOB, "why")
+        store.take_back(JOB, "why")
     assert not store.done(JOB) and len(list(store.work.glob(".replaced-*"))) == 1
     store.tidy()
     assert not list(store.work.glob(".replaced-*"))

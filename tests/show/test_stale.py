@@ -102,7 +102,7 @@ def test_redo_takes_away_what_is_stale_and_what_stands_on_it_and_nothing_else(ma
 
 
 def test_redo_that_is_killed_leaves_nothing_that_looks_up_to_date(made, monkeypatch):
-    whole, taken = Store.set_aside, []
+    whole, taken = Store.take_back, []
 
     def once(self, job, why):
         if len(taken) == 5:
@@ -111,12 +111,12 @@ def test_redo_that_is_killed_leaves_nothing_that_looks_up_to_date(made, monkeypa
         return whole(self, job, why)
 
     gone = names(made, "pretrain", "finetune", "evaluate", row="pair")
-    monkeypatch.setattr(Store, "set_aside", once)
+    monkeypatch.setattr(Store, "take_back", once)
     with pytest.raises(KeyboardInterrupt):
         run.take_away_changed(made.plan, made.store)
     left = {j for j in gone if made.store.done(j)}
     assert len(left) == 4 and set(stale.stale(stale.finished(made.store))) == left
-    monkeypatch.setattr(Store, "set_aside", whole)
+    monkeypatch.setattr(Store, "take_back", whole)
     run.take_away_changed(made.plan, made.store)
     assert not any(map(made.store.done, gone))
 
