@@ -15,6 +15,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.executors.cluster import Profile
+    from bench.jobs.context import RunOptions
     from bench.jobs.execute import Outcome
     from bench.run import Request
 
@@ -84,8 +85,9 @@ def _run(arguments: argparse.Namespace) -> int:
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            def start(job: str) -> None:
-                run.describe(plan, store, [job], cluster.cpus or 0)
+            def start(job: str) -> RunOptions:
+                run.describe(plan, store, [job])
+                return run.options(plan, job, cluster.cpus or 0)
 
             outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
         elif jobs:

@@ -38,10 +38,10 @@ EACH = 256  # and of each class, for sampling classes alike
 def run(context: Context) -> None:
     """Write shards of frames (``bench.data.index.FRAMES``) and the index over them."""
     name = context.spec["dataset"]
-    root = Path(context.run["roots"][name])
+    root = Path(context.run.roots[name])
     cases = adapter(name, Roots(None, {name: root})).cases(root)
     contents = _contents(context, cases)
-    folder = context.scratch / "shards"
+    folder = context.store.within(context.scratch / "shards")
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
     taken = _earlier(context, {c: contents[c] for c, there in zip(contents, done, strict=True) if not there})
@@ -51,7 +51,7 @@ def run(context: Context) -> None:
         for case, there in zip(cases, done, strict=True)
         if not there
     )
-    processes = context.run["loaders"]
+    processes = context.run.loaders
     copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
     join(Gathered(folder, contents), context.made, cases)
     context.facts.update(cases=len(cases), copied=copied, peak_memory_mb=_peak(processes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def path(store: Store, job: str, scoring: dict[str, Any]) -> Path:
     return store.jobs / job / f"scores-{key(scoring)}.parquet"
 
 
-def score_missing(store: Store, job: str, scorings: list[dict[str, Any]]) -> None:
+def score_missing(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> None:
     """Score a finished evaluate job in every way that is asked for and lacking."""
     for scoring in scorings:
         target = path(store, job, scoring)
