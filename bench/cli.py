@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench import streams
 from bench.arguments import parser
 from bench.errors import BenchError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
+    streams.ready()
     arguments = parser().parse_args(argv)
     try:
         return BODIES[arguments.command](arguments)
@@ -147,6 +149,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
+    Store.check_place(request.out)
     plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)

@@ -61,18 +61,30 @@ class Store:
         self.jobs, self.work = root / "jobs", root / "work"
 
     @classmethod
-    def open(cls, root: Path, create: bool = True) -> Store:
-        """Open an output folder, making it where there is none.
+    def check_place(cls, root: Path) -> None:
+        """Make sure that an output folder can stand, or stands, where a person says.
 
         Raises:
-            BenchError: it was written under another schema, is not a folder of bench, or a link stands in it
-                where bench writes.
+            BenchError: its links form a loop, its path cannot be said to others, or a link stands in it where
+                bench writes.
         """
-        whole = str(root.resolve())
+        try:
+            whole = str(root.resolve())
+        except (OSError, RuntimeError):
+            raise BenchError(f"{root}: its links form a loop; name another --out") from None
         if whole != printable(whole):  # a line break would end a comment of a batch script
             raise BenchError(f"{whole}: control characters in a path; name another --out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
             cls(root).within(root / name)
+
+    @classmethod
+    def open(cls, root: Path, create: bool = True) -> Store:
+        """Open an output folder, making it where there is none.
+
+        Raises:
+            BenchError: it was written under another schema, is not a folder of bench, or cannot stand there.
+        """
+        cls.check_place(root)
         head = root / "bench.json"
         found = read_json(head)
         if found is None:
