@@ -277,6 +277,16 @@ def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(tmp_p
     go("after")
 
 
+def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.store.HEARTBEAT", 0.01)
+    store = Store.open(tmp_path / "out")
+    with store.turn(store.root / "slurm" / "turn"):
+        (claim,) = (store.root / "slurm" / "turn").glob("claim-*")
+        os.utime(claim, (0, 0))
+        time.sleep(0.2)
+        assert time.time() - claim.stat().st_mtime < LEASE
+
+
 def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch):
     store, link = Store.open(tmp_path / "out"), os.link
 
