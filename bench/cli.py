@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from bench import streams
 from bench.arguments import parser
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
     from bench.executors.cluster import Profile
+    from bench.jobs.context import RunOptions
     from bench.jobs.execute import Outcome
     from bench.report import Failure
     from bench.run import Request
@@ -28,6 +30,7 @@ AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
+    streams.ready()
     arguments = parser().parse_args(argv)
     try:
         return BODIES[arguments.command](arguments)
@@ -120,8 +123,9 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) 
         if jobs and arguments.executor == "slurm":
             from bench.executors import slurm
 
-            def start(job: str) -> None:
-                run.describe(plan, store, [job], cluster.cpus or 0)
+            def start(job: str) -> RunOptions:
+                run.describe(plan, store, [job])
+                return run.options(plan, job, cluster.cpus or 0)
 
             outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
         elif jobs:
@@ -222,6 +226,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
+    Store.check_place(request.out)
     plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)

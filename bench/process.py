@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
@@ -34,9 +35,26 @@ def started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def sight() -> str:
+    """Return whose processes this one is sure to see by their numbers; empty where it is not sure.
+
+    Two processes of one host whose answers are equal judge each other by ``started``: one boot of one
+    kernel, one PID namespace that ``/proc`` shows, one user (``hidepid`` hides the others' processes).
+    """
+    if sys.platform != "linux":
+        return f"user {os.getuid()}"
+    try:
+        if str(Path("/proc/self").readlink()) != str(os.getpid()):  # the /proc of another namespace
+            return ""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()} user {os.getuid()}"
+    except OSError:
+        return ""
+
+
 def _elsewhere(pid: int) -> str:
-    if Path("/proc/self").exists():
-        return ""  # Linux, and there is no such process
+    if sys.platform == "linux":
+        return ""  # there is no such process
     try:
         os.kill(pid, 0)
     except OSError:

@@ -23,6 +23,7 @@ from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.executors.queue import Queue
+    from bench.jobs.context import RunOptions
     from bench.jobs.execute import Outcome
 
 
@@ -71,7 +72,7 @@ def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path, *, make: 
         for name, phantom in protocol.phantoms.items():
             if roots.find(name) is not None:
                 continue
-            place = out / "phantoms" / f"{name}-{phantom.cases}-{phantom.seed}"
+            place = Store(out).within(out / "phantoms") / f"{name}-{phantom.cases}-{phantom.seed}"
             if make and not place.exists():
                 _make_phantom(registry.load("dataset", name), phantom, place)
             if place.exists():
@@ -155,6 +156,7 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
     Raises:
         BenchError: a method cannot train its network, or a file is no weights or does not fit; names it.
     """
+    _checkpoint_seconds()
     seen = set()
     for made in (plan.jobs[job] for job in jobs):
         init = str(made.spec.get("init", ""))
@@ -171,19 +173,23 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
         initial.rehearse(build(made.spec), Path(plan.files.paths[init.removeprefix("file:")]))
 
 
-def describe(plan: Plan, store: Store, jobs: list[str], processes: int = 0) -> None:
-    """Leave each job's spec where a worker finds it; ``processes`` share a job that goes by cases."""
-    every = _checkpoint_seconds()
-    for job in jobs:
+def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
+    """Leave each unfinished job's spec where a worker finds it: the same for whoever asks for the job."""
+    for job in (job for job in jobs if not store.done(job)):
         made = plan.jobs[job]
-        loaders = processes if made.kind in SHARED and processes > 1 else 0
-        run: dict[str, Any] = {
-            "roots": plan.roots, "files": plan.files.paths,
-            "threads": plan.threads.get(job, 1), "loaders": loaders,
-            "scoring": plan.scoring.get(job, []), "every": every, "after": list(plan.after.get(job, ())),
-        }  # fmt: skip
         entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
-        store.write_spec(job, {"job": entry, "run": run})
+        store.write_spec(job, {"job": entry})
+
+
+def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
+    """Return what this run brings to a job; ``processes`` share one that goes by cases."""
+    from bench.jobs.context import RunOptions
+
+    loaders = processes if plan.jobs[job].kind in SHARED and processes > 1 else 0
+    return RunOptions(
+        plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
+        _checkpoint_seconds(), tuple(plan.after.get(job, ())),
+    )  # fmt: skip
 
 
 def run_local(
@@ -199,8 +205,9 @@ def run_local(
     queue = Queue(store, plan, jobs)
     kinds = Counter(plan.jobs[job].kind for job in jobs)
 
-    def start(job: str) -> None:  # few jobs of a kind leave processes to each
-        describe(plan, store, [job], workers // kinds[plan.jobs[job].kind])
+    def start(job: str) -> RunOptions:  # few jobs of a kind leave processes to each
+        describe(plan, store, [job])
+        return options(plan, job, workers // kinds[plan.jobs[job].kind])
 
     local.run(store, queue, workers, on_outcome, start)
     return queue

@@ -1,7 +1,7 @@
 """What the JSON files of an output folder hold, as ``bench.atomic.misfit`` takes it."""
 
 DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
-SPEC = {"job": DESCRIBED, "run?": dict}  # job.json
+SPEC = {"job": DESCRIBED}  # job.json
 MANIFEST = {  # manifest.json
     **{f"{key}?": kind for key, kind in DESCRIBED.items()},
     "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "steps?": int, "samples?": int,
@@ -15,4 +15,4 @@ LEAKS = {  # leaks.json of a guard
                "score?": float}],
 }  # fmt: skip
 PROGRESS = {"step": int, "steps": int}  # progress.json
-CLAIM = {"host": str, "pid": int, "start": str, "task?": str}  # claim-*; empty once it is released
+CLAIM = {"host": str, "pid": int, "start": str, "sight?": str, "task?": str}  # claim-*; empty once let go

@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -32,11 +33,12 @@ from bench.atomic import append, empty, sync, sync_tree
 from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
-from bench.process import started, task_id
+from bench.process import sight, started, task_id
 from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
-LEASE = 90.0  # seconds without a heartbeat after which another host's claim is stale
+FOLDERS = ("jobs", "work", "records", "reports")
+LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 TURN = 0.5  # seconds between two looks at who is inside
 
@@ -62,15 +64,30 @@ class Store:
         self.jobs, self.work, self.damaged = root / "jobs", root / "work", root / "damaged"
 
     @classmethod
+    def check_place(cls, root: Path) -> None:
+        """Make sure that an output folder can stand, or stands, where a person says.
+
+        Raises:
+            BenchError: its links form a loop, its path cannot be said to others, or a link stands in it where
+                bench writes.
+        """
+        try:
+            whole = str(root.resolve())
+        except (OSError, RuntimeError):
+            raise BenchError(f"{root}: its links form a loop; name another --out") from None
+        if whole != printable(whole):  # a line break would end a comment of a batch script
+            raise BenchError(f"{whole}: control characters in a path; name another --out")
+        for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
+            cls(root).within(root / name)
+
+    @classmethod
     def open(cls, root: Path, create: bool = True) -> Store:
         """Open an output folder, making it where there is none.
 
         Raises:
-            BenchError: it was written under another schema, or is not a folder of bench.
+            BenchError: it was written under another schema, is not a folder of bench, or cannot stand there.
         """
-        whole = str(root.resolve())
-        if whole != printable(whole):  # a line break would end a comment of a batch script
-            raise BenchError(f"{whole}: control characters in a path; name another --out")
+        cls.check_place(root)
         head = root / "bench.json"
         found = read_json(head)
         if found is None:
@@ -79,8 +96,8 @@ class Store:
             if not create:
                 raise BenchError(f"{root}: no output folder of bench here; name one with --out")
             try:
-                for folder in (root / "jobs", root / "work", root / "records", root / "reports"):
-                    folder.mkdir(parents=True, exist_ok=True)
+                for name in FOLDERS:
+                    (root / name).mkdir(parents=True, exist_ok=True)
                 write_atomic(head, json.dumps({"schema": SCHEMA, "bench": __version__}))
             except OSError as error:
                 why = error.strerror
@@ -93,6 +110,25 @@ class Store:
         elif create and not all(os.access(f, os.W_OK) for f in (root, root / "jobs", root / "work")):
             raise BenchError(f"{root}: cannot be written; name another --out")
         return cls(root)
+
+    def within(self, folder: Path) -> Path:
+        """Return a folder of this output folder, to write or to delete in; the output folder may be a link.
+
+        Raises:
+            BenchError: a link on the way would lead to files that are not bench's.
+        """
+        for part in (folder, *folder.parents):
+            if part == self.root:
+                break
+            if part.is_symlink():
+                raise BenchError(
+                    f"{part}: is a link, and bench writes through none; put a folder in its place"
+                )
+        return folder
+
+    def working(self, job: str) -> Path:
+        """Return an unfinished job's folder, as ``within`` does."""
+        return self.within(self.work / job)
 
     def done(self, job: str) -> bool:
         """Is this job published, with a manifest that is whole?"""
@@ -115,7 +151,7 @@ class Store:
 
     def write_spec(self, job: str, spec: dict[str, Any]) -> None:
         """Leave a job's description where any worker finds it."""
-        folder, text = self.work / job, json.dumps(spec, sort_keys=True)
+        folder, text = self.working(job), json.dumps(spec, sort_keys=True)
         path = folder / "job.json"
         with suppress(OSError, UnicodeDecodeError):
             if path.read_text() == text:
@@ -160,7 +196,7 @@ class Store:
 
     def _now(self, job: str) -> float:
         # The file system's own clock: a host whose clock jumps must not judge others by it.
-        probe = self.work / job / f".clock-{uuid.uuid4().hex[:8]}"
+        probe = self.working(job) / f".clock-{uuid.uuid4().hex[:8]}"
         try:
             probe.touch()
             return probe.stat().st_mtime
@@ -171,7 +207,7 @@ class Store:
 
     def claim(self, job: str) -> Claim | None:
         """Take a job; None where a living attempt has it or it is published meanwhile."""
-        folder = self.work / job
+        folder = self.working(job)
         folder.mkdir(parents=True, exist_ok=True)
         # Looked up once: a claim made after this look has the number that the link below asks for.
         claims = self.claims(job)
@@ -183,6 +219,7 @@ class Store:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "start": started(os.getpid()),
+            "sight": sight(),
             "task": task_id(),
         }
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
@@ -212,14 +249,30 @@ class Store:
         for old in place.claims(folder.name)[:-1]:
             old.unlink(missing_ok=True)
         try:
-            yield
+            with place.beating(claim):
+                yield
         finally:
             place.release(claim)
+
+    @contextmanager
+    def beating(self, claim: Claim) -> Iterator[None]:
+        """Renew a claim however long one step or one case takes."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT):
+                self.beat(claim)
+
+        threading.Thread(target=beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def beat(self, claim: Claim) -> None:
         """Renew a claim's heartbeat, for those who cannot see its process."""
         with suppress(OSError):
-            os.utime(claim.path)
+            os.utime(claim.path, follow_symlinks=False)
 
     def check(self, claim: Claim) -> None:
         """Make sure that a claim still counts.
@@ -233,7 +286,7 @@ class Store:
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
-        path = self.work / job / "progress.json"
+        path = self.working(job) / "progress.json"
         aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
         try:
             aside.write_text(json.dumps({"step": step, "steps": steps, "loss": loss}))
@@ -255,7 +308,7 @@ class Store:
         if not self.done(claim.job):
             self.set_aside(self.jobs / claim.job)
         try:
-            made.rename(self.jobs / claim.job)
+            made.rename(self.within(self.jobs / claim.job))
         except OSError as error:
             if self.done(claim.job):
                 raise Fenced(claim.job) from error
@@ -301,7 +354,7 @@ class Store:
         """
         aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
         try:
-            (self.jobs / job).rename(aside)
+            self.within(self.jobs / job).rename(aside)
         except FileNotFoundError:
             return False
         sync(self.jobs)
@@ -317,7 +370,7 @@ class Store:
         if claim is None:
             return False
         aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
-        (self.work / job).rename(aside)
+        self.working(job).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         return True
 
@@ -328,7 +381,7 @@ class Store:
 
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
         """Say why an attempt failed, and let the job go."""
-        folder = self.work / claim.job
+        folder = self.working(claim.job)
         entry = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": claim.number}
         try:
             write_atomic(folder / "failed.json", json.dumps(entry))
@@ -337,7 +390,7 @@ class Store:
 
     def lost(self, job: str, reason: str) -> None:
         """Say why an attempt's process died before it could; not where another attempt goes on."""
-        folder = self.work / job
+        folder = self.working(job)
         if self.done(job) or self.owner(job) is not None:
             return
         log = folder / "log.txt"
@@ -348,13 +401,14 @@ class Store:
     def release(self, claim: Claim) -> None:
         """Let a job go without a result; its checkpoints stay."""
         # An empty claim is nobody's and keeps its number used; emptying needs no room on the disk.
+        self.working(claim.job)
         if self.claims(claim.job)[-1:] == [claim.path]:
             empty(claim.path)
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Path]:
         """Yield an empty folder to fill; removed again unless it was published."""
-        folder = self.work / claim.job / f"attempt-{claim.number:04d}-{uuid.uuid4().hex[:6]}"
+        folder = self.working(claim.job) / f"attempt-{claim.number:04d}-{uuid.uuid4().hex[:6]}"
         folder.mkdir()
         try:
             yield folder
@@ -363,7 +417,9 @@ class Store:
 
 
 def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
-    if held["host"] == socket.gethostname():
+    # Containers share a host's name and not its processes: a number that means nothing here, or a
+    # process that is hidden from this user, is no death.
+    if held["host"] == socket.gethostname() and held.get("sight") and held["sight"] == sight():
         return started(held["pid"]) == held["start"]
     # Some file systems take times from the writing host (Lustre): one whose clock was hours ahead
     # would own its jobs for hours after its death. Fencing keeps a living one from publishing twice.

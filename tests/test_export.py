@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from described import describe, execute
 
 from bench import nets, records, run
 from bench.cli import main
@@ -13,7 +14,6 @@ from bench.errors import BenchError
 from bench.export import export
 from bench.jobs import finetune
 from bench.jobs.context import Context
-from bench.jobs.execute import execute
 from bench.nets import controls, transfer
 from bench.random import torch_seed
 from bench.store import Store
@@ -49,7 +49,7 @@ class Made:
     def done(self, name, **changes):
         plan = self.plan(name, **changes)
         jobs = run.todo(plan, self.store)
-        run.describe(plan, self.store, jobs)
+        describe(plan, self.store, jobs)
         for job in jobs:
             outcome = execute(str(self.out), job)
             assert outcome.state == "done", outcome.reason
@@ -263,7 +263,7 @@ def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
             "a": {"method": "simclr3d", "network": "net", "init": "junk.safetensors"}}  # fmt: skip
     plan = made.plan("junk", rows=rows, controls=[])
     found = one(plan, "a")
-    run.describe(plan, made.store, [found.finetune])
+    describe(plan, made.store, [found.finetune])
     outcome = execute(str(made.out), found.finetune)
     assert outcome.state == "failed" and "junk.safetensors: cannot be read" in outcome.reason
     assert json.loads((made.store.work / found.finetune / "failed.json").read_text())["kind"] == "mistake"
@@ -280,7 +280,7 @@ def test_a_file_that_changed_after_the_plan_is_refused(made):
     unseen = [{**SMOKE["finetune"][0], "seeds": [5]}]  # what another test has done is not done again
     plan = made.plan("changing", rows=rows, controls=[], finetune=unseen)
     found = one(plan, "a")
-    run.describe(plan, made.store, [found.finetune])
+    describe(plan, made.store, [found.finetune])
     tensors, manifest = transfer.read(file)
     transfer.save(file, {k: v + 1 for k, v in tensors.items()}, manifest)
     outcome = execute(str(made.out), found.finetune)

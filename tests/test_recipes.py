@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from described import describe, execute
 from test_resume import interrupted, results
 
 from bench import registry, run
-from bench.jobs.execute import execute
 from bench.protocol.strict import overlay
 from bench.store import Store
 
@@ -80,7 +80,7 @@ def planned(out, name, data):
     store = Store.open(out)
     request = run.Request((path,), out, data=data)
     plan = run.make_plan(request, request.read(), need_data=True)
-    run.describe(plan, store, run.todo(plan, store))
+    describe(plan, store, run.todo(plan, store))
     return store, {job.kind: job for job in plan.jobs.values()}
 
 

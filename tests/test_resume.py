@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import reliability
 import yaml
+from described import describe, execute
 
 from bench import registry, run
 from bench.jobs import evaluate, leaks
-from bench.jobs.execute import execute
 from bench.jobs.kept import Kept
 from bench.protocol.strict import overlay
 from bench.store import Store
@@ -59,7 +60,7 @@ def planned(out, method, changes=None):
     store = Store.open(out)
     request = run.Request((path,), out)
     plan = run.make_plan(request, request.read(), need_data=True)
-    run.describe(plan, store, run.todo(plan, store))
+    describe(plan, store, run.todo(plan, store))
     return plan, store
 
 
@@ -178,16 +179,37 @@ def test_checkpoints_never_pile_up(base, tmp_path, monkeypatch):
     assert len(list((store.work / kinds["finetune"]).glob("step-*"))) == 2
 
 
-def test_a_job_done_and_cleared_by_another_command_is_asked_for_again(base, tmp_path):
+def test_a_job_done_and_cleared_by_another_command_is_done_for_whoever_asks(base, tmp_path):
     store, kinds = fresh(base, tmp_path, "out", "scratch")
     job = kinds["finetune"]
     assert execute(str(store.root), job).state == "done"
     assert not (store.work / job).exists()
-    assert execute(str(store.root), job).state == "busy"  # the queue describes it again, then it is done
+    assert execute(str(store.root), job).state == "done"
     planned(store.root, "scratch")
-    run.describe(planned(store.root, "scratch")[0], store, [job])
+    describe(planned(store.root, "scratch")[0], store, [job])
     assert execute(str(store.root), job).state == "done"
     assert store.manifest(job)["attempts"] == 1
+    assert not (store.work / job).exists()  # nothing is left of what is asked for again
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_an_attempt_that_was_taken_over_writes_no_checkpoint_more(kind, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CHECKPOINT", "0")
+    store, kinds = fresh(base, tmp_path, "out", "simclr3d")
+    if kind == "finetune":
+        assert execute(str(store.root), kinds["pretrain"]).state == "done"
+    job, seen = kinds[kind], []
+
+    def taken():  # asked before each checkpoint
+        folder = store.work / job
+        seen.append({path.name for path in folder.glob("step-*.pt")})
+        if len(seen) == 2:
+            (folder / "claim-0002").write_text('{"host": "elsewhere", "pid": 1, "start": "1"}')
+        return False
+
+    assert execute(str(store.root), job, taken).state == "busy"
+    assert len(seen) == 2 and len(seen[1]) == 1
+    assert {path.name for path in (store.work / job).glob("step-*.pt")} == seen[1]
 
 
 # Whole runs in processes of their own.
@@ -367,3 +389,22 @@ def undisturbed_small(tmp_path_factory):
     assert code == 0, text
     size = sum(p.stat().st_size for p in (folder / "out").rglob("*") if p.is_file())
     return path, reliability.records(folder / "out"), size
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_of_protocols_that_share_evaluations_both_get_their_scores(tmp_path):
+    """What a run wants scored is its own: the second one's wishes do not replace the first one's."""
+    out, metrics = tmp_path / "out", ("dice", "hd95")
+    short = {**reliability.SHORT, "cases: 9": "cases: 6"}
+    changes = {m: {**short, "[dice, hd95]": f"[{m}]"} for m in metrics}
+    paths = [reliability.protocol(tmp_path, name=f"{m}.yaml", **changes[m]) for m in metrics]
+    both = [reliability.start(path, out, "--workers", "1") for path in paths]
+    for process in both:
+        code, text = reliability.finish(process)
+        assert code == 0, text
+    tables = [pd.read_parquet(out / "records" / f"{metric}.parquet") for metric in metrics]
+    for metric, table in zip(metrics, tables, strict=True):
+        assert set(table["metric"]) == {metric} and set(table["status"]) == {"ok"}
+    assert len(tables[0]) == len(tables[1]) > 0 and set(tables[0]["job"]) == set(tables[1]["job"])
+    manifests = [json.loads(p.read_text()) for p in (out / "jobs").glob("*/manifest.json")]
+    assert {m["attempts"] for m in manifests} == {1}

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bench.errors import BenchError
+from bench.process import sight
 from bench.store import LEASE, Fenced, Store, write_atomic
 
 JOB = "0123456789abcdef"
@@ -30,6 +31,12 @@ def claimed(store, **held):
     path = folder / f"claim-{len(store.claims(JOB)) + 1:04d}"
     path.write_text(json.dumps(held))
     return path
+
+
+def here(**other):
+    """Return what a process of this host and namespace would claim with, of number this and another start."""
+    held = {"host": socket.gethostname(), "pid": os.getpid(), "start": "1", "sight": sight()}
+    return {**held, **other}
 
 
 def dead():
@@ -60,19 +67,28 @@ def test_of_many_that_ask_at_once_one_gets_the_job(store):
 
 
 def test_the_claim_of_a_dead_process_is_taken_over_under_a_higher_number(store):
-    claimed(store, host=socket.gethostname(), pid=dead(), start="1")
+    claimed(store, **here(pid=dead()))
     assert store.owner(JOB) is None
     assert store.claim(JOB).number == 2
 
 
 def test_a_reused_process_number_is_not_taken_for_the_old_owner(store):
-    claimed(store, host=socket.gethostname(), pid=os.getpid(), start="1")
+    claimed(store, **here())
     assert store.owner(JOB) is None
 
 
-def test_another_hosts_claim_lives_by_its_heartbeat(store):
-    path = claimed(store, host="elsewhere", pid=1, start="1")
+OLD = {"sight": None}  # claims of before this was written down have none
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"host": "elsewhere"}, {"sight": "boot pid:[2] user 0"}, {"sight": ""}, {"sight": sight() + "0"}, OLD],
+    ids=["host", "container", "no /proc", "user", "old"],
+)
+def test_a_claim_whose_process_cannot_be_seen_lives_by_its_heartbeat(store, other):
+    path = claimed(store, **here(**{"pid": dead(), **other}))
     assert store.owner(JOB) is not None
+    assert store.claim(JOB) is None
     past = time.time() - LEASE - 5
     os.utime(path, (past, past))
     assert store.owner(JOB) is None
@@ -101,6 +117,31 @@ def test_an_orphan_that_comes_back_cannot_publish(store):
     assert not list((store.work / JOB).glob("attempt-*"))
 
 
+def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
+    """The numbers of their processes mean nothing to each other; where one dies the other waits a lease."""
+    command = [sys.executable, "-c", OTHER, str(store.root), JOB]
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces for this user")
+    ours = store.claim(JOB)
+    assert subprocess.run([*inside, *command], capture_output=True, text=True).stdout == "None\n"
+    store.check(ours)
+    store.release(ours)
+    assert "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
+    assert store.owner(JOB) is not None  # it has ended, which nobody sees from here
+    past = time.time() - LEASE - 5
+    os.utime(store.claims(JOB)[-1], (past, past))
+    assert store.claim(JOB).number == 3
+
+
+OTHER = """import sys
+from pathlib import Path
+from bench.store import Store
+claim = Store(Path(sys.argv[1])).claim(sys.argv[2])
+print(claim and claim.path.name)
+"""
+
+
 def test_the_first_to_publish_wins_and_the_second_is_told(store):
     first = store.claim(JOB)
     with store.attempt(first) as late:
@@ -108,7 +149,7 @@ def test_the_first_to_publish_wins_and_the_second_is_told(store):
         (store.work / JOB).mkdir(exist_ok=True)
         late.mkdir(exist_ok=True)
         (late / "result.txt").write_text("second")
-        second = claimed(store, host=socket.gethostname(), pid=os.getpid(), start="1")
+        second = claimed(store, **here())
         with pytest.raises(Fenced):
             store.publish(type(first)(JOB, 1, second), late, {"id": JOB})
     assert (store.jobs / JOB / "result.txt").read_text() == "first"
@@ -202,7 +243,7 @@ def test_a_failed_attempt_leaves_its_reason_until_the_next_one_begins(store):
 
 
 def test_the_reason_of_a_dead_process_is_left_by_whoever_saw_it_die(store):
-    claimed(store, host=socket.gethostname(), pid=dead(), start="1")
+    claimed(store, **here(pid=dead()))
     store.lost(JOB, "the worker process died (SIGKILL; out of memory?)")
     why = store.failure(JOB)
     assert why["reason"].startswith("the worker process died")
@@ -293,8 +334,18 @@ def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(tmp_p
         thread.join()
     assert all(a.split()[0] == b.split()[0] for a, b in zip(order[::2], order[1::2], strict=True))
     (claim,) = folder.glob("claim-*")
-    claim.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 - 1, "start": "1"}))
+    claim.write_text(json.dumps(here(pid=2**22 - 1)))
     go("after")
+
+
+def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.store.HEARTBEAT", 0.01)
+    store = Store.open(tmp_path / "out")
+    with store.turn(store.root / "slurm" / "turn"):
+        (claim,) = (store.root / "slurm" / "turn").glob("claim-*")
+        os.utime(claim, (0, 0))
+        time.sleep(0.2)
+        assert time.time() - claim.stat().st_mtime < LEASE
 
 
 def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from bench.atomic import append
 from bench.errors import BenchError
 from bench.executors import squeue
 from bench.executors.submission import CANCELLED, earlier
@@ -25,7 +26,7 @@ def cancel(store: Store) -> int:
     runs, found, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
     for _ in range(LOOKS):
         for told in runs.glob("*/submitted.json"):
-            told.with_name(CANCELLED).touch()
+            append(store.within(told.parent) / CANCELLED, "")
         listed = squeue.listed({task.name for task in earlier(runs)})
         left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
         empty = 0 if left else empty + 1

@@ -40,6 +40,7 @@ from bench.executors.submission import (
     submit,
 )
 from bench.executors.task import outcome_file
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome, lacking
 from bench.plan import Plan
 from bench.store import Store, read_json, write_atomic
@@ -56,7 +57,7 @@ class Controller:
     jobs: list[str]
     profile: Profile
     on_outcome: Callable[[Outcome], None]
-    on_start: Callable[[str], None] = lambda job: None
+    on_start: Callable[[str], RunOptions] = lambda job: RunOptions()
     grace: float = GRACE
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     tasks: dict[str, Sent] = field(default_factory=dict)  # job -> where it runs or waits
@@ -277,10 +278,9 @@ class Controller:
         name = f"bench-{uuid.uuid4().hex[:16]}"
         self._submitted.append({"name": name, "array": None, "packs": [list(p) for p in array.packs]})
         remember(self.folder, self._submitted)
-        for job in (job for pack in array.packs for job in pack):
-            self.on_start(job)
+        packs = [{job: self.on_start(job) for job in pack} for pack in array.packs]
         seen = [self.out, *(Path(root).resolve() for root in self.plan.roots.values())]
-        calls = [(str(self.out), pack, str(self.folder), self.profile.requeues) for pack in array.packs]
+        calls = [(str(self.out), pack, str(self.folder), self.profile.requeues) for pack in packs]
         try:
             asked = options(self.profile, array.shape, name, array.after)
             ids = submit(self.folder, asked, calls, python(self.profile, seen))

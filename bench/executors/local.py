@@ -20,6 +20,7 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 
 from bench.executors.queue import Queue
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome, execute
 from bench.process import WORKER
 from bench.store import Store
@@ -34,7 +35,7 @@ _stop = threading.Event()
 
 def run(
     store: Store, queue: Queue, count: int, on_outcome: Callable[[Outcome], None],
-    on_start: Callable[[str], None] = lambda job: None,
+    on_start: Callable[[str], RunOptions] = lambda job: RunOptions(),
 ) -> None:  # fmt: skip
     """Run everything in ``queue``; failures stay with their jobs.
 
@@ -43,7 +44,7 @@ def run(
         queue: what is to be done.
         count: worker processes at one time.
         on_outcome: called with each attempt that ended.
-        on_start: called before a job goes to a worker.
+        on_start: called before a job goes to a worker; returns what this command brings to it.
 
     Raises:
         KeyboardInterrupt: after the workers have saved their state.
@@ -52,8 +53,7 @@ def run(
     try:
         while queue.open():
             while workers.busy() < count and (job := queue.take()) is not None:
-                on_start(job)
-                workers.give(job)
+                workers.give(job, on_start(job))
             for outcome in workers.wait(POLL):
                 queue.finish(outcome)
                 on_outcome(outcome)
@@ -85,13 +85,13 @@ class Workers:
         """Return how many jobs are in work."""
         return sum(w.job is not None for w in self._all)
 
-    def give(self, job: str) -> None:
-        """Hand a job to a worker that is free, or to a new one."""
+    def give(self, job: str, options: RunOptions) -> None:
+        """Hand a job, and what this command brings to it, to a worker that is free, or to a new one."""
         free = [w for w in self._all if w.job is None and w.process.is_alive()]
         worker = free[0] if free else self._start()
         worker.job = job
         try:
-            worker.pipe.send(job)
+            worker.pipe.send((job, options))
         except OSError:
             return  # it died just now: `wait` finds out, as of any other
 
@@ -184,8 +184,8 @@ def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> N
 
     while not _stop.is_set():
         try:
-            job = pipe.recv()
-            pipe.send(execute(out, job, _stop.is_set))
+            job, options = pipe.recv()
+            pipe.send(execute(out, job, options, _stop.is_set))
         except (EOFError, ConnectionError):
             return  # the run is over, or its controller died
 

@@ -11,6 +11,7 @@ from bench.executors import squeue
 from bench.executors.cluster import Profile
 from bench.executors.controller import Controller
 from bench.executors.tidy import tidy
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome
 from bench.plan import Plan
 from bench.store import Store
@@ -18,7 +19,7 @@ from bench.store import Store
 
 def run(
     plan: Plan, store: Store, jobs: list[str], profile: Profile,
-    on_outcome: Callable[[Outcome], None], on_start: Callable[[str], None] = lambda job: None,
+    on_outcome: Callable[[Outcome], None], on_start: Callable[[str], RunOptions] = lambda job: RunOptions(),
 ) -> dict[str, Outcome]:  # fmt: skip
     """Run ``jobs`` on the cluster; failures stay with their jobs.
 
@@ -28,7 +29,7 @@ def run(
         jobs: ids to do, needs first.
         profile: what to ask the cluster for.
         on_outcome: called once for each job that ended.
-        on_start: called before a job is submitted.
+        on_start: called before a job is submitted; returns what this command brings to it.
 
     Raises:
         BenchError: SLURM is not here, does not answer, or refuses a submission.

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,8 @@ from types import FrameType
 from bench.errors import BenchError
 from bench.executors.squeue import requeue
 from bench.executors.together import Led, alone, attend, explained, lead, place
-from bench.jobs.execute import Outcome, awaited, execute, follow
+from bench.jobs.context import RunOptions
+from bench.jobs.execute import Outcome, execute, follow, lacking
 from bench.process import task_id
 from bench.store import Store, read_json, write_atomic
 
@@ -61,12 +62,12 @@ def outcome_file(folder: Path, job: str) -> Path:
     return folder / f"outcome-{job}.json"
 
 
-def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
+def work(out: str, jobs: dict[str, RunOptions], folder: str, requeues: int) -> None:
     """Run a pack of jobs; called by submitit in every process of a task.
 
     Args:
         out: the output folder.
-        jobs: ids, needs first.
+        jobs: ids, needs first, each with what the command that submits it brings along.
         folder: of the run, where failures are told.
         requeues: how often the task may go back into the queue.
     """
@@ -76,7 +77,7 @@ def work(out: str, jobs: tuple[str, ...], folder: str, requeues: int) -> None:
     task = Task(Store(Path(out)), Path(folder), asked, requeues)
     meeting = task.folder / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
-        attend(meeting, lambda job: follow(out, job, lambda: asked.stop))
+        attend(meeting, lambda job: follow(out, job, jobs[job], lambda: asked.stop))
     elif size == 1:
         task.run(jobs, alone)
     else:
@@ -93,12 +94,12 @@ class Task:
     asked: Asked
     requeues: int
 
-    def run(self, jobs: tuple[str, ...], led: Led, explain: Callable[[str], str] = str) -> None:
+    def run(self, jobs: Mapping[str, RunOptions], led: Led, explain: Callable[[str], str] = str) -> None:
         """Run a pack of jobs; ``led`` is what a training happens in, ``explain`` what made it fail."""
-        for job in jobs:
+        for job, options in jobs.items():
             if self._failed(job):  # before a requeue: what failed is not tried again
                 continue
-            outcome = self._one(job, led, explain)
+            outcome = self._one(job, options, led, explain)
             if outcome.state in ("failed", "refused"):
                 self.tell(outcome)
             if self.asked.stop:
@@ -121,30 +122,31 @@ class Task:
         told = read_json(outcome_file(self.folder, job))
         return told is not None and told["state"] == "failed"
 
-    def _one(self, job: str, led: Led, explain: Callable[[str], str]) -> Outcome:
-        """Run one job; wait while another attempt, here or elsewhere, works on it or on its needs.
+    def _one(self, job: str, options: RunOptions, led: Led, explain: Callable[[str], str]) -> Outcome:
+        """Run one job, or score what another run did; wait while another attempt works on it or its needs.
 
         A job is ``refused`` where a need has no result: the controller knows why and what follows.
         """
         store, lost = self.store, 0
         while not self.asked.stop:
             next(store.jobs.iterdir(), None)  # makes a network file system forget what was not there
-            if store.done(job) and not (store.work / job / "job.json").exists():
-                return Outcome(job, "done")  # whoever published it has cleared its description
             try:
-                lacking = awaited(store, store.spec(job))
+                needs = None if store.done(job) else store.spec(job)["job"]["needs"]
             except BenchError as error:  # cleared at this moment, and its result not seen yet?
                 lost += 1
                 if lost > LOST:
                     return Outcome(job, "failed", str(error))
                 self._sleep(LOOK_AGAIN)
                 continue
-            if not lacking:
-                outcome = execute(str(store.root), job, lambda: self.asked.stop, lambda: led(job), explain)
+            absent = [] if needs is None else lacking(store, needs, options.after)
+            if not absent:
+                outcome = execute(
+                    str(store.root), job, options, lambda: self.asked.stop, lambda: led(job), explain
+                )
                 if outcome.state != "busy":
                     return outcome
-            elif any(map(self._failed, lacking)) or not any(map(store.owner, lacking)):
-                return Outcome(job, "refused", f"needs {lacking[0]}, which is not done")
+            elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
+                return Outcome(job, "refused", f"needs {absent[0]}, which is not done")
             self._sleep(LOOK_AGAIN)
         return Outcome(job, "stopped")
 
@@ -153,7 +155,7 @@ class Task:
         while time.monotonic() < until and not self.asked.stop:
             time.sleep(0.2)
 
-    def _leave(self, jobs: tuple[str, ...]) -> None:
+    def _leave(self, jobs: Mapping[str, RunOptions]) -> None:
         left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
         if not left:
             return

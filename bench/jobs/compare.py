@@ -69,7 +69,7 @@ def pairs(context: Context, scans: Sequence[Place], others: Sequence[Place]) -> 
         if before is not None:
             found[task.number] = before["pairs"]
     rest = [task for task in tasks if task.number not in found]
-    with closing(work(rest, Comparer(tuple(others)), context.run["loaders"])) as results:
+    with closing(work(rest, Comparer(tuple(others)), context.run.loaders)) as results:
         for number, made in results:
             kept.put(number, {"pairs": made})
             found[number] = made

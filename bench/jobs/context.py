@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.store import Claim, Store
+from bench.store import HEARTBEAT, Claim, Store
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What one command brings to a job: never part of the job's identity, and never another command's."""
+
+    roots: dict[str, str] = field(default_factory=dict)  # data set -> its folder on this machine
+    files: dict[str, str] = field(default_factory=dict)  # digest -> a file of weights made elsewhere
+    threads: int = 1
+    loaders: int = 0  # processes that read, or that share a job's cases
+    scoring: Sequence[dict[str, Any]] = ()  # ways to score an evaluation, as ``jobs.scoring`` takes them
+    every: float = 60.0  # seconds between checkpoints
+    after: Sequence[str] = ()  # guards, of which one must be done before the job begins
 
 
 @dataclass
@@ -20,7 +33,7 @@ class Context:
     kind: str
     spec: dict[str, Any]
     needs: tuple[str, ...]
-    run: dict[str, Any]  # where things are and how many threads: never part of identity
+    run: RunOptions
     made: Path  # becomes DIR/jobs/<id>
     log: Callable[[str], None]
     stopping: Callable[[], bool] = lambda: False
@@ -36,7 +49,7 @@ class Context:
     @property
     def scratch(self) -> Path:
         """Return the folder that survives this attempt: checkpoints, snapshots."""
-        return self.store.work / self.id
+        return self.store.working(self.id)
 
     def input(self, index: int) -> Path:
         """Return the folder of a finished job that this one needs."""
@@ -48,8 +61,6 @@ class Context:
         Raises:
             Fenced: another attempt owns the job now.
         """
-        from bench.store import HEARTBEAT
-
         now = time.monotonic()
         if now - self._told > 0.5 or step == steps:
             self._told = now
@@ -58,4 +69,12 @@ class Context:
             self.store.tell(self.id, step, steps, (terms or {}).get("total"))
         if now - self._checked > HEARTBEAT:
             self._checked = now
-            self.store.check(self.claim)
+            self.check()
+
+    def check(self) -> None:
+        """Make sure that the claim still counts, before anything is written that the next attempt reads.
+
+        Raises:
+            Fenced: another attempt owns the job now.
+        """
+        self.store.check(self.claim)

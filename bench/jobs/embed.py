@@ -70,7 +70,7 @@ def _places(context: Context) -> Iterator[tuple[int, str, int]]:
     """Yield each sample: the index of its data set, its case, its number. Cases take turns."""
     spec = context.spec
     prepared = [opened(context.input(index)) for index in range(len(spec["data"]))]
-    chosen = mixed(prepared, spec, context.run["roots"])
+    chosen = mixed(prepared, spec, context.run.roots)
     for index in range(len(prepared)):
         cases = [case.id for group, case in chosen if group == index]
         for number in range(spec["samples"] if cases else 0):

@@ -47,7 +47,7 @@ def run(context: Context) -> None:
     device = fabric(tuned["precision"])
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
-    cases = part(prepared, spec["data"], context.run["roots"].get(spec["data"]["dataset"]))
+    cases = part(prepared, spec["data"], context.run.roots.get(spec["data"]["dataset"]))
     predict: Callable[[str, bool], Found] = (
         partial(_scores, network, prepared, spec["inference"])
         if classes

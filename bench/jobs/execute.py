@@ -6,10 +6,9 @@ import contextlib
 import os
 import resource
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -20,11 +19,11 @@ from typing import Any, Self
 from bench.atomic import append
 from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
-from bench.jobs.context import Context
+from bench.jobs.context import Context, RunOptions
 from bench.jobs.made_by import sources
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
-from bench.store import HEARTBEAT, Claim, Fenced, Store
+from bench.store import Claim, Fenced, Store
 
 BUGS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError,
@@ -53,40 +52,33 @@ Together = Callable[[], AbstractContextManager[None]]
 
 
 def execute(
-    out: str, job: str, stopping: Callable[[], bool] = lambda: False, together: Together = nullcontext,
-    explain: Callable[[str], str] = str,
+    out: str, job: str, run: RunOptions, stopping: Callable[[], bool] = lambda: False,
+    together: Together = nullcontext, explain: Callable[[str], str] = str,
 ) -> Outcome:  # fmt: skip
-    """Do one job unless it is done or somebody else does it.
+    """Do one job unless it is done or somebody else does it; score it as this run asks, whoever did it.
 
     A mistake or a bug fails this job only; its reason and its log stay in ``DIR/work/<id>``.
 
     Args:
         out: the output folder.
         job: id.
+        run: what the command that asks brings along.
         stopping: asked between steps; where it says yes, the job saves itself.
         together: the work happens inside it; it brings other processes in, which ``follow``.
         explain: turns the reason of a failure into the one that is kept.
     """
-    store = Store(Path(out))
-    try:
-        described = store.spec(job)
-    except BenchError as error:
-        # Whoever publishes a job clears its description; the queue describes it again.
-        return Outcome(job, "busy") if store.done(job) else Outcome(job, "failed", str(error))
-    began = time.monotonic()
-    how = _How(stopping, together, explain)
-    outcome = Outcome(job, "done") if store.done(job) else _begin(store, job, described, how)
+    store, began = Store(Path(out)), time.monotonic()
+    outcome = _begin(store, job, _How(run, stopping, together, explain))
     if outcome.state == "done":
-        outcome = _score(store, job, described["run"].get("scoring", []))
+        outcome = _score(store, job, run.scoring)
     return replace(outcome, seconds=time.monotonic() - began)
 
 
-def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
+def follow(out: str, job: str, run: RunOptions, stopping: Callable[[], bool]) -> Outcome:
     """Take part in a training that another process leads: nothing is claimed, saved or published."""
     store = Store(Path(out))
     try:
-        described = store.spec(job)
-        entry, run = described["job"], described["run"]
+        entry = store.spec(job)["job"]
         with tempfile.TemporaryDirectory() as made:
             claim = Claim(job, 0, Path(made) / "claim")
             context = Context(
@@ -106,14 +98,10 @@ def follow(out: str, job: str, stopping: Callable[[], bool]) -> Outcome:
 class _How:
     """What ``execute`` was given besides the job."""
 
+    run: RunOptions
     stopping: Callable[[], bool]
     together: Together
     explain: Callable[[str], str]
-
-
-def awaited(store: Store, described: dict[str, Any]) -> list[str]:
-    """Return the jobs that a described one still lacks: of what it reads, and of its guards one."""
-    return lacking(store, described["job"]["needs"], described.get("run", {}).get("after", ()))
 
 
 def lacking(store: Store, needs: Sequence[str], guards: Sequence[str]) -> list[str]:
@@ -122,22 +110,32 @@ def lacking(store: Store, needs: Sequence[str], guards: Sequence[str]) -> list[s
     return [need for need in needs if not store.done(need)] + ([] if passed else list(guards))
 
 
-def _begin(store: Store, job: str, described: dict[str, Any], how: _How) -> Outcome:
-    needs = awaited(store, described)
+def _begin(store: Store, job: str, how: _How) -> Outcome:
+    try:
+        described = None if store.done(job) else store.spec(job)["job"]
+    except BenchError as error:
+        if not store.done(job):
+            return Outcome(job, "failed", str(error))
+        described = None  # whoever published it just now has cleared its description
+    if described is None:
+        return Outcome(job, "done")
+    needs = lacking(store, described["needs"], how.run.after)
     if needs:  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
         return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
     try:
         claim = store.claim(job)
-    except OSError as error:
-        return Outcome(job, "failed", _system(error))
+    except (BenchError, OSError) as error:
+        return Outcome(job, "failed", _said(error)[0])
     if claim is not None:
-        return _attempt(store, claim, how)
+        return _attempt(store, claim, described, how)
     return Outcome(job, "done" if store.done(job) else "busy")
 
 
-def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
+def _score(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> Outcome:
     log = _Log(store.work / job / "log.txt")  # what is published stays as its digests say
     try:
+        if scorings:
+            store.within(store.jobs / job)
         score_missing(store, job, scorings)
     except BenchError as error:
         return Outcome(job, "failed", f"scoring: {error}", aside=_aside(store, error))
@@ -150,11 +148,11 @@ def _score(store: Store, job: str, scorings: list[dict[str, Any]]) -> Outcome:
     return Outcome(job, "done")
 
 
-def _attempt(store: Store, claim: Claim, how: _How) -> Outcome:
+def _attempt(store: Store, claim: Claim, job: dict[str, Any], how: _How) -> Outcome:
     with _Log(store.work / claim.job / "log.txt") as file:
         try:
-            with _beating(store, claim):
-                _work(store, claim, how, file)
+            with store.beating(claim):
+                _work(store, claim, job, how, file)
             return Outcome(claim.job, "done")
         except Fenced:
             return Outcome(claim.job, "busy")
@@ -184,12 +182,10 @@ def _taken(store: Store, claim: Claim) -> bool:
     return store.done(claim.job)
 
 
-def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
-    described = store.spec(claim.job)
-    job, run = described["job"], described["run"]
+def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log) -> None:
     with store.attempt(claim) as made:
         context = Context(
-            store, claim, job["kind"], job["spec"], tuple(job["needs"]), run, made,
+            store, claim, job["kind"], job["spec"], tuple(job["needs"]), how.run, made,
             log=file.say, stopping=how.stopping,
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
@@ -197,11 +193,11 @@ def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
         made_by, began = sources(job, again=False), time.monotonic()  # an edit from here on is not what runs
         with how.together():
             _run(context)
-            circumstances = provenance(made_by, run["threads"])
+            circumstances = provenance(made_by, how.run.threads)
         context.facts["seconds"] = round(time.monotonic() - began, 3)
         context.facts.setdefault("peak_memory_mb", _peak())
         manifest = {
-            **described["job"], "id": claim.job, "attempts": claim.number, **context.facts,
+            **job, "id": claim.job, "attempts": claim.number, **context.facts,
             "provenance": circumstances,
         }  # fmt: skip
         file.say(f"done in {context.facts['seconds']:.1f} s")
@@ -215,7 +211,7 @@ def _check(context: Context) -> None:
 
 
 def _run(context: Context) -> None:
-    _limit_threads(context.run["threads"])
+    _limit_threads(context.run.threads)
     import_module(f"bench.jobs.{context.kind}").run(context)
 
 
@@ -267,22 +263,6 @@ class _Log:
     ) -> None:
         if error is not None:  # what ends the process: its controller only sees an exit code
             self.say("".join(traceback.format_exception(error)))
-
-
-@contextlib.contextmanager
-def _beating(store: Store, claim: Claim) -> Iterator[None]:
-    """Renew a claim however long one step or one case takes."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(HEARTBEAT):
-            store.beat(claim)
-
-    threading.Thread(target=beat, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def _system(error: OSError) -> str:

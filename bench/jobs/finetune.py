@@ -27,7 +27,7 @@ from bench.protocol.sections import Augment
 from bench.random import numpy_rng, torch_seed
 from bench.train import losses
 from bench.train.frozen import Frozen
-from bench.train.loop import EVERY, Run, fit
+from bench.train.loop import Run, fit
 from bench.train.samples import Sample
 
 
@@ -36,14 +36,14 @@ def run(context: Context) -> None:
     spec = context.spec
     recipe, data = spec["finetune"], spec["data"]
     network = build(context)
-    root = context.run["roots"].get(data["dataset"])
+    root = context.run.roots.get(data["dataset"])
     cases = part(opened(context.input(0)), {**data, "part": "train"}, root, spec["seed"])
     judge = _judge(context, root)
     read = (_ClassReader if is_classification(data) else _MapReader)(context, cases)
     objective = Supervised(network, _task(spec), judge, _frozen(network, recipe))
     context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
-    settings = Run(recipe, spec["seed"], context.scratch, context.run.get("every", EVERY),
-                   on_step=context.progress, stopping=context.stopping)  # fmt: skip
+    settings = Run(recipe, spec["seed"], context.scratch, context.run.every,
+                   on_step=context.progress, stopping=context.stopping, check=context.check)  # fmt: skip
     curve = fit(objective, partial(training_batches, context, read, len(cases)), settings)
     manifest = _manifest(context)
     transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)

@@ -40,7 +40,7 @@ def run(context: Context) -> None:
             raise BenchError(_refusal(known.leaks))
         leaks.write(context.made, known.read, known.tests, ())
         return
-    spec, roots = context.spec, context.run["roots"]
+    spec, roots = context.spec, context.run.roots
     inputs = [opened(context.input(i)) for i in range(len(spec["data"]) + len(spec["tests"]))]
     mixture, downstream = inputs[: len(spec["data"])], inputs[len(spec["data"]) :]
     read = [

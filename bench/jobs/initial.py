@@ -54,7 +54,7 @@ def _weights(context: Context, pretrained: Path | None) -> tuple[dict[str, Tenso
         step = init.partition("@")[2]
         return transfer.read(pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors"))
     digest = init.removeprefix("file:")
-    path = Path(context.run["files"][digest])
+    path = Path(context.run.files[digest])
     context.log(f"weights of {path}")
     if sha256(path) != digest:
         raise BenchError(f"{path}: changed since it was planned; run the protocol again")

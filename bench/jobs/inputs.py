@@ -122,5 +122,5 @@ def training_batches(
     samples = Samples(cases, recipe["batch"], context.spec["seed"], read, each)
     return batches(
         samples, recipe["batch"], start, recipe["steps"], accumulate=recipe["accumulate"],
-        workers=context.run["loaders"],
+        workers=context.run.loaders,
     )  # fmt: skip

@@ -43,11 +43,11 @@ LOGGED = 1000  # cases that cannot be used
 def run(context: Context) -> None:
     """Write shards of frames (``bench.data.index.FRAMES``) and the index over them."""
     name = context.spec["dataset"]
-    root = Path(context.run["roots"][name])
+    root = Path(context.run.roots[name])
     cases = adapter(name, Roots(None, {name: root})).cases(root)
     known = Contents(context.store.root / "contents.json")
     contents = _promised(context, known, cases)
-    folder = context.scratch / "shards"
+    folder = context.store.within(context.scratch / "shards")
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
     taken = _earlier(context, {c: contents[c] for c, there in zip(contents, done, strict=True) if not there})
@@ -57,7 +57,7 @@ def run(context: Context) -> None:
         for case, there in zip(cases, done, strict=True)
         if not there
     )
-    processes = context.run["loaders"]
+    processes = context.run.loaders
     try:
         copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
     except ReplacedError as error:

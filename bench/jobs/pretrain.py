@@ -27,7 +27,7 @@ from bench.method import Method
 from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.random import numpy_rng, torch_seed
-from bench.train.loop import EVERY, Batch, Objective, Run, fit
+from bench.train.loop import Batch, Objective, Run, fit
 from bench.train.samples import Sample
 
 
@@ -128,7 +128,7 @@ def rehearse(spec: dict[str, Any]) -> None:
 def _settings(context: Context) -> Run:
     return Run(
         context.spec["pretrain"], context.spec["seed"], context.scratch,
-        context.run.get("every", EVERY), on_step=context.progress, stopping=context.stopping,
+        context.run.every, on_step=context.progress, stopping=context.stopping, check=context.check,
     )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ class _Reader:
         data = context.spec["data"]
         folders = [context.input(index) for index in range(len(data))]
         gone = seen(context.input(len(data))) if context.spec.get("leaks") == "drop" else set()
-        chosen = mixed([opened(f) for f in folders], context.spec, context.run["roots"])
+        chosen = mixed([opened(f) for f in folders], context.spec, context.run.roots)
         kept = [(i, c) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
         if not kept:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def damaged(store: Store, job: str, scoring: dict[str, Any]) -> list[Path]:
     return [p for p in (store.jobs / job).glob(f"scores-{key(scoring)}-*.parquet") if not whole(p)]
 
 
-def score_missing(store: Store, job: str, scorings: list[dict[str, Any]]) -> None:
+def score_missing(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> None:
     """Score a finished evaluate job in every way that is asked for and lacking.
 
     Raises:

@@ -189,7 +189,7 @@ def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
             path.unlink(missing_ok=True)
     for figure in figures:
         files = _files(folder, figure.name)
-        if known.get(figure.name) != figure.digest or not all(f.exists() for f in files):
+        if known.get(figure.name) != figure.digest or not all(map(_own, files)):
             _draw().save(figure.draw(), files)
     digests = {f.name: f.digest for f in figures}
     if figures or known:
@@ -210,8 +210,13 @@ def _remembered(folder: Path) -> dict[str, str]:
 def current(figure: Figure, folder: Path) -> Path | None:
     """Return the figure's PNG if it was drawn from this very input."""
     png = _files(folder, figure.name)[0]
-    drawn = _remembered(folder).get(figure.name) == figure.digest and png.exists()
+    drawn = _remembered(folder).get(figure.name) == figure.digest and _own(png)
     return png if drawn else None
+
+
+def _own(path: Path) -> bool:
+    """Is a file here that was drawn here, and no link to somebody's picture?"""
+    return path.is_file() and not path.is_symlink()
 
 
 def _files(folder: Path, name: str) -> tuple[Path, Path]:

@@ -53,7 +53,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         text = json.dumps(_beside(protocol, table, store, plan))
         write_atomic(_file(store, protocol.name), text)
         said = _said(json.loads(text))  # so that a report drawn again is the same
-        yield _write(protocol, table, said, store, store.root / "reports" / protocol.name)
+        yield _write(protocol, table, said, store, _drawn(store, protocol.name))
 
 
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
@@ -75,7 +75,11 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
         said = _said(beside)
     except (TypeError, ValueError, AttributeError) as error:
         raise BenchError(f"{_file(store, name)}: damaged ({error}); run the protocol again") from None
-    return _write(protocol, table, said, store, to or store.root / "reports" / name)
+    return _write(protocol, table, said, store, to or _drawn(store, name))
+
+
+def _drawn(store: Store, name: str) -> Path:
+    return store.within(store.root / "reports" / name)
 
 
 def _file(store: Store, name: str) -> Path:

@@ -76,6 +76,7 @@ class Run:
     every: float = EVERY  # seconds between checkpoints
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, terms: None
     stopping: Callable[[], bool] = lambda: False
+    check: Callable[[], None] = lambda: None  # before a checkpoint; raises where another attempt goes on
 
 
 @dataclass
@@ -233,6 +234,7 @@ def _save(run: Run, step: int, state: _State, curve: Curve) -> None:
         "curve": {"rows": curve.rows, "samples": curve.samples, "voxels": curve.voxels,
                   "waited": curve.waited},
     }  # fmt: skip
+    run.check()
     checkpoint.save(run.folder, step, content)
 
 

@@ -68,8 +68,8 @@ def inline(monkeypatch):
     def run(store, queue, count, on_outcome, on_start):
         while queue.open():
             job = queue.take()
-            on_start(job)
-            outcome = execute(str(store.root), job)
+            options = on_start(job)
+            outcome = execute(str(store.root), job, options)
             queue.finish(outcome)
             on_outcome(outcome)
 

@@ -34,15 +34,16 @@ class Site:
 
     def __init__(self):
         self.arrays, self.tasks, self.lines, self.ended = [], {}, {}, {}
-        self.asked = 0
+        self.asked, self.brought = 0, {}
 
     def submit(self, folder, parameters, calls, python):
         number = 10 * (len(self.arrays) + 1)
-        self.arrays.append((parameters, [call[1] for call in calls]))
+        self.arrays.append((parameters, [tuple(call[1]) for call in calls]))
         ids = [f"{number}_{i}" for i in range(len(calls))]
         for index, (id, call) in enumerate(zip(ids, calls, strict=True)):
             key = parameters["job_name"], index
-            self.tasks[id] = (key, call[1], Path(call[2]))
+            self.tasks[id] = (key, tuple(call[1]), Path(call[2]))
+            self.brought[id] = call[1]
             self.lines[key] = squeue.Line(id, *key, "RUNNING", "None")
         return ids
 
@@ -66,7 +67,7 @@ def control(plan, store, **given):
     jobs = [job for job in plan.jobs if not store.done(job)]
     for job in jobs:
         entry = {"kind": plan.jobs[job].kind, "spec": {}, "needs": list(plan.jobs[job].needs)}
-        store.write_spec(job, {"job": entry, "run": {}})
+        store.write_spec(job, {"job": entry})
     made = following.Controller(plan, store, jobs, Profile(**given), heard.append, grace=0.0)
     made.attach()
     return made, heard

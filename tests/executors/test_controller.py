@@ -7,12 +7,15 @@ from itertools import pairwise
 import pytest
 from in_memory import a_plan, control, of, publish, tell
 
+from bench import run
 from bench.errors import BenchError
 from bench.executors import controller as following
 from bench.executors import lost, slurm, squeue, submission
 from bench.executors.tidy import tidy
 from bench.job import Job
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome
+from bench.jobs.scoring import path
 from bench.plan import Plan
 from bench.show.status import as_text, status
 from bench.store import Store
@@ -77,6 +80,34 @@ def test_a_second_run_waits_for_the_first_ones_tasks_and_submits_nothing_twice(s
     publish(store, *plan.jobs)
     assert not second.step()
     assert len(heard) == len(plan.jobs)
+
+
+def test_a_second_run_has_scored_what_the_first_ones_task_did_not_score_for_it(site, store):
+    metrics, runs = ("dice", "hd95"), []
+    for metric in metrics:
+        plan = a_plan(pretrains=0, seeds=1)
+        (scored,) = of(plan, "evaluate")
+        plan.scoring[scored] = [{"metrics": [metric]}]
+        made, heard = control(plan, store)
+        made.on_start = lambda job, plan=plan: run.options(plan, job)
+        made.step()
+        runs.append((made, heard, plan))
+    (first, _, plan), (second, heard, theirs) = runs
+    assert [
+        tuple(site.brought[i][j].scoring) for i in site.tasks for j in site.brought[i] if j == scored
+    ] == [({"metrics": ["dice"]},)]
+    publish(store, *plan.jobs)
+    path(store, scored, plan.scoring[scored][0]).touch()
+    assert not first.step()
+    site.lines.clear()
+    site.ended = dict.fromkeys(site.tasks, "COMPLETED")
+    second.step()
+    second.step()
+    (task_id,) = [i for i, pack in site.brought.items() if list(pack) == [scored]]
+    assert site.brought[task_id][scored].scoring == [{"metrics": ["hd95"]}]
+    path(store, scored, theirs.scoring[scored][0]).touch()
+    assert not second.step()
+    assert {o.job: o.state for o in heard} == dict.fromkeys(plan.jobs, "done")
 
 
 def test_a_run_killed_inside_sbatch_is_found_again_by_name(site, store, monkeypatch):
@@ -222,7 +253,7 @@ def test_scores_that_a_killed_task_owes_are_asked_for_again(site, store):
     plan.scoring[scored] = [{"metrics": ["dice"]}]
     controller, heard = control(plan, store)
     started = []
-    controller.on_start = started.append
+    controller.on_start = lambda job: started.append(job) or RunOptions()
     controller.step()
     publish(store, *plan.jobs)
     site.lines.clear()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import run
 from bench.executors import local
 from bench.executors.queue import Queue
 from bench.job import Job
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome
 from bench.plan.dag import Plan
 from bench.store import Store
@@ -25,9 +27,12 @@ def serve(pipe, out, parent, number):
         os.kill(os.getpid(), signal.SIGKILL)
     while True:
         try:
-            job = pipe.recv()
+            job, options = pipe.recv()
         except EOFError:
             return
+        if options.scoring:
+            pipe.send(asked(store, job, options.scoring))
+            continue
         do = store.spec(job)["job"]["spec"]["do"]
         claim = store.claim(job)
         if do == "die":
@@ -41,6 +46,20 @@ def serve(pipe, out, parent, number):
         with store.attempt(claim) as made:
             store.publish(claim, made, {"pid": os.getpid()})
         pipe.send(Outcome(job, "done"))
+
+
+def asked(store, job, words):
+    """Do a job where nobody has, and leave a file for each word in which a run asked to have it scored."""
+    claim = None if store.done(job) else store.claim(job)
+    if claim is None and not store.done(job):
+        return Outcome(job, "busy")
+    if claim is not None:
+        time.sleep(0.2)
+        with store.attempt(claim) as made:
+            store.publish(claim, made, {})
+    for word in words:
+        (store.jobs / job / word).touch()
+    return Outcome(job, "done")
 
 
 @pytest.fixture
@@ -60,6 +79,7 @@ def go(store, monkeypatch):
             store.write_spec(job, {"job": entry})  # the second time it goes well
             if on_start:
                 on_start(job)
+            return RunOptions()
 
         queue = Queue(store, jobs, list(jobs.jobs))
         local.run(store, queue, count, lambda outcome: None, start)
@@ -155,6 +175,31 @@ def test_an_interrupt_ends_even_workers_that_do_not_answer(go, store, monkeypatc
         go(plan(A), {A.id: "hang"}, on_start=interrupt)
     assert time.monotonic() - began < 15
     assert store.owner(A.id) is None
+
+
+def test_each_of_two_runs_at_once_has_every_job_scored_as_it_asks(store, monkeypatch):
+    monkeypatch.setattr(local, "_serve", serve)
+    monkeypatch.setattr("bench.executors.queue.LOOK_AGAIN", 0.05)
+    jobs, outcomes = plan(A, B, C), {}
+
+    def run_one(word):
+        def start(job):
+            run.describe(jobs, store, [job])
+            return RunOptions(scoring=(word,))
+
+        queue = Queue(store, jobs, list(jobs.jobs))
+        local.run(store, queue, 1, lambda outcome: None, start)
+        outcomes[word] = states(queue.outcomes)
+
+    both = [threading.Thread(target=run_one, args=(word,)) for word in ("dice", "hd95")]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert outcomes == dict.fromkeys(("dice", "hd95"), dict.fromkeys(jobs.jobs, "done"))
+    for job in jobs.jobs:
+        assert {"dice", "hd95"} <= {path.name for path in (store.jobs / job).iterdir()}
+    assert list(store.work.iterdir()) == []
 
 
 def test_a_job_that_another_command_holds_is_waited_for(store, monkeypatch):

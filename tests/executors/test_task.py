@@ -8,6 +8,7 @@ import pytest
 from in_memory import publish
 
 from bench.executors import task
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import Outcome, execute
 
 
@@ -31,16 +32,16 @@ def node(store, monkeypatch, answer, jobs=("a", "b"), requeues=5):
     """Run a pack with ``answer(job, stopping)`` in the place of the work; return what ran."""
     ran = []
 
-    def fake(out, job, stopping, together, explain):
+    def fake(out, job, options, stopping, together, explain):
         ran.append(job)
         return answer(job, stopping)
 
     for job in jobs:
-        store.write_spec(job, {"job": {"kind": "prepare", "spec": {}, "needs": []}, "run": {}})
+        store.write_spec(job, {"job": {"kind": "prepare", "spec": {}, "needs": []}})
     monkeypatch.setattr(task, "execute", fake)
     folder = store.root / "slurm" / "r"
     folder.mkdir(parents=True, exist_ok=True)
-    task.work(str(store.root), jobs, str(folder), requeues)
+    task.work(str(store.root), dict.fromkeys(jobs, RunOptions()), str(folder), requeues)
     return ran, {p.stem: json.loads(p.read_text()) for p in folder.glob("outcome-*")}
 
 
@@ -58,11 +59,27 @@ def test_a_requeue_does_not_repeat_what_has_failed(store, monkeypatch, on_node):
 
 def test_a_job_published_elsewhere_while_it_waited_ends(store, monkeypatch, on_node):
     def elsewhere(job, _):
+        if store.done(job):
+            return Outcome(job, "done")  # scored
         publish(store, job)
         return Outcome(job, "busy")
 
     ran, told = node(store, monkeypatch, elsewhere)
-    assert (ran, told) == (["a", "b"], {})
+    assert (ran, told) == (["a", "a", "b", "b"], {})
+
+
+def test_a_job_that_another_run_did_and_cleared_is_scored_as_this_one_asks(store, monkeypatch, on_node):
+    given = []
+
+    def scores(out, job, options, *_):
+        given.append(options)
+        return Outcome(job, "done")
+
+    monkeypatch.setattr(task, "execute", scores)
+    publish(store, "a")
+    options = RunOptions(scoring=[{"metrics": ["dice"]}])
+    task.work(str(store.root), {"a": options}, str(store.root / "slurm"), 1)
+    assert given == [options]
 
 
 def signalled(number):
@@ -109,28 +126,29 @@ def test_a_busy_job_is_waited_for(store, monkeypatch, on_node):
     assert (len(ran), told) == (3, {})
 
 
-@pytest.mark.parametrize(("needs", "run"), [(["a"], {}), ([], {"after": ["a"]})], ids=["need", "guard"])
-def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_node, needs, run):
-    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": needs}, "run": run})
+@pytest.mark.parametrize(("needs", "after"), [(["a"], ()), ([], ("a",))], ids=["need", "guard"])
+def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_node, needs, after):
+    options = RunOptions(after=after)
+    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": needs}})
     folder = store.root / "slurm"
     folder.mkdir()
-    task.work(str(store.root), ("b",), str(folder), 1)
+    task.work(str(store.root), {"b": options}, str(folder), 1)
     assert json.loads(task.outcome_file(folder, "b").read_text())["state"] == "refused"
-    outcome = execute(str(store.root), "b")
+    outcome = execute(str(store.root), "b", options)
     assert (outcome.state, outcome.reason) == ("failed", "needs a, which is not done")
     assert store.claims("b") == []
 
 
 def test_what_needs_a_job_that_failed_here_does_not_wait_for_its_claim(store, monkeypatch, on_node):
-    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": ["a"]}, "run": {}})
+    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": ["a"]}})
 
-    def fails(out, job, stopping, together, explain):
+    def fails(out, job, options, stopping, together, explain):
         assert store.claim(job) is not None  # and could not let it go
         return Outcome(job, "failed", "No space left on device")
 
     monkeypatch.setattr(task, "execute", fails)
-    store.write_spec("a", {"job": {"kind": "finetune", "spec": {}, "needs": []}, "run": {}})
+    store.write_spec("a", {"job": {"kind": "finetune", "spec": {}, "needs": []}})
     folder = store.root / "slurm" / "r"
     folder.mkdir(parents=True)
-    task.work(str(store.root), ("a", "b"), str(folder), 1)
+    task.work(str(store.root), dict.fromkeys(("a", "b"), RunOptions()), str(folder), 1)
     assert json.loads(task.outcome_file(folder, "b").read_text())["state"] == "refused"

@@ -56,8 +56,7 @@ class Records(Target):
         made = self.plan.jobs[job]
         entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
         if made.kind == "finetune" and number % 3 == 0:
-            run = {"roots": {}, "threads": 1, "loaders": 0, "scoring": [], "every": 60}
-            self.store.write_spec(job, {"job": entry, "run": run})
+            self.store.write_spec(job, {"job": entry})
             claim = self.store.claim(job)
             self.store.tell(job, 3, 6, 0.5)
             if number % 2 == 0:

@@ -9,6 +9,7 @@ import numpy as np
 from bench import registry
 from bench.data.where import Contents, Roots
 from bench.job import Job, listed
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import execute
 from bench.plan.here import Here
 from bench.protocol import Augment, Finetune, Inference, Optimiser
@@ -117,17 +118,18 @@ class Jobs:
         return {"task": self.dataset.task, "metrics": list(metrics), "convention": "medpy",
                 "empty": "default", "labels": labels, "regions": {}}  # fmt: skip
 
-    def describe(self, job, *scorings):
-        run = {"roots": {self.name: str(self.root)}, "threads": 1, "loaders": 0, "scoring": list(scorings),
-               "every": 0.0}  # fmt: skip
+    def describe(self, job):
         entry = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs)}
-        self.store.write_spec(job.id, {"job": entry, "run": run})
+        self.store.write_spec(job.id, {"job": entry})
         return job
+
+    def options(self, *scorings):
+        return RunOptions(roots={self.name: str(self.root)}, scoring=scorings, every=0.0)
 
     def do(self, job, *scorings, stopping=lambda: False):
         """Run one job and return how it ended."""
-        self.describe(job, *scorings)
-        return execute(str(self.store.root), job.id, stopping)
+        self.describe(job)
+        return execute(str(self.store.root), job.id, self.options(*scorings), stopping)
 
     def done(self, job, *scorings):
         """Run one job, which must work, and return its folder."""

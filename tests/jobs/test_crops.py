@@ -16,7 +16,7 @@ from bench.data.prepared import Prepared
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import finetune, inputs
-from bench.jobs.context import Context
+from bench.jobs.context import Context, RunOptions
 from bench.nets import transfer
 from bench.nets.network import Network
 from bench.protocol import Optimiser
@@ -301,8 +301,7 @@ def from_file(made, path, crop, network="unet3d", preset="small"):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     spec = {**job.spec, "init": f"file:{digest}", "network": {**job.spec["network"], "preset": preset}}
     made_ = Job(job.kind, spec, job.needs)
-    run = {"roots": {made.name: str(made.root)}, "threads": 1, "loaders": 0, "scoring": [], "every": 60.0,
-           "files": {digest: str(path)}}  # fmt: skip
+    run = RunOptions(roots={made.name: str(made.root)}, files={digest: str(path)})
     lines = []
     claim = types.SimpleNamespace(job=made_.id)
     context = Context(made.store, claim, "finetune", spec, made_.needs, run, path.parent, lines.append)

@@ -54,9 +54,9 @@ def test_stopped_it_says_so_and_begins_again(jobs, monkeypatch):
     job = job_of(jobs)
     jobs.describe(job)
     out = str(jobs.store.root)
-    stopped = execute(out, job.id, stopping=lambda: True)
+    stopped = execute(out, job.id, jobs.options(), stopping=lambda: True)
     assert stopped.state == "stopped" and "after sample 3" in stopped.reason
-    assert execute(out, job.id).state == "done"
+    assert execute(out, job.id, jobs.options()).state == "done"
 
 
 def test_components_are_the_directions_of_most_variance():

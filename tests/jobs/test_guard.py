@@ -10,6 +10,7 @@ from bench.data.phantom import organs
 from bench.data.twins import Match
 from bench.job import Job
 from bench.jobs import compare, leaks
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import execute
 from bench.jobs.inputs import mixed
 from bench.store import Store
@@ -36,8 +37,8 @@ def prepared(store, name, numbers, prints, labelled=True):
 
 def perform(store, job, loaders=0, stopping=lambda: False):
     entry = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs)}
-    store.write_spec(job.id, {"job": entry, "run": {"roots": {}, "threads": 1, "loaders": loaders}})
-    return execute(str(store.root), job.id, stopping)
+    store.write_spec(job.id, {"job": entry})
+    return execute(str(store.root), job.id, RunOptions(loaders=loaders), stopping)
 
 
 @pytest.fixture

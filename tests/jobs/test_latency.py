@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from described import describe, execute
 
 from bench import records, run
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import latency, timed
-from bench.jobs.execute import execute
 from bench.record import COLUMNS
 from bench.store import Store
 
@@ -110,7 +110,7 @@ def planned(folder, metrics, name):
 
 def worked(plan, store, kinds=()):
     jobs = run.todo(plan, store)
-    run.describe(plan, store, jobs)
+    describe(plan, store, jobs)
     for job in jobs:
         if not kinds or plan.jobs[job].kind in kinds:
             assert execute(str(store.root), job).state == "done"
@@ -144,7 +144,7 @@ def _failing(plan, store, table):
     for file in (store.jobs / cell.latency).iterdir():
         file.unlink()
     (store.jobs / cell.latency).rmdir()
-    run.describe(plan, store, [cell.latency])
+    describe(plan, store, [cell.latency])
     claim = store.claim(cell.latency)
     store.fail(claim, "no time", "mistake")
     found = records.collect(plan, store, "timed")

@@ -25,6 +25,7 @@ from bench.dataset import Case
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prepare
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import execute
 from bench.jobs.inputs import mixed, part
 from bench.store import Store
@@ -46,6 +47,13 @@ def root(phantoms, tmp_path):
     return tmp_path / NAME
 
 
+AGAIN = (  # in a process of its own
+    "import sys; from bench.jobs.context import RunOptions; from bench.jobs.execute import execute\n"
+    "out, job, name, root = sys.argv[1:]\n"
+    "print(execute(out, job, RunOptions(roots={name: root})).state)"
+)
+
+
 class Tried:
     """One prepare job in an output folder."""
 
@@ -60,14 +68,18 @@ class Tried:
         self.job = Job("prepare", self.spec)
 
     def run(self, loaders=0, stopping=lambda: False):
-        run = {"roots": {NAME: str(self.root)}, "threads": 1, "loaders": loaders}
         described = {"kind": "prepare", "spec": self.spec, "needs": []}
-        self.store.write_spec(self.job.id, {"job": described, "run": run})
-        return execute(str(self.store.root), self.job.id, stopping)
+        self.store.write_spec(self.job.id, {"job": described})
+        options = RunOptions(roots={NAME: str(self.root)}, loaders=loaders)
+        return execute(str(self.store.root), self.job.id, options, stopping)
 
     def done(self, loaders=0):
         assert self.run(loaders).state == "done"
         return self.folder
+
+    @property
+    def given(self):
+        return [str(self.store.root), self.job.id, NAME, str(self.root)]
 
     @property
     def folder(self):
@@ -180,10 +192,10 @@ def test_the_whole_job_killed_goes_on_where_it_was(expected, root, tmp_path):
         "import time\n"
         "def slow(*given): time.sleep(0.3); return real(*given)\n"
         "prepare._made = slow\n"
-        "from bench.jobs.execute import execute; execute(*sys.argv[1:])"
+        f"{AGAIN}"
     )
     tried.run(stopping=lambda: True)  # describes the job, makes one case
-    process = subprocess.Popen([sys.executable, "-c", code, str(tried.store.root), tried.job.id])
+    process = subprocess.Popen([sys.executable, "-c", code, *tried.given])
     journals = lambda: sum(len(p.read_text().splitlines()) for p in tried.shards.glob("*.jsonl"))  # noqa: E731
     deadline = time.monotonic() + 60
     while journals() < 3 and time.monotonic() < deadline:
@@ -201,9 +213,9 @@ def test_killed_before_publishing_everything_is_there_for_the_next(expected, roo
     code = (
         "import os, sys; from bench.store import Store; Store.publish = lambda *_: os._exit(9)\n"
         "from bench.data import shards; shards.SMALL = 0\n"
-        "from bench.jobs.execute import execute; execute(*sys.argv[1:])"
+        f"{AGAIN}"
     )
-    given = [sys.executable, "-c", code, str(tried.store.root), tried.job.id]
+    given = [sys.executable, "-c", code, *tried.given]
     assert subprocess.run(given, check=False).returncode == 9
     (half,) = tried.shards.parent.glob("attempt-*")
     assert Index(half).cases == list(expected)
@@ -448,8 +460,8 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
         _cubes(root, count)
         tried = Tried(tmp_path / str(count) / "out", root)
         tried.run(stopping=lambda: True)
-        code = "import sys; from bench.jobs.execute import execute; print(execute(*sys.argv[1:]).state)"
-        given = [sys.executable, "-c", code, str(tried.store.root), tried.job.id]
+        code = AGAIN
+        given = [sys.executable, "-c", code, *tried.given]
         assert subprocess.run(given, capture_output=True, text=True, check=True).stdout == "done\n"
         peaks[count] = tried.store.manifest(tried.job.id)["peak_memory_mb"]
     assert peaks[40] < 1.1 * peaks[4]

@@ -4,11 +4,11 @@ import pytest
 import test_outside as files
 import torch
 import yaml
+from described import describe, execute
 from test_outside import thin
 
 from bench import records, run
 from bench.cli import main
-from bench.jobs.execute import execute
 from bench.store import Store
 
 __all__ = ["thin"]  # the fixture: published structures at a size that takes a moment
@@ -70,7 +70,7 @@ def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     plan = run.make_plan(request, request.read(), need_data=True)
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
-    run.describe(plan, store, jobs)
+    describe(plan, store, jobs)
     for job in jobs:
         outcome = execute(str(store.root), job)
         assert outcome.state == "done", outcome.reason

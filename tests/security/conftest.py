@@ -31,8 +31,8 @@ def here(store, queue, count, on_outcome, on_start):
     """Run jobs in this process: the same ``execute``, without the seconds of a worker's imports."""
     while queue.open():
         job = queue.take()
-        on_start(job)
-        outcome = execute(str(store.root), job)
+        options = on_start(job)
+        outcome = execute(str(store.root), job, options)
         queue.finish(outcome)
         on_outcome(outcome)
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,14 @@ from bench.data.cache import Pack, PackWriter
 from bench.data.volume import VolumeError, read_volume
 from bench.data.where import Roots, adapter
 from bench.errors import BenchError
+from bench.executors.cancel import cancel
+from bench.jobs.context import RunOptions
+from bench.jobs.execute import execute
 from bench.protocol import read
 from bench.record import COLUMNS, frame
 from bench.report import write
 from bench.show.reports import rewrite_report
-from bench.store import Store
+from bench.store import Claim, Store
 
 NAMES = (
     "../x",
@@ -208,6 +213,84 @@ def test_neither_a_log_nor_a_file_of_the_store_follows_a_link(tmp_path, shared):
         append(folder / "log.txt", "x")
     write_atomic(folder / "failed.json", "{}")
     assert untouched(mine)
+
+
+ID = "0" * 16
+CLAIM = Claim(ID, 1, Path("claim-0001"))
+WRITES = {  # below the output folder, what stands as a link there -> who would write or delete through it
+    "work": lambda store: store.write_spec(ID, {"a": 2}),
+    f"work/{ID}": lambda store: store.write_spec(ID, {"a": 2}),
+    f"work/{ID}#claim": lambda store: store.claim(ID),
+    f"work/{ID}#owner": lambda store: store.owner(ID),
+    f"work/{ID}#tell": lambda store: store.tell(ID, 1, 2, 0.5),
+    f"work/{ID}#fail": lambda store: store.fail(CLAIM, "why", "bug"),
+    f"work/{ID}#lost": lambda store: store.lost(ID, "died"),
+    f"work/{ID}#attempt": lambda store: store.attempt(CLAIM).__enter__(),
+    f"work/{ID}/shards": lambda store: store.within(store.working(ID) / "shards"),
+    f"jobs/{ID}": lambda store: told_failure(execute(str(store.root), ID, RunOptions(scoring=[{"a": 1}]))),
+    "reports/attack": lambda store: rewrite_report(store.root / "attack.yaml", None, store, None),
+    **{n: lambda store: Store.open(store.root) for n in ("jobs", "records", "reports", "slurm", "phantoms")},
+    "slurm/run": lambda store: told_cancel(store),
+}
+
+
+def told_failure(outcome):
+    assert outcome.state == "failed"
+    raise BenchError(outcome.reason)
+
+
+def told_cancel(store):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.executors.squeue.require", lambda: None)
+        patch.setattr("bench.executors.squeue.listed", lambda names, tries=1: {})
+        cancel(store)
+
+
+@pytest.mark.parametrize("place", WRITES)
+def test_a_link_inside_the_output_folder_is_refused_and_nothing_behind_it_changes(
+    place, tmp_path, protocol_file, report_of
+):
+    """Files of the folder that it names would be overwritten and deleted."""
+    mine, path = tmp_path / "home", place.partition("#")[0]
+    mine.mkdir()
+    (mine / ID).mkdir()
+    names = (
+        "job.json",
+        "claim-0001",
+        "failed.json",
+        "manifest.json",
+        "table.md",
+        "figures.json",
+        "submitted.json",
+    )
+    for folder in (mine, mine / ID):
+        for name in names:
+            (folder / name).write_text('{"host": "mine", "pid": 1, "start": "1"}')
+    real = Store.open(tmp_path / "real")
+    (tmp_path / "out").symlink_to("real")  # the output folder itself may be a link
+    store = Store.open(tmp_path / "out")
+    protocol_file({"name": "attack"}, "out/attack.yaml")
+    report_of("x")[1].assign(scale="paper").to_parquet(real.root / "records" / "attack.parquet")
+    link = real.root / path
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.symlink_to(mine)
+    before = {p: p.stat().st_mtime_ns for p in [mine, *mine.rglob("*")]}
+    with pytest.raises(BenchError, match=path) as error:
+        WRITES[place](store)
+    assert "is a link" in told(error) and "put a folder in its place" in told(error)
+    assert {p: p.stat().st_mtime_ns for p in [mine, *mine.rglob("*")]} == before
+
+
+def test_a_figure_that_is_a_link_to_a_picture_is_drawn_and_not_shown(shared, report_of):
+    folder, mine = shared
+    write(*report_of("x"), folder)
+    drawn = (folder / "fractions.png").read_bytes()
+    (folder / "fractions.png").unlink()
+    (folder / "fractions.png").symlink_to(mine / "thesis.png")
+    write(*report_of("x"), folder)
+    assert (folder / "fractions.png").read_bytes() == drawn and untouched(mine)
 
 
 def test_records_cannot_point_at_panels_elsewhere(tmp_path, protocol_file):

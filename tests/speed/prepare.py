@@ -32,6 +32,7 @@ from bench.data.prepared import Prepared
 from bench.data.where import Roots, adapter
 from bench.dataset import Case
 from bench.job import Job
+from bench.jobs.context import RunOptions
 from bench.jobs.execute import execute
 from bench.store import Store
 
@@ -62,11 +63,10 @@ def prepare(pipe: Connection, root: Path, out: Path, loaders: int) -> None:
     dataset = adapter(root.name, Roots(root.parent))
     digest = Contents(None).digest(dataset.cases(root))
     spec = {"dataset": root.name, "dataset_version": 1, "recipe": RECIPE, "contents": digest}
-    run = {"roots": {root.name: str(root)}, "threads": 1, "loaders": loaders}
     job, store = Job("prepare", spec), Store.open(out)
-    store.write_spec(job.id, {"job": {"kind": "prepare", "spec": spec, "needs": []}, "run": run})
+    store.write_spec(job.id, {"job": {"kind": "prepare", "spec": spec, "needs": []}})
     began = time.perf_counter()
-    outcome = execute(str(out), job.id)
+    outcome = execute(str(out), job.id, RunOptions(roots={root.name: str(root)}, loaders=loaders))
     seconds = time.perf_counter() - began
     assert outcome.state == "done", outcome.reason
     who = resource.RUSAGE_CHILDREN if loaders else resource.RUSAGE_SELF

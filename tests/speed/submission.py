@@ -21,6 +21,7 @@ from bench.executors import squeue
 from bench.executors.cancel import cancel
 from bench.executors.cluster import Profile
 from bench.executors.controller import Controller
+from bench.jobs.context import RunOptions
 from bench.store import Store
 
 FAKES = {
@@ -58,9 +59,12 @@ def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
     planned = time.perf_counter() - began
     (folder / "calls").unlink(missing_ok=True)
     began = time.perf_counter()
-    controller = Controller(
-        plan, store, jobs, Profile(), lambda o: None, lambda job: run.describe(plan, store, [job])
-    )
+
+    def start(job: str) -> RunOptions:
+        run.describe(plan, store, [job])
+        return run.options(plan, job)
+
+    controller = Controller(plan, store, jobs, Profile(), lambda o: None, start)
     controller.attach()
     controller.step()
     took = time.perf_counter() - began
