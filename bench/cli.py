@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.executors.cluster import Profile
     from bench.jobs.execute import Outcome
     from bench.run import Request
+    from bench.show.reports import Shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +65,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.show.reports import refuse_others
     from bench.store import Store
 
     if arguments.dry_run:
@@ -72,6 +74,8 @@ def _run(arguments: argparse.Namespace) -> int:
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
+    for protocol in protocols:
+        refuse_others(protocol, store)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
@@ -127,11 +131,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
     for shown in write_reports(protocols, plan, store):
-        print(shown.text)
-        for failure in {f.job: f for f in shown.failures}.values():
-            print(f"failed: job {failure.job}: {failure.reason} (log {failure.log})")
-        print(f"page: {shown.page}")
-        told |= {f.job for f in shown.failures}
+        told |= _tell(shown)
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(plan.before(job)):
             print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
@@ -165,18 +165,26 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from bench.protocol import read_all
     from bench.show.reports import rewrite_report
     from bench.store import Store
 
-    store = Store.open(arguments.out, create=False)
-    for path in arguments.protocols:
+    store, told = Store.open(arguments.out, create=False), set[str]()
+    names = [protocol.name for protocol in read_all(arguments.protocols, arguments.scale)]
+    for path, name in zip(arguments.protocols, names, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
-            to = to / path.stem  # one folder each, or the last would replace the others
+            to = to / name  # one folder each, or the last would replace the others
         shown = rewrite_report(path, arguments.scale, store, to)
-        print(shown.text)
-        print(f"page: {shown.page}")
-    return 0
+        told |= _tell(shown)
+    return 1 if told else 0
+
+
+def _tell(shown: Shown) -> set[str]:
+    """Print a finished report with what failed, and return the jobs that did."""
+    failures = {f.job: f for f in shown.failures}
+    print("\n".join([shown.text, *(f.line for f in failures.values()), f"page: {shown.page}"]))
+    return set(failures)
 
 
 def _list(arguments: argparse.Namespace) -> int:

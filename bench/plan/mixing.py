@@ -35,7 +35,7 @@ def count(section: Pretrain, parts: Sequence[Part]) -> int:
     if not all(part.here for part in parts):
         return 0
     cases = [(part.data["dataset"], case) for part in parts for case in part.cases]
-    return len(choice.shared(cases, overall(section), section.seed))
+    return len(choice.shared(cases, overall(section), section.every_seed[0]))
 
 
 def overall(section: Pretrain) -> dict[str, str]:
@@ -61,7 +61,7 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> 
     fold = place[1] if place is not None else None
     if found is None:
         return Part(data, (), fold, False)
-    cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
+    cases = choice.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     return Part(data, tuple(cases), fold, True)

@@ -57,13 +57,17 @@ class Scene:
 
     def printed(self, key: Key) -> Value | None:
         """Return what the paper printed for a cell."""
-        target = self.protocol.finetune[key.section]
-        info = self.info[target.dataset]
         names = ("mean", *self._only_target(key.section)) if key.target == MEAN else (key.target,)
         if key.target != MEAN and self._only_target(key.section):
             names = (key.target, "mean")
         row = self.protocol.rows.get(key.row)
-        return self.published.find(row, (info.name, info.title), names, key.fraction, key.metric)
+        return self.published.find(row, self._printed_as(key.section), names, key.fraction, key.metric)
+
+    def _printed_as(self, section: int) -> tuple[str, ...]:
+        """Return the names under which a paper may print a section; of twins one alone is the data set."""
+        info, name = self.info[self.protocol.finetune[section].dataset], self.protocol.sections[section]
+        twins = sum(t.dataset == info.name for t in self.protocol.finetune)
+        return (info.name, info.title) if twins == 1 or name == info.name else (name,)
 
     def _only_target(self, section: int) -> tuple[str, ...]:
         targets = self.targets(section)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report
 from bench.errors import BenchError, printable
-from bench.protocol import Protocol, read
+from bench.protocol import Origin, Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Cost, Extras, Failure, Leak
 from bench.show import gather, pretext
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 
 BESIDE: dict[str, Any] = {  # records/<name>.json
+    "origin?": {"path": str, "content": str},
     "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
     "curves?": {"*": {"*": list}},
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
-    "leaks?": [{"row": str, "dataset": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
-    "failures?": [{"job": str, "row": str, "reason": str, "log": str, "dataset?": str, "fraction?": int,
-                   "seed?": int, "attempts?": int}],
+    "leaks?": [{"row": str, "section": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
+    "failures?": [{"job": str, "row": str, "reason": str, "log": str, "section?": str, "fraction?": int,
+                   "seed?": int, "attempts?": int, "hole?": str}],
     **pretext.BESIDE,
 }  # fmt: skip
 
@@ -45,9 +46,24 @@ class Shown:
     failures: tuple[Failure, ...]
 
 
+def refuse_others(protocol: Protocol, store: Store) -> None:
+    """Refuse to share records and reports with another protocol file of the same name.
+
+    Raises:
+        BenchError: names the records and the way out.
+    """
+    known = (read_json(_file(store, protocol.name), BESIDE) or {}).get("origin")
+    if known is not None and not protocol.origin.same(Origin(**known)):
+        raise BenchError(
+            f"{_file(store, protocol.name)}: these are the records of another protocol file that is also "
+            f"called {protocol.name!r}; give this one a 'name:' of its own, or take another --out"
+        )
+
+
 def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
+        refuse_others(protocol, store)  # again: another command may have run meanwhile
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
         text = json.dumps(_beside(protocol, table, store, plan))
@@ -62,6 +78,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine; the panels need the job folders.
     """
     protocol = read(path, scale)
+    refuse_others(protocol, store)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():
@@ -93,11 +110,12 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     return {
+        "origin": asdict(protocol.origin),
         "titles": titles,
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found, table)],
         "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
-        "failures": [asdict(f) for f in gather.failures(found, store)],
+        "failures": [asdict(f) for f in gather.failures(found, table, store)],
         "read": gather.read(found),
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},

@@ -76,7 +76,7 @@ def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path)
 def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(plan_of):
     again = {"method": "simclr3d", "network": "net", "finetune": {"optimiser": {"lr": 1e-2}}}
     plan = plan_of(
-        {"rows": {"again": again}},
+        {"rows": {"again": again}, "baseline": "unequal"},
         others=[{"name": "two", "table": "t2", "finetune": {"fractions": [5, 10], "seeds": [3]}}],
     )
     assert len(ids(plan, "pretrain")) == 1
@@ -106,7 +106,9 @@ CHANGES = {  # what is changed: the kinds of job that change with it, of which r
     "pretraining seed": ({"pretrain": {"seed": 1}}, FROM, ("pair",)),
     "pretraining data": ({"pretrain": {"datasets": [{"dataset": NAME, "cases": "all"}]}}, FROM, ("pair",)),
     "a parameter": ({"rows": {"pair": {"params": {"temperature": 0.7}}}}, FROM, ("pair",)),
-    "one row's budget": ({"rows": {"alone": {"finetune": {"steps": 9}}}}, LAST, ("alone",)),
+    "one row's budget": (
+        {"rows": {"alone": {"finetune": {"steps": 9}}}, "baseline": "unequal"}, LAST, ("alone",)
+    ),
     "the crop": ({"networks": {"net": {"crop": [32, 32, 16]}}}, FROM, BOTH),
     "the recipe": (
         {"pretrain": {"recipe": "percentile"}, "finetune": {"recipe": "percentile"}},

@@ -169,7 +169,7 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
         "    network: net\n",
         "    network: net\n    pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n",
     )
-    found = read(text_file(text))
+    found = read(text_file(text + "baseline: unequal\n"))
     row, other = found.rows["pair"], found.rows["alone"]
     changed = pretrain_of(found, row)
     assert (changed.steps, changed.epochs, changed.optimiser.lr) == (9, None, 5e-2)
@@ -181,7 +181,7 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
 
 def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
     text = edit("    network: net\n", "    network: net\n    finetune: {epochs: 2}\n")
-    text += "    rows:\n      pair: {finetune: {steps: 4}}\n"
+    text += "    rows:\n      pair: {finetune: {steps: 4}}\nbaseline: unequal\n"
     found = read(text_file(text), "pilot")
     tuned = finetune_of(found, 0, found.rows["pair"])
     assert (tuned.steps, tuned.epochs) == (4, None)

@@ -63,7 +63,7 @@ def extras(text):
                  "method/scratch": Source(text, f"https://x/{text}", text),
                  "dataset/organs": Source(text, f"https://x> {text}", text)},
         titles={"voco": text, "scratch": text}, costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
-        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, dataset="elsewhere")),
+        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
         notes=(text,),
         curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
         panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0, True),), provenance={text: text},
