@@ -74,8 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
-    for protocol in protocols:
-        refuse_others(protocol, store)
+    refuse_others(protocols, store)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
@@ -170,11 +169,11 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store, told = Store.open(arguments.out, create=False), set[str]()
-    names = [protocol.name for protocol in read_all(arguments.protocols, arguments.scale)]
-    for path, name in zip(arguments.protocols, names, strict=True):
+    protocols = read_all(arguments.protocols, arguments.scale)
+    for path, protocol in zip(arguments.protocols, protocols, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
-            to = to / name  # one folder each, or the last would replace the others
+            to = to / protocol.name  # one folder each, or the last would replace the others
         shown = rewrite_report(path, arguments.scale, store, to)
         told |= _tell(shown)
     return 1 if told else 0

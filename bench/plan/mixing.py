@@ -106,10 +106,11 @@ def tests(here: Here, line: Line, parts: Sequence[Part]) -> list[tuple[Target, F
     Of a data set whose training patients are pretrained on, only the same fold's.
     """
     divided = {p.data["dataset"]: p.fold for p in parts if p.fold is not None}
-    found = []
+    found: list[tuple[Target, Fold, str | Recipe]] = []
     for section in line.protocol.finetune:
         target = here.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         own = divided.get(section.dataset)
-        found += [(target, f, section.recipe) for f in folds if own is None or f == own]
+        tested = [(target, f, section.recipe) for f in folds if own is None or f == own]
+        found += [part for part in tested if part not in found]  # two sections may share theirs
     return found

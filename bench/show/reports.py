@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,24 +46,26 @@ class Shown:
     failures: tuple[Failure, ...]
 
 
-def refuse_others(protocol: Protocol, store: Store) -> None:
-    """Refuse to share records and reports with another protocol file of the same name.
+def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
+    """Refuse to share records and reports with other protocol files of the same names.
 
     Raises:
         BenchError: names the records and the way out.
     """
-    known = (read_json(_file(store, protocol.name), BESIDE) or {}).get("origin")
-    if known is not None and not protocol.origin.same(Origin(**known)):
-        raise BenchError(
-            f"{_file(store, protocol.name)}: these are the records of another protocol file that is also "
-            f"called {protocol.name!r}; give this one a 'name:' of its own, or take another --out"
-        )
+    for protocol in protocols:
+        file = _file(store, protocol.name)
+        known = (read_json(file, BESIDE) or {}).get("origin")
+        if known is not None and not protocol.origin.same(Origin(**known)):
+            raise BenchError(
+                f"{file}: these are the records of another protocol file that is also called "
+                f"{protocol.name!r}; give this one a 'name:' of its own, or take another --out"
+            )
 
 
 def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
-        refuse_others(protocol, store)  # again: another command may have run meanwhile
+        refuse_others([protocol], store)  # again: another command may have run meanwhile
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
         text = json.dumps(_beside(protocol, table, store, plan))
@@ -78,7 +80,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine; the panels need the job folders.
     """
     protocol = read(path, scale)
-    refuse_others(protocol, store)
+    refuse_others([protocol], store)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():

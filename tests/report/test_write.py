@@ -204,6 +204,12 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, tmp_path):
     found = {(line["row"], line["target"]): line for line in lines}
     ours = found["b", "liver"]
     assert (ours["mean"], ours["sd"], ours["n_runs"]) == ("0.850000", "0.014142", "2")
+    assert (ours["section"], ours["dataset"], ours["n_patients"], ours["n_cases"]) == (
+        "organs",
+        "organs",
+        "1",
+        "1",
+    )
     assert (ours["published"], ours["difference"]) == ("0.838500", "0.011500")
     assert (ours["state"], found["a", "liver"]["state"]) == ("ok", "failed")
     assert found["a", "liver"]["mean"] == ""
@@ -228,6 +234,23 @@ def test_the_terminal_table_is_cut_to_the_width(protocol, records):
     assert max(len(line) for line in text.splitlines() if "organ" in line or "50.00" in line) <= 60
     assert text.count("50.00") == 13
     assert "[pilot scale]" in text
+
+
+def test_a_terminal_has_no_asterisks_and_explains_what_it_shows(protocol, records):
+    text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
+    assert "60.00 ^" in text and "*" not in text and "±" not in text
+    assert (
+        "^ best of its network, among rows fine-tuned alike; n = runs \N{MULTIPLICATION SIGN} test patients"
+        in text
+    )
+    assert "best" not in terminal_table(protocol(), records({}))
+
+
+def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records, tmp_path):
+    two = (Finetune("organs", "rule", steps=1), Finetune("organs", "rule", steps=9))
+    panels = (panel(), panel(section="organs#2"))
+    write(protocol(finetune=two), records({}), tmp_path, Extras(panels=panels))
+    assert {p.name for p in tmp_path.glob("panels*.png")} == {"panels_organs.png", "panels_organs_2.png"}
 
 
 def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path):
