@@ -212,8 +212,7 @@ def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -
 def _grid_line(line: Line, networks: bool) -> list[str]:
     cells = []
     for e in line.entries:
-        text = e.mean + (f" {BEST}" if e.mark == "best" else "")
-        text += f" ± {e.sd}" if e.sd else ""
+        text = e.mean + (f" ± {e.sd}" if e.sd else "") + (f" {BEST}" if e.mark == "best" else "")
         cells.append(text + (f" [{e.note}]" if e.note else ""))
     return [line.title, *([line.network] if networks else []), *cells, line.n]
 
