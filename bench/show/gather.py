@@ -124,8 +124,15 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     return f"{text}; {receipt['left_random']} tensors of other parts start at random"
 
 
-def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
-    """Yield the test cases that rows of a protocol met in their pretraining, once for each section."""
+def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Iterator[Leak]:
+    """Yield the test cases that rows of a protocol met in their pretraining, once for each section.
+
+    A guard looks for those of a data set; where two sections share it, each names what its own rows test.
+    """
+    tested = {str(name): {*cases} - {""} for name, cases in table.groupby("section")["case"]}
+    sections: dict[str, set[str]] = {}
+    for cell in plan.cells[protocol]:
+        sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
         job, row, dataset, section = cell.guard, cell.row, cell.columns["dataset"], cell.columns["section"]
@@ -133,14 +140,16 @@ def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
             continue
         seen.add((row, section, job))
         found = guard.read(store.jobs / job)
-        met = [k for k in found.leaks if k.test_dataset == dataset]
+        own = tested.get(section, set()) if len(sections[dataset]) > 1 else set()
+        met = [k for k in found.leaks if k.test_dataset == dataset and (not own or k.test_case in own)]
         if not met:
             continue
         why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
         pretrained = {(k.dataset, k.case) for k in met}
         yield Leak(
-            row, section, found.tests.get(dataset, 0), tuple(f"{c} ({w})" for c, w in sorted(why.items())),
-            len(pretrained), plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
+            row, section, len(own) or found.tests.get(dataset, 0),
+            tuple(f"{c} ({w})" for c, w in sorted(why.items())), len(pretrained),
+            plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
         )  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "titles": titles,
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found, table)],
-        "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
+        "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name, table)],
         "failures": [asdict(f) for f in gather.failures(found, table, store)],
         "read": gather.read(found),
         "receipts": gather.receipts(found),
