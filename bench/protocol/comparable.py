@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from bench import registry
 from bench.job import listed
-from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, tuned_net
+from bench.protocol.model import Protocol, Row, finetune_of, tuned_net
 
 LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
@@ -23,11 +24,14 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     these are equal.
     """
     tuned = finetune_of(protocol, index, row)
-    task = registry.declared("dataset", tuned.dataset, "task", "segmentation")
+    task = _declared("dataset", tuned.dataset, "task", "segmentation")
     stated = {k: v for k, v in asdict(tuned).items() if k not in ASIDE}
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
     net = {"net": asdict(tuned_net(protocol, row, tuned))}
     return dict(_flat(listed({**stated, **resolved, **net}), ""))
+
+
+_declared = lru_cache(registry.declared)  # rows and sections ask for the same few again and again
 
 
 def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
@@ -52,7 +56,8 @@ def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str
 
     None where no row on its network starts from scratch.
     """
-    bases = {k: r for k, r in protocol.rows.items() if not method_pretrains(r) and r.network == row.network}
+    on_it = {name: r for name, r in protocol.rows.items() if r.network == row.network}
+    bases = {name: r for name, r in on_it.items() if not _declared("method", r.method, "pretrains", True)}
     found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
     return min(found, key=lambda pair: len(pair[1]), default=None)
 

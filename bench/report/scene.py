@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from bench.job import canonical
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
+from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.extras import Extras
 from bench.report.names import DatasetInfo
@@ -36,6 +39,15 @@ class Scene:
         met = sorted({k.metric for k in self.cells.cells})
         asked = (self.protocol.layout.metric, *self.protocol.metrics, *met)
         return list(dict.fromkeys(m for m in asked if m)) or ["dice"]
+
+    @cached_property
+    def alike(self) -> dict[tuple[str, int], str]:
+        """Return, by row and section, what comparable rows share; variants of a row have no entry."""
+        sections = range(len(self.protocol.finetune))
+        return {
+            (name, section): canonical(way(self.protocol, section, row))
+            for name, row in self.protocol.rows.items() for section in sections
+        }  # fmt: skip
 
     def targets(self, section: int) -> tuple[str, ...]:
         """Return the targets of a section that have rows, in the order of the declaration."""

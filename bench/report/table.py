@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.job import canonical
 from bench.protocol import Protocol, row_of
-from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, in_words, remark, state, usual_n
 from bench.report.names import (
@@ -234,9 +232,8 @@ def _marked(scene: Scene, lines: list[Line], columns: Sequence[Column], metric: 
     for i, column in enumerate(columns):
         groups: dict[str, list[Line]] = {}
         for line in lines:
-            known, variant = row_of(scene.protocol, line.row)
-            if known is not None and not variant and line.entries[i].sort is not None:
-                alike = canonical(way(scene.protocol, column.section, known))
+            alike = scene.alike.get((line.row, column.section))
+            if alike is not None and line.entries[i].sort is not None:
                 groups.setdefault(alike, []).append(line)
         for group in (g for g in groups.values() if len(g) > 1):  # a lone value is not the best
             merits = {line.row: float(line.entries[i].mean.replace(MINUS, "-")) for line in group}
