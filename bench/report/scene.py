@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench.job import canonical
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.protocol.comparable import way
@@ -45,7 +44,7 @@ class Scene:
         """Return, by row and section, what comparable rows share; variants of a row have no entry."""
         sections = range(len(self.protocol.finetune))
         return {
-            (name, section): canonical(way(self.protocol, section, row))
+            (name, section): repr(way(self.protocol, section, row))
             for name, row in self.protocol.rows.items() for section in sections
         }  # fmt: skip
 

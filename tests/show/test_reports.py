@@ -8,7 +8,10 @@ from small_protocol import NAME
 from bench import record
 from bench.cli import main
 from bench.errors import BenchError
+from bench.jobs import leaks
+from bench.jobs.leaks import Leak
 from bench.protocol import read
+from bench.show import gather
 from bench.show.reports import refuse_others
 from bench.store import Store
 
@@ -56,3 +59,19 @@ def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file,
     with pytest.raises(BenchError, match="another --out"):
         refuse_others([own], store)
     refuse_others([other], store)
+
+
+def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_of, tmp_path):
+    section = {"dataset": NAME, "steps": 6, "hold": "steps", "seeds": [0], "fractions": [100]}
+    two = [{**section, "split": "rule"}, {**section, "split": "leave_one_out", "folds": [0], "name": "one"}]
+    reading = {"datasets": [{"dataset": NAME, "cases": "all"}], "leaks": "allow"}
+    plan, store = plan_of({"finetune": two, "pretrain": reading}), Store.open(tmp_path / "out")
+    (guard,) = {c.guard for c in plan.cells["test0"]} - {None}
+    (store.jobs / guard).mkdir()
+    (store.jobs / guard / "manifest.json").write_text("{}")
+    met = [Leak(NAME, case, NAME, case, "patient") for case in "abc"]
+    leaks.write(store.jobs / guard, 9, {NAME: 3}, met)
+    cases = [(NAME, "a"), (NAME, "b"), ("one", "c")]
+    rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
+    told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]
+    assert told == [(NAME, 2, ("a (patient)", "b (patient)")), ("one", 1, ("c (patient)",))]
