@@ -169,21 +169,20 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store, told = Store.open(arguments.out, create=False), set[str]()
-    protocols = read_all(arguments.protocols, arguments.scale)
-    for path, protocol in zip(arguments.protocols, protocols, strict=True):
+    read = read_all(arguments.protocols, arguments.scale)
+    for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
             to = to / protocol.name  # one folder each, or the last would replace the others
-        shown = rewrite_report(path, arguments.scale, store, to)
-        told |= _tell(shown)
+        told |= _tell(rewrite_report(path, arguments.scale, store, to))
     return 1 if told else 0
 
 
 def _tell(shown: Shown) -> set[str]:
     """Print a finished report with what failed, and return the jobs that did."""
-    failures = {f.job: f for f in shown.failures}
-    print("\n".join([shown.text, *(f.line for f in failures.values()), f"page: {shown.page}"]))
-    return set(failures)
+    lines = {f.job: f.line for f in shown.failures}
+    print("\n".join([shown.text, *lines.values(), f"page: {shown.page}"]))
+    return set(lines)
 
 
 def _list(arguments: argparse.Namespace) -> int:
