@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 
+ORIGIN: dict[str, Any] = {"origin?": {"path": str, "content": str}}
 BESIDE: dict[str, Any] = {  # records/<name>.json
-    "origin?": {"path": str, "content": str},
+    **ORIGIN,
     "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
     "curves?": {"*": {"*": list}},
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
@@ -54,7 +55,10 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
     """
     for protocol in protocols:
         file = _file(store, protocol.name)
-        known = (read_json(file, BESIDE) or {}).get("origin")
+        try:
+            known = (read_json(file, ORIGIN) or {}).get("origin")
+        except BenchError:  # damaged: a run writes it anew, and a report says so itself
+            continue
         if known is not None and not protocol.origin.same(Origin(**known)):
             raise BenchError(
                 f"{file}: these are the records of another protocol file that is also called "

@@ -59,6 +59,9 @@ def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file,
     with pytest.raises(BenchError, match="another --out"):
         refuse_others([own], store)
     refuse_others([other], store)
+    for damaged in ("nonsense", json.dumps({"leaks": [{"dataset": "as of old"}]})):  # a run writes it anew
+        (store.root / "records" / "m.json").write_text(damaged)
+        refuse_others([own], store)
 
 
 def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_of, tmp_path):
