@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bench.executors.cluster import Profile
     from bench.jobs.context import RunOptions
     from bench.jobs.execute import Outcome
-    from bench.report import Failure
     from bench.run import Request
+    from bench.show.reports import Shown
 
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
@@ -74,6 +74,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.show.reports import refuse_others
     from bench.store import Store
 
     if arguments.dry_run:
@@ -82,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
+    refuse_others(protocols, store)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, run.without_changed(plan, store)))
@@ -200,22 +202,11 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
     for shown in write_reports(protocols, plan, store):
-        print(shown.text)
-        for failure in {f.job: f for f in shown.failures}.values():
-            print(f"failed: {_cell(failure)}job {failure.job}: {failure.reason} (log {failure.log})")
-        print(f"page: {shown.page}")
-        told |= {f.job for f in shown.failures}
+        told |= _tell(shown)
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(plan.before(job)):
             print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
     return 1 if failed or told else 0
-
-
-def _cell(failure: Failure) -> str:
-    from bench.show.labels import Label
-
-    label = str(Label(failure.row, failure.dataset, failure.fraction, failure.seed))
-    return f"{printable(label)}, " if label else ""
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -252,18 +243,25 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from bench.protocol import read_all
     from bench.show.reports import rewrite_report
     from bench.store import Store
 
-    store = Store.open(arguments.out, create=False)
-    for path in arguments.protocols:
+    store, told = Store.open(arguments.out, create=False), set[str]()
+    read = read_all(arguments.protocols, arguments.scale)
+    for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
-            to = to / path.stem  # one folder each, or the last would replace the others
-        shown = rewrite_report(path, arguments.scale, store, to)
-        print(shown.text)
-        print(f"page: {shown.page}")
-    return 0
+            to = to / protocol.name  # one folder each, or the last would replace the others
+        told |= _tell(rewrite_report(path, arguments.scale, store, to))
+    return 1 if told else 0
+
+
+def _tell(shown: Shown) -> set[str]:
+    """Print a finished report with what failed, and return the jobs that did."""
+    lines = {f.job: f.line for f in shown.failures}
+    print("\n".join([shown.text, *lines.values(), f"page: {shown.page}"]))
+    return set(lines)
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COLUMNS: dict[str, str] = {
     "job": "str", "protocol": "str", "paper": "str", "table": "str", "scale": "str",
-    "row": "str", "method": "str", "network": "str", "params": "str", "pretrain": "str",
+    "section": "str", "row": "str", "method": "str", "network": "str", "params": "str", "pretrain": "str",
     "pretrain_seed": "int64", "init": "str", "evaluation": "str", "dataset": "str", "task": "str",
     "split": "str", "split_hash": "str", "fraction": "int64", "n_train": "int64", "fold": "int64",
     "seed": "int64", "case": "str", "patient": "str", "target": "str", "metric": "str",

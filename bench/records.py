@@ -27,7 +27,8 @@ def done(plan: Plan, store: Store, job: str) -> bool:
 def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     """Return one row per case, target and metric of every cell; a failed cell is one row.
 
-    A cell that has neither run nor failed leaves no row, nor one that failed and is not wanted.
+    A cell that has neither run nor failed leaves no row, nor one that failed and is not wanted. A wanted
+    cell that is predicted but not scored, or not judged by its guard, is a failed one: no silent gap.
     """
     import pandas as pd
 
@@ -43,7 +44,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
                 parts.append(_latency(store, cell.latency).assign(**columns))
             elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
-        elif cell.wanted and _failure(plan, store, cell):
+        elif cell.wanted and (store.done(cell.evaluate) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring["metrics"]]
     if failed:
         parts.append(frame(failed))
@@ -61,7 +62,7 @@ def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
 
 def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
     wanted = plan.scoring_of[protocol]
-    return [(cell, wanted[cell.columns["dataset"]]) for cell in plan.cells[protocol]]
+    return [(cell, wanted[cell.columns["section"]]) for cell in plan.cells[protocol]]
 
 
 def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:

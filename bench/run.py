@@ -18,7 +18,7 @@ from bench.job import canonical
 from bench.jobs import scoring, stale
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
-from bench.protocol import Phantom, Protocol, read
+from bench.protocol import Phantom, Protocol, read_all
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Request:
     sets: tuple[str, ...] = ()
 
     def read(self) -> list[Protocol]:
-        """Return the protocols at the scale asked for."""
-        return [read(path, self.scale) for path in self.protocols]
+        """Return the protocols at the scale asked for; two of one name are refused."""
+        return read_all(self.protocols, self.scale)
 
 
 def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1) -> Plan:

@@ -163,7 +163,7 @@ def test_status_and_report_need_no_torch(tmp_path, protocol_file):
         "protocol": "test", "paper": "", "table": "", "scale": "paper", "row": "alone", "method": "scratch",
         "network": "unet3d/tiny", "params": "{}", "pretrain": "none", "evaluation": "end_to_end",
         "dataset": NAME, "fraction": 25, "seed": 0, "metric": "dice", "value": 0.5, "unit": "1",
-        "convention": "medpy/default", "status": "ok", "split": "even",
+        "section": NAME, "convention": "medpy/default", "status": "ok", "split": "even",
     }  # fmt: skip
     record.frame([row | shown]).to_parquet(store.root / "records" / "test.parquet", index=False)
     status, heavy, _ = loaded_after("status", "--out", store.root, cwd=tmp_path)

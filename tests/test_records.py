@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from small_protocol import cell
+from small_protocol import NAME, cell
 
 from bench import record, records
 from bench.jobs.scoring import path
+from bench.show import gather
 from bench.store import Store
 
 CONTRACT = [
-    "job", "protocol", "paper", "table", "scale", "row", "method", "network", "params", "pretrain",
+    "job", "protocol", "paper", "table", "scale", "section", "row", "method", "network", "params", "pretrain",
     "pretrain_seed", "init", "evaluation", "dataset", "task", "split", "split_hash", "fraction", "n_train",
     "fold", "seed", "case", "patient", "target", "metric", "value", "unit", "convention", "status",
 ]  # fmt: skip
@@ -44,7 +45,9 @@ def store(tmp_path):
 
 def publish(store, plan, job):
     (store.jobs / job).mkdir()
-    (store.jobs / job / "manifest.json").write_text(json.dumps({"spec": plan.jobs[job].spec}))
+    made = plan.jobs[job]
+    manifest = {"spec": made.spec, "kind": made.kind, "needs": list(made.needs)}
+    (store.jobs / job / "manifest.json").write_text(json.dumps(manifest))
 
 
 def scored(store, plan, job, values):
@@ -91,12 +94,24 @@ def test_a_number_counts_only_once_its_guard_is_done(plan_of, store):
     one = cell(plan, row="pair", fraction=25, seed=1)
     scored(store, plan, one.evaluate, [0.5])  # by an earlier run that allowed leaks
     (guard,) = plan.after[one.finetune]
-    assert len(records.collect(plan, store, "test0")) == 0
+    assert set(records.collect(plan, store, "test0")["status"]) == {"failed"}
     failed(store, guard, "leak: 3 cases")
     holes = records.collect(plan, store, "test0")
     assert set(holes["status"]) == {"failed"} and one.evaluate in set(holes["job"])
     publish(store, plan, guard)
     assert records.collect(plan, store, "test0")["value"].tolist() == [0.5]
+
+
+def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
+    plan = plan_of({"metrics": ["dice", "hd"]}, only={"row": ["alone"]})
+    one, unwanted = (cell(plan, row=r, fraction=25, seed=1) for r in ("alone", "pair"))
+    for c in (one, unwanted):
+        publish(store, plan, c.evaluate)
+    table = records.collect(plan, store, "test0")
+    assert set(table["job"]) == {one.evaluate} and table["metric"].tolist() == ["dice", "hd"]
+    (told,) = gather.failures(gather.chains(table, store, {}), table, store)
+    assert (told.hole, told.job, told.section) == ("not scored", one.evaluate, NAME)
+    assert told.line.startswith(f"not scored: job {one.evaluate}: ") and "run it again" in told.line
 
 
 @pytest.mark.parametrize("which", ["evaluate", "finetune", "pretrain", "prepare"])

@@ -60,7 +60,7 @@ PROTOCOL = {
     "title": "t", "scale": "smoke", "scales": {"smoke": {}},
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
     "pretrain": {"datasets": [{"dataset": "msd04_hippocampus"}], "steps": 1, "batch": 2},
-    "finetune": [{"dataset": "msd04_hippocampus", "split": "rule", "steps": 1, "batch": 2}],
+    "finetune": [{"dataset": "msd04_hippocampus", "split": "even", "steps": 1, "batch": 2}],
 }  # fmt: skip
 ONE = (
     "from bench.dataset import Dataset\nfrom bench.source import Source\n"

@@ -25,7 +25,7 @@ def columns(
     net, source = spec["network"], "file" if spec["init"].startswith("file:") else "none"
     return {
         "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
-        "scale": protocol.scale, "method": line.row.method,
+        "scale": protocol.scale, "section": line.section, "method": line.row.method,
         "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
         "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else source,
         "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],

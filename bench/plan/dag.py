@@ -33,7 +33,7 @@ class Plan:
     cells: dict[str, list[Cell]] = field(default_factory=dict)  # by protocol name
     roots: dict[str, str] = field(default_factory=dict)  # data set -> folder, for `prepare`
     scoring: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # evaluate id -> scorings
-    scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, data set
+    scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, section
     threads: dict[str, int] = field(default_factory=dict)
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
     beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job

@@ -12,8 +12,8 @@ from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
 from bench.nets import catalog
-from bench.plan.specs import LOSSES
 from bench.protocol import Finetune, Pretrain
+from bench.protocol.comparable import LOSSES
 from bench.protocol.strict import Document, build
 
 SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has elsewhere

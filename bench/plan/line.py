@@ -25,6 +25,7 @@ class Line:
     tuned: Finetune
     target: Target
     fold: splits.Fold
+    section: str  # what the records call the fine-tuning section
     control: Control = ""
 
     @property

@@ -35,7 +35,7 @@ def count(section: Pretrain, parts: Sequence[Part]) -> int:
     if not all(part.here for part in parts):
         return 0
     cases = [(part.data["dataset"], case) for part in parts for case in part.cases]
-    return len(choice.shared(cases, overall(section), section.seed))
+    return len(choice.shared(cases, overall(section), section.every_seed[0]))
 
 
 def overall(section: Pretrain) -> dict[str, str]:
@@ -61,7 +61,7 @@ def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> 
     fold = place[1] if place is not None else None
     if found is None:
         return Part(data, (), fold, False)
-    cases = choice.selected(found, data, dataset, fold, section.seed, absent=section.absent)
+    cases = choice.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     here.check_usable(mix.dataset, cases)
@@ -107,10 +107,11 @@ def tests(here: Here, line: Line, parts: Sequence[Part]) -> list[tuple[Target, F
     Of a data set whose training patients are pretrained on, only the same fold's.
     """
     divided = {p.data["dataset"]: p.fold for p in parts if p.fold is not None}
-    found = []
+    found: list[tuple[Target, Fold, str | Recipe]] = []
     for section in line.protocol.finetune:
         target = here.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         own = divided.get(section.dataset)
-        found += [(target, f, section.recipe) for f in folds if own is None or f == own]
+        tested = [(target, f, section.recipe) for f in folds if own is None or f == own]
+        found += [part for part in tested if part not in found]  # two sections may share theirs
     return found

@@ -16,7 +16,7 @@ from bench.plan import specs
 from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
 from bench.plan.feasible import refuse
-from bench.plan.here import Here, Target, check_folds
+from bench.plan.here import Here, check_folds
 from bench.plan.line import Line, controls
 from bench.plan.only import Only
 from bench.plan.override import Override
@@ -28,6 +28,7 @@ from bench.protocol import (
     Protocol,
     finetune_of,
     labelled,
+    pretrain_of,
 )
 
 
@@ -92,26 +93,20 @@ class Planner:
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.here.target(section)
-        self._one_scoring(protocol, target)
+        self.plan.scoring_of.setdefault(protocol.name, {})[protocol.sections[index]] = specs.scoring(
+            protocol, target
+        )
         check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
             for fold in folds:
-                line = Line(protocol, name, row, tuned, target, fold)
-                start = self._start(line)
-                for control in controls(protocol, row):
-                    self._line(replace(line, control=control), Start() if control == "random" else start)
-
-    def _one_scoring(self, protocol: Protocol, target: Target) -> None:
-        """Note how a data set is scored, which all sections on it share."""
-        known = self.plan.scoring_of.setdefault(protocol.name, {})
-        scoring = specs.scoring(protocol, target)
-        if known.setdefault(target.name, scoring) != scoring:
-            raise BenchError(
-                f"protocol {protocol.name!r}: two finetune sections on {target.name!r} have other regions; "
-                "state the same in both, or write two protocols"
-            )
+                line = Line(protocol, name, row, tuned, target, fold, protocol.sections[index])
+                for start in self._starts(line):
+                    for control in controls(
+                        protocol, row
+                    ):  # fresh weights are one, however many pretrainings
+                        self._line(replace(line, control=control), Start() if control == "random" else start)
 
     def _line(self, line: Line, start: Start) -> None:
         for percent in line.tuned.fractions:
@@ -120,19 +115,21 @@ class Planner:
                 job = self._finetune(line, (percent, seed, patients), start)
                 self._evaluate(line, (percent, len(patients)), job, start)
 
-    def _start(self, line: Line) -> Start:
-        """Return what a line's fine-tuning starts from; a pretraining is added to the plan."""
+    def _starts(self, line: Line) -> list[Start]:
+        """Return what a line's fine-tunings start from: each pretraining seed's is added to the plan."""
         method = registry.load("method", line.row.method)
         try:  # also where nothing is pretrained: names are checked
             method.make_params(line.row.params)
         except BenchError as error:
             raise BenchError(f"protocol {line.protocol.name!r}, row {line.name!r}: {error}") from None
         if not method.pretrains:
-            return Start()
+            return [Start()]
         if line.row.init:
-            return Start(self.plan.files.add(line.protocol.folder / line.row.init))
-        job = self.pretrainings.add(line)
-        return Start(f"job:{job}" + (f"@{line.row.at}" if line.row.at else ""), job)
+            return [Start(self.plan.files.add(line.protocol.folder / line.row.init))]
+        at = f"@{line.row.at}" if line.row.at else ""
+        seeds = pretrain_of(line.protocol, line.row).every_seed
+        jobs = [self.pretrainings.add(line, seed) for seed in seeds]
+        return [Start(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
 
     def _labelled(self, line: Line, percent: int, seed: int) -> list[str]:
         if not line.target.here and not line.fold.train:
@@ -175,7 +172,7 @@ class Planner:
     def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
         protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
         select = made.spec["finetune"]["select"]
-        scoring = self.plan.scoring_of[protocol.name][target.name]
+        scoring = self.plan.scoring_of[protocol.name][line.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
         for variant, weights in [("", select)] + [("last", "last")] * (select == "best_test"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench import registry
@@ -31,15 +31,15 @@ class Pretrainings:
         self.plan, self.here, self._overridden = plan, here, overridden
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
 
-    def add(self, line: Line) -> str:
-        """Add a line's pretraining and return it.
+    def add(self, line: Line, seed: int) -> str:
+        """Add a line's pretraining under one of its seeds and return it.
 
         Raises:
             BenchError: an impossible mixture, network or snapshot.
         """
         row, method = line.row, registry.load("method", line.row.method)
         params, net = method.make_params(row.params), pretrained_net(line.protocol, row)
-        section = pretrain_of(line.protocol, row)
+        section = replace(pretrain_of(line.protocol, row), seed=seed, seeds=())
         parts = mixing.mixed(self.here, line, section, method.reads_labels(params))
         needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         spec = self._overridden("pretrain", {
@@ -47,7 +47,7 @@ class Pretrainings:
             "network": specs.network(net, self.channels(needs, net.crop)),
             "data": [part.data for part in parts],
             "pretrain": specs.resolved(section, specs.steps(section, mixing.count(section, parts))),
-            "seed": section.seed,
+            "seed": seed,
             **({"take": mixing.overall(section)} if section.take else {}),
         })  # fmt: skip
         guard = self._guard(line, section, (spec, parts, needs))

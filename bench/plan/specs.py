@@ -15,16 +15,13 @@ from bench.metrics.request import fitting
 from bench.nets import catalog
 from bench.plan.here import Target
 from bench.protocol import Protocol, Row
+from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Finetune, Net, Pretrain
 
 NOT_IN_SPEC = {  # of a section: it picks jobs, names things or is resolved to steps
     "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",
     "steps", "epochs", "crops", "hold", "inference", "mixture", "take", "absent", "leaks", "where", "exclude",
     "network", "crop", "settings", "holdout", "regions",
-}  # fmt: skip
-
-LOSSES = {  # by task, the default first
-    "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
 }  # fmt: skip
 
 

@@ -5,6 +5,9 @@ The file states the paper's values; a scale lays small overrides over them.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from bench.errors import BenchError, shown, unknown
 from bench.protocol import mixture, settings
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
+    Origin,
     Protocol,
     Row,
     finetune_of,
@@ -48,6 +52,7 @@ __all__ = [
     "Mix",
     "Net",
     "Optimiser",
+    "Origin",
     "Phantom",
     "Pretrain",
     "Protocol",
@@ -61,6 +66,7 @@ __all__ = [
     "pretrained_net",
     "pretrains",
     "read",
+    "read_all",
     "row_of",
     "tuned_net",
 ]  # fmt: skip
@@ -74,6 +80,7 @@ def read(path: Path, scale: str | None = None) -> Protocol:
         BenchError: names file, line, key and the nearest valid name.
     """
     document = settings.spelled_out(parse(path))
+    origin = Origin(_place(path), _digest(json.dumps(document.value, sort_keys=True)))
     chosen = scale or document.value.get("scale", "paper")
     scales = _scales(document)
     if chosen != "paper":
@@ -82,9 +89,27 @@ def read(path: Path, scale: str | None = None) -> Protocol:
         document = _laid_over(document, chosen)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
-    protocol = replace(build(Protocol, document), folder=path.parent)
+    protocol = replace(build(Protocol, document), folder=path.parent, origin=origin)
     check(protocol, document)
     return protocol
+
+
+def read_all(paths: Sequence[Path], scale: str | None = None) -> list[Protocol]:
+    """Return the protocols in ``paths``, as ``read`` does.
+
+    Raises:
+        BenchError: two have one name, so that they would share records and reports; names both files.
+    """
+    found: dict[str, tuple[Path, Protocol]] = {}
+    for path in paths:
+        protocol = read(path, scale)
+        if protocol.name in found:
+            other = found[protocol.name][0]
+            raise BenchError(
+                f"{path}: is called {protocol.name!r}, as {other} is; give one of them a 'name:' of its own"
+            )
+        found[protocol.name] = path, protocol
+    return [protocol for _, protocol in found.values()]
 
 
 def _scales(document: Document) -> dict[str, Any]:
@@ -121,15 +146,29 @@ def _reached(base: Any, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def _replacing(over: dict[str, Any]) -> dict[str, Any]:
     """Return a scale's overrides with each budget, and the data, replacing what it lies over."""
-    found = {k: one_of_each(v) if k in ("pretrain", "finetune") else v for k, v in over.items()}
+    found = {
+        k: one_of_each(v, k == "pretrain") if k in ("pretrain", "finetune") else v for k, v in over.items()
+    }
     if isinstance(rows := over.get("rows"), dict):
         found["rows"] = {k: _replacing(v) if isinstance(v, dict) else v for k, v in rows.items()}
     return found
 
 
-def _name(path: Path) -> str:
+def _under(path: Path) -> tuple[str, ...]:
+    """Return a file's path under the nearest ``protocols/``, without suffix; empty where it is elsewhere."""
     parts = path.resolve().with_suffix("").parts
-    if "protocols" in parts:
-        last = len(parts) - 1 - parts[::-1].index("protocols")
-        return "_".join(parts[last + 1 :])
-    return parts[-1]
+    last = len(parts) - 1 - parts[::-1].index("protocols") if "protocols" in parts[:-1] else len(parts)
+    return parts[last + 1 :]
+
+
+def _name(path: Path) -> str:
+    return "_".join(_under(path)) or path.resolve().stem
+
+
+def _place(path: Path) -> str:
+    under = _under(path)
+    return "/".join(["protocols", *under]) if under else _digest(str(path.resolve()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

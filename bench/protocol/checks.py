@@ -8,6 +8,7 @@ from bench import registry
 from bench.errors import BenchError, printable, unknown
 from bench.nets import catalog
 from bench.protocol import mixture
+from bench.protocol.comparable import baseline_of
 from bench.protocol.model import (
     Protocol,
     Row,
@@ -23,9 +24,10 @@ from bench.protocol.sections import Finetune, Net, Pretrain
 from bench.protocol.strict import Document
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
+LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
-SHARED = ("dataset", "split", "folds", "where", "exclude", "regions")
+SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "regions")
 
 
 def check(protocol: Protocol, document: Document) -> None:
@@ -45,6 +47,7 @@ def check(protocol: Protocol, document: Document) -> None:
             if variant in protocol.rows:
                 where = document.where(("rows", variant))
                 raise BenchError(f"{where}: is what a variant of row {name!r} is called; rename it")
+    _check_section_names(protocol, document)
     for i, target in enumerate(protocol.finetune):
         _check_section(target, protocol.scale, document, ("finetune", str(i)))
     if protocol.pretrain is not None:  # also where no row reads it
@@ -81,6 +84,7 @@ def _check_file_names(protocol: Protocol, document: Document) -> None:
     """Refuse names that would lead out of the folders in which files are named after them."""
     names: dict[tuple[str, ...], str] = {("name",): protocol.name}
     names |= {("finetune", str(i), "dataset"): t.dataset for i, t in enumerate(protocol.finetune)}
+    names |= {("finetune", str(i), "name"): t.name for i, t in enumerate(protocol.finetune) if t.name}
     mixed = protocol.pretrain.datasets if protocol.pretrain else ()
     names |= {("pretrain", "datasets", str(i), "dataset"): m.dataset for i, m in enumerate(mixed)}
     names |= {("phantoms", name): name for name in protocol.phantoms}
@@ -148,6 +152,13 @@ def _check_net(net: Net, document: Document, keys: tuple[str, ...]) -> None:
         raise BenchError(f"{document.where(keys)}: {error}") from None
 
 
+def _check_section_names(protocol: Protocol, document: Document) -> None:
+    for i, name in enumerate(protocol.sections):
+        if name in protocol.sections[:i]:
+            where = document.where(("finetune", str(i), "name"))
+            raise BenchError(f"{where}: two sections are called {name!r}; give each a 'name' of its own")
+
+
 def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:
     _has_budget(target, document, keys)
     if target.select == "best_test" and scale != "paper":
@@ -173,10 +184,18 @@ def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -
 
 
 def _has_baseline(protocol: Protocol, document: Document) -> None:
-    from_scratch = {r.network for r in protocol.rows.values() if not method_pretrains(r)}
-    for name, row in protocol.rows.items():
-        if row.network not in from_scratch:
-            raise BenchError(
-                f"{document.where(('rows', name))}: nothing to compare with; add a row with "
-                f"'method: scratch' on network {row.network!r}, or say 'baseline: none'"
-            )
+    for index, section in enumerate(protocol.sections):
+        for name, row in protocol.rows.items():
+            near, where = baseline_of(protocol, index, row), document.where(("rows", name))
+            if near is None:
+                raise BenchError(
+                    f"{where}: nothing to compare with; add a row with 'method: scratch' on network "
+                    f"{row.network!r}, or say 'baseline: none'"
+                )
+            if near[1] and method_pretrains(row) and protocol.baseline != "unequal":
+                keys = sorted(near[1])
+                more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+                raise BenchError(
+                    f"{where}: is fine-tuned on {section!r} otherwise than its baseline, row {near[0]!r}: "
+                    f"{', '.join(keys[:LISTED])}{more}; state the same for both, or say 'baseline: unequal'"
+                )

@@ -29,6 +29,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which file a protocol is, without naming this machine: what its records remember of it."""
+
+    path: str = ""  # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
+    content: str = ""  # digest of what it says, at every scale
+
+    def same(self, other: Origin) -> bool:
+        """Tell whether this is the file ``other``, edited perhaps, or a copy of what it says."""
+        return self.path == other.path or self.content == other.content
+
+
+@dataclass(frozen=True)
 class Protocol:
     """One comparison: which rows, on what data, at what budget, against which table."""
 
@@ -44,7 +56,7 @@ class Protocol:
     cost: str = ""  # what a run at this scale takes, in words
     notes: tuple[str, ...] = ()  # deviations and assumptions, printed under the table
     scale: Literal["paper", "pilot", "smoke"] = "paper"
-    baseline: Literal["scratch", "none"] = "scratch"
+    baseline: Literal["scratch", "unequal", "none"] = "scratch"
     controls: tuple[Literal["random", "shuffled"], ...] = ()  # beside every row that starts from weights
     pretrain: Pretrain | None = None
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
@@ -57,6 +69,19 @@ class Protocol:
     threads: int = 1  # per job; a resource, not part of any identity
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})
+    origin: Origin = field(default=Origin(), metadata={"unsaid": True})
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Return what records and tables call each fine-tuning section.
+
+        That is its name; by default its data set's, with ``#2``, ``#3`` where one comes twice.
+        """
+        found: list[str] = []
+        for i, section in enumerate(self.finetune):
+            twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
+            found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
+        return tuple(found)
 
 
 def labelled(name: str, variant: str) -> str:
@@ -116,4 +141,5 @@ def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys
     if not over:
         return section
     document = where or Document(Path("protocol"), {})
-    return build(type(section), document, overlay(listed(asdict(section)), one_of_each(over)), keys)
+    stated = one_of_each(over, isinstance(section, Pretrain))
+    return build(type(section), document, overlay(listed(asdict(section)), stated), keys)

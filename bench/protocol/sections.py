@@ -14,14 +14,24 @@ ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how t
     "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
     "datasets": ("mixture", ""),
 }  # fmt: skip
+SEEDS: dict[str, tuple[str, Any]] = {
+    "seed": ("seeds", []),
+    "seeds": ("seed", None),
+}  # likewise, of a pretraining
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
 
 
-def one_of_each(over: Any) -> Any:
-    """Let what an override states replace its alternative: a budget, or the data, is stated once."""
+def one_of_each(over: Any, pretrain: bool = False) -> Any:
+    """Let what an override states replace its alternative: a budget, or the data, is stated once.
+
+    Args:
+        over: what is laid over a section.
+        pretrain: is it the pretraining's, which has one seed or several?
+    """
     if not isinstance(over, dict):
         return over
-    gone = {v: empty for k, (v, empty) in ALTERNATIVES.items() if k in over and v not in over}
+    pairs = {**ALTERNATIVES, **(SEEDS if pretrain else {})}
+    gone = {v: empty for k, (v, empty) in pairs.items() if k in over and v not in over}
     return {**over, **gone}
 
 
@@ -127,15 +137,25 @@ class Pretrain:
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     clip: float | None = None  # gradient norm
-    seed: int = 0
+    seed: int | None = None  # by default 0
+    seeds: tuple[int, ...] = ()  # in its place: a pretraining each, crossed with those of fine-tuning
     snapshots: tuple[int, ...] = ()  # steps whose weights are kept besides the last
 
     def __post_init__(self) -> None:
         _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
         _positive("", accumulate=self.accumulate)
         _amount(self.take)
+        if self.seeds and self.seed is not None:
+            raise ValueError("state one 'seed' or a list of 'seeds', not both")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds names each seed once, got {list(self.seeds)}")
         if bool(self.datasets) == bool(self.mixture):
             raise ValueError("state either 'datasets' or the name of a 'mixture'")
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """Return the seeds of the pretrainings that this asks for, at least one."""
+        return self.seeds or (self.seed or 0,)
 
 
 @dataclass(frozen=True)
@@ -160,6 +180,7 @@ class Finetune:
 
     dataset: str
     split: str
+    name: str = ""  # what records and tables call the section; by default its data set, "#2" where twice
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
     recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's

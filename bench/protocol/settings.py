@@ -17,7 +17,17 @@ from bench.job import listed
 from bench.protocol.sections import Finetune, one_of_each
 from bench.protocol.strict import Document, build, overlay, parse
 
-OWN = ("dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions")  # of a section
+OWN = (
+    "name",
+    "dataset",
+    "split",
+    "fractions",
+    "seeds",
+    "folds",
+    "where",
+    "exclude",
+    "regions",
+)  # of a section
 KEPT = (*OWN, "recipe")  # a row's settings leave these to the section, unless they state them
 STAND_IN = {"dataset": "any", "split": "any"}
 

@@ -1,4 +1,4 @@
-"""From rows to cells: means over cases, then over seeds, with everything that was left out."""
+"""From rows to cells: means over a patient's cases, over patients, over runs, and what was left out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 MEAN = "*"  # the target that stands for the mean over all targets
 
+RUN = ["pretrain_seed", "seed"]  # a run is a fine-tuning seed of a pretraining seed
+PLACE = ["row", "section", "fraction", "target", "metric"]
 HOW = (
-    "A cell is the mean over the test cases of one run (one seed and fold), then over the folds of "
-    "a seed, then over seeds; ± is the standard deviation over seeds (n-1), left out for one seed. "
-    "The mean over targets is taken within each seed, undefined targets left out, and its ± is the "
-    "standard deviation of that mean over seeds."
+    "A cell is the mean over a patient's test cases, then over the patients of all folds together, then "
+    "over runs; a value that is over all test cases at once is averaged over folds instead. The mean over "
+    "targets is taken within each run, undefined targets left out."
 )
+SPREAD = " ± is the standard deviation over runs (n-1)."
+RUNS = " A run is one fine-tuning seed."
+CROSSED = " A run is one fine-tuning seed of one pretraining seed."
 
 
 class Key(NamedTuple):
-    """Where a cell stands. ``section`` counts the protocol's fine-tuning sections from 0."""
+    """Where a cell stands. ``section`` counts the protocol's fine-tuning sections from 0, in its order."""
 
     row: str
     section: int
@@ -39,15 +43,25 @@ class Cell:
     """One mean and its history, in the metric's own unit (overlap: 0 to 1)."""
 
     mean: float | None = None
-    sd: float | None = None  # over seeds
-    seeds: int = 0  # that have a value
+    sd: float | None = None  # over runs
+    runs: int = 0  # that have a value
+    patients: int = 0  # as cases
     cases: int = 0  # 0 also where a value is over all test cases at once
-    values: int = 0  # case x seed (x target, for the mean), defined or not
+    values: int = 0  # case x run (x target, for the mean), defined or not
     undefined: int = 0
     penalised: int = 0
-    targets: int = 1  # least number of targets behind a seed's mean
-    failed: int = 0  # runs
+    targets: int = 1  # least number of targets behind a run's mean
+    failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed
+
+
+class Run(NamedTuple):
+    """One run of a failed cell on one fold, and the job that failed."""
+
+    pretrain_seed: int
+    seed: int
+    fold: int
+    job: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,10 @@ class Cells:
 
     cells: dict[Key, Cell]
     units: dict[str, str]
-    failed: dict[Key, set[tuple[int, int, str]]] = field(default_factory=dict)
+    failed: dict[Key, set[Run]] = field(default_factory=dict)
     targets: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by section, as met
+    trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # section, fraction, fold: n
+    crossed: bool = False  # has a row several pretraining seeds?
 
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
@@ -65,13 +81,34 @@ class Cells:
         cell = self.cells.get(key)
         if not runs:
             return cell
-        jobs = tuple(sorted({job for _, _, job in runs if job}))
-        n = len({(seed, fold) for seed, fold, _ in runs})
+        jobs = tuple(sorted({run.job for run in runs if run.job}))
+        n = len({run[:3] for run in runs})
         known = vars(cell) if cell else {}
         return Cell(**{**known, "failed": n, "jobs": jobs})
 
-    def _failed(self, key: Key) -> set[tuple[int, int, str]]:
-        found: set[tuple[int, int, str]] = set()
+    @property
+    def how(self) -> str:
+        """Return how the means came about, in words."""
+        spread = SPREAD if any(cell.sd is not None for cell in self.cells.values()) else ""
+        return HOW + spread + (CROSSED if self.crossed else RUNS)
+
+    def alike(self, section: int) -> list[tuple[tuple[int, ...], str]]:
+        """Return label fractions of a section that mean the same patients, and how many, in words.
+
+        Fractions are prefixes of one ranking, so equal in number is equal in patients, fold by fold.
+        """
+        known = self.trained.get(section, {})
+        found: list[tuple[tuple[int, ...], str]] = []
+        for fraction in sorted(known):
+            folds = known[fraction]
+            same = [f for f, o in sorted(known.items()) if _agree(o, folds)]
+            if len(same) > 1 and fraction == same[0]:
+                low, high = min(folds.values()), max(folds.values())
+                found.append((tuple(same), f"{low}" if low == high else f"{low} to {high}"))
+        return found
+
+    def _failed(self, key: Key) -> set[Run]:
+        found: set[Run] = set()
         for other, runs in self.failed.items():  # few: one entry per failed cell
             same = other[:3] == key[:3] and other.metric in ("", key.metric)
             if same and (key.target == MEAN or other.target in ("", key.target)):
@@ -83,13 +120,13 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     """Turn rows into cells; the order of the rows does not matter.
 
     Raises:
-        BenchError: rows of several scales, of another scale than the protocol's, or of a data set
-            that the protocol does not name.
+        BenchError: rows of several scales, of another scale than the protocol's, or of a fine-tuning
+            section that the protocol does not have.
     """
     records = records[records["metric"] != LATENCY]  # of a network, not of a target: under the costs
     _one_scale(protocol, records)
     table = _lean(records).assign(section=_sections(protocol, records))
-    table = table.sort_values(["case", "seed", "fold"], kind="stable")  # sums in a fixed order
+    table = table.sort_values(["patient", "case", *RUN, "fold"], kind="stable")  # sums in a fixed order
     bad = table[table["status"] == "failed"]
     good = table[table["status"] != "failed"]
     empty = good["status"].isin(["empty_reference", "empty_prediction"])
@@ -97,15 +134,33 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     good = good.assign(penalised=empty & good["value"].notna() & ~natural)
     cells = _summary(good)
     units = dict(good[["metric", "unit"]].drop_duplicates().itertuples(index=False, name=None))
-    failed: dict[Key, set[tuple[int, int, str]]] = {}
+    failed: dict[Key, set[Run]] = {}
     for r in bad.itertuples():
         key = Key(r.row, int(r.section), int(r.fraction), r.target, r.metric)
-        failed.setdefault(key, set()).add((int(r.seed), int(r.fold), r.job))
+        run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
+        failed.setdefault(key, set()).add(run)
     pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
     targets: dict[int, tuple[str, ...]] = {}
     for section, target in pairs.itertuples(index=False, name=None):
         targets[int(section)] = (*targets.get(int(section), ()), target)
-    return Cells(cells, units, failed, targets)
+    crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
+    return Cells(cells, units, failed, targets, _trained(table), crossed)
+
+
+def _trained(table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
+    """Return the labelled patients that train, by section, fraction and fold; where known."""
+    found: dict[int, dict[int, dict[int, int]]] = {}
+    sizes = table[["section", "fraction", "fold", "n_train"]].drop_duplicates()
+    for section, fraction, fold, n in sizes.itertuples(index=False, name=None):
+        if n:
+            found.setdefault(int(section), {}).setdefault(int(fraction), {})[int(fold)] = int(n)
+    return found
+
+
+def _agree(one: dict[int, int], other: dict[int, int]) -> bool:
+    """Whether two fractions have as many patients in every fold that both ran, and ran one together."""
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(one[fold] == other[fold] for fold in shared)
 
 
 def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
@@ -124,42 +179,36 @@ def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
 
 def _lean(records: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that matter, repeated text as categories: grouping is then quick."""
-    text = ["row", "case", "target", "metric", "status", "unit", "job"]
-    kept = records[[*text, "fraction", "fold", "seed", "value"]]
+    text = ["row", "case", "patient", "target", "metric", "status", "unit", "job"]
+    kept = records[[*text, "fraction", "n_train", "fold", *RUN, "value"]]
     return kept.astype(dict.fromkeys(text, "category"))
 
 
 def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
-    place = records.groupby(["dataset", "evaluation", "split"], sort=False)
-    known = [_section(protocol, *where) for where in place.indices]
+    place = records.groupby(["section", "dataset"], sort=False)
     sections = np.zeros(len(records), dtype=int)
-    for section, at in zip(known, place.indices.values(), strict=True):
-        sections[at] = section
+    for (section, dataset), at in place.indices.items():
+        sections[at] = _section(protocol, section, dataset)
     return sections
 
 
-def _section(protocol: Protocol, dataset: str, evaluation: str, split: str) -> int:
-    named = [i for i, t in enumerate(protocol.finetune) if t.dataset == dataset]
-    if not named:
+def _section(protocol: Protocol, name: str, dataset: str) -> int:
+    names = protocol.sections
+    if name not in names or protocol.finetune[names.index(name)].dataset != dataset:
         raise BenchError(
-            f"records of {protocol.name!r} hold data set {dataset!r}, which the protocol does not "
-            "fine-tune on; run it again so that its records are written anew"
+            f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
+            "protocol does not have; run it again so that its records are written anew"
         )
-    # a row may be evaluated in its own way: it stands beside the others
-    fits = [i for i in named if protocol.finetune[i].evaluation == evaluation] or named
-    exact = [i for i in fits if protocol.finetune[i].split == split]
-    return (exact or fits)[0]
+    return names.index(name)
 
 
 def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     if good.empty:
         return {}
-    place = ["row", "section", "fraction", "target", "metric"]
-    runs = good.groupby([*place, "seed", "fold"], observed=True)["value"].mean()
-    seeds = runs.groupby([*place, "seed"], observed=True).mean()
-    cells = _cells(seeds, good, place)
-    whole = [p for p in place if p != "target"]
-    over = seeds.groupby([*whole, "seed"], observed=True)
+    runs = _of_runs(good)
+    cells = _cells(runs, good, PLACE)
+    whole = [p for p in PLACE if p != "target"]
+    over = runs.groupby([*whole, *RUN], observed=True)
     counts = over.count().groupby(whole, observed=True).min()
     means = _cells(over.mean(), good, whole)
     n_targets = dict(zip(counts.index, counts, strict=True))
@@ -170,27 +219,45 @@ def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
 
 
-def _cells(seeds: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple, Cell]:
+def _of_runs(good: pd.DataFrame) -> pd.Series:
+    """Return the value of every place in every run: over a patient's cases, then over all folds' patients."""
     import pandas as pd
 
-    over = seeds.groupby(place, observed=True)
-    back = good.groupby(place, observed=True)
+    named = good["case"] != ""  # else a value is over all test cases of its fold
+    kinds = [(good[named], "patient"), (good[~named], "fold")]
+    parts = [
+        rows.groupby([*PLACE, *RUN, unit], observed=True)["value"].mean()
+        .groupby([*PLACE, *RUN], observed=True).mean()
+        for rows, unit in kinds if len(rows)
+    ]  # fmt: skip
+    return pd.concat(parts)
+
+
+def _cells(runs: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple, Cell]:
+    import pandas as pd
+
+    over = runs.groupby(place, observed=True)
+    back, named = good.groupby(place, observed=True), good[good["case"] != ""]
     table = pd.DataFrame({
-        "mean": over.mean(), "sd": over.std(ddof=1), "seeds": over.count(),
-        "cases": back["case"].agg(lambda c: int(c[c != ""].nunique())), "values": back["value"].size(),
-        "defined": back["value"].count(), "penalised": back["penalised"].sum(),
+        "mean": over.mean(), "sd": over.std(ddof=1), "runs": over.count(),
+        "values": back["value"].size(), "defined": back["value"].count(),
+        "penalised": back["penalised"].sum(),
     })  # fmt: skip
+    tested = named.groupby(place, observed=True)[["patient", "case"]].nunique()
+    tested = tested.reindex(table.index, fill_value=0)
+    table = table.assign(patients=tested["patient"], cases=tested["case"])
     return {
         key: Cell(
             mean=_number(mean),
             sd=_number(sd),
-            seeds=int(n),
+            runs=int(n),
+            patients=int(patients),
             cases=int(cases),
             values=int(values),
             undefined=int(values - defined),
             penalised=int(penalised),
         )
-        for key, mean, sd, n, cases, values, defined, penalised in table.itertuples(name=None)
+        for key, mean, sd, n, values, defined, penalised, patients, cases in table.itertuples(name=None)
     }
 
 

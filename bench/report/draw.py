@@ -80,7 +80,7 @@ def new(width: float, height: float) -> Figure:
 
 
 def fractions(plots: tuple[Plot, ...]) -> Figure:
-    """Draw one plot per data set: score against label fraction, a band of ± one sd over seeds."""
+    """Draw one plot per data set: score against label fraction, a band of ± one sd over runs."""
     with style():
         columns = min(3, len(plots))
         rows = -(-len(plots) // columns)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Failure:
     """One job that failed for good, and where to read why.
 
-    Without ``dataset``, ``fraction`` and ``seed`` it explains every empty cell of its row, as a
+    Without ``section``, ``fraction`` and ``seed`` it explains every empty cell of its row, as a
     failed pretraining does.
     """
 
@@ -25,18 +25,28 @@ class Failure:
     row: str
     reason: str
     log: str
-    dataset: str = ""
+    section: str = ""  # of the protocol's fine-tuning
     fraction: int | None = None  # percent
     seed: int | None = None
     attempts: int = 1
+    hole: str = "failed"  # what its cell prints: failed | not scored
+
+    @property
+    def line(self) -> str:
+        """Return it in one line, for a terminal."""
+        share = None if self.fraction is None else f"{self.fraction} %"
+        seed = None if self.seed is None else f"seed {self.seed}"
+        cell = " · ".join(filter(None, (self.row, self.section, share, seed)))
+        where = ", ".join(filter(None, (cell, f"job {self.job}")))
+        return f"{self.hole}: {where}: {self.reason}" + (f" (log {self.log})" if self.log else "")
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Test cases of one data set that also stand in what a row was pretrained on."""
+    """Test cases of one fine-tuning section that also stand in what a row was pretrained on."""
 
     row: str
-    dataset: str
+    section: str
     tests: int  # test cases that were looked for
     cases: tuple[str, ...]  # those that were found, with what tells: "img0035 (patient)"
     read: int = 0  # cases of the pretraining that they were found in
@@ -102,7 +112,7 @@ class Panel:
     """
 
     row: str
-    dataset: str
+    section: str
     case: str
     title: str
     image: np.ndarray

@@ -35,12 +35,12 @@ class Series:
     baseline: bool
     fractions: tuple[int, ...]
     means: tuple[float, ...]
-    sds: tuple[float, ...]  # 0 where there is one seed
+    sds: tuple[float, ...]  # 0 where there is one run
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One data set's label-fraction plot."""
+    """One fine-tuning section's label-fraction plot."""
 
     title: str
     axis: str
@@ -76,7 +76,8 @@ def wanted(scene: Scene) -> list[Figure]:
         made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
                            lambda: _draw().curves(curves)))  # fmt: skip
     made += _pretraining(scene)
-    return made + [_panels(scene, name) for name in dict.fromkeys(p.dataset for p in scene.extras.panels)]
+    shown = {p.section for p in scene.extras.panels}
+    return made + [_panels(scene, i) for i, name in enumerate(scene.protocol.sections) if name in shown]
 
 
 def _pretraining(scene: Scene) -> list[Figure]:
@@ -111,14 +112,16 @@ def _draw() -> Any:
     return draw
 
 
-def _panels(scene: Scene, dataset: str) -> Figure:
-    panels = [p for p in scene.extras.panels if p.dataset == dataset]
-    title = scene.info[dataset].title if dataset in scene.info else dataset
-    info = scene.info.get(dataset)
-    labels = dict(info.labels) if info else {}
+def _panels(scene: Scene, section: int) -> Figure:
+    """Return the figure of one fine-tuning section's predictions."""
+    named = scene.protocol.sections
+    panels = [p for p in scene.extras.panels if p.section == named[section]]
+    title = section_labels(scene.protocol, scene.info)[section]
+    info = scene.info[scene.protocol.finetune[section].dataset]
+    labels = dict(info.labels)
     shared = all(p.redistribution for p in panels)
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset)
-    name = f"panels_{safe}"
+    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in named]
+    name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     return Figure(
         name=name,
         title=f"Predictions on {title}",
@@ -126,7 +129,7 @@ def _panels(scene: Scene, dataset: str) -> Figure:
         embed=shared,
         draw=lambda: _draw().panels(panels, labels),
         reason="" if shared else (
-            f"The licence of {title} does not allow its images to be passed on, so they are not "
+            f"The licence of {info.title} does not allow its images to be passed on, so they are not "
             f"part of this page; they lie beside it as {name}.png. Do not share that file."
         ),
     )  # fmt: skip
@@ -147,11 +150,11 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per data set with several label fractions, of the table's own metric."""
+    """Return one plot per section with several label fractions, of the table's own metric."""
     protocol = scene.protocol
     metric = scene.metrics[0]
     unit = scene.cells.units.get(metric, unit_of(metric))
-    labels = section_labels(protocol.finetune, scene.info)
+    labels = section_labels(protocol, scene.info)
     titles = row_titles(protocol, scene.rows, scene.extras)
     made = []
     for section, label in enumerate(labels):

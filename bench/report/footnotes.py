@@ -31,13 +31,14 @@ class Footnotes:
 
 
 def usual_n(cells: list[Cell | None]) -> str:
-    """Return the seeds and cases behind most cells of a row."""
+    """Return the runs, patients and cases behind most cells of a row."""
     counts = Counter(_n(c) for c in cells if c is not None and c.mean is not None)
     return counts.most_common(1)[0][0] if counts else ""
 
 
 def _n(cell: Cell) -> str:
-    return f"{cell.seeds}\N{NO-BREAK SPACE}{TIMES}\N{NO-BREAK SPACE}{cell.cases or 'all'}"
+    text = f"{cell.runs}\N{NO-BREAK SPACE}{TIMES}\N{NO-BREAK SPACE}{cell.patients or 'all'}"
+    return text + (f"\N{NO-BREAK SPACE}({cell.cases})" if cell.cases != cell.patients else "")
 
 
 def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
@@ -47,8 +48,10 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     parts = []
     if cell.failed:
         runs = "1 run" if cell.failed == 1 else f"{cell.failed} runs"
-        why = _why(_failures(scene, key, cell.jobs)) or f"job {', '.join(cell.jobs)}"
-        parts.append(f"{runs} failed: {why}")
+        found = _failures(scene, key, cell.jobs)
+        why = _why(found) or f"job {', '.join(cell.jobs)}"
+        what = "not scored" if all(f.hole == "not scored" for f in found) and found else "failed"
+        parts.append(f"{runs} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
     if cell.undefined:
@@ -60,13 +63,13 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
         parts += _leaks(scene, key)
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
-        parts.append(f"over {cell.targets} of {n_targets} targets in at least one seed")
+        parts.append(f"over {cell.targets} of {n_targets} targets in at least one run")
     return "; ".join(parts)
 
 
 def _leaks(scene: Scene, key: Key) -> list[str]:
-    dataset = scene.protocol.finetune[key.section].dataset
-    return [leaked(k) for k in scene.extras.leaks if k.row == key.row and k.dataset == dataset]
+    section = scene.protocol.sections[key.section]
+    return [leaked(k) for k in scene.extras.leaks if k.row == key.row and k.section == section]
 
 
 def leaked(leak: Leak) -> str:
@@ -83,11 +86,11 @@ def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
     named = [f for f in scene.extras.failures if f.job in jobs]
     if named:
         return named
-    dataset = scene.protocol.finetune[key.section].dataset
+    section = scene.protocol.sections[key.section]
     return [
         f
         for f in scene.extras.failures
-        if f.row == key.row and f.dataset in ("", dataset) and f.fraction in (None, key.fraction)
+        if f.row == key.row and f.section in ("", section) and f.fraction in (None, key.fraction)
     ]
 
 
@@ -102,12 +105,15 @@ def _why(failures: list[Failure]) -> str:
 
 
 def state(scene: Scene, key: Key, cell: Cell | None) -> str:
-    """Return ``ok``, ``incomplete`` (some runs failed), ``failed``, ``undefined`` or ``absent``."""
-    if cell is None:
-        return "failed" if _failures(scene, key, ()) else "absent"
-    if cell.mean is not None:
+    """Return ``ok``, ``incomplete`` (some failed), ``failed``, ``not scored``, ``undefined``, ``absent``."""
+    if cell is not None and cell.mean is not None:
         return "incomplete" if cell.failed else "ok"
-    return "failed" if cell.failed else "undefined"
+    if cell is not None and not cell.failed:
+        return "undefined"
+    holes = {f.hole for f in _failures(scene, key, cell.jobs if cell else ())}
+    if holes:
+        return "failed" if len(holes) > 1 else holes.pop()
+    return "failed" if cell else "absent"
 
 
 def in_words(cell: Cell | None) -> str:
@@ -115,6 +121,6 @@ def in_words(cell: Cell | None) -> str:
     if cell is None:
         return "not run"
     return (
-        f"{cell.seeds} seeds, {cell.cases} cases, {cell.values} values, "
+        f"{cell.runs} runs, {cell.patients} patients, {cell.cases} cases, {cell.values} values, "
         f"{cell.undefined} undefined, {cell.penalised} penalised, {cell.failed} failed runs"
     )

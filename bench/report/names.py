@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench import registry
 from bench.errors import BenchError
 from bench.metrics import METRICS as KNOWN
-from bench.protocol import Finetune, Protocol, row_of
+from bench.protocol import Protocol, row_of
 from bench.report.extras import Extras
 from bench.source import Source
 
@@ -77,8 +77,9 @@ def dataset_info(name: str) -> DatasetInfo:
     )
 
 
-def section_labels(targets: tuple[Finetune, ...], info: dict[str, DatasetInfo]) -> list[str]:
-    """Return one label per fine-tuning section: the data set, and more where that is not enough."""
+def section_labels(protocol: Protocol, info: dict[str, DatasetInfo]) -> list[str]:
+    """Return one label per fine-tuning section, no two alike: the data set, and more where it comes twice."""
+    targets = protocol.finetune
     titles = [info[t.dataset].title for t in targets]
     labels = []
     for target, title in zip(targets, titles, strict=True):
@@ -89,7 +90,10 @@ def section_labels(targets: tuple[Finetune, ...], info: dict[str, DatasetInfo]) 
         if len({t.split for t in twins}) > 1:
             parts.append(target.split)
         labels.append(", ".join(parts))
-    return labels
+    return [
+        f"{label} ({name})" if labels.count(label) > 1 else label
+        for label, name in zip(labels, protocol.sections, strict=True)
+    ]
 
 
 def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str, str]:

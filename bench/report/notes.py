@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import registry
-from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, row_of
-from bench.report.cells import HOW
+from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
+from bench.protocol.comparable import unequal
 from bench.report.extras import Extras
 from bench.report.names import metric_title, section_labels
 from bench.report.pretext import explained
@@ -86,7 +86,7 @@ def _other_source(extras: Extras) -> Block:
 
 def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     notes = [
-        HOW,
+        scene.cells.how,
         "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
@@ -111,10 +111,10 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
 
 def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
-    labels = section_labels(protocol.finetune, scene.info)
+    labels = section_labels(protocol, scene.info)
     made = []
-    for label, target in zip(labels, protocol.finetune, strict=True):
-        same = records["dataset"].eq(target.dataset) & records["evaluation"].eq(target.evaluation)
+    for label, name, target in zip(labels, protocol.sections, protocol.finetune, strict=True):
+        same = records["section"].eq(name)
         empty = protocol.empty or scene.info[target.dataset].empty
         made.append(Note(_split(label, target, records[same])))
         if not same.any() or (records[same]["task"] != "classification").any():
@@ -148,7 +148,15 @@ def _training(scene: Scene) -> tuple[Note, ...]:
     if protocol.pretrain is not None and pretrained:
         pre = protocol.pretrain
         made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
+        every = [pretrain_of(protocol, row).every_seed for row in protocol.rows.values() if pretrains(row)]
+        seeds = max(every, key=len, default=())
+        if len(seeds) > 1:
+            made.append(
+                f"Pretraining seeds {', '.join(map(str, seeds))}, each with every fine-tuning seed; curves, "
+                "the table of pretrainings, embeddings and predictions show the first."
+            )
     made += _tuning(scene)
+    made += unequal(protocol) if protocol.baseline == "unequal" else []
     for name, row in protocol.rows.items():
         if row.params or row.pretrain:
             sections = {"pretrain": row.pretrain} if row.pretrain else {}
@@ -162,7 +170,7 @@ def _training(scene: Scene) -> tuple[Note, ...]:
 def _tuning(scene: Scene) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
     protocol, made = scene.protocol, []
-    labels = section_labels(protocol.finetune, scene.info)
+    labels = section_labels(protocol, scene.info)
     for index, (label, target) in enumerate(zip(labels, protocol.finetune, strict=True)):
         own = [name for name, row in protocol.rows.items() if row.finetune]
         if len(own) < len(protocol.rows):

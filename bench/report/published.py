@@ -72,7 +72,7 @@ class Published:
 
         Args:
             row: its ``published`` names the printed line, ``Name`` or ``Name|note``.
-            datasets: names under which the data set may stand, best first.
+            datasets: names under which the section's data may stand, best first.
             targets: likewise; the mean over targets is any of ``mean``, ``ave``, ``avg``.
             fraction: percent of the labels.
             metric: its short name.

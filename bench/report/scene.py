@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
+from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.extras import Extras
 from bench.report.names import DatasetInfo
@@ -37,6 +39,15 @@ class Scene:
         asked = (self.protocol.layout.metric, *self.protocol.metrics, *met)
         return list(dict.fromkeys(m for m in asked if m)) or ["dice"]
 
+    @cached_property
+    def alike(self) -> dict[tuple[str, int], str]:
+        """Return, by row and section, what comparable rows share; variants of a row have no entry."""
+        sections = range(len(self.protocol.finetune))
+        return {
+            (name, section): repr(way(self.protocol, section, row))
+            for name, row in self.protocol.rows.items() for section in sections
+        }  # fmt: skip
+
     def targets(self, section: int) -> tuple[str, ...]:
         """Return the targets of a section that have rows, in the order of the declaration."""
         info = self.info[self.protocol.finetune[section].dataset]
@@ -57,13 +68,17 @@ class Scene:
 
     def printed(self, key: Key) -> Value | None:
         """Return what the paper printed for a cell."""
-        target = self.protocol.finetune[key.section]
-        info = self.info[target.dataset]
         names = ("mean", *self._only_target(key.section)) if key.target == MEAN else (key.target,)
         if key.target != MEAN and self._only_target(key.section):
             names = (key.target, "mean")
         row = self.protocol.rows.get(key.row)
-        return self.published.find(row, (info.name, info.title), names, key.fraction, key.metric)
+        return self.published.find(row, self._printed_as(key.section), names, key.fraction, key.metric)
+
+    def _printed_as(self, section: int) -> tuple[str, ...]:
+        """Return the names under which a paper may print a section; of twins one alone is the data set."""
+        info, name = self.info[self.protocol.finetune[section].dataset], self.protocol.sections[section]
+        twins = sum(t.dataset == info.name for t in self.protocol.finetune)
+        return (info.name, info.title) if twins == 1 or name == info.name else (name,)
 
     def _only_target(self, section: int) -> tuple[str, ...]:
         targets = self.targets(section)

@@ -6,6 +6,7 @@ are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.protocol import Protocol, row_of
@@ -37,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Entry:
-    """One printed cell. ``mean`` also holds the words of a hole: ``failed``, an em dash."""
+    """One printed cell. ``mean`` also holds the words of a hole: ``failed``, ``not scored``, an em dash."""
 
     mean: str
     sd: str = ""
@@ -47,7 +48,7 @@ class Entry:
     difference: str = ""
     counts: str = ""  # in words, for a tooltip
     sort: float | None = None  # None where there is no number
-    hole: str = ""  # failed | absent | undefined
+    hole: str = ""  # failed | not scored | absent | undefined
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def tables(scene: Scene) -> tuple[list[Table], Footnotes]:
 def _layouts(scene: Scene) -> list[tuple[str, list[Column]]]:
     """Return (heading, columns) of every table that one metric needs."""
     protocol = scene.protocol
-    labels = section_labels(protocol.finetune, scene.info)
+    labels = section_labels(protocol, scene.info)
     places = [(s, f) for s in range(len(labels)) for f in scene.fractions(s)]
     several = len({f for _, f in places}) > 1
     kind = protocol.layout.columns
@@ -141,11 +142,11 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
         )
         known, _ = row_of(scene.protocol, row)
         made.append(Line(row, titles[row], known.network if known else "", n, entries))
-    made = _marked(made, metric, unit)
+    made = _marked(scene, made, columns, metric, unit)
     return Table(
         metric=metric,
         title=", ".join(p for p in (metric_title(metric), heading) if p),
-        caption=_caption(metric, unit),
+        caption=" ".join([_caption(scene, made, metric, unit), *same_patients(scene, columns)]),
         columns=tuple(columns),
         groups=_grouped(scene.protocol, made),
         networks=len({line.network for line in made}) > 1,
@@ -153,16 +154,40 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
     )
 
 
-def _caption(metric: str, unit: str) -> str:
-    what = f"{metric_title(metric)} in {'percent' if unit == '1' else unit}"
+def _caption(scene: Scene, lines: list[Line], metric: str, unit: str) -> str:
+    entries = [e for line in lines for e in line.entries]
+    spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
+    what = f"{metric_title(metric)} in {'percent' if unit == '1' else unit}, mean{spread}"
     if zero_is_best(metric):
-        return f"{what}, mean ± standard deviation over seeds; 0 is best; as signs cancel, nothing is ranked."
-    better = "lower" if lower_is_better(metric, unit) else "higher"
-    return (
-        f"{what}, mean ± standard deviation over seeds; {better} is better. Best of each column "
-        f"bold, second underlined, equal in print means equal in mark. "
-        f"n = seeds {TIMES} test cases."
-    )
+        return f"{what}; 0 is best; as signs cancel, nothing is ranked. {counted(lines)}"
+    said = [f"{what}; {'lower' if lower_is_better(metric, unit) else 'higher'} is better."]
+    if any(e.mark for e in entries):
+        aside = " and (last)" if any(line.row.endswith("(last)") for line in lines) else ""
+        besides = f", {'controls' if scene.protocol.controls else 'rows'}{aside} left out"
+        said.append(
+            "Best of its network in each column bold, second underlined, among rows that are fine-tuned alike"
+            f"{besides if aside or scene.protocol.controls else ''}; equal in print means equal in mark."
+        )
+    return " ".join([*said, counted(lines)])
+
+
+def counted(lines: Sequence[Line]) -> str:
+    """Return what the column n counts."""
+    cases = ", in brackets test cases" if any("(" in line.n for line in lines) else ""
+    return f"n = runs {TIMES} test patients{cases}."
+
+
+def same_patients(scene: Scene, columns: Sequence[Column]) -> list[str]:
+    """Return a sentence for each pair of label fractions in print that mean the same patients."""
+    labels = section_labels(scene.protocol, scene.info)
+    said = []
+    for section in dict.fromkeys(c.section for c in columns):
+        for fractions, n in scene.cells.alike(section):
+            if any(c.fraction in fractions for c in columns if c.section == section):
+                which = " and ".join(f"{f} %" for f in fractions)
+                patients = "patient" if n == "1" else "patients"
+                said.append(f"{labels[section]}: {which} are the same {n} {patients}.")
+    return said
 
 
 def _entry(scene: Scene, key: Key, cell: Cell | None, unit: str, note: str) -> Entry:
@@ -199,25 +224,29 @@ def signed(value: float) -> str:
     return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
 
 
-def _marked(lines: list[Line], metric: str, unit: str) -> list[Line]:
-    """Mark the best and the second printed value of each column, ties alike."""
-    if not lines:
+def _marked(scene: Scene, lines: list[Line], columns: Sequence[Column], metric: str, unit: str) -> list[Line]:
+    """Mark the best and the second printed value of each column among comparable rows, ties alike."""
+    if zero_is_best(metric):  # signed errors cancel
         return lines
-    columns = list(zip(*(line.entries for line in lines), strict=True))
-    done = [_marked_column(column, metric, unit) for column in columns]
-    return [replace(line, entries=tuple(column[i] for column in done)) for i, line in enumerate(lines)]
-
-
-def _marked_column(column: tuple[Entry, ...], metric: str, unit: str) -> list[Entry]:
-    def merit(entry: Entry) -> float:
-        return float(entry.mean.replace(MINUS, "-"))
-
-    values = [merit(e) for e in column if e.sort is not None]
-    if len(values) < 2 or zero_is_best(metric):  # a lone value is not the best; signed errors cancel
-        return list(column)
-    ranked = sorted(set(values), reverse=not lower_is_better(metric, unit))
-    marks = dict(zip(ranked, ("best", "second"), strict=False))
-    return [replace(e, mark=marks.get(merit(e), "")) if e.sort is not None else e for e in column]
+    marks: dict[tuple[str, int], str] = {}  # row, column
+    for i, column in enumerate(columns):
+        groups: dict[str, list[Line]] = {}
+        for line in lines:
+            alike = scene.alike.get((line.row, column.section))
+            if alike is not None and line.entries[i].sort is not None:
+                groups.setdefault(alike, []).append(line)
+        for group in (g for g in groups.values() if len(g) > 1):  # a lone value is not the best
+            merits = {line.row: float(line.entries[i].mean.replace(MINUS, "-")) for line in group}
+            ranked = sorted(set(merits.values()), reverse=not lower_is_better(metric, unit))
+            names = dict(zip(ranked, ("best", "second"), strict=False))
+            marks |= {(row, i): names.get(merit, "") for row, merit in merits.items()}
+    return [
+        replace(
+            line,
+            entries=tuple(replace(e, mark=marks.get((line.row, i), "")) for i, e in enumerate(line.entries)),
+        )
+        for line in lines
+    ]
 
 
 def _grouped(protocol: Protocol, lines: list[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:

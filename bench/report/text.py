@@ -11,17 +11,18 @@ from bench.errors import printable
 from bench.protocol import row_of
 from bench.report import pretext
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.footnotes import TIMES, Footnotes, state
+from bench.report.footnotes import Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.table import MINUS, Column, Entry, Line, Table, tables
+from bench.report.table import MINUS, Column, Entry, Line, Table, counted, same_patients, tables
 
 CSV_COLUMNS = (
-    "row", "method", "network", "dataset", "split", "evaluation", "fraction", "target", "metric",
-    "unit", "mean", "sd", "n_seeds", "n_cases", "values", "undefined", "penalised", "failed",
+    "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
+    "unit", "mean", "sd", "n_runs", "n_patients", "n_cases", "values", "undefined", "penalised", "failed",
     "published", "difference", "state",
 )  # fmt: skip
+BEST = "^"  # of a terminal, where asterisks would read as significance
 
 
 def title_of(scene: Scene) -> str:
@@ -154,11 +155,22 @@ def terminal(scene: Scene, width: int) -> str:
     parts = [printable(title_of(scene))]
     for table in made:
         parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
-    units = "shares in percent, distances in mm, volumes in ml"
-    parts.append(f"** best, * second; ± over seeds; n = seeds {TIMES} test cases; {units}")
+    parts.append(_legend(made))
+    parts += ["\n".join(dict.fromkeys(t for m in made for t in same_patients(scene, m.columns)))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
     parts += [printable(pretext.collapsed(scene))]
     return "\n\n".join(p for p in parts if p)
+
+
+def _legend(made: list[Table]) -> str:
+    """Return what the signs in a terminal's tables mean, of those that are there."""
+    lines = [line for table in made for line in table.lines]
+    entries = [e for line in lines for e in line.entries]
+    said = (
+        [f"{BEST} best of its network, among rows fine-tuned alike"] if any(e.mark for e in entries) else []
+    )
+    said += ["± over runs"] if any(e.sd for e in entries) else []
+    return "; ".join([*said, counted(lines).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
 
 
 def _grid(table: Table, width: int) -> str:
@@ -200,8 +212,7 @@ def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -
 def _grid_line(line: Line, networks: bool) -> list[str]:
     cells = []
     for e in line.entries:
-        text = e.mean + {"best": "**", "second": "*"}.get(e.mark, "")
-        text += f" ± {e.sd}" if e.sd else ""
+        text = e.mean + (f" ± {e.sd}" if e.sd else "") + (f" {BEST}" if e.mark == "best" else "")
         cells.append(text + (f" [{e.note}]" if e.note else ""))
     return [line.title, *([line.network] if networks else []), *cells, line.n]
 
@@ -235,12 +246,12 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     return (
         *map(_inert, (
             key.row, known.method if known else "", known.network if known else "",
-            place.dataset, place.split, place.evaluation, str(key.fraction),
-            "mean" if key.target == MEAN else key.target, key.metric,
+            scene.protocol.sections[key.section], place.dataset, place.split, place.evaluation,
+            str(key.fraction), "mean" if key.target == MEAN else key.target, key.metric,
             scene.cells.units.get(key.metric, unit_of(key.metric)),
         )),
         _plain(cell.mean), _plain(cell.sd),
-        *map(str, (cell.seeds, cell.cases, cell.values, cell.undefined, cell.penalised,
+        *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
         _plain(printed.number if printed else None), _plain(gap), state(scene, key, found),
     )  # fmt: skip

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 PANEL_CASES = 3
+UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
 LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
     **MANIFEST, **DESCRIBED,
@@ -41,8 +42,8 @@ Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it 
 
 
 def cells(table: pd.DataFrame) -> list[Any]:
-    """Return every cell of the rows: its job, row, dataset, fraction and seed."""
-    columns = table[["job", "row", "dataset", "fraction", "seed"]]
+    """Return every cell of the rows: its job, row, section, dataset, fraction and seed."""
+    columns = table[["job", "row", "section", "dataset", "fraction", "seed"]]
     return list(columns.drop_duplicates().itertuples(index=False))
 
 
@@ -132,37 +133,53 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     return f"{text}; {receipt['left_random']} tensors of other parts start at random"
 
 
-def leaks(plan: Plan, store: Store, protocol: str) -> Iterator[Leak]:
-    """Yield the test cases that rows of a protocol met in their pretraining, once for each data set."""
+def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Iterator[Leak]:
+    """Yield the test cases that rows of a protocol met in their pretraining, once for each section.
+
+    A guard looks for those of a data set; where two sections share it, each names what its own rows test.
+    """
+    tested = {str(name): {*cases} - {""} for name, cases in table.groupby("section")["case"]}
+    sections: dict[str, set[str]] = {}
+    for cell in plan.cells[protocol]:
+        sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
-        job, row, dataset = cell.guard, cell.row, cell.columns["dataset"]
-        if cell.pretrain is None or job is None or not store.done(job) or (row, dataset, job) in seen:
+        job, row, dataset, section = cell.guard, cell.row, cell.columns["dataset"], cell.columns["section"]
+        if cell.pretrain is None or job is None or not store.done(job) or (row, section, job) in seen:
             continue
-        seen.add((row, dataset, job))
+        seen.add((row, section, job))
         found = guard.read(store.jobs / job)
-        met = [k for k in found.leaks if k.test_dataset == dataset]
+        own = tested.get(section, set()) if len(sections[dataset]) > 1 else set()
+        met = [k for k in found.leaks if k.test_dataset == dataset and (not own or k.test_case in own)]
         if not met:
             continue
         why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
         pretrained = {(k.dataset, k.case) for k in met}
         yield Leak(
-            row, dataset, found.tests.get(dataset, 0), tuple(f"{c} ({w})" for c, w in sorted(why.items())),
-            len(pretrained), plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
+            row, section, len(own) or found.tests.get(dataset, 0),
+            tuple(f"{c} ({w})" for c, w in sorted(why.items())), len(pretrained),
+            plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
         )  # fmt: skip
 
 
-def failures(found: Chains, store: Store) -> Iterator[Failure]:
-    """Yield the first job that failed behind each cell, if any."""
+def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failure]:
+    """Yield the first job that failed behind each cell, if any; else why its rows are a hole, if they are."""
+    holes = set(table.loc[table["status"].eq("failed"), "job"])
     for cell, chain in found:
         for job in chain:
             why = None if store.done(job) else store.failure(job)
             if why is not None:
                 yield Failure(
-                    job, cell.row, why["reason"], why["log"], cell.dataset, int(cell.fraction),
+                    job, cell.row, why["reason"], why["log"], cell.section, int(cell.fraction),
                     int(cell.seed), why["attempts"],
                 )  # fmt: skip
                 break
+        else:
+            if cell.job in holes and store.done(cell.job):
+                yield Failure(
+                    cell.job, cell.row, UNSCORED, "", cell.section, int(cell.fraction), int(cell.seed),
+                    hole="not scored",
+                )  # fmt: skip
 
 
 def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
@@ -212,17 +229,17 @@ def numbers(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
-    """Yield the same cases for every row: its largest fraction, its first seed."""
+    """Yield the same cases for every row, section by section: its largest fraction, its first run."""
     from bench.data.arrays import Arrays
 
-    largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
+    largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
     seen: set[tuple[str, str]] = set()
     for cell in cells(table):
         file = store.jobs / cell.job / "panels.npz"
-        place = (cell.row, cell.dataset)
+        place = (cell.row, cell.section)
         if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
             continue
-        if cell.fraction != largest.get(cell.dataset) or place in seen or not file.exists():
+        if cell.fraction != largest.get(cell.section) or place in seen or not file.exists():
             continue
         seen.add(place)
         arrays = Arrays(file)
@@ -250,7 +267,7 @@ def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
         raise Damaged(arrays.path, "no panels")
     named = cell.dataset in registry.names("dataset")
     allowed = named and registry.load("dataset", cell.dataset).redistribution
-    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect), allowed)
+    return Panel(cell.row, cell.section, case, title, image, reference, prediction, float(aspect), allowed)
 
 
 def _commit(made: Mapping[str, Any]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report
 from bench.errors import BenchError, printable
-from bench.protocol import Protocol, read
+from bench.protocol import Origin, Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Cost, Extras, Failure, Leak
 from bench.show import gather, pretext
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 
+ORIGIN: dict[str, Any] = {"origin?": {"path": str, "content": str}}
 BESIDE: dict[str, Any] = {  # records/<name>.json
+    **ORIGIN,
     "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
     "curves?": {"*": {"*": list}}, "other_source?": [str],
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
     "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
                 "samples?": int, "voxels?": int}],
-    "leaks?": [{"row": str, "dataset": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
-    "failures?": [{"job": str, "row": str, "reason": str, "log": str, "dataset?": str, "fraction?": int,
-                   "seed?": int, "attempts?": int}],
+    "leaks?": [{"row": str, "section": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
+    "failures?": [{"job": str, "row": str, "reason": str, "log": str, "section?": str, "fraction?": int,
+                   "seed?": int, "attempts?": int, "hole?": str}],
     **pretext.BESIDE,
 }  # fmt: skip
 
@@ -45,9 +47,29 @@ class Shown:
     failures: tuple[Failure, ...]
 
 
+def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
+    """Refuse to share records and reports with other protocol files of the same names.
+
+    Raises:
+        BenchError: names the records and the way out.
+    """
+    for protocol in protocols:
+        file = _file(store, protocol.name)
+        try:
+            known = (read_json(file, ORIGIN) or {}).get("origin")
+        except BenchError:  # damaged: a run writes it anew, and a report says so itself
+            continue
+        if known is not None and not protocol.origin.same(Origin(**known)):
+            raise BenchError(
+                f"{file}: these are the records of another protocol file that is also called "
+                f"{protocol.name!r}; give this one a 'name:' of its own, or take another --out"
+            )
+
+
 def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
+        refuse_others([protocol], store)  # again: another command may have run meanwhile
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
         text = json.dumps(_beside(protocol, table, store, plan))
@@ -62,6 +84,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine; the panels need the job folders.
     """
     protocol = read(path, scale)
+    refuse_others([protocol], store)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():
@@ -97,11 +120,12 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     return {
+        "origin": asdict(protocol.origin),
         "titles": titles,
         "sources": sources,
         "costs": [asdict(c) for c in gather.costs(found, table)],
-        "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
-        "failures": [asdict(f) for f in gather.failures(found, store)],
+        "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name, table)],
+        "failures": [asdict(f) for f in gather.failures(found, table, store)],
         "read": gather.read(found),
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},

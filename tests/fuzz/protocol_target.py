@@ -67,6 +67,7 @@ layout: {columns: fractions, groups: {a: [alone]}}
 embeddings: {samples: 12, beside: {other: {network: net, init: w.pth}}}
 phantoms: {msd04_hippocampus: {cases: 12}}
 notes: [one]
+baseline: unequal
 scales:
   smoke:
     finetune: {steps: 2, recipe: {resize: [32, 32, 32], scale: zscore}}

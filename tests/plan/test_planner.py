@@ -73,7 +73,7 @@ def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path)
 def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(plan_of):
     again = {"method": "simclr3d", "network": "net", "finetune": {"optimiser": {"lr": 1e-2}}}
     plan = plan_of(
-        {"rows": {"again": again}},
+        {"rows": {"again": again}, "baseline": "unequal"},
         others=[{"name": "two", "table": "t2", "finetune": {"fractions": [5, 10], "seeds": [3]}}],
     )
     assert len(ids(plan, "pretrain")) == 1
@@ -103,7 +103,9 @@ CHANGES = {  # what is changed: the kinds of job that change with it, of which r
     "pretraining seed": ({"pretrain": {"seed": 1}}, FROM, ("pair",)),
     "pretraining data": ({"pretrain": {"datasets": [{"dataset": NAME, "cases": "all"}]}}, FROM, ("pair",)),
     "a parameter": ({"rows": {"pair": {"params": {"temperature": 0.7}}}}, FROM, ("pair",)),
-    "one row's budget": ({"rows": {"alone": {"finetune": {"steps": 9}}}}, LAST, ("alone",)),
+    "one row's budget": (
+        {"rows": {"alone": {"finetune": {"steps": 9}}}, "baseline": "unequal"}, LAST, ("alone",)
+    ),
     "the crop": ({"networks": {"net": {"crop": [32, 32, 16]}}}, FROM, BOTH),
     "the recipe": (
         {"pretrain": {"recipe": "percentile"}, "finetune": {"recipe": "percentile"}},
@@ -209,6 +211,35 @@ def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
     (job,) = [plan.jobs[i] for i in ids(plan, "pretrain")]
     assert job.spec["pretrain"]["steps"] == 4 * CASES // 2
     assert job.spec["data"] == [{"dataset": NAME, "part": "all"}]
+
+
+def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
+    changes = {"pretrain": {"seeds": [3, 4, 5]}, "controls": ["random", "shuffled"]}
+    plan = plan_of(changes, only={"seed": ["1"]})
+    assert len(ids(plan, "pretrain")) == 3
+    runs = {}
+    for c in plan.cells["test0"]:
+        if c.columns["fraction"] == 25:
+            runs.setdefault(c.row, []).append((c.columns["pretrain_seed"], c.columns["seed"]))
+        assert c.wanted == (c.columns["seed"] == 1)  # the seed of --only is that of fine-tuning
+        before = plan.jobs[c.pretrain].spec["seed"] if c.pretrain else 0
+        assert c.columns["pretrain_seed"] == before
+    crossed = [(p, s) for p in (3, 4, 5) for s in (0, 1)]
+    assert sorted(runs["pair"]) == sorted(runs["pair (shuffled)"]) == crossed
+    assert runs["alone"] == runs["pair (random)"] == [(0, 0), (0, 1)]
+    own = {"rows": {"pair": {"pretrain": {"seeds": [7]}}}, "pretrain": {"seed": 3}}
+    assert {c.columns["pretrain_seed"] for c in plan_of(own).cells["test0"]} == {0, 7}
+    single = {"rows": {"pair": {"pretrain": {"seed": 3}}}, "pretrain": {"seeds": [1, 2]}}
+    assert ids(plan_of(single)) == ids(plan_of({"pretrain": {"seed": 3}}))
+
+
+def test_two_sections_on_one_data_set_are_told_apart_in_the_records(plan_of):
+    section = {"dataset": NAME, "split": "even", "seeds": [0], "hold": "steps"}
+    plan = plan_of({"finetune": [{**section, "steps": 1}, {**section, "steps": 60, "name": "long"}]})
+    one, other = (cell(plan, row="pair", section=name) for name in (NAME, "long"))
+    assert one.pretrain == other.pretrain and one.finetune != other.finetune
+    alone = plan_of({"finetune": [{**section, "steps": 60, "name": "x"}]})  # the name is no part of an id
+    assert ids(alone, "finetune", "evaluate") < ids(plan)
 
 
 def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):

@@ -150,7 +150,8 @@ def test_controls_change_no_other_job(plan_of):
 
 
 def test_a_random_control_has_its_rows_own_recipe(plan_of):
-    changes = {**ONE, "controls": ["random"], "rows": {"pair": {"finetune": {"steps": 9}}}}
+    longer = {"rows": {"pair": {"finetune": {"steps": 9}}}, "baseline": "unequal"}
+    changes = {**ONE, "controls": ["random"], **longer}
     plan = plan_of(changes)
     fresh = plan.jobs[cell(plan, row="pair (random)").finetune]
     assert fresh.spec["finetune"]["steps"] == 9 and fresh.spec["init"] == "random"
@@ -204,7 +205,7 @@ def test_pretraining_and_fine_tuning_read_crops_of_their_own(plan_of):
 
 def test_one_row_has_a_crop_of_its_own(plan_of):
     rows = {"pair": {"pretrain": {"crop": [16, 16, 32]}, "finetune": {"crop": [32, 16, 32]}}}
-    plan = plan_of({**ONE, "rows": rows})
+    plan = plan_of({**ONE, "rows": rows, "baseline": "unequal"})
     assert spec(plan, "pair", "pretrain")["network"]["crop"] == [16, 16, 32]
     assert spec(plan, "pair", "finetune")["network"]["crop"] == [32, 16, 32]
     assert spec(plan, "alone", "finetune")["network"]["crop"] == [32, 32, 32]
@@ -362,11 +363,17 @@ def test_regions_that_cannot_be_are_refused(plan_of, finetune, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_data_set_has_the_same_regions_in_every_section(plan_of):
+def test_two_sections_on_one_data_set_have_regions_of_their_own(plan_of):
     section = {"dataset": NAME, "split": "even", "steps": 6}
-    two = [{**section, **HEAD}, {**section, "split": "leave_one_out", "folds": [0]}]
-    with pytest.raises(BenchError, match=r"two finetune sections on .* have other regions; state"):
-        plan_of({"finetune": two})
+    plan = plan_of({"finetune": [{**section, "regions": {"whole": [1, 2]}}, section]})
+    one, other = (cell(plan, row="alone", section=name) for name in (NAME, f"{NAME}#2"))
+    assert one.evaluate == other.evaluate  # a softmax head is of the labels, whatever is scored
+    known = plan.scoring_of["test0"]
+    assert known[NAME]["regions"] == {"whole": [1, 2]} and known[f"{NAME}#2"]["regions"] == {}
+    assert sorted(map(len, plan.scoring.values())) == [2] * len(plan.scoring)
+
+
+def test_a_section_has_its_regions_for_all_rows(plan_of):
     with pytest.raises(BenchError, match=r"rows\.pair\.finetune\.regions: is the same for all rows"):
         plan_of({"rows": {"pair": {"finetune": {"regions": {"a": [1]}}}}})
 

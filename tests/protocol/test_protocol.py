@@ -5,7 +5,8 @@ import textwrap
 import pytest
 
 from bench.errors import BenchError
-from bench.protocol import finetune_of, pretrain_of, read
+from bench.protocol import finetune_of, pretrain_of, read, read_all
+from bench.protocol.comparable import unequal
 
 TEXT = """\
 title: Test
@@ -88,6 +89,14 @@ def pair(line):
     return edit("    network: net\n", f"    network: net\n    {line}")
 
 
+TWIN = """\
+    steps: 6
+    name: twin
+  - dataset: msd04_hippocampus
+    split: even
+    steps: 9
+    name: twin # 2
+"""
 MISTAKES = [
     (edit("preset: small", "pre_set: small"), None, "pre_set", "did you mean 'preset'"),
     (edit("network: unet3d", "network: unet3"), None, "unet3,", "named 'unet3'; did you mean 'unet3d'"),
@@ -115,6 +124,11 @@ MISTAKES = [
     (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2",
      "state the budget once"),
     (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
+    (edit("  epochs: 100", "  epochs: 100\n  seed: 0\n  seeds: [1]"), None, "pretrain:", "not both"),
+    (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
+    (pair("finetune: {name: x}\n"), None, "name: x", "the same for all rows"),
+    (edit("    steps: 6\n", "    steps: 6\n    name: a/b\n"), None, "name: a/b", "name of a file"),
+    (edit("    steps: 6\n", TWIN), None, "name: twin # 2", "two sections are called 'twin'"),
 ]  # fmt: skip
 
 
@@ -151,6 +165,69 @@ def test_without_a_row_from_scratch_the_file_must_say_so(text_file):
     assert list(read(text_file(text)).rows) == ["pair"]
 
 
+@pytest.mark.parametrize(
+    ("own", "keys"),
+    [
+        ("epochs: 150", "epochs, hold, steps"),
+        ("optimiser: {lr: 1e-2}, batch: 8", "batch, optimiser.lr"),
+        ("augment: {flip: 0.5}", "augment.flip"),
+        ("crop: [32, 32, 16]", "net.crop"),
+        ("fractions: [10, 100]", "fractions"),
+        ("evaluation: linear", "evaluation"),
+        ("loss: dice_ce, accumulate: 2, hold: steps, seeds: [0]", ""),  # as by default
+    ],
+)
+def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, keys):
+    text = pair(f"finetune: {{{own}}}\n")
+    if not keys:
+        assert read(text_file(text)).baseline == "scratch"
+        return
+    path = text_file(text)
+    said = (
+        f"rows.pair: is fine-tuned on 'msd04_hippocampus' otherwise than its baseline, row 'alone': {keys};"
+    )
+    with pytest.raises(BenchError) as caught:
+        read(path)
+    assert said in str(caught.value) and "'baseline: unequal'" in str(caught.value)
+    found = read(text_file(text + "baseline: unequal\n"))
+    (line,) = unequal(found)
+    assert line.startswith("Row pair and its baseline, row alone, are not fine-tuned alike: ")
+    assert all(key in line for key in keys.split(", "))
+
+
+def test_one_comparable_row_from_scratch_is_enough(text_file):
+    alone = "  alone: {method: scratch, network: net}\n"
+    longer = "  longer: {method: scratch, network: net, finetune: {steps: 60}}\n"
+    assert len(read(text_file(edit(alone, alone + longer))).rows) == 3
+
+
+def test_sections_are_named_after_their_data_sets_and_counted_where_one_comes_twice(text_file):
+    more = "    steps: 6\n" + "  - {dataset: msd04_hippocampus, split: even, steps: 9}\n" * 2
+    more += "  - {dataset: msd04_hippocampus, split: even, steps: 9, name: mine}\n"
+    text = edit("    steps: 6\n    optimiser: {lr: 1e-3, weight_decay: 1}\n", more)
+    name = "msd04_hippocampus"
+    assert read(text_file(text)).sections == (name, f"{name}#2", f"{name}#3", "mine")
+
+
+def test_two_files_of_one_name_are_refused_in_one_command(text_file):
+    paths = [text_file(name="a/x.yaml"), text_file(name="b/x.yaml")]
+    with pytest.raises(
+        BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a 'name:'"
+    ):
+        read_all(paths)
+    assert [p.name for p in read_all([paths[0], text_file(TEXT + "name: y\n", "c/x.yaml")])] == ["x", "y"]
+
+
+def test_a_file_is_known_again_where_it_was_or_by_what_it_says(text_file):
+    one, edited = read(text_file(name="a/x.yaml")), edit("title: Test", "title: Other")
+    assert one.origin.same(read(text_file(name="b/x.yaml")).origin)  # a copy
+    assert one.origin.same(read(text_file(name="a/x.yaml"), "pilot").origin)
+    assert not one.origin.same(read(text_file(edited, "b/x.yaml")).origin)
+    assert one.origin.same(read(text_file(edited, "a/x.yaml")).origin)
+    assert read(text_file(name="protocols/a/x.yaml")).origin.path == "protocols/a/x"
+    assert "/" not in one.origin.path
+
+
 def test_scratch_on_another_network_is_no_baseline(text_file):
     text = edit("  alone: {method: scratch, network: net}", "  alone: {method: scratch, network: other}")
     text = text.replace("networks:\n", "networks:\n  other: {network: unet3d, preset: tiny}\n", 1)
@@ -169,7 +246,7 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
         "    network: net\n",
         "    network: net\n    pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n",
     )
-    found = read(text_file(text))
+    found = read(text_file(text + "baseline: unequal\n"))
     row, other = found.rows["pair"], found.rows["alone"]
     changed = pretrain_of(found, row)
     assert (changed.steps, changed.epochs, changed.optimiser.lr) == (9, None, 5e-2)
@@ -181,7 +258,7 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
 
 def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
     text = edit("    network: net\n", "    network: net\n    finetune: {epochs: 2}\n")
-    text += "    rows:\n      pair: {finetune: {steps: 4}}\n"
+    text += "    rows:\n      pair: {finetune: {steps: 4}}\nbaseline: unequal\n"
     found = read(text_file(text), "pilot")
     tuned = finetune_of(found, 0, found.rows["pair"])
     assert (tuned.steps, tuned.epochs) == (4, None)

@@ -14,12 +14,14 @@ def row_of(**given):
         "job": "0" * 16, "protocol": "test_table", "paper": "voco", "table": "table1",
         "scale": "pilot", "row": "a", "method": "scratch", "network": "net", "params": "{}",
         "pretrain": "none", "pretrain_seed": 0, "init": "random", "evaluation": "end_to_end",
-        "dataset": "organs", "task": "segmentation", "split": "even", "split_hash": "5p1it",
+        "dataset": "organs", "section": "", "task": "segmentation", "split": "even", "split_hash": "5p1it",
         "fraction": 100, "n_train": 20, "fold": 0, "seed": 0, "case": "c1", "patient": "p1",
         "target": "liver", "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy",
         "status": "ok",
     }  # fmt: skip
-    return {**base, **given}
+    found = {**base, **given}
+    return {**found, "section": given.get("section", found["dataset"]),
+            "patient": given.get("patient", found["case"] and f"patient of {found['case']}")}  # fmt: skip
 
 
 @pytest.fixture

@@ -55,6 +55,95 @@ def test_a_distance_is_best_where_it_is_smallest(four_rows, records):
     assert "lower is better" in table.caption
 
 
+def section(steps=10, **given):
+    return Finetune("organs", "even", steps=steps, **given)
+
+
+SCRATCH, VOCO = Row("scratch", "net"), Row("voco", "net")
+MARKED = {  # rows, their values: the marks
+    "another network is judged by itself": (
+        {"a": SCRATCH, "b": VOCO, "c": Row("scratch", "other"), "d": Row("voco", "other")},
+        {"a": 0.5, "b": 0.6, "c": 0.8, "d": 0.7},
+        {"a": "second", "b": "best", "c": "best", "d": "second"},
+    ),
+    "one row of a network has no rival": (
+        {"a": SCRATCH, "b": VOCO, "c": Row("scratch", "other")},
+        {"a": 0.5, "b": 0.6, "c": 0.8},
+        {"a": "second", "b": "best", "c": ""},
+    ),
+    "another fine-tuning is no rival": (
+        {"a": SCRATCH, "b": VOCO, "c": Row("voco", "net", finetune={"steps": 99})},
+        {"a": 0.5, "b": 0.6, "c": 0.8},
+        {"a": "second", "b": "best", "c": ""},
+    ),
+    "what only states a default or a label is no other fine-tuning": (
+        {"a": Row("scratch", "net", finetune={"loss": "dice_ce", "accumulate": 2}), "b": Row("voco", "net")},
+        {"a": 0.5, "b": 0.6},
+        {"a": "second", "b": "best"},
+    ),
+    "controls and last weights are no rivals": (
+        {"a": SCRATCH, "b": VOCO},
+        {"a": 0.5, "b": 0.6, "b (random)": 0.9, "b (shuffled)": 0.8, "a (last)": 0.95},
+        {"a": "second", "b": "best", "b (random)": "", "b (shuffled)": "", "a (last)": ""},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MARKED)
+def test_marks_are_among_comparable_rows(protocol, records, what):
+    rows, values, expected = MARKED[what]
+    networks = {"net": Net("unetr"), "other": Net("unet")}
+    made, _ = build(protocol(rows=rows, networks=networks), four(records, values))
+    assert marks(made[0]) == expected
+    assert "Best of its network in each column bold" in made[0].caption
+
+
+def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
+    made, _ = build(protocol(), records({}))
+    assert made[0].caption.endswith(f"higher is better. n = runs {TIMES} test patients.")
+    assert "±" not in made[0].caption and "bold" not in made[0].caption
+    made, _ = build(protocol(), records({}, {"seed": 1}))
+    assert "± standard deviation over runs" in made[0].caption
+
+
+@pytest.mark.parametrize("layout", ["targets", "fractions", "datasets"])
+def test_two_sections_on_one_data_set_have_columns_of_their_own(protocol, records, layout):
+    two = protocol(finetune=(section(1), section(60)), layout=Layout(columns=layout))
+    table = records({"value": 0.1}, {"value": 0.9, "section": "organs#2"})
+    made, _ = build(two, table)
+    seen = [text for t in made for text in texts(t)["a"]]
+    assert seen == ["10.00", "90.00"]
+    if layout == "targets":
+        assert [t.title for t in made] == [
+            "Dice, organs (organs), 100 % of labels", "Dice, organs (organs#2), 100 % of labels"
+        ]  # fmt: skip
+
+
+def test_fractions_of_the_same_patients_are_told_under_the_table(protocol, records):
+    target = section(fractions=(5, 10, 50))
+    rows = [{"fraction": f, "n_train": n} for f, n in ((5, 1), (10, 1), (50, 4))]
+    made, _ = build(protocol(finetune=(target,), layout=Layout(columns="fractions")), records(*rows))
+    assert "organs: 5 % and 10 % are the same 1 patient." in made[0].caption
+    made, _ = build(protocol(finetune=(target,)), records(*rows))
+    assert ["same 1 patient" in t.caption for t in made] == [True, True, False]
+
+
+def test_a_printed_number_stands_beside_one_of_two_sections_on_a_data_set(protocol, records):
+    rows = {"b": Row("voco", "net", published="VoCo")}
+    two = protocol(rows=rows, finetune=(section(1), section(60)))
+    table = records({"row": "b"}, {"row": "b", "section": "organs#2"})
+    made, _ = build(two, table, published=paper({}))
+    assert [t.published for t in made] == [True, False]
+
+
+def test_an_unscored_cell_is_no_silent_dash(four_rows, records):
+    table = records({"row": "b", "status": "failed", "value": NAN, "job": "j1", "target": ""})
+    failure = Failure("j1", "b", "run it again", "", "organs", 100, hole="not scored")
+    made, notes = build(four_rows, table, failures=(failure,))
+    assert texts(made[0])["b"] == ["not scored"]
+    assert list(notes.letters) == ["1 run not scored: run it again (job j1)"]
+
+
 def test_a_lone_value_is_not_best(four_rows, records):
     assert marks(build(four_rows, four(records, {"a": 0.5}))[0][0])["a"] == ""
 

@@ -47,7 +47,7 @@ def panel(**given):
     mask = np.zeros((8, 6), np.uint8)
     mask[2:5, 2:4] = 1
     base = {
-        "row": "a", "dataset": "organs", "case": "c1", "title": "A", "image": image,
+        "row": "a", "section": "organs", "case": "c1", "title": "A", "image": image,
         "reference": mask, "prediction": mask, "redistribution": True,
     }  # fmt: skip
     return Panel(**{**base, **given})
@@ -78,7 +78,7 @@ def full(protocol, records):
         sources={"method/voco": Source(NASTY, "javascript:alert(1)", NASTY)},
         titles={"voco": NASTY},
         costs=(Cost("b", "pretrain", 7500.0, 2048.0, 100, 200, 10**9),),
-        failures=(Failure("j1", "b", NASTY, NASTY, dataset="elsewhere"),),
+        failures=(Failure("j1", "b", NASTY, NASTY, section="elsewhere"),),
         notes=(NASTY,),
         curves={NASTY: pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": 1e-4})},
         pretexts=(
@@ -203,7 +203,13 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, tmp_path):
     lines = list(csv.DictReader(io.StringIO(paths.csv.read_text())))
     found = {(line["row"], line["target"]): line for line in lines}
     ours = found["b", "liver"]
-    assert (ours["mean"], ours["sd"], ours["n_seeds"]) == ("0.850000", "0.014142", "2")
+    assert (ours["mean"], ours["sd"], ours["n_runs"]) == ("0.850000", "0.014142", "2")
+    assert (ours["section"], ours["dataset"], ours["n_patients"], ours["n_cases"]) == (
+        "organs",
+        "organs",
+        "1",
+        "1",
+    )
     assert (ours["published"], ours["difference"]) == ("0.838500", "0.011500")
     assert (ours["state"], found["a", "liver"]["state"]) == ("ok", "failed")
     assert found["a", "liver"]["mean"] == ""
@@ -218,7 +224,7 @@ def test_nothing_has_run_yet_is_a_report_too(protocol, tmp_path):
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
     text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
     for said in ("hash 5p1it", "convention medpy", "convention default", "steps; select last",
-                 "We differ here.", "one seed and fold", "[pilot scale"):  # fmt: skip
+                 "We differ here.", "mean over a patient's test cases", "[pilot scale"):  # fmt: skip
         assert said.replace("[", r"\[") in text
 
 
@@ -228,6 +234,23 @@ def test_the_terminal_table_is_cut_to_the_width(protocol, records):
     assert max(len(line) for line in text.splitlines() if "organ" in line or "50.00" in line) <= 60
     assert text.count("50.00") == 13
     assert "[pilot scale]" in text
+
+
+def test_a_terminal_has_no_asterisks_and_explains_what_it_shows(protocol, records):
+    text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
+    assert "60.00 ^" in text and "*" not in text and "±" not in text
+    assert (
+        "^ best of its network, among rows fine-tuned alike; n = runs \N{MULTIPLICATION SIGN} test patients"
+        in text
+    )
+    assert "best" not in terminal_table(protocol(), records({}))
+
+
+def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records, tmp_path):
+    two = (Finetune("organs", "even", steps=1), Finetune("organs", "even", steps=9))
+    panels = (panel(), panel(section="organs#2"))
+    write(protocol(finetune=two), records({}), tmp_path, Extras(panels=panels))
+    assert {p.name for p in tmp_path.glob("panels*.png")} == {"panels_organs.png", "panels_organs_2.png"}
 
 
 def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path):

@@ -91,6 +91,7 @@ def report_of():
             "job": "0" * 16, "protocol": "attack", "paper": "voco", "table": text, "scale": "pilot",
             "method": "scratch", "network": text, "params": text, "pretrain": text, "pretrain_seed": 0,
             "init": "random", "evaluation": "end_to_end", "dataset": "organs", "task": "segmentation",
+            "section": "organs",
             "split": text, "split_hash": text, "n_train": 20, "fold": 0, "patient": text, "metric": "dice",
             "value": 0.5, "unit": "1", "convention": "medpy", "status": "ok", **row,
         }  # fmt: skip

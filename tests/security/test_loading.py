@@ -233,6 +233,7 @@ def sent(tmp_path, protocol_file):
     """Return the folder of records, and a function that draws the report of what lies there."""
     store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
     row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
+        "section": NAME,
         "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end", "metric": "dice",
         "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
     }  # fmt: skip

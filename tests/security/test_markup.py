@@ -15,7 +15,7 @@ from bench.errors import printable
 from bench.report import Cost, Extras, Failure, Panel, write
 from bench.report.draw import words
 from bench.report.tex import SPECIAL, escape
-from bench.report.text import tidy
+from bench.report.text import CSV_COLUMNS, tidy
 from bench.report.write import _scene
 from bench.source import Source
 
@@ -63,7 +63,7 @@ def extras(text):
                  "method/scratch": Source(text, f"https://x/{text}", text),
                  "dataset/organs": Source(text, f"https://x> {text}", text)},
         titles={"voco": text, "scratch": text}, costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
-        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, dataset="elsewhere")),
+        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
         notes=(text,),
         curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
         panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0, True),), provenance={text: text},
@@ -135,7 +135,7 @@ FORMULAS = (
 def test_no_cell_of_the_csv_is_a_formula(text, report_of):
     protocol, rows = report_of(text)
     lines = list(csv.reader(tidy(_scene(protocol, rows, Extras())).splitlines()))
-    assert {len(line) for line in lines} == {21}
+    assert {len(line) for line in lines} == {len(CSV_COLUMNS)}
     cells = [c for line in lines[1:] for c in line]
     assert {f"'{text}", printable(text)} & {*cells}  # the whole name is kept, behind an apostrophe
     assert not [c for c in cells if c[:1] in "=+-@\t\r\n" and c and not re.fullmatch(r"-?\d+\.\d+", c)]

@@ -302,7 +302,8 @@ def test_records_cannot_point_at_panels_elsewhere(tmp_path, protocol_file):
     np.savez(private / "panels.npz", **{f"c/{k}": v for k, v in kinds.items()}, **{"c/aspect": np.array(1.0)})
     path = protocol_file({"name": "attack"})
     row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
-        "job": "../../private", "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
+        "job": "../../private", "section": NAME,
+        "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
         "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
     }  # fmt: skip
     frame([row]).to_parquet(store.root / "records" / "attack.parquet")

@@ -17,6 +17,7 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 CHANGES = {
     "networks": {"flat": {"network": "vgg19", "preset": "tiny", "crop": [32, 32, 1]}},
     "rows": {"again": {"method": "simclr3d", "network": "net", "finetune": {"batch": 4}}},
+    "baseline": "unequal",
     "embeddings": {"samples": 12, "beside": {"imagenet": {
         "network": "flat", "init": "vgg19.pth", "title": "VGG-19 (ImageNet)"}}},
 }  # fmt: skip

@@ -92,7 +92,7 @@ def test_the_names_are_left_for_every_protocol_by_its_own(plan_of, tmp_path):
     store = Store.open(tmp_path / "out")
     for name in ("one", "two"):
         remember(
-            plan_of({"name": name, "finetune": [{"dataset": NAME, "split": "rule", "steps": len(name)}]}),
+            plan_of({"name": name, "finetune": [{"dataset": NAME, "split": "even", "steps": len(name)}]}),
             store,
         )
     files = sorted((store.root / "records").glob("*.jobs.json"))

@@ -1,0 +1,82 @@
+"""Which rows may be compared: those of one network, one section and one resolved fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from bench import registry
+from bench.job import listed
+from bench.protocol.model import Protocol, Row, finetune_of, tuned_net
+
+LOSSES = {  # by task, the default first
+    "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
+}  # fmt: skip
+# what names or picks jobs, or is memory: no part of how a row is trained
+ASIDE = ("name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop")
+
+
+def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
+    """Return how a row is fine-tuned in one section, its network among it.
+
+    Dotted key -> plain value, with overrides, scale and defaults worked in; two rows are comparable where
+    these are equal.
+    """
+    tuned = finetune_of(protocol, index, row)
+    task = _declared("dataset", tuned.dataset, "task", "segmentation")
+    stated = {k: v for k, v in asdict(tuned).items() if k not in ASIDE}
+    resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
+    net = {"net": asdict(tuned_net(protocol, row, tuned))}
+    return dict(_flat(listed({**stated, **resolved, **net}), ""))
+
+
+_declared = lru_cache(registry.declared)  # rows and sections ask for the same few again and again
+
+
+def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        return [(key, value)]
+    return [entry for k, v in value.items() for entry in _flat(v, f"{key}.{k}" if key else k)]
+
+
+def differing(protocol: Protocol, index: int, row: Row, baseline: Row) -> dict[str, tuple[Any, Any]]:
+    """Return in what a row's fine-tuning differs from its baseline's: key -> the row's value, the other's.
+
+    Label fractions differ where the baseline lacks one of the row's.
+    """
+    one, other = way(protocol, index, row), way(protocol, index, baseline)
+    found = {k: (one.get(k), other.get(k)) for k in {**one, **other} if one.get(k) != other.get(k)}
+    mine, its = (finetune_of(protocol, index, r).fractions for r in (row, baseline))
+    return found | ({} if {*mine} <= {*its} else {"fractions": (list(mine), list(its))})
+
+
+def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
+    """Return the row from scratch that is nearest to a row in one section, and in what they differ.
+
+    None where no row on its network starts from scratch.
+    """
+    on_it = {name: r for name, r in protocol.rows.items() if r.network == row.network}
+    bases = {name: r for name, r in on_it.items() if not _declared("method", r.method, "pretrains", True)}
+    found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
+    return min(found, key=lambda pair: len(pair[1]), default=None)
+
+
+def unequal(protocol: Protocol) -> list[str]:
+    """Return, in words, every row whose baseline is of another fine-tuning, and in what."""
+    said: dict[str, list[str]] = {}
+    for index, section in enumerate(protocol.sections):
+        for name, row in protocol.rows.items():
+            near = baseline_of(protocol, index, row)
+            if near is not None and near[1]:
+                keys = ", ".join(
+                    f"{k} {_shown(a)}, there {_shown(b)}" for k, (a, b) in sorted(near[1].items())
+                )
+                text = f"Row {name} and its baseline, row {near[0]}, are not fine-tuned alike: {keys}."
+                said.setdefault(text, []).append(section)
+    several = len(protocol.finetune) > 1
+    return [text + (f" (on {', '.join(where)})" if several else "") for text, where in said.items()]
+
+
+def _shown(value: Any) -> str:
+    return "unstated" if value is None else str(value)

@@ -1,0 +1,80 @@
+"""Drawing a report again: whose records they are, and the exit code where cells are missing."""
+
+import json
+
+import pytest
+from small_protocol import NAME
+
+from bench import record
+from bench.cli import main
+from bench.errors import BenchError
+from bench.jobs import leaks
+from bench.jobs.leaks import Leak
+from bench.protocol import read
+from bench.show import gather
+from bench.show.reports import refuse_others
+from bench.store import Store
+
+
+@pytest.fixture
+def drawn(tmp_path, protocol_file, capsys):
+    """Return a function that leaves one row and what is said beside it, and draws ``x/m.yaml``'s report."""
+    store, path = Store.open(tmp_path / "out"), protocol_file(name="x/m.yaml")
+    blank = {k: "" if kind == "str" else 0 for k, kind in record.COLUMNS.items()}
+    row = {
+        **blank, "job": "0" * 16, "protocol": "m", "scale": "paper", "section": NAME, "row": "alone",
+        "dataset": NAME, "fraction": 100, "case": "c", "patient": "p", "target": "anterior", "metric": "dice",
+        "value": 0.5, "unit": "1", "status": "ok",
+    }  # fmt: skip
+
+    def draw(beside, **given):
+        record.frame([row | given]).to_parquet(store.root / "records" / "m.parquet", index=False)
+        (store.root / "records" / "m.json").write_text(json.dumps(beside))
+        code = main(["report", str(path), "--out", str(store.root)])
+        return code, "".join(capsys.readouterr())
+
+    return draw
+
+
+def test_a_report_with_scores_missing_ends_1_and_says_so(drawn):
+    hole = {"job": "0" * 16, "row": "alone", "reason": "run it again", "log": "", "section": NAME,
+            "fraction": 100, "seed": 0, "attempts": 1, "hole": "not scored"}  # fmt: skip
+    code, said = drawn({"failures": [hole]}, status="failed", value=float("nan"), target="")
+    assert code == 1 and f"not scored: job {'0' * 16}: run it again\n" in said
+    assert "[a] 1 run not scored" in said
+    assert drawn({})[0] == 0
+
+
+def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file, tmp_path):
+    store = Store.open(tmp_path / "out")
+    own, other = read(protocol_file(name="x/m.yaml")), read(protocol_file({"title": "Other"}, "y/m.yaml"))
+
+    def origin(protocol):
+        return {"origin": {"path": protocol.origin.path, "content": protocol.origin.content}}
+
+    assert drawn(origin(own))[0] == 0 and drawn({})[0] == 0  # of old, nothing is known
+    code, said = drawn(origin(other))
+    assert code == 2 and said.count("\n") == 1
+    assert "m.json: these are the records of another protocol file" in said and "'name:'" in said
+    with pytest.raises(BenchError, match="another --out"):
+        refuse_others([own], store)
+    refuse_others([other], store)
+    for damaged in ("nonsense", json.dumps({"leaks": [{"dataset": "as of old"}]})):  # a run writes it anew
+        (store.root / "records" / "m.json").write_text(damaged)
+        refuse_others([own], store)
+
+
+def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_of, tmp_path):
+    section = {"dataset": NAME, "steps": 6, "hold": "steps", "seeds": [0], "fractions": [100]}
+    two = [{**section, "split": "even"}, {**section, "split": "leave_one_out", "folds": [0], "name": "one"}]
+    reading = {"datasets": [{"dataset": NAME, "cases": "all"}], "leaks": "allow"}
+    plan, store = plan_of({"finetune": two, "pretrain": reading}), Store.open(tmp_path / "out")
+    (guard,) = {c.guard for c in plan.cells["test0"]} - {None}
+    (store.jobs / guard).mkdir()
+    (store.jobs / guard / "manifest.json").write_text("{}")
+    met = [Leak(NAME, case, NAME, case, "patient") for case in "abc"]
+    leaks.write(store.jobs / guard, 9, {NAME: 3}, met)
+    cases = [(NAME, "a"), (NAME, "b"), ("one", "c")]
+    rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
+    told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]
+    assert told == [(NAME, 2, ("a (patient)", "b (patient)")), ("one", 1, ("c (patient)",))]
