@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from bench.atomic import append
 from bench.errors import BenchError, Stopped
 from bench.job import Job
 from bench.jobs.context import Context
+from bench.jobs.memory import Peak
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
 from bench.store import HEARTBEAT, Claim, Fenced, Store
@@ -185,12 +185,12 @@ def _work(store: Store, claim: Claim, how: _How, file: _Log) -> None:
             log=file.say, stopping=how.stopping,
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
-        began = time.monotonic()
+        began, peak = time.monotonic(), Peak()
         with how.together():
             _run(context)
             circumstances = provenance(described["job"], run["threads"])
         context.facts["seconds"] = round(time.monotonic() - began, 3)
-        context.facts.setdefault("peak_memory_mb", _peak())
+        context.facts |= peak.facts(run.get("loaders", 0))
         manifest = {
             **described["job"], "id": claim.job, "attempts": claim.number, **context.facts,
             "provenance": circumstances,
@@ -277,7 +277,3 @@ def _limit_threads(threads: int) -> None:
 
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-
-
-def _peak() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

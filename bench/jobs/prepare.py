@@ -7,7 +7,6 @@ and frames of unchanged cases come from an earlier job of the same recipe where 
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -51,10 +50,10 @@ def run(context: Context) -> None:
         for case, there in zip(cases, done, strict=True)
         if not there
     )
-    processes = context.run["loaders"]
-    copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
+    working = closing(work(tasks, maker, context.run["loaders"]))
+    copied = _all(context, working, int(done.sum()), len(cases))
     join(Gathered(folder, contents), context.made, cases)
-    context.facts.update(cases=len(cases), copied=copied, peak_memory_mb=_peak(processes))
+    context.facts.update(cases=len(cases), copied=copied)
 
 
 def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
@@ -71,12 +70,6 @@ def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
     if copied:
         context.log(f"{copied} of {total} cases were copied from an earlier job of this recipe")
     return copied
-
-
-def _peak(processes: int) -> float:
-    """Return the most memory that all processes can have held together, in MB."""
-    largest = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return round((largest[0] + processes * largest[1]) / 1024, 1)
 
 
 def _contents(context: Context, cases: list[Case]) -> dict[str, str]:

@@ -51,6 +51,7 @@ class Cost:
     stage: str = ""
     seconds: float | None = None  # wall time
     memory_mb: float | None = None  # peak
+    device_mb: float | None = None  # peak on the GPU
     steps: int | None = None
     samples: int | None = None
     voxels: int | None = None

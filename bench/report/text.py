@@ -129,7 +129,11 @@ def costs(scene: Scene) -> list[tuple[str, ...]]:
             with_network(scene.protocol, c.row, titles.get(c.row, c.row)),
             c.stage or "all",
             "" if c.seconds is None else duration(c.seconds),
-            "" if c.memory_mb is None else f"{c.memory_mb:,.0f} MB",
+            "; ".join(
+                f"{mb:,.0f} MB{where}"
+                for mb, where in ((c.memory_mb, ""), (c.device_mb, " on the GPU"))
+                if mb is not None
+            ),
             *("" if v is None else f"{v:,}" for v in (c.steps, c.samples)),
             "" if c.voxels is None else f"{c.voxels:.3g}".replace("e+", "e"),
         )

@@ -83,7 +83,8 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
         yield Cost(
             row, f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
             seconds=sum(m["seconds"] for m in made),
-            memory_mb=max(m["peak_memory_mb"] for m in made),
+            memory_mb=max((m["peak_memory_mb"] for m in made if "peak_memory_mb" in m), default=None),
+            device_mb=max((m["peak_device_mb"] for m in made if "peak_device_mb" in m), default=None),
             steps=sum(m.get("steps", 0) for m in made) or None,
             samples=sum(m.get("samples", 0) for m in made) or None,
             voxels=sum(m.get("voxels", 0) for m in made) or None,
