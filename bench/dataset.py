@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.registry import callable_module
 from bench.source import Source
 
-LITTER = re.compile(r"^(\._.*|\.DS_Store|__MACOSX|.*\.json\.bak)$")
+LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
 @dataclass(frozen=True)

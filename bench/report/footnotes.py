@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.extras import Failure, Leak
+from bench.report.names import dataset_info, row_titles
 from bench.report.scene import Scene
 
 LISTED = 10  # test cases that a footnote names
@@ -46,9 +47,8 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
         return _why(_failures(scene, key, ()))
     parts = []
     if cell.failed:
-        runs = "1 run" if cell.failed == 1 else f"{cell.failed} runs"
         why = _why(_failures(scene, key, cell.jobs)) or f"job {', '.join(cell.jobs)}"
-        parts.append(f"{runs} failed: {why}")
+        parts.append(f"{counted(cell.failed, 'run')} failed: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
     if cell.undefined:
@@ -101,6 +101,40 @@ def _why(failures: list[Failure]) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
+@dataclass(frozen=True)
+class FailedJob:
+    """One job that failed, and the cells that lack their number for it."""
+
+    job: str
+    reason: str
+    log: str
+    attempts: int
+    cells: tuple[str, ...]  # "SimCLR: MSD Task09 Spleen, 25 %, seed 0", or a row's title alone
+
+
+def failed_jobs(scene: Scene) -> list[FailedJob]:
+    """Return each job that failed once, however many cells stand on it."""
+    titles = row_titles(scene.protocol, scene.rows, scene.extras)
+    by_job: dict[str, list[Failure]] = {}
+    for failure in scene.extras.failures:
+        by_job.setdefault(failure.job, []).append(failure)
+    made = []
+    for job, found in by_job.items():
+        cells = dict.fromkeys(_place(scene, titles, failure) for failure in found)
+        first = found[0]
+        made.append(FailedJob(job, first.reason, first.log, first.attempts, tuple(cells)))
+    return made
+
+
+def _place(scene: Scene, titles: dict[str, str], failure: Failure) -> str:
+    """Return which cell a failure explains, in words."""
+    title = titles.get(failure.row, failure.row)
+    parts = [dataset_info(failure.dataset, scene.extras).title] if failure.dataset else []
+    parts += [] if failure.fraction is None else [f"{failure.fraction} %"]
+    parts += [] if failure.seed is None else [f"seed {failure.seed}"]
+    return title + (f": {', '.join(parts)}" if parts else "")
+
+
 def state(scene: Scene, key: Key, cell: Cell | None) -> str:
     """Return ``ok``, ``incomplete`` (some runs failed), ``failed``, ``undefined`` or ``absent``."""
     if cell is None:
@@ -110,11 +144,16 @@ def state(scene: Scene, key: Key, cell: Cell | None) -> str:
     return "failed" if cell.failed else "undefined"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 case`` or ``1,808 cases``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def in_words(cell: Cell | None) -> str:
     """Return every count of a cell, for a tooltip."""
     if cell is None:
         return "not run"
     return (
-        f"{cell.seeds} seeds, {cell.cases} cases, {cell.values} values, "
-        f"{cell.undefined} undefined, {cell.penalised} penalised, {cell.failed} failed runs"
+        f"{counted(cell.seeds, 'seed')}, {counted(cell.cases, 'case')}, {counted(cell.values, 'value')}, "
+        f"{cell.undefined} undefined, {cell.penalised} penalised, {counted(cell.failed, 'failed run')}"
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import registry
-from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, row_of
+from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
 from bench.report.cells import HOW
-from bench.report.extras import Extras
-from bench.report.names import metric_title, section_labels
+from bench.report.extras import Extras, Pretraining
+from bench.report.footnotes import counted
+from bench.report.names import dataset_info, metric_title, row_titles, section_labels, with_network
 from bench.report.pretext import explained
 from bench.report.scene import Scene
 from bench.source import Source
@@ -65,7 +67,8 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
     made = [
         Block("How to read the numbers", _reading(protocol, scene)),
         Block("Data and splits", _data(scene, records)),
-        Block("Training", _training(scene)),
+        Block("What each row was pretrained on", _pretrained(scene, records)),
+        Block("Training", _training(scene, records)),
         Block("What fine-tuning starts from", _starts(scene)),
         Block("Embeddings", _pictured(extras)),
         Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
@@ -77,8 +80,9 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
 
 
 def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
+    spread = any(cell.sd is not None for cell in scene.cells.cells.values())
     notes = [
-        HOW,
+        HOW if spread else _without_spread(HOW),
         "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
@@ -87,7 +91,12 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
             "Published: the paper's own number for the same data set, target and label fraction; "
             "the difference is ours minus published; † is the paper's mark."
         )
-        if protocol.scale != "paper":
+        if scene.synthetic:
+            notes.append(
+                "The paper's numbers are of real scans, those beside them of synthetic ones: the "
+                "difference says nothing."
+            )
+        elif protocol.scale != "paper":
             notes.append(
                 f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "
                 "published number says nothing about the method."
@@ -101,10 +110,19 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     return tuple(Note(n) for n in notes)
 
 
+def _without_spread(text: str) -> str:
+    """Return a text without its clauses on ±, where no cell has one."""
+    return re.sub(r"[;,](?: and)? [^.;,]*±[^.;]*", "", text)
+
+
 def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
     labels = section_labels(protocol.finetune, scene.info)
-    made = []
+    made = [
+        Note(f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients.")
+        for info in scene.info.values()
+        if info.synthetic
+    ]
     for label, target in zip(labels, protocol.finetune, strict=True):
         same = records["dataset"].eq(target.dataset) & records["evaluation"].eq(target.evaluation)
         empty = protocol.empty or scene.info[target.dataset].empty
@@ -120,48 +138,112 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     if hashes:
         text += f", hash {', '.join(hashes)}"
     used = rows[rows["status"] != "failed"]
+    seeds = sorted(used["seed"].unique()) if len(used) else target.seeds
     if len(used):
         named = used[used["case"] != ""]  # AUC and kappa are over all cases at once
         if len(named):
-            text += f"; {named['patient'].nunique()} test patients, {named['case'].nunique()} test cases"
+            patients, cases = named["patient"].nunique(), named["case"].nunique()
+            text += f"; {counted(patients, 'test patient')}, {counted(cases, 'test case')}"
         sizes = used.groupby("fraction")["n_train"].agg(["min", "max"])
         text += "; training patients " + ", ".join(
             f"{low if low == high else f'{low} to {high}'} at {fraction} %"
             for fraction, low, high in sizes.itertuples()
         )
-    seeds = ", ".join(map(str, target.seeds))
-    return f"{text}; seeds {seeds}."
+    return f"{text}; {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}."
 
 
-def _training(scene: Scene) -> tuple[Note, ...]:
+def _pretrained(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
+    """Return what every row was pretrained on, rows alike together; of rows without results nothing."""
+    met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
+    known = {row: one for one in scene.extras.pretrainings for row in one.rows}
+    alike: dict[str, list[str]] = {}
+    for row in scene.rows:
+        said = dict.fromkeys(
+            _whence(scene, row, pretrain, init, known.get(row))
+            for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(index=False)
+        )
+        if said:
+            alike.setdefault("; ".join(said), []).append(row)
+    titles = row_titles(scene.protocol, scene.rows, scene.extras)
+    return tuple(
+        Note(", ".join(with_network(scene.protocol, row, titles[row]) for row in rows) + f": {said}.")
+        for said, rows in alike.items()
+    )
+
+
+def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining | None) -> str:
+    """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
+    if init.startswith("file:"):
+        own, _ = row_of(scene.protocol, row)
+        name = Path(own.init).name if own is not None and own.init else "weights"
+        return f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
+    if not init.startswith("job:"):
+        return "not pretrained"
+    at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
+    if known is None:
+        return f"pretrained on {pretrain}{at}"
+    titles = " + ".join(dataset_info(name, scene.extras).title for name in known.datasets)
+    named = f"{pretrain} ({titles})" if pretrain != "+".join(known.datasets) else titles
+    return (
+        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(scene.protocol, row)}; "
+        f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
+        f"{known.schedule} schedule, {known.precision}"
+    )
+
+
+def _range(ends: tuple[int, int], noun: str) -> str:
+    return counted(ends[0], noun) if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,} {noun}s"
+
+
+def _expected(protocol: Protocol, row: str) -> str:
+    """Return the number of cases that a mixture's paper prints, where the row reads all of that mixture."""
+    own, _ = row_of(protocol, row)
+    if own is None or protocol.pretrain is None:
+        return ""
+    section = pretrain_of(protocol, own)
+    whole = mixture.mixture(section.mixture).expected_cases if section.mixture and not section.take else None
+    return f" of {whole:,} expected" if whole else ""
+
+
+def _training(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
     made = []
-    pretrained = any(registry.declared("method", r.method, "pretrains", True) for r in protocol.rows.values())
-    if protocol.pretrain is not None and pretrained:
-        pre = protocol.pretrain
-        made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
+    if scene.extras.overrides:
+        changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
+        made.append(f"Changed on the command line, and so not as stated below: {changed}.")
     made += _tuning(scene)
-    for name, row in protocol.rows.items():
-        if row.params or row.pretrain:
-            sections = {"pretrain": row.pretrain} if row.pretrain else {}
-            differs = json.dumps({**row.params, **sections}, sort_keys=True)
-            made.append(f"Row {name} differs from its defaults: {differs}.")
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    for name, differs in _params(protocol, records).items():
+        row = with_network(protocol, name, titles[name])
+        made.append(f"{row}: parameters other than the method's defaults: {differs}.")
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)
+
+
+def _params(protocol: Protocol, records: pd.DataFrame) -> dict[str, str]:
+    """Return, by row, what it changes of its method's parameters: by its records, else by the protocol."""
+    ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
+    found = {name: json.dumps(row.params, sort_keys=True) for name, row in protocol.rows.items()} | {
+        row: params for row, params in ran.items() if row in protocol.rows
+    }
+    return {row: params for row, params in found.items() if params != "{}"}
 
 
 def _tuning(scene: Scene) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
     protocol, made = scene.protocol, []
     labels = section_labels(protocol.finetune, scene.info)
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    own = [name for name, row in protocol.rows.items() if row.finetune]
     for index, (label, target) in enumerate(zip(labels, protocol.finetune, strict=True)):
-        own = [name for name, row in protocol.rows.items() if row.finetune]
         if len(own) < len(protocol.rows):
-            made.append(f"Fine-tuning on {label}: {_way(target)}.")
+            others = "Other rows, fine-tuning" if own else "Fine-tuning"
+            made.append(f"{others} on {label}: {_way(target)}.")
         for name in own:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            made.append(f"Row {name}, fine-tuning on {label}: {_way(tuned)}.")
+            row = with_network(protocol, name, titles[name])
+            made.append(f"{row}, fine-tuning on {label}: {_way(tuned)}.")
     return made
 
 
@@ -183,12 +265,14 @@ def _way(target: Finetune) -> str:
 def _starts(scene: Scene) -> tuple[Note, ...]:
     """Return what each row took over, whence, and what its controls are."""
     made = []
+    titles = row_titles(scene.protocol, [*scene.rows, *scene.extras.receipts], scene.extras)
     for name, text in scene.extras.receipts.items():
         known, _ = row_of(scene.protocol, name)
         source = f"from {known.init}, pretrained elsewhere, so no guard looked for test cases in it; " if (
             known and known.init
         ) else ""  # fmt: skip
-        made.append(f"{name}: {source}{text}.")
+        row = with_network(scene.protocol, name, titles[name])
+        made.append(f"{row}: {source}{text}.")
     made += [CONTROLS[control] for control in scene.protocol.controls]
     return tuple(Note(m) for m in made)
 
@@ -208,16 +292,7 @@ def _predicted(target: Finetune) -> str:
     return text
 
 
-def _read(pre: Pretrain, scene: Scene) -> str:
-    """Return how many cases were pretrained on, beside the number that the paper prints."""
-    counts = sorted(set(scene.extras.read.values()))
-    if not counts:
-        return ""
-    whole = mixture.mixture(pre.mixture).expected_cases if pre.mixture and not pre.take else None
-    return f"; {' or '.join(map(str, counts))} cases were read" + (f" of {whole} expected" if whole else "")
-
-
-def _budget(section: Pretrain | Finetune) -> str:
+def _budget(section: Finetune) -> str:
     if section.steps is not None:
         length = f"{section.steps} steps"
     else:
@@ -244,9 +319,13 @@ def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
         source = scene.extras.sources.get(f"dataset/{name}", info.source)
         if source is None:
             continue
-        licence = f" Licence: {info.licence}." if info.licence else ""
+        if info.synthetic:
+            note = _cited(f"{info.title}, whose scans were not read", source)
+            made.append(note)
+            continue
         note = _cited(info.title, source)
-        made.append(Note(note.text + licence, note.url))
+        licence = f"Licence: {info.licence}." if info.licence else "Licence not stated here."
+        made.append(Note(f"{note.text} {licence}", note.url))
     return tuple(made)
 
 

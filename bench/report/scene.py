@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.report.cells import MEAN, Cells, Key
-from bench.report.extras import Extras
-from bench.report.names import DatasetInfo
+from bench.report.extras import DatasetInfo, Extras
 from bench.report.published import Published, Value
 
 
@@ -29,6 +28,16 @@ class Scene:
         for row in self.protocol.rows:
             found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
         return [*found, *(m for m in met if m not in found)]
+
+    @property
+    def scaled(self) -> bool:
+        """Does the protocol state scales, so that a title must say which?"""
+        return bool(self.protocol.scales) or self.protocol.scale != "paper"
+
+    @property
+    def synthetic(self) -> bool:
+        """Is any score of synthetic data?"""
+        return any(info.synthetic for info in self.info.values())
 
     @property
     def metrics(self) -> list[str]:

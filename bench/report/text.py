@@ -25,8 +25,10 @@ CSV_COLUMNS = (
 
 
 def title_of(scene: Scene) -> str:
-    """Return the report's title, which states the scale."""
-    return f"{scene.protocol.title} [{scene.protocol.scale} scale]"
+    """Return the report's title: its scale where the protocol has several, and whether data is synthetic."""
+    said = [f"{scene.protocol.scale} scale"] if scene.scaled else []
+    said += ["synthetic data"] if scene.synthetic else []
+    return scene.protocol.title + (f" [{', '.join(said)}]" if said else "")
 
 
 def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) -> str:

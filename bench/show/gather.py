@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import registry
+from bench.data.synthetic import is_synthetic
+from bench.data.where import Roots, adapter
 from bench.errors import BenchError
 from bench.jobs import leaks as guard
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
-from bench.report import Cost, Failure, Leak, Panel
-from bench.report.names import with_network
+from bench.report import Cost, DatasetInfo, Failure, Leak, Panel, Pretraining
+from bench.report.names import declared_info, with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
 
@@ -91,14 +94,47 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
         )  # fmt: skip
 
 
-def read(found: Chains) -> dict[str, int]:
-    """Return how many cases each row was pretrained on; of several folds, the most."""
-    counts: dict[str, int] = {}
+def pretrainings(found: Chains) -> list[Pretraining]:
+    """Return what each row was pretrained on, rows that share it together."""
+    jobs: dict[str, dict[str, dict[str, Any]]] = {}
     for cell, chain in found:
-        for described in chain.values():
+        for job, described in chain.items():
             if described["kind"] == "pretrain" and "cases" in described:
-                counts[cell.row] = max(counts.get(cell.row, 0), described["cases"])
-    return counts
+                jobs.setdefault(cell.row, {})[job] = described
+    alike: dict[Pretraining, list[str]] = {}
+    for row, made in jobs.items():
+        alike.setdefault(_pretraining(list(made.values())), []).append(row)
+    return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
+
+
+def _pretraining(jobs: list[dict[str, Any]]) -> Pretraining:
+    """Return what one row's pretrainings have in common: folds and seeds differ in what they read."""
+    spec, recipe = jobs[0]["spec"], jobs[0]["spec"]["pretrain"]
+    cases, steps = [job["cases"] for job in jobs], [job["spec"]["pretrain"]["steps"] for job in jobs]
+    return Pretraining(
+        rows=(),
+        datasets=tuple(dict.fromkeys(part["dataset"] for part in spec["data"])),
+        cases=(min(cases), max(cases)),
+        steps=(min(steps), max(steps)),
+        batch=recipe["batch"],
+        optimiser=recipe["optimiser"]["name"],
+        lr=recipe["optimiser"]["lr"],
+        schedule=recipe["schedule"]["name"],
+        precision=recipe["precision"],
+    )
+
+
+def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
+    """Yield what is known of every data set that a protocol reads and that is on this machine."""
+    made = [plan.jobs[c.pretrain].spec["data"] for c in plan.cells[protocol.name] if c.pretrain]
+    names = dict.fromkeys([*(t.dataset for t in protocol.finetune), *(p["dataset"] for d in made for p in d)])
+    for name in names:
+        if name in plan.roots:
+            root = Path(plan.roots[name])
+            kind = adapter(name, Roots(None, {name: root}))
+            yield declared_info(name, kind, synthetic=is_synthetic(root))
+        elif name in registry.names("dataset"):
+            yield declared_info(name, registry.load("dataset", name)())
 
 
 def receipts(found: Chains) -> dict[str, str]:
@@ -240,9 +276,15 @@ def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
     alike = {a.shape for a in (image, reference, prediction)}
     if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
         raise BenchError(f"{arrays.path}: no panels; delete the folder of this job and run again")
-    named = cell.dataset in registry.names("dataset")
-    allowed = named and registry.load("dataset", cell.dataset).redistribution
-    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect), allowed)
+    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect))
+
+
+def _commit(made: dict[str, Any]) -> str:
+    """Return the commit behind a job and, where files differed, so: ``abc123, modified (digest d4e5)``."""
+    commit, changed = made.get("commit") or "", made.get("changed") or ""
+    if not made.get("modified"):
+        return str(commit)
+    return f"{commit or 'no commit'}, modified" + (f" (digest {changed})" if changed else "")
 
 
 def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
@@ -256,7 +298,7 @@ def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
     return {
         "bench": every([p["packages"]["bench"] for p in made]),
-        "commit": every([p["commit"] for p in made]),
+        "commit": every([_commit(p) for p in made]),
         "torch": every([p["packages"]["torch"] for p in made]),
         "monai": every([p["packages"]["monai"] for p in made]),
         "device": every([p["device"] for p in made]),
