@@ -71,12 +71,18 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Training", _training(scene, records)),
         Block("What fine-tuning starts from", _starts(scene)),
         Block("Embeddings", _pictured(extras)),
-        Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
+        Block(_deviations(protocol), tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
         Block("Provenance", tuple(Note(f"{k}: {v}") for k, v in extras.provenance.items())),
     ]
     return [block for block in made if block.notes]
+
+
+def _deviations(protocol: Protocol) -> str:
+    """Return what the protocol's notes are on: a paper's protocol is what its paper scale states."""
+    of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
+    return f"Deviations and assumptions{of_paper}"
 
 
 def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
@@ -87,22 +93,21 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
     if scene.published.any:
+        of_real = " of real scans" if scene.synthetic else ""
         notes.append(
-            "Published: the paper's own number for the same data set, target and label fraction; "
+            f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
             "the difference is ours minus published; † is the paper's mark."
         )
         if scene.synthetic:
-            notes.append(
-                "The paper's numbers are of real scans, those beside them of synthetic ones: the "
-                "difference says nothing."
-            )
+            notes.append("Ours beside it are of synthetic scans, so the difference says nothing.")
         elif protocol.scale != "paper":
             notes.append(
                 f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "
                 "published number says nothing about the method."
             )
     if protocol.expected:
-        notes.append(f"Expected: {protocol.expected}")
+        scale = " at paper scale" if protocol.scale != "paper" else ""
+        notes.append(f"Expected{scale}: {protocol.expected}")
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
     masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
@@ -265,7 +270,8 @@ def _way(target: Finetune) -> str:
 def _starts(scene: Scene) -> tuple[Note, ...]:
     """Return what each row took over, whence, and what its controls are."""
     made = []
-    titles = row_titles(scene.protocol, [*scene.rows, *scene.extras.receipts], scene.extras)
+    rows = list(dict.fromkeys([*scene.rows, *scene.extras.receipts]))
+    titles = row_titles(scene.protocol, rows, scene.extras)
     for name, text in scene.extras.receipts.items():
         known, _ = row_of(scene.protocol, name)
         source = f"from {known.init}, pretrained elsewhere, so no guard looked for test cases in it; " if (
@@ -315,13 +321,14 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
 
 def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
     made = []
-    for name, info in scene.info.items():
+    read = dict.fromkeys([*scene.info, *(name for one in scene.extras.pretrainings for name in one.datasets)])
+    for name in read:
+        info = dataset_info(name, scene.extras)
         source = scene.extras.sources.get(f"dataset/{name}", info.source)
         if source is None:
             continue
         if info.synthetic:
-            note = _cited(f"{info.title}, whose scans were not read", source)
-            made.append(note)
+            made.append(_cited(f"{info.title} (none of its own was read)", source))
             continue
         note = _cited(info.title, source)
         licence = f"Licence: {info.licence}." if info.licence else "Licence not stated here."
