@@ -52,7 +52,8 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
     if cell.undefined:
-        why = "an empty mask, or a class without cases"
+        task = scene.info[scene.protocol.finetune[key.section].dataset].task
+        why = "a class without cases" if task == "classification" else "an empty mask"
         parts.append(f"{cell.undefined} of {cell.values} values undefined ({why}), left out")
     if cell.penalised:
         parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
@@ -60,7 +61,8 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
         parts += _leaks(scene, key)
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
-        parts.append(f"over {cell.targets} of {n_targets} targets in at least one seed")
+        some = " in at least one seed" if cell.seeds > 1 else ""
+        parts.append(f"over {cell.targets} of {n_targets} targets{some}")
     return "; ".join(parts)
 
 
@@ -72,10 +74,11 @@ def _leaks(scene: Scene, key: Key) -> list[str]:
 def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
     some = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
+    stand = "stands" if len(leak.cases) == 1 else "stand"
     kept = "kept, as the protocol says: read this number as optimistic"
     return (
-        f"{len(leak.cases)} of {leak.tests} test cases also stand in the pretraining data, as {leak.read} of "
-        f"its cases: {some}; {'left out before training' if leak.dropped else kept}"
+        f"{len(leak.cases)} of {leak.tests} test cases also {stand} in the pretraining data, as {leak.read} "
+        f"of its cases: {some}; {'left out before training' if leak.dropped else kept}"
     )
 
 

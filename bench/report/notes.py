@@ -171,7 +171,7 @@ def _pretrained(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
             alike.setdefault("; ".join(said), []).append(row)
     titles = row_titles(scene.protocol, scene.rows, scene.extras)
     return tuple(
-        Note(", ".join(with_network(scene.protocol, row, titles[row]) for row in rows) + f": {said}.")
+        Note("; ".join(with_network(scene.protocol, row, titles[row]) for row in rows) + f": {said}.")
         for said, rows in alike.items()
     )
 

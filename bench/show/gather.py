@@ -12,6 +12,7 @@ from bench import registry
 from bench.data.synthetic import is_synthetic
 from bench.data.where import Roots, adapter
 from bench.errors import BenchError
+from bench.job import Job
 from bench.jobs import leaks as guard
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
@@ -94,23 +95,29 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
         )  # fmt: skip
 
 
-def pretrainings(found: Chains) -> list[Pretraining]:
-    """Return what each row was pretrained on, rows that share it together."""
-    jobs: dict[str, dict[str, dict[str, Any]]] = {}
+def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
+    """Return what each row was pretrained on, rows that share it together.
+
+    Args:
+        found: cells and the manifests behind them, which count the cases.
+        jobs: the plan's, by id.
+    """
+    read: dict[str, dict[str, int]] = {}  # row: cases by job
     for cell, chain in found:
         for job, described in chain.items():
-            if described["kind"] == "pretrain" and "cases" in described:
-                jobs.setdefault(cell.row, {})[job] = described
+            if job in jobs and described["kind"] == "pretrain" and "cases" in described:
+                read.setdefault(cell.row, {})[job] = described["cases"]
     alike: dict[Pretraining, list[str]] = {}
-    for row, made in jobs.items():
-        alike.setdefault(_pretraining(list(made.values())), []).append(row)
+    for row, cases in read.items():
+        one = _pretraining([jobs[job].spec for job in cases], list(cases.values()))
+        alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
 
 
-def _pretraining(jobs: list[dict[str, Any]]) -> Pretraining:
+def _pretraining(specs: list[dict[str, Any]], cases: list[int]) -> Pretraining:
     """Return what one row's pretrainings have in common: folds and seeds differ in what they read."""
-    spec, recipe = jobs[0]["spec"], jobs[0]["spec"]["pretrain"]
-    cases, steps = [job["cases"] for job in jobs], [job["spec"]["pretrain"]["steps"] for job in jobs]
+    spec, recipe = specs[0], specs[0]["pretrain"]
+    steps = [other["pretrain"]["steps"] for other in specs]
     return Pretraining(
         rows=(),
         datasets=tuple(dict.fromkeys(part["dataset"] for part in spec["data"])),

@@ -101,7 +101,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name)],
         "failures": [asdict(f) for f in gather.failures(found, store)],
         "datasets": [asdict(d) for d in gather.datasets(protocol, plan)],
-        "pretrainings": [asdict(p) for p in gather.pretrainings(found)],
+        "pretrainings": [asdict(p) for p in gather.pretrainings(found, plan.jobs)],
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),

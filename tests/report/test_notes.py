@@ -56,7 +56,7 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
     recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
         "A: not pretrained.",
-        f"B, B (last): pretrained on organs, 10 cases; 16 steps, {recipe}",
+        f"B; B (last): pretrained on organs, 10 cases; 16 steps, {recipe}",
         f"C: pretrained on organs, 39 to 41 cases; 100 steps, {recipe}",
         "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
     ]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from small_protocol import NAME
@@ -10,6 +11,7 @@ from small_protocol import NAME
 from bench import cli
 from bench.data import check, synthetic
 from bench.data.where import Roots, adapter
+from bench.job import Job
 from bench.registry import load
 from bench.show import gather
 from bench.show.reports import rewrite_report, write_reports
@@ -82,24 +84,18 @@ def test_provenance_says_whether_files_differed_from_the_commit(made, said):
 
 
 def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
-    def pretrained(cases, steps=16):
-        spec = {
-            "data": [{"dataset": "organs"}, {"dataset": "organs"}],
-            "pretrain": {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
-                         "schedule": {"name": "poly"}, "precision": "fp32"},
-        }  # fmt: skip
-        return {"kind": "pretrain", "spec": spec, "cases": cases}
+    def pretrain(steps):
+        recipe = {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
+                  "schedule": {"name": "poly"}, "precision": "fp32"}  # fmt: skip
+        return Job("pretrain", {"data": [{"dataset": "organs"}, {"dataset": "organs"}], "pretrain": recipe})
 
-    class Cell:
-        def __init__(self, row):
-            self.row = row
-
-    chains = [
-        (Cell("a"), {"x": {"kind": "finetune"}}), (Cell("b"), {"p0": pretrained(39)}),
-        (Cell("b"), {"p1": pretrained(41)}), (Cell("c"), {"p2": pretrained(10, 20)}),
-        (Cell("d"), {"p2": pretrained(10, 20)}),
-    ]  # fmt: skip
-    found = gather.pretrainings(chains)
+    jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20)}
+    read = {"p0": 39, "p1": 41, "p2": 10}
+    done = {job: {"kind": "pretrain", "cases": cases} for job, cases in read.items()}
+    behind = [("a", "x"), ("b", "p0"), ("b", "p1"), ("c", "p2"), ("d", "p2")]
+    done["x"] = {"kind": "finetune"}
+    chains = [(SimpleNamespace(row=row), {job: done[job]}) for row, job in behind]
+    found = gather.pretrainings(chains, jobs)
     assert [(p.rows, p.cases, p.steps) for p in found] == [
         (("b",), (39, 41), (16, 16)), (("c", "d"), (10, 10), (20, 20)),
     ]  # fmt: skip
