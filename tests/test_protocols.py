@@ -1,6 +1,7 @@
 """Every protocol that ships: it loads at each of its scales, and what it names is there."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_a_protocol_in_a_papers_folder_is_one_table_or_figure_of_that_paper():
         protocol = read(path, "paper")
         if path.parent.name in PAPERS:
             assert (protocol.paper, protocol.table) == (path.parent.name, path.stem), path
+
+
+@pytest.mark.parametrize(("path", "scale"), SCALED)
+def test_a_text_claims_nothing_that_rows_or_the_machine_may_break(path, scale):
+    protocol = read(path, scale)
+    said = " ".join((protocol.title, protocol.about, *protocol.notes)).lower()
+    if any(row.params or row.pretrain for row in protocol.rows.values()):
+        assert not re.search(r"keeps its paper|same for all", said)
+    if any(row.finetune for row in protocol.rows.values()):
+        assert not re.search(r"one learning rate for all[;,.]", said)
+    # phantoms stand in where data is lacking: the page says of the rows whether they did
+    assert not re.search(r"\bsynthetic (hippocampus|data)|phantoms$", said)
 
 
 def test_names_of_protocols_are_unique():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from bench.job import Job
 from bench.jobs import leaks as guard
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
-from bench.report import Cost, DatasetInfo, Failure, Leak, Panel, Pretraining
+from bench.report import Cost, DatasetInfo, Failure, Leak, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
@@ -24,11 +23,8 @@ from bench.store import Store, read_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.data.arrays import Arrays
     from bench.plan import Plan
 
-PANEL_CASES = 3
-LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
     **MANIFEST, **DESCRIBED,
     "method?": str,
@@ -37,7 +33,6 @@ FINISHED = {
                  "reshaped": [{"name": str, "how": str}]},
     "provenance?": {"packages": dict, "date": str},
 }  # fmt: skip
-JOB = re.compile(r"[0-9a-f]{16}")
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
@@ -246,44 +241,12 @@ def numbers(curve: pd.DataFrame) -> pd.DataFrame:
     return curve
 
 
-def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
-    """Yield the same cases for every row: its largest fraction, its first seed."""
-    from bench.data.arrays import Arrays
-
-    largest = {t.dataset: max(t.fractions) for t in protocol.finetune}
-    seen: set[tuple[str, str]] = set()
-    for cell in cells(table):
-        file = store.jobs / cell.job / "panels.npz"
-        place = (cell.row, cell.dataset)
-        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
-            continue
-        if cell.fraction != largest.get(cell.dataset) or place in seen or not file.exists():
-            continue
-        seen.add(place)
-        arrays = Arrays(file)
-        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
-        for case in names:
-            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
-
-
 def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     """Return what figures call a row."""
     row, more = row_of(protocol, name)
     if row is None:
         return name
     return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
-
-
-def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
-    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
-    image, reference, prediction = (
-        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
-    )
-    aspect = arrays[f"{case}/aspect"]
-    alike = {a.shape for a in (image, reference, prediction)}
-    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
-        raise BenchError(f"{arrays.path}: no panels; delete the folder of this job and run again")
-    return Panel(cell.row, cell.dataset, case, title, image, reference, prediction, float(aspect))
 
 
 def _commit(made: dict[str, Any]) -> str:

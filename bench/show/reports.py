@@ -14,6 +14,7 @@ from bench.protocol import Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Cost, DatasetInfo, Extras, Failure, Leak, Pretraining
 from bench.show import gather, pretext
+from bench.show.panels import panels as panels_of
 from bench.source import Source
 from bench.store import Store, read_json, write_atomic
 
@@ -143,7 +144,7 @@ def _pretraining(values: dict[str, Any]) -> Pretraining:
 
 
 def _write(protocol: Protocol, table: pd.DataFrame, said: Extras, store: Store, to: Path) -> Shown:
-    panels = tuple(gather.panels(protocol, table, store, said.titles))
+    panels = tuple(panels_of(protocol, table, store, said.titles))
     extras = replace(said, panels=panels, published=_published(protocol.paper))
     paths = report.write(protocol, table, to, extras)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
