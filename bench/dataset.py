@@ -63,7 +63,8 @@ class Dataset(ABC):
     source: ClassVar[Source]
     title: ClassVar[str]
     licence: ClassVar[str]
-    redistribution: ClassVar[bool] = False  # may a page meant for sharing show its images?
+    # may a page meant for sharing show its images? A class that does not state it does not know, and shows none
+    redistribution: ClassVar[bool] = False
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
     flat: ClassVar[bool] = False  # pictures: one voxel along z

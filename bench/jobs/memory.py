@@ -37,8 +37,9 @@ class Peak:
         largest = _of_children()
         if own is not None and (not children or largest > self._children):  # else an earlier job's was larger
             found["peak_memory_mb"] = round(own + children * largest, 1)
-        if self._cuda is not None:
-            found["peak_device_mb"] = round(self._cuda.max_memory_allocated() / 2**20, 1)
+        held = self._cuda.max_memory_allocated() if self._cuda is not None else 0
+        if held:  # else the job used no device
+            found["peak_device_mb"] = round(held / 2**20, 1)
         return found
 
 

@@ -58,5 +58,6 @@ def test_a_devices_peak_is_reset_with_the_job(monkeypatch):
     cuda = Cuda()
     monkeypatch.setattr(memory, "_cuda", lambda: cuda)
     peak = Peak()
+    assert "peak_device_mb" not in peak.facts()
     cuda.peak = 3 * 2**20
     assert peak.facts()["peak_device_mb"] == 3.0
