@@ -63,7 +63,7 @@ class Dataset(ABC):
     source: ClassVar[Source]
     title: ClassVar[str]
     licence: ClassVar[str]
-    # may a page meant for sharing show its images? A class that does not state it does not know, and shows none
+    # may a page meant for sharing show its images? Who does not state it does not know: none are shown
     redistribution: ClassVar[bool] = False
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]

@@ -82,12 +82,18 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
         yield Cost(
             row, f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
             seconds=sum(m["seconds"] for m in made),
-            memory_mb=max((m["peak_memory_mb"] for m in made if "peak_memory_mb" in m), default=None),
-            device_mb=max((m["peak_device_mb"] for m in made if "peak_device_mb" in m), default=None),
+            memory_mb=_largest([m.get("peak_memory_mb") for m in made]),
+            device_mb=_largest([m["peak_device_mb"] for m in made if "peak_device_mb" in m]),
             steps=sum(m.get("steps", 0) for m in made) or None,
             samples=sum(m.get("samples", 0) for m in made) or None,
             voxels=sum(m.get("voxels", 0) for m in made) or None,
         )  # fmt: skip
+
+
+def _largest(peaks: list[float | None]) -> float | None:
+    """Return the largest of some peaks, None where one is not known, for it may be the largest."""
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known and len(known) == len(peaks) else None
 
 
 def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from small_protocol import NAME
 
-from bench import cli
+from bench import cli, records
 from bench.data import check, synthetic
 from bench.data.where import Roots, adapter
 from bench.job import Job
@@ -100,3 +100,19 @@ def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
         (("b",), (39, 41), (16, 16)), (("c", "d"), (10, 10), (20, 20)),
     ]  # fmt: skip
     assert found[0].datasets == ("organs",)
+
+
+def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(finished):
+    made = finished()
+    row = made.plan.cells[made.protocol.name][0].row
+
+    def peak():
+        table = records.collect(made.plan, made.store, made.protocol.name)
+        costs = gather.costs(gather.chains(table, made.store, {}), table)
+        (cost,) = [c for c in costs if c.row == row and c.stage.startswith("finetune")]
+        return cost.memory_mb, cost.device_mb
+
+    made.again("finetune", peak_memory_mb=900.0, peak_device_mb=50.0)
+    assert peak() == (900.0, 50.0)
+    made.again("finetune", peak_memory_mb=None)
+    assert peak() == (None, 50.0)
