@@ -91,13 +91,13 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
     if scene.published.any:
-        of_real = " of real scans" if scene.synthetic else ""
+        of_real = " on real scans" if scene.synthetic else ""
         notes.append(
             f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
             "the difference is ours minus published; † is the paper's mark."
         )
         if scene.synthetic:
-            notes.append("Ours beside it are of synthetic scans, so the difference says nothing.")
+            notes.append("Beside a number on synthetic scans the difference says nothing.")
         elif protocol.scale != "paper":
             notes.append(
                 f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "

@@ -35,9 +35,10 @@ class Scene:
         return bool(self.protocol.scales) or self.protocol.scale != "paper"
 
     @property
-    def synthetic(self) -> bool:
-        """Is any score of synthetic data?"""
-        return any(info.synthetic for info in self.info.values())
+    def synthetic(self) -> str:
+        """Return ``synthetic data`` where all scores are of it, ``partly synthetic data``, or nothing."""
+        found = [info.synthetic for info in self.info.values()]
+        return "" if not any(found) else "synthetic data" if all(found) else "partly synthetic data"
 
     @property
     def metrics(self) -> list[str]:

@@ -107,6 +107,9 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told)
     assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
     assert "<h1>Test table (synthetic data)</h1>" in page and ">synthetic data</span>" in page
     assert "synthetic" not in "".join(told(protocol(), records({}))).lower()
+    both = protocol(finetune=tuple(Finetune(name, "rule", steps=10) for name in ("organs", "brains")))
+    text, _ = told(both, records({}), datasets={"organs": known})
+    assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 
 def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(four, records, told):
