@@ -208,7 +208,7 @@ def _way(target: Finetune) -> str:
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
     parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
-    parts += [f"settings {target.settings}"] if target.settings else []
+    parts += [f"all else by {target.settings}"] if target.settings else []
     return "; ".join(parts)
 
 
