@@ -301,6 +301,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _phantom(arguments: argparse.Namespace) -> int:
     from bench import registry
+    from bench.data import synthetic
 
     dataset = registry.load("dataset", arguments.dataset)
     if arguments.cases < 1:
@@ -309,7 +310,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
     if folder.exists() and any(folder.iterdir()):
         raise BenchError(f"{folder}: is not empty; name another DIR")
     folder.mkdir(parents=True, exist_ok=True)
-    dataset.phantom(folder, arguments.cases, arguments.seed)
+    synthetic.write(dataset, folder, arguments.cases, arguments.seed)
     print(f"{folder}: {arguments.cases} synthetic cases of {arguments.dataset}")
     return 0
 

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.registry import callable_module
 from bench.source import Source
 
-LITTER = re.compile(r"^(\._.*|\.DS_Store|__MACOSX|.*\.json\.bak)$")
+LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
 class ListingError(BenchError):
@@ -76,7 +76,8 @@ class Dataset(ABC):
     source: ClassVar[Source]
     title: ClassVar[str]
     licence: ClassVar[str]
-    redistribution: ClassVar[bool] = False  # may a page meant for sharing show its images?
+    # may a page meant for sharing show its images? Who does not state it does not know: none are shown
+    redistribution: ClassVar[bool] = False
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
     flat: ClassVar[bool] = False  # pictures: one voxel along z

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import records, verify
+from bench.data import synthetic
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.job import canonical
@@ -76,6 +77,7 @@ def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path, *, make: 
             if make and not place.exists():
                 _make_phantom(registry.load("dataset", name), phantom, place)
             if place.exists():
+                synthetic.mark(place)  # an earlier version left none
                 named[name] = place
     return Roots(roots.data, named)
 
@@ -85,7 +87,7 @@ def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
     aside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
     aside.mkdir()  # tempfile's own are closed to the user's group, whatever the umask
     try:
-        dataset.phantom(aside, phantom.cases, phantom.seed)
+        synthetic.write(dataset, aside, phantom.cases, phantom.seed)
         aside.rename(place)
     except OSError:
         if not place.exists():  # else another command was quicker, with equal files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import tempfile
 import time
 import traceback
@@ -21,6 +20,7 @@ from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
 from bench.jobs.context import Context, RunOptions
 from bench.jobs.made_by import sources
+from bench.jobs.memory import Peak
 from bench.jobs.provenance import provenance
 from bench.jobs.scoring import score_missing
 from bench.store import Claim, Fenced, Store
@@ -190,12 +190,13 @@ def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log
         )  # fmt: skip
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         _check(context)
-        made_by, began = sources(job, again=False), time.monotonic()  # an edit from here on is not what runs
+        made_by = sources(job, again=False)  # an edit from here on is not what runs
+        began, peak = time.monotonic(), Peak()
         with how.together():
             _run(context)
             circumstances = provenance(made_by, how.run.threads)
         context.facts["seconds"] = round(time.monotonic() - began, 3)
-        context.facts.setdefault("peak_memory_mb", _peak())
+        context.facts |= peak.facts(how.run.loaders)
         manifest = {
             **job, "id": claim.job, "attempts": claim.number, **context.facts,
             "provenance": circumstances,
@@ -279,7 +280,3 @@ def _limit_threads(threads: int) -> None:
 
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-
-
-def _peak() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

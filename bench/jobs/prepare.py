@@ -9,7 +9,6 @@ and frames of unchanged cases come from an earlier job of the same recipe where 
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -67,9 +66,7 @@ def run(context: Context) -> None:
     gathered = Gathered(folder, contents)
     _tell_unread(context, name, gathered.faults, len(cases))
     join(gathered, context.made, cases)
-    context.facts.update(
-        cases=len(cases), copied=copied, unread=len(gathered.faults), peak_memory_mb=_peak(processes)
-    )
+    context.facts.update(cases=len(cases), copied=copied, unread=len(gathered.faults))
 
 
 class ReplacedError(BenchError):
@@ -113,12 +110,6 @@ def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
     if copied:
         context.log(f"{copied} of {total} cases were copied from an earlier job of this recipe")
     return copied
-
-
-def _peak(processes: int) -> float:
-    """Return the most memory that all processes can have held together, in MB."""
-    largest = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return round((largest[0] + processes * largest[1]) / 1024, 1)
 
 
 def _promised(context: Context, known: Contents, cases: list[Case]) -> dict[str, str]:

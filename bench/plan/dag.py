@@ -38,6 +38,7 @@ class Plan:
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
     beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
     absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out
+    overrides: tuple[str, ...] = ()  # what --set changed, as typed
     files: Files = field(default_factory=Files)  # weights that rows start from
     provisional: bool = False
 

@@ -77,6 +77,7 @@ class Planner:
                 if cell.wanted:
                     self._refuse(name, cell)
         self.plan.roots = dict(self.here.used)
+        self.plan.overrides = tuple(override.text for override in self.overrides)
         self.plan.provisional = self.here.provisional or self.plan.files.lacking
         return self.plan
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
+LINE = 44  # characters of a plot's title
 BRIGHT = (  # for labels over grey images; neighbours in the list differ in hue and lightness
     "#56B4E9", "#E69F00", "#00C08B", "#F0E442", "#FF6FB5", "#D55E00", "#B18CFF", "#9BE564",
     "#2E86FF", "#FFC9A3", "#00B5C4", "#C74B7B", "#C9B458", "#8FA3FF",
@@ -127,7 +129,7 @@ def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
     ax.set_xticklabels([f"{t} %" for t in plot.ticks])
     ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
     ax.grid(axis="x", visible=False)
-    ax.set_title(words(plot.title))
+    ax.set_title(fill(words(plot.title, 2 * LINE), LINE))
     ax.set_xlabel("Share of labelled training patients (log scale)")
     ax.set_ylabel(words(plot.axis) + (", lower is better" if plot.lower else ""))
 

@@ -14,6 +14,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class DatasetInfo:
+    """What a report says about one data set."""
+
+    name: str
+    title: str
+    targets: tuple[str, ...] = ()  # in the order of the declaration: regions if it has any
+    labels: tuple[tuple[int, str], ...] = ()  # value and name
+    known: tuple[str, ...] = ()  # labels, then regions
+    licence: str = ""  # empty where none is stated
+    redistribution: bool | None = None  # may its images be passed on? None: nobody here said
+    registered: bool = True  # False: a folder that describes itself
+    synthetic: bool = False  # phantoms that bench wrote
+    empty: str = "default"
+    task: str = "segmentation"
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What rows were pretrained on and for how long, as the manifests of their jobs say.
+
+    ``cases`` and ``steps`` are the least and the most where the rows have several, one for each fold or seed.
+    """
+
+    rows: tuple[str, ...]
+    datasets: tuple[str, ...]
+    cases: tuple[int, int]
+    steps: tuple[int, int]
+    batch: int
+    optimiser: str
+    lr: float
+    schedule: str
+    precision: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """One job that failed for good, and where to read why.
 
@@ -61,6 +97,7 @@ class Cost:
     stage: str = ""
     seconds: float | None = None  # wall time
     memory_mb: float | None = None  # peak
+    device_mb: float | None = None  # peak on the GPU
     steps: int | None = None
     samples: int | None = None
     voxels: int | None = None
@@ -119,7 +156,6 @@ class Panel:
     reference: np.ndarray
     prediction: np.ndarray
     aspect: float = 1.0
-    redistribution: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +167,12 @@ class Extras:
     costs: tuple[Cost, ...] = ()
     failures: tuple[Failure, ...] = ()
     leaks: tuple[Leak, ...] = ()
-    read: dict[str, int] = field(default_factory=dict)  # row: cases that it was pretrained on
+    datasets: dict[str, DatasetInfo] = field(default_factory=dict)  # as they were on the machine that ran
+    pretrainings: tuple[Pretraining, ...] = ()
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
     notes: tuple[str, ...] = ()
     other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
+    overrides: tuple[str, ...] = ()  # what --set changed, as typed
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     pretexts: tuple[Pretext, ...] = ()
     clouds: tuple[Cloud, ...] = ()

@@ -18,12 +18,19 @@ from bench.protocol import row_of
 from bench.registry import declared
 from bench.report import pretext
 from bench.report.cells import MEAN, Key
-from bench.report.extras import Panel
-from bench.report.names import lower_is_better, metric_title, row_titles, section_labels, unit_of
+from bench.report.extras import DatasetInfo, Panel
+from bench.report.names import (
+    dataset_info,
+    lower_is_better,
+    metric_title,
+    row_titles,
+    section_labels,
+    unit_of,
+)
 from bench.report.scene import Scene
 from bench.store import write_atomic
 
-DRAWING = 1  # raised by hand when draw.py draws the same input differently
+DRAWING = 2  # raised by hand when draw.py draws the same input differently
 MEMORY = "figures.json"
 
 
@@ -90,7 +97,7 @@ def _pretraining(scene: Scene) -> list[Figure]:
                            lambda: _draw_pretext().courses(lines)))  # fmt: skip
     clouds = scene.extras.clouds
     if clouds:
-        titles = pretext.group_titles(clouds)
+        titles = pretext.group_titles(scene.extras)
         parts = [repr((c.title, c.how, c.groups, c.std, c.rank)).encode() + c.points.tobytes() +
                  c.group.tobytes() for c in clouds]  # fmt: skip
         made.append(Figure("embeddings", "Embeddings of the pretraining's data",
@@ -119,7 +126,7 @@ def _panels(scene: Scene, section: int) -> Figure:
     title = section_labels(scene.protocol, scene.info)[section]
     info = scene.info[scene.protocol.finetune[section].dataset]
     labels = dict(info.labels)
-    shared = all(p.redistribution for p in panels)
+    shared = info.redistribution is True
     safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in named]
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     return Figure(
@@ -128,11 +135,23 @@ def _panels(scene: Scene, section: int) -> Figure:
         digest=_digest("panels", repr(labels), *(_bytes(p) for p in panels)),
         embed=shared,
         draw=lambda: _draw().panels(panels, labels),
-        reason="" if shared else (
-            f"The licence of {info.title} does not allow its images to be passed on, so they are not "
-            f"part of this page; they lie beside it as {name}.png. Do not share that file."
-        ),
-    )  # fmt: skip
+        reason="" if shared else f"{_withheld(info)} They lie beside it as {name}.png.",
+    )
+
+
+def _withheld(info: DatasetInfo) -> str:
+    """Say why a data set's images are no part of a page that may be passed on."""
+    if info.redistribution is False:
+        return (
+            f"The licence of {info.title} ({info.licence}) does not allow its images to be passed on: they "
+            "are not part of this page, do not share them."
+        )
+    said = f"licence {info.licence}" if info.licence else "licence not stated here"
+    said += ", by its dataset.json" if info.licence and not info.registered else ""
+    return (
+        f"Nobody has said here that the images of {info.title} may be passed on ({said}): they are not part "
+        "of this page, read its terms before you share them."
+    )
 
 
 def _bytes(panel: Panel) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.extras import Failure, Leak
+from bench.report.names import row_titles, section_labels
 from bench.report.scene import Scene
 
 LISTED = 10  # test cases that a footnote names
@@ -47,15 +48,15 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
         return _why(_failures(scene, key, ()))
     parts = []
     if cell.failed:
-        runs = "1 run" if cell.failed == 1 else f"{cell.failed} runs"
         found = _failures(scene, key, cell.jobs)
         why = _why(found) or f"job {', '.join(cell.jobs)}"
         what = "not scored" if all(f.hole == "not scored" for f in found) and found else "failed"
-        parts.append(f"{runs} {what}: {why}")
+        parts.append(f"{counted(cell.failed, 'run')} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
     if cell.undefined:
-        why = "an empty mask, or a class without cases"
+        task = scene.info[scene.protocol.finetune[key.section].dataset].task
+        why = "a class without cases" if task == "classification" else "an empty mask"
         parts.append(f"{cell.undefined} of {cell.values} values undefined ({why}), left out")
     if cell.penalised:
         parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
@@ -63,7 +64,8 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
         parts += _leaks(scene, key)
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
-        parts.append(f"over {cell.targets} of {n_targets} targets in at least one run")
+        some = " in at least one run" if cell.runs > 1 else ""
+        parts.append(f"over {cell.targets} of {n_targets} targets{some}")
     return "; ".join(parts)
 
 
@@ -75,10 +77,11 @@ def _leaks(scene: Scene, key: Key) -> list[str]:
 def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
     some = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
+    stand = "stands" if len(leak.cases) == 1 else "stand"
     kept = "kept, as the protocol says: read this number as optimistic"
     return (
-        f"{len(leak.cases)} of {leak.tests} test cases also stand in the pretraining data, as {leak.read} of "
-        f"its cases: {some}; {'left out before training' if leak.dropped else kept}"
+        f"{len(leak.cases)} of {leak.tests} test cases also {stand} in the pretraining data, as {leak.read} "
+        f"of its cases: {some}; {'left out before training' if leak.dropped else kept}"
     )
 
 
@@ -104,6 +107,41 @@ def _why(failures: list[Failure]) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
+@dataclass(frozen=True)
+class FailedJob:
+    """One job that failed, and the cells that lack their number for it."""
+
+    job: str
+    reason: str
+    log: str
+    attempts: int
+    cells: tuple[str, ...]  # "SimCLR: MSD Task09 Spleen, 25 %, seed 0", or a row's title alone
+
+
+def failed_jobs(scene: Scene) -> list[FailedJob]:
+    """Return each job that failed once, however many cells stand on it."""
+    titles = row_titles(scene.protocol, scene.rows, scene.extras)
+    by_job: dict[str, list[Failure]] = {}
+    for failure in scene.extras.failures:
+        by_job.setdefault(failure.job, []).append(failure)
+    made = []
+    for job, found in by_job.items():
+        cells = dict.fromkeys(_place(scene, titles, failure) for failure in found)
+        first = found[0]
+        made.append(FailedJob(job, first.reason, first.log, first.attempts, tuple(cells)))
+    return made
+
+
+def _place(scene: Scene, titles: dict[str, str], failure: Failure) -> str:
+    """Return which cell a failure explains, in words."""
+    title = titles.get(failure.row, failure.row)
+    named = dict(zip(scene.protocol.sections, section_labels(scene.protocol, scene.info), strict=True))
+    parts = [named.get(failure.section, failure.section)] if failure.section else []
+    parts += [] if failure.fraction is None else [f"{failure.fraction} %"]
+    parts += [] if failure.seed is None else [f"seed {failure.seed}"]
+    return title + (f": {', '.join(parts)}" if parts else "")
+
+
 def state(scene: Scene, key: Key, cell: Cell | None) -> str:
     """Return ``ok``, ``incomplete`` (some failed), ``failed``, ``not scored``, ``undefined``, ``absent``."""
     if cell is not None and cell.mean is not None:
@@ -116,11 +154,17 @@ def state(scene: Scene, key: Key, cell: Cell | None) -> str:
     return "failed" if cell else "absent"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 case`` or ``1,808 cases``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def in_words(cell: Cell | None) -> str:
     """Return every count of a cell, for a tooltip."""
     if cell is None:
         return "not run"
     return (
-        f"{cell.runs} runs, {cell.patients} patients, {cell.cases} cases, {cell.values} values, "
-        f"{cell.undefined} undefined, {cell.penalised} penalised, {cell.failed} failed runs"
+        f"{counted(cell.runs, 'run')}, {counted(cell.patients, 'patient')}, {counted(cell.cases, 'case')}, "
+        f"{counted(cell.values, 'value')}, {cell.undefined} undefined, {cell.penalised} penalised, "
+        f"{counted(cell.failed, 'failed run')}"
     )

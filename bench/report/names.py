@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from bench import registry
+from bench.dataset import Dataset
 from bench.errors import BenchError
 from bench.metrics import METRICS as KNOWN
 from bench.protocol import Protocol, row_of
-from bench.report.extras import Extras
-from bench.source import Source
+from bench.report.extras import DatasetInfo, Extras
 
+NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.msd)
 METRICS = {
     "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
     "volume_error": "Volume error", "relative_volume_error": "Relative volume error",
     "latency": "Latency", "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a report says about one data set."""
-
-    name: str
-    title: str
-    targets: tuple[str, ...] = ()  # in the order of the declaration: regions if it has any
-    labels: tuple[tuple[int, str], ...] = ()  # value and name
-    known: tuple[str, ...] = ()  # labels, then regions
-    licence: str = ""
-    empty: str = "default"
-    task: str = "segmentation"
-    source: Source | None = None
 
 
 def metric_title(metric: str) -> str:
@@ -57,23 +42,40 @@ def zero_is_best(metric: str) -> bool:
     return metric in KNOWN and KNOWN[metric].signed
 
 
-def dataset_info(name: str) -> DatasetInfo:
-    """Return what the data set's file declares; its bare name where there is no such file."""
+def dataset_info(name: str, extras: Extras) -> DatasetInfo:
+    """Return what is known of a data set: what the run left, else its file, else its bare name."""
+    if name in extras.datasets:
+        return extras.datasets[name]
     try:
-        kind = registry.load("dataset", name)
+        return declared_info(name, registry.load("dataset", name)())
     except BenchError:
-        return DatasetInfo(name, name)  # a folder in MSD layout works by its name alone
-    labels, regions = tuple(kind.labels.values()), tuple(kind.regions)
+        return DatasetInfo(name, name, registered=False)  # a folder in MSD layout works by its name alone
+
+
+def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> DatasetInfo:
+    """Return what a declaration says: a registered data set's, or a folder's own.
+
+    Args:
+        name: of the data set.
+        dataset: its declaration.
+        synthetic: whether its scans are phantoms. The real ones' licence is not theirs then.
+    """
+    labels, regions = tuple(dataset.labels.values()), tuple(dataset.regions)
+    stated = any("redistribution" in vars(kind) for kind in type(dataset).__mro__ if kind is not Dataset)
+    things = "pictures" if dataset.flat else "scans"
     return DatasetInfo(
         name=name,
-        title=kind.title,
-        targets=("all",) if kind.task == "classification" else regions or labels,
-        labels=tuple(kind.labels.items()),
+        title=f"Synthetic {things} in the layout of {dataset.title}" if synthetic else dataset.title,
+        targets=("all",) if dataset.task == "classification" else regions or labels,
+        labels=tuple(dataset.labels.items()),
         known=(*labels, *regions),
-        licence=kind.licence,
-        empty=kind.empty,
-        task=kind.task,
-        source=kind.source,
+        licence="" if synthetic or dataset.licence == NOT_STATED else dataset.licence,
+        redistribution=True if synthetic else dataset.redistribution if stated else None,
+        registered=name in registry.names("dataset"),
+        synthetic=synthetic,
+        empty=dataset.empty,
+        task=dataset.task,
+        source=dataset.source,
     )
 
 

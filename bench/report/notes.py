@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import registry
-from bench.protocol import Finetune, Pretrain, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
+from bench.protocol import Finetune, Protocol, finetune_of, pretrain_of, pretrains
 from bench.protocol.comparable import unequal
+from bench.report import starts
 from bench.report.extras import Extras
-from bench.report.names import metric_title, section_labels
+from bench.report.footnotes import counted
+from bench.report.names import dataset_info, metric_title, row_titles, section_labels, with_network
 from bench.report.pretext import explained
 from bench.report.scene import Scene
 from bench.source import Source
@@ -37,12 +39,6 @@ SELECT = {
 }
 
 
-CONTROLS = {
-    "random": "Rows (random): the same fine-tuning from fresh weights.",
-    "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
-}
-
-
 @dataclass(frozen=True)
 class Note:
     """One sentence, and a link where it names a source."""
@@ -65,10 +61,11 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
     made = [
         Block("How to read the numbers", _reading(protocol, scene)),
         Block("Data and splits", _data(scene, records)),
-        Block("Training", _training(scene)),
-        Block("What fine-tuning starts from", _starts(scene)),
+        Block("What each row was pretrained on", _plain(starts.pretrained(scene, records))),
+        Block("Training", _training(scene, records)),
+        Block("What fine-tuning starts from", _plain(starts.taken_over(scene))),
         Block("Embeddings", _pictured(extras)),
-        Block("Deviations and assumptions", tuple(Note(n) for n in protocol.notes + extras.notes)),
+        Block(_deviations(protocol), tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
         _other_source(extras),
@@ -84,6 +81,16 @@ def _other_source(extras: Extras) -> Block:
     )
 
 
+def _plain(texts: list[str]) -> tuple[Note, ...]:
+    return tuple(Note(text) for text in texts)
+
+
+def _deviations(protocol: Protocol) -> str:
+    """Return what the protocol's notes are on: a paper's protocol is what its paper scale states."""
+    of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
+    return f"Deviations and assumptions{of_paper}"
+
+
 def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     notes = [
         scene.cells.how,
@@ -91,17 +98,21 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
     if scene.published.any:
+        of_real = " on real scans" if scene.synthetic else ""
         notes.append(
-            "Published: the paper's own number for the same data set, target and label fraction; "
+            f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
             "the difference is ours minus published; † is the paper's mark."
         )
-        if protocol.scale != "paper":
+        if scene.synthetic:
+            notes.append("Beside a number on synthetic scans the difference says nothing.")
+        elif protocol.scale != "paper":
             notes.append(
                 f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "
                 "published number says nothing about the method."
             )
     if protocol.expected:
-        notes.append(f"Expected: {protocol.expected}")
+        scale = " at paper scale" if protocol.scale != "paper" else ""
+        notes.append(f"Expected{scale}: {protocol.expected}")
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
     masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
@@ -112,7 +123,11 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
 def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
     labels = section_labels(protocol, scene.info)
-    made = []
+    made = [
+        Note(f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients.")
+        for info in scene.info.values()
+        if info.synthetic
+    ]
     for label, name, target in zip(labels, protocol.sections, protocol.finetune, strict=True):
         same = records["section"].eq(name)
         empty = protocol.empty or scene.info[target.dataset].empty
@@ -128,56 +143,67 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     if hashes:
         text += f", hash {', '.join(hashes)}"
     used = rows[rows["status"] != "failed"]
+    seeds = sorted(used["seed"].unique()) if len(used) else target.seeds
     if len(used):
         named = used[used["case"] != ""]  # AUC and kappa are over all cases at once
         if len(named):
-            text += f"; {named['patient'].nunique()} test patients, {named['case'].nunique()} test cases"
+            patients, cases = named["patient"].nunique(), named["case"].nunique()
+            text += f"; {counted(patients, 'test patient')}, {counted(cases, 'test case')}"
         sizes = used.groupby("fraction")["n_train"].agg(["min", "max"])
         text += "; training patients " + ", ".join(
             f"{low if low == high else f'{low} to {high}'} at {fraction} %"
             for fraction, low, high in sizes.itertuples()
         )
-    seeds = ", ".join(map(str, target.seeds))
-    return f"{text}; seeds {seeds}."
+    return f"{text}; {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}."
 
 
-def _training(scene: Scene) -> tuple[Note, ...]:
+def _training(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
     made = []
-    pretrained = any(registry.declared("method", r.method, "pretrains", True) for r in protocol.rows.values())
-    if protocol.pretrain is not None and pretrained:
-        pre = protocol.pretrain
-        made.append(f"Pretraining on {mixture.title(pre)}: {_budget(pre)}{_read(pre, scene)}.")
-        every = [pretrain_of(protocol, row).every_seed for row in protocol.rows.values() if pretrains(row)]
-        seeds = max(every, key=len, default=())
-        if len(seeds) > 1:
-            made.append(
-                f"Pretraining seeds {', '.join(map(str, seeds))}, each with every fine-tuning seed; curves, "
-                "the table of pretrainings, embeddings and predictions show the first."
-            )
+    if scene.extras.overrides:
+        changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
+        made.append(f"Changed on the command line, and so not as stated below: {changed}.")
+    every = [pretrain_of(protocol, row).every_seed for row in protocol.rows.values() if pretrains(row)]
+    seeds = max(every, key=len, default=())
+    if len(seeds) > 1:
+        made.append(
+            f"Pretraining seeds {', '.join(map(str, seeds))}, each with every fine-tuning seed; curves, "
+            "the table of pretrainings, embeddings and predictions show the first."
+        )
     made += _tuning(scene)
     made += unequal(protocol) if protocol.baseline == "unequal" else []
-    for name, row in protocol.rows.items():
-        if row.params or row.pretrain:
-            sections = {"pretrain": row.pretrain} if row.pretrain else {}
-            differs = json.dumps({**row.params, **sections}, sort_keys=True)
-            made.append(f"Row {name} differs from its defaults: {differs}.")
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    for name, differs in _params(protocol, records).items():
+        row = with_network(protocol, name, titles[name])
+        made.append(f"{row}: parameters other than the method's defaults: {differs}.")
     if protocol.cost:
         made.append(f"Stated cost: {protocol.cost}")
     return tuple(Note(m) for m in made)
+
+
+def _params(protocol: Protocol, records: pd.DataFrame) -> dict[str, str]:
+    """Return, by row, what it changes of its method's parameters: by its records, else by the protocol."""
+    ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
+    found = {name: json.dumps(row.params, sort_keys=True) for name, row in protocol.rows.items()} | {
+        row: params for row, params in ran.items() if row in protocol.rows
+    }
+    return {row: params for row, params in found.items() if params != "{}"}
 
 
 def _tuning(scene: Scene) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
     protocol, made = scene.protocol, []
     labels = section_labels(protocol, scene.info)
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    own = [name for name, row in protocol.rows.items() if row.finetune]
     for index, (label, target) in enumerate(zip(labels, protocol.finetune, strict=True)):
-        own = [name for name, row in protocol.rows.items() if row.finetune]
         if len(own) < len(protocol.rows):
-            made.append(f"Fine-tuning on {label}: {_way(target)}.")
+            others = "Other rows, fine-tuning" if own else "Fine-tuning"
+            made.append(f"{others} on {label}: {_way(target)}.")
         for name in own:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            made.append(f"Row {name}, fine-tuning on {label}: {_way(tuned)}.")
+            row = with_network(protocol, name, titles[name])
+            made.append(f"{row}, fine-tuning on {label}: {_way(tuned)}.")
     return made
 
 
@@ -192,21 +218,8 @@ def _way(target: Finetune) -> str:
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
     parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
-    parts += [f"settings {target.settings}"] if target.settings else []
+    parts += [f"all else by {target.settings}"] if target.settings else []
     return "; ".join(parts)
-
-
-def _starts(scene: Scene) -> tuple[Note, ...]:
-    """Return what each row took over, whence, and what its controls are."""
-    made = []
-    for name, text in scene.extras.receipts.items():
-        known, _ = row_of(scene.protocol, name)
-        source = f"from {known.init}, pretrained elsewhere, so no guard looked for test cases in it; " if (
-            known and known.init
-        ) else ""  # fmt: skip
-        made.append(f"{name}: {source}{text}.")
-    made += [CONTROLS[control] for control in scene.protocol.controls]
-    return tuple(Note(m) for m in made)
 
 
 def _pictured(extras: Extras) -> tuple[Note, ...]:
@@ -224,16 +237,7 @@ def _predicted(target: Finetune) -> str:
     return text
 
 
-def _read(pre: Pretrain, scene: Scene) -> str:
-    """Return how many cases were pretrained on, beside the number that the paper prints."""
-    counts = sorted(set(scene.extras.read.values()))
-    if not counts:
-        return ""
-    whole = mixture.mixture(pre.mixture).expected_cases if pre.mixture and not pre.take else None
-    return f"; {' or '.join(map(str, counts))} cases were read" + (f" of {whole} expected" if whole else "")
-
-
-def _budget(section: Pretrain | Finetune) -> str:
+def _budget(section: Finetune) -> str:
     if section.steps is not None:
         length = f"{section.steps} steps"
     else:
@@ -256,13 +260,18 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
 
 def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
     made = []
-    for name, info in scene.info.items():
+    read = dict.fromkeys([*scene.info, *(name for one in scene.extras.pretrainings for name in one.datasets)])
+    for name in read:
+        info = dataset_info(name, scene.extras)
         source = scene.extras.sources.get(f"dataset/{name}", info.source)
         if source is None:
             continue
-        licence = f" Licence: {info.licence}." if info.licence else ""
+        if info.synthetic:
+            made.append(_cited(f"{info.title} (none of its own was read)", source))
+            continue
         note = _cited(info.title, source)
-        made.append(Note(note.text + licence, note.url))
+        licence = f"Licence: {info.licence}." if info.licence else "Licence not stated here."
+        made.append(Note(f"{note.text} {licence}", note.url))
     return tuple(made)
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report import pretext
 from bench.report.cells import MEAN
 from bench.report.figures import Figure, current
-from bench.report.footnotes import Footnotes
-from bench.report.names import row_titles
+from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
 from bench.report.scene import Scene
 from bench.report.table import Table
@@ -39,9 +38,12 @@ def _template() -> jinja2.Template:
 
 def page(
     scene: Scene, made: tuple[list[Table], Footnotes], blocks: list[Block],
-    figures: list[Figure], folder: Path,
+    figures: list[Figure], folder: Path, seeds: int,
 ) -> str:  # fmt: skip
-    """Return ``index.html`` with every figure that is drawn and may be shown inside it."""
+    """Return ``index.html`` with every figure that is drawn and may be shown inside it.
+
+    ``seeds``: how many of fine-tuning ran.
+    """
     tables, notes = made
     aside = {"Provenance", *(["Embeddings"] if scene.extras.clouds else [])}  # they stand elsewhere
     return _template().render(
@@ -57,11 +59,12 @@ def page(
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
         costs=costs(scene),
-        titles=row_titles(scene.protocol, scene.rows, scene.extras),
-        failures=scene.extras.failures,
+        failures=failed_jobs(scene),
+        scaled=scene.scaled,
+        synthetic=scene.synthetic,
         blocks=[b for b in blocks if b.heading not in aside],
         provenance=scene.extras.provenance,
-        facts=_facts(scene),
+        facts=_facts(scene, seeds),
         stacked=MOST_SIDE_BY_SIDE,
     )
 
@@ -99,13 +102,12 @@ def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _facts(scene: Scene) -> list[tuple[str, str]]:
+def _facts(scene: Scene, seeds: int) -> list[tuple[str, str]]:
     """Return the few numbers that stand at the top of the page."""
     places = scene.protocol.finetune
     titles = dict.fromkeys(scene.info[t.dataset].title for t in places)
     fractions = sorted({f for s in range(len(places)) for f in scene.fractions(s)})
     done = {k.row for k, c in scene.cells.cells.items() if c.mean is not None}
-    seeds = max(len(t.seeds) for t in places)
     return [
         ("Rows with results", f"{len(done)} of {len(scene.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
@@ -113,5 +115,5 @@ def _facts(scene: Scene) -> list[tuple[str, str]]:
             "Label fractions" if len(fractions) > 1 else "Label fraction",
             ", ".join(f"{f} %" for f in fractions),
         ),
-        ("Seeds", str(seeds)),
+        ("Fine-tuning seeds", str(seeds)),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.report.extras import Cloud, Pretext
+from bench.report.extras import Cloud, Extras, Pretext
 from bench.report.names import dataset_info, row_titles, with_network
 from bench.report.scene import Scene
 
@@ -95,6 +95,6 @@ def explained(clouds: tuple[Cloud, ...]) -> str:
     )
 
 
-def group_titles(clouds: tuple[Cloud, ...]) -> dict[str, str]:
+def group_titles(extras: Extras) -> dict[str, str]:
     """Return the printed name of every data set in the clouds."""
-    return {name: dataset_info(name).title for cloud in clouds for name in cloud.groups}
+    return {name: dataset_info(name, extras).title for cloud in extras.clouds for name in cloud.groups}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.protocol import Protocol, Row
+from bench.report.names import unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,8 @@ class Published:
         percent = _float(fraction.rstrip("%"))
         if number is None or percent is None:
             return
-        share = unit not in ("mm", "ml", "s", "count")
+        # a distance printed without a unit is in its metric's own
+        share = (unit or unit_of(metric)) not in ("mm", "ml", "s", "count")
         if share and (unit in ("%", "percent") or number > 1):  # 0 to 1 in rows, percent in print
             number /= 100
         where = (method, plain(dataset), self._name(target), int(percent), plain(metric))

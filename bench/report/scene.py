@@ -9,8 +9,7 @@ from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cells, Key
-from bench.report.extras import Extras
-from bench.report.names import DatasetInfo
+from bench.report.extras import DatasetInfo, Extras
 from bench.report.published import Published, Value
 
 
@@ -31,6 +30,17 @@ class Scene:
         for row in self.protocol.rows:
             found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
         return [*found, *(m for m in met if m not in found)]
+
+    @property
+    def scaled(self) -> bool:
+        """Does the protocol state scales, so that a title must say which?"""
+        return bool(self.protocol.scales) or self.protocol.scale != "paper"
+
+    @property
+    def synthetic(self) -> str:
+        """Return ``synthetic data`` where all scores are of it, ``partly synthetic data``, or nothing."""
+        found = [info.synthetic for info in self.info.values()]
+        return "" if not any(found) else "synthetic data" if all(found) else "partly synthetic data"
 
     @property
     def metrics(self) -> list[str]:

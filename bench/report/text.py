@@ -26,8 +26,10 @@ BEST = "^"  # of a terminal, where asterisks would read as significance
 
 
 def title_of(scene: Scene) -> str:
-    """Return the report's title, which states the scale."""
-    return f"{scene.protocol.title} [{scene.protocol.scale} scale]"
+    """Return the report's title: its scale where the protocol has several, and whether data is synthetic."""
+    said = [f"{scene.protocol.scale} scale"] if scene.scaled else []
+    said += [scene.synthetic] if scene.synthetic else []
+    return scene.protocol.title + (f" [{', '.join(said)}]" if said else "")
 
 
 def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) -> str:
@@ -130,7 +132,11 @@ def costs(scene: Scene) -> list[tuple[str, ...]]:
             with_network(scene.protocol, c.row, titles.get(c.row, c.row)),
             c.stage or "all",
             "" if c.seconds is None else duration(c.seconds),
-            "" if c.memory_mb is None else f"{c.memory_mb:,.0f} MB",
+            "; ".join(
+                f"{mb:,.0f} MB{where}"
+                for mb, where in ((c.memory_mb, ""), (c.device_mb, " on the GPU"))
+                if mb is not None
+            ),
             *("" if v is None else f"{v:,}" for v in (c.steps, c.samples)),
             "" if c.voxels is None else f"{c.voxels:.3g}".replace("e+", "e"),
         )

@@ -47,6 +47,7 @@ def write(
     scene = _scene(protocol, records, extras or Extras())
     made, notes = tables(scene)
     said = blocks(scene, records)
+    seeds = records.loc[records["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
     plans = wanted(scene)
     drawn = refresh(plans, to) if figures else ()
@@ -55,7 +56,7 @@ def write(
         markdown=_put(to / "table.md", markdown(scene, made, notes, said)),
         tex=_put(to / "table.tex", tex(scene, made, notes, said)),
         csv=_put(to / "table.csv", tidy(scene)),
-        page=_put(to / "index.html", page(scene, (made, notes), said, plans, to)),
+        page=_put(to / "index.html", page(scene, (made, notes), said, plans, to, seeds)),
         figures=drawn,
         text=terminal(scene, WIDTH),
     )
@@ -73,7 +74,7 @@ def terminal_table(
 
 
 def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
-    info = {t.dataset: dataset_info(t.dataset) for t in protocol.finetune}
+    info = {t.dataset: dataset_info(t.dataset, extras) for t in protocol.finetune}
     cells = aggregate(protocol, records)
     return Scene(protocol, cells, extras, info, Published(protocol, extras.published))
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
+from bench.data.synthetic import is_synthetic
+from bench.data.where import Roots, adapter
 from bench.errors import Damaged
+from bench.job import Job
 from bench.jobs import leaks as guard
 from bench.jobs import stale
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
-from bench.report import Cost, Failure, Leak, Panel
-from bench.report.names import with_network
+from bench.report import Cost, DatasetInfo, Failure, Leak, Pretraining
+from bench.report.names import declared_info, with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.data.arrays import Arrays
     from bench.plan import Plan
 
-PANEL_CASES = 3
 UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
-LONG = 1000.0  # a pixel's height over its width
 FINISHED = {
     **MANIFEST, **DESCRIBED,
     "method?": str,
@@ -37,7 +37,6 @@ FINISHED = {
     "provenance?": {"packages": dict, "date": str, "commit?": str, "modified?": bool, "changed?": str,
                     "source?": str, "sources?": {"*": str}},
 }  # fmt: skip
-JOB = re.compile(r"[0-9a-f]{16}")
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
@@ -93,21 +92,67 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
         yield Cost(
             row, f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
             seconds=sum(m["seconds"] for m in made),
-            memory_mb=max(m["peak_memory_mb"] for m in made),
+            memory_mb=_largest([m.get("peak_memory_mb") for m in made]),
+            device_mb=_largest([m["peak_device_mb"] for m in made if "peak_device_mb" in m]),
             steps=sum(m.get("steps", 0) for m in made) or None,
             samples=sum(m.get("samples", 0) for m in made) or None,
             voxels=sum(m.get("voxels", 0) for m in made) or None,
         )  # fmt: skip
 
 
-def read(found: Chains) -> dict[str, int]:
-    """Return how many cases each row was pretrained on; of several folds, the most."""
-    counts: dict[str, int] = {}
+def _largest(peaks: list[float | None]) -> float | None:
+    """Return the largest of some peaks, None where one is not known, for it may be the largest."""
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known and len(known) == len(peaks) else None
+
+
+def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
+    """Return what each row was pretrained on, rows that share it together.
+
+    Args:
+        found: cells and the manifests behind them, which count the cases.
+        jobs: the plan's, by id.
+    """
+    read: dict[str, dict[str, int]] = {}  # row: cases by job
     for cell, chain in found:
-        for described in chain.values():
-            if described["kind"] == "pretrain" and "cases" in described:
-                counts[cell.row] = max(counts.get(cell.row, 0), described["cases"])
-    return counts
+        for job, described in chain.items():
+            if job in jobs and described["kind"] == "pretrain" and "cases" in described:
+                read.setdefault(cell.row, {})[job] = described["cases"]
+    alike: dict[Pretraining, list[str]] = {}
+    for row, cases in read.items():
+        one = _pretraining([jobs[job].spec for job in cases], list(cases.values()))
+        alike.setdefault(one, []).append(row)
+    return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
+
+
+def _pretraining(specs: list[dict[str, Any]], cases: list[int]) -> Pretraining:
+    """Return what one row's pretrainings have in common: folds and seeds differ in what they read."""
+    spec, recipe = specs[0], specs[0]["pretrain"]
+    steps = [other["pretrain"]["steps"] for other in specs]
+    return Pretraining(
+        rows=(),
+        datasets=tuple(dict.fromkeys(part["dataset"] for part in spec["data"])),
+        cases=(min(cases), max(cases)),
+        steps=(min(steps), max(steps)),
+        batch=recipe["batch"],
+        optimiser=recipe["optimiser"]["name"],
+        lr=recipe["optimiser"]["lr"],
+        schedule=recipe["schedule"]["name"],
+        precision=recipe["precision"],
+    )
+
+
+def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
+    """Yield what is known of every data set that a protocol reads and that is on this machine."""
+    made = [plan.jobs[c.pretrain].spec["data"] for c in plan.cells[protocol.name] if c.pretrain]
+    names = dict.fromkeys([*(t.dataset for t in protocol.finetune), *(p["dataset"] for d in made for p in d)])
+    for name in names:
+        if name in plan.roots:
+            root = Path(plan.roots[name])
+            kind = adapter(name, Roots(None, {name: root}))
+            yield declared_info(name, kind, synthetic=is_synthetic(root))
+        elif name in registry.names("dataset"):
+            yield declared_info(name, registry.load("dataset", name)())
 
 
 def receipts(found: Chains) -> dict[str, str]:
@@ -228,26 +273,6 @@ def numbers(curve: pd.DataFrame) -> pd.DataFrame:
     return curve
 
 
-def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
-    """Yield the same cases for every row, section by section: its largest fraction, its first run."""
-    from bench.data.arrays import Arrays
-
-    largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
-    seen: set[tuple[str, str]] = set()
-    for cell in cells(table):
-        file = store.jobs / cell.job / "panels.npz"
-        place = (cell.row, cell.section)
-        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
-            continue
-        if cell.fraction != largest.get(cell.section) or place in seen or not file.exists():
-            continue
-        seen.add(place)
-        arrays = Arrays(file)
-        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
-        for case in names:
-            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
-
-
 def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     """Return what figures call a row."""
     row, more = row_of(protocol, name)
@@ -256,24 +281,12 @@ def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
 
 
-def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
-    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
-    image, reference, prediction = (
-        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
-    )
-    aspect = arrays[f"{case}/aspect"]
-    alike = {a.shape for a in (image, reference, prediction)}
-    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
-        raise Damaged(arrays.path, "no panels")
-    named = cell.dataset in registry.names("dataset")
-    allowed = named and registry.load("dataset", cell.dataset).redistribution
-    return Panel(cell.row, cell.section, case, title, image, reference, prediction, float(aspect), allowed)
-
-
-def _commit(made: Mapping[str, Any]) -> str:
-    """Return the commit that a job ran from, and whether what makes numbers was another than it."""
-    commit = str(made.get("commit") or "")
-    return f"{commit}, modified ({made.get('changed')})" if made.get("modified") else commit
+def _commit(made: dict[str, Any]) -> str:
+    """Return the commit behind a job and, where files differed, so: ``abc123, modified (digest d4e5)``."""
+    commit, changed = made.get("commit") or "", made.get("changed") or ""
+    if not made.get("modified"):
+        return str(commit)
+    return f"{commit or 'no commit'}, modified" + (f" (digest {changed})" if changed else "")
 
 
 def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from bench import records, registry, report
 from bench.errors import BenchError, printable
 from bench.protocol import Origin, Protocol, read
 from bench.record import COLUMNS, read_rows
-from bench.report import Cost, Extras, Failure, Leak
+from bench.report import Cost, DatasetInfo, Extras, Failure, Leak, Pretraining
 from bench.show import gather, pretext
+from bench.show.panels import panels as panels_of
 from bench.source import Source
 from bench.store import Store, read_json, write_atomic
 
@@ -26,14 +27,19 @@ if TYPE_CHECKING:
 ORIGIN: dict[str, Any] = {"origin?": {"path": str, "content": str}}
 BESIDE: dict[str, Any] = {  # records/<name>.json
     **ORIGIN,
-    "titles?": {"*": str}, "read?": {"*": int}, "receipts?": {"*": str}, "provenance?": {"*": str},
-    "curves?": {"*": {"*": list}}, "other_source?": [str],
+    "titles?": {"*": str}, "receipts?": {"*": str}, "provenance?": {"*": str},
+    "curves?": {"*": {"*": list}}, "overrides?": [str], "other_source?": [str],
     "sources?": {"*": {"cite": str, "url": str, "code?": str}},
-    "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "steps?": int,
-                "samples?": int, "voxels?": int}],
+    "costs?": [{"row": str, "stage?": str, "seconds?": float, "memory_mb?": float, "device_mb?": float,
+                "steps?": int, "samples?": int, "voxels?": int}],
     "leaks?": [{"row": str, "section": str, "tests": int, "cases": list, "read": int, "dropped": bool}],
     "failures?": [{"job": str, "row": str, "reason": str, "log": str, "section?": str, "fraction?": int,
                    "seed?": int, "attempts?": int, "hole?": str}],
+    "datasets?": [{"name": str, "title": str, "targets": [str], "labels": [list], "known": [str],
+                   "licence": str, "redistribution?": bool, "registered": bool, "synthetic": bool,
+                   "empty": str, "task": str, "source": {"cite": str, "url": str, "code?": str}}],
+    "pretrainings?": [{"rows": [str], "datasets": [str], "cases": [int], "steps": [int], "batch": int,
+                       "optimiser": str, "lr": float, "schedule": str, "precision": str}],
     **pretext.BESIDE,
 }  # fmt: skip
 
@@ -112,10 +118,7 @@ def _file(store: Store, name: str) -> Path:
 def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> dict[str, Any]:
     """Return, as plain values, what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
-    names = [t.dataset for t in protocol.finetune]
-    datasets = {n: registry.load("dataset", n) for n in names if n in registry.names("dataset")}
     sources = {f"method/{k}": asdict(m.source) for k, m in methods.items()}
-    sources |= {f"dataset/{k}": asdict(d.source) for k, d in datasets.items()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
@@ -126,10 +129,12 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "costs": [asdict(c) for c in gather.costs(found, table)],
         "leaks": [asdict(k) for k in gather.leaks(plan, store, protocol.name, table)],
         "failures": [asdict(f) for f in gather.failures(found, table, store)],
-        "read": gather.read(found),
+        "datasets": [asdict(d) for d in gather.datasets(protocol, plan)],
+        "pretrainings": [asdict(p) for p in gather.pretrainings(found, plan.jobs)],
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
         "provenance": gather.provenance(found),
+        "overrides": list(plan.overrides),
         "other_source": gather.other_source(found),
         **pretext.beside(protocol, plan, store, titles),
     }
@@ -145,17 +150,31 @@ def _said(beside: dict[str, Any]) -> Extras:
         costs=tuple(Cost(**c) for c in beside.get("costs", ())),
         leaks=tuple(Leak(**{**k, "cases": tuple(map(str, k["cases"]))}) for k in beside.get("leaks", ())),
         failures=tuple(Failure(**f) for f in beside.get("failures", ())),
-        read=dict(beside.get("read", {})),
+        datasets={d["name"]: _dataset(d) for d in beside.get("datasets", ())},
+        pretrainings=tuple(_pretraining(p) for p in beside.get("pretrainings", ())),
         receipts={k: str(v) for k, v in beside.get("receipts", {}).items()},
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
         other_source=tuple(beside.get("other_source", ())),
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
+        overrides=tuple(beside.get("overrides", ())),
         **pretext.said(beside),
     )
 
 
+def _dataset(values: dict[str, Any]) -> DatasetInfo:
+    labels = tuple((int(value), str(name)) for value, name in values["labels"])
+    listed = {key: tuple(values[key]) for key in ("targets", "known")}
+    return DatasetInfo(**{**values, **listed, "labels": labels, "source": Source(**values["source"])})
+
+
+def _pretraining(values: dict[str, Any]) -> Pretraining:
+    listed = {key: tuple(values[key]) for key in ("rows", "datasets")}
+    pairs = {key: (min(values[key]), max(values[key])) for key in ("cases", "steps")}
+    return Pretraining(**{**values, **listed, **pairs})
+
+
 def _write(protocol: Protocol, table: pd.DataFrame, said: Extras, store: Store, to: Path) -> Shown:
-    panels = tuple(gather.panels(protocol, table, store, said.titles))
+    panels = tuple(panels_of(protocol, table, store, said.titles))
     extras = replace(said, panels=panels, published=_published(protocol.paper))
     paths = report.write(protocol, table, to, extras)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)

@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 
 from bench import record
 from bench.protocol import Finetune, Layout, Net, Row
-from bench.report import Cloud, Cost, Extras, Failure, Panel, Pretext, terminal_table, write
+from bench.report import Cloud, Cost, DatasetInfo, Extras, Failure, Panel, Pretext, terminal_table, write
+from bench.report.figures import wanted
 from bench.report.tex import escape
+from bench.report.write import _scene
 from bench.source import Source
 
 NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
@@ -48,9 +51,13 @@ def panel(**given):
     mask[2:5, 2:4] = 1
     base = {
         "row": "a", "section": "organs", "case": "c1", "title": "A", "image": image,
-        "reference": mask, "prediction": mask, "redistribution": True,
+        "reference": mask, "prediction": mask,
     }  # fmt: skip
     return Panel(**{**base, **given})
+
+
+def organs(**given):
+    return DatasetInfo("organs", "Organs", registered=False, **given)
 
 
 @pytest.fixture
@@ -99,6 +106,7 @@ def full(protocol, records):
         clouds=(Cloud(NASTY, np.zeros((2, 2), np.float32), np.array([0, 1]), (NASTY, "b"), NASTY),),
         absent=(NASTY,),
         panels=(panel(),),
+        datasets={"organs": organs(redistribution=True)},
         provenance={"commit": NASTY, "date": "2000-01-01"},
     )
     return wild, table, extras
@@ -179,11 +187,34 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     assert {p.name for p in tmp_path.glob("*.p*")} == {"fractions.png", "fractions.pdf"}
 
 
-def test_images_that_may_not_be_passed_on_stay_outside_the_page(protocol, records, tmp_path):
-    extras = Extras(panels=(panel(redistribution=False),))
+def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
+    known = organs(labels=((1, "necrosis"), (2, "edema")))
+    scene = _scene(protocol(), records({}), Extras(panels=(panel(),), datasets={"organs": known}))
+    (legend,) = wanted(scene)[-1].draw().legends
+    assert [text.get_text() for text in legend.get_texts()] == ["necrosis"]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (
+            organs(licence="CC-BY 4.0"),
+            "licence CC-BY 4.0, by its dataset.json): they are not part of",
+        ),
+        (organs(), "may be passed on (licence not stated here): they are not part of this page"),
+        (
+            replace(organs(licence="Kept", redistribution=False), registered=True),
+            "The licence of Organs (Kept) does not allow its images to be passed on",
+        ),
+        (replace(organs(licence="CC BY-NC"), registered=True), "may be passed on (licence CC BY-NC):"),
+    ],
+)
+def test_images_stay_outside_the_page_for_the_reason_that_is_known(protocol, records, tmp_path, known, said):
+    extras = Extras(panels=(panel(),), datasets={"organs": known})
     page = parsed(write(protocol(), records({}), tmp_path, extras).page)
     assert page.loads == []
-    assert "lie beside it as panels_organs.png" in page.text
+    assert said in page.text and "They lie beside it as panels_organs.png." in page.text
+    assert ("does not allow" in page.text) == (known.redistribution is False)
     assert (tmp_path / "panels_organs.png").exists()
 
 

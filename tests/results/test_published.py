@@ -9,6 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench import protocol as protocols
+from bench.report.published import Published
+
 FOLDER = Path(__file__).parents[2] / "results" / "published"
 COLUMNS = [
     "paper",
@@ -43,9 +46,13 @@ ORGANS = [
 ]
 
 
+def read(paper: str) -> pd.DataFrame:
+    return pd.read_csv(FOLDER / f"{paper}.csv", dtype=str, keep_default_na=False)
+
+
 @pytest.fixture(scope="module")
 def voco() -> pd.DataFrame:
-    return pd.read_csv(FOLDER / "voco.csv", dtype=str, keep_default_na=False)
+    return read("voco")
 
 
 def value(frame: pd.DataFrame, **where: str) -> str:
@@ -180,3 +187,72 @@ def test_printed_means_disagree_with_their_parts_only_as_listed(voco: pd.DataFra
     assert {cell: rest[:2] for cell, rest in listed.items()} == found
     for printed, mean, gap in listed.values():
         assert abs(Decimal(printed) - Decimal(mean) - Decimal(gap)) <= Decimal("0.001")
+
+
+@pytest.mark.parametrize(
+    ("paper", "tables"),
+    [("pgl", {"table5": 168, "table6": 36, "table7": 36, "table8": 12}), ("hssl", {"table4": 10})],
+)
+def test_other_papers_have_all_numbers_of_their_tables(paper: str, tables: dict[str, int]):
+    frame = read(paper)
+    assert list(frame.columns) == COLUMNS and set(frame["paper"]) == {paper}
+    assert frame["table"].value_counts().to_dict() == tables
+    cell = ["table", "method", "network", "dataset", "target", "fraction", "metric", "note"]
+    assert not frame.duplicated(cell).any()
+    shares = frame["unit"] == "%"
+    assert frame.loc[shares, "value"].str.fullmatch(r"\d\d\.\d\d").all()
+    assert (shares == (frame["metric"] != "hd")).all() and set(frame.loc[~shares, "unit"]) <= {""}
+
+
+@pytest.mark.parametrize(
+    ("paper", "printed", "where"),
+    [  # read off the paper's pages, not off the file
+        ("pgl", "55.06", ("table5", "w/o F&CS", "gallbladder", "dice", "")),
+        ("pgl", "80.37", ("table5", "w/o F", "mean", "dice", "")),
+        ("pgl", "56.91", ("table5", "w/o CS", "portal_and_splenic_veins", "iou", "")),
+        ("pgl", "27.14", ("table5", "w/o F&CS", "aorta", "hd", "")),
+        ("pgl", "6.16", ("table5", "with F&CS", "mean", "hd", "")),
+        ("pgl", "17.2", ("table6", "w/o F", "mean", "hd", "")),
+        ("pgl", "54.10", ("table6", "w/o CS", "tumour", "dice", "")),
+        ("pgl", "96.43", ("table6", "with F&CS", "organ", "dice", "")),
+        ("pgl", "15.64", ("table7", "w/o F", "tumour", "hd", "")),
+        ("pgl", "75.17", ("table7", "w/o F&CS", "mean", "iou", "")),
+        ("pgl", "5.48", ("table8", "w/o F", "organ", "hd", "")),
+        ("pgl", "95.60", ("table8", "with F&CS", "organ", "dice", "")),
+        ("hssl", "65.71", ("table4", "HSSL", "left_atrium", "dice", "rec")),
+        ("hssl", "66.67", ("table4", "HSSL", "spleen", "dice", "rec, img, task")),
+        ("hssl", "81.46", ("table4", "HSSL", "left_atrium", "dice", "rec, img, task, group")),
+    ],
+)
+def test_cells_read_off_the_pages_by_hand(paper: str, printed: str, where: tuple[str, ...]):
+    keys = ("table", "method", "target", "metric", "note")
+    assert value(read(paper), **dict(zip(keys, where, strict=True))) == printed
+
+
+def test_pgls_printed_means_fit_their_parts_but_for_the_one_that_is_listed():
+    apart = []
+    for (table, method, metric), row in read("pgl").groupby(["table", "method", "metric"]):
+        numbers = {t: Decimal(v) for t, v in zip(row["target"], row["value"], strict=True)}
+        mean = numbers.pop("mean", None)
+        if mean is not None and abs(sum(numbers.values()) / len(numbers) - mean) > Decimal("0.01"):
+            apart.append((table, method, metric, str(mean)))
+    assert apart == [("table5", "with F&CS", "hd", "6.16")]
+    assert "printed 6.16" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "row", "dataset", "target", "metric", "number"),
+    [
+        ("pgl/table5", "without_cs", "btcv", "oesophagus", "dice", 0.7199),
+        ("pgl/table6", "pgl", "msd03_liver", "tumour", "hd", 24.01),
+        ("pgl/table8", "without_f", "msd09_spleen", "organ", "iou", 0.8844),
+        ("hssl/table4", "rec_img", "msd02_heart", "left atrium", "dice", 0.7726),
+        ("hssl/table4", "scratch", "msd02_heart", "left atrium", "dice", None),
+    ],
+)
+def test_a_row_finds_what_its_paper_printed(protocol, row, dataset, target, metric, number):
+    read_protocol = protocols.read(FOLDER.parents[1] / "protocols" / f"{protocol}.yaml", "paper")
+    printed = Published(read_protocol, read(read_protocol.paper))
+    (section,) = [t for t in read_protocol.finetune if t.dataset == dataset]
+    found = printed.find(read_protocol.rows[row], (dataset,), (target,), section.fractions[0], metric)
+    assert (found.number if found else None) == pytest.approx(number)

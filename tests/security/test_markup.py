@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import printable
-from bench.report import Cost, Extras, Failure, Panel, write
+from bench.report import Cost, DatasetInfo, Extras, Failure, Panel, Pretraining, write
 from bench.report.draw import words
 from bench.report.tex import SPECIAL, escape
 from bench.report.text import CSV_COLUMNS, tidy
@@ -66,7 +66,10 @@ def extras(text):
         failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
         notes=(text,),
         curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
-        panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0, True),), provenance={text: text},
+        panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0),), provenance={text: text},
+        datasets={"organs": DatasetInfo("organs", text, licence=text, redistribution=True)},
+        pretrainings=(Pretraining(("b",), (text,), (1, 1), (2, 2), 1, text, 0.1, text, text),),
+        overrides=(text,),
     )  # fmt: skip
 
 

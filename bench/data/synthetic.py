@@ -1,0 +1,35 @@
+"""Synthetic data says so: ``bench`` leaves a mark in every folder of phantoms that it writes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.dataset import Dataset
+
+MARK = ".bench_phantom"  # of no case: hidden, and litter to every adapter (bench.dataset.LITTER)
+SAID = "Synthetic scans, written by bench; nobody was scanned. Leave this file here: reports say so by it.\n"
+
+
+def write(dataset: type[Dataset], folder: Path, cases: int, seed: int) -> None:
+    """Write ``cases`` phantoms in a data set's layout under ``folder``, and mark it.
+
+    Raises:
+        BenchError: the data set has no phantom, or not so many.
+    """
+    dataset.phantom(folder, cases, seed)
+    mark(folder)
+
+
+def mark(folder: Path) -> None:
+    """Mark a folder of phantoms; one that cannot be written to stays as it is."""
+    if not is_synthetic(folder):
+        with suppress(OSError):
+            (folder / MARK).write_text(SAID)
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Tell whether a data set's folder was written by ``write``."""
+    return (folder / MARK).is_file()

@@ -1,0 +1,74 @@
+"""The most memory that one job held, in a process that may have done other jobs before it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+PROCESS = Path("/proc/self")
+SLACK = 4.0  # MB that a process may grow by between two looks
+
+
+class Peak:
+    """Begins where a job begins: an earlier job's peak is forgotten.
+
+    A process remembers the most memory that it ever held. Linux lets it forget (``clear_refs``, proc(5)),
+    and so does CUDA's allocator; a system that does not has no number for a job rather than a wrong one.
+    """
+
+    def __init__(self) -> None:
+        self._own = _forget()
+        self._children = _of_children()
+        self._cuda = _cuda()
+        if self._cuda is not None and self._cuda.is_initialized():  # else nothing was held yet
+            self._cuda.reset_peak_memory_stats()
+
+    def facts(self, children: int = 0) -> dict[str, float]:
+        """Return what a manifest says, in MB: ``peak_memory_mb`` and ``peak_device_mb``, each where known.
+
+        Args:
+            children: processes that this one had at work at one time; the largest may have met the
+                largest case ``children`` times.
+        """
+        found = {}
+        own = _status().get("VmHWM") if self._own else None
+        largest = _of_children()
+        if own is not None and (not children or largest > self._children):  # else an earlier job's was larger
+            found["peak_memory_mb"] = round(own + children * largest, 1)
+        held = self._cuda.max_memory_allocated() if self._cuda is not None else 0
+        if held:  # else the job used no device
+            found["peak_device_mb"] = round(held / 2**20, 1)
+        return found
+
+
+def _forget() -> bool:
+    """Let this process forget its peak, and tell whether it did."""
+    try:
+        (PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    now = _status()
+    return "VmHWM" in now and now["VmHWM"] <= now.get("VmRSS", 0.0) + SLACK
+
+
+def _status() -> dict[str, float]:
+    """Return the sizes in ``status``, in MB; empty where there is no such file."""
+    try:
+        lines = (PROCESS / "status").read_text().splitlines()
+    except OSError:
+        return {}
+    sizes = [line.replace(":", " ").split() for line in lines if line.endswith(" kB")]
+    return {name: float(size) / 1024 for name, size, _ in sizes}
+
+
+def _of_children() -> float:
+    """Return the peak of the largest process that this one started and that ended, in MB."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def _cuda() -> Any:
+    """Return ``torch.cuda`` where torch is there already and has a device, else None."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None

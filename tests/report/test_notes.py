@@ -1,0 +1,129 @@
+"""Every sentence beside a table is true of each of its rows."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from bench.protocol import Finetune, Pretrain, Row
+from bench.protocol.sections import Mix
+from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, write
+
+RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "precision": "fp32"}
+MADE = {"pretrain": "organs", "init": "job:" + "1" * 16}
+
+
+def made(rows, cases, steps=(16, 16), datasets=("organs",)):
+    return Pretraining(tuple(rows), tuple(datasets), cases, steps, **RECIPE)
+
+
+def block(text, heading):
+    """Return the lines under one heading of table.md, without what Markdown escapes."""
+    after = text.partition(f"### {heading}\n")[2].partition("\n###")[0]
+    return [re.sub(r"\\(.)", r"\1", line.removeprefix("- ")) for line in after.strip().splitlines()]
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Return a function from protocol, records and extras to table.md and the page."""
+
+    def tell(protocol, table, **extras):
+        paths = write(protocol, table, tmp_path, Extras(**extras), figures=False)
+        return paths.markdown.read_text(), paths.page.read_text()
+
+    return tell
+
+
+@pytest.fixture
+def four(protocol):
+    """Four rows, two of which share a pretraining."""
+    rows = {
+        "a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B"),
+        "c": Row("voco", "net", title="C"), "d": Row("voco", "net", title="D", init="away/given.pth"),
+    }  # fmt: skip
+    mixture = Pretrain((Mix("organs"), Mix("brains")), steps=2000)
+    return protocol(rows=rows, pretrain=mixture)
+
+
+def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
+    table = records(
+        {"row": "a"}, {"row": "b", **MADE}, {"row": "b (last)", **MADE}, {"row": "c", **MADE},
+        {"row": "d", "pretrain": "file", "init": "file:" + "ab" * 32},
+    )  # fmt: skip
+    text, _ = told(
+        four, table, pretrainings=(made(["b", "b (last)"], (10, 10)), made(["c"], (39, 41), (100, 100)))
+    )
+    recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
+    assert block(text, "What each row was pretrained on") == [
+        "A: not pretrained.",
+        f"B; B (last): pretrained on organs, 10 cases; 16 steps, {recipe}",
+        f"C: pretrained on organs, 39 to 41 cases; 100 steps, {recipe}",
+        "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
+    ]
+    assert " or " not in " ".join(block(text, "What each row was pretrained on"))
+    assert "2000 steps" not in text  # of the protocol, and of none of these rows
+
+
+def test_without_the_jobs_facts_the_records_still_say_it(four, records, told):
+    text, _ = told(four, records({"row": "b", **MADE, "init": "job:" + "1" * 16 + "@500"}))
+    assert block(text, "What each row was pretrained on") == [
+        "B: pretrained on organs, weights after step 500."
+    ]
+
+
+def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
+    seeds = protocol(finetune=(Finetune("organs", "rule", steps=10, seeds=(0, 1, 2)),))
+    text, page = told(seeds, records({}))
+    assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
+    assert "1 seed, 1 case, 1 value, 0 undefined" in page
+    assert "<dt>Fine-tuning seeds</dt><dd>1</dd>" in page
+    assert not [line for line in block(text, "How to read the numbers") if "±" in line]
+    text, page = told(seeds, records({}, {"seed": 2}))
+    assert "seeds 0, 2." in text and "<dt>Fine-tuning seeds</dt><dd>2</dd>" in page
+    assert [line for line in block(text, "How to read the numbers") if "±" in line]
+
+
+def test_a_job_that_failed_behind_four_cells_is_one(four, records, told):
+    behind = [Failure("j1", row, "no memory", "log", "organs", 100, seed) for row in "bc" for seed in (0, 1)]
+    _, page = told(four, records({"row": "a"}), failures=tuple(behind))
+    assert "1 failed job<" in page and page.count("<code>j1</code>") == 1
+    cell = re.search(r"<tr><td>(B: .*?)</td>", page)[1]
+    assert cell.split("<br>") == [f"{t}: organs, 100 %, seed {s}" for t in "BC" for s in (0, 1)]
+
+
+def test_a_scale_is_named_only_where_there_are_scales(protocol, records, told):
+    one = protocol(scale="paper")
+    rows = records({"scale": "paper"})
+    assert "paper scale" not in "".join(told(one, rows))
+    assert all("paper scale" in said for said in told(replace(one, scales={"smoke": {}}), rows))
+    assert all("pilot scale" in said for said in told(protocol(), records({})))
+
+
+def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told):
+    title = "Synthetic scans in the layout of Organs"
+    known = DatasetInfo("organs", title, synthetic=True, redistribution=True)
+    text, page = told(protocol(), records({}), datasets={"organs": known})
+    assert text.startswith("# Test table \\[pilot scale, synthetic data\\]")
+    assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
+    assert "<h1>Test table (synthetic data)</h1>" in page and ">synthetic data</span>" in page
+    assert "synthetic" not in "".join(told(protocol(), records({}))).lower()
+    both = protocol(finetune=tuple(Finetune(name, "rule", steps=10) for name in ("organs", "brains")))
+    text, _ = told(both, records({}), datasets={"organs": known})
+    assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
+
+
+def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(four, records, told):
+    changed = replace(four, rows={"b": replace(four.rows["b"], params={"queue": 4})})
+    text, _ = told(changed, records({"row": "b", "params": "{}"}), overrides=("finetune.batch=1",))
+    (said,) = [line for line in block(text, "Training") if "--set" in line]
+    assert said == "Changed on the command line, and so not as stated below: --set finetune.batch=1."
+    assert "queue" not in text
+    assert '{"queue": 4}' in told(changed, records({"row": "a"}))[0].replace("\\", "")
+
+
+def test_memory_that_is_not_known_is_not_printed(protocol, records, told):
+    costs = (Cost("b", "pretrain", 10.0, None), Cost("b", "finetune", 10.0, 760.0, device_mb=5120.0))
+    text, _ = told(protocol(), records({}), costs=costs)
+    assert "760 MB; 5,120 MB on the GPU" in text
+    (unknown,) = [line for line in text.splitlines() if "| pretrain |" in line]
+    assert unknown.split("|")[4].strip() == ""

@@ -1,0 +1,118 @@
+"""What a report says of the data and the pretraining behind its rows, from job folders and from rows."""
+
+import json
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from small_protocol import NAME
+
+from bench import cli, records
+from bench.data import check, synthetic
+from bench.data.where import Roots, adapter
+from bench.job import Job
+from bench.registry import load
+from bench.show import gather
+from bench.show.reports import rewrite_report, write_reports
+
+SAID = "Synthetic scans in the layout of MSD Task04 Hippocampus"
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """Return DATA with phantoms as ``bench phantom`` leaves them, and a copy under a name of its own."""
+    data = tmp_path_factory.mktemp("marked")
+    assert cli.main(["phantom", NAME, str(data), "--cases", "6"]) == 0
+    shutil.copytree(data / NAME, data / "own")
+    return data
+
+
+def test_a_mark_of_synthetic_data_disturbs_neither_cases_nor_check(marked):
+    assert synthetic.is_synthetic(marked / NAME)
+    dataset = load("dataset", NAME)()
+    assert check.check(dataset, marked / NAME) == []
+    assert len(dataset.cases(marked / NAME)) == 6
+
+
+def test_what_is_known_of_data_reaches_a_report_from_rows_alone(finished, marked, tmp_path):
+    made = finished()
+    facts = {"cases": 10}
+    made.again("pretrain", **facts)
+    made.plan.roots[NAME] = str(marked / NAME)
+    made.plan.overrides = ("finetune.batch=3",)
+    list(write_reports([made.protocol], made.plan, made.store))
+    for job in made.store.jobs.iterdir():
+        shutil.rmtree(job)
+    shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
+    text, page = (shown.page.with_name(n).read_text() for n in ("table.md", "index.html"))
+    assert text.startswith("# Test \\[synthetic data\\]") and f"## Dice, {SAID}" in text
+    assert "(synthetic data)</h1>" in page and "paper scale" not in page + text
+    assert f"pretrained on {SAID}, 10 cases; 8 steps, batch 2" in text
+    assert "--set finetune.batch=3" in text
+
+
+def test_a_folder_known_by_its_name_says_what_its_listing_says(finished, marked):
+    made = finished()
+    listing = marked / "own" / "dataset.json"
+    told = json.loads(listing.read_text())
+    for licence, known in (("CC-BY 4.0", "CC-BY 4.0"), (None, "")):
+        listing.write_text(json.dumps({**told, "licence": licence, "name": "Own"}))
+        (marked / "own" / synthetic.MARK).unlink(missing_ok=True)
+        made.plan.roots["own"] = str(marked / "own")
+        section = replace(made.protocol.finetune[0], dataset="own")
+        own, *_ = gather.datasets(replace(made.protocol, finetune=(section,)), made.plan)
+        assert (own.title, own.labels) == ("Own", ((1, "anterior"), (2, "posterior")))
+        assert (own.licence, own.redistribution, own.registered, own.synthetic) == (known, None, False, False)
+    assert adapter("own", Roots(marked)).licence == "not stated"
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"commit": "abc123"}, "abc123"),
+        ({"commit": "abc123", "modified": False, "changed": ""}, "abc123"),
+        ({"commit": "abc123", "modified": True, "changed": "d4e5"}, "abc123, modified (digest d4e5)"),
+        ({"commit": "abc123", "modified": True}, "abc123, modified"),
+        ({"commit": ""}, ""),
+    ],
+)
+def test_provenance_says_whether_files_differed_from_the_commit(made, said):
+    around = {"packages": {"bench": "1", "torch": "2", "monai": "3"}, "device": "cpu", "threads": 1}
+    manifest = {"attempts": 1, "provenance": {**around, "date": "2026-01-01", **made}}
+    assert gather.provenance([(None, {"job": manifest})])["commit"] == said
+
+
+def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
+    def pretrain(steps):
+        recipe = {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
+                  "schedule": {"name": "poly"}, "precision": "fp32"}  # fmt: skip
+        return Job("pretrain", {"data": [{"dataset": "organs"}, {"dataset": "organs"}], "pretrain": recipe})
+
+    jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20)}
+    read = {"p0": 39, "p1": 41, "p2": 10}
+    done = {job: {"kind": "pretrain", "cases": cases} for job, cases in read.items()}
+    behind = [("a", "x"), ("b", "p0"), ("b", "p1"), ("c", "p2"), ("d", "p2")]
+    done["x"] = {"kind": "finetune"}
+    chains = [(SimpleNamespace(row=row), {job: done[job]}) for row, job in behind]
+    found = gather.pretrainings(chains, jobs)
+    assert [(p.rows, p.cases, p.steps) for p in found] == [
+        (("b",), (39, 41), (16, 16)), (("c", "d"), (10, 10), (20, 20)),
+    ]  # fmt: skip
+    assert found[0].datasets == ("organs",)
+
+
+def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(finished):
+    made = finished()
+    row = made.plan.cells[made.protocol.name][0].row
+
+    def peak():
+        table = records.collect(made.plan, made.store, made.protocol.name)
+        costs = gather.costs(gather.chains(table, made.store, {}), table)
+        (cost,) = [c for c in costs if c.row == row and c.stage.startswith("finetune")]
+        return cost.memory_mb, cost.device_mb
+
+    made.again("finetune", peak_memory_mb=900.0, peak_device_mb=50.0)
+    assert peak() == (900.0, 50.0)
+    made.again("finetune", peak_memory_mb=None)
+    assert peak() == (None, 50.0)
