@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from bench.arguments import parser
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal of few letters shows the others as \xb1
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     try:
+        _check_out(arguments)
         return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -37,7 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
-        return 2 if isinstance(error, (PermissionError, NotADirectoryError)) else 1
+        wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
+        return 2 if wrong else 1
+
+
+def _check_out(arguments: argparse.Namespace) -> None:
+    """Refuse an output folder that is a link in a circle."""
+    try:
+        os.stat(getattr(arguments, "out", "."))  # noqa: PTH116 - the flag's own text
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BenchError(f"{arguments.out}: a link in a circle; name a folder with --out") from None
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:
