@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import multiprocessing
 import os
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
-        return 2 if isinstance(error, (PermissionError, NotADirectoryError)) else 1
+        wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
+        return 2 if wrong else 1
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:

@@ -92,6 +92,21 @@ def test_the_package_is_a_command():
     assert (ran.returncode, ran.stdout) == (0, f"bench {__version__}\n")
 
 
+def test_a_link_in_a_circle_is_no_output_folder(say, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for given in (["status", "--out", "loop"], ["export", "ab", "--to", "x.safetensors", "--out", "loop"],
+                  ["phantom", NAME, "loop", "--cases", "1"]):  # fmt: skip
+        code, out, err = say(*given)
+        assert (code, out) == (2, "") and re.fullmatch(r"bench: loop.*\n", err), err
+
+
+def test_a_terminal_without_a_letter_shows_its_number():
+    told = "from bench import cli; cli.BODIES['list'] = lambda _: print('±'); cli.main(['list', 'methods'])"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True,
+                         env={**os.environ, "PYTHONIOENCODING": "ascii"})  # fmt: skip
+    assert ran.returncode == 0 and ran.stdout == b"\\xb1\n" and b"Traceback" not in ran.stderr
+
+
 def test_defaults_are_as_promised():
     made = parser().parse_args(["run", "p.yaml"])
     assert (str(made.out), made.scale, made.executor, made.only, made.sets) == ("runs", None, "local", [], [])

@@ -20,7 +20,6 @@ from bench.report import pretext
 from bench.report.cells import MEAN, Key
 from bench.report.extras import DatasetInfo, Panel
 from bench.report.names import (
-    dataset_info,
     lower_is_better,
     metric_title,
     row_titles,
