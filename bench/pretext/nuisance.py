@@ -44,8 +44,8 @@ def intensities(views: Tensor) -> Tensor:
 def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Return how often the own candidate is found by origin alone, or by origin and distance: the larger.
 
-    By origin alone it is one of those allowed; by distance as well the nearest of these. Ties are averaged, and
-    so are the anchors of all processes.
+    By origin alone it is one of those allowed; by distance as well the nearest of these. Ties are averaged,
+    and so are the anchors of all processes.
 
     Args:
         distance: (..., n, m) of n anchors' intensities to those of m candidates.
