@@ -202,7 +202,7 @@ def shown(build, fitting_network):
 @pytest.mark.slow
 def test_views_find_each_other_after_a_short_run(shown):
     before, after = shown({}, 60)
-    assert after["retrieval"] > max(5 * after["chance"], before["retrieval"] + 0.15), (before, after)
+    assert after["retrieval"] > max(5 / 24, before["retrieval"] + 0.15), (before, after)
 
 
 @pytest.mark.slow
