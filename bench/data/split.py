@@ -17,9 +17,14 @@ from bench.errors import BenchError, unknown
 RULE = "rule"
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
 LEAVE_ONE_OUT = "leave_one_out"
-EVEN = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
-RULES = (RULE, FIVE, EVEN, LEAVE_ONE_OUT)  # known to every data set
-OTHERS = {EVEN: " or take 'split: leave_one_out'", LEAVE_ONE_OUT: ""}  # what to take in place of one
+EVEN = "even"  # 7:1:2 counted out in the order of the rule's hash: even in small data sets
+CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
+RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
+FOLDS = {FIVE: 5, CV5: 5}  # of a rule, where it has several
+LEAST_TESTED = 5  # patients that `rule` must leave to be tested: it draws each by itself
+OTHERS = {  # what to take in place of one that leaves a part empty
+    EVEN: " or take 'split: leave_one_out'", CV5: " or take 'split: leave_one_out'", LEAVE_ONE_OUT: "",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,22 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
+        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
-        BenchError: unknown split, listed patients that are not there, or an empty part.
+        BenchError: unknown split, listed patients that are not there, an empty part, or fewer than
+            ``LEAST_TESTED`` test patients of ``rule``.
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split == RULE:
         found = [_by_rule(name, patients, split)]
-    elif split == FIVE:
-        found = [_fifth(name, patients, k) for k in range(5)]
     elif split == EVEN:
-        found = [_dealt(name, patients, k) for k in range(5)]
+        found = [_counted(name, patients)]
+    elif split == FIVE:
+        found = [_fifth(name, patients, k) for k in range(FOLDS[FIVE])]
+    elif split == CV5:
+        found = [_dealt(name, patients, k) for k in range(FOLDS[CV5])]
     elif split == LEAVE_ONE_OUT:
         found = [
             Fold(split, i, tuple(p for p in patients if p != one), (), (one,))
@@ -80,13 +88,18 @@ def folds(
     if not patients:
         raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
     for fold in found:
-        for part in ("train", "val", "test") if split == RULE else ("train", "test"):
+        for part in ("train", "val", "test") if split in (RULE, EVEN) else ("train", "test"):
             if not getattr(fold, part):
-                other = OTHERS.get(split, " or take 'split: cv5' or 'leave_one_out'")
+                other = OTHERS.get(split, " or take 'split: even', 'cv5' or 'leave_one_out'")
                 raise BenchError(
                     f"{name}: split {split!r} leaves no {part} patient among {len(patients)}; "
                     f"add cases{other}"
                 )
+        if split == RULE and len(fold.test) < LEAST_TESTED:
+            raise BenchError(
+                f"{name}: split 'rule' leaves {len(fold.test)} test patient(s) among {len(patients)}, for it "
+                f"draws each by itself; take 'split: even' (7:1:2 counted out), 'cv5' or 'leave_one_out'"
+            )
     return found
 
 
@@ -96,6 +109,14 @@ def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
         u = unit(rule, name, patient)
         parts["train" if u < 0.7 else "val" if u < 0.8 else "test"].append(patient)
     return Fold(rule, 0, *(tuple(parts[p]) for p in ("train", "val", "test")))
+
+
+def _counted(name: str, patients: Sequence[str]) -> Fold:
+    """Return 7:1:2 of patients in the order of their hash: in whole numbers, as a paper means it."""
+    order, n = sorted(patients, key=lambda p: unit(EVEN, name, p)), len(patients)
+    tested = max(1, (2 * n + 5) // 10)  # floor(0.2 n + 0.5), in whole numbers
+    held = tested + (n + 5) // 10  # floor(0.1 n + 0.5) more
+    return Fold(EVEN, 0, tuple(order[held:]), tuple(order[tested:held]), tuple(order[:tested]))
 
 
 def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
@@ -110,10 +131,10 @@ def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
 
 def _dealt(name: str, patients: Sequence[str], fold: int) -> Fold:
     """Return fold ``fold`` of patients dealt in turn: even, but a new patient moves others."""
-    order = sorted(patients, key=lambda p: unit(EVEN, name, p))
+    order = sorted(patients, key=lambda p: unit(CV5, name, p))
     tested = set(order[fold::5])
     return Fold(
-        EVEN,
+        CV5,
         fold,
         tuple(p for p in patients if p not in tested),
         (),
@@ -129,7 +150,7 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
         raise BenchError(
             f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
             f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
-            "folder, or take 'split: rule', which divides what is there"
+            "folder, or take 'split: even', which divides what is there"
         )
     return parts
 

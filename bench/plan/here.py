@@ -175,7 +175,7 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
     if section.split in splits.RULES:
-        count = 5 if section.split in (splits.FIVE, splits.EVEN) else 1
+        count = splits.FOLDS.get(section.split, 1)
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
         known = [*dataset.splits, *splits.RULES]

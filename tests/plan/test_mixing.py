@@ -67,7 +67,7 @@ def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
 
 def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     epochs = {"steps": None, "epochs": 2, "batch": 2}
-    for given, count in (({"take": "4 cases"}, 4), ({"take": "40 %"}, 6), ({"exclude": []}, 15)):
+    for given, count in (({"take": "4 cases"}, 4), ({"take": "40 %"}, 10), ({"exclude": []}, 24)):
         plan = plan_of({"pretrain": {**mix(**given)["pretrain"], **epochs}})
         assert pretraining(plan).spec["pretrain"]["steps"] == count
     whole = plan_of({"pretrain": {"take": "3 cases", **epochs}})
@@ -133,7 +133,7 @@ def test_a_network_of_volumes_does_not_read_pictures(plan_of):
 def test_an_entry_that_reads_nothing_is_refused(plan_of, given, said):
     with pytest.raises(BenchError, match=said):
         plan_of(mix(**given))
-    with pytest.raises(BenchError, match="leave none of 20 cases"):
+    with pytest.raises(BenchError, match="leave none of 36 cases"):
         plan_of({"finetune": given})
 
 

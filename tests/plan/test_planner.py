@@ -186,15 +186,15 @@ def test_a_parameter_that_states_its_default_does_not_differ(plan_of):
     [
         ({"steps": 60, "hold": None}, 60, 60),
         ({"steps": 60, "hold": "steps"}, 60, 60),
-        ({"steps": 60, "hold": "epochs"}, round(60 * 4 / 15), 60),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": None}, 30, round(112.5)),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "epochs"}, 30, round(112.5)),
-        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "steps"}, 112, 112),
+        ({"steps": 60, "hold": "epochs"}, round(60 * 6 / 24), 60),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": None}, 45, 180),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "epochs"}, 45, 180),
+        ({"steps": None, "epochs": 10, "crops": 3, "batch": 4, "hold": "steps"}, 180, 180),
         ({"steps": None, "epochs": 0.1, "hold": None}, 1, 1),
     ],
 )
 def test_hold_says_what_stays_the_same_over_fractions(plan_of, budget, quarter, full):
-    assert (N, int(N * 0.25 + 0.5)) == (15, 4)
+    assert (N, int(N * 0.25 + 0.5)) == (24, 6)
     plan = plan_of({"finetune": budget})
     for row in BOTH:
         for fraction, steps in ((25, quarter), (100, full)):
@@ -319,7 +319,7 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
         ({"finetune": {"recipe": "defaut"}}, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, "no split of data set .* did you mean 'rule'"),
         ({"finetune": {"dataset": "msd04_hipocampus"}}, f"no data set named .* did you mean '{NAME}'"),
-        ({"finetune": {"fractions": [3]}}, "3 % of 15 training patients .* take at least 4 %"),
+        ({"finetune": {"fractions": [2]}}, "2 % of 24 training patients .* take at least 3 %"),
         ({"metrics": ["dise"]}, "dise"),
     ],
 )  # fmt: skip

@@ -271,15 +271,15 @@ def test_crops_and_networks_that_do_not_fit_are_refused_early(plan_of, changes, 
 # Who validates
 
 
-@pytest.mark.parametrize(("share", "back"), [(0.2, 3), (0.5, 8), (0.01, 1), (0.9, 14)])
+@pytest.mark.parametrize(("share", "back"), [(0.2, 5), (0.5, 12), (0.01, 1), (0.9, 22)])
 def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
     epochs = {**ONE["finetune"], "holdout": share, "steps": None, "epochs": 8, "batch": 2, "hold": None}
     plan = plan_of({"finetune": epochs})
     found = cell(plan, row="alone")
     made = plan.jobs[found.finetune].spec
-    assert len(TRAIN) == 15 and made["finetune"]["steps"] == 8 * (15 - back) // 2
+    assert len(TRAIN) == 24 and made["finetune"]["steps"] == 8 * (24 - back) // 2
     assert made["data"]["holdout"] == share and "holdout" not in made["finetune"]
-    assert made["data"]["n_train"] == found.columns["n_train"] == 15  # labelled, whatever they are used for
+    assert made["data"]["n_train"] == found.columns["n_train"] == 24  # labelled, whatever they are used for
     assert "holdout" not in plan.jobs[found.evaluate].spec["data"]
 
 
