@@ -64,6 +64,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.plan.feasible import refuse_half
     from bench.store import Store
 
     if arguments.dry_run:
@@ -74,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store.open(request.out)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
     jobs = run.todo(plan, store)
+    refuse_half(plan, jobs, _without_gpu(arguments, cluster))
     run.rehearse(plan, jobs)
     run.describe(plan, store, jobs)
     from bench.show.watch import Watch
@@ -103,6 +105,19 @@ def _cluster(arguments: argparse.Namespace) -> Profile:
     if arguments.cluster is not None:
         raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
     return Profile()
+
+
+def _without_gpu(arguments: argparse.Namespace, cluster: Profile) -> str:
+    """Return what will run jobs without a GPU and what may have one, in words; empty where one is there."""
+    from bench.process import gpus
+
+    if arguments.executor != "slurm":
+        return "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+    if cluster.gpus or cluster.gres:
+        return ""
+    if arguments.cluster is None:
+        return "SLURM is asked for none without --cluster; name a profile of bench.toml with 'gpus'"
+    return f"profile [cluster.{arguments.cluster}] of bench.toml asks for none; give it 'gpus' or 'gres'"
 
 
 def _stop_as_on_ctrl_c() -> None:
@@ -140,6 +155,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.plan.feasible import refuse_half
     from bench.show.plan import as_json, as_text
     from bench.store import Store
 
@@ -148,6 +164,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
+    refuse_half(plan, run.todo(plan, store), _without_gpu(arguments, cluster))
     if arguments.json:
         print(json.dumps(as_json(plan, store), indent=1))
     else:

@@ -34,7 +34,7 @@ pretrain:
   precision: fp32
 finetune:
   - dataset: msd04_hippocampus
-    split: rule
+    split: even
     fractions: [50, 100]
     steps: 40
     batch: 2

@@ -49,8 +49,8 @@ def test_a_fraction_is_the_prefix_that_the_plan_counted(prepared, percent, seed)
 
 
 def test_validation_is_thinned_with_the_row_and_never_below_one(prepared):
-    assert len(VAL) == 3
-    for percent, count in ((1, 1), (25, 1), (50, 2), (100, 3)):
+    assert len(VAL) == 7
+    for percent, count in ((1, 1), (25, 2), (50, 4), (100, 7)):
         assert len(part(prepared, data(part="val", fraction=percent), None)) == count
 
 

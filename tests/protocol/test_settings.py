@@ -152,7 +152,7 @@ WRONG = [
     ("key", {}, {"one.yaml": "crops: 2\nepoch: 3\n"}, r"one\.yaml:2: epoch: unknown key.*'epochs'"),
     ("inner key", {}, {"one.yaml": "steps: 2\noptimiser:\n  rl: 3\n"}, r"one\.yaml:3: optimiser\.rl: unkn"),
     ("type", {}, {"one.yaml": "steps: many\n"}, r"one\.yaml:1: steps: expected a whole number"),
-    ("range", {}, {"one.yaml": "steps: 2\nschedule: {warmup: 2}\n"}, r"one\.yaml:2: .*warmup is a share"),
+    ("range", {}, {"one.yaml": "steps: 2\nschedule: {warmup: 2}\n"}, r"one\.yaml:2: .*warmup must be from 0 and below 1"),
     ("combination", {}, {"one.yaml": "steps: 2\nbatch: 3\nscans: 2\n"}, r"one\.yaml.*scans 2 is no divisor"),
     ("own data", {}, {"one.yaml": "steps: 2\nseeds: [1]\n"}, r"one\.yaml:2: seeds: belongs into the"),
     ("own regions", {}, {"one.yaml": "steps: 2\nregions: {a: [1]}\n"}, r"one\.yaml:2: regions: belongs"),
