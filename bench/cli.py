@@ -112,7 +112,9 @@ def _without_gpu(arguments: argparse.Namespace, cluster: Profile) -> str:
     from bench.process import gpus
 
     if arguments.executor != "slurm":
-        return "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+        return (
+            "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+        )
     if cluster.gpus or cluster.gres:
         return ""
     if arguments.cluster is None:

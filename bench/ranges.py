@@ -51,8 +51,8 @@ Factors = Annotated[Pair, Range(0, above=True)]
 
 def problems(values: Any) -> list[str]:
     """Return what is out of range among a dataclass's fields, one line each with the field's name."""
-    found = []
-    for name, bounds in _bounded(type(values)):
+    found, kind = [], values.__class__
+    for name, bounds in _bounded(kind):
         value = getattr(values, name)
         if said := bounds.problem(value):
             found.append(f"{name} {said}, got {value!r}")
@@ -60,7 +60,7 @@ def problems(values: Any) -> list[str]:
 
 
 @cache
-def _bounded(kind: type) -> tuple[tuple[str, Range], ...]:
+def _bounded(kind: Any) -> tuple[tuple[str, Range], ...]:
     """Return a dataclass's fields that have bounds, with these."""
     return tuple(
         (name, bounds)

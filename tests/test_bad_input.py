@@ -152,7 +152,10 @@ NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # benc
 HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
     "here": ([], "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"),
     "no profile": (["--executor", "slurm"], "SLURM is asked for none without --cluster"),
-    "a slow profile": (["--executor", "slurm", "--cluster", "slow"], "[cluster.slow] of bench.toml asks for none"),
+    "a slow profile": (
+        ["--executor", "slurm", "--cluster", "slow"],
+        "[cluster.slow] of bench.toml asks for none",
+    ),
     "a fast profile": (["--executor", "slurm", "--cluster", "fast"], ""),
     "in full": (["--set", "pretrain.precision=fp32"], ""),
 }

@@ -135,7 +135,9 @@ class Pretrain:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip: Factor | None = None  # gradient norm
     seed: Number = 0
-    snapshots: Annotated[tuple[int, ...], Range(0, 1e9, above=True, order=False)] = ()  # steps whose weights are kept besides the last
+    snapshots: Annotated[
+        tuple[int, ...], Range(0, 1e9, above=True, order=False)
+    ] = ()  # steps whose weights are kept besides the last
 
     def __post_init__(self) -> None:
         _sensible(self)

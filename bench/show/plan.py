@@ -78,8 +78,10 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
     for row in dict.fromkeys(c.row for c in asked_for):
         cells = [c for c in asked_for if c.row == row]
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
-        each = costs[cells[0].finetune]
-        cost = "unknown cost" if each is None else f"about {duration(each)} a cell"
+        parts = [costs[job] for c in cells for job in (c.finetune, c.evaluate)]
+        known = [seconds for seconds in parts if seconds is not None]
+        mean = sum(known) / len(cells)
+        cost = "unknown cost" if len(known) < len(parts) else f"about {duration(mean)} a cell"
         way = _way(plan.jobs[cells[0].finetune].spec)
         lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):

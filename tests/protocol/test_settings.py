@@ -199,13 +199,13 @@ def test_a_mistake_of_a_scale_is_told_where_it_stands(folder):
 
 PAPERS = {  # what a paper states, by the key that says so; sides are x, y, z
     "pgl.yaml": {
-        "crop": (192, 192, 64), "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
+        "crop": (192, 192, 64), "epochs": 100, "steps": None, "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
         "loss": "dice_ce", "head": "regions", "augment.zoom_range": (1.1, 1.4), "augment.blur": 0.2,
         "augment.blur_sigma": (0.5, 1.0), "augment.gamma_range": (0.7, 1.5),
         "augment.brightness_range": (0.75, 1.25),
     },
     "pgl_bcv.yaml": {
-        "crop": (160, 160, 48), "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
+        "crop": (160, 160, 48), "epochs": 100, "steps": None, "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
         "head": "softmax", "augment.zoom_range": (1.1, 1.4),
     },
     "hssl.yaml": {
