@@ -135,7 +135,7 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0, at most {COARSEST} mm")
     if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize) <= LONGEST):
         raise BenchError(
-            f"recipe: resize {list(recipe.resize)} must be above 0 and at most {LONGEST}, or 0 to keep an axis"
+            f"recipe: resize {list(recipe.resize)} must be above 0, at most {LONGEST}, or 0 to keep an axis"
         )
     if isinstance(recipe.foreground, float) and not math.isfinite(recipe.foreground):
         raise BenchError(f"recipe: foreground {recipe.foreground} must be a finite number")

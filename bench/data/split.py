@@ -87,6 +87,12 @@ def folds(
         raise BenchError(unknown(f"split of data set {name!r}", split, known))
     if not patients:
         raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
+    _none_empty(name, split, patients, found)
+    return found
+
+
+def _none_empty(name: str, split: str, patients: Sequence[str], found: Sequence[Fold]) -> None:
+    """Refuse a division with an empty part, and the rule's own where few are tested."""
     for fold in found:
         for part in ("train", "val", "test") if split in (RULE, EVEN) else ("train", "test"):
             if not getattr(fold, part):
@@ -100,7 +106,6 @@ def folds(
                 f"{name}: split 'rule' leaves {len(fold.test)} test patient(s) among {len(patients)}, for it "
                 f"draws each by itself; take 'split: even' (7:1:2 counted out), 'cv5' or 'leave_one_out'"
             )
-    return found
 
 
 def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
