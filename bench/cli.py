@@ -76,6 +76,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.plan.feasible import refuse_half
     from bench.show.reports import refuse_others
     from bench.store import Store
 
@@ -87,8 +88,10 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store.open(request.out)
     refuse_others(protocols, store)
     plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
+    seen = run.without_changed(plan, store) if arguments.redo else store
+    refuse_half(plan, run.todo(plan, seen), _without_gpu(arguments, cluster))
     if arguments.redo:
-        run.rehearse(plan, run.todo(plan, run.without_changed(plan, store)))
+        run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
     anew: set[str] = set()  # jobs that were set aside as damaged: done again, each once
@@ -189,6 +192,21 @@ def _say(text: str) -> None:
         os.write(2, f"{shown}\nbench: {text}\n".encode())
 
 
+def _without_gpu(arguments: argparse.Namespace, cluster: Profile) -> str:
+    """Return what will run jobs without a GPU and what may have one, in words; empty where one is there."""
+    from bench.process import gpus
+
+    if arguments.executor != "slurm":
+        return (
+            "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+        )
+    if cluster.gpus or cluster.gres:
+        return ""
+    if arguments.cluster is None:
+        return "SLURM is asked for none without --cluster; name a profile of bench.toml with 'gpus'"
+    return f"profile [cluster.{arguments.cluster}] of bench.toml asks for none; give it 'gpus' or 'gres'"
+
+
 def _workers(arguments: argparse.Namespace, plan: Any) -> int:
     if arguments.workers:
         return int(arguments.workers)
@@ -214,6 +232,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.jobs import stale
+    from bench.plan.feasible import refuse_half
     from bench.show.plan import as_json, as_text
     from bench.store import Store
 
@@ -224,6 +243,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
+    refuse_half(plan, run.todo(plan, seen), _without_gpu(arguments, cluster))
     if arguments.json:
         print(json.dumps(as_json(plan, seen), indent=1))
         return 0

@@ -1,35 +1,41 @@
-"""Types of numbers that say which values make sense, for a method's parameters: ``flip: Share = 0.5``."""
+"""Types of numbers that say which values make sense, for parameters and settings: ``flip: Share = 0.5``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from functools import cache
+from math import inf, isfinite
 from typing import Annotated, Any, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number; of two numbers, each within them and the first not above the second."""
+    """Bounds of a finite number; of several, each within them and, in ``order``, none below the last."""
 
     low: float
     high: float = inf
     above: bool = False  # is the lower bound itself left out?
+    below: bool = False  # and the upper one?
+    order: bool = True
 
     def problem(self, value: Any) -> str:
         """Return what is wrong with a value (None is never wrong), "" where nothing is."""
         numbers = value if isinstance(value, tuple) else () if value is None else (value,)
         if any(not self._holds(number) for number in numbers):
             return f"must be {self._words()}"
-        return "must not fall" if list(numbers) != sorted(numbers) else ""
+        return "must not fall" if self.order and list(numbers) != sorted(numbers) else ""
 
     def _holds(self, number: float) -> bool:
-        return (number > self.low if self.above else number >= self.low) and number <= self.high
+        low = number > self.low if self.above else number >= self.low
+        return low and (number < self.high if self.below else number <= self.high) and isfinite(number)
 
     def _words(self) -> str:
         if self.high == inf:
             return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        between = "above {:g} and at most {:g}" if self.above else "from {:g} to {:g}"
-        return between.format(self.low, self.high)
+        low = f"above {self.low:.10g} and" if self.above else f"from {self.low:.10g}"
+        high = "below" if self.below else "at most" if self.above else "to"
+        joined = " and" if self.below and not self.above else ""
+        return f"{low}{joined} {high} {self.high:.10g}"
 
 
 Share = Annotated[float, Range(0, 1)]  # a probability, a share, a momentum
@@ -45,11 +51,21 @@ Factors = Annotated[Pair, Range(0, above=True)]
 
 def problems(values: Any) -> list[str]:
     """Return what is out of range among a dataclass's fields, one line each with the field's name."""
-    found = []
-    for name, hint in get_type_hints(type(values), include_extras=True).items():
-        for part in (hint, *get_args(hint)):  # ``Count | None`` has it among its arguments
-            for bounds in (b for b in getattr(part, "__metadata__", ()) if isinstance(b, Range)):
-                value = getattr(values, name)
-                if said := bounds.problem(value):
-                    found.append(f"{name} {said}, got {value!r}")
+    found, kind = [], values.__class__
+    for name, bounds in _bounded(kind):
+        value = getattr(values, name)
+        if said := bounds.problem(value):
+            found.append(f"{name} {said}, got {value!r}")
     return found
+
+
+@cache
+def _bounded(kind: Any) -> tuple[tuple[str, Range], ...]:
+    """Return a dataclass's fields that have bounds, with these."""
+    return tuple(
+        (name, bounds)
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+        for part in (hint, *get_args(hint))  # ``Count | None`` has it among its arguments
+        for bounds in getattr(part, "__metadata__", ())
+        if isinstance(bounds, Range)
+    )

@@ -148,6 +148,34 @@ TEXTS = {
 }
 
 
+NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
+HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
+    "here": ([], "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"),
+    "no profile": (["--executor", "slurm"], "SLURM is asked for none without --cluster"),
+    "a slow profile": (
+        ["--executor", "slurm", "--cluster", "slow"],
+        "[cluster.slow] of bench.toml asks for none",
+    ),
+    "a fast profile": (["--executor", "slurm", "--cluster", "fast"], ""),
+    "in full": (["--set", "pretrain.precision=fp32"], ""),
+}
+
+
+@pytest.mark.parametrize("what", HALF)
+@pytest.mark.parametrize("gpus", ["", "0"])
+def test_half_precision_is_refused_at_once_where_no_gpu_is(what, gpus, written, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    Path("bench.toml").write_text(NO_GPU)
+    flags, told = HALF[what]
+    path = written({"pretrain": {"precision": "bf16"}})
+    if not told or (what == "here" and gpus):
+        assert main(["plan", path, "--out", "out", *flags]) == 0
+        return
+    for command in ("plan", "run"):
+        line = refused(capsys, command, path, "--out", "out", *flags)
+        assert told in line and "row " in line and "--set pretrain.precision=fp32" in line
+
+
 @pytest.mark.parametrize("what", TEXTS)
 def test_a_file_that_is_no_protocol_is_refused_by_name(what, written, capsys):
     text, told = TEXTS[what]

@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 PERCENTILES = (0.5, 99.5)  # bench.dataset.Recipe
+LONGEST, COARSEST = 4096, 1000  # voxels along an axis, mm of a voxel: more is a slip
 LARGEST = 1 << 16  # raw label values are looked up in a table of this length
 
 
@@ -128,10 +129,16 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError("recipe: scale 'window' needs 'window: [low, high]', or another scale")
     if recipe.window is not None and not recipe.window[0] < recipe.window[1]:
         raise BenchError(f"recipe: window {list(recipe.window)} must rise from low to high")
-    if recipe.spacing is not None and not all(s > 0 for s in recipe.spacing):
-        raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0")
-    if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize)):
-        raise BenchError(f"recipe: resize {list(recipe.resize)} must be above 0, or 0 to keep an axis")
+    if recipe.window is not None and not all(map(math.isfinite, recipe.window)):
+        raise BenchError(f"recipe: window {list(recipe.window)} must be of finite numbers")
+    if recipe.spacing is not None and not all(0 < s <= COARSEST for s in recipe.spacing):
+        raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0, at most {COARSEST} mm")
+    if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize) <= LONGEST):
+        raise BenchError(
+            f"recipe: resize {list(recipe.resize)} must be above 0, at most {LONGEST}, or 0 to keep an axis"
+        )
+    if isinstance(recipe.foreground, float) and not math.isfinite(recipe.foreground):
+        raise BenchError(f"recipe: foreground {recipe.foreground} must be a finite number")
 
 
 def _picked(channels: Sequence[int], volume: Volume3D) -> list[int]:

@@ -35,6 +35,7 @@ class Plan:
     scoring: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # evaluate id -> scorings
     scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, section
     threads: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)  # job -> cases, of a guard pairs; 0 if not known
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
     beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
     absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out

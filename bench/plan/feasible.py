@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
 from bench.nets import catalog
+from bench.plan.dag import Plan
 from bench.protocol import Finetune, Pretrain
 from bench.protocol.comparable import LOSSES
 from bench.protocol.strict import Document, build
@@ -20,6 +21,7 @@ SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has else
     "pretrain": (Pretrain, {"datasets": [{"dataset": ""}]}),
     "finetune": (Finetune, {"dataset": "", "split": ""}),
 }
+HALF = ("bf16", "fp16")  # precisions that no CPU here trains in (bench.train.loop says why)
 # settings of label maps, as a section has them that leaves them out
 FOR_MAPS = {
     "foreground": None, "head": "softmax", "deep_supervision": False, "balanced": False, "exact": False,
@@ -56,6 +58,32 @@ def refuse(job: Job, jobs: Mapping[str, Job], processes: int = 1) -> None:
     else:
         _of_task(job)
         _takes_over(job, jobs)
+
+
+def refuse_half(plan: Plan, jobs: Sequence[str], lacking: str) -> None:
+    """Refuse jobs in half precision at once where what would run them has no GPU.
+
+    Args:
+        plan: whose jobs they are.
+        jobs: those to do; what is done already needs no device.
+        lacking: what has no GPU, and which other place may have one, in words; empty where there is one.
+
+    Raises:
+        BenchError: names the first such row, its setting, and the ways out.
+    """
+    todo = set(jobs) if lacking else set()
+    for name, cells in plan.cells.items():
+        for cell in (c for c in cells if c.wanted):
+            for kind, job in (("pretrain", cell.pretrain), ("finetune", cell.finetune)):
+                reads = {job, cell.evaluate} if kind == "finetune" else {job}  # a prediction takes it over
+                if job is None or not reads & todo:
+                    continue
+                precision = plan.jobs[job].spec[kind]["precision"]
+                if precision in HALF:
+                    raise BenchError(
+                        f"protocol {name!r}, row {cell.row!r}: {kind}.precision {precision} needs a GPU, and "
+                        f"{lacking}; or add --set {kind}.precision=fp32"
+                    )
 
 
 def _mirrored(job: Job) -> None:

@@ -15,6 +15,7 @@ from bench.job import listed
 from bench.nets import catalog
 from bench.protocol.sections import Finetune, Inference, Net, Pretrain
 from bench.protocol.strict import Document, build, scalar
+from bench.ranges import Range
 
 FIXED = ("data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights")
 FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
@@ -25,6 +26,9 @@ SECTIONS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "finetune": ("finetune", Finetune, {"dataset": "", "split": ""}),
     "evaluate": ("inference", Inference, {}),
 }
+
+
+SEED = Range(0, 2**32 - 1)  # as a protocol's
 
 
 class Override:
@@ -74,6 +78,8 @@ class Override:
     def _checked(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Return the spec as if the protocol had said it: same checks, same types."""
         found = _built(spec, SECTIONS[kind], self.text)
+        if (seed := spec.get("seed")) is not None and (said := SEED.problem(seed)):
+            raise BenchError(f"--set {self.text}: seed {said}")
         try:
             if "network" in spec:
                 net = _built(found, ("network", Net, {}), self.text)["network"]

@@ -189,6 +189,7 @@ class Planner:
                 "inference": {**listed(asdict(line.tuned.inference)), "crop": made.spec["network"]["crop"]},
             }
             job = self._add("evaluate", spec, (finetune, made.needs[0]))
+            self.plan.sizes[job] = target.count(line.fold.test)
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
             before = self.plan.jobs[start.pretrain].spec if start.pretrain else None

@@ -61,7 +61,9 @@ class Pretrainings:
 
     def prepare(self, name: str, recipe: Any) -> str:
         """Add the preparation of a data set by a recipe and return it."""
-        return self.plan.add(Job("prepare", self._overridden("prepare", self.here.prepare(name, recipe)), ()))
+        job = self.plan.add(Job("prepare", self._overridden("prepare", self.here.prepare(name, recipe)), ()))
+        self.plan.sizes[job] = len(self.here.cases(name) or ())
+        return job
 
     def channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
         """Return the channels that all prepared data sets have.
@@ -99,6 +101,8 @@ class Pretrainings:
         }  # fmt: skip
         reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)
         found = self.plan.add(Job("guard", wanted, (*needs, *reads)))
+        tested = sum(target.count(fold.test) for target, fold, _ in tests)
+        self.plan.sizes[found] = mixing.count(section, parts) * tested
         # What is compared depends on no policy, so that another one compares nothing again.
         return self.plan.add(Job("guard", {"leaks": "fail"}, (found,))) if section.leaks == "fail" else found
 

@@ -46,9 +46,15 @@ def mixture(name: str) -> Mixture:
 
 
 def parts(section: Pretrain) -> tuple[Mix, ...]:
-    """Return what a pretraining section reads, its mixture spelled out."""
-    listed = section.datasets or mixture(section.mixture).datasets
-    return tuple(replace(m, recipe=m.recipe or section.recipe) for m in listed)
+    """Return what a pretraining section reads, its mixture spelled out and each entry with its recipe.
+
+    The section's recipe is for entries that state none, but wins over those of a mixture's file: there
+    the protocol is the one that knows what this comparison needs.
+    """
+    if section.datasets:
+        return tuple(replace(m, recipe=m.recipe or section.recipe or "default") for m in section.datasets)
+    listed = mixture(section.mixture).datasets
+    return tuple(replace(m, recipe=section.recipe or m.recipe or "default") for m in listed)
 
 
 def ranking(section: Pretrain) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bench import registry
 from bench.errors import BenchError
 from bench.job import listed
-from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, one_of_each
+from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, Steps, one_of_each
 from bench.protocol.strict import Document, build, overlay
+from bench.ranges import Range, problems
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
-    at: int | None = None  # snapshot step to fine-tune from; the last by default
+    at: Steps | None = None  # snapshot step to fine-tune from; the last by default
     init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
+
+    def __post_init__(self) -> None:
+        for said in problems(self):
+            raise ValueError(said)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Protocol:
     embeddings: Embeddings | None = None
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
-    threads: int = 1  # per job; a resource, not part of any identity
+    threads: Annotated[int, Range(0, 1024, above=True)] = 1  # per job; a resource, not part of any identity
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
@@ -82,6 +87,10 @@ class Protocol:
             twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
+
+    def __post_init__(self) -> None:
+        for said in problems(self):
+            raise ValueError(said)
 
 
 def labelled(name: str, variant: str) -> str:

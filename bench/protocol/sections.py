@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.protocol.augmentation import Augment as Augment
+from bench.ranges import Range, Share, problems
 
-Triple = tuple[int, int, int]
+# Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
+Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
+Steps = Annotated[int, Range(0, 1e9, above=True)]
+Epochs = Annotated[float, Range(0, 1e7, above=True)]
+Samples = Annotated[int, Range(0, 65536, above=True)]  # of a batch, a scan, a picture
+Factor = Annotated[float, Range(0, 1000, above=True)]  # a rate, a coefficient, a norm
+Weight = Annotated[float, Range(0, 1000)]
+Part = Annotated[float, Range(0, 1, below=True)]  # a share that is never all
+SomeShare = Annotated[float, Range(0, 1, above=True)]  # a share that is never nothing
+Number = Annotated[int, Range(0, 2**32 - 1)]  # a seed, a class, a fold
+Numbers = Annotated[tuple[int, ...], Range(0, 2**32 - 1, order=False)]
 ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
     "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
     "datasets": ("mixture", ""),
@@ -35,16 +46,10 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
     return {**over, **gone}
 
 
-def _positive(where: str, **values: float | None) -> None:
-    for key, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{where}{key} must be above 0, got {value}")
-
-
-def _shares(**values: float) -> None:
-    for key, value in values.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{key} is a share in [0, 1), got {value}")
+def _sensible(section: Any, prefix: str = "") -> None:
+    """Refuse numbers out of the range that their type states: infinite, below nothing, absurd."""
+    for said in problems(section):
+        raise ValueError(prefix + said)
 
 
 def _amount(take: str) -> None:
@@ -57,17 +62,17 @@ class Optimiser:
     """How weights move."""
 
     name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8  # adam, adamw
-    momentum: float = 0.9  # sgd, lars
+    lr: Factor = 1e-4
+    weight_decay: Weight = 0.0
+    betas: Annotated[tuple[float, float], Range(0, 1, below=True, order=False)] = (0.9, 0.999)
+    eps: SomeShare = 1e-8  # adam, adamw
+    momentum: Part = 0.9  # sgd, lars
     nesterov: bool = False  # sgd
     amsgrad: bool = False  # adam, adamw
-    trust: float = 0.001  # lars
+    trust: Factor = 0.001  # lars
 
     def __post_init__(self) -> None:
-        _positive("optimiser.", lr=self.lr, trust=self.trust)
+        _sensible(self, "optimiser.")
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,13 @@ class Schedule:
     """Learning rate over the run: linear warm-up, then a decay."""
 
     name: Literal["constant", "cosine", "poly"] = "cosine"
-    warmup: float = 0.0  # share of all steps
+    warmup: Part = 0.0  # share of all steps
     warmup_from: Literal["first", "zero"] = "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
-    end: float = 0.0  # last rate as a share of the peak
-    power: float = 0.9  # poly
+    end: Share = 0.0  # last rate as a share of the peak
+    power: Factor = 0.9  # poly
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"schedule.warmup is a share of all steps in [0, 1), got {self.warmup}")
+        _sensible(self, "schedule.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,9 @@ class Net:
     network: str
     preset: str = "base"
     crop: Triple = (96, 96, 96)
+
+    def __post_init__(self) -> None:
+        _sensible(self)
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,11 @@ class Mix:
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
-    task: int | None = None  # class labels that a method may learn from (HSSL)
-    group: int | None = None
+    task: Number | None = None  # class labels that a method may learn from (HSSL)
+    group: Number | None = None
 
     def __post_init__(self) -> None:
+        _sensible(self)
         _amount(self.take)
 
 
@@ -125,25 +133,26 @@ class Pretrain:
     take: str = ""  # "400 cases" or "20 %" of the whole mixture
     absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
     leaks: Literal["fail", "drop", "allow"] = "fail"  # cases that also stand in a downstream test part
-    recipe: str | Recipe = "default"
+    recipe: str | Recipe | None = None  # stated, it wins over those of a `mixture`; by default "default"
     network: str = ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
     crop: Triple | None = None  # by default the network's
-    steps: int | None = None
-    epochs: float | None = None  # with `crops` samples per case and epoch
-    crops: int = 1
-    batch: int = 2  # global: of all processes and micro-batches of a step
-    accumulate: int = 1  # micro-batches per step
+    steps: Steps | None = None
+    epochs: Epochs | None = None  # with `crops` samples per case and epoch
+    crops: Samples = 1
+    batch: Samples = 2  # global: of all processes and micro-batches of a step
+    accumulate: Samples = 1  # micro-batches per step
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    clip: float | None = None  # gradient norm
-    seed: int | None = None  # by default 0
-    seeds: tuple[int, ...] = ()  # in its place: a pretraining each, crossed with those of fine-tuning
-    snapshots: tuple[int, ...] = ()  # steps whose weights are kept besides the last
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip: Factor | None = None  # gradient norm
+    seed: Number | None = None  # by default 0
+    seeds: Numbers = ()  # in its place: a pretraining each, crossed with those of fine-tuning
+    snapshots: Annotated[
+        tuple[int, ...], Range(0, 1e9, above=True, order=False)
+    ] = ()  # steps whose weights are kept besides the last
 
     def __post_init__(self) -> None:
-        _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
-        _positive("", accumulate=self.accumulate)
+        _sensible(self)
         _amount(self.take)
         if self.seeds and self.seed is not None:
             raise ValueError("state one 'seed' or a list of 'seeds', not both")
@@ -162,14 +171,13 @@ class Pretrain:
 class Inference:
     """Sliding window over the prepared volume."""
 
-    overlap: float = 0.5
-    batch: int = 4
+    overlap: Part = 0.5
+    batch: Samples = 4
     blend: Literal["gaussian", "constant"] = "gaussian"
     mirror: tuple[Literal["x", "y", "z"], ...] = ()  # axes of test-time flips: the mean of all combinations
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"inference.overlap is a share of a window in [0, 1), got {self.overlap}")
+        _sensible(self, "inference.")
         if len(set(self.mirror)) < len(self.mirror):
             raise ValueError(f"inference.mirror names each axis once, got {list(self.mirror)}")
 
@@ -185,55 +193,45 @@ class Finetune:
     recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's
     fractions: tuple[int, ...] = (100,)
-    seeds: tuple[int, ...] = (0,)
-    folds: tuple[int, ...] | None = None  # which folds of the split; all by default
+    seeds: Numbers = (0,)
+    folds: Numbers | None = None  # which folds of the split; all by default
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    steps: int | None = None
-    epochs: float | None = None
-    crops: int = 1
-    scans: int | None = None  # distinct scans in a step's batch; by default as many as crops
+    steps: Steps | None = None
+    epochs: Epochs | None = None
+    crops: Samples = 1
+    scans: Samples | None = None  # distinct scans in a step's batch; by default as many as crops
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
-    batch: int = 2  # global: of all processes and micro-batches of a step
-    accumulate: int = 1  # micro-batches per step
+    batch: Samples = 2  # global: of all processes and micro-batches of a step
+    accumulate: Samples = 1  # micro-batches per step
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    clip: float | None = None  # gradient norm
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip: Factor | None = None  # gradient norm
     clip_each: bool = False  # of each tensor by itself
     loss: Literal["dice_ce", "dice", "cross_entropy"] | None = None  # by default what fits the task
     background: bool = True  # does Dice in the loss count the background?
     batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
-    ce_weight: float = 1.0  # of cross-entropy beside Dice
+    ce_weight: Weight = 1.0  # of cross-entropy beside Dice
     head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
     deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
-    foreground: float | None = None  # share of crops centred on a labelled voxel
+    foreground: Share | None = None  # share of crops centred on a labelled voxel
     exact: bool = False  # that share of every batch, not of many
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
     balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
     augment: Augment = field(default_factory=Augment)
     evaluation: Literal["end_to_end", "linear"] = "end_to_end"
-    frozen: float = 0.0  # share of all steps, from the first on, in which the encoder does not train
+    frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
     select: Literal["last", "best_val", "best_test"] = "last"
     val: Literal["fraction", "full"] = "fraction"
-    holdout: float = 0.0  # share of the row's training patients that validate, in place of the split's
-    val_every: float = 0.1  # share of all steps, for best_val and best_test
-    patience: float | None = None  # stop after this share of all steps without a better validation
+    holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
+    val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
+    patience: SomeShare | None = None  # stop after this share of all steps without a better validation
     inference: Inference = Inference()
 
     def __post_init__(self) -> None:
-        _positive("", steps=self.steps, epochs=self.epochs, crops=self.crops, batch=self.batch)
-        _positive("", accumulate=self.accumulate)
-        _positive("", val_every=self.val_every, patience=self.patience, clip=self.clip)
-        _shares(frozen=self.frozen, holdout=self.holdout)
-        for key in ("val_every", "patience"):
-            if (getattr(self, key) or 0) > 1:
-                raise ValueError(f"{key} is a share of all steps, at most 1, got {getattr(self, key)}")
-        if self.foreground is not None and not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground is a share of crops in [0, 1], got {self.foreground}")
-        if not self.ce_weight >= 0:
-            raise ValueError(f"ce_weight must be 0 or more, got {self.ce_weight}")
+        _sensible(self)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:
@@ -242,7 +240,7 @@ class Finetune:
         self._fits_together()
 
     def _fits_together(self) -> None:
-        if self.scans is not None and (self.scans < 1 or self.batch % self.scans):
+        if self.scans is not None and self.batch % self.scans:
             raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
         for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
             if getattr(self, key) and getattr(self, other) is None:
@@ -281,21 +279,21 @@ class Beside:
 class Embeddings:
     """A picture of what each row's encoder makes of the pretraining's samples (HSSL, Fig. 3)."""
 
-    samples: int = 50  # of each data set
+    samples: Samples = 50  # of each data set
     layout: Literal["tsne", "pca"] = "tsne"  # which of the two that every job makes is drawn
-    seed: int = 0
+    seed: Number = 0
     beside: dict[str, Beside] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive("embeddings.", samples=self.samples)
+        _sensible(self, "embeddings.")
 
 
 @dataclass(frozen=True)
 class Phantom:
     """Synthetic cases that stand in for a data set which is not on this machine."""
 
-    cases: int = 24
-    seed: int = 0
+    cases: Samples = 24
+    seed: Number = 0
 
     def __post_init__(self) -> None:
-        _positive("", cases=self.cases)
+        _sensible(self)

@@ -50,6 +50,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     for protocol in protocols:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
         lines += _rows(plan, store, protocol, costs)
+        lines += _patients(plan, protocol)
     todo = [j for j in wanted if not records.done(plan, store, j)]
     lines.append(_total(plan, todo, costs))
     return "\n".join(map(printable, lines))
@@ -84,8 +85,10 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
     for row in dict.fromkeys(c.row for c in asked_for):
         cells = [c for c in asked_for if c.row == row]
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
-        each = costs[cells[0].finetune]
-        cost = "unknown cost" if each is None else f"about {duration(each)} a cell"
+        parts = [costs[job] for c in cells for job in (c.finetune, c.evaluate)]
+        known = [seconds for seconds in parts if seconds is not None]
+        mean = sum(known) / len(cells)
+        cost = "unknown cost" if len(known) < len(parts) else f"about {duration(mean)} a cell"
         way = _way(plan.jobs[cells[0].finetune].spec)
         lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
@@ -95,6 +98,29 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
             steps = spec["pretrain"]["steps"] or "?"
             method = spec["method"]["name"]
             lines.append(f"    pretrain {pretrain} {method}, {steps} steps: {state}, {shown}")
+    return lines
+
+
+def _patients(plan: Plan, protocol: Protocol) -> list[str]:
+    """Return how many patients each fraction trains on, and which fractions are the same patients.
+
+    Fractions are prefixes of one ranking: as many patients of one fold and seed are the same ones.
+    """
+    counts: dict[tuple[str, str], dict[int, set[int]]] = {}
+    for columns in (c.columns for c in plan.cells[protocol.name] if c.wanted and c.columns["n_train"]):
+        of = counts.setdefault((columns["dataset"], columns["split"]), {})
+        of.setdefault(columns["fraction"], set()).add(columns["n_train"])
+    lines = []
+    for (dataset, split), of in counts.items():
+        sizes = {p: "-".join(map(str, sorted({min(n), max(n)}))) for p, n in sorted(of.items())}
+        each = ", ".join(f"{size} at {percent} %" for percent, size in sizes.items())
+        lines.append(f"  {dataset}, split {split}: training patients {each}")
+        for size in dict.fromkeys(sizes.values()):
+            same = [f"{percent} %" for percent, other in sizes.items() if other == size]
+            if len(same) > 1:
+                who = "patient" if size == "1" else "patients"
+                joined = f"{', '.join(same[:-1])} and {same[-1]}"
+                lines.append(f"  {dataset}: {joined} are the same {size} {who}")
     return lines
 
 

@@ -51,6 +51,46 @@ def test_the_rule_divides_at_0_7_and_0_8(patients):
     assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
 
 
+@given(names)
+def test_even_counts_out_7_1_2_in_the_order_of_its_hash(patients):
+    n = len(patients)
+    if n < 5:  # floor(0.1 n + 0.5) is 0
+        with pytest.raises(BenchError, match=r"split 'even' leaves no \w+ patient.*'split: leave_one_out'"):
+            split.folds(Declared(), "d", cases_of(patients), "even")
+        return
+    (fold,) = split.folds(Declared(), "d", cases_of(patients), "even")
+    order = sorted(patients, key=lambda p: hashlib.sha256(f"even:d:{p}".encode()).hexdigest()[:13])
+    test, val = max(1, (4 * n + 10) // 20), (2 * n + 10) // 20  # floor(0.2 n + 1/2), floor(0.1 n + 1/2)
+    assert (fold.name, fold.index) == ("even", 0)
+    assert (fold.test, fold.val) == (tuple(order[:test]), tuple(order[test : test + val]))
+    assert fold.train == tuple(order[test + val :])
+    assert split.folds(Declared(), "d", cases_of(patients[::-1]), "even") == [fold]
+
+
+HEARTS = [3, 4, 5, 7, 9, 10, 11, 14, *range(16, 25), 26, 29, 30]  # MSD's own numbers
+
+
+def test_the_rule_is_refused_where_few_are_tested_and_even_is_not():
+    name, patients = "msd02_heart", [f"la_{number:03d}" for number in HEARTS]
+    with pytest.raises(BenchError, match=r"'rule' leaves 1 test patient.* 20, .*'split: even'.*'cv5'"):
+        split.folds(Declared(), name, cases_of(patients), "rule")
+    (fold,) = split.folds(Declared(), name, cases_of(patients), "even")
+    assert (len(fold.train), len(fold.val), len(fold.test)) == (14, 2, 4)
+    five, ten = (split.fraction(fold.train, p, "even", 0, name) for p in (5, 10))
+    assert (len(five), len(ten)) == (1, 1)  # which the plan says aloud
+
+
+@pytest.mark.parametrize(("n", "refused"), [(4, True), (5, False)])
+def test_the_rule_needs_five_test_patients(n, refused):
+    u = {p: split.unit("rule", "d", p) for p in map(str, range(200))}
+    patients = [p for p in u if u[p] < 0.8] + [p for p in u if u[p] >= 0.8][:n]
+    if refused:
+        with pytest.raises(BenchError, match=r"leaves 4 test patient.*even"):
+            split.folds(Declared(), "d", cases_of(patients), "rule")
+    else:
+        assert len(split.folds(Declared(), "d", cases_of(patients), "rule")[0].test) == 5
+
+
 def test_five_folds_test_every_patient_once():
     patients = [f"p{i}" for i in range(400)]
     found = split.folds(Declared(), "d", cases_of(patients), "rule_5fold")
@@ -131,7 +171,7 @@ def test_the_data_set_is_part_of_the_rule():
 
 
 def test_a_patients_scans_stay_together_and_unlabelled_ones_take_no_part():
-    patients = [f"p{i}" for i in range(30)]
+    patients = [f"p{i}" for i in range(40)]
     cases = [Case(f"{p}_{scan}", p, (), Path("x")) for p in patients for scan in "ab"]
     cases += [Case(f"q{i}", f"q{i}", ()) for i in range(30)]
     (fold,) = split.folds(Declared(), "d", cases, "even")

@@ -84,7 +84,7 @@ def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(p
 
 def test_stating_a_default_changes_nothing(plan_of):
     stated = {
-        "pretrain": {"crops": 1, "precision": "bf16", "schedule": {"name": "cosine", "warmup": 0}},
+        "pretrain": {"crops": 1, "precision": "fp32", "schedule": {"name": "cosine", "warmup": 0}},
         "finetune": {"optimiser": {"name": "adamw", "lr": 1e-4}, "augment": {"flip": 0}},
         "rows": {"pair": {"params": {}}},
     }

@@ -30,12 +30,26 @@ def mixtures(tmp_path, monkeypatch):
     mixture.mixture.cache_clear()
 
 
-def test_it_is_spelled_out_with_the_sections_recipe(mixtures):
-    section = Pretrain(mixture="two", recipe="resize", steps=1)
+@pytest.mark.parametrize(
+    ("stated", "recipes"), [(None, ("default", "coarse")), ("resize", ("resize", "resize"))]
+)
+def test_it_is_spelled_out_and_a_stated_recipe_wins(mixtures, stated, recipes):
+    section = Pretrain(mixture="two", recipe=stated, steps=1)
     assert mixture.parts(section) == (
-        Mix("msd04_hippocampus", "all", "resize", take="4 cases", task=1, group=0),
-        Mix("mmwhs", "train", "coarse", where={"modality": "CT"}),
+        Mix("msd04_hippocampus", "all", recipes[0], take="4 cases", task=1, group=0),
+        Mix("mmwhs", "train", recipes[1], where={"modality": "CT"}),
     )
+
+
+def test_an_entry_of_the_protocols_own_keeps_the_recipe_that_it_states():
+    own = (Mix("mmwhs", recipe="coarse"), Mix("lasc"))
+    for stated, other in ((None, "default"), ("resize", "resize")):
+        found = mixture.parts(Pretrain(datasets=own, recipe=stated, steps=1))
+        assert [m.recipe for m in found] == ["coarse", other]
+
+
+def test_a_mixture_has_a_title_and_what_is_expected_of_it(mixtures):
+    section = Pretrain(mixture="two", steps=1)
     assert mixture.title(section) == "two"
     assert mixture.title(Pretrain(mixture="two", take="20 %", steps=1)) == "two (20 %)"
     assert mixture.title(Pretrain(mixture="two", name="mine", take="20 %", steps=1)) == "mine"

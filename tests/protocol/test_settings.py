@@ -152,7 +152,7 @@ WRONG = [
     ("key", {}, {"one.yaml": "crops: 2\nepoch: 3\n"}, r"one\.yaml:2: epoch: unknown key.*'epochs'"),
     ("inner key", {}, {"one.yaml": "steps: 2\noptimiser:\n  rl: 3\n"}, r"one\.yaml:3: optimiser\.rl: unkn"),
     ("type", {}, {"one.yaml": "steps: many\n"}, r"one\.yaml:1: steps: expected a whole number"),
-    ("range", {}, {"one.yaml": "steps: 2\nschedule: {warmup: 2}\n"}, r"one\.yaml:2: .*warmup is a share"),
+    ("range", {}, {"one.yaml": "steps: 2\nschedule: {warmup: 2}\n"}, r"\.yaml:2: .*warmup must be from"),
     ("combination", {}, {"one.yaml": "steps: 2\nbatch: 3\nscans: 2\n"}, r"one\.yaml.*scans 2 is no divisor"),
     ("own data", {}, {"one.yaml": "steps: 2\nseeds: [1]\n"}, r"one\.yaml:2: seeds: belongs into the"),
     ("own regions", {}, {"one.yaml": "steps: 2\nregions: {a: [1]}\n"}, r"one\.yaml:2: regions: belongs"),
@@ -199,13 +199,15 @@ def test_a_mistake_of_a_scale_is_told_where_it_stands(folder):
 
 PAPERS = {  # what a paper states, by the key that says so; sides are x, y, z
     "pgl.yaml": {
-        "crop": (192, 192, 64), "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
+        "crop": (192, 192, 64), "epochs": 100, "steps": None, "batch": 8, "optimiser.name": "sgd",
+        "optimiser.lr": 0.01, "holdout": 0.2,
         "loss": "dice_ce", "head": "regions", "augment.zoom_range": (1.1, 1.4), "augment.blur": 0.2,
         "augment.blur_sigma": (0.5, 1.0), "augment.gamma_range": (0.7, 1.5),
         "augment.brightness_range": (0.75, 1.25),
     },
     "pgl_bcv.yaml": {
-        "crop": (160, 160, 48), "batch": 8, "optimiser.name": "sgd", "optimiser.lr": 0.01, "holdout": 0.2,
+        "crop": (160, 160, 48), "epochs": 100, "steps": None, "batch": 8, "optimiser.name": "sgd",
+        "optimiser.lr": 0.01, "holdout": 0.2,
         "head": "softmax", "augment.zoom_range": (1.1, 1.4),
     },
     "hssl.yaml": {

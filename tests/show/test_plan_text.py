@@ -1,12 +1,13 @@
 """What `bench plan` says: JSON as promised, why work is to do again, and what it will cost."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 from small_protocol import NAME, cell, ids
 
-from bench.plan.cost import forecast
+from bench.plan.cost import START, forecast
 from bench.protocol import read
 from bench.show.plan import as_json, as_text
 from bench.store import Store
@@ -42,7 +43,7 @@ def test_without_data_it_is_provisional_and_unknown_costs_are_null(plan_of, stor
     shown = as_json(plan_of({"pretrain": {"steps": None, "epochs": 5}}, data=None), store)
     assert shown["provisional"] is True
     unknown = {j["kind"] for j in shown["jobs"] if j["estimate"]["seconds"] is None}
-    assert unknown == {"prepare", "pretrain"}
+    assert unknown == {"prepare", "guard", "pretrain", "evaluate"}
 
 
 def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol_file):
@@ -78,14 +79,44 @@ def test_changed_data_is_named_as_the_reason(plan_of, store, protocol_file):
     assert "changed" not in as_text(plan, store, [protocol])
 
 
-def test_a_forecast_grows_with_steps_batch_and_threads(plan_of, store):
+def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    plan = plan_of()
+    quiet = forecast(plan, store, list(plan.jobs))
+    assert all(quiet[i] > 0 for i in plan.jobs)
+    (pairs,) = [i for i in ids(plan, "guard") if "tests" in plan.jobs[i].spec]
+    assert 0.008 * 24 * 5 < quiet[pairs] < 0.09 * 24 * 5  # 24 scans of training against 5 of test
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0 * os.cpu_count(), 0.0, 0.0))
+    busy = forecast(plan, store, list(plan.jobs))
+    assert busy == {i: pytest.approx(3 * s) for i, s in quiet.items()}
+    first = cell(plan, row="alone", fraction=25, seed=0)
+    finished(store, plan.jobs[first.evaluate], seconds=7 * quiet[first.evaluate])
+    after = forecast(plan, store, list(plan.jobs))
+    other = cell(plan, row="pair", fraction=100, seed=1)
+    assert after[other.evaluate] == pytest.approx(7 * quiet[other.evaluate])
+    assert after[other.finetune] == pytest.approx(busy[other.finetune])
+
+
+def test_predicting_costs_what_its_windows_cost(plan_of, store):
+    def seconds(**inference):
+        plan = plan_of({"finetune": {"recipe": "resize", "inference": inference}})
+        job = cell(plan, row="alone", fraction=100, seed=0).evaluate
+        return forecast(plan, store, [job])[job]
+
+    assert seconds(overlap=0.0) < seconds(overlap=0.5) < seconds(overlap=0.9)
+    assert seconds(overlap=0.5) < seconds(overlap=0.5, mirror=["x", "y"])
+
+
+def test_a_forecast_grows_with_steps_batch_and_threads(plan_of, store, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
     def seconds(changes=None):
         plan = plan_of(changes)
         job = cell(plan, row="alone", fraction=100, seed=0).finetune
         return forecast(plan, store, [job])[job]
 
     base = seconds()
-    assert seconds({"finetune": {"steps": 600}}) == pytest.approx(100 * base)
+    assert seconds({"finetune": {"steps": 600}}) - START == pytest.approx(100 * (base - START))
     assert base < seconds({"finetune": {"batch": 8}}) < 4.1 * base
     assert seconds({"threads": 4}) < base
 
@@ -100,3 +131,11 @@ def test_an_alike_job_that_ran_here_replaces_the_estimate(plan_of, store):
     longer.jobs |= plan.jobs
     other = cell(longer, row="pair", fraction=100, seed=1).finetune
     assert forecast(longer, store, [other])[other] == pytest.approx(120.0)
+
+
+def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_file):
+    changes = {"finetune": {"split": "even", "fractions": [2, 3, 50, 100], "seeds": [0, 1]}}
+    told = as_text(plan_of(changes), store, [replace(read(protocol_file(changes)), name="test0")])
+    assert f"{NAME}, split even: training patients 1 at 2 %, 1 at 3 %, 13 at 50 %, 25 at 100 %" in told
+    assert f"{NAME}: 2 % and 3 % are the same 1 patient" in told
+    assert "same 13" not in told and "same 25" not in told
