@@ -27,7 +27,7 @@ SMOKE = {
              "early": {"method": "simclr3d", "network": "net", "at": 2}},
     "pretrain": {"datasets": [{"dataset": NAME}], "steps": 3, "batch": 2, "precision": "fp32",
                  "recipe": "resize", "snapshots": [2]},
-    "finetune": [{"dataset": NAME, "split": "rule", "steps": 3, "batch": 2, "precision": "fp32",
+    "finetune": [{"dataset": NAME, "split": "even", "steps": 3, "batch": 2, "precision": "fp32",
                   "recipe": "resize", "inference": {"overlap": 0.0, "batch": 8}}],
     "controls": ["random", "shuffled"], "scales": {"smoke": {}},
 }  # fmt: skip

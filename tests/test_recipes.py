@@ -46,7 +46,7 @@ def small(name):
     dataset = CLASSES if name in CLASSIFIED else MAPS
     scans = said.get("scans")
     section = {
-        "dataset": dataset, "split": "rule", "settings": str(SETTINGS / f"{name}.yaml"), "steps": STEPS,
+        "dataset": dataset, "split": "even", "settings": str(SETTINGS / f"{name}.yaml"), "steps": STEPS,
         "hold": "steps", "batch": scans if scans and scans > 1 else 2, "precision": "fp32", "val_every": 0.4,
         "recipe": PHANTOMS[dataset][1], "inference": {"overlap": 0.0, "batch": 4},
         "crop": network(name)[1],

@@ -38,7 +38,7 @@ PROTOCOL = {
     "rows": {"scratch": {"method": "scratch", "network": "net"}},
     "layout": {"columns": "fractions"},
 }  # fmt: skip
-FINETUNE = {"split": "rule", "fractions": [100], "steps": 2, "batch": 2, "precision": "fp32"}
+FINETUNE = {"split": "even", "fractions": [100], "steps": 2, "batch": 2, "precision": "fp32"}
 HIPPOCAMPUS = "msd04_hippocampus"
 
 

@@ -60,7 +60,7 @@ rows:
   masked: {method: mae3d, network: vit}
 pretrain: {datasets: [{dataset: msd04_hippocampus, cases: all}], epochs: 2, batch: 4, precision: fp32}
 finetune:
-  - {dataset: msd04_hippocampus, split: rule, fractions: [25, 100], seeds: [0, 1], steps: 6, hold: steps,
+  - {dataset: msd04_hippocampus, split: even, fractions: [25, 100], seeds: [0, 1], steps: 6, hold: steps,
      select: best_val}
 metrics: [dice, hd95, nsd@1mm]
 layout: {columns: fractions, groups: {a: [alone]}}

@@ -51,7 +51,7 @@ def protocol(folder, network, preset):
     path.write_text(yaml.safe_dump({
         "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
         "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
-        "finetune": [{"dataset": NAME, "split": "rule", "recipe": "resize", "steps": 1, "batch": 2,
+        "finetune": [{"dataset": NAME, "split": "even", "recipe": "resize", "steps": 1, "batch": 2,
                       "precision": "fp32", "inference": {"overlap": 0.0}}],
     }))  # fmt: skip
     return path
