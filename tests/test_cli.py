@@ -353,8 +353,8 @@ if __name__ == "__main__":
     with _stopping(saves=True):
         child.start()
         ours.recv()
-        print(child.pid, flush=True)
         try:
+            print(child.pid, flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             os.kill(os.getpid(), signal.SIGINT)  # as `timeout` does: the same wish once more

@@ -111,7 +111,11 @@ def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
     assert set(table["job"]) == {one.evaluate} and table["metric"].tolist() == ["dice", "hd"]
     (told,) = gather.failures(gather.chains(table, store, {}), table, store)
     assert (told.hole, told.job, told.section) == ("not scored", one.evaluate, NAME)
-    assert told.line.startswith(f"not scored: job {one.evaluate}: ") and "run it again" in told.line
+    assert (
+        told.line.startswith("not scored: alone · ")
+        and f", job {one.evaluate}: " in told.line
+        and "run it again" in told.line
+    )
 
 
 @pytest.mark.parametrize("which", ["evaluate", "finetune", "pretrain", "prepare"])

@@ -28,8 +28,7 @@ def here(store, queue, count, on_outcome, on_start):
     """Run jobs in this process: no worker has to import torch."""
     while queue.open():
         job = queue.take()
-        on_start(job)
-        outcome = execute(str(store.root), job)
+        outcome = execute(str(store.root), job, on_start(job))
         queue.finish(outcome)
         on_outcome(outcome)
 

@@ -162,7 +162,8 @@ def _training(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     if scene.extras.overrides:
         changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
         made.append(f"Changed on the command line, and so not as stated below: {changed}.")
-    every = [pretrain_of(protocol, row).every_seed for row in protocol.rows.values() if pretrains(row)]
+    rows = protocol.rows.values() if protocol.pretrain is not None else ()
+    every = [pretrain_of(protocol, row).every_seed for row in rows if pretrains(row)]
     seeds = max(every, key=len, default=())
     if len(seeds) > 1:
         made.append(

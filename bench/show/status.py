@@ -28,12 +28,9 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
-            why = {
-                "cause": "damaged",
-                "reason": f"{folder}: its manifest is damaged",
-                "log": f"{folder}/log.txt",
-            }
-            found["failed"].append({"job": folder.name, "kind": "job", **_called(called, folder.name), **why})
+            entry = {"job": folder.name, "kind": "job", "cause": "damaged", **_called(called, folder.name)}
+            why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
+            found["failed"].append({**entry, "reason": why, "log": f"{folder}/log.txt"})
     for job, manifest in manifests.items():
         files = list(other[job].files) if job in other else []
         found["done"].append(

@@ -27,8 +27,8 @@ def zipped(path, members):
 @pytest.fixture
 def hashed(monkeypatch):
     """Return the paths whose bytes were read."""
-    seen, real = [], contents.sha256
-    monkeypatch.setattr(contents, "sha256", lambda path: seen.append(path.name) or real(path))
+    seen, real = [], contents._sha256
+    monkeypatch.setattr(contents, "_sha256", lambda path: seen.append(path.name) or real(path))
     return seen
 
 

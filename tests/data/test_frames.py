@@ -15,6 +15,7 @@ from bench.data.volume import read_label, read_volume
 from bench.data.where import Contents
 from bench.dataset import Case
 from bench.jobs import prepare
+from bench.jobs.context import RunOptions
 from bench.store import Store
 
 FRAMES = 3
@@ -83,7 +84,7 @@ def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
     spec, made = {"dataset": "mnms", "recipe": {"scale": "zscore"}}, tmp_path / "made"
     made.mkdir()
     context = SimpleNamespace(
-        spec=spec, run={"roots": {"mnms": str(root)}, "loaders": 0}, made=made, scratch=tmp_path,
+        spec=spec, run=RunOptions(roots={"mnms": str(root)}), made=made, scratch=tmp_path,
         store=Store.open(tmp_path / "out"), progress=lambda *_: None, stopping=lambda: False, facts={},
     )  # fmt: skip
     prepare.run(context)

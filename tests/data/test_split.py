@@ -62,8 +62,8 @@ def test_even_counts_out_7_1_2_in_the_order_of_its_hash(patients):
     order = sorted(patients, key=lambda p: hashlib.sha256(f"even:d:{p}".encode()).hexdigest()[:13])
     test, val = max(1, (4 * n + 10) // 20), (2 * n + 10) // 20  # floor(0.2 n + 1/2), floor(0.1 n + 1/2)
     assert (fold.name, fold.index) == ("even", 0)
-    assert (fold.test, fold.val) == (tuple(order[:test]), tuple(order[test : test + val]))
-    assert fold.train == tuple(order[test + val :])
+    assert (set(fold.test), set(fold.val)) == (set(order[:test]), set(order[test : test + val]))
+    assert set(fold.train) == set(order[test + val :])
     assert split.folds(Declared(), "d", cases_of(patients[::-1]), "even") == [fold]
 
 
@@ -72,7 +72,7 @@ HEARTS = [3, 4, 5, 7, 9, 10, 11, 14, *range(16, 25), 26, 29, 30]  # MSD's own nu
 
 def test_the_rule_is_refused_where_few_are_tested_and_even_is_not():
     name, patients = "msd02_heart", [f"la_{number:03d}" for number in HEARTS]
-    with pytest.raises(BenchError, match=r"'rule' leaves 1 test patient.* 20, .*'split: even'.*'cv5'"):
+    with pytest.raises(BenchError, match=r"'rule' draws each .* 1 to test.*'split: even'.*'cv5'"):
         split.folds(Declared(), name, cases_of(patients), "rule")
     (fold,) = split.folds(Declared(), name, cases_of(patients), "even")
     assert (len(fold.train), len(fold.val), len(fold.test)) == (14, 2, 4)
@@ -85,7 +85,7 @@ def test_the_rule_needs_five_test_patients(n, refused):
     u = {p: split.unit("rule", "d", p) for p in map(str, range(200))}
     patients = [p for p in u if u[p] < 0.8] + [p for p in u if u[p] >= 0.8][:n]
     if refused:
-        with pytest.raises(BenchError, match=r"leaves 4 test patient.*even"):
+        with pytest.raises(BenchError, match=r" 4 to test.*even"):
             split.folds(Declared(), "d", cases_of(patients), "rule")
     else:
         assert len(split.folds(Declared(), "d", cases_of(patients), "rule")[0].test) == 5
@@ -226,41 +226,6 @@ def test_the_ranking_is_sha256_of_split_seed_and_patient():
     assert split.ranked(patients, "rule", 7) == by_hash
     rankings = {tuple(split.ranked([str(i) for i in range(20)], "rule", s)) for s in range(5)}
     assert len(rankings) == 5
-
-
-MSD = {  # official ids: what drawing each patient by himself makes of them, and what dealing them does
-    "msd02_heart": (("la_", [3, 4, 5, 7, 9, 10, 11, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 29, 30]),
-                    (14, 2, 4)),
-    "msd05_prostate": (("prostate_", [0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31,
-                                      32, 34, 35, 37, 38, 39, 40, 41, 42, 43, 44, 46, 47]), (23, 3, 6)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MSD)
-def test_even_keeps_seven_one_two_where_the_rule_would_test_a_handful(name):
-    (prefix, numbers), sizes = MSD[name]
-    width = 3 if name == "msd02_heart" else 2
-    patients = [f"{prefix}{n:0{width}d}" for n in numbers]
-    with pytest.raises(BenchError, match=r"'rule' draws each .* take 'split: even' or 'cv5'"):
-        split.folds(Declared(), name, cases_of(patients), "rule")
-    (fold,) = split.folds(Declared(), name, cases_of(patients), "even")
-    assert (len(fold.train), len(fold.val), len(fold.test)) == sizes
-    order = sorted(patients, key=lambda p: hashlib.sha256(f"even:{name}:{p}".encode()).hexdigest()[:13])
-    assert (set(fold.test), set(fold.val)) == (set(order[: sizes[2]]), set(order[sizes[2] : sum(sizes[1:])]))
-
-
-@pytest.mark.parametrize(
-    ("n", "sizes"), [(5, (3, 1, 1)), (7, (5, 1, 1)), (8, (5, 1, 2)), (200, (140, 20, 40))]
-)
-def test_even_rounds_each_part_to_the_next_patient(n, sizes):
-    (fold,) = split.folds(Declared(), "d", cases_of([str(i) for i in range(n)]), "even")
-    assert (len(fold.train), len(fold.val), len(fold.test)) == sizes
-
-
-@pytest.mark.parametrize("n", [1, 2, 4])
-def test_even_of_too_few_names_leave_one_out(n):
-    with pytest.raises(BenchError, match="leave_one_out"):
-        split.folds(Declared(), "d", cases_of([str(i) for i in range(n)]), "even")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

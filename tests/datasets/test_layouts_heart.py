@@ -184,7 +184,7 @@ def test_mnms_needs_one_csv(tmp_path):
     touch(tmp_path, "A0S9V9/A0S9V9_sa.nii.gz", "A0S9V9/A0S9V9_sa_gt.nii.gz")
     table(tmp_path, "")
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(BenchError, match="0 CSV files with the columns"):
+    with pytest.raises(BenchError, match="no CSV file with the columns"):
         load("mnms").cases(tmp_path)
     for name in ("M_Ms.csv", "copy/M&Ms.csv"):
         table(tmp_path, "0,A0S9V9,GE,C,5,0,8,,,,,", name=name)

@@ -177,7 +177,7 @@ def test_settings_of_crops_move_no_others_draws(organs):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
     recipe = {"batch": batch, "scans": scans, "steps": 12, "accumulate": accumulate}
-    context = types.SimpleNamespace(spec={"finetune": recipe, "seed": 0}, kind="finetune", run={"loaders": 0})
+    context = types.SimpleNamespace(spec={"finetune": recipe, "seed": 0}, kind="finetune", run=RunOptions())
 
     def read(case, step, sample):
         return {"at": np.array([case, step, sample])}

@@ -247,7 +247,7 @@ def nets(**given):
         ({"rows": {"pair": {"finetune": {"crop": [32, 8, 32]}}}}, r"pair\.finetune\.crop: .*side y = 8"),
         ({"pretrain": {"crop": [32, 32]}}, r"pretrain\.crop: expected 3 values, got 2"),
         ({"finetune": {"crop": "auto"}}, r"finetune\.0\.crop: expected a list"),
-        ({"pretrain": {"crop": [0, 32, 32]}}, r"side x = 0 must be a multiple"),
+        ({"pretrain": {"crop": [0, 32, 32]}}, r"crop must be above 0"),
         ({"pretrain": {"network": "nat"}}, r"yaml:\d+: pretrain\.network: no entry of net.*did you mean"),
         ({**TWO_D, "pretrain": {"crop": [32, 32, 32]}}, r"pretrain\.crop: .*it reads single slices"),
         ({**nets(preset="tiny"), "pretrain": {"network": "other"}},
@@ -287,7 +287,7 @@ def test_a_holdout_of_nobody_or_of_everybody(plan_of):
     with pytest.raises(BenchError, match=rf"{NAME}: holdout 0\.2 of 1 training patient\(s\) leaves none"):
         plan_of({"finetune": {"fractions": [5], "holdout": 0.2}})
     for share in (1, -0.1):
-        with pytest.raises(BenchError, match="holdout is a share"):
+        with pytest.raises(BenchError, match="holdout must be from 0 and below 1"):
             plan_of({"finetune": {"holdout": share}})
 
 

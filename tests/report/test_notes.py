@@ -75,7 +75,7 @@ def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
     seeds = protocol(finetune=(Finetune("organs", "rule", steps=10, seeds=(0, 1, 2)),))
     text, page = told(seeds, records({}))
     assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
-    assert "1 seed, 1 case, 1 value, 0 undefined" in page
+    assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
     assert "<dt>Fine-tuning seeds</dt><dd>1</dd>" in page
     assert not [line for line in block(text, "How to read the numbers") if "±" in line]
     text, page = told(seeds, records({}, {"seed": 2}))

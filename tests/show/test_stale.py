@@ -163,10 +163,10 @@ def test_an_edit_of_two_files_is_two_lines(made):
 COMMITS = [
     ([{"commit": "abc"}], "abc"),
     ([{"commit": "abc", "modified": False, "changed": ""}], "abc"),
-    ([{"commit": "abc", "modified": True, "changed": "12ef"}], "abc, modified (12ef)"),
+    ([{"commit": "abc", "modified": True, "changed": "12ef"}], "abc, modified (digest 12ef)"),
     (
         [{"commit": "abc", "modified": True, "changed": "12ef"}, {"commit": "abc"}],
-        "abc; abc, modified (12ef)",
+        "abc; abc, modified (digest 12ef)",
     ),
     ([{"commit": ""}, {}], ""),
 ]
