@@ -128,6 +128,8 @@ def command(arguments: list[str]) -> None:
     err.flush()
     told = err.buffer.getvalue().decode()
     assert code in (0, 1, 2), code
+    if code == 1 and arguments[0] == "report" and not told:
+        return  # it was drawn, and says which cells failed
     if code:
         assert told.startswith("bench: ") and told.endswith("\n"), told[:500]
         assert code == 2 or arguments[0] != "plan", told[:500]
