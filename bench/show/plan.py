@@ -85,10 +85,7 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
     for row in dict.fromkeys(c.row for c in asked_for):
         cells = [c for c in asked_for if c.row == row]
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
-        parts = [costs[job] for c in cells for job in (c.finetune, c.evaluate)]
-        known = [seconds for seconds in parts if seconds is not None]
-        mean = sum(known) / len(cells)
-        cost = "unknown cost" if len(known) < len(parts) else f"about {duration(mean)} a cell"
+        cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
         way = _way(plan.jobs[cells[0].finetune].spec)
         lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
@@ -99,6 +96,16 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
             method = spec["method"]["name"]
             lines.append(f"    pretrain {pretrain} {method}, {steps} steps: {state}, {shown}")
     return lines
+
+
+def _cost(training: list[float | None], predicting: list[float | None]) -> str:
+    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts."""
+    trained, predicted = ([s for s in part if s is not None] for part in (training, predicting))
+    if len(trained) < len(training):
+        return "unknown cost"
+    if len(predicted) < len(predicting):
+        return f"about {duration(sum(trained) / len(training))} to train a cell"
+    return f"about {duration((sum(trained) + sum(predicted)) / len(training))} a cell"
 
 
 def _patients(plan: Plan, protocol: Protocol) -> list[str]:
