@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bench import streams
+from bench import digest, streams
 from bench.arguments import parser
 from bench.errors import BenchError, Damaged, printable
 
@@ -105,7 +105,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 return _show(protocols, plan, store, outcomes)
             except Damaged as error:
                 job = error.path.parent.name
-                if job in anew or store.set_aside(error.path.parent) is None:
+                again = job not in anew and digest.differs(error.path)
+                if not again or store.set_aside(error.path.parent) is None:
                     raise
                 print(f"bench: {error}", file=sys.stderr)
                 found = {job}

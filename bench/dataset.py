@@ -31,6 +31,9 @@ class ListingError(BenchError):
         self.file, self.detail, self.kind = file, detail, kind
         super().__init__(f"{file}: {detail}")
 
+    def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
+        return type(self), (self.file, self.detail, self.kind)  # handed over between processes
+
 
 @dataclass(frozen=True)
 class Case:

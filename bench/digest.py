@@ -19,7 +19,7 @@ from bench.schema import MANIFEST
 
 NAME = "manifest.json"
 UNKNOWN = "0" * 64  # stands for a manifest's own digest while that is taken
-ANOTHER = "its digest is another"
+ANOTHER, LOST = "its digest is another", "it is lost"
 
 
 def sha256(path: Path) -> str:
@@ -71,8 +71,36 @@ def manifest(folder: Path, kind: Kind = MANIFEST) -> dict[str, Any] | None:
 
 
 def published(folder: Path) -> bool:
-    """Tell whether a job's folder has a manifest that is whole."""
-    return _published(folder / NAME, Path.cwd(), stamp(folder / NAME))
+    """Tell whether a job's folder has a manifest that is whole; not where it cannot be read now."""
+    try:
+        return _published(folder / NAME, Path.cwd(), stamp(folder / NAME))
+    except OSError:
+        return False
+
+
+def lost(folder: Path) -> bool:
+    """Tell whether the manifest of a job's folder is gone or damaged; not where it cannot be read now."""
+    try:
+        return manifest(folder) is None
+    except Damaged:
+        return True
+    except OSError:
+        return False
+
+
+def differs(path: Path) -> bool:
+    """Tell whether a job's file is not what was published; also where nobody listed its digest.
+
+    Raises:
+        OSError: it cannot be read now, which says nothing about what it holds.
+    """
+    if path.name == NAME:
+        return lost(path.parent)
+    try:
+        listed = (manifest(path.parent) or {}).get("files", {}).get(path.name)
+        return listed is None or sha256(path) != listed["sha256"]
+    except (Damaged, FileNotFoundError):
+        return True
 
 
 def read(path: Path) -> bytes:
@@ -82,8 +110,13 @@ def read(path: Path) -> bytes:
         Damaged: they are not what was published.
         OSError: it cannot be read.
     """
-    found = path.read_bytes()
     listed = _listed(path)
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        if listed is not None:
+            raise Damaged(path, LOST) from None
+        raise
     if listed is not None and hashlib.sha256(found).hexdigest() != listed:
         raise Damaged(path, ANOTHER)
     return found
@@ -92,8 +125,11 @@ def read(path: Path) -> bytes:
 def check(path: Path) -> None:
     """Compare a file with its digest, without keeping it in memory; raises as ``read``."""
     listed = _listed(path)
-    if listed is not None and sha256(path) != listed:
-        raise Damaged(path, ANOTHER)
+    try:
+        if listed is not None and sha256(path) != listed:
+            raise Damaged(path, ANOTHER)
+    except FileNotFoundError:
+        raise Damaged(path, LOST) from None
 
 
 def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
@@ -113,12 +149,13 @@ def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
 @lru_cache(maxsize=1 << 16)  # a plan asks for every job again and again
 def _published(path: Path, where: Path, made: tuple[int, int, int]) -> bool:
     try:
-        return _manifest(path, where, made) is not None
-    except (Damaged, OSError):
+        found = _manifest(path, where, made)
+    except Damaged:
         return False
+    return found is not None and not misfit(found, MANIFEST)
 
 
-@lru_cache(maxsize=1024)  # asked for again with every file of a folder
+@lru_cache(maxsize=1 << 14)  # asked for again with every file of a folder
 def _manifest(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import records, verify
+from bench import digest, records, verify
 from bench.data import synthetic
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, printable
@@ -106,11 +106,12 @@ def mend(plan: Plan, store: Store) -> list[str]:
     for job in plan.jobs:
         folder = store.jobs / job
         # Asked in this order: a living attempt may publish between the two.
-        if folder.is_dir() and not store.done(job) and store.owner(job) is None and not store.done(job):
+        if folder.is_dir() and digest.lost(folder) and store.owner(job) is None and digest.lost(folder):
             lines.append(_set_aside(store, folder, f"{folder}: its manifest is lost or damaged"))
     for finding in verify.noted(store, plan.jobs):
         if finding.path.parent.is_dir() and not finding.path.name.startswith("scores-"):
             lines.append(_set_aside(store, finding.path.parent, f"{finding.path}: {finding.what}"))
+    verify.forget(store, plan.jobs)
     for job, scorings in plan.scoring.items():
         for file in (file for one in scorings for file in scoring.damaged(store, job, one)):
             lines.append(f"{file}: damaged; its predictions are scored again")

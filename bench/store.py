@@ -38,6 +38,7 @@ from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
 FOLDERS = ("jobs", "work", "records", "reports")
+KEPT = ("job.json", "log.txt", "failed.json", "progress.json")  # of a job that is begun anew
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 TURN = 0.5  # seconds between two looks at who is inside
@@ -358,11 +359,33 @@ class Store:
         except FileNotFoundError:
             return False
         sync(self.jobs)
+        # One killed as it published left its checkpoints: they belong to what is taken back.
+        shutil.rmtree(self.working(job), ignore_errors=True)
         with suppress(OSError):
             (self.work / job).mkdir(exist_ok=True)
-            append(self.work / job / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  set aside: {why}\n")
+            append(self.work / job / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  taken back: {why}\n")
         shutil.rmtree(aside, ignore_errors=True)
         return True
+
+    def renew(self, claim: Claim, source: str) -> bool:
+        """Drop what earlier attempts left unfinished where other source files made it; return whether it was.
+
+        Args:
+            claim: of the attempt that begins.
+            source: digest of the files that it runs.
+        """
+        folder = self.working(claim.job)
+        note = folder / "source"
+        with suppress(OSError, UnicodeDecodeError):
+            if note.read_text() == source:
+                return False
+        known = note.exists()
+        if known:
+            for path in folder.iterdir():
+                if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        write_atomic(note, source, flush=False)
+        return known
 
     def discard(self, job: str) -> bool:
         """Remove the folder of a job that is not published; False where a living process holds it."""

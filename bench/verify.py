@@ -82,7 +82,7 @@ def look(folder: Path, found: Verified) -> None:
 
 
 def noted(store: Store, jobs: Iterable[str]) -> list[Finding]:
-    """Return what of ``jobs`` an earlier ``verify`` found damaged, and still is; it is noted no longer."""
+    """Return what of ``jobs`` an earlier ``verify`` found damaged, and still is."""
     try:
         names = read_json(store.damaged / FOUND, {"*": str}) or {}
     except BenchError:
@@ -91,9 +91,16 @@ def noted(store: Store, jobs: Iterable[str]) -> list[Finding]:
     for job in sorted(mine):
         if (store.jobs / job).is_dir():
             look(store.jobs / job, found)
-    if mine:
-        _note(store, {job: line for job, line in names.items() if job not in mine})
     return found.findings
+
+
+def forget(store: Store, jobs: Iterable[str]) -> None:
+    """Note no longer what ``noted`` returned of ``jobs``: it was set aside, or is whole again."""
+    with suppress(BenchError):
+        names = read_json(store.damaged / FOUND, {"*": str}) or {}
+        left = {job: line for job, line in names.items() if job not in set(jobs)}
+        if left != names:
+            _note(store, left)
 
 
 def as_text(found: Verified) -> str:

@@ -167,6 +167,29 @@ def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_i
     assert (store.damaged / f"{JOB}-1" / "result.txt").read_text() == "before"
 
 
+def test_what_other_source_left_unfinished_is_not_gone_on_with(store):
+    first = store.claim(JOB)
+    assert not store.renew(first, "one")
+    left = [store.work / JOB / name for name in ("step-4.pt", "kept-000000-ab.npz", "shards")]
+    left[0].write_text("x")
+    left[1].write_text("x")
+    left[2].mkdir()
+    store.release(first)
+    second = store.claim(JOB)
+    assert not store.renew(second, "one") and all(path.exists() for path in left)
+    assert store.renew(second, "two") and not any(path.exists() for path in left)
+    assert store.claims(JOB) and not store.renew(second, "two")
+
+
+def test_what_is_taken_back_leaves_no_checkpoint_of_one_killed_as_it_published(store):
+    claim = store.claim(JOB)
+    made(store, claim)
+    (store.work / JOB).mkdir(exist_ok=True)
+    (store.work / JOB / "step-9.pt").write_text("old weights")
+    assert store.take_back(JOB, "its source files changed")
+    assert [p.name for p in (store.work / JOB).iterdir()] == ["log.txt"]
+
+
 def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_moved(store):
     for number in (1, 2):
         made(store, store.claim(JOB))
@@ -200,7 +223,7 @@ def test_a_publication_that_is_set_aside_is_to_do_again_and_its_log_says_why(sto
     assert store.take_back(JOB, "its source files changed")
     assert not store.done(JOB) and not (store.jobs / JOB).exists()
     assert [p.name for p in store.work.iterdir()] == [JOB]
-    assert (store.work / JOB / "log.txt").read_text().endswith("set aside: its source files changed\n")
+    assert (store.work / JOB / "log.txt").read_text().endswith("taken back: its source files changed\n")
     assert not store.take_back(JOB, "again")
     made(store, store.claim(JOB), "second")
     assert (store.jobs / JOB / "result.txt").read_text() == "second"

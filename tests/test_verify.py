@@ -1,7 +1,9 @@
 """Damage of published files: named by `bench verify` and by whoever reads, set aside, made anew."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local
+from bench.jobs import execute as executing
 from bench.jobs import leaks, scoring, timed
 from bench.jobs.execute import execute
 from bench.nets import transfer
@@ -102,6 +105,28 @@ READERS = {  # of each kind of published file: who reads it
     "manifest.json": lambda path: digest.manifest(path.parent),
 }  # fmt: skip
 PARTS = [0.0, 0.001, 0.01, 0.1, 0.35, 0.5, 0.77, 0.9, 0.99, 0.999, 1.0]
+
+
+def test_what_cannot_be_read_for_now_is_not_set_aside(made, monkeypatch):
+    """Too many open files, or a server that does not answer, says nothing of what a file holds."""
+    store, path = Store.open(made.out), found(made.out, "index.npz")
+    real = Path.read_bytes
+
+    def refused(self):
+        if self.suffix == ".json":
+            raise OSError(24, "Too many open files", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    os.utime(path.with_name("manifest.json"))  # another state than what this process has read
+    assert not digest.published(path.parent) and not digest.lost(path.parent)
+    assert executing._aside(store, Damaged(path, "said by somebody who saw it before")) == ""
+    monkeypatch.setattr(Path, "read_bytes", real)
+    assert digest.published(path.parent) and executing._aside(store, Damaged(path, "as before")) == ""
+    path.unlink()
+    with pytest.raises(Damaged, match="it is lost"):
+        Prepared(path.parent)
+    assert executing._aside(store, Damaged(path, "it is lost")) == path.parent.name
 
 
 @pytest.mark.parametrize("name", READERS)

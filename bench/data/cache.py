@@ -153,8 +153,10 @@ def _mapped(path: str, _made: Stamp, _where: Path) -> memoryview:
             return memoryview(mmap.mmap(handle, 0, prot=mmap.PROT_READ))
         finally:
             os.close(handle)
-    except DAMAGED as error:
-        raise Damaged(Path(path), getattr(error, "strerror", None) or str(error)) from None
+    except FileNotFoundError:
+        raise Damaged(Path(path), digest.LOST) from None
+    except ValueError as error:  # no file, or an empty one; what the system refuses for now is no damage
+        raise Damaged(Path(path), str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,17 @@ class Controller:
         if need is not None and job not in self.outcomes:
             kind, why = self.plan.jobs[need].kind, self.outcomes[need].reason
             self._end(Outcome(job, "failed", f"needs {kind} {need}, which failed: {why}"))
+        elif job not in self.outcomes and (gone := self._gone(job)):
+            self._end(Outcome(job, "failed", f"needs {gone}, which is not done any more; run again"))
+
+    def _gone(self, job: str) -> str:
+        """Return a need that is done no more, and that nobody makes anew: it was set aside, or taken back."""
+        open_ = set(self.open())
+        guards = self.plan.after.get(job, ())
+        passed = any(self.store.done(guard) or guard in open_ for guard in guards)
+        needs = (*self.plan.jobs[job].needs, *(() if passed else guards[:1]))
+        left = (need for need in needs if need not in open_ and not self.store.done(need))
+        return next((need for need in left if self.store.owner(need) is None), "")
 
     def _failed(self, job: str) -> bool:
         return job in self.outcomes and self.outcomes[job].state != "done"

@@ -15,13 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench import digest
 from bench.atomic import append
 from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
 from bench.jobs.context import Context, RunOptions
-from bench.jobs.made_by import sources
+from bench.jobs.made_by import source_hash, sources
 from bench.jobs.memory import Peak
-from bench.jobs.provenance import provenance
+from bench.jobs.provenance import provenance, tree
 from bench.jobs.scoring import score_missing
 from bench.store import Claim, Fenced, Store
 
@@ -191,6 +192,9 @@ def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log
         file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         _check(context)
         made_by = sources(job, again=False)  # an edit from here on is not what runs
+        tree()  # nor a commit
+        if store.renew(claim, source_hash(made_by)):
+            file.say("other source files made what an earlier attempt left unfinished: begun anew")
         began, peak = time.monotonic(), Peak()
         with how.together():
             _run(context)
@@ -217,12 +221,17 @@ def _run(context: Context) -> None:
 
 
 def _aside(store: Store, error: BaseException) -> str:
-    """Set the job aside whose damaged file made another fail; return its id, nothing where there is none."""
+    """Set the job aside whose damaged file made another fail; return its id, nothing where there is none.
+
+    Looked at again: what could not be read just then, or was made anew meanwhile, stays.
+    """
     if not isinstance(error, Damaged):
         return ""
+    folder = error.path.parent
     with contextlib.suppress(OSError):
-        if store.set_aside(error.path.parent) is not None:
-            return error.path.parent.name
+        moved = digest.differs(error.path) and store.set_aside(folder) is not None
+        if moved or (folder.parent == store.jobs and not store.done(folder.name)):
+            return folder.name  # by this process, or by another that was quicker
     return ""
 
 

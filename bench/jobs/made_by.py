@@ -18,9 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench", "bench.atomic", "bench.errors", "bench.job", "bench.jobs.context", "bench.process",
-    "bench.protocol", "bench.registry", "bench.schema", "bench.source", "bench.store",
+    "bench", "bench.atomic", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
+    "bench.jobs.made_by", "bench.process", "bench.protocol", "bench.registry", "bench.schema", "bench.source",
+    "bench.store",
 }  # fmt: skip
+# Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
+BESIDE = ("bench.data.phantom", "bench.data.synthetic", "bench.data.atlas")
+SCORES = "bench.metrics"
 
 NAME = re.compile(r"(\w+/)*\w+\.py")
 
@@ -52,11 +56,12 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
     """
     named = dict(_plugins(job))
     waiting = [*named, ROOT / "bench" / "jobs" / f"{job['kind']}.py"]
-    modules = list(_networks(job))
+    modules, beside = list(_networks(job)), _beside(job)
     found: dict[Path, str] = {}
     while waiting or modules:
         if modules:
-            waiting += _paths(modules.pop())
+            module = modules.pop()
+            waiting += () if module.startswith(beside) else _paths(module)
             continue
         path = waiting.pop()
         if path not in found:
@@ -87,6 +92,13 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(
         sorted(name for name, path in now.items() if path is None or _digest(path) != recorded[name])
     )
+
+
+def _beside(job: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what begins the names of modules that a job imports and that change none of its numbers."""
+    tuned = job["spec"].get("finetune", {})
+    judged = tuned.get("select", "last") != "last" or tuned.get("patience") is not None
+    return BESIDE if judged or job["kind"] not in ("finetune", "evaluate") else (*BESIDE, SCORES)
 
 
 def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -32,6 +32,7 @@ from bench.errors import BenchError, Stopped
 from bench.job import Job
 from bench.jobs.context import Context
 from bench.jobs.crew import work
+from bench.jobs.made_by import changed
 from bench.random import numpy_rng
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
@@ -196,8 +197,8 @@ def _earlier(context: Context, wanted: Mapping[str, str]) -> dict[str, Index]:
         try:
             manifest = context.store.manifest(folder.name)
             same = Job("prepare", manifest["spec"], ()).id == folder.name  # also: the version is today's
-            if not same or {**manifest["spec"], "contents": None} != asked:
-                continue
+            if not same or {**manifest["spec"], "contents": None} != asked or changed(manifest) != ():
+                continue  # also what other source files made, which today's would be recorded for
             earlier = Index(folder)
         except (BenchError, KeyError, TypeError) as error:
             context.log(f"nothing is taken from {folder.name}: {error}")

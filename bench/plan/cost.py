@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from math import ceil, prod
 from pathlib import Path
@@ -159,7 +160,11 @@ def _bytes(plan: Plan, prepared: Job) -> float:
 
 @lru_cache(maxsize=64)
 def _size(root: str) -> float:
-    return float(sum(p.stat().st_size for p in Path(root).rglob("*") if p.is_file()))
+    size = 0.0
+    for path in Path(root).rglob("*"):
+        with suppress(OSError):  # gone meanwhile
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def work_of(job: Job) -> float | None:

@@ -11,7 +11,9 @@ from bench.plan import Cell, Plan
 from bench.store import Store, read_json, write_atomic
 
 SUFFIX = ".jobs.json"  # records/<protocol>.jobs.json
-SHAPE = {"jobs": {"*": {"row": str, "dataset": str, "fraction?": int, "seed?": int, "fold?": int}}}
+SHAPE = {"jobs": {"*": {
+    "row": str, "dataset": str, "fraction?": int, "seed?": int, "fold?": int, "pretrain_seed?": int,
+}}}  # fmt: skip
 ROWS = 2  # that a label names of those which share a job
 
 
@@ -24,12 +26,14 @@ class Label:
     fraction: int | None = None  # percent
     seed: int | None = None
     fold: int | None = None  # where a split has several
+    pretrain_seed: int | None = None  # where a row is pretrained with several
 
     def __str__(self) -> str:
         parts = [
             self.row, self.dataset, "" if self.fraction is None else f"{self.fraction} %",
             "" if self.seed is None else f"seed {self.seed}",
             "" if self.fold is None else f"fold {self.fold}",
+            "" if self.pretrain_seed is None else f"pretraining seed {self.pretrain_seed}",
         ]  # fmt: skip
         return " · ".join(filter(None, parts))
 
@@ -38,6 +42,7 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     """Return what each job of a plan, or of one protocol in it, is called."""
     cells = [cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found]
     several = len({cell.columns["fold"] for cell in cells}) > 1
+    crossed = len({cell.columns["pretrain_seed"] for cell in cells if cell.pretrain}) > 1
     behind: dict[str, list[Cell]] = {}
     for cell in cells:
         for job in _behind(plan, cell):
@@ -45,7 +50,7 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     for name, found in plan.beside.items():
         if protocol in (None, name):
             behind |= {job: [] for job in found.values() if job not in behind}
-    return {job: _label(plan, job, cells, several) for job, cells in behind.items()}
+    return {job: _label(plan, job, cells, several=several, crossed=crossed) for job, cells in behind.items()}
 
 
 def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
@@ -60,7 +65,7 @@ def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
             waiting += plan.before(job)
 
 
-def _label(plan: Plan, job: str, cells: list[Cell], several: bool) -> Label:
+def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: bool) -> Label:
     made = plan.jobs[job]
     if made.kind == "prepare":
         return Label(dataset=made.spec["dataset"])
@@ -70,7 +75,16 @@ def _label(plan: Plan, job: str, cells: list[Cell], several: bool) -> Label:
     if made.kind in ("finetune", "evaluate"):
         one = cells[0].columns
         fold = int(one["fold"]) if several else None
-        return Label(row, str(one["dataset"]), int(one["fraction"]), int(one["seed"]), fold)
+        # A section is called by its data set, unless two are of one.
+        where, percent, seed = str(one["section"]), int(one["fraction"]), int(one["seed"])
+        return Label(
+            row,
+            where,
+            percent,
+            seed,
+            fold,
+            int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None,
+        )
     data = made.spec.get("data")
     read = ", ".join(dict.fromkeys(part["dataset"] for part in data)) if isinstance(data, list) else ""
     return Label(row, read, seed=made.spec["seed"] if made.kind == "pretrain" else None)

@@ -86,11 +86,22 @@ def prune(store: Store) -> list[str]:
             f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
         )
     found, said = status(store), []
+    asked = shutil.which("squeue") is not None
+    queued = {e["job"] for e in found["waiting"] if "slurm" in e} if asked else _submitted(store)
     for entry in (*found["failed"], *found["waiting"]):
-        if not entry["wanted"] and "slurm" not in entry and store.discard(entry["job"]):
+        if entry["wanted"] or entry.get("cause") == "damaged" or entry["job"] in queued:
+            continue  # what is damaged is set aside by the run that wants it
+        if store.discard(entry["job"]):
             said.append(f"removed: {_title(entry)}")
     store.tidy()
     return said
+
+
+def _submitted(store: Store) -> set[str]:
+    """Return every job that runs of this folder have submitted: where SLURM cannot be asked, it may wait."""
+    from bench.executors.submission import earlier
+
+    return {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
 
 
 def _title(entry: dict[str, Any]) -> str:

@@ -505,3 +505,18 @@ def test_what_was_warned_before_it_listened_is_submitted_again(site, store, faul
     site.leave(site.id_of(job), "FAILED" if fault == "words" else fault)
     assert controller.step()
     assert (len(site.arrays), heard) == (2, [])
+
+
+def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes_it_anew(site, store):
+    plan = a_plan()
+    (prepare,) = of(plan, "prepare")
+    publish(store, prepare)
+    controller, _ = control(plan, store)
+    controller.step()
+    store.take_back(prepare, "its source files changed")  # by another command, or as damaged
+    claim = store.claim(prepare)
+    assert controller.step() and not controller.outcomes
+    store.release(claim)
+    controller.step()
+    ended = {j: o for j, o in controller.outcomes.items() if prepare in plan.jobs[j].needs}
+    assert ended and all(o.state == "failed" and "not done any more" in o.reason for o in ended.values())
