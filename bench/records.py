@@ -66,11 +66,16 @@ def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
 
 
 def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
-    chain = [cell.guard, cell.evaluate, cell.finetune, cell.pretrain, *plan.jobs[cell.finetune].needs]
-    for job in chain:
-        why = store.failure(job) if job and not store.done(job) else None
-        if why is not None:
+    """Return why a cell has no scores: what failed of all that it stands on, its guard first."""
+    waiting, seen = [job for job in (cell.guard, cell.evaluate) if job], set[str]()
+    while waiting:
+        job = waiting.pop(0)
+        if job in seen or store.done(job):
+            continue
+        seen.add(job)
+        if (why := store.failure(job)) is not None:
             return {**why, "job": job}
+        waiting += plan.jobs[job].needs
     return None
 
 

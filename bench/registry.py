@@ -42,7 +42,7 @@ def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
     """Return a constant that a plugin's class states, read from the file without importing it."""
     try:
         tree = ast.parse((folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, ValueError):  # it says why where it is loaded
         return default
     for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -67,7 +67,7 @@ def load(kind: str, name: str) -> Any:
         module = importlib.import_module(f"{room}.{name}")
     except BenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise broken(kind, name, error) from error
     found = [
         c
@@ -81,7 +81,7 @@ def load(kind: str, name: str) -> Any:
     return found[0]
 
 
-def broken(kind: str, name: str, error: Exception) -> BenchError:
+def broken(kind: str, name: str, error: BaseException) -> BenchError:
     """Return one line about a plugin that raised: file, line, what it raised."""
     spec = importlib.util.find_spec(f"{ROOMS[kind][0]}.{name}")
     file = Path(spec.origin if spec and spec.origin else name)

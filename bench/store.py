@@ -108,8 +108,12 @@ class Store:
                 f"{head}: schema {found.get('schema')!r}, this bench writes schema {SCHEMA}; "
                 f"use the version that made it ({found.get('bench')}) or another --out"
             )
-        elif create and not all(os.access(f, os.W_OK) for f in (root, root / "jobs", root / "work")):
-            raise BenchError(f"{root}: cannot be written; name another --out")
+        elif create:
+            for name in FOLDERS:  # records and reports are views, which a person may have removed
+                with suppress(OSError):
+                    (root / name).mkdir(exist_ok=True)
+            if not all(os.access(f, os.W_OK) for f in (root, root / "jobs", root / "work")):
+                raise BenchError(f"{root}: cannot be written; name another --out")
         return cls(root)
 
     def within(self, folder: Path) -> Path:

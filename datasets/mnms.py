@@ -131,6 +131,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
             read = list(csv.DictReader(file))
     except csv.Error as error:
         raise ListingError(path, f"not a CSV file ({error}); mend or remove it") from None
+    ours = bool(read) and {CODE, *PHASES} <= {str(key).strip() for key in read[0]}
+    if ours and (short := next((n for n, row in enumerate(read, 2) if None in row.values()), None)):
+        raise ListingError(path, f"row {short} ends before the last column; is the file cut? get it again")
     return [{str(k).strip(): str(v or "").strip() for k, v in row.items()} for row in read]
 
 

@@ -102,6 +102,15 @@ def test_a_number_counts_only_once_its_guard_is_done(plan_of, store):
     assert records.collect(plan, store, "test0")["value"].tolist() == [0.5]
 
 
+def test_a_guard_that_could_not_read_what_it_compares_is_a_hole(plan_of, store):
+    plan = plan_of()
+    one = cell(plan, row="pair", fraction=25, seed=1)
+    found = plan.jobs[one.guard].needs[0]  # another guard, or what it reads
+    failed(store, found, "case x cannot be used")
+    holes = records.collect(plan, store, "test0")
+    assert one.evaluate in set(holes["job"]) and set(holes["status"]) == {"failed"}
+
+
 def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
     plan = plan_of({"metrics": ["dice", "hd"]}, only={"row": ["alone"]})
     one, unwanted = (cell(plan, row=r, fraction=25, seed=1) for r in ("alone", "pair"))

@@ -95,6 +95,7 @@ BROKEN = {  # a file's text: what is said of it
     ),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
+    "leaves": (ONE + "raise SystemExit(3)\n", r"broken\.py:8: SystemExit"),
     "raises when listed": (ONE + "    splits = 5\n", "TypeError"),
 }
 
@@ -175,3 +176,9 @@ def test_a_constant_is_read_from_the_file_without_importing_it(monkeypatch, tmp_
 def test_what_a_method_declares_is_what_its_class_says():
     for name in registry.names("method"):
         assert registry.declared("method", name, "pretrains", True) == registry.load("method", name).pretrains
+
+
+def test_what_a_file_of_bytes_declares_is_nothing(monkeypatch, tmp_path):
+    room(monkeypatch, tmp_path, one=ONE)
+    (registry.folder("dataset") / "bytes.py").write_bytes(b"\x00\xff\xfe")
+    assert registry.declared("dataset", "bytes", "title", "none") == "none"

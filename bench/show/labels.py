@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from bench.digest import short
 from bench.plan import Cell, Plan
 from bench.store import Store, read_json, write_atomic
 
-SUFFIX = ".jobs.json"  # records/<protocol>.jobs.json
+SUFFIX = ".jobs.json"  # records/<protocol>.<scale>[-<of --set>].jobs.json
 SHAPE = {"jobs": {"*": {
     "row": str, "dataset": str, "fraction?": int, "seed?": int, "fold?": int, "pretrain_seed?": int,
 }}}  # fmt: skip
@@ -77,30 +78,28 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
         fold = int(one["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
         where, percent, seed = str(one["section"]), int(one["fraction"]), int(one["seed"])
-        return Label(
-            row,
-            where,
-            percent,
-            seed,
-            fold,
-            int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None,
-        )
+        before = int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None
+        return Label(row, where, percent, seed, fold, before)
     data = made.spec.get("data")
     read = ", ".join(dict.fromkeys(part["dataset"] for part in data)) if isinstance(data, list) else ""
     return Label(row, read, seed=made.spec["seed"] if made.kind == "pretrain" else None)
 
 
 def remember(plan: Plan, store: Store) -> None:
-    """Leave, for each protocol of a plan, which jobs it wants and what they are called."""
-    for protocol in plan.cells:
+    """Leave, for each protocol of a plan, which jobs it wants and what they are called.
+
+    Each scale has a file of its own, and each ``--set``: one run does not unsay what another wants.
+    """
+    changed = f"-{short(' '.join(plan.overrides).encode())}" if plan.overrides else ""
+    for protocol, cells in plan.cells.items():
+        scale = cells[0].columns["scale"] if cells else "none"
         named = {job: asdict(label) for job, label in labels(plan, protocol).items()}
-        write_atomic(
-            store.root / "records" / f"{protocol}{SUFFIX}", json.dumps({"jobs": named}, sort_keys=True)
-        )
+        path = store.within(store.root / "records") / f"{protocol}.{scale}{changed}{SUFFIX}"
+        write_atomic(path, json.dumps({"jobs": named}, sort_keys=True))
 
 
 def known(store: Store) -> dict[str, Label] | None:
-    """Return the jobs that some protocol wants, as its last run left them; None where none has left any."""
+    """Return the jobs that some protocol wants, as its last runs left them; None where none has."""
     files = sorted((store.root / "records").glob(f"*{SUFFIX}"))
     names = {field.name for field in fields(Label)}
     found: dict[str, Label] = {}

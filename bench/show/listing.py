@@ -36,7 +36,7 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
             found.append(entry(name))
         except BenchError as error:
             broken.append(str(error))
-        except Exception as error:  # a plugin half written may raise anything
+        except (Exception, SystemExit) as error:  # a plugin half written may raise anything
             if what not in PLUGINS:
                 raise
             broken.append(str(registry.broken(PLUGINS[what], name, error)))

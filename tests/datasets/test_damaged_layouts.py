@@ -229,6 +229,7 @@ MNMS = {
     "a login page for the CSV": (on(CSV, holding(PAGE)), Listing("no CSV file with")),
     "semicolons": (on(CSV, lambda p: p.write_text(p.read_text().replace(",", ";"))), Listing("no CSV")),
     "no column ED": (on(CSV, text(",ED,", ",E,")), Listing("no CSV file with")),
+    "a row cut": (on(CSV, lambda p: p.write_bytes(p.read_bytes()[:-8])), Listing("ends before the last")),
     "two of it": (on(CSV, copied("copy.csv")), "2 CSV files"),
     "a patient not listed": (on(CSV, text("A00A9P", "A00X9P")), Listing("no row for A00A9P (1 such scans)")),
     "an open quotation mark": (on(CSV, text("NOR", '"NOR')), Listing("no row for A00B9P")),

@@ -7,7 +7,7 @@ from small_protocol import NAME, cell, ids
 
 from bench.cli import main
 from bench.jobs.execute import Outcome
-from bench.show.labels import labels, remember
+from bench.show.labels import known, labels, remember
 from bench.show.status import as_text, prune, status
 from bench.show.watch import Watch
 from bench.store import Store
@@ -88,6 +88,16 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
     assert prune(store) == []
 
 
+def test_what_one_scale_or_set_wants_another_does_not_unsay(plan_of, tmp_path):
+    store = Store.open(tmp_path / "out")
+    plans = [plan_of({"finetune": [{"dataset": NAME, "split": "even", "steps": n}]}) for n in (3, 4)]
+    plans[1].overrides = ("finetune.steps=4",)
+    for plan in plans:
+        remember(plan, store)
+    wanted = set(known(store))
+    assert all(cell.finetune in wanted for plan in plans for cell in plan.cells["test0"])
+
+
 def test_the_names_are_left_for_every_protocol_by_its_own(plan_of, tmp_path):
     store = Store.open(tmp_path / "out")
     for name in ("one", "two"):
@@ -96,5 +106,5 @@ def test_the_names_are_left_for_every_protocol_by_its_own(plan_of, tmp_path):
             store,
         )
     files = sorted((store.root / "records").glob("*.jobs.json"))
-    assert [f.name for f in files] == ["one.jobs.json", "two.jobs.json"]
+    assert [f.name for f in files] == ["one.paper.jobs.json", "two.paper.jobs.json"]
     assert all(json.loads(f.read_text())["jobs"] for f in files)
