@@ -43,12 +43,15 @@ def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
 def differing(protocol: Protocol, index: int, row: Row, baseline: Row) -> dict[str, tuple[Any, Any]]:
     """Return in what a row's fine-tuning differs from its baseline's: key -> the row's value, the other's.
 
-    Label fractions differ where the baseline lacks one of the row's.
+    Label fractions and seeds differ where the baseline lacks one of the row's.
     """
     one, other = way(protocol, index, row), way(protocol, index, baseline)
     found = {k: (one.get(k), other.get(k)) for k in {**one, **other} if one.get(k) != other.get(k)}
-    mine, its = (finetune_of(protocol, index, r).fractions for r in (row, baseline))
-    return found | ({} if {*mine} <= {*its} else {"fractions": (list(mine), list(its))})
+    tuned = [finetune_of(protocol, index, r) for r in (row, baseline)]
+    for key in ("fractions", "seeds"):
+        mine, its = (getattr(one, key) for one in tuned)
+        found |= {} if {*mine} <= {*its} else {key: (list(mine), list(its))}
+    return found
 
 
 def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str, tuple[Any, Any]]] | None:

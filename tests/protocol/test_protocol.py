@@ -179,6 +179,7 @@ def test_without_a_row_from_scratch_the_file_must_say_so(text_file):
         ("fractions: [10, 100]", "fractions"),
         ("evaluation: linear", "evaluation"),
         ("loss: dice_ce, accumulate: 2, hold: steps, seeds: [0]", ""),  # as by default
+        ("seeds: [7]", "seeds"),
     ],
 )
 def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, keys):
