@@ -21,7 +21,7 @@ from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job
 from bench.jobs.context import Context, RunOptions
 from bench.jobs.made_by import source_hash, sources
-from bench.jobs.memory import Peak
+from bench.jobs.memory import Peak, keep_pages
 from bench.jobs.provenance import provenance, tree
 from bench.jobs.scoring import score_missing
 from bench.store import Claim, Fenced, Store
@@ -195,6 +195,7 @@ def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log
         tree()  # nor a commit
         if store.renew(claim, source_hash(made_by)):
             file.say("other source files made what an earlier attempt left unfinished: begun anew")
+        keep_pages()
         began, peak = time.monotonic(), Peak()
         with how.together():
             _run(context)

@@ -21,7 +21,7 @@ from bench.protocol.sections import Finetune, Net, Pretrain
 NOT_IN_SPEC = {  # of a section: it picks jobs, names things or is resolved to steps
     "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",
     "steps", "epochs", "crops", "hold", "inference", "mixture", "take", "absent", "leaks", "where", "exclude",
-    "network", "crop", "settings", "holdout", "regions",
+    "network", "crop", "settings", "holdout", "regions", "anchor",
 }  # fmt: skip
 
 

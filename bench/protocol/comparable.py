@@ -14,7 +14,7 @@ LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
 }  # fmt: skip
 # what names or picks jobs, or is memory: no part of how a row is trained
-ASIDE = ("name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop")
+ASIDE = ("name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor")
 
 
 def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:

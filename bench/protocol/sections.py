@@ -183,6 +183,23 @@ class Inference:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """What scratch must reach with all labels before a comparison with it says anything of pretraining.
+
+    Shares of 1, as the metric has them. What the field reaches stands beside it, out of
+    ``results/reference.csv``, by data set and ``family``.
+    """
+
+    mean: Share  # of all targets
+    each: Share = 0.0  # the worst target
+    metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"
+    family: str = ""  # of networks in results/reference.csv; by default every one with this metric
+
+    def __post_init__(self) -> None:
+        _sensible(self, "anchor.")
+
+
+@dataclass(frozen=True)
 class Finetune:
     """One labelled data set on which every row is fine-tuned and scored."""
 
@@ -229,6 +246,7 @@ class Finetune:
     val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
     patience: SomeShare | None = None  # stop after this share of all steps without a better validation
     inference: Inference = Inference()
+    anchor: Anchor | None = None  # without it nothing says whether training was long enough
 
     def __post_init__(self) -> None:
         _sensible(self)

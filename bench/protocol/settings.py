@@ -17,17 +17,9 @@ from bench.job import listed
 from bench.protocol.sections import Finetune, one_of_each
 from bench.protocol.strict import Document, build, overlay, parse
 
-OWN = (
-    "name",
-    "dataset",
-    "split",
-    "fractions",
-    "seeds",
-    "folds",
-    "where",
-    "exclude",
-    "regions",
-)  # of a section
+OWN = (  # of a section
+    "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions", "anchor",
+)  # fmt: skip
 KEPT = (*OWN, "recipe")  # a row's settings leave these to the section, unless they state them
 STAND_IN = {"dataset": "any", "split": "any"}
 

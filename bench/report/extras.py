@@ -179,6 +179,7 @@ class Extras:
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     panels: tuple[Panel, ...] = ()
     published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
+    reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
 

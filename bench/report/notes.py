@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, pretrain_of, pretrains
 from bench.protocol.comparable import unequal
-from bench.report import starts
+from bench.report import gate, starts
 from bench.report.extras import Extras
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title, row_titles, section_labels, with_network
@@ -58,6 +58,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
     """Return every block that has something to say, in the order of print."""
     protocol, extras = scene.protocol, scene.extras
     made = [
+        Block("Was scratch trained?", _plain(gate.said(scene))),
         Block("How to read the numbers", _reading(protocol, scene)),
         Block("Data and splits", _data(scene, records)),
         Block("What each row was pretrained on", _plain(starts.pretrained(scene, records))),

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report import pretext
+from bench.report import gate, pretext
 from bench.report.cells import MEAN
 from bench.report.figures import Figure, current
 from bench.report.footnotes import Footnotes, failed_jobs
@@ -56,6 +56,8 @@ def page(
         figures=[_shown(f, folder) for f in figures],
         pretexts=pretext.pretexts(scene),
         pretext=pretext,
+        below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
+        undertrained=gate.UNDERTRAINED,
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
         costs=costs(scene),

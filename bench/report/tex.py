@@ -6,7 +6,7 @@ import re
 from itertools import groupby
 
 from bench.errors import printable
-from bench.report import pretext
+from bench.report import gate, pretext
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
@@ -42,6 +42,8 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
         "% A wide tabular fits the line inside \\resizebox{\\linewidth}{!}{...}.",
         f"\\textbf{{{escape(title_of(scene))}}}\\par\\medskip",
     ]
+    if below := gate.warning(scene):
+        parts.append(f"\\textbf{{{escape(below)}}}\\par\\medskip")
     for table in made:
         parts += [
             f"\\textbf{{{escape(table.title)}}}\\par\\smallskip",

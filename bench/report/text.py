@@ -9,7 +9,7 @@ from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.report import pretext
+from bench.report import gate, pretext
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
@@ -37,6 +37,8 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
     parts = [f"# {_md(title_of(scene))}"]
     if scene.protocol.about:
         parts.append(_md(scene.protocol.about))
+    if below := gate.warning(scene):
+        parts.append(f"> **{gate.UNDERTRAINED}**{_md(below.removeprefix(gate.UNDERTRAINED))}")
     for table in made:
         parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
     parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
@@ -164,7 +166,7 @@ def terminal(scene: Scene, width: int) -> str:
     parts.append(_legend(made))
     parts += ["\n".join(dict.fromkeys(t for m in made for t in same_patients(scene, m.columns)))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
-    parts += [printable(pretext.collapsed(scene))]
+    parts += [printable(pretext.collapsed(scene)), printable(gate.warning(scene))]
     return "\n\n".join(p for p in parts if p)
 
 

@@ -175,14 +175,16 @@ def _pretraining(values: dict[str, Any]) -> Pretraining:
 
 def _write(protocol: Protocol, table: pd.DataFrame, said: Extras, store: Store, to: Path) -> Shown:
     panels = tuple(panels_of(protocol, table, store, said.titles))
-    extras = replace(said, panels=panels, published=_published(protocol.paper))
+    published = _kept(f"published/{protocol.paper}.csv") if protocol.paper else None
+    extras = replace(said, panels=panels, published=published, reference=_kept("reference.csv"))
     paths = report.write(protocol, table, to, extras)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
 
-def _published(paper: str) -> pd.DataFrame | None:
+def _kept(name: str) -> pd.DataFrame | None:
+    """Return a table of ``results/``, None where this installation has none."""
     import pandas as pd
 
-    file = Path(__file__).resolve().parents[2] / "results" / "published" / f"{paper}.csv"
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if paper and file.exists() else None
+    file = Path(__file__).resolve().parents[2] / "results" / name
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else None

@@ -1,0 +1,107 @@
+"""Scratch against its anchor: what passes, what is judged at all, and where it is said."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bench import report
+from bench.errors import BenchError
+from bench.protocol import Finetune, Row, read
+from bench.protocol.comparable import way
+from bench.protocol.sections import Anchor
+from bench.report import DatasetInfo, Extras, gate
+
+ANCHOR = Anchor(mean=0.86, each=0.84)
+COLUMNS = ["dataset", "family", "fraction", "target", "metric", "value", "source"]
+PRINTED = [
+    ("organs", "unet", "100", "mean", "dice", "0.90", "Doe 2020"),
+    ("organs", "vit", "100", "mean", "dice", "0.7", "Roe"),
+]
+FIELD = pd.DataFrame(PRINTED, columns=COLUMNS)
+
+
+@pytest.fixture
+def drawn(protocol, records, tmp_path):
+    """Return a function from the scores of two targets to the three written forms."""
+
+    def draw(liver, spleen, fraction=100, anchor=ANCHOR, synthetic=False, **changes):
+        section = Finetune("organs", "even", steps=10, anchor=anchor, fractions=(fraction,))
+        both = zip(("liver", "spleen"), (liver, spleen), strict=True)
+        table = records(
+            *(
+                {"target": t, "value": v, "fraction": fraction, "scale": changes.get("scale", "pilot")}
+                for t, v in both
+            )
+        )
+        info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=synthetic)
+        extras = Extras(datasets={"organs": info}, reference=FIELD)
+        made = report.write(protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False)
+        return made.markdown.read_text(), made.page.read_text(), made.text
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("liver", "spleen", "passes"),
+    [
+        (0.88, 0.84, True),  # exactly 0.86 and 0.84
+        (0.90, 0.80, False),  # one target below its floor
+        (0.85, 0.85, False),  # the mean below its own
+    ],
+)
+def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(drawn, liver, spleen, passes):
+    markdown, page, terminal = drawn(liver, spleen)
+    assert ("is reached" in markdown, "is missed" in markdown) == (passes, not passes)
+    for text in (markdown, page, terminal):
+        assert (gate.UNDERTRAINED in text) is not passes
+    assert "the field reaches 70.00 (Roe), 90.00 (Doe 2020)" in markdown
+
+
+def test_the_worst_target_and_its_score_are_named(drawn):
+    markdown, page, _ = drawn(0.90, 0.80)
+    said = "Dice 85.00, worst target (spleen) 80.00; the anchor of 86.00 and 84.00 for each is missed"
+    assert said in markdown and said in page and 'class="below"' in page
+
+
+def test_a_family_has_its_own_reference(drawn):
+    markdown, *_ = drawn(0.9, 0.9, anchor=replace(ANCHOR, family="vit"))
+    assert "the field reaches 70.00 (Roe)." in markdown
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fraction": 5},
+        {"scale": "smoke"},
+        {"synthetic": True},
+        {"rows": {"a": Row("voco", "net", title="A")}},
+    ],
+)
+def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
+    markdown, page, terminal = drawn(0.1, 0.1, **changes)
+    assert not any(gate.UNDERTRAINED in text for text in (markdown, page, terminal))
+    assert "reached" not in markdown
+
+
+def test_a_study_without_an_anchor_says_that_it_has_none(drawn):
+    assert "No anchor is stated" in drawn(0.1, 0.1, anchor=None)[0]
+    assert "No anchor is stated" not in drawn(0.1, 0.1, anchor=None, scale="paper")[0]
+
+
+def test_an_anchor_changes_no_comparison(protocol):
+    plain, anchored = (
+        protocol(finetune=(Finetune("organs", "even", steps=1, anchor=a),)) for a in (None, ANCHOR)
+    )
+    assert way(plain, 0, plain.rows["a"]) == way(anchored, 0, anchored.rows["a"])
+
+
+def test_an_anchor_out_of_range_is_refused_at_its_line(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "title: t\nbaseline: none\nnetworks: {n: {network: unet3d, preset: tiny, crop: [32, 32, 32]}}\n"
+        "rows: {a: {method: scratch, network: n}}\n"
+        "finetune:\n  - {dataset: lasc, split: rule, steps: 1, anchor: {mean: 86}}\n"
+    )
+    with pytest.raises(BenchError, match=r"p\.yaml:6.*anchor\.mean"):
+        read(path)
