@@ -32,7 +32,8 @@ def slabs(
     """Yield the scores of a volume in order of z: float32 (K, X, Y, dz) with 1 to ``PLANES`` planes each.
 
     All slabs lie in the same memory: one holds until the next is asked for; clone it to keep it.
-    A volume smaller than the window is padded with 0 and its scores are cropped again.
+    A volume smaller than the window is padded with its lowest value, as crops are in training (MONAI's
+    ``cval`` is 0 by default), and its scores are cropped again.
 
     Args:
         network: gives (B, K, x, y, z) for windows (B, C, x, y, z).
@@ -47,7 +48,8 @@ def slabs(
     image, ring = _Image(volume, device), _Ring(volume.shape, grid.reach(batches))
     for batch in batches:
         yield from ring.leave(batch[0][2])
-        windows = torch.stack([pad(image.box(start, grid.size), grid.padding) for start in batch])
+        boxes = [image.box(start, grid.size) for start in batch]
+        windows = torch.stack([pad(box, grid.padding, value=volume.lowest) for box in boxes])
         ring.add(batch, network(windows)[:, :, *grid.inside], weights)
     yield from ring.leave(volume.shape[2])
 

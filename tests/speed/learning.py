@@ -1,0 +1,173 @@
+"""Dice after so many minutes of one core: bench against a plain MONAI script. Prints a markdown table.
+
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
+
+Both sides train the same network from the same first weights on the hippocampi of the split ``rule``,
+with the same crops, batch, optimiser, schedule and gradient norm, and score the same test patients. A
+budget holds all that the command does: imports, reading and preparing, training, prediction, scores. Two
+short runs tell what a step costs and what everything else does; the schedule then ends with the budget.
+Both sides take their turn on one thread; run nothing beside them, or pin each to a core (``taskset``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+DATASET, SPLIT = "msd04_hippocampus", "rule"
+NETWORK, CROP, BATCH, CENTRED = "genesis_unet3d", (32, 48, 32), 2, 0.7
+LR, DECAY, CLIP, WARMUP = 2e-3, 1e-5, 1.0, 0.05
+SIDES = ("bench", "MONAI")
+
+
+def protocol(steps: int) -> dict[str, object]:
+    """Return the protocol that bench runs: scratch, one seed, all labels."""
+    return {
+        "title": "Learning", "name": "learning", "scale": "pilot", "baseline": "none",
+        "scales": {"pilot": {}},
+        "networks": {"net": {"network": NETWORK, "preset": "tiny", "crop": list(CROP)}},
+        "rows": {"scratch": {"method": "scratch", "network": "net"}},
+        "finetune": [{
+            "dataset": DATASET, "split": SPLIT, "steps": steps, "batch": BATCH, "clip": CLIP,
+            "foreground": CENTRED,
+            "optimiser": {"name": "adamw", "lr": LR, "weight_decay": DECAY},
+            "schedule": {"name": "cosine", "warmup": WARMUP},
+        }],
+        "metrics": ["dice"],
+    }  # fmt: skip
+
+
+def ours(steps: int) -> float:
+    """Return the mean Dice of ``bench run`` in an output folder of its own."""
+    from bench.cli import main as bench
+    from bench.record import COLUMNS, read_rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "learning.yaml")
+        file.write_text(yaml.safe_dump(protocol(steps)))
+        code = bench(
+            ["run", str(file), "--data", os.environ["BENCH_DATA"], "--out", folder, "--workers", "1"]
+        )
+        if code:
+            raise SystemExit(f"bench run ended with {code}")
+        rows = read_rows(Path(folder, "records", "learning.parquet"), COLUMNS)
+        return float(rows.groupby("case")["value"].mean().mean())
+
+
+def theirs(steps: int) -> float:
+    """Return the mean Dice of a plain script: cached dictionary transforms, a loader, a loop."""
+    import torch
+    from monai.data import CacheDataset, DataLoader
+    from monai.inferers import sliding_window_inference
+    from monai.losses import DiceCELoss
+    from monai.metrics import DiceMetric
+    from monai.networks.utils import one_hot
+    from monai.transforms import (
+        Compose,
+        EnsureChannelFirstd,
+        EnsureTyped,
+        LoadImaged,
+        NormalizeIntensityd,
+        Orientationd,
+        RandCropByPosNegLabeld,
+        SpatialPadd,
+    )
+
+    import bench
+    from bench.data import split
+    from bench.random import torch_seed
+    from bench.train.optimise import rate
+
+    both = ["image", "label"]
+    dataset, root = bench.dataset(DATASET), Path(os.environ["BENCH_DATA"], DATASET)
+    cases = dataset.cases(root)
+    fold = split.folds(dataset, DATASET, cases, SPLIT, set())[0]
+    files = {
+        part: [{"image": c.images[0], "label": c.label} for c in cases if c.patient in patients]
+        for part, patients in (("train", set(fold.train)), ("test", set(fold.test)))
+    }
+    read = [
+        LoadImaged(both), EnsureChannelFirstd(both), Orientationd(both, "RAS"), NormalizeIntensityd("image"),
+    ]  # fmt: skip
+    cut = [
+        SpatialPadd(both, CROP), RandCropByPosNegLabeld(both, "label", CROP, pos=CENTRED, neg=1 - CENTRED),
+        EnsureTyped(both),
+    ]  # fmt: skip
+    loader = DataLoader(
+        CacheDataset(files["train"], Compose(read + cut), progress=False), BATCH, shuffle=True, drop_last=True
+    )
+    torch.manual_seed(torch_seed(0, "network"))
+    network = bench.network(NETWORK, "tiny", 1, 3, CROP)
+    optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=DECAY)
+    loss, step = DiceCELoss(to_onehot_y=True, softmax=True), 0
+    schedule = {"name": "cosine", "warmup": WARMUP, "end": 0.0}
+    while step < steps:
+        for batch in loader:
+            for group in optimiser.param_groups:
+                group["lr"] = rate(step, steps, LR, schedule)
+            optimiser.zero_grad()
+            loss(network(batch["image"]), batch["label"]).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimiser.step()
+            step += 1
+            if step == steps:
+                break
+    network.eval()
+    dice = DiceMetric(include_background=False)
+    with torch.no_grad():
+        for case in CacheDataset(files["test"], Compose(read), progress=False):
+            scores = sliding_window_inference(
+                case["image"][None], CROP, 4, network, overlap=0.5, mode="gaussian"
+            )
+            dice(one_hot(scores.argmax(1, keepdim=True), 3), one_hot(case["label"][None], 3))
+    return float(np.nanmean(np.asarray(dice.aggregate("none"))))
+
+
+def measured(side: str, steps: int) -> tuple[float, float]:
+    """Return processor seconds of a fresh process, and its Dice."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", side, "--steps", str(steps)], stdout=subprocess.PIPE, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent, json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 5, 10])
+    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        import torch
+
+        torch.set_num_threads(1)
+        print(json.dumps((ours if given.one == "bench" else theirs)(given.steps)))
+        return
+    print("| side | minutes asked | CPU minutes | steps | Dice |\n|---|--:|--:|--:|--:|", flush=True)
+    for side in [given.side] if given.side else SIDES:
+        (short, _), (long, _) = (measured(side, n) for n in (20, 80))
+        step = (long - short) / 60
+        for minutes in given.minutes:
+            steps = max(1, round((60 * minutes - short) / step) + 20)
+            spent, dice = measured(side, steps)
+            print(f"| {side} | {minutes:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
