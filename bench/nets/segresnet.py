@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.networks.nets import SegResNet
 from torch import Tensor, nn
 
@@ -48,6 +50,10 @@ class SegResNetDecoder(Decoder):
         return self.conv_final(at)
 
 
+def _rectifier(slope: float) -> tuple[str, dict[str, Any]]:
+    return ("leakyrelu", {"negative_slope": slope, "inplace": True}) if slope else ("relu", {"inplace": True})
+
+
 def build(
     name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
 ) -> Network:  # fmt: skip
@@ -60,7 +66,7 @@ def build(
     size = find(name, preset).size
     net = SegResNet(
         3, size.filters, in_channels, out_channels,
-        norm=("group", {"num_groups": size.groups}), blocks_down=size.blocks,
+        norm=("group", {"num_groups": size.groups}), blocks_down=size.blocks, act=_rectifier(size.slope),
     )  # fmt: skip
     encoder = SegResNetEncoder(net, tuple(size.filters * 2**level for level in range(4)))
     return Network(name, preset, crop, (in_channels, out_channels), encoder, SegResNetDecoder(net))

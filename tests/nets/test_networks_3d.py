@@ -109,12 +109,16 @@ def test_an_encoders_state_goes_into_another_network_whole(name):
 
 
 @pytest.mark.parametrize(
-    ("preset", "filters", "blocks", "groups"), [("tiny", 4, (1, 1, 1, 1), 2), ("small", 8, (1, 2, 2, 4), 8)]
+    ("preset", "filters", "blocks", "groups", "act"),
+    [
+        ("tiny", 8, (1, 1, 1, 1), 4, ("leakyrelu", {"negative_slope": 0.1, "inplace": True})),
+        ("small", 8, (1, 2, 2, 4), 8, "relu"),
+    ],
 )
-def test_a_seed_gives_monais_segresnet(preset, filters, blocks, groups):
+def test_a_seed_gives_monais_segresnet(preset, filters, blocks, groups, act):
     ours = built("segresnet", preset, (2, 3), seed=5)
     torch.manual_seed(5)
-    theirs = SegResNet(3, filters, 2, 3, norm=("group", {"num_groups": groups}), blocks_down=blocks)
+    theirs = SegResNet(3, filters, 2, 3, norm=("group", {"num_groups": groups}), blocks_down=blocks, act=act)
     x = torch.randn(1, 2, 16, 24, 8)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)
