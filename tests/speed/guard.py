@@ -68,7 +68,8 @@ def main() -> None:
     print(f"{len(first)} x {len(second)} scans of {options.data.name}, {options.rounds} rounds")
     for number, tree in enumerate(trees):
         each = [1e3 * round_[number][0] / pairs for round_ in rounds]
-        print(f"{tree}: {median(each):.2f} ms a pair ({min(each):.2f} to {max(each):.2f})")
+        found = len(rounds[0][number][1])
+        print(f"{tree}: {median(each):.2f} ms a pair ({min(each):.2f} to {max(each):.2f}), {found} found")
     if options.against:
         ratios = sorted(there[0] / here[0] for here, there in rounds)
         same = all(here[1] == there[1] for here, there in rounds)
