@@ -6,7 +6,7 @@ A copy went through a crop, an orientation, a resampling, an intensity window an
 each alone, all of them, or nothing. Scans are phantoms, synthetic eye-ground photographs, single
 slices and, with ``--data``, the real scans that lie there. Half of the patients of every source
 are for tuning, the other half for the report. Prints Markdown; exits 1 where a copy was missed or
-two patients were taken for one.
+two patients were taken for one. The room of the early gates is what the worst copy that was found had there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -33,10 +34,12 @@ from bench.data.phantom_heart import cine, whole_heart
 from bench.data.phantom_knee import knee
 from bench.data.phantom_lesion import abdomen
 from bench.data.phantom_prostate import prostate
+from bench.data.poses import Pose
 from bench.data.volume import is_volume, read_volume, within
 
 KINDS = ("none", "crop", "orientation", "resample", "window", "storage", "all")
 EACH = 40  # phantoms of a kind
+LEAST = dict(twins.SAME)  # as it is where ``lowered`` lowers it
 LEFT = 0.5  # share of the voxels off the background that a window leaves unclipped, at least
 
 
@@ -45,6 +48,18 @@ class Scan:
     source: str
     patient: str
     image: np.ndarray  # (C, X, Y, Z)
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    source: str
+    kind: str
+    score: float
+    early: dict[str, float]  # what its best pose had at the early gates; empty where it was missed
+
+    @property
+    def axes(self) -> int:
+        return 2 if self.source.startswith("2D") else 3
 
 
 def copied(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
@@ -223,8 +238,8 @@ def prints_of(scans: list[Scan]) -> list[np.ndarray]:
     return [fingerprint(scan.image) for scan in scans]
 
 
-def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[tuple[str, str, float, float]]:
-    """Return (source, kind, score, seconds) of planted copies, all kinds and sources in turn."""
+def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[Planted]:
+    """Return planted copies, all kinds and sources in turn."""
     by_source = grouped(scans)
     rows = []
     sources = sorted(by_source)
@@ -234,9 +249,8 @@ def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[tu
         source = sources[n // 2 % len(sources)]
         scan = by_source[source][int(rng.integers(len(by_source[source])))]
         copy = fingerprint(copied(scan.image, rng, kind))
-        began = time.perf_counter()
-        found = lowered(fingerprint(scan.image), copy)
-        rows.append((source, kind, found, time.perf_counter() - began))
+        with watched() as early:
+            rows.append(Planted(source, kind, lowered(fingerprint(scan.image), copy), early))
     return rows
 
 
@@ -245,6 +259,27 @@ def lowered(one: np.ndarray, two: np.ndarray) -> float:
     with mock.patch.dict(twins.SAME, {2: -2.0, 3: -2.0}):
         found = twins.matches([one], [two])
     return found[0].score if found else -1.0
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, float]]:
+    """Give what the best pose of those that led to a match had at the early gates, by the gates' names."""
+    had: dict[str, float] = {}
+    last: dict[str, float] = {}
+    roughly, finely = twins._roughly, twins._finely
+
+    def rough(pose: Pose) -> float:
+        last.update(SEEN=pose.fit, ROUGHLY=roughly(pose))
+        return last["ROUGHLY"]
+
+    def fine(pose: Pose) -> float:
+        score = finely(pose)
+        if score >= LEAST[pose.whole.ndim]:
+            had.update((gate, max(value, had.get(gate, -1.0))) for gate, value in last.items())
+        return score
+
+    with mock.patch.multiple(twins, _roughly=rough, _finely=fine):
+        yield had
 
 
 def grouped(scans: list[Scan]) -> dict[str, list[Scan]]:
@@ -279,16 +314,22 @@ def table(title: str, rows: dict[str, tuple[int, int, float]], head: str) -> Non
         print(f"| {name} | {all_} | {hits} | {edge:.2f} |", flush=True)
 
 
-def report_planted(rows: list[tuple[str, str, float, float]]) -> int:
+def report_planted(rows: list[Planted]) -> int:
     groups = defaultdict(list)
-    for source, kind, score, _ in rows:
-        limit = twins.SAME[2 if source.startswith("2D") else 3]
-        groups[f"kind: {kind}"].append((score, score >= limit))
-        groups[f"source: {source}"].append((score, score >= limit))
-        groups["all"].append((score, score >= limit))
+    for row in rows:
+        for group in (f"kind: {row.kind}", f"source: {row.source}", "all"):
+            groups[group].append((row.score, row.score >= LEAST[row.axes]))
     shown = {k: (len(v), sum(h for _, h in v), min(s for s, _ in v)) for k, v in sorted(groups.items())}
     table("Planted copies", shown, "group | planted | found | worst score")
     return shown["all"][0] - shown["all"][1]
+
+
+def report_early(rows: list[Planted]) -> None:
+    print("\nRoom of the early gates\n\n| axes | gate | at | worst copies found |\n|---|---|---|---|")
+    for d in sorted(LEAST):
+        for gate, at in (("SEEN", twins.SEEN), ("ROUGHLY", twins.ROUGHLY[d])):
+            worst = sorted(row.early[gate] for row in rows if row.axes == d and row.early)[:3]
+            print(f"| {d} | {gate} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |", flush=True)
 
 
 def report_different(found: dict[str, list[float]]) -> int:
@@ -330,7 +371,9 @@ def main() -> int:
     rng = np.random.default_rng([half, arguments.seed])
     began = time.perf_counter()
     scans = list(phantom_scans(half)) + (list(real_scans(arguments.data, half)) if arguments.data else [])
-    missed = report_planted(planted(scans, arguments.planted, rng))
+    copies = planted(scans, arguments.planted, rng)
+    missed = report_planted(copies)
+    report_early(copies)
     flagged = report_different(different(scans, arguments.pairs, rng))
     speeds(scans)
     print(f"\n{missed} copies missed, {flagged} pairs flagged; {time.perf_counter() - began:.0f} s")

@@ -9,7 +9,7 @@ flips at once. Where many boxes look alike, a sweep along every axis compares wh
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -28,7 +28,7 @@ COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places 
 SLICES, WIDE = 14, 48  # among fewer slices, finer places must tell two patients apart
 DETAIL = 2.0  # places; the sweep and the last fits see only what is finer
 SWEEP = 10  # the ends of the intervals lie on a grid of 1/10 of an axis
-BLOCK = 8  # scans compared at a time; their scores fit into the cache
+BLOCK = 2  # scans compared at a time; their scores fit into the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,8 @@ class Pose:
 
     def matrices(self, counts: list[int]) -> list[np.ndarray]:
         """Return what reads the box from the whole."""
+        if len({*self.whole.shape}) == len({*counts}) == 1:  # thumbnails, read in one go
+            return list(sampling(len(self.whole), counts[0], self.start, self.extent, self.blur))
         axes = zip(self.whole.shape, counts, self.start, self.extent, strict=True)
         return [sampling(n, c, a, e, self.blur) for n, c, a, e in axes]
 
@@ -89,7 +91,7 @@ class Pose:
 
     def target(self, counts: list[int]) -> np.ndarray:
         """Return the copy, at the same places."""
-        return read(self.copy, [sampling(n, c) for n, c in zip(self.copy.shape, counts, strict=True)])
+        return read(self.copy, [_whole_axis(n, c) for n, c in zip(self.copy.shape, counts, strict=True)])
 
 
 def view(channel: np.ndarray) -> View:
@@ -104,12 +106,16 @@ def view(channel: np.ndarray) -> View:
 
 
 def read(volume: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
-    """Return the volume with one matrix (m, n) applied along each of its 2 or 3 axes."""
+    """Return volumes (..., X, Y) or (..., X, Y, Z) with one matrix (..., m, n) applied along each axis."""
     first, *middle, last = matrices
-    out = (first @ volume.reshape(len(volume), -1)).reshape(len(first), *volume.shape[1:])
+    d = len(matrices)
+    lead, sides = volume.shape[:-d], volume.shape[-d:]
+    out = first @ volume.reshape(*lead, sides[0], -1)
+    out = out.reshape(*out.shape[:-1], *sides[1:])
     for matrix in middle:
-        out = matrix @ out
-    return out @ last.T
+        out = matrix[..., None, :, :] @ out
+    flat = out.reshape(*lead, -1, sides[-1]) @ last.swapaxes(-1, -2)
+    return flat.reshape(*out.shape[:-1], last.shape[-2])
 
 
 def turned(volume: np.ndarray, turn: int) -> np.ndarray:
@@ -132,12 +138,14 @@ def boxes(thumbnail: np.ndarray) -> np.ndarray:
     d = thumbnail.ndim
     starts, extents = _intervals(d)
     matrix = _waves() @ sampling(len(thumbnail), POINTS, starts, extents)
-    waves = read(thumbnail, [matrix.reshape(-1, len(thumbnail))] * d)
-    waves = waves.reshape((len(starts), WAVES) * d).transpose(*range(0, 2 * d, 2), *range(1, 2 * d, 2))
-    waves = waves.reshape(-1, *(WAVES,) * d) * _weights(d)
-    lengths = np.linalg.norm(waves.reshape(len(waves), -1), axis=1)
-    waves /= np.maximum(lengths, 1e-9).reshape(-1, *(1,) * d)
-    return np.ascontiguousarray(_parities(waves).transpose(0, 2, 1))
+    # (odd, half the cosines, interval) along every axis, so that the large array is put in order only once
+    matrix = matrix.reshape(len(starts), -1, 2, len(thumbnail)).transpose(2, 1, 0, 3)
+    waves = read(thumbnail, [matrix.reshape(-1, len(thumbnail))] * d).reshape(matrix.shape[:3] * d)
+    waves = waves.transpose([3 * axis + part for part in range(3) for axis in range(d)])
+    waves = np.ascontiguousarray(waves).reshape(2**d, -1, len(starts) ** d)
+    waves *= _parities(_weights(d)[None]).transpose(0, 2, 1)
+    waves /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", waves, waves)), 1e-9)
+    return waves
 
 
 def guess(thumbnail: np.ndarray, others: np.ndarray) -> Guesses:
@@ -150,11 +158,15 @@ def guess(thumbnail: np.ndarray, others: np.ndarray) -> Guesses:
     bank = boxes(thumbnail)
     signs = _signs(thumbnail.ndim)
     parts = []
+    parity, _, orders, cosines = others.shape
+    # Written anew for every block: to ask the system for so much memory takes longer than the products.
+    room = np.empty((2, parity * BLOCK * orders * bank.shape[2]), np.float32)
     for first in range(0, others.shape[1], BLOCK):
         some = others[:, first : first + BLOCK]
-        parity, scans, orders, cosines = some.shape
-        each = some.reshape(parity, -1, cosines) @ bank
-        score = (signs @ each.reshape(parity, -1)).reshape(parity, scans, orders, -1)
+        scans = some.shape[1]
+        each, score = (part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room)
+        np.matmul(some.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1))
+        score = np.matmul(signs, each, out=score).reshape(parity, scans, orders, -1)
         best = score.max(-1).transpose(1, 2, 0).reshape(scans, -1)
         turn = np.argsort(-best, axis=1)[:, :KEPT]
         row = np.arange(scans)[:, None]
@@ -207,8 +219,9 @@ def _tried(
     return fine @ target.ravel() / np.maximum(np.linalg.norm(fine, axis=1), 1e-9)
 
 
+@lru_cache(maxsize=256)
 def gauss(count: int, spread: float) -> np.ndarray:
-    """Return the matrix (count, count) that smooths a line of ``count`` places."""
+    """Return the matrix (count, count) that smooths a line of ``count`` places; not to be written to."""
     place = np.arange(count)
     weights = np.exp(-0.5 * ((place[:, None] - place) / spread) ** 2)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
@@ -237,6 +250,12 @@ def _second(scores: np.ndarray, best: np.ndarray, d: int) -> np.ndarray:
     corners = _corners(d)
     far = sum(np.abs(side - side[best][..., None]) for side in corners)
     return np.where(near, far, -1).argmax(-1)
+
+
+@lru_cache(maxsize=256)
+def _whole_axis(size: int, count: int) -> np.ndarray:
+    """Return what reads a whole axis; shared, so not to be written to."""
+    return sampling(size, count)
 
 
 @cache

@@ -7,15 +7,15 @@ large structures, and edges that fit, but not the grain between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
-from bench.data.fingerprint import sampling
+from bench.data.fits import TOGETHER, fitted
 from bench.data.poses import (
     COARSE,
-    DETAIL,
     FINE,
     MIDDLE,
     Guesses,
@@ -29,13 +29,13 @@ from bench.data.poses import (
     read,
     swept,
     turned,
-    unit,
     view,
 )
 
 # A pair is dropped as soon as it falls below one of these; tests/leaks.py measures the room.
 GUESSED = 0.64  # correlation of the cosines
 SEEN = 0.74  # correlation of the thumbnails in the fitted box
+ROUGHLY = {2: 0.2, 3: 0.7}  # correlation of what is fine in them, once one grey scale is mapped to the other
 FITTED = 0.84  # correlation of the fingerprints, once one grey scale is mapped to the other
 SWEPT = 0.75  # correlation of what is fine in the best boxes along the axes
 ALIKE = 0.3  # ``_likeness`` at few places
@@ -45,13 +45,12 @@ SURE = 0.75  # so alike that no other pose or channel needs to be tried
 NEAR = 0.1  # a way to map the grey values that is so little less alike is tried as well
 TRIES, SURVIVORS = 8, 3  # poses of a pair that are fitted coarsely, and finely
 BLURS = (1.0, 0.5)  # how a copy was resampled is unknown: averaged, or rather picked
+LEVELS = np.arange(256)  # of a fingerprint
 WINDOW = 1.0  # places; spread of the windows in which likeness is judged
 CONTRAST = 2.0  # of 255 levels; a window with less is flat and says nothing
 SPEAKING = 0.02  # share of the windows that must not be flat
 WORST = 0.1  # quantile of the windows that decides
-EXTENT = (0.5, 1.25)  # share of an axis; wider than 0.6 to 1, as thick slices move the ends
 TOUCHING = 0.02  # share of an axis; boxes that differ by less are one
-OUTSIDE = 0.13  # share of an axis by which a box may stick out, for the same reason
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,14 @@ def matches(
         back = [guess(v.thumbnail, my_turns) for _, v in others]
         for number, (a, whole) in enumerate(ours):
             forth = guess(whole.thumbnail, their_turns)
-            for place, (b, other) in enumerate(others):
+            guessed = [
+                _guessed(whole, other, (forth, place), (back[place], number))
+                for place, (_, other) in enumerate(others)
+            ]
+            for (b, other), poses in zip(others, _tried(guessed), strict=True):
                 if best.get((a, b), -1.0) >= SURE:
                     continue
-                score = _judged(whole, other, (forth, place), (back[place], number))
+                score = _judged(whole, other, poses)
                 if score >= least:
                     best[a, b] = max(score, best.get((a, b), score))
             done += 1
@@ -108,13 +111,13 @@ def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:
     return [(i, view(c)) for i, channels in enumerate(prints) for c in channels if c.any()]
 
 
-def _judged(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> float:
-    """Return how alike two channels are, -1 where an early stage dropped them."""
+def _judged(one: View, two: View, tried: Sequence[Pose]) -> float:
+    """Return how alike two channels are by the poses tried, -1 where an early stage dropped them."""
     best = -1.0
     seen: list[Pose] = []
-    for pose in _poses(one, two, forth, back):
+    for pose in _poses(one, two, tried):
         for _ in range(2):  # a better box gives a better mapping, and the other way round
-            pose = _fitted(_mapped(pose, MIDDLE), MIDDLE, steps=2)
+            (pose,) = fitted([_mapped(pose, MIDDLE)], MIDDLE, steps=2)
             if pose.fit < FITTED or any(_equal(pose, other) for other in seen):
                 break
         else:
@@ -138,105 +141,63 @@ def _equal(pose: Pose, other: Pose) -> bool:
 def _finely(pose: Pose) -> float:
     """Return the likeness after two fits of what is fine, -1 where the first one shows there is none."""
     # A clipped copy tells nothing of what the whole scan shows there; which of the two is clipped is unknown.
-    ways = [_fitted(_mapped(replace(pose, way=w), MIDDLE), MIDDLE, steps=2, detail=True) for w in (1, 2)]
+    mapped = [_mapped(replace(pose, way=w), MIDDLE) for w in (1, 2)]
+    ways = fitted(mapped, MIDDLE, steps=2, detail=True)
     alike = [_likeness(p, MIDDLE) for p in ways]
     likeness = -1.0
     for way, value in zip(ways, alike, strict=True):
         if value >= max(ALIKE, max(alike) - NEAR):
             for blur in BLURS:
-                fine = _fitted(_mapped(replace(way, blur=blur), FINE), FINE, detail=True)
+                (fine,) = fitted([_mapped(replace(way, blur=blur), FINE)], FINE, detail=True)
                 likeness = max(likeness, _likeness(fine, FINE))
     return likeness
 
 
-def _poses(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[Pose]:
-    """Return the likeliest poses by the thumbnails."""
+def _guessed(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[Pose]:
+    """Return the likeliest poses of two thumbnails by their cosines, the likeliest first."""
     found = []
-    for whole, copy, (guesses, row) in ((one, two, forth), (two, one, back)):
+    for role, copy, (guesses, row) in ((True, two, forth), (False, one, back)):
         some = zip(guesses.score[row], guesses.turn[row], guesses.box[row], strict=True)
-        found += [(float(s), whole, copy, int(t), int(n)) for s, t, n in some if s >= GUESSED]
+        found += [(float(s), role, copy, int(t), int(n)) for s, t, n in some if s >= GUESSED]
     found.sort(key=lambda f: -f[0])
-    tried = []
-    for _, whole, copy, turn, number in found[:TRIES]:
-        start, extent = box(number, whole.volume.ndim)
-        pose = Pose(whole.thumbnail, turned(copy.thumbnail, turn), start, extent)
-        tried.append((_fitted(pose, COARSE, steps=2), whole, copy, turn))
-    tried.sort(key=lambda t: -t[0].fit)
     poses = []
-    for pose, whole, copy, turn in tried[:SURVIVORS]:
-        pose = _fitted(pose, COARSE)
-        if pose.fit >= SEEN:
-            levels = whole.volume, np.ascontiguousarray(turned(copy.volume, turn))
-            poses.append(
-                replace(pose, whole=levels[0], copy=levels[1], levels=levels, role=(whole is one, turn))
-            )
+    for _, role, copy, turn, number in found[:TRIES]:
+        start, extent = box(number, copy.volume.ndim)
+        whole = one if role else two
+        thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
+        poses.append(Pose(*thumbnails, start, extent, role=(role, turn)))
     return poses
 
 
-def _fitted(pose: Pose, places: dict[int, int], *, steps: int = 3, detail: bool = False) -> Pose:
-    """Move and stretch the box by Gauss-Newton steps; return the one that correlated best."""
-    counts = pose.counts(places)
-    high = [gauss(n, DETAIL) for n in counts] if detail else None
-    target, _ = unit(grain(pose.target(counts), high))
-    best = pose = replace(pose, fit=-1.0)
-    for step in range(steps + 1):
-        shown, norm = unit(grain(pose.shown(counts), high))
-        pose = replace(pose, fit=float(shown.ravel() @ target.ravel()))
-        best = max(best, pose, key=lambda p: p.fit)
-        if step == steps:
-            break
-        columns = [np.ones_like(shown), shown]
-        for axis, change in enumerate(_changes(pose, counts, shown * norm if high is None else None)):
-            ramp = ((np.arange(counts[axis], dtype=np.float32) + 0.5) / counts[axis] - 0.5).reshape(
-                -1, *(1,) * (shown.ndim - 1 - axis)
-            )
-            columns += [grain(change / norm, high), grain(change / norm * ramp, high)]
-        moves = _moves(np.stack([c.ravel() for c in columns]), target.ravel())
-        if moves is None:
-            break
-        pose = _moved(pose, moves, _bounds(pose) if places is not COARSE else EXTENT)
-    return best
+def _tried(guessed: Sequence[Sequence[Pose]]) -> list[list[Pose]]:
+    """Return all poses after their first fit, those of each pair of scans sorted by it."""
+    every = [pose for poses in guessed for pose in poses]
+    fits = iter([
+        pose
+        for first in range(0, len(every), TOGETHER)
+        for pose in fitted(every[first : first + TOGETHER], COARSE, steps=2)
+    ])  # fmt: skip
+    return [sorted(islice(fits, len(poses)), key=lambda p: -p.fit) for poses in guessed]
 
 
-def _changes(pose: Pose, counts: list[int], shown: np.ndarray | None) -> list[np.ndarray]:
-    """Return how what is shown changes as the box moves along each axis.
-
-    ``shown`` gives it cheaply, by differences between places; along a few thick slices, and where
-    it is not given, the box is read again half a voxel to either side.
-    """
-    changes = []
-    matrices = pose.matrices(counts)
-    for axis, (n, count) in enumerate(zip(pose.whole.shape, counts, strict=True)):
-        if shown is not None and count > 4:
-            changes.append(np.gradient(shown, float(pose.extent[axis]) / count, axis=axis))
+def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:
+    """Yield the poses that are worth a comparison of the volumes."""
+    for pose in tried[:SURVIVORS]:
+        if pose.fit < SEEN or _roughly(pose) < ROUGHLY[pose.whole.ndim]:
             continue
-        start, extent, half = pose.start[axis], pose.extent[axis], 0.5 / n
-        ahead, behind = (sampling(n, count, start + h, extent, pose.blur) for h in (half, -half))
-        slope = (ahead - behind) / (2 * half)
-        changes.append(read(pose.whole, [*matrices[:axis], slope, *matrices[axis + 1 :]]))
-    return changes
+        first, turn = pose.role
+        whole, copy = (one, two) if first else (two, one)
+        levels = whole.volume, np.ascontiguousarray(turned(copy.volume, turn))
+        (pose,) = fitted([pose], COARSE)
+        yield replace(pose, whole=levels[0], copy=levels[1], levels=levels)
 
 
-def _moves(columns: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-    """Return shift and stretch per axis, by least squares with an offset and a gain; or None."""
-    normal = columns @ columns.T
-    diagonal = np.diag_indices(len(normal))
-    normal[diagonal] = normal[diagonal] * 1.001 + 1e-9
-    solved = np.linalg.solve(normal, columns @ target)
-    if abs(solved[1]) < 1e-3:
-        return None
-    return np.clip(solved[2:] / max(float(solved[1]), 0.3), -0.1, 0.1)
-
-
-def _bounds(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the largest extent, given where resamplers put the first and last voxel."""
-    return 0.57 - 0.5 / np.array(pose.whole.shape), 1.03 + 1.3 / np.array(pose.copy.shape)
-
-
-def _moved(pose: Pose, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]) -> Pose:
-    centre = pose.start + pose.extent / 2 + moves[0::2]
-    extent = np.clip(pose.extent + moves[1::2], *bounds)
-    return replace(pose, start=np.clip(centre - extent / 2, -OUTSIDE, 1 + OUTSIDE - extent), extent=extent)
+def _roughly(pose: Pose) -> float:
+    """Return how what is fine in two thumbnails correlates, once one grey scale is mapped to the other."""
+    counts = pose.counts(COARSE)
+    window = [gauss(n, WINDOW) for n in counts]
+    shown, target = _in_one_scale(pose.shown(counts), pose.target(counts))
+    return correlation(grain(shown, window), grain(target, window))
 
 
 def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
@@ -244,7 +205,7 @@ def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     counts = pose.counts(places)
     pose = replace(pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32))
     shown, target = pose.shown(counts), pose.target(counts)
-    to, back = _mapping(shown, target), _mapping(target, shown)
+    to, back = _mappings(shown, target)
     if pose.way == 2:
         return replace(pose, copy=back[pose.levels[1]])
     if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(shown, back[_level(target)]):
@@ -252,16 +213,30 @@ def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     return replace(pose, copy=back[pose.levels[1]])
 
 
+def _in_one_scale(shown: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both images, one of them mapped to the other's grey scale: whichever way correlates better."""
+    to, back = _mappings(shown, target)
+    mapped = (to[_level(shown)], target), (shown, back[_level(target)])
+    return max(mapped, key=lambda images: correlation(*images))
+
+
 def _level(image: np.ndarray) -> np.ndarray:
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def _mapping(values: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Return the monotone map of 256 levels that gives ``values`` the distribution of ``onto``."""
-    take = np.linspace(0, values.size - 1, min(200, values.size)).astype(int)
-    knots, which = np.unique(np.sort(values, axis=None)[take], return_inverse=True)
-    heights = np.bincount(which, np.sort(onto, axis=None)[take]) / np.bincount(which)
-    return np.interp(np.arange(256), knots, heights).astype(np.float32)
+def _mappings(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the monotone maps of 256 levels that give either image the distribution of the other."""
+    take = np.linspace(0, one.size - 1, min(200, one.size)).astype(int)
+    ranked = np.sort(one, axis=None)[take], np.sort(two, axis=None)[take]
+    return _map(*ranked), _map(*ranked[::-1])
+
+
+def _map(values: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Return the 256 levels mapped as ascending values are to others; equal ones to their mean."""
+    new = np.append(True, values[1:] != values[:-1])
+    which = np.cumsum(new) - 1
+    heights = np.bincount(which, onto) / np.bincount(which)
+    return np.interp(LEVELS, values[new], heights).astype(np.float32)
 
 
 def _likeness(pose: Pose, places: dict[int, int]) -> float:

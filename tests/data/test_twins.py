@@ -7,9 +7,10 @@ import pytest
 from scipy import ndimage
 
 from bench.data.fingerprint import fingerprint
+from bench.data.fits import fitted
 from bench.data.phantom import organs
 from bench.data.phantom_heart import cine
-from bench.data.poses import CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
+from bench.data.poses import COARSE, CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
 from bench.data.twins import Match, matches
 
 
@@ -152,6 +153,16 @@ def test_a_sweep_finds_the_interval_of_an_axis_wherever_it_began():
     found = swept(pose)
     assert found.fit > 0.9 and np.allclose(found.start, [0, 0.1, 0.1], atol=0.01)
     assert np.allclose(found.extent, [1, 0.8, 0.8], atol=0.01)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+def test_boxes_fitted_at_once_come_to_what_each_comes_to_alone(detail):
+    near = [posed((24, 24, 24), np.s_[:], [0.05 * i, 0, 0], [0.9, 1, 1 - 0.05 * i]) for i in range(3)]
+    alone = [fitted([pose], COARSE, detail=detail)[0] for pose in near]
+    for one, other in zip(alone, fitted(near, COARSE, detail=detail), strict=True):
+        assert one.fit == pytest.approx(other.fit, abs=1e-3)
+        assert np.allclose([one.start, one.extent], [other.start, other.extent], atol=1e-3)
+    assert all(pose.fit > 0.98 and np.allclose([pose.start, pose.extent - 1], 0, atol=0.03) for pose in alone)
 
 
 def test_an_inverted_pose_shows_the_same_places():
