@@ -33,7 +33,7 @@ START = 1.5  # a job's imports, reading, writing, for those that train or predic
 STEP = 0.004  # of a training step, whatever its size
 CASE = 0.1  # of a predicted case: reading, writing, scoring
 VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
-PAIR = 0.01  # of two scans that a guard compares: 2 to 10 ms in real scans, more in phantoms, see docs/leaks.md
+PAIR = 0.01  # of two scans that a guard compares: 2 to 10 ms in real scans, see docs/leaks.md
 BYTE = 1.5e-7  # of a compressed byte that is prepared
 
 
