@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.protocol import finetune_of, method_pretrains
@@ -13,15 +12,29 @@ from bench.report.scene import Scene
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
-SO = "Differences between its rows and theirs say nothing about pretraining."
+SO = "What stands beside them says nothing about pretraining."
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One row from scratch beside the anchor of one section."""
+    """One row from scratch beside the anchor of one section; scores are shares of 1."""
 
-    passed: bool
-    text: str
+    row: str  # as printed
+    section: int
+    anchor: Anchor
+    mean: float
+    worst: float
+    target: str  # whose score ``worst`` is; empty where there is but one
+
+    @property
+    def passed(self) -> bool:
+        """Are mean and worst target as high as the anchor asks?"""
+        return self.mean >= self.anchor.mean and self.worst >= self.anchor.each
+
+    def __str__(self) -> str:
+        worst = f", worst target ({self.target}) {_percent(self.worst)}" if self.target else ""
+        score = f"{metric_title(self.anchor.metric)} {_percent(self.mean)}{worst}"
+        return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
 def judged(scene: Scene) -> list[Judged]:
@@ -29,23 +42,56 @@ def judged(scene: Scene) -> list[Judged]:
 
     At smoke scale and on synthetic scans nothing is judged: no anchor is meant for them.
     """
-    return list(_judged(scene)) if _meant(scene) else []
+    protocol = scene.protocol
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    found = []
+    for section in range(len(protocol.finetune)) if _meant(scene) else ():
+        for name, row in protocol.rows.items():
+            anchor = finetune_of(protocol, section, row).anchor
+            if anchor is None or row.init or method_pretrains(row):
+                continue
+            scores = _scores(scene, name, section, anchor)
+            mean = scores.pop(MEAN, None) if len(scores) > 1 else next(iter(scores.values()), None)
+            if mean is None:
+                continue
+            worst = min(scores, key=lambda target: scores[target])
+            shown = worst if len(scores) > 1 else ""
+            who = with_network(protocol, name, titles[name])
+            found.append(Judged(who, section, anchor, mean, scores[worst], shown))
+    return found
 
 
 def said(scene: Scene) -> list[str]:
-    """Return the notes on the anchor: each row's, and what could not be judged."""
-    found = [one.text for one in judged(scene)]
-    if not _meant(scene) or (scene.protocol.scale == "paper" and not _anchored(scene)):
-        return found  # a paper's own numbers stand beside the rows
-    if not _anchored(scene):
-        return ["No anchor is stated, so nothing here says whether training was long enough."]
-    return found or ["Nothing was judged: no row from scratch has a score with all labels."]
+    """Return the notes on the anchor: what it asks, what the field reaches, each row's score."""
+    if not _meant(scene):
+        return []
+    if not _anchored(scene):  # beside the rows of a paper's own scale stand the paper's numbers
+        return (
+            []
+            if scene.protocol.scale == "paper"
+            else ["No anchor is stated, so nothing here says whether training was long enough."]
+        )
+    found = judged(scene)
+    asked = dict.fromkeys(_asked(scene, one) for one in found)
+    return [*asked, *map(str, found)] or [
+        "Nothing was judged: no row from scratch has a score with all labels."
+    ]
 
 
 def warning(scene: Scene) -> str:
     """Return one line that names the rows from scratch below their anchor; empty where none is."""
-    below = [one.text for one in judged(scene) if not one.passed]
-    return f"{UNDERTRAINED}. {' '.join(below)} {SO}" if below else ""
+    below = [one for one in judged(scene) if not one.passed]
+    labels = section_labels(scene.protocol, scene.info)
+    parts: dict[str, list[str]] = {}
+    for one in below:
+        asked = _percent(one.anchor.mean) + (
+            f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
+        )
+        where = f"{labels[one.section]}, scratch with all labels below {asked}"
+        worst = f" ({one.target} {_percent(one.worst)})" if one.target else ""
+        parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean)}{worst}")
+    listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
+    return f"{UNDERTRAINED}. {listed} {SO}" if below else ""
 
 
 def _meant(scene: Scene) -> bool:
@@ -60,51 +106,35 @@ def _anchored(scene: Scene) -> bool:
     )  # fmt: skip
 
 
-def _judged(scene: Scene) -> Iterator[Judged]:
-    protocol = scene.protocol
-    titles = row_titles(protocol, scene.rows, scene.extras)
-    labels = section_labels(protocol, scene.info)
-    for section, label in enumerate(labels):
-        for name, row in protocol.rows.items():
-            anchor = finetune_of(protocol, section, row).anchor
-            if anchor is None or row.init or method_pretrains(row):
-                continue
-            found = _reached(scene, name, section, anchor)
-            if found is not None:
-                passed, text = found
-                who = with_network(protocol, name, titles[name])
-                yield Judged(
-                    passed, f"{who}, {label} with all labels: {text}{_field(scene, section, anchor)}."
-                )
+def _scores(scene: Scene, row: str, section: int, anchor: Anchor) -> dict[str, float]:
+    """Return a row's score of each target, and of their mean where there are several, but for failed ones."""
+    targets = scene.targets(section)
+    cells = {
+        target: scene.cells.at(Key(row, section, ALL, target, anchor.metric))
+        for target in (*targets, *([MEAN] if len(targets) > 1 else []))
+    }
+    return {
+        target: cell.mean
+        for target, cell in cells.items()
+        if cell and not cell.failed and cell.mean is not None
+    }
 
 
-def _reached(scene: Scene, row: str, section: int, anchor: Anchor) -> tuple[bool, str] | None:
-    """Return whether a row reaches its anchor and how that is said; None where it has no score."""
-
-    def at(target: str) -> float | None:
-        cell = scene.cells.at(Key(row, section, ALL, target, anchor.metric))
-        return None if cell is None or cell.failed else cell.mean
-
-    scores = {t: v for t in scene.targets(section) if (v := at(t)) is not None}
-    mean = at(MEAN) if len(scores) > 1 else next(iter(scores.values()), None)
-    if mean is None:
-        return None
-    worst = min(scores, key=lambda t: scores[t])
-    passed = mean >= anchor.mean and scores[worst] >= anchor.each
-    text = f"{metric_title(anchor.metric)} {_percent(mean)}"
-    asked = _percent(anchor.mean)
-    if len(scores) > 1:
-        text += f", worst target ({worst}) {_percent(scores[worst])}"
-        asked += f" and {_percent(anchor.each)} for each" if anchor.each else ""
-    return passed, f"{text}; the anchor of {asked} is {'reached' if passed else 'missed'}"
+def _asked(scene: Scene, one: Judged) -> str:
+    """Return what an anchor asks for, what the field reaches with all labels, and where that is printed."""
+    protocol, anchor = scene.protocol, one.anchor
+    label = section_labels(protocol, scene.info)[one.section]
+    each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
+    metric = metric_title(anchor.metric)
+    text = f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
+    field = _field(scene, protocol.finetune[one.section].dataset, anchor)
+    return f"{text}; the field reaches {field}." if field else f"{text}."
 
 
-def _field(scene: Scene, section: int, anchor: Anchor) -> str:
-    """Return what the field reaches with all labels, and where it is printed."""
+def _field(scene: Scene, dataset: str, anchor: Anchor) -> str:
     frame = scene.extras.reference
     if frame is None:
         return ""
-    dataset = scene.protocol.finetune[section].dataset
     same = frame[
         (frame["dataset"] == dataset) & (frame["metric"] == anchor.metric)
         & (frame["fraction"].astype(int) == ALL) & (frame["target"] == "mean")
@@ -112,9 +142,7 @@ def _field(scene: Scene, section: int, anchor: Anchor) -> str:
     if anchor.family:
         same = same[same["family"] == anchor.family]
     rows = sorted(same[["value", "source"]].astype({"value": float}).itertuples(index=False, name=None))
-    if not rows:
-        return ""
-    return "; the field reaches " + ", ".join(f"{_percent(value)} ({source})" for value, source in rows)
+    return ", ".join(f"{_percent(value)} ({source})" for value, source in rows)
 
 
 def _percent(value: float) -> str:

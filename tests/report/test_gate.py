@@ -52,7 +52,7 @@ def drawn(protocol, records, tmp_path):
 )
 def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(drawn, liver, spleen, passes):
     markdown, page, terminal = drawn(liver, spleen)
-    assert ("is reached" in markdown, "is missed" in markdown) == (passes, not passes)
+    assert ("reached." in markdown, "missed." in markdown) == (passes, not passes)
     for text in (markdown, page, terminal):
         assert (gate.UNDERTRAINED in text) is not passes
     assert "the field reaches 70.00 (Roe), 90.00 (Doe 2020)" in markdown
@@ -60,8 +60,10 @@ def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(drawn, l
 
 def test_the_worst_target_and_its_score_are_named(drawn):
     markdown, page, _ = drawn(0.90, 0.80)
-    said = "Dice 85.00, worst target (spleen) 80.00; the anchor of 86.00 and 84.00 for each is missed"
+    said = "A: Dice 85.00, worst target (spleen) 80.00: missed."
     assert said in markdown and said in page and 'class="below"' in page
+    assert "from scratch with all labels Dice must reach 86.00 and 84.00 for each target" in markdown
+    assert "Organs, scratch with all labels below 86.00 (each 84.00): A 85.00 (spleen 80.00)." in markdown
 
 
 def test_a_family_has_its_own_reference(drawn):
@@ -81,7 +83,7 @@ def test_a_family_has_its_own_reference(drawn):
 def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
     markdown, page, terminal = drawn(0.1, 0.1, **changes)
     assert not any(gate.UNDERTRAINED in text for text in (markdown, page, terminal))
-    assert "reached" not in markdown
+    assert "reached." not in markdown
 
 
 def test_a_study_without_an_anchor_says_that_it_has_none(drawn):
