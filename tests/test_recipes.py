@@ -23,6 +23,8 @@ NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "hssl": ("hssl_resnet34", [64, 64, 1]),
     "nnunet": ("resenc_unet", [32, 32, 32]),
     "pgl": ("pgl_resnet50", [32, 32, 16]),
+    "pilot": ("genesis_unet3d", [32, 32, 16]),
+    "pilot_slices": ("hssl_unet", [32, 32, 1]),
     "taleb": ("taleb_unet3d", [32, 32, 32]),
     "voco_cc_ccii": ("unet3d", [32, 32, 16]),
     "voco_mmwhs": ("unet3d", [32, 32, 32]),
