@@ -81,6 +81,7 @@ class Dataset(ABC):
     licence: ClassVar[str]
     # may a page meant for sharing show its images? Who does not state it does not know: none are shown
     redistribution: ClassVar[bool] = False
+    invented: ClassVar[bool] = False  # are phantoms all there is of it?
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
     flat: ClassVar[bool] = False  # pictures: one voxel along z

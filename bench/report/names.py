@@ -63,9 +63,10 @@ def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> Da
     labels, regions = tuple(dataset.labels.values()), tuple(dataset.regions)
     stated = any("redistribution" in vars(kind) for kind in type(dataset).__mro__ if kind is not Dataset)
     things = "pictures" if dataset.flat else "scans"
+    stands_in = synthetic and not dataset.invented
     return DatasetInfo(
         name=name,
-        title=f"Synthetic {things} in the layout of {dataset.title}" if synthetic else dataset.title,
+        title=f"Synthetic {things} in the layout of {dataset.title}" if stands_in else dataset.title,
         targets=("all",) if dataset.task == "classification" else regions or labels,
         labels=tuple(dataset.labels.items()),
         known=(*labels, *regions),

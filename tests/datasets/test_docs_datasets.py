@@ -79,3 +79,13 @@ def test_every_mixture_is_listed_with_its_data_sets_and_count():
 def test_the_options_that_other_tools_have_for_doubtful_cases_are_explained():
     for name in ("kits19", "lits"):
         assert "`exclude: doubtful`" in sections()[name]
+
+
+@pytest.mark.parametrize("name", ["msd04_hippocampus", "tone_phantoms"])
+def test_phantoms_stand_in_for_a_data_set_unless_they_are_all_there_is_of_it(name):
+    dataset = registry.load("dataset", name)()
+    info = declared_info(name, dataset, synthetic=True)
+    before = "" if dataset.invented else "Synthetic scans in the layout of "
+    assert (
+        info.title == before + dataset.title and info.title.startswith("Synthetic scans") and info.synthetic
+    )
