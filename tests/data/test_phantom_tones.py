@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from bench.data.phantom_tones import tones
 
@@ -35,7 +34,7 @@ def best_window(image: np.ndarray, mask: np.ndarray) -> float:
 def test_both_labels_are_in_every_patient_and_neither_is_large():
     for index in range(PATIENTS):
         share = np.bincount(patient(index)[1].ravel(), minlength=3) / np.prod(SHAPE)
-        assert len(share) == 3 and (share[1:] > 0.015).all() and share[1:].max() < 0.1
+        assert len(share) == 3 and (share[1:] > 0.015).all() and share[1:].max() < 0.12
 
 
 def test_a_patient_is_a_pure_function_of_seed_and_index():
@@ -50,14 +49,9 @@ def test_a_patient_is_a_pure_function_of_seed_and_index():
 
 @pytest.mark.parametrize("label", [1, 2])
 def test_grey_tells_a_label_within_a_patient_and_not_over_patients(label):
-    """Within one, noise and blurred edges alone stand in the way, which a median filter mends."""
-    own = [
-        best_window(ndimage.median_filter(image, 3), found == label)
-        for image, found in map(patient, range(PATIENTS))
-    ]
+    own = [best_window(image, found == label) for image, found in map(patient, range(PATIENTS))]
     images, labels = pooled(range(PATIENTS))
-    over = best_window(images, labels == label)
-    assert over < 0.65 and np.mean(own) > over + 0.2
+    assert min(own) > 0.8 and np.mean(own) > best_window(images, labels == label) + 0.15
 
 
 @pytest.mark.parametrize("label", [1, 2])
