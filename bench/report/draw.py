@@ -117,7 +117,7 @@ def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
 
 
 def _handle(title: str, look: dict) -> Line2D:
-    return Line2D([], [], label=words(title), linewidth=1.8, markersize=4.5, **look)
+    return Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
 
 
 def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
