@@ -1,6 +1,6 @@
 """Where the processor time of a fine-tuning and of its evaluation goes. Prints a markdown table.
 
-    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/share.py [--steps 60]
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/share.py [--steps 300]
 
 The jobs are those of ``learning.py``, run in this process under torch's profiler. Shares are of processor
 seconds of the whole job; what no torch operation accounts for is Python, decoding and files. The
@@ -10,19 +10,25 @@ profiler itself slows small operations, so these shares are upper bounds for the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 import yaml
 from learning import protocol
 from torch.profiler import ProfilerActivity, profile
+
+from bench import run
+from bench.jobs.context import RunOptions
+from bench.jobs.execute import execute
+from bench.store import Store
 
 KINDS = {  # the first whose words are part of an operation's name
     "convolutions": ("conv", "mkldnn"),
@@ -39,53 +45,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "learning.yaml")
         file.write_text(yaml.safe_dump(protocol(1)))
-        at = ["--data", os.environ["BENCH_DATA"], "--out", folder]
-        bench = [sys.executable, "-m", "bench"]
-        subprocess.run(
-            [*bench, "run", str(file), *at, "--workers", "1"], check=True, stdout=subprocess.DEVNULL
-        )
+        at = ["--data", os.environ["BENCH_DATA"], "--out", folder, "--workers", "1"]
+        command = [sys.executable, "-m", "bench", "run", str(file), *at]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         file.write_text(yaml.safe_dump(protocol(given.steps)))  # the same preparation, another training
-        told = subprocess.run([*bench, "plan", str(file), *at, "--json"], check=True, stdout=subprocess.PIPE)
-        jobs = {j["kind"]: j for j in json.loads(told.stdout)["jobs"] if not j["done"]}
-        found = {kind: _profiled(folder, jobs[kind]) for kind in ("finetune", "evaluate")}
+        found = profiled(file, Path(folder))
     names = list(dict.fromkeys(name for shares in found.values() for name in shares))
     print(f"| share of processor time (%) | {' | '.join(found)} |\n|---|{'--:|' * len(found)}")
     for name in names:
         print(f"| {name} | {' | '.join(f'{shares[name]:.1f}' for shares in found.values())} |")
 
 
-def _profiled(out: str, job: dict[str, object]) -> Counter[str]:
-    """Return the share of each kind of operation in one job, in percent."""
-    from bench.job import Job
-    from bench.jobs.context import RunOptions
-    from bench.jobs.execute import execute
-    from bench.store import Store
+def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:
+    """Return the shares of what is left to do of a protocol, by kind of job, in percent."""
+    request = run.Request((file,), out, data=Path(os.environ["BENCH_DATA"]))
+    plan, store = run.make_plan(request, request.read(), need_data=True), Store.open(out)
+    left = run.todo(plan, store)
+    run.describe(plan, store, left)
+    found = {}
+    for job in left:  # each in a process of its own: a profile's million objects slow what comes after
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[plan.jobs[job].kind] = pool.submit(shares, out, job, run.options(plan, job)).result()
+    return found
 
-    store = Store(Path(out))
-    made = Job(str(job["kind"]), job["spec"], tuple(job["needs"]))  # type: ignore[arg-type]
-    store.describe(made)
+
+def shares(out: Path, job: str, options: RunOptions) -> Counter[str]:
+    """Do one job under the profiler; return the share of each kind of operation, in percent."""
+    torch.set_num_threads(1)
     began = time.process_time()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        done = execute(
-            out,
-            made.id,
-            RunOptions(roots={"msd04_hippocampus": os.environ["BENCH_DATA"] + "/msd04_hippocampus"}),
-        )
+        done = execute(str(out), job, options)
         spent = time.process_time() - began
     if done.state != "done":
-        raise SystemExit(f"{made.kind}: {done.reason}")
-    shares: Counter[str] = Counter()
+        raise SystemExit(f"{job}: {done.reason}")
+    found: Counter[str] = Counter()
     for entry in seen.key_averages():
         kind = next((k for k, words in KINDS.items() if any(w in entry.key for w in words)), "other torch")
-        shares[kind] += 100 * entry.self_cpu_time_total / 1e6 / spent
-    shares["Python, decoding, files"] = 100 - sum(shares.values())
-    return shares
+        found[kind] += 100 * entry.self_cpu_time_total / 1e6 / spent
+    found["Python, decoding, files"] = 100 - sum(found.values())
+    return found
 
 
 if __name__ == "__main__":
