@@ -3,6 +3,7 @@
 from bench.report.extras import (
     Cloud,
     Cost,
+    Course,
     DatasetInfo,
     Extras,
     Failure,
@@ -17,6 +18,7 @@ from bench.report.write import terminal_table, write
 __all__ = [
     "Cloud",
     "Cost",
+    "Course",
     "DatasetInfo",
     "Extras",
     "Failure",

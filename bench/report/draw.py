@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.errors import printable
-from bench.report.extras import Panel
+from bench.report.extras import Course, Panel
 from bench.report.figures import Plot, Series
 from bench.store import write_atomic
 
@@ -171,6 +172,30 @@ def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
     ax.set_ylabel("Loss")
     if terms:
         ax.legend(frameon=False, fontsize=7, loc="upper right")
+
+
+def training(plots: dict[str, list[Course]]) -> Figure:
+    """Draw one small plot per row, all to one scale: a line for each run, coloured by label fraction."""
+    shares = sorted({c.fraction for courses in plots.values() for c in courses})
+    colours = dict(zip(shares, cycle(COLOURS), strict=False))
+    with style():
+        columns = min(4, len(plots))
+        rows = -(-len(plots) // columns)
+        figure = new(0.4 + 2.5 * columns, 2.2 * rows + 0.3)
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for ax, (name, courses) in zip(axes, plots.items(), strict=False):
+            for course in courses:
+                ax.plot(course.steps, course.losses, color=colours[course.fraction], linewidth=1.0)
+            ax.set_title(fill(words(name), LINE * 2 // 3), fontsize=8.5)
+            ax.set_xlabel("Step")
+        for ax in axes[len(plots) :]:
+            ax.set_axis_off()
+        for ax in axes[::columns]:
+            ax.set_ylabel("Loss")
+        handles = [Line2D([], [], label=f"{share} %", color=colour) for share, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), frameon=False,
+                      fontsize=8.5)  # fmt: skip
+        return figure
 
 
 def _thinned(steps: np.ndarray, values: pd.Series, most: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -127,6 +127,18 @@ class Pretext:
     chances: tuple[float, ...] = ()  # one for each step, or none
 
 
+@dataclass(frozen=True)
+class Course:
+    """The loss of one fine-tuning over its steps, averaged to few points."""
+
+    row: str
+    section: str
+    fraction: int  # percent
+    seed: int
+    steps: tuple[float, ...]
+    losses: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Cloud:
     """What one encoder makes of samples of every data set, laid out in two dimensions."""
@@ -175,6 +187,7 @@ class Extras:
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
     pretexts: tuple[Pretext, ...] = ()
+    courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     panels: tuple[Panel, ...] = ()

@@ -18,19 +18,24 @@ from bench.protocol import row_of
 from bench.registry import declared
 from bench.report import pretext
 from bench.report.cells import MEAN, Key
-from bench.report.extras import DatasetInfo, Panel
+from bench.report.extras import Course, DatasetInfo, Panel
 from bench.report.names import (
     lower_is_better,
     metric_title,
     row_titles,
     section_labels,
     unit_of,
+    with_network,
 )
 from bench.report.scene import Scene
 from bench.store import write_atomic
 
-DRAWING = 2  # raised by hand when draw.py draws the same input differently
+DRAWING = 3  # raised by hand when draw.py draws the same input differently
 MEMORY = "figures.json"
+TRAINING = (
+    "One line for each run, by share of training patients with labels. A run whose line still falls steeply "
+    "at its end, or lies flat above the others, is not trained."
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def wanted(scene: Scene) -> list[Figure]:
         parts = [f"{k}\n{v.to_csv(index=False)}".encode() for k, v in curves.items()]
         made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
                            lambda: _draw().curves(curves)))  # fmt: skip
-    made += _pretraining(scene)
+    made += _pretraining(scene) + _training(scene)
     shown = {p.section for p in scene.extras.panels}
     return made + [_panels(scene, i) for i, name in enumerate(scene.protocol.sections) if name in shown]
 
@@ -104,6 +109,22 @@ def _pretraining(scene: Scene) -> list[Figure]:
                            lambda: _draw_pretext().clouds(clouds, titles),
                            captions=(pretext.explained(clouds), *scene.extras.absent)))  # fmt: skip
     return made
+
+
+def _training(scene: Scene) -> list[Figure]:
+    """Return the figure of every fine-tuning's loss: who has learnt, who is on a plateau, who fell off."""
+    protocol, found = scene.protocol, [c for c in scene.extras.courses if c.steps]
+    if not found:
+        return []
+    titles = row_titles(protocol, scene.rows, scene.extras)
+    labels = dict(zip(protocol.sections, section_labels(protocol, scene.info), strict=True))
+    plots: dict[str, list[Course]] = {}
+    for course in found:
+        name = with_network(protocol, course.row, titles.get(course.row, course.row))
+        more = f", {labels.get(course.section, course.section)}" if len(labels) > 1 else ""
+        plots.setdefault(name + more, []).append(course)
+    return [Figure("training", "Fine-tuning loss", _digest("training", repr(plots)), True,
+                   lambda: _draw().training(plots), captions=(TRAINING,))]  # fmt: skip
 
 
 def _draw_pretext() -> Any:

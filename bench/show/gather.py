@@ -17,17 +17,20 @@ from bench.jobs import leaks as guard
 from bench.jobs import stale
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
-from bench.report import Cost, DatasetInfo, Failure, Leak, Pretraining
+from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from bench.plan import Plan
 
 UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
+POINTS = 100  # of a fine-tuning's curve
+HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
     **MANIFEST, **DESCRIBED,
     "method?": str,
@@ -238,6 +241,25 @@ def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
                 drawn[cell.row] = _loss(logged(file), described.get("figure") or {})
                 seen.add(job)
     return drawn
+
+
+def courses(found: Chains, store: Store) -> Iterator[Course]:
+    """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
+    for cell, chain in found:
+        for job, described in chain.items():
+            file = store.jobs / job / "curve.csv"
+            if described["kind"] != "finetune" or not file.exists():
+                continue
+            table = logged(file, "total")[["step", "total"]]
+            table = table[table["total"].abs() < HUGE]  # nor NaN
+            steps, losses = (thinned(table[name].to_numpy(float), POINTS) for name in table)
+            yield Course(cell.row, cell.section, int(cell.fraction), int(cell.seed), steps, losses)
+
+
+def thinned(values: np.ndarray, most: int) -> tuple[float, ...]:
+    """Average neighbours until at most ``most`` are left; six digits each."""
+    size = max(1, -(-len(values) // most))
+    return tuple(float(f"{values[at : at + size].mean():.6g}") for at in range(0, len(values), size))
 
 
 def _loss(curve: pd.DataFrame, figure: Mapping[str, Any]) -> pd.DataFrame:

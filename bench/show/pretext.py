@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 DRAWN = 200  # points of a curve
-HUGE = 1e15  # beyond it nothing is drawn or printed
 LAID_OUT = {"groups": [str], "std?": float, "rank?": float}  # embeddings.json
 BESIDE: dict[str, Any] = {  # of records/<name>.json
     "pretexts?": [{"row": str, "says": str, "first?": float, "last?": float, "chance?": float, "rises": bool,
@@ -139,14 +138,14 @@ def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> 
         rank=rank,
         collapsed=fell,
         shared=rows[1:],
-        steps=_thinned(steps),
-        values=_thinned(values),
-        chances=() if chances is None else _thinned(chances),
+        steps=gather.thinned(steps, DRAWN),
+        values=gather.thinned(values, DRAWN),
+        chances=() if chances is None else gather.thinned(chances, DRAWN),
     )
 
 
 def _usable(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return table[(table[list(columns)].abs() < HUGE).all(axis=1)]  # nor NaN
+    return table[(table[list(columns)].abs() < gather.HUGE).all(axis=1)]  # nor NaN
 
 
 def _spread(file: Path) -> tuple[tuple[float, float] | None, tuple[float, float] | None, bool]:
@@ -170,12 +169,6 @@ def _plain(value: float) -> float:
 
 def _mean(values: np.ndarray) -> float | None:
     return _plain(values.mean()) if len(values) else None
-
-
-def _thinned(values: np.ndarray) -> tuple[float, ...]:
-    """Average neighbours until few are left."""
-    size = max(1, -(-len(values) // DRAWN))
-    return tuple(_plain(values[at : at + size].mean()) for at in range(0, len(values), size))
 
 
 # Clouds
@@ -227,7 +220,12 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
 
 def _scaled(points: np.ndarray) -> np.ndarray:
     """Return points within -1 and 1, their middle at 0: only their places to each other say anything."""
-    if points.dtype.kind != "f" or points.ndim != 2 or not points.size or not (np.abs(points) < HUGE).all():
+    if (
+        points.dtype.kind != "f"
+        or points.ndim != 2
+        or not points.size
+        or not (np.abs(points) < gather.HUGE).all()
+    ):
         raise ValueError("no places in the plane")
     wide = points.astype(np.float64)
     low, high = wide.min(axis=0), wide.max(axis=0)

@@ -12,7 +12,7 @@ from bench import records, registry, report
 from bench.errors import BenchError, printable
 from bench.protocol import Origin, Protocol, read
 from bench.record import COLUMNS, read_rows
-from bench.report import Cost, DatasetInfo, Extras, Failure, Leak, Pretraining
+from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Leak, Pretraining
 from bench.show import gather, pretext
 from bench.show.panels import panels as panels_of
 from bench.source import Source
@@ -40,6 +40,8 @@ BESIDE: dict[str, Any] = {  # records/<name>.json
                    "empty": str, "task": str, "source": {"cite": str, "url": str, "code?": str}}],
     "pretrainings?": [{"rows": [str], "datasets": [str], "cases": [int], "steps": [int], "batch": int,
                        "optimiser": str, "lr": float, "schedule": str, "precision": str}],
+    "courses?": [{"row": str, "section": str, "fraction": int, "seed": int, "steps": [float],
+                  "losses": [float]}],
     **pretext.BESIDE,
 }  # fmt: skip
 
@@ -133,6 +135,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "pretrainings": [asdict(p) for p in gather.pretrainings(found, plan.jobs)],
         "receipts": gather.receipts(found),
         "curves": {k: c.to_dict("list") for k, c in gather.curves(found, store).items()},
+        "courses": [asdict(c) for c in gather.courses(found, store)],
         "provenance": gather.provenance(found),
         "overrides": list(plan.overrides),
         "other_source": gather.other_source(found),
@@ -154,6 +157,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         pretrainings=tuple(_pretraining(p) for p in beside.get("pretrainings", ())),
         receipts={k: str(v) for k, v in beside.get("receipts", {}).items()},
         curves={k: gather.numbers(pd.DataFrame(c)) for k, c in beside.get("curves", {}).items()},
+        courses=tuple(_course(c) for c in beside.get("courses", ())),
         other_source=tuple(beside.get("other_source", ())),
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
         overrides=tuple(beside.get("overrides", ())),
@@ -165,6 +169,13 @@ def _dataset(values: dict[str, Any]) -> DatasetInfo:
     labels = tuple((int(value), str(name)) for value, name in values["labels"])
     listed = {key: tuple(values[key]) for key in ("targets", "known")}
     return DatasetInfo(**{**values, **listed, "labels": labels, "source": Source(**values["source"])})
+
+
+def _course(values: dict[str, Any]) -> Course:
+    made = Course(**{**values, **{key: tuple(values[key]) for key in ("steps", "losses")}})
+    if len(made.steps) != len(made.losses):
+        raise ValueError("a curve has a value for every step")
+    return made
 
 
 def _pretraining(values: dict[str, Any]) -> Pretraining:

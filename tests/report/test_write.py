@@ -14,7 +14,18 @@ import pytest
 
 from bench import record
 from bench.protocol import Finetune, Layout, Net, Row
-from bench.report import Cloud, Cost, DatasetInfo, Extras, Failure, Panel, Pretext, terminal_table, write
+from bench.report import (
+    Cloud,
+    Cost,
+    Course,
+    DatasetInfo,
+    Extras,
+    Failure,
+    Panel,
+    Pretext,
+    terminal_table,
+    write,
+)
 from bench.report.figures import wanted
 from bench.report.tex import escape
 from bench.report.write import _scene
@@ -88,6 +99,7 @@ def full(protocol, records):
         failures=(Failure("j1", "b", NASTY, NASTY, section="elsewhere"),),
         notes=(NASTY,),
         curves={NASTY: pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": 1e-4})},
+        courses=tuple(Course("b", "organs", f, 0, (1.0, 2.0), (2.0, 1.0)) for f in (10, 100)),
         pretexts=(
             Pretext(
                 "b",
@@ -122,7 +134,7 @@ def test_no_name_becomes_markup_in_the_page(full, tmp_path):
 
 def test_the_page_loads_nothing_and_shows_the_scale(full, tmp_path):
     page = parsed(write(*full[:2], tmp_path, full[2]).page)
-    assert len(page.loads) == 5
+    assert len(page.loads) == 6
     assert all(source.startswith("data:image/png;base64,") for source in page.loads)
     assert "pilot scale" in page.text
     assert "2 h 05 min" in page.text
@@ -165,6 +177,7 @@ def test_equal_records_make_equal_bytes(full, tmp_path):
         "fractions.png",
         "fractions.pdf",
         "curves.png",
+        "training.pdf",
         "pretext.pdf",
         "embeddings.png",
         "panels_organs.pdf",
@@ -178,7 +191,7 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
     changed = table.assign(value=table["value"] / 2)
     page = parsed(write(protocol, changed, tmp_path, extras, figures=False).page)
-    assert len(page.loads) == 4  # a figure that is out of date is not shown
+    assert len(page.loads) == 5  # a figure that is out of date is not shown
     assert "Not drawn" in page.text
     write(protocol, changed, tmp_path, extras)
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}

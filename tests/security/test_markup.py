@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import printable
-from bench.report import Cost, DatasetInfo, Extras, Failure, Panel, Pretraining, write
+from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining, write
 from bench.report.draw import words
 from bench.report.tex import SPECIAL, escape
 from bench.report.text import CSV_COLUMNS, tidy
@@ -66,6 +66,7 @@ def extras(text):
         failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
         notes=(text,),
         curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
+        courses=tuple(Course(row, text, 10, 0, (1.0, 2.0), (2.0, 1.0)) for row in ("b", text)),
         panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0),), provenance={text: text},
         datasets={"organs": DatasetInfo("organs", text, licence=text, redistribution=True)},
         pretrainings=(Pretraining(("b",), (text,), (1, 1), (2, 2), 1, text, 0.1, text, text),),
@@ -162,7 +163,12 @@ def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # e.g. a glyph that is missing, a label that is left out
         made = write(protocol, rows, tmp_path, extras(text))
-    assert {p.name for p in made.figures} >= {"fractions.png", "curves.pdf", "panels_organs.png"}
+    assert {p.name for p in made.figures} >= {
+        "fractions.png",
+        "curves.pdf",
+        "training.pdf",
+        "panels_organs.png",
+    }
     assert all(300 < p.stat().st_size < 2_000_000 for p in made.figures)
     assert parsed and not any(parsed)
 

@@ -67,6 +67,8 @@ def _leave(made, number, job):
         manifest["figure"] = FIGURE
         curve(100).to_csv(folder / "curve.csv", index=False)
         pd.DataFrame(LOOKS).to_csv(folder / "embeddings.csv", index=False)
+    if job.kind == "finetune":
+        curve(250)[["step", "lr", "total"]].to_csv(folder / "curve.csv", index=False)
     if job.kind == "guard":
         leaks.write(folder, 5, {t["dataset"]: 2 for t in job.spec.get("tests", ())}, [])
     if job.kind == "embed":

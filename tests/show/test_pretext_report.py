@@ -253,6 +253,7 @@ WRONG = (
     ("clouds", {"group": [0]}), ("clouds", {"groups": []}), ("clouds", {"points": [[1, 2, 3]] * 12}),
     ("clouds", {"points": [[1], [2, 3]]}), ("clouds", {"points": []}), ("clouds", {"group": [-1] * 12}),
     ("clouds", {"more": 1}), ("clouds", {"title": 3}), ("absent", 3),
+    ("courses", {"steps": [1]}), ("courses", {"losses": ["x"]}), ("courses", {"more": 1}),
 )  # fmt: skip
 
 
@@ -285,6 +286,18 @@ def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finishe
     list(write_reports([made.protocol], made.plan, made.store))
     known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
     assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", "retrieval"]]
+
+
+def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(finished):
+    made = finished()
+    shown = list(write_reports([made.protocol], made.plan, made.store))
+    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())["courses"]
+    assert {c["row"] for c in known} == set(made.protocol.rows)
+    assert len(known) == len(made.plan.cells[made.protocol.name])
+    for course in known:  # 250 steps, three to a point
+        assert len(course["steps"]) == 84 and course["steps"][:2] == [2.0, 5.0]
+        assert course["losses"][0] == pytest.approx((100 + 50 + 100 / 3) / 3, rel=1e-5)
+    assert "Fine-tuning loss</h2>" in shown[0].page.read_text()
 
 
 def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(finished):
