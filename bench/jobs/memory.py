@@ -12,7 +12,8 @@ from typing import Any
 PROCESS = Path("/proc/self")
 SLACK = 4.0  # MB that a process may grow by between two looks
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
-KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**30, TOP_PAD: 64 << 20}  # bytes
+MAPPED = (2**30, 2**25)  # bytes from which an array is mapped by itself; older glibc takes 32 MiB at most
+KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
 
 
 @lru_cache(maxsize=1)
@@ -23,8 +24,10 @@ def keep_pages() -> None:
     pages for the next step: 3 to 10 % of a small network's step, a third of its inference (docs/speed.md).
     """
     libc = _glibc()
-    for name, value in KEPT.items() if libc is not None else ():
-        libc.mallopt(name, value)
+    # first: once any of them is set, glibc no longer finds a threshold by itself
+    if libc is not None and any(libc.mallopt(MMAP_THRESHOLD, size) for size in MAPPED):
+        for name, value in KEPT.items():
+            libc.mallopt(name, value)
 
 
 def _glibc() -> Any:

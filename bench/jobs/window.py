@@ -1,9 +1,9 @@
 """Sliding windows whose memory does not depend on a volume's depth: scores leave in slabs along z.
 
-Windows, weights and padding are MONAI's (``monai.inferers.sliding_window_inference``), so the scores
-are MONAI's but for the order of float sums. Windows are taken in order of z; what they add up to lies
-in a ring of planes on the network's device, as deep as one batch of windows reaches. Planes that no
-later window touches leave it.
+Windows and weights are MONAI's (``monai.inferers.sliding_window_inference``), so the scores are
+MONAI's but for the order of float sums; beyond a volume lies its lowest value, as in training, not 0.
+Windows are taken in order of z; what they add up to lies in a ring of planes on the network's device,
+as deep as one batch of windows reaches. Planes that no later window touches leave it.
 """
 
 from __future__ import annotations

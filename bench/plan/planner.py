@@ -53,6 +53,7 @@ class Planner:
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
         self.only.learn(protocol)
         check_tasks(protocol.metrics, {t.dataset: self._task(t.dataset) for t in protocol.finetune})
+        self._anchors(protocol)
         label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
@@ -60,6 +61,17 @@ class Planner:
             asked_for = self.only.wants("dataset", section.dataset)
             if asked_for or self.here.roots.find(section.dataset) is not None:
                 self._section(protocol, index, section)
+
+    def _anchors(self, protocol: Protocol) -> None:
+        """Refuse an anchor of a metric that is not computed: nothing would be judged by it."""
+        for section in protocol.finetune:
+            computed = fitting(protocol.metrics, self._task(section.dataset))
+            asked = section.anchor.metric if section.anchor else ""
+            if asked and asked not in computed:
+                raise BenchError(
+                    f"protocol {protocol.name!r}, {section.dataset}: anchor.metric {asked!r} is not "
+                    f"computed; name one of {', '.join(computed)}, or add it to 'metrics'"
+                )
 
     def _task(self, name: str) -> str:
         """Return a data set's task; a folder that is not here and not registered must be in MSD layout."""

@@ -33,8 +33,8 @@ from bench.store import write_atomic
 DRAWING = 3  # raised by hand when draw.py draws the same input differently
 MEMORY = "figures.json"
 TRAINING = (
-    "One line for each run, by share of training patients with labels. A run whose line still falls steeply "
-    "at its end, or lies flat above the others, is not trained."
+    "One line for each run, by share of training patients with labels. Of a run whose line still falls "
+    "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
 )
 
 

@@ -17,107 +17,110 @@ SO = "What stands beside them says nothing about pretraining."
 
 @dataclass(frozen=True)
 class Judged:
-    """One row from scratch beside the anchor of one section; scores are shares of 1."""
+    """One row from scratch beside the anchor of one section; scores with all labels, as shares of 1."""
 
     row: str  # as printed
     section: int
     anchor: Anchor
-    mean: float
-    worst: float
-    target: str  # whose score ``worst`` is; empty where there is but one
+    mean: float | None
+    scores: dict[str, float]  # by target
+    lacking: tuple[str, ...] = ()  # targets without a score
 
     @property
-    def passed(self) -> bool:
-        """Are mean and worst target as high as the anchor asks?"""
-        return self.mean >= self.anchor.mean and self.worst >= self.anchor.each
+    def worst(self) -> str:
+        """Return the target with the lowest score; empty where there is but one."""
+        return min(self.scores, key=self.scores.__getitem__) if len(self.scores) > 1 else ""
+
+    @property
+    def passed(self) -> bool | None:
+        """Are mean and worst target as high as the anchor asks? None where a score is missing."""
+        if self.mean is None or self.lacking:
+            return None
+        return self.mean >= self.anchor.mean and min(self.scores.values()) >= self.anchor.each
 
     def __str__(self) -> str:
-        worst = f", worst target ({self.target}) {_percent(self.worst)}" if self.target else ""
-        score = f"{metric_title(self.anchor.metric)} {_percent(self.mean)}{worst}"
+        if self.mean is None or self.lacking:
+            of = f" of {', '.join(self.lacking)}" if self.scores else ""
+            return f"{self.row}: not judged, there is no score{of} with all labels."
+        score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
+        if self.worst:
+            lowest = _percent(self.scores[self.worst], self.anchor.each)
+            score += f", worst target ({self.worst}) {lowest}"
         return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
 def judged(scene: Scene) -> list[Judged]:
-    """Return every row from scratch that has an anchor and a score with all labels, in the order of print.
+    """Return every row from scratch that has an anchor, in the order of print.
 
     At smoke scale and on synthetic scans nothing is judged: no anchor is meant for them.
     """
     protocol = scene.protocol
     titles = row_titles(protocol, scene.rows, scene.extras)
     found = []
-    for section in range(len(protocol.finetune)) if _meant(scene) else ():
+    for section in _meant(scene):
         for name, row in protocol.rows.items():
             anchor = finetune_of(protocol, section, row).anchor
-            if anchor is None or row.init or method_pretrains(row):
-                continue
-            scores = _scores(scene, name, section, anchor)
-            mean = scores.pop(MEAN, None) if len(scores) > 1 else next(iter(scores.values()), None)
-            if mean is None:
-                continue
-            worst = min(scores, key=lambda target: scores[target])
-            shown = worst if len(scores) > 1 else ""
-            who = with_network(protocol, name, titles[name])
-            found.append(Judged(who, section, anchor, mean, scores[worst], shown))
+            if anchor is not None and name in titles and not row.init and not method_pretrains(row):
+                who = with_network(protocol, name, titles[name])
+                found.append(Judged(who, section, anchor, *_scores(scene, name, section, anchor)))
     return found
 
 
 def said(scene: Scene) -> list[str]:
-    """Return the notes on the anchor: what it asks, what the field reaches, each row's score."""
-    if not _meant(scene):
-        return []
-    if not _anchored(scene):  # beside the rows of a paper's own scale stand the paper's numbers
-        return (
-            []
-            if scene.protocol.scale == "paper"
-            else ["No anchor is stated, so nothing here says whether training was long enough."]
-        )
-    found = judged(scene)
-    asked = dict.fromkeys(_asked(scene, one) for one in found)
-    return [*asked, *map(str, found)] or [
-        "Nothing was judged: no row from scratch has a score with all labels."
-    ]
+    """Return the notes on the anchors: what each asks, what the field reaches, each row's score."""
+    protocol, labels = scene.protocol, section_labels(scene.protocol, scene.info)
+    found, notes = judged(scene), list[str]()
+    for section in _meant(scene):
+        here = [one for one in found if one.section == section]
+        before = f"{labels[section]}: " if len(labels) > 1 else ""
+        notes += dict.fromkeys(_asked(scene, one) for one in here)
+        notes += [f"{before}{one}" for one in here]
+        if not here and protocol.scale != "paper":  # beside a paper's own scale stand the paper's numbers
+            anchored = any(finetune_of(protocol, section, row).anchor for row in protocol.rows.values())
+            why = "no row is from scratch" if anchored else "no anchor is stated"
+            said = f"{before}{why}, so nothing here says whether training was long enough."
+            notes.append(said[0].upper() + said[1:])
+    return notes
 
 
 def warning(scene: Scene) -> str:
     """Return one line that names the rows from scratch below their anchor; empty where none is."""
-    below = [one for one in judged(scene) if not one.passed]
     labels = section_labels(scene.protocol, scene.info)
     parts: dict[str, list[str]] = {}
-    for one in below:
-        asked = _percent(one.anchor.mean) + (
-            f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
-        )
+    for one in judged(scene):
+        if one.passed is not False or one.mean is None:
+            continue
+        each = f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
+        asked = f"{_percent(one.anchor.mean)}{each}"
         where = f"{labels[one.section]}, scratch with all labels below {asked}"
-        worst = f" ({one.target} {_percent(one.worst)})" if one.target else ""
-        parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean)}{worst}")
+        lowest = _percent(one.scores[one.worst], one.anchor.each) if one.worst else ""
+        worst = f" ({one.worst} {lowest})" if one.worst else ""
+        parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}")
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
-    return f"{UNDERTRAINED}. {listed} {SO}" if below else ""
+    so = f" {SO}" if any(method_pretrains(row) for row in scene.protocol.rows.values()) else ""
+    return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
 
 
-def _meant(scene: Scene) -> bool:
-    return scene.protocol.scale != "smoke" and not scene.synthetic
+def _meant(scene: Scene) -> list[int]:
+    """Return the sections whose scans are real, and none at smoke scale."""
+    sections = enumerate(scene.protocol.finetune)
+    real = [i for i, section in sections if not scene.info[section.dataset].synthetic]
+    return real if scene.protocol.scale != "smoke" else []
 
 
-def _anchored(scene: Scene) -> bool:
-    protocol = scene.protocol
-    return any(
-        finetune_of(protocol, section, row).anchor
-        for section in range(len(protocol.finetune)) for row in protocol.rows.values()
-    )  # fmt: skip
+def _scores(
+    scene: Scene, row: str, section: int, anchor: Anchor
+) -> tuple[float | None, dict[str, float], tuple[str, ...]]:
+    """Return a row's mean, its score of each target, and which targets have none.
 
-
-def _scores(scene: Scene, row: str, section: int, anchor: Anchor) -> dict[str, float]:
-    """Return a row's score of each target, and of their mean where there are several, but for failed ones."""
+    Of a row some of whose runs failed, the others' scores.
+    """
     targets = scene.targets(section)
-    cells = {
-        target: scene.cells.at(Key(row, section, ALL, target, anchor.metric))
-        for target in (*targets, *([MEAN] if len(targets) > 1 else []))
-    }
-    return {
-        target: cell.mean
-        for target, cell in cells.items()
-        if cell and not cell.failed and cell.mean is not None
-    }
+    of = [*targets, *([MEAN] if len(targets) > 1 else [])]
+    cells = {t: scene.cells.at(Key(row, section, ALL, t, anchor.metric)) for t in of}
+    known = {t: cell.mean for t, cell in cells.items() if cell and cell.mean is not None}
+    mean = known.pop(MEAN, None) if len(targets) > 1 else next(iter(known.values()), None)
+    return mean, known, tuple(t for t in targets if t not in known)
 
 
 def _asked(scene: Scene, one: Judged) -> str:
@@ -145,5 +148,10 @@ def _field(scene: Scene, dataset: str, anchor: Anchor) -> str:
     return ", ".join(f"{_percent(value)} ({source})" for value, source in rows)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+def _percent(value: float, beside: float | None = None) -> str:
+    """Return a share in percent, with as many digits as tell it from ``beside``."""
+    for digits in range(2, 18):
+        shown = f"{100 * value:.{digits}f}"
+        if beside is None or value == beside or shown != f"{100 * beside:.{digits}f}":
+            break
+    return shown

@@ -86,6 +86,57 @@ def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
     assert "reached." not in markdown
 
 
+TWO = (
+    Finetune("organs", "even", steps=10, anchor=ANCHOR, fractions=(100,)),
+    Finetune("heart", "even", steps=10, anchor=Anchor(mean=0.9), fractions=(100,)),
+)
+
+
+@pytest.fixture
+def two(protocol, records, tmp_path):
+    """Return a function from rows of two sections to the markdown."""
+
+    def draw(*rows, sections=TWO, **infos):
+        given = {"organs": ("liver", "spleen"), "heart": ("atrium",)}
+        info = {n: DatasetInfo(n, n.title(), t, synthetic=infos.get(n, False)) for n, t in given.items()}
+        table = records(*({"fraction": 100, "scale": "pilot", "section": r["dataset"], **r} for r in rows))
+        made = report.write(
+            protocol(finetune=sections), table, tmp_path, Extras(datasets=info), figures=False
+        )
+        return made.markdown.read_text()
+
+    return draw
+
+
+ORGANS = [{"dataset": "organs", "target": t, "value": 0.9} for t in ("liver", "spleen")]
+HEART = {"dataset": "heart", "target": "atrium", "value": 0.5}
+
+
+def test_every_section_is_judged_by_itself_and_named(two):
+    text = two(*ORGANS, HEART)
+    assert "Organs: A: Dice 90.00, worst target (liver) 90.00: reached." in text
+    assert "Heart: A: Dice 50.00: missed." in text and "Heart, scratch with all labels below 90.00: A" in text
+    text = two(*ORGANS, HEART, sections=(TWO[0], replace(TWO[1], anchor=None)))
+    assert "Heart: no anchor is stated" in text and "Organs: A: Dice 90.00" in text
+
+
+def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
+    low = [{**row, "value": 0.1} for row in ORGANS]
+    text = two(*low, HEART, heart=True)
+    assert "Organs, scratch with all labels below" in text and "Heart, scratch" not in text
+
+
+def test_a_failed_run_hides_nothing(two):
+    failed = {"dataset": "organs", "seed": 1, "target": "", "metric": "", "value": None, "status": "failed"}
+    low = [{**row, "value": 0.1} for row in ORGANS]
+    assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*low, failed, HEART)
+    assert "Organs: A: not judged, there is no score with all labels." in two(failed, HEART)
+
+
+def test_a_score_that_rounds_to_its_anchor_is_told_from_it(drawn):
+    assert "below 86.00 (each 84.00): A 85.999" in drawn(0.85999, 0.85999)[0]
+
+
 def test_a_study_without_an_anchor_says_that_it_has_none(drawn):
     assert "No anchor is stated" in drawn(0.1, 0.1, anchor=None)[0]
     assert "No anchor is stated" not in drawn(0.1, 0.1, anchor=None, scale="paper")[0]

@@ -2,9 +2,9 @@
 
     BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/share.py [--steps 300]
 
-The jobs are those of ``learning.py``, run in this process under torch's profiler. Shares are of processor
-seconds of the whole job; what no torch operation accounts for is Python, decoding and files. The
-profiler itself slows small operations, so these shares are upper bounds for them.
+The jobs are those of ``learning.py``, each in a process of its own under torch's profiler. Shares are
+of processor seconds of the whole job; what no torch operation accounts for is Python, decoding and
+files. The profiler itself slows small operations, so these shares are upper bounds for them.
 """
 
 from __future__ import annotations
