@@ -57,7 +57,7 @@ def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path)
     renamed = {
         "title": "Other", "name": "other", "paper": "voco", "table": "table9", "threads": 4,
         "notes": ["x"], "about": "y", "layout": {"columns": "fractions"}, "metrics": ["iou", "hd95"],
-        "convention": "monai", "scales": {"pilot": {}},
+        "convention": "monai", "scales": {"pilot": {}}, "finetune": {"anchor": {"mean": 0.9, "metric": "iou"}},
         "rows": {"alone": {"title": "T", "published": "P"}, "pair": {"title": "U"}},
     }  # fmt: skip
     expected = ids(plan_of())
@@ -349,6 +349,7 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
         ({"finetune": {"dataset": "msd04_hipocampus"}}, f"no data set named .* did you mean '{NAME}'"),
         ({"finetune": {"fractions": [3]}}, "3 % of 14 training patients .* take at least 4 %"),
         ({"metrics": ["dise"]}, "dise"),
+        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, "anchor.metric 'auc' is not computed"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, message):
