@@ -57,7 +57,8 @@ def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path)
     renamed = {
         "title": "Other", "name": "other", "paper": "voco", "table": "table9", "threads": 4,
         "notes": ["x"], "about": "y", "layout": {"columns": "fractions"}, "metrics": ["iou", "hd95"],
-        "convention": "monai", "scales": {"pilot": {}}, "finetune": {"anchor": {"mean": 0.9, "metric": "iou"}},
+        "convention": "monai", "scales": {"pilot": {}},
+        "finetune": {"anchor": {"mean": 0.9, "metric": "iou"}},
         "rows": {"alone": {"title": "T", "published": "P"}, "pair": {"title": "U"}},
     }  # fmt: skip
     expected = ids(plan_of())
