@@ -221,7 +221,7 @@ def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
         for row, case in zip(axes, cases, strict=True):
             _case(row, case, [p for p in found if p.case == case], titles)
         for ax, title in zip(axes[0], ["Image", "Reference", *titles], strict=True):
-            ax.set_title(words(title), fontsize=8.5, loc="center")
+            ax.set_title(fill(words(title), LINE // 2), fontsize=8.5, loc="center")
         handles = _label_handles(found, labels)
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
