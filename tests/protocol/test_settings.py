@@ -247,7 +247,7 @@ PAPERS = {  # what a paper states, by the key that says so; sides are x, y, z
     "pilot.yaml": {  # ours
         "batch": 2, "optimiser.name": "adamw", "optimiser.lr": 2e-3, "clip": 1.0, "schedule.warmup": 0.05,
     },
-    "pilot_slices.yaml": {"batch": 8, "foreground": 0.4, "optimiser.lr": 3e-3, "clip": 1.0, "schedule.name": "cosine"},
+    "pilot_slices.yaml": {"batch": 8, "foreground": 0.4, "optimiser.lr": 3e-3, "clip": 1.0},
     "taleb_brats.yaml": {
         "crop": (128, 128, 128), "epochs": 150, "optimiser.name": "adam", "optimiser.lr": 1e-4,
         "loss": "dice",
