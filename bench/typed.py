@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bench import ranges
@@ -64,7 +65,7 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
 def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     if not isinstance(value, dict):
         raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
-    known = {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}
+    known, hints = _known(kind)
     for key in value:
         if key not in known:
             near = get_close_matches(str(key)[:80], known, n=1)
@@ -73,7 +74,6 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     for key, f in known.items():
         if key not in value and f.default is MISSING and f.default_factory is MISSING:
             raise BenchError(f"{where(keys)}: key {key!r} is missing")
-    hints = get_type_hints(kind)
     built = {k: _value(hints[k], v, (*keys, k), where) for k, v in value.items()}
     try:
         made = kind(**built)
@@ -82,6 +82,12 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     for said in ranges.problems(made):
         raise BenchError(f"{where(keys)}: {said}")
     return made
+
+
+@cache
+def _known(kind: Any) -> tuple[dict[str, Field[Any]], dict[str, Any]]:
+    """Return a dataclass's fields that can be given, and the annotations of all."""
+    return {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}, get_type_hints(kind)
 
 
 def _union(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
