@@ -171,7 +171,7 @@ def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
     ax.set_xlabel("Step")
     ax.set_ylabel("Loss")
     if terms:
-        ax.legend(frameon=False, fontsize=7, loc="upper right")
+        ax.legend(fontsize=7, loc="best", framealpha=0.8, edgecolor="none")
 
 
 def training(plots: dict[str, list[Course]]) -> Figure:
