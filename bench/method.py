@@ -1,31 +1,33 @@
-"""What a pretraining method must define. Everything else belongs to the harness.
+"""What a pretraining method must define, in two halves. Everything else belongs to the harness.
 
-A method turns one volume into views and one batch of views into a loss. Optimiser, schedule,
-precision, checkpoints, seeds and files stay outside, so that two methods differ only in what
-their file says.
+``MethodParams`` is the half that knows data: the paper's constants, what to cut out of a volume, how views
+are made, what is refused, what it costs. ``Method`` is the half that learns: heads, loss, what follows
+slowly, what is handed on. Optimiser, schedule, precision, checkpoints, seeds and files stay outside, so that
+two methods differ only in what their files say.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import ranges
+from bench import typed
 from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
 from bench.nets import Network
 from bench.nets.base import NoDecoder
 from bench.registry import callable_module
 from bench.source import Source
 
 Batch = dict[str, Tensor]
+Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,106 @@ class Figure:
     rises: bool = True  # is more better?
 
 
+@dataclass(frozen=True)
+class MethodParams:
+    """The half of a method that knows data; its fields are every printed constant and every ablation.
+
+    A method's own ``Params`` inherits this, or a family of views from ``bench.pretext``, with the paper's
+    values as defaults and each one's source on its line. Types of ``bench.ranges`` bound numbers; a
+    ``__post_init__`` refuses what does not fit together.
+    """
+
+    @property
+    def crops_per_sample(self) -> int:
+        """Crops that the network sees per sample and step, for the cost forecast."""
+        return 1
+
+    @property
+    def reads_labels(self) -> bool:
+        """Does ``read`` ask volumes for their label maps? Then only labelled cases are read."""
+        return False
+
+    def out_channels(self, in_channels: int, classes: int) -> int:
+        """Return the channels that the network's decoder gives while it is pretrained.
+
+        Args:
+            in_channels: of the image.
+            classes: of all labels that are read, background included; 1 where none are.
+        """
+        return 2  # no method that trains an encoder alone looks at them
+
+    def head_flops(self, crop: Triple) -> float:
+        """Return forward operations per sample of large heads, for the cost forecast."""
+        return 0.0
+
+    def check(self, crop: Triple, recipe: Recipe) -> None:
+        """Refuse settings that cannot work together; the plan asks before anything runs.
+
+        Args:
+            crop: size of a view in voxels.
+            recipe: how the volumes are prepared; with ``resize`` their size is known.
+
+        Raises:
+            BenchError: says what does not fit.
+        """
+
+    def check_data(self, data: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a mixture that lacks what the loss reads, such as class labels of its data sets.
+
+        Args:
+            data: one entry per data set: ``dataset``, and where the mixture states them ``task``, ``group``.
+
+        Raises:
+            BenchError: says what is missing.
+        """
+
+    def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
+        """Refuse a batch that the loss cannot divide as it has to.
+
+        Args:
+            network: the name of what is trained.
+            crop: size of a view in voxels.
+            rows: samples of a step, of all processes.
+            processes: how many share them.
+
+        Raises:
+            BenchError: says what to take.
+        """
+
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Cut what one training sample needs out of one volume, in a loader worker.
+
+        Args:
+            volume: lazily read (C, X, Y, Z); ``volume.crop(start, size)`` gives float32.
+            crop: size of a view in voxels.
+            rng: the only source of randomness.
+
+        Returns:
+            Arrays whose shapes do not vary between volumes, so that a batch stacks.
+        """
+        return {"crop": volume.random_crop(crop, rng)}
+
+    def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+        """Augment, mask or pair a batch on the device.
+
+        Args:
+            batch: what ``read`` gave, stacked, and what the harness puts beside it (docs/add_a_method.md).
+            crop: size of a view in voxels.
+            generator: the only source of randomness.
+        """
+        return batch
+
+
+class Restores(MethodParams):
+    """Of a method whose decoder restores the image."""
+
+    def out_channels(self, in_channels: int, classes: int) -> int:
+        """As many as the image's."""
+        return in_channels
+
+
 class Method(nn.Module, ABC):
-    """A pretraining objective around a network's encoder. File name under ``methods/`` = its id."""
+    """The half of a method that learns, around a network's encoder. File name under ``methods/`` = its id."""
 
     version: ClassVar[int] = 1  # raised by hand when the method's numbers change on purpose
     source: ClassVar[Source]
@@ -54,11 +154,9 @@ class Method(nn.Module, ABC):
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
     across_batch: ClassVar[bool] = True  # does the loss compare samples, or take statistics over them?
 
-    @dataclass(frozen=True)
-    class Params:
-        """Every printed constant and ablation, the paper's values as defaults."""
+    Params: ClassVar[type[MethodParams]] = MethodParams  # the other half
 
-    params: Any
+    params: Any  # ``Params``; each method narrows it to its own
     decoder: nn.Module  # the network's, where ``needs`` says so
 
     def __init__(self, network: Network, params: Any) -> None:
@@ -66,7 +164,7 @@ class Method(nn.Module, ABC):
         self.encoder = network.encoder
         if self.needs == "decoder":
             self.decoder = network.decoder
-        self.params = params
+        self.params, self.crop = params, network.crop
 
     @classmethod
     def build(cls, network: Network, params: dict[str, Any] | Any = None, seed: int = 0) -> Method:
@@ -106,25 +204,11 @@ class Method(nn.Module, ABC):
         """Return ``Params`` with ``given`` over the defaults, types checked.
 
         Raises:
-            BenchError: an unknown key (names the nearest one) or a value of another type.
+            BenchError: an unknown key (names the nearest one), a value of another type or out of bounds.
         """
-        known = {f.name: getattr(cls.Params(), f.name) for f in fields(cls.Params)}
-        hints = get_type_hints(cls.Params)
-        for key, value in given.items():
-            if key not in known:
-                raise BenchError(unknown(f"parameter of method {cls.name()!r}", key, known))
-            if not (_fits(value, known[key]) and _hinted(value, known[key], hints[key])):
-                wanted = f"look like {known[key]!r}" if known[key] is not None else f"be {_words(hints[key])}"
-                raise BenchError(f"method {cls.name()!r}: {key} should {wanted}, got {value!r}")
-            choices = _choices(hints[key])
-            if choices and value is not None and value not in choices:
-                raise BenchError(
-                    f"method {cls.name()!r}: {unknown(f'value of {key!r}', str(value), choices)}"
-                )
-        made = replace(cls.Params(), **{k: _like(v, known[k]) for k, v in given.items()})
-        if wrong := ranges.problems(made):
-            raise BenchError(f"method {cls.name()!r}: {'; '.join(wrong)}")
-        return made
+        return typed.build(
+            cls.Params, given, lambda keys: f"method {cls.name()!r}: {'.'.join(keys)}".rstrip(": ")
+        )
 
     @classmethod
     def networks(cls) -> list[str]:
@@ -140,94 +224,10 @@ class Method(nn.Module, ABC):
         }
         return [e.name for e in fits if has[cls.needs](e)]
 
-    @classmethod
-    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
-        """Return the channels that the network's decoder gives while it is pretrained.
-
-        Args:
-            params: this method's ``Params``.
-            in_channels: image channels.
-            classes: of all labels that are read, background included; 1 where none are.
-        """
-        return 2  # no method that trains an encoder alone looks at them
-
-    @classmethod
-    def reads_labels(cls, params: Any) -> bool:
-        """Tell whether ``read`` asks volumes for their label maps: then only labelled cases are read."""
-        return False
-
-    @classmethod
-    def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:
-        """Return forward operations per sample of large heads, for the cost forecast."""
-        return 0.0
-
-    @classmethod
-    def check(cls, params: Any, crop: tuple[int, int, int], recipe: Recipe) -> None:
-        """Refuse settings that cannot work together; the plan asks before anything runs.
-
-        Args:
-            params: this method's ``Params``.
-            crop: size of a view in voxels.
-            recipe: how the volumes are prepared; with ``resize`` their size is known.
-
-        Raises:
-            BenchError: says what does not fit.
-        """
-
-    @classmethod
-    def check_data(cls, params: Any, data: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse a mixture that lacks what the loss reads, such as class labels of its data sets.
-
-        Args:
-            params: this method's ``Params``.
-            data: one entry per data set: ``dataset``, and where the mixture states them ``task``, ``group``.
-
-        Raises:
-            BenchError: says what is missing.
-        """
-
-    @classmethod
-    def check_batch(
-        cls, params: Any, network: str, crop: tuple[int, int, int], rows: int, processes: int
-    ) -> None:
-        """Refuse a batch that the loss cannot divide as it has to.
-
-        Args:
-            params: this method's ``Params``.
-            network: the name of what is trained.
-            crop: size of a view in voxels.
-            rows: samples of a step, of all processes.
-            processes: how many share them.
-
-        Raises:
-            BenchError: says what to take.
-        """
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Return how many crops the network sees per sample and step, for the cost forecast."""
-        return 1
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Cut what one training sample needs out of one volume, in a loader worker.
-
-        Args:
-            volume: lazily read (C, X, Y, Z); ``volume.crop(start, size)`` gives float32.
-            crop: size of a view in voxels.
-            params: this method's ``Params``.
-            rng: the only source of randomness.
-
-        Returns:
-            Arrays whose shapes do not vary between volumes, so that a batch stacks.
-        """
-        return {"crop": volume.random_crop(crop, rng)}
-
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment, mask or pair a batch on the device; ``generator`` is the only randomness."""
-        return batch
+        """Make a batch's views on the device, as its ``Params`` say; ``generator`` is the only randomness."""
+        made: Batch = self.params.views(batch, self.crop, generator)
+        return made
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -251,47 +251,6 @@ class Method(nn.Module, ABC):
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
         return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
-
-
-def _choices(hint: Any) -> tuple[str, ...]:
-    """Return what a ``Literal`` (or ``Literal | None``) allows; empty for other types."""
-    found = [h for h in (hint, *get_args(hint)) if get_origin(h) is Literal]
-    return get_args(found[0]) if found else ()
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if default is None or value is None:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, (int, float))
-    if isinstance(default, tuple):
-        pairs = isinstance(value, (list, tuple)) and len(value) == len(default)
-        return pairs and all(_fits(v, d) for v, d in zip(value, default, strict=True))
-    return isinstance(value, type(default))
-
-
-def _hinted(value: Any, default: Any, hint: Any) -> bool:
-    """Tell whether a value is what a parameter's annotation says where its default, None, shows nothing."""
-    if default is not None or value is None:
-        return True
-    kinds = [h for h in get_args(hint) if h is not type(None) and get_origin(h) is not Literal]
-    samples = [tuple(k() for k in get_args(h)) if get_origin(h) is tuple else h() for h in kinds]
-    return not samples or any(_fits(value, sample) for sample in samples)
-
-
-def _words(hint: Any) -> str:
-    """Return what a parameter without a default may be, in words."""
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    parts = [h for h in get_args(hint) if h is not type(None)]
-    return " or ".join([*(names.get(h, f"{len(get_args(h))} numbers") for h in parts), "null"])
-
-
-def _like(value: Any, default: Any) -> Any:
-    if isinstance(default, float) and value is not None:
-        return float(value)
-    return tuple(value) if isinstance(value, list) else value
 
 
 callable_module(__name__, "method")  # bench.method("voco") is the class in methods/voco.py

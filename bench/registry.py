@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import traceback
 import types
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ SOME = ("figure",)  # what only some plugins state: of a method, one that pretra
 
 def names(kind: str) -> list[str]:
     """List the plugins of a kind (``method`` or ``dataset``) without importing any."""
-    package = importlib.import_module(ROOMS[kind][0])
-    found = pkgutil.iter_modules(package.__path__)
-    return sorted(m.name for m in found if not m.name.startswith("_"))
+    folders = tuple(importlib.import_module(ROOMS[kind][0]).__path__)
+    there = [Path(f) for f in folders]  # one of an editable installation is no folder
+    return list(_names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in there)))
+
+
+@lru_cache(maxsize=8)
+def _names(folders: tuple[str, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the modules in ``folders`` as they were ``changed`` last: plans ask thousands of times."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_")))
 
 
 def folder(kind: str) -> Path:
@@ -40,8 +47,9 @@ def folder(kind: str) -> Path:
 
 def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
     """Return a constant that a plugin's class states, read from the file without importing it."""
+    path = folder(kind) / f"{name}.py"
     try:
-        tree = ast.parse((folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+        tree = _tree(path, path.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):  # it says why where it is loaded
         return default
     for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
@@ -50,6 +58,11 @@ def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
             if isinstance(target, ast.Name) and target.id == attribute:
                 return ast.literal_eval(node.value)
     return default
+
+
+@lru_cache(maxsize=256)
+def _tree(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def load(kind: str, name: str) -> Any:

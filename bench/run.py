@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import digest, records, verify
+from bench import digest, records
 from bench.data import synthetic
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, printable
@@ -102,6 +102,8 @@ def mend(plan: Plan, store: Store) -> list[str]:
     That is a folder whose manifest is lost or damaged, scores that are not what was written, and what
     ``bench verify`` found.
     """
+    from bench import verify  # it opens frames, a plan does not
+
     lines = list[str]()
     for job in plan.jobs:
         folder = store.jobs / job

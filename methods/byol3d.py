@@ -1,21 +1,18 @@
 """BYOL on volumes, the global baseline of PGL: predict a slow copy's view of the same scan."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench import world
-from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method, Recipe
+from bench.method import Batch, Figure, Method
 from bench.nets import Network
-from bench.pretext import nuisance, volume_views
+from bench.pretext import nuisance
 from bench.pretext.heads import mlp
-from bench.pretext.losses import matched, spread, unit_distance
-from bench.pretext.momentum import cosine_tau, follow, frozen_copy
-from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.pretext.losses import matched, unit_distance
+from bench.pretext.momentum import SlowCopy, cosine_tau, siamese
+from bench.pretext.volume_views import BothWays
 from bench.ranges import Count, Share
 from bench.source import Source
 
@@ -35,7 +32,7 @@ class BYOL3D(Method):
     min_batch = 2  # the heads' batch statistics need two scans
 
     @dataclass(frozen=True)
-    class Params(VolumeViews):
+    class Params(BothWays):
         """Heads and momentum as BYOL, views as PGL (Xie et al. 2020, Section 3.2)."""
 
         hidden: Count = 4096  # BYOL, Section 3.3
@@ -50,55 +47,17 @@ class BYOL3D(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, width = params, network.encoder.widths[-1]
-        self.crop = network.crop
         self.projector = mlp([width, p.hidden, p.out], "batch")
-        head = mlp([p.out, p.hidden, p.out], "batch") if p.predictor else nn.Identity()
-        self.predictor = head
-        self.slow_encoder = frozen_copy(self.encoder)
-        self.slow_projector = frozen_copy(self.projector)
-
-    @classmethod
-    def check(cls, params: Any, crop: tuple[int, int, int], recipe: Recipe) -> None:
-        """Refuse boxes that fill the volumes."""
-        volume_views.check(crop, params, recipe.resize)
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views forward and backward, or one; the slow copy's forward passes cost about one more."""
-        return 3 if params.symmetric else 2
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Read two crops of 1.1 to 1.4 times the view that overlap by a tenth."""
-        return volume_views.read(volume, crop, params, rng)
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Resize and augment both crops, in PGL's order: (B, 2, C, X, Y, Z)."""
-        views, _ = paired_views(batch, self.crop, self.params, generator)
-        return {"views": views}
+        self.predictor = mlp([p.out, p.hidden, p.out], "batch") if p.predictor else nn.Identity()
+        self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the distance of prediction and slow projection, summed over both directions."""
-        views = batch["views"].unbind(1)  # apart: batch statistics are per view, as in BYOL
-        ways = ((0, 1), (1, 0)) if self.params.symmetric else ((0, 1),)
-        fast = [self.projector(self.encoder.embed(views[i])) for i, _ in ways]
-        with torch.no_grad():
-            slow = [self.slow_projector(self.slow_encoder.embed(views[j])) for _, j in ways]
-        predicted = [self.predictor(z) for z in fast]
+        fast, predicted, slow = siamese(self, batch["views"], self.params.ways)
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
         found = matched(world.gather(predicted[0].detach()), world.gather(slow[0]))
-        return {
-            "total": total,
-            "retrieval": found,
-            "chance": nuisance.among_pairs(batch["views"], batch.get("origin")),
-            "std": spread(world.gather(fast[0].detach())),
-        }
+        return {"total": total, **nuisance.beside(found, world.gather(fast[0]), batch)}
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""
-        tau = self.params.tau
-        tau = cosine_tau(tau, progress) if self.params.tau_cosine else tau
-        follow(self.slow_encoder, self.encoder, tau)
-        follow(self.slow_projector, self.projector, tau)
+        self.slow.follow(self, cosine_tau(self.params.tau, progress, self.params.tau_cosine))

@@ -10,14 +10,13 @@ from torch.nn import functional
 
 from bench import world
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
-from bench.pretext.losses import full_precision, nt_xent, spread
+from bench.pretext.losses import full_precision, nt_xent
 from bench.pretext.pyramid import PyramidVector
-from bench.pretext.slice_views import SliceViews, slice_views
-from bench.pretext.units import twice
+from bench.pretext.slice_views import SliceViews
 from bench.ranges import Amount, Count, Positive, Whole
 from bench.source import Source
 
@@ -41,7 +40,7 @@ class HSSL(Method):
     min_batch = 2  # one slice has no negatives
 
     @dataclass(frozen=True)
-    class Params(SliceViews):
+    class Params(Restores, SliceViews):
         """Weights of 0 are Table 4's ablations: such a part, and its head, are not there."""
 
         image_weight: Amount = 1 / 3  # Section 2.2, lambda 1
@@ -77,12 +76,35 @@ class HSSL(Method):
             counts = {"task": self.tasks, "group": self.groups}
             return {name: n for name, n in counts.items() if self.weights()[name]}
 
+        @property
+        def crops_per_sample(self) -> int:
+            """Two views, and the slice itself where ``aux_input`` is ``raw``."""
+            return 3 if self.aux_input == "raw" else 2
+
+        def check_data(self, data: Sequence[Mapping[str, Any]]) -> None:
+            """Refuse a data set without the classes that are learned, or with one beyond their number."""
+            for level, count in self.classes().items():
+                for part in data:
+                    label = part.get(level)
+                    if label is None or not 1 <= label <= count:
+                        found = f"no {level} class" if label is None else f"{level} class {label}"
+                        raise BenchError(
+                            f"method 'hssl': data set {part['dataset']!r} of the mixture has {found}; state "
+                            f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
+                        )
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Make two views of each slice; its classes stay with them, and where it is read, the slice."""
+            raw = {"raw": batch["crop"]} if self.aux_input == "raw" else {}
+            kept = {name: batch[name] for name in self.classes()}
+            return {**super().views(batch, crop, generator), **raw, **kept}
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p = params
-        self.crop, classes = network.crop, p.classes()
+        classes = p.classes()
         # without a loss on the vector nothing would train these layers
         compress = p.compress if p.image_weight or classes else 0
         self.pyramid = PyramidVector(network.encoder.widths, p.pyramid_levels, compress)
@@ -91,38 +113,6 @@ class HSSL(Method):
         self.projector = mlp(head, norm) if p.image_weight else nn.Identity()
         heads = {name: nn.Linear(self.pyramid.width, n) for name, n in classes.items()}
         self.classifiers = nn.ModuleDict(heads)
-
-    @classmethod
-    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
-        """As many as the image's, which is restored."""
-        return in_channels
-
-    @classmethod
-    def check_data(cls, params: Any, data: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse a data set without the classes that are learned, or with one beyond their number."""
-        for level, count in params.classes().items():
-            for part in data:
-                label = part.get(level)
-                if label is None or not 1 <= label <= count:
-                    found = f"no {level} class" if label is None else f"{level} class {label}"
-                    raise BenchError(
-                        f"method 'hssl': data set {part['dataset']!r} of the mixture has {found}; state "
-                        f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
-                    )
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views, and the slice itself where ``aux_input`` is ``raw``."""
-        return 3 if params.aux_input == "raw" else 2
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
-        rows = batch["crop"].repeat_interleave(2, dim=0)
-        made = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
-        view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
-        kept = {name: batch[name] for name in self.params.classes()}
-        raw = {"raw": batch["crop"]} if self.params.aux_input == "raw" else {}
-        return {"views": view, "start": start, "size": size, **raw, **kept}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return each part that has a weight, their weighted sum, and what shows learning.
@@ -133,8 +123,7 @@ class HSSL(Method):
         x = batch["views"].flatten(0, 1)
         features = self.encoder(x)
         vector = self.pyramid(features)
-        terms = self._image(vector)
-        terms["chance"] = nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True)
+        terms = self._image(vector, batch)
         if self.params.aux_input == "raw":
             x = batch["raw"]
             features = self.encoder(x)
@@ -148,13 +137,12 @@ class HSSL(Method):
         parts = [weight * terms[name] for name, weight in weights.items() if weight]
         return {"total": torch.stack(parts).sum(), **terms}
 
-    def _image(self, vector: Tensor) -> dict[str, Tensor]:
+    def _image(self, vector: Tensor, batch: Batch) -> dict[str, Tensor]:
         p, z = self.params, self.projector(vector)
         a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         value, nearest = nt_xent(a, b, p.temperature)
         learned = {"image": 2 * value if p.reduction == "sum_pairs" else value} if p.image_weight else {}
-        std = spread(torch.cat([a, b]).detach())
-        return {**learned, "retrieval": nearest, "std": std}
+        return {**learned, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder, and the decoder where it was trained and ``init_decoder`` says so."""

@@ -1,13 +1,13 @@
 """In-painting: hide a part of a slice, and restore it from what surrounds it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext.holes import blobs, centre_hole
 from bench.pretext.losses import full_precision
@@ -33,7 +33,7 @@ class Inpainting2D(Method):
     across_batch = False
 
     @dataclass(frozen=True)
-    class Params(SliceViews):
+    class Params(Restores, SliceViews):
         """Code is train.lua (centre) and train_random.lua (random)."""
 
         blur: Share = 0.0  # code: none; it would blur what is to be restored
@@ -56,43 +56,43 @@ class Inpainting2D(Method):
             if not 0 < self.side < 1:
                 raise BenchError(f"method 'inpainting2d': side lies between 0 and 1, got {self.side}")
 
+        @property
+        def crops_per_sample(self) -> int:
+            """One."""
+            return 1
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Augment every slice to ``y`` and cut the batch's one hole into it.
+
+            Returns:
+                ``x`` and ``y`` (B, C, X, Y, 1); ``hidden`` (B, 1, X, Y, 1), where ``x`` says nothing, and
+                ``hole``, the same with the ring that is visible.
+            """
+            y, _, _ = slice_views(batch["crop"], crop, self, generator, batch.get("zscored"))
+            shape = crop[:2]
+            if self.mask == "random":
+                hidden = hole = blobs(shape, self.density, self.resolution, self.hole_area, generator)
+            else:
+                hidden, hole = (centre_hole(shape, self.side, r, y.device) for r in (self.ring, 0))
+            x = torch.where(hidden[..., None], self.fill, y)
+            rows = (len(y), 1, *shape, 1)
+            masks = {"hidden": hidden, "hole": hole}
+            return {
+                "x": x,
+                "y": y,
+                **{k: v[None, None, ..., None].expand(rows).clone() for k, v in masks.items()},
+            }
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        self.crop = network.crop
         hole = centre_hole(self.crop[:2], params.side, params.ring, torch.device("cpu"))
         if not hole.any():
             raise BenchError(
                 f"method 'inpainting2d': in a crop of {self.crop} a hole of side {params.side:g} less a ring "
                 f"of {params.ring} is empty"
             )
-
-    @classmethod
-    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
-        """As many as the image's, which is restored."""
-        return in_channels
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment every slice to ``y`` and cut the batch's one hole into it.
-
-        Returns:
-            ``x`` and ``y`` (B, C, X, Y, 1); ``hidden`` (B, 1, X, Y, 1), where ``x`` says nothing, and
-            ``hole``, the same with the ring that is visible.
-        """
-        p = self.params
-        y, _, _ = slice_views(batch["crop"], self.crop, p, generator, batch.get("zscored"))
-        shape = self.crop[:2]
-        if p.mask == "random":
-            hidden = hole = blobs(shape, p.density, p.resolution, p.hole_area, generator)
-        else:
-            hidden, hole = (centre_hole(shape, p.side, r, y.device) for r in (p.ring, 0))
-        x = torch.where(hidden[..., None], p.fill, y)
-        rows = (len(y), 1, *shape, 1)
-        return {"x": x, "y": y} | {
-            k: v[None, None, ..., None].expand(rows).clone()
-            for k, v in {"hidden": hidden, "hole": hole}.items()
-        }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted error per pixel that counts, and the plain one on hidden pixels.

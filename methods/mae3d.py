@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import MaskedDecoder, init_linear
 from bench.pretext.losses import reconstruction, standardise
@@ -31,7 +31,7 @@ class MAE3D(Method):
     fidelity = "official code compared: masks, decoder, prediction and loss, see docs/methods"
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(MethodParams):
         """Defaults are the released BTCV configuration (vitmae_base_m0.75.yaml)."""
 
         mask_ratio: Share = 0.75  # released config; the count rounds down (models/mae.py)
@@ -43,13 +43,12 @@ class MAE3D(Method):
         encoder_norm: bool = False  # released model skips the encoder's last LayerNorm
         init_encoder: bool = False  # released model: every Linear trunc. normal .02, zero bias
 
+        def head_flops(self, crop: Triple) -> float:
+            """Return the decoder's operations: 24 width^2 per token and block, for patches of 16^3."""
+            return prod(crop) / 16**3 * self.decoder_depth * 24 * self.decoder_dim**2
+
     params: Params
     encoder: TokenEncoder
-
-    @classmethod
-    def head_flops(cls, params: Any, crop: tuple[int, int, int]) -> float:
-        """Return the decoder's operations: 24 width^2 per token and block, for patches of 16^3."""
-        return prod(crop) / 16**3 * params.decoder_depth * 24 * params.decoder_dim**2
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)

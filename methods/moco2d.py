@@ -4,22 +4,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench import world
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import check_batch, entry
 from bench.pretext import nuisance
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.heads import mlp
 from bench.pretext.losses import spread
-from bench.pretext.momentum import follow, frozen_copy
+from bench.pretext.momentum import SlowCopy, both_ways
 from bench.pretext.queue import Queue
-from bench.pretext.slice_views import SliceViews, slice_views
-from bench.pretext.units import twice
+from bench.pretext.slice_views import SliceViews
 from bench.random import rand
 from bench.ranges import Count, Positive, Share
 from bench.source import Source
@@ -52,17 +51,37 @@ class MoCo2D(Method):
         symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
         shuffle_groups: Count = 2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
 
+        @property
+        def crops_per_sample(self) -> int:
+            """A query forward and backward and a key forward, or two of each."""
+            return 3 if self.symmetric else 2
+
+        def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
+            """Refuse a batch that is not so many equal groups, or groups too small for batch norm."""
+            groups = self.shuffle_groups if entry(network).batch_norm else 1
+            self.divided(rows // processes, groups)
+            check_batch(network, crop, rows // groups)
+
+        def divided(self, rows: int, groups: int) -> None:
+            """Refuse ``rows`` slices of a process that are not so many equal groups."""
+            if rows % groups:
+                raise BenchError(
+                    f"method 'moco2d': {rows} slices per process are not {groups} equal groups; "
+                    "set shuffle_groups to a divisor, or to 1"
+                )
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Make two views of each slice, and draw what orders the keys' batch."""
+            made = super().views(batch, crop, generator)
+            return {"views": made["views"], "order": rand(len(batch["crop"]), generator)}
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, width = params, network.encoder.widths[-1]
-        self.crop = network.crop
-        self.projector: nn.Module = (
-            mlp([width, width, p.out], "none") if p.mlp else nn.Linear(width, p.out)
-        )  # fmt: skip
-        self.slow_encoder = frozen_copy(self.encoder)
-        self.slow_projector = frozen_copy(self.projector)
+        self.projector = mlp([width, *[width] * p.mlp, p.out], "none")
+        self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
         self.queue = Queue(p.queue, p.out, 1 + network.in_channels * nuisance.LEVELS)
         normed = any(isinstance(m, _BatchNorm) for m in self.encoder.modules())
         self.groups = p.shuffle_groups if normed else 1
@@ -70,35 +89,11 @@ class MoCo2D(Method):
             None  # keys of the last loss and their notes, not yet queued
         )
 
-    @classmethod
-    def check_batch(
-        cls, params: Any, network: str, crop: tuple[int, int, int], rows: int, processes: int
-    ) -> None:
-        """Refuse a batch that shuffling cannot cut into equal groups, or groups too small for batch norm."""
-        groups = params.shuffle_groups if entry(network).batch_norm else 1
-        if rows // processes % groups:
-            raise BenchError(
-                f"method 'moco2d': {rows // processes} slices per process are not {groups} equal groups; "
-                "set shuffle_groups to a divisor, or to 1"
-            )
-        check_batch(network, crop, rows // groups)
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """A query forward and backward and a key forward, or two of each."""
-        return 3 if params.symmetric else 2
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Make two views of each slice, (B, 2, C, X, Y, 1), and draw what orders the keys' batch."""
-        rows = batch["crop"].repeat_interleave(2, dim=0)
-        made, _, _ = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
-        return {"views": made.unflatten(0, (-1, 2)), "order": rand(len(batch["crop"]), generator)}
-
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return InfoNCE of the first view's queries; the keys wait until ``after_step`` queues them."""
         views = batch["views"].unbind(1)
         notes = [nuisance.notes(view, batch.get("origin")) for view in views]
-        ways = ((0, 1), (1, 0)) if self.params.symmetric else ((0, 1),)
+        ways = both_ways(self.params.symmetric)
         found = [self._contrast(views[i], views[j], batch["order"]) for i, j in ways]
         losses, nearest, keys = zip(*found, strict=True)
         guesses = [nuisance.among_queue(notes[i], notes[j], self.queue.notes) for i, j in ways]
@@ -115,12 +110,8 @@ class MoCo2D(Method):
         }
 
     def _contrast(self, asked: Tensor, kept: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if len(asked) % self.groups:
-            raise BenchError(
-                f"method 'moco2d': a batch of {len(asked)} (per process) is not {self.groups} equal groups;"
-                " set shuffle_groups to a divisor, or to 1"
-            )
-        q = self._grouped(self.encoder, self.projector, asked)
+        self.params.divided(len(asked), self.groups)
+        q = self._grouped(self, asked)
         with torch.no_grad():
             k = self._shuffled(kept, order)
         loss, nearest = queue_contrast(q, k, self.queue.keys, self.params.temperature)
@@ -129,16 +120,16 @@ class MoCo2D(Method):
     def _shuffled(self, x: Tensor, order: Tensor) -> Tensor:
         """Return the keys of ``x``, each made in a group of other rows than its query was."""
         if self.groups == 1:
-            return self._grouped(self.slow_encoder, self.slow_projector, x)
+            return self._grouped(self.slow, x)
         mine = slice(world.rank() * len(x), (world.rank() + 1) * len(x))
         shuffled = world.gather(order).argsort()
         moved = world.gather(x)[shuffled[mine]]
-        keys = world.gather(self._grouped(self.slow_encoder, self.slow_projector, moved))
+        keys = world.gather(self._grouped(self.slow, moved))
         return keys[shuffled.argsort()[mine]]
 
-    def _grouped(self, encoder: Any, projector: nn.Module, x: Tensor) -> Tensor:
+    def _grouped(self, side: Any, x: Tensor) -> Tensor:
         # every g-th row: a group of the whole batch's rows, however many processes share them
-        parts = [projector(encoder.embed(x[g :: self.groups])) for g in range(self.groups)]
+        parts = [side.projector(side.encoder.embed(x[g :: self.groups])) for g in range(self.groups)]
         return torch.stack(parts, dim=1).flatten(0, 1)
 
     def after_step(self, progress: float) -> None:
@@ -146,5 +137,4 @@ class MoCo2D(Method):
         if self._made is not None:
             self.queue.push(*self._made)
             self._made = None
-        follow(self.slow_encoder, self.encoder, self.params.momentum)
-        follow(self.slow_projector, self.projector, self.params.momentum)
+        self.slow.follow(self, self.params.momentum)

@@ -1,7 +1,7 @@
 """Models Genesis: deform a crop by a random mixture of four transformations, and restore it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.pretext import deform
 from bench.pretext.losses import full_precision
 from bench.ranges import Amount, Count, Share, Whole
@@ -35,7 +35,7 @@ class ModelsGenesis(Method):
     across_batch = False
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(Restores):
         """Defaults are those of the code (config.py, utils.py); the paper prints few numbers."""
 
         local_rate: Share = 0.5  # code, probability of local shuffling
@@ -67,45 +67,38 @@ class ModelsGenesis(Method):
             if self.bezier_points < 2:
                 raise BenchError("method 'models_genesis': bezier_points must be 2 or more")
 
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read one crop; one that is nearly constant is drawn again, up to ``tries`` times in all."""
+            for _ in range(self.tries):
+                found = volume.random_crop(crop, rng)
+                if found.std() >= self.least_std:
+                    break
+            return {"crop": found}
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Flip every crop to its target ``y`` and deform it to the input ``x``, (B, C, X, Y, Z) both."""
+            y, axes = batch["crop"], FLIPS[self.flip_axes]
+            y = augment.flip(y, deform.flips(len(y), self.flip_rate, self.flip_rounds, axes, generator))
+            if self.scale_unit == "none":
+                return {"x": self.deformed(y, generator), "y": y}
+            low, span = reach(y)
+            unit = (y - low) / span
+            x = self.deformed(unit, generator)
+            return {"x": x * span + low, "y": y} if self.scale_unit == "deform" else {"x": x, "y": unit}
+
+        def deformed(self, x: Tensor, generator: torch.Generator) -> Tensor:
+            """Return crops (B, C, X, Y, Z) shuffled within, mapped by a curve, and painted in or around."""
+            rows = len(x)
+            shuffled = chance(rows, self.local_rate, generator)
+            x = deform.local_shuffle(x, shuffled, self.windows, generator)
+            mapped = chance(rows, self.nonlinear_rate, generator)
+            x = deform.bezier(x, mapped, self.bezier_points, generator, self.rises)
+            painted = chance(rows, self.paint_rate, generator)
+            inner = chance(rows, self.inpaint_rate, generator)
+            boxes = deform.Boxes(self.boxes, self.box_rate, self.margin)
+            return deform.paint(x, painted & inner, painted & ~inner, boxes, generator)
+
     params: Params
-
-    @classmethod
-    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
-        """As many as the image's, which is restored."""
-        return in_channels
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Read one crop; one that is nearly constant is drawn again, up to ``tries`` times in all."""
-        for _ in range(params.tries):
-            found = volume.random_crop(crop, rng)
-            if found.std() >= params.least_std:
-                break
-        return {"crop": found}
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Flip every crop to its target ``y`` and deform it to the input ``x``, (B, C, X, Y, Z) both."""
-        p, crop = self.params, batch["crop"]
-        flipped = deform.flips(len(crop), p.flip_rate, p.flip_rounds, FLIPS[p.flip_axes], generator)
-        y = augment.flip(crop, flipped)
-        if p.scale_unit == "none":
-            return {"x": self._deformed(y, generator), "y": y}
-        low, span = reach(y)
-        unit = (y - low) / span
-        x = self._deformed(unit, generator)
-        return {"x": x * span + low, "y": y} if p.scale_unit == "deform" else {"x": x, "y": unit}
-
-    def _deformed(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        p, rows = self.params, len(x)
-        x = deform.local_shuffle(x, chance(rows, p.local_rate, generator), p.windows, generator)
-        chosen = chance(rows, p.nonlinear_rate, generator)
-        x = deform.bezier(x, chosen, p.bezier_points, generator, p.rises)
-        painted = chance(rows, p.paint_rate, generator)
-        inner = chance(rows, p.inpaint_rate, generator)
-        boxes = deform.Boxes(p.boxes, p.box_rate, p.margin)
-        return deform.paint(x, painted & inner, painted & ~inner, boxes, generator)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the restoration error, and what doing without learning gets.

@@ -2,29 +2,27 @@
 
 from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import world
 from bench.augment import flip
-from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe
+from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells
-from bench.pretext import nuisance, volume_views
+from bench.pretext import nuisance
 from bench.pretext.align import overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
-from bench.pretext.momentum import cosine_tau, follow, frozen_copy
-from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.pretext.momentum import SlowCopy, cosine_tau
+from bench.pretext.pair import Pairing
+from bench.pretext.volume_views import BothWays, VolumeViews
 from bench.ranges import Count, Share
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 PLACES = 1024  # of a map that the figure compares, at most; evenly spread
 
 
@@ -45,7 +43,7 @@ class PGL(Method):
     any_dims = True  # slices have views and maps of one voxel along z
 
     @dataclass(frozen=True)
-    class Params(VolumeViews):
+    class Params(BothWays):
         """Heads, momentum and alignment as printed; sections and equations are PGL's (Xie et al. 2020)."""
 
         hidden: Count = 4096  # 3.3
@@ -62,50 +60,41 @@ class PGL(Method):
         level: int | None = None  # of the encoder's maps, -1 = last (3.3); None = last of several cells
         ema_buffers: bool = False  # BYOL code; on = the target normalises by averages of the online side's
 
+        def boxes(self) -> Pairing:
+            """Return PGL's boxes; w/o CS one for both views, as only it overlaps itself in full."""
+            return super().boxes() if self.use_crop_scale else Pairing((1.0, 1.0), 1.0)
+
+        def check(self, crop: Triple, recipe: Recipe) -> None:
+            """Refuse boxes that fill the volumes, but where one crop is both views anyway."""
+            if self.use_crop_scale:
+                super().check(crop, recipe)
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Augment both crops; where they lay and were mirrored stays with them."""
+            return VolumeViews.views(
+                self if self.use_flip else replace(self, flip=0.0), batch, crop, generator
+            )
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        p, self.crop = params, network.crop
+        p = params
         self.level, self.cells = _level(network, p.level)
         self.projector = voxelwise(network.encoder.widths[self.level], p.hidden, p.out)
         self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()
-        self.slow_encoder = frozen_copy(self.encoder)
-        self.slow_projector = frozen_copy(self.projector)
-
-    @classmethod
-    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
-        """Refuse boxes that fill the volumes."""
-        if params.use_crop_scale:  # else one crop is both views anyway
-            volume_views.check(crop, params, recipe.resize)
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views forward and backward, or one; the target's forward passes cost about one more."""
-        return 3 if params.symmetric else 2
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Read two crops of 1.1 to 1.4 times the view that overlap by a tenth, and where they lie."""
-        return volume_views.read(volume, crop, _used(params), rng)
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment both crops, (B, 2, C, X, Y, Z); where they lay and were mirrored stays with them."""
-        views, flipped = paired_views(batch, self.crop, _used(self.params), generator)
-        return {"views": views, "flipped": flipped, "start": batch["start"], "size": batch["size"]}
+        self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the distance of aligned predictions and targets, summed over both directions."""
         both = batch["views"].unbind(1)  # apart: batch statistics are per view, as in BYOL
-        ways = ((0, 1), (1, 0)) if self.params.symmetric else ((0, 1),)
+        ways = self.params.ways
         maps = [self.projector(self.encoder(both[i])[self.level]) for i, _ in ways]
         predicted = [self.predictor(self.aligned(z, batch, i)) for z, (i, _) in zip(maps, ways, strict=True)]
         if self.params.ema_buffers:
-            self.slow_encoder.eval(), self.slow_projector.eval()
+            self.slow.eval()
         with torch.no_grad():
-            features = [self.slow_projector(self.slow_encoder(both[j])[self.level]) for _, j in ways]
+            features = [self.slow.projector(self.slow.encoder(both[j])[self.level]) for _, j in ways]
             slow = [self.aligned(z, batch, j) for z, (_, j) in zip(features, ways, strict=True)]
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
         found = matched(_places(predicted[0].detach()), _places(slow[0]))
@@ -138,9 +127,7 @@ class PGL(Method):
     def after_step(self, progress: float) -> None:
         """Move the target towards the weights the optimiser has just made."""
         p = self.params
-        tau = cosine_tau(p.tau, progress) if p.tau_cosine else p.tau
-        for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_projector, self.projector)):
-            follow(slow, fast, tau, p.ema_buffers)
+        self.slow.follow(self, cosine_tau(p.tau, progress, p.tau_cosine), p.ema_buffers)
 
 
 def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
@@ -148,15 +135,6 @@ def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv3d(inside, hidden, 1), nn.BatchNorm3d(hidden), nn.ReLU(), nn.Conv3d(hidden, out, 1)
     )  # fmt: skip
-
-
-def _used(params: PGL.Params) -> PGL.Params:
-    """Return the views' parameters without what the ablation leaves out."""
-    if not params.use_flip:
-        params = replace(params, flip=0.0)
-    if not params.use_crop_scale:  # only one box overlaps itself in full
-        params = replace(params, crop_scale=(1.0, 1.0), overlap=1.0)
-    return params
 
 
 def _level(network: Network, wanted: int | None) -> tuple[int, Triple]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe
+from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import turns
 from bench.pretext.losses import full_precision
@@ -23,7 +22,6 @@ from bench.random import randint
 from bench.ranges import Share
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 TRIES = 8  # slices looked at before the fullest of them is taken
 
 
@@ -63,51 +61,46 @@ class Rotation2D(Method):
                     "turned by 180 degrees; take mirror, which is along x alone"
                 )
 
+        @property
+        def crops_per_sample(self) -> int:
+            """All turns of a slice, or one."""
+            return self.rotations_per_image
+
+        def check(self, crop: Triple, recipe: Recipe) -> None:
+            """Refuse crops that are not square: the shape would tell the turn."""
+            if crop[0] != crop[1]:
+                raise BenchError(f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}")
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read a slice, drawn again (8 times at most) while it is nearly empty; then the fullest."""
+            fullest = volume.random_crop(crop, rng)
+            for _ in range(TRIES - 1):
+                most = _share(fullest, volume.lowest)
+                if most >= self.foreground:
+                    break
+                other = volume.random_crop(crop, rng)
+                fullest = other if _share(other, volume.lowest) > most else fullest
+            return {"crop": fullest}
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
+            x = batch["crop"]
+            if self.augment:
+                x, _, _ = slice_views(x, crop, self, generator, batch.get("zscored"))
+            if self.mirror:
+                along_x = chance(len(x), self.mirror, generator)[:, None]
+                x = augment.flip(x, functional.pad(along_x, (0, 2)))
+            if self.rotations_per_image == len(turns.FLAT):
+                label = torch.arange(len(turns.FLAT), device=x.device).expand(len(x), -1)
+                return {"views": turns.all_turns(x, turns.FLAT), "label": label}
+            label = randint(0, len(turns.FLAT), len(x), generator)
+            return {"views": turns.turned(x, turns.FLAT, label)[:, None], "label": label[:, None]}
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        self.crop = network.crop
         self.head = nn.Linear(network.encoder.widths[-1], len(turns.FLAT))
-
-    @classmethod
-    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
-        """Refuse crops that are not square: the shape would tell the turn."""
-        if crop[0] != crop[1]:
-            raise BenchError(f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}")
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """All turns of a slice, or one."""
-        return int(params.rotations_per_image)
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Read a slice, drawn again (8 times at most) while it is nearly empty; then the fullest."""
-        fullest = volume.random_crop(crop, rng)
-        for _ in range(TRIES - 1):
-            most = _share(fullest, volume.lowest)
-            if most >= params.foreground:
-                break
-            other = volume.random_crop(crop, rng)
-            fullest = other if _share(other, volume.lowest) > most else fullest
-        return {"crop": fullest}
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
-        p, x = self.params, batch["crop"]
-        if p.augment:
-            x, _, _ = slice_views(x, self.crop, p, generator, batch.get("zscored"))
-        if p.mirror:
-            along_x = chance(len(x), p.mirror, generator)[:, None]
-            x = augment.flip(x, functional.pad(along_x, (0, 2)))
-        if p.rotations_per_image == len(turns.FLAT):
-            label = torch.arange(len(turns.FLAT), device=x.device).expand(len(x), -1)
-            return {"views": turns.all_turns(x, turns.FLAT), "label": label}
-        label = randint(0, len(turns.FLAT), len(x), generator)
-        return {"views": turns.turned(x, turns.FLAT, label)[:, None], "label": label[:, None]}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the turns, mean over all turned slices, and their accuracy."""

@@ -1,7 +1,7 @@
 """SimCLR on slices: two augmented views of one slice attract, those of other slices repel."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,10 +11,9 @@ from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
-from bench.pretext.losses import nt_xent, spread
+from bench.pretext.losses import nt_xent
 from bench.pretext.pyramid import PyramidVector
-from bench.pretext.slice_views import SliceViews, slice_views
-from bench.pretext.units import twice
+from bench.pretext.slice_views import SliceViews
 from bench.ranges import Count, Positive, Whole
 from bench.source import Source
 
@@ -53,32 +52,15 @@ class SimCLR2D(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, widths = params, network.encoder.widths
-        self.crop = network.crop
         scales = (p.pyramid_levels, p.compress) if p.multi_scale_head else (1, 0)
         self.pyramid = PyramidVector(widths, *scales)
         head = [self.pyramid.width, *[p.hidden or self.pyramid.width] * (p.proj_layers - 1), p.out]
         self.projector = mlp(head, "batch" if p.batch_norm else "none")
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views."""
-        return 2
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment each slice twice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
-        rows = batch["crop"].repeat_interleave(2, dim=0)
-        made = slice_views(rows, self.crop, self.params, generator, twice(batch.get("zscored")))
-        view, start, size = (x.unflatten(0, (-1, 2)) for x in made)
-        return {"views": view, "start": start, "size": size}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of views whose nearest neighbour is their partner."""
         z = self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
         a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         total, nearest = nt_xent(a, b, self.params.temperature)
-        return {
-            "total": 2 * total if self.params.reduction == "sum_pairs" else total,
-            "retrieval": nearest,
-            "chance": nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True),
-            "std": spread(torch.cat([a, b]).detach()),
-        }
+        total = 2 * total if self.params.reduction == "sum_pairs" else total
+        return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}

@@ -1,7 +1,6 @@
 """SimCLR on volumes: two augmented crops of one scan attract, those of other scans repel."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from bench import augment, world
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
@@ -35,7 +34,7 @@ class SimCLR3D(Method):
     min_batch = 2  # one scan has no negatives: the loss is 0
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(MethodParams):
         """Constants of nnssl are from simclr_transform.py and SimCLRTrainer."""
 
         temperature: Positive = 0.5  # nnssl; also MIM-Med3D
@@ -58,49 +57,42 @@ class SimCLR3D(Method):
         gamma: Share = 0.3  # nnssl
         gamma_exponent: Factors = (0.7, 1.5)  # nnssl
 
+        @property
+        def crops_per_sample(self) -> int:
+            """Two views."""
+            return 2
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read two crops that overlap by ``overlap`` along every axis."""
+            return read_pair(volume, crop, Pairing(scale=self.scale, axis_overlap=self.overlap), rng)
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Augment both crops independently: (B, 2, C, X, Y, Z)."""
+            p, g = self, generator
+            x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
+            if p.scale != (1.0, 1.0):
+                x = augment.resize_box(x, torch.zeros_like(size), size, crop)
+            std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
+            x = augment.gaussian_noise(x, p.noise, std, g, unit="std")
+            x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
+            x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
+            x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
+            x = augment.gamma(x, p.gamma, p.gamma_exponent, g, inplace=True)
+            x, _ = augment.random_flip(x, p.flip, g, inplace=True)
+            x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
+            return {"views": x.unflatten(0, (-1, 2))}
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         width = network.encoder.widths[-1]
-        self.crop = network.crop
         head = [width, params.hidden or width, params.out]
         self.projector = mlp(head, "batch" if params.batch_norm else "none")
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views."""
-        return 2
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: tuple[int, int, int], params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Read two crops that overlap by ``params.overlap`` along every axis."""
-        rule = Pairing(scale=params.scale, axis_overlap=params.overlap)
-        return read_pair(volume, crop, rule, rng)
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Augment both crops independently: (B, 2, C, X, Y, Z)."""
-        p, g, pair, size = self.params, generator, batch["pair"], batch["size"]
-        x = pair.flatten(0, 1)
-        if p.scale != (1.0, 1.0):
-            size = size.flatten(0, 1)
-            x = augment.resize_box(x, torch.zeros_like(size), size, self.crop)
-        std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
-        x = augment.gaussian_noise(x, p.noise, std, g, unit="std")
-        x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
-        x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
-        x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
-        x = augment.gamma(x, p.gamma, p.gamma_exponent, g, inplace=True)
-        x, _ = augment.random_flip(x, p.flip, g, inplace=True)
-        x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
-        return {"views": x.unflatten(0, (len(pair), 2))}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of anchors whose nearest neighbour is their partner."""
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
-        a, b = z.unflatten(0, (-1, 2)).unbind(1)
-        total, nearest = nt_xent(world.gather(a), world.gather(b), self.params.temperature)
-        chance = nuisance.among_pairs(batch["views"], batch.get("origin"), all_views=True)
-        return {"total": total, "retrieval": nearest, "chance": chance}
+        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        total, nearest = nt_xent(a, b, self.params.temperature)
+        return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,13 +12,12 @@ from torch.nn import functional
 
 from bench import augment, world
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method
+from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
 from bench.pretext.tissue import TISSUES, labelled, tissue_rule
 from bench.ranges import Share
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 SMOOTH = 1e-5  # Taleb et al.'s code, above and below the line
 
 
@@ -37,7 +36,7 @@ class Supervised(Method):
     needs = "decoder"
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(MethodParams):
         """Taleb et al. segment what FSL FAST made of each scan; ``intensity`` stands in for it, roughly."""
 
         labels: Literal["own", "intensity"] = "own"  # assumed: the mixture's label maps
@@ -46,39 +45,36 @@ class Supervised(Method):
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
         flat: Share = 0.1  # assumed, of intensity: share of voxels from which one value is background
 
+        @property
+        def reads_labels(self) -> bool:
+            """Only where they are the task."""
+            return self.labels == "own"
+
+        def out_channels(self, in_channels: int, classes: int) -> int:
+            """Return the classes to tell apart, background included."""
+            return classes if self.reads_labels else TISSUES + 1
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read a random crop and its label map, or the classes of its first channel's intensities."""
+            start = volume.random_start(crop, rng)
+            image = volume.crop(start, crop)
+            if self.reads_labels:
+                return {"crop": image, "label": volume.crop_label(start, crop)}
+            rule = tissue_rule(volume, self.flat)
+            return {"crop": image, "label": labelled(volume, image[0], start, rule)}
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Give every data set classes of its own, background apart; mirror image and label alike."""
+            x, label = batch["crop"], batch["label"].long()
+            if self.reads_labels:
+                first = batch["first"].view(-1, 1, 1, 1)
+                label = torch.where(label > 0, label + first, label)
+            if self.flip:
+                x, flipped = augment.random_flip(x, self.flip, generator)
+                label = augment.flip(label[:, None], flipped)[:, 0]
+            return {"crop": x, "label": label}
+
     params: Params
-
-    @classmethod
-    def reads_labels(cls, params: Any) -> bool:
-        """Only where they are the task."""
-        return bool(params.labels == "own")
-
-    @classmethod
-    def out_channels(cls, params: Any, in_channels: int, classes: int) -> int:
-        """Return the classes to tell apart, background included."""
-        return classes if params.labels == "own" else TISSUES + 1
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Read a random crop and its label map, or the classes of its first channel's intensities."""
-        start = volume.random_start(crop, rng)
-        image = volume.crop(start, crop)
-        if params.labels == "own":
-            return {"crop": image, "label": volume.crop_label(start, crop)}
-        return {"crop": image, "label": labelled(volume, image[0], start, tissue_rule(volume, params.flat))}
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Give every data set classes of its own, background apart; mirror image and label alike."""
-        p, x, label = self.params, batch["crop"], batch["label"].long()
-        if p.labels == "own":
-            first = batch["first"].view(-1, 1, 1, 1)
-            label = torch.where(label > 0, label + first, label)
-        if p.flip:
-            x, flipped = augment.random_flip(x, p.flip, generator)
-            label = augment.flip(label[:, None], flipped)[:, 0]
-        return {"crop": x, "label": label}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss, ``dice`` of the foreground, and what a class drawn at random per voxel gets."""

@@ -6,26 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench import world
-from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe
+from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells
-from bench.pretext import nuisance, variance, volume_views
+from bench.pretext import nuisance, variance
 from bench.pretext.align import centres
-from bench.pretext.losses import matched, spread
+from bench.pretext.losses import matched
 from bench.pretext.volume_views import VolumeViews
 from bench.ranges import Count, Share
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 MOST_CELLS = 4096  # of a map: distances of all its cells to all of another are held in memory
 
 
@@ -67,12 +64,15 @@ class VICRegL(Method):
             if min(self.num_matches) < 1:
                 raise BenchError(f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more")
 
+        def head_flops(self, crop: Triple) -> float:
+            """The expander's, on both views; its first layer and the local one are small beside it."""
+            return 4.0 * self.hidden * (self.hidden + self.out) if self.alpha > 0 else 0.0
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, widths = params, network.encoder.widths
-        self.crop = network.crop
         self.level, self.cells = local_map(cells(network.name, self.crop), p.num_matches, p.level)
         self.expander: nn.Module | None = None
         self.local_expander: nn.Module | None = None
@@ -82,36 +82,6 @@ class VICRegL(Method):
             self.local_expander = expander(
                 [widths[self.level], p.local_hidden, p.local_hidden, p.local_out], p.norm
             )
-
-    @classmethod
-    def head_flops(cls, params: Any, crop: Triple) -> float:
-        """Return the expander's, on both views; its first layer and the local one are small beside it."""
-        return 4.0 * params.hidden * (params.hidden + params.out) if params.alpha > 0 else 0.0
-
-    @classmethod
-    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
-        """Refuse boxes that fill the volumes."""
-        volume_views.check(crop, params, recipe.resize)
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Two views."""
-        return 2
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Read two overlapping crops, and where they lie."""
-        return volume_views.read(volume, crop, params, rng)
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return views (B, 2, C, X, Y, Z) and the voxels at which their maps' cells lie, (B, 2, n, 3)."""
-        views, flipped = volume_views.paired_views(batch, self.crop, self.params, generator)
-        mirrored = torch.zeros_like(flipped) if self.params.no_flip_grid else flipped
-        start, size, mirrored = (t.flatten(0, 1) for t in (batch["start"], batch["size"], mirrored))
-        places = centres(start, size, mirrored, self.cells).flatten(1, 3)
-        return {"views": views, "places": places.unflatten(0, (-1, 2))}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the global and the local criterion, and ``retrieval`` between the views' embeddings."""
@@ -126,7 +96,7 @@ class VICRegL(Method):
             terms |= {"inv": found.invariance, "var": found.variance, "cov": found.covariance}
         if self.local_expander is not None:
             here, there = (self._cells(maps[self.level]) for maps in pyramids)
-            at = (batch["places"][:, 0], batch["places"][:, 1])
+            at = (self.places(batch, 0), self.places(batch, 1))
             found = variance.local(here, there, at, p.num_matches, p.l2_all_matches, p.pool)
             total = total + (1 - p.alpha) * found.total(p.weights)
             terms |= {
@@ -135,8 +105,13 @@ class VICRegL(Method):
                 "local_cov": found.covariance,
             }
         one, two = (world.gather(z.detach()) for z in (one, two))
-        chance = nuisance.among_pairs(batch["views"], batch.get("origin"))
-        return {"total": total, **terms, "retrieval": matched(one, two), "chance": chance, "std": spread(one)}
+        return {"total": total, **terms, **nuisance.beside(matched(one, two), one, batch)}
+
+    def places(self, batch: Batch, view: int) -> Tensor:
+        """Return the voxels of the volume at which the cells of a view's map lie, (B, n, 3)."""
+        start, size, flipped = (batch[name][:, view] for name in ("start", "size", "flipped"))
+        mirrored = torch.zeros_like(flipped) if self.params.no_flip_grid else flipped
+        return centres(start, size, mirrored, self.cells).flatten(1, 3)
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Return the embedded cells of maps (B, C, x, y, z), (B, n, local_out)."""

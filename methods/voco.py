@@ -12,16 +12,15 @@ from torch.nn import functional
 from bench import augment, nets
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe
+from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import grid, losses, nuisance
 from bench.pretext.heads import mlp
-from bench.pretext.momentum import follow, frozen_copy
+from bench.pretext.momentum import SlowCopy
 from bench.pretext.units import Scale, unit_of
 from bench.ranges import Amount, Count, Positive, Share
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 Rectify = Literal["abs", "relu"]
 # power, what becomes of negative cosines, no gradient to the later base of a pair
 REG: dict[str, tuple[int, Rectify, bool]] = {
@@ -46,7 +45,7 @@ class VoCo(Method):
     fidelity = "official code compared for v1 and ema; the paper's own loss from its text only"
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(MethodParams):
         """Defaults are the paper's; 'code' marks what only the released code states."""
 
         variant: Literal["paper", "v1", "ema"] = "paper"  # code: issue 15 is v1, main is ema
@@ -78,57 +77,53 @@ class VoCo(Method):
             if np.prod(self.grid) < 2:
                 raise BenchError(f"method 'voco': grid {self.grid} has no two bases to tell apart")
 
+        @property
+        def crops_per_sample(self) -> int:
+            """Bases and random crops."""
+            return math.prod(self.grid) + self.crops
+
+        def check(self, crop: Triple, recipe: Recipe) -> None:
+            """Refuse a grid of bases that does not fit into volumes of a known size."""
+            if recipe.resize is not None:
+                grid.window_of(self.input_crop or crop, self.grid, recipe.resize)
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
+            size, last = self.input_crop or crop, self.variant == "paper"
+            return grid.read_tiled(volume, size, self.grid, self.crops, rng, last)
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Resize and augment every crop on its own; the overlaps stay those of the places."""
+            p, g, m = self, generator, batch["crops"].shape[1]
+            both = torch.cat([batch["crops"], batch["bases"]], dim=1)
+            x = both.flatten(0, 1)
+            if tuple(x.shape[2:]) != crop:
+                x = functional.interpolate(x, crop, mode="trilinear", align_corners=True)  # as the code
+            x, _ = augment.random_flip(x, p.flip, g, inplace=True)
+            x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
+            zscored = batch["zscored"].repeat_interleave(both.shape[1]) if "zscored" in batch else None
+            one = unit_of(x, p.intensity, zscored)
+            by = p.shift_by if one is None else p.shift_by * one
+            x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
+            return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
+
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        p = params
-        self.crop, self.slow = network.crop, None
+        p, self.slow = params, None
         head = [network.encoder.widths[-1], p.hidden, p.hidden, p.out]
         self.projector = mlp(head, "batch_plain")
         if p.variant == "ema":
-            self.slow = nn.ModuleDict(self._second(network, head)).requires_grad_(False)
+            self.slow = self._second(network, head)
             self.after_step(0.0)  # the code updates before the first use, too
 
-    def _second(self, network: Network, head: list[int]) -> dict[str, nn.Module]:
+    def _second(self, network: Network, head: list[int]) -> SlowCopy:
         if self.params.teacher == "copy":
-            return {"encoder": frozen_copy(self.encoder), "projector": frozen_copy(self.projector)}
+            return SlowCopy(encoder=self.encoder, projector=self.projector)
         channels = (network.in_channels, network.out_channels)
         twin = nets.network(network.name, network.preset, *channels, network.crop)
-        return {"encoder": twin.encoder, "projector": mlp(head, "batch_plain")}
-
-    @classmethod
-    def check(cls, params: Any, crop: Triple, recipe: Recipe) -> None:
-        if recipe.resize is not None:
-            grid.window_of(params.input_crop or crop, params.grid, recipe.resize)
-
-    @classmethod
-    def crops_per_sample(cls, params: Any) -> int:
-        """Bases and random crops."""
-        return math.prod(params.grid) + params.crops
-
-    @classmethod
-    def read(
-        cls, volume: Volume, crop: Triple, params: Any, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
-        size, last = params.input_crop or crop, params.variant == "paper"
-        return grid.read_tiled(volume, size, params.grid, params.crops, rng, last)
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Resize and augment every crop on its own; the overlaps stay those of the places."""
-        p, g, m = self.params, generator, batch["crops"].shape[1]
-        both = torch.cat([batch["crops"], batch["bases"]], dim=1)
-        x = both.flatten(0, 1)
-        if tuple(x.shape[2:]) != self.crop:
-            x = functional.interpolate(x, self.crop, mode="trilinear", align_corners=True)  # as the code
-        x, _ = augment.random_flip(x, p.flip, g, inplace=True)
-        x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
-        zscored = batch["zscored"].repeat_interleave(both.shape[1]) if "zscored" in batch else None
-        one = unit_of(x, p.intensity, zscored)
-        by = p.shift_by if one is None else p.shift_by * one
-        x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
-        return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
+        return SlowCopy(encoder=twin.encoder, projector=mlp(head, "batch_plain"))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return prediction (``pred``, or ``pos`` and ``neg``), ``reg``, and the live share.
@@ -138,7 +133,7 @@ class VoCo(Method):
         the nearest intensities find, at least one base in n.
         """
         p = self.params
-        crops, bases = self._embed(self.encoder, self.projector, batch)
+        crops, bases = self._embed(self, batch)
         total, terms = torch.zeros((), device=bases.device), {}
         if p.use_pred:
             logits = self._logits(batch, crops, bases)
@@ -169,11 +164,11 @@ class VoCo(Method):
         return losses.redundancy(bases, power, p.reg_rectify or rectify, detach)
 
     @staticmethod
-    def _embed(encoder: Any, projector: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _embed(side: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         # one batch, random crops first: the projector's batch statistics are over all crops
         crops, bases = batch["crops"], batch["bases"]
         x = torch.cat([crops.flatten(0, 1), bases.flatten(0, 1)])
-        a, b = projector(encoder.embed(x)).split([crops.shape[:2].numel(), bases.shape[:2].numel()])
+        a, b = side.projector(side.encoder.embed(x)).split([crops.shape[:2].numel(), bases.shape[:2].numel()])
         return a.unflatten(0, crops.shape[:2]), b.unflatten(0, bases.shape[:2])
 
     def _logits(self, batch: Batch, crops: Tensor, bases: Tensor) -> Tensor:
@@ -181,21 +176,20 @@ class VoCo(Method):
         if self.slow is None:
             return squash(losses.cosines(crops, bases.detach()))
         with torch.no_grad():
-            t_crops, t_bases = self._embed(self.slow["encoder"], self.slow["projector"], batch)
+            t_crops, t_bases = self._embed(self.slow, batch)
         there, back = losses.cosines(crops, t_bases), losses.cosines(t_crops, bases)
         return (squash(there) + squash(back)) / 2
 
     def after_step(self, progress: float) -> None:
         """Move the teacher. The code does so between the student's next forward and its own."""
         if self.slow is not None:
-            follow(self.slow["encoder"], self.encoder, self.params.momentum)
-            follow(self.slow["projector"], self.projector, self.params.momentum)
+            self.slow.follow(self, self.params.momentum)
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder that ``export`` names."""
         if self.slow is None or self.params.export == "student":
             return super().transfer()
-        return {f"encoder.{k}": v for k, v in self.slow["encoder"].state_dict().items()}
+        return {f"encoder.{k}": v for k, v in self.slow.encoder.state_dict().items()}
 
 
 def _apart(batch: Batch) -> Tensor:

@@ -15,7 +15,7 @@ from bench.protocol import PAPERS, mixture, pretrain_of, pretrained_net, pretrai
 from bench.protocol.strict import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if p.parent.name != "settings")
+FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts)
 SCALED = [
     pytest.param(path, scale, id=f"{path.relative_to(ROOT / 'protocols')}-{scale}")
     for path in FILES for scale in ["paper", *parse(path).value.get("scales", {})]

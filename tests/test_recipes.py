@@ -12,7 +12,7 @@ from bench import registry, run
 from bench.protocol.strict import overlay
 from bench.store import Store
 
-SETTINGS = Path(__file__).resolve().parents[1] / "protocols" / "settings"
+SETTINGS = Path(__file__).resolve().parents[1] / "protocols" / "settings" / "finetune"
 RECIPES = sorted(p.stem for p in SETTINGS.glob("*.yaml"))
 STEPS = 5
 MAPS, CLASSES = "msd04_hippocampus", "cc_ccii"

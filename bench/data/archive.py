@@ -1,22 +1,17 @@
-"""Archives that strangers made (zip, tar and compressed tar), read without trusting them.
+"""Zip archives that strangers made, read in place without trusting them.
 
 Only regular files under plain relative names are let through. An archive that also holds a link,
 a device, a name that leads out of its folder, two files of one name or more bytes than it can
-honestly hold is refused as a whole. Members are read in place; ``extract`` writes them, never
-over anything. Archives inside an archive are files like any other: nothing here opens them.
+honestly hold is refused as a whole. Archives inside an archive are files like any other: nothing
+here opens them.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
-import shutil
 import stat
 import struct
-import tarfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,24 +19,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NoReturn, Self, cast
+from typing import IO, NoReturn, Self
 
 from bench.errors import BenchError, printable
 
-BLOCK = 1 << 20
 LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
 LARGEST_READ = 64 << 20  # bytes asked for at once; only a forged directory or header asks for more
 ENCRYPTED = 0x1  # zip's general purpose flag
 DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     RecursionError, NotImplementedError, ValueError,
 )  # fmt: skip
 
-KINDS: dict[object, str] = {  # of a zip's and of a tar's members
+KINDS = {
     stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-    tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link",
-    tarfile.FIFOTYPE: "a fifo", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device",
 }  # fmt: skip
 
 
@@ -62,49 +54,42 @@ class Limits:
 
 @dataclass(frozen=True)
 class Member:
-    """One regular file of an archive; of a tar it can be read until the next one is asked for."""
+    """One regular file of an archive."""
 
     name: str  # relative, parts joined by /
     size: int  # bytes
     _archive: Archive
     _open: Callable[[], IO[bytes]]
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the content in pieces.
+    def read(self) -> bytes:
+        """Return the content.
 
         Raises:
             BenchError: the archive is damaged here, or holds another number of bytes than it says.
         """
-        got = 0
         with self._archive.guarded(), self._open() as file:
-            while piece := file.read(BLOCK):
-                got += len(piece)
-                yield piece
-            if got != self.size:
-                raise EOFError(f"{self.name} ends after {got} of {self.size} bytes")
-
-    def read(self) -> bytes:
-        """Return the content; raises as ``chunks`` does."""
-        return b"".join(self.chunks())
+            found = file.read(self.size)
+            if len(found) != self.size or file.read(1):
+                raise EOFError(f"{self.name} does not hold the {self.size} bytes that it says")
+            return found
 
 
 class Archive:
-    """A zip or tar file; use as a context manager and iterate over its members.
+    """A zip file; use as a context manager and iterate over its members.
 
-    A zip is judged when it is opened, a tar while it is read; what is damaged, refused, or no
-    archive raises BenchError.
+    It is judged when it is opened: what is damaged, refused, or no zip raises BenchError.
     """
 
     def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self.path, self.limits = path, limits or Limits()
         self._files = ExitStack()
-        self._zip: dict[str, Member] | None = None
-        self._tar: tarfile.TarFile | None = None
         try:
             with self.guarded():
                 if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo waits for ever
                     raise BenchError(f"{path}: is no regular file")
-                self._start(self._files.enter_context(path.open("rb")))
+                self._size = path.stat().st_size
+                file = zipfile.ZipFile(_Guarded(self._files.enter_context(path.open("rb"))))
+                self._members = self._judged(self._files.enter_context(file))
         except BenchError:
             self._files.close()
             raise
@@ -116,18 +101,13 @@ class Archive:
         self._files.close()
 
     def __iter__(self) -> Iterator[Member]:
-        if self._zip is not None:
-            yield from self._zip.values()
-        elif self._tar is not None:
-            yield from self._tar_members(self._tar)
+        return iter(self._members.values())
 
     def read(self, name: str) -> bytes:
-        """Return one file's content, or raise BenchError; a tar is read on up to that file."""
-        found = self._zip.get(name) if self._zip is not None else None
-        found = found or next((m for m in self if m.name == name), None)
-        if found is None:
+        """Return one file's content, or raise BenchError."""
+        if name not in self._members:
             raise BenchError(f"{self.path}: holds no file {name!r}")
-        return found.read()
+        return self._members[name].read()
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -138,18 +118,7 @@ class Archive:
             what = printable(str(error)) or type(error).__name__
             raise BenchError(f"{self.path}: damaged, or no archive ({what}); get it again") from None
 
-    def _start(self, file: IO[bytes]) -> None:
-        magic = file.read(6)
-        file.seek(0)
-        self._size = self.path.stat().st_size
-        if magic.startswith(b"PK"):
-            self._zip = self._judged_zip(zipfile.ZipFile(_Guarded(file)))
-            return
-        stream = self._files.enter_context(_decompressed(file, magic))
-        self._tar = self._files.enter_context(tarfile.TarFile(fileobj=_Guarded(stream)))
-
-    def _judged_zip(self, file: zipfile.ZipFile) -> dict[str, Member]:
-        self._files.enter_context(file)
+    def _judged(self, file: zipfile.ZipFile) -> dict[str, Member]:
         judge, made = _Judge(self), dict[str, Member]()
         for info in file.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -164,57 +133,6 @@ class Archive:
             made[name] = Member(name, info.file_size, self, partial(file.open, info))
         _apart(judge, file.infolist())
         return made
-
-    def _tar_members(self, tar: tarfile.TarFile) -> Iterator[Member]:
-        judge = _Judge(self)
-        while True:
-            with self.guarded():
-                info = tar.next()
-                tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept
-            if info is None:
-                return
-            if info.isdir():
-                judge.name(info.name)
-                continue
-            if not info.isreg() or info.issparse():
-                what = "a sparse file" if info.issparse() else KINDS.get(info.type, "something else")
-                judge.refuse(info.name, f"is {what}, not a regular file")
-            name = judge.file(info.name, info.size)
-            yield Member(name, info.size, self, partial(_tar_file, tar, info))
-
-
-def extract(archive: Path, folder: Path, limits: Limits | None = None) -> list[Path]:
-    """Write an archive's files under a new folder, which appears whole or not at all.
-
-    Permissions, owners and times of the archive are dropped: files get the user's umask.
-
-    Raises:
-        BenchError: the folder exists, or the archive is refused; nothing is left then.
-    """
-    if folder.exists() or folder.is_symlink():
-        raise BenchError(f"{folder}: exists already; name a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{uuid.uuid4().hex}"
-    aside.mkdir()
-    try:
-        with Archive(archive, limits) as opened:
-            names = [_written(opened, member, aside) for member in opened]
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return [folder / name for name in names]
-
-
-def _written(archive: Archive, member: Member, folder: Path) -> str:
-    path = folder / member.name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            for piece in member.chunks():
-                file.write(piece)
-    except OSError as error:
-        raise BenchError(f"{archive.path}: {member.name!r} cannot be written ({error.strerror})") from None
-    return member.name
 
 
 class _Judge:
@@ -286,18 +204,3 @@ def _apart(judge: _Judge, infos: list[zipfile.ZipInfo]) -> None:
         if info.header_offset < end:
             judge.refuse(info.filename, "overlaps with another: a bomb")
         end = info.header_offset + LOCAL_HEADER + info.compress_size
-
-
-def _decompressed(file: IO[bytes], magic: bytes) -> IO[bytes]:
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(file))
-    if magic.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(file))
-    return cast(IO[bytes], lzma.open(file)) if magic.startswith(b"\xfd7zXZ") else file
-
-
-def _tar_file(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    found = tar.extractfile(info)
-    if found is None:
-        raise ValueError(f"{info.name} cannot be read")
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bench import registry
+from bench.data import split as splits
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
@@ -101,8 +102,7 @@ def taken(
 ) -> list[T]:
     """Return a share of cases in their own order, chosen by one ranking of patients.
 
-    Patients are ordered by SHA-256 of ``ranking:seed:person``, as label fractions order them, so a
-    larger share holds every smaller one.
+    Patients are ordered and counted as label fractions are, so a larger share holds every smaller one.
 
     Args:
         items: cases.
@@ -119,16 +119,13 @@ def taken(
     if not take or not items:
         return list(items)
     number, unit = int(take.removesuffix("%").removesuffix("cases")), take[-1]
-    people = sorted(
-        {person(item) for item in items},
-        key=lambda p: hashlib.sha256(f"{ranking}:{seed}:{p}".encode()).hexdigest(),
-    )
+    people = splits.ranked({person(item) for item in items}, ranking, seed)
     if unit == "%":
         if not 0.5 <= number * len(people) / 100 <= len(people):
             raise BenchError(
                 f"{what}: 'take: {take}' of {len(people)} patients; take 1 to 100 %, at least half of one"
             )
-        chosen = set(people[: max(1, int(number * len(people) / 100 + 0.5))])
+        chosen = set(splits.leading(people, number))
         return [item for item in items if person(item) in chosen]
     if number > len(items):
         raise BenchError(f"{what}: 'take: {take}', and there are {len(items)}")

@@ -179,8 +179,13 @@ def ranked(patients: Iterable[str], split: str, seed: int) -> list[str]:
     return sorted(patients, key=lambda p: hashlib.sha256(f"{split}:{seed}:{p}".encode()).hexdigest())
 
 
+def leading(ranking: Sequence[str], percent: int) -> list[str]:
+    """Return the first ``max(1, floor(p*n/100 + 0.5))`` of a ranking, p percent of patients."""
+    return list(ranking[: max(1, int(percent * len(ranking) / 100 + 0.5))])
+
+
 def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what: str) -> list[str]:
-    """Return the first ``max(1, floor(p*n/100 + 0.5))`` patients of the ranking.
+    """Return the leading ``percent`` of the seed's ranking of patients.
 
     Raises:
         BenchError: ``percent`` of ``patients`` is less than half a patient.
@@ -191,7 +196,7 @@ def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what:
             f"{what}: {percent} % of {n} training patients is less than half a patient; "
             f"take at least {-(-50 // n)} %"
         )
-    return ranked(patients, split, seed)[: max(1, int(percent * n / 100 + 0.5))]
+    return leading(ranked(patients, split, seed), percent)
 
 
 def parted(patients: Sequence[str], share: float, what: str = "") -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.protocol.strict import Document, build
+from bench.protocol.strict import Document
 
 FILE = Path("bench.toml")
 WAIT = 60  # seconds that the other processes of a task get when one has ended
@@ -102,7 +102,7 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
     keys = ("cluster", name)
     document = Document(path, {}, {keys: _line(text, name)})
-    return build(Profile, document, clusters[name], keys)
+    return document.build(Profile, clusters[name], keys)
 
 
 def _line(text: str, name: str) -> int:

@@ -79,15 +79,12 @@ def _patients(fold: splits.Fold, data: dict[str, Any], seed: int) -> list[str]:
         labelled = splits.fraction(fold.train, data["fraction"], data["split"], seed, data["dataset"])
         return splits.parted(labelled, data["holdout"])[data["part"] == "val"]
     patients = list(getattr(fold, data["part"]))
-    return _thinned(patients, data, seed) if "fraction" in data and patients else patients
-
-
-def _thinned(patients: list[str], data: dict[str, Any], seed: int) -> list[str]:
+    if "fraction" not in data or not patients:
+        return patients
     if data["part"] == "train":
-        what = data["dataset"]
-        return splits.fraction(patients, data["fraction"], data["split"], seed, what)
-    ranked = splits.ranked(patients, data["split"], seed)  # validation is never thinned below one
-    return ranked[: max(1, int(data["fraction"] * len(patients) / 100 + 0.5))]
+        return splits.fraction(patients, data["fraction"], data["split"], seed, data["dataset"])
+    # those who validate may be less than half a patient, and are one then
+    return splits.leading(splits.ranked(patients, data["split"], seed), data["fraction"])
 
 
 def fold_of(prepared: Prepared, data: dict[str, Any], root: str | None) -> splits.Fold:

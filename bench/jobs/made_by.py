@@ -9,19 +9,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.registry import ROOMS, folder
+
+if TYPE_CHECKING:
+    from bench.nets.sizes import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
     "bench", "bench.atomic", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
-    "bench.jobs.made_by", "bench.process", "bench.protocol", "bench.registry", "bench.schema", "bench.source",
-    "bench.store",
+    "bench.jobs.made_by", "bench.nets.catalog", "bench.nets.table", "bench.process", "bench.protocol",
+    "bench.registry", "bench.schema", "bench.source", "bench.store",
 }  # fmt: skip
+FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the table: others' are not its own
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.data.phantom", "bench.data.synthetic", "bench.data.atlas")
 SCORES = "bench.metrics"
@@ -68,7 +72,8 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
             file = _parsed(path, again)
             found[path] = file.digest
             modules += file.imports or ()
-    return dict(sorted((named.get(path) or _name(path), digest) for path, digest in found.items()))
+    files = {named.get(path) or _name(path): digest for path, digest in found.items()}
+    return dict(sorted({**files, **_facts(job)}.items()))
 
 
 def source_hash(made_by: Mapping[str, str]) -> str:
@@ -88,10 +93,10 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     if recorded is None or "spec" not in manifest or "kind" not in manifest:
         return None if made.get("source") else ()
     plugins = {name: path for path, name in _plugins(manifest)}
-    now = {name: plugins.get(name) or _path(name) for name in recorded}
-    return tuple(
-        sorted(name for name, path in now.items() if path is None or _digest(path) != recorded[name])
-    )
+    facts = _facts(manifest)
+    now = {name: plugins.get(name) or _path(name) for name in recorded if name not in facts}
+    lost = [name for name, path in now.items() if path is None or _digest(path) != recorded[name]]
+    return tuple(sorted(lost + [name for name in facts if facts[name] != recorded.get(name, facts[name])]))
 
 
 def _beside(job: Mapping[str, Any]) -> tuple[str, ...]:
@@ -126,14 +131,21 @@ def _plugin(kind: str, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def _networks(job: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the modules that hold a job's network and its facts; the other families are not its own."""
+    """Yield the module that builds a job's network; the others are not its own."""
+    yield from (entry.module for entry in _entries(job))
+
+
+def _facts(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digest of what the table says of a job's network."""
+    return {f"{FACTS}{entry.name}": _sum(repr(entry).encode()) for entry in _entries(job)}
+
+
+def _entries(job: Mapping[str, Any]) -> list[Entry]:
     from bench.nets import catalog
 
     net = job["spec"].get("network")
     name = net.get("network") if isinstance(net, dict) else None
-    for family in catalog.FAMILIES:
-        for entry in (e for e in family.ENTRIES if e.name == name):
-            yield from (family.__name__, entry.module)
+    return [catalog.CATALOG[name]] if name in catalog.CATALOG else []
 
 
 def _parsed(path: Path, again: bool) -> _File:

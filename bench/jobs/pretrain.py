@@ -110,7 +110,7 @@ def built(spec: dict[str, Any]) -> tuple[nets.Network, Method]:
     torch.manual_seed(torch_seed(spec["seed"], "network"))
     chosen = registry.load("method", spec["method"]["name"])
     params = chosen.make_params(spec["method"]["params"])
-    out = chosen.out_channels(params, net["in_channels"], 1 + _labels(spec["data"])[1])
+    out = params.out_channels(net["in_channels"], 1 + _labels(spec["data"])[1])
     network = nets.network(net["network"], net["preset"], net["in_channels"], out, triple(net["crop"]))
     return network, chosen.build(network, params, torch_seed(spec["seed"], "heads"))
 
@@ -152,8 +152,7 @@ class _Reader:
     """Reads sample ``(case, step, sample)``; travels to loader workers."""
 
     def __init__(self, context: Context, method: Method, crop: Triple, seed: int) -> None:
-        self._read, self._params = type(method).read, method.params
-        self._crop, self._seed = crop, seed
+        self._params, self._crop, self._seed = method.params, crop, seed
         data = context.spec["data"]
         folders = [context.input(index) for index in range(len(data))]
         gone = seen(context.input(len(data))) if context.spec.get("leaks") == "drop" else set()
@@ -184,7 +183,7 @@ class _Reader:
         folder, name, classes = self.cases[case]
         rng = numpy_rng(self._seed, "read", step, sample)
         prepared: Prepared = opened(folder)
-        found: dict[str, np.ndarray] = self._read(prepared.volume(name), self._crop, self._params, rng)
+        found: dict[str, np.ndarray] = self._params.read(prepared.volume(name), self._crop, rng)
         return {**found, **classes}
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, relu
 from bench.nets.base import Decoder, Encoder, Network
 from bench.nets.catalog import Triple, check_crop
 from bench.nets.catalog import preset as find
-from bench.nets.catalog.pgl import PglSize
+from bench.nets.sizes import PglSize
 
 
 class PglEncoder(Encoder):

@@ -18,7 +18,7 @@ from torch import Tensor, cat, nn
 from bench.nets.base import Decoder, Encoder, Network
 from bench.nets.catalog import Triple, check_crop
 from bench.nets.catalog import preset as find
-from bench.nets.catalog.resenc import ResEncSize
+from bench.nets.sizes import ResEncSize
 
 SLOPE = 0.01  # of LeakyReLU: nnU-Net's, and torch's default, which nnssl takes
 

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from bench.nets.base import Decoder, Encoder, Network, alike, flat
 from bench.nets.catalog import Triple, check_crop, entry
 from bench.nets.catalog import preset as find
-from bench.nets.catalog.taleb import TalebSize
+from bench.nets.sizes import TalebSize
 
 
 def conv(dims: int, inside: int, outside: int) -> nn.Module:

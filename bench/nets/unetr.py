@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.nets.base import Decoder, Network, TokenEncoder
 from bench.nets.catalog import Triple, check_crop
 from bench.nets.catalog import preset as find
-from bench.nets.catalog.unetr import UnetrSize
+from bench.nets.sizes import UnetrSize
 
 PATCH = 16  # the decoder's four transposed convolutions fix it
 

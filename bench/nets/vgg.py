@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.nets.base import Encoder, Network, NoDecoder, alike, flat
 from bench.nets.catalog import Triple, check_crop
 from bench.nets.catalog import preset as find
-from bench.nets.catalog.vgg import VggSize
+from bench.nets.sizes import VggSize
 
 
 class VggEncoder(Encoder):

@@ -195,7 +195,7 @@ def _views(job: Job) -> float:
     if job.kind != "pretrain":
         return 1.0
     method = _method(job)
-    return float(method.crops_per_sample(method.make_params(job.spec["method"]["params"])))
+    return float(method.make_params(job.spec["method"]["params"]).crops_per_sample)
 
 
 def _heads(job: Job) -> float:
@@ -203,6 +203,4 @@ def _heads(job: Job) -> float:
     if job.kind != "pretrain":
         return 0.0
     method, spec = _method(job), job.spec
-    return float(
-        method.head_flops(method.make_params(spec["method"]["params"]), tuple(spec["network"]["crop"]))
-    )
+    return float(method.make_params(spec["method"]["params"]).head_flops(tuple(spec["network"]["crop"])))

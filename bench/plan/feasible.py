@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import registry, typed
 from bench.data.recipe import consistent
 from bench.dataset import Recipe
 from bench.errors import BenchError
@@ -15,7 +14,6 @@ from bench.nets import catalog
 from bench.plan.dag import Plan
 from bench.protocol import Finetune, Pretrain
 from bench.protocol.comparable import LOSSES
-from bench.protocol.strict import Document, build
 
 SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {  # with what a spec has elsewhere
     "pretrain": (Pretrain, {"datasets": [{"dataset": ""}]}),
@@ -93,10 +91,8 @@ def _mirrored(job: Job) -> None:
 
 
 def _typed(kind: Any, value: dict[str, Any], key: str) -> Any:
-    try:
-        return build(kind, Document(Path("--set"), {}), value, (key,))
-    except BenchError as error:  # a protocol was checked when it was read
-        raise BenchError(str(error).replace("--set:1: ", "--set ", 1)) from None
+    # a protocol was checked when it was read
+    return typed.build(kind, value, lambda keys: f"--set {'.'.join(keys)}", (key,))
 
 
 def _divided(job: Job, processes: int) -> None:
@@ -162,7 +158,7 @@ def _pretext(job: Job, recipes: list[Recipe], processes: int) -> None:
             "leave it at 1 and take more processes"
         )
     params = method.make_params(job.spec["method"]["params"])
-    method.check_data(params, job.spec["data"])
-    method.check_batch(params, net["network"], tuple(net["crop"]), batch, processes)
+    params.check_data(job.spec["data"])
+    params.check_batch(net["network"], tuple(net["crop"]), batch, processes)
     for recipe in recipes:
-        method.check(params, tuple(net["crop"]), recipe)
+        params.check(tuple(net["crop"]), recipe)

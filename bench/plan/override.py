@@ -5,16 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import registry, typed
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import listed
 from bench.nets import catalog
 from bench.protocol.sections import Finetune, Inference, Net, Pretrain
-from bench.protocol.strict import Document, build, scalar
+from bench.protocol.strict import scalar
 from bench.ranges import Range
 
 FIXED = ("data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights")
@@ -106,8 +105,7 @@ def _built(spec: dict[str, Any], section: tuple[str, Any, dict[str, Any]], text:
     key, kind, needed = section
     known = {f.name for f in fields(kind)}
     given = {**needed, **{k: v for k, v in spec[key].items() if k in known}}
-    document = Document(Path(f"--set {text}"), {})
-    built = listed(asdict(build(kind, document, given, (key,))))
+    built = listed(asdict(typed.build(kind, given, lambda keys: f"--set {text}: {'.'.join(keys)}", (key,))))
     return {**spec, key: {k: built.get(k, v) for k, v in spec[key].items()}}
 
 

@@ -40,7 +40,7 @@ class Pretrainings:
         row, method = line.row, registry.load("method", line.row.method)
         params, net = method.make_params(row.params), pretrained_net(line.protocol, row)
         section = replace(pretrain_of(line.protocol, row), seed=seed, seeds=())
-        parts = mixing.mixed(self.here, line, section, method.reads_labels(params))
+        parts = mixing.mixed(self.here, line, section, params.reads_labels)
         needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         spec = self._overridden("pretrain", {
             "method": {"name": row.method, "version": method.version, "params": listed(asdict(params))},

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench import world
-from bench.pretext.losses import full_precision
+from bench.pretext.losses import full_precision, spread
 
 LEVELS = 16  # quantiles of a view's intensities, per channel
 VOXELS = 4096  # of a view that are ranked, at most
@@ -81,6 +81,19 @@ def among_pairs(views: Tensor, origin: Tensor | None, all_views: bool = False) -
     others = ~torch.eye(2 * n, dtype=torch.bool, device=one.device)
     partner = torch.cat([itself + n, itself])
     return guessed(torch.cdist(both, both, compute_mode=EXACT), partner, same.repeat(2, 2) & others)
+
+
+def beside(found: Tensor, z: Tensor, batch: dict[str, Tensor], all_views: bool = False) -> dict[str, Tensor]:
+    """Return the terms that show whether a method of two views learns, beside its loss.
+
+    Args:
+        found: how often a view finds its partner, ``retrieval``.
+        z: (N, C) embeddings of all processes, whose spread is ``std``.
+        batch: its ``views`` and ``origin``, from which ``chance`` is taken (see ``among_pairs``).
+        all_views: are all other views candidates?
+    """
+    chance = among_pairs(batch["views"], batch.get("origin"), all_views)
+    return {"retrieval": found, "chance": chance, "std": spread(z.detach())}
 
 
 @torch.no_grad()

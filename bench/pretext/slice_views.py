@@ -14,17 +14,17 @@ from torch import Tensor
 from bench import augment
 from bench.augment.draw import Bounds, chance, uniform
 from bench.errors import BenchError
-from bench.pretext.units import Scale, amounts
+from bench.method import Batch, MethodParams, Triple
+from bench.pretext.units import Scale, amounts, twice
 from bench.random import rand
 from bench.ranges import Amounts, Factors, Share, Shares
 
-Triple = tuple[int, int, int]
 TRIES = 10  # sizes drawn before the largest box of an allowed aspect is taken, as torchvision's
 
 
 @dataclass(frozen=True)
-class SliceViews:
-    """The parameters of a view; a method's ``Params`` inherit them."""
+class SliceViews(MethodParams):
+    """The parameters of a view; a method's ``Params`` inherit them. Two views of each slice, by default."""
 
     area: Shares = (0.2, 1.0)  # assumed: share of the slice (HSSL, Section 2.1: no number)
     aspect: Factors = (3 / 4, 4 / 3)  # assumed: torchvision's, of x over y
@@ -38,6 +38,17 @@ class SliceViews:
     noise: Share = 0.5  # HSSL, Section 2.1; probability assumed
     noise_std: Amounts = (0.0, 0.1)  # assumed, on the scale of ``intensity``
     intensity: Scale = "zscore"  # assumed: what the noise is stated for
+
+    @property
+    def crops_per_sample(self) -> int:
+        """Two views."""
+        return 2
+
+    def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+        """Make two views of each slice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
+        rows, zscored = batch["crop"].repeat_interleave(2, dim=0), twice(batch.get("zscored"))
+        made = slice_views(rows, crop, self, generator, zscored)
+        return dict(zip(("views", "start", "size"), (x.unflatten(0, (-1, 2)) for x in made), strict=True))
 
 
 def slice_views(

@@ -5,27 +5,25 @@ Works on slices, too: a crop of one voxel along z keeps both boxes on one slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.method import Batch, MethodParams, Recipe, Triple
+from bench.pretext.momentum import Ways, both_ways
 from bench.pretext.pair import Pairing, read_pair
 from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Factors, Share
 
-Triple = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
-class VolumeViews:
+class VolumeViews(MethodParams):
     """How both views are cut and changed. A method's ``Params`` inherits these, with defaults of its own."""
 
     crop_scale: Factors = (1.1, 1.4)  # PGL (1), size of crop over view
@@ -46,59 +44,65 @@ class VolumeViews:
     gamma_keep: Literal["unit", "range", "moments"] = "range"
     intensity: Scale = "zscore"  # PGL, Section 5.1: what the noise is stated for
 
+    @property
+    def crops_per_sample(self) -> int:
+        """Two views."""
+        return 2
 
-def check(crop: Triple, views: VolumeViews, resize: Sequence[int] | None) -> None:
-    """Refuse boxes that fill every prepared volume: both views would show the same place.
+    def boxes(self) -> Pairing:
+        """Return how the two boxes lie to each other."""
+        return Pairing(self.crop_scale, self.overlap, isotropic=self.isotropic)
 
-    Args:
-        crop: size of a view in voxels.
-        views: how large the boxes are.
-        resize: of the recipe, voxels with 0 for an axis that stays; None where sizes differ.
+    def check(self, crop: Triple, recipe: Recipe) -> None:
+        """Refuse boxes that fill every prepared volume: both views would show the same place."""
+        axes = [i for i in range(3) if crop[i] > 1]
+        least = [round(self.boxes().scale[0] * crop[i]) for i in axes]
+        resize = recipe.resize
+        if resize and all(0 < resize[i] <= n for i, n in zip(axes, least, strict=True)):
+            raise BenchError(
+                f"boxes of {self.crop_scale[0]:g} times the crop {tuple(crop)} fill volumes of "
+                f"{tuple(resize)}, so that both views show the same; take a lower crop_scale, a smaller crop "
+                "or a larger resize"
+            )
 
-    Raises:
-        BenchError: says what to take.
-    """
-    axes = [i for i in range(3) if crop[i] > 1]
-    least = [round(views.crop_scale[0] * crop[i]) for i in axes]
-    if resize and all(0 < resize[i] <= n for i, n in zip(axes, least, strict=True)):
-        raise BenchError(
-            f"boxes of {views.crop_scale[0]:g} times the crop {tuple(crop)} fill volumes of {tuple(resize)}, "
-            "so that both views show the same; take a lower crop_scale, a smaller crop or a larger resize"
-        )
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Read two overlapping boxes: ``pair``, ``start`` and ``size``, as ``read_pair`` has them."""
+        return read_pair(volume, crop, self.boxes(), rng)
+
+    def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+        """Resize both boxes of each sample to the crop and change them, in PGL's order.
+
+        Returns:
+            ``views`` (B, 2, C, *crop); ``flipped`` (B, 2, 3), along which axes each was mirrored; ``start``
+            and ``size`` (B, 2, 3) of the boxes, as they were read.
+        """
+        p, g = self, generator
+        x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
+        flipped = chance((len(x), 3), p.flip, g)
+        # a box of negative size is read backwards: resized and mirrored at once
+        x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
+        power = 2 if p.noise_unit == "variance" else 1
+        noise = amounts(p.noise_variance, x, p.intensity, twice(batch.get("zscored")), power)
+        x = augment.gaussian_noise(x, p.noise, noise, g, p.noise_unit, inplace=True)
+        x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
+        x = augment.brightness(x, p.brightness, p.brightness_factor, g, inplace=True)
+        x = augment.gamma(x, p.gamma, p.gamma_exponent, g, p.gamma_keep, inplace=True)
+        both = {"views": x.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
+        return {**both, "start": batch["start"], "size": batch["size"]}
 
 
-def read(
-    volume: Volume, crop: Triple, views: VolumeViews, rng: np.random.Generator
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Read two overlapping boxes of a volume: ``pair``, ``start`` and ``size``, as ``read_pair`` has them."""
-    rule = Pairing(views.crop_scale, views.overlap, isotropic=views.isotropic)
-    return read_pair(volume, crop, rule, rng)
+@dataclass(frozen=True)
+class BothWays(VolumeViews):
+    """Of a method whose views predict a slow copy of each other."""
 
+    symmetric: bool = True  # off = the first view predicts the second, and not the other way round
 
-def paired_views(
-    batch: dict[str, Tensor], crop: Triple, views: VolumeViews, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Resize both boxes of each sample to the crop and change them, in PGL's order.
+    @property
+    def ways(self) -> Ways:
+        """Which view predicts which."""
+        return both_ways(self.symmetric)
 
-    Args:
-        batch: what ``read`` gave, stacked; its ``start`` and ``size`` (B, 2, 3) stay true of the views.
-            ``zscored`` (B,), where it is there: which samples' recipe leaves z-scores.
-        crop: size of a view in voxels.
-        views: probabilities and ranges.
-        generator: the only randomness.
-
-    Returns:
-        Views (B, 2, C, *crop), and along which axes each was mirrored, (B, 2, 3) booleans.
-    """
-    v, g = views, generator
-    x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
-    flipped = chance((len(x), 3), v.flip, g)
-    # a box of negative size is read backwards: resized and mirrored at once
-    x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
-    power = 2 if v.noise_unit == "variance" else 1
-    noise = amounts(v.noise_variance, x, v.intensity, twice(batch.get("zscored")), power)
-    x = augment.gaussian_noise(x, v.noise, noise, g, v.noise_unit, inplace=True)
-    x = augment.gaussian_blur(x, v.blur, v.blur_sigma, g, inplace=True)
-    x = augment.brightness(x, v.brightness, v.brightness_factor, g, inplace=True)
-    x = augment.gamma(x, v.gamma, v.gamma_exponent, g, v.gamma_keep, inplace=True)
-    return x.unflatten(0, (-1, 2)), flipped.unflatten(0, (-1, 2))
+    @property
+    def crops_per_sample(self) -> int:
+        """Two views forward and backward, or one; the slow copy's forward passes cost about one more."""
+        return 1 + len(self.ways)

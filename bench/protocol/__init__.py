@@ -41,7 +41,7 @@ from bench.protocol.sections import (
     Schedule,
     one_of_each,
 )
-from bench.protocol.strict import Document, build, overlay, parse
+from bench.protocol.strict import Document, overlay, parse
 
 __all__ = [
     "PAPERS",
@@ -89,7 +89,7 @@ def read(path: Path, scale: str | None = None) -> Protocol:
         document = _laid_over(document, chosen)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
-    protocol = replace(build(Protocol, document), folder=path.parent, origin=origin)
+    protocol = replace(document.build(Protocol), folder=path.parent, origin=origin)
     check(protocol, document)
     return protocol
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from bench import registry
 from bench.errors import BenchError, unknown
 from bench.protocol.sections import Mix, Pretrain
-from bench.protocol.strict import build, parse
+from bench.protocol.strict import parse
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def mixture(name: str) -> Mixture:
     """
     if name not in names():
         raise BenchError(unknown("mixture", name, names()))
-    found: Mixture = build(Mixture, parse(registry.folder("dataset") / "mixtures" / f"{name}.yaml"))
-    return found
+    return parse(registry.folder("dataset") / "mixtures" / f"{name}.yaml").build(Mixture)
 
 
 def parts(section: Pretrain) -> tuple[Mix, ...]:

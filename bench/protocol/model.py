@@ -10,7 +10,7 @@ from bench import registry
 from bench.errors import BenchError
 from bench.job import listed
 from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, Steps, one_of_each
-from bench.protocol.strict import Document, build, overlay
+from bench.protocol.strict import Document, overlay
 from bench.ranges import Range, problems
 
 
@@ -151,4 +151,4 @@ def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys
         return section
     document = where or Document(Path("protocol"), {})
     stated = one_of_each(over, isinstance(section, Pretrain))
-    return build(type(section), document, overlay(listed(asdict(section)), stated), keys)
+    return document.build(type(section), overlay(listed(asdict(section)), stated), keys)

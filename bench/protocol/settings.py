@@ -15,7 +15,7 @@ from bench.data.files import is_there
 from bench.errors import BenchError, shown
 from bench.job import listed
 from bench.protocol.sections import Finetune, one_of_each
-from bench.protocol.strict import Document, build, overlay, parse
+from bench.protocol.strict import Document, overlay, parse
 
 OWN = (  # of a section
     "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions", "anchor",
@@ -67,7 +67,7 @@ def _instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     if not isinstance(own, dict) or "settings" not in own:
         return own
     stated = _read(own["settings"], document, keys)
-    whole = listed(asdict(build(Finetune, Document(document.path, {**STAND_IN, **stated}))))
+    whole = listed(asdict(document.build(Finetune, {**STAND_IN, **stated})))
     complete = {k: v for k, v in whole.items() if k not in KEPT or k in stated}
     return overlay(complete, one_of_each(own))
 
@@ -91,5 +91,5 @@ def _read(
     if "settings" in value:
         below = _read(value["settings"], shared, (), (*above, path.resolve()))
         value = overlay(below, one_of_each({k: v for k, v in value.items() if k != "settings"}))
-    build(Finetune, Document(path, {**STAND_IN, **value}, shared.lines))  # a mistake is told at its own line
+    shared.build(Finetune, {**STAND_IN, **value})  # a mistake is told at its own line
     return value

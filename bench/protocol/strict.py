@@ -1,21 +1,22 @@
 """Strict YAML: every key keeps its line, duplicates are errors, ``1e-4`` is a number.
 
-Two steps: text to plain values with a line for every path, then values to frozen dataclasses.
+Text becomes plain values with a line for every path; ``bench.typed`` makes frozen dataclasses of them.
 """
 
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 
+from bench import typed
 from bench.errors import BenchError, shown
+
+T = TypeVar("T")
 
 DEEPEST = 50  # levels of one file
 LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
@@ -84,6 +85,14 @@ class Document:
             known = known[:-1]
         line = f":{self.lines.get(known, 1)}" if self.lines else ""
         return f"{self.path}{line}: {'.'.join(keys) or 'top level'}"
+
+    def build(self, kind: type[T], value: Any = None, keys: tuple[str, ...] = ()) -> T:
+        """Turn the file's values, or what stands under ``keys``, into the dataclass ``kind``.
+
+        Raises:
+            BenchError: names file, line and key.
+        """
+        return typed.build(kind, self.value if value is None and not keys else value, self.where, keys)
 
 
 def parse(path: Path) -> Document:
@@ -166,97 +175,6 @@ def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) 
         document.lines[(*keys, key)] = line
         found[key] = _plain(value_node, (*keys, key), document)
     return found
-
-
-def build(kind: Any, document: Document, value: Any = None, keys: tuple[str, ...] = ()) -> Any:
-    """Turn plain values into the frozen dataclass ``kind``, field for field.
-
-    Raises:
-        BenchError: unknown key (with the nearest valid one), missing key or wrong type; names
-            file, line and key.
-    """
-    return _value(kind, document.value if value is None and not keys else value, keys, document)
-
-
-def _value(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
-    origin = get_origin(kind)
-    if kind is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _union(kind, value, keys, doc)
-    if origin is Literal:
-        return _choice(get_args(kind), value, keys, doc)
-    if origin is tuple:
-        return _tuple(get_args(kind), value, keys, doc)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise BenchError(f"{doc.where(keys)}: expected a mapping, got {shown(value)}")
-        inner = get_args(kind)[1]
-        return {k: _value(inner, v, (*keys, k), doc) for k, v in value.items()}
-    if is_dataclass(kind):
-        return _dataclass(kind, value, keys, doc)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        quote = "; put it in quotes" if kind is str and isinstance(value, (int, float)) else ""
-        raise BenchError(f"{doc.where(keys)}: expected {_name(kind)}, got {shown(value)}{quote}")
-    return value
-
-
-def _dataclass(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
-    if not isinstance(value, dict):
-        raise BenchError(f"{doc.where(keys)}: expected a mapping, got {shown(value)}")
-    known = {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}
-    for key in value:
-        if key not in known:
-            near = get_close_matches(key[:80], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-            raise BenchError(f"{doc.where((*keys, key))}: unknown key {shown(key)}; {hint}")
-    for key, f in known.items():
-        if key not in value and f.default is MISSING and f.default_factory is MISSING:
-            raise BenchError(f"{doc.where(keys)}: key {key!r} is missing")
-    hints = get_type_hints(kind)
-    built = {k: _value(hints[k], v, (*keys, k), doc) for k, v in value.items()}
-    try:
-        return kind(**built)
-    except ValueError as error:  # a dataclass's own __post_init__ names the field
-        raise BenchError(f"{doc.where(keys)}: {error}") from None
-
-
-def _union(kind: Any, value: Any, keys: tuple[str, ...], doc: Document) -> Any:
-    options = get_args(kind)
-    if value is None and type(None) in options:
-        return None
-    rest = [o for o in options if o is not type(None)]
-    if isinstance(value, dict):
-        rest = [o for o in rest if is_dataclass(o) or get_origin(o) is dict] or rest
-    elif len(rest) > 1:
-        named = [o for o in rest if get_origin(o) is Literal and isinstance(value, str)]
-        rest = named or [o for o in rest if o is type(value)] or rest
-    return _value(rest[0], value, keys, doc)
-
-
-def _choice(options: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
-    if value in options and not isinstance(value, bool):
-        return value
-    raise BenchError(f"{doc.where(keys)}: expected one of {', '.join(map(str, options))}, got {shown(value)}")
-
-
-def _tuple(inner: tuple[Any, ...], value: Any, keys: tuple[str, ...], doc: Document) -> Any:
-    if not isinstance(value, list):
-        raise BenchError(f"{doc.where(keys)}: expected a list, got {shown(value)}")
-    if inner[-1] is Ellipsis:
-        return tuple(_value(inner[0], v, (*keys, str(i)), doc) for i, v in enumerate(value))
-    if len(value) != len(inner):
-        raise BenchError(f"{doc.where(keys)}: expected {len(inner)} values, got {len(value)}")
-    pairs = zip(inner, value, strict=True)
-    return tuple(_value(k, v, (*keys, str(i)), doc) for i, (k, v) in enumerate(pairs))
-
-
-def _name(kind: Any) -> str:
-    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        kind.__name__, kind.__name__
-    )
 
 
 def overlay(base: Any, over: Any) -> Any:

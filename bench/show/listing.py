@@ -50,7 +50,7 @@ def _names(what: str) -> list[str]:
 
 
 def _files() -> list[Path]:
-    return sorted(p for p in ROOT.joinpath("protocols").rglob("*.yaml") if p.parent.name != "settings")
+    return sorted(p for p in ROOT.joinpath("protocols").rglob("*.yaml") if "settings" not in p.parts)
 
 
 def _method(name: str) -> dict[str, Any]:

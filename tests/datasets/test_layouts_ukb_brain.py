@@ -9,7 +9,6 @@ import pytest
 
 from bench import registry
 from bench.data import visits
-from bench.data.archive import extract
 from bench.data.check import check
 from bench.data.recipe import contiguous, prepare
 from bench.data.volume import join_channels, read_label, read_volume
@@ -99,7 +98,8 @@ def test_the_same_folder_read_as_pairs_holds_the_visits_with_t2_flair(phantom):
 
 def test_an_unpacked_visit_is_the_same_case(phantom, tmp_path):
     home = phantom / "Brain MRI" / "T1" / "10"
-    extract(home / f"{A}.zip", tmp_path / "deep" / "er" / A)
+    with zipfile.ZipFile(home / f"{A}.zip") as archive:
+        archive.extractall(tmp_path / "deep" / "er" / A)
     (case,) = load().cases(tmp_path)
     packed = load().cases(phantom)[0]
     assert (case.id, case.patient, case.meta) == (packed.id, packed.patient, packed.meta)

@@ -35,7 +35,7 @@ def tiny(needs="features", seed=0, crop=None, channels=1, dims=3, out=2):
 def fitting(name, params=None, channels=1, seed=0, dims=None):
     """Return the smallest network that a method can train, with the outputs that it asks for."""
     cls = registry.load("method", name)
-    out = cls.out_channels(cls.make_params(params or {}), channels, CLASSES)
+    out = cls.make_params(params or {}).out_channels(channels, CLASSES)
     return tiny(cls.needs, seed, channels=channels, dims=dims or cls.dims, out=out)
 
 

@@ -31,7 +31,7 @@ class Constant(nn.Module):
 )
 def test_loss_of_equal_orthogonal_and_opposite_vectors(build, scans, mine, slow, value):
     method = build("byol3d", {"predictor": False})
-    method.projector, method.slow_projector = Constant(mine), Constant(slow)
+    method.projector, method.slow.projector = Constant(mine), Constant(slow)
     terms = method.loss(view(method, read(method, scans)))
     assert terms["total"].item() == pytest.approx(value, abs=1e-6)
     assert terms["std"].item() == pytest.approx(0, abs=1e-7)
@@ -67,16 +67,16 @@ def test_gradient_reaches_the_online_side_alone(build, scans):
 
 def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, scans):
     method = build("byol3d")
-    method.slow_encoder.requires_grad_(True)
-    method.slow_projector.requires_grad_(True)
+    method.slow.encoder.requires_grad_(True)
+    method.slow.projector.requires_grad_(True)
     method.loss(view(method, read(method, scans)))["total"].backward()
-    slow = [*method.slow_encoder.parameters(), *method.slow_projector.parameters()]
+    slow = [*method.slow.encoder.parameters(), *method.slow.projector.parameters()]
     assert slow and all(p.grad is None for p in slow)
 
 
 def test_the_slow_copy_moves_after_the_step_by_the_cosine_momentum(build):
     method = build("byol3d")
-    fast, slow = method.encoder, method.slow_encoder
+    fast, slow = method.encoder, method.slow.encoder
     with torch.no_grad():
         for p, q in zip(fast.parameters(), slow.parameters(), strict=True):
             p.fill_(1)

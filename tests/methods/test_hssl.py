@@ -233,7 +233,7 @@ def test_raw_slices_are_classified_and_restored_where_that_is_asked(build, scans
     for same in ("task", "group", "rec"):
         assert terms[same].item() == other[same].item()
     assert terms["image"].item() != other["image"].item()
-    assert CLS.crops_per_sample(CLS.Params(aux_input="raw")) == 3 and CLS.crops_per_sample(CLS.Params()) == 2
+    assert CLS.Params(aux_input="raw").crops_per_sample == 3 and CLS.Params().crops_per_sample == 2
 
 
 def test_by_default_the_views_themselves_are_restored(build, scans):
@@ -248,7 +248,7 @@ def test_by_default_the_views_themselves_are_restored(build, scans):
 
 
 def test_heads_have_the_sizes_of_the_papers_network():
-    network = nets.network("hssl_resnet34", "base", 1, CLS.out_channels(CLS.Params(), 1, 1))
+    network = nets.network("hssl_resnet34", "base", 1, CLS.Params().out_channels(1, 1))
     method = CLS.build(network)
     sizes = {
         "pyramid": 131_712,  # five levels of 64, 64, 128, 256 and 512 channels to 128 each
@@ -285,17 +285,17 @@ def data(**over):
 
 def test_a_mixture_must_name_the_classes_that_are_learned():
     params = CLS.make_params({})
-    CLS.check_data(params, data())
+    params.check_data(data())
     for key, word in (("task", "no task class"), ("group", "no group class")):
         lacking = data()
         del lacking[1][key]
         with pytest.raises(BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"):
-            CLS.check_data(params, lacking)
-        CLS.check_data(CLS.make_params({f"{key}_weight": 0.0}), lacking)
+            params.check_data(lacking)
+        CLS.make_params({f"{key}_weight": 0.0}).check_data(lacking)
     for over in ({"task": 9}, {"task": 0}, {"group": 5}):
         with pytest.raises(BenchError, match=r"'two' of the mixture has (task|group) class"):
-            CLS.check_data(params, data(**over))
-    CLS.check_data(CLS.make_params({"tasks": 9}), data(task=9))
+            params.check_data(data(**over))
+    CLS.make_params({"tasks": 9}).check_data(data(task=9))
 
 
 def test_labels_that_nobody_learns_need_not_be_there(build, scans):

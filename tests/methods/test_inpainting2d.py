@@ -150,7 +150,7 @@ def test_hands_over_both_parts_or_the_encoder_alone(build):
 
 def test_the_decoder_gives_the_images_channels():
     cls = registry.load("method", NAME)
-    assert cls.out_channels(cls.Params(), 4, 9) == 4
+    assert cls.Params().out_channels(4, 9) == 4
 
 
 def test_refuses_what_does_not_fit(build):

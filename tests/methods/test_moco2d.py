@@ -55,7 +55,7 @@ def resnet(seed=0):
 )
 def test_loss_of_known_directions(build, scans, params, query, key, queued, value):
     method = build("moco2d", {**params, "out": 2})
-    method.projector, method.slow_projector = Constant(*query), Constant(*key)
+    method.projector, method.slow.projector = Constant(*query), Constant(*key)
     method.queue.keys[:] = functional.normalize(torch.tensor(queued), dim=0)
     terms = method.loss(batch_of(method, scans))
     assert terms["total"].item() == pytest.approx(value, rel=1e-4, abs=1e-5)
@@ -76,7 +76,7 @@ def test_at_first_the_copies_are_equal_and_noise_is_far(build, scans):
 
 
 def slow(method):
-    return method.slow_encoder, method.slow_projector
+    return method.slow.encoder, method.slow.projector
 
 
 def test_gradient_reaches_the_query_side_alone(build, scans):
@@ -119,12 +119,12 @@ def test_a_step_queues_the_keys_of_the_copy_that_made_them_and_then_moves_it(bui
         for p in (*method.encoder.parameters(), *method.projector.parameters()):
             p.add_(0.1)
     method.loss(batch)
-    made, encoder = keys_of(method, batch["views"][:, 1]), copy.deepcopy(method.slow_encoder)
+    made, encoder = keys_of(method, batch["views"][:, 1]), copy.deepcopy(method.slow.encoder)
     method.after_step(0.0)
     assert torch.allclose(method.queue.keys[:4], made, atol=1e-6)
     assert not torch.allclose(keys_of(method, batch["views"][:, 1]), made, atol=1e-3)
     follow(encoder, method.encoder, 0.5)
-    assert all(map(torch.equal, encoder.parameters(), method.slow_encoder.parameters()))
+    assert all(map(torch.equal, encoder.parameters(), method.slow.encoder.parameters()))
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
@@ -181,7 +181,7 @@ def test_a_key_is_made_in_a_shuffled_group_and_comes_back_to_its_place(build, sc
     encoder, projector = (p.train() for p in slow(method))
     for group in ([1, 0], [3, 2]):
         assert torch.allclose(keys[group], projector(encoder.embed(x[group])), atol=1e-5)
-    asked = method._grouped(method.encoder, method.projector, x)  # queries: rows 0 and 2, 1 and 3
+    asked = method._grouped(method, x)  # queries: rows 0 and 2, 1 and 3
     for group in ([0, 2], [1, 3]):
         expected = method.projector(method.encoder.embed(x[group]))
         assert torch.allclose(asked[group], expected, atol=1e-5)

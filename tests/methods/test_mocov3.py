@@ -33,7 +33,7 @@ def batch_of(method, scans, count=4):
 
 
 def directed(method, query, key):
-    method.projector, method.predictor, method.slow_projector = query, nn.Identity(), key
+    method.projector, method.predictor, method.slow.projector = query, nn.Identity(), key
     return method
 
 
@@ -83,7 +83,7 @@ def test_loss_does_not_mind_which_view_is_which_where_it_is_symmetric(build, sca
 
 def test_gradient_reaches_the_query_side_alone(build, scans):
     method = build("mocov3")
-    slow = (method.slow_encoder, method.slow_projector)
+    slow = (method.slow.encoder, method.slow.projector)
     for part in slow:  # not even if it asked for one
         part.requires_grad_(True)
     method.loss(batch_of(method, scans))["total"].backward()
@@ -110,7 +110,7 @@ def test_a_convolutional_network_has_nothing_to_freeze(build):
 
 def test_the_slow_copy_moves_after_the_step_by_the_cosine_momentum(build):
     method = build("mocov3")
-    parts = [(method.encoder, method.slow_encoder), (method.projector, method.slow_projector)]
+    parts = [(method.encoder, method.slow.encoder), (method.projector, method.slow.projector)]
     slow = [q for _, part in parts for q in part.parameters()]
     with torch.no_grad():
         for fast, part in parts:
@@ -130,10 +130,10 @@ def test_the_slow_copy_moves_after_the_step_by_the_cosine_momentum(build):
 
 def test_statistics_of_the_slow_copy_are_its_own(build, scans):
     method = build("mocov3")
-    before = copy.deepcopy(method.slow_projector.state_dict())
+    before = copy.deepcopy(method.slow.projector.state_dict())
     method.projector[1].running_mean.fill_(7)
     method.after_step(0.0)
-    assert torch.equal(method.slow_projector[1].running_mean, before["1.running_mean"])
+    assert torch.equal(method.slow.projector[1].running_mean, before["1.running_mean"])
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class Constant(nn.Module):
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_loss_of_equal_orthogonal_and_opposite_vectors(build, scans, mine, slow, value, symmetric):
     method = build("pgl", {"predictor": False, "symmetric": symmetric})
-    method.projector, method.slow_projector = Constant(mine), Constant(slow)
+    method.projector, method.slow.projector = Constant(mine), Constant(slow)
     terms = method.loss(view(method, read(method, scans)))
     assert terms["total"].item() == pytest.approx(value / (1 if symmetric else 2), abs=1e-6)
     assert terms["std"].item() == pytest.approx(0, abs=1e-7)
@@ -65,7 +65,7 @@ def test_loss_is_the_mean_over_places_of_both_directions(build, scans):
     method = build("pgl", {**SAME, "predictor": False})
     batch = view(method, read(method, scans))
     drawn = torch.randn(2, 4, 32, 2, 2, 2)
-    method.projector, method.slow_projector = Given(drawn[0]), Given(drawn[1])
+    method.projector, method.slow.projector = Given(drawn[0]), Given(drawn[1])
     a, b = (d / d.norm(dim=1, keepdim=True) for d in drawn)
     by_hand = sum((a[n, :, i, j, k] - b[n, :, i, j, k]).square().sum() for n in range(4)
                   for i in range(2) for j in range(2) for k in range(2)) / 32  # fmt: skip
@@ -141,12 +141,13 @@ def test_ablations_change_what_they_name_and_nothing_else(build, scans):
 def test_pooled_to_one_cell_without_flips_and_crops_it_is_byol(build, scans):
     local, wide = build("pgl", SAME).double(), build("byol3d", {**CALM, "flip": 0.0}).double()
     wide.encoder.load_state_dict(local.encoder.state_dict())
-    wide.slow_encoder.load_state_dict(local.slow_encoder.state_dict())
-    for part in ("projector", "predictor", "slow_projector"):
-        state = getattr(local, part).state_dict()
-        getattr(wide, part).load_state_dict({k: v.flatten(1) if v.ndim > 1 else v for k, v in state.items()})
-    for name in ("encoder", "slow_encoder"):
-        setattr(local, name, Pooled(getattr(local, name)))
+    wide.slow.encoder.load_state_dict(local.slow.encoder.state_dict())
+    for part in ("projector", "predictor", "slow.projector"):
+        state = local.get_submodule(part).state_dict()
+        flat = {k: v.flatten(1) if v.ndim > 1 else v for k, v in state.items()}
+        wide.get_submodule(part).load_state_dict(flat)
+    for side in (local, local.slow):
+        side.encoder = Pooled(side.encoder)
     batch = {"views": view(wide, read(wide, scans))["views"].double()}
     expected = wide.loss(batch)["total"].item()
     assert expected > 0.1
@@ -168,8 +169,8 @@ class Pooled(nn.Module):
 
 def test_gradient_reaches_the_online_side_alone(build, scans):
     method = build("pgl")
-    method.slow_encoder.requires_grad_(True)  # stopped even if it asks for one
-    method.slow_projector.requires_grad_(True)
+    method.slow.encoder.requires_grad_(True)  # stopped even if it asks for one
+    method.slow.projector.requires_grad_(True)
     method.loss(view(method, read(method, scans)))["total"].backward()
     reached = {k for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
     assert not [k for k in reached if k.startswith("slow")]
@@ -187,9 +188,9 @@ def test_without_the_stopped_gradient_the_online_side_would_move_otherwise(build
 
 def test_the_target_moves_after_the_step_by_the_cosine_momentum(build):
     method = build("pgl", {"ema_buffers": True})
-    assert all(b.mean() == 0 for k, b in method.slow_encoder.named_buffers() if k.endswith("running_mean"))
+    assert all(b.mean() == 0 for k, b in method.slow.encoder.named_buffers() if k.endswith("running_mean"))
     with torch.no_grad():
-        for fast, slow in ((method.encoder, method.slow_encoder), (method.projector, method.slow_projector)):
+        for fast, slow in ((method.encoder, method.slow.encoder), (method.projector, method.slow.projector)):
             for p, q in zip(fast.parameters(), slow.parameters(), strict=True):
                 p.fill_(1), q.fill_(0)
             for b in fast.buffers():
@@ -199,31 +200,31 @@ def test_the_target_moves_after_the_step_by_the_cosine_momentum(build):
     for k, share in enumerate(expected):
         method.after_step(k / 10)
         reached += share * (1 - reached)
-        for q in (*method.slow_encoder.parameters(), *method.slow_projector.parameters()):
+        for q in (*method.slow.encoder.parameters(), *method.slow.projector.parameters()):
             assert q.mean().item() == pytest.approx(reached, abs=1e-6)
-        assert method.slow_projector[1].running_mean.mean().item() == pytest.approx(reached, abs=1e-6)
+        assert method.slow.projector[1].running_mean.mean().item() == pytest.approx(reached, abs=1e-6)
     method.after_step(1.0)  # tau = 1: nothing moves any more
-    assert method.slow_projector[0].weight.mean().item() == pytest.approx(reached, abs=1e-6)
+    assert method.slow.projector[0].weight.mean().item() == pytest.approx(reached, abs=1e-6)
 
 
 @pytest.mark.parametrize(("steps", "reached"), [(4, 0.0099660), (10, 0.0217931), (100, 0.1831540)])
 def test_the_target_follows_a_fixed_goal_as_computed(build, steps, reached):
     method = build("pgl")
     with torch.no_grad():
-        method.projector[0].weight.fill_(1), method.slow_projector[0].weight.fill_(0)
+        method.projector[0].weight.fill_(1), method.slow.projector[0].weight.fill_(0)
         method.double()
     for k in range(steps):
         method.after_step(k / steps)
-    assert method.slow_projector[0].weight.mean().item() == pytest.approx(reached, abs=1e-6)
+    assert method.slow.projector[0].weight.mean().item() == pytest.approx(reached, abs=1e-6)
 
 
 def test_the_targets_statistics_are_its_batchs_or_averages(build, scans):
     own, averaged = build("pgl"), build("pgl", {"ema_buffers": True})
     batch = view(own, read(own, scans))
     for method in (own, averaged):
-        before = method.slow_projector[1].running_mean.clone()
+        before = method.slow.projector[1].running_mean.clone()
         method.loss(batch)
-        assert torch.equal(method.slow_projector[1].running_mean, before) is (method is averaged)
+        assert torch.equal(method.slow.projector[1].running_mean, before) is (method is averaged)
     assert own.loss(batch)["total"] != averaged.loss(batch)["total"]
 
 
@@ -260,7 +261,7 @@ def test_refuses_a_map_of_one_cell_and_one_that_is_not_there(build, level, words
 
 def test_compares_many_places_at_most(build, scans):
     method = build("pgl", {"level": 0, "predictor": False})  # 4096 places
-    method.projector = method.slow_projector = Constant([1.0, 0.0])
+    method.projector = method.slow.projector = Constant([1.0, 0.0])
     terms = method.loss(view(method, read(method, scans[:2])))
     assert terms["matched"].item() == pytest.approx(1 / 1024)
 

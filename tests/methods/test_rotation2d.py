@@ -108,34 +108,30 @@ def test_gradient_reaches_encoder_and_head(build, scans):
 
 
 def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
-    cls = registry.load("method", "rotation2d")
     image = np.zeros((1, 32, 32, 16), np.float32)
     image[..., 8:] = 1  # half of the slices are empty
     scan = Volume(image)
-    read = [cls.read(scan, (32, 32, 1), params(), np.random.default_rng(s))["crop"] for s in range(60)]
+    read = [params().read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
     assert np.mean([r.max() for r in read]) > 0.95  # all eight draws are empty once in 256 reads
     plain = params({"foreground": 0.0})
-    read = [cls.read(scan, (32, 32, 1), plain, np.random.default_rng(s))["crop"] for s in range(60)]
+    read = [plain.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
     assert 0.3 < np.mean([r.max() for r in read]) < 0.7
     ramp = np.zeros((1, 32, 32, 64), np.float32)
     for z in range(64):
         ramp[0, : z // 2, 0, z] = 1  # never more than a hundredth but more and more
     half, scan = params({"foreground": 0.5}), Volume(ramp)
     share = [
-        cls.read(scan, (32, 32, 1), half, np.random.default_rng(s))["crop"].sum() for s in range(40)
+        half.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"].sum() for s in range(40)
     ]  # fmt: skip
     assert np.mean(share) > 25  # the fullest of eight; of one it would be 15.5
-    empty = cls.read(
-        Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), params(), np.random.default_rng(0)
-    )
+    empty = params().read(Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), np.random.default_rng(0))
     assert empty["crop"].shape == (1, 32, 32, 1)
 
 
 def test_refuses_what_would_tell_the_turn_or_spoil_it():
-    cls = registry.load("method", "rotation2d")
     with pytest.raises(BenchError, match="square"):
-        cls.check(params(), (32, 48, 1), Recipe())
-    cls.check(params(), (32, 32, 1), Recipe())
+        params().check((32, 48, 1), Recipe())
+    params().check((32, 32, 1), Recipe())
     with pytest.raises(BenchError, match="mirror"):
         params({"flip": 0.5})
     with pytest.raises(BenchError, match="4 or 1"):

@@ -17,7 +17,7 @@ def scans():
 
 @pytest.fixture(scope="module")
 def module():
-    return registry.load("method", "supervised").read.__globals__
+    return registry.load("method", "supervised").loss.__globals__
 
 
 def certain(label, classes):
@@ -119,9 +119,9 @@ def test_classes_of_intensity_never_ask_for_a_label():
 
     p = cls.make_params({"labels": "intensity"})
     scan = Secret(volumes(1)[0].whole())
-    made = cls.read(scan, (16, 16, 16), p, np.random.default_rng(0))
+    made = p.read(scan, (16, 16, 16), np.random.default_rng(0))
     assert set(np.unique(made["label"])) == {0, 1, 2, 3} and made["label"].shape == (16, 16, 16)
-    assert not cls.reads_labels(p) and cls.reads_labels(cls.make_params({}))
+    assert not p.reads_labels and cls.make_params({}).reads_labels
     means = [made["crop"][0][made["label"] == k].mean() for k in range(4)]
     assert np.all(np.diff(means) > 0)
 
@@ -129,9 +129,9 @@ def test_classes_of_intensity_never_ask_for_a_label():
 def test_classes_of_intensity_are_the_volumes_and_not_the_crops():
     cls, scan = registry.load("method", "supervised"), volumes(1)[0]
     p = cls.make_params({"labels": "intensity"})
-    whole = cls.read(scan, SHAPE, p, np.random.default_rng(0))
+    whole = p.read(scan, SHAPE, np.random.default_rng(0))
     for seed in range(3):
-        part = cls.read(scan, (16, 16, 16), p, np.random.default_rng(seed))
+        part = p.read(scan, (16, 16, 16), np.random.default_rng(seed))
         low = {k: whole["crop"][0][whole["label"] == k].min() for k in range(4)}
         high = {k: whole["crop"][0][whole["label"] == k].max() for k in range(4)}
         for k in np.unique(part["label"]):
@@ -141,8 +141,8 @@ def test_classes_of_intensity_are_the_volumes_and_not_the_crops():
 
 def test_classes_to_tell_apart():
     cls = registry.load("method", "supervised")
-    assert cls.out_channels(cls.make_params({}), 1, 14) == 14
-    assert cls.out_channels(cls.make_params({"labels": "intensity"}), 2, 1) == 4
+    assert cls.make_params({}).out_channels(1, 14) == 14
+    assert cls.make_params({"labels": "intensity"}).out_channels(2, 1) == 4
 
 
 def test_pretrains_on_classes_of_intensity(build, scans):

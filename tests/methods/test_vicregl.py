@@ -67,6 +67,10 @@ def test_alpha_of_one_is_the_global_criterion_and_of_zero_the_local_one(build, s
     assert beyond and any(p.grad is not None and p.grad.any() for p in cells.encoder.parameters())
 
 
+def places(method, batch):
+    return torch.stack([method.places(batch, i) for i in range(2)], dim=1)
+
+
 @pytest.mark.parametrize("all_matches", [False, True])
 def test_cells_are_compared_in_every_way_that_is_asked_for(build, scans, all_matches):
     method = build("vicregl", {"l2_all_matches": all_matches, "num_matches": (9, 5)})
@@ -75,7 +79,7 @@ def test_cells_are_compared_in_every_way_that_is_asked_for(build, scans, all_mat
     maps = [method.encoder(v)[method.level] for v in batch["views"].unbind(1)]
     rows = [m.permute(0, 2, 3, 4, 1).reshape(-1, m.shape[1]) for m in maps]
     one, two = (method.local_expander(r).view(len(scans), -1, 512) for r in rows)
-    at = batch["places"].unbind(1)
+    at = places(method, batch).unbind(1)
     found = variance.local(one, two, at, (9, 5), all_matches)
     assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(
         [v.item() for v in found], rel=1e-4
@@ -107,22 +111,20 @@ def test_a_cell_lies_where_its_voxels_come_from(build, fitting_network, flip, di
     method = build("vicregl", {**STILL, "flip": flip}, network=network)
     index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 56, 48)), indexing="ij")).astype(np.float32)
     batch = view(method, read(method, [Volume(index)] * 4))
-    views, places = batch["views"].flatten(0, 1), batch["places"].flatten(0, 1)
+    views, found = batch["views"].flatten(0, 1), places(method, batch).flatten(0, 1)
     x, y, z = method.cells
     means = nn.functional.adaptive_avg_pool3d(views, (x, y, z)).flatten(2).transpose(1, 2)
-    assert places.shape == means.shape == (8, x * y * z, 3)
-    assert (places - means).abs().max() < 0.15  # the outermost voxels of a box repeat its border
-    assert places.std(dim=1)[:, :dims].min() > 1
+    assert found.shape == means.shape == (8, x * y * z, 3)
+    assert (found - means).abs().max() < 0.15  # the outermost voxels of a box repeat its border
+    assert found.std(dim=1)[:, :dims].min() > 1
 
 
 def test_the_unmirrored_grid_of_the_code_is_an_option(build, scans):
     exact = build("vicregl", {**STILL, "flip": 1.0})
     raw = read(exact, scans)
-    at = view(exact, raw)["places"]
-    plain = view(build("vicregl", {**STILL, "flip": 0.0}), raw)["places"]
-    assert torch.equal(
-        view(build("vicregl", {**STILL, "flip": 1.0, "no_flip_grid": True}), raw)["places"], plain
-    )
+    still, as_code = build("vicregl", {**STILL, "flip": 0.0}), {**STILL, "flip": 1.0, "no_flip_grid": True}
+    at, plain, code = (places(m, view(m, raw)) for m in (exact, still, build("vicregl", as_code)))
+    assert torch.equal(code, plain)
     assert torch.allclose(at.flip(2), plain) and not torch.allclose(at, plain)
 
 

@@ -32,7 +32,7 @@ def collapsed(build, variant, scans):
     method = build("voco", {"variant": variant, "grid": (4, 4, 1)})
     method.projector = Constant()
     if method.slow is not None:
-        method.slow["projector"] = Constant()
+        method.slow.projector = Constant()
     batch = view(method, read(method, scans))
     middle = torch.zeros(16)
     middle[[5, 6, 9, 10]] = 0.25
@@ -170,11 +170,11 @@ def test_the_teacher_has_no_gradient_and_follows_by_a_tenth(build, scans):
     with torch.no_grad():
         for p in method.encoder.parameters():
             p.fill_(1)
-        for p in method.slow["encoder"].parameters():
+        for p in method.slow.encoder.parameters():
             p.fill_(0)
     for _ in range(10):
         method.after_step(0.0)
-    for p in method.slow["encoder"].parameters():
+    for p in method.slow.encoder.parameters():
         assert 1 - p.mean().item() == pytest.approx(0.348678, abs=1e-5)
 
 
@@ -183,7 +183,7 @@ def test_the_teacher_starts_on_its_own_or_as_a_copy(build, tiny_network):
     copied = build("voco", {"variant": "ema", "teacher": "copy"})
 
     def equal(method):
-        fast, slow = method.encoder.state_dict(), method.slow["encoder"].state_dict()
+        fast, slow = method.encoder.state_dict(), method.slow.encoder.state_dict()
         return all(torch.allclose(fast[k], slow[k], atol=1e-6) for k in fast)
 
     assert equal(copied) and not equal(own)
@@ -192,7 +192,7 @@ def test_the_teacher_starts_on_its_own_or_as_a_copy(build, tiny_network):
 def test_exported_side_is_the_one_asked_for(build):
     student = build("voco", {"variant": "ema"})
     teacher = build("voco", {"variant": "ema", "export": "teacher"})
-    for key, value in teacher.slow["encoder"].state_dict().items():
+    for key, value in teacher.slow.encoder.state_dict().items():
         assert torch.equal(teacher.transfer()[f"encoder.{key}"], value)
     for key, value in student.encoder.state_dict().items():
         assert torch.equal(student.transfer()[f"encoder.{key}"], value)

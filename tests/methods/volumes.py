@@ -39,7 +39,7 @@ def labelled(image):
 
 def sample(method, scan, number, rng):
     """Return what the harness reads of a scan, with the class labels that a mixture may give."""
-    made = type(method).read(scan, method.crop_size, method.params, rng)
+    made = method.params.read(scan, method.crop_size, rng)
     said = {"task": 1 + number % 2, "group": 1 + number % 2, "first": 0, "origin": number % 2}
     return {**made, **{k: np.array(v, np.int64) for k, v in said.items()}}
 

@@ -21,9 +21,8 @@ from torch import nn
 from bench.errors import BenchError
 from bench.nets import network, transfer
 from bench.nets.catalog import CATALOG, Preset
-from bench.nets.catalog.resenc import ResEncSize
-from bench.nets.catalog.swin_unetr import SwinUnetrSize
 from bench.nets.outside import read_weights
+from bench.nets.sizes import ResEncSize, SwinUnetrSize
 
 HEADS = (3, 6, 12, 24)
 THIN = (4, 4, 8, 8, 8, 8)

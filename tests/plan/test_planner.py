@@ -344,7 +344,7 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
     [
         ({"pretrain": {"batch": 1}}, "needs a batch of at least 2, got 1"),
         ({"rows": {"pair": {"params": {"temprature": 1}}}}, "did you mean 'temperature'"),
-        ({"rows": {"alone": {"params": {"temprature": 1}}}}, "no parameter of method 'scratch'"),
+        ({"rows": {"alone": {"params": {"temprature": 1}}}}, "method 'scratch': temprature: unknown key"),
         ({"finetune": {"recipe": "defaut"}}, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, "no split of data set .* did you mean 'rule'"),
         ({"finetune": {"dataset": "msd04_hipocampus"}}, f"no data set named .* did you mean '{NAME}'"),

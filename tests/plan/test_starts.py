@@ -223,7 +223,7 @@ def test_a_network_of_two_dimensions_can_be_pretrained_for_one_of_three(plan_of,
         plan_of({**ONE, **TWO_D})
     method = registry.load("method", "simclr3d")  # as if it could
     monkeypatch.setattr(method, "networks", lambda: ("unet2d", "unet3d"))
-    monkeypatch.setattr(method, "check", lambda *given: None)
+    monkeypatch.setattr(method.Params, "check", lambda *given: None)
     plan = plan_of({**ONE, **TWO_D})
     made, tuned = spec(plan, "pair", "pretrain"), spec(plan, "pair", "finetune")
     assert (made["network"]["network"], made["network"]["crop"]) == ("unet2d", [64, 64, 1])

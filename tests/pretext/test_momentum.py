@@ -4,13 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from bench.pretext.momentum import cosine_tau, follow, frozen_copy
+from bench.pretext.momentum import SlowCopy, cosine_tau, follow
+
+
+def copied(module):
+    return SlowCopy(module=module).module
 
 
 def pair(fast=1.0, slow=0.0):
     fast_net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.constant_(fast_net.weight, fast)
-    slow_net = frozen_copy(fast_net)
+    slow_net = copied(fast_net)
     nn.init.constant_(slow_net.weight, slow)
     return slow_net, fast_net
 
@@ -67,7 +71,7 @@ def test_cosine_momentum_over_a_run(steps, value):
 
 def test_buffers_stay_the_copys_own():
     fast = nn.BatchNorm1d(2)
-    slow = frozen_copy(fast)
+    slow = copied(fast)
     fast.running_mean.fill_(7)
     follow(slow, fast, 0.5)
     assert slow.running_mean.eq(0).all()
@@ -75,8 +79,21 @@ def test_buffers_stay_the_copys_own():
 
 def test_a_frozen_copy_shares_nothing_and_asks_for_no_gradient():
     fast = nn.Linear(2, 2)
-    slow = frozen_copy(fast)
+    slow = copied(fast)
     assert all(torch.equal(a, b) for a, b in zip(slow.parameters(), fast.parameters(), strict=True))
     assert not any(p.requires_grad for p in slow.parameters())
     nn.init.zeros_(fast.weight)
     assert slow.weight.abs().sum() > 0
+
+
+def test_every_copy_follows_the_module_of_its_name():
+    method = nn.Module()
+    method.encoder, method.projector = nn.Linear(2, 2), nn.Linear(3, 3)
+    slow = SlowCopy(encoder=method.encoder, projector=method.projector)
+    nn.init.zeros_(method.encoder.weight)
+    nn.init.zeros_(method.projector.weight)
+    before = {k: v.clone() for k, v in slow.state_dict().items()}
+    slow.follow(method, 0.5)
+    for name in ("encoder", "projector"):
+        assert torch.equal(slow.state_dict()[f"{name}.weight"], before[f"{name}.weight"] / 2)
+        assert torch.equal(slow.state_dict()[f"{name}.bias"], before[f"{name}.bias"])

@@ -8,7 +8,7 @@ import torch
 from bench import augment
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.pretext.units import unit_of
-from bench.pretext.volume_views import VolumeViews, paired_views
+from bench.pretext.volume_views import VolumeViews
 
 X = torch.tensor([[0.0, 1.0, 3.0, 4.0], [2.0, 2.0, 2.0, 2.0]]).view(2, 1, 4, 1, 1)
 Z, NOT = torch.tensor([True, True]), torch.tensor([False, False])
@@ -68,7 +68,7 @@ def test_noise_stated_for_z_scores_follows_what_the_recipe_leaves(flat):
             added[name] = slice_views(x, (16, 16, 1), noisy, gen(), zscored)[0] - x
         else:
             raw = {**boxes(x), "zscored": zscored}
-            added[name] = (paired_views(raw, (16, 16, 16), NOISY, gen())[0] - raw["pair"])[:, 0]
+            added[name] = (NOISY.views(raw, (16, 16, 16), gen())["views"] - raw["pair"])[:, 0]
     spread = {name: change.std().item() / data[name].std().item() for name, change in added.items()}
     assert spread["unit"] == pytest.approx(spread["z-scores"], rel=0.05)
     assert added["z-scores"].std().item() == pytest.approx(0.3 if flat else 0.1**0.5, rel=0.05)
@@ -76,6 +76,6 @@ def test_noise_stated_for_z_scores_follows_what_the_recipe_leaves(flat):
 
 def test_all_views_of_a_batch_stay_on_one_scale():
     z = 100 + 20 * torch.randn(32, 1, 8, 8, 8, generator=gen())
-    views, _ = paired_views(boxes(z), (8, 8, 8), VolumeViews(), gen())
+    views = VolumeViews().views(boxes(z), (8, 8, 8), gen())["views"]
     low, high = views.flatten(2).amin(2), views.flatten(2).amax(2)
     assert low.min() > 0 and high.min() > 50  # gamma used to leave half of them in [0, 1]

@@ -9,7 +9,7 @@ import torch
 from bench.augment import flip, resize_box
 from bench.data.reader import Volume
 from bench.pretext.align import centres
-from bench.pretext.volume_views import VolumeViews, paired_views, read
+from bench.pretext.volume_views import VolumeViews
 
 STILL = VolumeViews(flip=0.0, noise=0.0, blur=0.0, brightness=0.0, gamma=0.0)
 CROP = (16, 16, 8)
@@ -21,12 +21,13 @@ def places(shape=(40, 44, 30)):
 
 
 def batch(volume, crop, views, count=8):
-    rows = [read(volume, crop, views, np.random.default_rng(i)) for i in range(count)]
+    rows = [views.read(volume, crop, np.random.default_rng(i)) for i in range(count)]
     return {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
 
 
 def made(raw, crop, views, seed=0):
-    return paired_views(raw, crop, views, torch.Generator().manual_seed(seed))
+    found = views.views(raw, crop, torch.Generator().manual_seed(seed))
+    return found["views"], found["flipped"]
 
 
 def test_views_show_what_their_geometry_says():

@@ -8,7 +8,7 @@ import yaml
 from bench.errors import BenchError
 from bench.protocol import finetune_of, read
 
-SHIPPED = Path(__file__).parents[2] / "protocols" / "settings"
+SHIPPED = Path(__file__).parents[2] / "protocols" / "settings" / "finetune"
 BASE = {
     "title": "Test",
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.protocol.strict import Document, build, overlay, parse, scalar
+from bench.protocol.strict import Document, overlay, parse, scalar
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_plain_values_become_the_frozen_dataclass(read):
         "title: t\nsteps: 3\ninner: {lr: 1, betas: [1, 0.5], name: sgd}\nseveral: [{lr: 2}]\n"
         "either: {lr: 3}\nnamed: {a: {}}\nfree: {anything: [1, x]}\nflag: true\n"
     )
-    found = build(Outer, read(text))
+    found = read(text).build(Outer)
     assert found == Outer(
         "t", 3, Inner(1.0, (1.0, 0.5), "sgd"), (Inner(2.0),), Inner(3.0), {"a": Inner()},
         {"anything": [1, "x"]}, True,
@@ -144,7 +144,7 @@ def test_plain_values_become_the_frozen_dataclass(read):
 )
 def test_a_mistake_names_file_line_key_and_what_to_write(read, text, message):
     with pytest.raises(BenchError, match=message):
-        build(Outer, read(text))
+        read(text).build(Outer)
 
 
 def test_a_path_that_is_not_in_the_file_is_blamed_on_its_deepest_known_part():
@@ -204,5 +204,5 @@ def test_a_file_that_takes_minutes_to_parse_is_refused_by_its_size(read):
 
 def test_a_wrong_value_is_shown_in_short(read):
     with pytest.raises(BenchError) as caught:
-        build(Outer, read(f"title: {'[' * 40}{'x' * 90_000}{']' * 40}\n"))
+        read(f"title: {'[' * 40}{'x' * 90_000}{']' * 40}\n").build(Outer)
     assert len(str(caught.value)) < 400

@@ -34,8 +34,7 @@ from bench import nets, registry
 from bench.data.reader import Volume
 from bench.pretext.pair import Pairing, read_pair
 from bench.pretext.slice_views import SliceViews, slice_views
-from bench.pretext.volume_views import VolumeViews, paired_views
-from bench.pretext.volume_views import read as read_views
+from bench.pretext.volume_views import VolumeViews
 
 TOLD = ("mean", "spread", "roughness")
 TOLERANCE = 0.02  # of MONAI's value, on top of three standard errors
@@ -116,7 +115,7 @@ def pgl() -> Task:
     crop = (96, 96, 16)
     views = VolumeViews(noise_unit="std", gamma_keep="range")  # what MONAI can do, too
     rng = np.random.default_rng(0)
-    samples = [read_views(texture((192, 192, 48), i), crop, views, rng) for i in range(16)]
+    samples = [views.read(texture((192, 192, 48), i), crop, rng) for i in range(16)]
 
     def boxes(sample: Sample) -> list[Tensor]:
         pairs = zip(sample["pair"], sample["size"].tolist(), strict=True)
@@ -126,7 +125,7 @@ def pgl() -> Task:
     steps += noise(views.noise, 0.1) + blur(views.blur, views.blur_sigma)
     steps += [("RandScaleIntensity", {"factors": 0.25, "prob": views.brightness}),
               ("RandAdjustContrast", {"prob": views.gamma, "gamma": views.gamma_exponent})]  # fmt: skip
-    return Task(samples, boxes, steps, lambda b, g: paired_views(b, crop, views, g)[0].flatten(0, 1))
+    return Task(samples, boxes, steps, lambda b, g: views.views(b, crop, g)["views"].flatten(0, 1))
 
 
 def simclr() -> Task:
@@ -152,7 +151,7 @@ def voco() -> Task:
     """VoCo's views at 64^3: 16 bases and 2 crops of each of 4 scans."""
     method = built("voco", (64, 64, 64))
     p, rng = method.params, np.random.default_rng(0)
-    samples = [method.read(texture((256, 256, 64), i), method.crop, p, rng) for i in range(4)]
+    samples = [p.read(texture((256, 256, 64), i), method.crop, rng) for i in range(4)]
     steps: Steps = [*flips(p.flip), ("RandRotate90", {"prob": p.rot90, "max_k": 3}),
                     ("RandShiftIntensity", {"prob": p.shift, "offsets": p.shift_by})]  # fmt: skip
 

@@ -1,19 +1,14 @@
-"""The networks and their sizes as plain facts: reading this imports neither torch nor MONAI.
-
-One file per family, each with its ``ENTRIES``: a new family is a new file here, beside the module that
-builds it.
-"""
+"""What can be asked of the table of networks; reading this imports neither torch nor MONAI."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from math import prod
-from pkgutil import iter_modules
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.nets.catalog.facts import Entry, Preset, Triple
+from bench.nets.sizes import Entry, Preset, Triple
+from bench.nets.table import NETWORKS
 
 __all__ = [
     "CATALOG",
@@ -29,10 +24,7 @@ __all__ = [
     "entry",
     "preset",
 ]
-FAMILIES = [import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__) if m.name != "facts"]
-CATALOG: dict[str, Entry] = {
-    e.name: e for e in sorted((e for f in FAMILIES for e in f.ENTRIES), key=lambda e: e.name)
-}
+CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}
 
 
 def entry(name: str) -> Entry:

@@ -1,0 +1,130 @@
+"""Plain values of YAML, JSON or Python to frozen dataclasses: field for field, every type and bound checked.
+
+One engine for protocols, profiles and the parameters of methods. Annotations say everything: ``float``,
+``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses, numbers of ``bench.ranges``.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bench import ranges
+from bench.errors import BenchError, shown
+
+T = TypeVar("T")
+Keys = tuple[str, ...]
+Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
+
+
+def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
+    """Return ``value`` as a ``kind``.
+
+    Args:
+        kind: a frozen dataclass. A field with ``unsaid`` in its metadata cannot be given.
+        value: a mapping of plain values; lists and tuples are alike.
+        where: names the place of a value in errors.
+        keys: the path of ``value`` itself.
+
+    Raises:
+        BenchError: unknown key (with the nearest valid one), missing key, wrong type or out of bounds.
+    """
+    found: T = _value(kind, value, keys, where)
+    return found
+
+
+def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
+    origin = get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _union(kind, value, keys, where)
+    if origin is Literal:
+        return _choice(get_args(kind), value, keys, where)
+    if origin is tuple:
+        return _tuple(get_args(kind), value, keys, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
+        inner = get_args(kind)[1]
+        return {k: _value(inner, v, (*keys, k), where) for k, v in value.items()}
+    if is_dataclass(kind):
+        return _dataclass(kind, value, keys, where)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        quote = "; put it in quotes" if kind is str and isinstance(value, (int, float)) else ""
+        raise BenchError(f"{where(keys)}: expected {_name(kind)}, got {shown(value)}{quote}")
+    return value
+
+
+def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
+    if not isinstance(value, dict):
+        raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
+    known, hints = _known(kind)
+    for key in value:
+        if key not in known:
+            near = get_close_matches(str(key)[:80], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            raise BenchError(f"{where((*keys, key))}: unknown key {shown(key)}; {hint}")
+    for key, f in known.items():
+        if key not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise BenchError(f"{where(keys)}: key {key!r} is missing")
+    built = {k: _value(hints[k], v, (*keys, k), where) for k, v in value.items()}
+    try:
+        made = kind(**built)
+    except ValueError as error:  # a dataclass's own __post_init__ names the field
+        raise BenchError(f"{where(keys)}: {error}") from None
+    for said in ranges.problems(made):
+        raise BenchError(f"{where(keys)}: {said}")
+    return made
+
+
+@cache
+def _known(kind: Any) -> tuple[dict[str, Field[Any]], dict[str, Any]]:
+    """Return a dataclass's fields that can be given, and the annotations of all."""
+    return {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}, get_type_hints(kind)
+
+
+def _union(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
+    options = get_args(kind)
+    if value is None and type(None) in options:
+        return None
+    rest = [o for o in options if o is not type(None)]
+    if isinstance(value, dict):
+        rest = [o for o in rest if is_dataclass(o) or get_origin(o) is dict] or rest
+    elif len(rest) > 1:
+        named = [o for o in rest if get_origin(o) is Literal and isinstance(value, str)]
+        rest = named or [o for o in rest if o is type(value)] or rest
+    return _value(rest[0], value, keys, where)
+
+
+def _choice(options: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
+    if value in options and not isinstance(value, bool):
+        return value
+    near = get_close_matches(str(value)[:80], map(str, options), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise BenchError(
+        f"{where(keys)}: expected one of {', '.join(map(str, options))}, got {shown(value)}{hint}"
+    )
+
+
+def _tuple(inner: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise BenchError(f"{where(keys)}: expected a list, got {shown(value)}")
+    if inner[-1] is Ellipsis:
+        return tuple(_value(inner[0], v, (*keys, str(i)), where) for i, v in enumerate(value))
+    if len(value) != len(inner):
+        raise BenchError(f"{where(keys)}: expected {len(inner)} values, got {len(value)}")
+    pairs = zip(inner, value, strict=True)
+    return tuple(_value(k, v, (*keys, str(i)), where) for i, (k, v) in enumerate(pairs))
+
+
+def _name(kind: Any) -> str:
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        kind.__name__, kind.__name__
+    )
