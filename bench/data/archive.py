@@ -88,6 +88,8 @@ class Archive:
                 if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo waits for ever
                     raise BenchError(f"{path}: is no regular file")
                 self._size = path.stat().st_size
+                if not self._size:
+                    raise EOFError("empty file")
                 file = zipfile.ZipFile(_Guarded(self._files.enter_context(path.open("rb"))))
                 self._members = self._judged(self._files.enter_context(file))
         except BenchError:
