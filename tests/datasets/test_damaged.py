@@ -34,7 +34,7 @@ from damage import (
 )  # fmt: skip
 
 gone, doubled = Path.unlink, voxels(lambda array: np.stack([array] * 2, -1))
-SAID = re.compile("(?:(stops|hole): )?(.*)")
+SAID = re.compile("(?s)(?:(stops|hole): )?(.*)")
 CASES: dict[str, list[tuple]] = {}
 
 HIPPOCAMPUS, STEM, JSON = "msd04_hippocampus", "hippocampus_003", "dataset.json"
@@ -56,12 +56,9 @@ def cases(*numbers, **more):
 
 
 LITTER = (
-    "__MACOSX/x.nii.gz",
-    "labelsTr/._x.nii.gz",
-    "imagesTr/.x.nii.gz.part",
-    "dataset.json.bak",
-    "readme.txt",
-)
+    "__MACOSX/imagesTr/x.nii.gz", "imagesTr/._x.nii.gz", "labelsTr/.DS_Store", "imagesTr/.x.nii.gz.part",
+    "Thumbs.db", "dataset.json.bak", "readme.txt", "preview.png",
+)  # fmt: skip
 CASES[HIPPOCAMPUS] = [
     ("one byte", IMAGE, keep(1), "unreadable: the name says gzip, the content does not"),
     ("cut in the gzip header", IMAGE, keep(10), "truncated: the gzip stream ends within the header"),
@@ -163,7 +160,7 @@ CASES["msd01_brain_tumour"] = [
 IMG, LAB = "RawData/Training/img/img0003.nii.gz", "RawData/Training/label/label0003.nii.gz"
 CASES["btcv"] = [
     ("three digits", IMG, moved("img003.nii.gz"), "missing", "extra ./img003.nii.gz"),
-    ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), "refused: scan; keep one layout"),
+    ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), "refused: keep one layout"),
     ("no images", "RawData/Training/img", shutil.rmtree,
      *(f"missing RawData/Training/img/img000{n}.nii.gz" for n in (1, 2, 3, 4))),
     ("another label", LAB, copied("label0003_other.nii.gz"), "extra ./label0003_other.nii.gz: belongs to"),
@@ -329,7 +326,7 @@ CASES["lasc"] = [
     ("an axis of no length", LGE, field("space directions", "(0,0,0) (0,1,0) (0,0,1)"), "spacing: no length"),
     ("two directions", LGE, field("space directions", "(1,0,0) (0,1,0)"), "affine: 2 rows, not 3"),
     ("origin NaN", LGE, field("space origin", "(nan,0,0)"), "affine: NaN"),
-    ("voxels elsewhere", LGE, text("^encoding: gzip\n", r"\g<0>data file: x\n"), "unreadable: only attached"),
+    ("voxels elsewhere", LGE, text("^encoding: gzip\n", r"\g<0>data file: x\n"), "unreadable: attached data"),
     ("a login page", LGE, holding(PAGE), "unreadable: not an NRRD file"),
     ("no end of the header", LGE, keep(150), "truncated: no empty line"),
     ("neither space nor spacing", "", both(*(on(f, field("space directions", None)) for f in (LGE, ATRIUM))),
@@ -388,7 +385,7 @@ CASES["aptos19"] = [
     ("a WebP", EYE, redrawn(lambda p: p, "WEBP"), "unreadable: no PNG, JPEG, TIFF, BMP"),
     ("grey", EYE, redrawn(lambda p: p.convert("L")), "shape: 1 channels"),
     ("half transparent", EYE, redrawn(lambda p: Image.new("RGBA", p.size)), "unreadable: transparent"),
-    ("for print", EYE, redrawn(lambda p: p.convert("CMYK"), "TIFF"), "unreadable: CMYK; grey or RGB is need"),
+    ("for print", EYE, redrawn(lambda p: p.convert("CMYK"), "TIFF"), "unreadable: CMYK; grey or RGB"),
     ("a folder", EYE, folder, "unreadable: no regular file"),
     ("a link to nowhere", EYE, linked("nowhere"), "missing: leads to nowhere"),
     ("of no list", EYE, copied("zzz.png"), "extra ./zzz.png: belongs to no case"),
@@ -437,7 +434,7 @@ CASES["cc_ccii"] = [
     ("a scan in two classes", STACK, copied("../../Normal/9/9"),
      "duplicate Normal/9/9: whose class is 2 (novel coronavirus pneumonia), here 0"),
     ("packed", "", zipped()),
-    ("zip cut", "", zipped(half), "unreadable NCP-1.zip/slices: damaged, or no"),
+    ("zip cut", "", zipped(half), "unreadable NCP-1.zip/slices: damaged"),
     ("a bit in the zip", "", zipped(flip(3000)), "unreadable NCP-1.zip/16/2: Bad CRC"),
 ]  # fmt: skip
 
@@ -449,7 +446,7 @@ CASES["ukb_brain"] = [
     ("cut by a byte", ZIP, keep(-1), f"{BAD}: damaged, or no archive"),
     ("no image in it", ZIP, member(MEMBER, None), f"missing {ZIP}/{MEMBER}"),
     ("a member that leads out", ZIP, member("../x"), f"{BAD}: leads out"),
-    ("a member that a terminal obeys", ZIP, member("T1/\x1b[31mx"), rf"{BAD}: 'T1/\x1b[31mx' has control"),
+    ("a member that a terminal obeys", ZIP, member("T1/\x1b[31mx"), rf"{BAD}: 'T1/\x1b[31mx' has"),
     ("encrypted", ZIP, encrypted, f"{BAD}: is encrypted; decrypt the archive first"),
     ("image a login page", ZIP, member(MEMBER, PAGE), f"{BAD}: the name says gzip, the content does not"),
     ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "refused: keep the zip or its folder"),
