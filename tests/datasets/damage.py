@@ -1,10 +1,12 @@
-"""Ways to damage a file or a tree, and what ``bench check`` then says of it."""
+"""Ways to damage a file or a folder, copies of phantoms to damage, and what ``bench check`` says of them."""
 
 import gzip
 import json
+import os
 import re
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,16 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import registry
 from bench.cli import main
 from bench.data.stored import KINDS
 
-Change = Callable[[Path], object]  # of one file, or of the data set's folder
+Change = Callable[[Path], object]  # of one file, or of a folder
 NAN = float("nan")
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>log in</body></html>\n"
-POINTER = (
-    b"version https://git-lfs.github.com/spec/v1\n"
-    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
-)
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943\nsize 12345\n"
 
 
 class Trees:
@@ -33,7 +33,7 @@ class Trees:
         self._home, self._cases = home, cases
 
     def copy(self, name: str, data: Path) -> Path:
-        """Return ``data/name``, a fresh copy of a data set's phantom."""
+        """Return ``data/name``, a fresh copy of a data set's phantom; no link, as damage is done in place."""
         sound = self._home / name
         if not sound.exists():
             sound.mkdir()
@@ -42,24 +42,19 @@ class Trees:
 
 
 def on(file: str, *changes: Change) -> Change:
-    """Return the damage of a tree that changes one of its files."""
-
-    def damage(root: Path) -> None:
-        for change in changes:
-            change(root / file)
-
-    return damage
+    """Return the damage of a folder that changes one file in it."""
+    return lambda folder: both(*changes)(folder / file)
 
 
-def both(*damages: Change) -> Change:
-    def damage(root: Path) -> None:
-        for one in damages:
-            one(root)
-
-    return damage
+def both(*changes: Change) -> Change:
+    return lambda path: [change(path) for change in changes]
 
 
 # --- bytes -------------------------------------------------------------------------------------
+
+
+def raw(change: Callable[[bytes], bytes]) -> Change:
+    return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
 def holding(content: bytes) -> Change:
@@ -68,117 +63,91 @@ def holding(content: bytes) -> Change:
 
 def keep(n: int) -> Change:
     """Keep the first ``n`` bytes, or all but the last ``-n``."""
-    return lambda path: path.write_bytes(path.read_bytes()[:n])
+    return raw(lambda content: content[:n])
 
 
-def half(path: Path) -> None:
-    keep(path.stat().st_size // 2)(path)
-
-
-def add(content: bytes) -> Change:
-    return lambda path: path.write_bytes(path.read_bytes() + content)
+def add(more: bytes) -> Change:
+    return raw(lambda content: content + more)
 
 
 def flip(at: int) -> Change:
-    """Change one bit of the byte at a place."""
-
-    def change(path: Path) -> None:
-        raw = bytearray(path.read_bytes())
-        raw[at] ^= 1
-        path.write_bytes(raw)
-
-    return change
-
-
-def patch(at: int, form: str, *values: object) -> Change:
-    """Overwrite header fields of a NIfTI file, compressed or not."""
-
-    def change(path: Path) -> None:
-        packed = path.read_bytes()[:2] == b"\x1f\x8b"
-        raw = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
-        struct.pack_into(f"<{form}", raw, at, *values)
-        path.write_bytes(gzip.compress(bytes(raw), 1) if packed else bytes(raw))
-
-    return change
+    """Change one bit of a byte, not of the last one."""
+    return raw(lambda b: b[:at] + bytes([b[at] ^ 1]) + b[at + 1 :])
 
 
 def text(old: str, new: str) -> Change:
-    """Replace in a text, or in a header before its voxels."""
+    """Replace the first match of a pattern in a text, or in a header before its voxels."""
 
-    def change(path: Path) -> None:
-        raw = path.read_bytes()
-        assert old.encode() in raw, raw[:400]
-        path.write_bytes(raw.replace(old.encode(), new.encode(), 1))
+    def change(content: bytes) -> bytes:
+        made, n = re.subn(old.encode(), new.encode(), content, count=1, flags=re.MULTILINE)
+        assert n, content[:400]
+        return made
 
-    return change
+    return raw(change)
 
 
 def field(name: str, value: str | None) -> Change:
     """Set, or with None take out, a field of a MetaImage or an NRRD header."""
-
-    def change(path: Path) -> None:
-        raw = path.read_bytes()
-        found = re.search(rf"(?m)^{name}( = |: )(.*)\n".encode(), raw)
-        assert found, raw[:400]
-        line = b"" if value is None else name.encode() + found[1] + value.encode() + b"\n"
-        path.write_bytes(raw[: found.start()] + line + raw[found.end() :])
-
-    return change
+    return text(rf"^({name}(?: = |: )).*\n", "" if value is None else rf"\g<1>{value}\n")
 
 
 def listing(**entries: object) -> Change:
-    """Set entries of a JSON object; None takes one out."""
+    """Set entries of a JSON object."""
+    return raw(lambda content: json.dumps({**json.loads(content), **entries}).encode())
 
-    def change(path: Path) -> None:
-        read = {**json.loads(path.read_text()), **entries}
-        path.write_text(json.dumps({k: v for k, v in read.items() if v is not None}))
 
-    return change
+def _windows(content: bytes) -> bytes:
+    """Change the line ends of a text, or of a header before its voxels."""
+    head, end, voxels = content.partition(b"\n\n")
+    return (head + end).replace(b"\n", b"\r\n") + voxels
 
+
+half = raw(lambda content: content[: len(content) // 2])
+gunzip = raw(gzip.decompress)
+compressed = raw(gzip.compress)
+windows = raw(_windows)
+marked = raw(lambda content: b"\xef\xbb\xbf" + content)
+utf16 = raw(lambda content: content.decode().encode("utf-16"))
 
 # --- files -------------------------------------------------------------------------------------
 
 
-def renamed(name: str) -> Change:
-    return lambda path: path.rename(path.with_name(name))
+def _beside(do: Callable[[Path, Path], object]) -> Callable[[str], Change]:
+    """Return a maker of changes that take a file or a folder to a path from its own folder."""
+
+    def to(name: str) -> Change:
+        def change(path: Path) -> None:
+            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            do(path, path.parent / name)
+
+        return change
+
+    return to
 
 
-def moved(to: str) -> Change:
-    """Move a file to a path from its own folder."""
-
-    def change(path: Path) -> None:
-        target = path.parent / to
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
-
-    return change
-
-
-def copied(to: str) -> Change:
-    """Copy a file or a folder to a path from its own folder."""
-
-    def change(path: Path) -> None:
-        target = path.parent / to
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
-
-    return change
+moved = _beside(Path.rename)
+copied = _beside(lambda path, to: (shutil.copytree if path.is_dir() else shutil.copy)(path, to))
 
 
 def linked(to: str) -> Change:
     """Put a symbolic link in the place of a file."""
+    return both(lambda path: path.unlink(missing_ok=True), lambda path: path.symlink_to(to))
 
-    def change(path: Path) -> None:
-        path.unlink(missing_ok=True)
-        path.symlink_to(to)
 
-    return change
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def folder(path: Path) -> None:
     """Put an empty folder in the place of a file."""
     path.unlink(missing_ok=True)
     path.mkdir()
+
+
+def emptied(path: Path) -> None:
+    for inside in path.iterdir():
+        inside.unlink()
 
 
 def unpacked(*names: str) -> Change:
@@ -193,16 +162,30 @@ def unpacked(*names: str) -> Change:
     return change
 
 
-# --- voxels ------------------------------------------------------------------------------------
+# --- volumes -----------------------------------------------------------------------------------
 
 
-def voxels(change: Callable[[np.ndarray], np.ndarray], dtype: Any = None) -> Change:
-    """Store changed voxels of a NIfTI file under its own affine."""
+def patch(at: int, form: str, *values: object) -> Change:
+    """Overwrite header fields of a NIfTI file, compressed."""
+
+    def change(content: bytes) -> bytes:
+        header = bytearray(gzip.decompress(content))
+        struct.pack_into(f"<{form}", header, at, *values)
+        return gzip.compress(bytes(header), 1)
+
+    return raw(change)
+
+
+def voxels(change: Callable[[np.ndarray], np.ndarray], dtype: Any = None, move: Any = (1, 1, 1)) -> Change:
+    """Store changed voxels of a NIfTI file, under an affine that is changed by a matrix or its diagonal."""
 
     def damage(path: Path) -> None:
         read: Any = nibabel.load(path)
-        array = change(np.asarray(read.dataobj).copy())
-        nibabel.save(nibabel.Nifti1Image(array if dtype is None else array.astype(dtype), read.affine), path)
+        array = change(np.asarray(read.dataobj).copy())  # a plain .nii is mapped, and about to be overwritten
+        array = array.astype(dtype or array.dtype)
+        moved, matrix = np.eye(4), np.asarray(move)
+        moved[:3, :3] = np.diag(matrix) if matrix.ndim == 1 else matrix
+        nibabel.save(nibabel.Nifti1Image(array, read.affine @ moved, dtype=array.dtype), path)
 
     return damage
 
@@ -211,60 +194,85 @@ def put(value: float, dtype: Any = None) -> Change:
     """Set one voxel in the middle."""
 
     def change(array: np.ndarray) -> np.ndarray:
-        array = array if dtype is None else array.astype(dtype)
+        array = array.astype(dtype or array.dtype)
         array[tuple(n // 2 for n in array.shape)] = value
         return array
 
     return voxels(change)
 
 
-def placed(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """Store the voxels of a NIfTI file under a changed affine."""
+def swap(old: float, new: float) -> Change:
+    return voxels(lambda array: np.where(array == old, new, array).astype(array.dtype))
+
+
+def placed(move: Any) -> Change:
+    return voxels(lambda array: array, move=move)
+
+
+# --- pictures and zips -------------------------------------------------------------------------
+
+
+def redrawn(change: Callable[[Image.Image], Image.Image], form: str = "PNG") -> Change:
+    """Draw a picture anew, under its old name whatever its form."""
 
     def damage(path: Path) -> None:
-        read: Any = nibabel.load(path)
-        array = np.asarray(read.dataobj).copy()  # a plain .nii is mapped, and about to be overwritten
-        nibabel.save(nibabel.Nifti1Image(array, change(read.affine.copy())), path)
+        with Image.open(path) as file:
+            picture = change(file.copy())
+        picture.save(path, format=form)
 
     return damage
 
 
+def packed(path: Path) -> None:
+    """Put a zip in the place of a folder, under its name and -1.zip."""
+    with zipfile.ZipFile(path.with_name(f"{path.name}-1.zip"), "w") as file:
+        for inside in sorted(p for p in path.rglob("*") if p.is_file()):
+            file.write(inside, str(inside.relative_to(path)))
+    shutil.rmtree(path)
+
+
+def member(name: str, content: bytes | None = b"") -> Change:
+    """Put a file into a zip, or with None take one out."""
+
+    def damage(path: Path) -> None:
+        with zipfile.ZipFile(path) as file:
+            held = {**{info.filename: file.read(info) for info in file.infolist()}, name: content}
+        with zipfile.ZipFile(path, "w") as file:
+            for inside, bytes_of in held.items():
+                if bytes_of is not None:
+                    file.writestr(inside, bytes_of)
+
+    return damage
+
+
+# the flag of every member, in its own header and in the directory
+encrypted = raw(lambda b: re.sub(b"(?s)(PK\3\4..|PK\1\2....).", lambda found: found[1] + b"\1", b))
+
 # --- what is said ------------------------------------------------------------------------------
 
-Expected = list[tuple[str, str, str]] | str  # (kind, file, words of the detail), or words of a refusal
+
+def one_line(err: str, words: str) -> None:
+    """Assert that a command was refused in one line that holds these words."""
+    assert re.fullmatch(r"bench: .+\n", err), err
+    assert words in err, err
 
 
-def told(capsys: pytest.CaptureFixture[str], root: Path) -> tuple[int, list[dict], str]:
-    """Run ``bench check`` on a tree; return the exit code, the findings and what went to stderr."""
+def check(capsys: pytest.CaptureFixture[str], root: Path, *said: str, of: str = "") -> None:
+    """Assert that exactly this is said of a tree: findings, or one line that refuses it.
+
+    Each is ``kind: words``, of the file ``of``, or ``kind file: words`` of another one; ``./`` before a
+    name is the folder of ``of``. The whole tree is refused where the kind is ``refused``.
+    """
     code = main(["check", root.name, "--data", str(root.parent), "--workers", "1", "--json"])
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
-    return code, json.loads(shown.out) if shown.out else [], shown.err
-
-
-class Listing(str):
-    """What the one finding says of a list that is damaged; the images are judged all the same."""
-
-    kind = "unreadable"
-
-
-class Gone(Listing):
-    kind = "missing"
-
-
-def check(capsys: pytest.CaptureFixture[str], root: Path, expected: Expected) -> None:
-    """Assert that exactly these findings are made, or that one line refuses the whole tree."""
-    code, found, line = told(capsys, root)
-    if isinstance(expected, Listing):
-        assert code == 1 and len(found) == 1, (found, line)
-        assert found[0]["kind"] == expected.kind and found[0]["case"] == ""
-        assert expected in f"{found[0]['file']}: {found[0]['detail']}", found
-        return
-    if isinstance(expected, str):
+    found, line = json.loads(shown.out) if shown.out else [], shown.err
+    if said and said[0].startswith("refused: "):
         assert (code, found) == (2, []), found
-        assert re.fullmatch(r"bench: .+\n", line), line
-        assert expected in line, line
+        one_line(line, said[0].removeprefix("refused: "))
         return
+    split = [(head.partition(" "), words) for head, _, words in (s.partition(": ") for s in said)]
+    expected = [(kind, _named(file, of), words) for (kind, _, file), words in split]
     near = [(f["kind"], f["file"].removeprefix(f"{root}/"), f["detail"]) for f in found]
     assert code == (1 if expected else 0), line
     assert sorted(n[:2] for n in near) == sorted(e[:2] for e in expected), near
@@ -272,3 +280,7 @@ def check(capsys: pytest.CaptureFixture[str], root: Path, expected: Expected) ->
         assert any(n[:2] == (kind, file) and words in n[2] for n in near), (words, near)
     assert {f["kind"] for f in found} <= {*KINDS}
     assert all(f["detail"] and "\n" not in f["detail"] for f in found)
+
+
+def _named(file: str, of: str) -> str:
+    return str(Path(of).parent / file) if file.startswith("./") else file or of

@@ -1,271 +1,692 @@
-"""Every kind of damage to one file of a data set is one finding, and all else is judged and found sound."""
+"""Each damage to a data set is told in the lines that its row names, and all else is found sound.
 
-import gzip
+A row of ``CASES`` is: what happened, the file (or folder) that it happened to, what does it (of
+``damage.py``), and what is said. ``kind: words`` is a finding of ``bench check`` about that file, ``kind
+file: words`` one about another (``./name``: in the same folder), ``refused: words`` one line instead of
+findings. A row that says none of these is sound. Of ``bench plan`` and ``bench run`` the row may add
+``stops: words``, where headers or lists show the damage before any work, and ``hole: words``, where
+only voxels do and the job fails with its reason. A new case is a new row.
+"""
+
 import os
-import struct
-import zipfile
+import re
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import damage
 import nibabel
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
+
+from bench.cli import main
+from bench.dataset import natural
+from bench.executors import local
+from bench.jobs.execute import execute
+
+# isort: off
 from damage import (
-    NAN,
-    PAGE,
-    POINTER,
-    add,
-    both,
-    copied,
-    flip,
-    folder,
-    half,
-    holding,
-    keep,
-    linked,
-    on,
-    patch,
-    placed,
-    put,
-    renamed,
-    unpacked,
-    voxels,
+    NAN, PAGE, POINTER, add, both, compressed, copied, emptied, encrypted, field, fifo, flip, folder,
+    gunzip, half, holding, keep, linked, listing, marked, member, moved, on, packed, patch, placed, put,
+    redrawn, swap, text, unpacked, utf16, voxels, windows,
+)  # fmt: skip
+
+gone, doubled = Path.unlink, voxels(lambda array: np.stack([array] * 2, -1))
+SAID = re.compile("(?s)(?:(stops|hole): )?(.*)")
+CASES: dict[str, list[tuple]] = {}
+
+HIPPOCAMPUS, STEM, JSON = "msd04_hippocampus", "hippocampus_003", "dataset.json"
+IMAGE, LABEL, PLAIN = f"imagesTr/{STEM}.nii.gz", f"labelsTr/{STEM}.nii.gz", f"imagesTr/{STEM}.nii"
+SHEAR, SWAP = [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+TILT = [[0.98, -0.199, 0], [0.199, 0.98, 0], [0, 0, 1]]
+LACK = ("missing imagesTr/hippocampus_009.nii.gz", "missing labelsTr/hippocampus_009.nii.gz")
+NEW, DAY = "hippocampus_009.nii.gz", "volume-covid19-A-0002_day003.nii.gz"
+LABELS = [f"labelsTr/hippocampus_00{n}.nii.gz" for n in (1, 2, 3, 4)]
+
+
+def pair(*changes):
+    return both(on(IMAGE, *changes), on(LABEL, *changes))
+
+
+def cases(*numbers, **more):
+    names = [f"hippocampus_{n:03d}.nii.gz" for n in numbers]
+    return listing(training=[{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names], **more)
+
+
+LITTER = (
+    "__MACOSX/imagesTr/x.nii.gz", "imagesTr/._x.nii.gz", "labelsTr/.DS_Store", "imagesTr/.x.nii.gz.part",
+    "Thumbs.db", "dataset.json.bak", "readme.txt", "preview.png",
+)  # fmt: skip
+CASES[HIPPOCAMPUS] = [
+    ("one byte", IMAGE, keep(1), "unreadable: the name says gzip, the content does not"),
+    ("cut in the gzip header", IMAGE, keep(10), "truncated: the gzip stream ends within the header"),
+    ("cut in the middle", IMAGE, half, "truncated: the data end before the"),
+    ("cut by its last byte", IMAGE, keep(-1), "truncated: the data end before"),
+    ("another checksum", IMAGE, flip(-8), "unreadable: incorrect data check"),
+    ("a bit that lengthens it", LABEL, flip(400), "unreadable: stream is damaged", "hole: stream is damaged"),
+    ("gzip named .nii", IMAGE, moved(f"{STEM}.nii"), f"unreadable {PLAIN}: a name without .gz; rename it"),
+    ("a login page", IMAGE, holding(PAGE), "unreadable: it is a web page: log in"),
+    ("a login page, compressed", IMAGE, both(holding(PAGE * 20), compressed), "unreadable: not a NIfTI file"),
+    ("a zip", IMAGE, holding(b"PK\3\4" + bytes(9)), "unreadable: it is a zip: unpack it"),
+    ("a git-lfs pointer", IMAGE, holding(POINTER), "unreadable: git lfs pull"),
+    ("a git-annex link to nothing", IMAGE, linked("../.git/annex/x"), "missing: leads to ../.git/annex/x"),
+    ("a link to itself", IMAGE, linked(f"{STEM}.nii.gz"), "missing: leads to"),
+    ("a folder in its place", IMAGE, folder, "unreadable: a folder of 0 volumes", "stops: a folder of 0"),
+    ("a folder of two", IMAGE, unpacked("a.nii.gz", "b.nii.gz"), "unreadable: a folder of 2 volumes"),
+    ("a fifo", IMAGE, fifo, "unreadable: no regular file"),
+    ("numbers of 128 bits", IMAGE, patch(70, "2h", 1536, 128), "unreadable: datatype: 1536"),
+    ("bits that are not the type's", IMAGE, patch(72, "h", 7), "unreadable: bitpix: 7"),
+    ("voxels before the header's end", IMAGE, patch(108, "f", -5.0), "unreadable: vox_offset: -5"),
+    ("more slices declared", IMAGE, patch(46, "h", 900), "truncated: the data end before"),
+    ("giant dimensions", IMAGE, patch(40, "4h", 3, 30000, 30000, 8), "shape: above the limit of 4 GiB"),
+    ("eight axes", IMAGE, patch(40, "h", 8), "shape: 8 axes"),
+    ("one slice, as two axes", IMAGE, voxels(lambda a: a[..., 0]), "shape: has 2 axes, not 3 or 4"),
+    ("plain under its name", IMAGE, both(gunzip, moved(f"{STEM}.nii"))),
+    ("a folder around the file", IMAGE, unpacked(f"{STEM}.nii.gz")),
+    ("zeros behind the gzip", IMAGE, add(bytes(512))),
+    ("label a slice short", LABEL, voxels(lambda a: a[..., :-1]), "shape: (32, 42, 33) is not (32, 42, 34)"),
+    ("label transposed", LABEL, voxels(lambda a: a.transpose(1, 0, 2)), "shape", "hole: is not (32, 42, 34)"),
+    ("label under exchanged axes", LABEL, placed(SWAP), "shape: (42, 32, 34) is not (32, 42, 34)"),
+    ("label a hair off", LABEL, placed((1.0001, 1, 1))),
+    ("label mirrored", LABEL, placed((-1, 1, 1)), "affine: 31 mm from", "orientation: LAS, its image RAS"),
+    ("thinner slices", LABEL, placed((1, 1, 0.7)), "affine", "spacing: 1 x 1 x 0.7 mm is not 1 x 1 x 1 mm"),
+    ("sheared", "", pair(placed(SHEAR)), f"affine {IMAGE}: two axes are 63.4 degrees apart"),
+    ("tilted", "", pair(placed(TILT))),
+    ("in metres", "", pair(placed([0.001] * 3)), *(f"spacing {file}: in metres?" for file in (IMAGE, LABEL))),
+    ("pixdim infinite", IMAGE, patch(84, "f", float("inf")), "spacing: field pixdim"),
+    ("voxels of kilometres", IMAGE, patch(280, "f", 1e30), "spacing: above 1000 is not believed"),
+    ("quaternion NaN", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", NAN)), "affine: NaN"),
+    ("quaternion too long", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", 5.0)), "affine: quatern"),
+    ("qfac of 7", IMAGE, both(patch(76, "f", 7.0), patch(252, "2h", 1, 0)), "affine: qfac"),
+    ("codes below 0", IMAGE, patch(252, "2h", -1, -1), "orientation: left and right are a guess"),
+    ("all voxels NaN", IMAGE, voxels(lambda a: a * np.float32(NAN)), "nonfinite: 45696 voxels"),
+    ("a voxel that no 32 bits hold", IMAGE, put(1e300, "f8"), "nonfinite: 1 voxels", "hole: 1 voxels"),
+    ("a slope that overflows", IMAGE, patch(112, "f", 1e38), "nonfinite: voxels"),
+    ("label 421", LABEL, put(421, "i2"), "label_value: values 421 are not declared (0, 1, 2)"),
+    ("label of 1e30", LABEL, put(1e30, "f4"), "label_value: value 1e+30 is no label"),
+    ("label of 2^64 - 1", LABEL, put(2**64 - 1, "uint64"), "label_value: 18446744073709551615"),
+    ("label of slope 0.5", LABEL, patch(112, "2f", 0.5, 0.0), "label_value: value 0.5 is no label"),
+    ("label of 0.9999999", LABEL, put(0.9999999, "f8")),
+    ("image and label gone", "", pair(gone), f"missing {IMAGE}: no such file", f"missing {LABEL}"),
+    ("half a download", IMAGE, moved(f"{STEM}.nii.gz.part"), "missing: no such file"),
+    ("labels gone", "labelsTr", shutil.rmtree, *(f"missing {label}: no such file" for label in LABELS)),
+    ("labels emptied", "labelsTr", emptied, *(f"missing {label}: no such file" for label in LABELS)),
+    ("an empty folder", "more", Path.mkdir, "missing: an empty folder"),
+    ("images a file", "imagesTr", both(shutil.rmtree, holding(b"")), "refused: no folder imagesTr with"),
+    ("no folder", "", shutil.rmtree, f"refused: {HIPPOCAMPUS} does not exist; put it or a link to it there"),
+    ("a file for a folder", "", both(shutil.rmtree, holding(b"")), "refused: is a file, not a folder"),
+    ("a link to nowhere", "", both(shutil.rmtree, linked("x")), "refused: leads nowhere"),
+    ("a link in a circle", "imagesTr/loop", linked(".")),
+    ("a link to the folder above", "again", linked(".")),
+    ("litter", IMAGE, both(*(copied(f"../{name}") for name in LITTER))),
+    ("suffixes in capitals", "", pair(moved(f"{STEM}.NII.GZ"))),
+    ("plain and compressed", IMAGE, copied(f"{STEM}.nii"), "refused: is the same case; remove one"),
+    ("a copy as another type", "", both(pair(copied(NEW)), on(f"imagesTr/{NEW}", voxels(np.copy, "f8"))),
+     f"duplicate imagesTr/{NEW}: the same voxels as case {STEM}"),
+    ("a browser's second copy", IMAGE, copied(f"{STEM} (1).nii.gz"), f"duplicate ./{STEM} (1).nii.gz: {STEM}",
+     f"missing labelsTr/{STEM} (1).nii.gz: no such file"),
+    ("a label of no case", LABEL, copied(NEW), f"extra ./{NEW}: belongs to no case"),
+    ("a mask deep below", LABEL, copied("../a/b/c/d/mask.nii.gz"), "extra a/b/c/d/mask.nii.gz: belongs to"),
+    ("one digit", IMAGE, moved("hippocampus_3.nii.gz"), "missing", "missing labelsTr/hippocampus_3.nii.gz"),
+    ("images and labels exchanged", "",
+     both(on("imagesTr", moved("x")), on("labelsTr", moved("imagesTr")), on("x", moved("labelsTr"))),
+     *(f"label_value {label}: is no label" for label in LABELS)),
+    ("a line break in a name", "", pair(copied("hippo\n9.nii.gz")), rf"duplicate {IMAGE}: case hippo\n9"),
+    ("a name that is no text", IMAGE, moved("h\udcff.nii.gz"), "missing", "missing labelsTr/h\udcff.nii.gz"),
+    ("list cut", JSON, keep(100), "refused: dataset.json: not JSON", "stops: dataset.json: not JSON"),
+    ("list in UTF-16", JSON, utf16, "refused: dataset.json: not JSON"),
+    ("list nested without end", JSON, holding(b"[" * 100_000), "refused: dataset.json: not JSON"),
+    ("list of another kind", JSON, holding(b"[]"), "refused: dataset.json: expected an object, got list"),
+    ("text for cases", JSON, listing(training="abc"), "refused: training must list {image, label}"),
+    ("a line break in the list", JSON, listing(training=["a\nb.nii.gz"]), "refused: training must list"),
+    ("a case not there", JSON, cases(1, 2, 3, 4, 9), *LACK),
+    ("a path that leads out", JSON, listing(training=[f"../../{NEW}"]), *LACK),
+    ("list with a mark of byte order", JSON, marked),
+    ("a case listed twice, and other counts", JSON, cases(1, 2, 3, 4, 4, numTraining=99, numTest="many")),
+    ("list gone", JSON, gone),
+    ("list a folder", JSON, folder, "missing: an empty folder"),
+]  # fmt: skip
+
+FOUR, MASK4 = "imagesTr/BRATS_003.nii.gz", "labelsTr/BRATS_003.nii.gz"
+CASES["msd01_brain_tumour"] = [
+    ("three channels", FOUR, voxels(lambda a: a[..., :3]), "shape: 3 channels"),
+    ("channels first", FOUR, voxels(lambda a: np.moveaxis(a, -1, 0)), "shape: 31 channels", f"shape {MASK4}"),
+    ("mask of two", MASK4, doubled, "shape: has 2"),
+    ("channels on the fifth axis", FOUR, voxels(lambda a: a[..., None, :])),
+]  # fmt: skip
+
+IMG, LAB = "RawData/Training/img/img0003.nii.gz", "RawData/Training/label/label0003.nii.gz"
+CASES["btcv"] = [
+    ("three digits", IMG, moved("img003.nii.gz"), "missing", "extra ./img003.nii.gz"),
+    ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), "refused: keep one layout"),
+    ("no images", "RawData/Training/img", shutil.rmtree,
+     *(f"missing RawData/Training/img/img000{n}.nii.gz" for n in (1, 2, 3, 4))),
+    ("another label", LAB, copied("label0003_other.nii.gz"), "extra ./label0003_other.nii.gz: belongs to"),
+    # in three of its four lists one of them tests and the other does not
+    ("under a number of another part", "",
+     both(on(IMG, copied("img0036.nii.gz")), on(LAB, copied("label0036.nii.gz"))),
+     "duplicate RawData/Training/img/img0036.nii.gz: the same voxels as case 0003",
+     *["patient_overlap RawData/Training/img/img0036.nii.gz: in two parts of split"] * 3),
+    ("folders around both", "", both(on(IMG, unpacked("img0003.nii.gz")), on(LAB, unpacked("label.nii.gz")))),
+]  # fmt: skip
+
+SCAN, MASK, HOME = "data/case_00001/imaging.nii.gz", "data/case_00001/segmentation.nii.gz", "data/case_00001"
+CASES["kits19"] = [
+    ("no image", SCAN, gone, "missing: no such file"),
+    ("no mask", MASK, gone, "missing: no such file"),
+    ("neither", HOME, emptied, "missing: an empty folder"),
+    ("a cyst", MASK, put(3), "label_value: values 3"),
+    ("a later year's", HOME, copied("case_00300"), "refused: ends with case_00299", "stops: KiTS19 ends"),
+    ("a short name", HOME, moved("case_1"), *(f"extra ./case_1/{Path(file).name}" for file in (SCAN, MASK))),
+]  # fmt: skip
+
+VOLUME, SEGMENTATION = "Training Batch 1/volume-1.nii", "Training Batch 1/segmentation-1.nii"
+CASES["lits"] = [
+    ("no segmentation", SEGMENTATION, gone, "missing"),
+    ("no volume", VOLUME, gone, "missing"),
+    ("its number in two folders", VOLUME, copied("../x/volume-1.nii"), "refused: the same scan; keep one"),
+    ("its number with a zero", VOLUME, copied("../x/volume-01.nii"), "refused: the same scan; keep one"),
+    ("cut by its last byte", VOLUME, keep(-1), "truncated: the file holds at most 126719"),
+    ("longer", VOLUME, add(bytes(100)), "shape: 100 bytes more than its header declares"),
+    ("a browser's second copy", VOLUME, copied("volume-1 (1).nii"), "extra ./volume-1 (1).nii"),
+    ("four digits", VOLUME, copied("volume-1000.nii"), "extra ./volume-1000.nii"),
+    ("compressed by hand", VOLUME, both(compressed, moved("volume-1.nii.gz"))),
+]  # fmt: skip
+
+RIBS = "Part2/RibFrac301-image.nii.gz"
+CASES["ribfrac"] = [
+    ("in two folders", RIBS, copied("../more/RibFrac301-image.nii.gz"), "refused: the same scan; keep one"),
+    ("label cut", "Part2/RibFrac301-label.nii.gz", half),
+]  # fmt: skip
+
+LUNG = "volume-covid19-A-0002.nii.gz"
+CASES["covid19_ct"] = [
+    ("three digits", LUNG, moved("volume-covid19-A-002.nii.gz"), "extra ./volume-covid19-A-002.nii.gz"),
+    ("a day that is the same scan", LUNG, copied(DAY), f"duplicate ./{DAY}: 0002"),
+]  # fmt: skip
+
+LESION = "volume-covid19-A-0167_seg.nii.gz"
+CASES["covid_19_20"] = [
+    ("mask gone", f"COVID-19-20_v2/Train/{LESION}", gone, "missing"),
+    ("mask in another folder", f"COVID-19-20_v2/Train/{LESION}", moved(f"../Validation/{LESION}")),
+]  # fmt: skip
+
+HGG = "MICCAI_BraTS_2018_Data_Training/HGG"
+PATIENT = f"{HGG}/Brats18_CBICA_AAB_1"
+T1, T1CE, T2, TUMOUR = (
+    f"{PATIENT}/Brats18_CBICA_AAB_1_{kind}.nii.gz" for kind in ("t1", "t1ce", "t2", "seg")
 )
+CASES["brats18"] = [
+    ("one contrast gone", T1CE, gone, "missing", "stops: 1 file(s) missing, first"),
+    ("segmentation gone", TUMOUR, gone, "missing"),
+    ("all gone", PATIENT, emptied, "missing: an empty folder"),
+    ("another suffix", T1CE, moved("Brats18_CBICA_AAB_1_t1gd.nii.gz"), "missing",
+     "extra ./Brats18_CBICA_AAB_1_t1gd.nii.gz: belongs to no case"),
+    ("one contrast smaller", T2, voxels(lambda a: a[:-1]), "shape: (60, 60, 39)", "stops: (59, 60, 39)"),
+    ("one contrast elsewhere", T2, placed((2, 1, 1)), "affine: is not that of"),
+    ("one contrast of two", T2, doubled, "shape: 2 channels", "stops: 5 channel(s)"),
+    ("one contrast twice", "", both(on(T2, gone), on(T1, copied("Brats18_CBICA_AAB_1_t2.nii.gz"))),
+     f"duplicate {T2}: the same voxels as Brats18_CBICA_AAB_1_t1.nii.gz"),
+    ("NaN in one contrast", T2, put(NAN, "f4"), "nonfinite: 1 voxels"),
+    ("value 3", TUMOUR, put(3), "label_value: values 3 are not declared (0, 1, 2, 4)"),
+    ("no tumour", TUMOUR, voxels(np.zeros_like), "empty_label: no voxel"),
+    ("of both grades", PATIENT, copied("../LGG/Brats18_CBICA_AAB_1"), "refused: case CBICA_AAB_1; keep one"),
+    ("one contrast as float", T2, voxels(lambda a: a, "f4")),
+]  # fmt: skip
 
-NAME = "msd04_hippocampus"
-STEM, LAST = "hippocampus_003", "labelsTr/hippocampus_004.nii.gz"
-IMAGE, LABEL, JSON = f"imagesTr/{STEM}.nii.gz", f"labelsTr/{STEM}.nii.gz", "dataset.json"
+LATER = "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021/BraTS2021_00002"
+CASES["brats21"] = [
+    ("a name of a later year", f"{LATER}/BraTS2021_00002_t1.nii.gz", moved("BraTS-GLI-00002-000-t1n.nii.gz"),
+     "missing", "extra ./BraTS-GLI-00002-000-t1n.nii.gz"),
+    ("value 3 of later years", f"{LATER}/BraTS2021_00002_seg.nii.gz", swap(4, 3), "label_value: values 3"),
+    ("a folder of another name", LATER, moved("BraTS2021_00009")),
+]  # fmt: skip
 
+PARTS = "ct_train/ct_train_1002_label.nii.gz"
+CASES["mmwhs"] = [
+    ("value 422", PARTS, swap(420, 422), "label_value: 422"),
+    ("other values", PARTS, voxels(lambda a: a // 50), "label_value: values 4, 8, 10, 11, 12 ..."),
+    ("value 421", PARTS, swap(420, 421)),
+]  # fmt: skip
 
-def gunzip(path):
-    path.write_bytes(gzip.decompress(path.read_bytes()))
+VISIT = "database/training/patient001"
+INFO = f"{VISIT}/Info.cfg"
+ES, ES_GT = f"{VISIT}/patient001_frame08.nii.gz", f"{VISIT}/patient001_frame08_gt.nii.gz"
+STRAY = (f"extra {ES}: belongs to no case", f"extra {ES_GT}: belongs to no case")
+BEYOND = ("missing ./patient001_frame31.nii.gz", "missing ./patient001_frame31_gt.nii.gz")
+CASES["acdc"] = [
+    ("Info.cfg gone", INFO, gone, "missing: no such file", "stops: Info.cfg (case patient001)"),
+    ("Info.cfg a folder", INFO, folder, "missing"),
+    ("Info.cfg no text", INFO, holding(bytes(range(256))), "unreadable: 'ED: <frame number>' is needed"),
+    ("a frame in words", INFO, text("ES: 8", "ES: eight"), "unreadable: got 'eight'", "stops: got 'eight'"),
+    ("two frames", INFO, text("ES: 8", "ES: 8 9"), "unreadable: 'ES: <frame number>' is needed, got '8 9'"),
+    ("a frame beyond", INFO, text("ES: 8", "ES: 31"), *STRAY, *BEYOND),
+    ("no end-systole", INFO, text("ES: 8\n", ""), *STRAY),
+    ("one frame for both", INFO, text("ES: 8", "ES: 1"), *STRAY),
+    ("a frame gone", ES, gone, "missing"),
+    ("a mask gone", ES_GT, gone, "missing"),
+    ("a frame over the other", ES, copied("patient001_frame01.nii.gz"), "duplicate: patient001_frame01"),
+    ("the cine as a frame", ES, doubled, "shape: 2 channels"),
+    ("a patient in both parts", VISIT, copied("../testing/patient001"), "refused: same patient; keep one"),
+    ("a patient's folder empty", VISIT, emptied, f"missing {INFO}"),
+    ("line ends of Windows", INFO, windows),
+    ("a mark of byte order", INFO, marked),
+    ("a frame with zeros", INFO, text("ES: 8", "ES: 0008")),
+    ("the cine beside its frames", ES, copied("patient001_4d.nii.gz")),
+]  # fmt: skip
 
-
-def packed(path):
-    content = path.read_bytes()
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr(path.name, content)
-
-
-def fifo(path):
-    path.unlink()
-    os.mkfifo(path)
-
-
-def members(path):
-    raw = gzip.decompress(path.read_bytes())
-    path.write_bytes(gzip.compress(raw[:1000]) + gzip.compress(raw[1000:]))
-
-
-def bomb(path):
-    raw = bytearray(gzip.decompress(path.read_bytes())[:352])
-    struct.pack_into("<4h", raw, 40, 3, 30000, 30000, 8)
-    path.write_bytes(gzip.compress(bytes(raw) + bytes(20_000_000), 1))
-
-
-def resaved(kind=nibabel.Nifti1Image, suffix=".nii.gz", dtype=None, order="<"):
-    """Store the same volume in another form of the format."""
-
-    def change(path):
-        read = nibabel.load(path)
-        array = np.asarray(read.dataobj).copy()
-        array = array if dtype is None else array.astype(dtype)
-        header = read.header.as_byteswapped(order) if order == ">" else None
-        path.unlink()
-        nibabel.save(kind(array, read.affine, header), f"{str(path)[:-7]}{suffix}")
-
-    return change
-
-
-def colour(path):
-    read = nibabel.load(path)
-    array = np.zeros(read.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nibabel.save(nibabel.Nifti1Image(array, read.affine), path)
-
-
-def huge(value, dtype):
-    def change(path):
-        read = nibabel.load(path)
-        array = np.asarray(read.dataobj).astype(dtype)
-        array[3, 3, 3] = value
-        nibabel.save(nibabel.Nifti1Image(array, read.affine, dtype=dtype), path)
-
-    return change
-
-
-def turned(matrix):
-    return placed(lambda affine: affine @ np.array(matrix, float))
+TABLE = "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
+CSV, CODED = f"OpenDataset/{TABLE}", "OpenDataset/Training/Labeled/A00A9P/A00A9P"
+CINE, GT = f"{CODED}_sa.nii.gz", f"{CODED}_sa_gt.nii.gz"
 
 
-def scaled(x, y, z):
-    return placed(lambda affine: np.diag([x, y, z, 1.0]) @ affine)
+def frames(listed):
+    return text(",1,0,2,50,", f",1,{listed},50,")
 
 
-def shifted(x):
-    return placed(lambda affine: affine + x * np.eye(4)[:1].T @ np.eye(4)[3:])
+CASES["mnms"] = [
+    ("CSV gone", CSV, gone, f"missing {TABLE}: no CSV file with", "stops: no CSV file with"),
+    ("CSV empty", CSV, keep(0), "unreadable: no CSV file with"),
+    ("no column ED", CSV, text(",ED,", ",E,"), "unreadable: no CSV file with"),
+    ("a row cut", CSV, keep(-8), "unreadable: ends before the last"),
+    ("two of it", CSV, copied("copy.csv"), "refused: 2 CSV files"),
+    ("a patient not listed", CSV, text("A00A9P", "A00X9P"), "unreadable: no row for A00A9P (1 such scans)"),
+    ("an open quotation mark", CSV, text("NOR", '"NOR'), "unreadable: no row for A00B9P"),
+    ("a field without end", CSV, text("NOR", "N" * 200_000), "unreadable: not a CSV file (field larger"),
+    ("a frame below 0", CSV, frames("-1,2"), "unreadable: A00A9P: column ED must hold a"),
+    ("half a frame", CSV, frames("0.5,2"), "unreadable: got '0.5'"),
+    ("two rows", CSV, text("^(.*A00A9P.*),0,2(.*\n)", r"\g<0>\1,1,3\2"), "unreadable: two rows for A00A9P"),
+    ("a frame beyond", CSV, frames("0,9"), f"shape {CINE}: 9 of 4", f"shape {GT}", "stops: frame 9 of 4"),
+    ("frames counted from 1", CSV, frames("1,3"), f"empty_label {GT}", f"empty_label {GT}"),
+    ("one frame for both", CSV, frames("2,2"), f"duplicate {CINE}: A00A9P_ed"),
+    ("no frames", CSV, frames(","), f"extra {CINE}", f"extra {GT}"),
+    ("masks of two frames", GT, voxels(lambda a: a[..., :2]), "shape: frame 2 of 2", "stops: frame 2 of 2"),
+    ("masks gone", GT, gone, "missing", "missing"),
+    ("NaN in one frame", CINE, voxels(lambda a: np.where(np.arange(4) == 2, NAN, a), "f4"), "nonfinite"),
+    ("NaN in a frame that nobody reads", CINE, voxels(lambda a: np.where(np.arange(4) == 1, NAN, a), "f4")),
+    ("Windows", CSV, both(windows, marked)),
+    ("a comma in quotation marks", CSV, text("NOR", '"NOR, or not"')),
+    ("two equal rows", CSV, text("^.*A00A9P.*\n", r"\g<0>\g<0>")),
+    ("a patient that is not here", CSV, add(b"7,ZZZ9Z9,V,A,1,0,2,50,NOR\n")),
+]  # fmt: skip
+
+ID = "0RZDK210BSMWAA6467LU"
+LGE, ATRIUM = f"{ID}/lgemri.nrrd", f"{ID}/laendo.nrrd"
+CASES["lasc"] = [
+    ("no sizes", LGE, field("sizes", None), "shape: field sizes"),
+    ("sizes in words", LGE, field("sizes", "a b c"), "unreadable: the NRRD header is damaged"),
+    ("sizes below 0", LGE, field("sizes", "-76 68 44"), "shape: not all positive"),
+    ("another dimension", LGE, field("dimension", "4"), "shape: field sizes"),
+    ("raw by its header", LGE, field("encoding", "raw"), "truncated: the file holds at most"),
+    ("no byte order", LGE, field("type", "short"), "unreadable: field endian: ''"),
+    ("another space", LGE, field("space", "scanner-xyz"), "orientation: field space: 'scanner-xyz'"),
+    ("axes that coincide", LGE, field("space directions", "(1,0,0) (1,0,0) (0,0,1)"), "affine: singular"),
+    ("an axis of no length", LGE, field("space directions", "(0,0,0) (0,1,0) (0,0,1)"), "spacing: no length"),
+    ("two directions", LGE, field("space directions", "(1,0,0) (0,1,0)"), "affine: 2 rows, not 3"),
+    ("origin NaN", LGE, field("space origin", "(nan,0,0)"), "affine: NaN"),
+    ("voxels elsewhere", LGE, text("^encoding: gzip\n", r"\g<0>data file: x\n"), "unreadable: attached data"),
+    ("a login page", LGE, holding(PAGE), "unreadable: not an NRRD file"),
+    ("no end of the header", LGE, keep(150), "truncated: no empty line"),
+    ("neither space nor spacing", "", both(*(on(f, field("space directions", None)) for f in (LGE, ATRIUM))),
+     f"orientation {LGE}: no orientation", f"spacing {LGE}: states no spacing"),
+    ("NIfTI beside", LGE, moved("lgemri.nii.gz"), "missing", "extra ./lgemri.nii.gz"),
+    ("folder emptied", ID, emptied, f"missing {LGE}", f"missing {ATRIUM}"),
+    ("19 characters", ID, moved(ID[:-1]), f"extra {ID[:-1]}/laendo.nrrd", f"extra {ID[:-1]}/lgemri.nrrd"),
+    ("twice", ID, copied(f"Training Set/{ID}"), "refused: is the same case; remove one"),
+    ("the wall beside", ATRIUM, copied("lawall.nrrd")),
+    ("line ends of Windows", LGE, windows),
+]  # fmt: skip
+
+UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.168807733819466470936737617972"
+MHD, RAW = f"subset1/{UID}.mhd", f"subset1/{UID}.raw"
+UNREAD = f"extra {RAW}: voxels of no header"
+OUTSIDE = "unreadable: one file beside"
+CASES["luna16"] = [
+    ("header gone", MHD, gone, UNREAD),
+    ("raw elsewhere", RAW, moved(f"../{UID}.raw"), "missing", f"extra {UID}.raw: no header"),
+    ("raw empty", RAW, keep(0), "truncated: the file is empty"),
+    ("raw longer", RAW, add(bytes(9)), f"shape {MHD}: 9 bytes more than its header declares"),
+    ("raw a folder", RAW, folder, "unreadable: no regular file"),
+    ("no sizes", MHD, field("DimSize", None), "shape: field DimSize: None, expected 3 numbers"),
+    ("no spacing", MHD, field("ElementSpacing", None), "spacing: states no spacing"),
+    ("spacing with commas", MHD, field("ElementSpacing", "0,7 0,7 1"), "spacing: expected 3 finite numbers"),
+    ("no directions", MHD, field("TransformMatrix", None), "orientation: left and right are a guess"),
+    ("directions that coincide", MHD, field("TransformMatrix", "1 0 0 1 0 0 0 0 1"), "affine: orthonormal"),
+    ("stated twice", MHD, text("^NDims", "NDims = 2\nNDims"), "unreadable: NDims: stated twice", UNREAD),
+    ("a login page", MHD, holding(PAGE), "unreadable: <!DOCTYPE html>", UNREAD),
+    ("a file above", MHD, field("ElementDataFile", "../x.raw"), OUTSIDE, UNREAD),
+    ("its own header", MHD, field("ElementDataFile", f"{UID}.mhd"), OUTSIDE, UNREAD),
+    ("a file that is not there", MHD, field("ElementDataFile", "other.raw"), "missing ./other.raw", UNREAD),
+    ("in two subsets", MHD, copied(f"../subset5/{UID}.mhd"), "refused: is the same series; keep one"),
+    ("lungs damaged", f"seg-lungs-LUNA16/{UID}.mhd", keep(0)),
+]  # fmt: skip
+
+CASES["ski10"] = [
+    ("voxels gone", "image-002.raw", gone, "missing: no such file", "stops: image-002.raw: no such file"),
+    ("voxels cut", "image-002.raw", keep(-1), "truncated ./image-002.mhd: at most", "stops: holds at most"),
+    ("labels gone", "labels-002.mhd", gone, "missing", "extra ./labels-002.raw: voxels of no header"),
+    ("under two names", "labels-002.mhd", copied("label-002.mhd"), "refused: is the same scan; keep one"),
+    ("four digits", "image-002.mhd", copied("image-1000.mhd"), "extra ./image-1000.mhd"),
+    ("where it is scored", "image-002.mhd", copied("roi-101.mhd")),
+]  # fmt: skip
+
+CODE, TRAIN = "2d1b18f8e2c3", "train.csv"
+EYE = f"train_images/{CODE}.png"
 
 
-def image(change, kind="", words="", file=IMAGE):
-    """Damage the image; with a kind, one finding is expected."""
-    return on(IMAGE, *_all(change)), [(kind, file, words)] if kind else []
+CASES["aptos19"] = [
+    ("gone", EYE, gone, "missing: no such file"),
+    ("empty", EYE, keep(0), "truncated: the file is empty"),
+    ("cut before its end", EYE, keep(-12), "truncated"),
+    ("another bit", EYE, flip(9000), "unreadable: broken PNG file"),
+    ("a JPEG, cut", EYE, both(redrawn(lambda p: p, "JPEG"), half), "truncated: truncated"),
+    ("a WebP", EYE, redrawn(lambda p: p, "WEBP"), "unreadable: no PNG, JPEG, TIFF, BMP"),
+    ("grey", EYE, redrawn(lambda p: p.convert("L")), "shape: 1 channels"),
+    ("half transparent", EYE, redrawn(lambda p: Image.new("RGBA", p.size)), "unreadable: transparent"),
+    ("for print", EYE, redrawn(lambda p: p.convert("CMYK"), "TIFF"), "unreadable: CMYK; grey or RGB"),
+    ("a folder", EYE, folder, "unreadable: no regular file"),
+    ("a link to nowhere", EYE, linked("nowhere"), "missing: leads to nowhere"),
+    ("of no list", EYE, copied("zzz.png"), "extra ./zzz.png: belongs to no case"),
+    ("twice, another grade", "", both(on(EYE, copied("zzz.png")), on(TRAIN, add(b"zzz,0\n"))),
+     "duplicate train_images/zzz.png: whose class is 1 (mild), here 0 (no retinopathy)"),
+    ("in two forms", EYE, copied(f"{CODE}.jpg"), "refused: is the same picture; keep one"),
+    ("a JPEG by content", EYE, redrawn(lambda p: p, "JPEG")),
+    ("a palette", EYE, redrawn(lambda p: p.convert("P"))),
+    ("opaque", EYE, redrawn(lambda p: p.convert("RGBA"))),
+    ("list gone", TRAIN, gone, "missing: no CSV file with the columns id_code and diagnosis"),
+    ("list without lines", TRAIN, holding(b"id_code,diagnosis\n"), "unreadable: no CSV file"),
+    ("list in UTF-16", TRAIN, utf16, "unreadable: no CSV file"),
+    ("no grades", TRAIN, text("diagnosis", "grade"), "unreadable: no CSV file"),
+    ("grade 5", TRAIN, text(f"{CODE},.", f"{CODE},5"), "unreadable: line 5: diagnosis must be 0 to 4"),
+    ("no grade", TRAIN, text(f"{CODE},.", f"{CODE},"), "unreadable: diagnosis must be 0 to 4, got ''"),
+    ("two grades", TRAIN, add(f"{CODE},4\n".encode()), "unreadable: has grade 4, in train.csv, line 5"),
+    ("a picture that is not there", TRAIN, add(b"zzz,1\n"), "missing train_images/zzz.png"),
+    ("a path for a name", TRAIN, add(b"../../etc/passwd,1\n"), "unreadable: /passwd' is no id_code"),
+    ("list from Windows", TRAIN, both(windows, marked)),
+    ("grade 1.0", TRAIN, text(f"{CODE},.", f"{CODE},1.0")),
+    ("a name with suffix", TRAIN, text(f"{CODE},", f"{CODE}.png,")),
+    ("a line twice", TRAIN, add(f"{CODE},1\n".encode())),
+    ("blank lines", TRAIN, add(b"\n\n")),
+]  # fmt: skip
 
 
-def label(change, kind="", words=""):
-    return on(LABEL, *_all(change)), [(kind, LABEL, words)] if kind else []
+def zipped(*changes):
+    """Pack the scans of a class as they are published, and damage the zip."""
+    return both(on("NCP", packed), on("NCP-1.zip", *changes))
 
 
-def _all(change):
-    return change if isinstance(change, list) else [change]
+STACK, SLICE = "NCP/16/2", "NCP/16/2/0005.jpg"
+CASES["cc_ccii"] = [
+    ("a slice gone", SLICE, gone, f"missing {STACK}: 1 numbers lack between the slices 0 and 15, first 5"),
+    ("all slices gone", STACK, emptied, "unreadable: a folder of 0 volumes and no picture"),
+    ("a slice cut", SLICE, half, "truncated"),
+    ("a slice empty", SLICE, keep(0), "truncated: the file is empty"),
+    ("a slice of half the size", SLICE, redrawn(lambda p: p.resize((44, 36)), "JPEG"),
+     f"shape {STACK}: 1 of 16 slices are not 88 x 72 and are resampled: 0005.jpg"),
+    ("in colour", SLICE, redrawn(lambda p: Image.new("RGB", p.size, "red"), "JPEG"), "shape: in colour"),
+    ("a slice in two forms", SLICE, copied("0005.png"), f"duplicate {STACK}: keep one of each: 0005"),
+    ("too deep", STACK, copied("5/5"), "extra ./5/5: its 16 pictures", "unreadable ./5: of 0 volumes"),
+    ("a class of another name", "NCP", moved("COVID"), "extra COVID/16/2: its 16 pictures"),
+    ("a patient in words", "NCP/16", moved("p16"), "extra NCP/p16/2: its 16 pictures"),
+    ("a patient with zeros", "NCP/16", copied("0016"), "refused: is the same scan; keep one"),
+    ("a scan in two classes", STACK, copied("../../Normal/9/9"),
+     "duplicate Normal/9/9: whose class is 2 (novel coronavirus pneumonia), here 0"),
+    ("packed", "", zipped()),
+    ("zip cut", "", zipped(half), "unreadable NCP-1.zip/slices: damaged"),
+    ("a bit in the zip", "", zipped(flip(3000)), "unreadable NCP-1.zip/16/2: Bad CRC"),
+]  # fmt: skip
+
+ZIP, MEMBER = "Brain MRI/T1/10/1000113_20252_2_0.zip", "T1/T1_brain.nii.gz"
+OTHER = ZIP.replace("1000113", "1000999")
+BAD = f"unreadable {ZIP}/{MEMBER}"
+CASES["ukb_brain"] = [
+    ("empty", ZIP, keep(0), f"{BAD}: empty file"),
+    ("cut by a byte", ZIP, keep(-1), f"{BAD}: damaged, or no archive"),
+    ("no image in it", ZIP, member(MEMBER, None), f"missing {ZIP}/{MEMBER}"),
+    ("a member that leads out", ZIP, member("../x"), f"{BAD}: leads out"),
+    ("a member that a terminal obeys", ZIP, member("T1/\x1b[31mx"), rf"{BAD}: 'T1/\x1b[31mx' has"),
+    ("encrypted", ZIP, encrypted, f"{BAD}: is encrypted; decrypt the archive first"),
+    ("image a login page", ZIP, member(MEMBER, PAGE), f"{BAD}: the name says gzip, the content does not"),
+    ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "refused: keep the zip or its folder"),
+    ("under another person", ZIP, copied(Path(OTHER).name), f"duplicate {OTHER}/{MEMBER}: 1000113_2_0"),
+    ("refused at the source", ZIP, both(member(MEMBER, None), member("T1/unusable/T1.nii.gz"))),
+    ("bytes behind it", ZIP, add(bytes(50))),
+]  # fmt: skip
+
+LEFT = "Bulk/Retinal Optical Coherence Tomography/Fundus (left)/10/1000041_21015_0_0.png"
+CASES["ukb_fundus"] = [
+    ("another field", LEFT, moved("1000041_21017_0_0.png"), "extra ./1000041_21017_0_0.png"),
+    ("in two folders", LEFT, copied("../1000041_21015_0_0.png"), "refused: is the same photograph; keep one"),
+    ("a copy", LEFT, copied("1000041_21016_0_9.png"), "duplicate ./1000041_21016_0_9.png: 1000041_21015_0_0"),
+]  # fmt: skip
 
 
-def pair(change, *found):
-    """Damage image and label in the same way."""
-    return both(on(IMAGE, change), on(LABEL, change)), list(found)
+# --- bench check ---------------------------------------------------------------------------------
 
 
-MIRROR = np.diag([-1, 1, 1, 1])
-SHEAR = [[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-TILT = [[0.98, -0.199, 0, 0], [0.199, 0.98, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-SWAP = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-
-BYTES = {
-    "one byte": image(keep(1), "unreadable", "the name says gzip, the content does not"),
-    "cut in the gzip header": image(keep(10), "truncated", "the gzip stream ends within the header"),
-    "cut in the middle": image(half, "truncated", "the data end before the"),
-    "cut by its last byte": image(keep(-1), "truncated", "the data end before"),
-    "cut by its checksum": image(keep(-8), "truncated", "the data end before"),
-    "another checksum": image(flip(-8), "unreadable", "incorrect data check"),
-    "another length": image(flip(-1), "unreadable", "incorrect length check"),
-    "a bit of the image": image(flip(50_000), "unreadable", "the compressed stream is damaged"),
-    "a bit that lengthens the label": label(flip(400), "unreadable", "the compressed stream is damaged"),
-    "gzip named .nii": image(renamed(f"{STEM}.nii"), "unreadable", "under a name without .gz; rename it",
-                             IMAGE.removesuffix(".gz")),
-    "plain, cut": image([gunzip, half, renamed(f"{STEM}.nii")], "truncated", "the file holds at most",
-                        IMAGE.removesuffix(".gz")),
-    "plain, longer": image([gunzip, add(bytes(99)), renamed(f"{STEM}.nii")], "shape", "99 bytes more than",
-                           IMAGE.removesuffix(".gz")),
-    "random bytes": image(holding(np.random.default_rng(0).bytes(5000)), "unreadable", "the name says gzip"),
-    "a login page": image(holding(PAGE), "unreadable", "it is a web page: log in"),
-    "a login page, compressed": image(holding(gzip.compress(PAGE * 20)), "unreadable", "not a NIfTI file"),
-    "a zip": image(packed, "unreadable", "it is a zip: unpack it"),
-    "a git-lfs pointer": image(holding(POINTER), "unreadable", "git lfs pull"),
-    "a git-annex link without content": image(linked("../.git/annex/x"), "missing",
-                                              "leads to ../.git/annex/x"),
-    "a link to itself": image(linked(f"{STEM}.nii.gz"), "missing"),
-    "a folder in its place": image(folder, "unreadable", "a folder of 0 volumes"),
-    "a folder of two": image(unpacked("a.nii.gz", "b.nii.gz"), "unreadable", "a folder of 2 volumes"),
-    "a fifo": image(fifo, "unreadable", "no regular file"),
-    "a label that is a fifo": label(fifo, "unreadable", "no regular file"),
-    "a pair .hdr and .img": image(resaved(nibabel.Nifti1Pair, ".hdr"), "missing", "no such file"),
-    "colours": image(colour, "unreadable", "datatype: 128"),
-    "complex numbers": image(resaved(dtype="c8"), "unreadable", "datatype: 32"),
-    "numbers of 128 bits": image(patch(70, "2h", 1536, 128), "unreadable", "datatype: 1536"),
-    "bits that are not the type's": image(patch(72, "h", 7), "unreadable", "bitpix: 7"),
-    "voxels before the header's end": image(patch(108, "f", -5.0), "unreadable", "vox_offset: -5"),
-    "more slices declared": image(patch(46, "h", 900), "truncated", "the data end before"),
-    "a small file of giant dimensions": image(bomb, "shape", "above the limit of 4 GiB"),
-    "no axes": image(patch(40, "h", 0), "shape", "0 axes"),
-    "eight axes": image(patch(40, "h", 8), "shape", "8 axes"),
-    "one slice, as two axes": image(voxels(lambda a: a[..., 0]), "shape", "has 2 axes, not 3 or 4"),
-    "plain under its name": image([gunzip, renamed(f"{STEM}.nii")]),
-    "a folder around the file": image(unpacked(f"{STEM}.nii.gz")),
-    "big-endian": image(resaved(order=">")),
-    "NIfTI-2": image(resaved(nibabel.Nifti2Image)),
-    "64 bits": image(resaved(dtype="f8")),
-    "two gzip members": image(members),
-    "zeros behind the gzip": image(add(bytes(512))),
-    "a fourth axis of 1": image(voxels(lambda a: a[..., None])),
-}  # fmt: skip
-
-PLACES = {
-    "label one slice short": label(voxels(lambda a: a[..., :-1]), "shape",
-                                   "(32, 42, 33) is not (32, 42, 34)"),
-    "label transposed": label(voxels(lambda a: a.transpose(1, 0, 2)), "shape", "the shape of its image"),
-    "label under exchanged axes": label(turned(SWAP), "shape", "(42, 32, 34) is not (32, 42, 34)"),
-    "label tilted": label(turned(TILT), "affine", "from its image's affine"),
-    "label a hair off": label(shifted(1e-4)),
-    "label mirrored": (on(LABEL, turned(MIRROR)), [("affine", LABEL, "up to 31 mm"),
-                       ("orientation", LABEL, "stored LAS, its image RAS")]),
-    "label of thinner slices": (on(LABEL, scaled(1, 1, 0.7)), [("affine", LABEL, "from its image's"),
-                                ("spacing", LABEL, "1 x 1 x 0.7 mm is not 1 x 1 x 1 mm")]),
-    "image of thinner slices": (on(IMAGE, scaled(1, 1, 0.7)), [("affine", LABEL, "from its image's"),
-                                ("spacing", LABEL, "1 x 1 x 1 mm is not 1 x 1 x 0.7 mm")]),
-    "sheared": pair(turned(SHEAR), ("affine", IMAGE, "two axes are 63.4 degrees apart")),
-    "tilted": pair(turned(TILT)),
-    "in metres": pair(scaled(0.001, 0.001, 0.001), ("spacing", IMAGE, "in metres?"),
-                      ("spacing", LABEL, "in metres?")),
-    "pixdim NaN": image(patch(80, "f", NAN), "spacing", "field pixdim"),
-    "pixdim infinite": image(patch(84, "f", float("inf")), "spacing", "field pixdim"),
-    "voxels of kilometres": image(patch(280, "f", 1e30), "spacing", "above 1000 is not believed"),
-    "quaternion NaN": image([patch(252, "2h", 1, 0), patch(256, "f", NAN)], "affine", "NaN"),
-    "quaternion longer than 1": image([patch(252, "2h", 1, 0), patch(256, "f", 5.0)], "affine", "quatern"),
-    "qfac of 7": image([patch(76, "f", 7.0), patch(252, "2h", 1, 0)], "affine", "qfac"),
-    "codes of orientation below 0": image(patch(252, "2h", -1, -1), "orientation",
-                                          "left and right are a guess"),
-    "quaternion alone": image(patch(252, "2h", 1, 0)),
-}  # fmt: skip
-
-VALUES = {
-    "all voxels NaN": image(voxels(lambda a: a * np.float32(NAN)), "nonfinite", "45696 voxels"),
-    "a voxel that no 32 bits hold": image(huge(1e300, "f8"), "nonfinite", "1 voxels"),
-    "a slope that overflows": image(patch(112, "f", 1e38), "nonfinite", "voxels"),
-    "label 421": label(put(421, "i2"), "label_value", "values 421 are not declared (0, 1, 2)"),
-    "label of 1e30": label(put(1e30, "f4"), "label_value", "value 1e+30 is no label"),
-    "label of 2^40": label(huge(2**40, "int64"), "label_value", "1099511627776"),
-    "label of 2^64 - 1": label(huge(2**64 - 1, "uint64"), "label_value", "18446744073709551615"),
-    "label times 127": label(voxels(lambda a: a * 127), "label_value", "values 127, 254"),
-    "label of slope 0.5": label(patch(112, "2f", 0.5, 0.0), "label_value", "value 0.5 is no label"),
-    "label from 1 on": label(patch(112, "2f", 1.0, 1.0), "label_value", "values 3"),
-    "label that is the image": (both(on(LABEL, Path.unlink), on(IMAGE, copied(f"../{LABEL}"))),
-                                [("label_value", LABEL, "is no label")]),
-    "label of 0.9999999": label(put(0.9999999, "f8")),
-    "label of one class alone": label(voxels(np.ones_like)),
-}  # fmt: skip
+def told_of(command):
+    """Return the rows that say something of a command, with that alone; of ``check`` every row says it."""
+    rows = []
+    for name, about in CASES.items():
+        for what, file, change, *said in about:
+            ours = [m[2] for s in said if (m := SAID.fullmatch(s)) and (m[1] or "check") == command]
+            if ours or command == "check":
+                rows.append(pytest.param(name, file, change, ours, id=f"{name}: {what}"))
+    return pytest.mark.parametrize(("name", "file", "change", "said"), rows)
 
 
-DAMAGES = {
-    f"{group}: {id}": row
-    for group, rows in {"file": BYTES, "place": PLACES, "value": VALUES}.items()
-    for id, row in rows.items()
-}
+@told_of("check")
+def test_damage_is_found_and_nothing_else_is(trees, tmp_path, name, file, change, said, capsys):
+    root = trees.copy(name, tmp_path)
+    change(root / file)
+    damage.check(capsys, root, *said, of=file)
+    assert {p.name for p in tmp_path.iterdir()} <= {name}  # no member of a zip was written beside it
 
 
-@pytest.fixture
-def root(trees, tmp_path):
-    return trees.copy(NAME, tmp_path)
+def test_one_damage_each_in_three_cases_is_three_findings(trees, tmp_path, capsys):
+    """The check goes on to the last case."""
+    root = trees.copy("brats18", tmp_path)
+    first = f"{HGG}/Brats18_CBICA_AAA_1/Brats18_CBICA_AAA_1_flair.nii.gz"
+    last = "MICCAI_BraTS_2018_Data_Training/LGG/Brats18_TCIA10_103_1/Brats18_TCIA10_103_1_seg.nii.gz"
+    both(on(first, keep(60)), on(T1CE, gone), on(last, put(3)))(root)
+    damage.check(capsys, root, f"truncated {first}", f"missing {T1CE}", f"label_value {last}")
 
 
-@pytest.mark.parametrize(("change", "expected"), DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_found_and_nothing_else_is(root, change, expected, capsys):
-    change(root)
-    damage.check(capsys, root, expected)
+def test_a_damaged_list_hides_no_damaged_file(trees, tmp_path, capsys):
+    """Without its table a file is judged by itself; one patient's list is no other's."""
+    root = trees.copy("mnms", tmp_path)
+    both(on(CSV, holding(PAGE)), on(CINE, keep(-200)))(root)
+    damage.check(capsys, root, f"unreadable {CSV}: no CSV file with", f"truncated {CINE}: the data end")
+    root = trees.copy("acdc", tmp_path)
+    mask = "database/training/patient021/patient021_frame01_gt.nii.gz"
+    both(on(INFO, keep(0)), on(mask, voxels(np.zeros_like)))(root)
+    damage.check(capsys, root, f"unreadable {INFO}: is needed", f"empty_label {mask}")
 
 
-ONWARD = [id for id, row in DAMAGES.items() if row[1]]
+def test_every_plain_nifti_is_closed_again(trees, tmp_path, capsys):
+    """A folder of a thousand open files is where a check would end."""
+    root = trees.copy("lits", tmp_path)
+    on(VOLUME, half)(root)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        damage.check(capsys, root, "truncated: the file holds at most 63184", of=VOLUME)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert nibabel.load(root / SEGMENTATION).shape
 
 
-@pytest.mark.parametrize("id", ONWARD[::4])
-def test_the_check_goes_on_to_the_last_case(root, id, capsys):
-    change, expected = DAMAGES[id]
-    change(root)
-    put(77)(root / LAST)
-    damage.check(capsys, root, [*expected, ("label_value", LAST, "values 77 are not declared")])
-
-
-def test_no_bit_of_a_label_file_flips_unseen(root):
+def test_no_bit_of_a_label_file_flips_unseen(trees, tmp_path):
     """Each bit is found, or changes no voxel (the file's name and time, unused bits of a code)."""
     from bench.data.volume import VolumeError, read_label
 
-    path = root / LABEL
-    raw, sound = path.read_bytes(), read_label(path).array
-    other = []
-    for at in range(10, len(raw), 2):
+    path = trees.copy(HIPPOCAMPUS, tmp_path) / LABEL
+    content, sound, other = path.read_bytes(), read_label(path).array, []
+    for at in range(10, len(content), 2):
         flip(at)(path)
-        try:
-            array = read_label(path).array
-        except VolumeError:
-            array = None
-        if array is not None and not np.array_equal(array, sound):
-            other.append(at)
-        path.write_bytes(raw)
+        with suppress(VolumeError):
+            other += [] if np.array_equal(read_label(path).array, sound) else [at]
+        path.write_bytes(content)
     assert other == []
+
+
+def test_cases_of_one_number_come_in_one_order():
+    """3 and 003: the order of a set of names is another one in every process."""
+    names = [f"case_{'0' * n}3" for n in range(9)]
+    assert sorted(names, key=natural) == sorted(names[::-1], key=natural)
+
+
+def test_what_a_table_shows_a_terminal_does_not_obey(trees, tmp_path, capsys):
+    root = trees.copy(HIPPOCAMPUS, tmp_path)
+    shutil.copy(root / LABEL, root / "x\x1b[31m\nmask.nii.gz")
+    assert main(["check", HIPPOCAMPUS, "--data", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert r"x\x1b[31m\nmask.nii.gz" in shown
+    assert "\x1b" not in shown
+    assert shown.splitlines()[-1] == f"{HIPPOCAMPUS}: 4 cases, 1 findings"
+
+
+def test_a_folder_that_may_not_be_listed_is_named(trees, tmp_path, capsys, monkeypatch):
+    """Who tests as root may list everything: the refusal is made here."""
+    root, scandir = trees.copy("kits19", tmp_path), os.scandir
+
+    def guarded(path="."):
+        if Path(os.fspath(path)) == root / HOME:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    damage.check(capsys, root, "refused: case_00001: cannot be listed (Permission denied)")
+
+
+def test_a_folder_that_may_not_be_written_is_sound(trees, tmp_path, capsys):
+    root = trees.copy(HIPPOCAMPUS, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    for path in [*root.rglob("*"), root]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    damage.check(capsys, root)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o755)
+
+
+# --- bench plan and bench run --------------------------------------------------------------------
+
+PROTOCOL = {
+    "title": "damaged", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
+    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
+    "rows": {"scratch": {"method": "scratch", "network": "net"}},
+    "layout": {"columns": "fractions"},
+}  # fmt: skip
+FINETUNE = {"split": "even", "fractions": [100], "steps": 2, "batch": 2, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory):
+    return damage.Trees(tmp_path_factory.mktemp("nine"), cases=9)
+
+
+@pytest.fixture
+def here(nine, tmp_path, monkeypatch):
+    """Return a function that lays out a data set and a protocol on it in an empty folder.
+
+    Jobs run in this process: the same ``execute``, without the seconds of a worker's imports.
+    """
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(store, queue, count, on_outcome, on_start):
+        while queue.open():
+            job = queue.take()
+            outcome = execute(str(store.root), job, on_start(job))
+            queue.finish(outcome)
+            on_outcome(outcome)
+
+    def laid(name):
+        Path("data").mkdir()
+        plan = {**PROTOCOL, "finetune": [{"dataset": name, **FINETUNE}]}
+        Path("damaged.yaml").write_text(yaml.safe_dump(plan))
+        return nine.copy(name, Path("data").absolute())
+
+    monkeypatch.setattr(local, "run", run)
+    return laid
+
+
+@pytest.fixture
+def bench(capsys):
+    """Return a function that plans or runs the protocol and tells the exit code and all that was said."""
+
+    def bench(verb="run"):
+        code = main([verb, "damaged.yaml", "--data", "data", "--out", "out"])
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.out + shown.err
+        return code, shown.out, shown.err
+
+    return bench
+
+
+@told_of("stops")
+def test_damage_that_shows_early_stops_before_any_work(here, bench, name, file, change, said):
+    change(here(name) / file)
+    for verb in ("plan", "run"):
+        code, out, err = bench(verb)
+        assert (code, out) == (2, "")
+        damage.one_line(err, said[0])
+    left = sorted(p.name for p in Path("out").rglob("*") if p.is_file())
+    assert left == ["bench.json"] or left == ["bench.json", "files.json"], left
+
+
+@told_of("hole")
+def test_damage_that_shows_late_is_a_hole_with_its_reason(here, bench, name, file, change, said):
+    change(here(name) / file)
+    code, out, _ = bench()
+    assert code == 1
+    (line,) = [x for x in out.splitlines() if x.startswith("failed: ")]
+    assert said[0] in line
+    assert STEM in line
+
+
+@pytest.mark.parametrize(("change", "code", "words"), [
+    (flip(-6), 1, "the compressed stream is damaged"), (keep(40), 2, "gzip stream ends within the header"),
+], ids=["the voxels", "the header"])  # fmt: skip
+def test_a_case_that_cannot_be_used_stops_those_alone_who_select_it(here, bench, change, code, words):
+    change(here(HIPPOCAMPUS) / IMAGE)
+    found, out, err = bench()
+    assert found == code
+    line = next(x for x in (out + err).splitlines() if words in x)
+    assert f"{HIPPOCAMPUS}: 1 of " in line and f"exclude: [{STEM}]" in line and Path(IMAGE).name in line
+    plan = yaml.safe_load(Path("damaged.yaml").read_text())
+    plan["finetune"][0]["exclude"] = [STEM]
+    Path("damaged.yaml").write_text(yaml.safe_dump(plan))
+    assert bench()[0] == 0
+    (log,) = [t for p in Path("out/jobs").rglob("log.txt") if "cannot be used" in (t := p.read_text())]
+    assert f"case {STEM} cannot be used: {IMAGE}: " in log
+    assert "1 of 9 cases cannot be used and have no arrays" in log
+
+
+def test_a_folder_without_a_usable_case_is_refused_at_once(here, bench):
+    for path in (here(HIPPOCAMPUS) / "imagesTr").iterdir():
+        keep(40)(path)
+    code, _, err = bench("plan")
+    assert code == 2
+    assert f"{HIPPOCAMPUS}: 9 of 9 cases cannot be used, first hippocampus_001: " in err
+
+
+def test_nothing_that_was_finished_is_lost_to_later_damage(here, bench):
+    def finished():
+        return {p: p.stat().st_mtime_ns for p in Path("out/jobs").rglob("*") if p.is_file()}
+
+    image = here(HIPPOCAMPUS) / IMAGE
+    assert bench()[0] == 0
+    before, content = finished(), image.read_bytes()
+    assert before
+    for change, code in ((flip(-6), 1), (keep(40), 2), (gone, 2)):
+        image.write_bytes(content)
+        change(image)
+        assert bench()[0] == code
+        assert before.items() <= finished().items()
+    image.write_bytes(content)
+    code, out, _ = bench()
+    assert code == 0
+    assert "failed" not in out
+    assert before.items() <= finished().items()  # and what could be prepared of the damaged data
