@@ -22,8 +22,8 @@ from bench.errors import BenchError, Damaged, printable
 if TYPE_CHECKING:
     from bench.executors.cluster import Profile
     from bench.jobs.context import RunOptions
-    from bench.jobs.execute import Outcome
     from bench.run import Request
+    from bench.runtime.execute import Outcome
     from bench.show.reports import Shown
 
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
@@ -232,8 +232,8 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
-    from bench.jobs import stale
     from bench.plan.feasible import refuse_half
+    from bench.runtime import stale
     from bench.show.plan import as_json, as_text
     from bench.store import Store
 

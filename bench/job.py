@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
-KINDS = ("prepare", "guard", "pretrain", "finetune", "evaluate", "latency", "embed")
-# raised by hand when a kind's numbers change on purpose. prepare 2 and 3: another layout of its files;
-# finetune 2: labels had been flipped along other axes than their images; finetune 3, evaluate 2: windows
-# larger than the volume had been padded with 0 and not, as in training, with its lowest value
-VERSIONS = {**dict.fromkeys(KINDS, 1), "prepare": 3, "finetune": 3, "evaluate": 2}
+from bench.typed import canonical, plain
+
+
+class Spec:
+    """What a job is to do: a frozen dataclass for each kind of job, in ``bench/jobs/<kind>.py``.
+
+    ``version`` is raised by hand when a kind's numbers change on purpose.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+def identify(kind: str, version: int, spec: Any, needs: Sequence[str]) -> str:
+    """Return the id of a job: the first 16 hex digits of SHA-256 over what it is."""
+    content = {"kind": kind, "version": version, "spec": spec, "needs": list(needs)}
+    return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One node of the plan.
+    """One node of the plan: what is to do, and the jobs whose results it reads.
 
-    ``id`` is the first 16 hex digits of SHA-256 over kind, version, spec and the ids of ``needs``:
-    no path, host, protocol, row or scale is part of it, so equal work is one job everywhere.
+    No path, host, protocol, row or scale is part of its id, so equal work is one job everywhere.
     """
 
-    kind: str
-    spec: dict[str, Any]
+    spec: Any  # a ``Spec``
     needs: tuple[str, ...] = ()
 
     @property
+    def kind(self) -> str:
+        """Return the kind of its spec."""
+        return str(self.spec.kind)
+
+    @cached_property
     def id(self) -> str:
         """Return the job's name."""
-        content = {
-            "kind": self.kind,
-            "version": VERSIONS[self.kind],
-            "spec": self.spec,
-            "needs": list(self.needs),
-        }
-        return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
+        return identify(self.kind, self.spec.version, self.spec, self.needs)
 
-
-def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no white space."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def listed(value: Any) -> Any:
-    """Return tuples as lists, so that a spec equals its own JSON."""
-    if isinstance(value, dict):
-        return {k: listed(v) for k, v in value.items()}
-    return [listed(v) for v in value] if isinstance(value, (list, tuple)) else value
+    def plain(self) -> dict[str, Any]:
+        """Return what workers and manifests read: ``kind``, ``spec`` and ``needs``."""
+        return {"kind": self.kind, "spec": plain(self.spec), "needs": list(self.needs)}

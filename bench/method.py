@@ -9,7 +9,7 @@ two methods differ only in what their files say.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import typed
+from bench.data.parts import Entry as Entry
 from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
 from bench.errors import BenchError
@@ -83,11 +84,11 @@ class MethodParams:
             BenchError: says what does not fit.
         """
 
-    def check_data(self, data: Sequence[Mapping[str, Any]]) -> None:
+    def check_data(self, data: Sequence[Entry]) -> None:
         """Refuse a mixture that lacks what the loss reads, such as class labels of its data sets.
 
         Args:
-            data: one entry per data set: ``dataset``, and where the mixture states them ``task``, ``group``.
+            data: its entries: ``dataset``, and ``task`` and ``group`` where the mixture states them.
 
         Raises:
             BenchError: says what is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import inf, isfinite
@@ -49,14 +50,13 @@ Amounts = Annotated[Pair, Range(0)]
 Factors = Annotated[Pair, Range(0, above=True)]
 
 
-def problems(values: Any) -> list[str]:
-    """Return what is out of range among a dataclass's fields, one line each with the field's name."""
-    found, kind = [], values.__class__
-    for name, bounds in _bounded(kind):
-        value = getattr(values, name)
-        if said := bounds.problem(value):
-            found.append(f"{name} {said}, got {value!r}")
-    return found
+def problems(kind: Any, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with values of a dataclass's fields, by field: those that are out of range."""
+    return {
+        name: f"{said}, got {values[name]!r}"
+        for name, bounds in _bounded(kind)
+        if name in values and (said := bounds.problem(values[name]))
+    }
 
 
 @cache

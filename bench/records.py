@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from bench.jobs import timed
-from bench.jobs.scoring import path
+from bench.jobs import latency
+from bench.jobs.scoring import Scoring, path
 from bench.metrics.request import LATENCY
 from bench.record import COLUMNS, SCORES, frame, read_rows
 from bench.store import Store, write_atomic
@@ -45,7 +45,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and (store.done(cell.evaluate) or _failure(plan, store, cell)):
-            failed += [_hole(columns, metric) for metric in scoring["metrics"]]
+            failed += [_hole(columns, metric) for metric in scoring.metrics]
     if failed:
         parts.append(frame(failed))
     if not parts:
@@ -60,7 +60,7 @@ def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
     write_atomic(store.root / "records" / f"{protocol}.parquet", buffer.getvalue())
 
 
-def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, dict[str, Any]]]:
+def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, Scoring]]:
     wanted = plan.scoring_of[protocol]
     return [(cell, wanted[cell.columns["section"]]) for cell in plan.cells[protocol]]
 
@@ -83,8 +83,8 @@ def _latency(store: Store, job: str) -> pd.DataFrame:
     import pandas as pd
 
     row = {
-        "case": "", "patient": "", "target": "all", "metric": LATENCY, "value": timed.read(store.jobs / job),
-        "unit": "s", "status": "ok",
+        "case": "", "patient": "", "target": "all", "metric": LATENCY,
+        "value": latency.read(store.jobs / job), "unit": "s", "status": "ok",
     }  # fmt: skip
     return pd.DataFrame([row])
 

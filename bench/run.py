@@ -15,20 +15,18 @@ from bench import digest, records
 from bench.data import synthetic
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError, printable
-from bench.job import canonical
-from bench.jobs import scoring, stale
+from bench.jobs import scoring
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read_all
+from bench.runtime import stale
 from bench.store import Store
+from bench.typed import canonical
 
 if TYPE_CHECKING:
     from bench.executors.queue import Queue
     from bench.jobs.context import RunOptions
-    from bench.jobs.execute import Outcome
-
-
-SHARED = ("prepare", "guard")  # kinds whose cases several processes take, one at a time
+    from bench.runtime.execute import Outcome
 
 
 @dataclass(frozen=True)
@@ -163,34 +161,25 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
     """
     _checkpoint_seconds()
     seen = set()
-    for made in (plan.jobs[job] for job in jobs):
-        init = str(made.spec.get("init", ""))
-        what = canonical([init, made.spec.get("network"), made.spec.get("method")])
-        if what in seen or not (init.startswith("file:") or made.kind == "pretrain"):
-            continue
-        seen.add(what)
-        from bench.jobs import embed, finetune, initial, pretrain  # torch and MONAI, only where it is needed
-
-        if made.kind == "pretrain":
-            pretrain.rehearse(made.spec)
-            continue
-        build = embed.network_of if made.kind == "embed" else finetune.network_of
-        initial.rehearse(build(made.spec), Path(plan.files.paths[init.removeprefix("file:")]))
+    for spec in (plan.jobs[job].spec for job in jobs):
+        parts = [getattr(spec, key, None) for key in ("init", "network", "method")]
+        file = plan.files.path(parts[0])
+        if canonical(parts) not in seen:
+            seen.add(canonical(parts))
+            spec.rehearse(file)
 
 
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
     """Leave each unfinished job's spec where a worker finds it: the same for whoever asks for the job."""
     for job in (job for job in jobs if not store.done(job)):
-        made = plan.jobs[job]
-        entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
-        store.write_spec(job, {"job": entry})
+        store.write_spec(job, {"job": plan.jobs[job].plain()})
 
 
 def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
     """Return what this run brings to a job; ``processes`` share one that goes by cases."""
     from bench.jobs.context import RunOptions
 
-    loaders = processes if plan.jobs[job].kind in SHARED and processes > 1 else 0
+    loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
         plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
         _checkpoint_seconds(), tuple(plan.after.get(job, ())),

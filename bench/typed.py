@@ -1,14 +1,16 @@
-"""Plain values of YAML, JSON or Python to frozen dataclasses: field for field, every type and bound checked.
+"""Plain values of YAML, JSON or Python to frozen dataclasses and back: every type and bound checked.
 
-One engine for protocols, profiles and the parameters of methods. Annotations say everything: ``float``,
-``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses, numbers of ``bench.ranges``.
+One engine for protocols, profiles, the parameters of methods and the specs of jobs. Annotations say
+everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses, numbers of
+``bench.ranges``.
 """
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,6 +21,53 @@ from bench.errors import BenchError, shown
 T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
+SPARSE = "sparse"
+
+
+def sparse(default: Any = None) -> Any:
+    """Return a field that ``plain`` leaves out while it has its default, so that adding it changes no id."""
+    metadata = {SPARSE: True}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: dataclasses as mappings of their fields, tuples as lists."""
+    if is_dataclass(value):
+        return {
+            name: plain(inner)
+            for name, default in _stored(value.__class__)
+            if (inner := getattr(value, name)) != default
+        }
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+class _Nothing:
+    """What no value equals: the field is never left out."""
+
+
+@cache
+def _stored(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Return a dataclass's fields, each with the value that leaves it out."""
+    return tuple((f.name, _default(f) if f.metadata.get(SPARSE) else _Nothing) for f in fields(kind))
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and no white space."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def narrowed(kind: type[T], value: Any, **changed: Any) -> T:
+    """Return a ``kind`` with the fields of a larger dataclass, ``changed`` over them."""
+    names = (f.name for f in fields(kind) if f.name not in changed)  # type: ignore[arg-type]
+    return kind(**{name: getattr(value, name) for name in names} | changed)
 
 
 def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
@@ -75,13 +124,12 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         if key not in value and f.default is MISSING and f.default_factory is MISSING:
             raise BenchError(f"{where(keys)}: key {key!r} is missing")
     built = {k: _value(hints[k], v, (*keys, k), where) for k, v in value.items()}
+    for name, said in ranges.problems(kind, built).items():
+        raise BenchError(f"{where((*keys, name))} {said}")
     try:
-        made = kind(**built)
+        return kind(**built)
     except ValueError as error:  # a dataclass's own __post_init__ names the field
         raise BenchError(f"{where(keys)}: {error}") from None
-    for said in ranges.problems(made):
-        raise BenchError(f"{where(keys)}: {said}")
-    return made
 
 
 @cache

@@ -1,8 +1,8 @@
 """HSSL: tell slices apart, name their data set and their group, and restore them, all at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bench import world
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Restores, Triple
+from bench.method import Batch, Entry, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
@@ -81,15 +81,15 @@ class HSSL(Method):
             """Two views, and the slice itself where ``aux_input`` is ``raw``."""
             return 3 if self.aux_input == "raw" else 2
 
-        def check_data(self, data: Sequence[Mapping[str, Any]]) -> None:
+        def check_data(self, data: Sequence[Entry]) -> None:
             """Refuse a data set without the classes that are learned, or with one beyond their number."""
             for level, count in self.classes().items():
                 for part in data:
-                    label = part.get(level)
+                    label = getattr(part, level)
                     if label is None or not 1 <= label <= count:
                         found = f"no {level} class" if label is None else f"{level} class {label}"
                         raise BenchError(
-                            f"method 'hssl': data set {part['dataset']!r} of the mixture has {found}; state "
+                            f"method 'hssl': data set {part.dataset!r} of the mixture has {found}; state "
                             f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
                         )
 

@@ -1,7 +1,7 @@
 """Do single jobs of a plan without a run around them: described first, then executed, in any process."""
 
 from bench import run
-from bench.jobs import execute as doing
+from bench.runtime import execute as doing
 
 _OPTIONS = {}  # (output folder, job) -> what the plan that described it last brings to it
 

@@ -20,8 +20,8 @@ import yaml
 from bench import registry
 from bench.cli import main
 from bench.executors import local
-from bench.jobs.execute import execute
 from bench.protocol.strict import overlay
+from bench.runtime.execute import execute
 
 NAME = "msd04_hippocampus"
 NO_PHANTOMS = "\n".join(x for x in reliability.SMOKE.splitlines() if not x.startswith("phantoms"))

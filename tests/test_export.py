@@ -12,7 +12,7 @@ from bench import nets, records, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.export import export
-from bench.jobs import finetune
+from bench.jobs import finetuning
 from bench.jobs.context import Context
 from bench.nets import controls, transfer
 from bench.random import torch_seed
@@ -113,9 +113,9 @@ def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(
 def initial(made, row):
     """Return the weights with which a row's fine-tuning begins, and its job's spec."""
     job = made.first.jobs[one(made.first, row).finetune]
-    context = Context(made.store, type("Claim", (), {"job": job.id}), job.kind, job.spec, job.needs,
+    context = Context(made.store, type("Claim", (), {"job": job.id}), job,
                       {}, made.folder, lambda line: None)  # fmt: skip
-    return finetune.build(context).state_dict(), job.spec
+    return finetuning.build(context).state_dict(), job.spec
 
 
 def test_a_control_begins_with_what_its_name_says(made):
@@ -125,7 +125,7 @@ def test_a_control_begins_with_what_its_name_says(made):
     mixed, spec = initial(made, "simclr3d (shuffled)")
     assert equal(scratch, random) and not equal(scratch, pretrained)
     given, _ = made.weights(one(made.first, "simclr3d").pretrain, "weights")
-    expected = controls.shuffled(given, torch_seed(spec["seed"], "shuffled"))
+    expected = controls.shuffled(given, torch_seed(spec.seed, "shuffled"))
     assert all(torch.equal(mixed[k], expected[k]) for k in expected)
     rest = [k for k in mixed if k not in expected]
     assert rest and all(torch.equal(mixed[k], scratch[k]) for k in rest)  # the decoder is everybody's

@@ -11,6 +11,7 @@ from test_resume import interrupted, results
 from bench import registry, run
 from bench.protocol.strict import overlay
 from bench.store import Store
+from bench.typed import plain
 
 SETTINGS = Path(__file__).resolve().parents[1] / "protocols" / "settings" / "finetune"
 RECIPES = sorted(p.stem for p in SETTINGS.glob("*.yaml"))
@@ -124,8 +125,8 @@ def test_stopped_after_any_step_a_recipe_ends_with_the_same_bits(name, prepared,
     tuned = kinds["finetune"]
     said = {k: v for k, v in stated(name).items() if k not in (*CHANGED, "epochs", "crops", "hold", "crop")}
     holdout = said.pop("holdout", 0)
-    assert tuned.spec["data"].get("holdout", 0) == holdout
-    assert within(values(said), tuned.spec["finetune"])
+    assert tuned.spec.data.holdout == holdout
+    assert within(values(said), plain(tuned.spec.finetune))
     assert execute(str(store.root), tuned.id).state == "done"
     expected = results(store, tuned.id)
     assert {"last.safetensors", "curve.csv", f"{said.get('select', 'last')}.safetensors"} == set(expected)

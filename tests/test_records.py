@@ -46,7 +46,7 @@ def store(tmp_path):
 def publish(store, plan, job):
     (store.jobs / job).mkdir()
     made = plan.jobs[job]
-    manifest = {"spec": made.spec, "kind": made.kind, "needs": list(made.needs)}
+    manifest = made.plain()
     (store.jobs / job / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -17,8 +17,8 @@ import yaml
 from described import describe, execute
 
 from bench import registry, run
-from bench.jobs import evaluate, leaks
-from bench.jobs.kept import Kept
+from bench.jobs import evaluating, guard
+from bench.partial import Kept
 from bench.protocol.strict import overlay
 from bench.store import Store
 
@@ -71,8 +71,8 @@ def fresh(base, tmp_path, name, method, changes=None):
     kinds = {job.kind: job.id for job in plan.jobs.values()}
     for job in (j for j in plan.jobs.values() if j.kind == "guard"):  # as if they had found nothing
         (store.jobs / job.id).mkdir()
-        leaks.write(store.jobs / job.id, 0, {}, ())
-        (store.jobs / job.id / "manifest.json").write_text(json.dumps({"kind": "guard", "spec": job.spec}))
+        guard.write(store.jobs / job.id, 0, {}, ())
+        (store.jobs / job.id / "manifest.json").write_text(json.dumps(job.plain()))
     return store, kinds
 
 
@@ -128,8 +128,8 @@ def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_wit
     other, _ = fresh(base, tmp_path, "stopped", "scratch")
     assert execute(str(other.root), kinds["finetune"]).state == "done"
     predicted = []
-    real = evaluate.slabs
-    monkeypatch.setattr(evaluate, "slabs", lambda *given: predicted.append(1) or real(*given))
+    real = evaluating.slabs
+    monkeypatch.setattr(evaluating, "slabs", lambda *given: predicted.append(1) or real(*given))
     attempts = 0
     while execute(str(other.root), kinds["evaluate"], lambda: True).state == "stopped":
         attempts += 1

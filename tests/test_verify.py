@@ -16,10 +16,10 @@ from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local
-from bench.jobs import execute as executing
-from bench.jobs import leaks, scoring, timed
-from bench.jobs.execute import execute
+from bench.jobs import guard, latency, scoring
 from bench.nets import transfer
+from bench.runtime import execute as executing
+from bench.runtime.execute import execute
 from bench.show.gather import logged
 from bench.store import Store
 
@@ -96,7 +96,8 @@ def every_prediction(folder):
 READERS = {  # of each kind of published file: who reads it
     "weights.safetensors": transfer.read, "last.safetensors": transfer.read,
     "curve.csv": logged, "embeddings.csv": logged,
-    "latency.json": lambda path: timed.read(path.parent), "leaks.json": lambda path: leaks.read(path.parent),
+    "latency.json": lambda path: latency.read(path.parent),
+    "leaks.json": lambda path: guard.read(path.parent),
     "panels.npz": lambda path: list(Arrays(path)),
     "index.npz": lambda path: Prepared(path.parent),
     "shard-0000.b2": lambda path: every_frame(Prepared(path.parent)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bench import registry
 from bench.data import split as splits
+from bench.data.parts import Entry, Take
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
@@ -135,41 +136,38 @@ def taken(
 
 
 def selected(
-    cases: Sequence[Case], data: Mapping[str, Any], dataset: Dataset, fold: Fold | None, seed: int,
+    cases: Sequence[Case], data: Entry, dataset: Dataset, fold: Fold | None, seed: int,
     *, absent: str = "allow",
 ) -> list[Case]:  # fmt: skip
-    """Return the cases that one entry of a spec's ``data`` selects for pretraining.
+    """Return the cases that one entry of a mixture selects for pretraining.
 
     Args:
         cases: of the data set.
-        data: ``dataset``, ``part`` (all or train), and where stated ``list only take labelled``; ``where``
-            and ``exclude`` are those of the division.
+        data: the entry; its ``where`` and ``exclude`` are those of the division, in ``only`` its own.
         dataset: its declaration.
         fold: the division, where only its training patients are read.
         seed: of the ranking by which ``take`` chooses.
         absent: "refuse" makes an error of cases that a list names and that are not there.
     """
     found = list(cases)
-    for narrowed in (data, data.get("only", {})):  # of the division, and of this entry
-        found = kept(found, narrowed.get("where", {}), narrowed.get("exclude", ()))
-    if "list" in data:
-        what = f"{data['dataset']}: list {data['list']!r}"
-        names = listed(dataset, data["dataset"], data["list"])
-        if data.get("list_hash") not in (None, digest(names)):
+    for narrowed in (data, data.only):  # of the division, and of this entry
+        found = kept(found, narrowed.where, narrowed.exclude)
+    if data.list:
+        what = f"{data.dataset}: list {data.list!r}"
+        names = listed(dataset, data.dataset, data.list)
+        if data.list_hash not in ("", digest(names)):
             raise BenchError(f"{what} is not what it was when planned; run the protocol again")
         found = of_list(found, names, what, absent=absent)
-    if data.get("labelled"):
+    if data.labelled:
         found = [c for c in found if c.label is not None]
     if fold is not None:
         train = set(fold.train)
         found = [c for c in found if c.patient in train and c.label is not None]
-    ranking = data.get("split") or data.get("list") or data["dataset"]
-    what = f"data set {data['dataset']!r}" + (f", training part of {fold.name!r}" if fold else "")
-    return taken(found, lambda c: c.patient, data.get("take", ""), ranking, seed, what)
+    ranking = data.split or data.list or data.dataset
+    what = f"data set {data.dataset!r}" + (f", training part of {fold.name!r}" if fold else "")
+    return taken(found, lambda c: c.patient, data.take, ranking, seed, what)
 
 
-def shared(cases: Sequence[tuple[str, Case]], take: Mapping[str, str], seed: int) -> list[tuple[str, Case]]:
+def shared(cases: Sequence[tuple[str, Case]], take: Take, seed: int) -> list[tuple[str, Case]]:
     """Return the share of a whole mixture: cases with their data sets, ranked over all of it."""
-    if not take:
-        return list(cases)
-    return taken(cases, lambda c: f"{c[0]}/{c[1].patient}", take["amount"], take["ranking"], seed)
+    return taken(cases, lambda c: f"{c[0]}/{c[1].patient}", take.amount, take.ranking, seed)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bench.executors.cluster import Profile, Shape
 from bench.job import Job
+from bench.jobs import KINDS
 
 T = TypeVar("T")
 STAGES = ("prepare", "guard", "pretrain", "cell")
@@ -46,9 +47,9 @@ def units(jobs: Mapping[str, Job], todo: Sequence[str]) -> dict[str, list[Unit]]
         tuned = jobs[job].needs[0] if kind == "evaluate" else job
         cells.setdefault(tuned if tuned in todo else job, []).append(job)
     order = {job: place for place, job in enumerate(todo)}
-    kinds = ("finetune", "evaluate", "latency", "embed")
+    kinds = {kind: place for place, kind in enumerate(KINDS)}
     for cell in cells.values():
-        cell.sort(key=lambda j: (kinds.index(jobs[j].kind), order[j]))
+        cell.sort(key=lambda j: (kinds[jobs[j].kind], order[j]))
         found["cell"].append(tuple(cell))
     return found
 

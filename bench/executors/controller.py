@@ -41,8 +41,8 @@ from bench.executors.submission import (
 )
 from bench.executors.task import outcome_file
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome, lacking
 from bench.plan import Plan
+from bench.runtime.execute import Outcome, lacking
 from bench.store import Store, read_json, write_atomic
 
 GRACE = 10.0  # seconds after a task left the queue: a network file system shows results late
@@ -275,10 +275,10 @@ class Controller:
 
     def _shape(self, unit: Unit) -> Shape:
         threads = max(self.plan.threads.get(job, 1) for job in unit)
-        kind = self.plan.jobs[unit[0]].kind
-        if kind == "pretrain":  # cells are many: one process each uses a cluster best
+        kind = self.plan.jobs[unit[0]].spec
+        if kind.joined:  # cells are many: one process each uses a cluster best
             return Shape(threads, True, self.profile.nodes, self.profile.processes)
-        return Shape(threads, gpu=kind not in ("prepare", "guard"))
+        return Shape(threads, gpu=kind.gpu)
 
     def _after(self, unit: Unit) -> tuple[str, ...]:
         needs = {need for job in unit for need in self.plan.before(job)} - set(unit)

@@ -21,8 +21,8 @@ from multiprocessing.context import SpawnProcess
 
 from bench.executors.queue import Queue
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome, execute
 from bench.process import WORKER
+from bench.runtime.execute import Outcome, execute
 from bench.store import Store
 
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
@@ -180,7 +180,7 @@ def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> N
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if not _stop.is_set():
-        import bench.jobs.warm  # noqa: F401 - torch and MONAI, once per worker
+        import bench.runtime.preload  # noqa: F401 - torch and MONAI, once per worker
 
     while not _stop.is_set():
         try:

@@ -21,8 +21,8 @@ from bench.executors.cluster import Profile, Shape, options, python
 from bench.executors.submission import remember, submit
 from bench.executors.task import PATIENCE, Asked, restarts
 from bench.executors.together import alone, attend, lead, place
-from bench.jobs.execute import Outcome
 from bench.process import task_id
+from bench.runtime.execute import Outcome
 from bench.store import read_json, write_atomic
 
 LOOK_AGAIN = 1.0

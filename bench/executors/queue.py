@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from bench.job import KINDS
-from bench.jobs.execute import Outcome
+from bench.jobs import KINDS
 from bench.plan.dag import Plan
+from bench.runtime.execute import Outcome
 from bench.store import Store
 
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
@@ -17,7 +17,8 @@ class Queue:
 
     def __init__(self, store: Store, plan: Plan, todo: list[str]) -> None:
         self._store, self._plan = store, plan
-        self._waiting = sorted(todo, key=lambda j: (KINDS.index(plan.jobs[j].kind), todo.index(j)))
+        order = {kind: place for place, kind in enumerate(KINDS)}
+        self._waiting = sorted(todo, key=lambda job: order[plan.jobs[job].kind])  # stable
         self._todo, self._running = set(todo), set[str]()
         self._again: dict[str, float] = {}
         self.outcomes: dict[str, Outcome] = {}

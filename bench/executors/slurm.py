@@ -12,8 +12,8 @@ from bench.executors.cluster import Profile
 from bench.executors.controller import Controller
 from bench.executors.tidy import tidy
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome
 from bench.plan import Plan
+from bench.runtime.execute import Outcome
 from bench.store import Store
 
 

@@ -21,8 +21,8 @@ from bench.errors import BenchError
 from bench.executors.squeue import requeue
 from bench.executors.together import Led, alone, attend, explained, lead, place
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome, execute, follow, lacking
 from bench.process import task_id
+from bench.runtime.execute import Outcome, execute, follow, lacking
 from bench.store import Store, read_json, write_atomic
 
 LOOK_AGAIN = 5.0  # seconds before a job that another attempt holds is tried again

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.jobs.execute import Outcome
+from bench.runtime.execute import Outcome
 from bench.store import read_json, write_atomic
 
 if TYPE_CHECKING:

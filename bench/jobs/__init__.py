@@ -1,1 +1,40 @@
-"""What each kind of job does: load, work, save."""
+"""The kinds of job there are, and the way back from what is stored of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench import typed
+from bench.errors import BenchError, unknown
+from bench.job import Job
+from bench.jobs.embed import EmbedSpec
+from bench.jobs.evaluate import EvaluateSpec
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.guard import GuardSpec
+from bench.jobs.kind import Kind
+from bench.jobs.latency import LatencySpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
+
+KINDS: dict[str, type[Kind]] = {  # in the order in which a run does them
+    spec.kind: spec
+    for spec in (PrepareSpec, GuardSpec, PretrainSpec, FinetuneSpec, EvaluateSpec, LatencySpec, EmbedSpec)
+}
+
+
+def read(described: Mapping[str, Any], where: str) -> Job:
+    """Return the job that ``Job.plain`` described.
+
+    Args:
+        described: ``kind``, ``spec`` and ``needs``.
+        where: the file, for errors.
+
+    Raises:
+        BenchError: no such kind, or a spec that this version does not write.
+    """
+    kind = described["kind"]
+    if kind not in KINDS:
+        raise BenchError(f"{where}: {unknown('kind of job', str(kind), KINDS)}")
+    spec = typed.build(KINDS[kind], described["spec"], lambda keys: ".".join((where, "spec", *keys)))
+    return Job(spec, tuple(described["needs"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,7 @@ from bench.data.prepared import Prepared
 from bench.errors import BenchError, Damaged
 
 FILE = "classes.npz"
-
-
-def is_classification(part: Mapping[str, Any]) -> bool:
-    """Tell the task of a spec's ``data``, or of a way of scoring; without a word it is segmentation."""
-    return part.get("task") == "classification"
+CLASSIFICATION = "classification"  # a data set's task
 
 
 def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[int]:

@@ -13,8 +13,9 @@ from bench.data.cache import AGAIN
 from bench.data.prepared import opened
 from bench.errors import BenchError, Stopped
 from bench.jobs.context import Context
-from bench.jobs.crew import work
-from bench.jobs.kept import Kept
+from bench.jobs.guard import GuardSpec
+from bench.partial import Kept
+from bench.pool import work
 
 TOGETHER = 16  # scans that a process compares before it tells, and that a stop may cost
 Place = tuple[Path, str]  # a prepared data set and a case of it
@@ -53,7 +54,9 @@ class Comparer:
         yield do
 
 
-def pairs(context: Context, scans: Sequence[Place], others: Sequence[Place]) -> list[tuple[int, int, float]]:
+def pairs(
+    context: Context[GuardSpec], scans: Sequence[Place], others: Sequence[Place]
+) -> list[tuple[int, int, float]]:
     """Return (number of the scan, number of the other, score) of every pair that is the same scan.
 
     What earlier attempts compared is taken over.

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from bench import jobs
+from bench.job import Job
+from bench.jobs.scoring import Scoring
 from bench.store import HEARTBEAT, Claim, Store
+
+S = TypeVar("S")
+N = TypeVar("N")
 
 
 @dataclass(frozen=True)
@@ -19,27 +25,32 @@ class RunOptions:
     files: dict[str, str] = field(default_factory=dict)  # digest -> a file of weights made elsewhere
     threads: int = 1
     loaders: int = 0  # processes that read, or that share a job's cases
-    scoring: Sequence[dict[str, Any]] = ()  # ways to score an evaluation, as ``jobs.scoring`` takes them
+    scoring: Sequence[Scoring] = ()  # ways to score an evaluation
     every: float = 60.0  # seconds between checkpoints
     after: Sequence[str] = ()  # guards, of which one must be done before the job begins
 
 
 @dataclass
-class Context:
-    """One attempt at one job."""
+class Context(Generic[S]):
+    """One attempt at one job, whose spec is an ``S``."""
 
     store: Store
     claim: Claim
-    kind: str
-    spec: dict[str, Any]
-    needs: tuple[str, ...]
+    job: Job
     run: RunOptions
     made: Path  # becomes DIR/jobs/<id>
-    log: Callable[[str], None]
+    log: Callable[[str], None] = lambda line: None
     stopping: Callable[[], bool] = lambda: False
+    fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True  # would today's source make it again?
     facts: dict[str, Any] = field(default_factory=dict)  # goes into the manifest
     _checked: float = field(default_factory=time.monotonic)
     _told: float = 0.0
+
+    @property
+    def spec(self) -> S:
+        """Return what is to do."""
+        found: S = self.job.spec
+        return found
 
     @property
     def id(self) -> str:
@@ -53,7 +64,14 @@ class Context:
 
     def input(self, index: int) -> Path:
         """Return the folder of a finished job that this one needs."""
-        return self.store.jobs / self.needs[index]
+        return self.store.jobs / self.job.needs[index]
+
+    def done(self, index: int, kind: type[N]) -> N:
+        """Return what a finished job of this kind, which this one needs, was told to do."""
+        need = self.job.needs[index]
+        found = jobs.read(self.store.manifest(need), str(self.store.jobs / need)).spec
+        assert isinstance(found, kind)
+        return found
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
         """Tell how far the job is; looks now and then whether the claim still counts.

@@ -2,106 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from bench import nets
-from bench.data.prepared import opened
-from bench.errors import Stopped
-from bench.jobs import initial
-from bench.jobs.context import Context
-from bench.jobs.inputs import mixed
-from bench.jobs.watch import embedded
-from bench.nets.network import triple
-from bench.pretext.collapse import directions, effective_rank
-from bench.random import numpy_rng, torch_seed
-from bench.store import write_atomic
-from bench.train.loop import channels_last, fabric
-
-BATCH = 16
-FEWEST = 4  # samples that t-SNE can lay out
-PERPLEXITY = 30.0  # van der Maaten & Hinton 2008: 5 to 50
-FILE, NAMES = "embeddings.npz", "embeddings.json"
+from bench.data.parts import Entry, Take
+from bench.job import Job
+from bench.jobs.kind import Around, Kind, NetSpec
+from bench.protocol.sections import Number, Samples
+from bench.typed import sparse
 
 
-def run(context: Context) -> None:
-    """Write the samples' places by t-SNE and by PCA, their data sets and cases, and how they spread."""
-    spec = context.spec
-    net = spec["network"]
-    torch.manual_seed(torch_seed(spec["seed"], "network"))
-    network = network_of(spec)
-    initial.start(context, network, context.input(-1) if spec["init"].startswith("job:") else None)
-    channels_last(network).to(fabric("fp32").device)
-    groups = [data["dataset"] for data in spec["data"]]
-    places = list(_places(context))
-    made = []
-    for first in range(0, len(places), BATCH):
-        images = _images(context, places[first : first + BATCH], triple(net["crop"]))
-        made.append(embedded(network.encoder, images))
-        context.progress(min(first + BATCH, len(places)), len(places))
-        if context.stopping():
-            raise Stopped(f"stopped after sample {first + len(made[-1])}; the next attempt begins again")
-    z = torch.cat(made)
-    flat = z.double().numpy()
-    np.savez(
-        context.made / FILE, tsne=tsne(flat, spec["seed"]), pca=pca(flat),
-        group=np.array([group for group, _, _ in places], np.int64),
-    )  # fmt: skip
-    found = {"std": float(directions(z)), "rank": float(effective_rank(z))}
-    found = {key: value for key, value in found.items() if math.isfinite(value)}  # one has none
-    names = {"groups": groups, "cases": [case for _, case, _ in places], **found}
-    write_atomic(context.made / NAMES, json.dumps(names))
-    context.facts.update(samples=len(places), **found)
+@dataclass(frozen=True)
+class EmbedSpec(Kind):
+    """A network, what it starts from, and the samples that it is shown."""
 
+    kind = "embed"
+    work = "bench.jobs.embedding"
 
-def network_of(spec: dict[str, Any]) -> nets.Network:
-    """Return a spec's network, freshly initialised; its decoder is not looked at."""
-    net = spec["network"]
-    return nets.network(net["network"], net["preset"], net["in_channels"], 2, triple(net["crop"]))
+    network: NetSpec
+    init: str  # as of a fine-tuning
+    data: tuple[Entry, ...]
+    samples: Samples  # of each data set
+    seed: Number
+    take: Take = sparse(Take())
 
+    def rehearse(self, weights: Path | None) -> None:
+        """The network with the weights in it."""
+        from bench.jobs import embedding, initialisation
 
-def _places(context: Context) -> Iterator[tuple[int, str, int]]:
-    """Yield each sample: the index of its data set, its case, its number. Cases take turns."""
-    spec = context.spec
-    prepared = [opened(context.input(index)) for index in range(len(spec["data"]))]
-    chosen = mixed(prepared, spec, context.run.roots)
-    for index in range(len(prepared)):
-        cases = [case.id for group, case in chosen if group == index]
-        for number in range(spec["samples"] if cases else 0):
-            yield index, cases[number * len(cases) // spec["samples"]], number
+        if weights is not None:
+            initialisation.rehearse(embedding.network_of(self.network), weights)
 
+    def likeness(self, job: Job) -> list[Any]:
+        """The same network, as many samples."""
+        return [self.network, self.samples]
 
-def _images(context: Context, places: list[tuple[int, str, int]], crop: Any) -> Tensor:
-    def image(group: int, case: str, number: int) -> np.ndarray:
-        rng = numpy_rng(context.spec["seed"], f"embed {group}", sample=number)
-        return opened(context.input(group)).volume(case).random_crop(crop, rng)
-
-    return torch.from_numpy(np.stack([image(*place) for place in places]))
-
-
-def pca(z: np.ndarray) -> np.ndarray:
-    """Return the first two principal components of rows (N, C), (N, 2) float32; signs made unique."""
-    centred = z - z.mean(axis=0)
-    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(z), 2))
-    kept = min(2, len(scale))
-    found[:, :kept] = left[:, :kept] * scale[:kept]
-    heaviest = np.abs(found).argmax(axis=0)
-    signs = np.sign(found[heaviest, [0, 1]])
-    return (found * np.where(signs == 0, 1, signs)).astype(np.float32)
-
-
-def tsne(z: np.ndarray, seed: int) -> np.ndarray:
-    """Return the rows (N, C) laid out by t-SNE, (N, 2) float32; by PCA where they are few or all alike."""
-    from sklearn.manifold import TSNE
-
-    if len(z) < FEWEST or not z.std(axis=0).any():
-        return pca(z)
-    perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(z).astype(np.float32)
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """Some hundred samples; measured after the first such job."""
+        return 30.0

@@ -2,135 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any, Literal
 
-import numpy as np
-import torch
+from bench.data.parts import Tested
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.kind import MAPS, START, Around, Kind
+from bench.jobs.prepare import PrepareSpec
+from bench.protocol.sections import Windows
 
-from bench import nets
-from bench.data.cache import PackWriter, compress
-from bench.data.prepared import Prepared, opened
-from bench.data.slabs import Paint, restore_slabs, unchanged
-from bench.errors import Stopped
-from bench.jobs.classes import is_classification, save
-from bench.jobs.context import Context
-from bench.jobs.inputs import part
-from bench.jobs.kept import Kept
-from bench.jobs.predict import class_scores, slabs
-from bench.nets import transfer
-from bench.train.loop import channels_last, fabric
-
-Found = dict[str, np.ndarray]
-FRAME, SCORES = "frame", "scores"  # no case's panel: those have a slash
-PANELS = 3  # cases whose middle slice is kept for the report
+CASE = 0.1  # seconds of a predicted case: reading, writing, scoring
+VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
 
 
-def run(context: Context) -> None:
-    """Write what is predicted of every test case.
+@dataclass(frozen=True)
+class EvaluateSpec(Kind):
+    """The test cases, which of a fine-tuning's weights predict them, and how.
 
-    Of a segmentation that is the pack ``prediction`` (uint8, original grid) and ``panels.npz``, of a
-    classification the scores of every class.
+    Its needs are the fine-tuning and the preparation of what is predicted.
     """
-    spec = context.spec
-    tensors, manifest = transfer.read(context.input(0) / f"{spec['weights']}.safetensors")
-    classes = is_classification(spec["data"])
-    make = nets.classifier if classes else nets.network
-    network: torch.nn.Module = make(
-        manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels,
-        manifest.crop,
-    )  # fmt: skip
-    network.load_state_dict(tensors)
-    tuned = context.store.manifest(context.needs[0])["spec"]["finetune"]
-    device = fabric(tuned["precision"])
-    network = channels_last(network.to(device.device)).eval()
-    prepared = opened(context.input(1))
-    cases = part(prepared, spec["data"], context.run.roots.get(spec["data"]["dataset"]))
-    predict: Callable[[str, bool], Found] = (
-        partial(_scores, network, prepared, spec["inference"])
-        if classes
-        else partial(_predicted, network, prepared, spec["inference"], spec["data"].get("paint"))
-    )
-    with device.autocast():
-        (_write_scores if classes else _write_maps)(context.made, _each(context, cases, predict))
-    context.facts.update(cases=len(cases), method=manifest.method)
 
+    kind = "evaluate"
+    version = 2  # windows larger than the volume had been padded with 0, not with its lowest value
+    work = "bench.jobs.evaluating"
 
-def _each(
-    context: Context, cases: list[str], predict: Callable[[str, bool], Found]
-) -> Iterator[tuple[str, Found]]:
-    """Yield every case with what is predicted of it, which the next attempt takes over."""
-    kept = Kept(context.scratch)
-    for number, case in enumerate(cases, 1):
-        found = kept.get(number)
-        new = found is None
-        if found is None:
-            found = predict(case, number <= PANELS)
-            kept.put(number, found)
-        yield case, found
-        context.progress(number, len(cases))
-        if new and number < len(cases) and context.stopping():  # each attempt gets one further
-            raise Stopped(f"stopped after case {number} of {len(cases)}")
+    data: Tested
+    weights: Literal["last", "best_val", "best_test"]
+    inference: Windows
 
+    def refuse(self, job: Job, around: Around) -> None:
+        """Flips along an axis that a window does not have."""
+        if "z" in self.inference.mirror and self.inference.crop[2] == 1:
+            raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
 
-def _write_maps(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
-    panels: Found = {}
-    with PackWriter(folder, "prediction") as pack:
-        for case, found in results:
-            pack.add_frame(case, found.pop(FRAME).tobytes())
-            panels |= found
-    np.savez_compressed(folder / "panels.npz", **panels)  # type: ignore[arg-type]
+    def likeness(self, job: Job) -> list[Any]:
+        """The same data, predicted alike."""
+        return [self.data.dataset, self.inference, job.needs[1]]
 
-
-def _write_scores(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
-    save(folder, {case: found[SCORES] for case, found in results})
-
-
-def _scores(
-    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], case: str, panel: bool
-) -> Found:  # fmt: skip
-    """Return one case's probability of each class."""
-    return {SCORES: class_scores(network, prepared.volume(case), inference)}
-
-
-def _predicted(
-    network: torch.nn.Module, prepared: Prepared, inference: dict[str, Any], paint: Paint | None,
-    case: str, panel: bool,
-) -> Found:  # fmt: skip
-    """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
-    scores = slabs(network, prepared.volume(case), inference)
-    z, kept = _richest(prepared, case) if panel else -1, list[np.ndarray]()
-    found = restore_slabs(_watched(scores, z, kept), prepared.geometry(case), paint)
-    shown = _panel(prepared, case, z, kept[0], paint) if panel else {}
-    return {FRAME: np.frombuffer(compress(found), np.uint8), **shown}
-
-
-def _richest(prepared: Prepared, case: str) -> int:
-    """Return the z of the slice with most reference."""
-    return int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
-
-
-def _watched(passing: Iterable[np.ndarray], z: int, kept: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Pass slabs (K, x, y, dz) on and keep plane z of them, (K, x, y, 1)."""
-    first = 0
-    for slab in passing:
-        if 0 <= z - first < slab.shape[3]:
-            kept.append(slab[..., z - first : z - first + 1].copy())
-        first += slab.shape[3]
-        yield slab
-
-
-def _panel(prepared: Prepared, case: str, z: int, scores: np.ndarray, paint: Paint | None) -> Found:
-    """Return one slice on the prepared grid: image (uint8), reference, prediction, aspect."""
-    x, y = scores.shape[1:3]
-    image = prepared.volume(case).crop((0, 0, z), (x, y, 1))[0, :, :, 0]
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    spacing = prepared.geometry(case).prepared_spacing
-    return {
-        f"{case}/image": grey, f"{case}/reference": prepared.label(case)[:, :, z],
-        f"{case}/prediction": restore_slabs([scores], unchanged((x, y, 1)), paint)[:, :, 0],
-        f"{case}/aspect": np.array(spacing[1] / spacing[0]),
-    }  # fmt: skip
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By the windows over each case, and its voxels."""
+        cases, inference = around.sizes.get(job.id), self.inference
+        if not cases:
+            return None
+        net = around.spec(job.needs[0], FinetuneSpec).network
+        prepared = job.needs[1]
+        sides = around.spec(prepared, PrepareSpec).sides(around.jobs[prepared], around)
+        step = [side * (1 - inference.overlap) for side in net.crop]
+        windows = prod(
+            1 + ceil(max(0.0, side - crop) / max(1.0, by))
+            for side, crop, by in zip(sides, net.crop, step, strict=True)
+        )
+        read = windows * prod(net.crop) * 2 ** len(inference.mirror)
+        flops = net.flops(self.data.task == MAPS)
+        return START + cases * (CASE + VOXEL * prod(sides) + read * flops / around.speed(job))

@@ -2,220 +2,118 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-import torch
-
-from bench import nets
-from bench.augment import read_size
-from bench.data import regions
-from bench.data.prepared import opened
-from bench.data.reader import Volume
+from bench.data.parts import Labelled
 from bench.errors import BenchError
-from bench.jobs import initial
-from bench.jobs.classes import is_classification, true_classes
-from bench.jobs.context import Context
-from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import part, training_batches
-from bench.jobs.predict import mean_accuracy, mean_dice
-from bench.jobs.supervised import Judge, Supervised, Task
-from bench.nets import transfer
-from bench.nets.network import Triple, triple
-from bench.protocol.sections import Augment
-from bench.random import numpy_rng, torch_seed
-from bench.train import losses
-from bench.train.frozen import Frozen
-from bench.train.loop import Run, fit
-from bench.train.samples import Sample
+from bench.job import Job
+from bench.jobs.kind import BACKWARD, MAPS, START, STEP, Around, Kind, NetSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.training import refuse_batch, refuse_recipes
+from bench.nets import catalog
+from bench.protocol.comparable import LOSSES
+from bench.protocol.sections import Inference, Number, Tuning
+from bench.typed import sparse
+
+FOR_MAPS = (
+    "foreground", "head", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
+    "ce_weight",
+)  # fmt: skip
 
 
-def run(context: Context) -> None:
-    """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
-    spec = context.spec
-    recipe, data = spec["finetune"], spec["data"]
-    network = build(context)
-    root = context.run.roots.get(data["dataset"])
-    cases = part(opened(context.input(0)), {**data, "part": "train"}, root, spec["seed"])
-    judge = _judge(context, root)
-    read = (_ClassReader if is_classification(data) else _MapReader)(context, cases)
-    objective = Supervised(network, _task(spec), judge, _frozen(network, recipe))
-    context.log(f"{len(cases)} labelled cases, {recipe['steps']} steps of {recipe['batch']}")
-    settings = Run(recipe, spec["seed"], context.scratch, context.run.every,
-                   on_step=context.progress, stopping=context.stopping, check=context.check)  # fmt: skip
-    curve = fit(objective, partial(training_batches, context, read, len(cases)), settings)
-    manifest = _manifest(context)
-    transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
-    if judge is not None and recipe["select"] != "last":
-        transfer.save(context.made / f"{recipe['select']}.safetensors", judge.weights, manifest)
-    keep_curve(context, curve)
+@dataclass(frozen=True, kw_only=True)
+class TuningSpec(Tuning):
+    """How it is trained; with how held-out cases are predicted, where that decides anything."""
+
+    inference: Inference | None = sparse()
 
 
-def _task(spec: dict[str, Any]) -> Task:
-    recipe, data = spec["finetune"], spec["data"]
-    how = {"batch": recipe["batch_dice"], "ce_weight": recipe["ce_weight"]}
-    if is_classification(data):
-        loss: losses.Loss = losses.cross_entropy
-    elif recipe["head"] == "regions":
-        table = torch.from_numpy(regions.one_hot(data["regions"]))
-        loss = losses.of_regions(recipe["loss"], table, **how)
-    else:
-        loss = losses.of_maps(recipe["loss"], background=recipe["background"], **how)
-    crop = triple(spec["network"]["crop"])
-    return Task(loss, Augment(**recipe["augment"]), crop, recipe["deep_supervision"])
+@dataclass(frozen=True)
+class FinetuneSpec(Kind):
+    """A network, what it starts from, the labelled cases, how it is trained."""
 
+    kind = "finetune"
+    # 2: labels had been flipped along other axes than their images
+    # 3: windows larger than the volume had been padded with 0 and not, as in training, with its lowest value
+    version = 3
+    work = "bench.jobs.finetuning"
 
-def _frozen(network: nets.Model, recipe: dict[str, Any]) -> Frozen | None:
-    if recipe["evaluation"] == "linear":
-        return Frozen(network.encoder, None)
-    steps = round(recipe["frozen"] * recipe["steps"])
-    return Frozen(network.encoder, steps) if steps else None
+    network: NetSpec
+    init: str  # random, job:<id>[@step], file:<sha256>
+    data: Labelled
+    finetune: TuningSpec
+    seed: Number
+    control: Literal["", "shuffled"] = sparse("")
 
+    def refuse(self, job: Job, around: Around) -> None:
+        """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
+        net = self.network
+        catalog.check_crop(net.network, net.preset, net.crop)
+        refuse_batch(self.kind, self.finetune, net, 1)
+        needs = [around.jobs[need].spec for need in job.needs]
+        refuse_recipes([spec.recipe for spec in needs if isinstance(spec, PrepareSpec)])
+        self._refuse_for_task()
+        for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
+            if net.in_channels % before.in_channels:
+                raise BenchError(
+                    f"pretrained on {before.in_channels} channel(s), and data set {self.data.dataset!r} has "
+                    f"{net.in_channels}, no multiple of it; pick as many by 'channels' of a recipe"
+                )
+            catalog.check_handover((before.network, before.preset), (net.network, net.preset))
 
-def _manifest(context: Context) -> transfer.Manifest:
-    net = context.spec["network"]
-    return transfer.Manifest(
-        network=net["network"], preset=net["preset"], in_channels=net["in_channels"],
-        out_channels=net["out_channels"], crop=triple(net["crop"]), key=context.id,
-        recipe=context.store.manifest(context.needs[0])["spec"]["recipe"],
-        method=context.facts.get("method", ""),
-    )  # fmt: skip
+    def _refuse_for_task(self) -> None:
+        tuning, task, net = self.finetune, self.data.task, self.network
+        catalog.check_task(net.network, task)
+        if tuning.loss not in LOSSES[task]:
+            raise BenchError(
+                f"finetune.loss {tuning.loss} is not for {task}; take {' or '.join(LOSSES[task])}"
+            )
+        if task == "classification":
+            for key in FOR_MAPS:
+                if getattr(tuning, key) != Tuning.__dataclass_fields__[key].default:
+                    raise BenchError(
+                        f"finetune.{key}: is for label maps, not for a classification; leave it out"
+                    )
+        if tuning.batch_dice and tuning.accumulate > 1:
+            raise BenchError(
+                "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "
+                "accumulate at 1"
+            )
+        if (tuning.head == "regions") != bool(self.data.regions):
+            raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
+        if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
+            deep = ", ".join(e.name for e in catalog.CATALOG.values() if e.scales > 1)
+            raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")
 
+    def rehearse(self, weights: Path | None) -> None:
+        """The network with the weights in it."""
+        from bench.jobs import initialisation
 
-def build(context: Context) -> nets.Model:
-    """Return the network of the task with its initial weights; the load receipt goes to log and manifest.
+        if weights is not None:
+            initialisation.rehearse(initialisation.network_of(self.network, self.data.task), weights)
 
-    The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
-    """
-    spec = context.spec
-    torch.manual_seed(torch_seed(spec["seed"], "network"))
-    network = network_of(spec)
-    initial.start(context, network, context.input(1) if spec["init"].startswith("job:") else None)
-    return network
+    def likeness(self, job: Job) -> list[Any]:
+        """The same network and batch."""
+        return [self.network, self.finetune.batch, self.finetune.precision]
 
+    @property
+    def units(self) -> float | None:
+        """By the step."""
+        return self.finetune.steps
 
-def network_of(spec: dict[str, Any]) -> nets.Model:
-    """Return the network of a spec's task, freshly initialised."""
-    net = spec["network"]
-    make = nets.classifier if is_classification(spec["data"]) else nets.network
-    return make(net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"]))
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By its operations."""
+        work, steps = self.operations(), self.finetune.steps
+        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
 
-
-def _judge(context: Context, root: str | None) -> Judge | None:
-    recipe, data = context.spec["finetune"], context.spec["data"]
-    if recipe["select"] == "last" and recipe["patience"] is None:
-        return None
-    which = "test" if recipe["select"] == "best_test" else "val"
-    asked = {**data, "part": which}
-    if which == "test" or (recipe["val"] == "full" and not data.get("holdout")):
-        asked.pop("fraction")
-    prepared = opened(context.input(0))
-    cases = part(prepared, asked, root, context.spec["seed"])
-    if not cases:
-        raise BenchError(
-            f"{data['dataset']}: select: {recipe['select']} needs {which} patients and split "
-            f"{data['split']!r} has none; take 'select: last', or set 'holdout'"
-        )
-    inference = {**recipe["inference"], "crop": context.spec["network"]["crop"]}
-    word, mean = ("accuracy", mean_accuracy) if is_classification(data) else ("Dice", mean_dice)
-
-    def tell(step: int, score: float) -> None:
-        context.log(f"step {step}: {word} {score:.4f} on {len(cases)} held-out cases")
-
-    return Judge(recipe, lambda network: mean(network, prepared, cases, inference, data), tell)
-
-
-class _Reader:
-    """Reads one crop; travels to loader workers."""
-
-    def __init__(self, context: Context, cases: list[str]) -> None:
-        spec = context.spec
-        self._folder, self._cases = context.input(0), cases
-        self._crop, self._seed = triple(spec["network"]["crop"]), spec["seed"]
-        self._wide = read_size(self._crop, Augment(**spec["finetune"]["augment"]))
-
-    def _around(self, start: Triple) -> Triple:
-        """Return the corner of what is read, the network's crop in its middle."""
-        return triple([a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)])
-
-    def __call__(self, case: int, step: int, sample: int) -> Sample:
-        raise NotImplementedError
-
-
-class _MapReader(_Reader):
-    """An image (C, X, Y, Z) and its label map (X, Y, Z)."""
-
-    def __init__(self, context: Context, cases: list[str]) -> None:
-        super().__init__(context, cases)
-        recipe = context.spec["finetune"]
-        self._foreground: float | None = recipe["foreground"]
-        self._balanced: bool = recipe["balanced"]
-        self._avoid: bool = recipe["negatives"] == "background"
-        self._last = round(recipe["batch"] * (1 - (self._foreground or 0))) if recipe["exact"] else None
-
-    def __call__(self, case: int, step: int, sample: int) -> Sample:
-        volume = opened(self._folder).volume(self._cases[case])
-        rng = numpy_rng(self._seed, "crop", step, sample)
-        start = volume.random_start(self._crop, rng)
-        voxels = None
-        if self._foreground is not None and self._positive(sample, rng):
-            voxels = _one_class(volume.classes, rng) if self._balanced else volume.foreground
-        elif self._avoid:
-            voxels = _unlabelled(volume, rng)
-        corner = self._around(_centred(voxels, start, self._crop, volume.shape, rng))
-        return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
-
-    def _positive(self, sample: int, rng: np.random.Generator) -> bool:
-        """Tell whether a crop is to be centred on a labelled voxel: by chance, or the last of a batch."""
-        drawn = rng.random() < (self._foreground or 0)
-        return bool(drawn) if self._last is None else sample >= self._last
-
-
-class _ClassReader(_Reader):
-    """An image (C, X, Y, Z) and the case's class."""
-
-    def __init__(self, context: Context, cases: list[str]) -> None:
-        super().__init__(context, cases)
-        self._classes = true_classes(opened(self._folder), cases, context.spec["network"]["out_channels"])
-
-    def __call__(self, case: int, step: int, sample: int) -> Sample:
-        volume = opened(self._folder).volume(self._cases[case])
-        start = volume.random_start(self._crop, numpy_rng(self._seed, "crop", step, sample))
-        image = volume.crop(self._around(start), self._wide)
-        return {"image": image, "label": np.array(self._classes[case])}
-
-
-def _one_class(voxels: np.ndarray | None, rng: np.random.Generator) -> np.ndarray | None:
-    """Return the remembered voxels of a class drawn among those that the case has."""
-    if voxels is None or not len(voxels):
-        return None
-    return voxels[voxels[:, 3] == rng.choice(np.unique(voxels[:, 3])), :3]
-
-
-def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
-    """Return a voxel (1, 3) of the background that is not air, None where twenty draws meet none.
-
-    As MONAI's ``RandCropByPosNegLabel`` with ``image_threshold=0`` of an image that is clipped to 0..1: air
-    is what has the volume's lowest value.
-    """
-    for _ in range(20):
-        voxel = rng.integers(volume.shape)
-        one = triple(voxel.tolist())
-        if not volume.crop_label(one, (1, 1, 1)).any() and volume.crop(one, (1, 1, 1)).max() > volume.lowest:
-            return voxel[None]
-    return None
-
-
-def _centred(
-    voxels: np.ndarray | None, start: Triple, crop: Triple,
-    shape: Triple, rng: np.random.Generator,
-) -> Triple:  # fmt: skip
-    """Return a corner that centres a labelled voxel as far as the volume's border allows."""
-    if voxels is None or not len(voxels):
-        return start
-    centre = voxels[rng.integers(len(voxels))]
-    room = np.maximum(np.subtract(shape, crop), 0)
-    wanted = np.clip(centre - np.array(crop) // 2, 0, room)
-    fits = np.subtract(shape, crop) >= 0
-    return triple(np.where(fits, wanted, start).tolist())
+    def operations(self) -> float | None:
+        """Every crop through the network; a classification has no decoder."""
+        tuning, net = self.finetune, self.network
+        if tuning.steps is None:
+            return None
+        sample = prod(net.crop) * net.flops(self.data.task == MAPS)
+        return float(tuning.steps * tuning.batch * sample * BACKWARD)

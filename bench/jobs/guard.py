@@ -2,99 +2,103 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from bench.data.prepared import Prepared, opened
-from bench.dataset import Case
-from bench.errors import BenchError
-from bench.jobs import compare, leaks
-from bench.jobs.context import Context
-from bench.jobs.inputs import declaration, mixed, part
-from bench.jobs.leaks import Leak
+from bench.data.parts import Entry, Part, Take
+from bench.digest import read_json
+from bench.errors import Damaged
+from bench.job import Job
+from bench.jobs.kind import START, Around, Kind
+from bench.schema import LEAKS
+from bench.typed import sparse
 
-SHOWN = 3  # cases that a failure names
-LOGGED = 1000  # and its log
+FILE = "leaks.json"
+PAIR = 0.01  # seconds of two scans that are compared: 2 to 10 ms in real scans, see docs/leaks.md
 
 
-@dataclass(frozen=True, eq=False)
-class _Scan:
-    """One case with what tells whose it is."""
+@dataclass(frozen=True)
+class GuardSpec(Kind):
+    """A pretraining's data against test parts; or, with a policy, a judgement of what such a guard found.
+
+    What is compared depends on no policy, so that another policy compares nothing again.
+    """
+
+    kind = "guard"
+    work = "bench.jobs.guarding"
+    gpu = False
+    by_cases = True
+
+    data: tuple[Entry, ...] = sparse(())
+    tests: tuple[Part, ...] = sparse(())
+    seed: int | None = sparse()  # of the ranking by which a share of the data is taken
+    take: Take = Take()
+    leaks: Literal["", "fail"] = sparse("")  # the policy
+
+    @property
+    def judges(self) -> bool:
+        """Tell whether it only reads what another guard found."""
+        return bool(self.leaks)
+
+    def likeness(self, job: Job) -> list[Any]:
+        """Comparing, or judging."""
+        return [self.judges]
+
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By the pairs of scans."""
+        if self.judges:
+            return 0.1
+        pairs = around.sizes.get(job.id)
+        return START + PAIR * pairs if pairs else None
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A case that is pretrained on, and the test case that it is, or whose patient it shows."""
 
     dataset: str
-    case: Case
-    person: str
-    prepared: Prepared
+    case: str
+    test_dataset: str
+    test_case: str
+    why: str  # patient | content
+    score: float | None = None  # of the two fingerprints
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.case} = {self.test_dataset} {self.test_case} ({self.why})"
 
 
-def run(context: Context) -> None:
-    """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
+@dataclass(frozen=True)
+class Found:
+    """One guard's result."""
+
+    read: int  # cases of the pretraining
+    tests: dict[str, int]  # test cases by data set
+    leaks: tuple[Leak, ...]
+
+
+def write(folder: Path, read: int, tests: Mapping[str, int], found: Sequence[Leak]) -> None:
+    """Write a guard's result."""
+    plain = [{k: v for k, v in asdict(leak).items() if v is not None} for leak in found]
+    (folder / FILE).write_text(json.dumps({"read": read, "tests": dict(tests), "leaks": plain}))
+
+
+def read(folder: Path) -> Found:
+    """Return what a finished guard found.
 
     Raises:
-        BenchError: another guard found one, and this one is the protocol's ``leaks: fail``.
+        Damaged: the file is lost or not what was published.
     """
-    if context.spec.get("leaks") == "fail":
-        known = leaks.read(context.input(0))
-        if known.leaks:
-            raise BenchError(_refusal(known.leaks))
-        leaks.write(context.made, known.read, known.tests, ())
-        return
-    spec, roots = context.spec, context.run.roots
-    inputs = [opened(context.input(i)) for i in range(len(spec["data"]) + len(spec["tests"]))]
-    mixture, downstream = inputs[: len(spec["data"])], inputs[len(spec["data"]) :]
-    read = [
-        _scan(spec["data"][i]["dataset"], case, mixture[i], roots) for i, case in mixed(mixture, spec, roots)
-    ]
-    tests: dict[tuple[str, str], _Scan] = {}
-    for prepared, data in zip(downstream, spec["tests"], strict=True):
-        chosen = set(part(prepared, data, roots.get(data["dataset"])))
-        for case in prepared.cases():
-            if case.id in chosen:
-                scan = _scan(data["dataset"], case, prepared, roots)
-                tests.setdefault((scan.dataset, case.id), scan)
-    found = sorted(_by_patient(read, list(tests.values())), key=str)
-    found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
-    counts = Counter(dataset for dataset, _ in tests)
-    leaks.write(context.made, len(read), counts, found)
-    for leak in found[:LOGGED]:
-        context.log(str(leak))
-    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(found))} in both")
-    context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(found)))
+    found: dict[str, Any] | None = read_json(folder / FILE, LEAKS)
+    if found is None:
+        raise Damaged(folder / FILE, "it is lost")
+    known = Leak.__dataclass_fields__
+    made = (Leak(**{k: v for k, v in entry.items() if k in known}) for entry in found["leaks"])
+    return Found(found["read"], found["tests"], tuple(made))
 
 
-def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
-    return _Scan(name, case, declaration(name, roots.get(name)).person(case), prepared)
-
-
-def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]:
-    scans: dict[str, list[_Scan]] = {}
-    for test in tests:
-        scans.setdefault(test.person, []).append(test)
-    for scan in read:
-        for test in scans.get(scan.person, ()):
-            yield Leak(scan.dataset, scan.case.id, test.dataset, test.case.id, "patient")
-
-
-def _by_content(
-    context: Context, read: Sequence[_Scan], tests: Sequence[_Scan], known: set[tuple[str, str]]
-) -> list[Leak]:
-    rest = [s for s in read if (s.dataset, s.case.id) not in known]
-    places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
-    return [
-        Leak(rest[a].dataset, rest[a].case.id, tests[b].dataset, tests[b].case.id, "content", score)
-        for a, b, score in compare.pairs(context, *places)
-    ]
-
-
-def _cases(found: Sequence[Leak]) -> set[tuple[str, str]]:
-    return {(leak.dataset, leak.case) for leak in found}
-
-
-def _refusal(found: Sequence[Leak]) -> str:
-    listed = ", ".join(map(str, found[:SHOWN]))
-    return (
-        f"leak: {len(_cases(found))} case(s) of the pretraining stand in a downstream test part: {listed}"
-        f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
-        "'leaks: allow' to keep them and print it"
-    )
+def seen(folder: Path) -> set[tuple[str, str]]:
+    """Return data set and id of every case of a pretraining that stands in a test part."""
+    return {(leak.dataset, leak.case) for leak in read(folder).leaks}

@@ -2,65 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-from itertools import islice
-from statistics import median
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import torch
+from bench.digest import read_json
+from bench.errors import Damaged
+from bench.job import Job
+from bench.jobs.kind import Around, Kind, NetSpec
 
-from bench import nets
-from bench.errors import Stopped
-from bench.jobs.context import Context
-from bench.jobs.timed import FILE
-from bench.nets.network import triple
-from bench.store import write_atomic
-from bench.train.loop import channels_last, fabric
-
-WARM_UP, REPEATS = 10, 50
+FILE = "latency.json"
+SHAPE: dict[str, Any] = {"median": float, "low": float, "high": float, "repeats": int, "device": str}
 
 
-def run(context: Context) -> None:
-    """Write the median, the quartiles and the device of 50 forward passes of one crop, in seconds.
+@dataclass(frozen=True)
+class LatencySpec(Kind):
+    """A network, and whether it gives label maps or classes."""
 
-    Batch 1, fp32, weights as initialised, after 10 passes that are not counted. PGL prints such a number
-    (30 ms for 64 x 192 x 192) without saying how it was taken.
+    kind = "latency"
+    work = "bench.jobs.timing"
+
+    network: NetSpec
+    task: str
+
+    def likeness(self, job: Job) -> list[Any]:
+        """The same network."""
+        return [self.network]
+
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """60 passes; measured after the first such job."""
+        return 30.0
+
+
+def read(folder: Path) -> float:
+    """Return the median in seconds of a finished job.
+
+    Raises:
+        Damaged: the file is lost or not what was published.
     """
-    net = context.spec["network"]
-    make = nets.classifier if context.spec["task"] == "classification" else nets.network
-    network = make(
-        net["network"], net["preset"], net["in_channels"], net["out_channels"], triple(net["crop"])
-    )
-    device, seconds = fabric("fp32").device, list[float]()
-    for taken in islice(passes(network, device), WARM_UP + REPEATS):
-        seconds.append(taken)
-        context.progress(len(seconds), WARM_UP + REPEATS)
-        if context.stopping():
-            raise Stopped(f"stopped after pass {len(seconds)}; the next attempt begins again")
-    ranked = sorted(seconds[WARM_UP:])
-    found = {
-        "median": median(ranked), "low": ranked[REPEATS // 4], "high": ranked[-REPEATS // 4],
-        "repeats": REPEATS, "device": _name(device),
-    }  # fmt: skip
-    write_atomic(context.made / FILE, json.dumps(found))
-    context.facts.update(found)
-
-
-def passes(network: nets.Model, device: torch.device) -> Iterator[float]:
-    """Yield the seconds of one forward pass after another of one crop, the device waited for."""
-    ready = channels_last(network.to(device)).eval()
-    image = torch.zeros(1, network.in_channels, *network.crop, device=device)
-    while True:
-        began = time.perf_counter()
-        with torch.no_grad():
-            ready(image)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        yield time.perf_counter() - began
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} thread(s)"
+    found = read_json(folder / FILE, SHAPE)
+    if found is None:
+        raise Damaged(folder / FILE, "it is lost")
+    return float(found["median"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +12,15 @@ from torch import Tensor, nn
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
-from bench.errors import BenchError, unknown
 from bench.jobs import window
 from bench.jobs.classes import true_classes
-from bench.nets.network import Triple, triple
+from bench.nets.network import Triple
+from bench.protocol.sections import Windows
 
 AXES = "xyz"
 
 
-def slabs(network: nn.Module, volume: Volume, inference: dict[str, Any]) -> Iterator[np.ndarray]:
+def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.ndarray]:
     """Yield the logits of one prepared volume in order of z, (K, X, Y, dz), on the CPU; copy to keep.
 
     A network of two dimensions has windows of one slice, whose predictions make up the volume.
@@ -29,14 +28,14 @@ def slabs(network: nn.Module, volume: Volume, inference: dict[str, Any]) -> Iter
     Args:
         network: gives logits of label maps.
         volume: read by box.
-        inference: ``crop overlap batch blend`` of ``bench.jobs.window`` and ``mirror``.
+        windows: their size and overlap, how they are blended and flipped.
     """
     device = next(network.parameters()).device
-    for scores in window.slabs(mirrored(network, inference), volume, inference, device):
+    for scores in window.slabs(mirrored(network, windows), volume, windows, device):
         yield scores.cpu().numpy()
 
 
-def mirrored(network: nn.Module, inference: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]:
     """Return the network with test-time flips: the mean of its logits over all flips of ``mirror``'s axes.
 
     With n axes it runs 2^n times. As in nnU-Net logits are averaged, not probabilities, window by
@@ -44,18 +43,9 @@ def mirrored(network: nn.Module, inference: dict[str, Any]) -> Callable[[Tensor]
 
     Args:
         network: takes (B, C, x, y, z).
-        inference: ``mirror`` names axes among x, y, z (none by default); ``crop``.
-
-    Raises:
-        BenchError: an axis that there is not, or z for windows of one slice.
+        windows: ``mirror`` names the axes.
     """
-    axes = list(inference.get("mirror", ()))
-    for axis in axes:
-        if axis not in AXES:
-            raise BenchError(f"inference.mirror: {unknown('axis', str(axis), AXES)}")
-    if "z" in axes and inference["crop"][2] == 1:
-        raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
-    dims = sorted({AXES.index(axis) + 2 for axis in axes})
+    dims = sorted({AXES.index(axis) + 2 for axis in windows.mirror})
     flips = [flip for n in range(1, len(dims) + 1) for flip in combinations(dims, n)]
 
     def forward(windows: Tensor) -> Tensor:
@@ -69,14 +59,14 @@ def mirrored(network: nn.Module, inference: dict[str, Any]) -> Callable[[Tensor]
 
 
 @torch.no_grad()
-def class_scores(network: nn.Module, volume: Volume, inference: dict[str, Any]) -> np.ndarray:
+def class_scores(network: nn.Module, volume: Volume, windows: Windows) -> np.ndarray:
     """Return the probability of each class, float64 (K,): the mean of softmax over all windows.
 
     Windows are read by box, so a volume is never held whole; outside it they read as in training.
     """
-    device, crop, batch = next(network.parameters()).device, triple(inference["crop"]), inference["batch"]
-    starts = windows(volume.shape, crop, inference["overlap"])
-    forward = mirrored(network, inference)
+    device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
+    starts = corners(volume.shape, crop, windows.overlap)
+    forward = mirrored(network, windows)
     total = torch.zeros(1, dtype=torch.float64, device=device)
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
@@ -85,7 +75,7 @@ def class_scores(network: nn.Module, volume: Volume, inference: dict[str, Any]) 
     return (total / len(starts)).cpu().numpy()
 
 
-def windows(shape: Triple, crop: Triple, overlap: float) -> list[Triple]:
+def corners(shape: Triple, crop: Triple, overlap: float) -> list[Triple]:
     """Return the corners of a grid of windows that covers a volume; the last ones end at its border.
 
     Along an axis where the window is no shorter than the volume there is one, centred.
@@ -107,38 +97,33 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def mean_dice(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any],
-    data: Mapping[str, Any],
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows,
+    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (),
 ) -> float:  # fmt: skip
     """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
 
-    Of a spec's ``data`` are read ``regions`` and ``paint``: under a region head Dice is of the regions.
+    Under a region head, with ``regions`` and how they are painted, Dice is of these.
     """
     from bench.metrics import score
 
-    paint: Paint | None = data.get("paint")
-    regions = {str(n): tuple(values) for n, values in enumerate(data.get("regions", ()))} or None
-
+    named = {str(n): values for n, values in enumerate(regions)} or None
     training = network.training
     network.eval()
     values = []
     for case in cases:
         volume = prepared.volume(case)
-        predicted = restore_slabs(slabs(network, volume, inference), unchanged(volume.shape), paint)
-        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=regions)
+        predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
+        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=named)
         values += [s.value for s in found if s.value is not None]
     network.train(training)
     return float(np.mean(values)) if values else 0.0
 
 
-def mean_accuracy(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], inference: dict[str, Any],
-    data: Mapping[str, Any],
-) -> float:  # fmt: skip
+def mean_accuracy(network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows) -> float:
     """Return the share of cases whose class is found; for selection only."""
     training = network.training
     network.eval()
-    scores = [class_scores(network, prepared.volume(case), inference) for case in cases]
+    scores = [class_scores(network, prepared.volume(case), windows) for case in cases]
     network.train(training)
     true = true_classes(prepared, cases, len(scores[0])) if scores else []
     return float(np.mean([s.argmax() == t for s, t in zip(scores, true, strict=True)])) if scores else 0.0

@@ -1,310 +1,61 @@
-"""Prepare: every volume of one data set, oriented, resampled, scaled and packed once.
-
-Cases go to processes that append what they make to shards of their own in the folder that survives
-an attempt, each with a journal (``bench.data.shards``). A case is made of the very bytes that were
-hashed, and of none but those that the job's id promises. One whose files cannot be used is recorded with
-the reason and has no arrays: whoever selects it is refused. The next attempt goes on with what lacks,
-and frames of unchanged cases come from an earlier job of the same recipe where there is one.
-"""
+"""Prepare: every volume of one data set, oriented, resampled, scaled and packed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bench.data import index, once
-from bench.data.cache import Place, compress
-from bench.data.contents import content_of
-from bench.data.geometry import Geometry
-from bench.data.index import Index
-from bench.data.recipe import prepare
-from bench.data.shards import Gathered, Made, Writer, join
-from bench.data.stored import TooLargeError, VolumeError
-from bench.data.volume import join_channels, read_label, read_volume
-from bench.data.where import Contents, Roots, adapter
-from bench.dataset import Case, Dataset, Recipe
-from bench.errors import BenchError, Stopped
+from bench.dataset import Recipe
 from bench.job import Job
-from bench.jobs.context import Context
-from bench.jobs.crew import work
-from bench.jobs.made_by import changed
-from bench.random import numpy_rng
+from bench.jobs.kind import START, Around, Kind
 
-FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
-EACH = 256  # and of each class, for sampling classes alike
-LOGGED = 1000  # cases that cannot be used
-
-
-def run(context: Context) -> None:
-    """Write shards of frames (``bench.data.index.FRAMES``) and the index over them."""
-    name = context.spec["dataset"]
-    root = Path(context.run.roots[name])
-    cases = adapter(name, Roots(None, {name: root})).cases(root)
-    known = Contents(context.store.root / "contents.json")
-    contents = _promised(context, known, cases)
-    folder = context.store.within(context.scratch / "shards")
-    folder.mkdir(exist_ok=True)
-    done = Gathered(folder, contents).done
-    taken = _earlier(context, {c: contents[c] for c, there in zip(contents, done, strict=True) if not there})
-    maker = Maker(name, root, recipe_of(context.spec["recipe"]), folder)
-    tasks = (
-        Task(case, contents[case.id], _kept(taken.get(case.id), case.id))
-        for case, there in zip(cases, done, strict=True)
-        if not there
-    )
-    processes = context.run.loaders
-    try:
-        copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
-    except ReplacedError as error:
-        known.forget(next(case for case in cases if case.id == error.case))
-        known.save()
-        raise
-    gathered = Gathered(folder, contents)
-    _tell_unread(context, name, gathered.faults, len(cases))
-    join(gathered, context.made, cases)
-    context.facts.update(cases=len(cases), copied=copied, unread=len(gathered.faults))
-
-
-class ReplacedError(BenchError):
-    """A case's files are not what the job was planned for."""
-
-    def __init__(self, case: str) -> None:
-        self.case = case
-        super().__init__(f"case {case} changed while it was prepared; run again")
-
-
-def _tell_unread(context: Context, name: str, faults: Mapping[str, str], cases: int) -> None:
-    """Log what could not be read; whoever selects such a case will be refused.
-
-    Raises:
-        BenchError: nothing could be read.
-    """
-    for case, fault in list(faults.items())[:LOGGED]:
-        context.log(f"case {case} cannot be used: {fault}")
-    if faults and len(faults) == cases:
-        case, fault = next(iter(faults.items()))
-        raise BenchError(f"{name}: none of its {cases} cases can be used, first {case}: {fault}")
-    if faults:
-        context.log(
-            f"{len(faults)} of {cases} cases cannot be used and have no arrays; 'exclude' leaves them out"
-        )
-
-
-def _all(context: Context, working: closing[Any], done: int, total: int) -> int:
-    """See to it that every task is done; return how many were copied."""
-    if done:
-        context.log(f"{done} of {total} cases are there from an earlier attempt")
-    copied = 0
-    with working as results:
-        for case, was_copied in results:
-            if was_copied is None:
-                raise ReplacedError(case)
-            done, copied = done + 1, copied + was_copied
-            context.progress(done, total)
-            if done < total and context.stopping():
-                raise Stopped(f"stopped after case {done} of {total}")
-    if copied:
-        context.log(f"{copied} of {total} cases were copied from an earlier job of this recipe")
-    return copied
-
-
-def _promised(context: Context, known: Contents, cases: list[Case]) -> dict[str, str]:
-    """Return each case's content as the job's id promises it, in order.
-
-    Raises:
-        BenchError: it is not what the plan saw.
-    """
-    name = context.spec["dataset"]
-    digest, found = known.promised(cases)
-    if context.spec.get("contents") not in (None, digest):
-        raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
-    if len(found) < len(cases):
-        raise BenchError(
-            f"{name}: two of its {len(cases)} cases have one id; its adapter must tell them apart"
-        )
-    return found
+BYTE = 1.5e-7  # seconds of a compressed byte
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A case as an earlier job prepared it."""
+class PrepareSpec(Kind):
+    """A data set under a recipe; ``contents`` is the digest of its files, None where they are not here."""
 
-    geometry: Geometry
-    step: float
-    offset: float
-    places: dict[str, Place]
+    kind = "prepare"
+    version = 3  # 2 and 3: another layout of its files
+    work = "bench.jobs.preparing"
+    gpu = False
+    by_cases = True
 
-
-@dataclass(frozen=True)
-class Task:
-    """One case to be made."""
-
-    case: Case
-    content: str
-    kept: Kept | None = None
-
-    def __str__(self) -> str:
-        return f"case {self.case.id}"
-
-
-@dataclass(frozen=True)
-class Maker:
-    """How a process takes part in the work."""
-
-    name: str
-    root: Path
+    dataset: str
+    dataset_version: int
     recipe: Recipe
-    folder: Path
+    contents: str | None
 
-    @contextmanager
-    def __call__(self) -> Iterator[Callable[[Task], tuple[str, bool | None]]]:
-        """Give the function that makes one case, and tells whether it was copied; None: it was replaced."""
-        dataset = adapter(self.name, Roots(None, {self.name: self.root}))
-        with Writer(self.folder) as writer:
+    def likeness(self, job: Job) -> list[Any]:
+        """The same data by the same recipe."""
+        return [self.dataset, self.recipe]
 
-            def do(task: Task) -> tuple[str, bool | None]:
-                copied = _copied(task)
-                try:
-                    writer.add(copied or _made(dataset, task, self.recipe))
-                except once.ChangedError:
-                    return task.case.id, None
-                except VolumeError as error:
-                    if content_of(task.case) != task.content:
-                        return task.case.id, None
-                    fault = str(error).replace(f"{self.root}/", "")
-                    writer.add(Made.unread(task.case.id, task.content, fault))
-                except BenchError as error:
-                    raise BenchError(f"{task}: {error}") from None
-                return task.case.id, copied is not None
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By the bytes that are read."""
+        return START + BYTE * self.bytes(around) if around.sizes.get(job.id) else None
 
-            yield do
+    def bytes(self, around: Around) -> float:
+        """Return how many bytes the data set's folder holds, 0 where it is not here."""
+        root = around.roots.get(self.dataset)
+        return 0.0 if root is None else _size(root)
+
+    def sides(self, job: Job, around: Around) -> tuple[float, ...]:
+        """Return about how many voxels a prepared case has along each axis.
+
+        Where the recipe does not say, a cube of as many voxels as its files have bytes.
+        """
+        cube = (self.bytes(around) / max(1, around.sizes.get(job.id, 1))) ** (1 / 3)
+        return tuple(float(side or cube) for side in self.recipe.resize or (0, 0, 0))
 
 
-def _earlier(context: Context, wanted: Mapping[str, str]) -> dict[str, Index]:
-    """Return, by case id, an earlier job that prepared the same content by the same recipe."""
-    found: dict[str, Index] = {}
-    asked = {**context.spec, "contents": None}
-    for folder in sorted(context.store.jobs.iterdir()):
-        if len(found) == len(wanted):
-            break
-        if not (folder / index.NAME).is_file():
-            continue
-        try:
-            manifest = context.store.manifest(folder.name)
-            same = Job("prepare", manifest["spec"], ()).id == folder.name  # also: the version is today's
-            if not same or {**manifest["spec"], "contents": None} != asked or changed(manifest) != ():
-                continue  # also what other source files made, which today's would be recorded for
-            earlier = Index(folder)
-        except (BenchError, KeyError, TypeError) as error:
-            context.log(f"nothing is taken from {folder.name}: {error}")
-            continue
-        for case, content in wanted.items():
-            if (
-                case in earlier
-                and case not in earlier.faults
-                and earlier.row(case)["content"].tobytes().hex() == content
-            ):
-                found.setdefault(case, earlier)
-    return found
-
-
-def _kept(earlier: Index | None, case: str) -> Kept | None:
-    if earlier is None:
-        return None
-    row = earlier.row(case)
-    places = {name: earlier.place(case, name) for name in index.FRAMES if earlier.has(case, name)}
-    return Kept(earlier.geometry(case), float(row["step"]), float(row["offset"]), places)
-
-
-def _copied(task: Task) -> Made | None:
-    """Return a case as the earlier job left it; None where there is none or it is damaged."""
-    kept = task.kept
-    if kept is None:
-        return None
-    try:
-        frames = {name: place.read() for name, place in kept.places.items()}
-    except BenchError:
-        return None
-    return Made(task.case.id, task.content, kept.geometry, kept.step, kept.offset, frames)
-
-
-def recipe_of(spec: dict[str, Any]) -> Recipe:
-    """Return the recipe a spec describes."""
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
-    return Recipe(**given)
-
-
-def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
-    """Read, prepare and compress one case: the only place where a volume is decoded.
-
-    Raises:
-        ChangedError: the bytes are others than the job was planned for.
-        VolumeError: these very bytes cannot be used.
-    """
-    from bench.data.fingerprint import fingerprint
-
-    case = task.case
-    with once.reading() as read:
-        if content_of(case) != task.content:
-            raise once.ChangedError(str(task))
-        read.sealed = True
-        try:
-            volume = join_channels([read_volume(path, case.frame) for path in case.images])
-            label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
-        except TooLargeError:
-            raise MemoryError from None
-    if volume.array.shape[0] != len(dataset.channels):
-        found, declared = volume.array.shape[0], ", ".join(dataset.channels)
-        detail = f"{found} channel(s), the data set declares {len(dataset.channels)} ({declared})"
-        raise VolumeError(case.images[0], "shape", detail)
-    prepared = prepare(volume, label, recipe, dataset)
-    step, offset, stored = quantise(prepared.image, prepared.step)
-    arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}
-    if prepared.label is not None and prepared.native_label is not None:
-        arrays |= {"label": prepared.label, "native": prepared.native_label}
-        arrays |= {"foreground": _some_foreground(prepared.label, case.id)}
-        arrays |= {"classes": _some_of_each(prepared.label, case.id)}
-    frames = {name: compress(array) for name, array in arrays.items() if array.size}
-    return Made(case.id, task.content, prepared.geometry, step, offset, frames)
-
-
-def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.ndarray]:
-    """Return (step, offset, 16-bit array) with ``q * step + offset`` nearest to ``image``.
-
-    The minimum is stored as 0, so ``offset`` is also what lies outside the volume.
-
-    Where the source has whole units (HU) ``step`` is one unit, so nothing is lost but what
-    resampling interpolated below it; otherwise 4096 levels span the image, as scanners store.
-    """
-    low, high = float(image.min()), float(image.max())
-    if step is None or (high - low) / step > 65_000:
-        step = (high - low) / 4095 or 1.0
-    scaled = np.rint((image - np.float32(low)) / np.float32(step))
-    return step, low, scaled.astype(np.int16 if (high - low) / step <= 32_767 else np.uint16)
-
-
-def _some_foreground(label: np.ndarray, case: str) -> np.ndarray:
-    voxels = np.argwhere(label > 0).astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)
-    if len(voxels) > FOREGROUND:
-        voxels = voxels[numpy_rng(0, f"foreground:{case}").choice(len(voxels), FOREGROUND, False)]
-    return voxels
-
-
-def _some_of_each(label: np.ndarray, case: str) -> np.ndarray:
-    """Return voxels of every class, (N, 4): x, y, z and the class."""
-    places = np.argwhere(label > 0)
-    values = label[tuple(places.T)]
-    order = np.argsort(values, kind="stable")
-    ends = np.flatnonzero(np.diff(values[order])) + 1
-    groups = [
-        numpy_rng(0, f"classes:{case}", number).permutation(group)[:EACH]
-        for number, group in enumerate(np.split(order, ends))
-    ]
-    chosen = np.concatenate(groups)
-    found = np.column_stack([places[chosen], values[chosen]])
-    return found.astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)
+@lru_cache(maxsize=64)
+def _size(root: str) -> float:
+    size = 0.0
+    for path in Path(root).rglob("*"):
+        with suppress(OSError):  # gone meanwhile
+            size += path.stat().st_size if path.is_file() else 0
+    return size

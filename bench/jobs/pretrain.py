@@ -2,220 +2,133 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
-from dataclasses import asdict
-from functools import partial
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
-
-from bench import nets, registry, world
-from bench.data.prepared import Prepared, opened
-from bench.dataset import Case
+from bench import registry
+from bench.data.parts import Entry, Take
 from bench.errors import BenchError
-from bench.jobs.context import Context
-from bench.jobs.curve import keep_curve
-from bench.jobs.inputs import mixed, training_batches
-from bench.jobs.leaks import seen
-from bench.jobs.watch import SAMPLES, Watch
-from bench.method import Method
-from bench.nets import transfer
-from bench.nets.network import Triple, triple
-from bench.random import numpy_rng, torch_seed
-from bench.train.loop import Batch, Objective, Run, fit
-from bench.train.samples import Sample
+from bench.job import Job
+from bench.jobs.kind import BACKWARD, START, STEP, Around, Kind, NetSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.training import refuse_batch, refuse_recipes
+from bench.nets import catalog
+from bench.protocol.sections import Number, Pretraining
+from bench.typed import plain, sparse
 
 
-class Pretext(Objective):
-    """A method as something to train; keeps its snapshots."""
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method, and the values of its parameters, all of them."""
 
-    def __init__(
-        self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest, watch: Watch
-    ) -> None:
-        super().__init__()
-        self.method = method
-        self._snapshots, self._manifest, self._watch = snapshots, manifest, watch
+    name: str
+    version: int
+    params: dict[str, Any]
 
-    def begin(self, step: int) -> bool:
-        """Look at the encoder before the first step."""
-        if step == 0 and world.rank() == 0:
-            self._watch.at(0)
-        return False
+    @classmethod
+    def of(cls, name: str, given: dict[str, Any]) -> MethodSpec:
+        """Return a method with what is ``given`` over its defaults.
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps."""
-        origin = {"origin": batch["origin"]} if "origin" in batch else {}
-        return self.method.loss({**self.method.views(batch, generator), **origin})
+        Raises:
+            BenchError: as ``Method.make_params``.
+        """
+        method = registry.load("method", name)
+        return cls(name, method.version, plain(method.make_params(given)))
 
-    def after_step(self, progress: float) -> None:
-        """Let momentum teachers follow."""
-        self.method.after_step(progress)
+    @property
+    def method(self) -> Any:
+        """Return its class."""
+        return registry.load("method", self.name)
 
-    def at(self, step: int) -> None:
-        """Look at the encoder; keep the weights where a fine-tuning may want them."""
-        self._watch.at(step)
-        if step in self._snapshots:
-            transfer.save(self._snapshots[step], self.method.transfer(), self._manifest)
-
-    def extra_state(self) -> dict[str, Any]:
-        """Return what was seen of the encoder so far."""
-        return self._watch.state()
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what was seen of the encoder."""
-        self._watch.load(state)
+    def made(self) -> Any:
+        """Return its parameters as its own ``Params``."""
+        return self.method.make_params(self.params)
 
 
-def run(context: Context) -> None:
-    """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots.
+@dataclass(frozen=True)
+class PretrainSpec(Kind):
+    """A method, its network, what is read, how it is trained."""
 
-    Several processes that ``bench.world`` joined call it alike; all but the first only train.
-    """
-    spec = context.spec
-    recipe, net = spec["pretrain"], spec["network"]
-    network, method = built(spec)
-    manifest = _manifest(context, network, method)
-    # A load that would fail after days of pretraining fails here, before the first step.
-    transfer.rehearse(method.transfer(), network)
-    snapshots = _snapshots(context, recipe)
-    read = _Reader(context, method, triple(net["crop"]), spec["seed"])
-    watch = Watch(method.encoder, read.probe, recipe["steps"])
-    objective = Pretext(method, snapshots, manifest, watch)
-    dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
-    context.log(f"{len(read.cases)} cases{dropped}, {recipe['steps']} steps of {recipe['batch']}")
-    context.facts.update(cases=len(read.cases), figure=asdict(method.figure))
-    curve = fit(objective, partial(training_batches, context, read, len(read.cases)), _settings(context))
-    if world.rank() > 0:
-        return
-    transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
-    for step, path in snapshots.items():
-        shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
-    keep_curve(context, curve)
-    pd.DataFrame(watch.rows).to_csv(context.made / "embeddings.csv", index=False, float_format="%.6g")
-    context.log(watch.verdict())
+    kind = "pretrain"
+    work = "bench.jobs.pretraining"
+    joined = True
 
+    method: MethodSpec
+    network: NetSpec
+    data: tuple[Entry, ...]
+    pretrain: Pretraining
+    seed: Number
+    take: Take = sparse(Take())
+    leaks: Literal["", "drop"] = sparse("")  # cases that a guard, the last need, found in a test part
 
-def built(spec: dict[str, Any]) -> tuple[nets.Network, Method]:
-    """Return a spec's network, freshly initialised, and the method around it.
+    @property
+    def classes(self) -> tuple[dict[str, int], int]:
+        """Return how many label classes come before each data set's own, and how many all have.
 
-    Raises:
-        BenchError: the method cannot train this network at this size.
-    """
-    net = spec["network"]
-    torch.manual_seed(torch_seed(spec["seed"], "network"))
-    chosen = registry.load("method", spec["method"]["name"])
-    params = chosen.make_params(spec["method"]["params"])
-    out = params.out_channels(net["in_channels"], 1 + _labels(spec["data"])[1])
-    network = nets.network(net["network"], net["preset"], net["in_channels"], out, triple(net["crop"]))
-    return network, chosen.build(network, params, torch_seed(spec["seed"], "heads"))
+        None of them is background.
+        """
+        before: dict[str, int] = {}
+        total = 0
+        for entry in self.data:
+            if entry.dataset not in before:  # it may be listed twice, by other conditions
+                before[entry.dataset], total = total, total + entry.classes
+        return before, total
 
+    def refuse(self, job: Job, around: Around) -> None:
+        """A batch, a mixture or a recipe that the method cannot train on."""
+        net, training, method = self.network, self.pretrain, self.method.method
+        called = f"method {self.method.name!r}"
+        catalog.check_crop(net.network, net.preset, net.crop)
+        refuse_batch(self.kind, training, net, around.processes)
+        prepared = [around.jobs[need].spec for need in job.needs]
+        recipes = [spec.recipe for spec in prepared if isinstance(spec, PrepareSpec)]
+        refuse_recipes(recipes)
+        if net.network not in method.networks():
+            raise BenchError(
+                f"{called} cannot train network {net.network!r}; take one of {', '.join(method.networks())}"
+            )
+        if training.batch < method.min_batch:
+            raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
+        if method.across_batch and training.accumulate > 1:
+            raise BenchError(
+                f"{called} compares the samples of a batch, which pretrain.accumulate would "
+                "make smaller; leave it at 1 and take more processes"
+            )
+        params = self.method.made()
+        params.check_data(self.data)
+        params.check_batch(net.network, net.crop, training.batch, around.processes)
+        for recipe in recipes:
+            params.check(net.crop, recipe)
 
-def rehearse(spec: dict[str, Any]) -> None:
-    """Build what a spec trains, without memory for its weights, to see whether that can be done.
+    def rehearse(self, weights: Path | None) -> None:
+        """A method around its network, without memory for weights."""
+        from bench.jobs import pretraining
 
-    Raises:
-        BenchError: it cannot.
-    """
-    with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
-        built(spec)
+        pretraining.rehearse(self)
 
+    def likeness(self, job: Job) -> list[Any]:
+        """The same method, network and batch."""
+        training = self.pretrain
+        return [self.network, training.batch, training.precision, self.method.name, self.method.params]
 
-def _settings(context: Context) -> Run:
-    return Run(
-        context.spec["pretrain"], context.spec["seed"], context.scratch,
-        context.run.every, on_step=context.progress, stopping=context.stopping, check=context.check,
-    )  # fmt: skip
+    @property
+    def units(self) -> float | None:
+        """By the step."""
+        return self.pretrain.steps
 
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By its operations."""
+        work, steps = self.operations(), self.pretrain.steps
+        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
 
-def _snapshots(context: Context, recipe: dict[str, Any]) -> dict[int, Path]:
-    folder = context.scratch
-    wanted = [s for s in recipe["snapshots"] if s <= recipe["steps"]]
-    return {s: folder / f"snapshot-{s}.safetensors" for s in wanted}
-
-
-def _manifest(context: Context, network: nets.Network, method: Method) -> transfer.Manifest:
-    prepared = context.store.manifest(context.needs[0])["spec"]
-    trained = any(name.startswith(network.output) for name in method.transfer())
-    return transfer.Manifest(
-        network=network.name, preset=network.preset, in_channels=network.in_channels,
-        out_channels=network.out_channels if trained else 0, crop=network.crop,
-        recipe=prepared["recipe"], method=method.name(), key=context.id,
-    )  # fmt: skip
-
-
-class _Reader:
-    """Reads sample ``(case, step, sample)``; travels to loader workers."""
-
-    def __init__(self, context: Context, method: Method, crop: Triple, seed: int) -> None:
-        self._params, self._crop, self._seed = method.params, crop, seed
-        data = context.spec["data"]
-        folders = [context.input(index) for index in range(len(data))]
-        gone = seen(context.input(len(data))) if context.spec.get("leaks") == "drop" else set()
-        chosen = mixed([opened(f) for f in folders], context.spec, context.run.roots)
-        kept = [(i, c) for i, c in chosen if (data[i]["dataset"], c.id) not in gone]
-        if not kept:
-            raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
-        self.dropped = len(chosen) - len(kept)
-        classes = [_classes(data, i) for i in range(len(data))]
-        scales = [
-            context.store.manifest(need)["spec"]["recipe"]["scale"] for need in context.needs[: len(data)]
-        ]
-        beside = [
-            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
-            for (i, _), origin in zip(kept, origins(data, kept), strict=True)
-        ]
-        self.cases = [(folders[i], c.id, said) for (i, c), said in zip(kept, beside, strict=True)]
-
-    def probe(self) -> Tensor:
-        """Return some crops, the same at every look: from all over the cases."""
-        rng = numpy_rng(self._seed, "probe")
-        places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
-        chosen = [self.cases[place] for place in places]
-        volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
-        return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
-
-    def __call__(self, case: int, step: int, sample: int) -> Sample:
-        folder, name, classes = self.cases[case]
-        rng = numpy_rng(self._seed, "read", step, sample)
-        prepared: Prepared = opened(folder)
-        found: dict[str, np.ndarray] = self._params.read(prepared.volume(name), self._crop, rng)
-        return {**found, **classes}
-
-
-def origins(mixture: list[dict[str, Any]], cases: list[tuple[int, Case]]) -> list[np.ndarray]:
-    """Return a number for each case, alike where data set and modality are: what a chance may know of it.
-
-    Args:
-        mixture: a spec's ``data``; a data set may be listed twice, by other conditions.
-        cases: each with the index of its entry in the mixture.
-    """
-    kinds = [(mixture[i]["dataset"], case.meta.get("modality", "")) for i, case in cases]
-    number = {kind: n for n, kind in enumerate(sorted(set(kinds)))}
-    return [np.array(number[kind], np.int64) for kind in kinds]
-
-
-def _classes(mixture: list[dict[str, Any]], index: int) -> dict[str, np.ndarray]:
-    """Return the class labels that a mixture gives to all cases of a data set.
-
-    ``first`` stands where label maps are read: its classes come after those of the data sets before it.
-    """
-    data = mixture[index]
-    found: dict[str, int] = {key: data[key] for key in ("task", "group") if key in data}
-    if "classes" in data:
-        found["first"] = _labels(mixture)[0][data["dataset"]]
-    return {key: np.array(value, np.int64) for key, value in found.items()}
-
-
-def _labels(mixture: list[dict[str, Any]]) -> tuple[dict[str, int], int]:
-    """Return how many classes come before each data set's own, and how many all have; none is background."""
-    before: dict[str, int] = {}
-    total = 0
-    for data in mixture:
-        if data["dataset"] not in before:  # it may be listed twice, by other conditions
-            before[data["dataset"]], total = total, total + data.get("classes", 0)
-    return before, total
+    def operations(self) -> float | None:
+        """Every crop that a sample shows to the network, and the method's own heads."""
+        if self.pretrain.steps is None:
+            return None
+        params, crop = self.method.made(), self.network.crop
+        voxels = params.crops_per_sample * prod(crop)
+        # few pretrainings have a decoder
+        sample = voxels * self.network.flops(self.method.method.needs == "decoder") + params.head_flops(crop)
+        return float(self.pretrain.steps * self.pretrain.batch * sample * BACKWARD)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.digest import short
-from bench.job import canonical
 from bench.store import Store, write_atomic
+from bench.typed import canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +22,24 @@ if TYPE_CHECKING:
 VERSION = 1  # raised by hand when scores change on purpose
 
 
-def key(scoring: dict[str, Any]) -> str:
-    """Name one way of scoring: metrics, convention, empty masks, targets."""
+@dataclass(frozen=True)
+class Scoring:
+    """One way of scoring; no part of an evaluation's identity."""
+
+    task: str
+    metrics: tuple[str, ...]
+    convention: str  # of distances
+    empty: str  # of empty masks
+    labels: dict[str, str]  # value: name
+    regions: dict[str, tuple[int, ...]]  # name: values; in place of the labels where there are some
+
+
+def key(scoring: Scoring) -> str:
+    """Name one way of scoring."""
     return hashlib.sha256(canonical([VERSION, scoring]).encode()).hexdigest()[:16]
 
 
-def path(store: Store, job: str, scoring: dict[str, Any]) -> Path:
+def path(store: Store, job: str, scoring: Scoring) -> Path:
     """Return where the scores of one evaluate job lie; a file that is not there yet where none is whole.
 
     A job is published before it is scored, so the manifest cannot list the file: its digest is part of
@@ -47,12 +60,12 @@ def whole(scores: Path) -> bool:
         return False
 
 
-def damaged(store: Store, job: str, scoring: dict[str, Any]) -> list[Path]:
+def damaged(store: Store, job: str, scoring: Scoring) -> list[Path]:
     """Return the files of one scoring that do not hold what their names say; they are scored again."""
     return [p for p in (store.jobs / job).glob(f"scores-{key(scoring)}-*.parquet") if not whole(p)]
 
 
-def score_missing(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> None:
+def score_missing(store: Store, job: str, scorings: Sequence[Scoring]) -> None:
     """Score a finished evaluate job in every way that is asked for and lacking.
 
     Raises:
@@ -70,37 +83,36 @@ def score_missing(store: Store, job: str, scorings: Sequence[dict[str, Any]]) ->
             old.unlink(missing_ok=True)
 
 
-def _scores(store: Store, job: str, scoring: dict[str, Any]) -> pd.DataFrame:
+def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
     import pandas as pd
 
     from bench.data.prepared import Prepared
-    from bench.jobs.classes import is_classification
+    from bench.jobs.classes import CLASSIFICATION
 
     prepared = Prepared(store.jobs / store.manifest(job)["needs"][1])
-    rows = _of_classes if is_classification(scoring) else _of_maps
+    rows = _of_classes if scoring.task == CLASSIFICATION else _of_maps
     return pd.DataFrame(rows(store.jobs / job, prepared, scoring))
 
 
-def _of_maps(folder: Path, prepared: Prepared, scoring: dict[str, Any]) -> list[dict[str, Any]]:
+def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
     from bench.data.cache import Pack
     from bench.metrics import score
 
     predictions = Pack(folder, "prediction")
-    names = {**{k: v for k, v in scoring["labels"].items()}, **{r: r for r in scoring["regions"]}}
+    names = {**scoring.labels, **{r: r for r in scoring.regions}}
     rows = []
     for case in predictions:
         found = score(
             predictions[case][:], prepared.native(case), prepared.geometry(case).native_spacing,
-            tuple(scoring["metrics"]), scoring["convention"],
-            labels=[int(v) for v in scoring["labels"]] if not scoring["regions"] else None,
-            regions={k: tuple(v) for k, v in scoring["regions"].items()} or None,
-            empty=scoring["empty"],
+            scoring.metrics, scoring.convention,
+            labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
+            regions=scoring.regions or None, empty=scoring.empty,
         )  # fmt: skip
         rows += [_row(case, prepared.patient(case), names[s.target], s) for s in found]
     return rows
 
 
-def _of_classes(folder: Path, prepared: Prepared, scoring: dict[str, Any]) -> list[dict[str, Any]]:
+def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
     """Return a row per case where a metric has a number for each; else one, its case and patient empty."""
     import numpy as np
 
@@ -109,7 +121,7 @@ def _of_classes(folder: Path, prepared: Prepared, scoring: dict[str, Any]) -> li
 
     cases, scores = read(folder)
     true = np.array(true_classes(prepared, cases, scores.shape[1]))
-    found = score_classes(scores, true, scoring["metrics"])
+    found = score_classes(scores, true, scoring.metrics)
     owners = [
         ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
         for number, _ in found

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.augment import finetune_views
 from bench.nets import Model, Network
-from bench.protocol.sections import Augment
+from bench.protocol.sections import Augment, Tuning
 from bench.train.frozen import Frozen
 from bench.train.loop import Batch, Objective
 from bench.train.losses import Loss, over_scales
@@ -21,19 +21,18 @@ class Judge:
     """Keeps the weights that score best on held-out cases (``best_val``, ``best_test``).
 
     Args:
-        recipe: the spec's ``finetune``; how often is looked, and how long without a better score.
+        tuning: how often is looked, and how long without a better score.
         score: network -> a number of which more is better.
         tell: takes (step, score).
     """
 
     def __init__(
-        self, recipe: dict[str, Any], score: Callable[[nn.Module], float], tell: Callable[[int, float], None]
+        self, tuning: Tuning, score: Callable[[nn.Module], float], tell: Callable[[int, float], None]
     ) -> None:
         self._score, self._tell = score, tell
-        self._last = recipe["steps"]
-        self._every = max(1, round(recipe["val_every"] * self._last))
-        patience = recipe.get("patience")
-        self._patience = float("inf") if patience is None else patience * self._last
+        self._last = tuning.steps or 0
+        self._every = max(1, round(tuning.val_every * self._last))
+        self._patience = float("inf") if tuning.patience is None else tuning.patience * self._last
         self.best, self.weights = -1.0, dict[str, Tensor]()
         self._best_at = self._looked_at = 0
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
@@ -21,13 +20,14 @@ from torch.nn.functional import pad
 from bench.data.cache import BLOCK
 from bench.data.reader import Volume
 from bench.nets.network import Triple, triple
+from bench.protocol.sections import Windows
 
 PLANES = 16  # of a slab at most: few, and still whole cache lines of the ring, where z is innermost
 
 
 @torch.no_grad()
 def slabs(
-    network: Callable[[Tensor], Tensor], volume: Volume, inference: dict[str, Any], device: torch.device
+    network: Callable[[Tensor], Tensor], volume: Volume, windows: Windows, device: torch.device
 ) -> Iterator[Tensor]:
     """Yield the scores of a volume in order of z: float32 (K, X, Y, dz) with 1 to ``PLANES`` planes each.
 
@@ -38,19 +38,19 @@ def slabs(
     Args:
         network: gives (B, K, x, y, z) for windows (B, C, x, y, z).
         volume: read by box, never held whole.
-        inference: ``crop`` (of a window), ``overlap`` (share), ``batch`` (windows at a time), ``blend``.
+        windows: their size, overlap and blending, and how many go through the network at a time.
         device: of the network; the ring and the slabs lie there too.
     """
-    grid = Grid.over(volume.shape, triple(inference["crop"]), inference["overlap"])
-    weights = compute_importance_map(grid.crop, mode=inference["blend"], device=device)[grid.inside]
-    size = inference["batch"]
+    grid = Grid.over(volume.shape, windows.crop, windows.overlap)
+    weights = compute_importance_map(grid.crop, mode=windows.blend, device=device)[grid.inside]
+    size = windows.batch
     batches = [grid.starts[n : n + size] for n in range(0, len(grid.starts), size)]
     image, ring = _Image(volume, device), _Ring(volume.shape, grid.reach(batches))
     for batch in batches:
         yield from ring.leave(batch[0][2])
         boxes = [image.box(start, grid.size) for start in batch]
-        windows = torch.stack([pad(box, grid.padding, value=volume.lowest) for box in boxes])
-        ring.add(batch, network(windows)[:, :, *grid.inside], weights)
+        stacked = torch.stack([pad(box, grid.padding, value=volume.lowest) for box in boxes])
+        ring.add(batch, network(stacked)[:, :, *grid.inside], weights)
     yield from ring.leave(volume.shape[2])
 
 

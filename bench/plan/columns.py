@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.job import Job
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.pretrain import PretrainSpec
 from bench.plan import specs
 from bench.plan.line import Line
 from bench.protocol import mixture, pretrain_of
 
 
 def columns(
-    line: Line, sample: tuple[int, int], tuned: Job, before: dict[str, Any] | None
+    line: Line, sample: tuple[int, int], spec: FinetuneSpec, before: PretrainSpec | None
 ) -> dict[str, Any]:  # fmt: skip
     """Return record columns; what --set can change is read from the jobs, not the protocol.
 
     Args:
         line: what was expanded.
         sample: label fraction in percent, and the labelled patients that it means.
-        tuned: the fine-tuning.
-        before: the pretraining's spec where there is one.
+        spec: of the fine-tuning.
+        before: of the pretraining where there is one.
     """
-    protocol, spec = line.protocol, tuned.spec
-    net, source = spec["network"], "file" if spec["init"].startswith("file:") else "none"
+    protocol, net = line.protocol, spec.network
+    source = "file" if spec.init.startswith("file:") else "none"
     return {
         "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
         "scale": protocol.scale, "section": line.section, "method": line.row.method,
-        "network": f"{net['network']}/{net['preset']}", "params": specs.differing(line.row, before),
+        "network": f"{net.network}/{net.preset}", "params": specs.differing(line.row, before),
         "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else source,
-        "pretrain_seed": before["seed"] if before else 0, "init": spec["init"],
-        "evaluation": spec["finetune"]["evaluation"], "dataset": line.target.name,
+        "pretrain_seed": before.seed if before else 0, "init": spec.init,
+        "evaluation": spec.finetune.evaluation, "dataset": line.target.name,
         "task": line.target.dataset.task, "split": line.fold.name,
         "split_hash": line.fold.digest if line.target.here else "",
-        "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec["seed"],
+        "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec.seed,
     }  # fmt: skip

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from bench.job import Job
+from bench.job import Job, Spec
+from bench.jobs.kind import Around
+from bench.jobs.scoring import Scoring
 from bench.plan.start import Files
+
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Plan:
     jobs: dict[str, Job] = field(default_factory=dict)
     cells: dict[str, list[Cell]] = field(default_factory=dict)  # by protocol name
     roots: dict[str, str] = field(default_factory=dict)  # data set -> folder, for `prepare`
-    scoring: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # evaluate id -> scorings
-    scoring_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # protocol, section
+    scoring: dict[str, list[Scoring]] = field(default_factory=dict)  # evaluate id -> scorings
+    scoring_of: dict[str, dict[str, Scoring]] = field(default_factory=dict)  # protocol, section
     threads: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # job -> cases, of a guard pairs; 0 if not known
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
@@ -83,6 +87,16 @@ class Plan:
         """Let a job start only after another is done, of which its result does not depend."""
         if other not in self.before(job):
             self.after[job] = (*self.after.get(job, ()), other)
+
+    def spec(self, job: str, kind: type[S]) -> S:
+        """Return what a job of a kind that the caller knows is to do."""
+        found = self.jobs[job].spec
+        assert isinstance(found, kind)
+        return found
+
+    def around(self, processes: int = 1) -> Around:
+        """Return what a job's cost and refusals look at."""
+        return Around(self.jobs, self.sizes, self.threads, self.roots, processes)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.data import choice
 from bench.data import split as splits
+from bench.data.parts import Division, Narrowed, Part, Which
 from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, unknown
-from bench.job import listed
+from bench.jobs.prepare import PrepareSpec
 from bench.protocol.sections import Finetune
 
 
@@ -25,7 +26,7 @@ class Target:
     cases: tuple[Case, ...]
     folds: tuple[splits.Fold, ...]
     here: bool
-    narrowed: dict[str, Any] = field(default_factory=dict)  # "where", "exclude": what leaves cases out
+    narrowed: Narrowed = Narrowed()  # what leaves cases out
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # the protocol's or the data set's
 
     def count(self, patients: Collection[str]) -> int:
@@ -34,13 +35,17 @@ class Target:
             return len(patients)
         return sum(c.label is not None and c.patient in patients for c in self.cases)
 
-    def division(self, fold: splits.Fold) -> dict[str, Any]:
+    def division(self, fold: splits.Fold) -> Division:
         """Return what a spec says of a fold; the digest where its patients are known."""
         known = self.here or fold.train
-        return {
-            "split": fold.name, "fold": fold.index, "split_hash": fold.digest if known else None,
-            **self.narrowed,
-        }  # fmt: skip
+        return Division(
+            dataset=self.name, split=fold.name, fold=fold.index, split_hash=fold.digest if known else None,
+            **vars(self.narrowed),
+        )  # fmt: skip
+
+    def part(self, fold: splits.Fold, which: Which) -> Part:
+        """Return what a spec says of one part of a fold."""
+        return Part(**vars(self.division(fold)), part=which)
 
 
 class Here:
@@ -124,8 +129,7 @@ class Here:
             )
         cases = self.cases(name)
         exclude = choice.excluded(dataset, name, section.exclude, cases or ())
-        stated = {"where": section.where, "exclude": exclude}
-        narrowed = {k: v for k, v in stated.items() if v}
+        narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
         if cases is None:
             return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions)
         kept = choice.kept(cases, section.where, exclude)
@@ -140,7 +144,7 @@ class Here:
         self.check_usable(name, [c for c in kept if c.label is not None and c.patient in divided])
         return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
 
-    def prepare(self, name: str, recipe: str | Recipe) -> dict[str, Any]:
+    def prepare(self, name: str, recipe: str | Recipe) -> PrepareSpec:
         """Return the spec of the job that prepares a data set under a recipe."""
         dataset = self.dataset(name)
         if isinstance(recipe, str):
@@ -150,10 +154,7 @@ class Here:
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)
-        return {
-            "dataset": name, "dataset_version": dataset.version, "recipe": listed(asdict(recipe)),
-            "contents": self._digests.get(name),
-        }  # fmt: skip
+        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name))
 
 
 def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:

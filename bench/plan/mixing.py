@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench.data import choice
+from bench.data.parts import Entry, Narrowed, Part, Take
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
@@ -16,63 +16,59 @@ from bench.protocol import Mix, Pretrain, mixture
 
 
 @dataclass(frozen=True)
-class Part:
+class Read:
     """One data set of a mixture: what a spec says of it, and the cases where it is here."""
 
-    data: dict[str, Any]
+    data: Entry
     cases: tuple[Case, ...]
     fold: Fold | None  # whose training patients alone are read
     here: bool
 
 
-def mixed(here: Here, line: Line, section: Pretrain, labels: bool) -> list[Part]:
+def mixed(here: Here, line: Line, section: Pretrain, labels: bool) -> list[Read]:
     """Return the parts of a mixture, as one line's fold divides them; only ``labels``, where it says so."""
     return [_part(here, line, mix, section, labels) for mix in mixture.parts(section)]
 
 
-def count(section: Pretrain, parts: Sequence[Part]) -> int:
+def count(section: Pretrain, parts: Sequence[Read]) -> int:
     """Return how many cases are read; 0 where a data set is not here and so nobody knows."""
     if not all(part.here for part in parts):
         return 0
-    cases = [(part.data["dataset"], case) for part in parts for case in part.cases]
+    cases = [(part.data.dataset, case) for part in parts for case in part.cases]
     return len(choice.shared(cases, overall(section), section.every_seed[0]))
 
 
-def overall(section: Pretrain) -> dict[str, str]:
-    """Return which share of a whole mixture is read, as a spec says it; empty where all is."""
-    return {"amount": section.take, "ranking": mixture.ranking(section)} if section.take else {}
+def overall(section: Pretrain) -> Take:
+    """Return which share of a whole mixture is read."""
+    return Take(section.take, mixture.ranking(section)) if section.take else Take()
 
 
-def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> Part:
+def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> Read:
     dataset, found = here.dataset(mix.dataset), here.cases(mix.dataset)
-    data: dict[str, Any] = {"dataset": mix.dataset, "part": "all"}
     place = _place(here, line, mix) if mix.cases == "train" and not mix.list else None
-    if place is not None:
-        data = {"dataset": mix.dataset, "part": "train", **place[0].division(place[1])}
-    named = choice.digest(choice.listed(dataset, mix.dataset, mix.list)) if mix.list else ""
-    exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
-    stated = {
-        "list": mix.list, "list_hash": named,
-        "only": {k: v for k, v in (("where", mix.where), ("exclude", exclude)) if v},
-        "take": mix.take, "task": mix.task, "group": mix.group,
-    }  # fmt: skip
-    data |= {k: v for k, v in stated.items() if v not in ("", None, {})}
-    data |= _labelled(dataset, mix.dataset) if labels else {}
     fold = place[1] if place is not None else None
+    read = Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
+    exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
+    data = Entry(
+        **vars(read), list=mix.list, take=mix.take, task=mix.task, group=mix.group, labelled=labels,
+        list_hash=choice.digest(choice.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
+        only=Narrowed(where=mix.where, exclude=tuple(exclude)),
+        classes=_classes(dataset, mix.dataset) if labels else 0,
+    )  # fmt: skip
     if found is None:
-        return Part(data, (), fold, False)
+        return Read(data, (), fold, False)
     cases = choice.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     here.check_usable(mix.dataset, cases)
-    return Part(data, tuple(cases), fold, True)
+    return Read(data, tuple(cases), fold, True)
 
 
-def _labelled(dataset: Dataset, name: str) -> dict[str, Any]:
-    """Return what a spec says of an entry whose label maps are read: only cases that have one."""
+def _classes(dataset: Dataset, name: str) -> int:
+    """Return how many classes the label maps have that a method reads, background left out."""
     if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
         raise BenchError(f"pretrain: data set {name!r} has no label maps, from which the method learns")
-    return {"labelled": True, "classes": max(dataset.labels)}
+    return max(dataset.labels)
 
 
 def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
@@ -101,12 +97,12 @@ def _place(here: Here, line: Line, mix: Mix) -> tuple[Target, Fold] | None:
     return None
 
 
-def tests(here: Here, line: Line, parts: Sequence[Part]) -> list[tuple[Target, Fold, str | Recipe]]:
+def tests(here: Here, line: Line, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
     """Return every downstream test part of a protocol, with the recipe it is read by.
 
     Of a data set whose training patients are pretrained on, only the same fold's.
     """
-    divided = {p.data["dataset"]: p.fold for p in parts if p.fold is not None}
+    divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
     found: list[tuple[Target, Fold, str | Recipe]] = []
     for section in line.protocol.finetune:
         target = here.target(section)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import asdict, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from bench import registry, typed
-from bench.dataset import Recipe
 from bench.errors import BenchError
-from bench.job import listed
+from bench.job import Spec
 from bench.nets import catalog
-from bench.protocol.sections import Finetune, Inference, Net, Pretrain
 from bench.protocol.strict import scalar
-from bench.ranges import Range
+from bench.typed import plain
 
-FIXED = ("data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights")
+S = TypeVar("S", bound=Spec)
+
+FIXED = (
+    "data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights", "take",
+    "leaks", "task",
+)  # fmt: skip
 FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
-SECTIONS: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    # kind of job: key of its settings, what they are built as, what that cannot do without
-    "prepare": ("recipe", Recipe, {}),
-    "pretrain": ("pretrain", Pretrain, {"datasets": [{"dataset": ""}]}),
-    "finetune": ("finetune", Finetune, {"dataset": "", "split": ""}),
-    "evaluate": ("inference", Inference, {}),
-}
-
-
-SEED = Range(0, 2**32 - 1)  # as a protocol's
 
 
 class Override:
@@ -41,32 +32,30 @@ class Override:
         self.keys = path.split(".")
         self._used, self._seen = False, set[str]()
 
-    def apply(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, spec: S) -> S:
         """Return the spec with the value set where the path exists, else the spec itself.
 
         Raises:
             BenchError: the path is a fact and no setting, or the value is none it can have.
         """
-        self._seen.update(_paths(spec))
-        inner: Any = spec
-        for key in self.keys:
-            if not isinstance(inner, dict) or key not in inner:
-                return spec
-            inner = inner[key]
+        stated = plain(spec)
+        self._seen.update(_paths(stated))
+        holder: Any = stated
+        for key in self.keys[:-1]:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict) or self.keys[-1] not in holder:
+            return spec
+        old = holder[self.keys[-1]]
         if self.keys[-1] in FIXED or self.keys[0] in FIXED or self.path in FACTS:
             raise BenchError(f"--set {self.text}: {self.path} is a fact, not a setting")
-        if isinstance(inner, dict) and len(self.keys) == 1:
+        if isinstance(old, dict) and len(self.keys) == 1:
             raise BenchError(f"--set {self.text}: name one setting of {self.path}, e.g. {self.path}."
-                             f"{next(iter(inner))}")  # fmt: skip
-        if inner is not None and self.value is not None:
-            self._alike(inner)
-        changed = deepcopy(spec)
-        holder = changed
-        for key in self.keys[:-1]:
-            holder = holder[key]
+                             f"{next(iter(old))}")  # fmt: skip
+        if old is not None and self.value is not None:
+            self._alike(old)
         holder[self.keys[-1]] = self.value
         self._used = True
-        return self._checked(kind, changed)
+        return self._built(type(spec), stated)
 
     def _alike(self, old: Any) -> None:
         new = self.value
@@ -74,23 +63,19 @@ class Override:
         if type(new) is not type(old) and not widened:
             raise BenchError(f"--set {self.text}: expected something like {old!r}")
 
-    def _checked(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    def _built(self, kind: type[S], stated: dict[str, Any]) -> S:
         """Return the spec as if the protocol had said it: same checks, same types."""
-        found = _built(spec, SECTIONS[kind], self.text)
-        if (seed := spec.get("seed")) is not None and (said := SEED.problem(seed)):
-            raise BenchError(f"--set {self.text}: seed {said}")
         try:
-            if "network" in spec:
-                net = _built(found, ("network", Net, {}), self.text)["network"]
+            if "method" in stated:
+                method = registry.load("method", stated["method"]["name"])
+                stated["method"]["params"] = plain(method.make_params(stated["method"]["params"]))
+            if "network" in stated:
+                net = stated["network"]
                 catalog.check_crop(net["network"], net["preset"], net["crop"])
-                found["network"] = {**net, "version": catalog.entry(net["network"]).version}
-            if "method" in spec:
-                method = registry.load("method", spec["method"]["name"])
-                params = listed(asdict(method.make_params(spec["method"]["params"])))
-                found["method"] = {**spec["method"], "params": params}
+                net["version"] = catalog.entry(net["network"]).version
         except BenchError as error:
             raise BenchError(f"--set {self.text}: {error}") from None
-        return found
+        return typed.build(kind, stated, lambda keys: f"--set {self.text}: {'.'.join(keys)}")
 
     def require_used(self) -> None:
         """Raise where the path was found in no job."""
@@ -99,14 +84,6 @@ class Override:
         near = get_close_matches(self.path, sorted(self._seen), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows every path"
         raise BenchError(f"--set {self.text}: no job has {self.path!r}; {hint}")
-
-
-def _built(spec: dict[str, Any], section: tuple[str, Any, dict[str, Any]], text: str) -> dict[str, Any]:
-    key, kind, needed = section
-    known = {f.name for f in fields(kind)}
-    given = {**needed, **{k: v for k, v in spec[key].items() if k in known}}
-    built = listed(asdict(typed.build(kind, given, lambda keys: f"--set {text}: {'.'.join(keys)}", (key,))))
-    return {**spec, key: {k: built.get(k, v) for k, v in spec[key].items()}}
 
 
 def _paths(spec: dict[str, Any], prefix: str = "") -> set[str]:

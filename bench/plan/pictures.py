@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from bench.data.files import is_there
+from bench.data.parts import Entry, Take
 from bench.errors import printable
 from bench.job import Job
-from bench.plan import mixing, specs
+from bench.jobs.embed import EmbedSpec
+from bench.jobs.kind import NetSpec
+from bench.plan import mixing
 from bench.plan.line import Line
 from bench.plan.pretraining import Pretrainings
 from bench.plan.start import Start
 from bench.protocol import Net, mixture, pretrained_net, pretrains
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What every encoder of one picture is shown."""
+
+    data: tuple[Entry, ...]
+    samples: int  # of each data set
+    seed: int
+    take: Take
 
 
 class Pictures:
@@ -21,7 +34,7 @@ class Pictures:
         self._pretrainings = pretrainings
         self._made: dict[tuple[str, str], str] = {}  # protocol, row -> job
         self._beside: set[str] = set()
-        self._read: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}  # by protocol: all rows read alike
+        self._read: dict[str, tuple[Samples, tuple[str, ...]]] = {}  # by protocol: all rows read alike
 
     def add(self, line: Line, start: Start) -> str | None:
         """Return the job for a line's row, None where its protocol asks for no picture.
@@ -56,22 +69,19 @@ class Pictures:
         protocol, made = line.protocol, self._pretrainings
         if protocol.name not in self._read:
             self._read[protocol.name] = self._samples(line)
-        data, prepared = self._read[protocol.name]
-        network = specs.network(net, made.channels(prepared, net.crop))
-        spec = {"network": network, "init": start.init, **data}
+        samples, prepared = self._read[protocol.name]
+        network = NetSpec.of(net, made.channels(prepared, net.crop))
+        spec = EmbedSpec(network=network, init=start.init, **vars(samples))
         needs = (*prepared, *([start.pretrain] if start.pretrain else []))
-        job = made.plan.add(Job("embed", spec, needs))
+        job = made.plan.add(Job(spec, needs))
         made.plan.threads[job] = protocol.threads
         return job
 
-    def _samples(self, line: Line) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _samples(self, line: Line) -> tuple[Samples, tuple[str, ...]]:
         """Return what a spec says of the samples, and the preparations that they are read from."""
         section, wanted = line.protocol.pretrain, line.protocol.embeddings
         assert section is not None and wanted is not None
         parts = mixing.mixed(self._pretrainings.here, line, section, labels=False)
         prepared = tuple(self._pretrainings.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
-        data: dict[str, Any] = {
-            "data": [part.data for part in parts], "samples": wanted.samples, "seed": wanted.seed,
-            **({"take": mixing.overall(section)} if section.take else {}),
-        }  # fmt: skip
-        return data, prepared
+        data = tuple(part.data for part in parts)
+        return Samples(data, wanted.samples, wanted.seed, mixing.overall(section)), prepared

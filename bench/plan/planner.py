@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 from bench import registry
 from bench.data import split as splits
+from bench.data.parts import Labelled, Tested
 from bench.data.where import Contents, Roots
 from bench.errors import BenchError
-from bench.job import Job, listed
+from bench.job import Job, Spec
+from bench.jobs.evaluate import EvaluateSpec
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.kind import MAPS, NetSpec
+from bench.jobs.latency import LatencySpec
+from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
 from bench.plan import specs
 from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
-from bench.plan.feasible import refuse
 from bench.plan.here import Here, check_folds
 from bench.plan.line import Line, controls
 from bench.plan.only import Only
@@ -30,6 +35,11 @@ from bench.protocol import (
     labelled,
     pretrain_of,
 )
+from bench.protocol.sections import Inference, Windows
+from bench.typed import narrowed
+
+S = TypeVar("S", bound=Spec)
+Weights = Literal["last", "best_val", "best_test"]
 
 
 class Planner:
@@ -99,7 +109,8 @@ class Planner:
                 if self.here.need_data:
                     self.plan.files.require(cell.columns["init"])
                 if job is not None and job not in self._feasible:
-                    refuse(self.plan.jobs[job], self.plan.jobs, self.processes)
+                    made = self.plan.jobs[job]
+                    made.spec.refuse(made, self.plan.around(self.processes))
                     self._feasible.add(job)
             except BenchError as error:
                 raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
@@ -156,65 +167,65 @@ class Planner:
         everybody = splits.ranked(line.fold.train, line.fold.name, seed)
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, patients))
         prepare = self.pretrainings.prepare(target.name, tuned.recipe)
-        head = specs.head(target, tuned)
-        spec: dict[str, Any] = {
-            "network": {**specs.network(line.net, self.pretrainings.channels([prepare], line.net.crop)),
-                        "out_channels": head.pop("channels")},
-            "init": start.init,
-            "data": {"dataset": target.name, "task": target.dataset.task, "fraction": percent,
-                     **target.division(line.fold), **head,
-                     "n_train": len(patients) if target.here else None},
-            "finetune": specs.tuned(tuned, target.dataset.task, specs.held(tuned, full, used, percent)),
-            "seed": seed,
-            **({"control": line.control} if line.control == "shuffled" else {}),
-        }  # fmt: skip
-        spec = self._overridden("finetune", spec)
-        if specs.judged(spec["finetune"]):
+        head, task = specs.head(target, tuned), target.dataset.task
+        net = NetSpec.of(line.net, self.pretrainings.channels([prepare], line.net.crop))
+        data = Labelled(
+            **vars(target.division(line.fold)), task=task, fraction=percent, holdout=tuned.holdout,
+            n_train=len(patients) if target.here else None, regions=head.regions, paint=head.paint,
+        )  # fmt: skip
+        spec = self._overridden(
+            FinetuneSpec(
+                network=replace(net, out_channels=head.channels),
+                init=start.init,
+                data=data,
+                finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, percent)),
+                seed=seed,
+                control="shuffled" if line.control == "shuffled" else "",
+            )
+        )
+        if spec.finetune.judged:
             specs.has_judges(spec, line.fold)
-            spec["finetune"] = {**spec["finetune"], "inference": self._inference(line)}
-        job = self.plan.add(Job("finetune", spec, (prepare, *([start.pretrain] if start.pretrain else []))))
+            predicted = narrowed(Inference, self._evaluation(line, spec, "last").inference)
+            spec = replace(spec, finetune=replace(spec.finetune, inference=predicted))
+        job = self.plan.add(Job(spec, (prepare, *([start.pretrain] if start.pretrain else []))))
         if start.pretrain is not None:  # else a pretraining that is done already would pass unguarded
             self.plan.wait(job, self.pretrainings.guards[start.pretrain, line.protocol.name])
         return job
 
-    def _inference(self, line: Line) -> dict[str, Any]:
-        """Return how a line predicts, overrides included."""
-        found = self._overridden("evaluate", {"inference": listed(asdict(line.tuned.inference))})
-        return dict(found["inference"])
+    def _evaluation(self, line: Line, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
+        """Return how a fine-tuning's test cases are predicted, overrides included."""
+        part = vars(line.target.part(line.fold, "test"))
+        return self._overridden(
+            EvaluateSpec(
+                data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint),
+                weights=weights,
+                inference=narrowed(Windows, line.tuned.inference, crop=tuned.network.crop),
+            )
+        )
 
     def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
         protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
-        select = made.spec["finetune"]["select"]
+        tuned = self.plan.spec(finetune, FinetuneSpec)
+        select = tuned.finetune.select
         scoring = self.plan.scoring_of[protocol.name][line.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
-        for variant, weights in [("", select)] + [("last", "last")] * (select == "best_test"):
-            spec = {
-                "data": {
-                    "dataset": target.name,
-                    "task": target.dataset.task,
-                    "part": "test",
-                    **target.division(line.fold),
-                    **({"paint": made.spec["data"]["paint"]} if "paint" in made.spec["data"] else {}),
-                },
-                "weights": weights,
-                "inference": {**listed(asdict(line.tuned.inference)), "crop": made.spec["network"]["crop"]},
-            }
-            job = self._add("evaluate", spec, (finetune, made.needs[0]))
+        variants: list[tuple[str, Weights]] = [("", select)]
+        for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
+            job = self.plan.add(Job(self._evaluation(line, tuned, weights), (finetune, made.needs[0])))
             self.plan.sizes[job] = target.count(line.fold.test)
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
-            before = self.plan.jobs[start.pretrain].spec if start.pretrain else None
-            columns = record_columns(line, sample, made, before)
-            pixels = scoring["task"] == "segmentation"
+            before = self.plan.spec(start.pretrain, PretrainSpec) if start.pretrain else None
+            columns = record_columns(line, sample, tuned, before)
             columns |= {
                 "row": labelled(line.label, variant),
-                "convention": f"{protocol.convention}/{scoring['empty']}" if pixels else "",
+                "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",
             }
             cell = Cell(
                 columns["row"], job, finetune, start.pretrain, columns, self._cell_wanted(line, columns),
                 self.pretrainings.guards.get((start.pretrain or "", protocol.name)),
-                self._latency(made) if LATENCY in protocol.metrics else None, self.pictures.add(line, start),
+                self._latency(tuned) if LATENCY in protocol.metrics else None, self.pictures.add(line, start),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
@@ -222,18 +233,14 @@ class Planner:
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
 
-    def _latency(self, tuned: Job) -> str:
+    def _latency(self, tuned: FinetuneSpec) -> str:
         """Add the job that times the network of a fine-tuning."""
-        spec = {"network": tuned.spec["network"], "task": tuned.spec["data"]["task"]}
-        return self.plan.add(Job("latency", spec))
+        return self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
 
-    def _overridden(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    def _overridden(self, spec: S) -> S:
         for override in self.overrides:
-            spec = override.apply(kind, spec)
+            spec = override.apply(spec)
         return spec
-
-    def _add(self, kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
-        return self.plan.add(Job(kind, self._overridden(kind, spec), needs))
 
     def _cell_wanted(self, line: Line, columns: dict[str, Any]) -> bool:
         return (

@@ -1,66 +1,56 @@
-"""What goes into a job's spec and its records: pure functions of a protocol's sections."""
+"""What a protocol's sections say, as the specs of jobs have it: pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
-from bench import registry
 from bench.data import regions as regional
 from bench.data import split as splits
 from bench.errors import BenchError
-from bench.job import canonical, listed
+from bench.jobs.finetune import FinetuneSpec, TuningSpec
+from bench.jobs.pretrain import MethodSpec, PretrainSpec
+from bench.jobs.scoring import Scoring
 from bench.metrics.request import fitting
-from bench.nets import catalog
 from bench.plan.here import Target
 from bench.protocol import Protocol, Row
 from bench.protocol.comparable import LOSSES
-from bench.protocol.sections import Finetune, Net, Pretrain
-
-NOT_IN_SPEC = {  # of a section: it picks jobs, names things or is resolved to steps
-    "datasets", "dataset", "name", "recipe", "split", "fractions", "seeds", "folds", "seed",
-    "steps", "epochs", "crops", "hold", "inference", "mixture", "take", "absent", "leaks", "where", "exclude",
-    "network", "crop", "settings", "holdout", "regions", "anchor",
-}  # fmt: skip
+from bench.protocol.sections import Finetune, Pretrain
+from bench.typed import canonical, narrowed, plain
 
 
-def network(net: Net, channels: int) -> dict[str, Any]:
-    """Return one network at one size, as a spec says it."""
-    catalog.check_crop(net.network, net.preset, net.crop)
-    return {
-        "network": net.network, "preset": net.preset, "crop": list(net.crop),
-        "in_channels": channels, "version": catalog.entry(net.network).version,
-    }  # fmt: skip
+def scoring(protocol: Protocol, target: Target) -> Scoring:
+    """Return how a data set's predictions are scored."""
+    dataset = target.dataset
+    return Scoring(
+        dataset.task, fitting(protocol.metrics, dataset.task), protocol.convention,
+        protocol.empty or dataset.empty, {str(k): v for k, v in dataset.labels.items()}, dict(target.regions),
+    )  # fmt: skip
 
 
-def scoring(protocol: Protocol, target: Target) -> dict[str, Any]:
-    """Return how a data set's predictions are scored; no part of a job's identity."""
-    return {
-        "task": target.dataset.task, "metrics": list(fitting(protocol.metrics, target.dataset.task)),
-        "convention": protocol.convention,
-        "empty": protocol.empty or target.dataset.empty,
-        "labels": {str(k): v for k, v in target.dataset.labels.items()},
-        "regions": {k: list(v) for k, v in target.regions.items()},
-    }  # fmt: skip
+@dataclass(frozen=True)
+class Head:
+    """What a network gives: a channel for each class, or for each region, and how these are painted."""
+
+    channels: int
+    regions: tuple[tuple[int, ...], ...] = ()
+    paint: tuple[tuple[int, int], ...] = ()
 
 
-def head(target: Target, tuned: Finetune) -> dict[str, Any]:
-    """Return what a spec says of the output: its ``channels``, and of ``data`` what is not by default.
+def head(target: Target, tuned: Finetune) -> Head:
+    """Return the output that a section asks for.
 
     Raises:
         BenchError: a region head for a data set without regions, or with some that no label tells apart.
     """
-    found: dict[str, Any] = {"holdout": tuned.holdout} if tuned.holdout else {}
     if tuned.head == "softmax":
-        return {**found, "channels": max(target.dataset.labels) + 1}
+        return Head(max(target.dataset.labels) + 1)
     if not target.regions:
         raise BenchError(
             f"finetune.head: data set {target.name!r} declares no regions; state 'regions', or take softmax"
         )
-    regions = [list(values) for values in target.regions.values()]
     painted = regional.paint(target.regions, target.name)
-    return {**found, "channels": len(regions), "regions": regions, "paint": listed(painted)}
+    return Head(len(target.regions), tuple(map(tuple, target.regions.values())), tuple(painted))
 
 
 def trained(patients: Sequence[str], tuned: Finetune) -> Sequence[str]:
@@ -86,39 +76,27 @@ def held(section: Finetune, full: int, used: int, percent: int) -> int | None:
     return max(1, round(section.steps * (used / full if full else percent / 100)))
 
 
-def resolved(section: Pretrain | Finetune, steps: int | None) -> dict[str, Any]:
-    """Return a section as a spec says it: defaults filled in, its budget in steps."""
-    kept = {k: v for k, v in asdict(section).items() if k not in NOT_IN_SPEC}
-    return listed({**kept, "steps": steps})
+def tuned(section: Finetune, task: str, steps: int | None) -> TuningSpec:
+    """Return how a section trains: its budget in steps, its loss that of the task where it states none."""
+    return narrowed(TuningSpec, section, steps=steps, loss=section.loss or LOSSES[task][0], inference=None)
 
 
-def tuned(section: Finetune, task: str, steps: int | None) -> dict[str, Any]:
-    """Return a fine-tuning section as a spec says it, its loss that of the task where it states none."""
-    return {**resolved(section, steps), "loss": section.loss or LOSSES[task][0]}
-
-
-def judged(recipe: dict[str, Any]) -> bool:
-    """Tell whether a fine-tuning predicts held-out cases as it goes, and so depends on how that is done."""
-    return recipe["select"] != "last" or recipe["patience"] is not None
-
-
-def has_judges(spec: dict[str, Any], fold: splits.Fold) -> None:
+def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     """Refuse to choose weights by validation where nobody validates.
 
     Raises:
         BenchError: says of which data set and split.
     """
     unseen = not fold.train  # the data is not here
-    if spec["finetune"]["select"] != "best_test" and not (unseen or fold.val or spec["data"].get("holdout")):
+    if spec.finetune.select != "best_test" and not (unseen or fold.val or spec.data.holdout):
         raise BenchError(
-            f"{spec['data']['dataset']}: best_val and patience need patients that validate, and split "
+            f"{spec.data.dataset}: best_val and patience need patients that validate, and split "
             f"{fold.name!r} has none in fold {fold.index}; set 'holdout', or take 'select: last'"
         )
 
 
-def differing(row: Row, before: dict[str, Any] | None) -> str:
+def differing(row: Row, before: PretrainSpec | None) -> str:
     """Return canonical JSON of the parameters that are not the method's defaults."""
-    method = registry.load("method", row.method)
-    default = listed(asdict(method.Params()))
-    params = before["method"]["params"] if before else listed(asdict(method.make_params(row.params)))
-    return canonical({k: v for k, v in params.items() if v != default[k]})
+    own = before.method if before else MethodSpec.of(row.method, row.params)
+    default = plain(own.method.Params())
+    return canonical({k: v for k, v in own.params.items() if v != default[k]})

@@ -34,6 +34,10 @@ class Files:
             self._seen[path] = self._digest(path)
         return f"file:{self._seen[path]}"
 
+    def path(self, init: str | None) -> Path | None:
+        """Return the file that an ``init`` names, None for another kind of start."""
+        return Path(self.paths[init.removeprefix("file:")]) if init and init.startswith("file:") else None
+
     @property
     def lacking(self) -> bool:
         """Tell whether a file is not on this machine."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 from bench import registry
-from bench.job import listed
 from bench.protocol.model import Protocol, Row, finetune_of, tuned_net
+from bench.typed import plain
 
 LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
@@ -25,10 +24,10 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     """
     tuned = finetune_of(protocol, index, row)
     task = _declared("dataset", tuned.dataset, "task", "segmentation")
-    stated = {k: v for k, v in asdict(tuned).items() if k not in ASIDE}
+    stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
-    net = {"net": asdict(tuned_net(protocol, row, tuned))}
-    return dict(_flat(listed({**stated, **resolved, **net}), ""))
+    net = {"net": plain(tuned_net(protocol, row, tuned))}
+    return dict(_flat({**stated, **resolved, **net}, ""))
 
 
 _declared = lru_cache(registry.declared)  # rows and sections ask for the same few again and again

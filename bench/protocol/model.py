@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench import registry
 from bench.errors import BenchError
-from bench.job import listed
 from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, Steps, one_of_each
 from bench.protocol.strict import Document, overlay
-from bench.ranges import Range, problems
+from bench.ranges import Range
+from bench.typed import plain
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,6 @@ class Row:
     init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
-
-    def __post_init__(self) -> None:
-        for said in problems(self):
-            raise ValueError(said)
 
 
 @dataclass(frozen=True)
@@ -87,10 +83,6 @@ class Protocol:
             twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
-
-    def __post_init__(self) -> None:
-        for said in problems(self):
-            raise ValueError(said)
 
 
 def labelled(name: str, variant: str) -> str:
@@ -151,4 +143,4 @@ def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys
         return section
     document = where or Document(Path("protocol"), {})
     stated = one_of_each(over, isinstance(section, Pretrain))
-    return document.build(type(section), overlay(listed(asdict(section)), stated), keys)
+    return document.build(type(section), overlay(plain(section), stated), keys)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.protocol.augmentation import Augment as Augment
-from bench.ranges import Range, Share, problems
+from bench.ranges import Range, Share
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -46,12 +46,6 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
     return {**over, **gone}
 
 
-def _sensible(section: Any, prefix: str = "") -> None:
-    """Refuse numbers out of the range that their type states: infinite, below nothing, absurd."""
-    for said in problems(section):
-        raise ValueError(prefix + said)
-
-
 def _amount(take: str) -> None:
     if take and not AMOUNT.fullmatch(take):
         raise ValueError(f"take is a number of cases or percent, '40 cases' or '20 %', got {take!r}")
@@ -71,9 +65,6 @@ class Optimiser:
     amsgrad: bool = False  # adam, adamw
     trust: Factor = 0.001  # lars
 
-    def __post_init__(self) -> None:
-        _sensible(self, "optimiser.")
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -85,9 +76,6 @@ class Schedule:
     end: Share = 0.0  # last rate as a share of the peak
     power: Factor = 0.9  # poly
 
-    def __post_init__(self) -> None:
-        _sensible(self, "schedule.")
-
 
 @dataclass(frozen=True)
 class Net:
@@ -96,9 +84,6 @@ class Net:
     network: str
     preset: str = "base"
     crop: Triple = (96, 96, 96)
-
-    def __post_init__(self) -> None:
-        _sensible(self)
 
 
 @dataclass(frozen=True)
@@ -119,12 +104,32 @@ class Mix:
     group: Number | None = None
 
     def __post_init__(self) -> None:
-        _sensible(self)
         _amount(self.take)
 
 
-@dataclass(frozen=True)
-class Pretrain:
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How any training goes: its budget in steps, its batch, its rate."""
+
+    steps: Steps | None = None
+    batch: Samples = 2  # global: of all processes and micro-batches of a step
+    accumulate: Samples = 1  # micro-batches per step
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip: Factor | None = None  # gradient norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(Training):
+    """What a pretraining job is told of its training."""
+
+    # steps whose weights are kept besides the last
+    snapshots: Annotated[tuple[int, ...], Range(0, 1e9, above=True, order=False)] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Pretraining):
     """Unlabelled data and budget, shared by all rows that do not override it."""
 
     datasets: tuple[Mix, ...] = ()
@@ -136,23 +141,12 @@ class Pretrain:
     recipe: str | Recipe | None = None  # stated, it wins over those of a `mixture`; by default "default"
     network: str = ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
     crop: Triple | None = None  # by default the network's
-    steps: Steps | None = None
     epochs: Epochs | None = None  # with `crops` samples per case and epoch
     crops: Samples = 1
-    batch: Samples = 2  # global: of all processes and micro-batches of a step
-    accumulate: Samples = 1  # micro-batches per step
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    clip: Factor | None = None  # gradient norm
     seed: Number | None = None  # by default 0
     seeds: Numbers = ()  # in its place: a pretraining each, crossed with those of fine-tuning
-    snapshots: Annotated[
-        tuple[int, ...], Range(0, 1e9, above=True, order=False)
-    ] = ()  # steps whose weights are kept besides the last
 
     def __post_init__(self) -> None:
-        _sensible(self)
         _amount(self.take)
         if self.seeds and self.seed is not None:
             raise ValueError("state one 'seed' or a list of 'seeds', not both")
@@ -177,9 +171,15 @@ class Inference:
     mirror: tuple[Literal["x", "y", "z"], ...] = ()  # axes of test-time flips: the mean of all combinations
 
     def __post_init__(self) -> None:
-        _sensible(self, "inference.")
         if len(set(self.mirror)) < len(self.mirror):
             raise ValueError(f"inference.mirror names each axis once, got {list(self.mirror)}")
+
+
+@dataclass(frozen=True)
+class Windows(Inference):
+    """The same with the size of a window, as a job is told."""
+
+    crop: tuple[int, int, int] = (0, 0, 0)  # voxels, what the network reads
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,50 @@ class Anchor:
     metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"
     family: str = ""  # of networks in results/reference.csv; by default every one with this metric
 
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Training):
+    """What a fine-tuning job is told of its training."""
+
+    scans: Samples | None = None  # distinct scans in a step's batch; by default as many as crops
+    clip_each: bool = False  # of each tensor by itself
+    loss: Literal["dice_ce", "dice", "cross_entropy"] | None = None  # by default what fits the task
+    background: bool = True  # does Dice in the loss count the background?
+    batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
+    ce_weight: Weight = 1.0  # of cross-entropy beside Dice
+    head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
+    deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
+    foreground: Share | None = None  # share of crops centred on a labelled voxel
+    exact: bool = False  # that share of every batch, not of many
+    negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
+    balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
+    augment: Augment = field(default_factory=Augment)
+    evaluation: Literal["end_to_end", "linear"] = "end_to_end"
+    frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
+    select: Literal["last", "best_val", "best_test"] = "last"
+    val: Literal["fraction", "full"] = "fraction"
+    val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
+    patience: SomeShare | None = None  # stop after this share of all steps without a better validation
+
     def __post_init__(self) -> None:
-        _sensible(self, "anchor.")
+        if self.scans is not None and self.batch % self.scans:
+            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
+        for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
+            if getattr(self, key) and getattr(self, other) is None:
+                raise ValueError(f"{key} does nothing without {other}; state it, or leave {key} out")
+        if self.evaluation == "linear" and self.frozen:
+            raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
+        if self.patience is not None and self.select == "best_test":
+            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+
+    @property
+    def judged(self) -> bool:
+        """Tell whether held-out cases are predicted as the training goes, so that it depends on how."""
+        return self.select != "last" or self.patience is not None
 
 
-@dataclass(frozen=True)
-class Finetune:
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
     dataset: str
@@ -214,59 +252,21 @@ class Finetune:
     folds: Numbers | None = None  # which folds of the split; all by default
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    steps: Steps | None = None
     epochs: Epochs | None = None
     crops: Samples = 1
-    scans: Samples | None = None  # distinct scans in a step's batch; by default as many as crops
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
-    batch: Samples = 2  # global: of all processes and micro-batches of a step
-    accumulate: Samples = 1  # micro-batches per step
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    clip: Factor | None = None  # gradient norm
-    clip_each: bool = False  # of each tensor by itself
-    loss: Literal["dice_ce", "dice", "cross_entropy"] | None = None  # by default what fits the task
-    background: bool = True  # does Dice in the loss count the background?
-    batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
-    ce_weight: Weight = 1.0  # of cross-entropy beside Dice
-    head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
-    deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
-    foreground: Share | None = None  # share of crops centred on a labelled voxel
-    exact: bool = False  # that share of every batch, not of many
-    negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
-    balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
-    augment: Augment = field(default_factory=Augment)
-    evaluation: Literal["end_to_end", "linear"] = "end_to_end"
-    frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
-    select: Literal["last", "best_val", "best_test"] = "last"
-    val: Literal["fraction", "full"] = "fraction"
     holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
-    val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
-    patience: SomeShare | None = None  # stop after this share of all steps without a better validation
     inference: Inference = Inference()
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
 
     def __post_init__(self) -> None:
-        _sensible(self)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
-        self._fits_together()
-
-    def _fits_together(self) -> None:
-        if self.scans is not None and self.batch % self.scans:
-            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
-        for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
-            if getattr(self, key) and getattr(self, other) is None:
-                raise ValueError(f"{key} does nothing without {other}; state it, or leave {key} out")
-        if self.evaluation == "linear" and self.frozen:
-            raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
-        if self.patience is not None and self.select == "best_test":
-            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+        super().__post_init__()
 
     @property
     def held(self) -> str:
@@ -302,9 +302,6 @@ class Embeddings:
     seed: Number = 0
     beside: dict[str, Beside] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        _sensible(self, "embeddings.")
-
 
 @dataclass(frozen=True)
 class Phantom:
@@ -312,6 +309,3 @@ class Phantom:
 
     cases: Samples = 24
     seed: Number = 0
-
-    def __post_init__(self) -> None:
-        _sensible(self)

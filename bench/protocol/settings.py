@@ -7,15 +7,14 @@ so that nothing of another recipe shines through; its data, split and fractions 
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.data.files import is_there
 from bench.errors import BenchError, shown
-from bench.job import listed
 from bench.protocol.sections import Finetune, one_of_each
 from bench.protocol.strict import Document, overlay, parse
+from bench.typed import plain
 
 OWN = (  # of a section
     "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions", "anchor",
@@ -67,7 +66,7 @@ def _instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     if not isinstance(own, dict) or "settings" not in own:
         return own
     stated = _read(own["settings"], document, keys)
-    whole = listed(asdict(document.build(Finetune, {**STAND_IN, **stated})))
+    whole = plain(document.build(Finetune, {**STAND_IN, **stated}))
     complete = {k: v for k, v in whole.items() if k not in KEPT or k in stated}
     return overlay(complete, one_of_each(own))
 

@@ -13,12 +13,13 @@ from bench.data.synthetic import is_synthetic
 from bench.data.where import Roots, adapter
 from bench.errors import Damaged
 from bench.job import Job
-from bench.jobs import leaks as guard
-from bench.jobs import stale
+from bench.jobs import guard
+from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
 from bench.report.names import declared_info, with_network
+from bench.runtime import stale
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
 
@@ -128,27 +129,27 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
 
 
-def _pretraining(specs: list[dict[str, Any]], cases: list[int]) -> Pretraining:
+def _pretraining(specs: list[PretrainSpec], cases: list[int]) -> Pretraining:
     """Return what one row's pretrainings have in common: folds and seeds differ in what they read."""
-    spec, recipe = specs[0], specs[0]["pretrain"]
-    steps = [other["pretrain"]["steps"] for other in specs]
+    spec, training = specs[0], specs[0].pretrain
+    steps = [other.pretrain.steps or 0 for other in specs]
     return Pretraining(
         rows=(),
-        datasets=tuple(dict.fromkeys(part["dataset"] for part in spec["data"])),
+        datasets=tuple(dict.fromkeys(entry.dataset for entry in spec.data)),
         cases=(min(cases), max(cases)),
         steps=(min(steps), max(steps)),
-        batch=recipe["batch"],
-        optimiser=recipe["optimiser"]["name"],
-        lr=recipe["optimiser"]["lr"],
-        schedule=recipe["schedule"]["name"],
-        precision=recipe["precision"],
+        batch=training.batch,
+        optimiser=training.optimiser.name,
+        lr=training.optimiser.lr,
+        schedule=training.schedule.name,
+        precision=training.precision,
     )
 
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
     """Yield what is known of every data set that a protocol reads and that is on this machine."""
-    made = [plan.jobs[c.pretrain].spec["data"] for c in plan.cells[protocol.name] if c.pretrain]
-    names = dict.fromkeys([*(t.dataset for t in protocol.finetune), *(p["dataset"] for d in made for p in d)])
+    made = [plan.spec(c.pretrain, PretrainSpec).data for c in plan.cells[protocol.name] if c.pretrain]
+    names = dict.fromkeys([*(t.dataset for t in protocol.finetune), *(e.dataset for d in made for e in d)])
     for name in names:
         if name in plan.roots:
             root = Path(plan.roots[name])
@@ -206,7 +207,7 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         yield Leak(
             row, section, len(own) or found.tests.get(dataset, 0),
             tuple(f"{c} ({w})" for c, w in sorted(why.items())), len(pretrained),
-            plan.jobs[cell.pretrain].spec.get("leaks") == "drop",
+            plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
         )  # fmt: skip
 
 

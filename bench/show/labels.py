@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bench.digest import short
+from bench.jobs.evaluate import EvaluateSpec
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
 from bench.plan import Cell, Plan
 from bench.store import Store, read_json, write_atomic
 
@@ -67,22 +71,21 @@ def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
 
 
 def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: bool) -> Label:
-    made = plan.jobs[job]
-    if made.kind == "prepare":
-        return Label(dataset=made.spec["dataset"])
+    made = plan.jobs[job].spec
+    if isinstance(made, PrepareSpec):
+        return Label(dataset=made.dataset)
     rows = list(dict.fromkeys(cell.row for cell in cells))
     more = f" and {len(rows) - ROWS} rows more" if len(rows) > ROWS else ""
     row = ", ".join(rows[:ROWS]) + more
-    if made.kind in ("finetune", "evaluate"):
+    if isinstance(made, (FinetuneSpec, EvaluateSpec)):
         one = cells[0].columns
         fold = int(one["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
         where, percent, seed = str(one["section"]), int(one["fraction"]), int(one["seed"])
         before = int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None
         return Label(row, where, percent, seed, fold, before)
-    data = made.spec.get("data")
-    read = ", ".join(dict.fromkeys(part["dataset"] for part in data)) if isinstance(data, list) else ""
-    return Label(row, read, seed=made.spec["seed"] if made.kind == "pretrain" else None)
+    read = ", ".join(dict.fromkeys(entry.dataset for entry in getattr(made, "data", ())))
+    return Label(row, read, seed=made.seed if isinstance(made, PretrainSpec) else None)
 
 
 def remember(plan: Plan, store: Store) -> None:

@@ -7,9 +7,13 @@ from typing import Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
-from bench.job import KINDS, Job
+from bench.job import Job
+from bench.jobs import KINDS
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
 from bench.plan import Plan
-from bench.plan.cost import TERAFLOPS_PER_GPU, forecast, work_of
+from bench.plan.cost import TERAFLOPS_PER_GPU, forecast
 from bench.protocol import Protocol
 from bench.show.watch import duration
 from bench.store import Store
@@ -21,8 +25,7 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
     costs = forecast(plan, store, wanted)
     jobs = [
         {
-            "id": job.id, "kind": job.kind, "needs": list(job.needs),
-            "done": records.done(plan, store, job.id), "spec": job.spec,
+            "id": job.id, **job.plain(), "done": records.done(plan, store, job.id),
             "estimate": _estimate(job, costs[job.id]),
         }
         for job in (plan.jobs[name] for name in wanted)
@@ -32,7 +35,7 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
 
 def _estimate(job: Job, seconds: float | None) -> dict[str, float | None]:
     """Return seconds on this machine's processor, and on one nominal GPU."""
-    work = work_of(job)
+    work = job.spec.operations()
     return {
         "seconds": None if seconds is None else round(seconds, 1),
         "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
@@ -58,7 +61,8 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
 
 def _changed(plan: Plan, store: Store) -> list[str]:
     """Say which data is not what it was when it was prepared here: all that read it is to do again."""
-    todo = [j.spec for j in plan.jobs.values() if j.kind == "prepare" and not store.done(j.id)]
+    unprepared = (j for j in plan.jobs.values() if isinstance(j.spec, PrepareSpec) and not store.done(j.id))
+    todo = [job.plain()["spec"] for job in unprepared]
     lines = []
     for folder in sorted(store.jobs.glob("*")) if todo else []:
         before = _manifest(folder).get("spec", {})
@@ -86,15 +90,14 @@ def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float |
         cells = [c for c in asked_for if c.row == row]
         done = sum(records.done(plan, store, c.evaluate) for c in cells)
         cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
-        way = _way(plan.jobs[cells[0].finetune].spec)
+        way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
         lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
-            spec, seconds = plan.jobs[pretrain].spec, costs[pretrain]
+            spec, seconds = plan.spec(pretrain, PretrainSpec), costs[pretrain]
             state = "done" if store.done(pretrain) else "to do"
             shown = "unknown cost" if seconds is None else f"about {duration(seconds)}"
-            steps = spec["pretrain"]["steps"] or "?"
-            method = spec["method"]["name"]
-            lines.append(f"    pretrain {pretrain} {method}, {steps} steps: {state}, {shown}")
+            steps = spec.pretrain.steps or "?"
+            lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")
     return lines
 
 
@@ -131,12 +134,11 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
     return lines
 
 
-def _way(spec: dict[str, Any]) -> str:
+def _way(spec: FinetuneSpec) -> str:
     """Return what a fine-tuning is, in a few words: settings that a file brought should surprise nobody."""
-    net, recipe = spec["network"], spec["finetune"]
-    crop, steps = "x".join(map(str, net["crop"])), recipe["steps"] or "?"
-    head = " on regions" if recipe["head"] == "regions" else ""
-    return f"{steps} steps of {recipe['batch']} x {crop}, {recipe['optimiser']['name']}{head}"
+    tuning, crop = spec.finetune, "x".join(map(str, spec.network.crop))
+    head = " on regions" if tuning.head == "regions" else ""
+    return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
 
 
 def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
@@ -146,5 +148,5 @@ def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
     unknown = sum(costs[j] is None for j in todo)
     text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"
     text += f" and {unknown} jobs of unknown cost" if unknown else ""
-    gpu = sum(work_of(plan.jobs[j]) or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
+    gpu = sum(plan.jobs[j].spec.operations() or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
     return text + (f", or {duration(gpu)} of training on a nominal GPU" if known > 36_000 else "")

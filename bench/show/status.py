@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.errors import BenchError, printable
-from bench.jobs.stale import Stale, finished, lines, stale
+from bench.runtime.stale import Stale, finished, lines, stale
 from bench.schema import SPEC
 from bench.show.labels import Label, known
 from bench.store import Store, read_json

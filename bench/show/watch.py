@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from bench.jobs.execute import Outcome
     from bench.plan import Plan
+    from bench.runtime.execute import Outcome
 
 REFRESH = 1.0  # seconds
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench import world
 from bench.errors import BenchError, Stopped
+from bench.protocol.sections import Training, Tuning
 from bench.random import torch_generator, torch_seed
 from bench.train import checkpoint
 from bench.train.optimise import optimiser, rate
@@ -68,15 +69,25 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True)
 class Run:
-    """Settings of one training run; ``recipe`` is a job spec's section."""
+    """Settings of one training run."""
 
-    recipe: dict[str, Any]
+    training: Training
     seed: int
     folder: Path  # for checkpoints
     every: float = EVERY  # seconds between checkpoints
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, terms: None
     stopping: Callable[[], bool] = lambda: False
     check: Callable[[], None] = lambda: None  # before a checkpoint; raises where another attempt goes on
+
+    @property
+    def steps(self) -> int:
+        """Return how many steps there are: a plan has resolved them, whatever the budget is stated in."""
+        return self.training.steps or 0
+
+    @property
+    def clip_each(self) -> bool:
+        """Tell whether gradients are clipped tensor by tensor."""
+        return isinstance(self.training, Tuning) and self.training.clip_each
 
 
 @dataclass
@@ -116,31 +127,31 @@ def channels_last(module: M) -> M:
 
 
 def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) -> Curve:
-    """Train for ``recipe["steps"]`` steps, from the last checkpoint where there is one.
+    """Train for as many steps as ``run`` says, from the last checkpoint where there is one.
 
     Every process of ``bench.world`` calls it alike; number 0 alone saves, looks (``at``) and tells.
 
     Args:
         objective: weights and loss.
         data: step -> iterator over this process's micro-batches from that step on.
-        run: recipe, seed, checkpoint folder, callbacks.
+        run: settings, seed, checkpoint folder, callbacks.
 
     Raises:
         Stopped: asked to stop, in any process; the state is saved.
         BenchError: the loss is not finite.
     """
-    recipe, steps = run.recipe, run.recipe["steps"]
-    device = fabric(recipe["precision"])
+    training, steps = run.training, run.steps
+    device = fabric(training.precision)
     channels_last(objective)
     called = together(objective.to(device.device))
-    trained, optim = device.setup(called, optimiser(objective.parameters(), recipe["optimiser"]))
+    trained, optim = device.setup(called, optimiser(objective.parameters(), training.optimiser))
     state = _State(objective, optim, device.strategy.precision)
     start, curve = _restore(run, state)
     source, saved, first = data(start), time.monotonic(), world.rank() == 0
     for step in range(start, steps):
         if objective.begin(step):
             optim.state.clear()
-        lr = rate(step, steps, recipe["optimiser"]["lr"], recipe["schedule"])
+        lr = rate(step, steps, training.optimiser.lr, training.schedule)
         terms = _gradients(trained, partial(_next, source, device, curve), (run, device, step))
         _move(trained, optim, lr, (run, device))
         objective.after_step(step / steps)
@@ -172,7 +183,7 @@ def _next(source: Iterator[Batch], device: Fabric, curve: Curve) -> Batch:
 def _gradients(trained: Any, fetch: Callable[[], Batch], at: tuple[Run, Fabric, int]) -> dict[str, Tensor]:
     """Add up the gradients of a step's micro-batches; return the means of their terms."""
     run, device, step = at
-    parts, found = world.parts(run.recipe["accumulate"]), []
+    parts, found = world.parts(run.training.accumulate), []
     for part in parts:
         generator = torch_generator(device.device, run.seed, "views", step, part)
         # Dropout is the one draw that depends on how a batch is cut: torch gives it no generator.
@@ -188,18 +199,19 @@ def _move(trained: Any, optim: Any, lr: float, at: tuple[Run, Fabric]) -> None:
     run, device = at
     for group in optim.param_groups:
         group["lr"] = lr
-    if run.recipe["clip"] is not None and run.recipe.get("clip_each"):
+    clip = run.training.clip
+    if clip is not None and run.clip_each:
         device.strategy.precision.unscale_gradients(optim.optimizer)  # fp16's loss scale is in them
         for part in trained.parameters():
-            nn.utils.clip_grad_norm_(part, run.recipe["clip"])
-    elif run.recipe["clip"] is not None:
-        device.clip_gradients(trained, optim, max_norm=run.recipe["clip"], error_if_nonfinite=False)
+            nn.utils.clip_grad_norm_(part, clip)
+    elif clip is not None:
+        device.clip_gradients(trained, optim, max_norm=clip, error_if_nonfinite=False)
     optim.step()
     optim.zero_grad(set_to_none=True)
 
 
 def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor], last: bool) -> None:
-    steps = run.recipe["steps"]
+    steps = run.steps
     every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
     if step % every and not last and step != 1:
         return

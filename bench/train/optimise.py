@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import nn
 
+from bench.protocol.sections import Optimiser, Schedule
 from bench.train.lars import Lars
 
 
-def optimiser(parameters: Iterable[nn.Parameter], settings: dict[str, Any]) -> torch.optim.Optimizer:
+def optimiser(parameters: Iterable[nn.Parameter], settings: Optimiser) -> torch.optim.Optimizer:
     """Return the optimiser a recipe names, over the parameters that train."""
     trained = [p for p in parameters if p.requires_grad]
-    lr, decay = settings["lr"], settings["weight_decay"]
-    if settings["name"] == "sgd":
-        return torch.optim.SGD(
-            trained, lr, settings["momentum"], weight_decay=decay, nesterov=settings["nesterov"]
-        )
-    if settings["name"] == "lars":
-        return Lars(trained, lr, settings["momentum"], decay, settings["trust"])
-    kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
-    betas, eps = (settings["betas"][0], settings["betas"][1]), settings.get("eps", 1e-8)
-    return kind(trained, lr, betas, eps, weight_decay=decay, amsgrad=settings["amsgrad"])
+    lr, decay = settings.lr, settings.weight_decay
+    if settings.name == "sgd":
+        return torch.optim.SGD(trained, lr, settings.momentum, weight_decay=decay, nesterov=settings.nesterov)
+    if settings.name == "lars":
+        return Lars(trained, lr, settings.momentum, decay, settings.trust)
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(trained, lr, settings.betas, settings.eps, weight_decay=decay, amsgrad=settings.amsgrad)
 
 
-def rate(step: int, steps: int, peak: float, schedule: dict[str, Any]) -> float:
+def rate(step: int, steps: int, peak: float, schedule: Schedule) -> float:
     """Return the learning rate of a step (counted from 0).
 
     Warm-up of n steps rises linearly. From ``first`` its step k has (k + 1) / n of the peak, so that it moves
@@ -39,17 +36,16 @@ def rate(step: int, steps: int, peak: float, schedule: dict[str, Any]) -> float:
         step: counted from 0.
         steps: of the whole run.
         peak: the highest rate.
-        schedule: ``name``, ``warmup`` as a share of all steps, ``warmup_from`` (``first`` where it is not
-            said), ``end`` as a share of the peak, ``power`` of ``poly``.
+        schedule: the warm-up and the decay.
     """
-    warm = round(schedule["warmup"] * steps)
+    warm = round(schedule.warmup * steps)
     if step < warm:
-        return peak * (step + (schedule.get("warmup_from") != "zero")) / warm
+        return peak * (step + (schedule.warmup_from != "zero")) / warm
     share = (step - warm) / max(1, steps - warm)
-    if schedule["name"] == "constant":
+    if schedule.name == "constant":
         return peak
-    if schedule["name"] == "poly":
-        factor = (1 - share) ** schedule["power"]
+    if schedule.name == "poly":
+        factor = (1 - share) ** schedule.power
     else:
         factor = 0.5 * (1 + math.cos(math.pi * share))
-    return peak * (schedule["end"] + (1 - schedule["end"]) * factor)
+    return peak * (schedule.end + (1 - schedule.end) * factor)

@@ -14,7 +14,7 @@ from bench.data.stored import VolumeError
 from bench.data.volume import read_label, read_volume
 from bench.data.where import Contents
 from bench.dataset import Case
-from bench.jobs import prepare
+from bench.jobs import preparing as prepare
 from bench.jobs.context import RunOptions
 from bench.store import Store
 

@@ -24,7 +24,7 @@ from PIL import Image
 from bench.cli import main
 from bench.dataset import natural
 from bench.executors import local
-from bench.jobs.execute import execute
+from bench.runtime.execute import execute
 
 # isort: off
 from damage import (

@@ -4,24 +4,25 @@ import json
 import shutil
 from pathlib import Path
 
+from by_hand import a_job
+
 from bench.executors import controller as following
 from bench.executors import squeue, task
 from bench.executors.cluster import Profile
-from bench.job import Job
 from bench.plan import Plan
 
 
 def a_plan(pretrains=1, seeds=2):
     """One preparation; cells from scratch and on each pretraining, one per seed."""
     plan = Plan()
-    prepare = plan.add(Job("prepare", {"dataset": "d"}))
-    bases = [None, *(plan.add(Job("pretrain", {"m": m}, (prepare,))) for m in range(pretrains))]
+    prepare = plan.add(a_job("prepare"))
+    bases = [None, *(plan.add(a_job("pretrain", {"seed": m}, (prepare,))) for m in range(pretrains))]
     tuned = [
-        plan.add(Job("finetune", {"seed": s}, (prepare,) + ((b,) if b else ())))
+        plan.add(a_job("finetune", {"seed": s}, (prepare,) + ((b,) if b else ())))
         for b in bases for s in range(seeds)
     ]  # fmt: skip
-    for job in tuned:
-        plan.add(Job("evaluate", {}, (job, prepare)))
+    for one in tuned:
+        plan.add(a_job("evaluate", {}, (one, prepare)))
     return plan
 
 
@@ -66,8 +67,7 @@ def control(plan, store, **given):
     heard = []
     jobs = [job for job in plan.jobs if not store.done(job)]
     for job in jobs:
-        entry = {"kind": plan.jobs[job].kind, "spec": {}, "needs": list(plan.jobs[job].needs)}
-        store.write_spec(job, {"job": entry})
+        store.write_spec(job, {"job": plan.jobs[job].plain()})
     made = following.Controller(plan, store, jobs, Profile(**given), heard.append, grace=0.0)
     made.attach()
     return made, heard

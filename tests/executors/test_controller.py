@@ -5,6 +5,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from by_hand import a_job
 from in_memory import a_plan, control, of, publish, tell
 
 from bench import run
@@ -12,11 +13,10 @@ from bench.errors import BenchError
 from bench.executors import controller as following
 from bench.executors import lost, slurm, squeue, submission
 from bench.executors.tidy import tidy
-from bench.job import Job
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome
 from bench.jobs.scoring import path
 from bench.plan import Plan
+from bench.runtime.execute import Outcome
 from bench.show.status import as_text, status
 from bench.store import Store
 
@@ -37,9 +37,9 @@ def test_everything_is_submitted_at_once_and_waits_for_its_own_needs(site, store
 
 def test_a_pretraining_is_submitted_behind_its_guards_and_refused_only_by_all(site, store):
     plan = Plan()
-    prepare = plan.add(Job("prepare", {}))
-    guards = [plan.add(Job("guard", {"n": n}, (prepare,))) for n in range(2)]
-    pretrain = plan.add(Job("pretrain", {}, (prepare,)))
+    prepare = plan.add(a_job("prepare"))
+    guards = [plan.add(a_job("guard", {"seed": n}, (prepare,))) for n in range(2)]
+    pretrain = plan.add(a_job("pretrain", {}, (prepare,)))
     for guard in guards:
         plan.wait(pretrain, guard)
     controller, _ = control(plan, store)

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from by_hand import a_job
 
 from bench import run
 from bench.executors import local
 from bench.executors.queue import Queue
-from bench.job import Job
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome
 from bench.plan.dag import Plan
+from bench.runtime.execute import Outcome
 from bench.store import Store
 
 
@@ -92,9 +92,9 @@ def plan(*jobs):
     return Plan({job.id: job for job in jobs})
 
 
-A, B, C = (Job("prepare", {"n": n}) for n in range(3))
-TUNED = Job("finetune", {}, (A.id,))
-SCORED = Job("evaluate", {}, (TUNED.id,))
+A, B, C = (a_job("prepare", {"contents": f"{n}"}) for n in range(3))
+TUNED = a_job("finetune", {}, (A.id,))
+SCORED = a_job("evaluate", {}, (TUNED.id,))
 
 
 def states(outcomes):
@@ -143,7 +143,7 @@ def test_a_worker_that_was_told_to_end_costs_nothing(go):
 
 
 def test_workers_are_used_again_and_never_more_than_asked_for(go, store):
-    jobs = plan(*(Job("prepare", {"n": n}) for n in range(8)))
+    jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(8)))
     assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
     assert 1 <= len({store.manifest(job)["pid"] for job in jobs.jobs}) <= 2
 

@@ -5,11 +5,12 @@ import os
 import signal
 
 import pytest
+from by_hand import a_job
 from in_memory import publish
 
 from bench.executors import task
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import Outcome, execute
+from bench.runtime.execute import Outcome, execute
 
 
 @pytest.fixture
@@ -129,14 +130,15 @@ def test_a_busy_job_is_waited_for(store, monkeypatch, on_node):
 @pytest.mark.parametrize(("needs", "after"), [(["a"], ()), ([], ("a",))], ids=["need", "guard"])
 def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, on_node, needs, after):
     options = RunOptions(after=after)
-    store.write_spec("b", {"job": {"kind": "evaluate", "spec": {}, "needs": needs}})
+    made = a_job("evaluate", needs=needs)
+    store.write_spec(made.id, {"job": made.plain()})
     folder = store.root / "slurm"
     folder.mkdir()
-    task.work(str(store.root), {"b": options}, str(folder), 1)
-    assert json.loads(task.outcome_file(folder, "b").read_text())["state"] == "refused"
-    outcome = execute(str(store.root), "b", options)
+    task.work(str(store.root), {made.id: options}, str(folder), 1)
+    assert json.loads(task.outcome_file(folder, made.id).read_text())["state"] == "refused"
+    outcome = execute(str(store.root), made.id, options)
     assert (outcome.state, outcome.reason) == ("failed", "needs a, which is not done")
-    assert store.claims("b") == []
+    assert store.claims(made.id) == []
 
 
 def test_what_needs_a_job_that_failed_here_does_not_wait_for_its_claim(store, monkeypatch, on_node):

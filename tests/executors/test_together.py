@@ -12,7 +12,7 @@ from bench.executors import together
 OTHER = """
 import sys, pathlib
 from bench.executors import together
-from bench.jobs.execute import Outcome
+from bench.runtime.execute import Outcome
 def part(job):
     from bench import world
     print(job, world.rank(), world.size(), world.agree(False), flush=True)

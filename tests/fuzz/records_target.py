@@ -16,8 +16,8 @@ from target import Target, tried
 
 import bench.report.write
 from bench import record
-from bench.jobs import leaks
-from bench.jobs.leaks import Leak
+from bench.jobs import guard
+from bench.jobs.guard import Leak
 from bench.jobs.scoring import path as scores_path
 from bench.protocol import read
 from bench.run import Request, make_plan
@@ -54,7 +54,7 @@ class Records(Target):
 
     def _left(self, number: int, job: str) -> None:
         made = self.plan.jobs[job]
-        entry = {"kind": made.kind, "spec": made.spec, "needs": list(made.needs)}
+        entry = made.plain()
         if made.kind == "finetune" and number % 3 == 0:
             self.store.write_spec(job, {"job": entry})
             claim = self.store.claim(job)
@@ -76,9 +76,9 @@ class Records(Target):
             names = {"groups": ["a"], "cases": [], "std": 0.1, "rank": 2.0}
             (place / "embeddings.json").write_text(json.dumps(names))
         if made.kind == "guard":
-            (test,) = {t["dataset"] for t in made.spec.get("tests", [{"dataset": "none"}])}
+            (test,) = {t.dataset for t in made.spec.tests} or {"none"}
             found = [Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")]
-            leaks.write(place, 5, {test: 2}, found)
+            guard.write(place, 5, {test: 2}, found)
         if made.kind == "evaluate":
             self._scored(place, job)
 
@@ -88,7 +88,7 @@ class Records(Target):
         for scoring in self.plan.scoring[job]:
             rows = [
                 {"case": c, "patient": c, "target": t, "metric": m, "value": 0.5, "unit": "1", "status": "ok"}
-                for c in ("c", "d") for t in scoring["labels"].values() for m in scoring["metrics"]
+                for c in ("c", "d") for t in scoring.labels.values() for m in scoring.metrics
             ]  # fmt: skip
             pd.DataFrame(rows).to_parquet(scores_path(self.store, job, scoring), index=False)
 

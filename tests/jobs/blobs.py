@@ -1,19 +1,23 @@
 """Two data sets that only tests know, whose class or label map one sees, and their jobs by hand."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from by_hand import a_job
 
 from bench import registry
+from bench.data.parts import Labelled
 from bench.data.where import Contents, Roots
-from bench.job import Job, listed
+from bench.job import Job
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
+from bench.jobs.scoring import Scoring
 from bench.plan.here import Here
-from bench.protocol import Augment, Finetune, Inference, Optimiser
+from bench.protocol import Augment, Inference, Optimiser
+from bench.protocol.sections import Tuning
+from bench.runtime.execute import execute
 from bench.store import Store
+from bench.typed import plain
 
 ADAPTER = """
 from bench.dataset import Case, Dataset, Recipe
@@ -83,44 +87,44 @@ class Jobs:
         self._prepare = Here(roots, Contents(None), need_data=True).prepare(name, "default")
 
     def prepare(self):
-        return Job("prepare", self._prepare)
+        return Job(self._prepare)
+
+    @property
+    def labelled(self):
+        """What a fine-tuning reads of every training case."""
+        return Labelled(**self._data(fraction=100, n_train=None))
 
     def _data(self, **more):
         return {"dataset": self.name, "task": self.dataset.task, **ALL, **more}
 
     def finetune(self, network, crop, needs=(), **recipe):
         """Return a fine-tuning on every training case; ``recipe`` changes what ``Finetune`` says."""
-        section = Finetune(
-            self.name, "even", batch=6, precision="fp32", optimiser=Optimiser(lr=1e-3),
-            augment=Augment(flip=0.5, rot90=0.5), inference=Inference(overlap=0.25),
-        )  # fmt: skip
-        section = replace(section, **recipe)
-        left_out = ("dataset", "split", "recipe", "fractions", "seeds", "folds")
+        said = {"batch": 6, "optimiser": Optimiser(lr=1e-3), "augment": Augment(flip=0.5, rot90=0.5),
+                "loss": "cross_entropy" if self.dataset.task == "classification" else "dice_ce"}  # fmt: skip
+        inference = {"inference": plain(Inference(overlap=0.25))}
         net = {"network": network, "preset": "tiny", "crop": list(crop), "in_channels": 1,
                "out_channels": max(self.dataset.labels) + 1, "version": 1}  # fmt: skip
         spec = {
             "network": net, "init": f"job:{needs[0].id}" if needs else "random",
             "data": self._data(fraction=100, n_train=None),
-            "finetune": listed({k: v for k, v in asdict(section).items() if k not in left_out}), "seed": 0,
+            "finetune": {**plain(Tuning(**{**said, **recipe})), **inference}, "seed": 0,
         }  # fmt: skip
-        return Job("finetune", spec, (self.prepare().id, *(n.id for n in needs)))
+        return a_job("finetune", spec, (self.prepare().id, *(n.id for n in needs)))
 
     def evaluate(self, tuned, weights="last", overlap=0.25):
-        crop = tuned.spec["network"]["crop"]
+        crop = tuned.spec.network.crop
         spec = {
             "data": self._data(part="test"), "weights": weights,
             "inference": {"overlap": overlap, "batch": 4, "blend": "gaussian", "crop": crop},
         }  # fmt: skip
-        return Job("evaluate", spec, (tuned.id, self.prepare().id))
+        return a_job("evaluate", spec, (tuned.id, self.prepare().id))
 
     def scoring(self, *metrics):
         labels = {str(k): v for k, v in self.dataset.labels.items()}
-        return {"task": self.dataset.task, "metrics": list(metrics), "convention": "medpy",
-                "empty": "default", "labels": labels, "regions": {}}  # fmt: skip
+        return Scoring(self.dataset.task, metrics, "medpy", "default", labels, {})
 
     def describe(self, job):
-        entry = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs)}
-        self.store.write_spec(job.id, {"job": entry})
+        self.store.write_spec(job.id, {"job": job.plain()})
         return job
 
     def options(self, *scorings):

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from by_hand import a_job
 
 from bench import nets
 from bench.data.prepared import Prepared
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.job import Job
-from bench.jobs import classes, evaluate
+from bench.jobs import classes, evaluating
 from bench.jobs.inputs import part
 from bench.jobs.scoring import path
 from bench.nets import transfer
@@ -64,12 +64,12 @@ def test_from_files_to_scores_it_learns_the_classes(network, base):
     tensors, manifest = transfer.read(folder / "last.safetensors")
     assert manifest.out_channels == 3 and "head.weight" in tensors
     assert not [k for k in tensors if k.startswith("decoder.")]
-    job, scoring = base.evaluate(tuned), base.scoring("accuracy", "auc", "qwk")
-    cases, scores = classes.read(base.done(job, scoring))
+    judged, scoring = base.evaluate(tuned), base.scoring("accuracy", "auc", "qwk")
+    cases, scores = classes.read(base.done(judged, scoring))
     prepared = Prepared(base.store.jobs / base.prepare().id)
-    assert cases == part(prepared, job.spec["data"], str(base.root)) and len(cases) > 8
+    assert cases == part(prepared, judged.spec.data, str(base.root)) and len(cases) > 8
     np.testing.assert_allclose(scores.sum(1), 1)
-    rows = pd.read_parquet(path(base.store, job.id, scoring))
+    rows = pd.read_parquet(path(base.store, judged.id, scoring))
     each, over = rows[rows["metric"] == "accuracy"], rows[rows["metric"] != "accuracy"]
     assert each["case"].tolist() == cases and each["patient"].tolist() == [c[:7] for c in cases]
     hits = [float(s.argmax() == int(c[-1])) for c, s in zip(cases, scores, strict=True)]
@@ -94,18 +94,18 @@ def test_a_linear_evaluation_leaves_the_encoder_as_it_was_and_end_to_end_does_no
 
 def test_it_starts_from_a_pretrained_encoder(base):
     pretrained = start(99).encoder.state_dict()
-    source = Job("pretrain", {"stands for": "a pretraining"})
+    source = a_job("pretrain")
     folder = base.store.jobs / source.id
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"kind": "pretrain", "spec": source.spec, "needs": []}))
+    (folder / "manifest.json").write_text(json.dumps(source.plain()))
     manifest = transfer.Manifest("unet2d", "tiny", 1, 0, NETS["unet2d"], method="some")
     tensors = {f"encoder.{k}": v for k, v in pretrained.items()}
     transfer.save(folder / "weights.safetensors", tensors, manifest)
-    job = base.finetune("unet2d", NETS["unet2d"], (source,), steps=2, evaluation="linear")
-    after, made = transfer.read(base.done(job) / "last.safetensors")
+    tuned = base.finetune("unet2d", NETS["unet2d"], (source,), steps=2, evaluation="linear")
+    after, made = transfer.read(base.done(tuned) / "last.safetensors")
     assert all(torch.equal(after[k], v) for k, v in tensors.items())
     assert made.method == "some"
-    receipt = base.store.manifest(job.id)["receipt"]
+    receipt = base.store.manifest(tuned.id)["receipt"]
     assert receipt["share"] == 1 and receipt["left_random"] == 2
 
 
@@ -133,13 +133,13 @@ def test_stopped_anywhere_it_ends_with_the_same_bits_and_the_best_weights_are_th
     said = [line for line in (folder / "log.txt").read_text().splitlines() if "accuracy" in line]
     assert len(said) == 5 and "held-out cases" in said[0]
     predicted = []
-    real = evaluate.class_scores
-    monkeypatch.setattr(evaluate, "class_scores", lambda *given: predicted.append(1) or real(*given))
-    job = whole.evaluate(tuned, "best_val")
-    cases, scores = classes.read(whole.done(job))
-    assert interrupted(pieces, job) == len(cases) - 1
+    real = evaluating.class_scores
+    monkeypatch.setattr(evaluating, "class_scores", lambda *given: predicted.append(1) or real(*given))
+    judged = whole.evaluate(tuned, "best_val")
+    cases, scores = classes.read(whole.done(judged))
+    assert interrupted(pieces, judged) == len(cases) - 1
     assert len(predicted) == 2 * len(cases)  # none twice
-    again, same = classes.read(pieces.store.jobs / job.id)
+    again, same = classes.read(pieces.store.jobs / judged.id)
     assert again == cases and np.array_equal(scores, same)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, Damaged
-from bench.jobs.crew import work
+from bench.pool import work
 
 
 @contextmanager

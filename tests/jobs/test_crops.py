@@ -3,23 +3,25 @@
 import hashlib
 import shutil
 import types
+from dataclasses import replace
 
 import blobs
 import numpy as np
 import pytest
 import torch
+from by_hand import a_job, altered
 from small_prepared import write_prepared
 
 from bench import nets
 from bench.data import split
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
-from bench.job import Job
-from bench.jobs import finetune, inputs
+from bench.jobs import finetuning, inputs, training
 from bench.jobs.context import Context, RunOptions
 from bench.nets import transfer
 from bench.nets.network import Network
 from bench.protocol import Optimiser
+from bench.protocol.sections import Tuning
 
 CROP = (16, 16, 16)
 SHAPE = (48, 40, 36)
@@ -59,11 +61,9 @@ def organs(tmp_path_factory):
 
 
 def reader(folder, case="full", crop=CROP, **recipe):
-    recipe = {"foreground": None, "balanced": False, "negatives": "anywhere", "exact": False, "batch": 2,
-              "augment": {}, **recipe}  # fmt: skip
-    spec = {"network": {"crop": list(crop)}, "seed": 0, "finetune": recipe}
-    context = types.SimpleNamespace(spec=spec, input=lambda index: folder)
-    return finetune._MapReader(context, [case])
+    job = altered(a_job("finetune"), network={"crop": list(crop)}, finetune={"foreground": 0.0, **recipe})
+    context = types.SimpleNamespace(spec=job.spec, input=lambda index: folder)
+    return finetuning._MapReader(context, [case])
 
 
 def centres(read, batch, steps=60):
@@ -71,7 +71,7 @@ def centres(read, batch, steps=60):
 
     -1 where it is to lie anywhere, 9 where the voxel is air.
     """
-    found, real = [], finetune._centred
+    found, real = [], finetuning._centred
 
     def centred(voxels, start, crop, shape, rng):
         voxel = None if voxels is None or not len(voxels) else tuple(voxels[rng.integers(len(voxels))])
@@ -79,7 +79,7 @@ def centres(read, batch, steps=60):
         return real(voxels, start, crop, shape, rng)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "_centred", centred)
+        patch.setattr(finetuning, "_centred", centred)
         for step in range(steps):
             for sample in range(batch):
                 read(0, step, sample)
@@ -176,16 +176,16 @@ def test_settings_of_crops_move_no_others_draws(organs):
 @pytest.mark.parametrize(("batch", "scans"), [(4, 1), (4, 2), (4, 4), (6, 3), (4, None)])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
-    recipe = {"batch": batch, "scans": scans, "steps": 12, "accumulate": accumulate}
-    context = types.SimpleNamespace(spec={"finetune": recipe, "seed": 0}, kind="finetune", run=RunOptions())
+    tuning = Tuning(batch=batch, scans=scans, steps=12, accumulate=accumulate)
+    context = types.SimpleNamespace(spec=types.SimpleNamespace(seed=0), run=RunOptions())
 
     def read(case, step, sample):
         return {"at": np.array([case, step, sample])}
 
-    found = torch.cat([b["at"] for b in inputs.training_batches(context, read, 6, 0)]).numpy()
+    each = batch // (scans or batch)
+    found = torch.cat([b["at"] for b in training.batches(context, tuning, read, 6, 0, each)]).numpy()
     assert found.shape == (12 * batch, 3)
     steps = [found[found[:, 1] == step] for step in range(12)]
-    each = batch // (scans or batch)
     for rows in steps:
         assert sorted(rows[:, 2]) == list(range(batch))
         runs = rows[np.argsort(rows[:, 2]), 0].reshape(-1, each)
@@ -205,31 +205,29 @@ def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_held_back_patients_are_the_rows_own_and_do_not_train(made, percent, share, seed):
     prepared = Prepared(made.store.jobs / made.prepare().id)
-    data = {**made._data(), "fraction": percent, "holdout": share}
+    data = replace(made.labelled, fraction=percent, holdout=share)
     root = str(made.root)
     fold = inputs.fold_of(prepared, data, root)
     labelled = split.fraction(fold.train, percent, "even", seed, "x")
-    train, val = (inputs.part(prepared, {**data, "part": p}, root, seed) for p in ("train", "val"))
+    train, val = (inputs.labelled(prepared, data, which, root, seed) for which in ("train", "val"))
     patients = [{prepared.patient(c) for c in cases} for cases in (train, val)]
     assert not patients[0] & patients[1] and patients[0] | patients[1] == set(labelled)
     assert len(patients[1]) == max(1, int(share * len(labelled) + 0.5))
-    test = inputs.part(prepared, {**made._data(part="test"), "holdout": share}, root, seed)
+    test = inputs.labelled(prepared, data, "test", root, seed)
     assert {prepared.patient(c) for c in test} == set(fold.test)
 
 
 def test_one_patient_cannot_do_both(made):
     prepared = Prepared(made.store.jobs / made.prepare().id)
-    data = {**made._data(part="train"), "fraction": 5, "holdout": 0.2}
+    data = replace(made.labelled, fraction=5, holdout=0.2)
     with pytest.raises(BenchError, match=r"holdout 0\.2 of 1 training patient\(s\) leaves none to train"):
-        inputs.part(prepared, data, str(made.root))
+        inputs.labelled(prepared, data, "train", str(made.root), 0)
 
 
 def held_out(made, share=0.25, **recipe):
     """Return a fine-tuning in which a share of the training patients validates."""
     job = made.finetune("unet2d", (16, 16, 1), **recipe)
-    spec = {**job.spec, "data": {**job.spec["data"], "holdout": share}}
-    spec["finetune"].pop("holdout")
-    return Job(job.kind, spec, job.needs)
+    return altered(job, data={"holdout": share})
 
 
 def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(made, monkeypatch, tmp_path):
@@ -239,7 +237,7 @@ def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(made, m
     weights = []
     for jobs in (made, again):
         scores = iter([0.5, 0.6, 0.4, 0.3, 0.9, 0.9])
-        monkeypatch.setattr(finetune, "mean_dice", lambda *given, scores=scores, **more: next(scores))
+        monkeypatch.setattr(finetuning, "mean_dice", lambda *given, scores=scores, **more: next(scores))
         stops = 0
         while jobs is again and jobs.do(job, stopping=lambda: True).state == "stopped":
             stops += 1
@@ -255,7 +253,7 @@ def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(made, m
 
 def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
     scores = iter([0.5, 0.4, 0.3, 0.9, 0.9])
-    monkeypatch.setattr(finetune, "mean_dice", lambda *given, **more: next(scores))
+    monkeypatch.setattr(finetuning, "mean_dice", lambda *given, **more: next(scores))
     folder = made.done(held_out(made, steps=10, val_every=0.2, patience=0.2, select="last"))
     assert [p.name for p in folder.glob("*.safetensors")] == ["last.safetensors"]
     assert made.store.manifest(folder.name)["samples"] == 4 * 6
@@ -266,16 +264,14 @@ def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
 
 def regional(made, **recipe):
     job = made.finetune("unet2d", (16, 16, 1), head="regions", **recipe)
-    data = {**job.spec["data"], "regions": [[1], [1]], "paint": [[0, 1], [1, 1]]}
-    return Job(job.kind, {**job.spec, "data": data}, job.needs)
+    return altered(job, data={"regions": [[1], [1]], "paint": [[0, 1], [1, 1]]})
 
 
 def test_a_region_head_learns_and_is_written_as_a_label_map(made):
     tuned = regional(made, steps=60, foreground=0.5, optimiser=Optimiser(lr=3e-3))
     folder = made.done(tuned)
     assert transfer.read(folder / "last.safetensors")[1].out_channels == 2
-    job = made.evaluate(tuned)
-    job = Job(job.kind, {**job.spec, "data": {**job.spec["data"], "paint": [[0, 1], [1, 1]]}}, job.needs)
+    job = altered(made.evaluate(tuned), data={"paint": [[0, 1], [1, 1]]})
     made.done(job, scoring := made.scoring("dice"))
     from bench.jobs.scoring import path
     from bench.record import SCORES, read_rows
@@ -287,25 +283,24 @@ def test_a_region_head_learns_and_is_written_as_a_label_map(made):
 def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
     given = []
 
-    def judge(network, prepared, cases, inference, data):
-        given.append((data["paint"], data["regions"], inference["crop"]))
+    def judge(network, prepared, cases, windows, regions, paint):
+        given.append((paint, regions, windows.crop))
         return 0.5
 
-    monkeypatch.setattr(finetune, "mean_dice", judge)
+    monkeypatch.setattr(finetuning, "mean_dice", judge)
     made.done(regional(made, steps=2, select="best_val"))
-    assert given == [([[0, 1], [1, 1]], [[1], [1]], [16, 16, 1])] * len(given) and given
+    assert given == [(((0, 1), (1, 1)), ((1,), (1,)), (16, 16, 1))] * len(given) and given
 
 
 def from_file(made, path, crop, network="unet3d", preset="small"):
     job = made.finetune(network, crop, steps=1, batch=2)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    spec = {**job.spec, "init": f"file:{digest}", "network": {**job.spec["network"], "preset": preset}}
-    made_ = Job(job.kind, spec, job.needs)
+    made_ = altered(job, init=f"file:{digest}", network={"preset": preset})
     run = RunOptions(roots={made.name: str(made.root)}, files={digest: str(path)})
     lines = []
     claim = types.SimpleNamespace(job=made_.id)
-    context = Context(made.store, claim, "finetune", spec, made_.needs, run, path.parent, lines.append)
-    return finetune.build(context), context
+    context = Context(made.store, claim, made_, run, path.parent, lines.append)
+    return finetuning.build(context), context
 
 
 def test_weights_of_two_dimensions_start_a_network_of_three(made, tmp_path):

@@ -5,10 +5,10 @@ import json
 import blobs
 import numpy as np
 import pytest
+from by_hand import a_job
 
-from bench.job import Job
-from bench.jobs import embed
-from bench.jobs.execute import execute
+from bench.jobs import embedding as embed
+from bench.runtime.execute import execute
 
 NET = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16], "version": 1, "in_channels": 1}
 
@@ -24,7 +24,7 @@ def job_of(jobs, samples=7, **changes):
     data = {"dataset": jobs.name, "part": "all"}
     spec = {"network": NET, "init": "random", "data": [data], "samples": samples, "seed": 0, **changes}
     jobs.done(jobs.prepare())
-    return Job("embed", spec, (jobs.prepare().id,))
+    return a_job("embed", spec, (jobs.prepare().id,))
 
 
 def test_it_leaves_places_names_and_how_they_spread(jobs):

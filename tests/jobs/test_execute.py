@@ -2,23 +2,22 @@
 
 import blobs
 import pytest
+from by_hand import a_job
 
-from bench.job import Job
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
 from bench.jobs.scoring import path
+from bench.runtime.execute import execute
 from bench.store import Store
 
 
 def test_a_description_that_does_not_belong_to_its_job_is_not_run(tmp_path):
     store = Store.open(tmp_path / "out")
-    job = Job("prepare", {"dataset": "btcv"})
-    forged = {"kind": "prepare", "spec": {"dataset": "../../x"}, "needs": []}
-    store.write_spec(job.id, {"job": forged})
-    outcome = execute(str(store.root), job.id, RunOptions())
+    made = a_job("prepare", {"dataset": "btcv"})
+    forged = a_job("prepare", {"dataset": "../../x"})
+    store.write_spec(made.id, {"job": forged.plain()})
+    outcome = execute(str(store.root), made.id, RunOptions())
     assert outcome.state == "failed"
     assert "job.json is not what its name says" in outcome.reason
-    assert "not what its name says" in store.failure(job.id)["reason"]
 
 
 def test_two_runs_that_ask_for_other_metrics_of_one_evaluation_both_get_them(tmp_path):

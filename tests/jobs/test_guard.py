@@ -1,18 +1,21 @@
 """The leak guard's job: by patient, by content, what it says, and what is then left out."""
 
+import json
+
 import numpy as np
 import pytest
+from by_hand import a_job
 from small_prepared import write_prepared
 
 from bench.data import twins
 from bench.data.fingerprint import fingerprint
+from bench.data.parts import Entry, Take
 from bench.data.phantom import organs
 from bench.data.twins import Match
-from bench.job import Job
-from bench.jobs import compare, leaks
+from bench.jobs import compare, guard
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
 from bench.jobs.inputs import mixed
+from bench.runtime.execute import execute
 from bench.store import Store
 
 PEOPLE = {"msd04_hippocampus": "hippocampus_{:03d}", "lits": "volume-{}", "msd03_liver": "liver_{}"}
@@ -20,8 +23,8 @@ PEOPLE = {"msd04_hippocampus": "hippocampus_{:03d}", "lits": "volume-{}", "msd03
 
 def prepared(store, name, numbers, prints, labelled=True):
     """Publish a data set of two voxels a case whose fingerprints are numbers; return its job's id."""
-    job = Job("prepare", {"dataset": name, "n": list(numbers)})
-    folder = store.jobs / job.id
+    made = a_job("prepare", {"dataset": name, "contents": f"{numbers}"})
+    folder = store.jobs / made.id
     folder.mkdir()
     cases = {}
     for number, value in zip(numbers, prints, strict=True):
@@ -31,14 +34,13 @@ def prepared(store, name, numbers, prints, labelled=True):
             arrays |= {"label": np.ones((2, 1, 1), np.uint8), "native": np.ones((2, 1, 1), np.uint8)}
         cases[PEOPLE[name].format(number)] = arrays
     write_prepared(folder, cases)
-    (folder / "manifest.json").write_text('{"kind": "prepare", "spec": {}, "needs": []}')
-    return job.id
+    (folder / "manifest.json").write_text(json.dumps(made.plain()))
+    return made.id
 
 
-def perform(store, job, loaders=0, stopping=lambda: False):
-    entry = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs)}
-    store.write_spec(job.id, {"job": entry})
-    return execute(str(store.root), job.id, RunOptions(loaders=loaders), stopping)
+def perform(store, made, loaders=0, stopping=lambda: False):
+    store.write_spec(made.id, {"job": made.plain()})
+    return execute(str(store.root), made.id, RunOptions(loaders=loaders), stopping)
 
 
 @pytest.fixture
@@ -59,17 +61,17 @@ def watch(store, monkeypatch):
     def run(read, tests, policy="tell", **given):
         data = [{"dataset": name, "part": "all", **given} for name, _ in read]
         asked = [
-            {"dataset": name, "part": "test", "split": "leave_one_out", "fold": fold, "split_hash": None}
+            {"dataset": name, "part": "test", "split": "leave_one_out", "fold": fold}
             for name, _, fold in tests
         ]
-        spec = {"data": data, "tests": asked, "seed": 0, "take": {}}
-        job = Job("guard", spec, tuple(j for _, j, *_ in [*read, *tests]))
-        outcome = perform(store, job)
+        spec = {"data": data, "tests": asked, "seed": 0}
+        made = a_job("guard", spec, tuple(j for _, j, *_ in [*read, *tests]))
+        outcome = perform(store, made)
         if policy == "fail":
             assert outcome.state == "done"  # what is found is kept for any other policy
-            job = Job("guard", {"leaks": "fail"}, (job.id,))
-            outcome = perform(store, job)
-        return outcome, leaks.read(store.jobs / job.id) if store.done(job.id) else None
+            made = a_job("guard", {"leaks": "fail"}, (made.id,))
+            outcome = perform(store, made)
+        return outcome, guard.read(store.jobs / made.id) if store.done(made.id) else None
 
     return run
 
@@ -126,29 +128,24 @@ def test_a_real_copy_is_found_and_a_real_other_is_not(store, tmp_path):
     prints = [fingerprint(scans[0][None]), np.zeros((1, 2, 2, 2), np.uint8)]
     test = prepared(store, "msd04_hippocampus", (1, 2), prints)
     spec = {
-        "data": [{"dataset": "lits", "part": "all"}], "seed": 0, "take": {},
-        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0,
-                   "split_hash": None}],
+        "data": [{"dataset": "lits", "part": "all"}], "seed": 0,
+        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0}],
     }  # fmt: skip
-    job = Job("guard", spec, (read, test))
-    assert perform(store, job).state == "done"
-    found = leaks.read(store.jobs / job.id)
+    made = a_job("guard", spec, (read, test))
+    assert perform(store, made).state == "done"
+    found = guard.read(store.jobs / made.id)
     assert [(k.case, k.test_case) for k in found.leaks] == [("volume-1", "hippocampus_001")]
-    assert leaks.seen(store.jobs / job.id) == {("lits", "volume-1")}
+    assert guard.seen(store.jobs / made.id) == {("lits", "volume-1")}
 
 
 def test_a_mixture_is_read_as_the_plan_counted_it(store):
     from bench.data.prepared import opened
 
     folders = [store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")]
-    spec = {
-        "data": [{"dataset": "lits", "part": "all", "take": "50 %"},
-                 {"dataset": "msd03_liver", "part": "all"}],
-        "seed": 0, "take": {"amount": "4 cases", "ranking": "m"},
-    }  # fmt: skip
-    found = mixed([opened(f) for f in folders], spec, {})
+    data = [Entry(dataset="lits", part="all", take="50 %"), Entry(dataset="msd03_liver", part="all")]
+    found = mixed([opened(f) for f in folders], data, Take("4 cases", "m"), 0, {})
     assert len(found) == 4 and {i for i, _ in found} <= {0, 1}
-    whole = mixed([opened(f) for f in folders], {**spec, "take": {}}, {})
+    whole = mixed([opened(f) for f in folders], data, Take(), 0, {})
     assert [i for i, _ in whole] == [0] * 5 + [1] * 10
     assert {(i, c.id) for i, c in found} <= {(i, c.id) for i, c in whole}
 
@@ -161,15 +158,14 @@ def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
     read = prepared(store, "lits", range(5), prints)
     test = prepared(store, "msd04_hippocampus", (1, 2), [prints[3], prints[3]])
     spec = {
-        "data": [{"dataset": "lits", "part": "all"}], "seed": 0, "take": {},
-        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0,
-                   "split_hash": None}],
+        "data": [{"dataset": "lits", "part": "all"}], "seed": 0,
+        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0}],
     }  # fmt: skip
-    job = Job("guard", spec, (read, test))
-    assert perform(store, job, loaders, lambda: True).state == "stopped"
-    before = {p.name for p in (store.work / job.id).glob("kept-*")}
+    made = a_job("guard", spec, (read, test))
+    assert perform(store, made, loaders, lambda: True).state == "stopped"
+    before = {p.name for p in (store.work / made.id).glob("kept-*")}
     assert len(before) == 1
-    assert perform(store, job, loaders).state == "done"
-    found = leaks.read(store.jobs / job.id)
+    assert perform(store, made, loaders).state == "done"
+    found = guard.read(store.jobs / made.id)
     assert [(k.case, k.test_case) for k in found.leaks] == [("volume-3", "hippocampus_001")]
     assert found.leaks[0].score > 0.9

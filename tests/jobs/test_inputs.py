@@ -8,9 +8,10 @@ from small_prepared import write_prepared
 from small_protocol import NAME, PATIENTS, TEST, TRAIN, VAL
 
 from bench.data import split
+from bench.data.parts import Labelled, Part
 from bench.data.prepared import opened
 from bench.errors import BenchError
-from bench.jobs.inputs import fold_of, part
+from bench.jobs.inputs import fold_of, labelled, part
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +26,33 @@ def prepared(tmp_path_factory):
 
 
 def data(**given):
-    return {"dataset": NAME, "split": "even", "fold": 0, "split_hash": None, **given}
+    return Part(**{"dataset": NAME, "split": "even", "fold": 0, "part": "train", **given})
+
+
+def tuned(percent):
+    return Labelled(dataset=NAME, split="even", fold=0, task="segmentation", fraction=percent, n_train=None)
 
 
 def test_parts_are_the_splits(prepared):
     assert part(prepared, data(part="train"), None) == TRAIN
     assert part(prepared, data(part="val"), None) == VAL
     assert part(prepared, data(part="test"), None) == TEST
-    assert part(prepared, {"dataset": NAME, "part": "all"}, None) == [*PATIENTS, "unlabelled"]
+    assert part(prepared, Part(dataset=NAME, part="all"), None) == [*PATIENTS, "unlabelled"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("percent", [5, 25, 50, 100])
 def test_a_fraction_is_the_prefix_that_the_plan_counted(prepared, percent, seed):
     planned = split.fraction(TRAIN, percent, "even", seed, NAME)
-    assert set(part(prepared, data(part="train", fraction=percent), None, seed)) == set(planned)
+    assert set(labelled(prepared, tuned(percent), "train", None, seed)) == set(planned)
 
 
 def test_validation_is_thinned_with_the_row_and_never_below_one(prepared):
     assert len(VAL) == 2
     for percent, count in ((1, 1), (25, 1), (50, 1), (100, 2)):
-        assert len(part(prepared, data(part="val", fraction=percent), None)) == count
+        assert len(labelled(prepared, tuned(percent), "val", None, 0)) == count
+    assert labelled(prepared, tuned(1), "val", None, 0, full=True) == VAL
+    assert labelled(prepared, tuned(50), "test", None, 0) == TEST
 
 
 def test_another_division_than_the_planned_one_is_refused(prepared):

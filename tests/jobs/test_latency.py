@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from by_hand import a_job
 from described import describe, execute
 
 from bench import records, run
 from bench.errors import BenchError
-from bench.job import Job
-from bench.jobs import latency, timed
+from bench.jobs import latency, timing
 from bench.record import COLUMNS
 from bench.store import Store
 
@@ -24,8 +24,8 @@ NETS = {
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(latency, "WARM_UP", 2)
-    monkeypatch.setattr(latency, "REPEATS", 8)
+    monkeypatch.setattr(timing, "WARM_UP", 2)
+    monkeypatch.setattr(timing, "REPEATS", 8)
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def jobs(tmp_path):
 def job_of(network="unet3d", task="segmentation", channels=1):
     net = {"network": network, "preset": "tiny", "crop": list(NETS[network, task]), "version": 1,
            "in_channels": channels, "out_channels": 3}  # fmt: skip
-    return Job("latency", {"network": net, "task": task})
+    return a_job("latency", {"network": net, "task": task})
 
 
 @pytest.mark.parametrize(("network", "task"), NETS)
 def test_it_leaves_seconds_and_where_they_were_taken(jobs, network, task):
     folder = jobs.done(job_of(network, task, channels=2))
-    found = json.loads((folder / timed.FILE).read_text())
+    found = json.loads((folder / latency.FILE).read_text())
     assert set(found) == {"median", "low", "high", "repeats", "device"}
     assert 0 < found["low"] <= found["median"] <= found["high"] < 10 and found["repeats"] == 8
     assert found["device"].startswith("CPU, 1 thread") or "CPU" not in found["device"]
-    assert timed.read(folder) == found["median"]
+    assert latency.read(folder) == found["median"]
     manifest = jobs.store.manifest(folder.name)
     assert {k: manifest[k] for k in found} == found and manifest["kind"] == "latency"
 
@@ -56,34 +56,34 @@ def test_it_leaves_seconds_and_where_they_were_taken(jobs, network, task):
 def test_the_median_and_the_quartiles_are_those_of_what_was_counted(jobs, monkeypatch):
     taken = [9.0, 9.0, 3.0, 1.0, 2.0, 4.0, 8.0, 6.0, 7.0, 5.0]  # the first two warm up
     clock = iter([t for one in taken for t in (100.0, 100.0 + one)])
-    real = latency.time
+    real = timing.time
 
     class Clock:
         perf_counter = staticmethod(lambda: next(clock))
 
-    monkeypatch.setattr(latency, "time", Clock)
-    found = json.loads((jobs.done(job_of()) / timed.FILE).read_text())
-    monkeypatch.setattr(latency, "time", real)
+    monkeypatch.setattr(timing, "time", Clock)
+    found = json.loads((jobs.done(job_of()) / latency.FILE).read_text())
+    monkeypatch.setattr(timing, "time", real)
     assert (found["median"], found["low"], found["high"]) == (4.5, 3.0, 7.0)
 
 
 def test_stopped_after_any_pass_it_begins_again_and_is_done_once(jobs):
-    job = job_of()
+    made = job_of()
     for passes in (1, 5):
         looks = iter(range(1, 100))
-        outcome = jobs.do(job, stopping=lambda looks=looks, passes=passes: next(looks) >= passes)
-        assert outcome.state == "stopped" and not jobs.store.done(job.id)
-        assert jobs.store.owner(job.id) is None
-    jobs.done(job)
-    assert jobs.store.manifest(job.id)["repeats"] == 8
-    assert jobs.do(job).state == "done" and jobs.store.manifest(job.id)["attempts"] == 3
+        outcome = jobs.do(made, stopping=lambda looks=looks, passes=passes: next(looks) >= passes)
+        assert outcome.state == "stopped" and not jobs.store.done(made.id)
+        assert jobs.store.owner(made.id) is None
+    jobs.done(made)
+    assert jobs.store.manifest(made.id)["repeats"] == 8
+    assert jobs.do(made).state == "done" and jobs.store.manifest(made.id)["attempts"] == 3
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"median": "fast"}', "{}"])
 def test_a_damaged_file_is_told(tmp_path, damage):
-    (tmp_path / timed.FILE).write_text(damage)
+    (tmp_path / latency.FILE).write_text(damage)
     with pytest.raises(BenchError, match=r"latency\.json: damaged"):
-        timed.read(tmp_path)
+        latency.read(tmp_path)
 
 
 # In a protocol
@@ -111,10 +111,10 @@ def planned(folder, metrics, name):
 def worked(plan, store, kinds=()):
     jobs = run.todo(plan, store)
     describe(plan, store, jobs)
-    for job in jobs:
-        if not kinds or plan.jobs[job].kind in kinds:
-            assert execute(str(store.root), job).state == "done"
-    return [plan.jobs[job].kind for job in jobs]
+    for one in jobs:
+        if not kinds or plan.jobs[one].kind in kinds:
+            assert execute(str(store.root), one).state == "done"
+    return [plan.jobs[one].kind for one in jobs]
 
 
 def test_the_records_gain_a_row_per_cell_and_scores_stay_as_they_are(tmp_path):

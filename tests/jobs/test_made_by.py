@@ -8,9 +8,9 @@ from importlib import import_module
 import pytest
 
 from bench.errors import BenchError
-from bench.job import KINDS
-from bench.jobs import made_by
-from bench.jobs.made_by import APART, ROOT, _beside, changed, source_hash, sources
+from bench.jobs import KINDS
+from bench.runtime import sources as made_by
+from bench.runtime.sources import APART, DECLARE, OPEN, ROOT, _beside, changed, source_hash, sources
 
 NET = {"network": "unet3d"}
 SPECS = {
@@ -50,16 +50,19 @@ def imported(file):
         for alias in node.names:
             for module in (node.module, f"{node.module}.{alias.name}"):
                 place = ROOT / module.replace(".", "/")
-                apart = any(module == a or module.startswith(f"{a}.") for a in APART - {"bench"})
+                apart = any(
+                    module == a or module.startswith(f"{a}.")
+                    for a in APART | DECLARE | {"bench.jobs.__init__"}
+                )
                 for path in (place.with_suffix(".py"), place / "__init__.py"):
-                    if module.startswith("bench.") and path.exists() and not apart:
+                    if module.startswith("bench.") and module not in OPEN and path.exists() and not apart:
                         yield path.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
     found = set(sources(job(kind)))
-    assert {f"bench/jobs/{kind}.py", *PLUGINS[kind]} <= found
+    assert {f"{KINDS[kind].work.replace('.', '/')}.py", *PLUGINS[kind]} <= found
     beside = tuple(name.replace(".", "/") for name in _beside(job(kind)))  # phantoms; scores, unless judged
     assert not any(file.startswith(beside) for file in found)
     for file in (f for f in found if ":" not in f):
@@ -73,7 +76,7 @@ def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
 
 def test_the_files_are_found_quickly_and_without_torch():
     code = (
-        "import sys, time; from bench.jobs.made_by import sources\n"
+        "import sys, time; from bench.runtime.sources import sources\n"
         f"began = time.process_time(); [sources({{'kind': k, 'spec': s}}) for k, s in {SPECS!r}.items()]\n"
         "print(time.process_time() - began, 'torch' in sys.modules)"
     )
@@ -88,7 +91,7 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.setattr(made_by, "ROOT", tmp_path)
 
     def write(**files):
-        for name, text in {"jobs/guard": "", **files}.items():
+        for name, text in {"jobs/guarding": "", **files}.items():
             path = tmp_path / "bench" / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             if files.get(name) is not None or not path.exists():
@@ -110,9 +113,9 @@ LATER = {
 @pytest.mark.parametrize("text", LATER.values(), ids=LATER)
 def test_an_import_more_is_a_file_more(tree, text):
     before = tree(one="", two="")
-    after = tree(**{"jobs/guard": text})
-    assert set(before) == {"bench/jobs/guard.py"}
-    assert set(after) == {"bench/jobs/guard.py", "bench/one.py"}
+    after = tree(**{"jobs/guarding": text})
+    assert set(before) == {"bench/jobs/guarding.py"}
+    assert set(after) == {"bench/jobs/guarding.py", "bench/one.py"}
     assert source_hash(before) != source_hash(after)
     further = tree(one="from bench.two import x\n")
     assert set(further) - set(after) == {"bench/two.py"}
@@ -120,24 +123,24 @@ def test_an_import_more_is_a_file_more(tree, text):
 
 def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree):
     text = "if TYPE_CHECKING:\n    from bench.one import Thing\nfrom bench.store import Store\n"
-    assert set(tree(**{"jobs/guard": text, "one": "", "store": ""})) == {"bench/jobs/guard.py"}
+    assert set(tree(**{"jobs/guarding": text, "one": "", "store": ""})) == {"bench/jobs/guarding.py"}
 
 
 def test_a_file_that_is_no_python_is_named_with_its_line(tree):
     with pytest.raises(BenchError, match=r"bench/one\.py, line 2: is no Python .*; mend it"):
-        tree(**{"jobs/guard": "import bench.one\n", "one": "x = 1\ndef (:\n"})
+        tree(**{"jobs/guarding": "import bench.one\n", "one": "x = 1\ndef (:\n"})
     with pytest.raises(BenchError, match=r"one\.py.*: is no Python"):
         tree(one="\0")
 
 
 def test_what_changed_since_is_named(tree, tmp_path):
-    found = tree(**{"jobs/guard": "import bench.one\n", "one": "x = 1\n"})
+    found = tree(**{"jobs/guarding": "import bench.one\n", "one": "x = 1\n"})
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": source_hash(found), "sources": found}}
     assert changed(manifest) == ()
     (tmp_path / "bench" / "one.py").write_text("def (: half an edit\n")
     assert changed(manifest) == ("bench/one.py",)
-    (tmp_path / "bench" / "jobs" / "guard.py").unlink()
-    assert changed(manifest) == ("bench/jobs/guard.py", "bench/one.py")
+    (tmp_path / "bench" / "jobs" / "guarding.py").unlink()
+    assert changed(manifest) == ("bench/jobs/guarding.py", "bench/one.py")
     assert changed({**manifest, "provenance": {"source": "0"}}) is None
     for name in ("/dev/zero", "../x.py", "a\0.py", ""):  # of a manifest that came from elsewhere
         assert changed({**manifest, "provenance": {"sources": {name: ""}}}) == (name,)
@@ -145,8 +148,8 @@ def test_what_changed_since_is_named(tree, tmp_path):
 
 
 def test_a_worker_says_what_it_runs_and_not_what_was_written_since(tree, tmp_path):
-    before = tree(**{"jobs/guard": "x = 1\n"})
-    (tmp_path / "bench" / "jobs" / "guard.py").write_text("x = 2\n")
+    before = tree(**{"jobs/guarding": "x = 1\n"})
+    (tmp_path / "bench" / "jobs" / "guarding.py").write_text("x = 2\n")
     asked = {"kind": "guard", "spec": {}}
     assert sources(asked, again=False) == before != sources(asked)
 

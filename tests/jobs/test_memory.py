@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bench.jobs import memory
-from bench.jobs.memory import Peak
+from bench.runtime import memory
+from bench.runtime.memory import Peak
 
 LARGE = 200  # MB
 

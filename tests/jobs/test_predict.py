@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import a_job
 from torch import nn
 
 from bench.data.cache import unpacked
@@ -10,8 +11,9 @@ from bench.data.geometry import Geometry
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import evaluate
-from bench.jobs.predict import class_scores, mean_accuracy, mean_dice, mirrored, slabs, windows
+from bench.jobs import evaluating
+from bench.jobs.predict import class_scores, corners, mean_accuracy, mean_dice, mirrored, slabs
+from bench.protocol.sections import Windows
 
 
 class Pointwise(nn.Module):
@@ -28,7 +30,7 @@ class Pointwise(nn.Module):
 
 
 def inference(**given):
-    return {"crop": [8, 8, 8], "overlap": 0.5, "batch": 2, "blend": "gaussian", **given}
+    return Windows(**{"crop": (8, 8, 8), "batch": 2, **given})
 
 
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
@@ -63,17 +65,17 @@ class Cases:
 
 def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     net = Pointwise().train()
-    assert mean_dice(net, Cases(), ["good"], inference(), {}) == 1.0
-    assert mean_dice(net, Cases(), ["good", "bad"], inference(), {}) == 0.5
-    assert mean_dice(net, Cases(), [], inference(), {}) == 0.0
-    assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference(), {})
+    assert mean_dice(net, Cases(), ["good"], inference()) == 1.0
+    assert mean_dice(net, Cases(), ["good", "bad"], inference()) == 0.5
+    assert mean_dice(net, Cases(), [], inference()) == 0.0
+    assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference())
     assert not net.training
 
 
 def test_under_a_region_head_the_mean_dice_is_of_the_regions():
     # Channel 0 is above 0 where the image is not: painted as 1, that is what "bad" asks for.
     def found(cases, regions, paint):
-        return mean_dice(Pointwise(), Cases(), cases, inference(), {"regions": regions, "paint": paint})
+        return mean_dice(Pointwise(), Cases(), cases, inference(), regions, paint)
 
     assert found(["good", "bad"], [[1]], [[0, 1]]) == 0.5
     assert found(["bad"], [[1]], [[0, 1]]) == 1.0
@@ -84,8 +86,8 @@ def test_under_a_region_head_the_mean_dice_is_of_the_regions():
 
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
 def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint, labels):
-    found = evaluate._predicted(Pointwise(), Cases(), inference(), paint, "good", True)
-    native = unpacked(found[evaluate.FRAME].tobytes(), "here")[:]
+    found = evaluating._predicted(Pointwise(), Cases(), inference(), paint, "good", True)
+    native = unpacked(found[evaluating.FRAME].tobytes(), "here")[:]
     expected = np.zeros((12, 9, 24), np.uint8)
     expected[2:10, 1:9] = labels[0]
     expected[4:7, 1:9] = labels[1]
@@ -93,8 +95,8 @@ def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint
     np.testing.assert_array_equal(found["good/prediction"], expected[2:10, 1:9, 0])
     np.testing.assert_array_equal(found["good/reference"], Cases().label("good")[..., 0])
     assert found["good/image"].shape == (8, 8) and found["good/aspect"] == 0.5
-    alone = evaluate._predicted(Pointwise(), Cases(), inference(), paint, "good", False)
-    assert list(alone) == [evaluate.FRAME]
+    alone = evaluating._predicted(Pointwise(), Cases(), inference(), paint, "good", False)
+    assert list(alone) == [evaluating.FRAME]
 
 
 def test_the_panel_is_of_the_slice_with_most_reference():
@@ -112,7 +114,7 @@ def test_the_panel_is_of_the_slice_with_most_reference():
         def geometry(self, case):
             return Geometry((8, 8, 30), (1.0,) * 3, ((0, 8), (0, 8), (0, 30)), (8, 8, 30))
 
-    found = evaluate._predicted(Pointwise(), Pillar(), inference(), None, "good", True)
+    found = evaluating._predicted(Pointwise(), Pillar(), inference(), None, "good", True)
     assert found["good/prediction"].all() and found["good/reference"].sum() == 25
     assert len(np.unique(found["good/image"])) == 2
 
@@ -158,11 +160,13 @@ def test_flips_reach_label_maps_and_classes():
 
 
 def test_an_axis_that_cannot_be_flipped_is_refused():
-    with pytest.raises(BenchError, match=r"inference\.mirror: no axis named 'u'"):
-        mirrored(Lopsided(), inference(mirror=["x", "u"]))
-    with pytest.raises(BenchError, match="one slice have no z"):
-        mirrored(Lopsided(), inference(mirror="xyz", crop=[8, 8, 1]))
-    mirrored(Lopsided(), inference(mirror="xy", crop=[8, 8, 1]))
+    for mirror, crop, said in (
+        ("xyz", (8, 8, 1), "one slice have no z"),
+        ("xu", (8, 8, 8), "one of x, y, z"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            a_job("evaluate", {"inference": {"crop": crop, "mirror": list(mirror)}}).spec.refuse(None, None)
+    a_job("evaluate", {"inference": {"crop": (8, 8, 1), "mirror": ["x", "y"]}}).spec.refuse(None, None)
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.99])
@@ -170,7 +174,7 @@ def test_an_axis_that_cannot_be_flipped_is_refused():
 def test_a_grid_of_windows_covers_the_volume_and_stays_inside_it(shape, overlap):
     crop = (8, 8, 4)
     covered = np.zeros(shape, int)
-    starts = windows(shape, crop, overlap)
+    starts = corners(shape, crop, overlap)
     assert len(set(starts)) == len(starts)
     for start in starts:
         inside = [slice(max(a, 0), a + size) for a, size in zip(start, crop, strict=True)]
@@ -181,11 +185,11 @@ def test_a_grid_of_windows_covers_the_volume_and_stays_inside_it(shape, overlap)
 
 
 def test_where_the_volume_is_no_larger_than_the_crop_there_is_one_window():
-    assert windows((8, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0)]
-    assert windows((5, 8, 2), (8, 8, 8), 0.5) == [(-2, 0, -3)]
-    assert windows((16, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
-    assert windows((13, 8, 8), (8, 8, 8), 0.0) == [(0, 0, 0), (5, 0, 0)]
-    assert windows((2, 2, 3), (2, 2, 1), 0.5) == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
+    assert corners((8, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0)]
+    assert corners((5, 8, 2), (8, 8, 8), 0.5) == [(-2, 0, -3)]
+    assert corners((16, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
+    assert corners((13, 8, 8), (8, 8, 8), 0.0) == [(0, 0, 0), (5, 0, 0)]
+    assert corners((2, 2, 3), (2, 2, 1), 0.5) == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
 
 
 class Brightness(nn.Module):
@@ -239,8 +243,8 @@ class Graded(Cases):
 
 def test_the_mean_accuracy_is_over_cases_and_the_mode_is_kept():
     net = Brightness().train()
-    assert mean_accuracy(net, Graded(), ["good", "bad"], inference(), {}) == 0.5
-    assert mean_accuracy(net, Graded(), ["good"], inference(), {}) == 1.0
-    assert mean_accuracy(net, Graded(), [], inference(), {}) == 0.0
-    assert net.training and mean_accuracy(net.eval(), Graded(), ["bad"], inference(), {}) == 0.0
+    assert mean_accuracy(net, Graded(), ["good", "bad"], inference()) == 0.5
+    assert mean_accuracy(net, Graded(), ["good"], inference()) == 1.0
+    assert mean_accuracy(net, Graded(), [], inference()) == 0.0
+    assert net.training and mean_accuracy(net.eval(), Graded(), ["bad"], inference()) == 0.0
     assert not net.training

@@ -10,24 +10,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from by_hand import a_job
 
-from bench import job, registry
+from bench import registry
 from bench.data import index
 from bench.data.contents import Contents
 from bench.data.index import FRAMES, Index
+from bench.data.parts import Entry, Take
 from bench.data.prepared import Prepared
 from bench.data.stored import TooLargeError
 from bench.data.where import Roots, adapter
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.job import Job
-from bench.jobs import prepare
+from bench.jobs import preparing
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
 from bench.jobs.inputs import mixed, part
+from bench.runtime.execute import execute
 from bench.store import Store
 
 NAME = "msd04_hippocampus"
@@ -48,7 +50,7 @@ def root(phantoms, tmp_path):
 
 
 AGAIN = (  # in a process of its own
-    "import sys; from bench.jobs.context import RunOptions; from bench.jobs.execute import execute\n"
+    "import sys; from bench.jobs.context import RunOptions; from bench.runtime.execute import execute\n"
     "out, job, name, root = sys.argv[1:]\n"
     "print(execute(out, job, RunOptions(roots={name: root})).state)"
 )
@@ -61,15 +63,11 @@ class Tried:
         self.store, self.root = Store.open(out), root
         cases = adapter(NAME, Roots(None, {NAME: root})).cases(root)
         contents = Contents(None)
-        self.spec = {
-            "dataset": NAME, "dataset_version": 1, "recipe": recipe or {"scale": "zscore"},
-            "contents": contents.digest(cases),
-        }  # fmt: skip
-        self.job = Job("prepare", self.spec)
+        spec = {"dataset": NAME, "recipe": recipe or {"scale": "zscore"}, "contents": contents.digest(cases)}
+        self.job = a_job("prepare", spec)
 
     def run(self, loaders=0, stopping=lambda: False):
-        described = {"kind": "prepare", "spec": self.spec, "needs": []}
-        self.store.write_spec(self.job.id, {"job": described})
+        self.store.write_spec(self.job.id, {"job": self.job.plain()})
         options = RunOptions(roots={NAME: str(self.root)}, loaders=loaders)
         return execute(str(self.store.root), self.job.id, options, stopping)
 
@@ -111,9 +109,9 @@ def expected(phantoms, tmp_path_factory):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return the cases decoded in this process, in order."""
-    seen, real = [], prepare._made
+    seen, real = [], preparing._made
     monkeypatch.setattr(
-        prepare,
+        preparing,
         "_made",
         lambda dataset, task, recipe: seen.append(task.case.id) or real(dataset, task, recipe),
     )
@@ -133,7 +131,7 @@ def test_what_is_prepared_can_be_read(expected, root, tmp_path):
         volume, grid = prepared.volume(case), prepared.geometry(case)
         assert volume.shape == grid.shape and prepared.native(case).shape == grid.native_shape
         voxels = volume.foreground
-        assert 0 < len(voxels) <= prepare.FOREGROUND and (prepared.label(case)[tuple(voxels.T)] > 0).all()
+        assert 0 < len(voxels) <= preparing.FOREGROUND and (prepared.label(case)[tuple(voxels.T)] > 0).all()
         assert prepared.fingerprint(case).dtype == np.uint8
         assert set(expected[case]) == {*FRAMES, "geometry", "step", "offset"}
 
@@ -188,10 +186,10 @@ def test_the_whole_job_killed_goes_on_where_it_was(expected, root, tmp_path):
     tried = Tried(tmp_path / "out", root)
     code = (
         "import sys, bench.data.shards as s; s.FLUSH = 0.0\n"
-        "from bench.jobs import prepare; real = prepare._made\n"
+        "from bench.jobs import preparing; real = preparing._made\n"
         "import time\n"
         "def slow(*given): time.sleep(0.3); return real(*given)\n"
-        "prepare._made = slow\n"
+        "preparing._made = slow\n"
         f"{AGAIN}"
     )
     tried.run(stopping=lambda: True)  # describes the job, makes one case
@@ -248,16 +246,16 @@ def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(expected
     assert [c.label for c in prepared.cases()] == [0] * COUNT  # a split divides as the plan did
     assert tried.store.manifest(tried.job.id)["unread"] == 3
     assert "3 of 6 cases cannot be used" in _log(tried.folder)
-    entry = {"dataset": NAME, "part": "all"}
+    entry = Entry(dataset=NAME, part="all")
     with pytest.raises(
         BenchError, match=r"3 of 6 cases cannot be used, first hippocampus_002: imagesTr/.*leave them"
     ):
         part(prepared, entry, str(root))
     with pytest.raises(BenchError, match="3 of 6 cases"):
-        mixed([prepared], {"data": [entry], "seed": 0}, {NAME: str(root)})
-    left = {**entry, "exclude": list(prepared.faults)}
+        mixed([prepared], [entry], Take(), 0, {NAME: str(root)})
+    left = replace(entry, exclude=tuple(prepared.faults))
     assert part(prepared, left, str(root)) == [c for c in expected if c not in prepared.faults]
-    assert len(mixed([prepared], {"data": [left], "seed": 0}, {NAME: str(root)})) == 3
+    assert len(mixed([prepared], [left], Take(), 0, {NAME: str(root)})) == 3
     with pytest.raises(BenchError, match=r"hippocampus_005.*could not be read"):
         prepared.volume("hippocampus_005")
 
@@ -291,7 +289,7 @@ def test_no_memory_is_no_fault_of_a_case(root, tmp_path, monkeypatch):
     def small(path, frame=None):
         raise TooLargeError(path, "shape", "no memory")
 
-    monkeypatch.setattr(prepare, "read_volume", small)
+    monkeypatch.setattr(preparing, "read_volume", small)
     tried = Tried(tmp_path / "out", root)
     assert tried.run().state == "failed" and not tried.store.done(tried.job.id)
 
@@ -328,7 +326,7 @@ def test_data_replaced_while_a_case_is_made_is_no_ones(expected, root, tmp_path,
     tried = Tried(tmp_path / "out", switched.link)
     third = lambda dataset, task, recipe: task.case.id == "hippocampus_003"  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_made", switched.during(prepare._made, third))
+        patch.setattr(preparing, "_made", switched.during(preparing._made, third))
         outcome = tried.run()
     assert outcome.state == "failed"
     assert outcome.reason == "case hippocampus_003 changed while it was prepared; run again"
@@ -341,7 +339,7 @@ def test_data_replaced_while_a_case_is_made_is_no_ones(expected, root, tmp_path,
 def test_a_case_is_made_of_the_bytes_that_were_hashed(expected, root, tmp_path, monkeypatch):
     switched = Switched(root, tmp_path)
     for name in ("read_volume", "read_label"):
-        monkeypatch.setattr(prepare, name, switched.during(getattr(prepare, name)))
+        monkeypatch.setattr(preparing, name, switched.during(getattr(preparing, name)))
     assert frames(Tried(tmp_path / "out", switched.link).done()) == expected
 
 
@@ -350,7 +348,7 @@ def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(root
     switched = Switched(root, tmp_path)
     tried = Tried(tmp_path / "out", switched.link)
     monkeypatch.setattr(Contents, "each", switched.during(Contents.each))
-    monkeypatch.setattr(prepare, "_made", switched.during(prepare._made))
+    monkeypatch.setattr(preparing, "_made", switched.during(preparing._made))
     outcome = tried.run()
     assert outcome.state == "failed" and "changed while it was prepared" in outcome.reason
 
@@ -409,7 +407,7 @@ def test_another_recipe_or_version_takes_nothing(root, tmp_path, decoded, monkey
     for change in ({"recipe": {"scale": "minmax"}}, {"version": 99}):
         decoded.clear()
         if "version" in change:
-            monkeypatch.setitem(job.VERSIONS, "prepare", 99)
+            monkeypatch.setattr("bench.jobs.prepare.PrepareSpec.version", 99)
         Tried(tmp_path / "out", root, change.get("recipe")).done()
         assert len(decoded) == COUNT
 

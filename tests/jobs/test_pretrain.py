@@ -1,22 +1,20 @@
 """A pretraining job by hand: what it reads, what it leaves, what fine-tuning takes over of a decoder."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import blobs
 import pandas as pd
 import pytest
 import torch
+from by_hand import a_job
 from safetensors import safe_open
 
 from bench import registry
 from bench.data import choice
+from bench.data.parts import Entry
 from bench.dataset import Case
-from bench.job import Job, listed
-from bench.jobs.pretrain import Pretext, _labels, origins
-from bench.jobs.pretrain import _classes as of_classes
+from bench.jobs.pretraining import Pretext, _classes, origins
 from bench.nets import transfer
-from bench.plan import specs
-from bench.protocol import Optimiser, Pretrain
 
 CROP = [16, 16, 16]
 
@@ -29,17 +27,13 @@ def jobs(tmp_path):
 
 
 def pretrain(jobs, name, params=None, steps=2, **data):
-    method = registry.load("method", name)
-    section = Pretrain(mixture="any", steps=steps, batch=2, precision="fp32", optimiser=Optimiser(lr=1e-3))
-    net = {"network": "unet3d", "preset": "tiny", "crop": CROP, "in_channels": 1, "version": 1}
     spec = {
-        "method": {"name": name, "version": method.version,
-                   "params": listed(asdict(method.make_params(params or {})))},
-        "network": net, "data": [{"dataset": jobs.name, "part": "all", **data}],
-        "pretrain": specs.resolved(section, steps), "seed": 0,
-    }  # fmt: skip
+        "method": {"name": name, "version": 1, "params": params or {}},
+        "data": [{"dataset": jobs.name, "part": "all", **data}],
+        "pretrain": {"steps": steps, "optimiser": {"lr": 1e-3}},
+    }
     jobs.done(jobs.prepare())
-    return Job("pretrain", spec, (jobs.prepare().id,))
+    return a_job("pretrain", spec, (jobs.prepare().id,))
 
 
 def keys(folder):
@@ -76,9 +70,9 @@ def test_a_trained_decoder_is_handed_over_but_for_its_output_layer(jobs):
 
 def test_only_labelled_cases_are_read_where_labels_are(jobs):
     cases = [Case(f"case{n}", f"p{n}", (), label) for n, label in enumerate([None, 0, None, 0])]
-    data = {"dataset": jobs.name, "part": "all"}
+    data = Entry(dataset=jobs.name, part="all")
     assert len(choice.selected(cases, data, jobs.dataset, None, 0)) == 4
-    found = choice.selected(cases, {**data, "labelled": True}, jobs.dataset, None, 0)
+    found = choice.selected(cases, replace(data, labelled=True), jobs.dataset, None, 0)
     assert [case.id for case in found] == ["case1", "case3"]
 
 
@@ -89,13 +83,15 @@ def test_classes_of_several_data_sets_lie_side_by_side():
         {"dataset": "a", "classes": 3, "task": 1},
         {"dataset": "c", "classes": 1, "group": 4},
     ]
-    found = [{k: int(v) for k, v in of_classes(mixture, i).items()} for i in range(4)]
+    spec = a_job("pretrain", {"data": [{**entry, "part": "all"} for entry in mixture]}).spec
+    before, total = spec.classes
+    found = [{k: int(v) for k, v in _classes(entry, before).items()} for entry in spec.data]
     one, two, three = {"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}
-    assert found == [one, two, one, three] and _labels(mixture)[1] == 6
+    assert found == [one, two, one, three] and total == 6
 
 
 def test_samples_of_one_data_set_and_modality_have_one_origin():
-    mixture = [{"dataset": "b"}, {"dataset": "a"}, {"dataset": "b"}]  # b twice, by other conditions
+    mixture = [Entry(dataset=name, part="all") for name in "bab"]  # b twice, by other conditions
     kinds = [(0, {}), (1, {"modality": "CT"}), (1, {"modality": "MR"}), (2, {}), (1, {"modality": "CT"})]
     cases = [(i, Case(f"c{n}", f"p{n}", (), meta=meta)) for n, (i, meta) in enumerate(kinds)]
     assert [int(o) for o in origins(mixture, cases)] == [2, 0, 1, 2, 0]

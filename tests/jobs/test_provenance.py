@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from bench.jobs.provenance import Tree, tree
+from bench.runtime.provenance import Tree, tree
 
 look = tree.__wrapped__  # a process looks once
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.data.reader import Volume
-from bench.jobs.prepare import quantise, recipe_of
+from bench.jobs.preparing import quantise
 
 
 def read_back(image, step):
@@ -61,8 +61,3 @@ def test_a_constant_image_is_no_division_by_zero():
     for step in (None, 1.0):
         _, stored, volume = read_back(np.full((1, 2, 2, 2), 7.0, np.float32), step)
         assert not stored.any() and (volume.whole() == 7).all()
-
-
-def test_a_spec_becomes_its_recipe():
-    made = recipe_of({"resize": [64, 64, 32], "scale": "percentile", "window": None})
-    assert made.resize == (64, 64, 32) and made.window is None

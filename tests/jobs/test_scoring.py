@@ -1,5 +1,7 @@
 """Scores of kept label maps: rows by hand, one file per way of scoring."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,14 +9,11 @@ from small_prepared import write_prepared
 
 from bench.data.cache import PackWriter
 from bench.jobs.classes import save
-from bench.jobs.scoring import key, path, score_missing
+from bench.jobs.scoring import Scoring, key, path, score_missing
 from bench.record import SCORES, read_rows
 from bench.store import Store
 
-SCORING = {
-    "metrics": ["dice", "hd"], "convention": "medpy", "empty": "default",
-    "labels": {"1": "head", "2": "body"}, "regions": {},
-}  # fmt: skip
+SCORING = Scoring("segmentation", ("dice", "hd"), "medpy", "default", {"1": "head", "2": "body"}, {})
 
 
 def boxes(*places):
@@ -63,15 +62,14 @@ def test_rows_by_hand(store):
 
 
 def test_regions_take_the_place_of_labels(store):
-    found = scores(store, {**SCORING, "regions": {"whole": [1, 2]}, "metrics": ["dice"]})
+    found = scores(store, replace(SCORING, regions={"whole": (1, 2)}, metrics=("dice",)))
     assert set(found.index.get_level_values("target")) == {"whole"}
     assert found["value"][("c1", "whole", "dice")] == pytest.approx(2 * 12 / (16 + 16))
 
 
 def test_each_way_of_scoring_has_its_file_and_is_done_once(store, monkeypatch):
-    other = {**SCORING, "metrics": ["iou"]}
-    assert len({key(SCORING), key(other), key({**SCORING, "empty": "skip"})}) == 3
-    assert key(dict(reversed(SCORING.items()))) == key(SCORING)
+    other = replace(SCORING, metrics=("iou",))
+    assert len({key(SCORING), key(other), key(replace(SCORING, empty="skip"))}) == 3
     score_missing(store, "e", [SCORING, other])
     assert path(store, "e", SCORING).exists() and path(store, "e", other).exists()
     monkeypatch.setattr("bench.jobs.scoring._scores", None)
@@ -84,10 +82,7 @@ def test_a_new_version_of_scoring_is_another_file(monkeypatch):
     assert key(SCORING) != before
 
 
-GRADES = {
-    "task": "classification", "metrics": ["accuracy", "auc"], "convention": "medpy", "empty": "default",
-    "labels": {"0": "well", "1": "ill"}, "regions": {},
-}  # fmt: skip
+GRADES = Scoring("classification", ("accuracy", "auc"), "medpy", "default", {"0": "well", "1": "ill"}, {})
 
 
 @pytest.fixture
@@ -120,7 +115,7 @@ def test_a_classification_has_a_row_per_case_or_one_without_case_and_patient(gra
 
 def test_undefined_is_null_in_the_file_and_reads_as_a_record(graded):
     save(graded.jobs / "e", {"c2": np.array([0.7, 0.3]), "c3": np.array([0.9, 0.1])})
-    only = {**GRADES, "metrics": ["auc"]}
+    only = replace(GRADES, metrics=("auc",))
     score_missing(graded, "e", [only])
     rows = read_rows(path(graded, "e", only), SCORES)
     assert rows["value"].isna().tolist() == [True] and rows["status"].tolist() == ["empty_reference"]

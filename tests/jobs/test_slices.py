@@ -10,13 +10,14 @@ from torch import nn
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
-from bench.jobs import finetune
+from bench.jobs import finetuning
 from bench.jobs.context import Context
 from bench.jobs.predict import slabs
 from bench.jobs.scoring import path
 from bench.jobs.supervised import Supervised, Task
 from bench.nets import transfer
 from bench.protocol import Augment
+from bench.protocol.sections import Windows
 from bench.train.samples import stack
 
 CROP = (16, 16, 1)
@@ -35,9 +36,9 @@ def jobs(tmp_path_factory):
 
 def reader(jobs, network="unet2d", crop=CROP, **recipe):
     job = jobs.finetune(network, crop, steps=1, **recipe)
-    context = Context(jobs.store, None, "finetune", job.spec, job.needs, {}, None, None)
+    context = Context(jobs.store, None, job, None, None)
     cases = [case.id for case in Prepared(context.input(0)).cases()]
-    return finetune._MapReader(context, cases), len(cases)
+    return finetuning._MapReader(context, cases), len(cases)
 
 
 def test_it_trains_on_slices_and_predicts_whole_volumes(jobs):
@@ -70,7 +71,7 @@ def test_windows_of_one_slice_make_up_the_volume(overlap):
 
     image = np.random.default_rng(0).normal(size=(1, 20, 9, 5)).astype(np.float32)
     net = Pointwise()
-    inference = {"crop": [8, 8, 1], "overlap": overlap, "batch": 3, "blend": "gaussian"}
+    inference = Windows(crop=(8, 8, 1), overlap=overlap, batch=3)
     np.testing.assert_allclose(whole(net, image, inference)[1], image[0], atol=1e-5)
     assert net.seen == {(8, 8, 1)}
 
@@ -78,10 +79,10 @@ def test_windows_of_one_slice_make_up_the_volume(overlap):
 def test_each_slice_is_predicted_by_itself(jobs):
     tuned = jobs.finetune("unet2d", CROP, steps=2)
     tensors, _ = transfer.read(jobs.done(tuned) / "last.safetensors")
-    net = finetune.nets.network("unet2d", "tiny", 1, 2, CROP).eval()
+    net = finetuning.nets.network("unet2d", "tiny", 1, 2, CROP).eval()
     net.load_state_dict(tensors)
     image = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
-    inference = {"crop": CROP, "overlap": 0.5, "batch": 2, "blend": "gaussian"}
+    inference = Windows(crop=CROP, batch=2)
     with torch.no_grad():
         alone = [net(torch.from_numpy(image[None, ..., z])) for z in range(3)]
     expected = torch.stack(alone, -1)[0].numpy()
@@ -111,5 +112,5 @@ def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(jobs):
     found = [read(n % cases, 3, n)["label"] for n in range(40)]
     assert all(label.any() for label in found)
     rng = np.random.default_rng(0)
-    drawn = {finetune._centred(np.array([[12, 12, z]]), (0, 0, 0), CROP, blobs.SHAPE, rng) for z in (0, 5)}
+    drawn = {finetuning._centred(np.array([[12, 12, z]]), (0, 0, 0), CROP, blobs.SHAPE, rng) for z in (0, 5)}
     assert drawn == {(4, 4, 0), (4, 4, 5)}

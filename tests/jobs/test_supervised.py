@@ -7,14 +7,16 @@ import torch
 from torch import nn
 
 from bench.jobs.supervised import Judge
+from bench.protocol.sections import Tuning
 from bench.train.losses import cross_entropy, of_maps
 
 
 def judged(scores, steps=8, every=0.25):
     """Let a judge see as many steps, the network's weight being the step; return judge and what it told."""
     network, told, given = nn.Linear(1, 1, bias=False), [], iter(scores)
-    recipe = {"val_every": every, "steps": steps}
-    judge = Judge(recipe, lambda _: next(given), lambda *said: told.append(said))
+    judge = Judge(
+        Tuning(val_every=every, steps=steps), lambda _: next(given), lambda *said: told.append(said)
+    )
     for step in range(1, steps + 1):
         network.weight.data.fill_(step)
         judge.at(step, network)
@@ -33,7 +35,7 @@ def test_the_last_step_is_always_looked_at():
 
 def test_a_restored_judge_keeps_what_was_best():
     judge, _ = judged([0.2, 0.8, 0.8, 0.5])
-    other = Judge({"val_every": 1.0, "steps": 1}, lambda _: 0.7, lambda *said: None)
+    other = Judge(Tuning(val_every=1.0, steps=1), lambda _: 0.7, lambda *said: None)
     other.load(judge.state())
     other.at(1, nn.Linear(1, 1, bias=False))
     assert other.weights["weight"].item() == 4

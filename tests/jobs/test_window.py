@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.data.cache import BLOCK
 from bench.data.reader import Volume
 from bench.jobs import window
+from bench.protocol.sections import Windows
 
 CPU = torch.device("cpu")
 
@@ -39,7 +40,7 @@ def lowest(image):
 
 
 def asked(crop=(8, 8, 8), **given):
-    return {"crop": list(crop), "overlap": 0.5, "batch": 2, "blend": "gaussian", **given}
+    return Windows(**{"crop": crop, "batch": 2, **given})
 
 
 def whole(net, volume, inference):
@@ -49,8 +50,8 @@ def whole(net, volume, inference):
 def monai(net, image, inference):
     with torch.no_grad():
         return sliding_window_inference(
-            torch.from_numpy(image)[None], inference["crop"], inference["batch"], net,
-            overlap=inference["overlap"], mode=inference["blend"], cval=float(image.min()),
+            torch.from_numpy(image)[None], inference.crop, inference.batch, net,
+            overlap=inference.overlap, mode=inference.blend, cval=float(image.min()),
         )[0]  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """What a pretraining reads, and the guard that goes with it."""
 
+from dataclasses import replace
+
 import pytest
 from small_protocol import CASES, NAME, cell, ids
 
+from bench.data.parts import Narrowed, Take
 from bench.errors import BenchError
 from bench.protocol import mixture
 
@@ -14,7 +17,7 @@ def pretraining(plan):
 
 def guard(plan):
     """Return the job that compares."""
-    (job,) = (j for j in plan.jobs.values() if j.kind == "guard" and "tests" in j.spec)
+    (job,) = (j for j in plan.jobs.values() if j.kind == "guard" and not j.spec.judges)
     return job
 
 
@@ -27,11 +30,11 @@ def test_pretraining_and_fine_tuning_wait_for_the_guard_without_needing_it(plan_
     pair, alone = cell(plan, row="pair", fraction=25, seed=0), cell(plan, row="alone", fraction=25, seed=0)
     (watch,) = plan.after[pair.pretrain]
     assert plan.after[pair.finetune] == (watch,) and pair.guard == watch and alone.guard is None
-    assert plan.jobs[watch].needs == (guard(plan).id,) and plan.jobs[watch].spec == {"leaks": "fail"}
+    assert plan.jobs[watch].needs == (guard(plan).id,) and plan.jobs[watch].spec.judges
     assert watch not in plan.jobs[pair.pretrain].needs and alone.finetune not in plan.after
     assert plan.wanted().index(watch) < plan.wanted().index(pair.pretrain)
     assert watch in plan.wanted(lambda job: job in (pair.pretrain, pair.finetune, pair.evaluate))
-    assert guard(plan).spec["tests"][0]["part"] == "test" and "leaks" not in guard(plan).spec
+    assert guard(plan).spec.tests[0].part == "test" and not guard(plan).spec.leaks
 
 
 def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
@@ -47,7 +50,7 @@ def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
 def test_what_a_guard_drops_is_part_of_a_pretraining(plan_of):
     plan = plan_of({"pretrain": {"leaks": "drop"}})
     made = pretraining(plan)
-    assert made.needs[-1] == guard(plan).id and made.spec["leaks"] == "drop"
+    assert made.needs[-1] == guard(plan).id and made.spec.leaks == "drop"
     assert made.id != pretraining(plan_of()).id
 
 
@@ -69,17 +72,17 @@ def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     epochs = {"steps": None, "epochs": 2, "batch": 2}
     for given, count in (({"take": "4 cases"}, 4), ({"take": "40 %"}, 6), ({"exclude": []}, 14)):
         plan = plan_of({"pretrain": {**mix(**given)["pretrain"], **epochs}})
-        assert pretraining(plan).spec["pretrain"]["steps"] == count
+        assert pretraining(plan).spec.pretrain.steps == count
     whole = plan_of({"pretrain": {"take": "3 cases", **epochs}})
-    assert pretraining(whole).spec["pretrain"]["steps"] == 3
-    assert pretraining(whole).spec["take"] == {"amount": "3 cases", "ranking": NAME}
+    assert pretraining(whole).spec.pretrain.steps == 3
+    assert pretraining(whole).spec.take == Take("3 cases", NAME)
     assert cell(whole, row="pair", fraction=25, seed=0).columns["pretrain"] == f"{NAME} (3 cases)"
-    assert guard(plan_of(mix(take="4 cases"))).spec["seed"] == 0
+    assert guard(plan_of(mix(take="4 cases"))).spec.seed == 0
 
 
 def test_classes_of_a_mixture_reach_the_spec(plan_of):
-    assert pretraining(plan_of(mix(task=2, group=1))).spec["data"][0]["task"] == 2
-    assert "task" not in pretraining(plan_of()).spec["data"][0]
+    assert pretraining(plan_of(mix(task=2, group=1))).spec.data[0].task == 2
+    assert pretraining(plan_of()).spec.data[0].task is None
 
 
 def test_cases_left_out_leave_the_split_too(plan_of):
@@ -87,24 +90,25 @@ def test_cases_left_out_leave_the_split_too(plan_of):
     out = f"hippocampus_{CASES:03d}"
     plan = plan_of({"finetune": {"exclude": [out]}})
     spec = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune].spec
-    assert spec["data"]["exclude"] == [out]
+    assert spec.data.exclude == (out,)
     assert (
-        spec["data"]["split_hash"]
-        != whole.jobs[cell(whole, row="alone", fraction=25, seed=0).finetune].spec["data"]["split_hash"]
+        spec.data.split_hash
+        != whole.jobs[cell(whole, row="alone", fraction=25, seed=0).finetune].spec.data.split_hash
     )
     with pytest.raises(BenchError, match="case of data set"):
         plan_of({"finetune": {"exclude": ["hippocampus_0011"]}})
 
 
 def test_what_an_entry_leaves_out_does_not_move_the_split(plan_of):
-    before = pretraining(plan_of()).spec["data"][0]
-    narrowed = pretraining(plan_of(mix(exclude=["hippocampus_001"]))).spec["data"][0]
-    assert narrowed.pop("only") == {"exclude": ["hippocampus_001"]} and narrowed == before
+    before = pretraining(plan_of()).spec.data[0]
+    narrowed = pretraining(plan_of(mix(exclude=["hippocampus_001"]))).spec.data[0]
+    assert narrowed.only == Narrowed(exclude=("hippocampus_001",))
+    assert replace(narrowed, only=Narrowed()) == before
 
 
 def test_without_data_nobody_knows_how_much_a_share_is(plan_of):
     share = {"pretrain": {"take": "400 cases", "steps": None, "epochs": 2}}
-    assert pretraining(plan_of(share, data=None)).spec["pretrain"]["steps"] is None
+    assert pretraining(plan_of(share, data=None)).spec.pretrain.steps is None
 
 
 def test_fine_tuning_needs_labels(plan_of):
@@ -157,6 +161,6 @@ def test_every_mixture_plans_without_its_data(plan_of, name):
         return
     plan = plan_of(change, data=None)
     parts = mixture.mixture(name).datasets
-    assert [d["dataset"] for d in pretraining(plan).spec["data"]] == [m.dataset for m in parts]
+    assert [d.dataset for d in pretraining(plan).spec.data] == [m.dataset for m in parts]
     assert cell(plan, row="pair", fraction=25, seed=0).columns["pretrain"] == name
-    assert pretraining(plan).spec["network"]["in_channels"] == channels
+    assert pretraining(plan).spec.network.in_channels == channels

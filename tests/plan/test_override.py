@@ -1,6 +1,7 @@
 """--set: one value of the jobs' specs, as if the protocol had said it."""
 
 import pytest
+from by_hand import a_job
 from small_protocol import NAME, cell, ids
 
 from bench.errors import BenchError
@@ -40,7 +41,7 @@ def test_several_settings_add_up_and_the_last_of_one_path_counts(plan_of):
 def test_a_recipe_of_the_prepared_data_can_be_set(plan_of):
     plan = plan_of(sets=["recipe.resize=[32, 32, 32]"])
     (prepare,) = [plan.jobs[i] for i in ids(plan, "prepare")]
-    assert prepare.spec["recipe"]["resize"] == [32, 32, 32]
+    assert prepare.spec.recipe.resize == (32, 32, 32)
     assert not ids(plan) & ids(plan_of())
 
 
@@ -122,7 +123,7 @@ def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
 
 def test_a_spec_without_the_path_is_returned_as_it_is():
     override = Override("finetune.batch=3")
-    spec = {"pretrain": {"batch": 2}}
-    assert override.apply("pretrain", spec) is spec
+    spec = a_job("pretrain").spec
+    assert override.apply(spec) is spec
     with pytest.raises(BenchError, match="did you mean"):
         override.require_used()

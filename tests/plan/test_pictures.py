@@ -22,12 +22,12 @@ def test_every_row_has_one_over_all_its_cells_scratch_too(plan_of):
     plan = plan_of(ASKED)
     assert len(ids(plan, "embed")) == 2 and ids(plan, "embed") <= set(plan.wanted())
     alone, pair = (plan.jobs[embeds(plan)[row]] for row in ("alone", "pair"))
-    assert alone.spec["init"] == "random" and len(alone.needs) == 1
+    assert alone.spec.init == "random" and len(alone.needs) == 1
     trained = next(c for c in plan.cells["test0"] if c.row == "pair").pretrain
-    assert pair.spec["init"] == f"job:{trained}" and pair.needs == (*alone.needs, trained)
-    differ = {k for k in pair.spec if pair.spec[k] != alone.spec[k]}
-    assert differ == {"init"} and pair.spec["samples"] == 5
-    assert pair.spec["data"] == plan.jobs[trained].spec["data"]  # training patients of the downstream set
+    assert pair.spec.init == f"job:{trained}" and pair.needs == (*alone.needs, trained)
+    differ = {k for k in vars(pair.spec) if getattr(pair.spec, k) != getattr(alone.spec, k)}
+    assert differ == {"init"} and pair.spec.samples == 5
+    assert pair.spec.data == plan.jobs[trained].spec.data  # training patients of the downstream set
 
 
 def test_its_number_of_samples_is_part_of_a_jobs_name(plan_of):
@@ -48,7 +48,7 @@ def test_a_panel_of_another_network_is_made_of_its_file_or_left_out_with_a_line(
     (tmp_path / "vgg19.pth").write_bytes(b"weights")
     plan = plan_of(asked)
     made = plan.jobs[plan.beside["test0"]["VGG-19"]]
-    assert made.spec["init"].startswith("file:") and made.id in plan.wanted()
+    assert made.spec.init.startswith("file:") and made.id in plan.wanted()
     assert not plan.absent["test0"]
 
 

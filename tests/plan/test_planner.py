@@ -3,38 +3,52 @@
 import hashlib
 import json
 import shutil
+from dataclasses import dataclass, field, replace
 
 import pytest
 from small_protocol import CASES, NAME, PATIENTS, TRAIN, cell, ids
 
+from bench import jobs
+from bench.data.parts import Entry
 from bench.errors import BenchError
-from bench.job import KINDS, VERSIONS, Job, canonical
+from bench.job import Job, Spec, identify
+from bench.jobs import KINDS
 from bench.record import COLUMNS
+from bench.typed import sparse
 
 N = len(TRAIN)
 
 
+@dataclass(frozen=True)
+class Some(Spec):
+    kind = "some"
+    version = 4
+
+    b: tuple = ()
+    a: dict = field(default_factory=dict)
+    later: int | None = sparse()  # a field that came later changes no id
+
+
 def test_the_id_is_sha256_of_canonical_json():
-    job = Job("prepare", {"b": [1.5, None], "a": {"z": True, "y": "ü"}}, ("n2", "n1"))
+    made = Job(Some((1.5, None), {"z": True, "y": "ü"}), ("n2", "n1"))
     text = (
-        '{"kind":"prepare","needs":["n2","n1"],"spec":{"a":{"y":"\\u00fc","z":true},"b":[1.5,null]},'
-        f'"version":{VERSIONS["prepare"]}}}'
+        '{"kind":"some","needs":["n2","n1"],"spec":{"a":{"y":"\\u00fc","z":true},"b":[1.5,null]},"version":4}'
     )
-    assert job.id == hashlib.sha256(text.encode()).hexdigest()[:16]
-    again = Job("prepare", {"a": {"y": "ü", "z": True}, "b": [1.5, None]}, ("n2", "n1"))
-    assert again.id == job.id
+    assert made.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+    plain = {"a": {"y": "ü", "z": True}, "b": [1.5, None]}
+    assert identify("some", 4, plain, ["n2", "n1"]) == made.id == Job(Some(**plain), ("n2", "n1")).id
     others = [
-        Job("evaluate", job.spec, job.needs), Job("prepare", {**job.spec, "b": []}, job.needs),
-        Job("prepare", job.spec, ("n1", "n2")), Job("prepare", job.spec),
+        Job(Some((), made.spec.a), made.needs), Job(made.spec, ("n1", "n2")), Job(made.spec),
+        Job(replace(made.spec, later=1), made.needs),
     ]  # fmt: skip
-    assert len({job.id, *(o.id for o in others)}) == 5
+    found = {made.id, *(o.id for o in others), *(identify(k, 4, plain, made.needs) for k in KINDS)}
+    assert len(found) == 5 + len(KINDS)
 
 
 def test_a_kinds_version_is_part_of_its_ids(monkeypatch):
-    job = Job("prepare", {})
-    before = job.id
-    monkeypatch.setitem(__import__("bench.job", fromlist=["x"]).VERSIONS, "prepare", 99)
-    assert job.id != before
+    before = Job(Some()).id
+    monkeypatch.setattr(Some, "version", 99)
+    assert Job(Some()).id != before
 
 
 def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
@@ -42,7 +56,8 @@ def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
     seen = set()
     for job in plan.jobs.values():
         assert set(job.needs) <= seen
-        assert json.loads(canonical(job.spec)) == job.spec
+        stored = json.loads(json.dumps(job.plain()))
+        assert jobs.read(stored, "here") == job
         seen.add(job.id)
     count = {k: len(ids(plan, k)) for k in KINDS}
     made = {"prepare": 1, "guard": 2, "pretrain": 1, "finetune": 8, "evaluate": 8, "latency": 0, "embed": 0}
@@ -199,19 +214,19 @@ def test_hold_says_what_stays_the_same_over_fractions(plan_of, budget, quarter, 
     for row in BOTH:
         for fraction, steps in ((25, quarter), (100, full)):
             job = plan.jobs[cell(plan, row=row, fraction=fraction, seed=0).finetune]
-            assert job.spec["finetune"]["steps"] == steps
+            assert job.spec.finetune.steps == steps
 
 
 def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
     epochs = {"steps": None, "epochs": 4, "batch": 2}
     (job,) = [plan_of({"pretrain": epochs}).jobs[i] for i in ids(plan_of({"pretrain": epochs}), "pretrain")]
-    assert job.spec["pretrain"]["steps"] == 4 * N // 2
-    assert job.spec["data"][0]["part"] == "train"
+    assert job.spec.pretrain.steps == 4 * N // 2
+    assert job.spec.data[0].part == "train"
     everything = {**epochs, "datasets": [{"dataset": NAME, "cases": "all"}]}
     plan = plan_of({"pretrain": everything})
     (job,) = [plan.jobs[i] for i in ids(plan, "pretrain")]
-    assert job.spec["pretrain"]["steps"] == 4 * CASES // 2
-    assert job.spec["data"] == [{"dataset": NAME, "part": "all"}]
+    assert job.spec.pretrain.steps == 4 * CASES // 2
+    assert job.spec.data == (Entry(dataset=NAME, part="all"),)
 
 
 def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
@@ -223,7 +238,7 @@ def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
         if c.columns["fraction"] == 25:
             runs.setdefault(c.row, []).append((c.columns["pretrain_seed"], c.columns["seed"]))
         assert c.wanted == (c.columns["seed"] == 1)  # the seed of --only is that of fine-tuning
-        before = plan.jobs[c.pretrain].spec["seed"] if c.pretrain else 0
+        before = plan.jobs[c.pretrain].spec.seed if c.pretrain else 0
         assert c.columns["pretrain_seed"] == before
     crossed = [(p, s) for p in (3, 4, 5) for s in (0, 1)]
     assert sorted(runs["pair"]) == sorted(runs["pair (shuffled)"]) == crossed
@@ -277,7 +292,7 @@ def test_without_data_the_plan_is_provisional(plan_of):
     assert plan.provisional and len(ids(plan)) == 20
     for job in plan.jobs.values():
         if job.kind == "finetune":
-            assert job.spec["finetune"]["steps"] is None and job.spec["data"]["split_hash"] is None
+            assert job.spec.finetune.steps is None and job.spec.data.split_hash is None
     assert {c.columns["n_train"] for c in plan.cells["test0"]} == {0}
 
 
@@ -287,8 +302,8 @@ def test_without_data_a_registered_list_is_known_all_the_same(plan_of):
     assert plan.provisional
     full = cell(plan, row="alone", fraction=100)
     assert full.columns["n_train"] == 24
-    assert plan.jobs[full.finetune].spec["finetune"]["steps"] == 10 * 24 // 2
-    assert plan.jobs[full.finetune].spec["data"]["split_hash"]
+    assert plan.jobs[full.finetune].spec.finetune.steps == 10 * 24 // 2
+    assert plan.jobs[full.finetune].spec.data.split_hash
     with pytest.raises(BenchError, match="did you mean 'unetr_24_6'"):
         plan_of({"finetune": [{**section, "split": "unetr_24_"}]}, data=None)
 
@@ -313,10 +328,10 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "own_scans"}]}}
     plan = plan_of({"finetune": [base, section], **mixture}, data=data)
     (pretrain,) = ids(plan, "pretrain")  # one, shared by both columns
-    assert [d["part"] for d in plan.jobs[pretrain].spec["data"]] == ["train", "train"]
+    assert [d.part for d in plan.jobs[pretrain].spec.data] == ["train", "train"]
     alone = plan_of({"finetune": [base], **mixture}, data=data)
     (pretrain,) = ids(alone, "pretrain")
-    assert [d["part"] for d in alone.jobs[pretrain].spec["data"]] == ["train", "all"]
+    assert [d.part for d in alone.jobs[pretrain].spec.data] == ["train", "all"]
 
 
 def test_a_row_can_start_from_a_snapshot(plan_of):
@@ -335,7 +350,7 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
     plan = plan_of({"finetune": {"select": "best_test"}})
     best, last = (cell(plan, row=r, fraction=25, seed=0) for r in ("alone", "alone (last)"))
     assert best.finetune == last.finetune and best.evaluate != last.evaluate
-    weights = [plan.jobs[c.evaluate].spec["weights"] for c in (best, last)]
+    weights = [plan.jobs[c.evaluate].spec.weights for c in (best, last)]
     assert weights == ["best_test", "last"]
 
 

@@ -1,6 +1,7 @@
 """What a fine-tuning starts from: files by their content, controls, other crops and networks."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from small_protocol import NAME, TRAIN, cell, ids
@@ -42,7 +43,7 @@ def test_a_row_from_a_file_names_its_content_and_pretrains_nothing(plan_of, weig
     path = weights()
     plan = plan_of(with_file())
     found = cell(plan, row="taken")
-    assert found.columns["init"] == f"file:{digest(b'some')}" == plan.jobs[found.finetune].spec["init"]
+    assert found.columns["init"] == f"file:{digest(b'some')}" == plan.jobs[found.finetune].spec.init
     assert (found.columns["pretrain"], found.columns["pretrain_seed"]) == ("file", 0)
     assert found.columns["method"] == "simclr3d"
     assert found.pretrain is None and found.guard is None and len(plan.jobs[found.finetune].needs) == 1
@@ -140,7 +141,7 @@ def test_a_random_control_is_scratch_under_another_name(plan_of):
     assert mixed.columns["init"] == pair.columns["init"] and mixed.columns["pretrain"] == NAME
     assert (mixed.pretrain, mixed.guard) == (pair.pretrain, pair.guard)
     one, two = (plan.jobs[c.finetune].spec for c in (pair, mixed))
-    assert {**one, "control": "shuffled"} == two and "control" not in one
+    assert replace(one, control="shuffled") == two and not one.control
     assert len(ids(plan, "finetune")) == 3 and len(ids(plan, "pretrain")) == 1
 
 
@@ -154,7 +155,7 @@ def test_a_random_control_has_its_rows_own_recipe(plan_of):
     changes = {**ONE, "controls": ["random"], **longer}
     plan = plan_of(changes)
     fresh = plan.jobs[cell(plan, row="pair (random)").finetune]
-    assert fresh.spec["finetune"]["steps"] == 9 and fresh.spec["init"] == "random"
+    assert fresh.spec.finetune.steps == 9 and fresh.spec.init == "random"
     assert fresh.id != cell(plan, row="alone").finetune
 
 
@@ -194,11 +195,10 @@ def spec(plan, row, kind):
 def test_pretraining_and_fine_tuning_read_crops_of_their_own(plan_of):
     changes = {"pretrain": {"crop": [16, 32, 32]}, "finetune": {**ONE["finetune"], "crop": [32, 32, 16]}}
     plan = plan_of(changes)
-    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [16, 32, 32]
+    assert spec(plan, "pair", "pretrain").network.crop == (16, 32, 32)
     for row in ("alone", "pair"):
-        assert spec(plan, row, "finetune")["network"]["crop"] == [32, 32, 16]
-        assert spec(plan, row, "evaluate")["inference"]["crop"] == [32, 32, 16]
-        assert "crop" not in spec(plan, row, "finetune")["finetune"]
+        assert spec(plan, row, "finetune").network.crop == (32, 32, 16)
+        assert spec(plan, row, "evaluate").inference.crop == (32, 32, 16)
     stated = {"networks": {"net": {"crop": [32, 32, 16]}}, "pretrain": {"crop": [16, 32, 32]}}
     assert ids(plan_of({**stated, **ONE})) == ids(plan)
 
@@ -206,9 +206,9 @@ def test_pretraining_and_fine_tuning_read_crops_of_their_own(plan_of):
 def test_one_row_has_a_crop_of_its_own(plan_of):
     rows = {"pair": {"pretrain": {"crop": [16, 16, 32]}, "finetune": {"crop": [32, 16, 32]}}}
     plan = plan_of({**ONE, "rows": rows, "baseline": "unequal"})
-    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [16, 16, 32]
-    assert spec(plan, "pair", "finetune")["network"]["crop"] == [32, 16, 32]
-    assert spec(plan, "alone", "finetune")["network"]["crop"] == [32, 32, 32]
+    assert spec(plan, "pair", "pretrain").network.crop == (16, 16, 32)
+    assert spec(plan, "pair", "finetune").network.crop == (32, 16, 32)
+    assert spec(plan, "alone", "finetune").network.crop == (32, 32, 32)
 
 
 TWO_D = {
@@ -226,11 +226,11 @@ def test_a_network_of_two_dimensions_can_be_pretrained_for_one_of_three(plan_of,
     monkeypatch.setattr(method.Params, "check", lambda *given: None)
     plan = plan_of({**ONE, **TWO_D})
     made, tuned = spec(plan, "pair", "pretrain"), spec(plan, "pair", "finetune")
-    assert (made["network"]["network"], made["network"]["crop"]) == ("unet2d", [64, 64, 1])
-    assert (tuned["network"]["network"], tuned["network"]["crop"]) == ("unet3d", [32, 32, 32])
+    assert (made.network.network, made.network.crop) == ("unet2d", (64, 64, 1))
+    assert (tuned.network.network, tuned.network.crop) == ("unet3d", (32, 32, 32))
     assert cell(plan, row="pair").columns["network"] == "unet3d/small"
     plan = plan_of({**ONE, **TWO_D, "pretrain": {"crop": [32, 32, 1]}})
-    assert spec(plan, "pair", "pretrain")["network"]["crop"] == [32, 32, 1]
+    assert spec(plan, "pair", "pretrain").network.crop == (32, 32, 1)
 
 
 def nets(**given):
@@ -275,10 +275,9 @@ def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
     plan = plan_of({"finetune": epochs})
     found = cell(plan, row="alone")
     made = plan.jobs[found.finetune].spec
-    assert len(TRAIN) == 14 and made["finetune"]["steps"] == 8 * (14 - back) // 2
-    assert made["data"]["holdout"] == share and "holdout" not in made["finetune"]
-    assert made["data"]["n_train"] == found.columns["n_train"] == 14  # labelled, whatever they are used for
-    assert "holdout" not in plan.jobs[found.evaluate].spec["data"]
+    assert len(TRAIN) == 14 and made.finetune.steps == 8 * (14 - back) // 2
+    assert made.data.holdout == share and "holdout" not in vars(made.finetune)
+    assert made.data.n_train == found.columns["n_train"] == 14  # labelled, whatever they are used for
 
 
 def test_a_holdout_of_nobody_or_of_everybody(plan_of):
@@ -294,15 +293,15 @@ def test_a_holdout_of_nobody_or_of_everybody(plan_of):
 def test_how_a_line_predicts_is_part_of_training_only_where_it_is_judged(plan_of):
     def tuned(**finetune):
         plan = plan_of({"finetune": {**ONE["finetune"], **finetune}}, sets=sets)
-        return plan.jobs[cell(plan, row="alone").finetune].spec["finetune"]
+        return plan.jobs[cell(plan, row="alone").finetune].spec.finetune
 
     sets = ()
     overlap = {"inference": {"overlap": 0.25}}
-    assert "inference" not in tuned() and "inference" not in tuned(**overlap)
+    assert tuned().inference is None and tuned(**overlap).inference is None
     for judged in ({"select": "best_val"}, {"select": "last", "patience": 0.5}):
-        assert tuned(**judged, **overlap)["inference"]["overlap"] == 0.25
+        assert tuned(**judged, **overlap).inference.overlap == 0.25
     sets = ("inference.overlap=0.75",)
-    assert tuned(select="best_val", **overlap)["inference"]["overlap"] == 0.75
+    assert tuned(select="best_val", **overlap).inference.overlap == 0.75
 
 
 @pytest.mark.parametrize("judged", [{"select": "best_val"}, {"patience": 0.2}])
@@ -328,16 +327,15 @@ def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_pred
     plan = plan_of(with_regions())
     found = cell(plan, row="alone")
     tuned, evaluated = plan.jobs[found.finetune].spec, plan.jobs[found.evaluate].spec
-    assert tuned["network"]["out_channels"] == 2 and tuned["data"]["regions"] == [[1, 2], [2]]
-    assert tuned["data"]["paint"] == evaluated["data"]["paint"] == [[0, 1], [1, 2]]
-    assert "regions" not in tuned["finetune"] and "regions" not in evaluated["data"]
+    assert tuned.network.out_channels == 2 and tuned.data.regions == ((1, 2), (2,))
+    assert tuned.data.paint == evaluated.data.paint == ((0, 1), (1, 2))
     (scoring,) = plan.scoring[found.evaluate]
-    assert scoring["regions"] == {"both": [1, 2], "tail": [2]}
+    assert scoring.regions == {"both": (1, 2), "tail": (2,)}
     plain = plan_of({"finetune": {**ONE["finetune"], "regions": HEAD["regions"]}})
     softmax = plain.jobs[cell(plain, row="alone").finetune].spec
-    assert softmax["network"]["out_channels"] == 3 and not {"regions", "paint"} & set(softmax["data"])
+    assert softmax.network.out_channels == 3 and not softmax.data.regions and not softmax.data.paint
     assert ids(plain, "finetune") == ids(plan_of(ONE), "finetune")  # only how it is scored differs
-    assert plain.scoring[cell(plain, row="alone").evaluate][0]["regions"] == scoring["regions"]
+    assert plain.scoring[cell(plain, row="alone").evaluate][0].regions == scoring.regions
 
 
 @pytest.mark.parametrize(
@@ -369,7 +367,7 @@ def test_two_sections_on_one_data_set_have_regions_of_their_own(plan_of):
     one, other = (cell(plan, row="alone", section=name) for name in (NAME, f"{NAME}#2"))
     assert one.evaluate == other.evaluate  # a softmax head is of the labels, whatever is scored
     known = plan.scoring_of["test0"]
-    assert known[NAME]["regions"] == {"whole": [1, 2]} and known[f"{NAME}#2"]["regions"] == {}
+    assert known[NAME].regions == {"whole": (1, 2)} and known[f"{NAME}#2"].regions == {}
     assert sorted(map(len, plan.scoring.values())) == [2] * len(plan.scoring)
 
 
@@ -394,9 +392,9 @@ def test_latency_is_a_job_of_the_network_alone(plan_of):
     (timed,) = ids(plan, "latency")  # one for all fractions, seeds and rows
     assert {c.latency for c in plan.cells["test0"]} == {timed} and timed in plan.wanted()
     job = plan.jobs[timed]
-    assert job.needs == () and set(job.spec) == {"network", "task"} and plan.threads[timed] == 2
+    assert job.needs == () and set(vars(job.spec)) == {"network", "task"} and plan.threads[timed] == 2
     assert ids(plan) - {timed} == ids(plan_of()) and not ids(plan_of(), "latency")
-    assert all("latency" not in s["metrics"] for found in plan.scoring.values() for s in found)
+    assert all("latency" not in s.metrics for found in plan.scoring.values() for s in found)
     other = plan_of({"metrics": ["dice", "latency"], "finetune": {"crop": [32, 32, 16]}})
     assert ids(other, "latency") != {timed}
     with pytest.raises(BenchError, match="latency cannot judge; take dice"):

@@ -41,7 +41,7 @@ def protocol():
         scale="pilot",
         networks={"net": Net("swin_unetr")},
         rows={"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")},
-        finetune=(Finetune("organs", "even", steps=10),),
+        finetune=(Finetune(dataset="organs", split="even", steps=10),),
         layout=Layout(),
     )
     return lambda **changes: replace(base, **changes)

@@ -75,7 +75,10 @@ def test_spread_is_spoken_of_only_where_there_is_one(protocol, records):
 
 
 def test_sections_that_share_data_split_and_evaluation_are_never_pooled(protocol, records):
-    twice = (Finetune("organs", "even", steps=1), Finetune("organs", "even", steps=60))
+    twice = (
+        Finetune(dataset="organs", split="even", steps=1),
+        Finetune(dataset="organs", split="even", steps=60),
+    )
     table = records({"value": 0.1}, {"value": 0.9, "section": "organs#2"})
     cells = aggregate(protocol(finetune=twice), table)
     assert [cells.at(key(section=s)).mean for s in (0, 1)] == [0.1, 0.9]
@@ -160,8 +163,8 @@ def test_rows_of_a_data_set_outside_the_protocol_are_refused(protocol, records):
 
 def test_two_evaluations_of_one_data_set_stay_apart(protocol, records):
     twice = (
-        Finetune("organs", "even", steps=1),
-        Finetune("organs", "even", steps=1, evaluation="linear"),
+        Finetune(dataset="organs", split="even", steps=1),
+        Finetune(dataset="organs", split="even", steps=1, evaluation="linear"),
     )
     table = records({"value": 0.8}, {"value": 0.3, "evaluation": "linear", "section": "organs#2"})
     cells = aggregate(protocol(finetune=twice), table)

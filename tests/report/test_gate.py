@@ -26,7 +26,7 @@ def drawn(protocol, records, tmp_path):
     """Return a function from the scores of two targets to the three written forms."""
 
     def draw(liver, spleen, fraction=100, anchor=ANCHOR, synthetic=False, **changes):
-        section = Finetune("organs", "even", steps=10, anchor=anchor, fractions=(fraction,))
+        section = Finetune(dataset="organs", split="even", steps=10, anchor=anchor, fractions=(fraction,))
         both = zip(("liver", "spleen"), (liver, spleen), strict=True)
         table = records(
             *(
@@ -87,8 +87,8 @@ def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
 
 
 TWO = (
-    Finetune("organs", "even", steps=10, anchor=ANCHOR, fractions=(100,)),
-    Finetune("heart", "even", steps=10, anchor=Anchor(mean=0.9), fractions=(100,)),
+    Finetune(dataset="organs", split="even", steps=10, anchor=ANCHOR, fractions=(100,)),
+    Finetune(dataset="heart", split="even", steps=10, anchor=Anchor(mean=0.9), fractions=(100,)),
 )
 
 
@@ -144,7 +144,8 @@ def test_a_study_without_an_anchor_says_that_it_has_none(drawn):
 
 def test_an_anchor_changes_no_comparison(protocol):
     plain, anchored = (
-        protocol(finetune=(Finetune("organs", "even", steps=1, anchor=a),)) for a in (None, ANCHOR)
+        protocol(finetune=(Finetune(dataset="organs", split="even", steps=1, anchor=a),))
+        for a in (None, ANCHOR)
     )
     assert way(plain, 0, plain.rows["a"]) == way(anchored, 0, anchored.rows["a"])
 

@@ -41,7 +41,7 @@ def four(protocol):
         "a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B"),
         "c": Row("voco", "net", title="C"), "d": Row("voco", "net", title="D", init="away/given.pth"),
     }  # fmt: skip
-    mixture = Pretrain((Mix("organs"), Mix("brains")), steps=2000)
+    mixture = Pretrain(datasets=(Mix("organs"), Mix("brains")), steps=2000)
     return protocol(rows=rows, pretrain=mixture)
 
 
@@ -72,7 +72,7 @@ def test_without_the_jobs_facts_the_records_still_say_it(four, records, told):
 
 
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
-    seeds = protocol(finetune=(Finetune("organs", "rule", steps=10, seeds=(0, 1, 2)),))
+    seeds = protocol(finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),))
     text, page = told(seeds, records({}))
     assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
     assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
@@ -107,7 +107,9 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told)
     assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
     assert "<h1>Test table (synthetic data)</h1>" in page and ">synthetic data</span>" in page
     assert "synthetic" not in "".join(told(protocol(), records({}))).lower()
-    both = protocol(finetune=tuple(Finetune(name, "rule", steps=10) for name in ("organs", "brains")))
+    both = protocol(
+        finetune=tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))
+    )
     text, _ = told(both, records({}), datasets={"organs": known})
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 

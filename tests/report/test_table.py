@@ -56,7 +56,7 @@ def test_a_distance_is_best_where_it_is_smallest(four_rows, records):
 
 
 def section(steps=10, **given):
-    return Finetune("organs", "even", steps=steps, **given)
+    return Finetune(dataset="organs", split="even", steps=steps, **given)
 
 
 SCRATCH, VOCO = Row("scratch", "net"), Row("voco", "net")
@@ -190,7 +190,10 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
 
 
 def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
-    both = (Finetune("organs", "even", steps=1), Finetune("cc_ccii", "even", steps=1))
+    both = (
+        Finetune(dataset="organs", split="even", steps=1),
+        Finetune(dataset="cc_ccii", split="even", steps=1),
+    )
     table = records(
         {"metric": "dice"},
         {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"},
@@ -265,7 +268,7 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
 
 
 def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
-    target = Finetune("organs", "even", steps=1, fractions=(10, 100))
+    target = Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100))
     table = records(
         {"fraction": 10, "target": "liver", "value": 0.2},
         {"fraction": 10, "target": "aorta", "value": 0.4},
@@ -277,7 +280,10 @@ def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
 
 
 def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
-    both = (Finetune("organs", "even", steps=1), Finetune("hearts", "even", steps=1))
+    both = (
+        Finetune(dataset="organs", split="even", steps=1),
+        Finetune(dataset="hearts", split="even", steps=1),
+    )
     table = records({"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7})
     made, _ = build(protocol(finetune=both, layout=Layout(columns="datasets")), table)
     assert [c.label for c in made[0].columns] == ["organs", "hearts"]
@@ -285,7 +291,7 @@ def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
 
 
 def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
-    target = Finetune("organs", "even", steps=1, fractions=(10, 100))
+    target = Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100))
     made, _ = build(protocol(finetune=(target,), metrics=("dice", "nsd@1mm")), records({}))
     assert [t.title for t in made] == [
         "Dice, organs, 10 % of labels",

@@ -74,7 +74,7 @@ def organs(**given):
 @pytest.fixture
 def full(protocol, records):
     """A protocol, records and extras in which every part of a report has something to say."""
-    target = Finetune("organs", "even", steps=10, fractions=(10, 100))
+    target = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     wild = protocol(
         title=f"Title {NASTY}",
         about=NASTY,
@@ -291,7 +291,10 @@ def test_a_terminal_has_no_asterisks_and_explains_what_it_shows(protocol, record
 
 
 def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records, tmp_path):
-    two = (Finetune("organs", "even", steps=1), Finetune("organs", "even", steps=9))
+    two = (
+        Finetune(dataset="organs", split="even", steps=1),
+        Finetune(dataset="organs", split="even", steps=9),
+    )
     panels = (panel(), panel(section="organs#2"))
     write(protocol(finetune=two), records({}), tmp_path, Extras(panels=panels))
     assert {p.name for p in tmp_path.glob("panels*.png")} == {"panels_organs.png", "panels_organs_2.png"}
@@ -302,7 +305,7 @@ def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path)
         "import sys; from pathlib import Path; from bench import record\n"
         "from bench.protocol import *; from bench.report import write, terminal_table\n"
         "p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')},"
-        " (Finetune('nowhere', 'rule', steps=1),))\n"
+        " (Finetune(dataset='nowhere', split='rule', steps=1),))\n"
         f"write(p, record.frame([]), Path({str(tmp_path)!r}))\n"
         "terminal_table(p, record.frame([]))\n"
         "print([m for m in ('torch', 'monai', 'matplotlib', 'scipy') if m in sys.modules])"

@@ -13,8 +13,8 @@ from small_protocol import NAME
 from bench import record, registry
 from bench.cli import main
 from bench.executors import local
-from bench.jobs.execute import execute
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
+from bench.runtime.execute import execute
 
 SECRET = "hunter2-3f9c"  # in each of these, as test_secrets looks for it
 SECRETS = {
@@ -84,7 +84,7 @@ def report_of():
             title=text, name="attack", paper="voco", table=text, scale="pilot", about=text, expected=text,
             cost=text, notes=(text,), networks={text: Net("swin_unetr"), "n": Net("unet3d")},
             rows={text: Row("scratch", text, {"k": text}, title=text), "b": Row("voco", "n")},
-            finetune=(Finetune("organs", text, steps=10, fractions=(10, 100)),),
+            finetune=(Finetune(dataset="organs", split=text, steps=10, fractions=(10, 100)),),
             layout=Layout(mean=text, groups={text: (text,)}),
         )  # fmt: skip
         base = {

@@ -19,10 +19,10 @@ from bench.data.where import Roots, adapter
 from bench.errors import BenchError
 from bench.executors.cancel import cancel
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
 from bench.protocol import read
 from bench.record import COLUMNS, frame
 from bench.report import write
+from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Claim, Store
 

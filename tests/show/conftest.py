@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.jobs import leaks
+from bench.jobs import guard
 from bench.jobs.scoring import path as scores_path
 from bench.plan import Plan
 from bench.protocol import Protocol, read
@@ -61,7 +61,7 @@ def finished(plan_of, tmp_path):
 def _leave(made, number, job):
     folder = made.store.jobs / job.id
     folder.mkdir()
-    manifest = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs), "seconds": 1.0, "attempts": 1,
+    manifest = {**job.plain(), "seconds": 1.0, "attempts": 1,
                 "peak_memory_mb": 1.0}  # fmt: skip
     if job.kind == "pretrain":
         manifest["figure"] = FIGURE
@@ -70,15 +70,15 @@ def _leave(made, number, job):
     if job.kind == "finetune":
         curve(250)[["step", "lr", "total"]].to_csv(folder / "curve.csv", index=False)
     if job.kind == "guard":
-        leaks.write(folder, 5, {t["dataset"]: 2 for t in job.spec.get("tests", ())}, [])
+        guard.write(folder, 5, {t.dataset: 2 for t in job.spec.tests}, [])
     if job.kind == "embed":
-        cloud(folder, [d["dataset"] for d in job.spec["data"]], number)
+        cloud(folder, [d.dataset for d in job.spec.data], number)
     if job.kind == "evaluate":
         for scoring in made.plan.scoring[job.id]:
             rows = [
                 {"case": c, "patient": c, "target": t, "metric": m, "value": 0.5 + number / 100, "unit": "1",
                  "status": "ok"}
-                for c in "cd" for t in scoring["labels"].values() for m in scoring["metrics"]
+                for c in "cd" for t in scoring.labels.values() for m in scoring.metrics
             ]  # fmt: skip
             pd.DataFrame(rows).to_parquet(scores_path(made.store, job.id, scoring), index=False)
     (folder / "manifest.json").write_text(json.dumps(manifest))

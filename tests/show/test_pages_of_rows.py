@@ -6,12 +6,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from by_hand import a_job
 from small_protocol import NAME
 
 from bench import cli, records
 from bench.data import check, synthetic
 from bench.data.where import Roots, adapter
-from bench.job import Job
 from bench.registry import load
 from bench.show import gather
 from bench.show.reports import rewrite_report, write_reports
@@ -87,7 +87,7 @@ def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
     def pretrain(steps):
         recipe = {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
                   "schedule": {"name": "poly"}, "precision": "fp32"}  # fmt: skip
-        return Job("pretrain", {"data": [{"dataset": "organs"}, {"dataset": "organs"}], "pretrain": recipe})
+        return a_job("pretrain", {"data": [{"dataset": "organs", "part": "all"}] * 2, "pretrain": recipe})
 
     jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20)}
     read = {"p0": 39, "p1": 41, "p2": 10}

@@ -5,9 +5,11 @@ import os
 from dataclasses import replace
 
 import pytest
+from by_hand import altered
 from small_protocol import NAME, cell, ids
 
-from bench.plan.cost import START, forecast
+from bench.jobs.kind import START
+from bench.plan.cost import forecast
 from bench.protocol import read
 from bench.show.plan import as_json, as_text
 from bench.store import Store
@@ -22,7 +24,7 @@ def finished(store, job, **facts):
     """Publish a job without its work."""
     folder = store.jobs / job.id
     folder.mkdir()
-    manifest = {"kind": job.kind, "spec": job.spec, "needs": list(job.needs), **facts}
+    manifest = {**job.plain(), **facts}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -36,7 +38,7 @@ def test_json_is_as_the_contract_has_it(plan_of, store):
     for job in shown["jobs"]:
         assert set(job) == {"id", "kind", "needs", "done", "spec", "estimate"}
         assert job["done"] == (job["id"] == first.id) and job["estimate"]["seconds"] > 0
-        assert job["spec"] == plan.jobs[job["id"]].spec and job["needs"] == list(plan.jobs[job["id"]].needs)
+        assert job.items() >= plan.jobs[job["id"]].plain().items()
 
 
 def test_without_data_it_is_provisional_and_unknown_costs_are_null(plan_of, store):
@@ -69,9 +71,9 @@ def test_changed_data_is_named_as_the_reason(plan_of, store, protocol_file):
     plan = plan_of()
     (now,) = [plan.jobs[i] for i in ids(plan, "prepare")]
     assert "changed" not in as_text(plan, store, [protocol])
-    before = replace(now, spec={**now.spec, "contents": "0123456789abcdef"})
+    before = altered(now, contents="0123456789abcdef")
     finished(store, before)
-    finished(store, replace(before, spec={**before.spec, "recipe": {}}))  # another recipe is no change
+    finished(store, altered(before, recipe={"scale": "minmax"}))  # another recipe is no change
     text = as_text(plan, store, [protocol])
     assert text.count(f"{NAME}: its files changed since job {before.id} prepared them") == 1
     assert "changed" not in as_text(plan_of(data=None), store, [protocol])
@@ -84,7 +86,7 @@ def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypat
     plan = plan_of()
     quiet = forecast(plan, store, list(plan.jobs))
     assert all(quiet[i] > 0 for i in plan.jobs)
-    (pairs,) = [i for i in ids(plan, "guard") if "tests" in plan.jobs[i].spec]
+    (pairs,) = [i for i in ids(plan, "guard") if not plan.jobs[i].spec.judges]
     assert 0.008 * 24 * 5 < quiet[pairs] < 0.09 * 24 * 5  # 24 scans of training against 5 of test
     monkeypatch.setattr("os.getloadavg", lambda: (3.0 * os.cpu_count(), 0.0, 0.0))
     busy = forecast(plan, store, list(plan.jobs))

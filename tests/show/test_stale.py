@@ -7,8 +7,8 @@ import pytest
 from bench import run
 from bench.cli import main
 from bench.errors import BenchError
-from bench.jobs import stale
-from bench.jobs.made_by import source_hash, sources
+from bench.runtime import stale
+from bench.runtime.sources import source_hash, sources
 from bench.show import gather
 from bench.show.labels import remember
 from bench.show.reports import rewrite_report, write_reports
@@ -32,7 +32,7 @@ def made(finished, monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)  # its plan is one without data
     done = finished({})
     for job in done.plan.jobs.values():
-        found = sources({"kind": job.kind, "spec": job.spec})
+        found = sources(job.plain())
         old = {**found, METHOD: "0" * 12} if METHOD in found else found
         record(done.store, job.id, source=source_hash(old), sources=old)
     return done
@@ -56,7 +56,7 @@ def names(made, *kinds, row=None):
 
 def test_what_is_up_to_date_is_not_mentioned(made):
     (pretrain,) = names(made, "pretrain")
-    now = sources({"kind": "pretrain", "spec": made.plan.jobs[pretrain].spec})
+    now = sources(made.plan.jobs[pretrain].plain())
     record(made.store, pretrain, source=source_hash(now), sources=now)
     assert run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
 
@@ -154,7 +154,7 @@ def test_a_job_whose_files_nobody_recorded_is_said_once(made):
 
 def test_an_edit_of_two_files_is_two_lines(made):
     own = next(iter(names(made, "evaluate", row="alone")))
-    found = sources({"kind": "evaluate", "spec": made.plan.jobs[own].spec})
+    found = sources(made.plan.jobs[own].plain())
     record(made.store, own, sources={**found, "bench/jobs/window.py": "0"})
     one, two = run.changed(made.plan, made.store)
     assert one.startswith("1 finished job was made by other source: bench/jobs/window.py (1 evaluate);")

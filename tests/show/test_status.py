@@ -6,7 +6,7 @@ import pytest
 from small_protocol import NAME, cell, ids
 
 from bench.cli import main
-from bench.jobs.execute import Outcome
+from bench.runtime.execute import Outcome
 from bench.show.labels import known, labels, remember
 from bench.show.status import as_text, prune, status
 from bench.show.watch import Watch

@@ -27,6 +27,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.protocol.sections import Windows
+
 SHAPE = (122, 101, 112)  # of the real CT; 61 structures
 WIDE = (144, 144, 128)
 SIDES = ("MONAI", "ours")
@@ -58,18 +60,18 @@ def network(name: str, labels: int, crop: tuple[int, int, int]) -> nn.Module:
 
 
 @torch.no_grad()
-def monai(net: nn.Module, image: np.ndarray, inference: dict) -> np.ndarray:
+def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     """Return the label map by MONAI."""
     from monai.inferers import sliding_window_inference
 
     scores = sliding_window_inference(
-        torch.from_numpy(image)[None], inference["crop"], inference["batch"], net,
-        overlap=inference["overlap"], mode=inference["blend"],
+        torch.from_numpy(image)[None], inference.crop, inference.batch, net,
+        overlap=inference.overlap, mode=inference.blend,
     )[0]  # fmt: skip
     return scores.max(0).indices.to(torch.uint8).numpy()
 
 
-def ours(net: nn.Module, image: np.ndarray, inference: dict) -> np.ndarray:
+def ours(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     """Return the label map slab by slab."""
     from bench.data.reader import Volume
     from bench.data.slabs import restore_slabs, unchanged
@@ -79,18 +81,18 @@ def ours(net: nn.Module, image: np.ndarray, inference: dict) -> np.ndarray:
     return restore_slabs(slabs(net, volume, inference), unchanged(volume.shape))
 
 
-RUN: dict[str, Callable[[nn.Module, np.ndarray, dict], np.ndarray]] = {"MONAI": monai, "ours": ours}
+RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {"MONAI": monai, "ours": ours}
 
 
-def asked(side: int, batch: int) -> dict:
+def asked(side: int, batch: int) -> Windows:
     """Return the settings of windows of side^3."""
-    return {"crop": (side,) * 3, "overlap": 0.5, "batch": batch, "blend": "gaussian"}
+    return Windows(crop=(side, side, side), batch=batch)
 
 
 def contest(name: str, labels: int, shape: tuple[int, int, int], side: int, rounds: int) -> str:
     """Time both in turn and return the table's line."""
     inference, image = asked(side, 2), scan(shape)
-    net = network(name, labels, inference["crop"])
+    net = network(name, labels, inference.crop)
     times: dict[str, list[float]] = {s: [] for s in SIDES}
     last = {}
     for s in SIDES:  # the first call pays imports and plans of convolutions
@@ -117,7 +119,7 @@ def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> 
     """Do it in this process, which must be fresh."""
     torch.set_num_threads(1)
     inference, image = asked(side, 2), scan(shape)
-    net = network("1x1", labels, inference["crop"])
+    net = network("1x1", labels, inference.crop)
     RUN[which](net, image[:, :side, :side, :side], inference)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident("VmRSS")

@@ -13,22 +13,18 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import nets
+from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.train.loop import CHANNELS_LAST, Batch, Objective, Run, fit
 
-RECIPE: dict[str, Any] = {
-    "optimiser": {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "betas": [0.9, 0.999],
-                  "amsgrad": False},
-    "schedule": {"name": "cosine", "warmup": 0.1, "end": 0.0, "power": 0.9},
-    "precision": "fp32", "clip": None, "accumulate": 1,
-}  # fmt: skip
+TRAINING = Training(optimiser=Optimiser(lr=1e-3, weight_decay=1e-2), schedule=Schedule(warmup=0.1))
 
 
 class Mean(Objective):
@@ -68,7 +64,7 @@ def bare(steps: int) -> float:
 def ours(steps: int) -> float:
     """Return milliseconds per step of ``fit``, its set-up included."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Run({**RECIPE, "steps": steps}, 0, Path(folder))
+        run = Run(replace(TRAINING, steps=steps), 0, Path(folder))
         objective = Mean()
         began = time.perf_counter()
         fit(objective, lambda start: batches(steps - start), run)

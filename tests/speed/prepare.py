@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from bench import jobs
 from bench.data import contents, index
 from bench.data.contents import Contents
 from bench.data.phantom import write_nifti
 from bench.data.prepared import Prepared
 from bench.data.where import Roots, adapter
 from bench.dataset import Case
-from bench.job import Job
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
+from bench.runtime.execute import execute
 from bench.store import Store
 
 SHAPE, LINKS = (160, 160, 80), 30_000  # links to one file, of which some systems allow 65 000
@@ -63,8 +63,8 @@ def prepare(pipe: Connection, root: Path, out: Path, loaders: int) -> None:
     dataset = adapter(root.name, Roots(root.parent))
     digest = Contents(None).digest(dataset.cases(root))
     spec = {"dataset": root.name, "dataset_version": 1, "recipe": RECIPE, "contents": digest}
-    job, store = Job("prepare", spec), Store.open(out)
-    store.write_spec(job.id, {"job": {"kind": "prepare", "spec": spec, "needs": []}})
+    job, store = jobs.read({"kind": "prepare", "spec": spec, "needs": []}, "here"), Store.open(out)
+    store.write_spec(job.id, {"job": job.plain()})
     began = time.perf_counter()
     outcome = execute(str(out), job.id, RunOptions(roots={root.name: str(root)}, loaders=loaders))
     seconds = time.perf_counter() - began

@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench import run
 from bench.jobs.context import RunOptions
-from bench.jobs.execute import execute
+from bench.runtime.execute import execute
 from bench.store import Store
 
 KINDS = {  # the first whose words are part of an operation's name

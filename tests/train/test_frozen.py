@@ -11,7 +11,7 @@ from torch import nn
 from bench.errors import Stopped
 from bench.jobs.supervised import Supervised, Task
 from bench.nets.base import Decoder, Encoder, Network
-from bench.protocol.sections import Augment
+from bench.protocol.sections import Augment, Optimiser, Schedule, Training
 from bench.random import torch_seed
 from bench.train.frozen import Frozen
 from bench.train.loop import Run, channels_last, fit
@@ -21,10 +21,10 @@ from bench.train.samples import Samples, batches
 
 STEPS, BOUNDARY, BATCH, SIZE = 7, 3, 2, (4, 4, 2)
 OPTIMISERS = {
-    "sgd": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "adam": {"name": "adam", "lr": 0.02, "weight_decay": 0.1, "betas": [0.9, 0.999], "amsgrad": True},
-    "adamw": {"name": "adamw", "lr": 0.02, "weight_decay": 0.1, "betas": [0.9, 0.999], "amsgrad": False},
-    "lars": {"name": "lars", "lr": 0.1, "momentum": 0.9, "trust": 0.1, "weight_decay": 0.1},
+    "sgd": Optimiser(name="sgd", lr=0.1, nesterov=True, weight_decay=0.1),
+    "adam": Optimiser(name="adam", lr=0.02, weight_decay=0.1, amsgrad=True),
+    "adamw": Optimiser(lr=0.02, weight_decay=0.1),
+    "lars": Optimiser(name="lars", lr=0.1, trust=0.1, weight_decay=0.1),
 }
 
 
@@ -79,12 +79,9 @@ def data(start):
 
 def run_of(folder, name="adamw", stop=None):
     told = []
-    recipe = {
-        "steps": STEPS, "accumulate": 1, "precision": "fp32", "clip": None, "optimiser": OPTIMISERS[name],
-        "schedule": {"name": "constant", "warmup": 0.0, "end": 0.0, "power": 0.9},
-    }  # fmt: skip
+    training = Training(steps=STEPS, optimiser=OPTIMISERS[name], schedule=Schedule(name="constant"))
     folder.mkdir(exist_ok=True)
-    return Run(recipe, 0, folder, on_step=lambda step, steps, terms: told.append(step),
+    return Run(training, 0, folder, on_step=lambda step, steps, terms: told.append(step),
                stopping=lambda: stop is not None and told[-1] == stop)  # fmt: skip
 
 

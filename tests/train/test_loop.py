@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError, Stopped
+from bench.protocol.sections import Optimiser, Schedule, Tuning
 from bench.train import loop
 from bench.train.loop import Objective, Run, fit
 from bench.train.samples import Samples, batches
@@ -54,14 +55,10 @@ def data(start):
 
 
 def run_of(folder, **given):
-    recipe = {
-        "steps": STEPS, "accumulate": 1, "precision": "fp32", "clip": 1.0, "schedule": {
-            "name": "cosine", "warmup": 0.25, "end": 0.0, "power": 0.9},
-        "optimiser": {"name": "adamw", "lr": 0.05, "weight_decay": 0.1, "betas": [0.9, 0.999],
-                      "momentum": 0.9, "nesterov": False, "amsgrad": True},
-    }  # fmt: skip
-    recipe |= given.pop("recipe", {})
-    return Run(recipe, given.pop("seed", 0), folder, **given)
+    said = {"steps": STEPS, "clip": 1.0, "schedule": Schedule(warmup=0.25),
+            "optimiser": Optimiser(lr=0.05, weight_decay=0.1, amsgrad=True)}  # fmt: skip
+    training = Tuning(**{**said, **given.pop("recipe", {})})
+    return Run(training, given.pop("seed", 0), folder, **given)
 
 
 def trained(folder, **given):
@@ -195,9 +192,8 @@ class Slopes(Objective):
 @pytest.mark.parametrize(("each", "expected"), [(True, (-1.0, -0.1)), (False, (-1.0, -0.01))])
 def test_gradients_are_clipped_together_or_each_tensor_by_itself(each, expected, tmp_path):
     recipe = {
-        "steps": 1, "clip": 1.0, "clip_each": each, "optimiser": {
-            "name": "sgd", "lr": 1.0, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
-        "schedule": {"name": "constant", "warmup": 0.0, "end": 0.0, "power": 0.9},
+        "steps": 1, "clip": 1.0, "clip_each": each, "schedule": Schedule(name="constant"),
+        "optimiser": Optimiser(name="sgd", lr=1.0, momentum=0.0),
     }  # fmt: skip
     objective = Slopes()
     fit(objective, data, run_of(tmp_path, recipe=recipe))

@@ -1,17 +1,15 @@
 """Learning rates by hand; optimisers by name."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.protocol.sections import Optimiser, Schedule
 from bench.train.optimise import optimiser, rate
-
-
-def schedule(**given):
-    return {"name": "cosine", "warmup": 0.0, "end": 0.0, "power": 0.9, **given}
 
 
 @pytest.mark.parametrize(
@@ -38,14 +36,14 @@ def schedule(**given):
     ],
 )  # fmt: skip
 def test_rates_by_hand(given, expected):
-    assert [rate(k, 10, 2.0, schedule(**given)) for k in range(10)] == pytest.approx(expected)
+    assert [rate(k, 10, 2.0, Schedule(**given)) for k in range(10)] == pytest.approx(expected)
 
 
 @given(
     st.integers(1, 500), st.sampled_from(["constant", "cosine", "poly"]), st.floats(0, 0.99), st.floats(0, 1)
 )
 def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
-    rates = [rate(k, steps, 1.0, schedule(name=name, warmup=warmup, end=end)) for k in range(steps)]
+    rates = [rate(k, steps, 1.0, Schedule(name=name, warmup=warmup, end=end)) for k in range(steps)]
     warm = round(warmup * steps)
     assert all(0 < r <= 1 + 1e-12 for r in rates) and max(rates) == pytest.approx(1)
     assert rates[:warm] == sorted(rates[:warm])
@@ -53,15 +51,14 @@ def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
     assert min(rates[warm:], default=1) >= end - 1e-12
 
 
-SETTINGS = {
-    "name": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.8, 0.9], "momentum": 0.7,
-    "nesterov": True, "amsgrad": True, "trust": 0.01,
-}  # fmt: skip
+SETTINGS = Optimiser(
+    lr=0.1, weight_decay=0.2, betas=(0.8, 0.9), momentum=0.7, nesterov=True, amsgrad=True, trust=0.01
+)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
 def test_adam_takes_its_settings(name, kind):
-    made = optimiser([torch.nn.Parameter(torch.ones(2))], {**SETTINGS, "name": name})
+    made = optimiser([torch.nn.Parameter(torch.ones(2))], replace(SETTINGS, name=name))
     group = made.param_groups[0]
     assert type(made) is kind
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.1, 0.2, (0.8, 0.9))
@@ -69,7 +66,7 @@ def test_adam_takes_its_settings(name, kind):
 
 
 def test_sgd_takes_its_settings():
-    made = optimiser([torch.nn.Parameter(torch.ones(2))], {**SETTINGS, "name": "sgd"})
+    made = optimiser([torch.nn.Parameter(torch.ones(2))], replace(SETTINGS, name="sgd"))
     group = made.param_groups[0]
     assert type(made) is torch.optim.SGD
     assert (group["lr"], group["weight_decay"], group["momentum"], group["nesterov"]) == (0.1, 0.2, 0.7, True)
@@ -77,7 +74,7 @@ def test_sgd_takes_its_settings():
 
 def test_a_step_of_sgd_by_hand():
     weight = torch.nn.Parameter(torch.tensor([1.0]))
-    made = optimiser([weight], {**SETTINGS, "name": "sgd", "nesterov": False})
+    made = optimiser([weight], replace(SETTINGS, name="sgd", nesterov=False))
     (weight * 3).sum().backward()
     made.step()  # 1 - 0.1 * (3 + 0.2 * 1)
     assert weight.item() == pytest.approx(0.68)
@@ -90,7 +87,7 @@ def test_frozen_weights_are_left_out():
 
 
 def lars(*weights):
-    return optimiser(weights, {**SETTINGS, "name": "lars"})  # rate .1, decay .2, momentum .7, trust .01
+    return optimiser(weights, replace(SETTINGS, name="lars"))  # rate .1, decay .2, momentum .7, trust .01
 
 
 def test_two_steps_of_lars_by_hand():
@@ -127,7 +124,7 @@ def test_the_first_step_of_lars_does_not_depend_on_the_length_of_the_gradient():
     moved = []
     for scale in (1.0, 1000.0):
         weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        made = optimiser([weight], {**SETTINGS, "name": "lars", "weight_decay": 0.0})
+        made = optimiser([weight], replace(SETTINGS, name="lars", weight_decay=0.0))
         weight.grad = scale * torch.tensor([[1.0, -1.0], [0.5, 2.0]])
         made.step()
         moved.append(weight.detach())
@@ -152,8 +149,7 @@ def test_lars_goes_on_from_its_state():
 
 def test_epsilon_is_the_recipes():
     weight = torch.nn.Parameter(torch.zeros(1))
-    settings = {"name": "adam", "lr": 1.0, "weight_decay": 0.0, "betas": [0.9, 0.999], "amsgrad": False}
-    moved = optimiser([weight], {**settings, "eps": 1e-3})
+    moved = optimiser([weight], Optimiser(name="adam", lr=1.0, eps=1e-3))
     weight.grad = torch.full((1,), 1e-3)
     moved.step()  # the first step is lr * g / (|g| + eps)
     assert weight.item() == pytest.approx(-0.5)

@@ -1,5 +1,6 @@
 """Several processes, and micro-batches, train as one process does; they stop and resume together."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from bench import world
 from bench.errors import Stopped
+from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import rand
 from bench.train import checkpoint, loop
 from bench.train.loop import Objective, Run, fit
@@ -19,11 +21,10 @@ from bench.train.parallel import _exchange
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 6, 4
-RECIPE = {
-    "steps": STEPS, "batch": BATCH, "accumulate": 1, "precision": "fp32", "clip": 1.0,
-    "schedule": {"name": "cosine", "warmup": 0.25, "end": 0.0, "power": 0.9},
-    "optimiser": {"name": "sgd", "lr": 0.1, "weight_decay": 0.1, "momentum": 0.9, "nesterov": False},
-}  # fmt: skip
+TRAINING = Training(
+    steps=STEPS, batch=BATCH, clip=1.0, schedule=Schedule(warmup=0.25),
+    optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=0.1),
+)  # fmt: skip
 
 
 class Tiny(Objective):
@@ -71,7 +72,7 @@ def trained(folder, objective, accumulate=1, told=None, **given):
     made = objective()
     told = [] if told is None else told
     given["on_step"] = lambda step, steps, terms: told.append(step)
-    curve = fit(made, data, Run({**RECIPE, "accumulate": accumulate}, 0, folder, **given))
+    curve = fit(made, data, Run(replace(TRAINING, accumulate=accumulate), 0, folder, **given))
     return curve, made.state_dict(), made.seen, told
 
 
@@ -216,7 +217,7 @@ def test_fp16_scales_the_loss_clips_unscaled_gradients_and_resumes_its_scale(tmp
         made, looks = Wide(), iter(range(1, STEPS + 1))
         data = partial(batches, Samples(3, BATCH, 0, read), BATCH, steps=STEPS)
         try:
-            fit(made, data, Run(RECIPE, 0, folder, stopping=lambda: next(looks) >= stop))
+            fit(made, data, Run(TRAINING, 0, folder, stopping=lambda: next(looks) >= stop))
         except Stopped:
             (saved,) = folder.iterdir()
             return checkpoint.read(saved.read_bytes())["precision"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+from bench.jobs import KINDS
 from bench.registry import ROOMS, folder
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench", "bench.atomic", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
-    "bench.jobs.made_by", "bench.nets.catalog", "bench.nets.table", "bench.process", "bench.protocol",
-    "bench.registry", "bench.schema", "bench.source", "bench.store",
+    "bench.atomic", "bench.data.parts", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
+    "bench.jobs.kind", "bench.nets.catalog", "bench.nets.table", "bench.process", "bench.protocol",
+    "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
 }  # fmt: skip
+DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
+OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
 FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the table: others' are not its own
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.data.phantom", "bench.data.synthetic", "bench.data.atlas")
@@ -48,8 +51,9 @@ _known: dict[Path, _File] = {}
 def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
     """Return the files that a job's numbers come from, each with its digest.
 
-    It is what ``bench/jobs/<kind>.py`` and the plugins and networks that the spec names import, wherever in
-    the file, and what that imports in turn; ``APART`` is left out, and what a type checker alone reads.
+    It is what the module that does such jobs and the plugins and networks that the spec names import,
+    wherever in the file, and what that imports in turn; ``APART`` is left out, and what a type checker
+    alone reads.
 
     Args:
         job: ``kind`` and ``spec``, as a manifest has them.
@@ -59,7 +63,7 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
         BenchError: a file cannot be read or is no Python; names it and the line.
     """
     named = dict(_plugins(job))
-    waiting = [*named, ROOT / "bench" / "jobs" / f"{job['kind']}.py"]
+    waiting = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
     modules, beside = list(_networks(job)), _beside(job)
     found: dict[Path, str] = {}
     while waiting or modules:
@@ -216,10 +220,10 @@ def _paths(module: str) -> Iterator[Path]:
         return
     for count in range(1, len(parts) + 1):
         dotted = ".".join(parts[:count])
-        if dotted in APART:
-            if count > 1:
-                return
+        if dotted in OPEN:
             continue
+        if dotted in APART or dotted in DECLARE:
+            return
         place = _place(parts[:count])
         for path in (place / "__init__.py", place.with_suffix(".py")):
             if path.is_file():

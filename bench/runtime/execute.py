@@ -10,20 +10,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench import digest
+from bench import digest, jobs
 from bench.atomic import append
 from bench.errors import BenchError, Damaged, Stopped
-from bench.job import Job
+from bench.job import Job, identify
 from bench.jobs.context import Context, RunOptions
-from bench.jobs.made_by import source_hash, sources
-from bench.jobs.memory import Peak, keep_pages
-from bench.jobs.provenance import provenance, tree
-from bench.jobs.scoring import score_missing
+from bench.jobs.scoring import Scoring, score_missing
+from bench.runtime.memory import Peak, keep_pages
+from bench.runtime.provenance import provenance, tree
+from bench.runtime.sources import changed, source_hash, sources
 from bench.store import Claim, Fenced, Store
 
 BUGS = (
@@ -79,15 +78,10 @@ def follow(out: str, job: str, run: RunOptions, stopping: Callable[[], bool]) ->
     """Take part in a training that another process leads: nothing is claimed, saved or published."""
     store = Store(Path(out))
     try:
-        entry = store.spec(job)["job"]
+        described = _described(store, job)
         with tempfile.TemporaryDirectory() as made:
             claim = Claim(job, 0, Path(made) / "claim")
-            context = Context(
-                store, claim, entry["kind"], entry["spec"], tuple(entry["needs"]), run, Path(made),
-                log=lambda line: None, stopping=stopping,
-            )  # fmt: skip
-            _check(context)
-            _run(context)
+            _run(Context(store, claim, described, run, Path(made), stopping=stopping))
     except Stopped as why:
         return Outcome(job, "stopped", str(why))
     except FAILURES as error:
@@ -112,15 +106,13 @@ def lacking(store: Store, needs: Sequence[str], guards: Sequence[str]) -> list[s
 
 
 def _begin(store: Store, job: str, how: _How) -> Outcome:
-    try:
-        described = None if store.done(job) else store.spec(job)["job"]
-    except BenchError as error:
-        if not store.done(job):
-            return Outcome(job, "failed", str(error))
-        described = None  # whoever published it just now has cleared its description
-    if described is None:
+    if store.done(job):
         return Outcome(job, "done")
-    needs = lacking(store, described["needs"], how.run.after)
+    try:
+        described = _described(store, job)
+    except BenchError as error:  # or did somebody publish it just now, and clear its description?
+        return Outcome(job, "done") if store.done(job) else Outcome(job, "failed", str(error))
+    needs = lacking(store, described.needs, how.run.after)
     if needs:  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
         return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
     try:
@@ -132,7 +124,20 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
     return Outcome(job, "done" if store.done(job) else "busy")
 
 
-def _score(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> Outcome:
+def _described(store: Store, job: str) -> Job:
+    """Return a job as whoever asked for it left it.
+
+    Raises:
+        BenchError: nobody did, or it is not what its name says: a name in a spec may become a path.
+    """
+    entry, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
+    kind = jobs.KINDS.get(entry["kind"])
+    if kind is None or identify(kind.kind, kind.version, entry["spec"], entry["needs"]) != job:
+        raise BenchError(f"{where} is not what its name says; run the protocol again")
+    return jobs.read(entry, where)
+
+
+def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
     log = _Log(store.work / job / "log.txt")  # what is published stays as its digests say
     try:
         if scorings:
@@ -149,7 +154,7 @@ def _score(store: Store, job: str, scorings: Sequence[dict[str, Any]]) -> Outcom
     return Outcome(job, "done")
 
 
-def _attempt(store: Store, claim: Claim, job: dict[str, Any], how: _How) -> Outcome:
+def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
     with _Log(store.work / claim.job / "log.txt") as file:
         try:
             with store.beating(claim):
@@ -183,15 +188,14 @@ def _taken(store: Store, claim: Claim) -> bool:
     return store.done(claim.job)
 
 
-def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log) -> None:
+def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
     with store.attempt(claim) as made:
-        context = Context(
-            store, claim, job["kind"], job["spec"], tuple(job["needs"]), how.run, made,
-            log=file.say, stopping=how.stopping,
+        context = Context[Any](
+            store, claim, job, how.run, made, log=file.say, stopping=how.stopping,
+            fresh=lambda manifest: changed(manifest) == (),
         )  # fmt: skip
-        file.say(f"{job['kind']} {claim.job}, attempt {claim.number}, process {os.getpid()}")
-        _check(context)
-        made_by = sources(job, again=False)  # an edit from here on is not what runs
+        file.say(f"{job.kind} {claim.job}, attempt {claim.number}, process {os.getpid()}")
+        made_by = sources(job.plain(), again=False)  # an edit from here on is not what runs
         tree()  # nor a commit
         if store.renew(claim, source_hash(made_by)):
             file.say("other source files made what an earlier attempt left unfinished: begun anew")
@@ -203,7 +207,7 @@ def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log
         context.facts["seconds"] = round(time.monotonic() - began, 3)
         context.facts |= peak.facts(how.run.loaders)
         manifest = {
-            **job, "id": claim.job, "attempts": claim.number, **context.facts,
+            **job.plain(), "id": claim.job, "attempts": claim.number, **context.facts,
             "provenance": circumstances,
         }  # fmt: skip
         file.say(f"done in {context.facts['seconds']:.1f} s")
@@ -211,14 +215,9 @@ def _work(store: Store, claim: Claim, job: dict[str, Any], how: _How, file: _Log
         store.publish(claim, made, manifest)
 
 
-def _check(context: Context) -> None:
-    if Job(context.kind, context.spec, context.needs).id != context.id:  # a name in a spec may become a path
-        raise BenchError(f"{context.scratch}/job.json is not what its name says; run the protocol again")
-
-
-def _run(context: Context) -> None:
+def _run(context: Context[Any]) -> None:
     _limit_threads(context.run.threads)
-    import_module(f"bench.jobs.{context.kind}").run(context)
+    context.job.spec.run(context)
 
 
 def _aside(store: Store, error: BaseException) -> str:

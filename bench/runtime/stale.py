@@ -10,8 +10,8 @@ from typing import Any
 
 from bench import digest
 from bench.errors import Damaged
-from bench.job import KINDS
-from bench.jobs.made_by import changed
+from bench.jobs import KINDS
+from bench.runtime.sources import changed
 from bench.schema import SPEC
 from bench.store import Store, read_json
 

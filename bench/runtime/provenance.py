@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.jobs.made_by import ROOT, source_hash
+from bench.runtime.sources import ROOT, source_hash
 
 PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
 MAKES = ("bench", "methods", "datasets")  # the folders of a clone that numbers come from

@@ -1,0 +1,105 @@
+"""Embed: what one encoder makes of the same samples of every data set, laid out in two dimensions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import nets
+from bench.data.prepared import opened
+from bench.errors import Stopped
+from bench.jobs import initialisation
+from bench.jobs.context import Context
+from bench.jobs.embed import EmbedSpec
+from bench.jobs.inputs import mixed
+from bench.jobs.kind import NetSpec
+from bench.jobs.watch import embedded
+from bench.pretext.collapse import directions, effective_rank
+from bench.random import numpy_rng
+from bench.store import write_atomic
+from bench.train.loop import channels_last, fabric
+
+BATCH = 16
+FEWEST = 4  # samples that t-SNE can lay out
+PERPLEXITY = 30.0  # van der Maaten & Hinton 2008: 5 to 50
+FILE, NAMES = "embeddings.npz", "embeddings.json"
+
+
+def run(context: Context[EmbedSpec]) -> None:
+    """Write the samples' places by t-SNE and by PCA, their data sets and cases, and how they spread."""
+    spec = context.spec
+    initialisation.seeded(spec.seed)
+    network = network_of(spec.network)
+    initialisation.start(context, network, context.input(-1) if spec.init.startswith("job:") else None)
+    channels_last(network).to(fabric("fp32").device)
+    groups = [data.dataset for data in spec.data]
+    places = list(_places(context))
+    made = []
+    for first in range(0, len(places), BATCH):
+        images = _images(context, places[first : first + BATCH])
+        made.append(embedded(network.encoder, images))
+        context.progress(min(first + BATCH, len(places)), len(places))
+        if context.stopping():
+            raise Stopped(f"stopped after sample {first + len(made[-1])}; the next attempt begins again")
+    z = torch.cat(made)
+    flat = z.double().numpy()
+    np.savez(
+        context.made / FILE, tsne=tsne(flat, spec.seed), pca=pca(flat),
+        group=np.array([group for group, _, _ in places], np.int64),
+    )  # fmt: skip
+    found = {"std": float(directions(z)), "rank": float(effective_rank(z))}
+    found = {key: value for key, value in found.items() if math.isfinite(value)}  # one has none
+    names = {"groups": groups, "cases": [case for _, case, _ in places], **found}
+    write_atomic(context.made / NAMES, json.dumps(names))
+    context.facts.update(samples=len(places), **found)
+
+
+def network_of(net: NetSpec) -> nets.Network:
+    """Return a network, freshly initialised; its decoder is not looked at."""
+    return nets.network(net.network, net.preset, net.in_channels, 2, net.crop)
+
+
+def _places(context: Context[EmbedSpec]) -> Iterator[tuple[int, str, int]]:
+    """Yield each sample: the index of its data set, its case, its number. Cases take turns."""
+    spec = context.spec
+    prepared = [opened(context.input(index)) for index in range(len(spec.data))]
+    chosen = mixed(prepared, spec.data, spec.take, spec.seed, context.run.roots)
+    for index in range(len(prepared)):
+        cases = [case.id for group, case in chosen if group == index]
+        for number in range(spec.samples if cases else 0):
+            yield index, cases[number * len(cases) // spec.samples], number
+
+
+def _images(context: Context[EmbedSpec], places: list[tuple[int, str, int]]) -> Tensor:
+    def image(group: int, case: str, number: int) -> np.ndarray:
+        rng = numpy_rng(context.spec.seed, f"embed {group}", sample=number)
+        return opened(context.input(group)).volume(case).random_crop(context.spec.network.crop, rng)
+
+    return torch.from_numpy(np.stack([image(*place) for place in places]))
+
+
+def pca(z: np.ndarray) -> np.ndarray:
+    """Return the first two principal components of rows (N, C), (N, 2) float32; signs made unique."""
+    centred = z - z.mean(axis=0)
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    found = np.zeros((len(z), 2))
+    kept = min(2, len(scale))
+    found[:, :kept] = left[:, :kept] * scale[:kept]
+    heaviest = np.abs(found).argmax(axis=0)
+    signs = np.sign(found[heaviest, [0, 1]])
+    return (found * np.where(signs == 0, 1, signs)).astype(np.float32)
+
+
+def tsne(z: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows (N, C) laid out by t-SNE, (N, 2) float32; by PCA where they are few or all alike."""
+    from sklearn.manifold import TSNE
+
+    if len(z) < FEWEST or not z.std(axis=0).any():
+        return pca(z)
+    perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(z).astype(np.float32)

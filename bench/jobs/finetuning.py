@@ -1,0 +1,224 @@
+"""Fine-tune: one network on one label fraction of one data set."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from bench import nets
+from bench.augment import read_size
+from bench.data import regions
+from bench.data.parts import Which
+from bench.data.prepared import opened
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.jobs import initialisation, training
+from bench.jobs.classes import CLASSIFICATION, true_classes
+from bench.jobs.context import Context
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.inputs import labelled
+from bench.jobs.predict import mean_accuracy, mean_dice
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.supervised import Judge, Supervised, Task
+from bench.nets import transfer
+from bench.nets.network import Triple, triple
+from bench.protocol.sections import Inference, Tuning, Windows
+from bench.random import numpy_rng
+from bench.train import losses
+from bench.train.frozen import Frozen
+from bench.train.loop import Run, fit
+from bench.train.samples import Sample
+from bench.typed import narrowed, plain
+
+
+def run(context: Context[FinetuneSpec]) -> None:
+    """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
+    spec = context.spec
+    tuning, data = spec.finetune, spec.data
+    network = build(context)
+    root = context.run.roots.get(data.dataset)
+    cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
+    judge = _judge(context, root)
+    read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
+    objective = Supervised(network, _task(spec), judge, _frozen(network, tuning))
+    context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
+    settings = Run(
+        tuning, spec.seed, context.scratch, context.run.every,
+        on_step=context.progress, stopping=context.stopping, check=context.check,
+    )  # fmt: skip
+    each = tuning.batch // (tuning.scans or tuning.batch)
+    batches = partial(training.batches, context, tuning, read, len(cases), each=each)
+    curve = fit(objective, batches, settings)
+    manifest = _manifest(context)
+    transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+    if judge is not None and tuning.select != "last":
+        transfer.save(context.made / f"{tuning.select}.safetensors", judge.weights, manifest)
+    training.keep_curve(context, curve)
+
+
+def _task(spec: FinetuneSpec) -> Task:
+    tuning, data = spec.finetune, spec.data
+    name = tuning.loss or ""
+    if data.task == CLASSIFICATION:
+        loss: losses.Loss = losses.cross_entropy
+    elif tuning.head == "regions":
+        table = torch.from_numpy(regions.one_hot(data.regions))
+        loss = losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
+    else:
+        loss = losses.of_maps(
+            name, background=tuning.background, batch=tuning.batch_dice, ce_weight=tuning.ce_weight
+        )
+    return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
+
+
+def _frozen(network: nets.Model, tuning: Tuning) -> Frozen | None:
+    if tuning.evaluation == "linear":
+        return Frozen(network.encoder, None)
+    steps = round(tuning.frozen * (tuning.steps or 0))
+    return Frozen(network.encoder, steps) if steps else None
+
+
+def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
+    net = context.spec.network
+    return transfer.Manifest(
+        network=net.network, preset=net.preset, in_channels=net.in_channels,
+        out_channels=net.out_channels or 0, crop=net.crop, key=context.id,
+        recipe=plain(context.done(0, PrepareSpec).recipe),
+        method=context.facts.get("method", ""),
+    )  # fmt: skip
+
+
+def build(context: Context[FinetuneSpec]) -> nets.Model:
+    """Return the network of the task with its initial weights; the load receipt goes to log and manifest.
+
+    The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
+    """
+    spec = context.spec
+    initialisation.seeded(spec.seed)
+    network = initialisation.network_of(spec.network, spec.data.task)
+    initialisation.start(context, network, context.input(1) if spec.init.startswith("job:") else None)
+    return network
+
+
+def _judge(context: Context[FinetuneSpec], root: str | None) -> Judge | None:
+    tuning, data, net = context.spec.finetune, context.spec.data, context.spec.network
+    if not tuning.judged:
+        return None
+    which: Which = "test" if tuning.select == "best_test" else "val"
+    prepared = opened(context.input(0))
+    cases = labelled(prepared, data, which, root, context.spec.seed, full=tuning.val == "full")
+    if not cases:
+        raise BenchError(
+            f"{data.dataset}: select: {tuning.select} needs {which} patients and split "
+            f"{data.split!r} has none; take 'select: last', or set 'holdout'"
+        )
+    windows = narrowed(Windows, tuning.inference or Inference(), crop=net.crop)
+    if data.task == CLASSIFICATION:
+        word, score = "accuracy", partial(mean_accuracy, prepared=prepared, cases=cases, windows=windows)
+    else:
+        word = "Dice"
+        score = partial(
+            mean_dice, prepared=prepared, cases=cases, windows=windows, regions=data.regions, paint=data.paint
+        )
+
+    def tell(step: int, score: float) -> None:
+        context.log(f"step {step}: {word} {score:.4f} on {len(cases)} held-out cases")
+
+    return Judge(tuning, score, tell)
+
+
+class _Reader:
+    """Reads one crop; travels to loader workers."""
+
+    def __init__(self, context: Context[FinetuneSpec], cases: list[str]) -> None:
+        spec = context.spec
+        self._folder, self._cases = context.input(0), cases
+        self._crop, self._seed = spec.network.crop, spec.seed
+        self._wide = read_size(self._crop, spec.finetune.augment)
+
+    def _around(self, start: Triple) -> Triple:
+        """Return the corner of what is read, the network's crop in its middle."""
+        return triple([a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)])
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        raise NotImplementedError
+
+
+class _MapReader(_Reader):
+    """An image (C, X, Y, Z) and its label map (X, Y, Z)."""
+
+    def __init__(self, context: Context[FinetuneSpec], cases: list[str]) -> None:
+        super().__init__(context, cases)
+        tuning = context.spec.finetune
+        self._foreground, self._balanced = tuning.foreground, tuning.balanced
+        self._avoid = tuning.negatives == "background"
+        self._last = round(tuning.batch * (1 - (self._foreground or 0))) if tuning.exact else None
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        volume = opened(self._folder).volume(self._cases[case])
+        rng = numpy_rng(self._seed, "crop", step, sample)
+        start = volume.random_start(self._crop, rng)
+        voxels = None
+        if self._foreground is not None and self._positive(sample, rng):
+            voxels = _one_class(volume.classes, rng) if self._balanced else volume.foreground
+        elif self._avoid:
+            voxels = _unlabelled(volume, rng)
+        corner = self._around(_centred(voxels, start, self._crop, volume.shape, rng))
+        return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
+
+    def _positive(self, sample: int, rng: np.random.Generator) -> bool:
+        """Tell whether a crop is to be centred on a labelled voxel: by chance, or the last of a batch."""
+        drawn = rng.random() < (self._foreground or 0)
+        return bool(drawn) if self._last is None else sample >= self._last
+
+
+class _ClassReader(_Reader):
+    """An image (C, X, Y, Z) and the case's class."""
+
+    def __init__(self, context: Context[FinetuneSpec], cases: list[str]) -> None:
+        super().__init__(context, cases)
+        classes = context.spec.network.out_channels or 0
+        self._classes = true_classes(opened(self._folder), cases, classes)
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        volume = opened(self._folder).volume(self._cases[case])
+        start = volume.random_start(self._crop, numpy_rng(self._seed, "crop", step, sample))
+        image = volume.crop(self._around(start), self._wide)
+        return {"image": image, "label": np.array(self._classes[case])}
+
+
+def _one_class(voxels: np.ndarray | None, rng: np.random.Generator) -> np.ndarray | None:
+    """Return the remembered voxels of a class drawn among those that the case has."""
+    if voxels is None or not len(voxels):
+        return None
+    return voxels[voxels[:, 3] == rng.choice(np.unique(voxels[:, 3])), :3]
+
+
+def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
+    """Return a voxel (1, 3) of the background that is not air, None where twenty draws meet none.
+
+    As MONAI's ``RandCropByPosNegLabel`` with ``image_threshold=0`` of an image that is clipped to 0..1: air
+    is what has the volume's lowest value.
+    """
+    for _ in range(20):
+        voxel = rng.integers(volume.shape)
+        one = triple(voxel.tolist())
+        if not volume.crop_label(one, (1, 1, 1)).any() and volume.crop(one, (1, 1, 1)).max() > volume.lowest:
+            return voxel[None]
+    return None
+
+
+def _centred(
+    voxels: np.ndarray | None, start: Triple, crop: Triple,
+    shape: Triple, rng: np.random.Generator,
+) -> Triple:  # fmt: skip
+    """Return a corner that centres a labelled voxel as far as the volume's border allows."""
+    if voxels is None or not len(voxels):
+        return start
+    centre = voxels[rng.integers(len(voxels))]
+    room = np.maximum(np.subtract(shape, crop), 0)
+    wanted = np.clip(centre - np.array(crop) // 2, 0, room)
+    fits = np.subtract(shape, crop) >= 0
+    return triple(np.where(fits, wanted, start).tolist())

@@ -1,0 +1,99 @@
+"""Guard: which cases of a pretraining also stand in a downstream test part, by patient or content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.data.prepared import Prepared, opened
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.jobs import compare, guard
+from bench.jobs.context import Context
+from bench.jobs.guard import GuardSpec, Leak
+from bench.jobs.inputs import declaration, mixed, part
+
+SHOWN = 3  # cases that a failure names
+LOGGED = 1000  # and its log
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """One case with what tells whose it is."""
+
+    dataset: str
+    case: Case
+    person: str
+    prepared: Prepared
+
+
+def run(context: Context[GuardSpec]) -> None:
+    """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
+
+    Raises:
+        BenchError: another guard found one, and this one judges by ``leaks: fail``.
+    """
+    spec, roots = context.spec, context.run.roots
+    if spec.judges:
+        known = guard.read(context.input(0))
+        if known.leaks:
+            raise BenchError(_refusal(known.leaks))
+        guard.write(context.made, known.read, known.tests, ())
+        return
+    inputs = [opened(context.input(i)) for i in range(len(spec.data) + len(spec.tests))]
+    mixture, downstream = inputs[: len(spec.data)], inputs[len(spec.data) :]
+    chosen_to_read = mixed(mixture, spec.data, spec.take, spec.seed or 0, roots)
+    read = [_scan(spec.data[i].dataset, case, mixture[i], roots) for i, case in chosen_to_read]
+    tests: dict[tuple[str, str], _Scan] = {}
+    for prepared, data in zip(downstream, spec.tests, strict=True):
+        chosen = set(part(prepared, data, roots.get(data.dataset)))
+        for case in prepared.cases():
+            if case.id in chosen:
+                scan = _scan(data.dataset, case, prepared, roots)
+                tests.setdefault((scan.dataset, case.id), scan)
+    found = sorted(_by_patient(read, list(tests.values())), key=str)
+    found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
+    counts = Counter(dataset for dataset, _ in tests)
+    guard.write(context.made, len(read), counts, found)
+    for leak in found[:LOGGED]:
+        context.log(str(leak))
+    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(found))} in both")
+    context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(found)))
+
+
+def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
+    return _Scan(name, case, declaration(name, roots.get(name)).person(case), prepared)
+
+
+def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]:
+    scans: dict[str, list[_Scan]] = {}
+    for test in tests:
+        scans.setdefault(test.person, []).append(test)
+    for scan in read:
+        for test in scans.get(scan.person, ()):
+            yield Leak(scan.dataset, scan.case.id, test.dataset, test.case.id, "patient")
+
+
+def _by_content(
+    context: Context[GuardSpec], read: Sequence[_Scan], tests: Sequence[_Scan], known: set[tuple[str, str]]
+) -> list[Leak]:
+    rest = [s for s in read if (s.dataset, s.case.id) not in known]
+    places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
+    return [
+        Leak(rest[a].dataset, rest[a].case.id, tests[b].dataset, tests[b].case.id, "content", score)
+        for a, b, score in compare.pairs(context, *places)
+    ]
+
+
+def _cases(found: Sequence[Leak]) -> set[tuple[str, str]]:
+    return {(leak.dataset, leak.case) for leak in found}
+
+
+def _refusal(found: Sequence[Leak]) -> str:
+    listed = ", ".join(map(str, found[:SHOWN]))
+    return (
+        f"leak: {len(_cases(found))} case(s) of the pretraining stand in a downstream test part: {listed}"
+        f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
+        "'leaks: allow' to keep them and print it"
+    )

@@ -1,0 +1,117 @@
+"""What every kind of job says of itself: what runs it, what it costs, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from bench.job import Job, Spec
+from bench.nets import catalog
+from bench.protocol.sections import Net
+from bench.typed import sparse
+
+if TYPE_CHECKING:
+    from bench.runtime.context import Context
+
+S = TypeVar("S", bound="Kind")
+MAPS = "segmentation"
+# Seconds of one core on a quiet machine, measured here on small jobs.
+START = 1.5  # a job's imports, reading, writing, for those that train or predict
+STEP = 0.004  # of a training step, whatever its size
+GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
+BACKWARD = 3.0  # forward and backward against forward alone
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a job's cost and its refusals look at besides its own spec."""
+
+    jobs: Mapping[str, Job]  # of its plan, by id
+    sizes: Mapping[str, int] = field(default_factory=dict)  # cases of a job, of a guard pairs; 0: not known
+    threads: Mapping[str, int] = field(default_factory=dict)
+    roots: Mapping[str, str] = field(default_factory=dict)  # data set -> folder
+    processes: int = 1  # that share a pretraining
+
+    def spec(self, job: str, kind: type[S]) -> S:
+        """Return what a job of a kind that the caller knows is to do."""
+        found = self.jobs[job].spec
+        assert isinstance(found, kind)
+        return found
+
+    def speed(self, job: Job) -> float:
+        """Return floating point operations a second of the threads that a job has."""
+        return GIGAFLOPS_PER_THREAD * 1e9 * self.threads.get(job.id, 1)
+
+
+class Kind(Spec):
+    """A kind of job. Its spec's fields are what its result depends on, and nothing else."""
+
+    work: ClassVar[str]  # the module whose ``run`` does it, and whose imports are its source
+    gpu: ClassVar[bool] = True  # does it use one where there is one?
+    by_cases: ClassVar[bool] = False  # do several processes take its cases, one at a time?
+    joined: ClassVar[bool] = False  # may several processes train it together?
+
+    def run(self, context: Context[Any]) -> None:
+        """Do it."""
+        import_module(self.work).run(context)
+
+    def refuse(self, job: Job, around: Around) -> None:
+        """Refuse, before anything runs, settings that cannot work together.
+
+        Raises:
+            BenchError: says which.
+        """
+
+    def rehearse(self, weights: Path | None) -> None:
+        """Build what is to be trained, and load the file of weights that it starts from.
+
+        Raises:
+            BenchError: it cannot be done.
+        """
+
+    def likeness(self, job: Job) -> list[Any]:
+        """Return what two jobs of this kind share whose seconds per unit of work are comparable."""
+        return []
+
+    @property
+    def units(self) -> float | None:
+        """Return how much work it is, in units that its likeness compares; None where nobody knows."""
+        return 1.0
+
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """Return its seconds on a quiet machine, None where its size is not known."""
+        return None
+
+    def operations(self) -> float | None:
+        """Return the floating point operations of its training, None where they are not known."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetSpec(Net):
+    """One network at one size, for as many channels as its data has."""
+
+    in_channels: int
+    version: int
+    out_channels: int | None = sparse()  # of a task's
+
+    @classmethod
+    def of(cls, net: Net, channels: int) -> NetSpec:
+        """Return a protocol's network for data of so many channels.
+
+        Raises:
+            BenchError: the network cannot read such a crop.
+        """
+        catalog.check_crop(net.network, net.preset, net.crop)
+        version = catalog.entry(net.network).version
+        return cls(
+            network=net.network, preset=net.preset, crop=net.crop, in_channels=channels, version=version
+        )
+
+    def flops(self, whole: bool) -> float:
+        """Return the operations of one voxel's way through the network, or through its encoder alone."""
+        size = catalog.preset(self.network, self.preset)
+        return size.flops_per_voxel if whole else size.encoder_flops_per_voxel

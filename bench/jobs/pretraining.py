@@ -1,0 +1,206 @@
+"""Pretrain: one method on one network and one mixture; snapshots by step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench import nets, world
+from bench.data.parts import Entry
+from bench.data.prepared import Prepared, opened
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.jobs import guard, initialisation, training
+from bench.jobs.context import Context
+from bench.jobs.inputs import mixed
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.watch import SAMPLES, Watch
+from bench.method import Method
+from bench.nets import transfer
+from bench.random import numpy_rng, torch_seed
+from bench.train.loop import Batch, Objective, Run, fit
+from bench.train.samples import Sample
+from bench.typed import plain
+
+
+class Pretext(Objective):
+    """A method as something to train; keeps its snapshots."""
+
+    def __init__(
+        self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest, watch: Watch
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self._snapshots, self._manifest, self._watch = snapshots, manifest, watch
+
+    def begin(self, step: int) -> bool:
+        """Look at the encoder before the first step."""
+        if step == 0 and world.rank() == 0:
+            self._watch.at(0)
+        return False
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps."""
+        origin = {"origin": batch["origin"]} if "origin" in batch else {}
+        return self.method.loss({**self.method.views(batch, generator), **origin})
+
+    def after_step(self, progress: float) -> None:
+        """Let momentum teachers follow."""
+        self.method.after_step(progress)
+
+    def at(self, step: int) -> None:
+        """Look at the encoder; keep the weights where a fine-tuning may want them."""
+        self._watch.at(step)
+        if step in self._snapshots:
+            transfer.save(self._snapshots[step], self.method.transfer(), self._manifest)
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what was seen of the encoder so far."""
+        return self._watch.state()
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what was seen of the encoder."""
+        self._watch.load(state)
+
+
+def run(context: Context[PretrainSpec]) -> None:
+    """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots.
+
+    Several processes that ``bench.world`` joined call it alike; all but the first only train.
+    """
+    spec = context.spec
+    network, method = built(spec)
+    manifest = _manifest(context, network, method)
+    # A load that would fail after days of pretraining fails here, before the first step.
+    transfer.rehearse(method.transfer(), network)
+    snapshots = _snapshots(context)
+    read = _Reader(context, method)
+    watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
+    objective = Pretext(method, snapshots, manifest, watch)
+    dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
+    context.log(f"{len(read.cases)} cases{dropped}, {spec.pretrain.steps} steps of {spec.pretrain.batch}")
+    context.facts.update(cases=len(read.cases), figure=asdict(method.figure))
+    settings = Run(
+        spec.pretrain, spec.seed, context.scratch, context.run.every,
+        on_step=context.progress, stopping=context.stopping, check=context.check,
+    )  # fmt: skip
+    curve = fit(objective, partial(training.batches, context, spec.pretrain, read, len(read.cases)), settings)
+    if world.rank() > 0:
+        return
+    transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
+    for step, path in snapshots.items():
+        shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
+    training.keep_curve(context, curve)
+    pd.DataFrame(watch.rows).to_csv(context.made / "embeddings.csv", index=False, float_format="%.6g")
+    context.log(watch.verdict())
+
+
+def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
+    """Return a spec's network, freshly initialised, and the method around it.
+
+    Raises:
+        BenchError: the method cannot train this network at this size.
+    """
+    net, params = spec.network, spec.method.made()
+    initialisation.seeded(spec.seed)
+    out = params.out_channels(net.in_channels, 1 + spec.classes[1])
+    network = nets.network(net.network, net.preset, net.in_channels, out, net.crop)
+    return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))
+
+
+def rehearse(spec: PretrainSpec) -> None:
+    """Build what a spec trains, without memory for its weights, to see whether that can be done.
+
+    Raises:
+        BenchError: it cannot.
+    """
+    with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
+        built(spec)
+
+
+def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
+    recipe = context.spec.pretrain
+    wanted = [s for s in recipe.snapshots if s <= (recipe.steps or 0)]
+    return {s: context.scratch / f"snapshot-{s}.safetensors" for s in wanted}
+
+
+def _manifest(context: Context[PretrainSpec], network: nets.Network, method: Method) -> transfer.Manifest:
+    trained = any(name.startswith(network.output) for name in method.transfer())
+    return transfer.Manifest(
+        network=network.name, preset=network.preset, in_channels=network.in_channels,
+        out_channels=network.out_channels if trained else 0, crop=network.crop,
+        recipe=plain(context.done(0, PrepareSpec).recipe), method=method.name(), key=context.id,
+    )  # fmt: skip
+
+
+class _Reader:
+    """Reads sample ``(case, step, sample)``; travels to loader workers."""
+
+    def __init__(self, context: Context[PretrainSpec], method: Method) -> None:
+        spec, data = context.spec, context.spec.data
+        self._params, self._crop, self._seed = method.params, spec.network.crop, spec.seed
+        folders = [context.input(index) for index in range(len(data))]
+        gone = guard.seen(context.input(len(data))) if spec.leaks == "drop" else set()
+        chosen = mixed([opened(f) for f in folders], data, spec.take, spec.seed, context.run.roots)
+        kept = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
+        if not kept:
+            raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
+        self.dropped = len(chosen) - len(kept)
+        classes = [_classes(entry, spec.classes[0]) for entry in data]
+        scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
+        beside = [
+            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
+            for (i, _), origin in zip(kept, origins(data, kept), strict=True)
+        ]
+        self.cases = [(folders[i], c.id, said) for (i, c), said in zip(kept, beside, strict=True)]
+
+    def probe(self) -> Tensor:
+        """Return some crops, the same at every look: from all over the cases."""
+        rng = numpy_rng(self._seed, "probe")
+        places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
+        chosen = [self.cases[place] for place in places]
+        volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
+        return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
+
+    def __call__(self, case: int, step: int, sample: int) -> Sample:
+        folder, name, classes = self.cases[case]
+        rng = numpy_rng(self._seed, "read", step, sample)
+        prepared: Prepared = opened(folder)
+        found: dict[str, np.ndarray] = self._params.read(prepared.volume(name), self._crop, rng)
+        return {**found, **classes}
+
+
+def origins(mixture: Sequence[Entry], cases: Sequence[tuple[int, Case]]) -> list[np.ndarray]:
+    """Return a number for each case, alike where data set and modality are: what a chance may know of it.
+
+    Args:
+        mixture: its entries; a data set may be listed twice, by other conditions.
+        cases: each with the index of its entry in the mixture.
+    """
+    kinds = [(mixture[i].dataset, case.meta.get("modality", "")) for i, case in cases]
+    number = {kind: n for n, kind in enumerate(sorted(set(kinds)))}
+    return [np.array(number[kind], np.int64) for kind in kinds]
+
+
+def _classes(entry: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
+    """Return the class labels that a mixture gives to all cases of a data set.
+
+    ``first`` stands where label maps are read: its classes come after those of the data sets before it.
+    """
+    found = {
+        "task": entry.task,
+        "group": entry.group,
+        "first": before[entry.dataset] if entry.classes else None,
+    }
+    return {key: np.array(value, np.int64) for key, value in found.items() if value is not None}

@@ -1,0 +1,1 @@
+"""How any job runs: claimed, done, published; by which source; in which process."""
