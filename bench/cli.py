@@ -20,7 +20,7 @@ from bench.arguments import parser
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
-    from bench.executors.cluster import Profile
+    from bench.executors.slurm.profile import Profile
     from bench.jobs.context import RunOptions
     from bench.run import Request
     from bench.runtime.execute import Outcome
@@ -118,7 +118,7 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) 
     """Run what is to do of a plan, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
-    from bench.show.watch import Watch
+    from bench.show.progress import Watch
 
     jobs = run.todo(plan, store)
     run.rehearse(plan, jobs)
@@ -142,7 +142,7 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) 
 
 
 def _cluster(arguments: argparse.Namespace) -> Profile:
-    from bench.executors.cluster import Profile, profile
+    from bench.executors.slurm.profile import Profile, profile
 
     if arguments.workers is not None and arguments.workers < 1:
         raise BenchError(f"--workers {arguments.workers}: needs at least 1")
@@ -234,7 +234,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
     from bench.runtime import stale
-    from bench.show.plan import as_json, as_text
+    from bench.show.plan_text import as_json, as_text
     from bench.store import Store
 
     cluster, request = _cluster(arguments), _request(arguments)
@@ -301,8 +301,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from bench.data import check
-    from bench.data.where import Roots, adapter
-    from bench.show.watch import bar
+    from bench.data.roots import Roots, adapter
+    from bench.show.progress import bar
 
     roots = Roots.here(arguments.data)
     dataset = adapter(arguments.dataset, roots)
@@ -324,7 +324,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _phantom(arguments: argparse.Namespace) -> int:
     from bench import registry
-    from bench.data import synthetic
+    from bench.phantoms import synthetic
 
     dataset = registry.load("dataset", arguments.dataset)
     if arguments.cases < 1:
@@ -377,7 +377,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from bench.executors.cancel import cancel
+    from bench.executors.slurm.cancel import cancel
     from bench.store import Store
 
     count = cancel(Store.open(arguments.out, create=False))
@@ -388,8 +388,8 @@ def _cancel(arguments: argparse.Namespace) -> int:
 def _cluster_check(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from bench.executors import probe
-    from bench.executors.cluster import profile
+    from bench.executors.slurm import check
+    from bench.executors.slurm.profile import profile
     from bench.store import Store
 
     if not arguments.wait > 0:
@@ -397,7 +397,7 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     store = Store.open(arguments.out)
     found = []
     with _stopping(saves=False):
-        for finding in probe.check(profile(arguments.name), store.root, arguments.wait):
+        for finding in check.check(profile(arguments.name), store.root, arguments.wait):
             found.append(finding)
             if not arguments.json:
                 print(f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}", flush=True)

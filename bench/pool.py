@@ -45,17 +45,17 @@ def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
             for task in tasks:
                 yield do(task)
         return
-    crew = _Crew(start)
+    pool = _Pool(start)
     try:
         waiting = iter(tasks)
         for task in waiting:
-            crew.give(task)
-            if crew.busy() == count:
-                yield crew.next()
-        while crew.busy():
-            yield crew.next()
+            pool.give(task)
+            if pool.busy() == count:
+                yield pool.next()
+        while pool.busy():
+            yield pool.next()
     finally:
-        crew.close()
+        pool.close()
 
 
 @dataclass(eq=False)
@@ -65,7 +65,7 @@ class _Member:
     task: Any = None
 
 
-class _Crew:
+class _Pool:
     """The processes at work; they are started when there is a task for them."""
 
     def __init__(self, start: Start) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, records
-from bench.data import synthetic
-from bench.data.where import Contents, Roots
+from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
+from bench.phantoms import synthetic
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read_all

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.files import SUFFIXES, is_volume, stem
-from bench.data.volume import read_header, read_label, read_volume
 from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
 from bench.metrics.ranking import Standing, changes, standings
 from bench.metrics.request import Request, Wanted
 from bench.metrics.volume import compare
+from bench.volumes.files import SUFFIXES, is_volume, stem
+from bench.volumes.reading import read_header, read_label, read_volume
 
 AGREE = 1e-6  # what --verify calls a difference
 SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round

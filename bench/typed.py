@@ -1,8 +1,8 @@
 """Plain values of YAML, JSON or Python to frozen dataclasses and back: every type and bound checked.
 
 One engine for protocols, profiles, the parameters of methods and the specs of jobs. Annotations say
-everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses, numbers of
-``bench.ranges``.
+everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses,
+numbers of ``bench.ranges``.
 """
 
 from __future__ import annotations

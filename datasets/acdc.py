@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, ListingError, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 PATIENT = re.compile(r"patient\d{3}")
 INFO = "Info.cfg"
@@ -160,8 +160,8 @@ def _file(folder: Path, name: str) -> Path:
 
 def _write(folder: Path, phases: tuple[str, ...], seed: int, index: int) -> None:
     """Write one phantom patient's frames and ``Info.cfg``."""
-    from bench.data.phantom import write_nifti
-    from bench.data.phantom_heart import CAVITY, MYOCARDIUM, RIGHT, cine
+    from bench.phantoms.heart import CAVITY, MYOCARDIUM, RIGHT, cine
+    from bench.phantoms.organs import write_nifti
 
     number = int(folder.name[-3:])
     group = GROUPS[(number - 1) // 20] if number <= 100 else GROUPS[number % 5]

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.data.files import is_picture, stem, within
 from bench.dataset import Case, Dataset, ListingError, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_picture, stem, within
 
 ID, GRADE, LIST = "id_code", "diagnosis", "train.csv"
 CODE = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -89,7 +89,7 @@ class APTOS19(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write synthetic photographs of all grades in turn, every sixth one without a grade."""
-        from bench.data.phantom_fundus import fundus, write_picture
+        from bench.phantoms.fundus import fundus, write_picture
 
         tables = {"train": [f"{ID},{GRADE}"], "test": [ID]}
         for i in range(cases):

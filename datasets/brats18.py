@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.named import ChannelFiles
+from bench.data.layout_names import ChannelFiles
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.source import Source
@@ -64,7 +64,7 @@ class BraTS18(ChannelFiles):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 285 cases, each fourth of low grade; each third of those does not enhance."""
-        from bench.data.phantom_brain import write_case
+        from bench.phantoms.brain import write_case
 
         if cases > MOST:
             raise BenchError(f"brats18: {MOST} phantoms at most, {cases} asked for")

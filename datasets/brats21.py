@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from bench.data.named import ChannelFiles
+from bench.data.layout_names import ChannelFiles
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.source import Source
@@ -61,7 +61,7 @@ class BraTS21(ChannelFiles):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 1251 cases under ids of the registered folds; each tenth does not enhance."""
-        from bench.data.phantom_brain import write_case
+        from bench.phantoms.brain import write_case
 
         ids = sorted(id for fold in json.loads(LISTS.read_text())["folds"] for id in fold["test"])
         if cases > len(ids):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 NAME = re.compile(r"(img|label)(\d{4})")
 BESIDE = {"img": "label", "imagesTr": "labelsTr", "label": "img", "labelsTr": "imagesTr"}
@@ -84,7 +84,7 @@ class BTCV(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 30 labelled scans in the challenge's layout and 20 without labels."""
-        from bench.data.phantom import organs, write_nifti
+        from bench.phantoms.organs import organs, write_nifti
 
         numbers = TRAINING + TESTING
         if cases > len(numbers):

@@ -8,11 +8,12 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from bench.data import split, zipped
-from bench.data.files import is_picture, within
+from bench.data import split
 from bench.dataset import LITTER, Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes import zipped
+from bench.volumes.files import is_picture, within
 
 CLASSES = {"Normal": 0, "CP": 1, "NCP": 2}  # VoCo, Finetune/CC-CCII/csv
 HOME = re.compile(r"(Normal|CP|NCP)(-[0-9]+)?(\.zip)?", re.IGNORECASE)  # NCP, NCP-6, NCP-6.zip
@@ -91,7 +92,7 @@ class CCCCII(Dataset):
         Every seventh is another scan of a patient before it. Formats are mixed as they are in the
         data set: JPEG, PNG, and TIFF in three equal channels.
         """
-        from bench.data.phantom_slices import pneumonia, write_slices
+        from bench.phantoms.slices import pneumonia, write_slices
 
         order = _patients(cls())
         most = len(order) * 7 // 6
@@ -154,7 +155,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _patients(dataset: Dataset) -> list[str]:
     """Return the patients of the first fold, the classes in turn and both parts in each."""
-    from bench.data.phantom_msd import interleaved
+    from bench.phantoms.msd import interleaved
 
     fold = split.listed(dataset, "voco_3fold")[0]
     rows = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(_day\d+)?)(_ct)?")
 SOFT = (-175.0, 250.0)  # HU; most papers read these chests with their abdomen's window
@@ -66,7 +66,7 @@ class Covid19CT(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write synthetic bodies; every fifth one is a repeat scan of the one before."""
-        from bench.data.phantom import organs, write_nifti
+        from bench.phantoms.organs import organs, write_nifti
 
         spacing = (4.0, 4.0, 5.0)
         for i in range(cases):

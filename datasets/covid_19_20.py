@@ -7,10 +7,10 @@ import re
 from itertools import zip_longest
 from pathlib import Path
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(?:_day\d+)?)_(ct|seg)")
 BESIDE = {"imagesTr": "labelsTr", "labelsTr": "imagesTr"}
@@ -74,8 +74,8 @@ class Covid1920(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 199 training scans under their real numbers; every sixth scan is for validation."""
-        from bench.data.phantom import write_nifti
-        from bench.data.phantom_chest import chest
+        from bench.phantoms.chest import chest
+        from bench.phantoms.organs import write_nifti
 
         folds = json.loads(LISTS.read_text())["folds"]
         # One of each fold in turn: any five training scans lie in five folds.

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,8 +109,8 @@ class KiTS19(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 300 synthetic scans as the challenge stores them, every sixth one unlabelled."""
-        from bench.data.phantom_lesion import SPACING, Growth, abdomen
-        from bench.data.phantom_msd import interleaved
+        from bench.phantoms.lesion import SPACING, Growth, abdomen
+        from bench.phantoms.msd import interleaved
 
         order = interleaved(*([f"case_{n:05d}" for n in part] for part in (range(LABELLED), TESTS)))
         if cases > len(order):
@@ -152,7 +152,7 @@ def _write(folder: Path, image: np.ndarray, label: np.ndarray, spacing: tuple[fl
     """Write a case slice by slice downwards, rows backwards, columns to the left, as its README says."""
     import numpy as np
 
-    from bench.data.phantom import write_placed
+    from bench.phantoms.organs import write_placed
 
     affine = np.diag([0.0, 0.0, 0.0, 1.0])
     for axis in range(3):

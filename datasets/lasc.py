@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data.volume import within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.reading import within
 
 ID = re.compile(r"[0-9A-Z]{20}")
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -78,7 +78,7 @@ class LASC(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 100 synthetic scans under ids of the registered division."""
-        from bench.data.phantom import organs, write_nrrd
+        from bench.phantoms.organs import organs, write_nrrd
 
         listed = json.loads(LISTS.read_text())
         train, test = listed["train"], listed["test"]

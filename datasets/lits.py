@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,8 +116,8 @@ class LiTS(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 201 synthetic scans, every sixth one without a label."""
-        from bench.data.phantom_lesion import Growth, abdomen
-        from bench.data.phantom_msd import interleaved
+        from bench.phantoms.lesion import Growth, abdomen
+        from bench.phantoms.msd import interleaved
 
         # Both batches in turn: 0, 28, 1, 29 ... so that any few phantoms have a doubtful one.
         both = [n for pair in zip(range(28), range(28, 56), strict=True) for n in pair]
@@ -136,7 +136,7 @@ def _write(root: Path, name: str, image: np.ndarray, label: np.ndarray) -> None:
     """Write one scan under the kind of header that the real one of this number has."""
     import numpy as np
 
-    from bench.data.phantom import write_placed
+    from bench.phantoms.organs import write_placed
 
     number = int(name.rpartition("-")[2])
     affine = np.diag([*SPACING, 1.0])

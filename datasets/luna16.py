@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 UID = re.compile(r"\d+(?:\.\d+){7,}")  # of a series
 SUBSET = re.compile(r"subset_?(\d)", re.IGNORECASE)
@@ -80,8 +80,8 @@ class LUNA16(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write series in ten subsets with their nodules listed; every fourth has flipped axes."""
-        from bench.data.phantom import write_metaimage
-        from bench.data.phantom_chest import chest
+        from bench.phantoms.chest import chest
+        from bench.phantoms.organs import write_metaimage
 
         nodules, candidates = ["seriesuid,coordX,coordY,coordZ,diameter_mm"], []
         for i in range(cases):

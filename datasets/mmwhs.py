@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.named import by_name
+from bench.data.layout_names import by_name
 from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
@@ -72,8 +72,8 @@ class MMWHS(Dataset):
         """Write up to 20 CT and 20 MR hearts in turns, one MR label with the odd value 421."""
         import numpy as np
 
-        from bench.data.phantom import write_nifti
-        from bench.data.phantom_heart import whole_heart
+        from bench.phantoms.heart import whole_heart
+        from bench.phantoms.organs import write_nifti
 
         numbers = [(kind, number) for number in TRAINING for kind in ("ct", "mr")]
         if cases > len(numbers):

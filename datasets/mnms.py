@@ -6,11 +6,11 @@ import csv
 import re
 from pathlib import Path
 
-from bench.data.files import within
-from bench.data.named import by_name
+from bench.data.layout_names import by_name
 from bench.dataset import Case, Dataset, ListingError, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import within
 
 NAME = re.compile(r"(?P<case>[A-Za-z0-9]{6})_(?P<kind>sa|sa_gt)")
 CODE = "External code"
@@ -166,8 +166,8 @@ def _write(folder: Path, seed: int, index: int) -> None:
     """Write one phantom patient: a cine of four frames, end-systole in the third."""
     import numpy as np
 
-    from bench.data.phantom import write_nifti
-    from bench.data.phantom_heart import GROUPS, cine
+    from bench.phantoms.heart import GROUPS, cine
+    from bench.phantoms.organs import write_nifti
 
     shape, spacing = (64 + 4 * (index % 3), 64, 7 + index % 2), (3.5, 3.5, 10.0)
     group = sorted(GROUPS)[index % len(GROUPS)]

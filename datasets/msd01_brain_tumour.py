@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -59,8 +59,8 @@ class BrainTumour(MSDLayout):
         """Write up to 750 synthetic scans, every sixth one without a label."""
         import numpy as np
 
-        from bench.data.phantom_brain import brain
-        from bench.data.phantom_msd import Drawn, stems_of, write_task
+        from bench.phantoms.brain import brain
+        from bench.phantoms.msd import Drawn, stems_of, write_task
 
         spacing = (5.0, 5.0, 5.0)
 

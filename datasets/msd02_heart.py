@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -48,8 +48,8 @@ class Heart(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 30 synthetic scans, every sixth one without a label."""
-        from bench.data.phantom_heart import whole_heart
-        from bench.data.phantom_msd import Drawn, stems_of, write_task
+        from bench.phantoms.heart import whole_heart
+        from bench.phantoms.msd import Drawn, stems_of, write_task
 
         spacing = (4.0, 4.0, 4.0)
 

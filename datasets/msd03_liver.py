@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Case, Recipe
 from bench.source import Source
 
@@ -66,8 +66,8 @@ class Liver(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 201 synthetic scans, every sixth one without a label."""
-        from bench.data.phantom_lesion import SPACING, Growth, abdomen, grid
-        from bench.data.phantom_msd import Drawn, stems_of, write_task
+        from bench.phantoms.lesion import SPACING, Growth, abdomen, grid
+        from bench.phantoms.msd import Drawn, stems_of, write_task
 
         def draw(i: int) -> Drawn:
             tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.18, 0.28), (1, 2)),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout, write_listing
+from bench.data.layout_msd import MSDLayout, write_listing
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -39,7 +39,7 @@ class Hippocampus(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write ``cases`` synthetic crops in the range of sizes of the real ones."""
-        from bench.data.phantom import organs, write_nifti
+        from bench.phantoms.organs import organs, write_nifti
 
         stems = [f"hippocampus_{i + 1:03d}" for i in range(cases)]
         for i, stem in enumerate(stems):

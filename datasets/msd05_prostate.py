@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -51,8 +51,8 @@ class Prostate(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 48 synthetic scans, every sixth one without a label."""
-        from bench.data.phantom_msd import Drawn, write_task
-        from bench.data.phantom_prostate import prostate
+        from bench.phantoms.msd import Drawn, write_task
+        from bench.phantoms.prostate import prostate
 
         spacing = (3.0, 3.0, 3.6)
         tests = [n for n in range(48) if n not in TRAINING]

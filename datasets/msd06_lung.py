@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -44,8 +44,8 @@ class Lung(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 95 synthetic chests with nodules, every sixth one without a label."""
-        from bench.data.phantom_chest import chest
-        from bench.data.phantom_msd import Drawn, stems_of, write_task
+        from bench.phantoms.chest import chest
+        from bench.phantoms.msd import Drawn, stems_of, write_task
 
         spacing = (5.5, 5.5, 7.0)
 

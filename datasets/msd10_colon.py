@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout
+from bench.data.layout_msd import MSDLayout
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -50,8 +50,8 @@ class Colon(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 190 synthetic scans, every sixth one without a label."""
-        from bench.data.phantom_lesion import SPACING, Growth, abdomen, grid
-        from bench.data.phantom_msd import Drawn, stems_of, write_task
+        from bench.phantoms.lesion import SPACING, Growth, abdomen, grid
+        from bench.phantoms.msd import Drawn, stems_of, write_task
 
         def draw(i: int) -> Drawn:
             tumour = Growth(1, BOWEL, 30, (0.14, 0.20))

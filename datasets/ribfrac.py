@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 NAME = re.compile(r"RibFrac0*([1-9]\d*)[-_]image")
 # first number: (part, folder of images, folder of labels, list); as the archives unpack
@@ -76,8 +76,8 @@ class RibFrac(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 320 scans, a quarter of them in each archive's folders, with labels and lists."""
-        from bench.data.phantom import write_nifti
-        from bench.data.phantom_chest import chest
+        from bench.phantoms.chest import chest
+        from bench.phantoms.organs import write_nifti
 
         if cases > 320:  # the smallest archive holds 80
             raise BenchError(f"ribfrac: 320 phantoms at most, {cases} asked for")

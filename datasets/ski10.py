@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from bench.data.files import is_volume, stem, within
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_volume, stem, within
 
 NAME = re.compile(r"(image|labels?)-(\d{3})")
 BESIDE = {"imagesTr": "labelsTr", "labelsTr": "imagesTr"}
@@ -77,8 +77,8 @@ class SKI10(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 100 labelled knees in sagittal slices under numbers of the registered division."""
-        from bench.data.phantom import write_metaimage
-        from bench.data.phantom_knee import knee
+        from bench.phantoms.knee import knee
+        from bench.phantoms.organs import write_metaimage
 
         listed = json.loads(LISTS.read_text())
         train, test = listed["train"], listed["test"]

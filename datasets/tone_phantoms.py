@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.msd import MSDLayout, write_listing
+from bench.data.layout_msd import MSDLayout, write_listing
 from bench.dataset import Recipe
 from bench.source import Source
 
@@ -14,7 +14,7 @@ SHAPE, SPACING = (16, 16, 16), (2.0, 2.0, 2.0)  # voxels; mm
 class TonePhantoms(MSDLayout):
     """Any number of phantoms, 32 mm wide at 2 mm. Nobody was scanned: there is no real one.
 
-    They are made so that few labels do not suffice; ``bench.data.phantom_tones`` says how.
+    They are made so that few labels do not suffice; ``bench.phantoms.tones`` says how.
     """
 
     source = Source("Drawn by bench; nobody was scanned", "")
@@ -31,8 +31,8 @@ class TonePhantoms(MSDLayout):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write ``cases`` patients, all labelled."""
-        from bench.data.phantom import write_nifti
-        from bench.data.phantom_tones import tones
+        from bench.phantoms.organs import write_nifti
+        from bench.phantoms.tones import tones
 
         stems = [f"tones_{i + 1:03d}" for i in range(cases)]
         for i, stem in enumerate(stems):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.visits import Visits
+from bench.data.layout_visits import Visits
 from bench.dataset import Case, Recipe
 from bench.source import Source
 
@@ -68,7 +68,7 @@ class UKBBrain(Visits):
 
         Every second has a T2-FLAIR, and after every third comes one that is unusable, which is no case.
         """
-        from bench.data.phantom_visit import write_unusable, write_visit
+        from bench.phantoms.visit import write_unusable, write_visit
 
         home = root / "Brain MRI"
         for i in range(cases):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.visits import Visits
+from bench.data.layout_visits import Visits
 from bench.dataset import Case, Recipe
 from bench.source import Source
 
@@ -63,7 +63,7 @@ class UKBBrainFlair(Visits):
 
         After every third comes one without T2-FLAIR, which is no case.
         """
-        from bench.data.phantom_visit import write_visit
+        from bench.phantoms.visit import write_visit
 
         home = root / "Brain MRI"
         for i in range(cases):

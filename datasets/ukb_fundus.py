@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.files import is_picture, stem, within
 from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
+from bench.volumes.files import is_picture, stem, within
 
 NAME = re.compile(r"([0-9]{7})_(21015|21016)_([0-9]{1,2})_([0-9]{1,2})")
 EYES = {"21015": "left", "21016": "right"}
@@ -83,7 +83,7 @@ class UKBFundus(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write synthetic photographs in the platform's folders: left and right eyes, some visits twice."""
-        from bench.data.phantom_fundus import fundus, write_picture
+        from bench.phantoms.fundus import fundus, write_picture
 
         for i in range(cases):
             field, eye = list(EYES.items())[i % 2]

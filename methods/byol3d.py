@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench import world
+from bench import distributed
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext import nuisance
@@ -55,8 +55,8 @@ class BYOL3D(Method):
         """Return the distance of prediction and slow projection, summed over both directions."""
         fast, predicted, slow = siamese(self, batch["views"], self.params.ways)
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
-        found = matched(world.gather(predicted[0].detach()), world.gather(slow[0]))
-        return {"total": total, **nuisance.beside(found, world.gather(fast[0]), batch)}
+        found = matched(distributed.gather(predicted[0].detach()), distributed.gather(slow[0]))
+        return {"total": total, **nuisance.beside(found, distributed.gather(fast[0]), batch)}
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Entry, Figure, Method, Restores, Triple
 from bench.nets import Network
@@ -139,7 +139,7 @@ class HSSL(Method):
 
     def _image(self, vector: Tensor, batch: Batch) -> dict[str, Tensor]:
         p, z = self.params, self.projector(vector)
-        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         value, nearest = nt_xent(a, b, p.temperature)
         learned = {"image": 2 * value if p.reduction == "sum_pairs" else value} if p.image_weight else {}
         return {**learned, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}

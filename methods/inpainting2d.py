@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
-from bench.pretext.holes import blobs, centre_hole
+from bench.pretext.inpainting import blobs, centre_hole
 from bench.pretext.losses import full_precision
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.ranges import Amount, Positive, Share, Shares, Whole

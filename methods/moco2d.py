@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import world
+from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
@@ -99,7 +99,7 @@ class MoCo2D(Method):
         guesses = [nuisance.among_queue(notes[i], notes[j], self.queue.notes) for i, j in ways]
         # as the demo: keys of view 1 first; all processes' rows, so that their queues stay alike
         kept = [notes[j] for _, j in ways]
-        made, noted = (torch.cat([world.gather(rows) for rows in reversed(x)]) for x in (keys, kept))
+        made, noted = (torch.cat([distributed.gather(rows) for rows in reversed(x)]) for x in (keys, kept))
         self._made = made, noted
         total = torch.stack(losses).sum()
         return {
@@ -121,10 +121,10 @@ class MoCo2D(Method):
         """Return the keys of ``x``, each made in a group of other rows than its query was."""
         if self.groups == 1:
             return self._grouped(self.slow, x)
-        mine = slice(world.rank() * len(x), (world.rank() + 1) * len(x))
-        shuffled = world.gather(order).argsort()
-        moved = world.gather(x)[shuffled[mine]]
-        keys = world.gather(self._grouped(self.slow, moved))
+        mine = slice(distributed.rank() * len(x), (distributed.rank() + 1) * len(x))
+        shuffled = distributed.gather(order).argsort()
+        moved = distributed.gather(x)[shuffled[mine]]
+        keys = distributed.gather(self._grouped(self.slow, moved))
         return keys[shuffled.argsort()[mine]]
 
     def _grouped(self, side: Any, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import world
+from bench import distributed
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext import nuisance
@@ -65,7 +65,7 @@ class MoCoV3(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return 2 t InfoNCE, summed over both directions; negatives are the other scans of the batch."""
         _, queries, keys = siamese(self, batch["views"], self.params.ways)
-        pairs = [(world.gather(q), world.gather(k)) for q, k in zip(queries, keys, strict=True)]
+        pairs = [(distributed.gather(q), distributed.gather(k)) for q, k in zip(queries, keys, strict=True)]
         losses, nearest = zip(*(batch_contrast(q, k, self.params.temperature) for q, k in pairs), strict=True)
         shown = nuisance.beside(torch.stack(nearest).mean(), pairs[0][0], batch)
         return {"total": torch.stack(losses).sum(), **shown}

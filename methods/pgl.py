@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 from bench.augment import flip
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
@@ -98,7 +98,7 @@ class PGL(Method):
             slow = [self.aligned(z, batch, j) for z, (_, j) in zip(features, ways, strict=True)]
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
         found = matched(_places(predicted[0].detach()), _places(slow[0]))
-        rows = world.gather(maps[0].detach()).flatten(2).transpose(1, 2).flatten(0, 1)
+        rows = distributed.gather(maps[0].detach()).flatten(2).transpose(1, 2).flatten(0, 1)
         return {
             "total": total,
             "matched": found,

@@ -15,7 +15,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
-from bench.pretext import turns
+from bench.pretext import rotation
 from bench.pretext.losses import full_precision
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.random import randint
@@ -51,7 +51,7 @@ class Rotation2D(Method):
         foreground: Share = 0.01  # assumed: least share of voxels above the scan's lowest value
 
         def __post_init__(self) -> None:
-            if self.rotations_per_image not in (1, len(turns.FLAT)):
+            if self.rotations_per_image not in (1, len(rotation.FLAT)):
                 raise BenchError(
                     f"method 'rotation2d': rotations_per_image = {self.rotations_per_image}; take 4 or 1"
                 )
@@ -90,17 +90,17 @@ class Rotation2D(Method):
             if self.mirror:
                 along_x = chance(len(x), self.mirror, generator)[:, None]
                 x = augment.flip(x, functional.pad(along_x, (0, 2)))
-            if self.rotations_per_image == len(turns.FLAT):
-                label = torch.arange(len(turns.FLAT), device=x.device).expand(len(x), -1)
-                return {"views": turns.all_turns(x, turns.FLAT), "label": label}
-            label = randint(0, len(turns.FLAT), len(x), generator)
-            return {"views": turns.turned(x, turns.FLAT, label)[:, None], "label": label[:, None]}
+            if self.rotations_per_image == len(rotation.FLAT):
+                label = torch.arange(len(rotation.FLAT), device=x.device).expand(len(x), -1)
+                return {"views": rotation.all_turns(x, rotation.FLAT), "label": label}
+            label = randint(0, len(rotation.FLAT), len(x), generator)
+            return {"views": rotation.turned(x, rotation.FLAT, label)[:, None], "label": label[:, None]}
 
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        self.head = nn.Linear(network.encoder.widths[-1], len(turns.FLAT))
+        self.head = nn.Linear(network.encoder.widths[-1], len(rotation.FLAT))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the turns, mean over all turned slices, and their accuracy."""
@@ -110,7 +110,7 @@ class Rotation2D(Method):
         return {
             "total": entropy(logits, label),
             "accuracy": accuracy,
-            "chance": accuracy.new_tensor(1 / len(turns.FLAT)),
+            "chance": accuracy.new_tensor(1 / len(rotation.FLAT)),
         }
 
 

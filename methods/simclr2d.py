@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import world
+from bench import distributed
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext import nuisance
@@ -60,7 +60,7 @@ class SimCLR2D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of views whose nearest neighbour is their partner."""
         z = self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
-        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         total, nearest = nt_xent(a, b, self.params.temperature)
         total = 2 * total if self.params.reduction == "sum_pairs" else total
         return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}

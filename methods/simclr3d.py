@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import augment, world
+from bench import augment, distributed
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
@@ -93,6 +93,6 @@ class SimCLR3D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of anchors whose nearest neighbour is their partner."""
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
-        a, b = (world.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         total, nearest = nt_xent(a, b, self.params.temperature)
         return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}

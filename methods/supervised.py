@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import augment, world
+from bench import augment, distributed
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
@@ -125,7 +125,7 @@ def foreground_dice(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
     shared, true, said = (total[1:] for total in _sums(found, true))
     there = true > 0
     count = there.sum().clamp_min(1)
-    voxels = world.gather(label.new_tensor([label.numel()])).sum()
+    voxels = distributed.gather(label.new_tensor([label.numel()])).sum()
     dice = 2 * shared / (true + said).clamp_min(1)
     guess = 2 * (true / k) / (true + voxels / k)
     return {"dice": (dice * there).sum() / count, "chance": (guess * there).sum() / count}
@@ -134,7 +134,7 @@ def foreground_dice(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
 def _sums(found: Tensor, true: Tensor) -> tuple[Tensor, ...]:
     """Return per class the overlap, the label's voxels and the prediction's, over all samples."""
     rows = torch.stack([(found * true).flatten(2).sum(2), true.flatten(2).sum(2), found.flatten(2).sum(2)], 1)
-    return world.gather(rows).sum(0).unbind()
+    return distributed.gather(rows).sum(0).unbind()
 
 
 def _one_hot(label: Tensor, classes: int) -> Tensor:

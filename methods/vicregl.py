@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import world
+from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
@@ -104,7 +104,7 @@ class VICRegL(Method):
                 "local_var": found.variance,
                 "local_cov": found.covariance,
             }
-        one, two = (world.gather(z.detach()) for z in (one, two))
+        one, two = (distributed.gather(z.detach()) for z in (one, two))
         return {"total": total, **terms, **nuisance.beside(matched(one, two), one, batch)}
 
     def places(self, batch: Batch, view: int) -> Tensor:

@@ -9,7 +9,7 @@ from pair import Pair
 from small_protocol import BASE, CASES, NAME
 
 from bench import registry
-from bench.data.where import Contents, Roots
+from bench.data.roots import Contents, Roots
 from bench.plan import Planner
 from bench.plan.override import Override
 from bench.protocol import read

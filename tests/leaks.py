@@ -25,21 +25,21 @@ from unittest import mock
 import numpy as np
 from scipy import ndimage
 
-from bench.data import twins
-from bench.data.fingerprint import fingerprint
-from bench.data.phantom import generator, organs
-from bench.data.phantom_brain import brain
-from bench.data.phantom_chest import chest
-from bench.data.phantom_heart import cine, whole_heart
-from bench.data.phantom_knee import knee
-from bench.data.phantom_lesion import abdomen
-from bench.data.phantom_prostate import prostate
-from bench.data.poses import Pose
-from bench.data.volume import is_volume, read_volume, within
+from bench.leaks import duplicates
+from bench.leaks.fingerprint import fingerprint
+from bench.leaks.poses import Pose
+from bench.phantoms.brain import brain
+from bench.phantoms.chest import chest
+from bench.phantoms.heart import cine, whole_heart
+from bench.phantoms.knee import knee
+from bench.phantoms.lesion import abdomen
+from bench.phantoms.organs import generator, organs
+from bench.phantoms.prostate import prostate
+from bench.volumes.reading import is_volume, read_volume, within
 
 KINDS = ("none", "crop", "orientation", "resample", "window", "storage", "all")
 EACH = 40  # phantoms of a kind
-LEAST = dict(twins.SAME)  # as it is where ``lowered`` lowers it
+LEAST = dict(duplicates.SAME)  # as it is where ``lowered`` lowers it
 LEFT = 0.5  # share of the voxels off the background that a window leaves unclipped, at least
 
 
@@ -256,8 +256,8 @@ def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[Pl
 
 def lowered(one: np.ndarray, two: np.ndarray) -> float:
     """Return the score of a pair, whatever it is, -1 where an early stage dropped it."""
-    with mock.patch.dict(twins.SAME, {2: -2.0, 3: -2.0}):
-        found = twins.matches([one], [two])
+    with mock.patch.dict(duplicates.SAME, {2: -2.0, 3: -2.0}):
+        found = duplicates.matches([one], [two])
     return found[0].score if found else -1.0
 
 
@@ -266,7 +266,7 @@ def watched() -> Iterator[dict[str, float]]:
     """Give what the best pose of those that led to a match had at the early gates, by the gates' names."""
     had: dict[str, float] = {}
     last: dict[str, float] = {}
-    roughly, finely = twins._roughly, twins._finely
+    roughly, finely = duplicates._roughly, duplicates._finely
 
     def rough(pose: Pose) -> float:
         last.update(SEEN=pose.fit, ROUGHLY=roughly(pose))
@@ -278,7 +278,7 @@ def watched() -> Iterator[dict[str, float]]:
             had.update((gate, max(value, had.get(gate, -1.0))) for gate, value in last.items())
         return score
 
-    with mock.patch.multiple(twins, _roughly=rough, _finely=fine):
+    with mock.patch.multiple(duplicates, _roughly=rough, _finely=fine):
         yield had
 
 
@@ -327,7 +327,7 @@ def report_planted(rows: list[Planted]) -> int:
 def report_early(rows: list[Planted]) -> None:
     print("\nRoom of the early gates\n\n| axes | gate | at | worst copies found |\n|---|---|---|---|")
     for d in sorted(LEAST):
-        for gate, at in (("SEEN", twins.SEEN), ("ROUGHLY", twins.ROUGHLY[d])):
+        for gate, at in (("SEEN", duplicates.SEEN), ("ROUGHLY", duplicates.ROUGHLY[d])):
             worst = sorted(row.early[gate] for row in rows if row.axes == d and row.early)[:3]
             print(f"| {d} | {gate} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |", flush=True)
 
@@ -335,7 +335,7 @@ def report_early(rows: list[Planted]) -> None:
 def report_different(found: dict[str, list[float]]) -> int:
     shown = {}
     for source, scores in sorted(found.items()):
-        limit = twins.SAME[2 if source.startswith("2D") else 3]
+        limit = duplicates.SAME[2 if source.startswith("2D") else 3]
         shown[source] = (len(scores), sum(s >= limit for s in scores), max(scores, default=-1.0))
     total = sum(s[1] for s in shown.values())
     shown["all"] = (sum(s[0] for s in shown.values()), total, max(s[2] for s in shown.values()))
@@ -354,7 +354,7 @@ def speeds(scans: list[Scan]) -> None:
         prints = prints_of(some[:16])
         half = len(prints) // 2
         began = time.perf_counter()
-        twins.matches(prints[:half], prints[half:])
+        duplicates.matches(prints[:half], prints[half:])
         each = (time.perf_counter() - began) / max(1, half * (len(prints) - half))
         print(f"pair, {name}: {1e3 * each:.1f} ms", flush=True)
 

@@ -7,14 +7,14 @@ import traceback
 import torch
 from torch.distributed import TCPStore
 
-from bench import world
+from bench import distributed
 
 PATIENCE = 300.0  # seconds until a call counts as hanging
 
 
 def _serve(rank, port, pipe):
     torch.set_num_threads(1)
-    with world.joined(rank, 2, TCPStore("localhost", port)):
+    with distributed.joined(rank, 2, TCPStore("localhost", port)):
         while True:
             function, given = pickle.loads(pipe.recv_bytes())
             try:

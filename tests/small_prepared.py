@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 
 from bench.data.cache import compress
-from bench.data.geometry import Geometry
 from bench.data.prepared import Prepared
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
+from bench.volumes.resampling import Geometry
 
 CONTENT = "00" * 16
 

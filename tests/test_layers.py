@@ -26,9 +26,9 @@ METHODS_KNOW = (
     "data.reader",
     "random",
     "ranges",
-    "world",
+    "distributed",
 )
-DATASETS_KNOW = ("dataset", "source", "errors", "data")
+DATASETS_KNOW = ("dataset", "source", "errors", "data", "volumes", "phantoms")
 
 
 def files(*rooms):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench import process, world
+from bench import distributed, process
 
 
 @pytest.mark.parametrize(("said", "count"), [("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-8a, GPU-9b", 2)])
@@ -17,5 +17,5 @@ def test_workers_take_the_gpus_of_a_machine_in_turn(monkeypatch):
     taken = []
     for number in range(4):
         monkeypatch.setenv(process.WORKER, str(number))
-        taken.append(world.local_device())
+        taken.append(distributed.local_device())
     assert taken == [0, 1, 0, 1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.data.where import Contents, Roots
+from bench.data.roots import Contents, Roots
 from bench.metrics.request import Request, fitting
 from bench.nets import catalog
 from bench.plan import Planner

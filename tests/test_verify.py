@@ -11,8 +11,8 @@ import reliability
 
 from bench import digest
 from bench.cli import main
-from bench.data.arrays import Arrays
 from bench.data.cache import Pack
+from bench.data.npz import Arrays
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local

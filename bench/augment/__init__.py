@@ -1,7 +1,6 @@
 """Batched augmentations on the device; each that moves voxels returns how."""
 
 from bench.augment.affine import read_size
-from bench.augment.finetune import finetune_views
 from bench.augment.geometry import (
     flip,
     random_flip,
@@ -19,6 +18,7 @@ from bench.augment.intensity import (
     scale,
     shift,
 )
+from bench.augment.views import finetune_views
 
 __all__ = [
     "brightness",

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from bench.data import picture, zipped
 from bench.data import split as splits
-from bench.data.files import is_picture, within
 from bench.data.leftover import DEPTH, leftovers
 from bench.data.recipe import contiguous
-from bench.data.volume import (
+from bench.dataset import Case, Dataset
+from bench.errors import printable
+from bench.volumes import picture, zipped
+from bench.volumes.files import is_picture, within
+from bench.volumes.reading import (
     TOLERANCE,
     LabelVolume,
     Stored,
@@ -30,8 +32,6 @@ from bench.data.volume import (
     read_volume,
     same_place,
 )
-from bench.dataset import Case, Dataset
-from bench.errors import printable
 
 LEAN = 1.0  # degrees; headers round their numbers
 A = TypeVar("A")
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault. ``kind`` is one of ``bench.data.stored.KINDS``; ``case`` may be empty."""
+    """One fault. ``kind`` is one of ``bench.volumes.header.KINDS``; ``case`` may be empty."""
 
     case: str
     file: str

@@ -19,9 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.data import once, zipped
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
+from bench.volumes import once, zipped
 
 THREADS = 4
 MANY = 500  # files that a thread asks the file system about at one time
@@ -188,7 +188,7 @@ def _tried(find: Callable[[str], str], name: str) -> str | BenchError:
 
 
 def _header(name: str) -> str:
-    from bench.data.volume import read_header
+    from bench.volumes.reading import read_header
 
     header = read_header(Path(name))
     return "x".join(str(n) for n in (*header.shape, header.channels))
@@ -198,7 +198,7 @@ def _beside(name: str) -> Path | None:
     """Return the file of the voxels, where a header is a file of its own."""
     if not name.lower().endswith(".mhd"):
         return None
-    from bench.data.metaimage import data_file
+    from bench.volumes.metaimage import data_file
 
     with suppress(BenchError):  # header_faults says what is wrong
         data = data_file(Path(name))

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.arrays import Arrays
 from bench.data.cache import AGAIN, Packed, Place, opened_frame
-from bench.data.geometry import Geometry
-from bench.data.stored import MAX_BYTES
+from bench.data.npz import Arrays
 from bench.dataset import Case
 from bench.digest import stamp
 from bench.errors import BenchError, Damaged, shown
+from bench.volumes.header import MAX_BYTES
+from bench.volumes.resampling import Geometry
 
 NAME = "index.npz"
 TEXTS = ("case", "patient", "meta", "shard")

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench.data import metaimage
-from bench.data.files import is_picture, is_volume, within
 from bench.dataset import Case, Dataset, clean, files_of
 from bench.errors import BenchError
+from bench.volumes import metaimage
+from bench.volumes.files import is_picture, is_volume, within
 
 DEPTH = 6  # levels below a data set's folder that are searched
-Left = tuple[Path, str, str]  # path, kind as in ``bench.data.stored.KINDS``, detail
+Left = tuple[Path, str, str]  # path, kind as in ``bench.volumes.header.KINDS``, detail
 
 
 def leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: Collection[Path]) -> list[Left]:

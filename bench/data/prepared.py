@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.cache import Packed, Stamp
-from bench.data.geometry import Geometry
 from bench.data.index import FRAMES, NAME, Index
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.digest import stamp
 from bench.errors import Damaged, shown
+from bench.volumes.resampling import Geometry
 
 VOXELS = {"foreground": 3, "classes": 4}  # lists of voxels and their columns
 
@@ -69,7 +69,7 @@ class Prepared:
         return found
 
     def fingerprint(self, case: str) -> np.ndarray | None:
-        """Return what ``bench.data.fingerprint`` made of the native image, None where there is none."""
+        """Return what ``bench.leaks.fingerprint`` made of the native image, None where there is none."""
         index = self._index
         return index.whole(case, "fingerprint") if index.has(case, "fingerprint") else None
 

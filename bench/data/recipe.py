@@ -1,4 +1,4 @@
-"""From a volume to the array that networks read; the way back is in ``bench.data.geometry``."""
+"""From a volume to the array that networks read; the way back is in ``bench.volumes.resampling``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.data.geometry import Geometry, Triple, linear, nearest, restore, smooth
-from bench.data.stored import MAX_BYTES, VolumeError
-from bench.data.volume import LabelVolume, Volume3D, check_finite
 from bench.dataset import Dataset, Recipe
 from bench.errors import BenchError, unknown
+from bench.volumes.header import MAX_BYTES, VolumeError
+from bench.volumes.reading import LabelVolume, Volume3D, check_finite
+from bench.volumes.resampling import Geometry, Triple, linear, nearest, restore, smooth
 
 __all__ = [
     "Geometry", "Prepared", "consistent", "contiguous", "known_values", "prepare", "restore",

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from bench.data import cache, index
-from bench.data.geometry import Geometry
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.volumes.resampling import Geometry
 
 SMALL = 64 << 20  # bytes; shards below are copied together in the end
 PIECE = 1 << 20  # bytes copied at a time

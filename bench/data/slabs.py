@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bench.data.geometry import WHOLE, Geometry, Triple, Way
+from bench.volumes.resampling import WHOLE, Geometry, Triple, Way
 
 Paint = Sequence[Sequence[int]]
 

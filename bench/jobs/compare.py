@@ -43,7 +43,7 @@ class Comparer:
     @contextmanager
     def __call__(self) -> Iterator[Callable[[Task], tuple[int, Pairs]]]:
         """Give the function that compares the scans of one task."""
-        from bench.data.twins import matches
+        from bench.leaks.duplicates import matches
 
         others = [_print(*place) for place in self.others]
 

@@ -29,10 +29,10 @@ class EmbedSpec(Kind):
 
     def rehearse(self, weights: Path | None) -> None:
         """The network with the weights in it."""
-        from bench.jobs import embedding, initialisation
+        from bench.jobs import embedding, initial_weights
 
         if weights is not None:
-            initialisation.rehearse(embedding.network_of(self.network), weights)
+            initial_weights.rehearse(embedding.network_of(self.network), weights)
 
     def likeness(self, job: Job) -> list[Any]:
         """The same network, as many samples."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench import nets
 from bench.data.prepared import opened
 from bench.errors import Stopped
-from bench.jobs import initialisation
+from bench.jobs import initial_weights
 from bench.jobs.context import Context
 from bench.jobs.embed import EmbedSpec
 from bench.jobs.inputs import mixed
@@ -33,9 +33,9 @@ FILE, NAMES = "embeddings.npz", "embeddings.json"
 def run(context: Context[EmbedSpec]) -> None:
     """Write the samples' places by t-SNE and by PCA, their data sets and cases, and how they spread."""
     spec = context.spec
-    initialisation.seeded(spec.seed)
+    initial_weights.seeded(spec.seed)
     network = network_of(spec.network)
-    initialisation.start(context, network, context.input(-1) if spec.init.startswith("job:") else None)
+    initial_weights.start(context, network, context.input(-1) if spec.init.startswith("job:") else None)
     channels_last(network).to(fabric("fp32").device)
     groups = [data.dataset for data in spec.data]
     places = list(_places(context))

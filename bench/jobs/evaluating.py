@@ -13,11 +13,11 @@ from bench.data.cache import PackWriter, compress
 from bench.data.prepared import Prepared, opened
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
-from bench.jobs.classes import CLASSIFICATION, save
+from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
 from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.initialisation import network_of
+from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import part
 from bench.jobs.predict import class_scores, slabs
 from bench.nets import transfer

@@ -91,10 +91,10 @@ class FinetuneSpec(Kind):
 
     def rehearse(self, weights: Path | None) -> None:
         """The network with the weights in it."""
-        from bench.jobs import initialisation
+        from bench.jobs import initial_weights
 
         if weights is not None:
-            initialisation.rehearse(initialisation.network_of(self.network, self.data.task), weights)
+            initial_weights.rehearse(initial_weights.network_of(self.network, self.data.task), weights)
 
     def likeness(self, job: Job) -> list[Any]:
         """The same network and batch."""

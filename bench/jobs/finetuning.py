@@ -14,8 +14,8 @@ from bench.data.parts import Which
 from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.jobs import initialisation, training
-from bench.jobs.classes import CLASSIFICATION, true_classes
+from bench.jobs import initial_weights, training
+from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.inputs import labelled
@@ -26,7 +26,7 @@ from bench.nets import transfer
 from bench.nets.network import Triple, triple
 from bench.protocol.sections import Inference, Tuning, Windows
 from bench.random import numpy_rng
-from bench.train import losses
+from bench.train import label_losses
 from bench.train.frozen import Frozen
 from bench.train.loop import Run, fit
 from bench.train.samples import Sample
@@ -62,12 +62,12 @@ def _task(spec: FinetuneSpec) -> Task:
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:
-        loss: losses.Loss = losses.cross_entropy
+        loss: label_losses.Loss = label_losses.cross_entropy
     elif tuning.head == "regions":
         table = torch.from_numpy(regions.one_hot(data.regions))
-        loss = losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
+        loss = label_losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
     else:
-        loss = losses.of_maps(
+        loss = label_losses.of_maps(
             name, background=tuning.background, batch=tuning.batch_dice, ce_weight=tuning.ce_weight
         )
     return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
@@ -96,9 +96,9 @@ def build(context: Context[FinetuneSpec]) -> nets.Model:
     The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
     """
     spec = context.spec
-    initialisation.seeded(spec.seed)
-    network = initialisation.network_of(spec.network, spec.data.task)
-    initialisation.start(context, network, context.input(1) if spec.init.startswith("job:") else None)
+    initial_weights.seeded(spec.seed)
+    network = initial_weights.network_of(spec.network, spec.data.task)
+    initial_weights.start(context, network, context.input(1) if spec.init.startswith("job:") else None)
     return network
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.data import choice
+from bench.data import case_filter
 from bench.data import split as splits
 from bench.data.parts import Division, Entry, Labelled, Part, Take, Which
 from bench.data.prepared import Prepared
-from bench.data.where import Roots, adapter
+from bench.data.roots import Roots, adapter
 from bench.dataset import Case, Dataset
 from bench.errors import BenchError
 
@@ -20,12 +20,12 @@ def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
     Raises:
         BenchError: the division is not the one the plan saw, or a case selected could not be read.
     """
-    cases = choice.kept(prepared.cases(), data.where, data.exclude)
+    cases = case_filter.kept(prepared.cases(), data.where, data.exclude)
     if data.part == "all":
         found = [c.id for c in cases]
     else:
         found = _of(cases, getattr(fold_of(prepared, data, root), data.part))
-    choice.check_usable(data.dataset, found, prepared.faults)
+    case_filter.check_usable(data.dataset, found, prepared.faults)
     return found
 
 
@@ -56,8 +56,8 @@ def labelled(
     elif which == "val" and patients and not full:
         # those who validate may be less than half a patient, and are one then
         patients = splits.leading(splits.ranked(patients, data.split, seed), data.fraction)
-    found = _of(choice.kept(prepared.cases(), data.where, data.exclude), patients)
-    choice.check_usable(data.dataset, found, prepared.faults)
+    found = _of(case_filter.kept(prepared.cases(), data.where, data.exclude), patients)
+    case_filter.check_usable(data.dataset, found, prepared.faults)
     return found
 
 
@@ -86,12 +86,12 @@ def mixed(
         root = roots.get(entry.dataset)
         fold = fold_of(opened, entry, root) if entry.part == "train" else None
         dataset = declaration(entry.dataset, root)
-        found += [(index, case) for case in choice.selected(opened.cases(), entry, dataset, fold, seed)]
+        found += [(index, case) for case in case_filter.selected(opened.cases(), entry, dataset, fold, seed)]
     named = [(data[index].dataset, case) for index, case in found]
-    kept = {(name, case.id) for name, case in choice.shared(named, take, seed)}
+    kept = {(name, case.id) for name, case in case_filter.shared(named, take, seed)}
     read = [f for f, (name, case) in zip(found, named, strict=True) if (name, case.id) in kept]
     for number, (opened, entry) in enumerate(zip(prepared, data, strict=True)):
-        choice.check_usable(entry.dataset, [case.id for n, case in read if n == number], opened.faults)
+        case_filter.check_usable(entry.dataset, [case.id for n, case in read if n == number], opened.faults)
     return read
 
 
@@ -103,7 +103,7 @@ def declaration(name: str, root: str | None) -> Dataset:
 def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
     cases = prepared.cases()
-    kept = choice.kept(cases, data.where, data.exclude)
+    kept = case_filter.kept(cases, data.where, data.exclude)
     gone = {c.patient for c in cases} - {c.patient for c in kept}
     found = splits.folds(declaration(data.dataset, root), data.dataset, kept, data.split, gone)
     fold = found[data.fold or 0]

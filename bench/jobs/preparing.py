@@ -17,16 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import index, once
+from bench.data import index
 from bench.data.cache import Place, compress
 from bench.data.contents import content_of
-from bench.data.geometry import Geometry
 from bench.data.index import Index
 from bench.data.recipe import prepare
+from bench.data.roots import Contents, Roots, adapter
 from bench.data.shards import Gathered, Made, Writer, join
-from bench.data.stored import TooLargeError, VolumeError
-from bench.data.volume import join_channels, read_label, read_volume
-from bench.data.where import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, Stopped
 from bench.job import identify
@@ -34,6 +31,10 @@ from bench.jobs.context import Context
 from bench.jobs.prepare import PrepareSpec
 from bench.pool import work
 from bench.random import numpy_rng
+from bench.volumes import once
+from bench.volumes.header import TooLargeError, VolumeError
+from bench.volumes.reading import join_channels, read_label, read_volume
+from bench.volumes.resampling import Geometry
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
 EACH = 256  # and of each class, for sampling classes alike
@@ -242,7 +243,7 @@ def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
         ChangedError: the bytes are others than the job was planned for.
         VolumeError: these very bytes cannot be used.
     """
-    from bench.data.fingerprint import fingerprint
+    from bench.leaks.fingerprint import fingerprint
 
     case = task.case
     with once.reading() as read:
@@ -279,7 +280,8 @@ def quantise(image: np.ndarray, step: float | None) -> tuple[float, float, np.nd
     """
     low, high = float(image.min()), float(image.max())
     if step is None or (high - low) / step > 65_000:
-        step = (high - low) / 4095 or 1.0
+        step = (high - low) / 4095
+        step = step if np.float32(step) else 1.0  # nothing to tell apart in float32
     scaled = np.rint((image - np.float32(low)) / np.float32(step))
     return step, low, scaled.astype(np.int16 if (high - low) / step <= 32_767 else np.uint16)
 

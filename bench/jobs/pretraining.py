@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench import nets, world
+from bench import distributed, nets
 from bench.data.parts import Entry
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import guard, initialisation, training
+from bench.jobs import guard, initial_weights, training
 from bench.jobs.context import Context
 from bench.jobs.inputs import mixed
 from bench.jobs.prepare import PrepareSpec
@@ -46,7 +46,7 @@ class Pretext(Objective):
 
     def begin(self, step: int) -> bool:
         """Look at the encoder before the first step."""
-        if step == 0 and world.rank() == 0:
+        if step == 0 and distributed.rank() == 0:
             self._watch.at(0)
         return False
 
@@ -77,7 +77,7 @@ class Pretext(Objective):
 def run(context: Context[PretrainSpec]) -> None:
     """Train from the last checkpoint and write ``weights.safetensors`` and the snapshots.
 
-    Several processes that ``bench.world`` joined call it alike; all but the first only train.
+    Several processes that ``bench.distributed`` joined call it alike; all but the first only train.
     """
     spec = context.spec
     network, method = built(spec)
@@ -96,7 +96,7 @@ def run(context: Context[PretrainSpec]) -> None:
         on_step=context.progress, stopping=context.stopping, check=context.check,
     )  # fmt: skip
     curve = fit(objective, partial(training.batches, context, spec.pretrain, read, len(read.cases)), settings)
-    if world.rank() > 0:
+    if distributed.rank() > 0:
         return
     transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
@@ -113,7 +113,7 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
         BenchError: the method cannot train this network at this size.
     """
     net, params = spec.network, spec.method.made()
-    initialisation.seeded(spec.seed)
+    initial_weights.seeded(spec.seed)
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
     network = nets.network(net.network, net.preset, net.in_channels, out, net.crop)
     return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))

@@ -87,7 +87,7 @@ def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
     import pandas as pd
 
     from bench.data.prepared import Prepared
-    from bench.jobs.classes import CLASSIFICATION
+    from bench.jobs.class_scores import CLASSIFICATION
 
     prepared = Prepared(store.jobs / store.manifest(job)["needs"][1])
     rows = _of_classes if scoring.task == CLASSIFICATION else _of_maps
@@ -116,7 +116,7 @@ def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict
     """Return a row per case where a metric has a number for each; else one, its case and patient empty."""
     import numpy as np
 
-    from bench.jobs.classes import read, true_classes
+    from bench.jobs.class_scores import read, true_classes
     from bench.metrics.classes import score_classes
 
     cases, scores = read(folder)

@@ -13,8 +13,8 @@ from bench.augment import finetune_views
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment, Tuning
 from bench.train.frozen import Frozen
+from bench.train.label_losses import Loss, over_scales
 from bench.train.loop import Batch, Objective
-from bench.train.losses import Loss, over_scales
 
 
 class Judge:

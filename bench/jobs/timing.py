@@ -13,7 +13,7 @@ import torch
 from bench import nets
 from bench.errors import Stopped
 from bench.jobs.context import Context
-from bench.jobs.initialisation import network_of
+from bench.jobs.initial_weights import network_of
 from bench.jobs.latency import FILE, LatencySpec
 from bench.store import write_atomic
 from bench.train.loop import channels_last, fabric

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown
 from bench.nets.catalog import entry
+from bench.nets.imported import OURS
 from bench.nets.manifest import Manifest, save
 from bench.nets.network import network
-from bench.nets.outside import OURS
 from bench.store import write_atomic
 
 # format: suffixes of its files; nnssl and nnU-Net write .pth

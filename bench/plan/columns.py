@@ -7,31 +7,31 @@ from typing import Any
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.plan import specs
-from bench.plan.line import Line
+from bench.plan.arm import Arm
 from bench.protocol import mixture, pretrain_of
 
 
 def columns(
-    line: Line, sample: tuple[int, int], spec: FinetuneSpec, before: PretrainSpec | None
+    arm: Arm, sample: tuple[int, int], spec: FinetuneSpec, before: PretrainSpec | None
 ) -> dict[str, Any]:  # fmt: skip
     """Return record columns; what --set can change is read from the jobs, not the protocol.
 
     Args:
-        line: what was expanded.
+        arm: what was expanded.
         sample: label fraction in percent, and the labelled patients that it means.
         spec: of the fine-tuning.
         before: of the pretraining where there is one.
     """
-    protocol, net = line.protocol, spec.network
+    protocol, net = arm.protocol, spec.network
     source = "file" if spec.init.startswith("file:") else "none"
     return {
         "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
-        "scale": protocol.scale, "section": line.section, "method": line.row.method,
-        "network": f"{net.network}/{net.preset}", "params": specs.differing(line.row, before),
-        "pretrain": mixture.title(pretrain_of(protocol, line.row)) if before else source,
+        "scale": protocol.scale, "section": arm.section, "method": arm.row.method,
+        "network": f"{net.network}/{net.preset}", "params": specs.differing(arm.row, before),
+        "pretrain": mixture.title(pretrain_of(protocol, arm.row)) if before else source,
         "pretrain_seed": before.seed if before else 0, "init": spec.init,
-        "evaluation": spec.finetune.evaluation, "dataset": line.target.name,
-        "task": line.target.dataset.task, "split": line.fold.name,
-        "split_hash": line.fold.digest if line.target.here else "",
-        "fraction": sample[0], "n_train": sample[1], "fold": line.fold.index, "seed": spec.seed,
+        "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,
+        "task": arm.target.dataset.task, "split": arm.fold.name,
+        "split_hash": arm.fold.digest if arm.target.present else "",
+        "fraction": sample[0], "n_train": sample[1], "fold": arm.fold.index, "seed": spec.seed,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from bench.job import Job, Spec
 from bench.jobs.kind import Around
 from bench.jobs.scoring import Scoring
-from bench.plan.start import Files
+from bench.plan.initialisation import WeightFiles
 
 S = TypeVar("S", bound=Spec)
 
@@ -44,7 +44,7 @@ class Plan:
     beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
     absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
-    files: Files = field(default_factory=Files)  # weights that rows start from
+    files: WeightFiles = field(default_factory=WeightFiles)  # weights that rows start from
     provisional: bool = False
 
     def wanted(self, done: Callable[[str], bool] = lambda job: False) -> list[str]:

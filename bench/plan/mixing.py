@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.data import choice
+from bench.data import case_filter
 from bench.data.parts import Entry, Narrowed, Part, Take
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
-from bench.plan.here import Here, Target
-from bench.plan.line import Line
+from bench.plan.arm import Arm
+from bench.plan.cohorts import Cohorts, Target
 from bench.protocol import Mix, Pretrain, mixture
 
 
@@ -22,20 +22,20 @@ class Read:
     data: Entry
     cases: tuple[Case, ...]
     fold: Fold | None  # whose training patients alone are read
-    here: bool
+    present: bool
 
 
-def mixed(here: Here, line: Line, section: Pretrain, labels: bool) -> list[Read]:
-    """Return the parts of a mixture, as one line's fold divides them; only ``labels``, where it says so."""
-    return [_part(here, line, mix, section, labels) for mix in mixture.parts(section)]
+def mixed(cohorts: Cohorts, arm: Arm, section: Pretrain, labels: bool) -> list[Read]:
+    """Return the parts of a mixture, as one arm's fold divides them; only ``labels``, where it says so."""
+    return [_part(cohorts, arm, mix, section, labels) for mix in mixture.parts(section)]
 
 
 def count(section: Pretrain, parts: Sequence[Read]) -> int:
     """Return how many cases are read; 0 where a data set is not here and so nobody knows."""
-    if not all(part.here for part in parts):
+    if not all(part.present for part in parts):
         return 0
     cases = [(part.data.dataset, case) for part in parts for case in part.cases]
-    return len(choice.shared(cases, overall(section), section.every_seed[0]))
+    return len(case_filter.shared(cases, overall(section), section.every_seed[0]))
 
 
 def overall(section: Pretrain) -> Take:
@@ -43,24 +43,24 @@ def overall(section: Pretrain) -> Take:
     return Take(section.take, mixture.ranking(section)) if section.take else Take()
 
 
-def _part(here: Here, line: Line, mix: Mix, section: Pretrain, labels: bool) -> Read:
-    dataset, found = here.dataset(mix.dataset), here.cases(mix.dataset)
-    place = _place(here, line, mix) if mix.cases == "train" and not mix.list else None
+def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool) -> Read:
+    dataset, found = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
+    place = _place(cohorts, arm, mix) if mix.cases == "train" and not mix.list else None
     fold = place[1] if place is not None else None
     read = Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
-    exclude = choice.excluded(dataset, mix.dataset, mix.exclude, found or ())
+    exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
     data = Entry(
         **vars(read), list=mix.list, take=mix.take, task=mix.task, group=mix.group, labelled=labels,
-        list_hash=choice.digest(choice.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
+        list_hash=case_filter.digest(case_filter.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
         only=Narrowed(where=mix.where, exclude=tuple(exclude)),
         classes=_classes(dataset, mix.dataset) if labels else 0,
     )  # fmt: skip
     if found is None:
         return Read(data, (), fold, False)
-    cases = choice.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
+    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
-    here.check_usable(mix.dataset, cases)
+    cohorts.check_usable(mix.dataset, cases)
     return Read(data, tuple(cases), fold, True)
 
 
@@ -85,27 +85,27 @@ def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
     )
 
 
-def _place(here: Here, line: Line, mix: Mix) -> tuple[Target, Fold] | None:
+def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
     """Return the division of a data set that is also downstream, if there is a single one."""
-    if mix.dataset == line.target.name:
-        return line.target, line.fold
-    for section in line.protocol.finetune:
+    if mix.dataset == arm.target.name:
+        return arm.target, arm.fold
+    for section in arm.protocol.finetune:
         if section.dataset == mix.dataset:  # downstream in another column
-            other = here.target(section)
+            other = cohorts.target(section)
             if len(other.folds) == 1:
                 return other, other.folds[0]
     return None
 
 
-def tests(here: Here, line: Line, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
+def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
     """Return every downstream test part of a protocol, with the recipe it is read by.
 
     Of a data set whose training patients are pretrained on, only the same fold's.
     """
     divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
     found: list[tuple[Target, Fold, str | Recipe]] = []
-    for section in line.protocol.finetune:
-        target = here.target(section)
+    for section in arm.protocol.finetune:
+        target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         own = divided.get(section.dataset)
         tested = [(target, f, section.recipe) for f in folds if own is None or f == own]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.data.files import is_there
 from bench.data.parts import Entry, Take
 from bench.errors import printable
 from bench.job import Job
 from bench.jobs.embed import EmbedSpec
 from bench.jobs.kind import NetSpec
 from bench.plan import mixing
-from bench.plan.line import Line
-from bench.plan.pretraining import Pretrainings
-from bench.plan.start import Start
+from bench.plan.arm import Arm
+from bench.plan.initialisation import Initialisation
+from bench.plan.pretrainings import Pretrainings
 from bench.protocol import Net, mixture, pretrained_net, pretrains
+from bench.volumes.files import is_there
 
 
 @dataclass(frozen=True)
@@ -36,52 +36,52 @@ class Pictures:
         self._beside: set[str] = set()
         self._read: dict[str, tuple[Samples, tuple[str, ...]]] = {}  # by protocol: all rows read alike
 
-    def add(self, line: Line, start: Start) -> str | None:
-        """Return the job for a line's row, None where its protocol asks for no picture.
+    def add(self, arm: Arm, initial: Initialisation) -> str | None:
+        """Return the job for an arm's row, None where its protocol asks for no picture.
 
         A row that several folds or data sets expand to several pretrainings shows its first.
         """
-        protocol = line.protocol
-        if protocol.embeddings is None or protocol.pretrain is None or line.control:
+        protocol = arm.protocol
+        if protocol.embeddings is None or protocol.pretrain is None or arm.control:
             return None
         if protocol.name not in self._beside:
             self._beside.add(protocol.name)
-            self._others(line)
-        key = protocol.name, line.name
+            self._others(arm)
+        key = protocol.name, arm.name
         if key not in self._made:
-            own = pretrained_net(protocol, line.row) if pretrains(line.row) else None
-            self._made[key] = self._job(line, own or protocol.networks[line.row.network], start)
+            own = pretrained_net(protocol, arm.row) if pretrains(arm.row) else None
+            self._made[key] = self._job(arm, own or protocol.networks[arm.row.network], initial)
         return self._made[key]
 
-    def _others(self, line: Line) -> None:
+    def _others(self, arm: Arm) -> None:
         """Add the panels of networks that no row has; say of those whose file is not here that they lack."""
-        protocol, plan = line.protocol, self._pretrainings.plan
+        protocol, plan = arm.protocol, self._pretrainings.plan
         jobs, absent = plan.beside.setdefault(protocol.name, {}), plan.absent.setdefault(protocol.name, [])
         for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
             title, path = other.title or name, protocol.folder / other.init
             if is_there(path):
-                start = Start(plan.files.add(path))
-                jobs[title] = self._job(line, protocol.networks[other.network], start)
+                initial = Initialisation(plan.files.add(path))
+                jobs[title] = self._job(arm, protocol.networks[other.network], initial)
             else:
                 absent.append(f"The panel of {title} is left out: there is no file {printable(other.init)}.")
 
-    def _job(self, line: Line, net: Net, start: Start) -> str:
-        protocol, made = line.protocol, self._pretrainings
+    def _job(self, arm: Arm, net: Net, initial: Initialisation) -> str:
+        protocol, made = arm.protocol, self._pretrainings
         if protocol.name not in self._read:
-            self._read[protocol.name] = self._samples(line)
+            self._read[protocol.name] = self._samples(arm)
         samples, prepared = self._read[protocol.name]
         network = NetSpec.of(net, made.channels(prepared, net.crop))
-        spec = EmbedSpec(network=network, init=start.init, **vars(samples))
-        needs = (*prepared, *([start.pretrain] if start.pretrain else []))
+        spec = EmbedSpec(network=network, init=initial.init, **vars(samples))
+        needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))
         job = made.plan.add(Job(spec, needs))
         made.plan.threads[job] = protocol.threads
         return job
 
-    def _samples(self, line: Line) -> tuple[Samples, tuple[str, ...]]:
+    def _samples(self, arm: Arm) -> tuple[Samples, tuple[str, ...]]:
         """Return what a spec says of the samples, and the preparations that they are read from."""
-        section, wanted = line.protocol.pretrain, line.protocol.embeddings
+        section, wanted = arm.protocol.pretrain, arm.protocol.embeddings
         assert section is not None and wanted is not None
-        parts = mixing.mixed(self._pretrainings.here, line, section, labels=False)
+        parts = mixing.mixed(self._pretrainings.cohorts, arm, section, labels=False)
         prepared = tuple(self._pretrainings.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         data = tuple(part.data for part in parts)
         return Samples(data, wanted.samples, wanted.seed, mixing.overall(section)), prepared

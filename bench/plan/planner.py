@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Literal, TypeVar
 
 from bench import registry
 from bench.data import split as splits
 from bench.data.parts import Labelled, Tested
-from bench.data.where import Contents, Roots
+from bench.data.roots import Contents, Roots
 from bench.errors import BenchError
 from bench.job import Job, Spec
 from bench.jobs.evaluate import EvaluateSpec
@@ -19,15 +20,15 @@ from bench.jobs.latency import LatencySpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
 from bench.plan import specs
+from bench.plan.arm import Arm, controls
+from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
-from bench.plan.here import Here, check_folds
-from bench.plan.line import Line, controls
-from bench.plan.only import Only
+from bench.plan.initialisation import Initialisation
 from bench.plan.override import Override
 from bench.plan.pictures import Pictures
-from bench.plan.pretraining import Pretrainings
-from bench.plan.start import Start
+from bench.plan.pretrainings import Pretrainings
+from bench.plan.selection import Selection
 from bench.protocol import (
     Finetune,
     Protocol,
@@ -49,10 +50,10 @@ class Planner:
         self, roots: Roots, contents: Contents, only: dict[str, list[str]] | None = None,
         overrides: Sequence[Override] = (), *, need_data: bool = True, processes: int = 1,
     ) -> None:  # fmt: skip
-        self.here, self.processes = Here(roots, contents, need_data=need_data), processes
-        self.only, self.overrides = Only(only), overrides
+        self.cohorts, self.processes = Cohorts(roots, contents, need_data=need_data), processes
+        self.selection, self.overrides = Selection(only), overrides
         self.plan = Plan()
-        self.pretrainings = Pretrainings(self.plan, self.here, self._overridden)
+        self.pretrainings = Pretrainings(self.plan, self.cohorts, self._overridden)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
 
@@ -61,15 +62,15 @@ class Planner:
         for key in ("rows", "finetune"):
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
-        self.only.learn(protocol)
+        self.selection.learn(protocol)
         check_tasks(protocol.metrics, {t.dataset: self._task(t.dataset) for t in protocol.finetune})
         self._anchors(protocol)
         label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
         for index, section in enumerate(protocol.finetune):
-            asked_for = self.only.wants("dataset", section.dataset)
-            if asked_for or self.here.roots.find(section.dataset) is not None:
+            asked_for = self.selection.wants("dataset", section.dataset)
+            if asked_for or self.cohorts.roots.find(section.dataset) is not None:
                 self._section(protocol, index, section)
 
     def _anchors(self, protocol: Protocol) -> None:
@@ -85,28 +86,28 @@ class Planner:
 
     def _task(self, name: str) -> str:
         """Return a data set's task; a folder that is not here and not registered must be in MSD layout."""
-        known = name in registry.names("dataset") or self.here.roots.find(name) is not None
-        return self.here.dataset(name).task if known else "segmentation"
+        known = name in registry.names("dataset") or self.cohorts.roots.find(name) is not None
+        return self.cohorts.dataset(name).task if known else "segmentation"
 
     def finish(self) -> Plan:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
         wanted = any(cell.wanted for cells in self.plan.cells.values() for cell in cells)
-        self.only.check(self.plan.cells, wanted)
+        self.selection.check(self.plan.cells, wanted)
         for override in self.overrides:
             override.require_used()
         for name, cells in self.plan.cells.items():
             for cell in cells:
                 if cell.wanted:
                     self._refuse(name, cell)
-        self.plan.roots = dict(self.here.used)
+        self.plan.roots = dict(self.cohorts.used)
         self.plan.overrides = tuple(override.text for override in self.overrides)
-        self.plan.provisional = self.here.provisional or self.plan.files.lacking
+        self.plan.provisional = self.cohorts.provisional or self.plan.files.lacking
         return self.plan
 
     def _refuse(self, protocol: str, cell: Cell) -> None:
         for job in (cell.pretrain, cell.finetune, cell.evaluate):
             try:
-                if self.here.need_data:
+                if self.cohorts.need_data:
                     self.plan.files.require(cell.columns["init"])
                 if job is not None and job not in self._feasible:
                     made = self.plan.jobs[job]
@@ -116,7 +117,7 @@ class Planner:
                 raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
-        target = self.here.target(section)
+        target = self.cohorts.target(section)
         self.plan.scoring_of.setdefault(protocol.name, {})[protocol.sections[index]] = specs.scoring(
             protocol, target
         )
@@ -124,112 +125,109 @@ class Planner:
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
-            for fold in folds:
-                line = Line(protocol, name, row, tuned, target, fold, protocol.sections[index])
-                for start in self._starts(line):
-                    for control in controls(
-                        protocol, row
-                    ):  # fresh weights are one, however many pretrainings
-                        self._line(replace(line, control=control), Start() if control == "random" else start)
+            for fold, control in product(folds, controls(protocol, row)):
+                self._arm(Arm(protocol, name, row, tuned, target, fold, protocol.sections[index], control))
 
-    def _line(self, line: Line, start: Start) -> None:
-        for percent in line.tuned.fractions:
-            for seed in line.tuned.seeds:
-                patients = self._labelled(line, percent, seed)
-                job = self._finetune(line, (percent, seed, patients), start)
-                self._evaluate(line, (percent, len(patients)), job, start)
+    def _arm(self, arm: Arm) -> None:
+        # fresh weights are one, however many pretrainings
+        initials = [Initialisation()] if arm.control == "random" else self._initials(arm)
+        for initial, percent, seed in product(initials, arm.tuned.fractions, arm.tuned.seeds):
+            patients = self._labelled(arm, percent, seed)
+            job = self._finetune(arm, (percent, seed, patients), initial)
+            self._evaluate(arm, (percent, len(patients)), job, initial)
 
-    def _starts(self, line: Line) -> list[Start]:
-        """Return what a line's fine-tunings start from: each pretraining seed's is added to the plan."""
-        method = registry.load("method", line.row.method)
+    def _initials(self, arm: Arm) -> list[Initialisation]:
+        """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
+        method = registry.load("method", arm.row.method)
         try:  # also where nothing is pretrained: names are checked
-            method.make_params(line.row.params)
+            method.make_params(arm.row.params)
         except BenchError as error:
-            raise BenchError(f"protocol {line.protocol.name!r}, row {line.name!r}: {error}") from None
+            raise BenchError(f"protocol {arm.protocol.name!r}, row {arm.name!r}: {error}") from None
         if not method.pretrains:
-            return [Start()]
-        if line.row.init:
-            return [Start(self.plan.files.add(line.protocol.folder / line.row.init))]
-        at = f"@{line.row.at}" if line.row.at else ""
-        seeds = pretrain_of(line.protocol, line.row).every_seed
-        jobs = [self.pretrainings.add(line, seed) for seed in seeds]
-        return [Start(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
+            return [Initialisation()]
+        if arm.row.init:
+            return [Initialisation(self.plan.files.add(arm.protocol.folder / arm.row.init))]
+        at = f"@{arm.row.at}" if arm.row.at else ""
+        seeds = pretrain_of(arm.protocol, arm.row).every_seed
+        jobs = [self.pretrainings.add(arm, seed) for seed in seeds]
+        return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
 
-    def _labelled(self, line: Line, percent: int, seed: int) -> list[str]:
-        if not line.target.here and not line.fold.train:
+    def _labelled(self, arm: Arm, percent: int, seed: int) -> list[str]:
+        if not arm.target.present and not arm.fold.train:
             return []
-        what = f"{line.target.name}, split {line.fold.name!r}"
-        return splits.fraction(line.fold.train, percent, line.fold.name, seed, what)
+        what = f"{arm.target.name}, split {arm.fold.name!r}"
+        return splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what)
 
-    def _finetune(self, line: Line, sample: tuple[int, int, list[str]], start: Start) -> str:
+    def _finetune(self, arm: Arm, sample: tuple[int, int, list[str]], initial: Initialisation) -> str:
         percent, seed, patients = sample
-        target, tuned = line.target, line.tuned
-        everybody = splits.ranked(line.fold.train, line.fold.name, seed)
+        target, tuned = arm.target, arm.tuned
+        everybody = splits.ranked(arm.fold.train, arm.fold.name, seed)
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, patients))
         prepare = self.pretrainings.prepare(target.name, tuned.recipe)
         head, task = specs.head(target, tuned), target.dataset.task
-        net = NetSpec.of(line.net, self.pretrainings.channels([prepare], line.net.crop))
+        net = NetSpec.of(arm.net, self.pretrainings.channels([prepare], arm.net.crop))
         data = Labelled(
-            **vars(target.division(line.fold)), task=task, fraction=percent, holdout=tuned.holdout,
-            n_train=len(patients) if target.here else None, regions=head.regions, paint=head.paint,
+            **vars(target.division(arm.fold)), task=task, fraction=percent, holdout=tuned.holdout,
+            n_train=len(patients) if target.present else None, regions=head.regions, paint=head.paint,
         )  # fmt: skip
         spec = self._overridden(
             FinetuneSpec(
                 network=replace(net, out_channels=head.channels),
-                init=start.init,
+                init=initial.init,
                 data=data,
                 finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, percent)),
                 seed=seed,
-                control="shuffled" if line.control == "shuffled" else "",
+                control="shuffled" if arm.control == "shuffled" else "",
             )
         )
         if spec.finetune.judged:
-            specs.has_judges(spec, line.fold)
-            predicted = narrowed(Inference, self._evaluation(line, spec, "last").inference)
+            specs.has_judges(spec, arm.fold)
+            predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
             spec = replace(spec, finetune=replace(spec.finetune, inference=predicted))
-        job = self.plan.add(Job(spec, (prepare, *([start.pretrain] if start.pretrain else []))))
-        if start.pretrain is not None:  # else a pretraining that is done already would pass unguarded
-            self.plan.wait(job, self.pretrainings.guards[start.pretrain, line.protocol.name])
+        job = self.plan.add(Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else []))))
+        if initial.pretrain is not None:  # else a pretraining that is done already would pass unguarded
+            self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job
 
-    def _evaluation(self, line: Line, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
+    def _evaluation(self, arm: Arm, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
         """Return how a fine-tuning's test cases are predicted, overrides included."""
-        part = vars(line.target.part(line.fold, "test"))
+        part = vars(arm.target.part(arm.fold, "test"))
         return self._overridden(
             EvaluateSpec(
                 data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint),
                 weights=weights,
-                inference=narrowed(Windows, line.tuned.inference, crop=tuned.network.crop),
+                inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
             )
         )
 
-    def _evaluate(self, line: Line, sample: tuple[int, int], finetune: str, start: Start) -> None:
-        protocol, target, made = line.protocol, line.target, self.plan.jobs[finetune]
+    def _evaluate(self, arm: Arm, sample: tuple[int, int], finetune: str, initial: Initialisation) -> None:
+        protocol, target, made = arm.protocol, arm.target, self.plan.jobs[finetune]
         tuned = self.plan.spec(finetune, FinetuneSpec)
         select = tuned.finetune.select
-        scoring = self.plan.scoring_of[protocol.name][line.section]
+        scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
         variants: list[tuple[str, Weights]] = [("", select)]
         for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
-            job = self.plan.add(Job(self._evaluation(line, tuned, weights), (finetune, made.needs[0])))
-            self.plan.sizes[job] = target.count(line.fold.test)
+            job = self.plan.add(Job(self._evaluation(arm, tuned, weights), (finetune, made.needs[0])))
+            self.plan.sizes[job] = target.count(arm.fold.test)
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
-            before = self.plan.spec(start.pretrain, PretrainSpec) if start.pretrain else None
-            columns = record_columns(line, sample, tuned, before)
+            before = self.plan.spec(initial.pretrain, PretrainSpec) if initial.pretrain else None
+            columns = record_columns(arm, sample, tuned, before)
             columns |= {
-                "row": labelled(line.label, variant),
+                "row": labelled(arm.label, variant),
                 "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",
             }
             cell = Cell(
-                columns["row"], job, finetune, start.pretrain, columns, self._cell_wanted(line, columns),
-                self.pretrainings.guards.get((start.pretrain or "", protocol.name)),
-                self._latency(tuned) if LATENCY in protocol.metrics else None, self.pictures.add(line, start),
+                columns["row"], job, finetune, initial.pretrain, columns, self._cell_wanted(arm, columns),
+                self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
+                self._latency(tuned) if LATENCY in protocol.metrics else None,
+                self.pictures.add(arm, initial),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
-            for done in (start.pretrain, finetune, job, cell.latency):
+            for done in (initial.pretrain, finetune, job, cell.latency):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
 
@@ -242,10 +240,10 @@ class Planner:
             spec = override.apply(spec)
         return spec
 
-    def _cell_wanted(self, line: Line, columns: dict[str, Any]) -> bool:
+    def _cell_wanted(self, arm: Arm, columns: dict[str, Any]) -> bool:
         return (
-            self.only.wants("row", line.name, columns["row"])
-            and self.only.wants("method", line.row.method)
-            and self.only.wants("network", line.row.network, line.net.network)
-            and all(self.only.wants(k, columns[k]) for k in ("dataset", "fraction", "seed"))
+            self.selection.wants("row", arm.name, columns["row"])
+            and self.selection.wants("method", arm.row.method)
+            and self.selection.wants("network", arm.row.network, arm.net.network)
+            and all(self.selection.wants(k, columns[k]) for k in ("dataset", "fraction", "seed"))
         )

@@ -12,7 +12,7 @@ from bench.jobs.finetune import FinetuneSpec, TuningSpec
 from bench.jobs.pretrain import MethodSpec, PretrainSpec
 from bench.jobs.scoring import Scoring
 from bench.metrics.request import fitting
-from bench.plan.here import Target
+from bench.plan.cohorts import Target
 from bench.protocol import Protocol, Row
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Finetune, Pretrain

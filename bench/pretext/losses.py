@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 
 T = TypeVar("T", bound=Callable[..., Any])
 NOTHING = -1e30  # the score of what is no negative: its exponential is 0, and unlike -inf it has a gradient
@@ -175,7 +175,7 @@ def reconstruction(
     error = (error.abs() if kind == "l1" else error.square()).mean(dim=-1)
     if mask is None:
         return error.mean()
-    return (error * mask).sum() / world.mean(mask.sum(dtype=error.dtype))
+    return (error * mask).sum() / distributed.mean(mask.sum(dtype=error.dtype))
 
 
 @full_precision

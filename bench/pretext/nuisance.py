@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 from bench.pretext.losses import full_precision, spread
 
 LEVELS = 16  # quantiles of a view's intensities, per channel
@@ -57,7 +57,7 @@ def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Ten
     tied = allowed & (near <= near.amin(dim=-1, keepdim=True) + TIE * distance.amax(dim=-1, keepdim=True))
     found = tied.gather(-1, own[..., None])[..., 0] / tied.sum(dim=-1)
     known = 1 / allowed.sum(dim=-1)
-    return torch.maximum(*(world.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
+    return torch.maximum(*(distributed.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
 
 
 @torch.no_grad()
@@ -69,9 +69,9 @@ def among_pairs(views: Tensor, origin: Tensor | None, all_views: bool = False) -
         origin: (B,) whole numbers, alike where data set and modality are; None where all are.
         all_views: are the candidates all other views (2 N - 1), and not the N second ones?
     """
-    one, two = world.gather(intensities(views.flatten(0, 1)).unflatten(0, (-1, 2))).unbind(1)
+    one, two = distributed.gather(intensities(views.flatten(0, 1)).unflatten(0, (-1, 2))).unbind(1)
     n = len(one)
-    origin = one.new_zeros(n) if origin is None else world.gather(origin)
+    origin = one.new_zeros(n) if origin is None else distributed.gather(origin)
     same = origin[:, None] == origin
     itself = torch.arange(n, device=one.device)
     if not all_views:  # in both directions, which are alike: half the scatter

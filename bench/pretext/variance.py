@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 from bench.pretext.losses import full_precision
 
 EPS = 1e-4  # under the root: its gradient stays finite where all samples are alike
@@ -68,7 +68,7 @@ def criterion(a: Tensor, b: Tensor) -> Terms:
 
     The mean squared error is this process's own; means of it over processes are the whole batch's.
     """
-    one, two = world.gather(a), world.gather(b)
+    one, two = distributed.gather(a), distributed.gather(b)
     spread = (variance(one) + variance(two)) / 2
     return Terms(functional.mse_loss(a, b), spread, (covariance(one) + covariance(two)) / 2)
 

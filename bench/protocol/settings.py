@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.data.files import is_there
 from bench.errors import BenchError, shown
 from bench.protocol.sections import Finetune, one_of_each
 from bench.protocol.strict import Document, overlay, parse
 from bench.typed import plain
+from bench.volumes.files import is_there
 
 OWN = (  # of a section
     "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions", "anchor",

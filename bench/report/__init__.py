@@ -1,6 +1,6 @@
 """Tables, figures and a page, drawn from rows alone. Never imports torch."""
 
-from bench.report.extras import (
+from bench.report.supplement import (
     Cloud,
     Cost,
     Course,

@@ -16,9 +16,8 @@ from typing import Any
 
 from bench.protocol import row_of
 from bench.registry import declared
-from bench.report import pretext
+from bench.report import pretrainings
 from bench.report.cells import MEAN, Key
-from bench.report.extras import Course, DatasetInfo, Panel
 from bench.report.names import (
     lower_is_better,
     metric_title,
@@ -28,6 +27,7 @@ from bench.report.names import (
     with_network,
 )
 from bench.report.scene import Scene
+from bench.report.supplement import Course, DatasetInfo, Panel
 from bench.store import write_atomic
 
 DRAWING = 5  # raised by hand when draw.py draws the same input differently
@@ -94,20 +94,20 @@ def wanted(scene: Scene) -> list[Figure]:
 def _pretraining(scene: Scene) -> list[Figure]:
     """Return the figures of what pretraining tracked, and of what the encoders make of their data."""
     made = []
-    lines = [(pretext.title_of(scene, p), p) for p in scene.extras.pretexts if p.steps]
+    lines = [(pretrainings.title_of(scene, p), p) for p in scene.extras.pretexts if p.steps]
     if lines:
         digest = _digest("pretext", repr(lines))
         made.append(Figure("pretext", "What pretraining tracked", digest, True,
                            lambda: _draw_pretext().courses(lines)))  # fmt: skip
     clouds = scene.extras.clouds
     if clouds:
-        titles = pretext.group_titles(scene.extras)
+        titles = pretrainings.group_titles(scene.extras)
         parts = [repr((c.title, c.how, c.groups, c.std, c.rank)).encode() + c.points.tobytes() +
                  c.group.tobytes() for c in clouds]  # fmt: skip
         made.append(Figure("embeddings", "Embeddings of the pretraining's data",
                            _digest("embeddings", repr(titles), *parts), True,
                            lambda: _draw_pretext().clouds(clouds, titles),
-                           captions=(pretext.explained(clouds), *scene.extras.absent)))  # fmt: skip
+                           captions=(pretrainings.explained(clouds), *scene.extras.absent)))  # fmt: skip
     return made
 
 
@@ -128,15 +128,15 @@ def _training(scene: Scene) -> list[Figure]:
 
 
 def _draw_pretext() -> Any:
-    from bench.report import draw_pretext
+    from bench.report import drawing_pretrainings
 
-    return draw_pretext
+    return drawing_pretrainings
 
 
 def _draw() -> Any:
-    from bench.report import draw
+    from bench.report import drawing
 
-    return draw
+    return drawing
 
 
 def _panels(scene: Scene, section: int) -> Figure:

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.extras import Failure, Leak
 from bench.report.names import row_titles, section_labels
 from bench.report.scene import Scene
+from bench.report.supplement import Failure, Leak
 
 LISTED = 10  # test cases that a footnote names
 TIMES = "\N{MULTIPLICATION SIGN}"

@@ -9,9 +9,9 @@ from bench.dataset import Dataset
 from bench.errors import BenchError
 from bench.metrics import METRICS as KNOWN
 from bench.protocol import Protocol, row_of
-from bench.report.extras import DatasetInfo, Extras
+from bench.report.supplement import DatasetInfo, Extras
 
-NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.msd)
+NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
 METRICS = {
     "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
     "volume_error": "Volume error", "relative_volume_error": "Relative volume error",

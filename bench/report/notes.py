@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, pretrain_of, pretrains
 from bench.protocol.comparable import unequal
-from bench.report import gate, starts
-from bench.report.extras import Extras
+from bench.report import gate, origins
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title, row_titles, section_labels, with_network
-from bench.report.pretext import explained
+from bench.report.pretrainings import explained
 from bench.report.scene import Scene
+from bench.report.supplement import Extras
 from bench.source import Source
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Was scratch trained?", _plain(gate.said(scene))),
         Block("How to read the numbers", _reading(protocol, scene)),
         Block("Data and splits", _data(scene, records)),
-        Block("What each row was pretrained on", _plain(starts.pretrained(scene, records))),
+        Block("What each row was pretrained on", _plain(origins.pretrained(scene, records))),
         Block("Training", _training(scene, records)),
-        Block("What fine-tuning starts from", _plain(starts.taken_over(scene))),
+        Block("What fine-tuning starts from", _plain(origins.taken_over(scene))),
         Block("Embeddings", _pictured(extras)),
         Block(_deviations(protocol), tuple(Note(n) for n in protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),

@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report import gate, pretext
+from bench.report import gate, pretrainings
 from bench.report.cells import MEAN
 from bench.report.figures import Figure, current
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.table import Table
+from bench.report.tables import Table
 from bench.report.text import COST_HEAD, costs, title_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def page(
         starts={t.title: _starts(t) for t in tables},
         letters=notes.letters,
         figures=[_shown(f, folder) for f in figures],
-        pretexts=pretext.pretexts(scene),
-        pretext=pretext,
+        pretexts=pretrainings.pretexts(scene),
+        pretext=pretrainings,
         below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
         undertrained=gate.UNDERTRAINED,
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),

@@ -9,8 +9,8 @@ from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cells, Key
-from bench.report.extras import DatasetInfo, Extras
 from bench.report.published import Published, Value
+from bench.report.supplement import DatasetInfo, Extras
 
 
 @dataclass(frozen=True, eq=False)

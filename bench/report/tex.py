@@ -6,11 +6,11 @@ import re
 from itertools import groupby
 
 from bench.errors import printable
-from bench.report import gate, pretext
+from bench.report import gate, pretrainings
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.table import Entry, Line, Table
+from bench.report.tables import Entry, Line, Table
 from bench.report.text import beside, title_of
 
 SPECIAL = {
@@ -61,16 +61,16 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
 
 
 def _pretraining(scene: Scene) -> list[str]:
-    made = pretext.pretexts(scene)
+    made = pretrainings.pretexts(scene)
     if not made:
         return []
-    columns = "l" * pretext.LEFT + "r" * (len(pretext.HEAD) - pretext.LEFT)
-    rows = [_row([escape(c) for c in cells]) for cells in (pretext.HEAD, *(line.all for line in made))]
+    columns = "l" * pretrainings.LEFT + "r" * (len(pretrainings.HEAD) - pretrainings.LEFT)
+    rows = [_row([escape(c) for c in cells]) for cells in (pretrainings.HEAD, *(line.all for line in made))]
     return [
-        f"\\textbf{{{pretext.HEADING}}}\\par\\smallskip",
+        f"\\textbf{{{pretrainings.HEADING}}}\\par\\smallskip",
         f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
         "\\bottomrule", "\\end{tabular}",
-        f"\\par\\smallskip{{\\footnotesize {escape(pretext.NOTE)}}}\\par\\medskip",
+        f"\\par\\smallskip{{\\footnotesize {escape(pretrainings.NOTE)}}}\\par\\medskip",
     ]  # fmt: skip
 
 

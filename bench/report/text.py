@@ -9,13 +9,13 @@ from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.report import gate, pretext
+from bench.report import gate, pretrainings
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import Footnotes, state
 from bench.report.names import row_titles, unit_of, with_network
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.table import MINUS, Column, Entry, Line, Table, counted, same_patients, tables
+from bench.report.tables import MINUS, Column, Entry, Line, Table, counted, same_patients, tables
 
 CSV_COLUMNS = (
     "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
@@ -107,10 +107,10 @@ def _md_costs(scene: Scene) -> str:
 
 
 def _md_pretexts(scene: Scene) -> str:
-    lines = [line.all for line in pretext.pretexts(scene)]
+    lines = [line.all for line in pretrainings.pretexts(scene)]
     if not lines:
         return ""
-    return f"## {pretext.HEADING}\n\n{_md_plain(pretext.HEAD, lines)}\n\n{_md(pretext.NOTE)}"
+    return f"## {pretrainings.HEADING}\n\n{_md_plain(pretrainings.HEAD, lines)}\n\n{_md(pretrainings.NOTE)}"
 
 
 def _md_plain(head: tuple[str, ...], lines: list[tuple[str, ...]], left: int = 2) -> str:
@@ -166,7 +166,7 @@ def terminal(scene: Scene, width: int) -> str:
     parts.append(_legend(made))
     parts += ["\n".join(dict.fromkeys(t for m in made for t in same_patients(scene, m.columns)))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
-    parts += [printable(pretext.collapsed(scene)), printable(gate.warning(scene))]
+    parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
     return "\n\n".join(p for p in parts if p)
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
 from bench.report.cells import aggregate
-from bench.report.extras import Extras, ReportPaths
 from bench.report.figures import refresh, wanted
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
 from bench.report.page import page
 from bench.report.published import Published
 from bench.report.scene import Scene
-from bench.report.table import tables
+from bench.report.supplement import Extras, ReportPaths
+from bench.report.tables import tables
 from bench.report.tex import tex
 from bench.report.text import markdown, terminal, tidy
 from bench.store import write_atomic

@@ -43,11 +43,11 @@ def provenance(made_by: Mapping[str, str], threads: int) -> dict[str, Any]:
         made_by: the files behind the job, as ``sources`` returned them before it began.
         threads: that it ran with.
     """
-    from bench import world  # with it comes torch
+    from bench import distributed  # with it comes torch
 
     return {
         **_fixed(), "source": source_hash(made_by), "sources": dict(made_by), "threads": threads,
-        "processes": world.size(), "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "processes": distributed.size(), "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }  # fmt: skip
 
 

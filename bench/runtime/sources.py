@@ -30,7 +30,7 @@ DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is,
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
 FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the table: others' are not its own
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
-BESIDE = ("bench.data.phantom", "bench.data.synthetic", "bench.data.atlas")
+BESIDE = ("bench.phantoms",)
 SCORES = "bench.metrics"
 
 NAME = re.compile(r"(\w+/)*\w+\.py")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
-from bench.data.synthetic import is_synthetic
-from bench.data.where import Roots, adapter
+from bench.data.roots import Roots, adapter
 from bench.errors import Damaged
 from bench.job import Job
 from bench.jobs import guard
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
+from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, row_of
 from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
 from bench.report.names import declared_info, with_network

@@ -15,7 +15,7 @@ from bench.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.data.arrays import Arrays
+    from bench.data.npz import Arrays
 
 PANEL_CASES = 3
 LONG = 1000.0  # a pixel's height over its width
@@ -24,7 +24,7 @@ JOB = re.compile(r"[0-9a-f]{16}")
 
 def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
     """Yield the same cases for every row, section by section: its largest fraction, its first run."""
-    from bench.data.arrays import Arrays
+    from bench.data.npz import Arrays
 
     largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
     seen: set[tuple[str, str]] = set()

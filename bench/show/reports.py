@@ -13,7 +13,7 @@ from bench.errors import BenchError, printable
 from bench.protocol import Origin, Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Leak, Pretraining
-from bench.show import gather, pretext
+from bench.show import gather, pretrainings
 from bench.show.panels import panels as panels_of
 from bench.source import Source
 from bench.store import Store, read_json, write_atomic
@@ -42,7 +42,7 @@ BESIDE: dict[str, Any] = {  # records/<name>.json
                        "optimiser": str, "lr": float, "schedule": str, "precision": str}],
     "courses?": [{"row": str, "section": str, "fraction": int, "seed": int, "steps": [float],
                   "losses": [float]}],
-    **pretext.BESIDE,
+    **pretrainings.BESIDE,
 }  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         "provenance": gather.provenance(found),
         "overrides": list(plan.overrides),
         "other_source": gather.other_source(found),
-        **pretext.beside(protocol, plan, store, titles),
+        **pretrainings.beside(protocol, plan, store, titles),
     }
 
 
@@ -161,7 +161,7 @@ def _said(beside: dict[str, Any]) -> Extras:
         other_source=tuple(beside.get("other_source", ())),
         provenance={k: str(v) for k, v in beside.get("provenance", {}).items()},
         overrides=tuple(beside.get("overrides", ())),
-        **pretext.said(beside),
+        **pretrainings.said(beside),
     )
 
 

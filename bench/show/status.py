@@ -50,8 +50,8 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
     """Add what SLURM says of waiting jobs, where it can be asked: ``task``, ``slurm``, ``pending``."""
-    from bench.executors import squeue
-    from bench.executors.submission import earlier
+    from bench.executors.slurm import squeue
+    from bench.executors.slurm.submission import earlier
 
     tasks = earlier(store.root.resolve() / "slurm")
     if not tasks or shutil.which("squeue") is None:
@@ -99,7 +99,7 @@ def prune(store: Store) -> list[str]:
 
 def _submitted(store: Store) -> set[str]:
     """Return every job that runs of this folder have submitted: where SLURM cannot be asked, it may wait."""
-    from bench.executors.submission import earlier
+    from bench.executors.slurm.submission import earlier
 
     return {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
 

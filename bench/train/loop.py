@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
-from bench import world
+from bench import distributed
 from bench.errors import BenchError, Stopped
 from bench.protocol.sections import Training, Tuning
 from bench.random import torch_generator, torch_seed
@@ -112,9 +112,9 @@ def fabric(precision: str) -> Fabric:
             f"precision {precision} needs a GPU (on a CPU {NOT_ON_CPU[precision]}); "
             "add --set pretrain.precision=fp32 --set finetune.precision=fp32"
         )
-    # Processes are joined by `bench.world`: without this, Fabric would read SLURM's variables as ranks.
+    # Processes are joined by `bench.distributed`: without this, Fabric would read SLURM's variables as ranks.
     alone = LightningEnvironment()
-    devices = [world.local_device()] if gpu else 1
+    devices = [distributed.local_device()] if gpu else 1
     return Fabric(accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone])
 
 
@@ -129,7 +129,7 @@ def channels_last(module: M) -> M:
 def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) -> Curve:
     """Train for as many steps as ``run`` says, from the last checkpoint where there is one.
 
-    Every process of ``bench.world`` calls it alike; number 0 alone saves, looks (``at``) and tells.
+    Every process of ``bench.distributed`` calls it alike; number 0 alone saves, looks (``at``) and tells.
 
     Args:
         objective: weights and loss.
@@ -147,7 +147,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
     trained, optim = device.setup(called, optimiser(objective.parameters(), training.optimiser))
     state = _State(objective, optim, device.strategy.precision)
     start, curve = _restore(run, state)
-    source, saved, first = data(start), time.monotonic(), world.rank() == 0
+    source, saved, first = data(start), time.monotonic(), distributed.rank() == 0
     for step in range(start, steps):
         if objective.begin(step):
             optim.state.clear()
@@ -161,7 +161,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         _observe(run, curve, step + 1, lr, terms, over or step + 1 == steps)
         if over:
             break
-        stopping = world.agree(run.stopping())
+        stopping = distributed.agree(run.stopping())
         if first and step + 1 < steps and (stopping or time.monotonic() - saved > run.every):
             _save(run, step + 1, state, curve)
             saved = time.monotonic()
@@ -175,15 +175,15 @@ def _next(source: Iterator[Batch], device: Fabric, curve: Curve) -> Batch:
     batch = next(source)
     curve.waited += time.perf_counter() - began
     first = next(iter(batch.values()))
-    curve.samples += first.shape[0] * world.size()
-    curve.voxels += sum(v.numel() for v in batch.values() if v.ndim >= 5) * world.size()
+    curve.samples += first.shape[0] * distributed.size()
+    curve.voxels += sum(v.numel() for v in batch.values() if v.ndim >= 5) * distributed.size()
     return {k: v.to(device.device, non_blocking=True) for k, v in batch.items()}
 
 
 def _gradients(trained: Any, fetch: Callable[[], Batch], at: tuple[Run, Fabric, int]) -> dict[str, Tensor]:
     """Add up the gradients of a step's micro-batches; return the means of their terms."""
     run, device, step = at
-    parts, found = world.parts(run.training.accumulate), []
+    parts, found = distributed.parts(run.training.accumulate), []
     for part in parts:
         generator = torch_generator(device.device, run.seed, "views", step, part)
         # Dropout is the one draw that depends on how a batch is cut: torch gives it no generator.
@@ -215,12 +215,12 @@ def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tens
     every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
     if step % every and not last and step != 1:
         return
-    values = {k: float(world.mean(v)) for k, v in terms.items()}
+    values = {k: float(distributed.mean(v)) for k, v in terms.items()}
     if not all(map(_finite, values.values())):
         shown = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         raise BenchError(f"loss is not finite at step {step} ({shown}); lower the learning rate")
     curve.note(step, lr, values)
-    if world.rank() == 0:
+    if distributed.rank() == 0:
         run.on_step(step, steps, values)
 
 
@@ -251,7 +251,7 @@ def _save(run: Run, step: int, state: _State, curve: Curve) -> None:
 
 
 def _restore(run: Run, state: _State) -> tuple[int, Curve]:
-    data = world.share_bytes(checkpoint.latest(run.folder) if world.rank() == 0 else None)
+    data = distributed.share_bytes(checkpoint.latest(run.folder) if distributed.rank() == 0 else None)
     if not data:
         return 0, Curve()
     content = checkpoint.read(data)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from bench import world
+from bench import distributed
 
 
 def together(objective: nn.Module) -> nn.Module:
@@ -19,7 +19,7 @@ def together(objective: nn.Module) -> nn.Module:
     keys of ``state_dict`` as before) take their statistics over the global batch, and gradients are
     averaged over processes.
     """
-    if world.size() == 1:
+    if distributed.size() == 1:
         return objective
     if next(objective.parameters()).is_cuda:
         nn.SyncBatchNorm.convert_sync_batchnorm(objective)
@@ -61,10 +61,10 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(input)
         axes, shape = [0, *range(2, input.ndim)], (1, -1, *[1] * (input.ndim - 2))
         own = torch.stack(torch.var_mean(input, axes, correction=0))
-        variances, means = world.gather(own[None]).unbind(1)
+        variances, means = distributed.gather(own[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
-        self._follow(mean.detach(), variance.detach(), world.size() * input.numel() // len(mean))
+        self._follow(mean.detach(), variance.detach(), distributed.size() * input.numel() // len(mean))
         x = (input - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         return x if self.weight is None else x * self.weight.view(shape) + self.bias.view(shape)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench import world
+from bench import distributed
 from bench.errors import BenchError
 from bench.random import order
 
@@ -63,13 +63,15 @@ def batches(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield this process's ``accumulate`` micro-batches of every step from ``start`` to ``steps``.
 
-    ``batch`` is the global one; how it is cut says ``bench.world.parts``.
+    ``batch`` is the global one; how it is cut says ``bench.distributed.parts``.
 
     Raises:
         BenchError: as a sample's ``read`` raised it.
     """
-    rows = batch // (accumulate * world.size())
-    first = (step * batch + p * rows for step in range(start, steps) for p, _ in world.parts(accumulate))
+    rows = batch // (accumulate * distributed.size())
+    first = (
+        step * batch + p * rows for step in range(start, steps) for p, _ in distributed.parts(accumulate)
+    )
     numbers = (list(range(n, n + rows)) for n in first)
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     loader: DataLoader = DataLoader(

@@ -15,10 +15,10 @@ from PIL import Image
 from bench import registry
 from bench.data import split
 from bench.data.check import Finding, check
-from bench.data.msd import msd_folder
-from bench.data.phantom import write_nrrd
-from bench.data.stored import KINDS
+from bench.data.layout_msd import msd_folder
 from bench.dataset import Case, Dataset, clean
+from bench.phantoms.organs import write_nrrd
+from bench.volumes.header import KINDS
 
 IMAGE, LABEL = "imagesTr/case_2.nii.gz", "labelsTr/case_2.nii.gz"
 NAN, INF = float("nan"), float("inf")

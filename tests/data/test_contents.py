@@ -9,8 +9,8 @@ import pytest
 
 from bench.data import contents
 from bench.data.contents import Contents
-from bench.data.phantom import write_nifti
 from bench.dataset import Case
+from bench.phantoms.organs import write_nifti
 
 
 def digest(*images, label=None, memory=None, frame=None):

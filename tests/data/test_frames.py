@@ -5,18 +5,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from by_hand import a_job
 
 from bench import registry
 from bench.data.check import check
-from bench.data.phantom import write_nifti
 from bench.data.prepared import Prepared
-from bench.data.stored import VolumeError
-from bench.data.volume import read_label, read_volume
-from bench.data.where import Contents
+from bench.data.roots import Contents
 from bench.dataset import Case
 from bench.jobs import preparing as prepare
 from bench.jobs.context import RunOptions
+from bench.phantoms.organs import write_nifti
 from bench.store import Store
+from bench.volumes.header import VolumeError
+from bench.volumes.reading import read_label, read_volume
 
 FRAMES = 3
 
@@ -81,10 +82,10 @@ def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
     dataset = registry.load("dataset", "mnms")()
     dataset.phantom(root, 2, 0)
     assert check(dataset, root) == []
-    spec, made = {"dataset": "mnms", "recipe": {"scale": "zscore"}}, tmp_path / "made"
+    job, made = a_job("prepare", {"dataset": "mnms", "recipe": {"scale": "zscore"}}), tmp_path / "made"
     made.mkdir()
     context = SimpleNamespace(
-        spec=spec, run=RunOptions(roots={"mnms": str(root)}), made=made, scratch=tmp_path,
+        spec=job.spec, job=job, run=RunOptions(roots={"mnms": str(root)}), made=made, scratch=tmp_path,
         store=Store.open(tmp_path / "out"), progress=lambda *_: None, stopping=lambda: False, facts={},
     )  # fmt: skip
     prepare.run(context)

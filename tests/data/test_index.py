@@ -11,12 +11,12 @@ from small_prepared import write_prepared
 
 from bench.data import index
 from bench.data.cache import compress
-from bench.data.geometry import Geometry
 from bench.data.index import FRAMES, ROW, Index
 from bench.data.prepared import Prepared
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.volumes.resampling import Geometry
 
 IMAGE = np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4)
 MAP = np.ones((2, 3, 4), np.uint8)

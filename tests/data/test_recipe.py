@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.geometry import Geometry, linear, nearest, restore, smooth
 from bench.data.recipe import contiguous, prepare
 from bench.data.slabs import restore_slabs
-from bench.data.stored import Stored, VolumeError
-from bench.data.volume import LabelVolume, Volume3D
 from bench.dataset import Recipe
 from bench.errors import BenchError
+from bench.volumes.header import Stored, VolumeError
+from bench.volumes.reading import LabelVolume, Volume3D
+from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
 
 
 class Two:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.data.regions import one_hot, paint
 from bench.data.slabs import restore_slabs, unchanged
 from bench.errors import BenchError
-from bench.train.losses import of_regions
+from bench.train.label_losses import of_regions
 
 BRATS = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
 LABELS = st.integers(1, 6)

@@ -8,11 +8,11 @@ import pytest
 
 from bench.data import cache, shards
 from bench.data.cache import compress
-from bench.data.geometry import Geometry
 from bench.data.index import Index
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.volumes.resampling import Geometry
 
 CONTENT = "ab" * 16
 IDS = ["c2", "c10", "c1", "../x"]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench import registry
 from bench.cli import main
-from bench.data.stored import KINDS
+from bench.volumes.header import KINDS
 
 Change = Callable[[Path], object]  # of one file, or of a folder
 NAN = float("nan")

@@ -10,9 +10,9 @@ from bench import registry
 from bench.data import split
 from bench.data.check import check
 from bench.data.recipe import prepare
-from bench.data.volume import join_channels, read_label, read_volume
 from bench.dataset import files_of, present
 from bench.errors import BenchError
+from bench.volumes.reading import join_channels, read_label, read_volume
 
 LARGE = 1 << 22  # voxels
 NAMES = registry.names("dataset")

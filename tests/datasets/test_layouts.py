@@ -9,10 +9,10 @@ import pytest
 
 from bench import registry
 from bench.data import split
-from bench.data.msd import msd_folder
-from bench.data.phantom import write_nifti
+from bench.data.layout_msd import msd_folder
 from bench.dataset import natural
 from bench.errors import BenchError
+from bench.phantoms.organs import write_nifti
 
 
 def touch(root: Path, *names: str) -> None:

@@ -11,8 +11,8 @@ from bench import registry
 from bench.data import split
 from bench.data.check import check
 from bench.data.recipe import contiguous
-from bench.data.volume import read_label
 from bench.errors import BenchError
+from bench.volumes.reading import read_label
 
 KINDS = ("flair", "t1", "t1ce", "t2", "seg")
 A, B = "Brats18_CBICA_AAB_1", "Brats18_TCIA13_654_1"

@@ -9,8 +9,8 @@ import pytest
 from bench import registry
 from bench.data import split
 from bench.data.check import check
-from bench.data.volume import read_label, read_volume
 from bench.errors import BenchError
+from bench.volumes.reading import read_label, read_volume
 
 
 def touch(root: Path, *names: str) -> None:

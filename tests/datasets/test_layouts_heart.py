@@ -10,8 +10,8 @@ from bench import registry
 from bench.data import split
 from bench.data.check import check
 from bench.data.recipe import contiguous
-from bench.data.volume import read_label
 from bench.errors import BenchError
+from bench.volumes.reading import read_label
 
 
 def touch(root: Path, *names: str) -> None:

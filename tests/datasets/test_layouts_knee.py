@@ -9,8 +9,8 @@ from bench import registry
 from bench.data import split
 from bench.data.check import check
 from bench.data.recipe import prepare
-from bench.data.volume import read_header, read_label, read_volume
 from bench.errors import BenchError
+from bench.volumes.reading import read_header, read_label, read_volume
 
 PAIR = "image-001.mhd", "labels-001.mhd"
 MOVED = "imagesTr/image-001.nii.gz", "labelsTr/labels-001.nii.gz"

@@ -12,11 +12,11 @@ from PIL import Image
 from bench import registry
 from bench.data import split
 from bench.data.check import check
-from bench.data.phantom_fundus import fundus
-from bench.data.phantom_slices import pneumonia
 from bench.data.recipe import prepare
-from bench.data.volume import read_volume
 from bench.errors import BenchError
+from bench.phantoms.fundus import fundus
+from bench.phantoms.slices import pneumonia
+from bench.volumes.reading import read_volume
 
 
 def touch(root: Path, *names: str) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data import visits
+from bench.data import layout_visits
 from bench.data.check import check
 from bench.data.recipe import contiguous, prepare
-from bench.data.volume import join_channels, read_label, read_volume
 from bench.errors import BenchError
+from bench.volumes.reading import join_channels, read_label, read_volume
 
 T1 = "T1/T1_brain.nii.gz"
 SEG, PVESEG = "T1/T1_fast/T1_brain_seg.nii.gz", "T1/T1_fast/T1_brain_pveseg.nii.gz"
@@ -201,7 +201,9 @@ def test_no_zip_is_opened_twice_however_often_the_cases_are_asked_for(tmp_path, 
     for n in range(20):
         zipped(tmp_path / f"{1000100 + n}_20252_2_0.zip", T1, SEG)
     asked = []
-    monkeypatch.setattr(visits.zipped, "names", lambda path: asked.append(path.name) or {T1: 0, SEG: 0})
+    monkeypatch.setattr(
+        layout_visits.zipped, "names", lambda path: asked.append(path.name) or {T1: 0, SEG: 0}
+    )
     for _ in range(3):
         assert len(load().cases(tmp_path)) == 20
         assert load().missing(tmp_path) == []
@@ -216,7 +218,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(visits.os, "scandir", refuse)
+    monkeypatch.setattr(layout_visits.os, "scandir", refuse)
     with pytest.raises(BenchError, match="cannot be listed"):
         load().cases(tmp_path)
 

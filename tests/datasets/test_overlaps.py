@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.data import choice
+from bench.data import case_filter
 from bench.dataset import Case, Dataset
 
 NAMES = registry.names("dataset")
@@ -106,7 +106,7 @@ def test_pretraining_lists_name_cases_once_and_their_source(name, which, train, 
     assert (len(read["cases"]["train"]), len(read["cases"]["val"])) == (train, val)
     everyone = [case for part in read["cases"].values() for case in part]
     assert len(everyone) == len(set(everyone))
-    assert choice.listed(dataset, name, which) == tuple(read["cases"]["train"])
+    assert case_filter.listed(dataset, name, which) == tuple(read["cases"]["train"])
 
 
 def test_every_list_file_is_registered():
@@ -128,7 +128,7 @@ def test_lists_name_cases_as_the_adapter_does(tmp_path, name, file):
     (tmp_path / file).write_bytes(b"")
     (case,) = load(name).cases(tmp_path)
     (listed,) = load(name).lists
-    assert case.id in choice.listed(load(name), name, listed)
+    assert case.id in case_filter.listed(load(name), name, listed)
 
 
 def test_eight_patients_stand_on_both_sides_of_the_covid_list():
@@ -143,7 +143,7 @@ def test_eight_patients_stand_on_both_sides_of_the_covid_list():
 
 def test_the_pretraining_list_of_btcv_holds_no_scan_that_papers_score():
     read = json.loads((SPLITS / "btcv.unetr_24_6.json").read_text())
-    assert sorted(choice.listed(load("btcv"), "btcv", "voco_ssl")) == sorted(read["train"])
+    assert sorted(case_filter.listed(load("btcv"), "btcv", "voco_ssl")) == sorted(read["train"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,8 +3,8 @@
 import pytest
 from in_memory import Site
 
-from bench.executors import controller as following
-from bench.executors import squeue
+from bench.executors.slurm import controller as following
+from bench.executors.slurm import squeue
 from bench.store import Store
 
 

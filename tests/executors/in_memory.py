@@ -6,9 +6,9 @@ from pathlib import Path
 
 from by_hand import a_job
 
-from bench.executors import controller as following
-from bench.executors import squeue, task
-from bench.executors.cluster import Profile
+from bench.executors.slurm import controller as following
+from bench.executors.slurm import squeue, task
+from bench.executors.slurm.profile import Profile
 from bench.plan import Plan
 
 

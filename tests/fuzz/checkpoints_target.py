@@ -17,12 +17,12 @@ from target import Target, tried
 import bench
 from bench.data import cache
 from bench.data.cache import Pack, PackWriter, compress
-from bench.data.geometry import Geometry
 from bench.data.prepared import Prepared
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
 from bench.nets import transfer
 from bench.train import checkpoint
+from bench.volumes.resampling import Geometry
 
 MANIFEST = {
     "network": "unet3d", "preset": "tiny", "in_channels": 1, "out_channels": 3, "crop": (32, 32, 32),

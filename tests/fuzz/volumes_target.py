@@ -14,10 +14,10 @@ import numpy as np
 from target import Target, tried
 
 from bench.data import check
-from bench.data.phantom import write_metaimage
-from bench.data.volume import check_finite, read_header, read_label, read_volume
-from bench.data.where import Contents, Roots, adapter
+from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case
+from bench.phantoms.organs import write_metaimage
+from bench.volumes.reading import check_finite, read_header, read_label, read_volume
 
 GRID = (5, 4, 3)
 TURNED = np.array([[-1.5, 0, 0, 10], [0, 0, 2.0, -5], [0, 1.0, 0, 3], [0, 0, 0, 1]])

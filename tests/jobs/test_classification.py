@@ -14,7 +14,7 @@ from bench import nets
 from bench.data.prepared import Prepared
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import classes, evaluating
+from bench.jobs import class_scores, evaluating
 from bench.jobs.inputs import part
 from bench.jobs.scoring import path
 from bench.nets import transfer
@@ -65,7 +65,7 @@ def test_from_files_to_scores_it_learns_the_classes(network, base):
     assert manifest.out_channels == 3 and "head.weight" in tensors
     assert not [k for k in tensors if k.startswith("decoder.")]
     judged, scoring = base.evaluate(tuned), base.scoring("accuracy", "auc", "qwk")
-    cases, scores = classes.read(base.done(judged, scoring))
+    cases, scores = class_scores.read(base.done(judged, scoring))
     prepared = Prepared(base.store.jobs / base.prepare().id)
     assert cases == part(prepared, judged.spec.data, str(base.root)) and len(cases) > 8
     np.testing.assert_allclose(scores.sum(1), 1)
@@ -136,10 +136,10 @@ def test_stopped_anywhere_it_ends_with_the_same_bits_and_the_best_weights_are_th
     real = evaluating.class_scores
     monkeypatch.setattr(evaluating, "class_scores", lambda *given: predicted.append(1) or real(*given))
     judged = whole.evaluate(tuned, "best_val")
-    cases, scores = classes.read(whole.done(judged))
+    cases, scores = class_scores.read(whole.done(judged))
     assert interrupted(pieces, judged) == len(cases) - 1
     assert len(predicted) == 2 * len(cases)  # none twice
-    again, same = classes.read(pieces.store.jobs / judged.id)
+    again, same = class_scores.read(pieces.store.jobs / judged.id)
     assert again == cases and np.array_equal(scores, same)
 
 
@@ -150,14 +150,14 @@ def test_a_class_that_the_data_set_does_not_declare_is_named():
 
     for case, label in (("x", 3), ("y", None)):
         with pytest.raises(BenchError, match=f"case '{case}' is of class {label}, .* declares 0 to 2"):
-            classes.true_classes(Odd(), [case], 3)
+            class_scores.true_classes(Odd(), [case], 3)
 
 
 @pytest.mark.parametrize("damage", ["torn", "shape", "kind"])
 def test_damaged_scores_are_named(damage, tmp_path):
-    file = tmp_path / classes.FILE
-    classes.save(tmp_path, {"a": np.array([0.5, 0.5]), "b": np.array([0.1, 0.9])})
-    assert classes.read(tmp_path)[0] == ["a", "b"]
+    file = tmp_path / class_scores.FILE
+    class_scores.save(tmp_path, {"a": np.array([0.5, 0.5]), "b": np.array([0.1, 0.9])})
+    assert class_scores.read(tmp_path)[0] == ["a", "b"]
     if damage == "torn":
         file.write_bytes(file.read_bytes()[:100])
     elif damage == "shape":
@@ -165,4 +165,4 @@ def test_damaged_scores_are_named(damage, tmp_path):
     else:
         np.savez(file, case=np.array([1, 2]), scores=np.zeros((2, 2)))
     with pytest.raises(BenchError, match=r"classes\.npz.*run again"):
-        classes.read(tmp_path)
+        class_scores.read(tmp_path)

@@ -7,14 +7,14 @@ import pytest
 from by_hand import a_job
 from small_prepared import write_prepared
 
-from bench.data import twins
-from bench.data.fingerprint import fingerprint
 from bench.data.parts import Entry, Take
-from bench.data.phantom import organs
-from bench.data.twins import Match
 from bench.jobs import compare, guard
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed
+from bench.leaks import duplicates
+from bench.leaks.duplicates import Match
+from bench.leaks.fingerprint import fingerprint
+from bench.phantoms.organs import organs
 from bench.runtime.execute import execute
 from bench.store import Store
 
@@ -56,7 +56,7 @@ def watch(store, monkeypatch):
         pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
         return [Match(a, b, 0.9) for a, b in pairs if (first[a] == second[b]).all()]
 
-    monkeypatch.setattr(twins, "matches", equal)
+    monkeypatch.setattr(duplicates, "matches", equal)
 
     def run(read, tests, policy="tell", **given):
         data = [{"dataset": name, "part": "all", **given} for name, _ in read]

@@ -7,13 +7,13 @@ from by_hand import a_job
 from torch import nn
 
 from bench.data.cache import unpacked
-from bench.data.geometry import Geometry
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import evaluating
 from bench.jobs.predict import class_scores, corners, mean_accuracy, mean_dice, mirrored, slabs
 from bench.protocol.sections import Windows
+from bench.volumes.resampling import Geometry
 
 
 class Pointwise(nn.Module):

@@ -22,8 +22,7 @@ from bench.data.contents import Contents
 from bench.data.index import FRAMES, Index
 from bench.data.parts import Entry, Take
 from bench.data.prepared import Prepared
-from bench.data.stored import TooLargeError
-from bench.data.where import Roots, adapter
+from bench.data.roots import Roots, adapter
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import preparing
@@ -31,6 +30,7 @@ from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed, part
 from bench.runtime.execute import execute
 from bench.store import Store
+from bench.volumes.header import TooLargeError
 
 NAME = "msd04_hippocampus"
 COUNT = 6
@@ -466,7 +466,7 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
 
 
 def _cubes(root, count):
-    from bench.data.phantom import write_nifti
+    from bench.phantoms.organs import write_nifti
 
     array = np.random.default_rng(0).integers(0, 500, (128, 128, 128))
     names = [f"hippocampus_{n:03d}.nii.gz" for n in range(1, count + 1)]

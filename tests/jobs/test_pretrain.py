@@ -10,7 +10,7 @@ from by_hand import a_job
 from safetensors import safe_open
 
 from bench import registry
-from bench.data import choice
+from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.dataset import Case
 from bench.jobs.pretraining import Pretext, _classes, origins
@@ -71,8 +71,8 @@ def test_a_trained_decoder_is_handed_over_but_for_its_output_layer(jobs):
 def test_only_labelled_cases_are_read_where_labels_are(jobs):
     cases = [Case(f"case{n}", f"p{n}", (), label) for n, label in enumerate([None, 0, None, 0])]
     data = Entry(dataset=jobs.name, part="all")
-    assert len(choice.selected(cases, data, jobs.dataset, None, 0)) == 4
-    found = choice.selected(cases, replace(data, labelled=True), jobs.dataset, None, 0)
+    assert len(case_filter.selected(cases, data, jobs.dataset, None, 0)) == 4
+    found = case_filter.selected(cases, replace(data, labelled=True), jobs.dataset, None, 0)
     assert [case.id for case in found] == ["case1", "case3"]
 
 

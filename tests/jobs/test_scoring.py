@@ -8,7 +8,7 @@ import pytest
 from small_prepared import write_prepared
 
 from bench.data.cache import PackWriter
-from bench.jobs.classes import save
+from bench.jobs.class_scores import save
 from bench.jobs.scoring import Scoring, key, path, score_missing
 from bench.record import SCORES, read_rows
 from bench.store import Store

@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.jobs.supervised import Judge
 from bench.protocol.sections import Tuning
-from bench.train.losses import cross_entropy, of_maps
+from bench.train.label_losses import cross_entropy, of_maps
 
 
 def judged(scores, steps=8, every=0.25):

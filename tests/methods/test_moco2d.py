@@ -202,17 +202,17 @@ def test_rows_that_do_not_make_equal_groups_are_refused(build, scans):
 
 def stepped(method, batch, parts=1):
     """Return the loss, the gradient and the queue of one step of this process's rows."""
-    from bench import world
+    from bench import distributed
     from bench.train.parallel import together
 
-    rows = len(batch["order"]) // world.size()
-    mine = {k: v[world.rank() * rows : (world.rank() + 1) * rows] for k, v in batch.items()}
+    rows = len(batch["order"]) // distributed.size()
+    mine = {k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()}
     together(method)
     total = method.loss(mine)["total"]
     total.backward()
     method.after_step(0.0)
-    gradient = world.mean(next(method.encoder.parameters()).grad)
-    return world.mean(total.detach()), gradient, method.queue.keys
+    gradient = distributed.mean(next(method.encoder.parameters()).grad)
+    return distributed.mean(total.detach()), gradient, method.queue.keys
 
 
 def test_two_processes_make_the_groups_of_one(build, scans, pair):

@@ -14,7 +14,7 @@ import torch
 from volumes import sample as one
 from volumes import volumes
 
-from bench import registry, world
+from bench import distributed, registry
 from bench.jobs.pretrain import Pretext
 from bench.random import numpy_rng, torch_generator
 from bench.train import loop
@@ -75,8 +75,8 @@ def alone(scans):
 def untold(method, scans):
     """Do the same in processes that see only their own part of each batch; its curve says nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world, "gather", lambda x: x)
-        patch.setattr(world, "mean", lambda x: x)
+        patch.setattr(distributed, "gather", lambda x: x)
+        patch.setattr(distributed, "mean", lambda x: x)
         return trained(method, scans)[1]
 
 

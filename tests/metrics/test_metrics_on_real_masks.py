@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from bench.data.volume import read_label
 from bench.metrics import CONVENTIONS, score
+from bench.volumes.reading import read_label
 
 FILES = {  # data set: label files, how many cases and labels of each a quick test takes
     "msd04_hippocampus": ("labelsTr/[!.]*.nii.gz", 6, 2),

@@ -15,8 +15,8 @@ from bench.errors import BenchError
 from bench.nets import exported, network
 from bench.nets.catalog import CATALOG, Preset, preset
 from bench.nets.exported import write
+from bench.nets.imported import read_weights
 from bench.nets.manifest import Manifest
-from bench.nets.outside import read_weights
 from bench.nets.sizes import ResEncSize
 
 WIDTHS, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)

@@ -9,8 +9,8 @@ import torch
 from bench.data.regions import one_hot
 from bench.nets import classifier, network, network_names
 from bench.nets.catalog import CATALOG
+from bench.train.label_losses import cross_entropy, of_maps, of_regions, over_scales
 from bench.train.loop import channels_last
-from bench.train.losses import cross_entropy, of_maps, of_regions, over_scales
 
 STEPS, LOOK, ENOUGH = 500, 10, 0.9
 RATE = {"softmax": 1e-2, "regions": 1e-2, "deep": 1e-2, "classes": 1e-3}  # of Adam

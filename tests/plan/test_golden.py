@@ -1,6 +1,7 @@
-"""The ids of all jobs of all protocols, pinned: a job is named by what it is, and that changes on purpose only.
+"""The ids of all jobs of all protocols, pinned: what a job is changes on purpose only.
 
-``python tests/plan/test_golden.py`` writes ``golden.json`` anew, after a version was raised or a protocol edited.
+``python tests/plan/test_golden.py`` writes ``golden.json`` anew, after a version was raised or a protocol
+edited.
 """
 
 import hashlib
@@ -15,9 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden.json")
 SCALES = ("paper", "pilot", "smoke")
 PROTOCOLS = sorted(
-    p.relative_to(ROOT).as_posix()
-    for p in (ROOT / "protocols").rglob("*.yaml")
-    if "settings" not in p.parts
+    p.relative_to(ROOT).as_posix() for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts
 )
 
 
@@ -43,4 +42,5 @@ def test_ids_are_what_they_were(protocol, tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({p: found(p, Path("nowhere")) for p in PROTOCOLS}, indent=1) + "\n")
+    lines = (f"{json.dumps(p)}: {json.dumps(found(p, Path('nowhere')))}" for p in PROTOCOLS)
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

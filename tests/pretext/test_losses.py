@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import world
+from bench import distributed
 from bench.pretext import grid, losses
 
 EPS = 1e-6
@@ -186,7 +186,9 @@ def test_reconstruction_of_a_constant_is_its_size(kind, value):
 
 
 def masked(a, b, mask):
-    rows = slice(4 * world.rank(), 4 * (world.rank() + 1)) if world.size() > 1 else slice(None)
+    rows = (
+        slice(4 * distributed.rank(), 4 * (distributed.rank() + 1)) if distributed.size() > 1 else slice(None)
+    )
     a = a[rows].requires_grad_()
     total = losses.reconstruction(a, b[rows], "l1", mask[rows])
     total.backward()

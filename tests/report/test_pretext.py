@@ -7,9 +7,9 @@ import pytest
 
 from bench.protocol import Row
 from bench.report import Cloud, Extras, Pretext, terminal_table, write
-from bench.report.draw_pretext import clouds, courses
+from bench.report.drawing_pretrainings import clouds, courses
 from bench.report.figures import wanted
-from bench.report.pretext import pretexts, short
+from bench.report.pretrainings import pretexts, short
 from bench.report.write import _scene
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}

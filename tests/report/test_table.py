@@ -7,7 +7,7 @@ from bench.protocol import Finetune, Layout, Net, Row
 from bench.report import Extras, Failure, Leak
 from bench.report.footnotes import TIMES, Footnotes
 from bench.report.names import metric_title
-from bench.report.table import MINUS, number, signed, tables
+from bench.report.tables import MINUS, number, signed, tables
 from bench.report.write import _scene
 
 NAN = float("nan")

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from bench.data.archive import Archive, Limits
 from bench.errors import BenchError
+from bench.volumes.archive import Archive, Limits
 
 BLOCK = 1 << 20
 SMALL = Limits(member=4 * BLOCK, total=8 * BLOCK, members=50, ratio=10.0, free=BLOCK)

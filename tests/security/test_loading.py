@@ -23,7 +23,6 @@ from small_protocol import NAME
 from bench.atomic import read_json
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
-from bench.data.volume import read_volume
 from bench.errors import BenchError
 from bench.nets import transfer
 from bench.protocol import read
@@ -33,6 +32,7 @@ from bench.show.panels import panels
 from bench.show.reports import rewrite_report
 from bench.store import Store
 from bench.train import checkpoint
+from bench.volumes.reading import read_volume
 
 
 class Bomb:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import printable
 from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining, write
-from bench.report.draw import words
+from bench.report.drawing import words
 from bench.report.tex import SPECIAL, escape
 from bench.report.text import CSV_COLUMNS, tidy
 from bench.report.write import _scene

@@ -14,10 +14,9 @@ from small_protocol import NAME
 
 from bench.atomic import append, write_atomic
 from bench.data.cache import Pack, PackWriter
-from bench.data.volume import VolumeError, read_volume
-from bench.data.where import Roots, adapter
+from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
-from bench.executors.cancel import cancel
+from bench.executors.slurm.cancel import cancel
 from bench.jobs.context import RunOptions
 from bench.protocol import read
 from bench.record import COLUMNS, frame
@@ -25,6 +24,7 @@ from bench.report import write
 from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Claim, Store
+from bench.volumes.reading import VolumeError, read_volume
 
 NAMES = (
     "../x",
@@ -241,8 +241,8 @@ def told_failure(outcome):
 
 def told_cancel(store):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.executors.squeue.require", lambda: None)
-        patch.setattr("bench.executors.squeue.listed", lambda names, tries=1: {})
+        patch.setattr("bench.executors.slurm.squeue.require", lambda: None)
+        patch.setattr("bench.executors.slurm.squeue.listed", lambda names, tries=1: {})
         cancel(store)
 
 

@@ -3,8 +3,8 @@
 import json
 import zipfile
 
-from bench.executors import submission
-from bench.executors.cluster import Profile, Shape, options
+from bench.executors.slurm import submission
+from bench.executors.slurm.profile import Profile, Shape, options
 
 SECRET = b"hunter2-3f9c"  # of conftest's environment
 

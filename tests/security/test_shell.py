@@ -10,8 +10,9 @@ import pytest
 
 from bench import run
 from bench.errors import BenchError
-from bench.executors import cluster, slurm, submission
-from bench.executors.cluster import Profile, Shape, options
+from bench.executors import slurm
+from bench.executors.slurm import profile, submission
+from bench.executors.slurm.profile import Profile, Shape, options
 from bench.store import Store
 
 ATTACKS = (
@@ -86,7 +87,7 @@ def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_a_container_is_to_see_is_one_word(attack, tmp_path):
     image, folder = f"/images/{attack}.sif", tmp_path / attack
-    command = cluster.python(Profile(image=image), [folder])
+    command = profile.python(Profile(image=image), [folder])
     assert shlex.split(command) == ["apptainer", "exec", "--bind", str(folder), image, "python3"]
 
 

@@ -10,7 +10,7 @@ from small_protocol import NAME
 
 from bench import run
 from bench.data.cache import PackWriter
-from bench.data.where import Roots
+from bench.data.roots import Roots
 from bench.protocol import read
 from bench.report import write
 from bench.store import Store, write_atomic

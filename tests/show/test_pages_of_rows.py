@@ -10,8 +10,9 @@ from by_hand import a_job
 from small_protocol import NAME
 
 from bench import cli, records
-from bench.data import check, synthetic
-from bench.data.where import Roots, adapter
+from bench.data import check
+from bench.data.roots import Roots, adapter
+from bench.phantoms import synthetic
 from bench.registry import load
 from bench.show import gather
 from bench.show.reports import rewrite_report, write_reports

@@ -11,7 +11,7 @@ from small_protocol import NAME, cell, ids
 from bench.jobs.kind import START
 from bench.plan.cost import forecast
 from bench.protocol import read
-from bench.show.plan import as_json, as_text
+from bench.show.plan_text import as_json, as_text
 from bench.store import Store
 
 

@@ -10,8 +10,8 @@ from small_protocol import NAME
 
 from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
-from bench.report.pretext import NOTE
-from bench.show import gather, pretext
+from bench.report.pretrainings import NOTE
+from bench.show import gather, pretrainings
 from bench.show.reports import rewrite_report, write_reports
 from bench.store import read_json
 
@@ -19,12 +19,12 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 
 
 def beside(made):
-    return pretext.beside(made.protocol, made.plan, made.store, {})
+    return pretrainings.beside(made.protocol, made.plan, made.store, {})
 
 
 def told(made):
     """Return what a report says, through JSON as the records keep it."""
-    return pretext.said(json.loads(json.dumps(beside(made))))
+    return pretrainings.said(json.loads(json.dumps(beside(made))))
 
 
 def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):
@@ -173,7 +173,7 @@ def test_the_protocol_chooses_the_layout(finished):
     by = {}
     for layout in ("tsne", "pca"):
         asked = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
-        (by[layout], *_) = pretext.said(pretext.beside(asked, made.plan, made.store, {}))["clouds"]
+        (by[layout], *_) = pretrainings.said(pretrainings.beside(asked, made.plan, made.store, {}))["clouds"]
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
     np.testing.assert_allclose(by["tsne"].points, by["pca"].points[:, ::-1], atol=1e-3)
 
@@ -242,7 +242,7 @@ def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_p
     list(write_reports([made.protocol], made.plan, made.store))
     file = made.store.root / "records" / f"{made.protocol.name}.json"
     known = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in known.items() if f"{k}?" not in pretext.BESIDE}))
+    file.write_text(json.dumps({k: v for k, v in known.items() if f"{k}?" not in pretrainings.BESIDE}))
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     assert "Pretraining</h2>" not in shown.page.read_text()
 

@@ -8,8 +8,8 @@ from small_protocol import NAME, cell, ids
 from bench.cli import main
 from bench.runtime.execute import Outcome
 from bench.show.labels import known, labels, remember
+from bench.show.progress import Watch
 from bench.show.status import as_text, prune, status
-from bench.show.watch import Watch
 from bench.store import Store
 
 OLD = "0123456789abcdef"  # of a protocol as it was before an edit

@@ -30,10 +30,10 @@ from scipy.ndimage import gaussian_filter
 
 from bench.data import cache, index
 from bench.data.cache import compress
-from bench.data.geometry import Geometry
 from bench.data.prepared import Prepared
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
+from bench.volumes.resampling import Geometry
 
 SHAPE, CROP, SLICE = (512, 512, 160), (128, 128, 128), (192, 192, 1)
 CASE, CONTENT = Case("x", "x", ()), "00" * 16

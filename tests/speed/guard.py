@@ -21,7 +21,7 @@ from statistics import median
 HERE = Path(__file__).resolve().parents[2]
 TIMED = """
 import json, pickle, sys, time
-from bench.data.twins import matches
+from bench.leaks.duplicates import matches
 first, second = pickle.load(open(sys.argv[1], "rb"))
 matches(first[:1], second[:1])  # what is computed once per process is not a pair's
 began = time.process_time()
@@ -32,8 +32,8 @@ print(json.dumps([time.process_time() - began, [(m.b, round(m.score, 2)) for m i
 
 def prints(folder: Path, number: int) -> list:
     """Return the fingerprints of the first images under a folder, labels left out."""
-    from bench.data.fingerprint import fingerprint
-    from bench.data.volume import is_volume, read_volume, within
+    from bench.leaks.fingerprint import fingerprint
+    from bench.volumes.reading import is_volume, read_volume, within
 
     files = sorted(p for p in within(folder, 3) if is_volume(p) and "label" not in str(p.parent.name))
     files = [p for p in files if "_gt" not in p.name and not p.name.startswith("laendo")]

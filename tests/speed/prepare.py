@@ -28,11 +28,11 @@ from scipy.ndimage import gaussian_filter
 from bench import jobs
 from bench.data import contents, index
 from bench.data.contents import Contents
-from bench.data.phantom import write_nifti
 from bench.data.prepared import Prepared
-from bench.data.where import Roots, adapter
+from bench.data.roots import Roots, adapter
 from bench.dataset import Case
 from bench.jobs.context import RunOptions
+from bench.phantoms.organs import write_nifti
 from bench.runtime.execute import execute
 from bench.store import Store
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import yaml
 
 from bench import run
-from bench.executors import squeue
-from bench.executors.cancel import cancel
-from bench.executors.cluster import Profile
-from bench.executors.controller import Controller
+from bench.executors.slurm import squeue
+from bench.executors.slurm.cancel import cancel
+from bench.executors.slurm.controller import Controller
+from bench.executors.slurm.profile import Profile
 from bench.jobs.context import RunOptions
 from bench.store import Store
 

@@ -14,8 +14,8 @@ from bench.nets.base import Decoder, Encoder, Network
 from bench.protocol.sections import Augment, Optimiser, Schedule, Training
 from bench.random import torch_seed
 from bench.train.frozen import Frozen
+from bench.train.label_losses import of_maps
 from bench.train.loop import Run, channels_last, fit
-from bench.train.losses import of_maps
 from bench.train.optimise import optimiser
 from bench.train.samples import Samples, batches
 

@@ -11,7 +11,7 @@ from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
-from bench import world
+from bench import distributed
 from bench.errors import Stopped
 from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import rand
@@ -118,7 +118,7 @@ def stopped(folder, rank, step):
     """Return what stopped this process when process ``rank`` is asked to stop after ``step`` steps."""
     looks = iter(range(1, STEPS + 1))
     try:
-        trained(folder, Tiny, stopping=lambda: next(looks) >= step and world.rank() == rank)
+        trained(folder, Tiny, stopping=lambda: next(looks) >= step and distributed.rank() == rank)
     except Stopped as why:
         return str(why)
     return None
@@ -158,7 +158,7 @@ def normed(kind, x, exchange):
     if exchange:
         _exchange(both)
     weights = torch.arange(float(x.numel())).view_as(x) / x.numel()
-    x, weights = (v.chunk(world.size())[world.rank()].clone() for v in (x, weights))
+    x, weights = (v.chunk(distributed.size())[distributed.rank()].clone() for v in (x, weights))
     x.requires_grad_()
     for _ in range(2):
         y = both(x)

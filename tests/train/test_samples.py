@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import world
+from bench import distributed
 from bench.errors import Damaged
 from bench.random import numpy_rng
 from bench.train.samples import Samples, batches, stack
@@ -64,10 +64,10 @@ def test_the_parts_of_processes_and_micro_batches_make_up_the_batch(rows, size, 
     batch, samples = rows * size * accumulate, Samples(5, rows * size * accumulate, 0, read)
     whole = drawn(samples, batch, start, 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world, "size", lambda: size)
+        patch.setattr(distributed, "size", lambda: size)
         found = []
         for rank in range(size):
-            patch.setattr(world, "rank", lambda rank=rank: rank)
+            patch.setattr(distributed, "rank", lambda rank=rank: rank)
             found.append(list(batches(samples, batch, start, 4, accumulate=accumulate)))
     in_order = [
         found[r][k * accumulate + m] for k in range(4 - start) for m in range(accumulate) for r in range(size)

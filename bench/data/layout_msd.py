@@ -1,0 +1,252 @@
+"""Folders in the layout of the Medical Segmentation Decathlon.
+
+``imagesTr/<stem>.nii.gz`` with ``labelsTr/<stem>.nii.gz``, unlabelled ``imagesTs``, and a
+``dataset.json``. nnU-Net's variant (one file per channel, ``<stem>_0000.nii.gz``) is read too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.dataset import Case, Dataset, Recipe, natural
+from bench.errors import BenchError, shown
+from bench.source import Source
+from bench.volumes.files import is_volume, nameable, stem, within
+
+CHANNEL = re.compile(r"_\d{4}$")
+LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
+ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
+
+
+class MSDLayout(Dataset):
+    """Any data set in this layout; a registered one declares its labels itself."""
+
+    stems: ClassVar[str] = ""  # how its cases' names begin; the folder of another task is refused
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return training cases (a file may be missing) and the unlabelled test scans."""
+        root = Path(root)
+        home = _home(root)
+        if home is None:
+            raise BenchError(f"{root}: no folder imagesTr with .nii.gz files{_hint(self.unpack)}")
+        listing = read_listing(home)
+        labels = _by_stem(home / "labelsTr")
+        listed = _listed(home, listing)
+        files = _by_stem(home / "imagesTr")
+        suffixed = _suffixed(files, {*labels, *(listed or ())}, listing)
+        images = _grouped(files, suffixed)
+        keys = {*images, *(labels if listed is None else listed)}
+        if not keys:
+            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{_hint(self.unpack)}")
+        found = [
+            Case(
+                key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
+                labels.get(key) or home / "labelsTr" / f"{key}.nii.gz", {"part": "training"},
+            )
+            for key in sorted(keys, key=natural)
+        ]  # fmt: skip
+        tests = _tests(home, suffixed)
+        both = sorted(keys & {c.id for c in tests}, key=natural)
+        if both:
+            raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
+        strange = next((c for c in found + tests if not c.id.startswith(self.stems)), None)
+        if strange is not None:
+            raise BenchError(
+                f"{strange.images[0]}: cases of {self.title} are named {self.stems}<number>; "
+                f"is this another task's folder?{_hint(self.unpack)}"
+            )
+        return found + tests
+
+
+def msd_folder(root: Path) -> Dataset:
+    """Return the declaration that a folder's own ``dataset.json`` makes.
+
+    Its default recipe keeps the spacing: window [-175, 250] HU for CT, z-score over non-zero
+    voxels for anything else. Labels with gaps become contiguous in their order.
+
+    Raises:
+        BenchError: no ``dataset.json``, or one without usable ``labels`` and ``modality``.
+    """
+    home = _home(root) or root
+    path = home / "dataset.json"
+    listing = read_listing(home)
+    if not path.is_file():
+        raise BenchError(f"{path}: no such file; a folder in MSD layout needs one")
+    if not listing:
+        raise BenchError(
+            f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
+            "'modality' (channel number to name): unpack it again, or write them"
+        )
+    raw = _labels(path, listing)
+    channels = _channel_names(path, listing)
+    is_ct = all(name.upper() == "CT" for name in channels)
+    recipe = Recipe(window=ABDOMEN) if is_ct else Recipe(scale="zscore", nonzero=True)
+    ordered = sorted(raw)
+    gaps = ordered != list(range(1, len(ordered) + 1))
+    declared = {
+        "source": Source(str(listing.get("reference") or listing.get("name") or root.name), ""),
+        "title": str(listing.get("name") or root.name),
+        "licence": str(listing.get("licence") or listing.get("license") or "not stated"),
+        "modality": "CT" if is_ct else "MR",
+        "channels": channels,
+        "labels": {i: raw[value] for i, value in enumerate(ordered, 1)},
+        "raw_labels": {value: i for i, value in enumerate(ordered, 1)} if gaps else {},
+        "recipes": {"default": recipe},
+        "version": 2,  # nonzero scaling keeps zeros
+        "person": lambda _, case: f"{root.name}:{case.patient}",
+        "__doc__": f"The folder {root.name}, as its dataset.json describes it.",
+    }
+    return type("MSDFolder", (MSDLayout,), declared)()
+
+
+def write_listing(
+    root: Path, dataset: type[Dataset], name: str, stems: Sequence[str], tests: Sequence[str] = ()
+) -> None:
+    """Write the ``dataset.json`` of a phantom with these training and test cases."""
+    listing = {
+        "name": name, "description": "synthetic", "reference": dataset.source.cite,
+        "licence": dataset.licence, "release": "phantom",
+        "tensorImageSize": "4D" if len(dataset.channels) > 1 else "3D",
+        "modality": {str(i): channel for i, channel in enumerate(dataset.channels)},
+        "labels": {"0": "background", **{str(k): v for k, v in dataset.labels.items()}},
+        "numTraining": len(stems), "numTest": len(tests),
+        "training": [
+            {"image": f"./imagesTr/{s}.nii.gz", "label": f"./labelsTr/{s}.nii.gz"} for s in stems
+        ],
+        "test": [f"./imagesTs/{s}.nii.gz" for s in tests],
+    }  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
+
+
+def read_listing(home: Path) -> dict[str, Any]:
+    """Return ``dataset.json``, or nothing where there is none.
+
+    Raises:
+        BenchError: it is no JSON object.
+    """
+    path = home / "dataset.json"
+    if not path.is_file():
+        return {}
+    try:
+        read = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
+    if not isinstance(read, dict):
+        raise BenchError(
+            f"{path}: expected an object, got {type(read).__name__}; unpack it again, or remove it"
+        )
+    return read
+
+
+def _home(root: Path) -> Path | None:
+    """Return the folder that holds ``imagesTr``: this one, or the archive's own inside it."""
+    if (root / "imagesTr").is_dir():
+        return root
+    inside = [p.parent for p in root.glob("*/imagesTr") if p.is_dir()] if root.is_dir() else []
+    return inside[0] if len(inside) == 1 else None
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return every volume of a folder by its stem."""
+    found: dict[str, Path] = {}
+    for path in within(folder, 1):
+        if not is_volume(path):
+            continue
+        if stem(path) in found:
+            raise BenchError(f"{path}: {found[stem(path)].name} is the same case; remove one")
+        found[stem(path)] = path
+    return found
+
+
+def _listed(home: Path, listing: Mapping[str, Any]) -> set[str] | None:
+    """Return the stems of the training list, or None where there is no list."""
+    entries = listing.get("training")
+    if not entries:
+        return None
+    rows = entries if isinstance(entries, list) else [None]
+    stems = set()
+    for name in (e.get("image") if isinstance(e, dict) else e for e in rows):
+        if not isinstance(name, str) or not nameable(name):
+            raise BenchError(
+                f"{home / 'dataset.json'}: training must list {{image, label}} names, got {shown(name)}"
+            )
+        stems.add(stem(Path(name)))
+    return stems
+
+
+def _grouped(files: Mapping[str, Path], suffixed: bool) -> dict[str, tuple[Path, ...]]:
+    """Return the image files of each case, in channel order."""
+    grouped: dict[str, tuple[Path, ...]] = {}
+    for key in sorted(files, key=natural):
+        case = CHANNEL.sub("", key) if suffixed else key
+        grouped[case] = (*grouped.get(case, ()), files[key])
+    return grouped
+
+
+def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, Any]) -> bool:
+    """Tell nnU-Net's channel suffix from a case number of four digits."""
+    if not files or not all(CHANNEL.search(key) for key in files):
+        return False
+    if known & set(files):
+        return False
+    return bool(known & {CHANNEL.sub("", key) for key in files}) or "channel_names" in listing
+
+
+def _tests(home: Path, suffixed: bool) -> list[Case]:
+    labels = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
+    images = _grouped(_by_stem(home / "imagesTs"), suffixed)
+    return [
+        Case(key, key, images[key], labels.get(key), {"part": "test"}) for key in sorted(images, key=natural)
+    ]
+
+
+def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
+    """Return value -> name without background, from MSD's or nnU-Net's way of writing it."""
+    labels = listing.get("labels")
+    if not isinstance(labels, dict) or not labels:
+        raise BenchError(
+            f'{path}: key \'labels\' {_lacks(labels)}; it maps values to names, {{"1": "liver"}}'
+        )
+    swapped = not all(str(key).lstrip("-").isdecimal() for key in labels)
+    pairs = [(v, k) if swapped else (k, v) for k, v in labels.items()]
+    found: dict[int, str] = {}
+    for value, name in pairs:
+        if not _is_value(value):
+            raise BenchError(f"{path}: labels: {shown(value)} is no whole number from 0 to {LARGEST}")
+        if not isinstance(name, str):
+            raise BenchError(f"{path}: labels: the name of {value} must be text, got {shown(name)}")
+        if int(value) in found:
+            raise BenchError(f"{path}: labels: {value} is declared twice")
+        found[int(value)] = name
+    found.pop(0, None)
+    if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
+        raise BenchError(f"{path}: labels: 1 to 255 classes with different names are needed")
+    return found
+
+
+def _is_value(value: Any) -> bool:
+    text = str(value)  # its length first: Python converts no more than 4300 digits to an int
+    return not isinstance(value, bool) and text.isdecimal() and len(text) <= 20 and int(text) <= LARGEST
+
+
+def _channel_names(path: Path, listing: Mapping[str, Any]) -> tuple[str, ...]:
+    names = listing.get("modality", listing.get("channel_names"))
+    if not isinstance(names, dict) or not names:
+        raise BenchError(
+            f'{path}: key \'modality\' {_lacks(names)}; it maps channels to names, {{"0": "CT"}}'
+        )
+    return tuple(str(names[key]) for key in sorted(names, key=natural))
+
+
+def _lacks(found: Any) -> str:
+    return "is missing" if found is None else f"holds {shown(found)}"
+
+
+def _hint(unpack: str) -> str:
+    return f"; {unpack}" if unpack else ""

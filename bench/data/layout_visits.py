@@ -1,0 +1,153 @@
+"""Bulk downloads with one zip per person, field and visit, read in place or unpacked.
+
+``<person>_<field>_<instance>_<array>.zip``, or a folder of that name without the suffix, anywhere
+below the data set's folder. There are tens of thousands: a zip's directory is read once in a
+process, and a folder is asked for the few files that count.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+from bench.dataset import LITTER, Case, Dataset, natural
+from bench.errors import BenchError
+from bench.volumes import zipped
+
+NAME = re.compile(r"(?P<person>\d+)_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<zip>\.zip)?", re.ASCII)
+DEPTH = 6  # levels below the data set's folder, e.g. Bulk/Brain MRI/T1/10/<zip>
+THREADS = 8  # zips opened at once: on a network file system each waits for its server
+Found = tuple[list[Case], list[tuple[str, str]], list[tuple[str, str]]]
+
+
+class Visits(Dataset):
+    """A case is a visit that has the file of every channel, whether or not it has a label."""
+
+    files: ClassVar[tuple[tuple[str, str], ...]]  # (field, file in its zip) of each channel
+    masks: ClassVar[tuple[str, ...]]  # in the first channel's zip; the first that is there is the label
+    unusable: ClassVar[str]  # folder beside a file that failed quality control, in place of the file
+
+    def cases(self, root: Path) -> list[Case]:
+        """Return the complete visits by person, instance and array.
+
+        A zip that cannot be opened is a case all the same: reading it says what is wrong.
+        """
+        cases, absent, skipped = self._judged(Path(root))
+        if cases or absent:
+            return cases
+        if skipped:
+            why = f"no complete visit among {len(skipped)}, first {skipped[0][0]}: {skipped[0][1]}"
+        else:
+            why = f"no files <person>_{self.files[0][0]}_<instance>_<array>.zip"
+        raise BenchError(f"{root}: {why}; {self.unpack}")
+
+    def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
+        """Return images that a visit's download should hold and does not."""
+        return self._judged(Path(root))[1]
+
+    def skipped(self, root: Path) -> list[tuple[str, str]]:
+        """Return (visit, why) of visits that are no case through no fault of this copy."""
+        return self._judged(Path(root))[2]
+
+    def _judged(self, root: Path) -> Found:
+        fields = [field for field, _ in self.files]
+        visits = {id: v for id, v in _visits(root, fields).items() if fields[0] in v}
+        wanted = frozenset(self.masks) | {f for _, file in self.files for f in (file, self._refused(file))}
+        images = frozenset(file for _, file in self.files)
+        places = [place for visit in visits.values() for place in visit.values()]
+        with ThreadPoolExecutor(THREADS) as pool:
+            held = dict(
+                zip(places, pool.map(lambda place: _held(place, wanted, images), places), strict=True)
+            )
+        cases, absent, skipped = [], list[tuple[str, str]](), list[tuple[str, str]]()
+        for id in sorted(visits, key=natural):
+            gone, why = self._lacking(visits[id], held)
+            if why:
+                skipped.append((id, "; ".join(why)))
+            elif gone:
+                absent += [(id, str(path)) for path in gone]
+            else:
+                cases.append(self._case(id, visits[id], held[visits[id][fields[0]]]))
+        return cases, absent, skipped
+
+    def _lacking(
+        self, visit: dict[str, Path], held: dict[Path, frozenset[str]]
+    ) -> tuple[list[Path], list[str]]:
+        """Return the files that should be there, and why others need not be."""
+        gone, why = [], []
+        for field, file in self.files:
+            if field not in visit:
+                why.append(f"no field {field}")
+            elif file not in held[visit[field]]:
+                refused = self._refused(file)
+                if refused in held[visit[field]]:
+                    why.append(f"{refused} in place of {file}")
+                else:
+                    gone.append(visit[field] / file)
+        return gone, why
+
+    def _refused(self, file: str) -> str:
+        return f"{file.rpartition('/')[0]}/{self.unusable}/"
+
+    def _case(self, id: str, visit: dict[str, Path], held: frozenset[str]) -> Case:
+        place = visit[self.files[0][0]]
+        label = next((place / mask for mask in self.masks if mask in held), None)
+        person, instance, array = id.split("_")
+        images = tuple(visit[field] / file for field, file in self.files)
+        return Case(id, person, images, label, {"instance": instance, "array": array})
+
+
+def _visits(root: Path, fields: list[str]) -> dict[str, dict[str, Path]]:
+    """Return person_instance_array -> field -> zip or folder.
+
+    Raises:
+        BenchError: two of them are the same field of one visit.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for match, path in _walk(root, DEPTH) if root.is_dir() else ():
+        if match["field"] in fields:
+            id = f"{match['person']}_{match['instance']}_{match['array']}"
+            twin = found.setdefault(id, {}).setdefault(match["field"], path)
+            if twin != path:
+                first, second = sorted((str(twin), str(path)))
+                raise BenchError(f"{second}: {first} is the same visit; keep the zip or its folder, once")
+    return found
+
+
+def _walk(folder: Path, depth: int) -> Iterator[tuple[re.Match[str], Path]]:
+    """Yield the visits below a folder; what lies within an unpacked one is not walked through."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise BenchError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+    for entry in entries:
+        match = NAME.fullmatch(entry.name)
+        if match and (match["zip"] or entry.is_dir()):
+            yield match, folder / entry.name
+        elif depth > 1 and not LITTER.match(entry.name) and entry.is_dir():
+            yield from _walk(folder / entry.name, depth - 1)
+
+
+def _held(place: Path, wanted: frozenset[str], images: frozenset[str]) -> frozenset[str]:
+    """Return which of some files, and folders that end in ``/``, a visit's zip or folder holds.
+
+    Of a zip that cannot be opened it is the images: whoever reads them will see.
+    """
+    if place.is_dir():
+        return frozenset(name for name in wanted if (place / name).exists())
+    try:
+        stat = place.stat()
+        return _in_zip(place, wanted, (stat.st_size, stat.st_mtime_ns))
+    except (OSError, BenchError):  # it must not hide all others
+        return images
+
+
+@cache
+def _in_zip(archive: Path, wanted: frozenset[str], _stamp: tuple[int, int]) -> frozenset[str]:
+    names = zipped.names(archive)
+    return wanted & (names.keys() | {name.rpartition("/")[0] + "/" for name in names})

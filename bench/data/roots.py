@@ -1,0 +1,101 @@
+"""Where each data set lies on this machine."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import registry
+from bench.data.contents import Contents as Contents
+from bench.dataset import Dataset
+from bench.errors import BenchError, unknown
+
+
+@dataclass(frozen=True)
+class Roots:
+    """``--data DIR`` (or ``BENCH_DATA``) and the folders that ``bench.toml`` names one by one."""
+
+    data: Path | None = None
+    named: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls, data: Path | None) -> Roots:
+        """Return the roots of this command: flag, environment, ``bench.toml``."""
+        environment = os.environ.get("BENCH_DATA")
+        data = data or (Path(environment) if environment else None)
+        if data is not None and not data.is_dir():
+            raise BenchError(f"{data}: no such data folder; name an existing one with --data")
+        return cls(data, _toml(Path("bench.toml")))
+
+    def find(self, name: str) -> Path | None:
+        """Return a data set's folder, or None where it is not on this machine."""
+        if name in self.named:
+            return self.named[name]
+        folder = self.data / name if self.data else None
+        return folder if folder is not None and folder.is_dir() else None
+
+    def require(self, name: str) -> Path:
+        """Return a data set's folder.
+
+        Raises:
+            BenchError: it is not there; says where it was looked for.
+        """
+        found = self.find(name)
+        if found is None:
+            where = _absent(self.data / name) if self.data else "no --data DIR was given"
+            raise BenchError(
+                f"data set {name!r}: {where}; put it or a link to it there, name it in bench.toml "
+                f"under [data], or make a phantom with 'bench phantom {name} DIR'"
+            )
+        return found
+
+
+def _absent(folder: Path) -> str:
+    """Return what is in the place of a data set's folder."""
+    if folder.is_symlink():
+        return f"the link {folder} leads nowhere"
+    return f"{folder} is a file, not a folder" if folder.exists() else f"{folder} does not exist"
+
+
+def _toml(path: Path) -> dict[str, Path]:
+    if not path.is_file():
+        return {}
+    try:
+        read = tomllib.loads(path.read_text())
+    except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
+        raise BenchError(f"{path}: not TOML ({error})") from None
+    folders = read.get("data", {})
+    if not isinstance(folders, dict) or not all(isinstance(v, str) for v in folders.values()):
+        raise BenchError(f"{path}: [data] maps data set names to folders")
+    return {name: _folder(path, name, Path(text)) for name, text in folders.items()}
+
+
+def _folder(path: Path, name: str, folder: Path) -> Path:
+    try:
+        found = folder.expanduser()
+        found.exists()  # it may be absent, but not impossible
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BenchError(f"{path}: [data] {name}: {why}; name an existing folder") from None
+    return found
+
+
+def adapter(name: str, roots: Roots) -> Dataset:
+    """Return a registered adapter, or one read from a folder in MSD layout.
+
+    Raises:
+        BenchError: neither is there; names the nearest registered one.
+    """
+    if name in registry.names("dataset"):
+        return registry.load("dataset", name)()
+    folder = roots.find(name)
+    if folder is not None and (folder / "dataset.json").is_file():
+        from bench.data.layout_msd import msd_folder
+
+        return msd_folder(folder)
+    raise BenchError(
+        unknown("data set", name, registry.names("dataset"))
+        + "; any folder with a dataset.json in MSD layout works by its name under --data"
+    )

@@ -1,0 +1,246 @@
+"""``bench cluster check``: submit a small task of each shape and say what works there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+from bench.errors import BenchError
+from bench.executors.slurm import squeue
+from bench.executors.slurm.profile import Profile, Shape, options, python
+from bench.executors.slurm.rendezvous import alone, attend, lead, place
+from bench.executors.slurm.submission import remember, submit
+from bench.executors.slurm.task import PATIENCE, Asked, restarts
+from bench.process import task_id
+from bench.runtime.execute import Outcome
+from bench.store import read_json, write_atomic
+
+LOOK_AGAIN = 1.0
+SKEW = 5.0  # seconds between two clocks from which on it is worth saying
+TOKEN = "seen from where bench was started"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that works or does not."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
+    """Yield what works, as it becomes known.
+
+    Args:
+        profile: of the cluster.
+        folder: where output will lie; a folder for the probe is made in it.
+        wait: seconds for a task to start, and again for it to come back after a requeue.
+
+    Raises:
+        BenchError: SLURM is not here or does not answer, or refuses a probe.
+    """
+    squeue.require()
+    yield from _site(profile)
+    shapes = {
+        "preparation": Shape(),
+        "cell": Shape(gpu=True),
+        "pretraining": Shape(gpu=True, nodes=profile.nodes, processes=profile.processes),
+    }
+    asked: dict[str, Shape] = {}  # two kinds of job that ask SLURM for the same are one probe
+    for kind, shape in shapes.items():
+        equal = [
+            k for k, s in asked.items() if options(profile, s, "", ()) == options(profile, shape, "", ())
+        ]
+        name = ", ".join([*equal, kind])
+        asked = {k: s for k, s in asked.items() if k not in equal} | {name: shape}
+    for number, (kind, shape) in enumerate(asked.items(), 1):
+        probe = _Probe(profile, folder.resolve(), kind, shape, wait)
+        yield from probe.run(again=number == len(asked))
+
+
+def _site(profile: Profile) -> Iterator[Finding]:
+    """Judge what the site says of itself."""
+    config = squeue.config()
+    if "MaxArraySize" in config:
+        most = int(config["MaxArraySize"]) - 1
+        said = f"max_array_size {profile.max_array_size}, the site allows {most}"
+        yield Finding("site: array size", profile.max_array_size <= most, said)
+    if "KillWait" in config:
+        seconds = int(config["KillWait"].split()[0])
+        yield Finding(
+            "site: time to save after a warning", True, f"{profile.signal} s (KillWait {seconds} s)"
+        )
+    known = squeue.accounting()
+    yield Finding(
+        "site: accounting", True, "sacct answers" if known else
+        "sacct does not answer: a task that SLURM kills is reported without SLURM's reason"
+    )  # fmt: skip
+
+
+@dataclass
+class _Probe:
+    """One task of one shape."""
+
+    profile: Profile
+    out: Path
+    kind: str
+    shape: Shape
+    wait: float
+    name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:16]}")
+
+    def run(self, again: bool) -> Iterator[Finding]:
+        """Submit, listen, judge; ``again``: is it to be warned and requeued as well?"""
+        folder = self.out / "slurm" / self.name
+        folder.mkdir(parents=True)
+        (folder / "token").write_text(TOKEN)
+        # 'bench cancel' looks for it.
+        remember(folder, [{"name": self.name, "array": None, "packs": [[]]}])
+        given = options(self.profile, self.shape, self.name, ())
+        given["time"] = min(self.profile.minutes or 10, 10)
+        given["signal_delay_s"] = min(self.profile.signal, 60)
+        call = (str(folder), self.wait if again else 0.0)
+        try:
+            submit(folder, given, [call], python(self.profile, [self.out]), answer)
+            began = time.monotonic()
+            told = self._awaited(folder / "answer-0.json")
+            if told is None:
+                yield self._finding(
+                    "starts", False, f"{self._state()} after {self.wait:.0f} s (log in {folder})"
+                )
+                return
+            took = time.monotonic() - began
+            yield self._finding("starts", True, f"on {told['host']} after {took:.0f} s")
+            yield from self._judged(told)
+            if again:
+                yield from self._requeued(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # after a failure the log is wanted
+        finally:
+            with suppress(BenchError):
+                squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
+
+    def _finding(self, check: str, ok: bool, detail: str) -> Finding:
+        return Finding(f"{self.kind}: {check}", ok, detail)
+
+    def _judged(self, told: dict[str, Any]) -> Iterator[Finding]:
+        same = told["bench"] == __version__
+        yield self._finding("same bench", same, f"{told['bench']} there, {__version__} here")
+        yield self._finding(
+            "shared folder", told["token"] == TOKEN, f"{self.out}: {told['token'] or 'not seen'}"
+        )
+        yield self._finding("exclusive links", told["link"], "claims are made with them")
+        skew = abs(told["time"] - told["disk"])
+        yield self._finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
+        wanted = self.profile.gpus if self.shape.gpu else 0
+        enough = told["gpus"] >= wanted
+        yield self._finding(
+            "GPUs", enough, f"{told['gpus']} seen by PyTorch, {wanted} asked for: {told['device']}"
+        )
+        size = self.shape.nodes * self.shape.processes
+        if size > 1:
+            joined = told["processes"] == size
+            yield self._finding("processes", joined, f"{told['processes']} of {size} trained together")
+
+    def _requeued(self, folder: Path) -> Iterator[Finding]:
+        began = time.monotonic()
+        lines = squeue.listed([self.name]).values()
+        squeue.warn(line.id for line in lines)
+        refused = folder / "refused.json"
+        told = self._awaited(folder / "warned.json")
+        yield self._finding(
+            "warning signal", told is not None, "arrives" if told is not None else "never arrived"
+        )
+        if told is None:
+            return
+        back = self._awaited(folder / "answer-1.json", refused)
+        why = (read_json(refused) or {}).get("why", f"{self._state()} after {self.wait:.0f} s")
+        detail = f"back after {time.monotonic() - began:.0f} s" if back is not None else why
+        yield self._finding("requeue", back is not None, detail)
+
+    def _awaited(self, path: Path, refused: Path | None = None) -> dict[str, Any] | None:
+        until = time.monotonic() + self.wait
+        while time.monotonic() < until and not (refused is not None and refused.exists()):
+            next(path.parent.iterdir(), None)  # makes a network file system forget what was not there
+            found = read_json(path)
+            if found is not None:
+                return found
+            lines = squeue.listed([self.name])
+            if not lines or any(line.hopeless for line in lines.values()):
+                time.sleep(LOOK_AGAIN)
+                return read_json(path)
+            time.sleep(LOOK_AGAIN)
+        return None
+
+    def _state(self) -> str:
+        lines = list(squeue.listed([self.name]).values())
+        if not lines:
+            return "the task ended without an answer"
+        return f"{lines[0].state} ({lines[0].reason})"
+
+
+def answer(folder: str, wait: float) -> None:
+    """Say on a node what is there; called by submitit in every process of a task.
+
+    Args:
+        folder: of the probe.
+        wait: seconds for the warning signal, after which the task requeues itself; 0: not at all.
+    """
+    asked, here = Asked(), Path(folder)
+    asked.listen()
+    rank, size = place()
+    meeting = here / f"meeting-{task_id()}-{restarts()}.json"
+    if rank:
+        attend(meeting, lambda job: Outcome(job, "done"))
+        return
+    facts = _facts(here)
+    with lead(meeting, size) if size > 1 else nullcontext(alone) as led:
+        with led("probe"):
+            from bench import distributed
+
+            facts["processes"] = distributed.size()
+        write_atomic(here / f"answer-{restarts()}.json", json.dumps(facts))
+        if wait and not restarts():
+            _warned(asked, here, wait)
+
+
+def _warned(asked: Asked, here: Path, wait: float) -> None:
+    """Wait for the warning signal, then go back into the queue."""
+    until = time.monotonic() + wait
+    while not asked.stop and time.monotonic() < until:
+        time.sleep(0.2)
+    if asked.again:
+        write_atomic(here / "warned.json", "{}")
+        why = squeue.requeue(task_id())
+        if why:
+            write_atomic(here / "refused.json", json.dumps({"why": why}))
+        else:
+            time.sleep(PATIENCE)
+
+
+def _facts(here: Path) -> dict[str, Any]:
+    import torch
+
+    token, link, clock = here / "token", here / f"link-{uuid.uuid4().hex}", here / f"clock-{uuid.uuid4().hex}"
+    clock.touch()
+    now, disk = time.time(), clock.stat().st_mtime
+    try:
+        os.link(clock, link)
+        linked = link.exists()
+    except OSError:
+        linked = False
+    count = torch.cuda.device_count()
+    device = torch.cuda.get_device_name(0) if count else "none"
+    return {
+        "host": socket.gethostname(), "bench": __version__, "time": now, "disk": disk, "link": linked,
+        "token": token.read_text() if token.exists() else "", "gpus": count, "device": device,
+    }  # fmt: skip

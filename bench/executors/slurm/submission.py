@@ -1,0 +1,140 @@
+"""What is submitted, how, and what earlier runs have submitted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.executors.slurm.arrays import Unit
+from bench.executors.slurm.task import work
+from bench.store import read_json, write_atomic
+
+CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
+WORDS = 4000  # bytes from the end of a task's log
+LATER = ("unable to contact", "socket timed out", "temporarily unable", "connection refused", "try again")
+INSIDE = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")  # variables that a job's processes inherit
+
+
+class FullError(BenchError):
+    """The site lets nobody queue that many tasks; there is room when others have ended."""
+
+
+class LaterError(BenchError):
+    """SLURM did not answer in time; it may have taken the tasks all the same."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pack of jobs in the queue."""
+
+    name: str  # of its array, unique in the world
+    index: int
+    folder: Path  # of the run that submitted it
+    pack: Unit
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return by what ``squeue`` lists it."""
+        return self.name, self.index
+
+
+@dataclass(eq=False)
+class Sent:
+    """A task that is followed."""
+
+    task: Task
+    id: str  # as SLURM names it
+    claims: dict[str, int] = field(default_factory=dict)  # that its jobs had when it was submitted
+    missing: float | None = None  # since when the queue does not list it
+
+    @property
+    def log(self) -> Path:
+        """Return where its first process writes errors."""
+        return self.task.folder / f"{self.id}_0_log.err"
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        try:
+            return self.log.read_bytes()[-WORDS:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+
+def submit(
+    folder: Path, parameters: dict[str, Any], calls: list[tuple[Any, ...]], python: str | None,
+    function: Callable[..., None] = work,
+) -> list[str]:  # fmt: skip
+    """Submit one array of calls of ``function`` and return the tasks' ids.
+
+    Raises:
+        BenchError: sbatch refused; says why in its own words. ``FullError``, ``LaterError``: for now.
+    """
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder, python=python)
+    executor.update_parameters(**parameters)
+    try:
+        # submitit prints what it then raises.
+        with contextlib.redirect_stderr(io.StringIO()), _outside(parameters):
+            made = executor.map_array(function, *zip(*calls, strict=True))
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        for left in (*folder.glob(f"{'?' * 32}.pkl"), *folder.glob(".submission_file_*")):
+            left.unlink(missing_ok=True)  # one per task; a full queue is tried again and again
+        raise _refusal(str(error), len(calls)) from None
+    return [job.job_id for job in made]
+
+
+def _refusal(told: str, tasks: int) -> BenchError:
+    lines = [line for line in told.splitlines() if line.strip()] or ["no reason given"]
+    why = f"sbatch: {lines[-1].removeprefix('sbatch: ').removeprefix('error: ')} ({tasks} tasks)"
+    if any(sign in told.lower() for sign in LATER):
+        return LaterError(f"{why}; run the same command again when SLURM answers")
+    # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
+    if "SubmitJob" in told:
+        return FullError(f"{why}; the site lets you queue no more now, run the same command again later")
+    return BenchError(
+        f"{why}; correct [cluster.NAME] in bench.toml and run again, what is in the queue already is kept"
+    )
+
+
+@contextlib.contextmanager
+def _outside(parameters: dict[str, Any]) -> Iterator[None]:
+    """Submit as if not inside a job and as the profile says.
+
+    sbatch hands its environment to the tasks, so that a job's own variables would pass for theirs;
+    and its ``SBATCH_`` variables win over the options in a batch script.
+    """
+    options = {f"SBATCH_{key.upper()}" for key in (*parameters, "array", "time_limit", "timelimit")}
+    before = dict(os.environ)
+    for name in before:
+        if (name.startswith(INSIDE) and name != "SLURM_CONF") or name in options:
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:
+    """Leave what a run submits, or is about to: per array ``name``, SLURM's id or none, and packs of jobs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "submitted.json", json.dumps({"arrays": arrays}))
+
+
+def earlier(folder: Path) -> list[Task]:
+    """Return every task that runs under ``folder`` have submitted, or were about to."""
+    found = []
+    for path in sorted(folder.glob("*/submitted.json")):
+        if path.parent.is_symlink():  # a run's folder is made by bench; files are made and removed in it
+            continue
+        for entry in (read_json(path) or {"arrays": []})["arrays"]:
+            packs = enumerate(entry["packs"])
+            found += [Task(entry["name"], i, path.parent, tuple(pack)) for i, pack in packs]
+    return found

@@ -1,0 +1,177 @@
+"""What runs on a node of the cluster: a pack of jobs, one after another, that can be stopped.
+
+submitit's way of being stopped is not used. Its handler saves and requeues inside the signal, in
+the middle of an optimiser step, and takes any job shorter than ten minutes for timed out
+(submitit issue 1656). Here a signal sets a flag; the loop saves between two steps, ``execute``
+returns, and then the task puts itself back into the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from bench.errors import BenchError
+from bench.executors.slurm.rendezvous import Led, alone, attend, explained, lead, place
+from bench.executors.slurm.squeue import requeue
+from bench.jobs.context import RunOptions
+from bench.process import task_id
+from bench.runtime.execute import Outcome, execute, follow, lacking
+from bench.store import Store, read_json, write_atomic
+
+LOOK_AGAIN = 5.0  # seconds before a job that another attempt holds is tried again
+LOST = 12  # looks at a job that seems neither described nor done: a network file system may lag
+TELLING = (1.0, 5.0, 10.0, 20.0)  # seconds between tries to leave an outcome
+PATIENCE = 600.0  # seconds that a task waits for the end SLURM has announced
+
+
+@dataclass
+class Asked:
+    """What signals have asked of this task."""
+
+    stop: bool = False
+    again: bool = False
+
+    def warned(self, number: int, frame: FrameType | None = None) -> None:
+        """The time is nearly up, or a preemption is announced: save, queue again."""
+        self.stop = self.again = True
+
+    def ended(self, number: int, frame: FrameType | None = None) -> None:
+        """SLURM is ending the task; whether it comes back is SLURM's to say."""
+        self.stop = True
+
+    def listen(self) -> None:
+        """Replace submitit's handlers, which are set before this runs.
+
+        SIGTERM must not requeue: it is what ``scancel`` sends, and ``scontrol requeue`` would
+        bring a cancelled task back. SIGCONT stays harmless: it also follows a suspension.
+        """
+        signal.signal(signal.SIGUSR1, self.warned)
+        signal.signal(signal.SIGUSR2, self.warned)
+        signal.signal(signal.SIGTERM, self.ended)
+
+
+def outcome_file(folder: Path, job: str) -> Path:
+    """Return where a task of the run in ``folder`` says why a job has no result."""
+    return folder / f"outcome-{job}.json"
+
+
+def work(out: str, jobs: dict[str, RunOptions], folder: str, requeues: int) -> None:
+    """Run a pack of jobs; called by submitit in every process of a task.
+
+    Args:
+        out: the output folder.
+        jobs: ids, needs first, each with what the command that submits it brings along.
+        folder: of the run, where failures are told.
+        requeues: how often the task may go back into the queue.
+    """
+    asked = Asked()
+    asked.listen()
+    rank, size = place()
+    task = Task(Store(Path(out)), Path(folder), asked, requeues)
+    meeting = task.folder / f"meeting-{task_id()}-{restarts()}.json"
+    if rank:
+        attend(meeting, lambda job: follow(out, job, jobs[job], lambda: asked.stop))
+    elif size == 1:
+        task.run(jobs, alone)
+    else:
+        with lead(meeting, size) as led:
+            task.run(jobs, led, lambda reason: explained(reason, meeting))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task knows: the output folder, where to tell failures, what it was asked."""
+
+    store: Store
+    folder: Path
+    asked: Asked
+    requeues: int
+
+    def run(self, jobs: Mapping[str, RunOptions], led: Led, explain: Callable[[str], str] = str) -> None:
+        """Run a pack of jobs; ``led`` is what a training happens in, ``explain`` what made it fail."""
+        for job, options in jobs.items():
+            if self._failed(job):  # before a requeue: what failed is not tried again
+                continue
+            outcome = self._one(job, options, led, explain)
+            if outcome.state in ("failed", "refused"):
+                self.tell(outcome)
+            if self.asked.stop:
+                break
+        if self.asked.stop:
+            self._leave(jobs)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Leave an outcome where the controller reads it; a full disk may have room again soon."""
+        path, text = outcome_file(self.folder, outcome.job), json.dumps(asdict(outcome))
+        for wait in TELLING:
+            try:
+                write_atomic(path, text)
+                return
+            except OSError:
+                time.sleep(wait)
+        write_atomic(path, text)
+
+    def _failed(self, job: str) -> bool:
+        told = read_json(outcome_file(self.folder, job))
+        return told is not None and told["state"] == "failed"
+
+    def _one(self, job: str, options: RunOptions, led: Led, explain: Callable[[str], str]) -> Outcome:
+        """Run one job, or score what another run did; wait while another attempt works on it or its needs.
+
+        A job is ``refused`` where a need has no result: the controller knows why and what follows.
+        """
+        store, lost = self.store, 0
+        while not self.asked.stop:
+            next(store.jobs.iterdir(), None)  # makes a network file system forget what was not there
+            try:
+                needs = None if store.done(job) else store.spec(job)["job"]["needs"]
+            except BenchError as error:  # cleared at this moment, and its result not seen yet?
+                lost += 1
+                if lost > LOST:
+                    return Outcome(job, "failed", str(error))
+                self._sleep(LOOK_AGAIN)
+                continue
+            absent = [] if needs is None else lacking(store, needs, options.after)
+            if not absent:
+                outcome = execute(
+                    str(store.root), job, options, lambda: self.asked.stop, lambda: led(job), explain
+                )
+                if outcome.state != "busy":
+                    return outcome
+            elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
+                return Outcome(job, "refused", f"needs {absent[0]}, which is not done")
+            self._sleep(LOOK_AGAIN)
+        return Outcome(job, "stopped")
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.asked.stop:
+            time.sleep(0.2)
+
+    def _leave(self, jobs: Mapping[str, RunOptions]) -> None:
+        left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
+        if not left:
+            return
+        if not self.asked.again:
+            # Ending now could pass for success, and SLURM would not requeue a preempted task.
+            time.sleep(PATIENCE)
+            return
+        if restarts() >= self.requeues:
+            why = f"saved itself and went back into the queue {restarts()} times"
+            for job in left:
+                self.tell(Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"))
+        elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol
+            for job in left:
+                self.tell(Outcome(job, "stopped", why))
+
+
+def restarts() -> int:
+    """Return how often SLURM has put this task back into the queue."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))

@@ -1,0 +1,83 @@
+"""What a network starts from: fresh weights, a pretraining's, or a file's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import nets
+from bench.digest import sha256
+from bench.errors import BenchError
+from bench.jobs.class_scores import CLASSIFICATION
+from bench.jobs.context import Context
+from bench.jobs.embed import EmbedSpec
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.kind import NetSpec
+from bench.nets import Model, controls, imported, transfer
+from bench.random import torch_seed
+
+
+def network_of(net: NetSpec, task: str) -> Model:
+    """Return the network of a task, freshly initialised."""
+    make = nets.classifier if task == CLASSIFICATION else nets.network
+    assert net.out_channels is not None
+    return make(net.network, net.preset, net.in_channels, net.out_channels, net.crop)
+
+
+def seeded(seed: int) -> None:
+    """Let what is initialised next depend on a seed alone."""
+    torch.manual_seed(torch_seed(seed, "network"))
+
+
+def start(
+    context: Context[FinetuneSpec] | Context[EmbedSpec], network: Model, pretrained: Path | None
+) -> None:
+    """Load what a spec's ``init`` names into a fresh network; the receipt goes to log and manifest.
+
+    Args:
+        context: of the job.
+        network: keeps its initial weights where ``init`` is random.
+        pretrained: the folder of the pretraining that ``init`` names, None for a file.
+
+    Raises:
+        BenchError: the weights do not fit, or the file is another one than when it was planned.
+    """
+    spec = context.spec
+    if spec.init == "random":
+        return
+    tensors, manifest = _weights(spec.init, context, pretrained)
+    if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
+        tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
+    receipt = transfer.load(network, tensors, manifest)
+    context.log(receipt.line())
+    context.facts.update(method=manifest.method, receipt=receipt.facts())
+
+
+def rehearse(network: Model, path: Path) -> None:
+    """Read a file of weights and see whether it would load into a network.
+
+    Raises:
+        BenchError: it would not; names the file.
+    """
+    tensors, manifest = imported.read_weights(path)
+    try:
+        transfer.rehearse(tensors, network, manifest)
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None
+
+
+def _weights(
+    init: str, context: Context[Any], pretrained: Path | None
+) -> tuple[dict[str, Tensor], transfer.Manifest]:
+    if pretrained is not None:
+        step = init.partition("@")[2]
+        return transfer.read(pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors"))
+    digest = init.removeprefix("file:")
+    path = Path(context.run.files[digest])
+    context.log(f"weights of {path}")
+    if sha256(path) != digest:
+        raise BenchError(f"{path}: changed since it was planned; run the protocol again")
+    return imported.read_weights(path)

@@ -1,0 +1,1 @@
+"""The same scan under another name: fingerprints and how they are compared."""

@@ -1,0 +1,254 @@
+"""Find scans that are the same scan, whatever was cropped, turned, resampled and windowed.
+
+A copy is a box of the whole scan, turned. ``poses`` guesses boxes; here the likeliest are fitted,
+first coarsely and then by what is fine, and judged by the worst places: two patients share the
+large structures, and edges that fit, but not the grain between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from bench.leaks.fits import TOGETHER, fitted
+from bench.leaks.poses import (
+    COARSE,
+    FINE,
+    MIDDLE,
+    Guesses,
+    Pose,
+    View,
+    box,
+    correlation,
+    gauss,
+    grain,
+    guess,
+    read,
+    swept,
+    turned,
+    view,
+)
+
+# A pair is dropped as soon as it falls below one of these; tests/leaks.py measures the room.
+GUESSED = 0.64  # correlation of the cosines
+SEEN = 0.74  # correlation of the thumbnails in the fitted box
+ROUGHLY = {2: 0.2, 3: 0.7}  # correlation of what is fine in them, once one grey scale is mapped to the other
+FITTED = 0.84  # correlation of the fingerprints, once one grey scale is mapped to the other
+SWEPT = 0.75  # correlation of what is fine in the best boxes along the axes
+ALIKE = 0.3  # ``_likeness`` at few places
+SAME = {2: 0.3, 3: 0.5}  # ``_likeness``, of pictures and of volumes; between two patients and copies
+SURE = 0.75  # so alike that no other pose or channel needs to be tried
+
+NEAR = 0.1  # a way to map the grey values that is so little less alike is tried as well
+TRIES, SURVIVORS = 8, 3  # poses of a pair that are fitted coarsely, and finely
+BLURS = (1.0, 0.5)  # how a copy was resampled is unknown: averaged, or rather picked
+LEVELS = np.arange(256)  # of a fingerprint
+WINDOW = 1.0  # places; spread of the windows in which likeness is judged
+CONTRAST = 2.0  # of 255 levels; a window with less is flat and says nothing
+SPEAKING = 0.02  # share of the windows that must not be flat
+WORST = 0.1  # quantile of the windows that decides
+TOUCHING = 0.02  # share of an axis; boxes that differ by less are one
+
+
+@dataclass(frozen=True)
+class Match:
+    """Scan ``a`` of the first set and ``b`` of the second are the same; ``score`` is at most 1."""
+
+    a: int
+    b: int
+    score: float
+
+
+def matches(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Match]:
+    """Return every pair of scans that is judged the same, ordered by ``a`` and ``b``.
+
+    Two scans are the same where any channel of one is any channel of the other. Pictures match
+    pictures, volumes match volumes, and a channel without content matches nothing.
+
+    Args:
+        first: fingerprints (C, X, Y, Z).
+        second: fingerprints.
+        on_progress: called with how many channels of ``first`` are done, and of how many.
+    """
+    best: dict[tuple[int, int], float] = {}
+    mine, theirs = _views(first), _views(second)
+    done = 0
+    for d, least in SAME.items():
+        ours, others = ([(i, v) for i, v in side if v.volume.ndim == d] for side in (mine, theirs))
+        if not others:
+            done += len(ours)
+        if not ours or not others:
+            continue
+        my_turns, their_turns = (np.stack([v.turned for _, v in side], axis=1) for side in (ours, others))
+        back = [guess(v.thumbnail, my_turns) for _, v in others]
+        for number, (a, whole) in enumerate(ours):
+            forth = guess(whole.thumbnail, their_turns)
+            guessed = [
+                _guessed(whole, other, (forth, place), (back[place], number))
+                for place, (_, other) in enumerate(others)
+            ]
+            for (b, other), poses in zip(others, _tried(guessed), strict=True):
+                if best.get((a, b), -1.0) >= SURE:
+                    continue
+                score = _judged(whole, other, poses)
+                if score >= least:
+                    best[a, b] = max(score, best.get((a, b), score))
+            done += 1
+            if on_progress:
+                on_progress(done, len(mine))
+    return [Match(a, b, score) for (a, b), score in sorted(best.items())]
+
+
+def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:
+    return [(i, view(c)) for i, channels in enumerate(prints) for c in channels if c.any()]
+
+
+def _judged(one: View, two: View, tried: Sequence[Pose]) -> float:
+    """Return how alike two channels are by the poses tried, -1 where an early stage dropped them."""
+    best = -1.0
+    seen: list[Pose] = []
+    for pose in _poses(one, two, tried):
+        for _ in range(2):  # a better box gives a better mapping, and the other way round
+            (pose,) = fitted([_mapped(pose, MIDDLE)], MIDDLE, steps=2)
+            if pose.fit < FITTED or any(_equal(pose, other) for other in seen):
+                break
+        else:
+            seen.append(pose)
+            pose = swept(_mapped(pose, MIDDLE))
+            if np.prod(pose.extent) > 1:  # what lies outside the smaller one has not been seen
+                pose = swept(_mapped(pose.inverted(), MIDDLE))
+            if pose.fit >= SWEPT:
+                best = max(best, _finely(pose))
+            if best >= SURE:
+                break
+    return best
+
+
+def _equal(pose: Pose, other: Pose) -> bool:
+    """Tell whether two guesses have come to the same box."""
+    apart = np.abs(pose.start - other.start) + np.abs(pose.extent - other.extent)
+    return pose.role == other.role and bool(apart.max() < TOUCHING)
+
+
+def _finely(pose: Pose) -> float:
+    """Return the likeness after two fits of what is fine, -1 where the first one shows there is none."""
+    # A clipped copy tells nothing of what the whole scan shows there; which of the two is clipped is unknown.
+    mapped = [_mapped(replace(pose, way=w), MIDDLE) for w in (1, 2)]
+    ways = fitted(mapped, MIDDLE, steps=2, detail=True)
+    alike = [_likeness(p, MIDDLE) for p in ways]
+    likeness = -1.0
+    for way, value in zip(ways, alike, strict=True):
+        if value >= max(ALIKE, max(alike) - NEAR):
+            for blur in BLURS:
+                (fine,) = fitted([_mapped(replace(way, blur=blur), FINE)], FINE, detail=True)
+                likeness = max(likeness, _likeness(fine, FINE))
+    return likeness
+
+
+def _guessed(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[Pose]:
+    """Return the likeliest poses of two thumbnails by their cosines, the likeliest first."""
+    found = []
+    for role, copy, (guesses, row) in ((True, two, forth), (False, one, back)):
+        some = zip(guesses.score[row], guesses.turn[row], guesses.box[row], strict=True)
+        found += [(float(s), role, copy, int(t), int(n)) for s, t, n in some if s >= GUESSED]
+    found.sort(key=lambda f: -f[0])
+    poses = []
+    for _, role, copy, turn, number in found[:TRIES]:
+        start, extent = box(number, copy.volume.ndim)
+        whole = one if role else two
+        thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
+        poses.append(Pose(*thumbnails, start, extent, role=(role, turn)))
+    return poses
+
+
+def _tried(guessed: Sequence[Sequence[Pose]]) -> list[list[Pose]]:
+    """Return all poses after their first fit, those of each pair of scans sorted by it."""
+    every = [pose for poses in guessed for pose in poses]
+    fits = iter([
+        pose
+        for first in range(0, len(every), TOGETHER)
+        for pose in fitted(every[first : first + TOGETHER], COARSE, steps=2)
+    ])  # fmt: skip
+    return [sorted(islice(fits, len(poses)), key=lambda p: -p.fit) for poses in guessed]
+
+
+def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:
+    """Yield the poses that are worth a comparison of the volumes."""
+    for pose in tried[:SURVIVORS]:
+        if pose.fit < SEEN or _roughly(pose) < ROUGHLY[pose.whole.ndim]:
+            continue
+        first, turn = pose.role
+        whole, copy = (one, two) if first else (two, one)
+        levels = whole.volume, np.ascontiguousarray(turned(copy.volume, turn))
+        (pose,) = fitted([pose], COARSE)
+        yield replace(pose, whole=levels[0], copy=levels[1], levels=levels)
+
+
+def _roughly(pose: Pose) -> float:
+    """Return how what is fine in two thumbnails correlates, once one grey scale is mapped to the other."""
+    counts = pose.counts(COARSE)
+    window = [gauss(n, WINDOW) for n in counts]
+    shown, target = _in_one_scale(pose.shown(counts), pose.target(counts))
+    return correlation(grain(shown, window), grain(target, window))
+
+
+def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
+    """Map one volume's grey scale to the other's by ranks in the box, a window's clipping included."""
+    counts = pose.counts(places)
+    pose = replace(pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32))
+    shown, target = pose.shown(counts), pose.target(counts)
+    to, back = _mappings(shown, target)
+    if pose.way == 2:
+        return replace(pose, copy=back[pose.levels[1]])
+    if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(shown, back[_level(target)]):
+        return replace(pose, whole=to[pose.levels[0]])
+    return replace(pose, copy=back[pose.levels[1]])
+
+
+def _in_one_scale(shown: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both images, one of them mapped to the other's grey scale: whichever way correlates better."""
+    to, back = _mappings(shown, target)
+    mapped = (to[_level(shown)], target), (shown, back[_level(target)])
+    return max(mapped, key=lambda images: correlation(*images))
+
+
+def _level(image: np.ndarray) -> np.ndarray:
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def _mappings(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the monotone maps of 256 levels that give either image the distribution of the other."""
+    take = np.linspace(0, one.size - 1, min(200, one.size)).astype(int)
+    ranked = np.sort(one, axis=None)[take], np.sort(two, axis=None)[take]
+    return _map(*ranked), _map(*ranked[::-1])
+
+
+def _map(values: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Return the 256 levels mapped as ascending values are to others; equal ones to their mean."""
+    new = np.append(True, values[1:] != values[:-1])
+    which = np.cumsum(new) - 1
+    heights = np.bincount(which, onto) / np.bincount(which)
+    return np.interp(LEVELS, values[new], heights).astype(np.float32)
+
+
+def _likeness(pose: Pose, places: dict[int, int]) -> float:
+    """Return the correlation of fine detail in the worst tenth of all windows that show any."""
+    counts = pose.counts(places)
+    pose = _mapped(pose, places)
+    window = [gauss(n, WINDOW) for n in counts]
+    a, b = (grain(image, window) for image in (pose.shown(counts), pose.target(counts)))
+    mean_a, mean_b = read(a, window), read(b, window)
+    spread_a, spread_b = read(a * a, window) - mean_a**2, read(b * b, window) - mean_b**2
+    speaking = np.minimum(spread_a, spread_b) > CONTRAST**2
+    if speaking.mean() < SPEAKING:
+        return -1.0
+    shared = (read(a * b, window) - mean_a * mean_b)[speaking]
+    return float(np.quantile(shared / np.sqrt((spread_a * spread_b)[speaking]), WORST))

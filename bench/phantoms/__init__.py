@@ -1,0 +1,1 @@
+"""Synthetic anatomy in the layouts of real data sets."""

@@ -1,0 +1,74 @@
+"""Visits of synthetic people to a brain imaging study, zipped as its bulk download is.
+
+A visit is a pure function of (seed, index), and so are the bytes of its zips.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from bench.phantoms.brain import CSF, GREY, WHITE, brain
+
+SHAPE = (52, 64, 64)  # 208 x 256 x 256 mm, as the scanner's grid of 1 mm
+SPACING = 4.0  # mm
+LINEAR = "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+
+
+def write_visit(t1: Path, flair: Path | None, seed: int, index: int, labelled: bool = True) -> None:
+    """Write one visit: T1 with its tissue segmentation, and T2-FLAIR on the grid of T1.
+
+    Args:
+        t1: the zip of T1.
+        flair: the zip of T2-FLAIR, None where the visit has none.
+        seed: of all people.
+        index: of this visit.
+        labelled: does the zip of T1 hold the segmentation?
+    """
+    made = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
+    mask = made.tissue > 0
+    files = {
+        "T1/T1.nii.gz": _nifti(made.images["t1"], "int16"),
+        "T1/T1_brain.nii.gz": _nifti(made.images["t1"] * mask, "int16"),
+        "T1/T1_brain_mask.nii.gz": _nifti(mask, "uint8"),
+        "T1/T1_unbiased_brain.nii.gz": _nifti(made.images["t1"] * mask, "float32"),
+        "T1/T1.json": json.dumps({"Modality": "MR", "SeriesDescription": "T1"}).encode(),
+        "T1/transforms/T1_to_MNI_linear.mat": LINEAR.encode(),
+    }
+    if labelled:
+        for part, tissue in enumerate((CSF, GREY, WHITE)):
+            files[f"T1/T1_fast/T1_brain_pve_{part}.nii.gz"] = _nifti(made.tissue == tissue, "float32")
+        for name in ("seg", "pveseg"):
+            files[f"T1/T1_fast/T1_brain_{name}.nii.gz"] = _nifti(made.tissue, "uint8")
+    _zip(t1, files)
+    if flair is not None:
+        image = made.images["flair"]
+        files = {"T2_FLAIR/T2_FLAIR.nii.gz": _nifti(image, "int16")}
+        files["T2_FLAIR/T2_FLAIR_brain.nii.gz"] = _nifti(image * mask, "int16")
+        _zip(flair, files)
+
+
+def write_unusable(t1: Path, seed: int, index: int) -> None:
+    """Write the zip of a visit whose T1 failed quality control: the image lies in ``unusable/``."""
+    made = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
+    _zip(t1, {"T1/unusable/T1.nii.gz": _nifti(made.images["t1"], "int16")})
+
+
+def _nifti(array: np.ndarray, dtype: str) -> bytes:
+    """Return (X, Y, Z) in RAS+ as a compressed file whose first axis points left."""
+    affine = np.diag([-SPACING, SPACING, SPACING, 1.0])
+    image = nibabel.Nifti1Image(np.rint(array[::-1]).astype(dtype), affine)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), 4, mtime=0)
+
+
+def _zip(path: Path, files: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)

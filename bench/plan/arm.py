@@ -1,0 +1,44 @@
+"""One row of one protocol on one fold: what the planner expands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.data import split as splits
+from bench.plan.cohorts import Target
+from bench.protocol import Finetune, Net, Protocol, Row, labelled, method_pretrains, tuned_net
+
+Control = Literal["", "random", "shuffled"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row, its network, how it is fine-tuned, on which data, by which fold.
+
+    ``control`` says what its weights are replaced by: nothing, fresh ones, or themselves in disorder.
+    """
+
+    protocol: Protocol
+    name: str
+    row: Row
+    tuned: Finetune
+    target: Target
+    fold: splits.Fold
+    section: str  # what the records call the fine-tuning section
+    control: Control = ""
+
+    @property
+    def net(self) -> Net:
+        """Return the network that is fine-tuned."""
+        return tuned_net(self.protocol, self.row, self.tuned)
+
+    @property
+    def label(self) -> str:
+        """Return what the records call the row."""
+        return labelled(self.name, self.control)
+
+
+def controls(protocol: Protocol, row: Row) -> list[Control]:
+    """Return how often a row is expanded: as it is, and once for each control of a pretrained one."""
+    return ["", *protocol.controls] if method_pretrains(row) else [""]

@@ -1,0 +1,198 @@
+"""The data sets on this machine as one plan sees them; each is looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.data import case_filter
+from bench.data import split as splits
+from bench.data.parts import Division, Narrowed, Part, Which
+from bench.data.roots import Contents, Roots, adapter
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError, unknown
+from bench.jobs.prepare import PrepareSpec
+from bench.protocol.sections import Finetune
+
+
+@dataclass(frozen=True)
+class Target:
+    """One downstream data set as found on this machine (or not found: provisional)."""
+
+    name: str
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    folds: tuple[splits.Fold, ...]
+    present: bool  # on this machine
+    narrowed: Narrowed = Narrowed()  # what leaves cases out
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # the protocol's or the data set's
+
+    def count(self, patients: Collection[str]) -> int:
+        """Return how many labelled cases patients have; where none is here, one each."""
+        if not self.present:
+            return len(patients)
+        return sum(c.label is not None and c.patient in patients for c in self.cases)
+
+    def division(self, fold: splits.Fold) -> Division:
+        """Return what a spec says of a fold; the digest where its patients are known."""
+        known = self.present or fold.train
+        return Division(
+            dataset=self.name, split=fold.name, fold=fold.index, split_hash=fold.digest if known else None,
+            **vars(self.narrowed),
+        )  # fmt: skip
+
+    def part(self, fold: splits.Fold, which: Which) -> Part:
+        """Return what a spec says of one part of a fold."""
+        return Part(**vars(self.division(fold)), part=which)
+
+
+class Cohorts:
+    """Finds data sets under the roots and remembers what it found."""
+
+    def __init__(self, roots: Roots, contents: Contents, *, need_data: bool) -> None:
+        self.roots, self.contents, self.need_data = roots, contents, need_data
+        self.used: dict[str, str] = {}  # data set -> folder
+        self.provisional = False
+        self._cases: dict[str, tuple[Case, ...] | None] = {}
+        self._digests: dict[str, str] = {}
+        self._faults: dict[str, dict[str, str]] = {}  # data set -> case -> what its headers give away
+        self._targets: dict[tuple[Any, ...], Target] = {}
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a data set's declaration."""
+        return adapter(name, self.roots)
+
+    def cases(self, name: str) -> tuple[Case, ...] | None:
+        """Return a data set's cases, None where it is not on this machine.
+
+        Raises:
+            BenchError: files are missing, or the data is needed and not there.
+        """
+        if name not in self._cases:
+            root = self.roots.require(name) if self.need_data else self.roots.find(name)
+            self._cases[name] = None if root is None else self._look(name, root)
+        if self._cases[name] is None:
+            self.provisional = True
+        return self._cases[name]
+
+    def _look(self, name: str, root: Path) -> tuple[Case, ...]:
+        dataset = self.dataset(name)
+        cases = tuple(dataset.cases(root))
+        missing = dataset.missing(root, cases)
+        if missing:
+            case, file = missing[0]
+            raise BenchError(
+                f"{name}: {len(missing)} file(s) missing, first {file} (case {case}); "
+                f"'bench check {name} --data ...' lists all"
+            )
+        faults = self.contents.header_faults(cases, len(dataset.channels))
+        if len(faults) == len(cases):
+            case_filter.check_usable(name, [c.id for c in cases], faults)
+        self._faults[name] = faults
+        self.used[name] = str(root)
+        return cases
+
+    def check_usable(self, name: str, chosen: Sequence[Case]) -> None:
+        """Refuse a choice of a data set's cases of which some have headers that cannot be.
+
+        Raises:
+            BenchError: as ``bench.data.case_filter.check_usable``.
+        """
+        case_filter.check_usable(name, [c.id for c in chosen], self._faults.get(name, {}))
+
+    def target(self, section: Finetune) -> Target:
+        """Return a downstream data set divided as a protocol's section asks."""
+        where, regions = tuple(sorted(section.where.items())), tuple(section.regions.items())
+        asked = (section.dataset, section.split, where, section.exclude, regions)
+        if asked not in self._targets:  # every row and fold asks again, of every section
+            self._targets[asked] = self._divided(section)
+        return self._targets[asked]
+
+    def _divided(self, section: Finetune) -> Target:
+        name, dataset = section.dataset, self.dataset(section.dataset)
+        if not dataset.labels:
+            raise BenchError(
+                f"finetune: data set {name!r} has no labels; pretrain on it, and fine-tune on another"
+            )
+        if section.regions and dataset.task == "classification":
+            raise BenchError(
+                f"finetune.regions: data set {name!r} has classes and no label maps; leave it out"
+            )
+        regions = section.regions or dict(dataset.regions)
+        strange = sorted({v for values in section.regions.values() for v in values} - {*dataset.labels})
+        if strange or not all(section.regions.values()):
+            labels = ", ".join(f"{value} {label}" for value, label in dataset.labels.items())
+            raise BenchError(
+                f"finetune.regions: data set {name!r} has the labels {labels}; take some for each"
+            )
+        cases = self.cases(name)
+        exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
+        narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
+        if cases is None:
+            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions)
+        kept = case_filter.kept(cases, section.where, exclude)
+        if not kept:
+            raise BenchError(
+                f"finetune: data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
+            )
+        gone = {c.patient for c in cases} - {c.patient for c in kept}
+        folds = splits.folds(dataset, name, kept, section.split, gone)
+        _apart(name, dataset, kept, folds)
+        divided = {patient for fold in folds for patient in (*fold.train, *fold.val, *fold.test)}
+        self.check_usable(name, [c for c in kept if c.label is not None and c.patient in divided])
+        return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
+
+    def prepare(self, name: str, recipe: str | Recipe) -> PrepareSpec:
+        """Return the spec of the job that prepares a data set under a recipe."""
+        dataset = self.dataset(name)
+        if isinstance(recipe, str):
+            if recipe not in dataset.recipes:
+                raise BenchError(unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
+            recipe = dataset.recipes[recipe]
+        cases = self.cases(name)
+        if cases is not None and name not in self._digests:
+            self._digests[name] = self.contents.digest(cases)
+        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name))
+
+
+def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:
+    """Refuse to train and test on one person who goes by two names."""
+    people: dict[str, set[str]] = {}
+    for case in cases:
+        people.setdefault(dataset.person(case), set()).add(case.patient)
+    several = [patients for patients in people.values() if len(patients) > 1]
+    for fold in folds:
+        for patients in several:
+            if patients & {*fold.train, *fold.val} and patients & {*fold.test}:
+                raise BenchError(
+                    f"{name}: {' and '.join(sorted(patients))} are one person, on both sides of split "
+                    f"{fold.name!r}; leave one out by 'exclude: [doubtful]' or by name"
+                )
+
+
+def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
+    """Refuse folds that a split has not.
+
+    Raises:
+        BenchError: names the first, and how many there are.
+    """
+    gone = sorted({*(section.folds or ())} - {f.index for f in folds})
+    if gone or section.folds == ():
+        which = f"fold {gone[0]}" if gone else "no fold"
+        raise BenchError(
+            f"finetune.folds: {which} of split {section.split!r} of data set {section.dataset!r}, which has "
+            f"{len(folds)}, counted from 0"
+        )
+
+
+def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
+    """Return a stand-in fold where the data is not here; registered lists are known all the same."""
+    if section.split in splits.RULES:
+        count = splits.FOLDS.get(section.split, 1)
+        return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
+    if section.split not in dataset.splits:
+        known = [*dataset.splits, *splits.RULES]
+        raise BenchError(unknown(f"split of data set {section.dataset!r}", section.split, known))
+    return splits.listed(dataset, section.split)

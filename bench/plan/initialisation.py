@@ -1,0 +1,63 @@
+"""What a fine-tuning starts from: fresh weights, a pretraining, or a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.digest import sha256
+from bench.errors import BenchError
+from bench.volumes.files import is_there
+
+UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """``init`` as specs and records say it, and the pretraining where it is one."""
+
+    init: str = "random"
+    pretrain: str | None = None
+
+
+@dataclass
+class WeightFiles:
+    """Weight files by their content; where they lie is no part of a job's identity."""
+
+    paths: dict[str, str] = field(default_factory=dict)  # SHA-256 -> absolute path
+    _seen: dict[Path, str] = field(default_factory=dict)
+    _lacking: dict[str, Path] = field(default_factory=dict)  # by what stands for the digest
+
+    def add(self, path: Path) -> str:
+        """Return ``file:<sha256>`` of a file, ``file:?0``, ``file:?1`` ... where it is not there."""
+        if path not in self._seen:
+            self._seen[path] = self._digest(path)
+        return f"file:{self._seen[path]}"
+
+    def path(self, init: str | None) -> Path | None:
+        """Return the file that an ``init`` names, None for another kind of start."""
+        return Path(self.paths[init.removeprefix("file:")]) if init and init.startswith("file:") else None
+
+    @property
+    def lacking(self) -> bool:
+        """Tell whether a file is not on this machine."""
+        return bool(self._lacking)
+
+    def require(self, init: str) -> None:
+        """Refuse to start from a file that is not there.
+
+        Raises:
+            BenchError: names it.
+        """
+        path = self._lacking.get(init.removeprefix("file:"))
+        if path is not None:
+            raise BenchError(f"init: {path} is no file; put the weights there, or drop the row")
+
+    def _digest(self, path: Path) -> str:
+        if not is_there(path):
+            unseen = f"{UNSEEN}{len(self._lacking)}"
+            self._lacking[unseen] = path
+            return unseen
+        found = sha256(path)
+        self.paths[found] = str(path.absolute())  # a link's target may be named without a suffix
+        return found

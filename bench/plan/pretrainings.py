@@ -1,0 +1,121 @@
+"""The pretrainings of a plan, what they read, and the guards that look for leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs.guard import GuardSpec
+from bench.jobs.kind import NetSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import MethodSpec, PretrainSpec
+from bench.plan import mixing, specs
+from bench.plan.arm import Arm
+from bench.plan.cohorts import Cohorts
+from bench.plan.dag import Plan
+from bench.protocol import Pretrain, mixture, pretrain_of, pretrained_net
+from bench.protocol.sections import Pretraining
+from bench.typed import narrowed
+
+
+class Pretrainings:
+    """Adds pretrainings to a plan; remembers their guards.
+
+    Args:
+        plan: is added to.
+        cohorts: the data sets on this machine.
+        overridden: spec -> the spec with what ``--set`` says of it.
+    """
+
+    def __init__(self, plan: Plan, cohorts: Cohorts, overridden: Callable[[Any], Any]) -> None:
+        self.plan, self.cohorts, self._overridden = plan, cohorts, overridden
+        self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
+
+    def add(self, arm: Arm, seed: int) -> str:
+        """Add an arm's pretraining under one of its seeds and return it.
+
+        Raises:
+            BenchError: an impossible mixture, network or snapshot.
+        """
+        row, net = arm.row, pretrained_net(arm.protocol, arm.row)
+        method = MethodSpec.of(row.method, row.params)
+        section = replace(pretrain_of(arm.protocol, row), seed=seed, seeds=())
+        parts = mixing.mixed(self.cohorts, arm, section, method.made().reads_labels)
+        needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        budget = specs.steps(section, mixing.count(section, parts))
+        spec: PretrainSpec = self._overridden(
+            PretrainSpec(
+                method=method,
+                network=NetSpec.of(net, self.channels(needs, net.crop)),
+                data=tuple(part.data for part in parts),
+                pretrain=narrowed(Pretraining, section, steps=budget),
+                seed=seed,
+                take=mixing.overall(section),
+            )
+        )
+        guard = self._guard(arm, section, (spec, parts, needs))
+        if section.leaks == "drop":  # what is left out is part of the result
+            spec, needs = replace(spec, leaks="drop"), (*needs, guard)
+        job = self.plan.add(Job(spec, needs))
+        self.plan.wait(job, guard)
+        self.guards[job, arm.protocol.name] = guard
+        _has_snapshot(arm, spec.pretrain)
+        return job
+
+    def prepare(self, name: str, recipe: Any) -> str:
+        """Add the preparation of a data set by a recipe and return it."""
+        job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
+        self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
+        return job
+
+    def channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
+        """Return the channels that all prepared data sets have.
+
+        Raises:
+            BenchError: they have different ones, or are pictures that a crop in 3D misses.
+        """
+        per: dict[str, int] = {}
+        for spec in (self.plan.spec(job, PrepareSpec) for job in prepared):
+            dataset = self.cohorts.dataset(spec.dataset)
+            if dataset.flat and crop[2] > 1:
+                raise BenchError(
+                    f"data set {spec.dataset!r} holds pictures, which a crop {list(crop)} mostly misses; "
+                    "take a 2D network and a crop [x, y, 1]"
+                )
+            per[spec.dataset] = len(spec.recipe.channels or dataset.channels)
+        if len(set(per.values())) > 1:
+            listing = ", ".join(f"{name} {n}" for name, n in per.items())
+            raise BenchError(
+                f"a mixture needs one number of channels, and its data sets have: {listing}; pick some "
+                "by 'channels' of a recipe"
+            )
+        return next(iter(per.values()))
+
+    def _guard(
+        self, arm: Arm, section: Pretrain, made: tuple[PretrainSpec, list[mixing.Read], tuple[str, ...]]
+    ) -> str:
+        """Add the job that looks for downstream test cases among what a pretraining reads."""
+        spec, parts, needs = made
+        chosen = spec.take.amount or any(entry.take for entry in spec.data)  # else no seed decides
+        tests = mixing.tests(self.cohorts, arm, parts)
+        parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
+        wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
+        reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)
+        found = self.plan.add(Job(wanted, (*needs, *reads)))
+        tested = sum(target.count(fold.test) for target, fold, _ in tests)
+        self.plan.sizes[found] = mixing.count(section, parts) * tested
+        if section.leaks != "fail":
+            return found
+        return self.plan.add(Job(GuardSpec(leaks="fail"), (found,)))
+
+
+def _has_snapshot(arm: Arm, made: Pretraining) -> None:
+    at, there = arm.row.at, list(made.snapshots)
+    if at is not None and (at not in there or (made.steps is not None and at > made.steps)):
+        raise BenchError(
+            f"row {arm.name!r}: 'at: {at}' is not among the snapshots {there} that "
+            f"{made.steps} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"
+        )

@@ -1,0 +1,63 @@
+"""``--only KEY=VALUE``: which cells of the protocols are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.plan.arm import controls
+from bench.protocol import Protocol, finetune_of, labelled
+
+KEYS = ("method", "network", "dataset", "fraction", "seed", "row")
+
+
+class Selection:
+    """What ``--only`` asks for, and what it could have asked for over all protocols."""
+
+    def __init__(self, chosen: dict[str, list[str]] | None) -> None:
+        self._chosen = chosen or {}
+        self._known: dict[str, set[str]] = {}
+
+    def wants(self, key: str, *values: Any) -> bool:
+        """Tell whether one of ``values`` is asked for; all are where nothing is said of ``key``."""
+        asked = self._chosen.get(key)
+        return not asked or any(str(v) in asked for v in values)
+
+    def learn(self, protocol: Protocol) -> None:
+        """Note what a protocol has by name."""
+        rows = protocol.rows.values()
+        nets, labels = protocol.networks, set()
+        for name, row in protocol.rows.items():
+            labels |= {labelled(name, control) for control in controls(protocol, row)}
+        sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
+        known = {
+            "row": {*protocol.rows, *labels}, "method": {r.method for r in rows},
+            "network": set(nets) | {n.network for n in nets.values()},
+            "dataset": {t.dataset for t in protocol.finetune},
+            "fraction": {str(f) for t in sections for f in t.fractions},
+            "seed": {str(s) for t in sections for s in t.seeds},
+        }  # fmt: skip
+        for key, values in known.items():
+            self._known.setdefault(key, set()).update(values)
+
+    def check(self, protocols: Iterable[str], left: bool) -> None:
+        """Refuse a value that no protocol has, and a choice that leaves nothing.
+
+        Args:
+            protocols: their names.
+            left: is any cell wanted?
+
+        Raises:
+            BenchError: names the nearest value.
+        """
+        names = ", ".join(repr(name) for name in protocols)
+        for key, values in self._chosen.items():
+            if key not in self._known:
+                raise BenchError(unknown("key of --only", key, KEYS))
+            for value in values:
+                if value not in self._known[key]:
+                    where = f"{key} in protocol {names}"
+                    raise BenchError(f"--only {key}={value}: {unknown(where, value, self._known[key])}")
+        if not left:
+            raise BenchError(f"protocol {names}: --only leaves no cell")

@@ -1,0 +1,273 @@
+"""The drawing itself. Figure objects only, no global state; the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from bench.errors import printable
+from bench.report.figures import Plot, Series
+from bench.report.supplement import Course, Panel
+from bench.store import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
+LINE = 44  # characters of a plot's title
+BRIGHT = (  # for labels over grey images; neighbours in the list differ in hue and lightness
+    "#56B4E9", "#E69F00", "#00C08B", "#F0E442", "#FF6FB5", "#D55E00", "#B18CFF", "#9BE564",
+    "#2E86FF", "#FFC9A3", "#00B5C4", "#C74B7B", "#C9B458", "#8FA3FF",
+)  # fmt: skip
+MARKERS = "osD^vPX"
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+INK, SOFT, GRID = "#1c2430", "#5b6675", "#e3e7ec"
+STYLE: Any = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.edgecolor": "#9aa4b1", "axes.labelcolor": INK,
+    "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
+    "axes.axisbelow": True, "pdf.fonttype": 42, "text.parse_math": False,
+}  # fmt: skip
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw with this module's look, whatever a user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def save(figure: Figure, files: tuple[Path, Path]) -> None:
+    """Write PNG and PDF without dates or versions, so that equal figures are equal files."""
+    png, pdf = files
+    made = io.BytesIO(), io.BytesIO()
+    with style():
+        figure.savefig(made[0], format="png", dpi=170, metadata={"Software": None})
+        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(made[1], format="pdf", metadata=nothing)
+    for path, file in zip((png, pdf), made, strict=True):
+        write_atomic(path, file.getvalue(), flush=False)
+
+
+def words(text: str, most: int = 48) -> str:
+    """Return a name as a figure can show it: one line, not endless, never hidden from a legend."""
+    line = printable(text)
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that begin with _
+
+
+def new(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def fractions(plots: tuple[Plot, ...]) -> Figure:
+    """Draw one plot per data set: score against label fraction, a band of ± one sd over runs."""
+    with style():
+        columns = min(3, len(plots))
+        rows = -(-len(plots) // columns)
+        figure = new(1.7 + 4.1 * columns, 3.7 * rows)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        looks = _looks(plots)
+        for ax, plot in zip(axes, plots, strict=False):
+            _fraction_plot(ax, plot, looks)
+        for ax in axes[len(plots) :]:
+            ax.set_axis_off()
+        handles = [_handle(title, look) for title, look in looks.items()]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5)
+        return figure
+
+
+def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
+    """Give each row one look in every plot; scratch is dark, dashed and behind no colour."""
+    lines = {s.title: s for plot in plots for s in plot.series}
+    looks: dict[str, dict] = {}
+    i = 0
+    for title, line in lines.items():
+        if line.baseline:
+            looks[title] = {"color": "#4a5360", "linestyle": (0, (4, 2)), "marker": "."}
+            continue
+        looks[title] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
+        i += 1
+    return looks
+
+
+def _handle(title: str, look: dict) -> Line2D:
+    return Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
+
+
+def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
+    for line in plot.series:
+        _line(ax, line, looks[line.title])
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(plot.ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([f"{t} %" for t in plot.ticks])
+    ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
+    ax.grid(axis="x", visible=False)
+    ax.set_title(fill(words(plot.title, 2 * LINE), LINE))
+    ax.set_xlabel("Share of labelled training patients (log scale)")
+    ax.set_ylabel(words(plot.axis) + (", lower is better" if plot.lower else ""))
+
+
+def _line(ax: Axes, line: Series, look: dict) -> None:
+    means, sds = np.array(line.means), np.array(line.sds)
+    ax.plot(line.fractions, means, linewidth=1.8, markersize=4.5, **look)
+    if sds.any():
+        low = np.maximum(means - sds, np.minimum(means, 0))  # only kappa goes below zero
+        ax.fill_between(line.fractions, low, means + sds, color=look["color"], alpha=0.13, lw=0)
+
+
+def curves(frames: dict[str, pd.DataFrame]) -> Figure:
+    """Draw one small plot per pretraining: its loss strong, the terms it consists of thin."""
+    with style():
+        columns = min(3, len(frames))
+        rows = -(-len(frames) // columns)
+        figure = new(0.4 + 3.3 * columns, 2.5 * rows)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, (name, frame) in zip(axes, frames.items(), strict=False):
+            _curve(ax, name, frame)
+        for ax in axes[len(frames) :]:
+            ax.set_axis_off()
+        return figure
+
+
+def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
+    aside = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
+    terms = [c for c in frame.columns if c not in aside]
+    main = next((c for c in ("loss", "total") if c in terms), terms[0] if terms else "")
+    terms = [c for c in terms if c != main][: len(COLOURS) - 1]
+    steps = frame["step"].to_numpy(float)
+    for colour, term in zip(COLOURS[1:], terms, strict=False):
+        ax.plot(*_thinned(steps, frame[term]), color=colour, linewidth=0.9, label=words(term))
+    if main:
+        ax.plot(*_thinned(steps, frame[main]), color=COLOURS[0], linewidth=1.7, label=words(main))
+    ax.set_title(words(name))
+    ax.set_xlabel("Step")
+    ax.set_ylabel("Loss")
+    if terms:
+        ax.legend(fontsize=7, loc="best", framealpha=0.8, edgecolor="none")
+
+
+def training(plots: dict[str, list[Course]]) -> Figure:
+    """Draw one small plot per row, all to one scale: a line for each run, coloured by label fraction."""
+    shares = sorted({c.fraction for courses in plots.values() for c in courses})
+    colours = dict(zip(shares, cycle(COLOURS), strict=False))
+    with style():
+        columns = min(4, len(plots))
+        rows = -(-len(plots) // columns)
+        figure = new(0.4 + 2.5 * columns, 2.2 * rows + 0.3)
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for ax, (name, courses) in zip(axes, plots.items(), strict=False):
+            for course in courses:
+                ax.plot(course.steps, course.losses, color=colours[course.fraction], linewidth=1.0)
+            ax.set_title(fill(words(name), LINE * 2 // 3), fontsize=8.5)
+            ax.set_xlabel("Step")
+        for ax in axes[len(plots) :]:
+            ax.set_axis_off()
+        for ax in axes[::columns]:
+            ax.set_ylabel("Loss")
+        handles = [Line2D([], [], label=f"{share} %", color=colour) for share, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), frameon=False,
+                      fontsize=8.5)  # fmt: skip
+        return figure
+
+
+def _thinned(steps: np.ndarray, values: pd.Series, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Average neighbours until at most ``most`` points are left; a mean, never a pick."""
+    y = values.to_numpy(float)
+    size = -(-len(y) // most) if len(y) else 1
+    edges = np.arange(0, len(y), size)
+    counts = np.diff(np.append(edges, len(y)))
+    return np.add.reduceat(steps, edges) / counts, np.add.reduceat(y, edges) / counts
+
+
+def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
+    """Draw cases downwards; image, reference and every row's prediction across."""
+    cases = list(dict.fromkeys(p.case for p in found))
+    titles = list(dict.fromkeys(p.title for p in found))
+    with style():
+        first = found[0]
+        tall = first.image.shape[0] / first.image.shape[1] * first.aspect
+        side = 1.75
+        figure = new(side * (2 + len(titles)) + 0.3, (side * tall + 0.03) * len(cases) + 0.6)
+        axes = figure.subplots(len(cases), 2 + len(titles), squeeze=False)
+        figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
+        for row, case in zip(axes, cases, strict=True):
+            _case(row, case, [p for p in found if p.case == case], titles)
+        for ax, title in zip(axes[0], ["Image", "Reference", *titles], strict=True):
+            ax.set_title(fill(words(title), LINE // 2), fontsize=8.5, loc="center")
+        handles = _label_handles(found, labels)
+        if handles:
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
+                          frameon=False, fontsize=8)  # fmt: skip
+        return figure
+
+
+def _case(row: np.ndarray, case: str, found: list[Panel], titles: list[str]) -> None:
+    for ax in row:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+    row[0].set_ylabel(words(case), fontsize=8)
+    by_title = {p.title: p for p in found}
+    first = found[0]
+    _slice(row[0], first, None)
+    _slice(row[1], first, first.reference)
+    for ax, title in zip(row[2:], titles, strict=True):
+        if title in by_title:
+            _slice(ax, by_title[title], by_title[title].prediction)
+        else:
+            ax.text(0.5, 0.5, "no prediction", ha="center", va="center", fontsize=7.5, color=SOFT,
+                    transform=ax.transAxes)  # fmt: skip
+
+
+def _slice(ax: Axes, panel: Panel, mask: np.ndarray | None) -> None:
+    ax.imshow(panel.image, cmap="gray", vmin=0, vmax=255, aspect=panel.aspect,
+              interpolation="antialiased")  # fmt: skip
+    if mask is None:
+        return
+    present = [int(v) for v in np.unique(mask) if v]
+    tint = np.zeros((256, 4))
+    for value in present:
+        tint[value] = (*to_rgb(_label_colour(value)), 0.38)
+    ax.imshow(mask, cmap=ListedColormap(tint), vmin=0, vmax=255, aspect=panel.aspect,
+              interpolation="nearest")  # fmt: skip
+    for value in present:
+        if not (mask == value).all():
+            ax.contour(mask == value, levels=[0.5], colors=[_label_colour(value)], linewidths=1.1)
+
+
+def _label_colour(value: int) -> str:
+    return BRIGHT[(value - 1) % len(BRIGHT)]
+
+
+def _label_handles(found: list[Panel], labels: dict[int, str]) -> list[Patch]:
+    masks = [m for p in found for m in (p.reference, p.prediction)]
+    present = sorted({int(v) for m in masks for v in np.unique(m) if v})
+    return [Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present]

@@ -1,0 +1,100 @@
+"""The table of pretrainings: how each method's figure went, and whether its encoder collapsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.report.names import dataset_info, row_titles, with_network
+from bench.report.scene import Scene
+from bench.report.supplement import Cloud, Extras, Pretext
+
+HEADING = "Pretraining"
+HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "")
+LEFT = 2  # columns of words
+COLLAPSED = "collapsed"
+ARROW = " \N{RIGHTWARDS ARROW} "
+NOTE = (
+    "At the start and at the end: mean over the first 1 % and the last 10 % of the logged steps; chance: "
+    "what guessing gets over the latter; beside a retrieval, guessing that knows data set, modality and "
+    "intensities. Embedding std (how far the directions of the same samples' embeddings spread: 1 over "
+    "the whole sphere, 0 at a point) and effective rank (over how many directions): before the first step "
+    "\N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth of what it was (or below 0.02 and "
+    "half of what it was) and a rank above half of the highest there can be, as of noise around a point; "
+    "or std below "
+    "0.001; or more than 90 % of the variance on one direction, as where only two data sets are told "
+    "apart. Where a decoder with skips is trained, it may only mean that the bottleneck went unused."
+)
+
+
+@dataclass(frozen=True)
+class PretextLine:
+    """One row of the table, in print."""
+
+    cells: tuple[str, ...]  # as in HEAD, but for the last
+    collapsed: bool
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Return every cell."""
+        return (*self.cells, COLLAPSED if self.collapsed else "")
+
+
+def pretexts(scene: Scene) -> list[PretextLine]:
+    """Return the table's lines in the protocol's order."""
+    order = {row: i for i, row in enumerate(scene.rows)}
+    found = sorted(scene.extras.pretexts, key=lambda p: order.get(p.row, len(order)))
+    return [
+        PretextLine(
+            (
+                title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
+                *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),
+            ),
+            p.collapsed,
+        )
+        for p in found
+    ]  # fmt: skip
+
+
+def title_of(scene: Scene, pretext: Pretext) -> str:
+    """Return the title of a pretraining's row, and of those that share it."""
+    titles = row_titles(scene.protocol, list(dict.fromkeys([*scene.rows, pretext.row])), scene.extras)
+    first, *others = (titles.get(row, row) for row in (pretext.row, *pretext.shared))
+    return "; ".join([with_network(scene.protocol, pretext.row, first), *others])
+
+
+def short(value: float | None) -> str:
+    """Return three significant digits, a dash where there is no number."""
+    if value is None:
+        return "\N{EM DASH}"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:,.0f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:#.3g}".removesuffix(".").replace("-", "\N{MINUS SIGN}").replace("e+", "e")
+
+
+def _course(pair: tuple[float, float] | None) -> str:
+    return ARROW.join(map(short, pair)) if pair else short(None)
+
+
+def collapsed(scene: Scene) -> str:
+    """Return one line that names the rows whose encoder collapsed; empty where none did."""
+    names = [title_of(scene, p) for p in scene.extras.pretexts if p.collapsed]
+    return (
+        f"collapsed in pretraining (samples embed much alike, or along one direction): {'; '.join(names)}"
+        if names
+        else ""
+    )
+
+
+def explained(clouds: tuple[Cloud, ...]) -> str:
+    """Return what the picture of embeddings shows."""
+    ways = " or ".join(dict.fromkeys(cloud.how for cloud in clouds))
+    return (
+        f"Each point is one sample of a data set, placed by {ways} of its encoder's averaged bottleneck; "
+        "positions compare within a panel alone. In brackets the std and the effective rank of the "
+        "embeddings themselves, which a layout does not show."
+    )
+
+
+def group_titles(extras: Extras) -> dict[str, str]:
+    """Return the printed name of every data set in the clouds."""
+    return {name: dataset_info(name, extras).title for cloud in extras.clouds for name in cloud.groups}

@@ -1,0 +1,152 @@
+"""The plan as JSON (public contract) and as a tree for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench import digest, records
+from bench.errors import Damaged, printable
+from bench.job import Job
+from bench.jobs import KINDS
+from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.jobs.pretrain import PretrainSpec
+from bench.plan import Plan
+from bench.plan.cost import TERAFLOPS_PER_GPU, forecast
+from bench.protocol import Protocol
+from bench.show.progress import duration
+from bench.store import Store
+
+
+def as_json(plan: Plan, store: Store) -> dict[str, Any]:
+    """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
+    wanted = plan.wanted()
+    costs = forecast(plan, store, wanted)
+    jobs = [
+        {
+            "id": job.id, **job.plain(), "done": records.done(plan, store, job.id),
+            "estimate": _estimate(job, costs[job.id]),
+        }
+        for job in (plan.jobs[name] for name in wanted)
+    ]  # fmt: skip
+    return {"provisional": plan.provisional, "jobs": jobs}
+
+
+def _estimate(job: Job, seconds: float | None) -> dict[str, float | None]:
+    """Return seconds on this machine's processor, and on one nominal GPU."""
+    work = job.spec.operations()
+    return {
+        "seconds": None if seconds is None else round(seconds, 1),
+        "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
+    }
+
+
+def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
+    """Return the tree: per protocol its rows, what is done, what the rest will cost."""
+    wanted = plan.wanted()
+    costs = forecast(plan, store, wanted)
+    lines = []
+    if plan.provisional:
+        lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
+    lines += _changed(plan, store)
+    for protocol in protocols:
+        lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
+        lines += _rows(plan, store, protocol, costs)
+        lines += _patients(plan, protocol)
+    todo = [j for j in wanted if not records.done(plan, store, j)]
+    lines.append(_total(plan, todo, costs))
+    return "\n".join(map(printable, lines))
+
+
+def _changed(plan: Plan, store: Store) -> list[str]:
+    """Say which data is not what it was when it was prepared here: all that read it is to do again."""
+    unprepared = (j for j in plan.jobs.values() if isinstance(j.spec, PrepareSpec) and not store.done(j.id))
+    todo = [job.plain()["spec"] for job in unprepared]
+    lines = []
+    for folder in sorted(store.jobs.glob("*")) if todo else []:
+        before = _manifest(folder).get("spec", {})
+        for spec in todo:
+            differing = {k for k in spec if spec[k] != before.get(k)}
+            if differing == {"contents"} and spec["contents"] is not None:
+                lines.append(
+                    f"{spec['dataset']}: its files changed since job {folder.name} prepared them; "
+                    "what depends on them is to do again"
+                )
+    return lines
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return digest.manifest(folder) or {}
+    except Damaged:
+        return {}  # 'bench run' and 'bench verify' say so
+
+
+def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
+    lines = []
+    asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
+    for row in dict.fromkeys(c.row for c in asked_for):
+        cells = [c for c in asked_for if c.row == row]
+        done = sum(records.done(plan, store, c.evaluate) for c in cells)
+        cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
+        way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
+        lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
+        for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
+            spec, seconds = plan.spec(pretrain, PretrainSpec), costs[pretrain]
+            state = "done" if store.done(pretrain) else "to do"
+            shown = "unknown cost" if seconds is None else f"about {duration(seconds)}"
+            steps = spec.pretrain.steps or "?"
+            lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")
+    return lines
+
+
+def _cost(training: list[float | None], predicting: list[float | None]) -> str:
+    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts."""
+    trained, predicted = ([s for s in part if s is not None] for part in (training, predicting))
+    if len(trained) < len(training):
+        return "unknown cost"
+    if len(predicted) < len(predicting):
+        return f"about {duration(sum(trained) / len(training))} to train a cell"
+    return f"about {duration((sum(trained) + sum(predicted)) / len(training))} a cell"
+
+
+def _patients(plan: Plan, protocol: Protocol) -> list[str]:
+    """Return how many patients each fraction trains on, and which fractions are the same patients.
+
+    Fractions are prefixes of one ranking: as many patients of one fold and seed are the same ones.
+    """
+    counts: dict[tuple[str, str], dict[int, set[int]]] = {}
+    for columns in (c.columns for c in plan.cells[protocol.name] if c.wanted and c.columns["n_train"]):
+        of = counts.setdefault((columns["dataset"], columns["split"]), {})
+        of.setdefault(columns["fraction"], set()).add(columns["n_train"])
+    lines = []
+    for (dataset, split), of in counts.items():
+        sizes = {p: "-".join(map(str, sorted({min(n), max(n)}))) for p, n in sorted(of.items())}
+        each = ", ".join(f"{size} at {percent} %" for percent, size in sizes.items())
+        lines.append(f"  {dataset}, split {split}: training patients {each}")
+        for size in dict.fromkeys(sizes.values()):
+            same = [f"{percent} %" for percent, other in sizes.items() if other == size]
+            if len(same) > 1:
+                who = "patient" if size == "1" else "patients"
+                joined = f"{', '.join(same[:-1])} and {same[-1]}"
+                lines.append(f"  {dataset}: {joined} are the same {size} {who}")
+    return lines
+
+
+def _way(spec: FinetuneSpec) -> str:
+    """Return what a fine-tuning is, in a few words: settings that a file brought should surprise nobody."""
+    tuning, crop = spec.finetune, "x".join(map(str, spec.network.crop))
+    head = " on regions" if tuning.head == "regions" else ""
+    return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
+
+
+def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
+    counts = {k: sum(plan.jobs[j].kind == k for j in todo) for k in KINDS}
+    parts = ", ".join(f"{n} {k}" for k, n in counts.items() if n) or "nothing"
+    known = sum(costs[j] or 0.0 for j in todo)
+    unknown = sum(costs[j] is None for j in todo)
+    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"
+    text += f" and {unknown} jobs of unknown cost" if unknown else ""
+    gpu = sum(plan.jobs[j].spec.operations() or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
+    return text + (f", or {duration(gpu)} of training on a nominal GPU" if known > 36_000 else "")

@@ -1,0 +1,233 @@
+"""What a report says of pretrainings: their figures, and how their encoders' embeddings spread and lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import digest
+from bench.data.npz import Arrays
+from bench.errors import Damaged
+from bench.protocol import Protocol, row_of
+from bench.report import Cloud, Pretext
+from bench.show import gather
+from bench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.plan import Plan
+
+DRAWN = 200  # points of a curve
+LAID_OUT = {"groups": [str], "std?": float, "rank?": float}  # embeddings.json
+BESIDE: dict[str, Any] = {  # of records/<name>.json
+    "pretexts?": [{"row": str, "says": str, "first?": float, "last?": float, "chance?": float, "rises": bool,
+                   "std?": [float], "rank?": [float], "collapsed": bool, "shared": [str], "steps": [float],
+                   "values": [float], "chances": [float]}],
+    "clouds?": [{"title": str, "points": [[float]], "group": [int], "groups": [str], "how": str,
+                 "std?": float, "rank?": float}],
+    "absent?": [str],
+}  # fmt: skip
+
+
+def beside(protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, str]) -> dict[str, Any]:
+    """Return, as plain values, what ``said`` takes.
+
+    Args:
+        protocol: whose report it is.
+        plan: names the jobs.
+        store: holds those that are done.
+        methods: titles by method.
+    """
+    clouds, absent = _clouds(protocol, plan, store, dict(methods))
+    return {
+        "pretexts": [asdict(p) for p in _pretexts(protocol, plan, store)],
+        "clouds": [
+            {**vars(c), "points": c.points.round(4).tolist(), "group": c.group.tolist()} for c in clouds
+        ],
+        "absent": absent,
+    }
+
+
+def said(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of ``Extras`` that ``beside`` left, of values that ``BESIDE`` describes.
+
+    Raises:
+        TypeError, ValueError: they do not fit together.
+    """
+    return {
+        "pretexts": tuple(_pretext_of(values) for values in found.get("pretexts") or ()),
+        "clouds": tuple(_cloud_of(values) for values in found.get("clouds") or ()),
+        "absent": tuple(found.get("absent") or ()),
+    }
+
+
+def _pretext_of(values: Mapping[str, Any]) -> Pretext:
+    lists = {key: tuple(values.get(key) or ()) for key in ("shared", "steps", "values", "chances")}
+    pairs = {key: tuple(values[key]) if values.get(key) else None for key in ("std", "rank")}
+    made = Pretext(**{**values, **lists, **pairs})
+    if len(made.steps) != len(made.values) or len(made.chances) not in (0, len(made.steps)):
+        raise ValueError("a curve has a value for every step")
+    if any(pair is not None and len(pair) != 2 for pair in pairs.values()):
+        raise ValueError("embeddings have a first and a last look")
+    return made
+
+
+def _cloud_of(values: Mapping[str, Any]) -> Cloud:
+    points, group = np.array(values["points"], np.float32), np.array(values["group"], np.int64)
+    made = Cloud(**{**values, "points": points, "group": group, "groups": tuple(values["groups"])})
+    _check(made)
+    return made
+
+
+def _check(cloud: Cloud) -> None:
+    n = len(cloud.points)
+    if not n or cloud.points.shape != (n, 2) or cloud.group.shape != (n,):
+        raise ValueError("a cloud has two numbers and a group for each sample")
+    if cloud.group.min() < 0 or cloud.group.max() >= len(cloud.groups):
+        raise ValueError("a cloud names no such group")
+
+
+def _told(
+    protocol: Protocol, plan: Plan, store: Store, which: str
+) -> Iterator[tuple[str, tuple[str, ...]]]:  # fmt: skip
+    """Yield every done job that a cell names, once, with the rows that stand on it.
+
+    Variants and controls of a row are that row; of several pretrainings it shows the first that is done.
+    """
+    found: dict[str, str] = {}
+    for cell in plan.cells[protocol.name]:
+        job, own = getattr(cell, which), cell.row.removesuffix(row_of(protocol, cell.row)[1])
+        if job is not None and own not in found and store.done(job):
+            found[own] = job
+    for job in dict.fromkeys(found.values()):
+        yield job, tuple(row for row, other in found.items() if other == job)
+
+
+# Pretrainings
+
+
+def _pretexts(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Pretext]:
+    for job, rows in _told(protocol, plan, store, "pretrain"):
+        folder = store.jobs / job
+        figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
+        if figure is not None and (folder / "curve.csv").exists():
+            yield _pretext(rows, folder, figure)
+
+
+def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> Pretext:
+    term, guess = figure["term"], figure.get("chance") or ""
+    table = gather.logged(folder / "curve.csv", term, *([guess] if guess else []))
+    table = _usable(table, "step", term, *([guess] if guess else []))
+    steps, values = (table[name].to_numpy(float) for name in ("step", term))
+    chances = table[guess].to_numpy(float) if guess else None
+    std, rank, fell = _spread(folder / "embeddings.csv")
+    last = max(1, len(table) // 10)
+    return Pretext(
+        row=rows[0],
+        says=figure["says"],
+        first=_mean(values[: max(1, len(table) // 100)]),
+        last=_mean(values[-last:]),
+        chance=None if chances is None else _mean(chances[-last:]),
+        rises=figure.get("rises", True) is not False,
+        std=std,
+        rank=rank,
+        collapsed=fell,
+        shared=rows[1:],
+        steps=gather.thinned(steps, DRAWN),
+        values=gather.thinned(values, DRAWN),
+        chances=() if chances is None else gather.thinned(chances, DRAWN),
+    )
+
+
+def _usable(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return table[(table[list(columns)].abs() < gather.HUGE).all(axis=1)]  # nor NaN
+
+
+def _spread(file: Path) -> tuple[tuple[float, float] | None, tuple[float, float] | None, bool]:
+    """Return std and rank of the embeddings before the first step and after the last; have they collapsed?"""
+    from bench.pretext.collapse import collapsed  # imports torch
+
+    if not file.exists():
+        return None, None, False
+    table = _usable(gather.logged(file, "std", "rank"), "std", "rank")
+    if not len(table):
+        return None, None, False
+    first, last = table.iloc[0], table.iloc[-1]
+    std, rank = ((_plain(first[name]), _plain(last[name])) for name in ("std", "rank"))
+    known = {name: float(last[name]) for name in ("most", "leading") if name in table}
+    return std, rank, bool(collapsed(std, rank[1], **known))
+
+
+def _plain(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return _plain(values.mean()) if len(values) else None
+
+
+# Clouds
+
+
+def _clouds(
+    protocol: Protocol, plan: Plan, store: Store, methods: dict[str, str]
+) -> tuple[list[Cloud], list[str]]:
+    """Return what is to be drawn, the networks that no row has first, and what is left out."""
+    jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
+    how = protocol.embeddings.layout if protocol.embeddings else "tsne"
+    made = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
+    for job, rows in _told(protocol, plan, store, "embed"):
+        titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
+        if job not in jobs:
+            made.append(_cloud("; ".join(titles), store.jobs / job, how))
+    cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
+    why = {title: _failed(store, job) for job, title in [*jobs.items(), *cells] if job is not None}
+    lost = [
+        f"The panel of {title} is left out: its job failed ({said})." for title, said in why.items() if said
+    ]
+    return made, [*plan.absent.get(protocol.name, ()), *lost]
+
+
+def _failed(store: Store, job: str) -> str:
+    why = None if store.done(job) else store.failure(job)
+    return why["reason"] if why else ""
+
+
+def _cloud(title: str, folder: Path, how: str) -> Cloud:
+    """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
+    arrays = Arrays(folder / "embeddings.npz")
+    names = digest.read_json(folder / "embeddings.json", LAID_OUT)
+    if names is None:
+        raise Damaged(folder / "embeddings.json", "it is lost")
+    points, linear, group = arrays[how], arrays["pca"], arrays["group"]
+    try:
+        if group.dtype.kind not in "iu":
+            raise ValueError("groups are no whole numbers")
+        cloud = Cloud(
+            title, _scaled(points), group.astype(np.int64), tuple(names["groups"]),
+            "PCA" if np.array_equal(points, linear) else "t-SNE", names.get("std"), names.get("rank"),
+        )  # fmt: skip
+        _check(cloud)
+    except (TypeError, ValueError) as error:
+        raise Damaged(arrays.path, str(error)) from None
+    return cloud
+
+
+def _scaled(points: np.ndarray) -> np.ndarray:
+    """Return points within -1 and 1, their middle at 0: only their places to each other say anything."""
+    if (
+        points.dtype.kind != "f"
+        or points.ndim != 2
+        or not points.size
+        or not (np.abs(points) < gather.HUGE).all()
+    ):
+        raise ValueError("no places in the plane")
+    wide = points.astype(np.float64)
+    low, high = wide.min(axis=0), wide.max(axis=0)
+    reach = (high - low).max() / 2
+    return ((wide - (low + high) / 2) / (reach if reach > 0 else 1)).astype(np.float32)

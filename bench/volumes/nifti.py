@@ -1,0 +1,150 @@
+"""NIfTI-1 and NIfTI-2 headers in a single file (``.nii``, ``.nii.gz``), read without mending.
+
+Field meanings: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+
+from bench.volumes import zipped
+from bench.volumes.header import GZIP, MAX_OFFSET, Stored, VolumeError, beginning, inflate, judge, looks_like
+
+DTYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
+    1280: "u8",
+}  # fmt: skip
+Order = Literal["<", ">"]
+VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
+    348: (nib.nifti1.header_dtype, nib.Nifti1Header, b"n+1", 352),
+    540: (nib.nifti2.header_dtype, nib.Nifti2Header, b"n+2", 544),
+}
+
+
+def read_stored(path: Path) -> Stored:
+    """Return the judged header of a NIfTI file.
+
+    Raises:
+        VolumeError: names the field that is wrong.
+    """
+    gzipped = path.name.lower().endswith(".gz")
+    raw = _leading(path, gzipped)
+    fields, header, first = _parsed(path, raw)
+    shape, channel_axis = _shape(path, fields)
+    dtype = _dtype(path, fields, header.endianness)
+    x, y, z = (float(s) for s in fields["pixdim"][1:4])
+    if not all(np.isfinite(s) and s > 0 for s in (x, y, z)):
+        raise VolumeError(path, "spacing", f"field pixdim: {[x, y, z]} mm is not positive")
+    slope, inter = _scaling(path, fields)
+    stored = Stored(
+        path, shape, dtype, _offset(path, fields, first), gzipped, _affine(path, header), (x, y, z),
+        oriented=bool(fields["sform_code"] > 0 or fields["qform_code"] > 0),
+        channel_axis=channel_axis, slope=slope, inter=inter,
+    )  # fmt: skip
+    return judge(stored, whole_gzip=True)
+
+
+def _leading(path: Path, gzipped: bool) -> bytes:
+    """Return the bytes of the header, decompressed."""
+    raw = beginning(path, 1 << 16)
+    if not gzipped:
+        if raw.startswith(GZIP):
+            raise VolumeError(path, "unreadable", "gzip data under a name without .gz; rename it")
+        return raw[:544]
+    if not raw.startswith(GZIP):
+        what = "; it is a plain .nii: rename it" if raw[344:347] == b"n+1" else looks_like(raw)
+        raise VolumeError(path, "unreadable", f"the name says gzip, the content does not{what}")
+    try:
+        with zipped.opened(path) as file:
+            raw = inflate(file, 348).tobytes()
+            if 540 in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
+                file.seek(0)
+                raw = inflate(file, 540).tobytes()
+    except EOFError:
+        raise VolumeError(path, "truncated", "the gzip stream ends within the header") from None
+    except zlib.error as error:
+        raise VolumeError(path, "unreadable", f"the gzip stream is damaged ({error})") from None
+    return raw
+
+
+def _parsed(path: Path, raw: bytes) -> tuple[Any, Any, int]:
+    """Return the raw fields, nibabel's view of them and where voxels may begin."""
+    if len(raw) < 348:
+        raise VolumeError(path, "truncated", f"{len(raw)} bytes are no NIfTI header (348 needed)")
+    for order in get_args(Order):
+        size = int(np.frombuffer(raw[:4], order + "i4")[0])
+        if size not in VERSIONS:
+            continue
+        layout, kind, magic, first = VERSIONS[size]
+        if len(raw) < size:
+            raise VolumeError(path, "truncated", f"{len(raw)} bytes are no NIfTI-2 header")
+        fields = np.frombuffer(raw[:size], layout.newbyteorder(order))[0]
+        found = bytes(fields["magic"])
+        if not found.startswith(magic):
+            pair = " (header of a .hdr/.img pair; convert it to .nii)" if found[:2] == b"ni" else ""
+            raise VolumeError(path, "unreadable", f"field magic: {found[:4]!r}{pair}")
+        return fields, kind(raw[:size], order, check=False), first
+    raise VolumeError(path, "unreadable", "field sizeof_hdr: not a NIfTI file")
+
+
+def _shape(path: Path, fields: Any) -> tuple[tuple[int, ...], int | None]:
+    """Return the stored shape, trailing axes of length 1 dropped, and the channel axis."""
+    count = int(fields["dim"][0])
+    if not 1 <= count <= 7:
+        raise VolumeError(path, "shape", f"field dim: {count} axes, expected 3 or 4")
+    shape = [int(n) for n in fields["dim"][1 : count + 1]]
+    if any(n < 1 for n in shape):
+        raise VolumeError(path, "shape", f"field dim: {shape} is not positive")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) == 5 and shape[3] == 1:  # ITK keeps channels on the fifth axis, after time
+        del shape[3]
+    if len(shape) not in (3, 4):
+        raise VolumeError(path, "shape", f"field dim: {shape} has {len(shape)} axes, not 3 or 4")
+    return tuple(shape), 3 if len(shape) == 4 else None
+
+
+def _dtype(path: Path, fields: Any, order: Order) -> np.dtype:
+    code = int(fields["datatype"])
+    if code not in DTYPES:
+        raise VolumeError(path, "unreadable", f"field datatype: {code} is not a number per voxel")
+    dtype = np.dtype(DTYPES[code]).newbyteorder(order)
+    bits = int(fields["bitpix"])
+    if bits not in (0, dtype.itemsize * 8):
+        raise VolumeError(path, "unreadable", f"field bitpix: {bits} does not fit datatype {code}")
+    return dtype
+
+
+def _offset(path: Path, fields: Any, first: int) -> int:
+    offset = float(fields["vox_offset"])
+    if not np.isfinite(offset) or (offset != 0 and not first <= offset <= MAX_OFFSET):
+        raise VolumeError(path, "unreadable", f"field vox_offset: {offset:g} is not in the file")
+    return int(offset) or first
+
+
+def _scaling(path: Path, fields: Any) -> tuple[float, float]:
+    """Return slope and intercept; a slope of 0 means that the voxels are not scaled."""
+    slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
+    if slope == 0:
+        return 1.0, 0.0
+    for name, value in (("scl_slope", slope), ("scl_inter", inter)):
+        if not np.isfinite(value):
+            raise VolumeError(path, "nonfinite", f"field {name}: {value}")
+    return slope, inter
+
+
+def _affine(path: Path, header: Any) -> np.ndarray:
+    """Return sform, else qform, else nibabel's guess from the spacing."""
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1  # the standard: a qfac of 0 reads as 1
+    try:
+        with np.errstate(invalid="ignore"):  # a NaN is refused later, with the file's name
+            return np.asarray(header.get_best_affine(), np.float64)
+    except (ValueError, ArithmeticError, HeaderDataError) as error:
+        raise VolumeError(path, "affine", f"field quatern: {error}") from None

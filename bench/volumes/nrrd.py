@@ -1,0 +1,139 @@
+"""NRRD files with attached data (``.nrrd``), raw or gzip.
+
+Format: https://teem.sourceforge.net/nrrd/format.html
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from bench.volumes.header import Stored, VolumeError, beginning, judge, step_lengths
+
+HEADER = 1 << 20  # a longer header is no header
+RAS_SIGNS = {  # world axes of the file times these are right, anterior, superior
+    "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1), "lps": (-1, -1, 1),
+}  # fmt: skip
+SPELLINGS = {  # numpy type: the format's names of it
+    "i1": "signed char,int8,int8_t", "u1": "uchar,unsigned char,uint8,uint8_t",
+    "i2": "short,short int,signed short,signed short int,int16,int16_t",
+    "u2": "ushort,unsigned short,unsigned short int,uint16,uint16_t",
+    "i4": "int,signed int,int32,int32_t", "u4": "uint,unsigned int,uint32,uint32_t",
+    "i8": "longlong,long long,long long int,signed long long,signed long long int,int64,int64_t",
+    "u8": "ulonglong,unsigned long long,unsigned long long int,uint64,uint64_t",
+    "f4": "float", "f8": "double",
+}  # fmt: skip
+DTYPES = {name: code for code, names in SPELLINGS.items() for name in names.split(",")}
+
+
+def read_stored(path: Path) -> Stored:
+    """Return the judged header of an NRRD file.
+
+    Raises:
+        VolumeError: names the field that is wrong.
+    """
+    header, offset = _parsed(path)
+    shape = _shape(path, header)
+    encoding = str(header.get("encoding", "")).lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise VolumeError(path, "unreadable", f"field encoding: {encoding!r} is not raw or gzip")
+    for field in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
+        if header.get(field):
+            raise VolumeError(path, "unreadable", f"field {field}: only attached data are read")
+    affine, channel_axis, oriented = _affine(path, header, len(shape))
+    x, y, z = (float(n) for n in step_lengths(affine))
+    stored = Stored(
+        path, shape, _dtype(path, header), offset, encoding != "raw", affine, (x, y, z),
+        oriented=oriented, channel_axis=channel_axis, spaced=oriented or "spacings" in header,
+    )  # fmt: skip
+    return judge(stored, whole_gzip=False)
+
+
+def _parsed(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the fields, and where the data begin."""
+    raw = beginning(path, HEADER)
+    if not raw.startswith(b"NRRD000"):
+        raise VolumeError(path, "unreadable", "field magic: not an NRRD file")
+    ends = [(raw.find(blank), len(blank)) for blank in (b"\n\n", b"\r\n\r\n")]
+    ends = [(at, n) for at, n in ends if at >= 0]
+    if not ends:
+        raise VolumeError(path, "truncated", "no empty line ends the header")
+    at, n = min(ends)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lines = raw[:at].decode("ascii", "ignore").splitlines()
+            return dict(nrrd.read_header(lines)), at + n
+    except (nrrd.NRRDError, ValueError, TypeError, IndexError, KeyError) as error:
+        raise VolumeError(path, "unreadable", f"the NRRD header is damaged ({error})") from None
+
+
+def _shape(path: Path, header: dict[str, Any]) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in header.get("sizes", ()))
+    if len(shape) != header.get("dimension") or len(shape) not in (3, 4):
+        raise VolumeError(path, "shape", f"field sizes: {list(shape)}, expected 3 or 4 axes")
+    return shape
+
+
+def _dtype(path: Path, header: dict[str, Any]) -> np.dtype:
+    name = str(header.get("type", "")).lower()
+    if name not in DTYPES:
+        raise VolumeError(path, "unreadable", f"field type: {name!r} is not a number per voxel")
+    dtype = np.dtype(DTYPES[name])
+    endian = str(header.get("endian", "")).lower()
+    if dtype.itemsize > 1 and endian not in ("little", "big"):
+        raise VolumeError(path, "unreadable", f"field endian: {endian!r} is not little or big")
+    return dtype.newbyteorder(">" if endian == "big" else "<")
+
+
+def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, int | None, bool]:
+    """Return the RAS+ affine of the spatial axes, the channel axis, and whether it is stated.
+
+    Without ``space directions`` the axes are taken as RAS+ with ``spacings`` (1 mm by default):
+    nothing better is known, and image and mask are read alike.
+    """
+    if header.get("space directions") is None:
+        channel = _channel_by_kind(header, axes)
+        sizes = np.asarray(header.get("spacings", np.ones(axes)), float)
+        if sizes.shape != (axes,):
+            raise VolumeError(path, "spacing", f"field spacings: {sizes.size} values, not {axes}")
+        sizes = np.delete(sizes, channel) if channel is not None else sizes
+        if not (np.isfinite(sizes) & (sizes > 0)).all():
+            raise VolumeError(path, "spacing", f"field spacings: {sizes.tolist()} is not positive")
+        return np.diag([*sizes, 1.0]), channel, False
+    rows = np.array([np.full(3, np.nan) if r is None else r for r in header["space directions"]])
+    if rows.shape != (axes, 3):
+        raise VolumeError(path, "affine", f"field space directions: {len(rows)} rows, not {axes}")
+    none = np.flatnonzero(np.isnan(rows).all(axis=1))
+    channel = int(none[0]) if axes == 4 and len(none) == 1 else None
+    rows = np.delete(rows, channel, axis=0) if channel is not None else rows
+    origin = np.asarray(header.get("space origin", np.zeros(3)), float)
+    if rows.shape != (3, 3) or origin.shape != (3,) or not np.isfinite([*rows, origin]).all():
+        raise VolumeError(path, "affine", "field space directions or origin: NaN, or not 3 axes")
+    if not rows.any(axis=1).all():
+        raise VolumeError(path, "spacing", "field space directions: an axis has no length")
+    return _to_ras(path, header, rows, origin), channel, True
+
+
+def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    space = str(header.get("space", "right-anterior-superior")).lower()
+    if space not in RAS_SIGNS:
+        known = ", ".join(n for n in RAS_SIGNS if "-" in n)
+        raise VolumeError(path, "orientation", f"field space: {space!r} is none of {known}")
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = rows.T, origin
+    return np.diag([*RAS_SIGNS[space], 1]) @ affine
+
+
+def _channel_by_kind(header: dict[str, Any], axes: int) -> int | None:
+    if axes == 3:
+        return None
+    kinds = list(header.get("kinds", ()))
+    other = [i for i, kind in enumerate(kinds) if kind not in ("domain", "space")]
+    return other[0] if len(other) == 1 else axes - 1

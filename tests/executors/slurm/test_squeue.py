@@ -1,0 +1,80 @@
+"""Questions to SLURM, on fakes of its commands."""
+
+import pytest
+
+from bench.errors import BenchError
+from bench.executors.slurm import squeue
+
+
+def test_squeue_lines_are_read_with_and_without_an_array():
+    found = squeue.parse(
+        "12_3|bench-a|3|RUNNING|None\n13|bench-b|N/A|PENDING|Dependency\nnoise\n"
+        "14_0|bench-c|0|PENDING|(launch_failed_requeued_held)\n"
+    )
+    assert found["bench-a", 3].id == "12_3"
+    assert found["bench-b", 0].state == "PENDING"
+    assert not found["bench-b", 0].hopeless
+    assert found["bench-c", 0].hopeless
+
+
+def test_all_arrays_are_asked_for_in_one_call(fakes):
+    log = fakes("squeue", 'echo "5|b|N/A|RUNNING|None"')
+    assert list(squeue.listed({"b", "a"})) == [("b", 0)]
+    assert len(log.read_text().splitlines()) == 1
+    assert "--name a,b" in log.read_text()
+
+
+def test_a_squeue_that_never_answers_ends_in_one_line(fakes):
+    log = fakes("squeue", "echo 'error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(BenchError, match=r"no answer in 5 tries \(error: Unable to contact"):
+        squeue.listed({"a"})
+    assert len(log.read_text().splitlines()) == squeue.TRIES
+
+
+def test_a_squeue_that_hangs_is_not_waited_for(fakes, monkeypatch):
+    fakes("squeue", "exec sleep 30")
+    monkeypatch.setattr(squeue, "TIMEOUT", 0.2)
+    with pytest.raises(BenchError, match="did not answer in 0 s"):
+        squeue.listed({"a"})
+
+
+def test_how_tasks_ended_is_asked_of_the_queue_and_the_rest_of_accounting(fakes):
+    squeues = fakes("squeue", 'echo "1_2|CANCELLED"; echo "1_3|RUNNING"')
+    sacct = fakes("sacct", 'echo "3_0|OUT_OF_MEMORY"; echo "3_1|CANCELLED by 0"; echo "3_2|FAILED"')
+    ended = {"1_2": "a", "3_0": "b", "3_1": "b"}
+    assert squeue.states(ended) == {"1_2": "CANCELLED", "3_0": "OUT_OF_MEMORY", "3_1": "CANCELLED"}
+    assert "--states=all --name a,b" in squeues.read_text()
+    assert sacct.read_text().rstrip().endswith("--jobs 3")  # whole arrays: the line stays short
+    assert squeue.states({}) == {}
+
+
+def test_accounting_that_is_off_is_no_error(fakes):
+    fakes("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert squeue.states({"1": "a"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "hopeless"),
+    [
+        ("PENDING", "Priority", False), ("PENDING", "JobHeldUser", False), ("PENDING", "Resources", False),
+        ("PENDING", "QOSMaxGRESPerJob", True), ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
+        ("PENDING", "QOSMaxJobsPerUserLimit", False), ("PENDING", "QOSMaxCpuPerUserLimit", False),
+        ("PENDING", "job requeued in held state", True), ("SPECIAL_EXIT", "job requeued in held state", True),
+        ("RUNNING", "None", False),
+    ],
+)  # fmt: skip
+def test_what_never_starts_without_a_person_is_told_from_what_waits(state, reason, hopeless):
+    assert squeue.Line("1_0", "n", 0, state, reason).hopeless is hopeless
+
+
+def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match="no sbatch on this machine"):
+        squeue.require()
+
+
+def test_what_a_site_says_of_itself_is_read(fakes):
+    fakes("scontrol", 'printf "Configuration data\\nMaxArraySize            = 1001\\nKillWait = 30 sec\\n"')
+    assert squeue.config() == {"MaxArraySize": "1001", "KillWait": "30 sec"}
+    fakes("scontrol", "exit 1")
+    assert squeue.config() == {}

@@ -1,0 +1,215 @@
+"""What the leak guard's search finds; tests/leaks.py measures it on many more scans."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bench.leaks.duplicates import Match, matches
+from bench.leaks.fingerprint import fingerprint
+from bench.leaks.fits import fitted
+from bench.leaks.poses import COARSE, CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
+from bench.phantoms.heart import cine
+from bench.phantoms.organs import organs
+
+
+def drawn(index):
+    """Return a synthetic abdomen."""
+    return organs((56, 48, 40), (6, 6, 8), 13, 11, index)[0]
+
+
+def small(index):
+    """Return a synthetic crop of soft tissue, as small as a hippocampus."""
+    return organs((35, 50, 35), (1, 1, 1), 2, 11, index, modality="MR")[0]
+
+
+def picture(index):
+    """Return a textured picture with a structure or two in common with all others."""
+    rng = np.random.default_rng(index)
+    grain = sum(ndimage.gaussian_filter(rng.standard_normal((150, 130)), s) * s for s in (2, 5, 12))
+    x, y = np.meshgrid(np.linspace(-1, 1, 150), np.linspace(-1, 1, 130), indexing="ij")
+    return (grain + 2 * np.exp(-((x - 0.4) ** 2 + y**2) / 0.05))[..., None]
+
+
+def windowed(image):
+    low, high = np.quantile(image, [0.12, 0.82])
+    return ((np.clip(image, low, high) - low) / (high - low)) ** 0.7
+
+
+def resampled(image):
+    factors = [f if n > 1 else 1 for f, n in zip((0.5, 1.7, 0.7), image.shape, strict=True)]
+    return ndimage.zoom(image, factors, order=1, mode="nearest", grid_mode=True)
+
+
+def cropped(image):
+    keep = [slice(n - max(1, int(np.ceil(0.6 * n))), None) if n > 1 else slice(None) for n in image.shape]
+    return image[tuple(keep)]
+
+
+def rotated(image):
+    return np.flip(image.transpose(1, 0, 2) if image.shape[2] == 1 else image.transpose(2, 0, 1), 1)
+
+
+def as_bytes(image):
+    return np.rint(255 * (image - image.min()) / (image.max() - image.min())).astype(np.uint8)
+
+
+def everything(image):
+    return as_bytes(windowed(resampled(rotated(cropped(image)))))
+
+
+COPIES = [np.copy, windowed, resampled, cropped, rotated, as_bytes, everything]
+
+
+def prints(*images):
+    return [fingerprint(image[None]) for image in images]
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("scan", [drawn, small, picture], ids=lambda f: f.__name__)
+def test_a_copy_is_found_among_others(scan, copied):
+    first = prints(scan(1), scan(2))
+    second = prints(copied(scan(2)))
+    assert [(m.a, m.b) for m in matches(first, second)] == [(1, 0)]
+
+
+def test_the_crop_may_be_on_either_side():
+    whole, copy = prints(drawn(0), everything(drawn(0)))
+    assert matches([whole], [copy]) and matches([copy], [whole])
+
+
+def clipped(image, low, high):
+    return np.clip(image, *np.quantile(image, (low, high)))
+
+
+def nearly_whole(image):
+    """Return a copy for which the large structures say neither which end of the body is cut nor how much."""
+    return clipped(image[1:61, 1:52, :40].transpose(0, 2, 1)[::-1, :, ::-1], 0.05, 0.75)
+
+
+def without_lows(image):
+    """Return a copy whose clipped values no map of grey values brings back."""
+    part = image[11:50, 20:54, 2:29][::-1].transpose(0, 2, 1)
+    return clipped(ndimage.zoom(part, (1.64, 1.63, 0.68), order=1), 0.3, 1)
+
+
+@pytest.mark.parametrize(("copied", "index"), [(nearly_whole, 1), (without_lows, 5)])
+def test_a_copy_is_found_where_many_boxes_look_alike(copied, index):
+    scan = organs((64, 56, 44), (5, 5, 5), 13, 11, index)[0].astype(np.float32)
+    (found,) = matches(prints(scan), prints(copied(scan)))
+    assert found.score > 0.75
+
+
+@pytest.mark.parametrize("scan", [drawn, small, picture], ids=lambda f: f.__name__)
+def test_different_patients_are_not_taken_for_one(scan):
+    first, second = (prints(*(scan(i) for i in some)) for some in (range(10, 14), range(14, 19)))
+    assert matches(first, second) == []
+
+
+def test_a_scan_is_wholly_like_itself():
+    both = prints(drawn(0), picture(0))
+    found = matches(both, both)
+    assert [(m.a, m.b) for m in found] == [(0, 0), (1, 1)]
+    assert all(0.95 < m.score <= 1.001 for m in found)
+
+
+def test_every_orientation_of_thick_slices_is_found():
+    slices = cine((76, 72, 8), (3, 3, 10), 5, 0, systole=[0])[0][..., 0]
+    other = cine((76, 72, 8), (3, 3, 10), 5, 1, systole=[0])[0][..., 0]
+    copies = [
+        slices.transpose(order)[tuple(slice(None, None, s) for s in signs)]
+        for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
+    ]  # fmt: skip
+    assert len({c.tobytes() for c in copies}) == 48
+    found = matches(prints(slices), prints(*copies[::5], other))
+    assert [m.b for m in found] == list(range(len(copies[::5])))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_turns_are_all_orientations_and_guesses_name_the_right_one(d):
+    shape = (40, 30, 24)[:d]
+    image = ndimage.gaussian_filter(np.random.default_rng(d).standard_normal(shape), 2).astype(np.float32)
+    number = {2: 8, 3: 48}[d]
+    copies = [turned(image, turn) for turn in range(number)]
+    assert len({(c.shape, c.tobytes()) for c in copies}) == number
+    one = view(image.reshape(*shape, *(1,) * (3 - d)))
+    for turn in range(0, number, 5):
+        copy = view(copies[turn].reshape(*copies[turn].shape, *(1,) * (3 - d)))
+        found = guess(copy.thumbnail, one.turned[:, None])
+        assert found.turn[0, 0] == turn and found.score[0, 0] == pytest.approx(1, abs=1e-3)
+        start, extent = box(int(found.box[0, 0]), d)
+        assert np.allclose(start, 0) and np.allclose(extent, 1)
+
+
+def posed(shape, copy, start, extent):
+    """Return a box of noise, claimed to lie where it may not."""
+    whole = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5).astype(np.float32)
+    return Pose(whole, whole[copy], np.array(start), np.array(extent))
+
+
+def test_a_sweep_finds_the_interval_of_an_axis_wherever_it_began():
+    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.4], [1, 0.8, 0.5])
+    found = swept(pose)
+    assert found.fit > 0.9 and np.allclose(found.start, [0, 0.1, 0.1], atol=0.01)
+    assert np.allclose(found.extent, [1, 0.8, 0.8], atol=0.01)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+def test_boxes_fitted_at_once_come_to_what_each_comes_to_alone(detail):
+    near = [posed((24, 24, 24), np.s_[:], [0.05 * i, 0, 0], [0.9, 1, 1 - 0.05 * i]) for i in range(3)]
+    alone = [fitted([pose], COARSE, detail=detail)[0] for pose in near]
+    for one, other in zip(alone, fitted(near, COARSE, detail=detail), strict=True):
+        assert one.fit == pytest.approx(other.fit, abs=1e-3)
+        assert np.allclose([one.start, one.extent], [other.start, other.extent], atol=1e-3)
+    assert all(pose.fit > 0.98 and np.allclose([pose.start, pose.extent - 1], 0, atol=0.03) for pose in alone)
+
+
+def test_an_inverted_pose_shows_the_same_places():
+    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.1], [1, 0.8, 0.8])
+    back = pose.inverted()
+    assert np.allclose(back.start, [0, -0.125, -0.125]) and np.allclose(back.extent, [1, 1.25, 1.25])
+    assert np.allclose(back.inverted().start, pose.start) and back.inverted().copy is pose.copy
+
+
+def test_thick_slices_are_compared_at_more_places():
+    thin = posed((48, 48, 40), np.s_[:, :, :30], [0, 0, 0], [1, 1, 0.75])
+    thick = posed((48, 48, 10), np.s_[:, :, :6], [0, 0, 0], [1, 1, 0.6])
+    assert thin.counts(FINE) == [32, 32, 30] and thick.counts(FINE) == [48, 48, 6]
+    assert thick.counts(MIDDLE) == [20, 20, 6]
+
+
+def test_boxes_keep_60_percent_of_every_axis():
+    number = boxes(np.random.default_rng(0).random((CUBE[2],) * 2, np.float32)).shape[2]
+    places = [box(i, 2) for i in range(number)]
+    assert len({tuple(np.round(np.concatenate(p), 6)) for p in places}) == number
+    assert all((s >= 0).all() and (e > 0.599).all() and (s + e < 1.001).all() for s, e in places)
+
+
+def test_any_channel_of_one_may_be_any_of_the_other():
+    one = np.concatenate(prints(drawn(0), drawn(1)))
+    two = fingerprint(np.stack([drawn(2), drawn(3), drawn(1)[::-1]]))
+    assert [(m.a, m.b) for m in matches([one], [two])] == [(0, 0)]
+    assert matches([one], [two[:2]]) == []
+
+
+def test_pictures_never_match_volumes_and_nothing_matches_what_is_empty():
+    volume = drawn(0)
+    flat = fingerprint(volume[None, :, :, 20:21])
+    empty = fingerprint(np.full((1, 20, 20, 20), 3))
+    assert matches([flat, empty], [fingerprint(volume[None]), empty]) == []
+    assert matches([], [flat]) == [] and matches([flat], []) == []
+
+
+def test_the_same_call_gives_the_same_answer():
+    first, second = prints(drawn(0), drawn(1)), prints(everything(drawn(1)))
+    once = matches(first, second)
+    assert once == matches(first, second) and isinstance(once[0], Match)
+
+
+def test_progress_reaches_the_end():
+    seen = []
+    matches(prints(drawn(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
+    assert seen == [(1, 2), (2, 2)]
+    matches(prints(picture(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
+    assert seen[2:] == [(2, 2)]

@@ -1,0 +1,511 @@
+"""Files in the authors' layouts load under our names and give the authors' outputs, or are refused in a line.
+
+No file of theirs is here. Each is made by the test: the module that the authors' code builds, its names as
+their code saves them.
+"""
+
+import argparse
+import itertools
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+from monai.networks.nets import UNETR, SwinUNETR, ViT
+from monai.networks.nets.swin_unetr import PatchMergingV2
+from safetensors.torch import save_file
+from torch import nn
+
+from bench.errors import BenchError
+from bench.nets import network, transfer
+from bench.nets.catalog import CATALOG, Preset
+from bench.nets.imported import read_weights
+from bench.nets.sizes import ResEncSize, SwinUnetrSize
+
+HEADS = (3, 6, 12, 24)
+THIN = (4, 4, 8, 8, 8, 8)
+CROP = (64, 32, 32)
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """Give the networks presets of the published structure that take a moment to build."""
+    for merging in ("fixed", "legacy"):
+        for v2 in (False, True):
+            size = SwinUnetrSize(12, (2, 2, 2, 2), HEADS, v2=v2, merging=merging)
+            name = f"thin{'_v2' if v2 else ''}{'_legacy' if merging == 'legacy' else ''}"
+            monkeypatch.setitem(CATALOG["swin_unetr"].presets, name, Preset(size, (64,) * 3, 0, 0, 0, 0))
+    size = ResEncSize(THIN, (1, 1, 2, 1, 1, 1))
+    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", Preset(size, (64,) * 3, 0, 0, 0, 0))
+
+
+def loaded(path, crop, channels=1, preset=""):
+    """Return our network with a file's weights, what the file is for, and the receipt."""
+    tensors, manifest = read_weights(path, preset)
+    torch.manual_seed(1)
+    net = network(manifest.network, manifest.preset, channels, 3, crop).eval()
+    return net, manifest, transfer.load(net, tensors, manifest)
+
+
+def close(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+# Swin UNETR
+
+
+class Before15(PatchMergingV2):
+    """Patch merging of MONAI before 1.5, from its release notes' list of what each slot reads."""
+
+    def forward(self, x):
+        slots = ["000", "100", "010", "001", "101", "010", "001", "111"]
+        parts = [x[:, int(a) :: 2, int(b) :: 2, int(c) :: 2] for a, b, c in slots]
+        return self.reduction(self.norm(torch.cat(parts, dim=-1)))
+
+
+def swin(v2=False, channels=1, merging=Before15, seed=5):
+    torch.manual_seed(seed)
+    return SwinUNETR(
+        channels, 5, feature_size=12, depths=(2, 2, 2, 2), num_heads=HEADS, use_v2=v2, downsample=merging
+    ).eval()  # fmt: skip
+
+
+def part(net, *names, prefix=""):
+    return {prefix + k: v for k, v in net.state_dict().items() if k.split(".")[0] in names}
+
+
+CONVS = ("encoder1", "encoder2", "encoder3", "encoder4", "encoder10")
+
+
+def trained(weights):
+    """Return an optimiser as the training script saves it: the object, with state of every kind."""
+    parameter = nn.Parameter(torch.ones(3))
+    made = torch.optim.AdamW([parameter], amsgrad=True)
+    parameter.sum().backward()
+    made.step()
+    return {"global_step": 7, "state_dict": weights, "optimizer": made, "best": np.float32(0.5)}
+
+
+def teacher_and_student(net):
+    """Luffy03/VoCo, voco_train.py and models/voco_head.py."""
+    student = part(net, "swinViT", *CONVS, prefix="module.student.")
+    teacher = part(swin(v2=True, seed=6), "swinViT", *CONVS, prefix="module.teacher.")
+    heads = {f"module.{who}.proj_head.layer3.0.weight": torch.ones(4, 4) for who in ("student", "teacher")}
+    return trained({**heads, **teacher, **student})
+
+
+def shared_backbone(net):
+    """Luffy03/Large-Scale-Medical, Self-supervised/models/voco_head.py."""
+    heads = {f"{who}.layer1.0.weight": torch.ones(4, 4) for who in ("student", "teacher")}
+    return {"epoch": 1, "state_dict": {**heads, **part(net, "swinViT", *CONVS, prefix="backbone.")}}
+
+
+def backbone_alone(net):
+    return {**part(net, "swinViT", prefix="backbone."), "backbone.proj_head.layer1.0.weight": torch.ones(2)}
+
+
+def published(net):
+    """Already without prefix: what the authors' fine-tuning loads with strict=False."""
+    return {**part(net, "swinViT", *CONVS), "proj_head.layer1.0.weight": torch.ones(2)}
+
+
+def swin_alone(net):
+    """model_swinvit.pt, as MONAI's SwinUNETR.load_from reads it."""
+    names = {k.replace("linear", "fc"): v for k, v in part(net, "swinViT").items()}
+    return {"state_dict": {k.replace("swinViT.", "module."): v for k, v in names.items()}}
+
+
+def ssl_head(net):
+    """Project-MONAI/research-contributions, SwinUNETR/Pretrain."""
+    heads = {"module.rotation_head.weight": torch.ones(4, 8), "module.conv.0.weight": torch.ones(1)}
+    names = {k.replace("swinViT", "swin_vit"): v for k, v in part(net, "swinViT", prefix="module.").items()}
+    return {"epoch": 9, "state_dict": {**heads, **names}, "args": argparse.Namespace(lr=1.0)}
+
+
+def whole(net):
+    return {"state_dict": net.state_dict(), "best_acc": np.float64(0.8), "epoch": 4}
+
+
+@pytest.mark.parametrize(
+    ("made", "v2", "blocks", "left_out"),
+    [
+        (teacher_and_student, True, CONVS, {"teacher", "proj_head"}),
+        (shared_backbone, True, CONVS, {"teacher", "student"}),
+        (backbone_alone, False, (), {"proj_head"}),
+        (published, True, CONVS, {"proj_head"}),
+        (swin_alone, False, (), set()),
+        (ssl_head, False, (), {"rotation_head", "conv"}),
+        (whole, False, (*CONVS, *(f"decoder{n}" for n in range(1, 6))), {"decoder"}),
+    ],
+)
+def test_every_layout_of_swin_unetr_gives_the_authors_maps(tmp_path, thin, made, v2, blocks, left_out):
+    theirs = swin(v2)
+    torch.save(made(theirs), tmp_path / "a.pt")
+    net, manifest, receipt = loaded(tmp_path / "a.pt", CROP)
+    assert (manifest.network, manifest.preset) == ("swin_unetr", "thin_v2_legacy" if v2 else "thin_legacy")
+    assert manifest.in_channels == 1 and manifest.out_channels == (5 if made is whole else 0)
+    assert manifest.params["left_out"].keys() == left_out
+    assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
+    arrived = {name.split(".")[1] for name in receipt.matched if name.startswith("decoder.")}
+    assert arrived == set(blocks)
+    x = torch.randn(1, 1, *CROP)
+    with torch.no_grad():
+        close(net.encoder(x), theirs.swinViT(x, True))
+    state = net.state_dict()
+    assert all(torch.equal(state[f"decoder.{k}"], v) for k, v in part(theirs, *blocks).items())
+
+
+def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
+    theirs = swin(merging="merging")
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    with pytest.raises(BenchError, match="thin_legacy do not fit swin_unetr/thin;"):
+        tensors, manifest = read_weights(tmp_path / "a.pt")
+        transfer.load(network("swin_unetr", "thin", 1, 2), tensors, manifest)
+    net, manifest, _ = loaded(tmp_path / "a.pt", CROP, preset="thin")
+    x = torch.randn(1, 1, *CROP)
+    with torch.no_grad():
+        close(net.encoder(x), theirs.swinViT(x, True))
+        legacy = network("swin_unetr", "thin_legacy", 1, 2).eval()
+        legacy.encoder.load_state_dict(net.encoder.state_dict())
+        assert not torch.allclose(legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3)  # silence would cost
+    for wrong in ("thin_v2", "base", "nothing"):
+        with pytest.raises(BenchError, match=f"not the size of preset '{wrong}'"):
+            read_weights(tmp_path / "a.pt", wrong)
+
+
+def test_the_published_sizes_find_their_presets(tmp_path):
+    mark = torch.zeros(48, 1, 2, 2, 2)
+    torch.save({"swinViT.patch_embed.proj.weight": mark}, tmp_path / "v1.pt")
+    torch.save({"swinViT.patch_embed.proj.weight": mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt")
+    assert read_weights(tmp_path / "v1.pt")[1].preset == "base_legacy"
+    assert read_weights(tmp_path / "v2.pt")[1].preset == "base_v2_legacy"
+    torch.save({"swinViT.patch_embed.proj.weight": torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt")
+    with pytest.raises(BenchError, match=r"feature 96, .* not the size of any preset \(tiny, small, base, "):
+        read_weights(tmp_path / "large.pt")
+
+
+def test_channels_are_those_of_the_file_and_are_widened_or_refused(tmp_path, thin):
+    torch.save(part(swin(channels=2), "swinViT", "encoder1"), tmp_path / "a.pt")
+    _, manifest, receipt = loaded(tmp_path / "a.pt", CROP, channels=4)
+    assert manifest.in_channels == 2
+    assert {r.how for r in receipt.reshaped} == {"input channels"} and len(receipt.reshaped) == 3
+    for channels in (1, 3):
+        with pytest.raises(BenchError, match=r"has shape .*channels"):
+            loaded(tmp_path / "a.pt", CROP, channels)
+
+
+def test_a_tensor_that_no_rule_knows_is_in_the_receipt(tmp_path, thin):
+    torch.save({**swin_alone(swin())["state_dict"], "module.extra.weight": torch.ones(1)}, tmp_path / "a.pt")
+    assert loaded(tmp_path / "a.pt", CROP)[2].unexpected == ("extra.weight",)
+
+
+# Models Genesis
+
+
+class Level(nn.Module):
+    """Two convolutions under the authors' names; batch norm on the batch's own statistics."""
+
+    def __init__(self, *widths):
+        super().__init__()
+        pairs = itertools.pairwise(widths)
+        made = [{"conv1": nn.Conv3d(a, b, 3, padding=1), "bn1": nn.BatchNorm3d(b)} for a, b in pairs]
+        self.ops = nn.ModuleList(nn.ModuleDict(one) for one in made)
+
+    def forward(self, x):
+        for one in self.ops:
+            x = one["bn1"](one["conv1"](x)).relu()
+        return x
+
+
+class Genesis(nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        self.down_tr64, self.down_tr128 = Level(1, w, 2 * w), Level(2 * w, 2 * w, 4 * w)
+        self.down_tr256, self.down_tr512 = Level(4 * w, 4 * w, 8 * w), Level(8 * w, 8 * w, 16 * w)
+        for name, c in (("up_tr256", 16 * w), ("up_tr128", 8 * w), ("up_tr64", 4 * w)):
+            up = Level(c + c // 2, c // 2, c // 2)
+            up.up_conv = nn.ConvTranspose3d(c, c, 2, 2)
+            setattr(self, name, up)
+        self.out_tr = nn.ModuleDict({"final_conv": nn.Conv3d(2 * w, 1, 1)})
+
+    def down(self, x):
+        maps = [self.down_tr64(x)]
+        for level in (self.down_tr128, self.down_tr256, self.down_tr512):
+            maps.append(level(nn.functional.max_pool3d(maps[-1], 2)))
+        return maps
+
+    def forward(self, x):
+        *skips, up = self.down(x)
+        for level in (self.up_tr256, self.up_tr128, self.up_tr64):
+            up = level(torch.cat([level.up_conv(up), skips.pop()], 1))
+        return up
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_models_genesis_gives_the_authors_maps_up_to_the_last_layer(tmp_path, legacy):
+    torch.manual_seed(3)
+    theirs, x = Genesis(4), torch.randn(2, 1, 32, 32, 16)
+    theirs(x)  # fills running statistics
+    weights = {f"module.{k}": v for k, v in theirs.state_dict().items()}
+    state = {"epoch": 1, "state_dict": weights, "optimizer_state_dict": {"state": {}, "param_groups": []}}
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)  # theirs is of 2019
+    net, manifest, receipt = loaded(tmp_path / "a.pt", (32, 32, 16))
+    assert (manifest.network, manifest.preset, manifest.out_channels) == ("genesis_unet3d", "tiny", 1)
+    assert set(receipt.left_random) == {"decoder.out_tr.final_conv.weight", "decoder.out_tr.final_conv.bias"}
+    assert not (receipt.missing or receipt.unexpected)
+    assert manifest.params["left_out"] == {"decoder": 2}
+    last = []
+    net.decoder.out_tr.register_forward_pre_hook(lambda _, given: last.append(given[0]))
+    with torch.no_grad():
+        close(net.train().encoder(x), theirs.down(x))
+        net(x)
+        close(last, [theirs(x)])
+
+
+# nnssl and nnU-Net
+
+
+def library(seed=4):
+    torch.manual_seed(seed)
+    return ResidualEncoderUNet(
+        1, 6, THIN, nn.Conv3d, 3, [1, 2, 2, 2, 2, 2], [1, 1, 2, 1, 1, 1], 1, 1, conv_bias=True,
+        norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    )  # fmt: skip
+
+
+def plan(transpose=(0, 1, 2)):
+    config = {"spacing": [3.0, 2.0, 1.0], "patch_size": [96, 64, 32]}
+    return {"pretrain_plan": {"transpose_forward": list(transpose), "configurations": {"onemmiso": config}}}
+
+
+@pytest.mark.parametrize(
+    ("transpose", "axes", "crop", "spacing"),
+    [((0, 1, 2), (2, 1, 0), (32, 64, 96), [1, 2, 3]), ((1, 0, 2), (1, 2, 0), (32, 96, 64), [1, 3, 2])],
+)
+def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
+    tmp_path, thin, transpose, axes, crop, spacing
+):
+    theirs = library()
+    content = {
+        "network_weights": theirs.state_dict(),
+        "nnssl_adaptation_plan": plan(transpose),
+        "citations": [],
+    }
+    torch.save(content, tmp_path / "a.pth")
+    net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
+    assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
+    assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
+    assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
+    assert manifest.params["left_out"].keys() == {"encoder", "decoder"}  # copies, and what rebuilds images
+    assert {name.split(".")[0] for name in receipt.left_random} == {"decoder"}
+    x = torch.randn(1, 1, *CROP)
+    # their arrays: axis i of an image is our axis axes[i]
+    with torch.no_grad():
+        expected = theirs.encoder(x.permute(0, 1, *(2 + a for a in axes)))
+    back = [axes.index(a) for a in range(3)]
+    with torch.no_grad():
+        close(net.encoder(x), [m.permute(0, 1, *(2 + b for b in back)) for m in expected])
+
+
+def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
+    theirs = library().eval()
+    torch.save({"network_weights": theirs.state_dict(), "trainer_name": "nnUNetTrainer"}, tmp_path / "a.pth")
+    net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
+    assert manifest.out_channels == 1
+    assert {name.split(".")[1] for name in receipt.left_random} == {"seg_layers"} and not receipt.missing
+    x = torch.randn(1, 1, *CROP)
+    head = theirs.decoder.seg_layers[-1].state_dict()
+    net.decoder.seg_layers[-1].load_state_dict({k: torch.cat([v] * 3) for k, v in head.items()})
+    with torch.no_grad():
+        expected = theirs(x.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)
+        torch.testing.assert_close(net(x), expected.expand(-1, 3, -1, -1, -1), rtol=1e-4, atol=1e-4)
+
+
+# UNETR
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "conv"])
+@pytest.mark.parametrize("prefix", ["vit.", "", "module.vit."])
+def test_a_vit_of_monai_gives_its_tokens(tmp_path, kind, prefix):
+    torch.manual_seed(2)
+    theirs = ViT(2, (64,) * 3, (16,) * 3, 96, 192, 4, 4, proj_type=kind, classification=prefix == "").eval()
+    torch.save({"model": {prefix + k: v for k, v in theirs.state_dict().items()}}, tmp_path / "a.bin")
+    net, manifest, receipt = loaded(tmp_path / "a.bin", (64, 64, 64), channels=2)
+    assert (manifest.network, manifest.preset, manifest.in_channels) == ("unetr", "tiny", 2)
+    assert manifest.crop == (64, 64, 64) and receipt.share == 1
+    assert not (receipt.missing or receipt.unexpected)
+    x = torch.randn(1, 2, 64, 64, 64)
+    with torch.no_grad():
+        expected = theirs(x)[0][:, -64:] if prefix else tokens(theirs, x)
+        close([net.encoder(x)[-1].flatten(2).transpose(1, 2)], [expected])
+
+
+def tokens(vit, x):
+    """Run a classifier's blocks without its class token."""
+    x = vit.patch_embedding(x)
+    for block in vit.blocks:
+        x = block(x)
+    return vit.norm(x)
+
+
+def test_a_whole_unetr_brings_its_decoder(tmp_path):
+    theirs = UNETR(1, 4, (96, 96, 96), feature_size=16, hidden_size=192, mlp_dim=768, num_heads=3)
+    save_file(theirs.state_dict(), tmp_path / "a.safetensors")
+    _, manifest, receipt = loaded(tmp_path / "a.safetensors", (96, 96, 96))
+    assert (manifest.preset, manifest.out_channels) == ("small", 4)
+    assert {name.split(".")[1] for name in receipt.left_random} == {"out"}
+    assert not (receipt.missing or receipt.unexpected)
+
+
+def test_another_grid_is_interpolated_from_the_files(tmp_path):
+    theirs = ViT(1, (64,) * 3, (16,) * 3, 96, 192, 4, 4, proj_type="perceptron")
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    receipt = loaded(tmp_path / "a.pt", (64, 64, 32))[2]
+    assert [r.how for r in receipt.reshaped] == ["positions 4x4x4 to 4x4x2"]
+
+
+# Our own
+
+
+def test_a_file_of_ours_passes_as_it_is(tmp_path):
+    net = network("unet3d", "tiny", 1, 2)
+    manifest = transfer.Manifest("unet3d", "tiny", 1, 2, (32, 32, 32), key="k")
+    transfer.save(tmp_path / "a.safetensors", net.state_dict(), manifest)
+    tensors, found = read_weights(tmp_path / "a.safetensors")
+    assert found == manifest and all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items())
+
+
+# What is refused
+
+
+def refused(path, match):
+    with pytest.raises(BenchError, match=match) as error:
+        read_weights(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, form, hidden):
+    mark = tmp_path / "pwned"
+    content = {"state_dict": {"swinViT.patch_embed.proj.weight": torch.ones(1)}, "args": Bomb(mark)}
+    content = {"args": argparse.Namespace(x=Bomb(mark))} if hidden else content
+    if form == "bare":
+        (tmp_path / "a.pt").write_bytes(pickle.dumps(content["args"], protocol=2))
+    else:
+        torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=form == "zip")
+    refused(tmp_path / "a.pt", "refers to '.*', which may run code|cannot be read as weights")
+    if form == "zip":
+        refused(tmp_path / "a.pt", "save its state_dict alone")
+    assert not mark.exists()
+
+
+def test_whole_models_are_refused_and_the_way_out_is_named(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone")
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    good = tmp_path / "good.pt"
+    torch.save({"swinViT.patch_embed.proj.weight": torch.zeros(48, 1, 2, 2, 2)}, good)
+    raw = good.read_bytes()
+    bad = [b"", b"text", raw[:-30], raw[: len(raw) // 2], b"PK\x03\x04" + b"\xff" * 99]
+    bad += [b"\x80\x02" + b"(" * 999, b"\x80\x02]q\x00." * 9]
+    for number, data in enumerate(bad):
+        path = tmp_path / f"{number}.pth.tar"
+        path.write_bytes(data)
+        refused(path, "cannot be read as weights|holds a list")
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(data)
+        refused(path, "cannot be read as safetensors")
+    refused(tmp_path, "no such file")
+    refused(tmp_path / "none.pt", "no such file")
+
+
+def junk():
+    circle = {"x": 1}
+    circle["state_dict"] = circle
+    deep = {"w": torch.ones(1)}
+    for _ in range(50):
+        deep = {"model": deep}
+    return [
+        [], 3, torch.ones(2), {}, {"a": torch.ones(1)}, {1: torch.ones(1)}, {"state_dict": None}, circle,
+        deep, {"state_dict": {"model": {"net": [torch.ones(1)]}}}, {"\x1b[2J\n": torch.ones(1)},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_junk_is_refused_in_one_line(tmp_path, number):
+    torch.save(junk()[number], tmp_path / "a.ckpt")
+    refused(tmp_path / "a.ckpt", "no known layout, they begin|and no tensors by name")
+
+
+SWIN = "swinViT.patch_embed.proj.weight"
+RESENC = "encoder.stem.convs.0.conv.weight"
+STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
+        ({SWIN: torch.tensor(1.0)}, "no usable"),
+        ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "damaged or of a kind not read"),
+        ({SWIN: torch.zeros(48, 1, 2, 2, 2).to_sparse()}, "damaged or of a kind not read"),
+        ({SWIN: torch.zeros(48, 1, 2, 2, 2, device="meta")}, "damaged or of a kind not read"),
+        ({SWIN: torch.zeros(48, 1, 2, 2, 2), SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
+        ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
+        ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),
+        ({"layers1.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}, "no usable"),
+    ],
+)  # fmt: skip
+def test_damaged_tensors_are_refused_in_one_line(tmp_path, content, match):
+    torch.save(content, tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", match)
+
+
+SIZES = {"patch_size": [1, "b", None], "spacing": [0, -1, 2]}
+PLANS = (3, {"configurations": {"a": 1}}, {"transpose_forward": ["x"], "configurations": {"a": SIZES}})
+
+
+@pytest.mark.parametrize("beside", [None, [], *({"pretrain_plan": junk} for junk in PLANS)])
+def test_a_plan_of_junk_is_as_none(tmp_path, thin, beside):
+    content = {
+        "network_weights": library().state_dict(),
+        "nnssl_adaptation_plan": beside,
+        "bench_manifest": beside,
+    }
+    torch.save(content, tmp_path / "a.pth")
+    manifest = read_weights(tmp_path / "a.pth")[1]
+    assert (manifest.crop, manifest.recipe) == ((64, 64, 64), {})
+
+
+def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
+    torch.save({SWIN: torch.zeros(48, 1, 2, 2, 2), "big": torch.zeros(1 << 20)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as new:
+        for member in old.namelist():
+            new.writestr(member, old.read(member))
+    refused(tmp_path / "b.pt", "cannot be read as weights")
+
+
+def test_names_without_end_do_not_fill_the_record(tmp_path):
+    many = {f"teacher{n}{'x' * 500}.w": torch.zeros(1) for n in range(500)}
+    many[f"module.{SWIN}"] = torch.zeros(48, 1, 2, 2, 2)
+    torch.save(many, tmp_path / "a.pt")
+    left_out = read_weights(tmp_path / "a.pt")[1].params["left_out"]
+    assert len(left_out) <= 20 and max(map(len, left_out)) <= 60

@@ -1,0 +1,192 @@
+"""The losses of fine-tuning: by hand, by algebra, and as the equations of PGL and nnU-Net print them."""
+
+import math
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bench.data.regions import one_hot
+from bench.train.label_losses import cross_entropy, of_maps, of_regions, over_scales, weights
+
+REGIONS = ((1, 2), (2,))  # an organ and the tumour in it
+TABLE = torch.from_numpy(one_hot(REGIONS))
+NAMES = ("dice_ce", "dice", "cross_entropy")
+HEADS = [(of_maps, 3), (partial(of_regions, table=TABLE), 2)]
+
+
+def batch(classes, size=(5, 4, 3), samples=3, labels=3, seed=0):
+    """Return random logits (B, classes, ...) and labels; in each sample all labels occur."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(samples, classes, *size, generator=generator, dtype=torch.float64)
+    label = torch.randint(labels, (samples, *size), generator=generator, dtype=torch.uint8)
+    label[:, :labels, 0, 0] = torch.arange(labels, dtype=torch.uint8)
+    return logits, label
+
+
+def as_one(x):
+    """Return a batch laid one sample behind the other along x, as one sample."""
+    axis = x.ndim - 3
+    return torch.cat(list(x), axis - 1)[None]
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_two_voxels_of_two_classes_by_hand(background):
+    dice = 1 - (1 / 1.7 + 1.6 / 2.3) / 2 if background else 1 - 1.6 / 2.3
+    chances = torch.tensor([[0.5, 0.2], [0.5, 0.8]], dtype=torch.float64)  # by class and voxel
+    logits, label = chances.log()[None, :, :, None, None], torch.tensor([0, 1])[None, :, None, None]
+    entropy = -(math.log(0.5) + math.log(0.8)) / 2
+    expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + entropy}
+    for name in NAMES:
+        found = of_maps(name, background=background)(logits, label).item()
+        assert found == pytest.approx(expected[name], abs=1e-5), name
+
+
+def test_two_voxels_of_overlapping_regions_by_hand():
+    organ, tumour = (0.9, 0.6), (0.3, 0.7)  # what the network gives to voxels of label 1 and of label 2
+    logits = torch.logit(torch.tensor([organ, tumour], dtype=torch.float64))[None, :, :, None, None]
+    label = torch.tensor([1, 2], dtype=torch.uint8)[None, :, None, None]
+    dice = 1 - (2 * 1.5 / (1.5 + 2) + 2 * 0.7 / (1.0 + 1)) / 2  # the organ has both, the tumour the second
+    entropy = -sum(map(math.log, (0.9, 0.6, 1 - 0.3, 0.7))) / 4
+    expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + entropy}
+    for name in NAMES:
+        assert of_regions(name, TABLE)(logits, label).item() == pytest.approx(expected[name], abs=1e-5), name
+
+
+def test_regions_that_overlap_can_all_be_right_at_once():
+    label = batch(2)[1]
+    truth = TABLE[label.long()].movedim(-1, 1)
+    assert (truth.sum(1) == 2).any()  # some voxels lie in both
+    assert of_regions("dice_ce", TABLE)(60 * truth - 30, label) < 1e-6
+    assert of_regions("dice_ce", TABLE)(30 - 60 * truth, label) > 10
+
+
+def test_background_counts_by_default_and_one_more_class_that_is_nowhere_is_not_forgiven():
+    logits, label = batch(3)
+    classes = [of_maps("dice")(logits, label), of_maps("dice", background=False)(logits, label)]
+    each = functional.one_hot(label.long(), 3).movedim(-1, 1), logits.softmax(1)
+    overlap, size = (each[0] * each[1]).sum((2, 3, 4)), (each[0] + each[1]).sum((2, 3, 4))
+    dice = 1 - 2 * overlap / size
+    expected = [dice.mean().item(), dice[:, 1:].mean().item()]
+    assert [c.item() for c in classes] == pytest.approx(expected, abs=1e-5)
+    wider = torch.cat([logits, logits[:, :1]], 1)
+    assert of_maps("dice")(wider, label) > of_maps("dice")(logits, label)
+
+
+@pytest.mark.parametrize(("make", "classes"), HEADS)
+@pytest.mark.parametrize("name", ["dice", "dice_ce"])
+def test_batch_dice_is_the_dice_of_the_batch_laid_out_as_one_volume(make, classes, name):
+    logits, label = batch(classes)
+    label[0] = label[0].clamp(max=1)  # one sample lacks a class
+    whole = make(name)(as_one(logits), as_one(label))
+    assert make(name, batch=True)(logits, label).item() == pytest.approx(whole.item(), rel=1e-6)
+    apart = torch.stack([make(name)(x[None], y[None]) for x, y in zip(logits, label, strict=True)]).mean()
+    assert make(name)(logits, label).item() == pytest.approx(apart.item(), rel=1e-6)
+    assert abs(apart - whole) > 1e-3
+
+
+@pytest.mark.parametrize(("make", "classes"), HEADS)
+@pytest.mark.parametrize("weight", [0.0, 0.0714, 1.0, 3.0])
+def test_cross_entropy_is_weighed_beside_dice_and_nowhere_else(make, classes, weight):
+    given = batch(classes)
+    dice, entropy = make("dice")(*given), make("cross_entropy")(*given)
+    found = make("dice_ce", ce_weight=weight)(*given)
+    assert found.item() == pytest.approx((dice + weight * entropy).item(), rel=1e-6)
+    for name, alone in (("dice", dice), ("cross_entropy", entropy)):
+        assert torch.equal(make(name, ce_weight=weight)(*given), alone)
+
+
+def test_a_region_of_one_label_is_equation_11_of_pgl():
+    logits, label = batch(1, labels=2)
+    truth, eps = label[:, None].double(), 1e-7  # a smoothing factor, which the paper does not state
+    guess = logits.sigmoid()
+    over = (1, 2, 3, 4)
+    dice = 1 - 2 * (guess * truth).sum(over) / (guess + truth + eps).sum(over)
+    entropy = -(truth * guess.log() + (1 - truth) * (1 - guess).log()).mean(over)
+    found = of_regions("dice_ce", torch.from_numpy(one_hot([[1]])))(logits, label)
+    assert found.item() == pytest.approx((dice + entropy).mean().item(), abs=1e-5)
+
+
+def test_several_regions_are_the_mean_of_equation_11_over_them():
+    logits, label = batch(2)
+    each = [of_regions("dice_ce", TABLE[:, [r]])(logits[:, [r]], label) for r in range(len(REGIONS))]
+    found = of_regions("dice_ce", TABLE)(logits, label)
+    assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-6)
+
+
+def test_cross_entropy_weighed_by_one_over_the_classes_is_equation_12_of_pgl():
+    classes, eps = 4, 1e-7
+    logits, label = batch(classes, labels=classes, samples=1)
+    truth, guess = functional.one_hot(label.long(), classes).movedim(-1, 1)[0], logits.softmax(1)[0]
+    total = 0.0
+    for y, p in zip(truth, guess, strict=True):
+        total += 1 - 2 * (p * y).sum() / (p + y + eps).sum() - (y * p.log()).mean()
+    found = of_maps("dice_ce", ce_weight=1 / classes)(logits, label)
+    assert found.item() == pytest.approx((total / classes).item(), abs=1e-5)
+
+
+def test_scales_are_weighed_as_nnunet_does_and_the_coarsest_is_left_out():
+    assert weights(5) == pytest.approx([8 / 15, 4 / 15, 2 / 15, 1 / 15])
+    assert weights(1) == weights(2) == [1.0]
+    for scales in range(1, 8):
+        found = weights(scales)
+        assert sum(found) == pytest.approx(1) and len(found) == max(1, scales - 1)
+        assert all(a == pytest.approx(2 * b) for a, b in pairwise(found))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_output_is_the_loss_itself(name):
+    logits, label = batch(3)
+    logits = logits.float()
+    assert torch.equal(over_scales(of_maps(name), [logits], label), of_maps(name)(logits, label))
+
+
+def test_classes_have_one_scale():
+    logits, label = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    assert torch.equal(over_scales(cross_entropy, [logits], label), cross_entropy(logits, label))
+
+
+def test_a_coarser_scale_sees_the_nearest_voxel_of_the_label():
+    label = torch.arange(4 * 6 * 1, dtype=torch.uint8).reshape(1, 4, 6, 1)
+    seen = []
+
+    def loss(logits, smaller):
+        seen.append(smaller)
+        return logits.mean()
+
+    sizes = [(4, 6, 1), (2, 3, 1), (2, 2, 1), (1, 1, 1)]
+    over_scales(loss, [torch.zeros(1, 2, *size) for size in sizes], label)
+    assert [tuple(s.shape[1:]) for s in seen] == sizes[:3]
+    assert all(s.dtype == torch.uint8 for s in seen)
+    assert torch.equal(seen[0], label)
+    # Voxel i of n covers [i, i + 1) N / n, whose middle lies in voxel floor((i + 1/2) N / n).
+    assert seen[1][0, :, :, 0].tolist() == [[7, 9, 11], [19, 21, 23]]
+    assert seen[2][0, :, :, 0].tolist() == [[7, 10], [19, 22]]
+
+
+def test_the_total_is_the_weighed_sum_and_gradients_reach_every_scale_but_the_coarsest():
+    label = batch(3, size=(8, 8, 8), samples=2)[1]
+    outputs = [torch.randn(2, 3, n, n, n, requires_grad=True) for n in (8, 4, 2, 1)]
+    loss = of_maps("dice_ce", batch=True)
+    total = over_scales(loss, outputs, label)
+    nearest = [label, label[:, 1::2, 1::2, 1::2], label[:, 2::4, 2::4, 2::4]]
+    each = [loss(o, y) for o, y in zip(outputs, nearest, strict=False)]
+    assert total.item() == pytest.approx((4 * each[0] + 2 * each[1] + each[2]).item() / 7)
+    total.backward()
+    assert outputs[-1].grad is None
+    for logits in outputs[:-1]:
+        assert torch.isfinite(logits.grad).all() and (logits.grad.abs().amax((0, 2, 3, 4)) > 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_points_to_the_label(name):
+    for loss, classes in ((of_maps(name), 3), (of_regions(name, TABLE), 2)):
+        logits, label = batch(classes)
+        x = logits.clone().requires_grad_()
+        before = loss(x, label)
+        before.backward()
+        assert loss(x - 1e-2 * x.grad / x.grad.norm(), label) < before
+        truth = functional.one_hot(label.long(), 3) if classes == 3 else TABLE[label.long()]
+        assert (x.grad[truth.movedim(-1, 1) == 1] <= 0).all()  # a right answer is never pushed down

@@ -1,0 +1,282 @@
+"""Pictures and folders of slices: read like volumes, refused by kind where they are damaged."""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bench.volumes import picture
+from bench.volumes.header import KINDS
+from bench.volumes.reading import VolumeError, join_channels, read_header, read_volume
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as bench.volumes.picture says outside of pytest
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)  # 5 rows, 7 columns
+COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+SMOOTH = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)  # what JPEG keeps within a level
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Image.fromarray(pixels)
+    (made.convert(mode) if mode else made).save(path, **options)
+    return path
+
+
+def kind_of(path: Path, read=read_volume) -> str:
+    with pytest.raises(VolumeError) as caught:
+        read(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.kind in KINDS
+    return caught.value.kind
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG", "bmp", "tif", "tiff"])
+def test_columns_are_x_and_rows_are_y(tmp_path, suffix):
+    for pixels, channels in ((GREY, 1), (COLOUR, 3)):
+        path = save(tmp_path / f"a{channels}.{suffix}", pixels)
+        volume, header = read_volume(path), read_header(path)
+        assert volume.array.shape == (channels, 7, 5, 1)
+        assert volume.array.dtype == header.dtype == np.uint8
+        assert volume.array.flags.c_contiguous
+        np.testing.assert_array_equal(volume.array[0, 6, 1, 0], pixels.reshape(5, 7, -1)[1, 6, 0])
+        np.testing.assert_array_equal(volume.array[..., 0], pixels.reshape(5, 7, -1).transpose(2, 1, 0))
+        assert (header.shape, header.channels, header.nbytes) == ((7, 5, 1), channels, 35 * channels)
+        assert header.spacing == volume.spacing == (1.0, 1.0, 1.0)
+        np.testing.assert_array_equal(volume.affine, np.eye(4))
+
+
+def test_a_jpeg_is_read_in_its_own_colours(tmp_path):
+    array = read_volume(save(tmp_path / "a.jpg", SMOOTH, quality=95)).array
+    assert np.abs(array[0, :, :, 0].T.astype(int) - SMOOTH).max() <= 3
+    assert read_volume(save(tmp_path / "b.jpeg", SMOOTH, "RGB")).array.shape == (3, 80, 60, 1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_of_grey_are_kept(tmp_path, suffix):
+    wide = GREY.astype(np.uint16) * 257
+    volume = read_volume(save(tmp_path / f"a.{suffix}", wide))
+    assert volume.array.dtype == np.uint16
+    np.testing.assert_array_equal(volume.array[0, :, :, 0], wide.T)
+
+
+def test_palettes_become_colour_and_bits_become_grey(tmp_path):
+    few = COLOUR // 128 * 128
+    palette = read_volume(save(tmp_path / "a.png", few, "P")).array
+    assert palette.shape == (3, 7, 5, 1)
+    bits = read_volume(save(tmp_path / "b.png", GREY, "1")).array
+    assert set(np.unique(bits)) == {0, 255}
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_dropped_where_it_hides_nothing(tmp_path, mode):
+    opaque = Image.fromarray(COLOUR).convert(mode)
+    opaque.save(tmp_path / "a.png")
+    assert read_volume(tmp_path / "a.png").array.shape[0] == (1 if mode == "LA" else 3)
+    opaque.putpixel((2, 2), (*(9,) * (len(mode) - 1), 254))
+    opaque.save(tmp_path / "b.png")
+    assert kind_of(tmp_path / "b.png") == "unreadable"
+
+
+def test_exif_does_not_turn_a_photograph(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side
+    volume = read_volume(save(tmp_path / "a.jpg", SMOOTH, exif=exif.tobytes()))
+    assert volume.array.shape == (1, 80, 60, 1)
+    assert volume.array[0, 79, 59, 0] > 100 > volume.array[0, 0, 0, 0]
+
+
+def test_pictures_of_one_case_are_its_channels(tmp_path):
+    volumes = [read_volume(save(tmp_path / f"{n}.png", GREY + n)) for n in (0, 1)]
+    assert join_channels(volumes).array.shape == (2, 7, 5, 1)
+
+
+def test_the_header_decodes_no_pixel(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((400, 300), np.uint8))
+    path.write_bytes(path.read_bytes()[:60])
+    assert read_header(path).shape == (300, 400, 1)
+    assert kind_of(path) == "truncated"
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+@pytest.mark.parametrize("keep", [0, 5, 0.5, -9])
+def test_a_shortened_picture_is_refused(tmp_path, suffix, keep):
+    path = save(tmp_path / f"a.{suffix}", RNG.integers(0, 256, (60, 80), dtype=np.uint8))
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(keep * len(raw)) if keep == 0.5 else keep])
+    kinds = {"truncated"} if keep == 0 else {"truncated", "unreadable"}
+    assert kind_of(path) in kinds
+
+
+def test_a_png_is_compared_with_its_checksums(tmp_path):
+    path = save(tmp_path / "a.png", RNG.integers(0, 256, (60, 80), dtype=np.uint8), compress_level=0)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    assert kind_of(path) == "unreadable"
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    (tmp_path / "a.png").write_text("404 not found")
+    assert kind_of(tmp_path / "a.png") == "unreadable"
+    save(tmp_path / "b.gif", GREY).rename(tmp_path / "b.png")  # a format that is not asked for
+    assert kind_of(tmp_path / "b.png") == "unreadable"
+    os.mkfifo(tmp_path / "c.png")
+    assert kind_of(tmp_path / "c.png") == "unreadable"
+    assert kind_of(tmp_path / "d.png") == "missing"
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "I"])
+def test_pixels_that_are_neither_grey_nor_rgb_are_refused(tmp_path, mode):
+    path = tmp_path / "a.tif"
+    Image.fromarray(COLOUR).convert("L").convert(mode).save(path)
+    assert kind_of(path) == kind_of(path, read_header) == "unreadable"
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_several_pictures_in_one_file_are_refused(tmp_path, name):
+    frames = [Image.fromarray(GREY + n) for n in range(3)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    assert kind_of(tmp_path / name) == kind_of(tmp_path / name, read_header) == "shape"
+
+
+@pytest.mark.parametrize("side", [9000, 10000, 60000])
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, side, monkeypatch):
+    path = save(tmp_path / "a.png", GREY)
+    raw = bytearray(path.read_bytes())
+    raw[16:24] = side.to_bytes(4, "big") * 2
+    raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
+    path.write_bytes(raw)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    assert kind_of(path) == "shape"
+
+
+@given(at=st.integers(0, 400), noise=st.binary(min_size=1, max_size=8), cut=st.none() | st.integers(0, 900),
+       suffix=st.sampled_from(["png", "jpg", "tif", "bmp"]))  # fmt: skip
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_damage_raises_nothing_but_volume_errors(tmp_path, at, noise, cut, suffix):
+    path = tmp_path / f"a.{suffix}"
+    raw = bytearray(save(path, COLOUR).read_bytes())
+    raw[at : at + len(noise)] = noise
+    path.write_bytes(raw[:cut])
+    try:
+        array = read_volume(path).array
+    except VolumeError as error:
+        assert error.kind in KINDS
+    else:
+        assert array.ndim == 4 and array.shape[3] == 1
+
+
+# --- folders of slices -----------------------------------------------------------------------
+
+
+def scan(folder: Path, names: list[str], size: tuple[int, int] = (5, 7)) -> list[np.ndarray]:
+    slices = [RNG.integers(0, 256, size, dtype=np.uint8) for _ in names]
+    for name, pixels in zip(names, slices, strict=True):
+        save(folder / name, pixels)
+    return slices
+
+
+def stack(slices: list[np.ndarray]) -> np.ndarray:
+    return np.stack(slices, -1).transpose(1, 0, 2)
+
+
+def test_slices_are_stacked_in_the_order_of_their_numbers(tmp_path):
+    slices = scan(tmp_path, ["2.png", "10.tif", "9.bmp", "._2.png"])[:3]
+    (tmp_path / "notes.txt").write_text("x")
+    volume, header = read_volume(tmp_path), read_header(tmp_path)
+    np.testing.assert_array_equal(volume.array[0], stack([slices[0], slices[2], slices[1]]))
+    assert volume.array.flags.c_contiguous
+    assert (header.shape, header.channels, header.nbytes) == ((7, 5, 3), 1, 105)
+
+
+def test_equal_channels_become_one_and_colour_is_refused(tmp_path):
+    save(tmp_path / "s" / "1.png", GREY, "RGB")
+    save(tmp_path / "s" / "2.jpg", SMOOTH[:5, :7], "RGB")
+    array = read_volume(tmp_path / "s").array
+    np.testing.assert_array_equal(array[0, :, :, 0], GREY.T)
+    save(tmp_path / "s" / "3.png", COLOUR)
+    with pytest.raises(VolumeError, match="colour") as caught:
+        read_volume(tmp_path / "s")
+    assert caught.value.path == tmp_path / "s" / "3.png"
+
+
+def test_slices_of_another_size_are_resampled_to_the_most_frequent(tmp_path):
+    for n in (1, 2):
+        save(tmp_path / f"{n}.png", np.full((6, 8), 10 * n, np.uint8))
+    save(tmp_path / "0.png", np.full((3, 4), 30, np.uint8))
+    array = read_volume(tmp_path).array
+    assert array.shape == (1, 8, 6, 3)
+    assert array.dtype == np.uint8
+    assert array[0, :, :, 0].tolist() == [[30] * 6] * 8
+    (found,) = picture.doubts(tmp_path)
+    assert (found.kind, "1 of 3" in found.detail, "0.png" in found.detail) == ("shape", True, True)
+    save(tmp_path / "3.png", np.full((3, 4), 30, np.uint8))
+    assert read_header(tmp_path).shape == (8, 6, 4)  # of two equally frequent sizes the larger
+
+
+def test_gaps_in_the_numbers_are_counted(tmp_path):
+    scan(tmp_path, [f"IM{n:04d}.png" for n in (3, 4, 7, 8)])
+    (found,) = picture.doubts(tmp_path)
+    assert found.kind == "missing"
+    assert "2 numbers" in found.detail and "first 5" in found.detail
+
+
+def test_a_slice_in_two_formats_is_refused(tmp_path):
+    scan(tmp_path, ["1.png", "2.png", "2.tif"])
+    assert kind_of(tmp_path) == kind_of(tmp_path, read_header) == "duplicate"
+
+
+def test_slices_of_8_and_16_bits_are_refused(tmp_path):
+    scan(tmp_path, ["1.png"])
+    save(tmp_path / "2.png", GREY.astype(np.uint16))
+    assert kind_of(tmp_path) == "unreadable"
+
+
+def test_a_damaged_slice_is_named(tmp_path):
+    scan(tmp_path, ["1.png", "2.png"], (50, 60))
+    path = tmp_path / "2.png"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(VolumeError) as caught:
+        read_volume(tmp_path)
+    assert (caught.value.path, caught.value.kind) == (path, "truncated")
+
+
+def test_a_folder_without_pictures_is_no_scan(tmp_path):
+    assert kind_of(tmp_path) == "unreadable"
+    scan(tmp_path / "img.nii.gz", ["1.png"])  # a name of a volume is a volume's
+    assert kind_of(tmp_path / "img.nii.gz") == "unreadable"
+
+
+def test_a_scan_in_a_zip_is_read_in_place(tmp_path):
+    slices = scan(tmp_path / "s" / "7", ["1.png", "2.png", "10.png"])
+    scan(tmp_path / "s" / "77", ["1.png"])
+    archive = tmp_path / "NCP-1.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((tmp_path / "s").rglob("*.png")):
+            file.write(path, path.relative_to(tmp_path / "s"))
+        file.write(tmp_path / "s/7/1.png", "7/._1.png")
+    volume = read_volume(archive / "7")
+    np.testing.assert_array_equal(volume.array[0], stack(slices))
+    assert read_header(archive / "7").shape == (7, 5, 3)
+    assert read_volume(archive / "7" / "2.png").array.shape == (1, 7, 5, 1)
+    assert kind_of(archive / "8") == "missing"
+    archive.write_bytes(archive.read_bytes()[:-30])
+    assert kind_of(archive / "7") == "unreadable"
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    scan(tmp_path, ["1.png", "2.png"])
+    monkeypatch.setattr(picture, "MAX_BYTES", 69)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    assert kind_of(tmp_path) == "shape"
