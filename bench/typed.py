@@ -22,6 +22,7 @@ T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
+LARGEST = 2.0**63  # a stored number beyond it counts nothing here
 
 
 def sparse(default: Any = None) -> Any:
@@ -43,6 +44,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def read(kind: type[T], raw: bytes) -> T:
+    """Return the JSON object in ``raw`` as a ``kind``.
+
+    Raises:
+        ValueError: it is none, holds a number that is not finite, or something else than ``kind`` says.
+    """
+    try:
+        found = json.loads(raw, parse_constant=_number, parse_float=_number, parse_int=_number)
+        return build(kind, found, ".".join)
+    except RecursionError as error:
+        raise ValueError(error) from None
+    except BenchError as error:
+        raise ValueError(str(error).removeprefix(": ")) from None
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    if not abs(number) < LARGEST:
+        raise ValueError(f"{text[:40]} is no number")
+    return int(text) if text.lstrip("-").isdigit() else number
 
 
 class _Nothing:

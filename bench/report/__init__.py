@@ -1,6 +1,7 @@
 """Tables, figures and a page, drawn from rows alone. Never imports torch."""
 
 from bench.report.supplement import (
+    Beside,
     Cloud,
     Cost,
     Course,
@@ -16,6 +17,7 @@ from bench.report.supplement import (
 from bench.report.write import terminal_table, write
 
 __all__ = [
+    "Beside",
     "Cloud",
     "Cost",
     "Course",

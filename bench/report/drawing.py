@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -22,11 +22,11 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.errors import printable
 from bench.report.figures import Plot, Series
-from bench.report.supplement import Course, Panel
+from bench.report.supplement import Course, Curves, Panel
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 # Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
@@ -143,30 +143,30 @@ def _line(ax: Axes, line: Series, look: dict) -> None:
         ax.fill_between(line.fractions, low, means + sds, color=look["color"], alpha=0.13, lw=0)
 
 
-def curves(frames: dict[str, pd.DataFrame]) -> Figure:
+def curves(found: Mapping[str, Curves]) -> Figure:
     """Draw one small plot per pretraining: its loss strong, the terms it consists of thin."""
     with style():
-        columns = min(3, len(frames))
-        rows = -(-len(frames) // columns)
+        columns = min(3, len(found))
+        rows = -(-len(found) // columns)
         figure = new(0.4 + 3.3 * columns, 2.5 * rows)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, (name, frame) in zip(axes, frames.items(), strict=False):
-            _curve(ax, name, frame)
-        for ax in axes[len(frames) :]:
+        for ax, (name, curve) in zip(axes, found.items(), strict=False):
+            _curve(ax, name, curve)
+        for ax in axes[len(found) :]:
             ax.set_axis_off()
         return figure
 
 
-def _curve(ax: Axes, name: str, frame: pd.DataFrame) -> None:
+def _curve(ax: Axes, name: str, curve: Curves) -> None:
     aside = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
-    terms = [c for c in frame.columns if c not in aside]
+    terms = [c for c in curve if c not in aside]
     main = next((c for c in ("loss", "total") if c in terms), terms[0] if terms else "")
     terms = [c for c in terms if c != main][: len(COLOURS) - 1]
-    steps = frame["step"].to_numpy(float)
+    steps = np.array(curve["step"], float)
     for colour, term in zip(COLOURS[1:], terms, strict=False):
-        ax.plot(*_thinned(steps, frame[term]), color=colour, linewidth=0.9, label=words(term))
+        ax.plot(*_thinned(steps, curve[term]), color=colour, linewidth=0.9, label=words(term))
     if main:
-        ax.plot(*_thinned(steps, frame[main]), color=COLOURS[0], linewidth=1.7, label=words(main))
+        ax.plot(*_thinned(steps, curve[main]), color=COLOURS[0], linewidth=1.7, label=words(main))
     ax.set_title(words(name))
     ax.set_xlabel("Step")
     ax.set_ylabel("Loss")
@@ -198,9 +198,11 @@ def training(plots: dict[str, list[Course]]) -> Figure:
         return figure
 
 
-def _thinned(steps: np.ndarray, values: pd.Series, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(
+    steps: np.ndarray, values: Sequence[float | None], most: int = 400
+) -> tuple[np.ndarray, np.ndarray]:
     """Average neighbours until at most ``most`` points are left; a mean, never a pick."""
-    y = values.to_numpy(float)
+    y = np.array(values, float)
     size = -(-len(y) // most) if len(y) else 1
     edges = np.arange(0, len(y), size)
     counts = np.diff(np.append(edges, len(y)))

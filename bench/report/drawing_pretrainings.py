@@ -5,6 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -87,8 +88,9 @@ def _look(number: int) -> dict[str, Any]:
 
 
 def _cloud(ax: Axes, cloud: Cloud, looks: dict[str, dict[str, Any]]) -> None:
+    points, group = np.array(cloud.points), np.array(cloud.group)
     for number, name in enumerate(cloud.groups):
-        x, y = cloud.points[cloud.group == number].T
+        x, y = points[group == number].T
         ax.plot(x, y, linestyle="", **looks[name])
     ax.set(xticks=[], yticks=[], xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
     ax.spines[:].set_visible(True)

@@ -83,7 +83,7 @@ def wanted(scene: Scene) -> list[Figure]:
                            lambda: _draw().fractions(plots)))  # fmt: skip
     curves = scene.extras.curves
     if curves:
-        parts = [f"{k}\n{v.to_csv(index=False)}".encode() for k, v in curves.items()]
+        parts = [repr(sorted(curves.items())).encode()]
         made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
                            lambda: _draw().curves(curves)))  # fmt: skip
     made += _pretraining(scene) + _training(scene)
@@ -102,8 +102,7 @@ def _pretraining(scene: Scene) -> list[Figure]:
     clouds = scene.extras.clouds
     if clouds:
         titles = pretrainings.group_titles(scene.extras)
-        parts = [repr((c.title, c.how, c.groups, c.std, c.rank)).encode() + c.points.tobytes() +
-                 c.group.tobytes() for c in clouds]  # fmt: skip
+        parts = [repr(cloud).encode() for cloud in clouds]
         made.append(Figure("embeddings", "Embeddings of the pretraining's data",
                            _digest("embeddings", repr(titles), *parts), True,
                            lambda: _draw_pretext().clouds(clouds, titles),

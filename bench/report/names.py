@@ -44,8 +44,9 @@ def zero_is_best(metric: str) -> bool:
 
 def dataset_info(name: str, extras: Extras) -> DatasetInfo:
     """Return what is known of a data set: what the run left, else its file, else its bare name."""
-    if name in extras.datasets:
-        return extras.datasets[name]
+    for known in extras.datasets:
+        if known.name == name:
+            return known
     try:
         return declared_info(name, registry.load("dataset", name)())
     except BenchError:

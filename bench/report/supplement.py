@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.protocol import Origin
 from bench.source import Source
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ class Pretext:
     values: tuple[float, ...] = ()
     chances: tuple[float, ...] = ()  # one for each step, or none
 
+    def __post_init__(self) -> None:
+        if len(self.steps) != len(self.values) or len(self.chances) not in (0, len(self.steps)):
+            raise ValueError("a curve has a value for every step")
+
 
 @dataclass(frozen=True)
 class Course:
@@ -138,18 +143,28 @@ class Course:
     steps: tuple[float, ...]
     losses: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.steps) != len(self.losses):
+            raise ValueError("a curve has a value for every step")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
 class Cloud:
     """What one encoder makes of samples of every data set, laid out in two dimensions."""
 
     title: str
-    points: np.ndarray  # (N, 2), -1 to 1
-    group: np.ndarray  # (N,), index into ``groups``
+    points: tuple[tuple[float, float], ...]  # -1 to 1
+    group: tuple[int, ...]  # of each point, index into ``groups``
     groups: tuple[str, ...]  # data sets
     how: str = "t-SNE"
     std: float | None = None  # of the embeddings themselves
     rank: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.points or len(self.points) != len(self.group):
+            raise ValueError("a cloud has a group for each sample")
+        if min(self.group) < 0 or max(self.group) >= len(self.groups):
+            raise ValueError("a cloud names no such group")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,30 +185,46 @@ class Panel:
     aspect: float = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class Extras:
-    """Sources, titles, costs, failures, curves and provenance of one report."""
+# columns of one length: step, loss, its terms; None where there was no number
+Curves = dict[str, tuple[int | float | None, ...]]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What ``records/<name>.json`` holds: all that a page needs and no row says."""
+
+    origin: Origin | None = None  # the protocol file
     sources: dict[str, Source] = field(default_factory=dict)  # "method/voco", "dataset/btcv"
     titles: dict[str, str] = field(default_factory=dict)  # method id: title
     costs: tuple[Cost, ...] = ()
     failures: tuple[Failure, ...] = ()
     leaks: tuple[Leak, ...] = ()
-    datasets: dict[str, DatasetInfo] = field(default_factory=dict)  # as they were on the machine that ran
+    datasets: tuple[DatasetInfo, ...] = ()  # as they were on the machine that ran
     pretrainings: tuple[Pretraining, ...] = ()
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
-    notes: tuple[str, ...] = ()
     other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
-    curves: dict[str, pd.DataFrame] = field(default_factory=dict)  # name: step, loss, its terms
+    curves: dict[str, Curves] = field(default_factory=dict)  # of pretrainings, by row
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
+    provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
+
+    def __post_init__(self) -> None:
+        for curve in self.curves.values():
+            if "step" not in curve or len(set(map(len, curve.values()))) > 1:
+                raise ValueError("a curve has steps, and a number for each")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Extras(Beside):
+    """The same with what is looked up where the report is drawn."""
+
+    notes: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
     published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
-    provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, row_of
 from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
 from bench.report.names import declared_info, with_network
+from bench.report.supplement import Curves
 from bench.runtime import stale
 from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.store import Store, read_json
@@ -231,15 +233,18 @@ def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failu
                 )  # fmt: skip
 
 
-def curves(found: Chains, store: Store) -> dict[str, pd.DataFrame]:
+def curves(found: Chains, store: Store) -> dict[str, Curves]:
     """Return each row's pretraining curve, without the figure that is drawn by itself."""
-    drawn, seen = dict[str, "pd.DataFrame"](), set[str]()
+    drawn, seen = dict[str, Curves](), set[str]()
     for cell, chain in found:
         for job, described in chain.items():
             file = store.jobs / job / "curve.csv"
             new = cell.row not in drawn and job not in seen  # rows may share a pretraining
             if described["kind"] == "pretrain" and new and file.exists():
-                drawn[cell.row] = _loss(logged(file), described.get("figure") or {})
+                kept = _loss(logged(file), described.get("figure") or {})
+                drawn[cell.row] = {
+                    name: tuple(v if isfinite(v) else None for v in kept[name].tolist()) for name in kept
+                }
                 seen.add(job)
     return drawn
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +23,12 @@ if TYPE_CHECKING:
 
 DRAWN = 200  # points of a curve
 LAID_OUT = {"groups": [str], "std?": float, "rank?": float}  # embeddings.json
-BESIDE: dict[str, Any] = {  # of records/<name>.json
-    "pretexts?": [{"row": str, "says": str, "first?": float, "last?": float, "chance?": float, "rises": bool,
-                   "std?": [float], "rank?": [float], "collapsed": bool, "shared": [str], "steps": [float],
-                   "values": [float], "chances": [float]}],
-    "clouds?": [{"title": str, "points": [[float]], "group": [int], "groups": [str], "how": str,
-                 "std?": float, "rank?": float}],
-    "absent?": [str],
-}  # fmt: skip
 
 
-def beside(protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, str]) -> dict[str, Any]:
-    """Return, as plain values, what ``said`` takes.
+def beside(
+    protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, str]
+) -> tuple[tuple[Pretext, ...], tuple[Cloud, ...], tuple[str, ...]]:
+    """Return what the pretrainings tracked, the encoders' clouds, and which of these are left out.
 
     Args:
         protocol: whose report it is.
@@ -44,52 +37,7 @@ def beside(protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, s
         methods: titles by method.
     """
     clouds, absent = _clouds(protocol, plan, store, dict(methods))
-    return {
-        "pretexts": [asdict(p) for p in _pretexts(protocol, plan, store)],
-        "clouds": [
-            {**vars(c), "points": c.points.round(4).tolist(), "group": c.group.tolist()} for c in clouds
-        ],
-        "absent": absent,
-    }
-
-
-def said(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of ``Extras`` that ``beside`` left, of values that ``BESIDE`` describes.
-
-    Raises:
-        TypeError, ValueError: they do not fit together.
-    """
-    return {
-        "pretexts": tuple(_pretext_of(values) for values in found.get("pretexts") or ()),
-        "clouds": tuple(_cloud_of(values) for values in found.get("clouds") or ()),
-        "absent": tuple(found.get("absent") or ()),
-    }
-
-
-def _pretext_of(values: Mapping[str, Any]) -> Pretext:
-    lists = {key: tuple(values.get(key) or ()) for key in ("shared", "steps", "values", "chances")}
-    pairs = {key: tuple(values[key]) if values.get(key) else None for key in ("std", "rank")}
-    made = Pretext(**{**values, **lists, **pairs})
-    if len(made.steps) != len(made.values) or len(made.chances) not in (0, len(made.steps)):
-        raise ValueError("a curve has a value for every step")
-    if any(pair is not None and len(pair) != 2 for pair in pairs.values()):
-        raise ValueError("embeddings have a first and a last look")
-    return made
-
-
-def _cloud_of(values: Mapping[str, Any]) -> Cloud:
-    points, group = np.array(values["points"], np.float32), np.array(values["group"], np.int64)
-    made = Cloud(**{**values, "points": points, "group": group, "groups": tuple(values["groups"])})
-    _check(made)
-    return made
-
-
-def _check(cloud: Cloud) -> None:
-    n = len(cloud.points)
-    if not n or cloud.points.shape != (n, 2) or cloud.group.shape != (n,):
-        raise ValueError("a cloud has two numbers and a group for each sample")
-    if cloud.group.min() < 0 or cloud.group.max() >= len(cloud.groups):
-        raise ValueError("a cloud names no such group")
+    return tuple(_pretexts(protocol, plan, store)), tuple(clouds), tuple(absent)
 
 
 def _told(
@@ -208,21 +156,22 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
     try:
         if group.dtype.kind not in "iu":
             raise ValueError("groups are no whole numbers")
+        if group.ndim != 1:
+            raise ValueError("groups are one for each sample")
         cloud = Cloud(
-            title, _scaled(points), group.astype(np.int64), tuple(names["groups"]),
+            title, _scaled(points), tuple(group.tolist()), tuple(names["groups"]),
             "PCA" if np.array_equal(points, linear) else "t-SNE", names.get("std"), names.get("rank"),
         )  # fmt: skip
-        _check(cloud)
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None
     return cloud
 
 
-def _scaled(points: np.ndarray) -> np.ndarray:
+def _scaled(points: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Return points within -1 and 1, their middle at 0: only their places to each other say anything."""
     if (
         points.dtype.kind != "f"
-        or points.ndim != 2
+        or points.shape[1:] != (2,)
         or not points.size
         or not (np.abs(points) < gather.HUGE).all()
     ):
@@ -230,4 +179,5 @@ def _scaled(points: np.ndarray) -> np.ndarray:
     wide = points.astype(np.float64)
     low, high = wide.min(axis=0), wide.max(axis=0)
     reach = (high - low).max() / 2
-    return ((wide - (low + high) / 2) / (reach if reach > 0 else 1)).astype(np.float32)
+    scaled = (wide - (low + high) / 2) / (reach if reach > 0 else 1)
+    return tuple((float(x), float(y)) for x, y in scaled.round(4))

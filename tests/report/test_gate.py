@@ -35,7 +35,7 @@ def drawn(protocol, records, tmp_path):
             )
         )
         info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=synthetic)
-        extras = Extras(datasets={"organs": info}, reference=FIELD)
+        extras = Extras(datasets=(info,), reference=FIELD)
         made = report.write(protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False)
         return made.markdown.read_text(), made.page.read_text(), made.text
 
@@ -98,7 +98,7 @@ def two(protocol, records, tmp_path):
 
     def draw(*rows, sections=TWO, **infos):
         given = {"organs": ("liver", "spleen"), "heart": ("atrium",)}
-        info = {n: DatasetInfo(n, n.title(), t, synthetic=infos.get(n, False)) for n, t in given.items()}
+        info = tuple(DatasetInfo(n, n.title(), t, synthetic=infos.get(n, False)) for n, t in given.items())
         table = records(*({"fraction": 100, "scale": "pilot", "section": r["dataset"], **r} for r in rows))
         made = report.write(
             protocol(finetune=sections), table, tmp_path, Extras(datasets=info), figures=False

@@ -102,7 +102,7 @@ def test_a_scale_is_named_only_where_there_are_scales(protocol, records, told):
 def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told):
     title = "Synthetic scans in the layout of Organs"
     known = DatasetInfo("organs", title, synthetic=True, redistribution=True)
-    text, page = told(protocol(), records({}), datasets={"organs": known})
+    text, page = told(protocol(), records({}), datasets=(known,))
     assert text.startswith("# Test table \\[pilot scale, synthetic data\\]")
     assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
     assert "<h1>Test table (synthetic data)</h1>" in page and ">synthetic data</span>" in page
@@ -110,7 +110,7 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told)
     both = protocol(
         finetune=tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))
     )
-    text, _ = told(both, records({}), datasets={"organs": known})
+    text, _ = told(both, records({}), datasets=(known,))
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 

@@ -98,7 +98,7 @@ def full(protocol, records):
         costs=(Cost("b", "pretrain", 7500.0, 2048.0, 100, 200, 10**9),),
         failures=(Failure("j1", "b", NASTY, NASTY, section="elsewhere"),),
         notes=(NASTY,),
-        curves={NASTY: pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": 1e-4})},
+        curves={NASTY: {"step": (1, 2, 3), "loss": (3.0, 2.0, 1.5), "lr": (1e-4,) * 3}},
         courses=tuple(Course("b", "organs", f, 0, (1.0, 2.0), (2.0, 1.0)) for f in (10, 100)),
         pretexts=(
             Pretext(
@@ -115,10 +115,10 @@ def full(protocol, records):
                 chances=(0.5, 0.5),
             ),
         ),
-        clouds=(Cloud(NASTY, np.zeros((2, 2), np.float32), np.array([0, 1]), (NASTY, "b"), NASTY),),
+        clouds=(Cloud(NASTY, ((0.0, 0.0),) * 2, (0, 1), (NASTY, "b"), NASTY),),
         absent=(NASTY,),
         panels=(panel(),),
-        datasets={"organs": organs(redistribution=True)},
+        datasets=(organs(redistribution=True),),
         provenance={"commit": NASTY, "date": "2000-01-01"},
     )
     return wild, table, extras
@@ -202,7 +202,7 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
 
 def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
     known = organs(labels=((1, "necrosis"), (2, "edema")))
-    scene = _scene(protocol(), records({}), Extras(panels=(panel(),), datasets={"organs": known}))
+    scene = _scene(protocol(), records({}), Extras(panels=(panel(),), datasets=(known,)))
     (legend,) = wanted(scene)[-1].draw().legends
     assert [text.get_text() for text in legend.get_texts()] == ["necrosis"]
 
@@ -223,7 +223,7 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
     ],
 )
 def test_images_stay_outside_the_page_for_the_reason_that_is_known(protocol, records, tmp_path, known, said):
-    extras = Extras(panels=(panel(),), datasets={"organs": known})
+    extras = Extras(panels=(panel(),), datasets=(known,))
     page = parsed(write(protocol(), records({}), tmp_path, extras).page)
     assert page.loads == []
     assert said in page.text and "They lie beside it as panels_organs.png." in page.text

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import matplotlib.text
 import numpy as np
-import pandas as pd
 import pytest
 
 from bench.errors import printable
@@ -65,10 +64,10 @@ def extras(text):
         titles={"voco": text, "scratch": text}, costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
         failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
         notes=(text,),
-        curves={text: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], f"_{text}": [1.0, 1.0]})},
+        curves={text: {"step": (1, 2), "loss": (2.0, 1.0), f"_{text}": (1.0, 1.0)}},
         courses=tuple(Course(row, text, 10, 0, (1.0, 2.0), (2.0, 1.0)) for row in ("b", text)),
         panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0),), provenance={text: text},
-        datasets={"organs": DatasetInfo("organs", text, licence=text, redistribution=True)},
+        datasets=(DatasetInfo("organs", text, licence=text, redistribution=True),),
         pretrainings=(Pretraining(("b",), (text,), (1, 1), (2, 2), 1, text, 0.1, text, text),),
         overrides=(text,),
     )  # fmt: skip

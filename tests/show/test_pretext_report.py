@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from small_protocol import NAME
 
+from bench import typed
 from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
+from bench.report import Beside
 from bench.report.pretrainings import NOTE
 from bench.show import gather, pretrainings
 from bench.show.reports import rewrite_report, write_reports
@@ -19,12 +21,13 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 
 
 def beside(made):
-    return pretrainings.beside(made.protocol, made.plan, made.store, {})
+    found = pretrainings.beside(made.protocol, made.plan, made.store, {})
+    return dict(zip(("pretexts", "clouds", "absent"), found, strict=True))
 
 
 def told(made):
     """Return what a report says, through JSON as the records keep it."""
-    return pretrainings.said(json.loads(json.dumps(beside(made))))
+    return vars(typed.read(Beside, json.dumps(typed.plain(Beside(**beside(made)))).encode()))
 
 
 def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):
@@ -130,8 +133,8 @@ def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
     assert found["absent"] == ("The panel of VGG-19 (ImageNet) is left out: there is no file vgg19.pth.",)
     for cloud in found["clouds"]:
         assert cloud.groups == (NAME,) and cloud.how == "t-SNE" and (cloud.std, cloud.rank) == (0.25, 3.5)
-        assert np.abs(cloud.points).max() == pytest.approx(1, abs=1e-4) and len(cloud.points) == 12
-        assert cloud.points.min(0) + cloud.points.max(0) == pytest.approx([0, 0], abs=2e-4)
+        assert np.abs(np.array(cloud.points)).max() == pytest.approx(1, abs=1e-4) and len(cloud.points) == 12
+        assert np.min(cloud.points, 0) + np.max(cloud.points, 0) == pytest.approx([0, 0], abs=2e-4)
 
 
 def test_a_network_beside_the_rows_stands_first(finished):
@@ -173,9 +176,9 @@ def test_the_protocol_chooses_the_layout(finished):
     by = {}
     for layout in ("tsne", "pca"):
         asked = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
-        (by[layout], *_) = pretrainings.said(pretrainings.beside(asked, made.plan, made.store, {}))["clouds"]
+        _, (by[layout], *_), _ = pretrainings.beside(asked, made.plan, made.store, {})
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
-    np.testing.assert_allclose(by["tsne"].points, by["pca"].points[:, ::-1], atol=1e-3)
+    np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
 
 
 def test_one_point_many_times_is_a_cloud_too(finished):
@@ -242,7 +245,7 @@ def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_p
     list(write_reports([made.protocol], made.plan, made.store))
     file = made.store.root / "records" / f"{made.protocol.name}.json"
     known = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in known.items() if f"{k}?" not in pretrainings.BESIDE}))
+    file.write_text(json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")}))
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     assert "Pretraining</h2>" not in shown.page.read_text()
 
