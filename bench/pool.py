@@ -1,29 +1,26 @@
 """Processes that work through a list together, one task each at a time.
 
-As in ``bench.executors.local`` each has a pipe of its own and shares nothing with the others, so one
+Each has a pipe of its own and shares nothing with the others, so one
 that is killed takes one task with it and no lock.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from bench import process
 from bench.errors import BenchError, Damaged
 
-POLL = 0.5  # seconds between looks at the parent
 GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Start = Callable[[], AbstractContextManager[Callable[[Any], Any]]]
@@ -70,7 +67,6 @@ class _Pool:
 
     def __init__(self, start: Start) -> None:
         self._start, self._all = start, list[_Member]()
-        self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
 
     def busy(self) -> int:
         return sum(member.task is not None for member in self._all)
@@ -91,7 +87,10 @@ class _Pool:
         except (EOFError, OSError):
             self._all.remove(member)
             member.process.join()
-            raise BenchError(_died(task, member.process.exitcode or 0)) from None
+            how = process.died(member.process.exitcode or 0)
+            raise BenchError(
+                f"{task}: its process died ({how}); what is finished is kept, run again"
+            ) from None
         if not done:
             _raise(task, *found)
         return found
@@ -103,33 +102,18 @@ class _Pool:
                 member.pipe.send(None)
         deadline = time.monotonic() + GRACE
         for member in self._all:
-            member.process.join(max(0.0, deadline - time.monotonic()))
-            if member.process.is_alive():
-                member.process.kill()
-                member.process.join()
+            process.end(member.process, deadline)
             member.pipe.close()
 
     def _new(self) -> _Member:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, os.getpid(), self._start), daemon=True)
-        resource_tracker.ensure_running()  # it unblocks signals when it is started
-        # A terminal sends Ctrl-C to all: blocked until the process can ignore it, its parent decides.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        try:
-            with _one_thread():
-                process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        self._all.append(_Member(process, ours))
+        with _one_thread():  # a terminal sends Ctrl-C to all: their parent decides
+            self._all.append(_Member(*process.start(_serve, self._start, daemon=True)))
         return self._all[-1]
 
 
 def _serve(pipe: connection.Connection, parent: int, start: Start) -> None:
-    for stop in STOPS:
-        signal.signal(stop, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    # what an orphan would still make, the next attempt makes too
+    process.attend(parent, lambda stop: signal.signal(stop, signal.SIG_IGN), lambda: None)
     try:
         with start() as do:
             while (task := _received(pipe)) is not None:
@@ -145,13 +129,6 @@ def _received(pipe: connection.Connection) -> Any:
         return pipe.recv()
     except (EOFError, OSError):
         return None
-
-
-def _watch(parent: int) -> None:
-    """End an orphan: what it would still make, the next attempt makes too."""
-    while os.getppid() == parent:
-        time.sleep(POLL)
-    os._exit(1)
 
 
 def _told(error: Exception) -> tuple[str, tuple[Any, ...]]:
@@ -178,12 +155,6 @@ def _raise(task: Any, kind: str, told: tuple[Any, ...]) -> None:
     if kind == "system":
         raise OSError(*told) if told[2] else OSError(*told[:2])
     raise RuntimeError(f"{task}: {told[0]}\n{told[1]}")
-
-
-def _died(task: Any, code: int) -> str:
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    hint = "; out of memory?" if code == -signal.SIGKILL else ""
-    return f"{task}: its process died ({how}{hint}); what is finished is kept, run again"
 
 
 @contextmanager

@@ -1,12 +1,87 @@
-"""Processes of this machine: is one still the one that it was, and which GPU is its own?"""
+"""Processes of this machine: those of ours that are started, and whether one is still the one that it was."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL = 0.5  # seconds between looks at the parent
+
+
+def start(target: Callable[..., None], *args: Any, daemon: bool = False) -> tuple[SpawnProcess, Connection]:
+    """Start a process with a pipe of its own, and return both.
+
+    It begins with ``STOPS`` blocked, until it says by ``attend`` how it answers them. A fork of a process
+    whose libraries run threads can hang, so it is spawned.
+
+    Args:
+        target: called with its end of the pipe, this process's number, and ``args``.
+        args: picklable.
+        daemon: does it end with this process, whatever it does?
+    """
+    import multiprocessing
+    from multiprocessing import resource_tracker
+
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=target, args=(theirs, os.getpid(), *args), daemon=daemon, name="bench worker"
+    )
+    resource_tracker.ensure_running()  # it unblocks signals when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, ours
+
+
+def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
+    """Answer signals from here on, and see to it that a process without its parent ends.
+
+    Args:
+        parent: the number of the process that started this one.
+        answer: sets how one signal is answered.
+        orphaned: called, in a thread, once the parent has gone; then the process ends.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        orphaned()
+        os._exit(1)
+
+    for stop in STOPS:
+        answer(stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end(process: SpawnProcess, deadline: float) -> None:
+    """Wait for a process until ``deadline`` by the monotonic clock, then kill it."""
+    process.join(max(0.0, deadline - time.monotonic()))
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def died(code: int) -> str:
+    """Return how a process ended, by its exit code."""
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return how + ("; out of memory?" if code == -signal.SIGKILL else "")
 
 
 def gpus() -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 CONTRASTS = ("flair", "t1", "t1ce", "t2")  # the channels, as the phantom names them
 FLAT = 10  # every tenth phantom has no enhancing part
@@ -14,7 +13,7 @@ ORDER = (0, 2, 1, 3)  # label of the phantom's core, oedema and enhancing rim
 PATIENTS = 1000  # number of the first phantom: no other data set shows the same bodies
 
 
-class BrainTumour(MSDLayout):
+class BrainTumour(Decathlon):
     """484 labelled and 266 unlabelled scans, skull-stripped, 240 x 240 x 155 at 1 mm, in one 4-D file.
 
     Scans of BraTS 2016 and 2017 under new names, with labels of another order: 1 is oedema here and
@@ -22,13 +21,7 @@ class BrainTumour(MSDLayout):
     """
 
     version = 2  # a z-score of non-zero voxels keeps zeros at 0
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task01 BrainTumour"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task01_BrainTumour"
     modality = "MR"
     channels = ("FLAIR", "T1w", "T1gd", "T2w")
     labels = {1: "oedema", 2: "non-enhancing tumour", 3: "enhancing tumour"}
@@ -49,10 +42,6 @@ class BrainTumour(MSDLayout):
         "brats21": "scans of BraTS 2016 and 2017 under new names; which is which was not published",
     }
     stems = "BRATS_"
-    unpack = (
-        "get Task01_BrainTumour.tar from medicaldecathlon.com and unpack it so that "
-        "msd01_brain_tumour/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 ATRIUM = 2  # of the phantom's chambers
 PATIENTS = 2000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Heart(MSDLayout):
+class Heart(Decathlon):
     """20 labelled and 10 unlabelled scans, those of the 2013 left atrial challenge.
 
     HSSL's "LASC" with its 1,262 slices fits these scans and not the 2018 challenge's: inferred.
     """
 
     version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task02 Heart"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task02_Heart"
     modality = "MR"
     channels = ("MRI",)
     labels = {1: "left atrium"}
@@ -40,10 +33,6 @@ class Heart(MSDLayout):
     }
     splits = {"voco_followup_16_4": "msd02_heart.voco_followup_16_4.json"}
     stems = "la_"
-    unpack = (
-        "get Task02_Heart.tar from medicaldecathlon.com and unpack it so that "
-        "msd02_heart/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

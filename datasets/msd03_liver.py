@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Case, Recipe
-from bench.source import Source
 
 SOFT = (-175.0, 250.0)  # HU
 LABELLED = 131  # liver_0 to liver_130; the test scans go on from there
@@ -14,20 +13,14 @@ HEALTHY = 10  # every tenth phantom has no tumour
 PATIENTS = 3000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Liver(MSDLayout):
+class Liver(Decathlon):
     """131 labelled and 70 unlabelled scans: those of LiTS, whose defects it shares.
 
     ``liver_N`` is LiTS' ``volume-N``; 13 have no tumour. 28 to 47 come from 3D-IRCADb-01 and state
     a spacing of 1 mm that is not theirs in LiTS; whether these copies were mended is not known.
     """
 
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task03 Liver"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task03_Liver"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "cancer"}
@@ -49,11 +42,6 @@ class Liver(MSDLayout):
         "pgl_66_65": "msd03_liver.pgl_66_65.json",
     }
     overlaps = {"lits": "the same 201 scans; liver_N is volume-N there, the test scans' order is not known"}
-    stems = "liver_"
-    unpack = (
-        "get Task03_Liver.tar from medicaldecathlon.com and unpack it so that "
-        "msd03_liver/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     def person(self, case: Case) -> str:
         """Return the patient of LiTS, but for the test scans, whose order there is not known."""

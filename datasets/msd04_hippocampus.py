@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout, write_listing
+from bench.data.layout_msd import Decathlon, write_listing
 from bench.dataset import Recipe
-from bench.source import Source
 
 
-class Hippocampus(MSDLayout):
+class Hippocampus(Decathlon):
     """260 labelled and 130 unlabelled T1 crops around one hippocampus, about 36 x 50 x 35 mm.
 
     Intensity scales differ by four orders of magnitude between cases, two labels are float32.
     """
 
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task04 Hippocampus"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task04_Hippocampus"
     modality = "MR"
     channels = ("T1",)
     labels = {1: "anterior", 2: "posterior"}
@@ -31,10 +24,6 @@ class Hippocampus(MSDLayout):
         # Whole crops on one grid, for methods that tile or rearrange the volume.
         "resize": Recipe(resize=(64, 64, 32), scale="percentile"),
     }
-    unpack = (
-        "get Task04_Hippocampus.tar from medicaldecathlon.com and unpack it so that "
-        "msd04_hippocampus/ holds imagesTr, labelsTr and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 TRAINING = (
     0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31, 32, 34, 35, 37, 38, 39, 40,
@@ -16,20 +15,14 @@ BARE = 16  # every sixteenth phantom has no peripheral zone
 PATIENTS = 5000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Prostate(MSDLayout):
+class Prostate(Decathlon):
     """32 labelled and 16 unlabelled scans, T2 and ADC in one 4-D file, slices 3.6 mm thick.
 
     Two labels have no peripheral zone. HSSL's "central gland" is 2 here and its "peripheral zone" 1.
     """
 
     version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task05 Prostate"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task05_Prostate"
     modality = "MR"
     channels = ("T2", "ADC")
     labels = {1: "peripheral zone", 2: "transition zone"}
@@ -42,11 +35,6 @@ class Prostate(MSDLayout):
         "hssl": Recipe(channels=(0,), resize=(192, 192, 0), scale="zscore"),
         "coarse": Recipe(spacing=(3.0, 3.0, 3.6), scale="zscore"),  # ours: a pilot on a CPU
     }
-    stems = "prostate_"
-    unpack = (
-        "get Task05_Prostate.tar from medicaldecathlon.com and unpack it so that "
-        "msd05_prostate/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

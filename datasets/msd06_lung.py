@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 WIDE = (-1000.0, 500.0)  # HU
 PATIENTS = 6000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Lung(MSDLayout):
+class Lung(Decathlon):
     """63 labelled and 32 unlabelled scans; the site says 64. Most voxels of a scan are no tumour's."""
 
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task06 Lung"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task06_Lung"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "cancer"}
@@ -35,11 +28,6 @@ class Lung(MSDLayout):
         "coarse": Recipe(spacing=(4.0, 4.0, 5.0), window=WIDE),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_50_13": "msd06_lung.voco_followup_50_13.json"}
-    stems = "lung_"
-    unpack = (
-        "get Task06_Lung.tar from medicaldecathlon.com and unpack it so that "
-        "msd06_lung/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 SOFT = (-175.0, 250.0)  # HU
 PATIENTS = 7000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Pancreas(MSDLayout):
+class Pancreas(Decathlon):
     """281 labelled and 139 unlabelled portal-venous scans of patients with a mass."""
 
     version = 2  # slices of the recipe hssl are 192 x 192
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task07 Pancreas"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task07_Pancreas"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "pancreas", 2: "cancer"}
@@ -47,11 +40,6 @@ class Pancreas(MSDLayout):
         "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
         "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
     }
-    stems = "pancreas_"
-    unpack = (
-        "get Task07_Pancreas.tar from medicaldecathlon.com and unpack it so that "
-        "msd07_pancreas/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 SOFT = (-175.0, 250.0)  # HU
 PATIENTS = 8000  # number of the first phantom: no other data set shows the same bodies
 
 
-class HepaticVessel(MSDLayout):
+class HepaticVessel(Decathlon):
     """303 labelled and 140 unlabelled portal-venous scans."""
 
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task08 HepaticVessel"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task08_HepaticVessel"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "vessel", 2: "tumour"}
@@ -40,11 +33,6 @@ class HepaticVessel(MSDLayout):
         "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
         "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
     }
-    stems = "hepaticvessel_"
-    unpack = (
-        "get Task08_HepaticVessel.tar from medicaldecathlon.com and unpack it so that "
-        "msd08_hepatic_vessel/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

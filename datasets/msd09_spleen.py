@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 SOFT = (-175.0, 250.0)  # HU
 PATIENTS = 9000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Spleen(MSDLayout):
+class Spleen(Decathlon):
     """41 labelled and 20 unlabelled scans, slices 1.5 to 8 mm thick."""
 
     version = 2  # slices of the recipe hssl are 192 x 192
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task09 Spleen"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task09_Spleen"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "spleen"}
@@ -49,11 +42,6 @@ class Spleen(MSDLayout):
         "msd08_hepatic_vessel": "patients of one hospital (MSKCC); who is in both was not published",
         "msd10_colon": "patients of one hospital (MSKCC); who is in both was not published",
     }
-    stems = "spleen_"
-    unpack = (
-        "get Task09_Spleen.tar from medicaldecathlon.com and unpack it so that "
-        "msd09_spleen/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

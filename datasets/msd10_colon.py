@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.layout_msd import MSDLayout
+from bench.data.layout_msd import Decathlon
 from bench.dataset import Recipe
-from bench.source import Source
 
 SOFT = (-175.0, 250.0)  # HU
 BOWEL = (18, 19, 20, 21, 22, 23)  # the atlas's loops, which no label names
 PATIENTS = 10000  # number of the first phantom: no other data set shows the same bodies
 
 
-class Colon(MSDLayout):
+class Colon(Decathlon):
     """126 labelled and 64 unlabelled portal-venous scans; the bowel itself is not labelled."""
 
-    source = Source(
-        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
-        "http://medicaldecathlon.com",
-    )
-    title = "MSD Task10 Colon"
-    licence = "CC BY-SA 4.0"
-    redistribution = True
+    archive = "Task10_Colon"
     modality = "CT"
     channels = ("CT",)
     labels = {1: "colon cancer primaries"}
@@ -41,11 +34,6 @@ class Colon(MSDLayout):
         "msd08_hepatic_vessel": "patients of one hospital (MSKCC); who is in both was not published",
         "msd09_spleen": "patients of one hospital (MSKCC); who is in both was not published",
     }
-    stems = "colon_"
-    unpack = (
-        "get Task10_Colon.tar from medicaldecathlon.com and unpack it so that "
-        "msd10_colon/ holds imagesTr, labelsTr, imagesTs and dataset.json"
-    )
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -62,6 +62,28 @@ class MSDLayout(Dataset):
         return found + tests
 
 
+class Decathlon(MSDLayout):
+    """A task of the Medical Segmentation Decathlon itself: only what tells it from the others is stated."""
+
+    source = Source(
+        "Antonelli et al. 2022, The Medical Segmentation Decathlon, Nat. Commun. 13:4128",
+        "http://medicaldecathlon.com",
+    )
+    licence = "CC BY-SA 4.0"
+    redistribution = True
+    archive: ClassVar[str]  # its name without suffix, such as Task06_Lung
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.title = f"MSD {cls.archive.replace('_', ' ')}"
+        if not cls.stems:
+            cls.stems = f"{cls.archive.partition('_')[2].lower()}_"
+        cls.unpack = (
+            f"get {cls.archive}.tar from medicaldecathlon.com and unpack it so that "
+            f"{cls.__module__.rpartition('.')[2]}/ holds imagesTr, labelsTr, imagesTs and dataset.json"
+        )
+
+
 def msd_folder(root: Path) -> Dataset:
     """Return the declaration that a folder's own ``dataset.json`` makes.
 

@@ -8,7 +8,6 @@ library's breaks whole, pebble's breaks where a worker dies before it has begun 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,9 +15,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 
+from bench import process
 from bench.executors.queue import Queue
 from bench.jobs.context import RunOptions
 from bench.process import WORKER
@@ -28,7 +28,6 @@ from bench.store import Store
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
 CLOSING = 5.0  # seconds that a worker without a job gets to end
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _stop = threading.Event()
 
@@ -77,8 +76,6 @@ class Workers:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # A fork of a process whose libraries run threads can hang.
-        self._context = multiprocessing.get_context("spawn")
         self._all: list[_Worker] = []
 
     def busy(self) -> int:
@@ -121,10 +118,7 @@ class Workers:
             self._signal(signal.SIGTERM)
         deadline = time.monotonic() + CLOSING
         for worker in self._all:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            process.end(worker.process, deadline)
 
     def _signal(self, number: int) -> None:
         for worker in self._all:
@@ -132,21 +126,10 @@ class Workers:
                 os.kill(worker.process.pid, number)
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
         taken = {worker.number for worker in self._all}
         number = next(n for n in itertools.count() if n not in taken)
-        process = self._context.Process(
-            target=_serve, args=(theirs, str(self._store.root), os.getpid(), number), name="bench worker"
-        )
-        resource_tracker.ensure_running()  # it unblocks signals when it is started
-        # Blocked in the child as well, until it can answer: Ctrl-C during its imports is kept.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        theirs.close()
-        self._all.append(_Worker(number, process, ours))
+        # Ctrl-C during its imports is kept until it can answer
+        self._all.append(_Worker(number, *process.start(_serve, str(self._store.root), number)))
         return self._all[-1]
 
     def _ended(self, worker: _Worker) -> Outcome | None:
@@ -163,22 +146,16 @@ class Workers:
     def _lost(self, job: str, code: int) -> Outcome:
         if code == 0 or self._store.done(job):
             return Outcome(job, "stopped")  # asked to end before it began, or killed after it was done
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        hint = "; out of memory?" if code == -signal.SIGKILL else ""
-        reason = f"the worker process died ({how}{hint})"
+        reason = f"the worker process died ({process.died(code)})"
         with suppress(OSError):  # a full disk cannot even take the reason
             self._store.lost(job, reason)
         return Outcome(job, "failed", reason)
 
 
-def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> None:
+def _serve(pipe: connection.Connection, parent: int, out: str, number: int) -> None:
     """Do one job after another until there are no more, or this process is asked to stop."""
     os.environ[WORKER] = str(number)
-    for stop in STOPS:
-        if signal.getsignal(stop) is not signal.SIG_IGN:  # nohup's wish
-            signal.signal(stop, lambda *_: _stop.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    process.attend(parent, _answer, _orphaned)
     if not _stop.is_set():
         import bench.runtime.preload  # noqa: F401 - torch and MONAI, once per worker
 
@@ -190,10 +167,12 @@ def _serve(pipe: connection.Connection, out: str, parent: int, number: int) -> N
             return  # the run is over, or its controller died
 
 
-def _watch(parent: int) -> None:
-    """End an orphan: whoever runs the protocol again must not wait for it for long."""
-    while os.getppid() == parent:
-        time.sleep(POLL)
+def _answer(stop: int) -> None:
+    if signal.getsignal(stop) is not signal.SIG_IGN:  # nohup's wish
+        signal.signal(stop, lambda *_: _stop.set())
+
+
+def _orphaned() -> None:
+    """Whoever runs the protocol again must not wait for this process for long."""
     _stop.set()
     time.sleep(GRACE)
-    os._exit(1)

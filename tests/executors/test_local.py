@@ -18,7 +18,7 @@ from bench.runtime.execute import Outcome
 from bench.store import Store
 
 
-def serve(pipe, out, parent, number):
+def serve(pipe, parent, out, number):
     """Stand in for a worker without torch: do what the job's description says."""
     store = Store(Path(out))
     trap = store.root / "die-while-starting"
