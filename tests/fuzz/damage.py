@@ -172,7 +172,7 @@ def lines(draw, text, joint, words, keys=("",)):
     """Draw text with one to four lines of ``key joint value`` lost, doubled, added, indented or changed."""
     made = text.splitlines()
     for _ in range(draw(st.integers(1, 4))):
-        at, kind = draw(st.integers(0, max(0, len(made) - 1))), draw(st.integers(0, 6))
+        at, kind = draw(st.integers(0, max(0, len(made) - 1))), draw(st.integers(0, 8))
         old = "".join(made[at : at + 1])
         word = str(draw(words))
         if kind == 0:
@@ -181,7 +181,7 @@ def lines(draw, text, joint, words, keys=("",)):
             made.insert(draw(st.integers(0, len(made))), old)
         elif kind == 2:
             made.insert(at, " " * (len(old) - len(old.lstrip())) + draw(st.sampled_from(keys)) + joint + word)
-        elif kind == 3:
+        elif kind in (3, 7, 8):
             parts = old.split(" ")
             parts[draw(st.integers(0, len(parts) - 1))] = word
             made[at : at + 1] = [" ".join(parts)]
