@@ -1,51 +1,36 @@
 """Protocols, ``bench.toml`` and what the command line lays over them, up to the printed plan."""
 
-from __future__ import annotations
-
 import contextlib
 import io
-import random
 import sys
 from pathlib import Path
 
-import mutate
-import mutate_yaml
+import damage
 import torch  # noqa: F401 - planning a method imports it, which is no execution's time
-import yaml
-from target import Target, one_line, tried
+from hypothesis import strategies as st
+from target import Folder, one_line, tried
 
 from bench.cli import main
 from bench.protocol import SCALES, read
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (
-    "finetune.optimiser.lr", "finetune.steps", "finetune.batch", "finetune.fraction",
-    "finetune.inference.overlap",
-    "pretrain.steps", "pretrain.optimiser.betas", "pretrain.snapshots", "pretrain.schedule", "network.crop",
-    "network.preset", "network.network", "method.params.temperature", "method.name", "seed",
-    "recipe.window", "recipe.scale",
-    "recipe.spacing", "inference.batch", "init", "data.fraction", "finetune", "", ".", "a..b",
-    "finetune.optimiser.lr.x",
-    "pretrain.precision", "finetune.select", "finetune.augment.flip", "finetune.val_every", "weights", "x",
+    "finetune.optimiser.lr", "finetune.steps", "finetune.batch", "finetune.fraction", "pretrain.steps",
+    "seed", "pretrain.optimiser.betas", "pretrain.snapshots", "pretrain.schedule", "pretrain.precision",
+    "network.crop", "network.preset", "network.network", "method.params.temperature", "method.name",
+    "recipe.window", "init", "x", "recipe.scale", "recipe.spacing", "inference.batch", "data.fraction",
+    "finetune", ".", "a..b", "weights", "", "finetune.optimiser.lr.x", "finetune.select",
+    "finetune.augment.flip", "finetune.inference.overlap",
 )  # fmt: skip
-VALUES = (
-    *mutate.TEXTS, *mutate_yaml.TAGS, *map(str, mutate.INTEGERS), *map(str, mutate.FLOATS), "[16, 16, 16]",
-    "[1, 2]", "[]",
-    "{a: 1}", "best_test", "tiny", "base", "[[[[", "*a", "&a [*a]", "{<<: [1]}", "1e-3", "[nan, inf]",
-    "{? [a]: b}",
-    "[" * 3000, "{a: " * 3000, "&a [x], [*a, *a]", "unetr", "bf16",
-)  # fmt: skip
-ONLY = ("method=scratch", "row=scratch", "seed=0", "fraction=100", "fraction=x",
-"dataset=msd04_hippocampus", "seed=",
-        "=", "a=b", "network=unet3d", "network=", "row=\ud800", "method=" + "x" * 5000)  # fmt: skip
+VALUES = damage.scalars.map(str) | st.sampled_from(
+    (*damage.YAML, "[16, 16, 16]", "best_test", "tiny", "base", "[[[[", "1e-3", "[nan, inf]", "unetr", "bf16")
+)
+ONLY = ("method=scratch", "row=scratch", "seed=0", "fraction=100", "fraction=x", "seed=", "=", "a=b",
+        "network=unet3d", "row=\ud800", "method=" + "x" * 5000)  # fmt: skip
 TOML = (
-    '[data]\nmsd04_hippocampus = "nowhere"\n', '[data]\na = "~nobody/x"\n', "data = 1\n",
-    "[data]\na = 1\n", "[data\n",
-    '[data]\nmsd04_hippocampus = "\\u0000"\n', '[data]\nmsd04_hippocampus = "' + "x" * 5000 + '"\n',
-    "a = " + "[" * 5000,
-    '[data]\nmsd04_hippocampus = "."\n', '[data]\nmsd04_hippocampus = "bench.toml"\n', "[data.a.b]\n",
-    "a = 1e999\n",
-    "a = " + "9" * 5000 + "\n", "x." * 3000 + "y = 1\n",
+    '[data]\nmsd04_hippocampus = "nowhere"\n', '[data]\na = "~nobody/x"\n', "data = 1\n", "[data]\na = 1\n",
+    '[data]\nmsd04_hippocampus = "\\u0000"\n', '[data]\nmsd04_hippocampus = "bench.toml"\n', "[data.a.b]\n",
+    '[data]\nmsd04_hippocampus = "' + "x" * 5000 + '"\n', "a = " + "[" * 5000, "a = " + "9" * 5000 + "\n",
 )  # fmt: skip
 SMALL = """\
 title: small
@@ -75,47 +60,44 @@ scales:
 """
 
 
-class Protocols(Target):
+class Protocols(Folder):
     """Every protocol of the project and a small one with every section, at every scale, planned."""
 
-    name, slow = "protocol", 7_000
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.texts = [SMALL] * 6 + [p.read_text() for p in sorted((ROOT / "protocols").rglob("*.yaml"))]
-        self.plain = [yaml.safe_load(text) for text in self.texts]
+    def make(self):
         sys.path.insert(0, str(ROOT))
+        (self.folder / "small.yaml").write_text(SMALL)
+        for path in (ROOT / "protocols").rglob("*.yaml"):
+            (self.folder / f"all-{path.name}").write_bytes(path.read_bytes())
 
-    def once(self, rng: random.Random) -> None:
-        which = rng.randrange(len(self.texts))
-        path = self.folder / "p.yaml"
-        whole = rng.random() < 0.2
-        path.write_bytes(self.texts[which].encode() if whole
-                         else mutate_yaml.as_yaml(rng, self.plain[which], self.texts[which]))  # fmt: skip
-        scales = rng.sample((None, *SCALES), 2)
+    def group(self, path):
+        return path.name[:3]
+
+    def read(self, draw, path):
+        how = draw(st.integers(0, 9))
+        if how == 9:
+            path.write_bytes(self.files[path])
+        scales = draw(st.permutations((None, *SCALES)))[:2]
         good = [scale for scale in scales if tried(read, path, scale) is not None]
         if not good:
             return
-        scale = rng.choice(good)
         arguments = ["plan", str(path), "--out", str(self.folder / "out")]
-        arguments += ["--json"] * (rng.random() < 0.5) + (["--scale", scale] if scale else [])
-        if whole or rng.random() < 0.2:
-            arguments += [
-                f"--set={rng.choice(PATHS)}={rng.choice(VALUES)}" for _ in range(rng.choice((1, 1, 2)))
-            ]
-        if rng.random() < 0.1:
-            arguments += [f"--only={rng.choice(ONLY)}"]
+        arguments += ["--scale", good[0]] if good[0] else []
+        arguments += ["--json"] * draw(st.booleans())
+        for _ in range(draw(st.integers(1, 2)) if how > 6 else 0):
+            arguments.append(f"--set={draw(st.sampled_from(PATHS))}={draw(VALUES)}")
+        if how == 6:
+            arguments.append(f"--only={draw(st.sampled_from(ONLY))}")
         toml = self.folder / "bench.toml"
-        if rng.random() < 0.1:
-            raw = rng.choice(TOML).encode()
-            toml.write_bytes(raw if rng.random() < 0.7 else mutate.damaged(rng, raw))
+        if how == 5:
+            raw = draw(st.sampled_from(TOML)).encode()
+            toml.write_bytes(draw(damage.damaged(raw)) if draw(st.booleans()) else raw)
         try:
             command(arguments)
         finally:
             toml.unlink(missing_ok=True)
 
 
-def command(arguments: list[str]) -> None:
+def command(arguments):
     """Run a command as a person would; what it refuses, it refuses in one line that can be printed."""
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=e) for e in ("strict", "backslashreplace")

@@ -1,72 +1,67 @@
 """Damaged input of every kind ends in one line or is read: no other exception, hang, crash or flood."""
 
-import json
-import random
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
+import os
+import signal
+import time
+import warnings
 
-import mutate
-import mutate_yaml
 import pytest
 import run
-import yaml
+from hypothesis import strategies as st
 
-RUN = Path(run.__file__)
-FAST = {
-    "metaimage": 500,
-    "nifti": 500,
-    "nrrd": 500,
-    "msd": 200,
-    "protocol": 30,
-    "records": 3,
-    "checkpoints": 100,
+TARGETS = {  # executions, and those of the slow part
+    "volumes_target:Volumes": (400, 100_000), "volumes_target:Msd": (100, 8_000),
+    "protocol_target:Protocols": (30, 7_000), "records_target:Records": (2, 500),
+    "checkpoints_target:Checkpoints": (60, 4_500),
+}  # fmt: skip
+BAD = {  # what an execution may do, and what is told then
+    "crash": (lambda: os.kill(os.getpid(), signal.SIGSEGV), "Segmentation fault"),
+    "hang": (lambda: time.sleep(60), "Timeout (0:00:01"),
+    "slow": (lambda: sum(range(2_000_000)), "slow: "),
+    "memory": (lambda: bytearray(3 << 30), "MemoryError"),
+    "warn": (lambda: warnings.warn("x", stacklevel=1), "UserWarning: x"),
+    "wrong": (lambda: {}["x"], "KeyError: 'x'"),
 }
 
 
-def executed(target, *arguments):
-    command = [sys.executable, str(RUN), "--target", target, "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr[-3000:]
-    (result,) = json.loads(done.stdout)
-    told = [f"--target {target} --seed {result['seed']} --first {n}: {kind}\n{text[-1500:]}"
-            for n, kind, text in result["failures"][:3]]  # fmt: skip
-    return result, "\n".join(told)
+class Bad:
+    """A target that reads a number, and not well those above 100, as ``BENCH_FUZZ_BAD`` says."""
+
+    seconds = 0.01
+
+    def __init__(self, folder):
+        self.warm = 2
+
+    def once(self, draw):
+        self.warm -= 1
+        if draw(st.integers(0, 200)) > 100 and self.warm < 0:
+            BAD[os.environ["BENCH_FUZZ_BAD"]][0]()
 
 
-@pytest.mark.parametrize("target", run.TARGETS)
-def test_damaged_input_is_refused_in_one_line_or_read(target):
-    result, told = executed(target, "--count", str(FAST[target]))
-    assert not result["failures"], told
-    assert result["executions"] == FAST[target]
+def exit_of(target, *given):
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=run.child, args=(*target.split(":"), *given))
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_damaged_input_is_refused_in_one_line_or_read(target, tmp_path):
+    assert exit_of(target, tmp_path, TARGETS[target][0], 0) == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", run.TARGETS)
-def test_a_hundred_thousand_damaged_inputs_are_refused_in_one_line_or_read(target):
-    result, told = executed(target, "--seed", "1")
-    assert not result["failures"], told
-    assert result["peak_mb"] - result["base_mb"] < 512
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_hundred_thousand_damaged_inputs_are_refused_in_one_line_or_read(target, tmp_path):
+    assert exit_of(target, tmp_path, TARGETS[target][1], int(os.environ.get("BENCH_FUZZ_SEED", "1"))) == 0
 
 
-@pytest.mark.parametrize("how", ["crash", "hang", "slow", "memory", "warn", "wrong"])
-def test_the_engine_sees(how, monkeypatch):
-    monkeypatch.setitem(run.TARGETS, "bad", ("bad_target", "Bad"))
-    monkeypatch.setattr(run, "HANG", 1.5 if how == "hang" else 20.0)
+@pytest.mark.parametrize("how", BAD)
+def test_the_engine_sees(how, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("BENCH_FUZZ_BAD", how)
-    found = run.run("bad", range(4), 0)["failures"]
-    assert [n for n, _, _ in found] == [2]
-    named = {"memory": "MemoryError", "warn": "UserWarning", "wrong": "KeyError"}
-    assert found[0][1].startswith(named.get(how, how))
-
-
-def test_equal_seeds_damage_equally_and_seldom_do_nothing():
-    raw, plain = bytes(range(200)), {"a": {"b": [1, 2.5, "x"]}, "c": None}
-    calls = (
-        (mutate.damaged, (raw,)), (mutate.as_json, (plain,)), (mutate.zipped, (raw,)),
-        (mutate_yaml.as_yaml, (plain, yaml.safe_dump(plain))),
-    )  # fmt: skip
-    for call, given in calls:
-        made = [call(random.Random(seed), *given) for seed in range(200)]
-        assert made == [call(random.Random(seed), *given) for seed in range(200)]
-        assert len(set(made)) > 50, call
+    assert exit_of("test_fuzz:Bad", tmp_path, 20, 0, 1.5 if how == "hang" else run.HANG)
+    told = capfd.readouterr().err
+    assert BAD[how][1] in told
+    assert how in ("crash", "hang") or "Draw 1: 101" in told  # the smallest that does it
