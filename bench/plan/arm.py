@@ -39,6 +39,15 @@ class Arm:
         return labelled(self.name, self.control)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """Whose labels one fine-tuning sees: a share of an arm's training patients, by the ranking of a seed."""
+
+    percent: int
+    seed: int
+    patients: tuple[str, ...]  # none where nobody knows them
+
+
 def controls(protocol: Protocol, row: Row) -> list[Control]:
     """Return how often a row is expanded: as it is, and once for each control of a pretrained one."""
     return ["", *protocol.controls] if method_pretrains(row) else [""]

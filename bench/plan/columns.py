@@ -7,18 +7,18 @@ from typing import Any
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.plan import specs
-from bench.plan.arm import Arm
+from bench.plan.arm import Arm, Labels
 from bench.protocol import mixture, pretrain_of
 
 
 def columns(
-    arm: Arm, sample: tuple[int, int], spec: FinetuneSpec, before: PretrainSpec | None
+    arm: Arm, labels: Labels, spec: FinetuneSpec, before: PretrainSpec | None
 ) -> dict[str, Any]:  # fmt: skip
     """Return record columns; what --set can change is read from the jobs, not the protocol.
 
     Args:
         arm: what was expanded.
-        sample: label fraction in percent, and the labelled patients that it means.
+        labels: whose labels the fine-tuning sees.
         spec: of the fine-tuning.
         before: of the pretraining where there is one.
     """
@@ -33,5 +33,6 @@ def columns(
         "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,
         "task": arm.target.dataset.task, "split": arm.fold.name,
         "split_hash": arm.fold.digest if arm.target.present else "",
-        "fraction": sample[0], "n_train": sample[1], "fold": arm.fold.index, "seed": spec.seed,
+        "fraction": labels.percent, "n_train": len(labels.patients), "fold": arm.fold.index,
+        "seed": spec.seed,
     }  # fmt: skip

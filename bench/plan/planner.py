@@ -20,7 +20,7 @@ from bench.jobs.latency import LatencySpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting
 from bench.plan import specs
-from bench.plan.arm import Arm, controls
+from bench.plan.arm import Arm, Labels, controls
 from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
@@ -132,9 +132,8 @@ class Planner:
         # fresh weights are one, however many pretrainings
         initials = [Initialisation()] if arm.control == "random" else self._initials(arm)
         for initial, percent, seed in product(initials, arm.tuned.fractions, arm.tuned.seeds):
-            patients = self._labelled(arm, percent, seed)
-            job = self._finetune(arm, (percent, seed, patients), initial)
-            self._evaluate(arm, (percent, len(patients)), job, initial)
+            labels = self._labels(arm, percent, seed)
+            self._evaluate(arm, labels, self._finetune(arm, labels, initial), initial)
 
     def _initials(self, arm: Arm) -> list[Initialisation]:
         """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
@@ -152,30 +151,31 @@ class Planner:
         jobs = [self.pretrainings.add(arm, seed) for seed in seeds]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
 
-    def _labelled(self, arm: Arm, percent: int, seed: int) -> list[str]:
+    def _labels(self, arm: Arm, percent: int, seed: int) -> Labels:
         if not arm.target.present and not arm.fold.train:
-            return []
+            return Labels(percent, seed, ())
         what = f"{arm.target.name}, split {arm.fold.name!r}"
-        return splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what)
+        return Labels(
+            percent, seed, tuple(splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what))
+        )
 
-    def _finetune(self, arm: Arm, sample: tuple[int, int, list[str]], initial: Initialisation) -> str:
-        percent, seed, patients = sample
-        target, tuned = arm.target, arm.tuned
+    def _finetune(self, arm: Arm, labels: Labels, initial: Initialisation) -> str:
+        target, tuned, seed = arm.target, arm.tuned, labels.seed
         everybody = splits.ranked(arm.fold.train, arm.fold.name, seed)
-        full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, patients))
+        full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, labels.patients))
         prepare = self.pretrainings.prepare(target.name, tuned.recipe)
         head, task = specs.head(target, tuned), target.dataset.task
         net = NetSpec.of(arm.net, self.pretrainings.channels([prepare], arm.net.crop))
         data = Labelled(
-            **vars(target.division(arm.fold)), task=task, fraction=percent, holdout=tuned.holdout,
-            n_train=len(patients) if target.present else None, regions=head.regions, paint=head.paint,
+            **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
+            n_train=len(labels.patients) if target.present else None, regions=head.regions, paint=head.paint,
         )  # fmt: skip
         spec = self._overridden(
             FinetuneSpec(
                 network=replace(net, out_channels=head.channels),
                 init=initial.init,
                 data=data,
-                finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, percent)),
+                finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, labels.percent)),
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
             )
@@ -200,7 +200,7 @@ class Planner:
             )
         )
 
-    def _evaluate(self, arm: Arm, sample: tuple[int, int], finetune: str, initial: Initialisation) -> None:
+    def _evaluate(self, arm: Arm, labels: Labels, finetune: str, initial: Initialisation) -> None:
         protocol, target, made = arm.protocol, arm.target, self.plan.jobs[finetune]
         tuned = self.plan.spec(finetune, FinetuneSpec)
         select = tuned.finetune.select
@@ -214,7 +214,7 @@ class Planner:
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
             before = self.plan.spec(initial.pretrain, PretrainSpec) if initial.pretrain else None
-            columns = record_columns(arm, sample, tuned, before)
+            columns = record_columns(arm, labels, tuned, before)
             columns |= {
                 "row": labelled(arm.label, variant),
                 "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",

@@ -56,7 +56,7 @@ class Pretrainings:
                 take=mixing.overall(section),
             )
         )
-        guard = self._guard(arm, section, (spec, parts, needs))
+        guard = self._guard(arm, section, spec, parts, needs)
         if section.leaks == "drop":  # what is left out is part of the result
             spec, needs = replace(spec, leaks="drop"), (*needs, guard)
         job = self.plan.add(Job(spec, needs))
@@ -95,10 +95,14 @@ class Pretrainings:
         return next(iter(per.values()))
 
     def _guard(
-        self, arm: Arm, section: Pretrain, made: tuple[PretrainSpec, list[mixing.Read], tuple[str, ...]]
+        self,
+        arm: Arm,
+        section: Pretrain,
+        spec: PretrainSpec,
+        parts: list[mixing.Read],
+        needs: tuple[str, ...],
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
-        spec, parts, needs = made
         chosen = spec.take.amount or any(entry.take for entry in spec.data)  # else no seed decides
         tests = mixing.tests(self.cohorts, arm, parts)
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)

@@ -152,8 +152,8 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         if objective.begin(step):
             optim.state.clear()
         lr = rate(step, steps, training.optimiser.lr, training.schedule)
-        terms = _gradients(trained, partial(_next, source, device, curve), (run, device, step))
-        _move(trained, optim, lr, (run, device))
+        terms = _gradients(trained, partial(_next, source, device, curve), run, device, step)
+        _move(trained, optim, lr, run, device)
         objective.after_step(step / steps)
         if first:
             objective.at(step + 1)
@@ -180,9 +180,10 @@ def _next(source: Iterator[Batch], device: Fabric, curve: Curve) -> Batch:
     return {k: v.to(device.device, non_blocking=True) for k, v in batch.items()}
 
 
-def _gradients(trained: Any, fetch: Callable[[], Batch], at: tuple[Run, Fabric, int]) -> dict[str, Tensor]:
+def _gradients(
+    trained: Any, fetch: Callable[[], Batch], run: Run, device: Fabric, step: int
+) -> dict[str, Tensor]:
     """Add up the gradients of a step's micro-batches; return the means of their terms."""
-    run, device, step = at
     parts, found = distributed.parts(run.training.accumulate), []
     for part in parts:
         generator = torch_generator(device.device, run.seed, "views", step, part)
@@ -195,8 +196,7 @@ def _gradients(trained: Any, fetch: Callable[[], Batch], at: tuple[Run, Fabric, 
     return {k: torch.stack([terms[k] for terms in found]).mean() for k in found[0]}
 
 
-def _move(trained: Any, optim: Any, lr: float, at: tuple[Run, Fabric]) -> None:
-    run, device = at
+def _move(trained: Any, optim: Any, lr: float, run: Run, device: Fabric) -> None:
     for group in optim.param_groups:
         group["lr"] = lr
     clip = run.training.clip
