@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from bench.dataset import LITTER, Case, Dataset, natural
+from bench.dataset import LITTER, Case, Dataset, Recipe, natural
 from bench.errors import BenchError
+from bench.source import Source
 from bench.volumes import zipped
 
 NAME = re.compile(r"(?P<person>\d+)_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<zip>\.zip)?", re.ASCII)
@@ -151,3 +152,40 @@ def _held(place: Path, wanted: frozenset[str], images: frozenset[str]) -> frozen
 def _in_zip(archive: Path, wanted: frozenset[str], _stamp: tuple[int, int]) -> frozenset[str]:
     names = zipped.names(archive)
     return wanted & (names.keys() | {name.rpartition("/")[0] + "/" for name in names})
+
+
+class BrainVisits(Visits):
+    """Visits of UK Biobank's brain imaging, brains extracted, 208 x 256 x 256 at 1 mm on the grid of T1.
+
+    The label is FSL FAST's tissue map, the hard one that Taleb et al. pretrained with supervision on
+    (``T1_brain_seg``), or where a zip lacks it the one from partial volumes (``T1_brain_pveseg``). Of
+    instances (2: first imaging visit, 3: repeat) and arrays of one participant each is a case of its own,
+    ``meta`` says which. Visits that hold ``unusable/`` in place of the image are left out and counted.
+    Participants who withdrew are not known here: remove their files.
+    """
+
+    source = Source(
+        "Sudlow et al. 2015, PLoS Medicine 12(3):e1001779; Miller et al. 2016, Nature Neuroscience "
+        "19(11):1523-1536; Alfaro-Almagro et al. 2018, NeuroImage 166:400-424; Littlejohns et al. 2020, "
+        "Nature Communications 11:2624",
+        "https://www.ukbiobank.ac.uk",
+    )
+    licence = "approved application and fee; never passed on"
+    redistribution = False
+    modality = "MR"
+    labels = {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}  # noqa: RUF012
+    recipes = {  # noqa: RUF012
+        "default": Recipe(scale="zscore", nonzero=True, foreground="nonzero"),  # all scans are 1 mm
+        # HealthML/self-supervised-3d-tasks: box of the brain (about 160 x 192 x 192), min-max of each
+        # channel, 128^3
+        "taleb": Recipe(resize=(128, 128, 128), scale="minmax", foreground="nonzero"),
+        "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore", nonzero=True),  # ours: a pilot
+    }
+    masks = ("T1/T1_fast/T1_brain_seg.nii.gz", "T1/T1_fast/T1_brain_pveseg.nii.gz")
+    unusable = "unusable"
+    # of unpacked visits; what lies in a zip is asked for by name
+    unread = ("T1/*", "T1_fast/*", "T1_first/*", "transforms/*", "unusable/*", "T2_FLAIR/*", "lesions/*")
+
+    def person(self, case: Case) -> str:
+        """Return the participant, whose number is the same in all fields of an application."""
+        return f"ukb:{case.patient}"
