@@ -14,7 +14,8 @@ class UKBBrain(BrainVisits):
     """One T1 per visit; a participant may have come twice.
 
     The image is ``T1/T1_brain.nii.gz``, T1 times its brain mask, which is what Taleb et al. made of
-    ``T1.nii.gz`` and ``T1_brain_mask.nii.gz``. T1 is the only channel; ``ukb_brain_flair`` reads the same folder as pairs of T1 and T2-FLAIR.
+    ``T1.nii.gz`` and ``T1_brain_mask.nii.gz``. T1 is the only channel; ``ukb_brain_flair``
+    reads the same folder as pairs of T1 and T2-FLAIR.
     """
 
     title = "UK Biobank brain T1"
