@@ -46,7 +46,7 @@ class LASC(Dataset):
     splits = {"uamt_80_20": LISTS.name}
     doubtful: ClassVar[dict[str, str]] = {
         # found by this project's leak guard, and looked at: the same anatomy and the same noise
-        TWINS[0]: f"the same scan as {TWINS[1]}, cropped otherwise",
+        TWINS[0]: f"the same scan as {TWINS[1]}, cropped otherwise"
     }
     unread = ("lawall.nrrd",)  # the wall's mask, which no table here asks for
     unpack = (

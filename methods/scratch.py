@@ -12,8 +12,7 @@ class Scratch(Method):
 
     title = "From scratch"
     source = Source(
-        "He et al., Rethinking ImageNet Pre-training, ICCV 2019",
-        "https://arxiv.org/abs/1811.08883",
+        "He et al., Rethinking ImageNet Pre-training, ICCV 2019", "https://arxiv.org/abs/1811.08883"
     )
     fidelity = "nothing to reproduce: the initial weights are the network's own"
     pretrains = False

@@ -49,10 +49,7 @@ class Finding:
 
 
 def check(
-    dataset: Dataset,
-    root: Path,
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    dataset: Dataset, root: Path, workers: int = 1, on_progress: Callable[[int, int], None] | None = None
 ) -> list[Finding]:
     """Decode every file of every case and return what is wrong, in the order of the cases.
 

@@ -30,8 +30,7 @@ def distances(pair: Pair, far: str | None = None) -> Distances:
     """
     prediction, reference = surface(pair.prediction), surface(pair.reference)
     return Distances(
-        directed(prediction, reference, pair.spacing, far),
-        directed(reference, prediction, pair.spacing, far),
+        directed(prediction, reference, pair.spacing, far), directed(reference, prediction, pair.spacing, far)
     )
 
 

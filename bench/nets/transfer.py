@@ -103,11 +103,7 @@ def load(
 
 
 def rehearse(
-    tensors: Mapping[str, Tensor],
-    network: Model,
-    source: Manifest | None = None,
-    *,
-    minimum: float = 0.9,
+    tensors: Mapping[str, Tensor], network: Model, source: Manifest | None = None, *, minimum: float = 0.9
 ) -> Receipt:
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
     return _fit(network, tensors, source, minimum)[1]

@@ -29,13 +29,7 @@ from bench.plan.override import Override
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
-from bench.protocol import (
-    Finetune,
-    Protocol,
-    finetune_of,
-    labelled,
-    pretrain_of,
-)
+from bench.protocol import Finetune, Protocol, finetune_of, labelled, pretrain_of
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 

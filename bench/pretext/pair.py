@@ -29,10 +29,7 @@ class Pairing:
 
 
 def draw_pair(
-    shape: tuple[int, int, int],
-    crop: tuple[int, int, int],
-    rule: Pairing,
-    rng: np.random.Generator,
+    shape: tuple[int, int, int], crop: tuple[int, int, int], rule: Pairing, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw starts and sizes, (2, 3) int64 each, of two boxes in a volume of ``shape``.
 

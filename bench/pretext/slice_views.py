@@ -52,11 +52,7 @@ class SliceViews(MethodParams):
 
 
 def slice_views(
-    x: Tensor,
-    crop: Triple,
-    views: SliceViews,
-    generator: torch.Generator,
-    zscored: Tensor | None = None,
+    x: Tensor, crop: Triple, views: SliceViews, generator: torch.Generator, zscored: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one augmented view of each row, and the box that it shows.
 

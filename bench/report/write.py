@@ -26,11 +26,7 @@ WIDTH = 120  # characters of a terminal
 
 
 def write(
-    protocol: Protocol,
-    records: pd.DataFrame,
-    to: Path,
-    extras: Extras | None = None,
-    figures: bool = True,
+    protocol: Protocol, records: pd.DataFrame, to: Path, extras: Extras | None = None, figures: bool = True
 ) -> ReportPaths:
     """Draw a report from rows alone and return where its files are.
 

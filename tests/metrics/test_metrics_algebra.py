@@ -52,10 +52,7 @@ def test_translation_away_from_the_border_changes_nothing(pair, spacing, convent
     pads = list(zip(margin[::2], margin[1::2], strict=True))
     moved = [np.pad(volume, pads) for volume in pair]
     # `skip`, because the default penalty is the volume's diagonal, which does grow.
-    same(
-        scores(*pair, spacing, convention, empty="skip"),
-        scores(*moved, spacing, convention, empty="skip"),
-    )
+    same(scores(*pair, spacing, convention, empty="skip"), scores(*moved, spacing, convention, empty="skip"))
 
 
 @quick

@@ -131,11 +131,7 @@ EMPTY_TABLE = {  # rule: {which is empty: values}; the diagonal of 8 x 8 x 8 at 
 @pytest.mark.parametrize("rule", EMPTY_TABLE)
 def test_empty_masks_follow_the_rule_asked_for(rule, convention):
     some, none = voxels((2, 2, 2)), np.zeros((8, 8, 8), np.uint8)
-    pairs = {
-        "both_empty": (none, none),
-        "empty_reference": (some, none),
-        "empty_prediction": (none, some),
-    }
+    pairs = {"both_empty": (none, none), "empty_reference": (some, none), "empty_prediction": (none, some)}
     for status, (a, b) in pairs.items():
         found = score(a, b, SPACING, EMPTY_METRICS, convention, labels=[1], empty=rule)
         assert {s.status for s in found} == {status}
@@ -165,10 +161,7 @@ def test_values_are_plain_floats_with_their_unit():
         ({"metrics": ("dcie",)}, "did you mean 'dice'"),
         ({"metrics": ("nsd@1",)}, "nsd@1mm"),
         ({"metrics": ()}, "none asked for"),
-        (
-            {"metrics": ("dice", "auc")},
-            "'auc' judges a classification, .*; take dice, iou, hd",
-        ),
+        ({"metrics": ("dice", "auc")}, "'auc' judges a classification, .*; take dice, iou, hd"),
         ({"convention": "medpi"}, "did you mean 'medpy'"),
         ({"empty": "brat"}, "did you mean 'brats'"),
         ({"prediction": np.zeros((2, 2, 2), int)}, "shape"),
@@ -181,11 +174,7 @@ def test_values_are_plain_floats_with_their_unit():
     ],
 )
 def test_a_wrong_request_is_one_line(change, says):
-    given = {
-        "prediction": voxels((1, 1, 1)),
-        "reference": voxels((1, 1, 1)),
-        "spacing": SPACING,
-    }
+    given = {"prediction": voxels((1, 1, 1)), "reference": voxels((1, 1, 1)), "spacing": SPACING}
     with pytest.raises(BenchError, match=says) as caught:
         score(**(given | change))
     assert "\n" not in str(caught.value)

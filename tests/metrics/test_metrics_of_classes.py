@@ -152,10 +152,7 @@ def test_a_tie_goes_to_the_lower_class():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (
-            {"metrics": ("dice",)},
-            "'dice' judges a segmentation, .*; take accuracy, auc, qwk",
-        ),
+        ({"metrics": ("dice",)}, "'dice' judges a segmentation, .*; take accuracy, auc, qwk"),
         ({"metrics": ("acuracy",)}, "did you mean 'accuracy'"),
         ({"reference": np.array([0, 1])}, r"give \(N, K\)"),
         ({"scores": np.zeros((3, 1))}, "K 2 or more"),

@@ -118,8 +118,7 @@ def test_detached_redundancy_spares_the_last_base_alone():
 
 
 @pytest.mark.parametrize(
-    ("n", "collapse", "ideal"),
-    [(2, 1.098612, 0.239545), (4, 1.945910, 0.594438), (8, 2.708050, 1.062879)],
+    ("n", "collapse", "ideal"), [(2, 1.098612, 0.239545), (4, 1.945910, 0.594438), (8, 2.708050, 1.062879)]
 )
 def test_nt_xent_of_collapse_and_of_orthogonal_pairs(n, collapse, ideal):
     same, apart = torch.ones(n, 16), torch.eye(n, 16)

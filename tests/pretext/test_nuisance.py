@@ -6,15 +6,7 @@ from torch.nn import functional
 
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.losses import matched, nt_xent
-from bench.pretext.nuisance import (
-    LEVELS,
-    among_pairs,
-    among_queue,
-    guessed,
-    intensities,
-    moments,
-    notes,
-)
+from bench.pretext.nuisance import LEVELS, among_pairs, among_queue, guessed, intensities, moments, notes
 
 
 def flat(*values):

@@ -322,10 +322,7 @@ def beside(protocol, records, frame, published="VoCo"):
 def test_the_published_number_and_ours_minus_it(protocol, records):
     assert beside(protocol, records, paper({})) == ("83.85", "+0.66")
     assert beside(protocol, records, paper({"dagger": "yes"})) == ("83.85†", "+0.66")
-    assert beside(protocol, records, paper({"value": 86.0, "fraction": 100})) == (
-        "86.00",
-        f"{MINUS}1.49",
-    )
+    assert beside(protocol, records, paper({"value": 86.0, "fraction": 100})) == ("86.00", f"{MINUS}1.49")
     assert beside(protocol, records, paper({"target": "AVG"})) == ("83.85", "+0.66")  # one target
 
 

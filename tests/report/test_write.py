@@ -210,10 +210,7 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (
-            organs(licence="CC-BY 4.0"),
-            "licence CC-BY 4.0, by its dataset.json): they are not part of",
-        ),
+        (organs(licence="CC-BY 4.0"), "licence CC-BY 4.0, by its dataset.json): they are not part of"),
         (organs(), "may be passed on (licence not stated here): they are not part of this page"),
         (
             replace(organs(licence="Kept", redistribution=False), registered=True),

@@ -13,12 +13,7 @@ from bench.jobs import KINDS
 
 T = TypeVar("T")
 STAGES = ("prepare", "guard", "pretrain", "cell")
-CALLS = {
-    "prepare": 2,
-    "guard": 2,
-    "pretrain": 3,
-    "cell": 5,
-}  # of sbatch for one shape, before merging
+CALLS = {"prepare": 2, "guard": 2, "pretrain": 3, "cell": 5}  # of sbatch for one shape, before merging
 
 Unit = tuple[str, ...]  # jobs that run one after another in one task
 
