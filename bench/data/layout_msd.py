@@ -76,7 +76,7 @@ class Decathlon(MSDLayout):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.title = f"MSD {cls.archive.replace('_', ' ')}"
-        if not cls.stems:
+        if "stems" not in vars(cls):
             cls.stems = f"{cls.archive.partition('_')[2].lower()}_"
         cls.unpack = (
             f"get {cls.archive}.tar from medicaldecathlon.com and unpack it so that "

@@ -10,6 +10,7 @@ from torch import nn
 from volumes import read, smooth, view, volumes
 
 from bench import nets, registry
+from bench.data.parts import Entry
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.pretext.pyramid import PyramidVector
@@ -280,15 +281,15 @@ def test_fine_tuning_receives_the_decoder_only_where_it_was_trained(build):
 
 
 def data(**over):
-    return [{"dataset": "one", "task": 1, "group": 1}, {"dataset": "two", "task": 8, "group": 4, **over}]
+    given = {"dataset": "one", "task": 1, "group": 1}, {"dataset": "two", "task": 8, "group": 4, **over}
+    return [Entry(part="all", **one) for one in given]
 
 
 def test_a_mixture_must_name_the_classes_that_are_learned():
     params = CLS.make_params({})
     params.check_data(data())
     for key, word in (("task", "no task class"), ("group", "no group class")):
-        lacking = data()
-        del lacking[1][key]
+        lacking = data(**{key: None})
         with pytest.raises(BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"):
             params.check_data(lacking)
         CLS.make_params({f"{key}_weight": 0.0}).check_data(lacking)

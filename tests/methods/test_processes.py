@@ -4,6 +4,7 @@ All in double precision: on these tiny networks a last digit of one weight grows
 steps of single precision, also in one process.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,18 +16,18 @@ from volumes import sample as one
 from volumes import volumes
 
 from bench import distributed, registry
-from bench.jobs.pretrain import Pretext
+from bench.jobs.pretraining import Pretext
+from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import numpy_rng, torch_generator
 from bench.train import loop
 from bench.train.loop import Run, fit
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 3, 4
-RECIPE = {
-    "steps": STEPS, "batch": BATCH, "accumulate": 1, "precision": "fp32", "clip": None,
-    "optimiser": {"name": "sgd", "lr": 0.1, "weight_decay": 1e-3, "momentum": 0.9, "nesterov": False},
-    "schedule": {"name": "constant", "warmup": 0.0, "end": 0.0, "power": 0.9},
-}  # fmt: skip
+TRAINING = Training(
+    steps=STEPS, batch=BATCH, schedule=Schedule(name="constant"),
+    optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-3),
+)  # fmt: skip
 METHODS = [n for n in registry.names("method") if registry.load("method", n).pretrains]
 APART = [n for n in METHODS if not registry.load("method", n).across_batch]
 each = pytest.mark.parametrize("name", METHODS)
@@ -52,7 +53,7 @@ def trained(method, scans, accumulate=1):
     def data(start):
         return batches(samples, BATCH, start, STEPS, accumulate=accumulate)
 
-    run = Run({**RECIPE, "accumulate": accumulate}, 0, Path("never written"))
+    run = Run(replace(TRAINING, accumulate=accumulate), 0, Path("never written"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(loop.PRECISION, "fp32", "64-true")
         curve = fit(Pretext(method.double(), {}, None, unwatched()), data, run)

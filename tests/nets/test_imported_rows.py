@@ -1,11 +1,11 @@
 """A row from weights of every public key layout: planned, loaded, fine-tuned, predicted and recorded."""
 
 import pytest
-import test_outside as files
+import test_imported as files
 import torch
 import yaml
 from described import describe, execute
-from test_outside import thin
+from test_imported import thin
 
 from bench import records, run
 from bench.cli import main
