@@ -11,12 +11,14 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from bench import typed
 from bench.atomic import Kind, misfit, parsed
 from bench.errors import Damaged
 from bench.schema import MANIFEST
 
+T = TypeVar("T")
 NAME = "manifest.json"
 UNKNOWN = "0" * 64  # stands for a manifest's own digest while that is taken
 ANOTHER, LOST = "its digest is another", "it is lost"
@@ -132,16 +134,16 @@ def check(path: Path) -> None:
         raise Damaged(path, LOST) from None
 
 
-def read_json(path: Path, kind: Kind = dict) -> dict[str, Any] | None:
-    """Return the JSON object in a published file, None where there is no such file.
+def read_json(path: Path, kind: type[T]) -> T:
+    """Return the JSON object in a published file as a ``kind``.
 
     Raises:
-        Damaged: it is not what was published, or not as ``kind`` says (see ``bench.atomic.misfit``).
+        Damaged: it is lost, not what was published, or no ``kind``.
     """
     try:
-        return parsed(read(path), kind)
+        return typed.read(kind, read(path))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        raise Damaged(path, LOST) from None
     except ValueError as error:
         raise Damaged(path, str(error)) from None
 

@@ -9,10 +9,5 @@ MANIFEST = {  # manifest.json
     "files?": {"*": {"sha256": str, "bytes": int}}, "digest?": str,
 }  # fmt: skip
 FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
-LEAKS = {  # leaks.json of a guard
-    "read": int, "tests": {"*": int},
-    "leaks": [{"dataset": str, "case": str, "test_dataset": str, "test_case": str, "why": str,
-               "score?": float}],
-}  # fmt: skip
 PROGRESS = {"step": int, "steps": int}  # progress.json
 CLAIM = {"host": str, "pid": int, "start": str, "sight?": str, "task?": str}  # claim-*; empty once let go

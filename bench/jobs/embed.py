@@ -12,6 +12,18 @@ from bench.jobs.kind import Around, Kind, NetSpec
 from bench.protocol.sections import Number, Samples
 from bench.typed import sparse
 
+FILE, NAMES = "embeddings.npz", "embeddings.json"  # where the samples lie; what they are
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Whose samples a job laid out, and how their embeddings spread."""
+
+    groups: tuple[str, ...]  # data sets
+    cases: tuple[str, ...]  # of each sample
+    std: float | None = sparse()
+    rank: float | None = sparse()
+
 
 @dataclass(frozen=True)
 class EmbedSpec(Kind):

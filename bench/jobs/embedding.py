@@ -15,7 +15,7 @@ from bench.data.prepared import opened
 from bench.errors import Stopped
 from bench.jobs import initial_weights
 from bench.jobs.context import Context
-from bench.jobs.embed import EmbedSpec
+from bench.jobs.embed import FILE, NAMES, Embedded, EmbedSpec
 from bench.jobs.inputs import mixed
 from bench.jobs.kind import NetSpec
 from bench.jobs.watch import embedded
@@ -23,11 +23,11 @@ from bench.pretext.collapse import directions, effective_rank
 from bench.random import numpy_rng
 from bench.store import write_atomic
 from bench.train.loop import channels_last, fabric
+from bench.typed import plain
 
 BATCH = 16
 FEWEST = 4  # samples that t-SNE can lay out
 PERPLEXITY = 30.0  # van der Maaten & Hinton 2008: 5 to 50
-FILE, NAMES = "embeddings.npz", "embeddings.json"
 
 
 def run(context: Context[EmbedSpec]) -> None:
@@ -52,11 +52,12 @@ def run(context: Context[EmbedSpec]) -> None:
         context.made / FILE, tsne=tsne(flat, spec.seed), pca=pca(flat),
         group=np.array([group for group, _, _ in places], np.int64),
     )  # fmt: skip
-    found = {"std": float(directions(z)), "rank": float(effective_rank(z))}
-    found = {key: value for key, value in found.items() if math.isfinite(value)}  # one has none
-    names = {"groups": groups, "cases": [case for _, case, _ in places], **found}
-    write_atomic(context.made / NAMES, json.dumps(names))
-    context.facts.update(samples=len(places), **found)
+    spread = [float(directions(z)), float(effective_rank(z))]
+    std, rank = (value if math.isfinite(value) else None for value in spread)  # one sample has none
+    named = Embedded(tuple(groups), tuple(case for _, case, _ in places), std, rank)
+    write_atomic(context.made / NAMES, json.dumps(plain(named)))
+    known = {"std": std, "rank": rank}
+    context.facts.update(samples=len(places), **{k: v for k, v in known.items() if v is not None})
 
 
 def network_of(net: NetSpec) -> nets.Network:

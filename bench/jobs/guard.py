@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.data.parts import Entry, Part, Take
 from bench.digest import read_json
-from bench.errors import Damaged
 from bench.job import Job
 from bench.jobs.kind import START, Around, Kind
-from bench.schema import LEAKS
-from bench.typed import sparse
+from bench.typed import plain, sparse
 
 FILE = "leaks.json"
 PAIR = 0.01  # seconds of two scans that are compared: 2 to 10 ms in real scans, see docs/leaks.md
@@ -64,7 +61,7 @@ class Leak:
     test_dataset: str
     test_case: str
     why: str  # patient | content
-    score: float | None = None  # of the two fingerprints
+    score: float | None = sparse()  # of the two fingerprints
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.case} = {self.test_dataset} {self.test_case} ({self.why})"
@@ -79,10 +76,9 @@ class Found:
     leaks: tuple[Leak, ...]
 
 
-def write(folder: Path, read: int, tests: Mapping[str, int], found: Sequence[Leak]) -> None:
+def write(folder: Path, found: Found) -> None:
     """Write a guard's result."""
-    plain = [{k: v for k, v in asdict(leak).items() if v is not None} for leak in found]
-    (folder / FILE).write_text(json.dumps({"read": read, "tests": dict(tests), "leaks": plain}))
+    (folder / FILE).write_text(json.dumps(plain(found)))
 
 
 def read(folder: Path) -> Found:
@@ -91,12 +87,7 @@ def read(folder: Path) -> Found:
     Raises:
         Damaged: the file is lost or not what was published.
     """
-    found: dict[str, Any] | None = read_json(folder / FILE, LEAKS)
-    if found is None:
-        raise Damaged(folder / FILE, "it is lost")
-    known = Leak.__dataclass_fields__
-    made = (Leak(**{k: v for k, v in entry.items() if k in known}) for entry in found["leaks"])
-    return Found(found["read"], found["tests"], tuple(made))
+    return read_json(folder / FILE, Found)
 
 
 def seen(folder: Path) -> set[tuple[str, str]]:

@@ -11,7 +11,7 @@ from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import compare, guard
 from bench.jobs.context import Context
-from bench.jobs.guard import GuardSpec, Leak
+from bench.jobs.guard import Found, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
 
 SHOWN = 3  # cases that a failure names
@@ -39,7 +39,7 @@ def run(context: Context[GuardSpec]) -> None:
         known = guard.read(context.input(0))
         if known.leaks:
             raise BenchError(_refusal(known.leaks))
-        guard.write(context.made, known.read, known.tests, ())
+        guard.write(context.made, known)
         return
     inputs = [opened(context.input(i)) for i in range(len(spec.data) + len(spec.tests))]
     mixture, downstream = inputs[: len(spec.data)], inputs[len(spec.data) :]
@@ -55,7 +55,7 @@ def run(context: Context[GuardSpec]) -> None:
     found = sorted(_by_patient(read, list(tests.values())), key=str)
     found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
     counts = Counter(dataset for dataset, _ in tests)
-    guard.write(context.made, len(read), counts, found)
+    guard.write(context.made, Found(len(read), dict(counts), tuple(found)))
     for leak in found[:LOGGED]:
         context.log(str(leak))
     context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(found))} in both")

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.digest import read_json
-from bench.errors import Damaged
 from bench.job import Job
 from bench.jobs.kind import Around, Kind, NetSpec
 
 FILE = "latency.json"
-SHAPE: dict[str, Any] = {"median": float, "low": float, "high": float, "repeats": int, "device": str}
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,21 @@ class LatencySpec(Kind):
         return 30.0
 
 
-def read(folder: Path) -> float:
-    """Return the median in seconds of a finished job.
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one crop's way forward: the median and the quartiles of ``repeats`` passes on a device."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+    device: str
+
+
+def read(folder: Path) -> Latency:
+    """Return what a finished job measured.
 
     Raises:
         Damaged: the file is lost or not what was published.
     """
-    found = read_json(folder / FILE, SHAPE)
-    if found is None:
-        raise Damaged(folder / FILE, "it is lost")
-    return float(found["median"])
+    return read_json(folder / FILE, Latency)

@@ -14,9 +14,10 @@ from bench import nets
 from bench.errors import Stopped
 from bench.jobs.context import Context
 from bench.jobs.initial_weights import network_of
-from bench.jobs.latency import FILE, LatencySpec
+from bench.jobs.latency import FILE, Latency, LatencySpec
 from bench.store import write_atomic
 from bench.train.loop import channels_last, fabric
+from bench.typed import plain
 
 WARM_UP, REPEATS = 10, 50
 
@@ -35,12 +36,9 @@ def run(context: Context[LatencySpec]) -> None:
         if context.stopping():
             raise Stopped(f"stopped after pass {len(seconds)}; the next attempt begins again")
     ranked = sorted(seconds[WARM_UP:])
-    found = {
-        "median": median(ranked), "low": ranked[REPEATS // 4], "high": ranked[-REPEATS // 4],
-        "repeats": REPEATS, "device": _name(device),
-    }  # fmt: skip
-    write_atomic(context.made / FILE, json.dumps(found))
-    context.facts.update(found)
+    found = Latency(median(ranked), ranked[REPEATS // 4], ranked[-REPEATS // 4], REPEATS, _name(device))
+    write_atomic(context.made / FILE, json.dumps(plain(found)))
+    context.facts.update(plain(found))
 
 
 def passes(network: nets.Model, device: torch.device) -> Iterator[float]:

@@ -11,6 +11,7 @@ import numpy as np
 from bench import digest
 from bench.data.npz import Arrays
 from bench.errors import Damaged
+from bench.jobs.embed import FILE, NAMES, Embedded
 from bench.protocol import Protocol, row_of
 from bench.report import Cloud, Pretext
 from bench.show import gather
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 DRAWN = 200  # points of a curve
-LAID_OUT = {"groups": [str], "std?": float, "rank?": float}  # embeddings.json
 
 
 def beside(
@@ -148,10 +148,8 @@ def _failed(store: Store, job: str) -> str:
 
 def _cloud(title: str, folder: Path, how: str) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
-    arrays = Arrays(folder / "embeddings.npz")
-    names = digest.read_json(folder / "embeddings.json", LAID_OUT)
-    if names is None:
-        raise Damaged(folder / "embeddings.json", "it is lost")
+    arrays = Arrays(folder / FILE)
+    known = digest.read_json(folder / NAMES, Embedded)
     points, linear, group = arrays[how], arrays["pca"], arrays["group"]
     try:
         if group.dtype.kind not in "iu":
@@ -159,8 +157,8 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
         if group.ndim != 1:
             raise ValueError("groups are one for each sample")
         cloud = Cloud(
-            title, _scaled(points), tuple(group.tolist()), tuple(names["groups"]),
-            "PCA" if np.array_equal(points, linear) else "t-SNE", names.get("std"), names.get("rank"),
+            title, _scaled(points), tuple(group.tolist()), known.groups,
+            "PCA" if np.array_equal(points, linear) else "t-SNE", known.std, known.rank,
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None

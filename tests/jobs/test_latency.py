@@ -48,7 +48,7 @@ def test_it_leaves_seconds_and_where_they_were_taken(jobs, network, task):
     assert set(found) == {"median", "low", "high", "repeats", "device"}
     assert 0 < found["low"] <= found["median"] <= found["high"] < 10 and found["repeats"] == 8
     assert found["device"].startswith("CPU, 1 thread") or "CPU" not in found["device"]
-    assert latency.read(folder) == found["median"]
+    assert latency.read(folder).median == found["median"]
     manifest = jobs.store.manifest(folder.name)
     assert {k: manifest[k] for k in found} == found and manifest["kind"] == "latency"
 
