@@ -14,7 +14,7 @@ from bench.protocol.sections import Net
 from bench.typed import sparse
 
 if TYPE_CHECKING:
-    from bench.runtime.context import Context
+    from bench.jobs.context import Context
 
 S = TypeVar("S", bound="Kind")
 MAPS = "segmentation"

@@ -15,7 +15,7 @@ from bench.protocol.sections import Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.runtime.context import Context
+    from bench.jobs.context import Context
     from bench.train.loop import Curve
     from bench.train.samples import Sample
 

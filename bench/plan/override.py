@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from bench import registry, typed
+from bench import typed
 from bench.errors import BenchError
 from bench.job import Spec
+from bench.jobs.pretrain import MethodSpec
 from bench.nets import catalog
 from bench.protocol.strict import scalar
 from bench.typed import plain
@@ -65,17 +67,17 @@ class Override:
 
     def _built(self, kind: type[S], stated: dict[str, Any]) -> S:
         """Return the spec as if the protocol had said it: same checks, same types."""
+        found = typed.build(kind, stated, lambda keys: f"--set {self.text}: {'.'.join(keys)}")
+        again: dict[str, Any] = {}
         try:
-            if "method" in stated:
-                method = registry.load("method", stated["method"]["name"])
-                stated["method"]["params"] = plain(method.make_params(stated["method"]["params"]))
-            if "network" in stated:
-                net = stated["network"]
-                catalog.check_crop(net["network"], net["preset"], net["crop"])
-                net["version"] = catalog.entry(net["network"]).version
+            if (method := getattr(found, "method", None)) is not None:
+                again["method"] = MethodSpec.of(method.name, method.params)
+            if (net := getattr(found, "network", None)) is not None:
+                catalog.check_crop(net.network, net.preset, net.crop)
+                again["network"] = replace(net, version=catalog.entry(net.network).version)
         except BenchError as error:
             raise BenchError(f"--set {self.text}: {error}") from None
-        return typed.build(kind, stated, lambda keys: f"--set {self.text}: {'.'.join(keys)}")
+        return replace(found, **again)  # type: ignore[type-var]
 
     def require_used(self) -> None:
         """Raise where the path was found in no job."""

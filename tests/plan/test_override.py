@@ -93,6 +93,7 @@ def test_setting_the_seed_makes_the_seeds_one(plan_of):
         ("finetune.augment={flop: 1}", "did you mean 'flip'"),
         ("inference.blend=none", "expected one of gaussian, constant"),
         ("network.crop=[32, 32, 30]", "must be a multiple of 16"),
+        ("network.crop=[a, b, c]", "network.crop.0: expected a whole number, got 'a'"),
         ("network.preset=huge", "no preset of network 'unet3d' named 'huge'"),
         ("method.params.temperature=warm", "expected something like"),
         ("method.params={temprature: 1}", "did you mean 'temperature'"),
