@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from bench.typed import canonical, plain
+
+S = TypeVar("S")
 
 
 class Spec:
@@ -46,6 +48,11 @@ class Job:
     def id(self) -> str:
         """Return the job's name."""
         return identify(self.kind, self.spec.version, self.spec, self.needs)
+
+    def told(self, kind: type[S]) -> S:
+        """Return its spec, as one of a kind that the caller knows."""
+        assert isinstance(self.spec, kind)
+        return self.spec
 
     def plain(self) -> dict[str, Any]:
         """Return what workers and manifests read: ``kind``, ``spec`` and ``needs``."""

@@ -164,8 +164,8 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
     for spec in (plan.jobs[job].spec for job in jobs):
         parts = [getattr(spec, key, None) for key in ("init", "network", "method")]
         file = plan.files.path(parts[0])
-        if canonical(parts) not in seen:
-            seen.add(canonical(parts))
+        if (what := canonical(parts)) not in seen:
+            seen.add(what)
             spec.rehearse(file)
 
 

@@ -69,9 +69,7 @@ class Context(Generic[S]):
     def done(self, index: int, kind: type[N]) -> N:
         """Return what a finished job of this kind, which this one needs, was told to do."""
         need = self.job.needs[index]
-        found = jobs.read(self.store.manifest(need), str(self.store.jobs / need)).spec
-        assert isinstance(found, kind)
-        return found
+        return jobs.read(self.store.manifest(need), str(self.store.jobs / need)).told(kind)
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
         """Tell how far the job is; looks now and then whether the claim still counts.

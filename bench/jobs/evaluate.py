@@ -47,9 +47,9 @@ class EvaluateSpec(Kind):
         cases, inference = around.sizes.get(job.id), self.inference
         if not cases:
             return None
-        net = around.spec(job.needs[0], FinetuneSpec).network
-        prepared = job.needs[1]
-        sides = around.spec(prepared, PrepareSpec).sides(around.jobs[prepared], around)
+        tuned, prepared = (around.jobs[need] for need in job.needs)
+        net = tuned.told(FinetuneSpec).network
+        sides = prepared.told(PrepareSpec).sides(prepared, around)
         step = [side * (1 - inference.overlap) for side in net.crop]
         windows = prod(
             1 + ceil(max(0.0, side - crop) / max(1.0, by))

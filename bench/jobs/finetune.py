@@ -10,10 +10,9 @@ from typing import Any, Literal
 from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import BACKWARD, MAPS, START, STEP, Around, Kind, NetSpec
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.kind import MAPS, Around, NetSpec
 from bench.jobs.pretrain import PretrainSpec
-from bench.jobs.training import refuse_batch, refuse_recipes
+from bench.jobs.trains import Trains
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Inference, Number, Tuning
@@ -33,7 +32,7 @@ class TuningSpec(Tuning):
 
 
 @dataclass(frozen=True)
-class FinetuneSpec(Kind):
+class FinetuneSpec(Trains):
     """A network, what it starts from, the labelled cases, how it is trained."""
 
     kind = "finetune"
@@ -52,11 +51,9 @@ class FinetuneSpec(Kind):
     def refuse(self, job: Job, around: Around) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
         net = self.network
-        catalog.check_crop(net.network, net.preset, net.crop)
-        refuse_batch(self.kind, self.finetune, net, 1)
-        needs = [around.jobs[need].spec for need in job.needs]
-        refuse_recipes([spec.recipe for spec in needs if isinstance(spec, PrepareSpec)])
+        self.refuse_training(job, around, processes=1)
         self._refuse_for_task()
+        needs = (around.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
                 raise BenchError(
@@ -101,19 +98,10 @@ class FinetuneSpec(Kind):
         return [self.network, self.finetune.batch, self.finetune.precision]
 
     @property
-    def units(self) -> float | None:
-        """By the step."""
-        return self.finetune.steps
+    def training(self) -> Tuning:
+        """Of its own section."""
+        return self.finetune
 
-    def seconds(self, job: Job, around: Around) -> float | None:
-        """By its operations."""
-        work, steps = self.operations(), self.finetune.steps
-        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
-
-    def operations(self) -> float | None:
-        """Every crop through the network; a classification has no decoder."""
-        tuning, net = self.finetune, self.network
-        if tuning.steps is None:
-            return None
-        sample = prod(net.crop) * net.flops(self.data.task == MAPS)
-        return float(tuning.steps * tuning.batch * sample * BACKWARD)
+    def sample(self) -> float:
+        """One crop through the network; a classification has no decoder."""
+        return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.job import Job, Spec
 from bench.nets import catalog
@@ -16,13 +16,10 @@ from bench.typed import sparse
 if TYPE_CHECKING:
     from bench.jobs.context import Context
 
-S = TypeVar("S", bound="Kind")
 MAPS = "segmentation"
 # Seconds of one core on a quiet machine, measured here on small jobs.
 START = 1.5  # a job's imports, reading, writing, for those that train or predict
-STEP = 0.004  # of a training step, whatever its size
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
-BACKWARD = 3.0  # forward and backward against forward alone
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,6 @@ class Around:
     threads: Mapping[str, int] = field(default_factory=dict)
     roots: Mapping[str, str] = field(default_factory=dict)  # data set -> folder
     processes: int = 1  # that share a pretraining
-
-    def spec(self, job: str, kind: type[S]) -> S:
-        """Return what a job of a kind that the caller knows is to do."""
-        found = self.jobs[job].spec
-        assert isinstance(found, kind)
-        return found
 
     def speed(self, job: Job) -> float:
         """Return floating point operations a second of the threads that a job has."""

@@ -11,10 +11,8 @@ from bench import registry
 from bench.data.parts import Entry, Take
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import BACKWARD, START, STEP, Around, Kind, NetSpec
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.training import refuse_batch, refuse_recipes
-from bench.nets import catalog
+from bench.jobs.kind import Around, NetSpec
+from bench.jobs.trains import Trains
 from bench.protocol.sections import Number, Pretraining
 from bench.typed import plain, sparse
 
@@ -48,7 +46,7 @@ class MethodSpec:
 
 
 @dataclass(frozen=True)
-class PretrainSpec(Kind):
+class PretrainSpec(Trains):
     """A method, its network, what is read, how it is trained."""
 
     kind = "pretrain"
@@ -80,11 +78,7 @@ class PretrainSpec(Kind):
         """A batch, a mixture or a recipe that the method cannot train on."""
         net, training, method = self.network, self.pretrain, self.method.method
         called = f"method {self.method.name!r}"
-        catalog.check_crop(net.network, net.preset, net.crop)
-        refuse_batch(self.kind, training, net, around.processes)
-        prepared = [around.jobs[need].spec for need in job.needs]
-        recipes = [spec.recipe for spec in prepared if isinstance(spec, PrepareSpec)]
-        refuse_recipes(recipes)
+        recipes = self.refuse_training(job, around, around.processes)
         if net.network not in method.networks():
             raise BenchError(
                 f"{called} cannot train network {net.network!r}; take one of {', '.join(method.networks())}"
@@ -114,21 +108,14 @@ class PretrainSpec(Kind):
         return [self.network, training.batch, training.precision, self.method.name, self.method.params]
 
     @property
-    def units(self) -> float | None:
-        """By the step."""
-        return self.pretrain.steps
+    def training(self) -> Pretraining:
+        """Of its own section."""
+        return self.pretrain
 
-    def seconds(self, job: Job, around: Around) -> float | None:
-        """By its operations."""
-        work, steps = self.operations(), self.pretrain.steps
-        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
-
-    def operations(self) -> float | None:
+    def sample(self) -> float:
         """Every crop that a sample shows to the network, and the method's own heads."""
-        if self.pretrain.steps is None:
-            return None
         params, crop = self.method.made(), self.network.crop
-        voxels = params.crops_per_sample * prod(crop)
-        # few pretrainings have a decoder
-        sample = voxels * self.network.flops(self.method.method.needs == "decoder") + params.head_flops(crop)
-        return float(self.pretrain.steps * self.pretrain.batch * sample * BACKWARD)
+        whole = self.method.method.needs == "decoder"  # few pretrainings have one
+        return float(
+            params.crops_per_sample * prod(crop) * self.network.flops(whole) + params.head_flops(crop)
+        )

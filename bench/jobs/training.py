@@ -1,49 +1,18 @@
-"""What pretraining and fine-tuning jobs have in common: refusals, batches, the curve that they leave."""
+"""What pretraining and fine-tuning do alike: the batches that they read, the curve that they leave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from bench.data.recipe import consistent
-from bench.dataset import Recipe
-from bench.errors import BenchError
-from bench.jobs.kind import NetSpec
-from bench.nets import catalog
+import pandas as pd
+from torch import Tensor
+
+from bench.jobs.context import Context
 from bench.protocol.sections import Training
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.jobs.context import Context
-    from bench.train.loop import Curve
-    from bench.train.samples import Sample
-
-
-def refuse_batch(kind: str, training: Training, net: NetSpec, processes: int) -> None:
-    """Refuse a batch that processes and micro-batches cannot share.
-
-    Raises:
-        BenchError: says what to take.
-    """
-    parts = training.accumulate * processes
-    if training.batch % parts:
-        raise BenchError(
-            f"{kind}.batch {training.batch} has no {parts} equal parts, one for each of {processes} "
-            f"processes x accumulate {training.accumulate}; take a multiple of {parts}"
-        )
-    # over processes they are joined
-    catalog.check_batch(net.network, net.crop, training.batch // training.accumulate)
-
-
-def refuse_recipes(recipes: Sequence[Recipe]) -> None:
-    """Refuse recipes of which two settings contradict each other.
-
-    Raises:
-        BenchError: says which.
-    """
-    for recipe in recipes:
-        consistent(recipe)
+from bench.train import samples
+from bench.train.loop import Curve
+from bench.train.samples import Sample, Samples
 
 
 def batches(
@@ -60,19 +29,15 @@ def batches(
         start: the first step, counted from 0.
         each: samples of a step that are read from one case.
     """
-    from bench.train.samples import Samples, batches
-
-    samples = Samples(cases, training.batch, context.spec.seed, read, each)
-    return batches(
-        samples, training.batch, start, training.steps or 0, accumulate=training.accumulate,
+    drawn = Samples(cases, training.batch, context.spec.seed, read, each)
+    return samples.batches(
+        drawn, training.batch, start, training.steps or 0, accumulate=training.accumulate,
         workers=context.run.loaders,
     )  # fmt: skip
 
 
 def keep_curve(context: Context[Any], curve: Curve) -> None:
     """Write ``curve.csv`` and note steps, samples, voxels and the share of time spent waiting."""
-    import pandas as pd
-
     pd.DataFrame(curve.rows).to_csv(context.made / "curve.csv", index=False, float_format="%.6g")
     context.facts.update(
         steps=int(curve.rows[-1]["step"]) if curve.rows else 0,

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
     "bench.atomic", "bench.data.parts", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
-    "bench.jobs.kind", "bench.nets.catalog", "bench.nets.table", "bench.process", "bench.protocol",
+    "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.process",
+    "bench.protocol",
     "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
 }  # fmt: skip
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does

@@ -1,0 +1,71 @@
+"""What every job that trains a network says of itself: pretraining and fine-tuning alike."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from bench.data.recipe import consistent
+from bench.dataset import Recipe
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs.kind import START, Around, Kind, NetSpec
+from bench.jobs.prepare import PrepareSpec
+from bench.nets import catalog
+from bench.protocol.sections import Training
+
+STEP = 0.004  # seconds of a step, whatever its size
+BACKWARD = 3.0  # forward and backward against forward alone
+
+
+class Trains(Kind):
+    """A kind of job that trains; its needs hold the preparations of what it reads."""
+
+    network: NetSpec
+
+    @property
+    @abstractmethod
+    def training(self) -> Training:
+        """Return how it is trained."""
+
+    @abstractmethod
+    def sample(self) -> float:
+        """Return the floating point operations of one sample's way forward."""
+
+    @property
+    def units(self) -> float | None:
+        """By the step."""
+        return self.training.steps
+
+    def operations(self) -> float | None:
+        """Every sample of every step, forward and backward."""
+        training = self.training
+        if training.steps is None:
+            return None
+        return float(training.steps * training.batch * self.sample() * BACKWARD)
+
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By its operations."""
+        work, steps = self.operations(), self.training.steps
+        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
+
+    def refuse_training(self, job: Job, around: Around, processes: int) -> list[Recipe]:
+        """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes.
+
+        Raises:
+            BenchError: says which, and what to take.
+        """
+        net, training = self.network, self.training
+        catalog.check_crop(net.network, net.preset, net.crop)
+        parts = training.accumulate * processes
+        if training.batch % parts:
+            raise BenchError(
+                f"{self.kind}.batch {training.batch} has no {parts} equal parts, one for each of {processes} "
+                f"processes x accumulate {training.accumulate}; take a multiple of {parts}"
+            )
+        # over processes they are joined
+        catalog.check_batch(net.network, net.crop, training.batch // training.accumulate)
+        specs = (around.jobs[need].spec for need in job.needs)
+        recipes = [spec.recipe for spec in specs if isinstance(spec, PrepareSpec)]
+        for recipe in recipes:
+            consistent(recipe)
+        return recipes
