@@ -148,7 +148,8 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
     dims: ClassVar[int] = 3
     any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
-    needs: ClassVar[str] = "features"  # a pyramid; tokens: reads patch subsets; decoder: trains one, too
+    # a pyramid; tokens: reads subsets of patches; patches: replaces some of them; decoder: trains one, too
+    needs: ClassVar[str] = "features"
     figure: ClassVar[Figure]  # of a method that pretrains
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
@@ -179,10 +180,11 @@ class Method(nn.Module, ABC):
         Raises:
             BenchError: unknown or mistyped parameter, or a network this method cannot use.
         """
-        if cls.needs == "tokens" and not network.encoder.is_tokens:
+        if cls.needs in ("tokens", "patches") and network.name not in cls.networks():
             raise BenchError(
-                f"method {cls.name()!r} masks patches and needs a ViT encoder; "
-                f"network {network.name!r} is convolutional, take 'unetr'"
+                f"method {cls.name()!r} masks patches, and network {network.name!r} cannot "
+                f"{'leave any out' if cls.needs == 'tokens' else 'replace any'}; "
+                f"take one of {', '.join(cls.networks())}"
             )
         if cls.needs == "decoder" and isinstance(network.decoder, NoDecoder):
             raise BenchError(
@@ -221,6 +223,7 @@ class Method(nn.Module, ABC):
         has = {
             "features": lambda e: True,
             "tokens": lambda e: e.tokens,
+            "patches": lambda e: e.patches,
             "decoder": lambda e: "segmentation" in e.tasks,
         }
         return [e.name for e in fits if has[cls.needs](e)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ class Encoder(nn.Module):
     is_tokens: ClassVar[bool] = False
     input_weight: ClassVar[str] = ""  # key of the weight that reads image channels (its axis 1)
     widths: tuple[int, ...]  # channels of each map that ``forward`` returns
+    patch: Triple  # voxels that it embeds at once, where it does so
+    dim: int  # channels of an embedded patch
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the pyramid, finest first: tensors (B, widths[i], x, y, z)."""
@@ -31,18 +34,33 @@ class Encoder(nn.Module):
         last = self.forward(x)[-1]
         return last.mean(dim=tuple(range(2, last.ndim)))
 
+    def replaced(self, x: Tensor, hidden: Tensor, token: Tensor, norm: bool = True) -> Tensor:
+        """Return the bottleneck (B, widths[-1], x, y, z) of an input whose ``hidden`` patches are one token.
+
+        Args:
+            x: (B, C, X, Y, Z).
+            hidden: (B, X / px, Y / py, Z / pz) booleans, one for each patch that is embedded.
+            token: (dim,) what stands for them; a position that the encoder knows is added to it.
+            norm: does the map pass the encoder's last norm?
+        """
+        raise NotImplementedError
+
 
 class TokenEncoder(Encoder):
     """An encoder over patches that can also read a subset of them (masked autoencoders)."""
 
     is_tokens = True
     position: ClassVar[str] = ""  # key of the position embeddings, (1, N, dim)
-    patch: Triple
     grid: Triple  # patches along x, y, z; token index = (i * gy + j) * gz + k
-    dim: int
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """Return embedded patches with their positions added, (B, N, dim)."""
+    def tokens(self, x: Tensor, rescale: bool = False) -> Tensor:
+        """Return embedded patches with their positions added, (B, N, dim).
+
+        Args:
+            x: of the size that the positions are for, or, with ``rescale``, of any whole number of patches:
+                positions are then interpolated, so that they say where in the view a patch lies.
+            rescale: see above.
+        """
         raise NotImplementedError
 
     def run(self, tokens: Tensor, norm: bool = True) -> Tensor:
@@ -51,10 +69,23 @@ class TokenEncoder(Encoder):
 
     def patchify(self, x: Tensor) -> Tensor:
         """Return raw voxels per patch, (B, N, px*py*pz*C): x, y, z in C order, channel last."""
-        b, c = x.shape[:2]
-        (gx, gy, gz), (px, py, pz) = self.grid, self.patch
-        x = x.reshape(b, c, gx, px, gy, py, gz, pz)
-        return x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, gx * gy * gz, px * py * pz * c)
+        return patchify(x, self.patch)
+
+
+def patchify(x: Tensor, patch: Triple) -> Tensor:
+    """Return the voxels of each patch of (B, C, X, Y, Z), (B, N, px*py*pz*C): C order, channel last."""
+    b, c = x.shape[:2]
+    px, py, pz = patch
+    gx, gy, gz = (n // p for n, p in zip(x.shape[2:], patch, strict=True))
+    x = x.reshape(b, c, gx, px, gy, py, gz, pz)
+    return x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, gx * gy * gz, px * py * pz * c)
+
+
+def unpatchify(voxels: Tensor, patch: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Return the image of ``shape`` (B, C, X, Y, Z) whose patches have these voxels: undoes ``patchify``."""
+    b, c, *sides = shape
+    grid = [n // p for n, p in zip(sides, patch, strict=True)]
+    return voxels.reshape(b, *grid, *patch, c).permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(b, c, *sides)
 
 
 class Decoder(nn.Module):

@@ -40,6 +40,7 @@ class Entry:
     presets: dict[str, Preset]
     dims: int = 3  # 2: reads slices along z, crops (x, y, 1)
     tokens: bool = False  # its encoder is a ViT that can read a subset of the patches
+    patches: bool = False  # its encoder embeds patches, which can be replaced
     tasks: tuple[str, ...] = BOTH  # without a decoder: classification alone
     batch_norm: bool = False  # a sample's output depends on its batch while training
     scales: int = 1  # resolutions at which the decoder can give logits (deep supervision)

@@ -15,7 +15,7 @@ from typing import Any
 
 from monai.networks.nets import SwinUNETR
 from monai.networks.nets.swin_unetr import PatchMergingV2
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, where
 
 from bench.nets.base import Decoder, Encoder, Network
 from bench.nets.catalog import Triple, check_crop
@@ -42,11 +42,24 @@ class SwinUnetrEncoder(Encoder):
     def __init__(self, swin: nn.Module, feature: int) -> None:
         super().__init__()
         self.swinViT = swin  # MONAI's name, so that public checkpoints fit
+        self.patch, self.dim = (2, 2, 2), feature
         self.widths = (feature, 2 * feature, 4 * feature, 8 * feature, 16 * feature)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return maps at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
         return self.swinViT(x, True)
+
+    def replaced(self, x: Tensor, hidden: Tensor, token: Tensor, norm: bool = True) -> Tensor:
+        """Return the last map of an input whose ``hidden`` patches are embedded as ``token``."""
+
+        def swapped(module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
+            return where(hidden[:, None], token.to(embedded.dtype)[:, None, None, None], embedded)
+
+        hook = self.swinViT.get_submodule("patch_embed").register_forward_hook(swapped)
+        try:
+            return self.swinViT(x, norm)[-1]
+        finally:
+            hook.remove()
 
 
 class SwinUnetrDecoder(Decoder):

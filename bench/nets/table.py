@@ -148,7 +148,7 @@ NETWORKS = (
             "base_v2_legacy": Preset(
                 SwinUnetrSize(48, (2, 2, 2, 2), (3, 6, 12, 24), v2=True, merging="legacy"),
                 (96, 96, 96), 72_762_656, 18_637_362, 778_365, 114_669, lone=False),
-        }),
+        }, patches=True),
     Entry("taleb_unet2d", "2D U-Net of Taleb et al.", "bench.nets.taleb",
         Source(_CITE, _URL, f"{_CODE}/unet.py"),
         (32, 32, 1), _strides(1, 2, 4, 8, 32, dims=2), {
@@ -209,7 +209,7 @@ NETWORKS = (
                             (96, 96, 96), 8_981_230, 6_159_936, 123_246, 3_462),
             "base": Preset(UnetrSize(768, 12, 12, 3072, 16),
                            (96, 96, 96), 92_784_046, 88_340_736, 165_528, 44_952),
-        }, tokens=True),
+        }, tokens=True, patches=True),
     Entry("vgg19", "VGG-19", "bench.nets.vgg",
         Source(
             "Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image "

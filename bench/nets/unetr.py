@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from monai.networks.nets import UNETR
 from monai.networks.nets.vit import ViT
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.errors import BenchError
 from bench.nets.base import Decoder, Network, TokenEncoder
@@ -35,18 +37,29 @@ class UnetrEncoder(TokenEncoder):
         self.dim, self.taps = size.hidden, size.taps
         self.widths = (size.hidden,) * 4
 
-    def tokens(self, x: Tensor) -> Tensor:
+    def tokens(self, x: Tensor, rescale: bool = False) -> Tensor:
         """Return embedded patches with their positions added, (B, N, dim).
 
         Raises:
             BenchError: the input is not of the size the position embeddings are for.
         """
+        if rescale and tuple(x.shape[2:]) != self.crop:
+            grid = tuple(n // PATCH for n in x.shape[2:])
+            return self.vit.patch_embedding.patch_embeddings(x) + self.positions(grid)
+        self._check(x)
+        return self.vit.patch_embedding(x)
+
+    def positions(self, grid: tuple[int, ...]) -> Tensor:
+        """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""
+        own = self._map(self.get_parameter(self.position))
+        return functional.interpolate(own, grid, mode="trilinear", align_corners=False).flatten(2).mT
+
+    def _check(self, x: Tensor) -> None:
         if tuple(x.shape[2:]) != self.crop:
             raise BenchError(
                 f"network 'unetr' was built for crops {self.crop} and was given "
                 f"{tuple(x.shape[2:])}; build it with that crop, or cut the input to windows"
             )
-        return self.vit.patch_embedding(x)
 
     def run(self, tokens: Tensor, norm: bool = True) -> Tensor:
         """Pass any subset of tokens (B, n, dim) through all blocks, then the final norm."""
@@ -62,6 +75,13 @@ class UnetrEncoder(TokenEncoder):
             states.append(tokens)
         kept = [states[i] for i in self.taps]
         return [self._map(t) for t in (*kept, self.vit.norm(tokens))]
+
+    def replaced(self, x: Tensor, hidden: Tensor, token: Tensor, norm: bool = True) -> Tensor:
+        """Return the last map of an input whose ``hidden`` patches are embedded as ``token``."""
+        self._check(x)
+        seen = self.vit.patch_embedding.patch_embeddings(x)
+        seen = torch.where(hidden.flatten(1)[..., None], token.to(seen.dtype), seen)
+        return self._map(self.run(seen + self.get_parameter(self.position), norm))
 
     def _map(self, tokens: Tensor) -> Tensor:
         return tokens.transpose(1, 2).reshape(len(tokens), self.dim, *self.grid)

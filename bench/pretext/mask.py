@@ -24,3 +24,8 @@ def random_split(batch: int, patches: int, ratio: float, generator: torch.Genera
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Pick tokens (B, N, C) by index (B, n): (B, n, C)."""
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
+def marked(index: Tensor, patches: int) -> Tensor:
+    """Return which of the ``patches`` are among the indices (B, n), as booleans (B, patches)."""
+    return torch.zeros(len(index), patches, dtype=torch.bool, device=index.device).scatter(1, index, True)

@@ -20,6 +20,7 @@ NETWORK = {
     ("features", 3): ("unet3d", (16, 16, 16)),
     ("decoder", 3): ("unet3d", (16, 16, 16)),
     ("tokens", 3): ("unetr", (32, 32, 32)),
+    ("patches", 3): ("unetr", (32, 32, 32)),
     ("features", 2): ("unet2d", (32, 32, 1)),
     ("decoder", 2): ("unet2d", (32, 32, 1)),
 }

@@ -54,7 +54,7 @@ def test_declares_what_it_is_and_where_it_comes_from(name):
     assert cls.name() == name and cls.title and cls.fidelity
     assert cls.source.cite and cls.source.url.startswith("https://")
     assert isinstance(cls.version, int) and cls.version >= 1
-    assert cls.needs in ("features", "tokens", "decoder") and cls.dims in (2, 3)
+    assert cls.needs in ("features", "tokens", "patches", "decoder") and cls.dims in (2, 3)
     assert cls.paper in ("", "pgl", "hssl", "voco", "taleb", "glmae")
     assert cls.__doc__ and cls.Params.__dataclass_params__.frozen
 
@@ -212,7 +212,7 @@ def test_works_at_its_smallest_batch(name, build, scans):
 @each
 def test_refuses_a_network_it_cannot_use(name, build, tiny_network):
     cls = registry.load("method", name)
-    if cls.needs == "tokens":
+    if cls.needs in ("tokens", "patches"):
         with pytest.raises(BenchError, match="unetr"):
             build(name, network=tiny_network("features"))
     elif cls.needs == "decoder":
