@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
-from bench.pretext.heads import MaskedDecoder, init_linear
+from bench.pretext.heads import DecoderSize, MaskedDecoder, init_linear
 from bench.pretext.losses import reconstruction, standardise
 from bench.pretext.mask import random_split, take
 from bench.ranges import Count, Share
@@ -54,14 +54,9 @@ class MAE3D(Method):
         super().__init__(network, params)
         encoder = self.encoder
         self.patches = prod(encoder.grid)
-        self.decoder = MaskedDecoder(
-            encoder.dim,
-            params.decoder_dim,
-            params.decoder_depth,
-            params.decoder_heads,
-            self.patches,
-            prod(encoder.patch) * network.in_channels,
-        )
+        size = DecoderSize(params.decoder_dim, params.decoder_depth, params.decoder_heads)
+        voxels = prod(encoder.patch) * network.in_channels
+        self.decoder = MaskedDecoder(encoder.dim, size, self.patches, voxels)
         if params.init_encoder:
             encoder.apply(init_linear)
 
@@ -75,7 +70,7 @@ class MAE3D(Method):
         """Return the predicted voxels of the hidden patches, (B, hidden, voxels)."""
         seen = take(self.encoder.tokens(batch["crop"]), batch["visible"])
         encoded = self.encoder.run(seen, norm=self.params.encoder_norm)
-        return self.decoder(encoded, batch["visible"], batch["hidden"])
+        return self.decoder(encoded, batch["visible"], batch["hidden"])[:, : batch["hidden"].shape[1]]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the error on hidden voxels, and what predicting each patch's mean would get."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -28,13 +29,13 @@ def mlp(widths: list[int], norm: Literal["none", "batch", "batch_plain"]) -> nn.
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention without bias on q, k, v, then an MLP of 4 x."""
+    """A pre-norm transformer block: attention, with ``bias`` on q, k, v or without, then an MLP of 4 x."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
@@ -47,43 +48,65 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+@dataclass(frozen=True)
+class DecoderSize:
+    """Width (a multiple of ``heads``), blocks and attention heads; have queries, keys, values biases?"""
+
+    width: int
+    depth: int
+    heads: int
+    bias: bool = False
+
+
 class MaskedDecoder(nn.Module):
-    """Fills in hidden patches from the encoded visible ones; positions are learned.
+    """Fills in hidden patches from the encoded visible ones.
 
     Args:
         width_in: of the encoder's tokens.
-        width: of the decoder, a multiple of ``heads``.
-        depth: number of blocks.
-        heads: attention heads.
-        tokens: patches in a full crop.
+        size: of its blocks.
+        tokens: patches in a full crop, whose positions are learned; 0: each call is told positions.
         out: voxels times channels of one patch.
     """
 
-    def __init__(
-        self, width_in: int, width: int, depth: int, heads: int, tokens: int, out: int
-    ) -> None:  # fmt: skip
+    def __init__(self, width_in: int, size: DecoderSize, tokens: int, out: int) -> None:
         super().__init__()
+        width = size.width
         self.enter = nn.Linear(width_in, width) if width_in != width else nn.Identity()
         self.mask_token = nn.Parameter(torch.randn(width))
-        self.position = nn.Embedding(tokens, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.position = nn.Embedding(tokens, width) if tokens else None
+        self.blocks = nn.ModuleList(Block(width, size.heads, size.bias) for _ in range(size.depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, out)
         self.apply(init_linear)
 
-    def forward(self, encoded: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Return the voxels of the hidden patches, (B, hidden, out).
+    def forward(
+        self, encoded: Tensor, visible: Tensor, hidden: Tensor, places: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """Return the voxels of the hidden patches and behind them those of the visible ones, (B, m + n, out).
 
         Args:
-            encoded: (B, n, width_in) tokens of the patches that ``visible`` (B, n) indexes.
-            visible: their indices.
+            encoded: (B, k + n, width_in): k tokens that have no place, then those of the visible patches.
+            visible: (B, n) their indices.
             hidden: (B, m) indices of the patches to predict.
+            places: (N, width) positions of all patches; the learned ones by default.
         """
-        seen = self.enter(encoded) + self.position(visible)
-        x = torch.cat([self.mask_token + self.position(hidden), seen], dim=1)
+        if places is None:
+            assert self.position is not None
+            places = self.position.weight
+        k = encoded.shape[1] - visible.shape[1]
+        placeless, seen = self.enter(encoded).split([k, visible.shape[1]], dim=1)
+        x = torch.cat([self.mask_token + places[hidden], seen + places[visible], placeless], dim=1)
         for block in self.blocks:
             x = block(x)
-        return self.leave(self.norm(x)[:, : hidden.shape[1]])
+        return self.leave(self.norm(x[:, : x.shape[1] - k]))
+
+
+def projection(widths: list[int]) -> nn.Sequential:
+    """Return Linear - GELU blocks ending in a bare Linear, through ``widths``."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths[:-1]):
+        layers += [nn.Linear(a, b), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
 def init_linear(module: nn.Module) -> None:

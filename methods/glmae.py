@@ -1,0 +1,212 @@
+"""GL-MAE: restore masked global and local views, and tell from them what a slow copy says of a global one."""
+
+from dataclasses import dataclass
+from math import ceil, log, prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.nets import Network, TokenEncoder
+from bench.pretext.boxes import Ratio, read_box, shares
+from bench.pretext.distil import Centre, entropy, handed_on, information, sharpened
+from bench.pretext.heads import DecoderSize, MaskedDecoder, projection
+from bench.pretext.losses import reconstruction
+from bench.pretext.mask import random_split, take
+from bench.pretext.momentum import SlowCopy, cosine_tau
+from bench.pretext.positions import rescaled, sines
+from bench.ranges import Amount, Count, Factors, Positive, Share
+from bench.source import Source
+
+WIDER = 160 / 96  # Pre-training setting: sides of global over local views
+
+
+class GLMAE(Method):
+    """Zhuang, Luo & Chen. No pretraining code was released: what the text leaves open is marked assumed."""
+
+    title = "GL-MAE"
+    paper = "glmae"
+    source = Source(
+        "Zhuang, Luo & Chen, Advancing Volumetric Medical Image Segmentation via Global-Local Masked "
+        "Autoencoder, IEEE TMI 2025",
+        "https://arxiv.org/abs/2306.08913",
+        "https://github.com/JiaxinZhuang/GL-MAE",
+    )
+    needs = "tokens"
+    figure = Figure("restored", "error on hidden voxels", chance="flat", rises=False)
+    fidelity = "paper only: the released code is the network for fine-tuning, see docs/methods"
+
+    @dataclass(frozen=True)
+    class Params(MethodParams):
+        """Defaults are the paper's; 'code' marks the released network's."""
+
+        p: Count = 2  # Pre-training setting, global views
+        q: Count = 8  # the same, local views
+        global_crop: Triple | None = None  # the same: 160 where local views are 96; by default that ratio
+        global_ratio: Factors = (0.5, 1.0)  # the same, share of the volume
+        local_ratio: Factors = (0.25, 0.5)  # the same
+        ratio_of: Ratio = "isotropic"  # assumed: the paper does not say of what it is the ratio
+        mask_ratio: Share = 0.6  # its supplement's best; the count rounds down, as in mae3d
+        local_weight: Amount = 1.0  # Eq. 11, of L_R^l; 0 in ablations (Table 4)
+        global_weight: Amount = 1.0  # Eq. 11, beta_1 of L_R^g
+        gg_weight: Amount = 1.0  # Eq. 11, beta_2 of L_C^gg
+        gl_weight: Amount = 1.0  # Eq. 11, beta_3 of L_C^gl
+        recon_on: Literal["masked", "all"] = "masked"  # text: the invisible patches; Eq. 3 sums all
+        per_patch: bool = False  # Eq. 3's further division by the patches' number; it all but removes L_R
+        out: Count = 512  # Section "Global-guided", K
+        hidden: Count = 2048  # assumed, as DINO; the paper: "multiple fully-connected layers" and GELU
+        temperature: Positive = 0.1  # assumed, as DINO; Eq. 7 has one t for both sides and no number
+        teacher_temperature: Positive = 0.04  # assumed, as DINO; .1 is Eq. 7 to the letter, and collapses
+        centre: Share | None = 0.9  # assumed, as DINO: momentum; null is the paper's formula, and collapses
+        tau: Share = 0.996  # assumed, as DINO: start of the cosine to 1; Eq. 5's mu is 1 - tau
+        decoder_dim: Count = 512  # code
+        decoder_depth: Count = 8  # code
+        decoder_heads: Count = 16  # code
+        positions: Literal["learned", "sines"] = "learned"  # UNETR's; code: fixed, by its comment sines
+        init: bool = True  # code: heads' and decoder's Linear Xavier-uniform, tokens normal .02
+
+        def __post_init__(self) -> None:
+            if not (self.local_weight or self.global_weight):
+                raise BenchError("method 'glmae': local_weight or global_weight must be above 0")
+
+        @property
+        def crops_per_sample(self) -> int:
+            """In crops of the local size: visible patches of all views, and a third for the slow copy's."""
+            area = prod(self.global_crop) / 96**3 if self.global_crop else WIDER**3
+            return ceil((1 - self.mask_ratio) * (self.q + self.p * area) + self.p * area / 3)
+
+        def head_flops(self, crop: Triple) -> float:
+            """Return the decoder's operations on all views, 24 width^2 per token and block."""
+            tokens = (self.q * prod(crop) + self.p * prod(self.wide(crop))) / 16**3
+            return tokens * self.decoder_depth * 24 * self.decoder_dim**2
+
+        def wide(self, crop: Triple) -> Triple:
+            """Return the size of global views where local ones are ``crop``."""
+            if self.global_crop:
+                return self.global_crop
+            x, y, z = (max(16, round(n * WIDER / 16) * 16) for n in crop)
+            return x, y, z
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read ``global`` (p, C, ...) and ``local`` (q, C, ...) boxes, resized to their views."""
+
+            def boxes(count: int, bounds: Factors, out: Triple) -> np.ndarray:
+                drawn = (shares(bounds, self.ratio_of, rng) for _ in range(count))
+                return np.stack([read_box(volume, share, out, rng) for share in drawn])
+
+            return {
+                "global": boxes(self.p, self.global_ratio, self.wide(crop)),
+                "local": boxes(self.q, self.local_ratio, crop),
+            }
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Draw which patches of each view are hidden; no intensity is changed."""
+            made = {"global": batch["global"], "local": batch["local"]}
+            for name in ("global", "local"):
+                rows = batch[name].shape[0] * batch[name].shape[1]
+                patches = prod(n // 16 for n in batch[name].shape[3:])
+                hidden, visible = random_split(rows, patches, self.mask_ratio, generator)
+                made |= {f"{name}_hidden": hidden, f"{name}_visible": visible}
+            return made
+
+    params: Params
+    encoder: TokenEncoder
+    places: Tensor
+
+    def __init__(self, network: Network, params: Params) -> None:
+        super().__init__(network, params)
+        p, encoder = params, self.encoder
+        self.token = nn.Embedding(1, encoder.dim)
+        self.projector = projection([encoder.dim, p.hidden, p.hidden, p.out])
+        voxels = prod(encoder.patch) * network.in_channels
+        size = DecoderSize(p.decoder_dim, p.decoder_depth, p.decoder_heads, bias=True)
+        self.decoder = MaskedDecoder(encoder.dim, size, 0, voxels)
+        if p.init:
+            nn.init.normal_(self.token.weight, std=0.02)
+            nn.init.normal_(self.decoder.mask_token, std=0.02)
+            for head in (self.projector, self.decoder):
+                head.apply(xavier)
+        if p.positions == "sines":
+            position = encoder.get_parameter(encoder.position)
+            position.data.copy_(sines(encoder.grid, encoder.dim)[None])
+            position.requires_grad_(False)
+        self.register_buffer("places", sines(encoder.grid, p.decoder_dim), persistent=False)
+        self.slow = SlowCopy(encoder=encoder, token=self.token, projector=self.projector)
+        self.centre = Centre(p.out, p.centre or 0.0)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return Eq. 11 and its terms, as far as their weights are above 0.
+
+        ``restored`` is the error on hidden voxels and ``flat`` that of each patch's own mean, over both kinds
+        of views. ``information`` is what the slow copy's distributions tell of their view, in nats (below .02
+        they tell nothing), ``entropy`` how flat they are, as a share of the highest.
+        """
+        p, terms, flats = self.params, {}, []
+        target = self._taught(batch["global"])
+        total = torch.zeros((), device=batch["local"].device)
+        for name, pair in (("local", "gl"), ("global", "gg")):
+            restores, agrees = getattr(p, f"{name}_weight"), getattr(p, f"{pair}_weight")
+            if not (restores or agrees):
+                continue
+            encoded = self._visible(batch, name)
+            if restores:
+                terms[name], flat = self._restored(batch, name, encoded)
+                total = total + restores * terms[name]
+                flats.append(flat)
+            if agrees:
+                told = self.projector(encoded[:, 0]).unflatten(0, batch[name].shape[:2])
+                terms[pair] = handed_on(target, told, p.temperature)
+                total = total + agrees * terms[pair]
+        restored = [terms[name] for name in ("local", "global") if name in terms]
+        terms |= {"restored": torch.stack(restored).mean(), "flat": torch.stack(flats).mean()}
+        terms |= {"information": information(target), "entropy": entropy(target).mean() / log(p.out)}
+        return {"total": total, **terms}
+
+    def _visible(self, batch: Batch, name: str) -> Tensor:
+        """Return the class token and the visible patches of masked views behind the encoder."""
+        tokens = self.encoder.tokens(batch[name].flatten(0, 1), rescale=True)
+        return self._encoded(self, take(tokens, batch[f"{name}_visible"]))
+
+    def _restored(self, batch: Batch, name: str, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the error of restoring masked views (Eq. 3, 4), and that of each patch's mean."""
+        p, x = self.params, batch[name].flatten(0, 1)
+        hidden, visible = batch[f"{name}_hidden"], batch[f"{name}_visible"]
+        grid = [n // side for n, side in zip(x.shape[2:], self.encoder.patch, strict=True)]
+        made = self.decoder(encoded, visible, hidden, rescaled(self.places, self.encoder.grid, grid))
+        asked = hidden if p.recon_on == "masked" else torch.cat([hidden, visible], dim=1)
+        voxels = take(self.encoder.patchify(x), asked)
+        mean = voxels.mean(dim=-1, keepdim=True).expand_as(voxels)
+        told, flat = (reconstruction(guess, voxels, "mse") for guess in (made[:, : asked.shape[1]], mean))
+        return (told / prod(grid), flat / prod(grid)) if p.per_patch else (told, flat)
+
+    @torch.no_grad()
+    def _taught(self, views: Tensor) -> Tensor:
+        """Return the slow copy's distributions of the complete global views, (B, p, K)."""
+        p, slow = self.params, self.slow
+        tokens = slow.encoder.tokens(views.flatten(0, 1), rescale=True)
+        logits = slow.projector(self._encoded(slow, tokens)[:, 0]).unflatten(0, views.shape[:2])
+        self.centre.see(logits)
+        return sharpened(logits, p.teacher_temperature, self.centre.mean if p.centre is not None else 0.0)
+
+    @staticmethod
+    def _encoded(side: Any, tokens: Tensor) -> Tensor:
+        """Return the class token and tokens (B, 1 + n, dim) behind the encoder."""
+        first = side.token.weight.expand(len(tokens), 1, -1).to(tokens.dtype)
+        return side.encoder.run(torch.cat([first, tokens], dim=1))
+
+    def after_step(self, progress: float) -> None:
+        """Move the slow copy and the centre of what it says."""
+        self.slow.follow(self, cosine_tau(self.params.tau, progress))
+        self.centre.move()
+
+
+def xavier(module: nn.Module) -> None:
+    """Draw a linear layer's weights Xavier-uniformly, biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
