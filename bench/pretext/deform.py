@@ -104,21 +104,41 @@ def shuffled(start: Tensor, size: Tensor, row: Tensor, seed: Tensor, rows: int, 
     Returns:
         (rows * voxels,) indices into the same.
     """
+    window, inside, place = written_out(start, size, row, shape)
+    order = ((window << 32) | scattered(seed[window] + inside)).argsort()
+    last = last_entry(place, rows * shape[0] * shape[1] * shape[2])
+    itself = torch.arange(len(last), device=size.device)
+    return torch.where(last < 0, itself, place[order[last.clamp_min(0)]])
+
+
+def written_out(start: Tensor, size: Tensor, row: Tensor, shape: Triple) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the voxels of all windows, one window after the other, each in C order.
+
+    Args:
+        start: (W, 3) corners.
+        size: (W, 3), at least 1.
+        row: (W,) of the batch, to which a window belongs.
+        shape: of a row.
+
+    Returns:
+        Of each entry its window, its number within, and its voxel among those of all rows.
+    """
     _, y, z = shape
     voxels, plane, side = size.prod(1), size[:, 1] * size[:, 2], size[:, 2]
     corner = (row * shape[0] + start[:, 0]) * y * z + start[:, 1] * z + start[:, 2]
     before, count = voxels.cumsum(0) - voxels, int(voxels.sum())
     window = torch.arange(len(size), device=size.device).repeat_interleave(voxels, output_size=count)
-    entry = torch.arange(count, device=size.device)
-    facts = torch.stack([before, plane, side, corner, seed])[:, window]
-    inside = entry - facts[0]
+    facts = torch.stack([before, plane, side, corner])[:, window]
+    inside = torch.arange(count, device=size.device) - facts[0]
     i, rest = inside // facts[1], inside % facts[1]
     j, k = rest // facts[2], rest % facts[2]
-    place = facts[3] + i * (y * z) + j * z + k
-    order = ((window << 32) | scattered(facts[4] + inside)).argsort()
-    itself = torch.arange(rows * shape[0] * y * z, device=size.device)
-    last = torch.full_like(itself, -1).scatter_reduce_(0, place, entry, "amax")
-    return torch.where(last < 0, itself, place[order[last.clamp_min(0)]])
+    return window, inside, facts[3] + i * (y * z) + j * z + k
+
+
+def last_entry(place: Tensor, voxels: int) -> Tensor:
+    """Return the last entry that writes each of so many voxels, -1 where none does."""
+    entry = torch.arange(len(place), device=place.device)
+    return torch.full((voxels,), -1, device=place.device).scatter_reduce_(0, place, entry, "amax")
 
 
 def scattered(number: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Centre(nn.Module):
     @torch.no_grad()
     def see(self, logits: Tensor) -> None:
         """Note the logits (..., K) of a step's teacher, of all processes alike; ``move`` takes them in."""
-        self._seen = distributed.mean(logits.flatten(0, -2).float().mean(dim=0))
+        self._seen = distributed.mean(logits.flatten(0, -2).to(self.mean.dtype).mean(dim=0))
 
     def move(self) -> None:
         """Move towards the mean of what was seen last; a step that saw nothing moves nothing."""

@@ -98,6 +98,14 @@ def matched(a: Tensor, b: Tensor) -> Tensor:
 
 
 @full_precision
+def named(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy of logits (..., K) and classes (...), and the share that was right."""
+    logits, label = logits.flatten(0, -2), label.flatten()
+    right = (logits.argmax(1) == label).to(logits.dtype).mean()
+    return functional.cross_entropy(logits, label), right
+
+
+@full_precision
 def spread(z: Tensor) -> Tensor:
     """Return the std over samples of unit vectors (N, C), averaged over channels.
 

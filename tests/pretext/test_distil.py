@@ -11,7 +11,9 @@ from bench.pretext import distil
 
 def test_equal_logits_cost_the_entropy_of_a_flat_distribution():
     flat = distil.sharpened(torch.full((2, 3, 512), 7.0), 0.04)
-    assert distil.handed_on(flat, torch.full((2, 8, 512), -1.0), 0.1).item() == pytest.approx(6.238325, abs=1e-5)
+    assert distil.handed_on(flat, torch.full((2, 8, 512), -1.0), 0.1).item() == pytest.approx(
+        6.238325, abs=1e-5
+    )
 
 
 def test_one_prototype_for_both_costs_nothing():
@@ -40,7 +42,9 @@ def test_the_centre_is_a_running_mean_that_moves_after_the_step_alone():
     for _ in range(2):  # the second step saw nothing
         centre.move()
     assert centre.mean.tolist() == pytest.approx([0.1, 0.2])
-    assert distil.sharpened(torch.tensor([[0.1, 0.2]]), 0.1, centre.mean).tolist()[0] == pytest.approx([0.5, 0.5])
+    assert distil.sharpened(torch.tensor([[0.1, 0.2]]), 0.1, centre.mean).tolist()[0] == pytest.approx(
+        [0.5, 0.5]
+    )
 
 
 @pytest.mark.parametrize(
