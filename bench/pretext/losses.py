@@ -106,6 +106,27 @@ def named(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
+def grouped_contrast(z: Tensor, group: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return the contrast of rows, those of a group attracting, and how often the nearest is one of them.
+
+    Mean over rows, then over the others of a row's group, of -log(exp(s_ip / t) / sum over j != i of
+    exp(s_ij / t)).
+    Khosla et al., NeurIPS 2020, Eq. 2. It is never 0 where a group has three rows or more.
+
+    Args:
+        z: (N, C) embeddings.
+        group: (N,) whole numbers; each group has two rows at least.
+        temperature: t.
+    """
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    scores = (cosines(z, z) / temperature).masked_fill(itself, NOTHING)
+    own = (group[:, None] == group) & ~itself
+    told = scores.log_softmax(dim=1).masked_fill(~own, 0.0)
+    nearest = own.gather(1, scores.argmax(dim=1, keepdim=True)).to(scores.dtype).mean()
+    return -(told.sum(dim=1) / own.sum(dim=1)).mean(), nearest
+
+
+@full_precision
 def spread(z: Tensor) -> Tensor:
     """Return the std over samples of unit vectors (N, C), averaged over channels.
 

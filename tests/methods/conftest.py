@@ -15,6 +15,11 @@ SMALL = {  # whichever of these a method has; its other parameters stay the pape
     "decoder_heads": 2,
     "grid": (2, 2, 1),
 }
+OWN = {"rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)}}
+CROPS = {
+    "position_label": (32, 32, 32),
+    "jigsaw_clustering": (32, 32, 16),
+}  # of those whose loss reads several cells of the last map
 CLASSES = 3  # of the labels of `volumes`, background included
 NETWORK = {
     ("features", 3): ("unet3d", (16, 16, 16)),
@@ -37,7 +42,7 @@ def fitting(name, params=None, channels=1, seed=0, dims=None):
     """Return the smallest network that a method can train, with the outputs that it asks for."""
     cls = registry.load("method", name)
     out = cls.make_params(params or {}).out_channels(channels, CLASSES)
-    return tiny(cls.needs, seed, channels=channels, dims=dims or cls.dims, out=out)
+    return tiny(cls.needs, seed, CROPS.get(name), channels, dims or cls.dims, out)
 
 
 def make(name, params=None, seed=0, network=None):
@@ -45,7 +50,7 @@ def make(name, params=None, seed=0, network=None):
     cls = registry.load("method", name)
     known = {f.name for f in dataclasses.fields(cls.Params)}
     small = {k: v for k, v in SMALL.items() if k in known}
-    chosen = {**small, **(params or {})}
+    chosen = {**small, **OWN.get(name, {}), **(params or {})}
     network = network or fitting(name, chosen)
     method = cls.build(network, chosen, seed)
     method.crop_size, method.network_keys = network.crop, set(network.state_dict())
