@@ -66,7 +66,7 @@ def bell(sigma: Tensor, radius: int) -> Tensor:
     """Return the weights (N, 2 ``radius`` + 1) of Gaussians of ``sigma`` (N,), each cut at 4 of its own."""
     taps = torch.arange(-radius, radius + 1, device=sigma.device, dtype=sigma.dtype)
     near = taps.abs() <= (4 * sigma[:, None] + 0.5).floor()
-    steps = (taps / sigma[:, None]).clamp(-10, 10)  # beyond is cut, and underflow is slow
+    steps = (taps / sigma[:, None].clamp_min(1e-6)).clamp(-10, 10)  # beyond is cut, and underflow is slow
     weights = torch.exp(-0.5 * steps**2) * near
     return weights / weights.sum(dim=1, keepdim=True)
 

@@ -31,7 +31,14 @@ def read_box(
 ) -> np.ndarray:  # fmt: skip
     """Read a box with a share of each axis from a uniform place, resized to ``out``: (C, *out)."""
     size = np.clip(np.rint(share * volume.shape), 1, volume.shape).astype(int)
-    box = volume.crop(volume.random_start(size.tolist(), rng), size.tolist())
+    return read_at(volume, volume.random_start(size.tolist(), rng), size, out)
+
+
+def read_at(
+    volume: Volume, start: Sequence[int] | np.ndarray, size: Sequence[int] | np.ndarray, out: Sequence[int]
+) -> np.ndarray:
+    """Read a box, padded where it lies outside, resized to ``out`` trilinearly: (C, *out)."""
+    box = volume.crop([int(n) for n in start], [int(n) for n in size])
     if box.shape[1:] == tuple(out):
         return box
     x = torch.from_numpy(box)[None]

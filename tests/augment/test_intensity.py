@@ -100,3 +100,8 @@ def test_scale_and_shift_stay_within_a_tenth():
     for change in (augment.scale, augment.shift):
         y = change(ones, 1.0, 0.1, generator()).flatten()
         assert 0.9 <= y.min() < 0.91 and 1.09 < y.max() <= 1.1
+
+
+def test_a_blur_of_no_width_changes_nothing():
+    x = torch.randn(2, 1, 6, 6, 6)
+    assert torch.equal(augment.gaussian_blur(x, 1.0, (0.0, 0.0), torch.Generator()), x)

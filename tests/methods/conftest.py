@@ -15,7 +15,10 @@ SMALL = {  # whichever of these a method has; its other parameters stay the pape
     "decoder_heads": 2,
     "grid": (2, 2, 1),
 }
-OWN = {"rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)}}
+OWN = {
+    "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
+    "pcrlv2": {"sizes": ((16, 16, 16), (24, 24, 16)), "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
+}
 CROPS = {
     "position_label": (32, 32, 32),
     "jigsaw_clustering": (32, 32, 16),
