@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.jobs import finetuning, inputs, training
 from bench.jobs.context import Context, RunOptions
 from bench.nets import transfer
-from bench.nets.network import Network
+from bench.nets.base import Network
 from bench.protocol import Optimiser
 from bench.protocol.sections import Tuning
 
