@@ -143,14 +143,13 @@ def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
         if scorings:
             store.within(store.jobs / job)
         score_missing(store, job, scorings)
-    except BenchError as error:
-        return Outcome(job, "failed", f"scoring: {error}", aside=_aside(store, error))
-    except OSError as error:
-        return Outcome(job, "failed", f"scoring: {_system(error)}")
-    except BUGS as error:
-        log.path.parent.mkdir(exist_ok=True)
-        log.say(traceback.format_exc())
-        return Outcome(job, "failed", f"scoring: {_bug(error)} (log {log.path})")
+    except (BenchError, OSError, *BUGS) as error:
+        reason, kind = _said(error)
+        if kind == "bug":
+            log.path.parent.mkdir(exist_ok=True)
+            log.say(traceback.format_exc())
+            reason += f" (log {log.path})"
+        return Outcome(job, "failed", f"scoring: {reason}", aside=_aside(store, error))
     return Outcome(job, "done")
 
 
@@ -174,8 +173,11 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
             if _taken(store, claim):  # it stumbled over what the other attempt has cleared
                 return Outcome(claim.job, "busy")
             reason, kind = _said(error)
-            failed = _failed(store, claim, file, how.explain(reason), kind)
-            return replace(failed, aside=_aside(store, error))
+            reason = how.explain(reason)
+            file.say(f"failed: {reason}")
+            with contextlib.suppress(OSError):  # a full disk cannot even take the reason
+                store.fail(claim, reason, kind)
+            return Outcome(claim.job, "failed", reason, aside=_aside(store, error))
 
 
 def _taken(store: Store, claim: Claim) -> bool:
@@ -244,13 +246,6 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OSError):
         return _system(error), "system"
     return _bug(error), "bug"
-
-
-def _failed(store: Store, claim: Claim, file: _Log, reason: str, kind: str) -> Outcome:
-    file.say(f"failed: {reason}")
-    with contextlib.suppress(OSError):  # a full disk cannot even take the reason
-        store.fail(claim, reason, kind)
-    return Outcome(claim.job, "failed", reason)
 
 
 class _Log:
