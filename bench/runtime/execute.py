@@ -218,7 +218,10 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
 
 
 def _run(context: Context[Any]) -> None:
-    _limit_threads(context.run.threads)
+    import torch
+
+    if torch.get_num_threads() != context.run.threads:
+        torch.set_num_threads(context.run.threads)
     context.job.spec.run(context)
 
 
@@ -244,8 +247,10 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, MemoryError):
         return "out of memory", "memory"
     if isinstance(error, OSError):
-        return _system(error), "system"
-    return _bug(error), "bug"
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{place}", "system"
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}", "bug"
 
 
 class _Log:
@@ -268,19 +273,3 @@ class _Log:
     ) -> None:
         if error is not None:  # what ends the process: its controller only sees an exit code
             self.say("".join(traceback.format_exception(error)))
-
-
-def _system(error: OSError) -> str:
-    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-
-
-def _bug(error: BaseException) -> str:
-    first = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first}"
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)

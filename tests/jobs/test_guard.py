@@ -62,7 +62,7 @@ def store(tmp_path):
 def watch(store, monkeypatch):
     """Return a function that runs a guard and returns (outcome, what it found)."""
 
-    def equal(first, second, on_progress=None):
+    def equal(first, second):
         pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
         return [Match(a, b, 0.9) for a, b in pairs if (first[a] == second[b]).all()]
 

@@ -199,11 +199,3 @@ def test_pictures_never_match_volumes_and_nothing_matches_what_is_empty():
     empty = fingerprint(np.full((1, 20, 20, 20), 3))
     assert matches([flat, empty], [fingerprint(volume[None]), empty]) == []
     assert matches([], [flat]) == [] and matches([flat], []) == []
-
-
-def test_progress_reaches_the_end():
-    seen = []
-    matches(prints(drawn(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
-    assert seen == [(1, 2), (2, 2)]
-    matches(prints(picture(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
-    assert seen[2:] == [(2, 2)]
