@@ -310,6 +310,8 @@ CASES["mnms"] = [
     ("a comma in quotation marks", CSV, text("NOR", '"NOR, or not"')),
     ("two equal rows", CSV, text("^.*A00A9P.*\n", r"\g<0>\g<0>")),
     ("a patient that is not here", CSV, add(b"7,ZZZ9Z9,V,A,1,0,2,50,NOR\n")),
+    ("an empty mask of no labels", "",
+     both(on(GT, voxels(np.zeros_like)), on(str(Path(CODED).parent), moved("../Unlabeled/A00A9P")))),
 ]  # fmt: skip
 
 ID = "0RZDK210BSMWAA6467LU"
