@@ -74,12 +74,10 @@ class BTCV(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 30 labelled scans in the challenge's layout and 20 without labels."""
+        from bench.phantoms.order import first
         from bench.phantoms.organs import organs, write_nifti
 
-        numbers = TRAINING + TESTING
-        if cases > len(numbers):
-            raise BenchError(f"btcv: {len(numbers)} phantoms at most, {cases} asked for")
-        for i, number in enumerate(numbers[:cases]):
+        for i, number in enumerate(first(cls, TRAINING + TESTING, cases)):
             # A body of 320 mm, coarser than real scans: 13 organs in a file of 200 kB.
             shape, spacing = (80 + 4 * (i % 3), 72, 44 + 4 * (i % 4)), (4.0, 4.0, 5.0)
             image, label = organs(shape, spacing, 13, seed, i)

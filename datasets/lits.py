@@ -105,15 +105,13 @@ class LiTS(Dataset):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 201 synthetic scans, every sixth one without a label."""
         from bench.phantoms.lesion import Growth, abdomen
-        from bench.phantoms.msd import interleaved
+        from bench.phantoms.order import first, interleaved
 
         # Both batches in turn: 0, 28, 1, 29 ... so that any few phantoms have a doubtful one.
         both = [n for pair in zip(range(28), range(28, 56), strict=True) for n in pair]
         training = [f"volume-{n}" for n in (*both, *range(56, 131))]
         order = interleaved(training, [f"test-volume-{n}" for n in range(70)])
-        if cases > len(order):
-            raise BenchError(f"lits: {len(order)} phantoms at most, {cases} asked for")
-        for i, name in enumerate(order[:cases]):
+        for i, name in enumerate(first(cls, order, cases)):
             tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.20, 0.30), (1, 2)),)
             grid = (44, 36 + 2 * (i % 3), 34 + i % 3)
             scan = abdomen(grid, SPACING, seed, PATIENTS + i, {6: 1}, tumours)

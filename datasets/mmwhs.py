@@ -72,13 +72,12 @@ class MMWHS(Dataset):
         import numpy as np
 
         from bench.phantoms.heart import whole_heart
+        from bench.phantoms.order import first
         from bench.phantoms.organs import write_nifti
 
         numbers = [(kind, number) for number in TRAINING for kind in ("ct", "mr")]
-        if cases > len(numbers):
-            raise BenchError(f"mmwhs: {len(numbers)} phantoms at most, {cases} asked for")
         values = np.array([0, *(raw for raw in cls.raw_labels if raw != 421)], np.int16)
-        for i, (kind, number) in enumerate(numbers[:cases]):
+        for i, (kind, number) in enumerate(first(cls, numbers, cases)):
             shape, spacing = (54 + 2 * (i % 3), 52, 40 + 2 * (i % 3)), (4.0, 4.0, 4.0)
             image, label = whole_heart(shape, spacing, seed, i, modality=kind.upper())
             raw = values[label]

@@ -69,13 +69,12 @@ class RibFrac(Dataset):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 320 scans, a quarter of them in each archive's folders, with labels and lists."""
         from bench.phantoms.chest import chest
+        from bench.phantoms.order import first
         from bench.phantoms.organs import write_nifti
 
-        if cases > 320:  # the smallest archive holds 80
-            raise BenchError(f"ribfrac: 320 phantoms at most, {cases} asked for")
         spacing = (5.0, 5.0, 7.0)
         lists: dict[str, list[str]] = {}
-        for i in range(cases):
+        for i in first(cls, range(320), cases):  # the smallest archive holds 80
             number = sorted(ARCHIVES)[i % 4] + i // 4
             _, images, labels, listing = _archive(number)
             made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)

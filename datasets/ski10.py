@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -74,16 +73,11 @@ class SKI10(Dataset):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 100 labelled knees in sagittal slices under numbers of the registered division."""
         from bench.phantoms.knee import knee
+        from bench.phantoms.order import first, in_fives
         from bench.phantoms.organs import write_metaimage
 
-        listed = json.loads(LISTS.read_text())
-        train, test = listed["train"], listed["test"]
-        # Four training numbers, then one for testing: any five cases have both.
-        numbers = [n for i in range(20) for n in (*train[4 * i : 4 * i + 4], test[i])]
-        if cases > len(numbers):
-            raise BenchError(f"ski10: {len(numbers)} phantoms at most, {cases} asked for")
         spacing = (3.0, 2.3, 2.3)
-        for i, number in enumerate(numbers[:cases]):
+        for i, number in enumerate(first(cls, in_fives(LISTS), cases)):
             image, label = knee((34 + 2 * (i % 2), 48, 46), seed, i)
             # Rows to the back, columns down, slices to the left.
             write_metaimage(root / f"image-{number}.mhd", image, spacing, "int16", "PIL")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from folders import laid, load, told
+from folders import laid, told
 
 from bench.data.check import check
 from bench.data.layout_msd import msd_folder
@@ -86,11 +86,6 @@ def test_cases_come_in_natural_order(tmp_path):
 @pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
 def test_a_stem_may_hold_any_digits(number):
     assert sorted([f"a{number}b", "a10", "a9"], key=natural)[:2] == ["a9", "a10"]
-
-
-def test_the_archives_own_folder_is_looked_into(tmp_path):
-    load("msd04_hippocampus").phantom(tmp_path / "Task04_Hippocampus", 1, 0)
-    assert len(load("msd04_hippocampus").cases(tmp_path)) == 1
 
 
 CT = '{"modality": {"0": "CT"}, "labels": '
