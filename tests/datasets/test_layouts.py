@@ -269,6 +269,8 @@ NAMED = ("0318", "0318_1", "0721_day008")  # 39 of the 771 volumes carry a numbe
 READ["covid19_ct"] = [
     ("both ways of numbering", [f"volume-covid19-A-{name}.nii.gz" for name in NAMED],
      [dict(id=f"volume-covid19-A-{name}", patient=name[:4], label=None) for name in NAMED]),
+    ("a folder around the file", ["volume-covid19-A-0318.nii.gz/volume-covid19-A-0318.nii.gz"],
+     [dict(id="volume-covid19-A-0318", images=["volume-covid19-A-0318.nii.gz"])]),
 ]  # fmt: skip
 
 RIBS = {
@@ -284,6 +286,8 @@ READ["ribfrac"] = [
     ("numbers in their order", [f"Part1/RibFrac{n}-image.nii.gz" for n in (10, 2, 1)],
      [dict(patient=n) for n in ("1", "2", "10")]),
 ]  # fmt: skip
+
+REFUSED["ribfrac"] = [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "of case 301; keep one")]
 
 UIDS = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{n}" for n in ("10", "9", "979083010707182900")]
 READ["luna16"] = [
