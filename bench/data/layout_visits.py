@@ -150,7 +150,7 @@ def _held(place: Path, wanted: frozenset[str], images: frozenset[str]) -> frozen
 
 @cache
 def _in_zip(archive: Path, wanted: frozenset[str], _stamp: tuple[int, int]) -> frozenset[str]:
-    names = zipped.names(archive)
+    names = zipped.members(archive)
     return wanted & (names.keys() | {name.rpartition("/")[0] + "/" for name in names})
 
 
