@@ -128,7 +128,7 @@ def _packed(archive: Path, named: str) -> Iterator[tuple[str, str, str, Path]]:
     Of a zip that is refused, one scan without a number.
     """
     try:
-        names = zipped.members(archive)
+        names = zipped.names(archive)
     except BenchError:
         yield named, "", "", archive / "slices"
         return

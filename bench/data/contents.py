@@ -229,7 +229,7 @@ def _sum(name: str) -> str:
     if archive is None:
         return ""
     try:
-        members = zipped.members(archive)
+        members = zipped.names(archive)
     except BenchError:  # nothing can be read of it; the bytes tell when it was mended
         return _sha256(archive)
     member = path.relative_to(archive).as_posix()

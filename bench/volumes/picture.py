@@ -141,7 +141,7 @@ def _slices(folder: Path) -> list[Path]:
     archive = None if folder.is_dir() else zip_of(folder)
     if archive is not None:
         inside = f"{folder.relative_to(archive).as_posix()}/"
-        every = [archive / n for n in zipped.members(archive) if n.rpartition("/")[0] + "/" == inside]
+        every = [archive / n for n in zipped.names(archive) if n.rpartition("/")[0] + "/" == inside]
     else:
         every = zipped.inside(folder) if folder.is_dir() else []
     found = clean(p for p in every if is_picture(p))

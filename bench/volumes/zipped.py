@@ -29,7 +29,7 @@ def opened(path: Path) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def members(archive: Path) -> once.Members:
+def names(archive: Path) -> once.Members:
     """Return CRC-32 and size in bytes of every file of a zip by its name; no content is read.
 
     Raises:
@@ -49,14 +49,14 @@ def size(path: Path) -> int:
     """Return the bytes of a file or of a member of a zip; raises as ``opened`` does."""
     archive, held = None if path.is_file() else zip_of(path), once.current()
     if archive is not None:
-        return members(archive)[_found(archive, path)][1]
+        return names(archive)[_found(archive, path)][1]
     return path.stat().st_size if held is None else len(held.file(path))
 
 
 def _found(archive: Path, path: Path) -> str:
     """Return the name of a member that is there."""
     name = path.relative_to(archive).as_posix()
-    if name not in members(archive):
+    if name not in names(archive):
         raise FileNotFoundError(2, f"{archive.name} holds no {name}", str(path))
     return name
 

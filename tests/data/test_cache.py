@@ -29,17 +29,18 @@ def pack(tmp_path):
     }  # fmt: skip
     with PackWriter(tmp_path, "image") as writer:
         for key, array in arrays.items():
-            writer.add(key, array, shape=list(array.shape), note=key)
+            writer.add(key, array)
     return arrays, Pack(tmp_path, "image")
 
 
-def test_what_goes_in_comes_out_with_its_type_and_notes(pack):
+def test_what_goes_in_comes_out_with_its_type(pack):
     arrays, found = pack
     assert list(found) == ["a", "b", "c"] and "a" in found and "z" not in found
+    with pytest.raises(BenchError, match=r"lacks case 'z'.*run again"):
+        found["z"]
     for key, array in arrays.items():
         assert found[key].dtype == array.dtype and found[key].shape == array.shape
         np.testing.assert_array_equal(found[key][:], array)
-        assert found.meta(key) == {"shape": list(array.shape), "note": key}
 
 
 @st.composite
@@ -128,13 +129,6 @@ def test_an_index_of_other_values_is_named_in_one_line(tmp_path, index):
     with pytest.raises(BenchError, match=r"image.json: damaged") as caught:
         Pack(tmp_path, "image")
     assert "\n" not in str(caught.value)
-
-
-def test_what_an_index_lacks_is_named(tmp_path, pack):
-    _, found = pack
-    for call in (lambda: found["z"], lambda: found.meta("z"), lambda: found.meta("a")["patient"]):
-        with pytest.raises(BenchError, match=r"lacks .*run again"):
-            call()
 
 
 def test_many_arrays_can_be_open_at_once(tmp_path):
