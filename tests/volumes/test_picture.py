@@ -31,6 +31,7 @@ def test_columns_are_x_and_rows_are_y(tmp_path, suffix):
         assert (header.shape, header.channels, header.nbytes) == ((7, 5, 1), channels, 35 * channels)
         assert header.spacing == volume.spacing == (1.0, 1.0, 1.0)
         np.testing.assert_array_equal(volume.affine, np.eye(4))
+        assert join_channels([volume, volume]).array.shape == (2 * channels, 7, 5, 1)
 
 
 def test_a_jpeg_is_read_in_its_own_colours(tmp_path):
@@ -71,11 +72,6 @@ def test_exif_does_not_turn_a_photograph(tmp_path):
     volume = read_volume(save(tmp_path / "a.jpg", SMOOTH, exif=exif.tobytes()))
     assert volume.array.shape == (1, 80, 60, 1)
     assert volume.array[0, 79, 59, 0] > 100 > volume.array[0, 0, 0, 0]
-
-
-def test_pictures_of_one_case_are_its_channels(tmp_path):
-    volumes = [read_volume(save(tmp_path / f"{n}.png", GREY + n)) for n in (0, 1)]
-    assert join_channels(volumes).array.shape == (2, 7, 5, 1)
 
 
 def test_the_header_decodes_no_pixel(tmp_path):
@@ -157,15 +153,14 @@ def test_gaps_in_the_numbers_are_counted(tmp_path):
     assert "2 numbers" in found.detail and "first 5" in found.detail
 
 
-def test_a_slice_in_two_formats_is_refused(tmp_path):
-    scan(tmp_path, ["1.png", "2.png", "2.tif"])
-    assert kind_of(tmp_path) == kind_of(tmp_path, read_header) == "duplicate"
-
-
-def test_slices_of_8_and_16_bits_are_refused(tmp_path):
-    scan(tmp_path, ["1.png"])
-    save(tmp_path / "2.png", GREY.astype(np.uint16))
-    assert kind_of(tmp_path) == "unreadable"
+def test_slices_that_do_not_belong_together_are_refused(tmp_path):
+    scan(tmp_path / "formats", ["1.png", "2.png", "2.tif"])
+    assert kind_of(tmp_path / "formats") == kind_of(tmp_path / "formats", read_header) == "duplicate"
+    scan(tmp_path / "bits", ["1.png"])
+    save(tmp_path / "bits/2.png", GREY.astype(np.uint16))
+    assert kind_of(tmp_path / "bits") == "unreadable"
+    scan(tmp_path / "img.nii.gz", ["1.png"])  # a name of a volume is a volume's
+    assert kind_of(tmp_path / "img.nii.gz") == kind_of(tmp_path) == "unreadable"
 
 
 def test_a_damaged_slice_is_named(tmp_path):
@@ -175,12 +170,6 @@ def test_a_damaged_slice_is_named(tmp_path):
     with pytest.raises(VolumeError) as caught:
         read_volume(tmp_path)
     assert (caught.value.path, caught.value.kind) == (path, "truncated")
-
-
-def test_a_folder_without_pictures_is_no_scan(tmp_path):
-    assert kind_of(tmp_path) == "unreadable"
-    scan(tmp_path / "img.nii.gz", ["1.png"])  # a name of a volume is a volume's
-    assert kind_of(tmp_path / "img.nii.gz") == "unreadable"
 
 
 def test_a_scan_in_a_zip_is_read_in_place(tmp_path):
