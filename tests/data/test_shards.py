@@ -151,6 +151,7 @@ def test_a_case_of_another_content_is_made_again(tmp_path):
     with Writer(tmp_path / "s") as writer:
         writer.add(made("c2", "cd" * 16))
         writer.add(made("c1"))
+    assert gathered(tmp_path / "s").done.tolist() == [False, False, True, False]
     write(tmp_path / "s", "c2")
     assert gathered(tmp_path / "s").done.tolist() == [True, False, True, False]
 
