@@ -6,8 +6,6 @@ Prints a Markdown table; exits 1 where a run ends with other records, leaves som
 publishes a job twice, or a task in the queue.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys
@@ -16,17 +14,12 @@ import time
 import traceback
 from pathlib import Path
 
-import on_cluster
-import on_files
-import on_tasks
 import pytest
 from config import Cluster
-from registry import FAULTS, Fault
+from harm import FAULTS, Fault
 from sandbox import Sandbox, SandboxError, lacking, stopping_on_sigterm
 from smoke import Smoke
 from trial import Trial
-
-__all__ = ["FAULTS", "on_cluster", "on_files", "on_tasks"]
 
 COLUMNS = ("fault", "how it was made", "times", "outcome", "records lost", "jobs run twice", "seconds")
 STEPS = {"pretrain": 80, "finetune": 12}
@@ -50,7 +43,6 @@ def once(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path) -> tuple[st
 
 
 def main() -> int:
-    """Run the trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), metavar="NAME")
     parser.add_argument("--times", type=int, default=1)
@@ -83,7 +75,7 @@ def row(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path, times: int) 
         found.append(once(cluster, smoke, fault, folder / f"{fault.name}-{number}"))
     seconds = (time.monotonic() - began) / times
     told = " / ".join(dict.fromkeys(text for text, _, _ in found))
-    lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))  # type: ignore[call-overload]
+    lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))
     cells = [fault.name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
     print("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |", flush=True)
     return sum(text.startswith("WRONG") for text, _, _ in found)

@@ -1,7 +1,6 @@
 """The smoke protocol on a cluster: how it is run, and what it must end with."""
 
-from __future__ import annotations
-
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,7 +31,7 @@ class Smoke:
     expected: pd.DataFrame
 
     @classmethod
-    def make(cls, folder: Path, pretrain: int, finetune: int, only: tuple[str, ...] = ()) -> Smoke:
+    def make(cls, folder: Path, pretrain: int, finetune: int, only: tuple[str, ...] = ()) -> Self:
         """Write the protocol with these steps and run it here, undisturbed."""
         first, rest = reliability.SMOKE.split("finetune:", 1)
         first = first.replace("steps: 40", f"steps: {pretrain}")
@@ -59,7 +59,7 @@ class Smoke:
         variables = {"BENCH_CHECKPOINT": str(every), "OMP_NUM_THREADS": "1", **(more or {})}
         return subprocess.Popen(
             command, env={**os.environ, **variables}, cwd=cwd, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,  # type: ignore[call-overload]
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def lost(self, out: Path) -> int:
@@ -82,12 +82,5 @@ def table(out: Path) -> pd.DataFrame:
 
 
 def profile(folder: Path, **changes: object) -> None:
-    """Write ``bench.toml`` with the cluster's section."""
-    lines = [f"{key} = {_value(value)}" for key, value in {**PROFILE, **changes}.items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {**PROFILE, **changes}.items()]
     (folder / "bench.toml").write_text("\n".join(["[cluster.sandbox]", *lines, ""]))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    return f'"""{value}"""' if isinstance(value, str) else str(value)
