@@ -60,23 +60,22 @@ def main() -> int:
         with stopping_on_sigterm(), Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster:
             smoke = Smoke.make(folder, **STEPS, only=("fraction=100",))
             print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
-            for fault in [FAULTS[name] for name in given.only or FAULTS]:
-                bad += row(cluster, smoke, fault, folder, given.times)
+            for name in given.only or FAULTS:
+                bad += row(cluster, smoke, name, folder, given.times)
     finally:
         if not given.keep:
             shutil.rmtree(folder, ignore_errors=True)
     return 1 if bad else 0
 
 
-def row(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path, times: int) -> int:
+def row(cluster: Sandbox, smoke: Smoke, name: str, folder: Path, times: int) -> int:
     """Print one row; return how many trials went wrong."""
-    began, found = time.monotonic(), []
-    for number in range(times):
-        found.append(once(cluster, smoke, fault, folder / f"{fault.name}-{number}"))
+    began, fault = time.monotonic(), FAULTS[name]
+    found = [once(cluster, smoke, fault, folder / f"{name}-{number}") for number in range(times)]
     seconds = (time.monotonic() - began) / times
     told = " / ".join(dict.fromkeys(text for text, _, _ in found))
     lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))
-    cells = [fault.name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
+    cells = [name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
     print("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |", flush=True)
     return sum(text.startswith("WRONG") for text, _, _ in found)
 

@@ -25,7 +25,6 @@ Make = Callable[[Trial], str]
 class Fault:
     """Something that happens to a run; ``make`` returns in words how the run ended."""
 
-    name: str
     how: str
     make: Make
     quick: bool  # a test of every CI run, on the smallest protocol
@@ -37,7 +36,7 @@ FAULTS: dict[str, Fault] = {}
 def fault(how: str, quick: bool = False) -> Callable[[Make], Make]:
 
     def register(make: Make) -> Make:
-        FAULTS[make.__name__] = Fault(make.__name__, how, make, quick)
+        FAULTS[make.__name__] = Fault(how, make, quick)
         return make
 
     return register

@@ -167,10 +167,10 @@ class Sandbox:
         self.ask("scontrol", "update", f"nodename={','.join(self.asked.names)}", "state=resume")
         self._until(lambda: not self.queue() and self.idle() == self.asked.names, "recovery", 60)
 
-    def logs(self, lines: int = 8) -> str:
+    def logs(self) -> str:
         """Return the ends of all logs, for a failure's message."""
         files = sorted((self.folder / "log").glob("*.log"))
-        ends = [(path, path.read_text(errors="replace").splitlines()[-lines:]) for path in files]
+        ends = [(path, path.read_text(errors="replace").splitlines()[-8:]) for path in files]
         return "\n".join(f"--- {path.name}\n" + "\n".join(end) for path, end in ends)
 
     # Stopping

@@ -87,22 +87,20 @@ class Trial:
 
     # Runs
 
-    def start(self, *flags: str, **more: str) -> subprocess.Popen[bytes]:
+    def start(self, *flags: str) -> subprocess.Popen[bytes]:
         """Start ``bench run`` on the cluster, or as ``flags`` say."""
         asked = flags or ("--executor", "slurm", "--cluster", "sandbox")
-        variables = {**self.cluster.daemons.environment, **more}
         with (self.folder / f"run-{len(self.runs)}.txt").open("wb") as log:
-            run = self.smoke.start(self.out, *asked, log=log, cwd=self.folder, more=variables)
+            run = self.smoke.start(self.out, asked, log, self.folder, self.cluster.daemons.environment)
         self.runs.append(run)
         return run
 
-    def end(self, run: subprocess.Popen[bytes] | None = None, seconds: float = LIMIT) -> int:
+    def end(self, run: subprocess.Popen[bytes] | None = None) -> int:
         """Wait for a run, by default the latest, and return its exit code."""
-        run = run or self.runs[-1]
         try:
-            return run.wait(seconds)
+            return (run or self.runs[-1]).wait(LIMIT)
         except subprocess.TimeoutExpired:
-            raise TrialError(f"a run does not end in {seconds:.0f} s\n{self.text()}") from None
+            raise TrialError(f"a run does not end in {LIMIT:.0f} s\n{self.text()}") from None
 
     def begin(self, **changes: object) -> Attempt:
         """Start a run, with changes in the cluster's section; return the process that is to be hit."""

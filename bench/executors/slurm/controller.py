@@ -131,27 +131,21 @@ class Controller:
     def _hear(self, job: str, task: Task) -> None:
         path = outcome_file(task.folder, job)
         told = read_json(path)
-        if told is None:
+        if told is None or (told["state"] == "stopped" and task.key in self.listed):
             return
         if told["state"] == "failed":
             self._end(Outcome(**told))
-        elif told["state"] == "stopped":
-            self._stopped(job, task, path, told["reason"])
-        elif not lacking(self.store, self.plan.jobs[job].needs, self.plan.after.get(job, ())):
-            # Refused, and what it lacked has come since: it is submitted again.
-            path.unlink(missing_ok=True)
-            del self.tasks[job]
-
-    def _stopped(self, job: str, task: Task, told: Path, why: str) -> None:
-        """Submit again what saved itself and could not go back into the queue by itself."""
-        if task.key in self.listed:
             return
-        self._stops[job] += 1
-        if self._stops[job] > self.profile.requeues:
-            self._fail(job, task, f"time limit: saved itself {self.profile.requeues} times ({why})")
-            return
-        told.unlink(missing_ok=True)
-        self._tries[job] = 0
+        if told["state"] == "stopped":  # saved itself, and could not go back into the queue by itself
+            self._stops[job] += 1
+            if self._stops[job] > self.profile.requeues:
+                why = f"saved itself {self.profile.requeues} times ({told['reason']})"
+                self._fail(job, task, f"time limit: {why}")
+                return
+            self._tries[job] = 0
+        elif lacking(self.store, self.plan.jobs[job].needs, self.plan.after.get(job, ())):
+            return  # refused, until what it lacks has come
+        path.unlink(missing_ok=True)  # it is submitted again
         del self.tasks[job]
 
     def _end_hopeless(self, job: str) -> None:

@@ -73,7 +73,7 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     for number in range(1, tries + 1):
         answer, why = _call(asked)
         if answer is not None:
-            return dict(map(_line, (row for row in answer.splitlines() if row.count("|") >= 4)))
+            return dict(_line(row) for row in answer.splitlines() if row.count("|") >= 4)
         if number < tries:
             time.sleep(BETWEEN * number)
     raise BenchError(
