@@ -195,7 +195,7 @@ def run_local(
     """
     from bench.executors import local
 
-    queue = local.Queue(store, plan, jobs)
+    queue = local.Queue(plan, jobs)
     kinds = Counter(plan.jobs[job].kind for job in jobs)
 
     def start(job: str) -> RunOptions:  # few jobs of a kind leave processes to each

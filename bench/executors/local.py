@@ -68,8 +68,8 @@ def run(
 class Queue:
     """The jobs of a plan that are still to do; a failure stops only what depends on it."""
 
-    def __init__(self, store: Store, plan: Plan, todo: list[str]) -> None:
-        self._store, self._plan = store, plan
+    def __init__(self, plan: Plan, todo: list[str]) -> None:
+        self._plan = plan
         order = {kind: place for place, kind in enumerate(KINDS)}
         self._waiting = sorted(todo, key=lambda job: order[plan.jobs[job].kind])  # stable
         self._todo, self._running = set(todo), set[str]()

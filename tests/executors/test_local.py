@@ -65,7 +65,7 @@ def go(store):
             on_start(job)
             return RunOptions()
 
-        queue = local.Queue(store, jobs, list(jobs.jobs))
+        queue = local.Queue(jobs, list(jobs.jobs))
         local.run(store, queue, count, lambda outcome: None, start)
         return queue.outcomes
 
@@ -149,7 +149,7 @@ def test_each_of_two_runs_at_once_has_every_job_scored_as_it_asks(store):
             run.describe(jobs, store, [job])
             return RunOptions(scoring=(word,))
 
-        queue = local.Queue(store, jobs, list(jobs.jobs))
+        queue = local.Queue(jobs, list(jobs.jobs))
         local.run(store, queue, 1, lambda outcome: None, start)
         outcomes[word] = states(queue.outcomes)
 
@@ -165,8 +165,8 @@ def test_each_of_two_runs_at_once_has_every_job_scored_as_it_asks(store):
 
 
 @pytest.mark.parametrize("state", ["busy", "stopped"])
-def test_a_job_that_another_command_holds_or_whose_worker_was_stopped_gets_another_turn(store, state):
-    queue = local.Queue(store, plan(A), [A.id])
+def test_a_job_that_another_command_holds_or_whose_worker_was_stopped_gets_another_turn(state):
+    queue = local.Queue(plan(A), [A.id])
     assert queue.take() == A.id
     queue.finish(Outcome(A.id, state))
     assert queue.open() and queue.take() is None
@@ -176,8 +176,8 @@ def test_a_job_that_another_command_holds_or_whose_worker_was_stopped_gets_anoth
     assert not queue.open()
 
 
-def test_a_job_waits_for_what_it_needs(store):
-    queue = local.Queue(store, plan(A, B, TUNED), [TUNED.id, A.id, B.id])
+def test_a_job_waits_for_what_it_needs():
+    queue = local.Queue(plan(A, B, TUNED), [TUNED.id, A.id, B.id])
     assert [queue.take(), queue.take(), queue.take()] == [A.id, B.id, None]
     queue.finish(Outcome(B.id, "done"))
     assert queue.take() is None
@@ -188,10 +188,10 @@ def test_a_job_waits_for_what_it_needs(store):
 @pytest.mark.parametrize(("first", "second", "starts"), [
     ("done", "done", True), ("failed", "done", True), ("done", "failed", True), ("failed", "failed", False),
 ])  # fmt: skip
-def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(store, first, second, starts):
+def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(first, second, starts):
     guarded = plan(A, B, C)
     guarded.after[C.id] = (A.id, B.id)
-    queue = local.Queue(store, guarded, [A.id, B.id, C.id])
+    queue = local.Queue(guarded, [A.id, B.id, C.id])
     assert [queue.take(), queue.take(), queue.take()] == [A.id, B.id, None]
     queue.finish(Outcome(A.id, first, "leak: 1 case"))
     assert queue.take() is None

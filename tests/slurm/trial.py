@@ -174,9 +174,10 @@ class Trial:
                 continue  # published or released meanwhile
             around = environment(held["pid"])
             array, index = (around.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
-            if told["step"] >= step and described["kind"] == self.kind and array:
+            task = f"{array}_{index}" if array else around.get("SLURM_JOB_ID")  # one alone is no array
+            if told["step"] >= step and described["kind"] == self.kind and task:
                 node = around.get("SLURMD_NODENAME", "")
-                found.append(Attempt(path.parent.name, held["host"], held["pid"], f"{array}_{index}", node))
+                found.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
         return found
 
     def on_node(self, node: str) -> list[int]:
