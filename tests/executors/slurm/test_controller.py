@@ -83,6 +83,9 @@ def test_a_pretraining_is_submitted_behind_its_guards_and_refused_only_by_all(si
     tell(controller, guards[0], "failed", "leak: 1 case")
     controller.step()
     assert pretrain not in controller.outcomes
+    site.leave(site.id_of(pretrain), "NODE_FAIL")
+    controller.step()
+    assert site.packs().count((pretrain,)) == 2  # one guard that may still pass is enough
     tell(controller, guards[1], "failed", "leak: 2 cases")
     controller.step()
     assert controller.outcomes[pretrain].state == "failed"
