@@ -377,7 +377,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from bench.executors.slurm.cancel import cancel
+    from bench.executors.slurm import cancel
     from bench.store import Store
 
     count = cancel(Store.open(arguments.out, create=False))

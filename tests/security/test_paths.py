@@ -16,7 +16,7 @@ from bench.atomic import append, write_atomic
 from bench.data.cache import Pack, PackWriter
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
-from bench.executors.slurm.cancel import cancel
+from bench.executors.slurm import cancel
 from bench.jobs.context import RunOptions
 from bench.protocol import read
 from bench.record import COLUMNS, frame

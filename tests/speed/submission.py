@@ -17,8 +17,7 @@ from pathlib import Path
 import yaml
 
 from bench import run
-from bench.executors.slurm import squeue
-from bench.executors.slurm.cancel import cancel
+from bench.executors.slurm import cancel, squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
 from bench.jobs.context import RunOptions
