@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,14 +77,15 @@ class Cells:
 
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
-        runs = self._failed(key)
-        cell = self.cells.get(key)
+        cell, runs = self.cells.get(key), set[Run]()
+        for other, found in self.failed.items():  # few: one entry per failed cell
+            same = other[:3] == key[:3] and other.metric in ("", key.metric)
+            if same and (key.target == MEAN or other.target in ("", key.target)):
+                runs |= found
         if not runs:
             return cell
         jobs = tuple(sorted({run.job for run in runs if run.job}))
-        n = len({run[:3] for run in runs})
-        known = vars(cell) if cell else {}
-        return Cell(**{**known, "failed": n, "jobs": jobs})
+        return replace(cell or Cell(), failed=len({run[:3] for run in runs}), jobs=jobs)
 
     @property
     def how(self) -> str:
@@ -99,20 +100,11 @@ class Cells:
         """
         known = self.trained.get(section, {})
         found: list[tuple[tuple[int, ...], str]] = []
-        for fraction in sorted(known):
-            folds = known[fraction]
-            same = [f for f, o in sorted(known.items()) if _agree(o, folds)]
+        for fraction, folds in sorted(known.items()):
+            same = [f for f, other in sorted(known.items()) if _agree(other, folds)]
             if len(same) > 1 and fraction == same[0]:
                 low, high = min(folds.values()), max(folds.values())
                 found.append((tuple(same), f"{low}" if low == high else f"{low} to {high}"))
-        return found
-
-    def _failed(self, key: Key) -> set[Run]:
-        found: set[Run] = set()
-        for other, runs in self.failed.items():  # few: one entry per failed cell
-            same = other[:3] == key[:3] and other.metric in ("", key.metric)
-            if same and (key.target == MEAN or other.target in ("", key.target)):
-                found |= runs
         return found
 
 
@@ -186,20 +178,15 @@ def _lean(records: pd.DataFrame) -> pd.DataFrame:
 
 def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
     place = records.groupby(["section", "dataset"], sort=False)
-    sections = np.zeros(len(records), dtype=int)
-    for (section, dataset), at in place.indices.items():
-        sections[at] = _section(protocol, section, dataset)
+    sections, known = np.zeros(len(records), dtype=int), protocol.sections
+    for (name, dataset), at in place.indices.items():
+        if name not in known or protocol.finetune[known.index(name)].dataset != dataset:
+            raise BenchError(
+                f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
+                "protocol does not have; run it again so that its records are written anew"
+            )
+        sections[at] = known.index(name)
     return sections
-
-
-def _section(protocol: Protocol, name: str, dataset: str) -> int:
-    names = protocol.sections
-    if name not in names or protocol.finetune[names.index(name)].dataset != dataset:
-        raise BenchError(
-            f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
-            "protocol does not have; run it again so that its records are written anew"
-        )
-    return names.index(name)
 
 
 def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
@@ -215,7 +202,7 @@ def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     for where, cell in means.items():
         row, section, fraction, metric = where
         key = Key(row, int(section), int(fraction), MEAN, metric)
-        cells[key] = Cell(**{**vars(cell), "targets": int(n_targets[where])})
+        cells[key] = replace(cell, targets=int(n_targets[where]))
     return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
 
 

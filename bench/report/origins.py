@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol, mixture, pretrain_of, row_of
 from bench.report.footnotes import counted
-from bench.report.names import dataset_info, row_titles, with_network
+from bench.report.names import dataset_info
 from bench.report.scene import Scene
 from bench.report.supplement import Pretraining
 
@@ -32,11 +32,7 @@ def pretrained(scene: Scene, records: pd.DataFrame) -> list[str]:
         )
         if said:
             alike.setdefault("; ".join(said), []).append(row)
-    titles = row_titles(scene.protocol, scene.rows, scene.extras)
-    return [
-        "; ".join(with_network(scene.protocol, row, titles[row]) for row in rows) + f": {said}."
-        for said, rows in alike.items()
-    ]
+    return ["; ".join(map(scene.named, rows)) + f": {said}." for said, rows in alike.items()]
 
 
 def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining | None) -> str:
@@ -76,13 +72,9 @@ def _expected(protocol: Protocol, row: str) -> str:
 def taken_over(scene: Scene) -> list[str]:
     """Return what each row took over, whence, and what its controls are."""
     made = []
-    rows = list(dict.fromkeys([*scene.rows, *scene.extras.receipts]))
-    titles = row_titles(scene.protocol, rows, scene.extras)
-    for name, text in scene.extras.receipts.items():
-        known, _ = row_of(scene.protocol, name)
-        source = f"from {known.init}, pretrained elsewhere, so no guard looked for test cases in it; " if (
-            known and known.init
-        ) else ""  # fmt: skip
-        row = with_network(scene.protocol, name, titles[name])
-        made.append(f"{row}: {source}{text}.")
+    for row, text in scene.extras.receipts.items():
+        known, _ = row_of(scene.protocol, row)
+        given = known.init if known else None
+        elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
+        made.append(f"{scene.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
     return made + [CONTROLS[control] for control in scene.protocol.controls]

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from bench.protocol import Row
-from bench.report import Cloud, Extras, Pretext, terminal_table, write
-from bench.report.drawing_pretrainings import clouds, courses
+from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
 from bench.report.figures import wanted
 from bench.report.pretrainings import pretexts, short
 from bench.report.write import _scene
@@ -100,7 +99,7 @@ def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, rec
 
 
 def test_each_panel_shows_its_course_and_chance():
-    figure = courses([("B", pretext()), ("C", pretext(chances=()))])
+    figure = drawing.pretexts([("B", pretext()), ("C", pretext(chances=()))])
     one, two = figure.axes
     assert [list(line.get_ydata()) for line in one.lines] == [[0.2, 0.8], [0.25, 0.25]]
     assert one.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
@@ -110,7 +109,7 @@ def test_each_panel_shows_its_course_and_chance():
 def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():
     found = (cloud("B"), cloud("C", ("others", "third")))
     titles = {"organs": "Organs", "others": "Others", "third": "Third"}
-    figure = clouds(found, titles)
+    figure = drawing.clouds(found, titles)
     colours = [{n: line.get_color() for n, line in zip(c.groups, ax.lines, strict=True)}
                for c, ax in zip(found, figure.axes, strict=True)]  # fmt: skip
     assert colours[0]["others"] == colours[1]["others"] != colours[0]["organs"]
@@ -122,7 +121,7 @@ def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():
 
 def test_many_data_sets_differ_by_marker_once_the_colours_are_used_up():
     groups = tuple(f"d{i}" for i in range(20))
-    (ax,) = clouds((cloud(groups=groups, n=10),), {g: g for g in groups}).axes
+    (ax,) = drawing.clouds((cloud(groups=groups, n=10),), {g: g for g in groups}).axes
     looks = {(line.get_color(), line.get_marker()) for line in ax.lines}
     assert len(looks) == 20
 
