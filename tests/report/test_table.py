@@ -6,7 +6,6 @@ import pytest
 from bench.protocol import Finetune, Layout, Net, Row
 from bench.report import Extras, Failure, Leak
 from bench.report.footnotes import TIMES, Footnotes
-from bench.report.names import metric_title
 from bench.report.tables import MINUS, number, signed, tables
 from bench.report.write import _scene
 
@@ -40,13 +39,6 @@ def test_percent_with_two_decimals_and_mm_as_they_are():
     assert (signed(-0.004), signed(-1.5), signed(2)) == ("+0.00", f"{MINUS}1.50", "+2.00")
 
 
-def test_best_and_second_follow_the_printed_value_so_ties_share_the_mark(four_rows, records):
-    values = {"a": 0.80004, "b": 0.80001, "c": 0.7, "d": 0.6}
-    table = build(four_rows, four(records, values))[0][0]
-    assert texts(table)["a"] == texts(table)["b"]
-    assert marks(table) == {"a": "best", "b": "best", "c": "second", "d": ""}
-
-
 def test_a_distance_is_best_where_it_is_smallest(four_rows, records):
     values = {"a": 3.0, "b": 1.0, "c": 2.0}
     table = build(four_rows, four(records, values, metric="hd95", unit="mm"))[0][-1]
@@ -55,12 +47,17 @@ def test_a_distance_is_best_where_it_is_smallest(four_rows, records):
     assert "lower is better" in table.caption
 
 
-def section(steps=10, **given):
-    return Finetune(dataset="organs", split="even", steps=steps, **given)
+def section(steps=10, dataset="organs", **given):
+    return Finetune(dataset=dataset, split="even", steps=steps, **given)
 
 
 SCRATCH, VOCO = Row("scratch", "net"), Row("voco", "net")
 MARKED = {  # rows, their values: the marks
+    "a tie in print is a tie": (
+        dict.fromkeys("abcd", SCRATCH),
+        {"a": 0.80004, "b": 0.80001, "c": 0.7, "d": 0.6},
+        {"a": "best", "b": "best", "c": "second", "d": ""},
+    ),
     "another network is judged by itself": (
         {"a": SCRATCH, "b": VOCO, "c": Row("scratch", "other"), "d": Row("voco", "other")},
         {"a": 0.5, "b": 0.6, "c": 0.8, "d": 0.7},
@@ -100,6 +97,7 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
 
 def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
     made, _ = build(protocol(), records({}))
+    assert marks(made[0])["a"] == ""  # a lone value is not best
     assert made[0].caption.endswith(f"higher is better. n = runs {TIMES} test patients.")
     assert "±" not in made[0].caption and "bold" not in made[0].caption
     made, _ = build(protocol(), records({}, {"seed": 1}))
@@ -136,18 +134,6 @@ def test_a_printed_number_stands_beside_one_of_two_sections_on_a_data_set(protoc
     assert [t.published for t in made] == [True, False]
 
 
-def test_an_unscored_cell_is_no_silent_dash(four_rows, records):
-    table = records({"row": "b", "status": "failed", "value": NAN, "job": "j1", "target": ""})
-    failure = Failure("j1", "b", "run it again", "", "organs", 100, hole="not scored")
-    made, notes = build(four_rows, table, failures=(failure,))
-    assert texts(made[0])["b"] == ["not scored"]
-    assert list(notes.letters) == ["1 run not scored: run it again (job j1)"]
-
-
-def test_a_lone_value_is_not_best(four_rows, records):
-    assert marks(build(four_rows, four(records, {"a": 0.5}))[0][0])["a"] == ""
-
-
 def test_holes_are_typed(four_rows, records):
     table = records(
         {"row": "a", "value": 0.5},
@@ -162,14 +148,36 @@ def test_holes_are_typed(four_rows, records):
     assert reason == "1 run failed: out of memory (job j1, 2 attempts, log log.txt)"
 
 
-def test_the_job_behind_a_failed_evaluation_explains_it(four_rows, records):
-    table = records({"row": "b", "status": "failed", "value": NAN, "job": "j2", "target": "", "metric": ""})
-    others = [
-        Failure("j1", "b", "no such shape", "", "organs", 100),
-        Failure("j3", "b", "x", "", "organs", 5),
-    ]
-    _, notes = build(four_rows, table, failures=tuple(others))
-    assert list(notes.letters) == ["1 run failed: no such shape (job j1)"]
+GONE = {"row": "b", "status": "failed", "value": NAN, "target": "", "metric": ""}
+
+
+@pytest.mark.parametrize(
+    ("rows", "failures", "shown", "said"),
+    [
+        (  # of an evaluation whose scores lack
+            [{**GONE, "job": "j1"}],
+            [Failure("j1", "b", "run it again", "", "organs", 100, hole="not scored")],
+            {"b": "not scored", "c": "—"},
+            "1 run not scored: run it again (job j1)",
+        ),
+        (  # the job behind an evaluation, of its own fraction
+            [{**GONE, "job": "j2"}],
+            [Failure("j1", "b", "no shape", "", "organs", 100), Failure("j3", "b", "x", "", "organs", 5)],
+            {"b": "failed", "c": "—"},
+            "1 run failed: no shape (job j1)",
+        ),
+        (  # a pretraining explains a row without any rows
+            [{"row": "a", "value": 0.5}],
+            [Failure("j9", "d", "loss became NaN", "")],
+            {"a": "50.00", "d": "failed", "c": "—"},
+            "loss became NaN (job j9)",
+        ),
+    ],
+)
+def test_a_hole_says_what_failed_behind_it(four_rows, records, rows, failures, shown, said):
+    made, notes = build(four_rows, records(*rows), failures=tuple(failures))
+    assert {row: texts(made[0])[row] for row in shown} == {row: [text] for row, text in shown.items()}
+    assert list(notes.letters) == [said]
 
 
 @pytest.mark.parametrize(
@@ -190,32 +198,16 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
 
 
 def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
-    both = (
-        Finetune(dataset="organs", split="even", steps=1),
-        Finetune(dataset="cc_ccii", split="even", steps=1),
-    )
-    table = records(
-        {"metric": "dice"},
-        {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"},
-    )
+    both = (section(), section(dataset="cc_ccii"))
+    classes = {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"}
+    table = records({"metric": "dice"}, classes)
     made, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
     assert [(t.metric, t.columns[0].section) for t in made] == [("dice", 0), ("accuracy", 1)]
 
 
-def test_a_failed_pretraining_explains_a_row_without_any_rows(four_rows, records):
-    failure = Failure("j9", "d", "loss became NaN", "")
-    made, notes = build(four_rows, four(records, {"a": 0.5}), failures=(failure,))
-    assert texts(made[0])["d"] == ["failed"]
-    assert list(notes.letters) == ["loss became NaN (job j9)"]
-    assert texts(made[0])["c"] == ["—"]
-
-
 def test_a_deviating_n_is_footnoted(protocol, records):
     table = records(
-        {"value": 0.5, "target": "liver"},
-        {"value": 0.5, "target": "aorta"},
-        {"value": 0.5, "target": "spleen"},
-        {"value": 0.5, "target": "spleen", "case": "c2"},
+        *({"target": t} for t in ("liver", "aorta", "spleen")), {"target": "spleen", "case": "c2"}
     )
     made, notes = build(protocol(), table)
     line = made[0].lines[0]
@@ -267,39 +259,36 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
     assert made[0].networks
 
 
-def test_fraction_columns_hold_the_mean_over_targets(protocol, records):
-    target = Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100))
-    table = records(
-        {"fraction": 10, "target": "liver", "value": 0.2},
-        {"fraction": 10, "target": "aorta", "value": 0.4},
-        {"fraction": 100, "target": "liver", "value": 0.9},
-    )
-    made, _ = build(protocol(finetune=(target,), layout=Layout(columns="fractions")), table)
-    assert [c.label for c in made[0].columns] == ["10 %", "100 %"]
-    assert texts(made[0])["a"] == ["30.00", "90.00"]
+LOW, HIGH = {"value": 0.2}, {"target": "aorta", "value": 0.4}
 
 
-def test_data_set_columns_hold_the_mean_over_targets(protocol, records):
-    both = (
-        Finetune(dataset="organs", split="even", steps=1),
-        Finetune(dataset="hearts", split="even", steps=1),
-    )
-    table = records({"value": 0.2}, {"target": "aorta", "value": 0.4}, {"dataset": "hearts", "value": 0.7})
-    made, _ = build(protocol(finetune=both, layout=Layout(columns="datasets")), table)
-    assert [c.label for c in made[0].columns] == ["organs", "hearts"]
+@pytest.mark.parametrize(
+    ("columns", "finetune", "rows", "labels"),
+    [
+        (
+            "fractions", [section(fractions=(10, 100))],
+            [{**LOW, "fraction": 10}, {**HIGH, "fraction": 10}, {"value": 0.7}], ["10 %", "100 %"],
+        ),
+        (
+            "datasets", [section(), section(dataset="hearts")],
+            [LOW, HIGH, {"dataset": "hearts", "value": 0.7}], ["organs", "hearts"],
+        ),
+    ],
+)  # fmt: skip
+def test_columns_of_fractions_and_of_data_sets_hold_the_mean_over_targets(
+    protocol, records, columns, finetune, rows, labels
+):
+    layout = Layout(columns=columns)
+    made, _ = build(protocol(finetune=tuple(finetune), layout=layout), records(*rows))
+    assert [c.label for c in made[0].columns] == labels
     assert texts(made[0])["a"] == ["30.00", "70.00"]
 
 
 def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
-    target = Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100))
-    made, _ = build(protocol(finetune=(target,), metrics=("dice", "nsd@1mm")), records({}))
-    assert [t.title for t in made] == [
-        "Dice, organs, 10 % of labels",
-        "Dice, organs, 100 % of labels",
-        "NSD @ 1 mm, organs, 10 % of labels",
-        "NSD @ 1 mm, organs, 100 % of labels",
-    ]
-    assert metric_title("hd95") == "HD95"
+    target, metrics = section(fractions=(10, 100)), ("dice", "nsd@1mm", "hd95")
+    made, _ = build(protocol(finetune=(target,), metrics=metrics), records({}))
+    titles = [f"{m}, organs, {f} % of labels" for m in ("Dice", "NSD @ 1 mm", "HD95") for f in (10, 100)]
+    assert [t.title for t in made] == titles
 
 
 def paper(*lines):
@@ -311,7 +300,7 @@ def paper(*lines):
     return pd.DataFrame([{**base, **line} for line in lines])
 
 
-def beside(protocol, records, frame, published="VoCo"):
+def beside(protocol, records, frame, published):
     rows = {"a": Row("scratch", "net"), "b": Row("voco", "net", published=published)}
     table = records({"value": 0.8}, {"row": "b", "value": 0.8451})
     made, _ = build(protocol(rows=rows), table, published=frame)
@@ -319,22 +308,27 @@ def beside(protocol, records, frame, published="VoCo"):
     return entry.published, entry.difference
 
 
-def test_the_published_number_and_ours_minus_it(protocol, records):
-    assert beside(protocol, records, paper({})) == ("83.85", "+0.66")
-    assert beside(protocol, records, paper({"dagger": "yes"})) == ("83.85†", "+0.66")
-    assert beside(protocol, records, paper({"value": 86.0, "fraction": 100})) == ("86.00", f"{MINUS}1.49")
-    assert beside(protocol, records, paper({"target": "AVG"})) == ("83.85", "+0.66")  # one target
+TWICE = ({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
+OTHER = (
+    {"dataset": "btcv"}, {"target": "spleen"}, {"fraction": "10"}, {"metric": "iou"}, {"table": "table2"},
+    {"method": "VoCo v2"}, {"value": "n/a"},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("lines", "published", "shown"),
     [
-        {"dataset": "btcv"}, {"target": "spleen"}, {"fraction": "10"}, {"metric": "iou"},
-        {"table": "table2"}, {"method": "VoCo v2"}, {"value": "n/a"},
+        ([{}], "VoCo", ("83.85", "+0.66")),
+        ([{"dagger": "yes"}], "VoCo", ("83.85†", "+0.66")),
+        ([{"value": 86.0, "fraction": 100}], "VoCo", ("86.00", f"{MINUS}1.49")),
+        ([{"target": "AVG"}], "VoCo", ("83.85", "+0.66")),  # of one target
+        (TWICE, "VoCo|pretrained", ("80.00", "+4.51")),
+        (TWICE, "VoCo", ("", "")),  # in doubt nothing
+        *(([other], "VoCo", ("", "")) for other in OTHER),
     ],
-)  # fmt: skip
-def test_another_cell_of_the_paper_is_never_taken(protocol, records, other):
-    assert beside(protocol, records, paper(other)) == ("", "")
+)
+def test_the_one_cell_of_the_paper_and_ours_minus_it_is_printed(protocol, records, lines, published, shown):
+    assert beside(protocol, records, paper(*lines), published) == shown
 
 
 def test_spellings_of_one_organ_meet(protocol, records):
@@ -346,15 +340,8 @@ def test_spellings_of_one_organ_meet(protocol, records):
     assert found == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
 
 
-def test_a_note_picks_one_of_two_lines_and_doubt_prints_nothing(protocol, records):
-    frame = paper({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
-    assert beside(protocol, records, frame, "VoCo|pretrained") == ("80.00", "+4.51")
-    assert beside(protocol, records, frame) == ("", "")
-
-
 def test_footnote_letters_go_on_after_z():
     notes = Footnotes()
     letters = [notes.mark(str(i)) for i in range(28)]
-    assert (letters[0], letters[25], letters[26], letters[27]) == ("a", "z", "aa", "ab")
-    assert notes.mark("3") == "d"
-    assert notes.mark("") == ""
+    assert (letters[0], *letters[25:]) == ("a", "z", "aa", "ab")
+    assert (notes.mark("3"), notes.mark("")) == ("d", "")

@@ -1,5 +1,6 @@
 """What a report says of pretrainings, from job folders to the page, and from the records alone."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -13,9 +14,8 @@ from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
 from bench.report import Beside
 from bench.report.pretrainings import NOTE
-from bench.show import gather, pretrainings
+from bench.show import pretrainings
 from bench.show.reports import rewrite_report, write_reports
-from bench.store import read_json
 
 FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess", "rises": True}
 
@@ -23,6 +23,10 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 def beside(made):
     found = pretrainings.beside(made.protocol, made.plan, made.store, {})
     return dict(zip(("pretexts", "clouds", "absent"), found, strict=True))
+
+
+def records_of(made):
+    return made.store.root / "records" / f"{made.protocol.name}.json"
 
 
 def told(made):
@@ -42,9 +46,8 @@ def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(fin
 
 def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finished):
     made = finished()
-    gather_from = made.folder("pretrain") / "curve.csv"
     long = pd.DataFrame({"step": np.arange(1000), "retrieval": np.arange(1000.0), "guess": 1.0})
-    long.to_csv(gather_from, index=False)
+    long.to_csv(made.folder("pretrain") / "curve.csv", index=False)
     (one,) = told(made)["pretexts"]
     assert (one.first, one.last) == (4.5, 949.5)
     assert len(one.steps) == 200 and one.values[:2] == (2, 7) and one.steps[0] == 2
@@ -74,13 +77,8 @@ def test_what_is_not_there_is_left_out(finished):
     assert one.std is one.rank is None and not one.collapsed and one.last is not None
     (made.folder("pretrain") / "curve.csv").unlink()
     assert told(made)["pretexts"] == ()
-    made = finished_without(made, "figure")
+    made.again("pretrain", figure=None)
     assert told(made)["pretexts"] == ()
-
-
-def finished_without(made, key):
-    made.again("pretrain", **{key: None})
-    return made
 
 
 def test_a_figure_without_chance_and_numbers_that_are_none(finished):
@@ -95,33 +93,6 @@ def test_a_figure_without_chance_and_numbers_that_are_none(finished):
     assert one.first is one.last is None and one.steps == ()
     (shown,) = write_reports([made.protocol], made.plan, made.store)
     assert "loss (lower is better)" in shown.page.read_text()
-
-
-def refused(made, match):
-    with pytest.raises(BenchError, match=match) as caught:
-        beside(made)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_damaged_curve_is_one_line(finished):
-    made = finished()
-    for text in ("", "step,retrieval\n1,x\n", "retrieval,guess\n1,2\n", "step,total\n1,2\n"):
-        (made.folder("pretrain") / "curve.csv").write_text(text)
-        refused(made, r"curve\.csv: damaged .*; run again")
-
-
-def test_a_damaged_table_of_looks_is_one_line(finished):
-    made = finished()
-    for text in ("\x00\xff", "step,std\n1,2\n", "step,std,rank\n1,a,2\n"):
-        (made.folder("pretrain") / "embeddings.csv").write_text(text)
-        refused(made, r"embeddings\.csv: damaged")
-
-
-def test_a_damaged_figure_is_one_line(finished):
-    made = finished()
-    for figure in (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None}):
-        made.again("pretrain", figure=figure)
-        refused(made, r"manifest\.json: damaged \(figure")
 
 
 # Clouds
@@ -158,15 +129,6 @@ def test_a_panel_whose_job_failed_is_told(finished):
     assert any("is left out: its job failed (out of memory)." in line for line in found["absent"])
 
 
-def test_a_layout_by_pca_is_called_so(finished):
-    made = finished()
-    points = np.arange(24, dtype=np.float32).reshape(12, 2)
-    for number in range(2):
-        file = made.folder("embed", number) / "embeddings.npz"
-        np.savez(file, tsne=points, pca=points, group=np.zeros(12, np.int64))
-    assert {c.how for c in told(made)["clouds"]} == {"PCA"}
-
-
 def test_the_protocol_chooses_the_layout(finished):
     made = finished()
     points = np.random.default_rng(0).random((12, 2), np.float32)
@@ -181,18 +143,19 @@ def test_the_protocol_chooses_the_layout(finished):
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
 
 
-def test_one_point_many_times_is_a_cloud_too(finished):
+def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(finished):
     made = finished()
     alike = np.zeros((12, 2), np.float32)
     np.savez(made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64))
+    assert sorted(c.how for c in told(made)["clouds"]) == ["PCA", "t-SNE"]
     list(write_reports([made.protocol], made.plan, made.store))
     assert (made.store.root / "reports" / made.protocol.name / "embeddings.png").exists()
 
 
+# What is damaged
+
 GOOD = {"tsne": np.zeros((3, 2), np.float32), "pca": np.ones((3, 2), np.float32), "group": np.zeros(3, int)}
-
-
-BAD = (
+LAYOUTS = (
     {"tsne": np.zeros((3, 3), np.float32)}, {"tsne": np.zeros(3, np.float32)},
     {"tsne": np.full((3, 2), np.nan, np.float32)}, {"tsne": np.full((3, 2), 1e300)},
     {"tsne": np.zeros((3, 2), "U4")}, {"tsne": np.zeros((0, 2), np.float32), "group": np.zeros(0, int)},
@@ -201,23 +164,45 @@ BAD = (
 )  # fmt: skip
 
 
-def test_damaged_layouts_are_one_line(finished):
-    made = finished()
-    for bad in BAD:
-        arrays = {k: v for k, v in {**GOOD, **bad}.items() if v is not None}
-        np.savez(made.folder("embed") / "embeddings.npz", **arrays)
-        refused(made, r"embeddings\.npz: damaged .*; run again")
-    (made.folder("embed") / "embeddings.npz").write_bytes(b"PK")
-    refused(made, r"embeddings\.npz: damaged .*; run again")
+def packed(change):
+    file = io.BytesIO()
+    np.savez(file, **{k: v for k, v in {**GOOD, **change}.items() if v is not None})
+    return file.getvalue()
 
 
-def test_damaged_names_are_one_line(finished):
+CURVES = (b"", b"step,retrieval\n1,x\n", b"retrieval,guess\n1,2\n", b"step,total\n1,2\n")
+LOOKS = (b"\x00\xff", b"step,std\n1,2\n", b"step,std,rank\n1,a,2\n")
+NAMES = (b"", b"[]", b"{}", b'{"groups": 3}', b'{"groups": ["a"], "std": "x"}', None)
+FIGURES = (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None})
+DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): what is said
+    ("pretrain", "curve.csv", CURVES): r"curve\.csv: damaged .*; run again",
+    ("pretrain", "embeddings.csv", LOOKS): r"embeddings\.csv: damaged",
+    ("embed", "embeddings.npz", (*map(packed, LAYOUTS), b"PK")): r"embeddings\.npz: damaged .*; run again",
+    ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged \((?!.*lost)|\(it is lost\)",
+}
+
+
+@pytest.mark.parametrize("where", DAMAGED, ids=lambda where: where[1])
+def test_a_damaged_file_of_a_job_is_one_line(finished, where):
+    kind, name, contents = where
     made = finished()
-    for text in ("", "[]", "{}", '{"groups": 3}', '{"groups": ["a"], "std": "x"}'):
-        (made.folder("embed") / "embeddings.json").write_text(text)
-        refused(made, r"embeddings\.json: damaged")
-    (made.folder("embed") / "embeddings.json").unlink()
-    refused(made, r"embeddings\.json: damaged \(it is lost\)")
+    for content in contents:
+        file = made.folder(kind) / name
+        file.unlink() if content is None else file.write_bytes(content)
+        refused(made, DAMAGED[where])
+
+
+def test_a_damaged_figure_is_one_line(finished):
+    made = finished()
+    for figure in FIGURES:
+        made.again("pretrain", figure=figure)
+        refused(made, r"manifest\.json: damaged \(figure")
+
+
+def refused(made, match):
+    with pytest.raises(BenchError, match=match) as caught:
+        beside(made)
+    assert "\n" not in str(caught.value)
 
 
 # From the records alone
@@ -243,7 +228,7 @@ def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
 def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_path):
     made = finished({"rows": {"again": None}})
     list(write_reports([made.protocol], made.plan, made.store))
-    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    file = records_of(made)
     known = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")}))
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
@@ -263,7 +248,7 @@ WRONG = (
 def test_damaged_records_are_one_line(finished, tmp_path):
     made = finished()
     list(write_reports([made.protocol], made.plan, made.store))
-    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    file = records_of(made)
     text = file.read_text()
     for where, change in WRONG:
         known = json.loads(text)
@@ -274,27 +259,19 @@ def test_damaged_records_are_one_line(finished, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_manifests_with_a_figure_are_as_the_schema_has_them(finished):
-    made = finished()
-    file = made.folder("pretrain") / "manifest.json"
-    assert read_json(file, gather.FINISHED)["figure"]["term"] == "retrieval"
-
-
 def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finished):
     made = finished()
-    list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
-    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss"]]
-    made.again("pretrain", figure={**FIGURE, "term": "total"})
-    list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
-    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", "retrieval"]]
+    for figure, columns in ((FIGURE, []), ({**FIGURE, "term": "total"}, ["retrieval"])):
+        made.again("pretrain", figure=figure)
+        list(write_reports([made.protocol], made.plan, made.store))
+        known = json.loads(records_of(made).read_text())
+        assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", *columns]]
 
 
 def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(finished):
     made = finished()
     shown = list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())["courses"]
+    known = json.loads(records_of(made).read_text())["courses"]
     assert {c["row"] for c in known} == set(made.protocol.rows)
     assert len(known) == len(made.plan.cells[made.protocol.name])
     for course in known:  # 250 steps, three to a point
