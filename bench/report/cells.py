@@ -132,9 +132,7 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
         run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
         failed.setdefault(key, set()).add(run)
     pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
-    targets: dict[int, tuple[str, ...]] = {}
-    for section, target in pairs.itertuples(index=False, name=None):
-        targets[int(section)] = (*targets.get(int(section), ()), target)
+    targets = {int(section): tuple(of) for section, of in pairs.groupby("section")["target"]}
     crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
     return Cells(cells, units, failed, targets, _trained(table), crossed)
 
@@ -223,29 +221,20 @@ def _of_runs(good: pd.DataFrame) -> pd.Series:
 def _cells(runs: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple, Cell]:
     import pandas as pd
 
-    over = runs.groupby(place, observed=True)
-    back, named = good.groupby(place, observed=True), good[good["case"] != ""]
-    table = pd.DataFrame({
-        "mean": over.mean(), "sd": over.std(ddof=1), "runs": over.count(),
-        "values": back["value"].size(), "defined": back["value"].count(),
-        "penalised": back["penalised"].sum(),
+    over, back = runs.groupby(place, observed=True), good.groupby(place, observed=True)
+    means, sizes, defined = over.mean(), back["value"].size(), back["value"].count()
+    tested = good[good["case"] != ""].groupby(place, observed=True)[["patient", "case"]].nunique()
+    tested = tested.reindex(means.index, fill_value=0)
+    table = pd.DataFrame({  # in the order of a Cell's fields
+        "mean": means, "sd": over.std(ddof=1), "runs": over.count(),
+        "patients": tested["patient"], "cases": tested["case"],
+        "values": sizes, "undefined": sizes - defined, "penalised": back["penalised"].sum(),
     })  # fmt: skip
-    tested = named.groupby(place, observed=True)[["patient", "case"]].nunique()
-    tested = tested.reindex(table.index, fill_value=0)
-    table = table.assign(patients=tested["patient"], cases=tested["case"])
-    return {
-        key: Cell(
-            mean=_number(mean),
-            sd=_number(sd),
-            runs=int(n),
-            patients=int(patients),
-            cases=int(cases),
-            values=int(values),
-            undefined=int(values - defined),
-            penalised=int(penalised),
-        )
-        for key, mean, sd, n, values, defined, penalised, patients, cases in table.itertuples(name=None)
-    }
+    made = dict[tuple, Cell]()
+    for key, mean, sd, *counts in table.itertuples(name=None):
+        n, patients, cases, values, undefined, penalised = map(int, counts)
+        made[key] = Cell(_number(mean), _number(sd), n, patients, cases, values, undefined, penalised)
+    return made
 
 
 def _number(value: float) -> float | None:

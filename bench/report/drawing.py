@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from textwrap import fill, wrap
 from typing import Any
@@ -102,31 +102,27 @@ def fractions(plots: tuple[Plot, ...]) -> Figure:
         looks = _looks(plots)
         for ax, plot in zip(_plots(len(plots), columns, figure), plots, strict=True):
             _fraction_plot(ax, plot, looks)
-        handles = [_handle(title, look) for title, look in looks.items()]
+        handles = [
+            Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
+            for title, look in looks.items()
+        ]
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5)
         return figure
 
 
 def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
     """Give each row one look in every plot; scratch is dark, dashed and behind no colour."""
-    lines = {s.title: s for plot in plots for s in plot.series}
+    lines, number = {s.title: s for plot in plots for s in plot.series}, count()
     looks: dict[str, dict] = {}
-    i = 0
     for title, line in lines.items():
         if line.baseline:
             looks[title] = {"color": "#4a5360", "linestyle": (0, (4, 2)), "marker": "."}
-            continue
-        looks[title] = {
-            "color": COLOURS[i % len(COLOURS)],
-            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
-            "marker": MARKERS[i % len(MARKERS)],
-        }
-        i += 1
+        else:
+            i = next(number)
+            dash = DASHES[i // len(COLOURS) % len(DASHES)]
+            marker = MARKERS[i % len(MARKERS)]
+            looks[title] = {"color": COLOURS[i % len(COLOURS)], "linestyle": dash, "marker": marker}
     return looks
-
-
-def _handle(title: str, look: dict) -> Line2D:
-    return Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
 
 
 def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
@@ -225,7 +221,11 @@ def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
             _case(row, case, [p for p in found if p.case == case], titles)
         for ax, title in zip(axes[0], ["Image", "Reference", *titles], strict=True):
             ax.set_title(fill(words(title), LINE // 2), fontsize=8.5, loc="center")
-        handles = _label_handles(found, labels)
+        masks = [m for p in found for m in (p.reference, p.prediction)]
+        present = sorted({int(v) for m in masks for v in np.unique(m) if v})
+        handles = [
+            Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present
+        ]
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
                           frameon=False, fontsize=8)  # fmt: skip
@@ -268,12 +268,6 @@ def _slice(ax: Axes, panel: Panel, mask: np.ndarray | None) -> None:
 
 def _label_colour(value: int) -> str:
     return BRIGHT[(value - 1) % len(BRIGHT)]
-
-
-def _label_handles(found: list[Panel], labels: dict[int, str]) -> list[Patch]:
-    masks = [m for p in found for m in (p.reference, p.prediction)]
-    present = sorted({int(v) for m in masks for v in np.unique(m) if v})
-    return [Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present]
 
 
 def pretexts(found: list[tuple[str, Pretext]]) -> Figure:

@@ -32,6 +32,11 @@ class Judged:
         return min(self.scores, key=self.scores.__getitem__) if len(self.scores) > 1 else ""
 
     @property
+    def lowest(self) -> str:
+        """Return the worst target's score as printed beside its floor; empty where there is but one."""
+        return _percent(self.scores[self.worst], self.anchor.each) if self.worst else ""
+
+    @property
     def passed(self) -> bool | None:
         """Are mean and worst target as high as the anchor asks? None where a score is missing."""
         if self.mean is None or self.lacking:
@@ -43,9 +48,7 @@ class Judged:
             of = f" of {', '.join(self.lacking)}" if self.scores else ""
             return f"{self.row}: not judged, there is no score{of} with all labels."
         score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
-        if self.worst:
-            lowest = _percent(self.scores[self.worst], self.anchor.each)
-            score += f", worst target ({self.worst}) {lowest}"
+        score += f", worst target ({self.worst}) {self.lowest}" if self.worst else ""
         return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
@@ -92,8 +95,7 @@ def warning(scene: Scene) -> str:
         each = f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
         asked = f"{_percent(one.anchor.mean)}{each}"
         where = f"{scene.labels[one.section]}, scratch with all labels below {asked}"
-        lowest = _percent(one.scores[one.worst], one.anchor.each) if one.worst else ""
-        worst = f" ({one.worst} {lowest})" if one.worst else ""
+        worst = f" ({one.worst} {one.lowest})" if one.worst else ""
         parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}")
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
     so = f" {SO}" if any(method_pretrains(row) for row in scene.protocol.rows.values()) else ""

@@ -8,7 +8,7 @@ from originals import assert_scored_alike
 
 from bench.metrics import score
 from bench.metrics.area import element_areas
-from bench.metrics.mask import PAD
+from bench.metrics.mask import PAD, Pair, mask
 from bench.metrics.surface import directed, distances, surface
 from bench.metrics.volume import _boxes
 
@@ -81,11 +81,9 @@ def test_tree_and_distance_transform_agree_with_a_full_distance_map(spacing):
 
 def test_a_surface_larger_than_one_chunk_is_scored_whole(monkeypatch):
     from bench.metrics import surface as room
-    from bench.metrics.mask import cut
 
     a, b = noise((14, 13, 12), 1), blobs((14, 13, 12), 2)
-    box = tuple(slice(0, n) for n in a.shape)
-    pair = cut(a, b, box, (1,), (1.0, 1.0, 2.0))
+    pair = Pair(mask(a, (1,)), mask(b, (1,)), (1.0, 1.0, 2.0))
     whole = distances(pair)
     monkeypatch.setattr(room, "CHUNK", 97)
     assert np.array_equal(distances(pair).forward, whole.forward)

@@ -76,25 +76,16 @@ def pairs(name: str, how, every: bool = False) -> Iterator[Case]:
                 yield masks[0][box], masks[1][box], volume.spacing
 
 
-def assert_equal(name: str, how, every: bool = False) -> None:
+@pytest.mark.parametrize("how", [moved, thinned, of_another])
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_real_masks_score_as_the_originals_do(every, name, how, monkeypatch):
+    if every:
+        monkeypatch.setitem(FILES, name, (FILES[name][0], 10, 0))
     found = list(pairs(name, how, every))
     assert found
     for (p, r, spacing), convention in product(found, CONVENTIONS):
         assert_scored_alike(p, r, spacing, convention, NEAR[convention])
-
-
-@pytest.mark.parametrize("how", [moved, thinned, of_another])
-@pytest.mark.parametrize("name", FILES)
-def test_real_masks_score_as_the_originals_do(name, how):
-    assert_equal(name, how)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [moved, thinned, of_another])
-@pytest.mark.parametrize("name", FILES)
-def test_every_label_of_real_masks_scores_as_the_originals_do(name, how, monkeypatch):
-    monkeypatch.setitem(FILES, name, (FILES[name][0], 10, 0))
-    assert_equal(name, how, every=True)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,18 +54,15 @@ def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finishe
     assert len(one.steps) == 200 and one.values[:2] == (2, 7) and one.steps[0] == 2
 
 
-def test_a_collapse_is_told(finished):
+COLLAPSES = [(0.04, 8, 0.5, True), (0.06, 8, 0.5, False), (0.04, 4, 0.5, False), (0.5, 3, 0.95, True)]
+
+
+def test_a_collapse_is_told_and_the_note_states_its_rule(finished):
     made = finished()
-    for std, rank, share, fell in (
-        ([0.5, 0.04], [8, 8], 0.5, True), ([0.5, 0.06], [8, 8], 0.5, False),
-        ([0.5, 0.04], [8, 4], 0.5, False), ([0.5, 0.5], [8, 3], 0.95, True),
-    ):  # fmt: skip
-        table = pd.DataFrame({"step": [0, 100], "std": std, "rank": rank, "leading": share, "most": 9})
-        table.to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
+    for std, rank, share, fell in COLLAPSES:
+        looks = {"step": [0, 100], "std": [0.5, std], "rank": [8, rank], "leading": share, "most": 9}
+        pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
-
-
-def test_the_note_states_the_rule():
     assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
     said = ("below a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
     assert all(words in NOTE for words in said)
@@ -109,8 +107,7 @@ def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
 
 
 def test_a_network_beside_the_rows_stands_first(finished):
-    made = finished(weights=True)
-    found = told(made)
+    found = told(finished(weights=True))
     assert found["clouds"][0].title == "VGG-19 (ImageNet)" and len(found["clouds"]) == 3
     assert found["absent"] == ()
 
@@ -118,9 +115,7 @@ def test_a_network_beside_the_rows_stands_first(finished):
 def test_a_panel_whose_job_failed_is_told(finished):
     made = finished()
     folder = made.folder("embed")
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     (made.store.work / folder.name).mkdir(parents=True, exist_ok=True)
     why = {"reason": "out of memory", "kind": "memory", "log": "log.txt", "attempts": 1}
     (made.store.work / folder.name / "failed.json").write_text(json.dumps(why))
@@ -137,8 +132,8 @@ def test_the_protocol_chooses_the_layout(finished):
         np.savez(file, tsne=points, pca=points[:, ::-1] * 3, group=np.zeros(12, np.int64))
     by = {}
     for layout in ("tsne", "pca"):
-        asked = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
-        _, (by[layout], *_), _ = pretrainings.beside(asked, made.plan, made.store, {})
+        made.protocol = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
+        by[layout] = beside(made)["clouds"][0]
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
 
@@ -178,7 +173,7 @@ DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): w
     ("pretrain", "curve.csv", CURVES): r"curve\.csv: damaged .*; run again",
     ("pretrain", "embeddings.csv", LOOKS): r"embeddings\.csv: damaged",
     ("embed", "embeddings.npz", (*map(packed, LAYOUTS), b"PK")): r"embeddings\.npz: damaged .*; run again",
-    ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged \((?!.*lost)|\(it is lost\)",
+    ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged",
 }
 
 
@@ -189,7 +184,7 @@ def test_a_damaged_file_of_a_job_is_one_line(finished, where):
     for content in contents:
         file = made.folder(kind) / name
         file.unlink() if content is None else file.write_bytes(content)
-        refused(made, DAMAGED[where])
+        refused(made, DAMAGED[where] if content is not None else r"json: damaged \(it is lost\)")
 
 
 def test_a_damaged_figure_is_one_line(finished):
@@ -214,9 +209,7 @@ def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
     folder = first.page.parent
     drawn = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert {"pretext.png", "pretext.pdf", "embeddings.png", "embeddings.pdf"} < drawn.keys()
-    for file in (made.store.jobs).rglob("*"):
-        if file.is_file():
-            file.unlink()
+    shutil.rmtree(made.store.jobs)
     rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     again = {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()}
     assert again.keys() == drawn.keys() and [n for n in drawn if drawn[n] != again[n]] == []
@@ -284,9 +277,7 @@ def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(finished):
     made = finished()
     (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
     for other in ("0" * 16, "1" * 16):
-        (made.store.jobs / other).mkdir()
-        manifest = (made.store.jobs / job.id / "manifest.json").read_text()
-        (made.store.jobs / other / "manifest.json").write_text(manifest)
+        shutil.copytree(made.store.jobs / job.id, made.store.jobs / other)
         logged = pd.DataFrame({"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]})
         logged.to_csv(made.store.jobs / other / "curve.csv", index=False)
     cells = made.plan.cells[made.protocol.name]
