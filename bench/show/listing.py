@@ -41,12 +41,12 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
     """Return what there is of a kind, and what makes an entry of each."""
-    from bench.protocol import mixture
-
     if what == "protocols":
         files = ROOT.joinpath("protocols").rglob("*.yaml")
         return sorted(path for path in files if "settings" not in path.parts), _protocol
     if what == "mixtures":
+        from bench.protocol import mixture
+
         return mixture.names(), _mixture
     return registry.names(PLUGINS[what]), {"methods": _method, "datasets": _dataset}[what]
 
