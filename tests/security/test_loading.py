@@ -28,7 +28,7 @@ from bench.nets import transfer
 from bench.protocol import read
 from bench.protocol.strict import MOST, scalar
 from bench.record import COLUMNS, frame
-from bench.show.panels import panels
+from bench.show.gather import panels
 from bench.show.reports import rewrite_report
 from bench.store import Store
 from bench.train import checkpoint
