@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bench.augment import flip, resize_box
-from bench.pretext.align import centres, overlap, roi_align
+from bench.errors import BenchError
+from bench.pretext.align import centres, chosen_map, overlap, roi_align
 from bench.pretext.pair import Pairing, draw_pair
 
 VIEW, CELLS = (96, 96, 64), (12, 12, 8)
@@ -144,3 +145,24 @@ def test_centres_are_where_a_resized_and_mirrored_view_was_read():
     cells = torch.nn.functional.avg_pool3d(view, 4)
     at = centres(start, size, flipped, (4, 4, 2))
     assert torch.allclose(cells.movedim(1, -1), at.double(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sides", "wanted", "least", "expected"),
+    [
+        ((16, 8, 4, 2, 1), None, 20, 2),  # the deepest with enough cells
+        ((16, 8, 4, 2, 1), None, 8, 3),
+        ((16, 8, 4, 2, 1), None, 65, 1),
+        ((16, 8, 4, 2, 1), -1, 20, 4),
+        ((2, 2, 2, 2), None, 20, 3),  # a ViT: all maps alike
+        ((96, 3), None, 20, 1),
+    ],
+)
+def test_the_map_that_is_used(sides, wanted, least, expected):
+    assert chosen_map([(n, n, n) for n in sides], wanted, least) == expected
+
+
+@pytest.mark.parametrize("wanted", [5, -6])
+def test_a_map_that_is_not_there_is_refused(wanted):
+    with pytest.raises(BenchError, match="maps 0 to 4"):
+        chosen_map([(2, 2, 2)] * 5, wanted, 1)

@@ -79,14 +79,6 @@ def test_targets_equal_voxels_counted_in_a_labelled_volume():
     assert got["target"] == pytest.approx(np.stack(counted), abs=1e-6)
 
 
-@pytest.mark.parametrize(("last", "largest"), [(True, 6), (False, 5)])
-def test_the_last_position_is_drawn_only_where_asked(last, largest):
-    ramp = np.arange(8, dtype=np.float32)[None, :, None, None]
-    rng = np.random.default_rng(0)
-    got = read_tiled(Volume(ramp), (2, 1, 1), (4, 1, 1), 300, rng, last)
-    assert set(got["crops"][:, 0, 0, 0, 0]) == set(range(largest + 1))
-
-
 def test_a_volume_that_cannot_hold_the_grid_is_refused_with_the_sizes():
     small = Volume(np.zeros((1, 300, 384, 96), np.float32))
     with pytest.raises(BenchError, match=r"\(384, 384, 96\) voxels .* \(300, 384, 96\)"):

@@ -8,7 +8,6 @@ import torch
 
 from bench.errors import BenchError
 from bench.pretext.slice_views import SliceViews, draw_box, slice_views
-from bench.random import torch_generator
 
 PLAIN = SliceViews(blur=0.0, noise=0.0)  # geometry alone
 STILL = replace(PLAIN, area=(1.0, 1.0), aspect=(1.0, 1.0))
@@ -108,35 +107,8 @@ def test_each_effect_changes_about_its_share_of_the_views(effect):
     assert ((always - x).abs().flatten(1).max(1).values > 1e-4).float().mean() > 0.9
 
 
-def test_hssl_lists_no_flip_and_no_change_of_intensity():
-    views = SliceViews()
-    assert (views.flip, views.brightness, views.contrast) == (0, 0, 0)
-    assert (views.area, views.blur_sigma, views.noise_std) == ((0.2, 1.0), (0.1, 2.0), (0.0, 0.1))
-
-
-def test_parts_of_a_batch_are_the_parts_of_its_views():
-    x = torch.rand(8, 1, 20, 20, 1)
-    views = SliceViews(flip=0.5, brightness=0.5, contrast=0.5)
-    whole = slice_views(x, (16, 16, 1), views, torch_generator("cpu", 0, "views", 3))
-    parts = [
-        slice_views(x[4 * p : 4 * p + 4], (16, 16, 1), views, torch_generator("cpu", 0, "views", 3, (p, 2)))
-        for p in range(2)
-    ]
-    for full, cut in zip(whole, zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(torch.cat(cut), full)
-
-
 def test_several_slices_are_refused():
     with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 4), (16, 16, 1), SliceViews(), generator())
     with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 1), (16, 16, 4), SliceViews(), generator())
-
-
-def test_the_slices_themselves_stay_as_they_were():
-    x = torch.rand(6, 1, 16, 16, 1)
-    before = x.clone()
-    slice_views(
-        x, (16, 16, 1), SliceViews(flip=0.5, brightness=1.0, contrast=1.0, blur=1.0, noise=1.0), generator()
-    )
-    assert torch.equal(x, before)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench.augment import flip, resize_box
 from bench.data.reader import Volume
 from bench.pretext.align import centres
 from bench.pretext.volume_views import VolumeViews
@@ -48,14 +47,6 @@ def test_boxes_are_ten_to_forty_percent_larger_and_overlap_by_a_tenth():
     assert ((high - low).clamp_min(0).prod(1) >= 0.1 * raw["size"].prod(2).amin(1)).all()
 
 
-def test_without_changes_a_view_is_its_resized_box():
-    raw = batch(places(), CROP, STILL)
-    views, flipped = made(raw, CROP, STILL)
-    size = raw["size"][:, 1]
-    assert not flipped.any()
-    assert torch.equal(views[:, 1], resize_box(raw["pair"][:, 1], torch.zeros_like(size), size, CROP))
-
-
 @pytest.mark.parametrize("step", ["noise", "blur", "brightness", "gamma"])
 def test_each_step_changes_intensities_and_only_when_asked(step):
     image = np.random.default_rng(0).normal(size=(1, 40, 40, 20)).astype(np.float32)
@@ -63,14 +54,6 @@ def test_each_step_changes_intensities_and_only_when_asked(step):
     still, _ = made(raw, CROP, STILL)
     changed, _ = made(raw, CROP, dataclasses.replace(STILL, **{step: 1.0}))
     assert ((changed - still).abs().flatten(2).amax(2) > 1e-3).all()
-
-
-def test_flips_alone_mirror_the_view():
-    raw = batch(places(), CROP, STILL)
-    still, _ = made(raw, CROP, STILL)
-    turned, flipped = made(raw, CROP, dataclasses.replace(STILL, flip=1.0))
-    assert flipped.all()
-    assert torch.equal(turned.flatten(0, 1), flip(still.flatten(0, 1), flipped.flatten(0, 1)))
 
 
 def test_gamma_gives_a_view_its_own_range_back_or_leaves_it_in_the_unit_range():
