@@ -138,11 +138,8 @@ class HSSL(Method):
     def _image(self, vector: Tensor, batch: Batch) -> dict[str, Tensor]:
         p = self.params
         value, shown = view_contrast(self.projector(vector), batch, p.temperature)
-        return (
-            {"image": 2 * value if p.reduction == "sum_pairs" else value, **shown}
-            if p.image_weight
-            else shown
-        )
+        value = 2 * value if p.reduction == "sum_pairs" else value
+        return {"image": value, **shown} if p.image_weight else shown
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder, and the decoder where it was trained and ``init_decoder`` says so."""

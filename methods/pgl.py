@@ -86,8 +86,8 @@ class PGL(Method):
         if prod(self.cells) < 2:
             raise BenchError(
                 f"method 'pgl': map {self.level} of network {network.name!r} on crop {network.crop} is one "
-                f"cell, and nothing in it can be aligned; take level {chosen_map(maps, None, 2)} or lower, or "
-                "a larger crop"
+                f"cell, and nothing in it can be aligned; take level {chosen_map(maps, None, 2)} or "
+                "lower, or a larger crop"
             )
         self.projector = voxelwise(network.encoder.widths[self.level], p.hidden, p.out)
         self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from seeded import generator
 from torch.nn import functional
 
 from bench.augment import values
@@ -14,10 +15,6 @@ from bench.protocol import Augment
 ALL = {"noise": 1.0, "blur": 1.0, "brightness": 1.0, "contrast": 1.0, "lowres": 1.0, "gamma_inverted": 1.0,
        "gamma": 1.0}  # fmt: skip
 AXES = (2, 3, 4)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(shape=(6, 2, 8, 8, 6)):

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
+from seeded import generator
 
 from bench import augment
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(shape=(6, 2, 5, 5, 4)):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from seeded import generator
 
 from bench import augment
 
@@ -17,10 +18,6 @@ ALL = {
     "shift": lambda x, p, g: augment.shift(x, p, 0.1, g),
 }
 every = pytest.mark.parametrize("change", list(ALL.values()), ids=list(ALL))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(n=8, size=6):

@@ -84,6 +84,11 @@ def test_hands_over_weights_that_the_network_has(name, build, fitting_network):
     assert encoder <= set(given) if method.pretrains else not given
 
 
+def test_scratch_refuses_to_be_pretrained(build):
+    with pytest.raises(BenchError, match="no pretext"):
+        build("scratch").loss({})
+
+
 @every
 def test_heads_follow_their_seed_and_the_network_keeps_its_own_weights(name, build, fitting_network):
     network = fitting_network(name)

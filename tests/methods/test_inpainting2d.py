@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeded import generator
 from torch import nn
 from volumes import Gives, batch_of, functions_of, raw_of, shown, trained, view, volumes
 
@@ -113,16 +114,6 @@ CODE = (0.25, 0.06, (0.2, 0.3))
 
 
 bicubic, blobs, centre_hole = (getattr(functions_of(NAME), k) for k in ("bicubic", "blobs", "centre_hole"))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def test_the_centre_hole_is_a_quarter_of_the_pixels():
-    hole = centre_hole((192, 192), 0.5, 0, CPU)
-    assert hole.sum() == 96**2 and hole[48:144, 48:144].all()
-    assert centre_hole((64, 32), 0.5, 0, CPU).sum() == 32 * 16
 
 
 def test_the_centre_hole_lies_in_the_centre_of_odd_slices_too():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from volumes import batch_of, raw_of, read, shown, trained, view, volumes
+from volumes import batch_of, raw_of, shown, trained, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
@@ -75,22 +75,6 @@ def test_loss_is_the_mean_over_slices_and_turns(build):
     said = torch.stack([method.head(method.encoder.embed(batch["views"][:, k])) for k in range(4)], 1)
     expected = -said.log_softmax(2)[:, range(4), range(4)].mean()
     assert method.loss(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_a_disc_tells_nothing(build):
-    method = build("rotation2d", {"augment": False})
-    at = np.arange(32) - 15.5
-    disc = (at[:, None] ** 2 + at**2 < 100).astype(np.float32)[None, :, :, None]
-    batch = view(method, read(method, [Volume(disc)] * 2))
-    assert torch.equal(batch["views"], batch["views"][:, :1].expand_as(batch["views"]))
-    moved = torch.optim.Adam(method.parameters(), 1e-2)
-    for _ in range(5):
-        moved.zero_grad()
-        terms = method.loss(batch)
-        terms["total"].backward()
-        moved.step()
-        assert terms["total"].item() >= math.log(4) - 1e-6
-        assert terms["accuracy"].item() == 0.25
 
 
 def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():

@@ -83,14 +83,6 @@ def test_by_default_the_head_reads_the_averaged_bottleneck(build):
     assert torch.equal(method.pyramid(method.encoder(x)), method.encoder.embed(x))
 
 
-def test_the_multi_scale_head_joins_all_levels(build):
-    method = build("simclr2d", {"multi_scale_head": True, "compress": 16})
-    assert method.pyramid.width == 16 * len(method.encoder.widths)
-    terms = method.loss(batch_of(method))
-    terms["total"].backward()
-    assert all(layer.weight.grad.any() for layer in method.pyramid.compress)
-
-
 @pytest.mark.slow
 def test_learns_to_tell_slices_of_unseen_scans_apart(build):
     look = {"shape": (48, 48, 8), "grains": (0.8, 5), "contrast": (0.5, 1.5), "shift": 1}

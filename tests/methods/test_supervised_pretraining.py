@@ -70,14 +70,6 @@ def test_figure_is_the_hard_dice_of_the_foreground_that_is_there():
     assert none["dice"] == none["chance"] == 0
 
 
-def test_chance_is_what_random_classes_get():
-    generator = torch.Generator().manual_seed(0)
-    label = torch.randint(0, 20, (2, 40, 40, 10), generator=generator).clamp_max(3)
-    said = torch.randint(0, 4, label.shape, generator=generator)
-    found = module.foreground_dice(certain(said, 4), label)
-    assert found["dice"].item() == pytest.approx(found["chance"].item(), abs=0.01)
-
-
 def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
     method = build("supervised")
     raw = raw_of(method)
@@ -89,13 +81,6 @@ def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
         (label - raw["label"].long())[inside], raw["first"].view(-1, 1, 1, 1).expand_as(label)[inside]
     )
     assert label.max() == 252  # does not run over where labels are stored as bytes
-
-
-def test_own_labels_are_those_of_the_crop(build):
-    method = build("supervised")
-    raw = raw_of(method)
-    expected = np.stack([labelled(c[0]) for c in raw["crop"].numpy()])
-    assert np.array_equal(raw["label"].numpy(), expected) and raw["label"].max() == 2
 
 
 def test_classes_of_intensity_never_ask_for_a_label():

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from seeded import generator
 from torch import nn
 
 from bench import registry
@@ -62,7 +63,7 @@ def read(method, scans, seed=0):
 
 
 def view(method, batch, seed=0):
-    return method.views(batch, torch.Generator().manual_seed(seed))
+    return method.views(batch, generator(seed))
 
 
 def raw_of(method, count=4, seed=0):
@@ -99,7 +100,7 @@ def trained(method, scans, steps, lr, count=12, loss=lambda method, batch: metho
     """Train a method on ``count`` random scans a step."""
     moved = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr)
     for k in range(steps):
-        rows = torch.randperm(len(scans), generator=torch.Generator().manual_seed(k))[:count].tolist()
+        rows = torch.randperm(len(scans), generator=generator(k))[:count].tolist()
         moved.zero_grad()
         loss(method, view(method, read(method, [scans[i] for i in rows], k), k)).backward()
         moved.step()

@@ -1,7 +1,6 @@
 """Slow copies follow at the stated pace."""
 
 import pytest
-import torch
 from torch import nn
 
 from bench.pretext.momentum import SlowCopy, cosine_tau, follow
@@ -42,25 +41,3 @@ def test_cosine_momentum_takes_the_tabulated_values():
     ]  # fmt: skip
     assert [cosine_tau(0.996, k / 10) for k in range(11)] == pytest.approx(expected, abs=1e-7)
     assert [cosine_tau(0.99, e) for e in (0, 0.5, 1)] == pytest.approx([0.99, 0.995, 1], abs=1e-12)
-
-
-def test_a_frozen_copy_shares_nothing_and_asks_for_no_gradient():
-    fast = nn.Linear(2, 2)
-    slow = copied(fast)
-    assert all(torch.equal(a, b) for a, b in zip(slow.parameters(), fast.parameters(), strict=True))
-    assert not any(p.requires_grad for p in slow.parameters())
-    nn.init.zeros_(fast.weight)
-    assert slow.weight.abs().sum() > 0
-
-
-def test_every_copy_follows_the_module_of_its_name():
-    method = nn.Module()
-    method.encoder, method.projector = nn.Linear(2, 2), nn.Linear(3, 3)
-    slow = SlowCopy(encoder=method.encoder, projector=method.projector)
-    nn.init.zeros_(method.encoder.weight)
-    nn.init.zeros_(method.projector.weight)
-    before = {k: v.clone() for k, v in slow.state_dict().items()}
-    slow.follow(method, 0.5)
-    for name in ("encoder", "projector"):
-        assert torch.equal(slow.state_dict()[f"{name}.weight"], before[f"{name}.weight"] / 2)
-        assert torch.equal(slow.state_dict()[f"{name}.bias"], before[f"{name}.bias"])

@@ -5,16 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeded import generator
 
 from bench.errors import BenchError
 from bench.pretext.slice_views import SliceViews, draw_box, slice_views
 
 PLAIN = SliceViews(blur=0.0, noise=0.0)  # geometry alone
 STILL = replace(PLAIN, area=(1.0, 1.0), aspect=(1.0, 1.0))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def coordinates(count, shape):
@@ -35,23 +32,6 @@ def test_a_views_box_names_the_pixels_that_it_shows(flip):
         torch.testing.assert_close(line, place, atol=2e-4, rtol=0)
     assert bool((size[:, :2] < 0).any()) is bool(flip)
     assert start[:, 2].eq(0).all() and size[:, 2].eq(1).all()
-
-
-def test_points_of_one_view_are_found_in_the_other():
-    torch.manual_seed(0)
-    x = coordinates(16, (64, 64))
-    views = replace(PLAIN, area=(0.5, 1.0), flip=0.5)
-    (one, s1, n1), (two, s2, n2) = (slice_views(x, (64, 64, 1), views, generator(k)) for k in (1, 2))
-    where = torch.tensor([32.0, 30.0, 0.0])  # a source pixel that nearly all boxes hold
-    found = []
-    for view, start, size in ((one, s1, n1), (two, s2, n2)):
-        j = ((where + 0.5 - start) / size * torch.tensor([64, 64, 1]) - 0.5).round().long()
-        inside = ((j >= 0) & (j < 64))[:, :2].all(1)
-        found.append((inside, view[torch.arange(16), :, j[:, 0].clamp(0, 63), j[:, 1].clamp(0, 63), 0]))
-    both = found[0][0] & found[1][0]
-    assert both.sum() > 8
-    assert (found[0][1] - found[1][1])[both].abs().max() <= 1.0  # half a pixel each
-    assert (found[0][1][both] - where[:2]).abs().max() <= 0.5 + 1e-3
 
 
 def test_boxes_lie_on_whole_pixels_inside_with_the_area_and_aspect_asked_for():
