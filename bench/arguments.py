@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"bench {__version__}")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
-    _run_parser(commands)
+    _run_parsers(commands)
     _report_parsers(commands)
     _data_parsers(commands)
     _score_parser(commands)
@@ -32,38 +32,38 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     return made
 
 
-def _request_flags(parser: argparse.ArgumentParser) -> None:
+def _protocol_flags(parser: argparse.ArgumentParser, scale: str) -> None:
     parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
-    parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the protocol's")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
+    parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help=f"default: {scale}")
     _out_flag(parser)
-    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
-    parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
-    parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
-                        help="method, network, dataset, fraction, seed or row; may be repeated")  # fmt: skip
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
-                        help="a setting of the jobs, e.g. finetune.optimiser.lr=1e-3")  # fmt: skip
+
+
+def _data_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
 
 
 def _out_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
 
 
-def _run_parser(commands: Any) -> None:
+def _run_parsers(commands: Any) -> None:
     run = _command(commands, "run", "run protocols and draw their tables")
-    _request_flags(run)
-    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    _redo_flag(run)
     plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
-    _request_flags(plan)
-    _redo_flag(plan)
+    for parser in (run, plan):
+        _protocol_flags(parser, "the protocol's")
+        _data_flag(parser)
+        parser.add_argument("--executor", choices=("local", "slurm"), default="local")
+        parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
+        parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
+        many: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
+        only = "method, network, dataset, fraction, seed or row; may be repeated"
+        parser.add_argument("--only", **many, help=only)
+        setting = "a setting of the jobs, e.g. finetune.optimiser.lr=1e-3"
+        parser.add_argument("--set", **many, dest="sets", help=setting)
+        parser.add_argument("--redo", choices=("changed",),
+                            help="do again what other source files made, and what stands on it")  # fmt: skip
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     plan.add_argument("--json", action="store_true")
-
-
-def _redo_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--redo", choices=("changed",),
-                        help="do again what other source files made, and what stands on it")  # fmt: skip
 
 
 def _report_parsers(commands: Any) -> None:
@@ -75,9 +75,7 @@ def _report_parsers(commands: Any) -> None:
     verify = _command(commands, "verify", "read every published file against its digest")
     _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")
-    report.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
-    _out_flag(report)
-    report.add_argument("--scale", choices=("paper", "pilot", "smoke"), help="default: the records'")
+    _protocol_flags(report, "the records'")
     report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
 
 
@@ -89,7 +87,7 @@ def _data_parsers(commands: Any) -> None:
     listing.add_argument("--json", action="store_true")
     check = _command(commands, "check", "open and judge every case of a data set")
     check.add_argument("dataset")
-    check.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
+    _data_flag(check)
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")

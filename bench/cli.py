@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -298,8 +299,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from bench.data import check
     from bench.data.roots import Roots, adapter
     from bench.show.progress import bar
@@ -377,7 +376,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from bench.executors.slurm.cancel import cancel
+    from bench.executors.slurm import cancel
     from bench.store import Store
 
     count = cancel(Store.open(arguments.out, create=False))
@@ -386,8 +385,6 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 
 def _cluster_check(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from bench.executors.slurm import check
     from bench.executors.slurm.profile import profile
     from bench.store import Store

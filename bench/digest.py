@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import typed
-from bench.atomic import Kind, misfit, parsed
 from bench.errors import Damaged
 from bench.schema import MANIFEST
 
@@ -56,20 +55,21 @@ def sealed(folder: Path, manifest: dict[str, Any]) -> str:
     return json.dumps({**whole, "digest": _own(text.encode())}, sort_keys=True, indent=1)
 
 
-def manifest(folder: Path, kind: Kind = MANIFEST) -> dict[str, Any] | None:
+def manifest(folder: Path, kind: Any = MANIFEST) -> dict[str, Any] | None:
     """Return the manifest of a job's folder, None where there is none.
 
     Args:
         folder: of the job.
-        kind: what its values must be, as ``bench.atomic.misfit`` takes it.
+        kind: what its values must be, as ``bench.typed.build`` takes it.
 
     Raises:
         Damaged: it is not what was published.
     """
     found = _manifest(folder / NAME, Path.cwd(), stamp(folder / NAME))
-    if found is not None and (where := misfit(found, kind)):
-        raise Damaged(folder / NAME, where)
-    return None if found is None else dict(found)
+    try:
+        return None if found is None else dict(typed.stored(kind, found))
+    except ValueError as error:
+        raise Damaged(folder / NAME, str(error)) from None
 
 
 def published(folder: Path) -> bool:
@@ -149,19 +149,18 @@ def read_json(path: Path, kind: type[T]) -> T:
 
 
 @lru_cache(maxsize=1 << 16)  # a plan asks for every job again and again
-def _published(path: Path, where: Path, made: tuple[int, int, int]) -> bool:
+def _published(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> bool:
     try:
-        found = _manifest(path, where, made)
+        return manifest(path.parent) is not None
     except Damaged:
         return False
-    return found is not None and not misfit(found, MANIFEST)
 
 
 @lru_cache(maxsize=1 << 14)  # asked for again with every file of a folder
 def _manifest(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()
-        found = parsed(raw, {})
+        found: dict[str, Any] = typed.read(dict[str, Any], raw)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -33,7 +33,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
         raise BenchError(
             f"job {folder.name} is one of kind {kind}, which has no weights; name a pretrain job"
         )
-    path = folder / _file(kind, step)
+    weights = f"weights-{step}" if step else "weights"
+    path = folder / f"{weights if kind == 'pretrain' else step or 'last'}.safetensors"
     if path.parent != folder or not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
         raise BenchError(f"{path}: no such weights; the job has {there}")
@@ -55,21 +56,13 @@ def _check_target(to: Path, format: str) -> None:
     if to.exists() or to.is_symlink():
         raise BenchError(f"{to}: exists already; name another file, or remove this one first")
     if to.suffix not in suffixes:
-        others = [
-            f"--format {name} for {to.suffix}" for name, own in exported.FORMATS.items() if to.suffix in own
-        ]
-        ways = [f"name it {to.stem}{suffixes[0]}", *others]
+        fitting = [name for name, own in exported.FORMATS.items() if to.suffix in own]
+        ways = [f"name it {to.stem}{suffixes[0]}", *(f"--format {name} for {to.suffix}" for name in fitting)]
         raise BenchError(
             f"{to}: format {format!r} is written to a {' or '.join(suffixes)} file; {', or '.join(ways)}"
         )
     if not to.absolute().parent.is_dir():
         raise BenchError(f"{to}: its folder does not exist; make it first")
-
-
-def _file(kind: str, step: str) -> str:
-    if kind == "pretrain":
-        return f"weights-{step}.safetensors" if step else "weights.safetensors"
-    return f"{step or 'last'}.safetensors"
 
 
 def _whole(store: Store, start: str) -> str:

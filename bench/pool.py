@@ -92,7 +92,7 @@ class _Pool:
                 f"{task}: its process died ({how}); what is finished is kept, run again"
             ) from None
         if not done:
-            _raise(task, *found)
+            raise found
         return found
 
     def close(self) -> None:
@@ -114,13 +114,14 @@ class _Pool:
 def _serve(pipe: connection.Connection, parent: int, start: Start) -> None:
     # what an orphan would still make, the next attempt makes too
     process.attend(parent, lambda stop: signal.signal(stop, signal.SIG_IGN), lambda: None)
+    task = None
     try:
         with start() as do:
             while (task := _received(pipe)) is not None:
                 pipe.send((True, do(task)))
     except Exception as error:  # whatever it is, its controller says so
         with suppress(OSError):
-            pipe.send((False, _told(error)))
+            pipe.send((False, _sendable(error, task)))
 
 
 def _received(pipe: connection.Connection) -> Any:
@@ -131,30 +132,19 @@ def _received(pipe: connection.Connection) -> Any:
         return None
 
 
-def _told(error: Exception) -> tuple[str, tuple[Any, ...]]:
-    """Return an exception in plain values: not every one can be unpickled."""
+def _sendable(error: Exception, task: Any) -> Exception:
+    """Return an exception that says the same and can be unpickled, as not every one can."""
     if isinstance(error, Damaged):
-        return "damaged", (error.path, error.what, error.place)
+        return error
     if isinstance(error, BenchError):
-        return "mistake", (str(error),)
+        return BenchError(str(error))
     if isinstance(error, MemoryError):
-        return "memory", ()
+        return MemoryError()
     if isinstance(error, OSError):
-        return "system", (error.errno, error.strerror or str(error), str(error.filename or ""))
+        where = [str(error.filename)] if error.filename else []
+        return OSError(error.errno, error.strerror or str(error), *where)
     first = f"{type(error).__name__}: {error}".splitlines()[0]
-    return "bug", (first, "".join(traceback.format_exception(error)))
-
-
-def _raise(task: Any, kind: str, told: tuple[Any, ...]) -> None:
-    if kind == "damaged":
-        raise Damaged(*told)
-    if kind == "mistake":
-        raise BenchError(*told)
-    if kind == "memory":
-        raise MemoryError
-    if kind == "system":
-        raise OSError(*told) if told[2] else OSError(*told[:2])
-    raise RuntimeError(f"{task}: {told[0]}\n{told[1]}")
+    return RuntimeError(f"{task}: {first}\n{''.join(traceback.format_exception(error))}")
 
 
 @contextmanager

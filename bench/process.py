@@ -104,9 +104,12 @@ def started(pid: int) -> str:
     So that a reused process number is not mistaken for it.
     """
     try:
+        if sys.platform != "linux":
+            os.kill(pid, 0)
+            return "unknown"
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return _elsewhere(pid)
+    except OSError:  # there is no such process
+        return ""
     return "" if fields[0] == "Z" else fields[19]
 
 
@@ -125,13 +128,3 @@ def sight() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()} user {os.getuid()}"
     except OSError:
         return ""
-
-
-def _elsewhere(pid: int) -> str:
-    if sys.platform == "linux":
-        return ""  # there is no such process
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return ""
-    return "unknown"

@@ -24,7 +24,7 @@ from bench.store import Store
 from bench.typed import canonical
 
 if TYPE_CHECKING:
-    from bench.executors.queue import Queue
+    from bench.executors.local import Queue
     from bench.jobs.context import RunOptions
     from bench.runtime.execute import Outcome
 
@@ -194,9 +194,8 @@ def run_local(
     A job is described again as it starts: another command may have done it meanwhile and cleared it.
     """
     from bench.executors import local
-    from bench.executors.queue import Queue
 
-    queue = Queue(store, plan, jobs)
+    queue = local.Queue(plan, jobs)
     kinds = Counter(plan.jobs[job].kind for job in jobs)
 
     def start(job: str) -> RunOptions:  # few jobs of a kind leave processes to each

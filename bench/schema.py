@@ -1,4 +1,4 @@
-"""What the JSON files of an output folder hold, as ``bench.atomic.misfit`` takes it."""
+"""What the JSON files of an output folder hold, as ``bench.typed.build`` takes it."""
 
 DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
 SPEC = {"job": DESCRIBED}  # job.json

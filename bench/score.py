@@ -106,7 +106,7 @@ def score_several(
             found = compare(*volumes, requests, Wanted(labels))
             for request, scores in zip(requests, found, strict=True):
                 more = {"prediction": name, "convention": request.convention}
-                rows += [_row(case, one) | more for one in scores]
+                rows += [{"case": case} | {k: getattr(s, k) for k in CONTRACT[1:]} | more for s in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
             differences += _differences(where, found[0], volumes, checked)
     return rows, differences
@@ -246,8 +246,8 @@ def as_text(rows: list[Row]) -> str:
     table: dict[tuple[str, str], Row] = {}
     for row in rows:
         line = table.setdefault((row["case"], row["target"]), {})
-        heading = row["metric"] if row["unit"] == "1" else f"{row['metric']} ({row['unit']})"
-        line[heading] = "-" if row["value"] is None else f"{row['value']:.4f}"
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        line[_heading(row["metric"], row["unit"])] = value
     lines = [{"case": case, "target": target} | line for (case, target), line in table.items()]
     return tabulate(lines, headers="keys", disable_numparse=True)
 
@@ -259,25 +259,19 @@ def as_ranking(rows: list[Row]) -> str:
     found = standings(rows)
     lines: dict[tuple[str, str], Row] = {}
     for standing in found:
-        for name in standing.means:
-            line = lines.setdefault(
-                (standing.metric, name), {"metric": _heading(standing), "prediction": name}
-            )
-            line[standing.convention] = _place(standing, name)
+        called = _heading(f"|{standing.metric}|" if standing.by_size else standing.metric, standing.unit)
+        for name, mean in standing.means.items():
+            line = lines.setdefault((standing.metric, name), {"metric": called, "prediction": name})
+            place = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
+            line[standing.convention] = place
     counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in found}
     table = [line | {"n": counts[metric]} for (metric, _), line in lines.items()]
     drawn = tabulate(table, headers="keys", disable_numparse=True)
     return "\n".join([drawn, "", LEGEND, *_verdict(found)])
 
 
-def _heading(standing: Standing) -> str:
-    name = f"|{standing.metric}|" if standing.by_size else standing.metric
-    return name if standing.unit == "1" else f"{name} ({standing.unit})"
-
-
-def _place(standing: Standing, name: str) -> str:
-    mean = standing.means[name]
-    return "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
+def _heading(metric: str, unit: str) -> str:
+    return metric if unit == "1" else f"{metric} ({unit})"
 
 
 def _verdict(found: list[Standing]) -> list[str]:
@@ -285,13 +279,6 @@ def _verdict(found: list[Standing]) -> list[str]:
         return []
     changed = [f"the ranking changes, {line}" for line in changes(found)]
     return changed or ["no ranking changes with the convention"]
-
-
-def _row(case: str, found: Score) -> Row:
-    return {
-        "case": case, "target": found.target, "metric": found.metric,
-        "value": found.value, "unit": found.unit,
-    }  # fmt: skip
 
 
 def _differences(

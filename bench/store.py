@@ -28,9 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, digest
+from bench import __version__, digest, typed
 from bench.atomic import append, empty, sync, sync_tree
-from bench.atomic import read_json as read_json
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
 from bench.process import sight, started, task_id
@@ -42,6 +41,25 @@ KEPT = ("job.json", "log.txt", "failed.json", "progress.json")  # of a job that 
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 TURN = 0.5  # seconds between two looks at who is inside
+
+
+def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
+    """Return a JSON object, or None where there is no such file.
+
+    Args:
+        path: the file.
+        kind: what its values must be, as ``bench.typed.build`` takes it.
+
+    Raises:
+        BenchError: the file is there and is not JSON, or holds something else.
+    """
+    try:
+        found: dict[str, Any] = typed.read(kind, path.read_bytes())
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
 
 
 class Fenced(Exception):  # noqa: N818 - not an error
@@ -196,7 +214,7 @@ class Store:
         try:
             held, beat = read_json(claim, CLAIM), claim.stat().st_mtime
         except (OSError, BenchError):
-            held, beat = None, 0.0  # being written, or just released
+            return None  # being written, or just released
         return held if held is not None and _alive(held, beat, self._now(job)) else None
 
     def _now(self, job: str) -> float:
@@ -220,16 +238,11 @@ class Store:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
-        held = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "start": started(os.getpid()),
-            "sight": sight(),
-            "task": task_id(),
-        }
+        pid = os.getpid()
+        held = {"host": socket.gethostname(), "pid": pid, "start": started(pid), "sight": sight()}
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
         try:
-            aside.write_text(json.dumps({**held, "since": time.time()}))
+            aside.write_text(json.dumps({**held, "task": task_id(), "since": time.time()}))
             os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
         except FileExistsError:  # claimed just now; by ourselves, where a server's first answer was lost
             if aside.stat().st_nlink != 2:
@@ -266,18 +279,14 @@ class Store:
 
         def beat() -> None:
             while not over.wait(HEARTBEAT):
-                self.beat(claim)
+                with suppress(OSError):
+                    os.utime(claim.path, follow_symlinks=False)
 
         threading.Thread(target=beat, daemon=True).start()
         try:
             yield
         finally:
             over.set()
-
-    def beat(self, claim: Claim) -> None:
-        """Renew a claim's heartbeat, for those who cannot see its process."""
-        with suppress(OSError):
-            os.utime(claim.path, follow_symlinks=False)
 
     def check(self, claim: Claim) -> None:
         """Make sure that a claim still counts.
@@ -291,13 +300,9 @@ class Store:
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
-        path = self.working(job) / "progress.json"
-        aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
-        try:
-            aside.write_text(json.dumps({"step": step, "steps": steps, "loss": loss}))
-            aside.replace(path)
-        except OSError:
-            return
+        path, told = self.working(job) / "progress.json", {"step": step, "steps": steps, "loss": loss}
+        with suppress(OSError):
+            write_atomic(path, json.dumps(told), flush=False)
 
     def publish(self, claim: Claim, made: Path, manifest: dict[str, Any]) -> None:
         """Make an attempt's folder the job's result, in one rename; the digest of every file goes with it.
@@ -357,9 +362,8 @@ class Store:
 
         Its log says why; what it had made is deleted.
         """
-        aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
         try:
-            self.within(self.jobs / job).rename(aside)
+            aside = self._moved(self.within(self.jobs / job))
         except FileNotFoundError:
             return False
         sync(self.jobs)
@@ -367,7 +371,7 @@ class Store:
         shutil.rmtree(self.working(job), ignore_errors=True)
         with suppress(OSError):
             (self.work / job).mkdir(exist_ok=True)
-            append(self.work / job / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  taken back: {why}\n")
+            self._log(job, f"taken back: {why}")
         shutil.rmtree(aside, ignore_errors=True)
         return True
 
@@ -393,13 +397,15 @@ class Store:
 
     def discard(self, job: str) -> bool:
         """Remove the folder of a job that is not published; False where a living process holds it."""
-        claim = self.claim(job)
-        if claim is None:
+        if self.claim(job) is None:
             return False
-        aside = self.work / f".replaced-{job}-{uuid.uuid4().hex[:8]}"
-        self.working(job).rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(self._moved(self.working(job)), ignore_errors=True)
         return True
+
+    def _moved(self, folder: Path) -> Path:
+        """Move a job's folder to where ``tidy`` deletes it; return where it lies now."""
+        aside = self.work / f".replaced-{folder.name}-{uuid.uuid4().hex[:8]}"
+        return folder.rename(aside)
 
     def tidy(self) -> None:
         """Delete what one that was killed had set aside and not deleted."""
@@ -408,22 +414,25 @@ class Store:
 
     def fail(self, claim: Claim, reason: str, kind: str) -> None:
         """Say why an attempt failed, and let the job go."""
-        folder = self.working(claim.job)
-        entry = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": claim.number}
         try:
-            write_atomic(folder / "failed.json", json.dumps(entry))
+            self._leave_reason(claim.job, reason, kind, claim.number)
         finally:  # a full disk takes no reason, but nobody must wait for this process any more
             self.release(claim)
 
     def lost(self, job: str, reason: str) -> None:
         """Say why an attempt's process died before it could; not where another attempt goes on."""
-        folder = self.working(job)
         if self.done(job) or self.owner(job) is not None:
             return
-        log = folder / "log.txt"
-        append(log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  failed: {reason}\n")
-        entry = {"reason": reason, "kind": "died", "log": str(log), "attempts": len(self.claims(job))}
+        self._log(job, f"failed: {reason}")
+        self._leave_reason(job, reason, "died", len(self.claims(job)))
+
+    def _leave_reason(self, job: str, reason: str, kind: str, attempts: int) -> None:
+        folder = self.working(job)
+        entry = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": attempts}
         write_atomic(folder / "failed.json", json.dumps(entry))
+
+    def _log(self, job: str, text: str) -> None:
+        append(self.working(job) / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def release(self, claim: Claim) -> None:
         """Let a job go without a result; its checkpoints stay."""

@@ -1,8 +1,10 @@
 """Plain values of YAML, JSON or Python to frozen dataclasses and back: every type and bound checked.
 
-One engine for protocols, profiles, the parameters of methods and the specs of jobs. Annotations say
-everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``, dataclasses,
-numbers of ``bench.ranges``.
+One engine for protocols, profiles, the parameters of methods, the specs of jobs and what lies beside them.
+Annotations say everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``,
+dataclasses, numbers of ``bench.ranges``. Files of which others may know more are checked and stay plain
+values: ``{"kind": str, "steps?": int}`` names the keys that are looked at (with ``?`` they may be absent or
+null; ``*`` is whatever keys there are), ``[str]`` is a list.
 """
 
 from __future__ import annotations
@@ -52,11 +54,22 @@ def read(kind: type[T], raw: bytes) -> T:
     Raises:
         ValueError: it is none, holds a number that is not finite, or something else than ``kind`` says.
     """
+    numbers: dict[str, Any] = dict.fromkeys(("parse_constant", "parse_float", "parse_int"), _number)
     try:
-        found = json.loads(raw, parse_constant=_number, parse_float=_number, parse_int=_number)
-        return build(kind, found, ".".join)
+        found = json.loads(raw, **numbers if is_dataclass(kind) else {})
     except RecursionError as error:
         raise ValueError(error) from None
+    return stored(kind, found)
+
+
+def stored(kind: type[T], value: Any) -> T:
+    """Return what a JSON file held as a ``kind``.
+
+    Raises:
+        ValueError: says where it departs from it.
+    """
+    try:
+        return build(kind, value, ".".join)
     except BenchError as error:
         raise ValueError(str(error).removeprefix(": ")) from None
 
@@ -97,7 +110,8 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
     """Return ``value`` as a ``kind``.
 
     Args:
-        kind: a frozen dataclass. A field with ``unsaid`` in its metadata cannot be given.
+        kind: a frozen dataclass (a field with ``unsaid`` in its metadata cannot be given), or what else
+            stands above.
         value: a mapping of plain values; lists and tuples are alike.
         where: names the place of a value in errors.
         keys: the path of ``value`` itself.
@@ -119,13 +133,13 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         return _choice(get_args(kind), value, keys, where)
     if origin is tuple:
         return _tuple(get_args(kind), value, keys, where)
+    if isinstance(kind, dict | list):
+        return _shape(kind, value, keys, where)
     if origin is dict:
-        if not isinstance(value, dict):
-            raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
         inner = get_args(kind)[1]
-        return {k: _value(inner, v, (*keys, k), where) for k, v in value.items()}
+        return {k: _value(inner, v, (*keys, k), where) for k, v in _mapping(value, keys, where).items()}
     if is_dataclass(kind):
-        return _dataclass(kind, value, keys, where)
+        return _dataclass(kind, _mapping(value, keys, where), keys, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -134,9 +148,31 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     return value
 
 
-def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
+def _mapping(value: Any, keys: Keys, where: Where) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
+    return value
+
+
+def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Where) -> Any:
+    """Check what ``kind`` names of plain values, and return them as they are."""
+    if isinstance(kind, list):
+        _tuple((*kind, ...), value, keys, where)
+        return value
+    found = _mapping(value, keys, where)
+    every = dict.fromkeys(found, kind["*"]) if "*" in kind else kind
+    for key, inner in every.items():
+        name = key if key in found else key.removesuffix("?")
+        one = found.get(name)
+        if one is None and name != key:
+            continue
+        _value(inner, one, (*keys, name), where)
+        if isinstance(one, int | float) and not abs(one) < LARGEST:
+            raise BenchError(f"{where((*keys, name))}: {shown(one)} is no number")
+    return value
+
+
+def _dataclass(kind: Any, value: dict[Any, Any], keys: Keys, where: Where) -> Any:
     known, hints = _known(kind)
     for key in value:
         if key not in known:

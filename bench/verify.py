@@ -65,13 +65,12 @@ def verify(store: Store) -> Verified:
 def look(folder: Path, found: Verified) -> None:
     """Read one job's published files; adds to ``found``."""
     found.jobs += 1
+    manifest = None
     try:
         manifest = digest.manifest(folder)
-        found.findings += [
-            Finding(folder / digest.NAME, what) for what in (["it is lost"] if manifest is None else [])
-        ]
+        if manifest is None:
+            found.findings.append(Finding(folder / digest.NAME, digest.LOST))
     except Damaged as error:
-        manifest = None
         found.findings.append(Finding(error.path, f"damaged ({error.what})"))
     if manifest is not None:
         found.read(folder / digest.NAME)
@@ -120,13 +119,12 @@ def _files(folder: Path, listed: dict[str, dict[str, str]], found: Verified) -> 
         path = folder / name
         try:
             whole = digest.sha256(path) == entry["sha256"]
+            what = "" if whole else f"damaged ({digest.ANOTHER})"
             found.read(path)
         except OSError as error:
-            yield Finding(path, "it is lost" if not path.exists() else f"cannot be read ({error.strerror})")
-            intact = False
-            continue
-        if not whole:
-            yield Finding(path, f"damaged ({digest.ANOTHER})")
+            what = f"cannot be read ({error.strerror})" if path.exists() else digest.LOST
+        if what:
+            yield Finding(path, what)
             intact = False
     if intact and index.NAME in listed:
         yield from _frames(folder)

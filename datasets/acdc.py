@@ -100,13 +100,12 @@ class ACDC(Dataset):
         An odd number leaves the last patient without end-systole. No case consists of the whole
         cine (``patient001_4d.nii.gz``), so it is left out.
         """
-        numbers = TRAINING + TESTING
-        if cases > 2 * len(numbers):
-            raise BenchError(f"acdc: {2 * len(numbers)} phantoms at most, {cases} asked for")
-        for i in range((cases + 1) // 2):
-            part = "training" if numbers[i] in TRAINING else "testing"
-            phases = PHASES[: cases - 2 * i]
-            _write(root / "database" / part / f"patient{numbers[i]:03d}", phases, seed, i)
+        from bench.phantoms.order import first
+
+        frames = first(cls, [number for number in TRAINING + TESTING for _ in PHASES], cases)
+        for i, number in enumerate(frames[::2]):
+            part = "training" if number in TRAINING else "testing"
+            _write(root / "database" / part / f"patient{number:03d}", PHASES[: cases - 2 * i], seed, i)
 
 
 def _frames(folder: Path, info: dict[str, str] | None = None) -> list[Case]:

@@ -8,15 +8,14 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.dataset import Case, Dataset, ListingError, Recipe, natural
+from bench.data.layout_names import Photographs, by_name
+from bench.dataset import Case, ListingError, natural
 from bench.errors import BenchError
 from bench.source import Source
 from bench.volumes.files import is_picture, stem, within
 
 ID, GRADE, LIST = "id_code", "diagnosis", "train.csv"
 CODE = re.compile(r"[0-9A-Za-z_-]{1,64}")
-PICTURE = (0.0, 255.0)  # the files' values
-BORDER = 0.06  # of white; what is darker all along an edge is no retina
 DRAWN = (0, 2, 4, 1, 3)  # grades of the phantoms, in turn
 SIZES = ((128, 96), (112, 112), (120, 90))
 TEST = 6  # every sixth phantom has no grade
@@ -31,7 +30,7 @@ class Listed(NamedTuple):
     grade: int | None
 
 
-class APTOS19(Dataset):
+class APTOS19(Photographs):
     """3662 graded and 1928 ungraded photographs.
 
     The files tell nothing of persons: every picture counts as one of its own. More than a hundred
@@ -45,24 +44,10 @@ class APTOS19(Dataset):
     )
     title = "APTOS 2019 diabetic retinopathy"
     licence = "Kaggle's competition rules; may not be passed on"
-    redistribution = False
-    modality = "fundus"
-    flat = True
-    channels = ("red", "green", "blue")
     task = "classification"
     labels = {
         0: "no retinopathy", 1: "mild", 2: "moderate", 3: "severe", 4: "proliferative",
     }  # fmt: skip
-    recipes = {
-        # ours: as "taleb" without the black border, whose width depends on the camera
-        "default": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
-        # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
-        # keeping no aspect ratio are assumed
-        "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE),
-        "coarse": Recipe(
-            smooth=True, resize=(96, 96, 0), window=PICTURE, foreground=BORDER
-        ),  # ours: a pilot on a CPU
-    }
     unpack = (
         "get aptos2019-blindness-detection.zip from Kaggle and unpack it so that aptos19/ holds "
         "train.csv, test.csv, train_images/<id_code>.png and test_images/<id_code>.png; copies in "
@@ -72,7 +57,8 @@ class APTOS19(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return the pictures that a CSV file lists, graded or not, and those in a test folder."""
         root = Path(root)
-        pictures = _pictures(root)
+        files = by_name(root, re.compile("(?P<case>.*)"), depth=4, readable=is_picture)
+        pictures = {id: path for id, found in files.items() for path in found.values()}
         listed = _listed(root)
         if not any(row.grade is not None for row in listed.values()):
             if not pictures:
@@ -102,15 +88,6 @@ class APTOS19(Dataset):
             tables[part].append(f"{code},{grade}" if part == "train" else code)
         for part, lines in tables.items():
             (root / f"{part}.csv").write_text("\n".join(lines) + "\n")
-
-
-def _pictures(root: Path) -> dict[str, Path]:
-    """Return every picture by its name without suffix."""
-    found: dict[str, Path] = {}
-    for path in within(root, 4):
-        if is_picture(path) and (twin := found.setdefault(stem(path), path)) != path:
-            raise BenchError(f"{path}: {twin} is the same picture; keep one")
-    return found
 
 
 def _case(id: str, path: Path | None, row: Listed | None) -> Case:

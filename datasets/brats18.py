@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.data.layout_names import ChannelFiles
 from bench.dataset import Recipe
-from bench.errors import BenchError
 from bench.source import Source
 
 GRADES = ("HGG", "LGG")
@@ -65,11 +64,10 @@ class BraTS18(ChannelFiles):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 285 cases, each fourth of low grade; each third of those does not enhance."""
         from bench.phantoms.brain import write_case
+        from bench.phantoms.order import first
 
-        if cases > MOST:
-            raise BenchError(f"brats18: {MOST} phantoms at most, {cases} asked for")
         home, rows = root / "MICCAI_BraTS_2018_Data_Training", []
-        for i in range(cases):
+        for i in first(cls, range(MOST), cases):
             low = i % 4 == 3
             name = f"Brats18_TCIA10_{100 + i}_1" if low else f"Brats18_CBICA_A{_letters(i)}_1"
             write_case(home / GRADES[low] / name, seed, i, enhancing=not low or i % 3 > 0)

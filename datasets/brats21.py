@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.data.layout_names import ChannelFiles
 from bench.dataset import Recipe
-from bench.errors import BenchError
 from bench.source import Source
 
 LISTS = Path(__file__).with_name("splits") / "brats21.swinunetr_5fold.json"
@@ -62,10 +61,9 @@ class BraTS21(ChannelFiles):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 1251 cases under ids of the registered folds; each tenth does not enhance."""
         from bench.phantoms.brain import write_case
+        from bench.phantoms.order import first
 
         ids = sorted(id for fold in json.loads(LISTS.read_text())["folds"] for id in fold["test"])
-        if cases > len(ids):
-            raise BenchError(f"brats21: {len(ids)} phantoms at most, {cases} asked for")
         home = root / "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021"
-        for i, id in enumerate(ids[:cases]):
+        for i, id in enumerate(first(cls, ids, cases)):
             write_case(home / f"BraTS2021_{id}", seed, i, enhancing=i % 10 != 9)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bench.data.layout_names import by_name, expected
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-NAME = re.compile(r"(img|label)(\d{4})")
-BESIDE = {"img": "label", "imagesTr": "labelsTr", "label": "img", "labelsTr": "imagesTr"}
+NAME = re.compile(r"(?P<kind>img|label)(?P<case>\d{4})")
 UNLABELLED = ("Testing", "imagesTs")
 TRAINING = [*range(1, 11), *range(21, 41)]  # the challenge has no 0011 to 0020
 TESTING = [*range(61, 81)]
@@ -67,29 +66,18 @@ class BTCV(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their four digits, the unlabelled ones last."""
-        root = Path(root)
-        found: dict[tuple[str, str], Path] = {}
-        for path in within(root, 5):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None or path.parent.suffix in (".gz", ".nii"):
-                continue
-            twin = found.setdefault((match[1], match[2]), path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same scan; keep one layout")
-        numbers = sorted({number for _, number in found})
-        if not numbers:
+        found = by_name(root, NAME, depth=5)
+        if not found:
             raise BenchError(f"{root}: no files img0001.nii.gz ...; {self.unpack}")
-        return [_case(number, found) for number in numbers]
+        return [_case(number, files) for number, files in found.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 30 labelled scans in the challenge's layout and 20 without labels."""
+        from bench.phantoms.order import first
         from bench.phantoms.organs import organs, write_nifti
 
-        numbers = TRAINING + TESTING
-        if cases > len(numbers):
-            raise BenchError(f"btcv: {len(numbers)} phantoms at most, {cases} asked for")
-        for i, number in enumerate(numbers[:cases]):
+        for i, number in enumerate(first(cls, TRAINING + TESTING, cases)):
             # A body of 320 mm, coarser than real scans: 13 organs in a file of 200 kB.
             shape, spacing = (80 + 4 * (i % 3), 72, 44 + 4 * (i % 4)), (4.0, 4.0, 5.0)
             image, label = organs(shape, spacing, 13, seed, i)
@@ -99,19 +87,8 @@ class BTCV(Dataset):
                 write_nifti(part / "label" / f"label{number:04d}.nii.gz", label, spacing, "uint8")
 
 
-def _case(number: str, found: dict[tuple[str, str], Path]) -> Case:
-    """Pair one scan; a file that should lie beside the other is named even if it is absent."""
-    image, label = found.get(("img", number)), found.get(("label", number))
-    if image is None and label is not None:
-        image = _partner(label, f"img{number}")
-    if image is None:
-        raise ValueError(f"neither image nor label {number}")
-    testing = label is None and bool({*image.parts[-4:]} & {*UNLABELLED})
-    if label is None and not testing:
-        label = _partner(image, f"label{number}")
-    return Case(number, number, (image,), label, {"part": "testing" if testing else "training"})
-
-
-def _partner(path: Path, name: str) -> Path:
-    folder = path.parent.with_name(BESIDE.get(path.parent.name, path.parent.name))
-    return folder / path.name.replace(stem(path), name)
+def _case(number: str, files: dict[str, Path]) -> Case:
+    image, label = expected(files, {"img": f"img{number}", "label": f"label{number}"})
+    testing = "label" not in files and bool({*image.parts[-4:]} & {*UNLABELLED})
+    part = "testing" if testing else "training"
+    return Case(number, number, (image,), None if testing else label, {"part": part})

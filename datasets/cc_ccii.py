@@ -92,15 +92,13 @@ class CCCCII(Dataset):
         Every seventh is another scan of a patient before it. Formats are mixed as they are in the
         data set: JPEG, PNG, and TIFF in three equal channels.
         """
+        from bench.phantoms.order import first
         from bench.phantoms.slices import pneumonia, write_slices
 
         order = _patients(cls())
-        most = len(order) * 7 // 6
-        if cases > most:
-            raise BenchError(f"cc_ccii: {most} phantoms at most, {cases} asked for")
         fresh = iter(order)
         patients: list[str] = []
-        for i in range(cases):
+        for i in first(cls, range(len(order) * 7 // 6), cases):
             patients.append(patients[i - 6] if i % 7 == 6 else next(fresh))
             name, number = patients[i].split("_")
             turn = i // 3  # neither depth nor format tells the class
@@ -155,7 +153,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _patients(dataset: Dataset) -> list[str]:
     """Return the patients of the first fold, the classes in turn and both parts in each."""
-    from bench.phantoms.msd import interleaved
+    from bench.phantoms.order import interleaved
 
     fold = split.listed(dataset, "voco_3fold")[0]
     rows = []

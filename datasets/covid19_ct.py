@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bench.data.layout_names import by_name
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(_day\d+)?)(_ct)?")
+PREFIX = "volume-covid19-A-"
+NAME = re.compile(rf"(?P<case>{PREFIX}\d{{4}}(?:_\d+)?(?:_day\d+)?)(?:_ct)?")
 SOFT = (-175.0, 250.0)  # HU; most papers read these chests with their abdomen's window
 
 
@@ -46,18 +47,10 @@ class Covid19CT(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every volume, none labelled."""
-        root = Path(root)
-        found: dict[str, Case] = {}
-        for path in within(root, 4):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None:
-                continue
-            if match[1] in found:
-                raise BenchError(f"{path}: {found[match[1]].images[0]} is the same scan; keep one")
-            found[match[1]] = Case(match[1], match[2], (path,))
+        found = by_name(root, NAME, depth=4)
         if not found:
-            raise BenchError(f"{root}: no volume-covid19-A-<4 digits>.nii.gz; {self.unpack}")
-        return [found[k] for k in sorted(found)]
+            raise BenchError(f"{root}: no {PREFIX}<4 digits>.nii.gz; {self.unpack}")
+        return [Case(id, id.removeprefix(PREFIX)[:4], (*files.values(),)) for id, files in found.items()]
 
     def person(self, case: Case) -> str:
         """Return the patient by TCIA's number, which COVID-19-20 uses too."""
@@ -72,6 +65,6 @@ class Covid19CT(Dataset):
         for i in range(cases):
             again = i % 5 == 4
             patient = i if again else i + 1
-            name = f"volume-covid19-A-{patient:04d}{'_day008' if again else ''}.nii.gz"
+            name = f"{PREFIX}{patient:04d}{'_day008' if again else ''}.nii.gz"
             image, _ = organs((84, 72, 48 + 4 * (i % 3)), spacing, 13, seed, i)
             write_nifti(root / name, image, spacing, "int16")

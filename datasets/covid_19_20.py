@@ -7,13 +7,13 @@ import re
 from itertools import zip_longest
 from pathlib import Path
 
+from bench.data.layout_names import by_name, expected
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-NAME = re.compile(r"(volume-covid19-A-(\d{4})(?:_\d+)?(?:_day\d+)?)_(ct|seg)")
-BESIDE = {"imagesTr": "labelsTr", "labelsTr": "imagesTr"}
+PREFIX = "volume-covid19-A-"
+NAME = re.compile(rf"(?P<case>{PREFIX}\d{{4}}(?:_\d+)?(?:_day\d+)?)_(?P<kind>ct|seg)")
 UNLABELLED = {"validation": "validation", "test": "testing", "imagests": "testing"}
 LISTS = Path(__file__).with_name("splits") / "covid_19_20.voco_5fold.json"
 LUNG = (-1000.0, 500.0)  # HU
@@ -54,18 +54,10 @@ class Covid1920(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their names, whichever folders hold the two halves."""
         root = Path(root)
-        found: dict[tuple[str, str], Path] = {}
-        for path in within(root, 4):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None or path.parent.suffix in (".gz", ".nii"):
-                continue
-            twin = found.setdefault((match[1], match[3]), path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same scan; keep one")
-        names = sorted({name for name, _ in found})
-        if not names:
-            raise BenchError(f"{root}: no volume-covid19-A-<4 digits>_ct.nii.gz; {self.unpack}")
-        return [_case(root, name, found) for name in names]
+        found = by_name(root, NAME, depth=4)
+        if not found:
+            raise BenchError(f"{root}: no {PREFIX}<4 digits>_ct.nii.gz; {self.unpack}")
+        return [_case(root, name, files) for name, files in found.items()]
 
     def person(self, case: Case) -> str:
         """Return the patient by TCIA's number, which TCIA's own set uses too."""
@@ -88,30 +80,15 @@ class Covid1920(Dataset):
         for i in range(cases):
             made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
             part = root / "COVID-19-20_v2" / ("Validation" if i in testing else "Train")
-            name = f"volume-covid19-A-{spare[i] if i in testing else numbers[i - i // 6]}"
+            name = f"{PREFIX}{spare[i] if i in testing else numbers[i - i // 6]}"
             write_nifti(part / f"{name}_ct.nii.gz", made.image, spacing, "int16")
             if i not in testing:
                 write_nifti(part / f"{name}_seg.nii.gz", made.lesions > 0, spacing, "uint8")
 
 
-def _case(root: Path, name: str, found: dict[tuple[str, str], Path]) -> Case:
-    """Pair one scan; a file that should lie beside the other is named even if it is absent."""
-    image, label = found.get((name, "ct")), found.get((name, "seg"))
-    if image is None:
-        image = _partner(found[name, "seg"], "_seg", "_ct")
-    part = _part(image.relative_to(root))
-    if label is None and part == "training":
-        label = _partner(image, "_ct", "_seg")
-    match = NAME.fullmatch(f"{name}_ct")
-    return Case(name, match[2] if match else name, (image,), label, {"part": part})
-
-
-def _part(path: Path) -> str:
-    """Return the part that a folder's name states; what says nothing is training."""
-    folders = " ".join(path.parts[:-1]).lower()
-    return next((part for word, part in UNLABELLED.items() if word in folders), "training")
-
-
-def _partner(path: Path, own: str, other: str) -> Path:
-    folder = path.parent.with_name(BESIDE.get(path.parent.name, path.parent.name))
-    return folder / other.join(path.name.rsplit(own, 1))
+def _case(root: Path, name: str, files: dict[str, Path]) -> Case:
+    image, label = expected(files, {"ct": f"{name}_ct", "seg": f"{name}_seg"})
+    folders = " ".join(image.relative_to(root).parts[:-1]).lower()
+    part = next((part for word, part in UNLABELLED.items() if word in folders), "training")
+    known = label if "seg" in files or part == "training" else None
+    return Case(name, name.removeprefix(PREFIX)[:4], (image,), known, {"part": part})

@@ -110,20 +110,19 @@ class KiTS19(Dataset):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 300 synthetic scans as the challenge stores them, every sixth one unlabelled."""
         from bench.phantoms.lesion import SPACING, Growth, abdomen
-        from bench.phantoms.msd import interleaved
+        from bench.phantoms.order import first, interleaved
 
-        order = interleaved(*([f"case_{n:05d}" for n in part] for part in (range(LABELLED), TESTS)))
-        if cases > len(order):
-            raise BenchError(f"kits19: {len(order)} phantoms at most, {cases} asked for")
+        parts = ([f"case_{n:05d}" for n in part] for part in (range(LABELLED), TESTS))
+        order = first(cls, interleaved(*parts), cases)
         width, _, thickness = SPACING
         tumour = Growth(2, (2, 3), 60, (0.16, 0.22))
-        for i, name in enumerate(order[:cases]):
+        for i, name in enumerate(order):
             grid = (56 + 4 * (i % 3), 56, 34 + 2 * (i % 3))
             scan = abdomen(grid, SPACING, seed, PATIENTS + i, {2: 1, 3: 1}, [tumour])
             _write(root / "data" / name, *scan, SPACING)
         listing = [
             {"case_id": name, "captured_pixel_width": width, "captured_slice_thickness": thickness}
-            for name in sorted(order[:cases])
+            for name in sorted(order)
         ]
         (root / "data" / "kits.json").write_text(json.dumps(listing, indent=1) + "\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -78,15 +77,10 @@ class LASC(Dataset):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 100 synthetic scans under ids of the registered division."""
+        from bench.phantoms.order import first, in_fives
         from bench.phantoms.organs import organs, write_nrrd
 
-        listed = json.loads(LISTS.read_text())
-        train, test = listed["train"], listed["test"]
-        # Four training ids, then one for testing: any five cases have both.
-        ids = [id for i in range(20) for id in (*train[4 * i : 4 * i + 4], test[i])]
-        if cases > len(ids):
-            raise BenchError(f"lasc: {len(ids)} phantoms at most, {cases} asked for")
-        for i, id in enumerate(ids[:cases]):
+        for i, id in enumerate(first(cls, in_fives(LISTS), cases)):
             shape = (72 + 4 * (i % 3), 64 + 4 * (i % 4), 44)
             # A field of view of a whole chest at a coarse grid would not be this layout: the
             # phantom is drawn for 2.5 mm voxels and stored, like the real scans, as 0.625 mm.

@@ -6,15 +6,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.layout_names import by_name, expected
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
 if TYPE_CHECKING:
     import numpy as np
 
-NAME = re.compile(r"(test-volume|volume|segmentation)-([0-9]{1,3})")
+NAME = re.compile(r"(?P<kind>test-volume|volume|segmentation)-(?P<number>[0-9]{1,3})")
+TEST = "test-"  # begins the id of a test scan
 DEPTH = 8  # copies lie deep: media/nas/01_Datasets/CT/LITS/Training Batch 1/
 SECOND = 28  # the first volume of batch 2
 IRCAD = range(28, 48)
@@ -74,35 +75,22 @@ class LiTS(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their number, the unlabelled ones last."""
-        root = Path(root)
-        found: dict[tuple[str, int], Path] = {}
-        for path in within(root, DEPTH):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None or is_volume(path.parent):
-                continue
-            twin = found.setdefault((match[1], int(match[2])), path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same scan; keep one")
+
+        def id(match: re.Match[str], path: Path) -> str:
+            return f"{TEST if match['kind'].startswith(TEST) else ''}volume-{int(match['number'])}"
+
+        found = by_name(root, NAME, DEPTH, case=id)
         if not found:
             raise BenchError(f"{root}: no files volume-0.nii ...; {self.unpack}")
-        training = sorted({number for kind, number in found if kind != "test-volume"})
-        tests = sorted(number for kind, number in found if kind == "test-volume")
-        return [self._training(n, found) for n in training] + [
-            Case(
-                f"test-volume-{n}", f"test-volume-{n}", (found["test-volume", n],), None, {"part": "testing"}
-            )
-            for n in tests
+        return [
+            self._case(name, found[name]) for name in sorted(found, key=lambda name: name.startswith(TEST))
         ]
 
-    def _training(self, number: int, found: dict[tuple[str, int], Path]) -> Case:
-        """Pair one scan; a missing half is expected where its partner lies."""
-        name = f"volume-{number}"
-        image, label = found.get(("volume", number)), found.get(("segmentation", number))
-        if image is None and label is not None:
-            image = label.with_name(label.name.replace("segmentation", "volume"))
-        if image is None:
-            raise ValueError(f"neither image nor label {number}")
-        label = label or image.with_name(image.name.replace("volume", "segmentation"))
+    def _case(self, name: str, files: dict[str, Path]) -> Case:
+        if name.startswith(TEST):
+            return Case(name, name, (*files.values(),), None, {"part": "testing"})
+        number = int(name.rpartition("-")[2])
+        image, label = expected(files, {"volume": name, "segmentation": f"segmentation-{number}"})
         meta = {"part": "training", "batch": str(_batch(number))}
         if name in self.doubtful:
             meta["doubtful"] = self.doubtful[name]
@@ -117,15 +105,13 @@ class LiTS(Dataset):
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 201 synthetic scans, every sixth one without a label."""
         from bench.phantoms.lesion import Growth, abdomen
-        from bench.phantoms.msd import interleaved
+        from bench.phantoms.order import first, interleaved
 
         # Both batches in turn: 0, 28, 1, 29 ... so that any few phantoms have a doubtful one.
         both = [n for pair in zip(range(28), range(28, 56), strict=True) for n in pair]
         training = [f"volume-{n}" for n in (*both, *range(56, 131))]
         order = interleaved(training, [f"test-volume-{n}" for n in range(70)])
-        if cases > len(order):
-            raise BenchError(f"lits: {len(order)} phantoms at most, {cases} asked for")
-        for i, name in enumerate(order[:cases]):
+        for i, name in enumerate(first(cls, order, cases)):
             tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.20, 0.30), (1, 2)),)
             grid = (44, 36 + 2 * (i % 3), 34 + i % 3)
             scan = abdomen(grid, SPACING, seed, PATIENTS + i, {6: 1}, tumours)

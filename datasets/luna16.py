@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.data.layout_names import by_name
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-UID = re.compile(r"\d+(?:\.\d+){7,}")  # of a series
+UID = re.compile(r"(?P<case>\d+(?:\.\d+){7,})")  # of a series
 SUBSET = re.compile(r"subset_?(\d)", re.IGNORECASE)
 PREFIX = "1.3.6.1.4.1.14519.5.2.1.6279.6001."
 SOFT = (-175.0, 250.0)  # HU; VoCo reads these chests with its abdomen's window
@@ -62,20 +62,18 @@ class LUNA16(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every series, none labelled; ``subset`` is the official fold, where a folder says it."""
-        root = Path(root)
-        found: dict[str, Path] = {}
-        for path in within(root, 4):
-            if not is_volume(path) or any(path.match(pattern) for pattern in self.unread):
-                continue
-            uid = stem(path)
-            if not UID.fullmatch(uid) or path.parent.suffix in (".gz", ".nii"):
-                continue
-            twin = found.setdefault(uid, path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same series; keep one")
+
+        def series(match: re.Match[str], path: Path) -> str | None:
+            return None if any(path.match(pattern) for pattern in self.unread) else match["case"]
+
+        found = by_name(root, UID, depth=4, case=series)
         if not found:
             raise BenchError(f"{root}: no <series UID>.mhd; {self.unpack}")
-        return [Case(uid, uid, (found[uid],), meta=_meta(found[uid])) for uid in sorted(found, key=natural)]
+        return [
+            Case(uid, uid, (path,), meta=_meta(path))
+            for uid, files in found.items()
+            for path in files.values()
+        ]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.layout_names import by_name
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.data.layout_names import by_name, expected
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
 
@@ -61,11 +61,10 @@ class MMWHS(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return the scans of both modalities, CT first; those of the test set are unlabelled."""
-        root = Path(root)
         found = by_name(root, NAME, depth=4)
         if not found:
             raise BenchError(f"{root}: no files ct_train_1001_image.nii.gz ...; {self.unpack}")
-        return [_case(name, found[name]) for name in sorted(found, key=natural)]
+        return [_case(name, files) for name, files in found.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
@@ -73,13 +72,12 @@ class MMWHS(Dataset):
         import numpy as np
 
         from bench.phantoms.heart import whole_heart
+        from bench.phantoms.order import first
         from bench.phantoms.organs import write_nifti
 
         numbers = [(kind, number) for number in TRAINING for kind in ("ct", "mr")]
-        if cases > len(numbers):
-            raise BenchError(f"mmwhs: {len(numbers)} phantoms at most, {cases} asked for")
         values = np.array([0, *(raw for raw in cls.raw_labels if raw != 421)], np.int16)
-        for i, (kind, number) in enumerate(numbers[:cases]):
+        for i, (kind, number) in enumerate(first(cls, numbers, cases)):
             shape, spacing = (54 + 2 * (i % 3), 52, 40 + 2 * (i % 3)), (4.0, 4.0, 4.0)
             image, label = whole_heart(shape, spacing, seed, i, modality=kind.upper())
             raw = values[label]
@@ -91,10 +89,8 @@ class MMWHS(Dataset):
 
 
 def _case(name: str, files: dict[str, Path]) -> Case:
-    """Pair one scan; a file that should lie beside the other is named even if it is absent."""
     kind, part, number = name.split("_")
-    there = next(iter(files.values()))
-    image, label = (files.get(k, there.with_name(f"{name}_{k}.nii.gz")) for k in ("image", "label"))
+    image, label = expected(files, {"image": f"{name}_image", "label": f"{name}_label"})
     # The organisers publish the test set's labels in an encrypted form only.
     known = label if part == "train" or "label" in files else None
     meta = {"part": "training" if part == "train" else "testing", "modality": kind.upper()}

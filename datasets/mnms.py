@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from bench.data.layout_names import by_name
+from bench.data.layout_names import by_name, expected
 from bench.dataset import Case, Dataset, ListingError, Recipe, natural
 from bench.errors import BenchError
 from bench.source import Source
@@ -67,9 +67,9 @@ class MnMs(Dataset):
                 path, f"no row for {strange[0]} ({len(strange)} such scans); take the full CSV"
             )
         cases = []
-        for code in sorted(found, key=natural):
-            part = _part(next(iter(found[code].values())).parent.relative_to(root).parts)
-            cases += _frames(code, found[code], rows[code], part, path)
+        for code, files in found.items():
+            part = _part(next(iter(files.values())).parent.relative_to(root).parts)
+            cases += _frames(code, files, rows[code], part, path)
         return cases
 
     @classmethod
@@ -78,10 +78,10 @@ class MnMs(Dataset):
 
         An odd number leaves the last patient without end-systole.
         """
-        if cases > MOST:
-            raise BenchError(f"mnms: {MOST} phantoms at most, {cases} asked for")
+        from bench.phantoms.order import first
+
         home, rows = root / "OpenDataset", [f",{CODE},VendorName,Vendor,Centre,ED,ES,Age,Pathology"]
-        for i in range((cases + 1) // 2):
+        for i in range((len(first(cls, range(MOST), cases)) + 1) // 2):
             code = f"A{i // 26:02d}{chr(ord('A') + i % 26)}9P"
             _write(home / "Training" / "Labeled" / code, seed, i)
             last = 2 if cases - 2 * i > 1 else ""
@@ -138,9 +138,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, table: Path) -> list[Case]:
-    """Return a patient's cases; a file that should lie beside the other is named even if absent."""
-    there = next(iter(files.values()))
-    image, label = (files.get(k, there.with_name(f"{code}_{k}.nii.gz")) for k in ("sa", "sa_gt"))
+    image, label = expected(files, {"sa": f"{code}_sa", "sa_gt": f"{code}_sa_gt"})
     known = None if part == "unlabelled" else label
     meta = {"part": part, "vendor": row.get("Vendor", ""), "centre": row.get("Centre", "")}
     found = []

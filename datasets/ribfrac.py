@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.data.layout_names import by_name
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-NAME = re.compile(r"RibFrac0*([1-9]\d*)[-_]image")
+NAME = re.compile(r"RibFrac0*(?P<case>[1-9]\d{0,8})[-_]image")
 # first number: (part, folder of images, folder of labels, list); as the archives unpack
 ARCHIVES = {
     501: ("testing", "ribfrac-test-images", "", ""),
@@ -57,33 +57,24 @@ class RibFrac(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every image, none labelled."""
-        root = Path(root)
-        found: dict[int, Path] = {}
-        for path in within(root, 4):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None or path.parent.suffix in (".gz", ".nii"):
-                continue
-            twin = found.setdefault(int(match[1][:9]), path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same scan; keep one")
+        found = by_name(root, NAME, depth=4)
         if not found:
             raise BenchError(f"{root}: no RibFrac<number>-image.nii.gz; {self.unpack}")
         return [
-            Case(f"RibFrac{n}", str(n), (path,), meta={"part": _archive(n)[0]})
-            for n, path in sorted(found.items())
+            Case(f"RibFrac{n}", n, (*files.values(),), meta={"part": _archive(int(n))[0]})
+            for n, files in found.items()
         ]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 320 scans, a quarter of them in each archive's folders, with labels and lists."""
         from bench.phantoms.chest import chest
+        from bench.phantoms.order import first
         from bench.phantoms.organs import write_nifti
 
-        if cases > 320:  # the smallest archive holds 80
-            raise BenchError(f"ribfrac: 320 phantoms at most, {cases} asked for")
         spacing = (5.0, 5.0, 7.0)
         lists: dict[str, list[str]] = {}
-        for i in range(cases):
+        for i in first(cls, range(320), cases):  # the smallest archive holds 80
             number = sorted(ARCHIVES)[i % 4] + i // 4
             _, images, labels, listing = _archive(number)
             made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+from bench.data.layout_names import by_name, expected
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_volume, stem, within
 
-NAME = re.compile(r"(image|labels?)-(\d{3})")
-BESIDE = {"imagesTr": "labelsTr", "labelsTr": "imagesTr"}
+NAME = re.compile(r"(?P<kind>image(?=-)|label)s?-(?P<number>\d{3})")
 LABELLED = 100  # scans 001 to 100
+TEST = "test-"  # begins the id of a test scan
 LISTS = Path(__file__).with_name("splits") / "ski10.kneeseg_80_20.json"
-Key = tuple[bool, str, str]  # (of the test part, "image" or "labels", number)
 
 
 class SKI10(Dataset):
@@ -60,57 +58,34 @@ class SKI10(Dataset):
         go on after 100 is not stated.
         """
         root = Path(root)
-        found: dict[Key, Path] = {}
-        for path in within(root, 4):
-            match = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if match is None or path.parent.suffix in (".gz", ".nii"):
-                continue
-            key = (_testing(path.relative_to(root), match[2]), match[1][:5], match[2])
-            twin = found.setdefault(key, path)
-            if twin != path:
-                raise BenchError(f"{path}: {twin} is the same scan; keep one")
-        scans = sorted({(testing, number) for testing, _, number in found})
-        if not scans:
+
+        def id(match: re.Match[str], path: Path) -> str:
+            folders = path.relative_to(root).parts[:-1]
+            testing = int(match["number"]) > LABELLED or any("test" in folder.lower() for folder in folders)
+            return f"{TEST if testing else ''}{match['number']}"
+
+        found = by_name(root, NAME, depth=4, case=id)
+        if not found:
             raise BenchError(f"{root}: no image-001.mhd ...; {self.unpack}")
-        return [_case(testing, number, found) for testing, number in scans]
+        return [_case(id, files) for id, files in found.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write up to 100 labelled knees in sagittal slices under numbers of the registered division."""
         from bench.phantoms.knee import knee
+        from bench.phantoms.order import first, in_fives
         from bench.phantoms.organs import write_metaimage
 
-        listed = json.loads(LISTS.read_text())
-        train, test = listed["train"], listed["test"]
-        # Four training numbers, then one for testing: any five cases have both.
-        numbers = [n for i in range(20) for n in (*train[4 * i : 4 * i + 4], test[i])]
-        if cases > len(numbers):
-            raise BenchError(f"ski10: {len(numbers)} phantoms at most, {cases} asked for")
         spacing = (3.0, 2.3, 2.3)
-        for i, number in enumerate(numbers[:cases]):
+        for i, number in enumerate(first(cls, in_fives(LISTS), cases)):
             image, label = knee((34 + 2 * (i % 2), 48, 46), seed, i)
             # Rows to the back, columns down, slices to the left.
             write_metaimage(root / f"image-{number}.mhd", image, spacing, "int16", "PIL")
             write_metaimage(root / f"labels-{number}.mhd", label, spacing, "uint8", "PIL")
 
 
-def _testing(path: Path, number: str) -> bool:
-    return int(number) > LABELLED or any("test" in folder.lower() for folder in path.parts[:-1])
-
-
-def _case(testing: bool, number: str, found: dict[Key, Path]) -> Case:
-    """Pair one scan; a file that should lie beside the other is named even if it is absent."""
-    image, label = found.get((testing, "image", number)), found.get((testing, "label", number))
-    if image is None and label is not None:
-        image = _partner(label, f"image-{number}")
-    if image is None:
-        raise ValueError(f"neither image nor labels {number}")
-    if label is None and not testing:
-        label = _partner(image, f"labels-{number}")
-    id = f"test-{number}" if testing else number
-    return Case(id, id, (image,), label, {"part": "testing" if testing else "training"})
-
-
-def _partner(path: Path, name: str) -> Path:
-    folder = path.parent.with_name(BESIDE.get(path.parent.name, path.parent.name))
-    return folder / path.name.replace(stem(path), name)
+def _case(id: str, files: dict[str, Path]) -> Case:
+    number, testing = id.removeprefix(TEST), id.startswith(TEST)
+    image, label = expected(files, {"image": f"image-{number}", "label": f"labels-{number}"})
+    known = None if testing and "label" not in files else label
+    return Case(id, id, (image,), known, {"part": "testing" if testing else "training"})

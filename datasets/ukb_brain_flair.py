@@ -37,14 +37,9 @@ class UKBBrainFlair(BrainVisits):
 
         After every third comes one without T2-FLAIR, which is no case.
         """
-        from bench.phantoms.visit import write_visit
+        from bench.phantoms.visit import places, write_visit
 
-        home = root / "Brain MRI"
-        for i in range(cases):
-            again = i % 5 == 4
-            eid, instance = FIRST + 11 * (i - again), 2 + again
-            t1 = home / "T1" / str(eid)[:2] / f"{eid}_20252_{instance}_0.zip"
-            flair = home / "T2 FLAIR" / str(eid)[:2] / f"{eid}_20253_{instance}_0.zip"
+        for i, (t1, flair, other) in enumerate(places(root, FIRST, cases)):
             write_visit(t1, flair, seed, PATIENTS + i, labelled=i % 7 != 6)
-            if i % 3 == 2:
-                write_visit(t1.with_name(f"{eid + 5}_20252_2_0.zip"), None, seed, PATIENTS + i)
+            if other is not None:
+                write_visit(other, None, seed, PATIENTS + i)

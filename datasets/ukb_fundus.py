@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.data.layout_names import Photographs, by_name
+from bench.dataset import Case
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.files import is_picture, stem, within
+from bench.volumes.files import is_picture
 
-NAME = re.compile(r"([0-9]{7})_(21015|21016)_([0-9]{1,2})_([0-9]{1,2})")
+NAME = re.compile(r"(?P<case>[0-9]{7}_(21015|21016)_[0-9]{1,2}_[0-9]{1,2})")
 EYES = {"21015": "left", "21016": "right"}
 BULK = "Bulk/Retinal Optical Coherence Tomography"
-PICTURE = (0.0, 255.0)  # the files' values
-BORDER = 0.06  # of white; what is darker all along an edge is no retina
 ILL = 5  # every fifth person of the phantoms has retinopathy
 PATIENTS = 15000  # number of the first phantom: no other data set shows the same eyes
 
 
-class UKBFundus(Dataset):
+class UKBFundus(Photographs):
     """About 170 000 photographs, two eyes and up to two visits a person, all of one ``patient``.
 
     Photographs that no program can read, or that show nothing, are common. ``bench check`` lists
@@ -33,21 +32,7 @@ class UKBFundus(Dataset):
     )
     title = "UK Biobank fundus photographs"
     licence = "approved application to UK Biobank; may not be passed on"
-    redistribution = False
-    modality = "fundus"
-    flat = True
-    channels = ("red", "green", "blue")
     labels = {}
-    recipes = {
-        # ours: as "taleb" without the black border
-        "default": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE, foreground=BORDER),
-        # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
-        # keeping no aspect ratio are assumed
-        "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=PICTURE),
-        "coarse": Recipe(
-            smooth=True, resize=(96, 96, 0), window=PICTURE, foreground=BORDER
-        ),  # ours: a pilot on a CPU
-    }
     overlaps = {
         "ukb_brain": "the same participants; their numbers agree within one application",
         "ukb_brain_flair": "the same participants; their numbers agree within one application",
@@ -60,21 +45,15 @@ class UKBFundus(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every photograph, none labelled."""
-        root = Path(root)
-        found: dict[str, Case] = {}
-        for path in within(root, 6):
-            match = NAME.fullmatch(stem(path)) if is_picture(path) else None
-            if match is None:
-                continue
-            id, (eid, field, instance, array) = match[0], match.groups()
-            if id in found:
-                raise BenchError(f"{path}: {found[id].images[0]} is the same photograph; keep one")
-            found[id] = Case(
-                id, eid, (path,), None, {"eye": EYES[field], "instance": instance, "array": array}
-            )
+        found = by_name(root, NAME, depth=6, readable=is_picture)
         if not found:
             raise BenchError(f"{root}: no <eid>_21015_<instance>_<array>.png; {self.unpack}")
-        return [found[id] for id in sorted(found, key=natural)]
+        cases = []
+        for id, files in found.items():
+            eid, field, instance, array = id.split("_")
+            meta = {"eye": EYES[field], "instance": instance, "array": array}
+            cases.append(Case(id, eid, (*files.values(),), None, meta))
+        return cases
 
     def person(self, case: Case) -> str:
         """Return the participant, whose number is the same in all fields of an application."""

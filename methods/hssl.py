@@ -6,15 +6,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Entry, Figure, Method, Restores, Triple
 from bench.nets import Network
-from bench.pretext import nuisance
+from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
-from bench.pretext.losses import full_precision, nt_xent
+from bench.pretext.losses import classified, full_precision
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews
 from bench.ranges import Amount, Count, Positive, Whole
@@ -138,23 +136,15 @@ class HSSL(Method):
         return {"total": torch.stack(parts).sum(), **terms}
 
     def _image(self, vector: Tensor, batch: Batch) -> dict[str, Tensor]:
-        p, z = self.params, self.projector(vector)
-        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
-        value, nearest = nt_xent(a, b, p.temperature)
-        learned = {"image": 2 * value if p.reduction == "sum_pairs" else value} if p.image_weight else {}
-        return {**learned, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}
+        p = self.params
+        value, shown = view_contrast(self.projector(vector), batch, p.temperature)
+        value = 2 * value if p.reduction == "sum_pairs" else value
+        return {"image": value, **shown} if p.image_weight else shown
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder, and the decoder where it was trained and ``init_decoder`` says so."""
         whole = self.params.rec_weight and self.params.init_decoder
         return self.handed("encoder", "decoder") if whole else self.handed("encoder")
-
-
-@full_precision
-def classified(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy and the accuracy of logits (B, N) for classes (B,) counted from 0."""
-    right = (logits.detach().argmax(1) == label).to(logits.dtype).mean()
-    return functional.cross_entropy(logits, label), right
 
 
 @full_precision

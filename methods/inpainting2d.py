@@ -9,11 +9,12 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
-from bench.pretext.inpainting import blobs, centre_hole
-from bench.pretext.losses import full_precision
+from bench.pretext.losses import squared_error
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.ranges import Amount, Positive, Share, Shares, Whole
 from bench.source import Source
+
+TRIES = 128  # patterns of holes drawn at once, of which the first with an allowed area counts
 
 
 class Inpainting2D(Method):
@@ -74,14 +75,9 @@ class Inpainting2D(Method):
                 hidden = hole = blobs(shape, self.density, self.resolution, self.hole_area, generator)
             else:
                 hidden, hole = (centre_hole(shape, self.side, r, y.device) for r in (self.ring, 0))
-            x = torch.where(hidden[..., None], self.fill, y)
             rows = (len(y), 1, *shape, 1)
-            masks = {"hidden": hidden, "hole": hole}
-            return {
-                "x": x,
-                "y": y,
-                **{k: v[None, None, ..., None].expand(rows).clone() for k, v in masks.items()},
-            }
+            hidden, hole = (mask[None, None, ..., None].expand(rows).clone() for mask in (hidden, hole))
+            return {"x": torch.where(hidden, self.fill, y), "y": y, "hidden": hidden, "hole": hole}
 
     params: Params
 
@@ -106,9 +102,9 @@ class Inpainting2D(Method):
             weight, hole = torch.where(hole, weight, p.visible_weight), torch.ones_like(hole)
         mean = (y * hidden).sum(dim=(2, 3), keepdim=True) / hidden.sum(dim=(2, 3), keepdim=True)
         return {
-            "total": restored(made, y, weight, hole),
-            "hidden": restored(made.detach(), y, hidden, hidden),
-            "flat": restored(mean, y, hidden, hidden),
+            "total": squared_error(made, y, weight, hole).mean(),
+            "hidden": squared_error(made.detach(), y, hidden, hidden).mean(),
+            "flat": squared_error(mean, y, hidden, hidden).mean(),
         }
 
     def transfer(self) -> dict[str, Tensor]:
@@ -116,18 +112,66 @@ class Inpainting2D(Method):
         return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()
 
 
-@full_precision
-def restored(image: Tensor, target: Tensor, weight: Tensor, region: Tensor) -> Tensor:
-    """Return the weighted squared error over the number of pixels in ``region``, the mean over slices.
-
-    The weights are not in the denominator: they change the gradient, as in Pathak et al.'s code.
+def centre_hole(shape: tuple[int, int], side: float, ring: int, device: torch.device) -> Tensor:
+    """Return a mask of the centre, ``side`` times as long as the slice along each axis, less a ``ring``.
 
     Args:
-        image: (B, C, X, Y, 1).
-        target: the same shape.
-        weight: (B, 1, X, Y, 1), 0 outside ``region``.
-        region: (B, 1, X, Y, 1) booleans.
+        shape: pixels along x and y.
+        side: share of each axis; .5 covers a quarter of the pixels.
+        ring: pixels all around by which it is smaller than that.
+        device: where the mask is made.
     """
-    error = (image - target).square() * weight
-    pixels = region.flatten(1).sum(1) * target.shape[1]
-    return (error.flatten(1).sum(1) / pixels).mean()
+    hole = torch.zeros(shape, dtype=torch.bool, device=device)
+    edges = [round((1 - side) * n / 2) + ring for n in shape]  # alike on both sides of an axis
+    x, y = (slice(edge, max(edge, n - edge)) for n, edge in zip(shape, edges, strict=True))
+    hole[x, y] = True
+    return hole
+
+
+def blobs(
+    shape: tuple[int, int], density: float, resolution: float, area: tuple[float, float],
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Return a mask of irregular holes: where coarse uniform noise, made fine bicubically, is low.
+
+    Of many patterns the first counts whose area lies strictly within bounds; should none, the one nearest to
+    their middle. The draw is the same in every part of a batch, which share the mask.
+
+    Args:
+        shape: pixels along x and y.
+        density: noise below it is a hole.
+        resolution: cells of noise per pixel; the lower, the larger the holes.
+        area: bounds of the masked share of all pixels.
+        generator: the only randomness.
+    """
+    device = generator.device
+    cells = [int((n - 1) * resolution) + 5 for n in shape]  # a phase, and a cell more at either end
+    # not from bench.random, which gives every part of a batch rows of its own
+    noise = torch.rand((TRIES, *cells), generator=generator, device=device)
+    phase = torch.rand((TRIES, 2), generator=generator, device=device)
+    lines = zip(shape, cells, phase.unbind(1), strict=True)
+    x, y = (bicubic(n, c, resolution, p) for n, c, p in lines)
+    with torch.autocast(device.type, enabled=False):  # 16 bits would move the edges
+        holes = x @ noise @ y.transpose(1, 2) < density
+    share = holes.float().mean((1, 2))
+    low, high = area
+    fits = (share > low) & (share < high)
+    off = (share - (low + high) / 2).abs()
+    first = torch.where(fits.any(), fits.to(torch.uint8).argmax(), off.argmin())
+    return holes[first]
+
+
+def bicubic(pixels: int, cells: int, resolution: float, phase: Tensor) -> Tensor:
+    """Return the weights of cells in pixels along a line, (N, pixels, cells), by Catmull and Rom's spline.
+
+    Args:
+        pixels: of the fine line; pixel i lies at ``1 + phase + i * resolution`` on the coarse one.
+        cells: of the coarse line, enough for the last pixel's four.
+        resolution: cells per pixel.
+        phase: (N,) in [0, 1).
+    """
+    at = 1 + phase[:, None] + resolution * torch.arange(pixels, device=phase.device)
+    off = (at[..., None] - torch.arange(cells, device=phase.device)).abs()
+    near = 1 - 2.5 * off**2 + 1.5 * off**3
+    far = 2 - 4 * off + 2.5 * off**2 - 0.5 * off**3
+    return torch.where(off < 1, near, torch.where(off < 2, far, 0.0))

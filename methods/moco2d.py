@@ -85,9 +85,8 @@ class MoCo2D(Method):
         self.queue = Queue(p.queue, p.out, 1 + network.in_channels * nuisance.LEVELS)
         normed = any(isinstance(m, _BatchNorm) for m in self.encoder.modules())
         self.groups = p.shuffle_groups if normed else 1
-        self._made: tuple[Tensor, Tensor] | None = (
-            None  # keys of the last loss and their notes, not yet queued
-        )
+        # keys of the last loss and their notes, not yet queued
+        self._made: tuple[Tensor, Tensor] | None = None
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return InfoNCE of the first view's queries; the keys wait until ``after_step`` queues them."""

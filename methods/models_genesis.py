@@ -13,7 +13,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.pretext import deform
-from bench.pretext.losses import full_precision
+from bench.pretext.losses import full_precision, squared_error
 from bench.ranges import Amount, Count, Share, Whole
 from bench.source import Source
 
@@ -111,14 +111,10 @@ class ModelsGenesis(Method):
         made = in_unit(made) if self.params.sigmoid else made
         counts = (x != y) if self.params.mask_only else torch.ones_like(y, dtype=torch.bool)
         mean = y.mean(dim=(2, 3, 4), keepdim=True)
-        copied, flat = squared(x, y, counts), squared(mean, y, counts)
-        half = squared(torch.full_like(y, 0.5), y, counts)
-        return {
-            "total": squared(made, y, counts).mean(),
-            "copied": copied.mean(),
-            "flat": flat.mean(),
-            "chance": (flat if self.params.scale_unit == "deform" else half).mean(),
-        }
+        said = {"total": made, "copied": x, "flat": mean, "chance": torch.full_like(y, 0.5)}
+        if self.params.scale_unit == "deform":
+            said["chance"] = mean
+        return {name: squared_error(image, y, counts, counts).mean() for name, image in said.items()}
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder, and unless ``transfer`` says otherwise the decoder."""
@@ -129,13 +125,6 @@ class ModelsGenesis(Method):
 def in_unit(logits: Tensor) -> Tensor:
     """Return the sigmoid: 16 bits could not tell its values apart near 1."""
     return logits.sigmoid()
-
-
-@full_precision
-def squared(image: Tensor, target: Tensor, counts: Tensor) -> Tensor:
-    """Return each row's mean squared error (B,) over the voxels that count, 0 where none do."""
-    error = (image - target).square() * counts
-    return error.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
 
 
 def reach(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells
 from bench.pretext import nuisance
-from bench.pretext.align import overlap, roi_align
+from bench.pretext.align import chosen_map, overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
 from bench.pretext.momentum import SlowCopy, cosine_tau
 from bench.pretext.pair import Pairing
@@ -80,7 +80,15 @@ class PGL(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p = params
-        self.level, self.cells = _level(network, p.level)
+        maps = cells(network.name, network.crop)
+        self.level = chosen_map(maps, p.level, 2)
+        self.cells = maps[self.level]
+        if prod(self.cells) < 2:
+            raise BenchError(
+                f"method 'pgl': map {self.level} of network {network.name!r} on crop {network.crop} is one "
+                f"cell, and nothing in it can be aligned; take level {chosen_map(maps, None, 2)} or "
+                "lower, or a larger crop"
+            )
         self.projector = voxelwise(network.encoder.widths[self.level], p.hidden, p.out)
         self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()
         self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
@@ -135,21 +143,6 @@ def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv3d(inside, hidden, 1), nn.BatchNorm3d(hidden), nn.ReLU(), nn.Conv3d(hidden, out, 1)
     )  # fmt: skip
-
-
-def _level(network: Network, wanted: int | None) -> tuple[int, Triple]:
-    """Return which of the encoder's maps is used, and its cells: alignment needs several."""
-    maps = cells(network.name, network.crop)
-    several = [i for i, size in enumerate(maps) if prod(size) > 1]
-    if wanted is not None and not -len(maps) <= wanted < len(maps):
-        raise BenchError(f"method 'pgl': level {wanted}, and network {network.name!r} has {len(maps)} maps")
-    level = max(several, default=0) if wanted is None else wanted % len(maps)
-    if level not in several:
-        raise BenchError(
-            f"method 'pgl': map {level} of network {network.name!r} on crop {network.crop} is one cell, and "
-            f"nothing in it can be aligned; take level {max(several, default=0)} or lower, or a larger crop"
-        )
-    return level, maps[level]
 
 
 def _places(maps: Tensor) -> Tensor:

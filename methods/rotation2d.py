@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import rotation
-from bench.pretext.losses import full_precision
+from bench.pretext.losses import classified
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.random import randint
 from bench.ranges import Share
@@ -105,19 +105,9 @@ class Rotation2D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the turns, mean over all turned slices, and their accuracy."""
         logits = self.head(self.encoder.embed(batch["views"].flatten(0, 1)))
-        label = batch["label"].flatten()
-        accuracy = (logits.argmax(1) == label).to(torch.get_default_dtype()).mean()
-        return {
-            "total": entropy(logits, label),
-            "accuracy": accuracy,
-            "chance": accuracy.new_tensor(1 / len(rotation.FLAT)),
-        }
-
-
-@full_precision
-def entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits (N, K) and classes (N,)."""
-    return functional.cross_entropy(logits, label)
+        total, accuracy = classified(logits, batch["label"].flatten())
+        chance = accuracy.new_tensor(1 / len(rotation.FLAT))
+        return {"total": total, "accuracy": accuracy, "chance": chance}
 
 
 def _share(image: np.ndarray, lowest: float) -> float:

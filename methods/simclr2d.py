@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from bench import distributed
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
-from bench.pretext import nuisance
+from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
-from bench.pretext.losses import nt_xent
 from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews
 from bench.ranges import Count, Positive, Whole
@@ -60,7 +57,5 @@ class SimCLR2D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of views whose nearest neighbour is their partner."""
         z = self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
-        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
-        total, nearest = nt_xent(a, b, self.params.temperature)
-        total = 2 * total if self.params.reduction == "sum_pairs" else total
-        return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}
+        total, shown = view_contrast(z, batch, self.params.temperature)
+        return {"total": 2 * total if self.params.reduction == "sum_pairs" else total, **shown}

@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import augment, distributed
+from bench import augment
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
-from bench.pretext import nuisance
+from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
-from bench.pretext.losses import nt_xent
 from bench.pretext.pair import Pairing, read_pair
 from bench.pretext.units import Scale, amounts, twice
 from bench.ranges import Amounts, Count, Factors, Positive, Share
@@ -93,6 +92,5 @@ class SimCLR3D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of anchors whose nearest neighbour is their partner."""
         z = self.projector(self.encoder.embed(batch["views"].flatten(0, 1)))
-        a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
-        total, nearest = nt_xent(a, b, self.params.temperature)
-        return {"total": total, **nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)}
+        total, shown = view_contrast(z, batch, self.params.temperature)
+        return {"total": total, **shown}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,17 @@ from bench import augment, distributed
 from bench.data.reader import Volume
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
-from bench.pretext.tissue import TISSUES, labelled, tissue_rule
 from bench.ranges import Share
 from bench.source import Source
 
 SMOOTH = 1e-5  # Taleb et al.'s code, above and below the line
+TISSUES = 3  # FAST's: cerebrospinal fluid, grey and white matter
+SLICES = 5  # of a volume, evenly spread, whose voxels decide
+VOXELS = 1 << 15  # about as many of each slice
+BINS = 128
+TAILS = (0.5, 99.5)  # percentiles between which the bins lie
+HALF = 0.5
+KNOWN = 4096  # rules of prepared cases that a worker remembers: one takes longer than a crop
 
 
 class Supervised(Method):
@@ -84,7 +91,7 @@ class Supervised(Method):
         if p.loss != "cross_entropy":
             terms["soft_dice"] = soft_dice(logits, label)
         if p.loss != "dice":
-            terms["entropy"] = entropy(logits, label)
+            terms["entropy"] = full_precision(functional.cross_entropy)(logits, label)
         total = terms.get("entropy", torch.zeros((), device=logits.device)) - terms.get("soft_dice", 0.0)
         return {"total": total, **terms, **foreground_dice(logits.detach(), label)}
 
@@ -106,12 +113,6 @@ def soft_dice(logits: Tensor, label: Tensor) -> Tensor:
     found = logits.softmax(1)
     shared, true, said = _sums(found, _one_hot(label, logits.shape[1]).to(found.dtype))
     return ((2 * shared + SMOOTH) / (true + said + SMOOTH)).mean()
-
-
-@full_precision
-def entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits (B, K, X, Y, Z) and classes (B, X, Y, Z)."""
-    return functional.cross_entropy(logits, label)
 
 
 @full_precision
@@ -139,3 +140,90 @@ def _sums(found: Tensor, true: Tensor) -> tuple[Tensor, ...]:
 
 def _one_hot(label: Tensor, classes: int) -> Tensor:
     return functional.one_hot(label, classes).movedim(-1, 1)
+
+
+class Rule(NamedTuple):
+    """How a value becomes a class."""
+
+    background: float | None  # the one value that is class 0; without it class 0 is the darkest
+    thresholds: np.ndarray
+
+
+_known: dict[tuple[str, float], Rule] = {}
+
+
+def tissue_rule(volume: Volume, flat: float) -> Rule:
+    """Return what divides a volume's first channel into background and three classes.
+
+    It depends on the volume alone, of which a few slices are read.
+
+    Args:
+        volume: one case.
+        flat: a value that as large a share of the voxels has is background: clipped air, what lies around
+            a volume or beyond a mask. Where none has, the darkest of four classes is.
+    """
+    key = volume.name, flat
+    if not volume.name or key not in _known:
+        if len(_known) >= KNOWN:
+            _known.clear()
+        _known[key] = _rule(volume, flat)
+    return _known[key]
+
+
+def _rule(volume: Volume, flat: float) -> Rule:
+    values = probe(volume)
+    distinct, counts = np.unique(values, return_counts=True)
+    if counts.max() < flat * values.size:
+        return Rule(None, otsu(values, TISSUES + 1))
+    background = float(distinct[counts.argmax()])
+    return Rule(background, otsu(values[values != background], TISSUES))
+
+
+def probe(volume: Volume) -> np.ndarray:
+    """Return voxels of evenly spread slices of a volume's first channel, thinned alike along x and y."""
+    x, y, z = volume.shape
+    step = max(1, int(np.ceil((x * y / VOXELS) ** 0.5)))
+    places = np.unique(((np.arange(SLICES) + HALF) * z / SLICES).astype(int)).tolist()
+    slices = [volume.crop((0, 0, place), (x, y, 1))[0, ::step, ::step].ravel() for place in places]
+    return np.concatenate(slices)
+
+
+def labelled(volume: Volume, image: np.ndarray, start: Sequence[int], rule: Rule) -> np.ndarray:
+    """Return the classes (X, Y, Z), uint8, of a crop at ``start``; 0 outside the volume."""
+    found = np.searchsorted(rule.thresholds, image, side="right")
+    if rule.background is not None:
+        found = np.where(image == rule.background, 0, found + 1)
+    label = np.zeros(image.shape, np.uint8)
+    inside = tuple(
+        slice(max(-a, 0), max(n - a, 0)) for a, n in zip(start, volume.shape, strict=True)
+    )  # fmt: skip
+    label[inside] = found[inside]
+    return label
+
+
+def otsu(values: np.ndarray, classes: int) -> np.ndarray:
+    """Return the thresholds (classes - 1,) that leave the least variance within classes.
+
+    Exact on a histogram; a value at or above a threshold belongs above it.
+    """
+    if not values.size:
+        return np.zeros(classes - 1)
+    low, high = np.percentile(values, TAILS)
+    if high <= low:
+        return np.full(classes - 1, high)
+    counts, edges = np.histogram(values.clip(low, high), BINS, (low, high))
+    weight = np.concatenate([[0], counts.cumsum()]).astype(float)
+    moment = np.concatenate([[0], (counts * (edges[:-1] + edges[1:]) / 2).cumsum()])
+    mass = weight - weight[:, None]
+    gain = (moment - moment[:, None]) ** 2 / np.where(mass > 0, mass, 1)  # of bins i to j - 1; empty: 0
+    gain[np.tril_indices(BINS + 1, -1)] = -np.inf
+    best, cuts = gain[0], []
+    for _ in range(classes - 1):  # best[j]: the largest sum of gains that divides the first j bins
+        through = best[:, None] + gain
+        cuts.append(through.argmax(0))
+        best = through.max(0)
+    found, end = [], BINS
+    for cut in reversed(cuts):
+        end = int(cut[end])
+        found.append(edges[end])
+    return np.asarray(found[::-1])

@@ -10,20 +10,25 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells
-from bench.pretext import nuisance, variance
-from bench.pretext.align import centres
-from bench.pretext.losses import matched
+from bench.pretext import nuisance
+from bench.pretext.align import centres, chosen_map
+from bench.pretext.losses import full_precision, matched
+from bench.pretext.mask import take
 from bench.pretext.volume_views import VolumeViews
 from bench.ranges import Count, Share
 from bench.source import Source
 
 MOST_CELLS = 4096  # of a map: distances of all its cells to all of another are held in memory
+TERMS = ("inv", "var", "cov")  # invariance, variance, covariance
+EPS = 1e-4  # under the root: its gradient stays finite where all samples are alike
+Pair = Sequence[Tensor]  # of both views
 
 
 class VICRegL(Method):
@@ -73,7 +78,14 @@ class VICRegL(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, widths = params, network.encoder.widths
-        self.level, self.cells = local_map(cells(network.name, self.crop), p.num_matches, p.level)
+        maps = cells(network.name, self.crop)
+        self.level = chosen_map(maps, p.level, max(p.num_matches))
+        self.cells = maps[self.level]
+        if math.prod(self.cells) > MOST_CELLS:
+            raise BenchError(
+                f"method 'vicregl': map {self.level} has {math.prod(self.cells)} cells, each of which is "
+                f"compared with all of the other view's; take a level with at most {MOST_CELLS}"
+            )
         self.expander: nn.Module | None = None
         self.local_expander: nn.Module | None = None
         if p.alpha > 0:
@@ -85,27 +97,22 @@ class VICRegL(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the global and the local criterion, and ``retrieval`` between the views' embeddings."""
-        p = self.params
+        p, found = self.params, dict[str, Tensor]()
         pyramids = [self.encoder(view) for view in batch["views"].unbind(1)]  # batch statistics per view
-        pooled = [maps[-1].flatten(2).mean(2) for maps in pyramids]
-        one, two = (z if self.expander is None else self.expander(z) for z in pooled)
-        total, terms = torch.zeros((), device=one.device), dict[str, Tensor]()
+        one, two = (maps[-1].flatten(2).mean(2) for maps in pyramids)
         if self.expander is not None:
-            found = variance.criterion(one, two)
-            total = total + p.alpha * found.total(p.weights)
-            terms |= {"inv": found.invariance, "var": found.variance, "cov": found.covariance}
+            one, two = self.expander(one), self.expander(two)
+            found[""] = criterion(one, two)
         if self.local_expander is not None:
-            here, there = (self._cells(maps[self.level]) for maps in pyramids)
-            at = (self.places(batch, 0), self.places(batch, 1))
-            found = variance.local(here, there, at, p.num_matches, p.l2_all_matches, p.pool)
-            total = total + (1 - p.alpha) * found.total(p.weights)
-            terms |= {
-                "local_inv": found.invariance,
-                "local_var": found.variance,
-                "local_cov": found.covariance,
-            }
+            both = [self._cells(maps[self.level]) for maps in pyramids]
+            places = [self.places(batch, view) for view in (0, 1)]
+            found["local_"] = local(both, places, p.num_matches, p.l2_all_matches, p.pool)
+        share = {"": p.alpha, "local_": 1 - p.alpha}
+        parts = [share[k] * (terms * terms.new_tensor(p.weights)).sum() for k, terms in found.items()]
+        named = {k + n: t for k, terms in found.items() for n, t in zip(TERMS, terms, strict=True)}
         one, two = (distributed.gather(z.detach()) for z in (one, two))
-        return {"total": total, **terms, **nuisance.beside(matched(one, two), one, batch)}
+        shown = nuisance.beside(matched(one, two), one, batch)
+        return {"total": torch.stack(parts).sum(), **named, **shown}
 
     def places(self, batch: Batch, view: int) -> Tensor:
         """Return the voxels of the volume at which the cells of a view's map lie, (B, n, 3)."""
@@ -129,28 +136,88 @@ def expander(widths: Sequence[int], norm: Literal["batch", "layer"]) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=False))
 
 
-def local_map(
-    grids: Sequence[Triple], num_matches: tuple[int, int], level: int | None
-) -> tuple[int, Triple]:  # fmt: skip
-    """Return which map of a pyramid the cells are taken from, and its cells along x, y, z.
+@full_precision
+def variance(z: Tensor) -> Tensor:
+    """Return the mean over places and channels of max(0, 1 - sqrt(var + EPS)), unbiased variance.
 
     Args:
-        grids: cells of each map, finest first.
-        num_matches: pairs that are to be kept; fewer are where no map has as many cells.
-        level: the map that is asked for; by default the deepest with enough cells, else with the most.
-
-    Raises:
-        BenchError: no such map, or one of too many cells.
+        z: (N, ..., C) embeddings of N samples, 2 or more.
     """
-    counts = [math.prod(grid) for grid in grids]
-    if level is None:
-        enough = min(max(num_matches), max(counts))
-        level = max(i for i, count in enumerate(counts) if count >= enough)
-    if not -len(grids) <= level < len(grids):
-        raise BenchError(f"method 'vicregl': level = {level}; the network has maps 0 to {len(grids) - 1}")
-    if counts[level] > MOST_CELLS:
-        raise BenchError(
-            f"method 'vicregl': map {level} has {counts[level]} cells, each of which is compared with all of "
-            f"the other view's; take a level with at most {MOST_CELLS}"
-        )
-    return level % len(grids), grids[level]
+    return functional.relu(1 - (z.var(dim=0) + EPS).sqrt()).mean()
+
+
+@full_precision
+def covariance(z: Tensor) -> Tensor:
+    """Return the mean over places of the sum of squared covariances of different channels, over C.
+
+    With fewer samples than channels by way of the N x N products, which hold the same sum of squares:
+    the C x C matrix of a wide embedding is never made.
+
+    Args:
+        z: (N, ..., C) embeddings of N samples, 2 or more.
+    """
+    n, c = len(z), z.shape[-1]
+    centred = (z - z.mean(dim=0)).reshape(n, -1, c).transpose(0, 1)  # places, samples, channels
+    if n < c:
+        products, own = centred @ centred.mT, centred.square().sum(1)
+    else:
+        products = centred.mT @ centred
+        own = products.diagonal(dim1=1, dim2=2)
+    off = products.square().sum((1, 2)) - own.square().sum(1)
+    return off.mean() / ((n - 1) ** 2 * c)
+
+
+@full_precision
+def criterion(a: Tensor, b: Tensor) -> Tensor:
+    """Compare embeddings (N, ..., C) of two views: MSE, and the mean of both sides' other ``TERMS``, (3,).
+
+    VICReg, Eqs. 1 to 5. Statistics are over the samples of all processes, of a map for each place apart.
+    The mean squared error is this process's own; means of it over processes are the whole batch's.
+    """
+    one, two = distributed.gather(a), distributed.gather(b)
+    spread = (variance(one) + variance(two)) / 2
+    return torch.stack([functional.mse_loss(a, b), spread, (covariance(one) + covariance(two)) / 2])
+
+
+@torch.no_grad()
+@full_precision
+def nearest(source: Tensor, candidates: Tensor, keep: int | None = None) -> tuple[Tensor, Tensor]:
+    """Find the nearest candidate of every source cell, and keep the closest of these pairs.
+
+    Euclidean distance; several cells may share a candidate, and ties go to the lower index.
+
+    Args:
+        source: (B, n, D) coordinates or features of n cells.
+        candidates: (B, m, D).
+        keep: pairs per sample, all if None or more than n.
+
+    Returns:
+        Indices (B, k) of the source cells, ascending, and of their candidates.
+    """
+    distance, candidate = torch.cdist(source, candidates, compute_mode=nuisance.EXACT).min(dim=2)
+    order = distance.argsort(dim=1, stable=True)
+    kept = order[:, :keep].sort(dim=1).values
+    return kept, candidate.gather(1, kept)
+
+
+def local(
+    maps: Pair, places: Pair, keep: tuple[int, int], all_features: bool = False, pool: bool = False
+) -> Tensor:
+    """Return the local criterion: matches in space plus matches in features, both ways and in both orders.
+
+    Args:
+        maps: (B, n, C) and (B, m, C) embedded cells of both views.
+        places: where they lie, (B, n, D) and (B, m, D).
+        keep: pairs that count from the first view of an ordered pair to the second, and back. Rank among the
+            kept, in the map's order, is the place whose statistics are taken, as in the authors' code.
+        all_features: do all matches by features count?
+        pool: take one statistic over all pairs of all samples instead.
+    """
+    found = []
+    for one, two in ((0, 1), (1, 0)):  # each is the first of one ordered pair and the second of the other
+        for count in keep:
+            for by, kept in ((places, count), (maps, None if all_features else count)):
+                i, j = nearest(by[one], by[two], kept)
+                a, b = take(maps[one], i), take(maps[two], j)
+                found.append(criterion(a.flatten(0, 1), b.flatten(0, 1)) if pool else criterion(a, b))
+    return torch.stack(found).sum(0) / 4

@@ -12,6 +12,15 @@ def describe(plan, store, jobs):
     _OPTIONS.update({(str(store.root), job): run.options(plan, job) for job in jobs})
 
 
+def inline(store, queue, count, on_outcome, on_start):
+    """Stand in for ``bench.executors.local.run``: jobs run in this process, no worker has to import torch."""
+    while queue.open():
+        job = queue.take()
+        outcome = doing.execute(str(store.root), job, on_start(job))
+        queue.finish(outcome)
+        on_outcome(outcome)
+
+
 def execute(out, job, stopping=lambda: False):
     """Do a job that ``describe`` has described; return how it ended."""
     return doing.execute(out, job, _OPTIONS[out, job], stopping)

@@ -234,10 +234,6 @@ def _patient(path: Path) -> str:
     return path.parent.name if path.parent.name != "imagesTr" else path.name.split(".")[0]
 
 
-def prints_of(scans: list[Scan]) -> list[np.ndarray]:
-    return [fingerprint(scan.image) for scan in scans]
-
-
 def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[Planted]:
     """Return planted copies, all kinds and sources in turn."""
     by_source = grouped(scans)
@@ -343,22 +339,6 @@ def report_different(found: dict[str, list[float]]) -> int:
     return total
 
 
-def speeds(scans: list[Scan]) -> None:
-    """Print what a fingerprint and a pair cost, the pair also among scans of other anatomy."""
-    large = np.random.default_rng(0).integers(-1024, 1500, (1, 512, 512, 300)).astype(np.int16)
-    began = time.perf_counter()
-    fingerprint(large)
-    print(f"\nfingerprint of 512 x 512 x 300 int16: {time.perf_counter() - began:.2f} s")
-    volumes = {k: v for k, v in grouped(scans).items() if not k.startswith("2D")}
-    for name, some in {**volumes, "all mixed": [v[0] for v in volumes.values()] * 2}.items():
-        prints = prints_of(some[:16])
-        half = len(prints) // 2
-        began = time.perf_counter()
-        duplicates.matches(prints[:half], prints[half:])
-        each = (time.perf_counter() - began) / max(1, half * (len(prints) - half))
-        print(f"pair, {name}: {1e3 * each:.1f} ms", flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--planted", type=int, default=300)
@@ -375,7 +355,6 @@ def main() -> int:
     missed = report_planted(copies)
     report_early(copies)
     flagged = report_different(different(scans, arguments.pairs, rng))
-    speeds(scans)
     print(f"\n{missed} copies missed, {flagged} pairs flagged; {time.perf_counter() - began:.0f} s")
     return 1 if missed or flagged else 0
 

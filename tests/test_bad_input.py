@@ -4,7 +4,6 @@ What can be known before any work exits 2; what only the work shows exits 1, in 
 """
 
 import gzip
-import json
 import os
 import re
 import shutil
@@ -13,15 +12,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import reliability
 import yaml
+from described import inline
 
 from bench import registry
 from bench.cli import main
 from bench.executors import local
 from bench.protocol.strict import overlay
-from bench.runtime.execute import execute
+from bench.store import Store
 
 NAME = "msd04_hippocampus"
 NO_PHANTOMS = "\n".join(x for x in reliability.SMOKE.splitlines() if not x.startswith("phantoms"))
@@ -35,18 +36,8 @@ def alone(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def inline(monkeypatch):
-    """Run jobs in this process: the same ``execute``, without the seconds of a worker's imports."""
-
-    def run(store, queue, count, on_outcome, on_start):
-        while queue.open():
-            job = queue.take()
-            options = on_start(job)
-            outcome = execute(str(store.root), job, options)
-            queue.finish(outcome)
-            on_outcome(outcome)
-
-    monkeypatch.setattr(local, "run", run)
+def here(monkeypatch):
+    monkeypatch.setattr(local, "run", inline)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +93,6 @@ PROTOCOLS = {
         {"rows": {"simclr3d": {"params": {"noise_std": ["a", 1.0]}}}}, ["noise_std", "'a'"]),
     "key": ({"finetunes": []}, ["finetunes", "'finetune'"]),
     "type": ({"pretrain": {"steps": "many"}}, ["pretrain.steps", "'many'"]),
-    "no rows": ({"rows": {}, "title": "no rows"}, ["rows"]),
     "no targets": ({"finetune": []}, ["finetune"]),
     "crop": ({"networks": {"unet3d": {"crop": [24, 16, 16]}}}, ["24", "multiple of 16", "16 or 32"]),
     "fraction": ({"finetune": {"fractions": [1]}}, ["1 %", "less than half a patient", "at least"]),
@@ -126,12 +116,7 @@ PROTOCOLS = {
 @pytest.mark.parametrize("what", PROTOCOLS)
 def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
     changes, told = PROTOCOLS[what]
-    if what == "no rows":
-        value = yaml.safe_load(reliability.SMOKE)
-        path = written(text=yaml.safe_dump({**value, "rows": {}}))
-    else:
-        path = written(changes)
-    line = refused(capsys, "run", path, "--out", "out")
+    line = refused(capsys, "run", written(changes), "--out", "out")
     for text in told:
         assert text in line
 
@@ -145,7 +130,15 @@ TEXTS = {
     "an alias to itself": ("title: &a [*a]\n", "smoke.yaml"),
     "a tag": ("title: !!python/object:os.system {}\n", "smoke.yaml"),
     "binary": ("\x00\x01", "not YAML"),
+    "no rows": (yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}}), "'rows' is empty"),
 }
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_a_file_that_is_no_protocol_is_refused_by_name(what, written, capsys):
+    text, told = TEXTS[what]
+    line = refused(capsys, "run", written(text=text), "--out", "out")
+    assert told in line and "smoke" in line
 
 
 NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
@@ -174,18 +167,6 @@ def test_half_precision_is_refused_at_once_where_no_gpu_is(what, gpus, written, 
     for command in ("plan", "run"):
         line = refused(capsys, command, path, "--out", "out", *flags)
         assert told in line and "row " in line and "--set pretrain.precision=fp32" in line
-
-
-@pytest.mark.parametrize("what", TEXTS)
-def test_a_file_that_is_no_protocol_is_refused_by_name(what, written, capsys):
-    text, told = TEXTS[what]
-    line = refused(capsys, "run", written(text=text), "--out", "out")
-    assert told in line
-    assert "smoke.yaml" in line
-
-
-def test_a_missing_protocol_is_refused_by_name(capsys):
-    assert "nowhere.yaml" in refused(capsys, "run", "nowhere.yaml")
 
 
 FLAGS = {
@@ -224,8 +205,7 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, mon
 
 def test_data_that_is_not_there_names_the_three_ways_to_have_it(written, capsys):
     line = refused(capsys, "run", written(text=NO_PHANTOMS), "--out", "out")
-    assert "no --data DIR was given" in line
-    assert f"bench phantom {NAME}" in line
+    assert "no --data DIR was given" in line and f"bench phantom {NAME}" in line
 
 
 def test_an_empty_data_folder_says_what_to_unpack(tmp_path, written, capsys):
@@ -233,35 +213,25 @@ def test_an_empty_data_folder_says_what_to_unpack(tmp_path, written, capsys):
     assert "imagesTr" in refused(capsys, "run", written(), "--out", "out", "--data", "data")
 
 
-OUTPUTS = {
-    "another schema": ('{"schema": 7, "bench": "7.0"}', "another --out"),
-    "a damaged head": ("{", "damaged"),
+HEADS = {  # of a bench.json: what is said of it
+    '{"schema": 7, "bench": "7.0"}': "this bench writes schema 1; use the version that made it (7.0)",
+    **dict.fromkeys(("", "{", "[1]", "null"), "bench.json: damaged"),
 }
 
 
-@pytest.mark.parametrize("what", OUTPUTS)
-def test_an_output_folder_that_is_not_ours_is_left_alone(what, written, capsys, tmp_path):
-    text, told = OUTPUTS[what]
+@pytest.mark.parametrize(("text", "told"), HEADS.items())
+def test_an_output_folder_that_is_not_ours_is_left_alone(text, told, written, capsys, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "bench.json").write_text(text)
     assert told in refused(capsys, "run", written(), "--out", "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["bench.json"]
 
 
-def test_an_output_folder_that_is_a_file_is_refused(written, capsys, tmp_path):
-    (tmp_path / "out").write_text("")
-    assert "is a file" in refused(capsys, "run", written(), "--out", "out")
-
-
-def test_an_output_folder_that_cannot_be_made_is_refused(written, capsys):
-    line = refused(capsys, "run", written(), "--out", "/proc/nowhere")
-    assert "cannot be written" in line
-    assert "--out" in line
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused(written, capsys, tmp_path, monkeypatch):
-    from bench.store import Store
-
+def test_an_output_folder_that_cannot_be_is_refused(written, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for out, told in (("file", "is a file"), ("/proc/nowhere", "cannot be written")):
+        line = refused(capsys, "run", written(), "--out", out)
+        assert told in line and "--out" in line
     Store.open(tmp_path / "out")
     monkeypatch.setattr(os, "access", lambda *_: False)  # who tests as root may write anywhere
     assert "cannot be written" in refused(capsys, "run", written(), "--out", "out")
@@ -278,9 +248,24 @@ def patched(at, layout, *values):
     return change
 
 
-def other_shape(path):
-    label = nibabel.load(path)
-    nibabel.save(nibabel.Nifti1Image(np.asarray(label.dataobj)[1:], label.affine), path)
+def edited(act):
+    """Return a change of an image's voxels: ``act`` gives others."""
+
+    def change(path):
+        image = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(act(np.asarray(image.dataobj).copy()), image.affine), path)
+
+    return change
+
+
+def one_voxel(value):
+    """Return a change that gives one voxel another value."""
+
+    def act(array):
+        array[3, 3, 3] = value
+        return array
+
+    return edited(act)
 
 
 HEADERS = {  # folder, change, what is told
@@ -296,7 +281,12 @@ HEADERS = {  # folder, change, what is told
     "negative dimensions": ("imagesTr", patched(40, "4h", 3, -3, 20, 20), "not positive"),
     "two axes": ("imagesTr", patched(40, "4h", 2, 40, 40, 1), "axes"),
     "a type that is no number": ("imagesTr", patched(70, "h", 128), "datatype"),
-    "image and label differ": ("labelsTr", other_shape, "its image hippocampus_003.nii.gz"),
+    "image and label differ": ("labelsTr", edited(lambda a: a[1:]), "its image hippocampus_003.nii.gz"),
+    "two channels": (
+        "imagesTr",
+        edited(lambda a: np.stack([a, a], axis=-1)),
+        "2 channel(s), the data set declares 1",
+    ),
 }
 
 
@@ -305,30 +295,18 @@ def test_a_damaged_header_is_found_before_any_work(what, data, written, capsys):
     folder, change, told = HEADERS[what]
     change(data / NAME / folder / "hippocampus_003.nii.gz")
     line = refused(capsys, "run", written(), "--out", "out", "--data", "data")
-    assert told in line
-    assert "hippocampus_003" in line
-    assert f"bench check {NAME}" in line
-
-
-def test_another_number_of_channels_is_found_before_any_work(data, written, capsys):
-    path = data / NAME / "imagesTr" / "hippocampus_003.nii.gz"
-    image = nibabel.load(path)
-    two = np.stack([np.asarray(image.dataobj)] * 2, axis=-1)
-    nibabel.save(nibabel.Nifti1Image(two, image.affine), path)
-    line = refused(capsys, "run", written(), "--out", "out", "--data", "data")
-    assert "2 channel(s), the data set declares 1" in line
+    assert told in line and "hippocampus_003" in line and f"bench check {NAME}" in line
 
 
 def test_headers_are_read_once(data, written, capsys, monkeypatch):
     from bench.data import contents
 
-    assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0  # no folder, no memory
-    from bench.store import Store
-
+    command = ["plan", written(), "--out", "out", "--data", "data"]
+    assert main(command) == 0  # no folder, no memory
     Store.open(data.parent / "out")
-    assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0
+    assert main(command) == 0
     monkeypatch.setattr(contents, "_header", lambda path: pytest.fail(f"{path} was read again"))
-    assert main(["plan", written(), "--out", "out", "--data", "data"]) == 0
+    assert main(command) == 0
 
 
 def truncated(path):
@@ -336,29 +314,15 @@ def truncated(path):
     path.write_bytes(raw[: len(raw) // 2])
 
 
-def nan_voxel(path):
-    image = nibabel.load(path)
-    array = np.asarray(image.dataobj).copy()
-    array[3, 3, 3] = np.nan
-    nibabel.save(nibabel.Nifti1Image(array, image.affine), path)
-
-
-def strange_label(path):
-    label = nibabel.load(path)
-    array = np.asarray(label.dataobj).copy()
-    array[3, 3, 3] = 77
-    nibabel.save(nibabel.Nifti1Image(array, label.affine), path)
-
-
 VOXELS = {
     "a truncated file": ("imagesTr", truncated, "the data end before"),
-    "a NaN voxel": ("imagesTr", nan_voxel, "1 voxels are NaN"),
-    "a label outside the set": ("labelsTr", strange_label, "77"),
+    "a NaN voxel": ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
+    "a label outside the set": ("labelsTr", one_voxel(77), "77"),
 }
 
 
 @pytest.mark.parametrize("what", VOXELS)
-def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(what, data, written, capsys, inline):
+def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(what, data, written, capsys, here):
     folder, change, told = VOXELS[what]
     change(data / NAME / folder / "hippocampus_003.nii.gz")
     assert main(["run", written(), "--out", "out", "--data", "data"]) == 1
@@ -372,53 +336,27 @@ def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(what, data, w
     capsys.readouterr()
     assert main(["status", "--out", "out"]) == 0
     status = capsys.readouterr().out
-    assert told in status
-    assert log in status
+    assert told in status and log in status
 
 
-def test_a_failed_job_runs_again_when_its_data_is_mended(data, phantom, written, capsys, inline):
+def test_a_failed_job_runs_again_when_its_data_is_mended(data, phantom, written, capsys, here):
     path = data / NAME / "imagesTr" / "hippocampus_003.nii.gz"
-    nan_voxel(path)
-    command = ["run", written(), "--out", "out", "--data", "data", "--only", "row=scratch"]
-    command += ["--only", "fraction=100"]
+    one_voxel(np.nan)(path)
+    only = ["--only", "row=scratch", "--only", "fraction=100"]
+    command = ["run", written(), "--out", "out", "--data", "data", *only]
     assert main(command) == 1
     shutil.copyfile(phantom / "imagesTr" / path.name, path)
     assert main(command) == 0
     assert "failed" not in capsys.readouterr().out.rpartition("page:")[0].rpartition("page:")[2]
 
 
-def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, inline, monkeypatch):
+def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, here, monkeypatch):
     method = registry.load("method", "simclr3d")
     monkeypatch.setattr(method, "loss", lambda self, batch: {"total": batch["nothing"]})
     assert main(["run", written(), "--out", "out"]) == 1
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
     assert "KeyError: 'nothing'" in shown.out
-    import pandas as pd
-
     table = pd.read_parquet("out/records/smoke.parquet")
     assert set(table[table.row == "scratch"].status) <= {"ok", "empty_prediction"}
     assert set(table[table.row == "simclr3d"].status) == {"failed"}
-
-
-def test_status_of_what_is_no_output_folder_is_refused(capsys, tmp_path):
-    assert "no output folder" in refused(capsys, "status", "--out", str(tmp_path / "nowhere"))
-
-
-def test_status_counts_what_runs_failed_waits_and_is_done(tmp_path, capsys):
-    from bench.store import Store
-
-    store = Store.open(tmp_path / "out")
-    for job in ("aaaa", "bbbb", "cccc"):
-        store.write_spec(job, {"job": {"kind": "finetune", "spec": {}, "needs": []}, "run": {}})
-    store.claim("aaaa")
-    store.tell("aaaa", 3, 9, 0.5)
-    store.fail(store.claim("bbbb"), "out of memory", "memory")
-    assert main(["status", "--out", str(store.root), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {k: [j["job"] for j in v] for k, v in found.items()} == {
-        "running": ["aaaa"], "failed": ["bbbb"], "waiting": ["cccc"], "done": [],
-    }  # fmt: skip
-    assert found["running"][0]["step"] == 3
-    assert found["failed"][0]["reason"] == "out of memory"
-    assert (found["failed"][0]["kind"], found["failed"][0]["cause"]) == ("finetune", "memory")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench import distributed
+from bench import distributed, process
 
 
 def told():
@@ -66,14 +66,22 @@ def test_rows_that_are_not_contiguous_gather_alike(pair):
     assert torch.equal(torch.cat([one, two]), 2 * torch.arange(12.0).view(6, 2))
 
 
+@pytest.mark.parametrize("together", [True, False])  # a task of SLURM's, or a worker of one machine
 @pytest.mark.parametrize(
     ("number", "gpus", "expected"), [("3", 4, 3), ("3", 1, 0), ("5", 4, 1), (None, 0, 0)]
 )
-def test_a_process_takes_the_gpu_of_its_number_on_the_host(number, gpus, expected, monkeypatch):
-    monkeypatch.setattr(distributed, "_together", lambda: True)
+def test_a_process_takes_the_gpu_of_its_number_on_the_host(together, number, gpus, expected, monkeypatch):
+    monkeypatch.setattr(distributed, "_together", lambda: together)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.delenv("SLURM_LOCALID", raising=False)
+    for name in ("SLURM_LOCALID", process.WORKER):
+        monkeypatch.delenv(name, raising=False)
     if number is not None:
-        monkeypatch.setenv("SLURM_LOCALID", number)
+        monkeypatch.setenv("SLURM_LOCALID" if together else process.WORKER, number)
     assert distributed.local_device() == expected
+
+
+@pytest.mark.parametrize(("said", "count"), [("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-8a, GPU-9b", 2)])
+def test_the_gpus_that_the_environment_allows_are_counted(said, count, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
+    assert process.gpus() == count

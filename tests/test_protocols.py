@@ -45,6 +45,8 @@ def test_it_opens_with_what_it_reproduces_the_number_the_cost_and_the_command(pa
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
     protocol = read(path, "paper")
+    if path.parent.name in PAPERS:
+        assert (protocol.paper, protocol.table) == (path.parent.name, path.stem)
     named = {n: r.published for n, r in protocol.rows.items() if r.published}
     if not protocol.paper:
         assert not named
@@ -63,13 +65,6 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
         assert hits, f"{path}: row {name!r} names {text!r}, which the paper's table has not"
         datasets = {t.dataset for t in protocol.finetune}
         assert {r["dataset"] for r in hits} & datasets, f"{path}: row {name!r}: no number on {datasets}"
-
-
-def test_a_protocol_in_a_papers_folder_is_one_table_or_figure_of_that_paper():
-    for path in FILES:
-        protocol = read(path, "paper")
-        if path.parent.name in PAPERS:
-            assert (protocol.paper, protocol.table) == (path.parent.name, path.stem), path
 
 
 @pytest.mark.parametrize(("path", "scale"), SCALED)
@@ -99,22 +94,13 @@ def test_every_row_of_vocos_table_reads_the_scans_that_its_code_lists():
     assert protocol.empty == "skip" and len(protocol.finetune[0].seeds) > 1
 
 
-def test_names_of_protocols_are_unique():
-    names = [read(path, "paper").name for path in FILES]
-    assert len(set(names)) == len(names) > 0
-
-
-def test_groups_of_a_layout_are_rows():
-    for path in FILES:
-        protocol = read(path, "paper")
+def test_names_of_protocols_are_unique_groups_are_rows_and_phantoms_are_of_data_that_is_read():
+    protocols = [read(path, "paper") for path in FILES]
+    assert len({protocol.name for protocol in protocols}) == len(protocols) > 0
+    for protocol in protocols:
         grouped = [r for rows in protocol.layout.groups.values() for r in rows]
         assert set(grouped) <= set(protocol.rows) and len(set(grouped)) == len(grouped)
         assert protocol.layout.metric in protocol.metrics
-
-
-def test_phantoms_are_of_data_sets_that_the_protocol_reads():
-    for path in FILES:
-        protocol = read(path, "paper")
         used = {t.dataset for t in protocol.finetune}
         used |= {m.dataset for m in protocol.pretrain.datasets} if protocol.pretrain else set()
         assert set(protocol.phantoms) <= used & set(registry.names("dataset"))

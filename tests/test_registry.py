@@ -17,28 +17,23 @@ from bench.show import listing
 
 def test_names_are_the_files_of_the_room():
     for kind in ("method", "dataset"):
-        there = {p.stem for p in registry.folder(kind).glob("*.py")}
-        assert set(registry.names(kind)) == there
-    assert registry.names("method") == sorted(registry.names("method"))
+        assert registry.names(kind) == sorted(p.stem for p in registry.folder(kind).glob("*.py"))
 
 
 def test_listing_names_imports_no_plugin():
     code = (
         "import sys; from bench import registry; assert registry.names('method');"
-        "print([m for m in sys.modules if m.startswith(('bench_methods.', 'torch', 'numpy'))])"
+        "assert not [m for m in sys.modules if m.startswith(('bench_methods.', 'torch', 'numpy'))]"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_plugin_is_refused_with_the_nearest_name():
     with pytest.raises(BenchError, match="no method named 'vocoo'; did you mean 'voco'"):
         registry.load("method", "vocoo")
-    with pytest.raises(BenchError, match="no dataset named 'xxxxxx'; known: "):
-        registry.load("dataset", "xxxxxx")
 
 
-@pytest.mark.parametrize("name", ["../bench", "split", "splits", "", "scratch.x"])
+@pytest.mark.parametrize("name", ["xxxxxx", "../bench", "split", "splits", "", "scratch.x"])
 def test_only_plain_file_names_are_plugins(name):
     with pytest.raises(BenchError, match="no dataset named"):
         registry.load("dataset", name)
@@ -82,17 +77,12 @@ def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
             registry.load("dataset", name)
 
 
+BEGUN = "from bench.dataset import Dataset\nclass A(Dataset):\n    title = 't'\n"
 BROKEN = {  # a file's text: what is said of it
     "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; mend or remove the file"),
-    "a class begun": (
-        "from bench.dataset import Dataset\nclass A(Dataset):\n    title = 't'\n",
-        "its class lacks 'cases'; finish it",
-    ),
+    "a class begun": (BEGUN, "its class lacks 'cases'; finish it"),
     "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
-    "no module": (
-        "import os\nimport a_module_that_is_not_there\n",
-        r"broken\.py:2: ModuleNotFoundError: No module",
-    ),
+    "no module": ("import os\nimport a_module_not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
     "leaves": (ONE + "raise SystemExit(3)\n", r"broken\.py:8: SystemExit"),
@@ -121,12 +111,10 @@ def test_a_broken_plugin_is_named_with_its_line_and_the_others_are_listed(
 
 
 def test_a_broken_method_is_in_nobodys_way(tmp_path, capsys, monkeypatch):
-    """A protocol that needs it stops in one line; one that does not is planned."""
     package = importlib.import_module("bench_methods")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    (tmp_path / "half.py").write_text(
-        "from bench.method import Method\n\nclass Half(Method):\n    title = 'x\n"
-    )
+    text = "from bench.method import Method\n\nclass Half(Method):\n    title = 'x\n"
+    (tmp_path / "half.py").write_text(text)
     scratch, path = {"method": "scratch", "network": "net"}, tmp_path / "plan.yaml"
     for method, code in (("half", 2), ("scratch", 0)):
         rows = {"scratch": scratch, "row": {**scratch, "method": method}}
@@ -167,18 +155,15 @@ def test_a_constant_is_read_from_the_file_without_importing_it(monkeypatch, tmp_
         "    names: list = ['x']\n"
     )
     room(monkeypatch, tmp_path, plugin=text, torn="class A(")
+    (registry.folder("dataset") / "bytes.py").write_bytes(b"\x00\xff\xfe")
     assert registry.declared("dataset", "plugin", "pretrains", True) is False
     assert registry.declared("dataset", "plugin", "names", None) == ["x"]
-    for name, attribute in (("plugin", "size"), ("plugin", "other"), ("torn", "names"), ("gone", "names")):
+    for name, attribute in (("plugin", "size"), ("plugin", "other")):
         assert registry.declared("dataset", name, attribute, "default") == "default"
+    for name in ("torn", "gone", "bytes"):
+        assert registry.declared("dataset", name, "names", "default") == "default"
 
 
 def test_what_a_method_declares_is_what_its_class_says():
     for name in registry.names("method"):
         assert registry.declared("method", name, "pretrains", True) == registry.load("method", name).pretrains
-
-
-def test_what_a_file_of_bytes_declares_is_nothing(monkeypatch, tmp_path):
-    room(monkeypatch, tmp_path, one=ONE)
-    (registry.folder("dataset") / "bytes.py").write_bytes(b"\x00\xff\xfe")
-    assert registry.declared("dataset", "bytes", "title", "none") == "none"

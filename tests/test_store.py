@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -46,6 +45,16 @@ def dead():
     return process.pid
 
 
+def aged(path, seconds):
+    """Give a file the time that was so many seconds ago."""
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def full(*given, **more):
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def made(store, claim, text="result"):
     with store.attempt(claim) as folder:
         (folder / "result.txt").write_text(text)
@@ -66,15 +75,11 @@ def test_of_many_that_ask_at_once_one_gets_the_job(store):
         assert [p.name for p in store.claims(job)] == ["claim-0001"]
 
 
-def test_the_claim_of_a_dead_process_is_taken_over_under_a_higher_number(store):
-    claimed(store, **here(pid=dead()))
-    assert store.owner(JOB) is None
-    assert store.claim(JOB).number == 2
-
-
-def test_a_reused_process_number_is_not_taken_for_the_old_owner(store):
-    claimed(store, **here())
-    assert store.owner(JOB) is None
+def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(store):
+    for gone in (here(pid=dead()), here()):
+        claimed(store, **gone)
+        assert store.owner(JOB) is None
+    assert store.claim(JOB).number == 3
 
 
 OLD = {"sight": None}  # claims of before this was written down have none
@@ -89,23 +94,9 @@ def test_a_claim_whose_process_cannot_be_seen_lives_by_its_heartbeat(store, othe
     path = claimed(store, **here(**{"pid": dead(), **other}))
     assert store.owner(JOB) is not None
     assert store.claim(JOB) is None
-    past = time.time() - LEASE - 5
-    os.utime(path, (past, past))
-    assert store.owner(JOB) is None
-
-
-def test_a_heartbeat_of_the_future_owns_no_job_until_then(store):
-    path = claimed(store, host="elsewhere", pid=1, start="1")
-    ahead = time.time() + 5 * 3600
-    os.utime(path, (ahead, ahead))
-    assert store.owner(JOB) is None
-
-
-def test_a_heartbeat_keeps_an_own_claim_young(store):
-    claim = store.claim(JOB)
-    os.utime(claim.path, (0, 0))
-    store.beat(claim)
-    assert time.time() - claim.path.stat().st_mtime < 60
+    for seconds in (LEASE + 5, -5 * 3600):  # a heartbeat of the future owns no job until then
+        aged(path, seconds)
+        assert store.owner(JOB) is None
 
 
 def test_an_orphan_that_comes_back_cannot_publish(store):
@@ -129,8 +120,7 @@ def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
     store.release(ours)
     assert "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
     assert store.owner(JOB) is not None  # it has ended, which nobody sees from here
-    past = time.time() - LEASE - 5
-    os.utime(store.claims(JOB)[-1], (past, past))
+    aged(store.claims(JOB)[-1], LEASE + 5)
     assert store.claim(JOB).number == 3
 
 
@@ -170,24 +160,14 @@ def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_i
 def test_what_other_source_left_unfinished_is_not_gone_on_with(store):
     first = store.claim(JOB)
     assert not store.renew(first, "one")
-    left = [store.work / JOB / name for name in ("step-4.pt", "kept-000000-ab.npz", "shards")]
+    left = [store.work / JOB / name for name in ("step-4.pt", "shards")]
     left[0].write_text("x")
-    left[1].write_text("x")
-    left[2].mkdir()
+    left[1].mkdir()
     store.release(first)
     second = store.claim(JOB)
     assert not store.renew(second, "one") and all(path.exists() for path in left)
     assert store.renew(second, "two") and not any(path.exists() for path in left)
     assert store.claims(JOB) and not store.renew(second, "two")
-
-
-def test_what_is_taken_back_leaves_no_checkpoint_of_one_killed_as_it_published(store):
-    claim = store.claim(JOB)
-    made(store, claim)
-    (store.work / JOB).mkdir(exist_ok=True)
-    (store.work / JOB / "step-9.pt").write_text("old weights")
-    assert store.take_back(JOB, "its source files changed")
-    assert [p.name for p in (store.work / JOB).iterdir()] == ["log.txt"]
 
 
 def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_moved(store):
@@ -218,11 +198,13 @@ def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
     assert store.claim(JOB) is None
 
 
-def test_a_publication_that_is_set_aside_is_to_do_again_and_its_log_says_why(store):
+def test_a_publication_that_is_taken_back_is_to_do_again_and_its_log_says_why(store):
     made(store, store.claim(JOB))
+    (store.work / JOB).mkdir()
+    (store.work / JOB / "step-9.pt").write_text("of one killed as it published")
     assert store.take_back(JOB, "its source files changed")
     assert not store.done(JOB) and not (store.jobs / JOB).exists()
-    assert [p.name for p in store.work.iterdir()] == [JOB]
+    assert [p.relative_to(store.work / JOB).name for p in store.work.glob("*/*")] == ["log.txt"]
     assert (store.work / JOB / "log.txt").read_text().endswith("taken back: its source files changed\n")
     assert not store.take_back(JOB, "again")
     made(store, store.claim(JOB), "second")
@@ -265,16 +247,12 @@ def test_a_failed_attempt_leaves_its_reason_until_the_next_one_begins(store):
     assert store.failure(JOB) is None
 
 
-def test_the_reason_of_a_dead_process_is_left_by_whoever_saw_it_die(store):
+def test_a_death_is_told_by_whoever_saw_it_unless_another_attempt_goes_on(store):
     claimed(store, **here(pid=dead()))
-    store.lost(JOB, "the worker process died (SIGKILL; out of memory?)")
+    store.lost(JOB, "died (SIGKILL; out of memory?)")
     why = store.failure(JOB)
-    assert why["reason"].startswith("the worker process died")
-    assert why["attempts"] == 1
+    assert (why["reason"], why["attempts"]) == ("died (SIGKILL; out of memory?)", 1)
     assert "SIGKILL" in (store.work / JOB / "log.txt").read_text()
-
-
-def test_a_death_says_nothing_where_another_attempt_goes_on(store):
     store.claim(JOB)
     store.lost(JOB, "died")
     assert store.failure(JOB) is None
@@ -284,28 +262,11 @@ def test_a_death_says_nothing_where_another_attempt_goes_on(store):
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, new):
     path = tmp_path / "file.json"
     write_atomic(path, "old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, new)
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
     assert path.read_text() == "old"
-
-
-def test_a_folder_of_another_schema_is_refused_with_the_way_out(tmp_path):
-    (tmp_path / "bench.json").write_text('{"schema": 99, "bench": "9.0.0"}')
-    with pytest.raises(BenchError, match=r"schema 99.*9\.0\.0.*another --out"):
-        Store.open(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
-def test_a_damaged_head_is_refused_by_name(tmp_path, text):
-    (tmp_path / "bench.json").write_text(text)
-    with pytest.raises(BenchError, match=r"bench\.json: damaged"):
-        Store.open(tmp_path)
 
 
 def test_progress_cut_by_a_power_failure_reads_as_none(store):
@@ -327,10 +288,10 @@ def test_a_damaged_claim_is_nobodys(store, text):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"kind": 5}, "kind is no str: 5"), ({"needs": "x"}, "needs is no list"), ({"needs": [1]},
-        r"needs\[0\] is no"),
-        ({"seconds": "x"}, "seconds is no number"), ({"seconds": float("nan")}, "seconds is no number"),
-        ({"steps": 1.5}, "steps is no number"), ({"attempts": True}, "attempts is no number"),
+        ({"kind": 5}, "kind: expected text, got 5"), ({"needs": "x"}, "needs: expected a list, got 'x'"),
+        ({"needs": [1]}, "needs.0: expected text, got 1"), ({"seconds": "x"}, "seconds: expected a number"),
+        ({"seconds": float("nan")}, "seconds: nan is no number"), ({"steps": 1.5}, "steps: expected a whole"),
+        ({"attempts": True}, "attempts: expected a whole number"), ({"steps": 2**63}, "steps: .* no number"),
     ],
 )  # fmt: skip
 def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
@@ -340,30 +301,25 @@ def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
         store.manifest(JOB)
 
 
-def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(tmp_path):
-    store, order = Store.open(tmp_path / "out"), []
-    folder = store.root / "slurm" / "turn"
+def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(store):
+    folder, order = store.root / "slurm" / "turn", []
 
     def go(name):
         with store.turn(folder):
-            order.append(f"{name} in")
+            order.append(name)
             time.sleep(0.05)
-            order.append(f"{name} out")
+            order.append(name)
 
-    threads = [threading.Thread(target=go, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(a.split()[0] == b.split()[0] for a, b in zip(order[::2], order[1::2], strict=True))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(go, range(4)))
+    assert order[::2] == order[1::2] and sorted(order[::2]) == [0, 1, 2, 3]
     (claim,) = folder.glob("claim-*")
     claim.write_text(json.dumps(here(pid=2**22 - 1)))
     go("after")
 
 
-def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(tmp_path, monkeypatch):
+def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(store, monkeypatch):
     monkeypatch.setattr("bench.store.HEARTBEAT", 0.01)
-    store = Store.open(tmp_path / "out")
     with store.turn(store.root / "slurm" / "turn"):
         (claim,) = (store.root / "slurm" / "turn").glob("claim-*")
         os.utime(claim, (0, 0))
@@ -371,8 +327,8 @@ def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(tmp_path, monkeypatch)
         assert time.time() - claim.stat().st_mtime < LEASE
 
 
-def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch):
-    store, link = Store.open(tmp_path / "out"), os.link
+def test_a_link_whose_answer_got_lost_is_still_this_claim(store, monkeypatch):
+    link = os.link
 
     def lost(source, target):
         link(source, target)
@@ -383,13 +339,8 @@ def test_a_link_whose_answer_got_lost_is_still_this_claim(tmp_path, monkeypatch)
     assert store.claim("a") is None
 
 
-def test_a_full_disk_that_takes_no_reason_still_lets_the_job_go(tmp_path, monkeypatch):
-    store = Store.open(tmp_path / "out")
+def test_a_full_disk_that_takes_no_reason_still_lets_the_job_go(store, monkeypatch):
     claim = store.claim("a")
-
-    def full(*given, **more):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr("bench.store.write_atomic", full)
     with pytest.raises(OSError, match="No space"):
         store.fail(claim, "why", "system")

@@ -37,11 +37,3 @@ def test_what_a_stream_cannot_spell_is_shown_in_ascii(variables, tmp_path):
     assert done.stdout.isascii() and "\\" in done.stdout and "code" in done.stdout
     again = ran(["phantom", "msd04_hippocampus", str(place), "--cases", "1"], **variables)
     assert again.returncode == 2 and again.stderr.startswith("bench: ") and again.stderr.count("\n") == 1
-
-
-def test_an_output_folder_whose_links_form_a_loop_is_refused_in_one_line(tmp_path):
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    done = ran(["status", "--out", str(tmp_path / "a")])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"bench: {tmp_path / 'a'}: its links form a loop; name another --out\n"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import reliability
+from described import inline
 
 from bench import digest
 from bench.cli import main
@@ -19,21 +20,11 @@ from bench.executors import local
 from bench.jobs import guard, latency, scoring
 from bench.nets import transfer
 from bench.runtime import execute as executing
-from bench.runtime.execute import execute
 from bench.show.gather import logged
 from bench.store import Store
 
 QUICK = {**reliability.SHORT, "fractions: [50, 100]": "fractions: [100]", "cases: 9": "cases: 7",
          "metrics: [dice, hd95]": "metrics: [dice, latency]"}  # fmt: skip
-
-
-def here(store, queue, count, on_outcome, on_start):
-    """Run jobs in this process: no worker has to import torch."""
-    while queue.open():
-        job = queue.take()
-        outcome = execute(str(store.root), job, on_start(job))
-        queue.finish(outcome)
-        on_outcome(outcome)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +33,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified")
     path = reliability.protocol(folder, **QUICK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "run", here)
+        patch.setattr(local, "run", inline)
         assert main(["run", str(path), "--out", str(folder / "out"), "--workers", "1"]) == 0
     return SimpleNamespace(path=path, out=folder / "out", records=told(folder / "out"))
 
@@ -50,7 +41,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def made(finished, tmp_path, monkeypatch):
     """Return a copy to be damaged."""
-    monkeypatch.setattr(local, "run", here)
+    monkeypatch.setattr(local, "run", inline)
     shutil.copytree(finished.out, tmp_path / "out")
     return SimpleNamespace(path=finished.path, out=tmp_path / "out", records=finished.records)
 
@@ -80,12 +71,11 @@ def flip(path, part, bit=3):
 
 def every_frame(prepared):
     for case in prepared.cases():
-        prepared.volume(case.id).whole()
         for read in (prepared.label, prepared.native, prepared.fingerprint):
             read(case.id)
-        assert (
-            prepared.volume(case.id).foreground is not None and prepared.volume(case.id).classes is not None
-        )
+        volume = prepared.volume(case.id)
+        volume.whole()
+        assert volume.foreground is not None and volume.classes is not None
 
 
 def every_prediction(folder):
@@ -109,7 +99,6 @@ PARTS = [0.0, 0.001, 0.01, 0.1, 0.35, 0.5, 0.77, 0.9, 0.99, 0.999, 1.0]
 
 
 def test_what_cannot_be_read_for_now_is_not_set_aside(made, monkeypatch):
-    """Too many open files, or a server that does not answer, says nothing of what a file holds."""
     store, path = Store.open(made.out), found(made.out, "index.npz")
     real = Path.read_bytes
 
@@ -175,13 +164,13 @@ def without(made, *kinds):
             shutil.rmtree(path.parent)
 
 
+def untuned(made):
+    without(made, "finetune", "evaluate")
+
+
 def unscored(made):
     for path in (made.out / "jobs").glob("*/scores-*"):
         path.unlink()
-
-
-def lose(path):
-    path.unlink()
 
 
 def middle(path):
@@ -205,9 +194,9 @@ def chosen(made, name):
 
 
 MENDED = {  # file, what happens to it, what else is gone, so that somebody reads it
-    "weights": ("weights.safetensors", middle, lambda m: without(m, "finetune", "evaluate")),
-    "an index": ("index.npz", middle, lambda m: without(m, "finetune", "evaluate")),
-    "a frame": ("shard-0000.b2", everywhere, lambda m: without(m, "finetune", "evaluate")),
+    "weights": ("weights.safetensors", middle, untuned),
+    "an index": ("index.npz", middle, untuned),
+    "a frame": ("shard-0000.b2", everywhere, untuned),
     "a frame, scored": ("shard-0000.b2", everywhere, unscored),
     "a prediction": ("prediction-000.b2", middle, unscored),
     "an index of predictions": ("prediction.json", middle, unscored),
@@ -217,8 +206,8 @@ MENDED = {  # file, what happens to it, what else is gone, so that somebody read
     "a guard's finding": ("leaks.json", middle, None),
     "panels": ("panels.npz", middle, None),
     "a manifest": ("manifest.json", middle, None),
-    "a manifest that is lost": ("manifest.json", lose, None),
-    "a file that is lost": ("prediction-000.b2", lose, unscored),
+    "a manifest that is lost": ("manifest.json", Path.unlink, None),
+    "a file that is lost": ("prediction-000.b2", Path.unlink, unscored),
     "verified": ("last.safetensors", middle, lambda m: main(["verify", "--out", str(m.out)])),
 }
 

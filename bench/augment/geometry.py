@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment import rows
-from bench.augment.draw import Bounds, chance, per_sample, uniform
+from bench.augment.draw import chance, per_sample
 from bench.random import randint
 
 Triple = tuple[int, int, int]
@@ -101,19 +101,3 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):  # it would round the coordinates to 16 bits
         grid = functional.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def random_resized_crop(
-    x: Tensor, out: Triple, scale: Bounds, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut a box of ``scale`` times ``out`` per axis anywhere in each sample, resized to ``out``.
-
-    Returns:
-        The views (B, C, *out) and the boxes' start and size, (B, 3) each, in voxels of ``x``.
-    """
-    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
-    wanted = uniform(len(x) * 3, scale, generator).view(-1, 3)
-    size = torch.minimum(wanted * torch.tensor(out, device=x.device), shape)
-    place = uniform(len(x) * 3, (0.0, 1.0), generator).view(-1, 3)
-    start = place * (shape - size)
-    return resize_box(x, start, size, out), start, size

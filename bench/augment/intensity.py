@@ -7,6 +7,8 @@ changes ``x`` itself and not a copy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from bench.augment import values
 from bench.augment.draw import Bounds, Each, chance, fields, per_sample, seeds, uniform
 from bench.augment.rows import change
+
+Act = Callable[[Tensor, Tensor], Tensor]  # rows (N, C, X, Y, Z), amounts (N,) -> rows
 
 
 def scale(x: Tensor, p: float, amount: float, generator: torch.Generator, inplace: bool = False) -> Tensor:
@@ -26,40 +30,22 @@ def shift(
     x: Tensor, p: float, amount: float | Tensor, generator: torch.Generator, inplace: bool = False
 ) -> Tensor:
     """Add u, uniform in +-``amount`` in units of the prepared intensities; (B,) gives each sample its own."""
-    chosen = chance(len(x), p, generator)
-    bounds = (-amount, amount)
-    u = uniform(len(x), bounds, generator)  # type: ignore[arg-type]  # both numbers, or both of every sample
-
-    def act(rows: Tensor, at: Tensor) -> None:
-        rows += per_sample(u[at])
-
-    return change(x, chosen, act, inplace)
+    bounds = (-amount, amount)  # both numbers, or both of every sample
+    return _changed(x, p, bounds, generator, inplace, lambda rows, u: rows + per_sample(u))  # type: ignore[arg-type]
 
 
 def brightness(
     x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, clip: bool = True, inplace: bool = False
 ) -> Tensor:
     """Multiply by a factor, then (``clip``) cut off at the view's former range."""
-    chosen = chance(len(x), p, generator)
-    factor = uniform(len(x), bounds, generator)
-
-    def act(rows: Tensor, at: Tensor) -> None:
-        rows.copy_(values.multiply(rows, factor[at], clip))
-
-    return change(x, chosen, act, inplace)
+    return _changed(x, p, bounds, generator, inplace, lambda rows, f: values.multiply(rows, f, clip))
 
 
 def contrast(
     x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, inplace: bool = False
 ) -> Tensor:
     """Stretch about the view's mean by a factor, cut off at the view's former range."""
-    chosen = chance(len(x), p, generator)
-    factor = uniform(len(x), bounds, generator)
-
-    def act(rows: Tensor, at: Tensor) -> None:
-        rows.copy_(values.stretch(rows, factor[at]))
-
-    return change(x, chosen, act, inplace)
+    return _changed(x, p, bounds, generator, inplace, values.stretch)
 
 
 def gamma(
@@ -71,13 +57,8 @@ def gamma(
     inplace: bool = False,
 ) -> Tensor:
     """Raise the view, scaled to [0, 1], to a power; ``keep`` says what of it stays (``values.power``)."""
-    chosen = chance(len(x), p, generator)
-    exponent = uniform(len(x), bounds, generator)
-
-    def act(rows: Tensor, at: Tensor) -> None:
-        rows.copy_(values.power(rows, exponent[at], keep, quick=True))
-
-    return change(x, chosen, act, inplace)
+    act = partial(values.power, keep=keep, quick=True)
+    return _changed(x, p, bounds, generator, inplace, act)
 
 
 def gaussian_noise(
@@ -104,10 +85,13 @@ def gaussian_blur(
     x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, inplace: bool = False
 ) -> Tensor:
     """Blur by a Gaussian whose sigma is drawn in voxels; cut at 4 sigma, borders repeated."""
+    return _changed(x, p, bounds, generator, inplace, partial(values.smooth, limit=bounds[1]))
+
+
+def _changed(
+    x: Tensor, p: float, bounds: Bounds | Each, generator: torch.Generator, inplace: bool, act: Act
+) -> Tensor:
+    """Draw who is changed, and by how much; ``act`` makes rows and their amounts into new rows."""
     chosen = chance(len(x), p, generator)
-    sigma = uniform(len(x), bounds, generator)
-
-    def act(rows: Tensor, at: Tensor) -> None:
-        rows.copy_(values.smooth(rows, sigma[at], bounds[1]))
-
-    return change(x, chosen, act, inplace)
+    amount = uniform(len(x), bounds, generator)
+    return change(x, chosen, lambda rows, at: rows.copy_(act(rows, amount[at])), inplace)

@@ -25,7 +25,7 @@ def apart(x: Tensor) -> bool:
     return x.device.type == "cpu" and not (x.requires_grad and torch.is_grad_enabled())
 
 
-def change(x: Tensor, chosen: Tensor, act: Callable[[Tensor, Tensor], None], inplace: bool) -> Tensor:
+def change(x: Tensor, chosen: Tensor, act: Callable[[Tensor, Tensor], object], inplace: bool) -> Tensor:
     """Change the rows that are ``chosen`` (B,), in a copy unless ``inplace``.
 
     Args:

@@ -161,12 +161,12 @@ def _mapped(path: str, _made: Stamp, _where: Path) -> memoryview:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one array lies, and what its reader must know about it."""
+    """Where one array lies."""
 
     file: str
     start: int
     length: int
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)  # always empty; part of the format
     crc: int | None = None  # of the frame; packs of older versions have none
 
     def __post_init__(self) -> None:
@@ -191,11 +191,11 @@ class PackWriter:
         self._shard, self._file = 0, (folder / f"{name}-000.b2").open("wb")
         blosc2.set_nthreads(1)
 
-    def add(self, key: str, array: np.ndarray, **meta: Any) -> None:
+    def add(self, key: str, array: np.ndarray) -> None:
         """Compress ``array`` (last three axes are x, y, z) under ``key``."""
-        self.add_frame(key, compress(array), **meta)
+        self.add_frame(key, compress(array))
 
-    def add_frame(self, key: str, frame: bytes, **meta: Any) -> None:
+    def add_frame(self, key: str, frame: bytes) -> None:
         """Append what ``compress`` made under ``key``."""
         if self._file.tell() and self._file.tell() + len(frame) > ROLL:
             self._finish()
@@ -203,7 +203,7 @@ class PackWriter:
             self._file = (self._folder / f"{self._name}-{self._shard:03d}.b2").open("wb")
         start = self._file.tell()
         self._file.write(frame)
-        self._entries[key] = Entry(Path(self._file.name).name, start, len(frame), meta, zlib.crc32(frame))
+        self._entries[key] = Entry(Path(self._file.name).name, start, len(frame), crc=zlib.crc32(frame))
 
     def _finish(self) -> None:
         self._file.flush()
@@ -245,28 +245,10 @@ class Pack:
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
-    def meta(self, key: str) -> dict[str, Any]:
-        """Return what was stored beside the array."""
-        return _Meta(self.folder, self._entry(key).meta)
-
     def __getitem__(self, key: str) -> Packed:
-        entry = self._entry(key)
+        if key not in self._entries:
+            raise BenchError(f"{self.folder}: its index lacks case {shown(key)}; {AGAIN}")
+        entry = self._entries[key]
         place = Place(str(self.folder / entry.file), entry.start, entry.length, entry.crc, self._made)
         place.check()
         return opened_frame(place)
-
-    def _entry(self, key: str) -> Entry:
-        if key not in self._entries:
-            raise BenchError(f"{self.folder}: its index lacks case {shown(key)}; {AGAIN}")
-        return self._entries[key]
-
-
-class _Meta(dict[str, Any]):
-    """What was stored beside an array; what is lacking is damage, named with the folder."""
-
-    def __init__(self, folder: Path, values: dict[str, Any]) -> None:
-        super().__init__(values)
-        self._folder = folder
-
-    def __missing__(self, name: str) -> Any:
-        raise BenchError(f"{self._folder}: an index lacks {name!r} of a case; {AGAIN}")

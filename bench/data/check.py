@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,16 +15,14 @@ from typing import TypeVar
 import numpy as np
 
 from bench.data import split as splits
-from bench.data.leftover import DEPTH, leftovers
 from bench.data.recipe import contiguous
-from bench.dataset import Case, Dataset
-from bench.errors import printable
-from bench.volumes import picture, zipped
+from bench.dataset import Case, Dataset, clean, files_of
+from bench.errors import BenchError, printable
+from bench.volumes import metaimage, picture, zipped
 from bench.volumes.files import is_picture, within
 from bench.volumes.reading import (
     TOLERANCE,
     LabelVolume,
-    Stored,
     Volume3D,
     VolumeError,
     check_finite,
@@ -34,6 +34,7 @@ from bench.volumes.reading import (
 )
 
 LEAN = 1.0  # degrees; headers round their numbers
+DEPTH = 6  # levels below a data set's folder that are searched
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -74,8 +75,7 @@ def check(
     absent = dataset.missing(root, cases)
     findings += [Finding(case, file, "missing", _absent(Path(file))) for case, file in absent]
     gone = {file for _, file in absent}
-    strange = leftovers(dataset, root, cases, [Path(file) for file in gone])
-    findings += [Finding("", str(path), kind, detail) for path, kind, detail in strange]
+    findings += _leftovers(dataset, root, cases, {Path(file) for file in gone})
     digests: dict[str, str] = {}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         judged = pool.map(lambda case: _judged(dataset, case, gone), cases)
@@ -96,19 +96,23 @@ def _alone(root: Path, workers: int, on_progress: Callable[[int, int], None] | N
     findings: list[Finding] = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for done, faults in enumerate(pool.map(_file_faults, files), 1):
-            findings += faults
+            findings += [_finding("", fault) for fault in faults]
             if on_progress is not None:
                 on_progress(done, len(files))
     return findings
 
 
-def _file_faults(path: Path) -> list[Finding]:
+def _file_faults(path: Path) -> list[VolumeError]:
     try:
         volume = read_volume(path)
         check_finite(volume)
     except VolumeError as error:
-        return [Finding("", str(error.path), error.kind, error.detail)]
-    return _grid_faults("", volume)
+        return [error]
+    return _grid_faults(volume)
+
+
+def _finding(case: str, fault: VolumeError) -> Finding:
+    return Finding(case, str(fault.path), fault.kind, fault.detail)
 
 
 def _absent(path: Path) -> str:
@@ -117,125 +121,95 @@ def _absent(path: Path) -> str:
 
 def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding], str | None]:
     """Return a case's faults and the digest of its image's voxels."""
-    faults: list[Finding] = []
+    faults: list[VolumeError] = []
 
     def attempt(work: Callable[[A], T], given: A) -> T | None:
         try:
             return work(given)
         except VolumeError as error:
-            faults.append(Finding(case.id, str(error.path), error.kind, error.detail))
+            faults.append(error)
             return None
 
     here = [p for p in case.images if str(p) not in gone]
-    channels = [
-        v for path in here if (v := attempt(partial(read_volume, frame=case.frame), path)) is not None
-    ]
+    read = [attempt(partial(read_volume, frame=case.frame), path) for path in here]
+    channels = [volume for volume in read if volume is not None]
     for volume in channels:
-        faults += _grid_faults(case.id, volume)
+        faults += _grid_faults(volume)
         attempt(check_finite, volume)
-    faults += _copies(case, channels)
-    image = None
-    if channels and len(channels) == len(case.images):
-        image = attempt(join_channels, channels)
+    faults += _copies(channels)
+    image = attempt(join_channels, channels) if 0 < len(channels) == len(case.images) else None
     if image is not None and image.array.shape[0] != len(dataset.channels):
         several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
-        detail = (
-            f"{several[0].array.shape[0]} channels in this file, {len(dataset.channels)} are declared in all"
-        )
-        faults.append(Finding(case.id, str(several[0].path), "shape", detail))
+        there, declared = several[0].array.shape[0], len(dataset.channels)
+        detail = f"{there} channels in this file, {declared} are declared in all"
+        faults.append(VolumeError(several[0].path, "shape", detail))
     for path in filter(picture.is_slices, here):
-        doubts = attempt(picture.doubts, path) if channels else None
-        faults += [Finding(case.id, str(d.path), d.kind, d.detail) for d in doubts or ()]
+        faults += (attempt(picture.doubts, path) if channels else None) or ()
     if isinstance(case.label, int) and case.label not in dataset.labels:
         detail = f"class {case.label} is not declared ({', '.join(map(str, dataset.labels))})"
-        faults.append(Finding(case.id, str(case.images[0]), "label_value", detail))
+        faults.append(VolumeError(case.images[0], "label_value", detail))
     if isinstance(case.label, Path) and str(case.label) not in gone:
         label = attempt(partial(read_label, frame=case.frame), case.label)
         if label is not None:
-            faults += _label_faults(dataset, case, label)
-            faults += [] if image is None else _pair_faults(case, image, label)
-    return faults, None if image is None else _digest(image)
+            classes = attempt(lambda read: contiguous(read, dataset.labels, dataset.raw_labels), label)
+            if classes is not None and not classes.any():
+                faults.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
+            faults += _pair_faults(image, label)
+    return [_finding(case.id, fault) for fault in faults], None if image is None else _digest(image)
 
 
-def _copies(case: Case, channels: Sequence[Volume3D]) -> list[Finding]:
+def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
     """Return channels that are another channel of their case."""
     first: dict[str, Volume3D] = {}
     twins = [(first.setdefault(_digest(volume), volume), volume) for volume in channels if len(channels) > 1]
     return [
-        Finding(case.id, str(volume.path), "duplicate", f"the same voxels as {before.path.name}")
+        VolumeError(volume.path, "duplicate", f"the same voxels as {before.path.name}")
         for before, volume in twins
         if before is not volume
     ]
 
 
-def _grid_faults(case: str, volume: Volume3D) -> list[Finding]:
+def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     """Return what a header leaves open or says twice in two ways."""
-    file, found = str(volume.path), []
-    if not volume.stored.oriented:
-        detail = "the header states no orientation; left and right are a guess"
-        found.append(Finding(case, file, "orientation", detail))
-    if not volume.stored.spaced:
-        found.append(Finding(case, file, "spacing", "the header states no spacing; 1 mm is a guess"))
-    lean = _lean(volume.affine)
+    found, stored = list[tuple[str, str]](), volume.stored
+    if not stored.oriented:
+        found.append(("orientation", "the header states no orientation; left and right are a guess"))
+    if not stored.spaced:
+        found.append(("spacing", "the header states no spacing; 1 mm is a guess"))
+    unit = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    lean = float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
     if lean > LEAN:
-        detail = f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong"
-        found.append(Finding(case, file, "affine", detail))
-    surplus = 0 if volume.stored.gzipped else _surplus(volume.stored)
-    if surplus:
-        detail = f"the file holds {surplus} bytes more than its header declares"
-        found.append(Finding(case, file, "shape", detail))
-    by_affine = np.linalg.norm(volume.stored.affine[:3, :3], axis=0)
-    if np.abs(by_affine - volume.stored.spacing).max() > TOLERANCE:
-        stated = ", ".join(f"{s:g}" for s in volume.stored.spacing)
-        detail = f"pixdim says {stated} mm, the affine {', '.join(f'{s:g}' for s in by_affine)} mm"
-        found.append(Finding(case, file, "spacing", detail))
-    return found
+        found.append(
+            ("affine", f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong")
+        )
+    if is_volume(stored.path) and not stored.gzipped:
+        surplus = zipped.size(stored.source) - stored.offset - stored.nbytes
+        if surplus:
+            found.append(("shape", f"the file holds {surplus} bytes more than its header declares"))
+    by_affine = np.linalg.norm(stored.affine[:3, :3], axis=0)
+    if np.abs(by_affine - stored.spacing).max() > TOLERANCE:
+        stated, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
+        found.append(("spacing", f"pixdim says {stated} mm, the affine {meant} mm"))
+    return [VolumeError(volume.path, kind, detail) for kind, detail in found]
 
 
-def _lean(affine: np.ndarray) -> float:
-    """Return by how many degrees two axes miss a right angle, at most."""
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
-
-
-def _surplus(stored: Stored) -> int:
-    """Return the bytes after the voxels of a file that is not compressed."""
-    if not is_volume(stored.path):
-        return 0
-    return zipped.size(stored.source) - stored.offset - stored.nbytes
-
-
-def _label_faults(dataset: Dataset, case: Case, label: LabelVolume) -> list[Finding]:
-    try:
-        classes = contiguous(label, dataset.labels, dataset.raw_labels)
-    except VolumeError as error:
-        return [Finding(case.id, str(label.path), error.kind, error.detail)]
-    if not classes.any():
-        return [Finding(case.id, str(label.path), "empty_label", "no voxel is labelled")]
-    return []
-
-
-def _pair_faults(case: Case, image: Volume3D, label: LabelVolume) -> list[Finding]:
-    """Return where a label does not lie on its image."""
-    file = str(label.path)
+def _pair_faults(image: Volume3D | None, label: LabelVolume) -> list[VolumeError]:
+    """Return where a label does not lie on its image, if there is one."""
+    if image is None:
+        return []
     if label.array.shape != image.array.shape[1:]:
         detail = f"{label.array.shape} is not {image.array.shape[1:]}, the shape of its image"
-        return [Finding(case.id, file, "shape", detail)]
+        return [VolumeError(label.path, "shape", detail)]
     if same_place(label.affine, image.affine):
         return []
     off = np.abs(label.affine - image.affine).max()
-    found = [Finding(case.id, file, "affine", f"up to {off:.4g} mm from its image's affine")]
+    found = [("affine", f"up to {off:.4g} mm from its image's affine")]
     if np.abs(np.subtract(label.spacing, image.spacing)).max() > TOLERANCE:
-        detail = f"{_mm(label.spacing)} is not {_mm(image.spacing)}, the spacing of its image"
-        found.append(Finding(case.id, file, "spacing", detail))
+        there, its = (" x ".join(f"{s:g}" for s in spacing) for spacing in (label.spacing, image.spacing))
+        found.append(("spacing", f"{there} mm is not {its} mm, the spacing of its image"))
     if label.original_axes != image.original_axes:
-        detail = f"stored {label.original_axes}, its image {image.original_axes}"
-        found.append(Finding(case.id, file, "orientation", detail))
-    return found
-
-
-def _mm(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{s:g}" for s in spacing) + " mm"
+        found.append(("orientation", f"stored {label.original_axes}, its image {image.original_axes}"))
+    return [VolumeError(label.path, kind, detail) for kind, detail in found]
 
 
 def _digest(image: Volume3D) -> str:
@@ -250,12 +224,10 @@ def _digest(image: Volume3D) -> str:
 def _twins(cases: Sequence[Case], digests: dict[str, str]) -> Iterator[tuple[Case, Case]]:
     first: dict[str, Case] = {}
     for case in cases:
-        digest = digests.get(case.id)
-        if digest is None:
-            continue
-        if digest in first:
-            yield first[digest], case
-        first.setdefault(digest, case)
+        if case.id in digests:
+            before = first.setdefault(digests[case.id], case)
+            if before is not case:
+                yield before, case
 
 
 def _same(dataset: Dataset, first: Case, second: Case) -> str:
@@ -286,6 +258,56 @@ def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[
                 if a.patient != b.patient and len(both) > 1:
                     detail = f"the voxels of {a.patient} and {b.patient}, in two parts {where}"
                     yield Finding(b.id, str(b.images[0]), "patient_overlap", detail)
+
+
+def _leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[Path]) -> Iterator[Finding]:
+    """Yield volumes of no case that the layout does not know, voxels of no header, empty folders.
+
+    Pictures count where the cases consist of them; elsewhere they are previews or a project's logo.
+    A folder of nothing but such pictures is one finding.
+
+    Args:
+        dataset: the declaration.
+        root: its folder.
+        cases: what is read.
+        absent: files that are known to be missing; the folders they lack from need no finding.
+    """
+    read = {path for case in cases for path in files_of(case)}
+    pictures = not all(is_volume(path) for path in read)
+    there = within(root, DEPTH)
+    known = read | {data for path in there for data in _voxels_of(path)}
+    strange = [
+        path
+        for path in there
+        if (is_volume(path) or _is_voxels(path) or (pictures and is_picture(path)))
+        and not {path, path.parent} & known  # some unzippers make a folder img.nii.gz/
+        and not any(path.match(pattern) for pattern in dataset.unread)
+    ]
+    homes = {path.parent for path in read}
+    counts = Counter(path.parent for path in strange if is_picture(path) and path.parent not in homes)
+    many = {folder: n for folder, n in counts.items() if n > 1}
+    for path in strange:
+        if path.parent not in many:
+            detail = "voxels of no header" if _is_voxels(path) else "belongs to no case"
+            yield Finding("", str(path), "extra", detail)
+    for folder, n in many.items():
+        yield Finding("", str(folder), "extra", f"its {n} pictures belong to no case")
+    needed = {path.parent for path in (*there, *known, *absent)} | known | absent
+    for path in there:  # what was unpacked into an empty folder is gone, or never came
+        volume = is_volume(path) or is_picture(path)
+        if path not in needed and not volume and path.is_dir() and not clean(path.iterdir()):
+            yield Finding("", str(path), "missing", "an empty folder")
+
+
+def _is_voxels(path: Path) -> bool:
+    return path.suffix.lower() in (".raw", ".zraw")
+
+
+def _voxels_of(path: Path) -> set[Path]:
+    """Return the file that a MetaImage's header names, where it names one."""
+    with suppress(BenchError):  # whoever reads the header will see
+        return {metaimage.data_file(path)} if path.suffix.lower() == ".mhd" else set()
+    return set()
 
 
 def as_text(name: str, cases: int, findings: Sequence[Finding], skipped: Sequence[tuple[str, str]]) -> str:

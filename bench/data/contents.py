@@ -15,13 +15,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
-from bench.volumes import once, zipped
+from bench.volumes import zipped
 
 THREADS = 4
 MANY = 500  # files that a thread asks the file system about at one time
@@ -106,7 +105,7 @@ class Contents:
         names, found, lacking = list(names), dict[str, str | BenchError](), dict[str, str]()
         with ThreadPoolExecutor(THREADS) as pool:
             groups = [names[start : start + MANY] for start in range(0, len(names), MANY)]
-            stamps = (stamp for group in pool.map(_stamps, groups) for stamp in group)
+            stamps = (stamp for group in pool.map(lambda g: list(map(_stamp, g)), groups) for stamp in group)
             for name, stamp in zip(names, stamps, strict=True):
                 known = self._entry(name, stamp)[place]
                 if known == UNKNOWN:
@@ -139,11 +138,8 @@ def content_of(case: Case) -> str:
     Raises:
         BenchError: a zip is damaged. OSError: a file cannot be read.
     """
-    sums = []
-    for name in map(str, files_of(case)):
-        voxels = _beside(name)
-        sums.append(_sum(name) + ("" if voxels is None else _sum(str(voxels))))
-    return _content(case, sums)
+    files = [(str(file), _beside(str(file))) for file in files_of(case)]
+    return _content(case, [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files])
 
 
 def _content(case: Case, sums: list[str]) -> str:
@@ -151,10 +147,8 @@ def _content(case: Case, sums: list[str]) -> str:
 
 
 def _label(case: Case) -> list[int | None]:
-    return [
-        case.label if isinstance(case.label, int) else None,
-        *([] if case.frame is None else [case.frame]),
-    ]
+    label = case.label if isinstance(case.label, int) else None
+    return [label] if case.frame is None else [label, case.frame]
 
 
 def _fault(case: Case, headers: dict[str, str | BenchError], channels: int) -> str:
@@ -206,10 +200,6 @@ def _beside(name: str) -> Path | None:
     return None
 
 
-def _stamps(names: Sequence[str]) -> list[str]:
-    return [_stamp(name) for name in names]
-
-
 def _stamp(name: str) -> str:
     """Return what changes with a file, a folder's files or a zip; empty where there is none of these."""
     try:
@@ -238,9 +228,8 @@ def _sum(name: str) -> str:
     archive = zip_of(path)
     if archive is None:
         return ""
-    found, held = archive.stat(), once.current()
     try:
-        members = held.members(archive) if held else _members(archive, (found.st_size, found.st_mtime_ns))
+        members = zipped.names(archive)
     except BenchError:  # nothing can be read of it; the bytes tell when it was mended
         return _sha256(archive)
     member = path.relative_to(archive).as_posix()
@@ -257,8 +246,3 @@ def _listed(value: list[list[Any]]) -> str:
 def _sha256(path: Path) -> str:
     with zipped.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=THREADS)  # a zip of many cases is asked for again and again
-def _members(archive: Path, _stamp: tuple[int, int]) -> once.Members:
-    return once.directory(archive)

@@ -59,9 +59,9 @@ class Index:
             self.cases, self.patients, self.metas, self.files = (
                 _texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS
             )
-            told = (
-                _texts(arrays[FAULT], arrays[f"{FAULT}_ends"]) if FAULT in arrays else [""] * len(self.cases)
-            )
+            told = [""] * len(self.cases)
+            if FAULT in arrays:
+                told = _texts(arrays[FAULT], arrays[f"{FAULT}_ends"])
             self._check(frames, told)
         except (ValueError, TypeError, OverflowError) as error:
             raise Damaged(folder / NAME, str(error)) from None
@@ -75,10 +75,7 @@ class Index:
         columns = {len(self.cases), len(self.patients), len(self.metas), len(set(self.cases))}
         if columns != {len(self.rows)}:
             raise ValueError("its columns differ in length, or a case is there twice")
-        if (
-            len(told) != len(self.rows)
-            or (np.array([not t for t in told], bool) != (self.rows["step"] != 0)).any()
-        ):
+        if [not fault for fault in told] != (self.rows["step"] != 0).tolist():
             raise ValueError("what could not be read is not what has no frames")
         for name in self.files:
             if not SHARD.fullmatch(name):
@@ -188,36 +185,26 @@ def _texts(blob: np.ndarray, ends: np.ndarray) -> list[str]:
 
 def wrong(rows: np.ndarray, sizes: Sequence[int]) -> str:
     """Return in words what of rows cannot be, given the sizes of their files; empty where all can."""
-    frames = rows["frames"]
-    there = np.array([*sizes, 0])[np.clip(frames["file"], 0, len(sizes))]
+    frames, read = rows["frames"], rows["step"] != 0
+    start, length, box = frames["start"], frames["length"], rows["box"]
+    room = np.array([*sizes, 0])[np.clip(frames["file"], 0, len(sizes))] - start
+    shapes = np.stack([rows["shape"], rows["native_shape"]])
     with np.errstate(invalid="ignore"):
+        scaled = (np.abs(rows["step"]) < HUGE) & (np.abs(rows["offset"]) < HUGE)
+        spaced = (rows["native_spacing"] > 0) & (rows["native_spacing"] < HUGE)
+        outside = (box[..., 0] < 0) | (box[..., 0] >= box[..., 1]) | (box[..., 1] > rows["native_shape"])
         faults = {
             "a class below -1": rows["class"] < -1,
-            "a step or offset that is no number": ~(
-                (np.abs(rows["step"]) < HUGE) & (np.abs(rows["offset"]) < HUGE)
-            ),
-            "a spacing that is none": ~((rows["native_spacing"] > 0) & (rows["native_spacing"] < HUGE)),
-            "a shape that is none": _outside(rows["shape"]) | _outside(rows["native_shape"]),
-            "more voxels than a file may hold": _voxels(rows["shape"]) | _voxels(rows["native_shape"]),
-            "a box outside its volume": (rows["box"][..., 0] < 0)
-            | (rows["box"][..., 0] >= rows["box"][..., 1])
-            | (rows["box"][..., 1] > rows["native_shape"]),
-            "a frame outside its file": (frames["length"] > 0)
-            & ((frames["start"] < 0) | (frames["file"] < 0) | (frames["length"] > there - frames["start"])),
-            "a frame of no length": (frames["length"] < 0)
-            | (frames["length"] == 0) & _needed(frames, rows["step"] != 0),
-            "frames of a case that could not be read": (frames["length"] > 0)
-            & (rows["step"] == 0)[:, np.newaxis],
+            "a step or offset that is no number": ~scaled,
+            "a spacing that is none": ~spaced,
+            "a shape that is none": (shapes < 1) | (shapes > LARGEST),
+            "more voxels than a file may hold": np.prod(shapes, axis=-1, dtype=np.float64) > MAX_BYTES,
+            "a box outside its volume": outside,
+            "a frame outside its file": (length > 0) & ((start < 0) | (frames["file"] < 0) | (length > room)),
+            "a frame of no length": (length < 0) | (length == 0) & _needed(frames, read),
+            "frames of a case that could not be read": (length > 0) & ~read[:, np.newaxis],
         }
     return next((what for what, where in faults.items() if where.any()), "")
-
-
-def _outside(shape: np.ndarray) -> np.ndarray:
-    return (shape < 1) | (shape > LARGEST)
-
-
-def _voxels(shape: np.ndarray) -> np.ndarray:
-    return np.prod(shape, axis=-1, dtype=np.float64) > MAX_BYTES
 
 
 def _needed(frames: np.ndarray, read: np.ndarray) -> np.ndarray:

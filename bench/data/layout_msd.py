@@ -49,7 +49,12 @@ class MSDLayout(Dataset):
             )
             for key in sorted(keys, key=natural)
         ]  # fmt: skip
-        tests = _tests(home, suffixed)
+        labelled = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
+        held_back = _grouped(_by_stem(home / "imagesTs"), suffixed)
+        tests = [
+            Case(key, key, held_back[key], labelled.get(key), {"part": "test"})
+            for key in sorted(held_back, key=natural)
+        ]
         both = sorted(keys & {c.id for c in tests}, key=natural)
         if both:
             raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
@@ -104,7 +109,12 @@ def msd_folder(root: Path) -> Dataset:
             "'modality' (channel number to name): unpack it again, or write them"
         )
     raw = _labels(path, listing)
-    channels = _channel_names(path, listing)
+    names = listing.get("modality", listing.get("channel_names"))
+    if not isinstance(names, dict) or not names:
+        raise BenchError(
+            f'{path}: key \'modality\' {_lacks(names)}; it maps channels to names, {{"0": "CT"}}'
+        )
+    channels = tuple(str(names[key]) for key in sorted(names, key=natural))
     is_ct = all(name.upper() == "CT" for name in channels)
     recipe = Recipe(window=ABDOMEN) if is_ct else Recipe(scale="zscore", nonzero=True)
     ordered = sorted(raw)
@@ -213,19 +223,9 @@ def _grouped(files: Mapping[str, Path], suffixed: bool) -> dict[str, tuple[Path,
 
 def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, Any]) -> bool:
     """Tell nnU-Net's channel suffix from a case number of four digits."""
-    if not files or not all(CHANNEL.search(key) for key in files):
-        return False
-    if known & set(files):
+    if not files or known & set(files) or not all(CHANNEL.search(key) for key in files):
         return False
     return bool(known & {CHANNEL.sub("", key) for key in files}) or "channel_names" in listing
-
-
-def _tests(home: Path, suffixed: bool) -> list[Case]:
-    labels = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
-    images = _grouped(_by_stem(home / "imagesTs"), suffixed)
-    return [
-        Case(key, key, images[key], labels.get(key), {"part": "test"}) for key in sorted(images, key=natural)
-    ]
 
 
 def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
@@ -255,15 +255,6 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
 def _is_value(value: Any) -> bool:
     text = str(value)  # its length first: Python converts no more than 4300 digits to an int
     return not isinstance(value, bool) and text.isdecimal() and len(text) <= 20 and int(text) <= LARGEST
-
-
-def _channel_names(path: Path, listing: Mapping[str, Any]) -> tuple[str, ...]:
-    names = listing.get("modality", listing.get("channel_names"))
-    if not isinstance(names, dict) or not names:
-        raise BenchError(
-            f'{path}: key \'modality\' {_lacks(names)}; it maps channels to names, {{"0": "CT"}}'
-        )
-    return tuple(str(names[key]) for key in sorted(names, key=natural))
 
 
 def _lacks(found: Any) -> str:

@@ -3,38 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from bench.dataset import Case, Dataset, natural
+from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.volumes.files import is_volume, stem, within
 
+BESIDE = {"img": "label", "label": "img", "imagesTr": "labelsTr", "labelsTr": "imagesTr"}  # of a pair
+BORDER = 0.06  # of white; what is darker all along an edge is no retina
+GREY = (0.0, 255.0)  # values of a picture's files
 HELD_BACK = re.compile(r"(?<![a-z])(val|test)")  # in the names of folders without masks
 
 
-def by_name(root: Path, pattern: re.Pattern[str], depth: int) -> dict[str, dict[str, Path]]:
-    """Return case -> kind -> file, in natural order of the paths.
+def by_name(
+    root: Path,
+    pattern: re.Pattern[str],
+    depth: int,
+    readable: Callable[[Path], bool] = is_volume,
+    case: Callable[[re.Match[str], Path], str | None] = lambda match, _: match["case"],
+) -> dict[str, dict[str, Path]]:
+    """Return case -> kind -> file, in natural order of the cases.
 
     A folder with a volume's name, as some unzippers make one around the file, counts as the file.
 
     Args:
         root: the data set's folder.
-        pattern: with the groups ``case`` and ``kind``; must match a name without its suffix.
+        pattern: must match a name without its suffix; its group ``kind``, if any, is the kind.
         depth: levels below ``root`` that are searched.
+        readable: is a file of this name one of the data set's format?
+        case: from match and path to the case, None for a file of none; the group ``case`` by default.
 
     Raises:
         BenchError: two files are the same kind of the same case.
     """
     found: dict[str, dict[str, Path]] = {}
     for path in within(root, depth):
-        match = pattern.fullmatch(stem(path)) if is_volume(path) and not is_volume(path.parent) else None
-        if match is None:
+        match = pattern.fullmatch(stem(path)) if readable(path) and not is_volume(path.parent) else None
+        id = None if match is None else case(match, path)
+        if match is None or id is None:
             continue
-        twin = found.setdefault(match["case"], {}).setdefault(match["kind"], path)
+        twin = found.setdefault(id, {}).setdefault(match.groupdict().get("kind", ""), path)
         if twin != path:
-            raise BenchError(f"{path}: {twin} is the same file of case {match['case']}; keep one")
-    return found
+            raise BenchError(f"{path}: {twin} is the same file of case {id}; keep one")
+    return {id: found[id] for id in sorted(found, key=natural)}
+
+
+def expected(files: Mapping[str, Path], names: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return a case's image and mask; one that is not there is named where it should lie.
+
+    Args:
+        files: what there is of the case by kind, as ``by_name`` has it; not empty.
+        names: the kind of the image and of the mask, each with its name without suffix.
+    """
+    there = next(iter(files.values()))
+    folder = there.parent.with_name(BESIDE.get(there.parent.name, there.parent.name))
+    image, mask = (
+        files.get(kind, folder / there.name.replace(stem(there), name)) for kind, name in names.items()
+    )
+    return image, mask
 
 
 class ChannelFiles(Dataset):
@@ -53,7 +81,7 @@ class ChannelFiles(Dataset):
         found = by_name(root, self.pattern, depth=5)
         if not found:
             raise BenchError(f"{root}: no files {self.pattern.pattern}.nii.gz; {self.unpack}")
-        return [self._case(root, id, found[id]) for id in sorted(found, key=natural)]
+        return [self._case(root, id, files) for id, files in found.items()]
 
     def about(self, folders: tuple[str, ...]) -> dict[str, str]:
         """Return a case's meta from the folders between the data set's and its files."""
@@ -68,3 +96,20 @@ class ChannelFiles(Dataset):
         labelled = self.mask in files or meta["part"] == "training"
         images = tuple(every[k] for k in self.kinds)
         return Case(id, id, images, every[self.mask] if labelled else None, meta)
+
+
+class Photographs(Dataset):
+    """Photographs of the back of the eye in RGB, one a case."""
+
+    redistribution = False
+    modality = "fundus"
+    flat = True
+    channels = ("red", "green", "blue")
+    recipes = {  # noqa: RUF012
+        # ours: as "taleb" without the black border, whose width depends on the camera
+        "default": Recipe(smooth=True, resize=(224, 224, 0), window=GREY, foreground=BORDER),
+        # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
+        # keeping no aspect ratio are assumed
+        "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=GREY),
+        "coarse": Recipe(smooth=True, resize=(96, 96, 0), window=GREY, foreground=BORDER),  # ours: a pilot
+    }

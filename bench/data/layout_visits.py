@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -56,15 +56,14 @@ class Visits(Dataset):
         return self._judged(Path(root))[2]
 
     def _judged(self, root: Path) -> Found:
-        fields = [field for field, _ in self.files]
-        visits = {id: v for id, v in _visits(root, fields).items() if fields[0] in v}
+        first = self.files[0][0]
+        visits = {id: v for id, v in _visits(root, dict(self.files)).items() if first in v}
         wanted = frozenset(self.masks) | {f for _, file in self.files for f in (file, self._refused(file))}
         images = frozenset(file for _, file in self.files)
         places = [place for visit in visits.values() for place in visit.values()]
         with ThreadPoolExecutor(THREADS) as pool:
-            held = dict(
-                zip(places, pool.map(lambda place: _held(place, wanted, images), places), strict=True)
-            )
+            found = pool.map(lambda place: _held(place, wanted, images), places)
+            held = dict(zip(places, found, strict=True))
         cases, absent, skipped = [], list[tuple[str, str]](), list[tuple[str, str]]()
         for id in sorted(visits, key=natural):
             gone, why = self._lacking(visits[id], held)
@@ -73,7 +72,7 @@ class Visits(Dataset):
             elif gone:
                 absent += [(id, str(path)) for path in gone]
             else:
-                cases.append(self._case(id, visits[id], held[visits[id][fields[0]]]))
+                cases.append(self._case(id, visits[id], held[visits[id][first]]))
         return cases, absent, skipped
 
     def _lacking(
@@ -84,12 +83,12 @@ class Visits(Dataset):
         for field, file in self.files:
             if field not in visit:
                 why.append(f"no field {field}")
-            elif file not in held[visit[field]]:
-                refused = self._refused(file)
-                if refused in held[visit[field]]:
-                    why.append(f"{refused} in place of {file}")
-                else:
-                    gone.append(visit[field] / file)
+            elif file in held[visit[field]]:
+                continue
+            elif self._refused(file) in held[visit[field]]:
+                why.append(f"{self._refused(file)} in place of {file}")
+            else:
+                gone.append(visit[field] / file)
         return gone, why
 
     def _refused(self, file: str) -> str:
@@ -103,7 +102,7 @@ class Visits(Dataset):
         return Case(id, person, images, label, {"instance": instance, "array": array})
 
 
-def _visits(root: Path, fields: list[str]) -> dict[str, dict[str, Path]]:
+def _visits(root: Path, fields: Container[str]) -> dict[str, dict[str, Path]]:
     """Return person_instance_array -> field -> zip or folder.
 
     Raises:

@@ -14,9 +14,7 @@ from bench.volumes.header import MAX_BYTES, VolumeError
 from bench.volumes.reading import LabelVolume, Volume3D, check_finite
 from bench.volumes.resampling import Geometry, Triple, linear, nearest, restore, smooth
 
-__all__ = [
-    "Geometry", "Prepared", "consistent", "contiguous", "known_values", "prepare", "restore",
-]  # fmt: skip
+__all__ = ["Geometry", "Prepared", "consistent", "contiguous", "prepare", "restore"]
 
 PERCENTILES = (0.5, 99.5)  # bench.dataset.Recipe
 LONGEST, COARSEST = 4096, 1000  # voxels along an axis, mm of a voxel: more is a slip
@@ -56,11 +54,15 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     consistent(recipe)
     check_finite(volume)
     if recipe.channels is not None:
-        volume = replace(volume, array=volume.array[_picked(recipe.channels, volume)])
+        there, picked = len(volume.array), list(recipe.channels)
+        if not all(0 <= c < there for c in picked):
+            raise BenchError(f"recipe: channels {picked}, counted from 0, and {volume.path} has {there}")
+        volume = replace(volume, array=volume.array[picked])
     resample = smooth if recipe.smooth else linear
     channels = [_scaled(channel, recipe) for channel in volume.array]
     image = np.stack([values for values, _ in channels])
     steps = [1 / width for _, width in channels if width > 0]
+    whole_numbers = volume.array.dtype.kind in "iu" or (volume.array == np.rint(volume.array)).all()
     native = _triple(image.shape[1:])
     classes = None
     if label is not None:
@@ -80,7 +82,7 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
         label=None if classes is None else nearest(classes[geometry.inside], geometry.shape),
         native_label=classes,
         geometry=geometry,
-        step=min(steps) if steps and _whole_numbers(volume.array) else None,
+        step=min(steps) if steps and whole_numbers else None,
     )
 
 
@@ -92,9 +94,9 @@ def contiguous(
     Raises:
         VolumeError: ``label_value``, with every value that the data set does not declare.
     """
+    known = {0: 0, **(raw_labels or {value: value for value in labels})}  # raw value -> class
     table = np.full(LARGEST, -1, np.int16)
-    for raw, value in known_values(labels, raw_labels).items():
-        table[raw] = value
+    table[list(known)] = list(known.values())
     array = label.array
     if array.min() < 0 or array.max() >= LARGEST:
         strange = np.unique(array[(array < 0) | (array >= LARGEST)])
@@ -104,13 +106,8 @@ def contiguous(
             return classes.astype(np.uint8)
         strange = np.unique(array[classes < 0])
     listed = ", ".join(str(v) for v in strange[:5]) + (" ..." if strange.size > 5 else "")
-    known = ", ".join(str(v) for v in sorted(known_values(labels, raw_labels)))
-    raise VolumeError(label.path, "label_value", f"values {listed} are not declared ({known})")
-
-
-def known_values(labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None) -> dict[int, int]:
-    """Return value in the files -> contiguous class, background included."""
-    return {0: 0, **(dict(raw_labels) if raw_labels else {k: k for k in labels})}
+    declared = ", ".join(str(value) for value in sorted(known))
+    raise VolumeError(label.path, "label_value", f"values {listed} are not declared ({declared})")
 
 
 def consistent(recipe: Recipe) -> None:
@@ -141,14 +138,6 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError(f"recipe: foreground {recipe.foreground} must be a finite number")
 
 
-def _picked(channels: Sequence[int], volume: Volume3D) -> list[int]:
-    """Return the channels of a recipe, which the volume must have."""
-    there = len(volume.array)
-    if not all(0 <= c < there for c in channels):
-        raise BenchError(f"recipe: channels {list(channels)}, counted from 0, and {volume.path} has {there}")
-    return list(channels)
-
-
 def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
     """Return one channel, clipped and scaled, float32, and the width that became 1."""
     values = channel.astype(np.float32)
@@ -167,60 +156,37 @@ def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
     return values, width
 
 
-def _whole_numbers(array: np.ndarray) -> bool:
-    return array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
-
-
-def _window(_: np.ndarray, recipe: Recipe) -> tuple[float, float]:
-    low, high = recipe.window or (0.0, 1.0)
-    return low, high - low
-
-
-def _zscore(values: np.ndarray, _: Recipe) -> tuple[float, float]:
+def _zscore(values: np.ndarray) -> tuple[float, float]:
     # float64: a float32 sum over 1e8 voxels is off by more than the noise it measures
     spread = float(values.std(dtype=np.float64))
     mean = float(values.mean(dtype=np.float64))
     return mean, spread if spread > 1e-6 * abs(mean) else 0.0
 
 
-def _percentile(values: np.ndarray, _: Recipe) -> tuple[float, float]:
-    low, high = (float(p) for p in np.percentile(values, PERCENTILES))
-    return low, high - low
+def _between(low: float, high: float) -> tuple[float, float]:
+    return float(low), float(high) - float(low)
 
 
-def _minmax(values: np.ndarray, _: Recipe) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return low, high - low
-
-
-SCALES: dict[str, Callable[[np.ndarray, Recipe], tuple[float, float]]] = {
-    "window": _window, "zscore": _zscore, "percentile": _percentile, "minmax": _minmax,
-}  # fmt: skip
+SCALES: dict[str, Callable[[np.ndarray, Recipe], tuple[float, float]]] = {  # shift, and what becomes 1
+    "window": lambda _, recipe: _between(*(recipe.window or (0.0, 1.0))),
+    "zscore": lambda values, _: _zscore(values),
+    "percentile": lambda values, _: _between(*np.percentile(values, PERCENTILES)),
+    "minmax": lambda values, _: _between(values.min(), values.max()),
+}
 
 
 def _foreground(
     native: np.ndarray, image: np.ndarray, above: float | str | None
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Return the box of voxels above the threshold in any channel; everything if none is."""
-    whole = tuple((0, n) for n in image.shape[1:])
-    found: list[tuple[tuple[int, int], ...] | None] = [whole]
-    if isinstance(above, str):
-        found = [_extent(channel != 0) for channel in native]
-    elif above is not None:
-        found = [_extent(channel > above) for channel in image]
-    boxes = [b for b in found if b is not None] or [whole]
-    x, y, z = ((min(b[a][0] for b in boxes), max(b[a][1] for b in boxes)) for a in range(3))
+    x, y, z = ((0, n) for n in image.shape[1:])
+    if above is None:
+        return (x, y, z)
+    mask = np.any(native != 0 if isinstance(above, str) else image > above, axis=0)
+    if mask.any():
+        hits = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+        x, y, z = ((int(hit[0]), int(hit[-1]) + 1) for hit in hits)
     return (x, y, z)
-
-
-def _extent(mask: np.ndarray) -> tuple[tuple[int, int], ...] | None:
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not hit.size:
-            return None
-        box.append((int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box)
 
 
 def _target(geometry: Geometry, recipe: Recipe) -> Triple:

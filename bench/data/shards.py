@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -109,9 +108,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()  # after a failure, too: what is finished is kept
 
 
@@ -201,16 +198,11 @@ def join(found: Gathered, folder: Path, cases: Sequence[Case]) -> None:
         lacking = cases[int(np.argmin(found.done))].id
         raise BenchError(f"case {lacking}: what was written of it did not last; look at the disk, run again")
     files = found.place(folder)
-    found.rows["class"] = [_class(case, found.faults) for case in cases]
+    unread = [0 if case.label is not None and case.id in found.faults else -1 for case in cases]  # of a map
+    labels = zip(cases, unread, strict=True)
+    found.rows["class"] = [case.label if isinstance(case.label, int) else other for case, other in labels]
     index.write(folder, found.rows, cases, files, found.faults)
     index.Index(folder)  # refused here rather than by a later job
-
-
-def _class(case: Case, faults: Mapping[str, str]) -> int:
-    """Return a case's class, -1 where it has none; a label map that could not be read is told by 0."""
-    if isinstance(case.label, int):
-        return case.label
-    return 0 if case.label is not None and case.id in faults else -1
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:

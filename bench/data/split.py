@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench import registry
@@ -66,18 +66,16 @@ def folds(
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split == RULE:
-        found = [_by_rule(name, patients, split)]
+        found = [_fold(split, 0, {p: _by_rule(name, p) for p in patients})]
     elif split == EVEN:
         found = [_evenly(name, patients)]
     elif split == FIVE:
-        found = [_fifth(name, patients, k) for k in range(5)]
-    elif split == CV5:
-        found = [_dealt(name, patients, k) for k in range(5)]
+        found = [_fold(split, k, {p: _by_fifth(name, p, k) for p in patients}) for k in range(5)]
+    elif split == CV5:  # dealt in turn: even, but a new patient moves others
+        turn = {p: i % 5 for i, p in enumerate(sorted(patients, key=lambda p: unit(CV5, name, p)))}
+        found = [_fold(split, k, {p: _tested(turn[p] == k) for p in patients}) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
-        found = [
-            Fold(split, i, tuple(p for p in patients if p != one), (), (one,))
-            for i, one in enumerate(patients)
-        ]
+        found = [_fold(split, i, {p: _tested(p == one) for p in patients}) for i, one in enumerate(patients)]
     elif split in dataset.splits:
         found = [_without(fold, without) for fold in _registered(dataset, split, name, [*patients, *without])]
     else:
@@ -106,12 +104,13 @@ def _full(name: str, fold: Fold, patients: int) -> None:
         )
 
 
-def _by_rule(name: str, patients: Iterable[str], rule: str) -> Fold:
-    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for patient in patients:
-        u = unit(rule, name, patient)
-        parts["train" if u < 0.7 else "val" if u < 0.8 else "test"].append(patient)
-    return Fold(rule, 0, *(tuple(parts[p]) for p in ("train", "val", "test")))
+def _tested(yes: bool) -> str:
+    return "test" if yes else "train"
+
+
+def _by_rule(name: str, patient: str) -> str:
+    u = unit(RULE, name, patient)
+    return "train" if u < 0.7 else "val" if u < 0.8 else "test"
 
 
 def _evenly(name: str, patients: Sequence[str]) -> Fold:
@@ -123,27 +122,17 @@ def _evenly(name: str, patients: Sequence[str]) -> Fold:
     return Fold(EVEN, 0, *(tuple(sorted(part, key=natural)) for part in parts))
 
 
-def _fifth(name: str, patients: Iterable[str], fold: int) -> Fold:
-    """Return fold ``fold``: a fifth of the unit interval tests, an eighth of the rest validates."""
-    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for patient in patients:
-        tested = int(5 * unit(FIVE, name, patient)) == fold
-        held = not tested and unit(f"{FIVE}:val", name, patient) < 1 / 8
-        parts["test" if tested else "val" if held else "train"].append(patient)
-    return Fold(FIVE, fold, *(tuple(parts[p]) for p in ("train", "val", "test")))
+def _by_fifth(name: str, patient: str, fold: int) -> str:
+    """Return the part in a fold: a fifth of the unit interval tests, an eighth of the rest validates."""
+    if int(5 * unit(FIVE, name, patient)) == fold:
+        return "test"
+    return "val" if unit(f"{FIVE}:val", name, patient) < 1 / 8 else "train"
 
 
-def _dealt(name: str, patients: Sequence[str], fold: int) -> Fold:
-    """Return fold ``fold`` of patients dealt in turn: even, but a new patient moves others."""
-    order = sorted(patients, key=lambda p: unit(CV5, name, p))
-    tested = set(order[fold::5])
-    return Fold(
-        CV5,
-        fold,
-        tuple(p for p in patients if p not in tested),
-        (),
-        tuple(p for p in patients if p in tested),
-    )
+def _fold(split: str, index: int, parts: Mapping[str, str]) -> Fold:
+    """Return a fold of patients, each in the part that is said of it."""
+    members = (tuple(p for p, part in parts.items() if part == name) for name in ("train", "val", "test"))
+    return Fold(split, index, *members)
 
 
 def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]) -> list[Fold]:

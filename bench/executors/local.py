@@ -1,4 +1,4 @@
-"""Run jobs in worker processes of this machine.
+"""Run jobs in worker processes of this machine, those that others need first.
 
 A worker has a pipe of its own and shares nothing with the others, so one that is killed, at any
 moment, takes one job with it and no lock. Pools whose workers share a queue do worse: the standard
@@ -19,14 +19,16 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 
 from bench import process
-from bench.executors.queue import Queue
+from bench.jobs import KINDS
 from bench.jobs.context import RunOptions
+from bench.plan.dag import Plan
 from bench.process import WORKER
 from bench.runtime.execute import Outcome, execute
 from bench.store import Store
 
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
+LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
 CLOSING = 5.0  # seconds that a worker without a job gets to end
 
 _stop = threading.Event()
@@ -63,6 +65,61 @@ def run(
         workers.close()
 
 
+class Queue:
+    """The jobs of a plan that are still to do; a failure stops only what depends on it."""
+
+    def __init__(self, plan: Plan, todo: list[str]) -> None:
+        self._plan = plan
+        order = {kind: place for place, kind in enumerate(KINDS)}
+        self._waiting = sorted(todo, key=lambda job: order[plan.jobs[job].kind])  # stable
+        self._todo, self._running = set(todo), set[str]()
+        self._again: dict[str, float] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def open(self) -> bool:
+        """Is anything left to start or to wait for?"""
+        self._drop_hopeless()
+        return bool(self._waiting or self._running)
+
+    def take(self) -> str | None:
+        """Return a job whose needs are done, or None where none is ready now."""
+        self._drop_hopeless()
+        now = time.monotonic()
+        for job in self._waiting:
+            ready = all(self._settled(need) for need in self._plan.jobs[job].needs) and all(
+                self._settled(guard) or guard in self.outcomes for guard in self._plan.after.get(job, ())
+            )
+            if ready and self._again.get(job, 0.0) <= now:
+                self._waiting.remove(job)
+                self._running.add(job)
+                return job
+        return None
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
+        self._running.discard(outcome.job)
+        if outcome.state in ("busy", "stopped"):  # only its own worker was told to stop: the run goes on
+            self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
+            self._waiting.append(outcome.job)
+            return
+        self.outcomes[outcome.job] = outcome
+
+    def _settled(self, job: str) -> bool:
+        return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
+
+    def _drop_hopeless(self) -> None:
+        for job in list(self._waiting):
+            need = self._plan.hopeless(job, self._failed)
+            if need is not None:
+                bad = self.outcomes[need]
+                reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+                self.outcomes[job] = Outcome(job, "failed", reason)
+                self._waiting.remove(job)
+
+    def _failed(self, job: str) -> bool:
+        return job in self.outcomes and self.outcomes[job].state != "done"
+
+
 @dataclass(eq=False)
 class _Worker:
     number: int
@@ -87,16 +144,11 @@ class Workers:
         free = [w for w in self._all if w.job is None and w.process.is_alive()]
         worker = free[0] if free else self._start()
         worker.job = job
-        try:
+        with suppress(OSError):  # it died just now: `wait` finds out, as of any other
             worker.pipe.send((job, options))
-        except OSError:
-            return  # it died just now: `wait` finds out, as of any other
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Return the attempts that ended, after at most ``seconds``; the dead leave the list."""
-        if not self._all:
-            time.sleep(seconds)
-            return []
         ready = connection.wait([w.pipe for w in self._all], seconds)
         ended = [self._ended(w) for w in list(self._all) if w.pipe in ready]
         return [outcome for outcome in ended if outcome is not None]
@@ -136,14 +188,14 @@ class Workers:
         job, worker.job = worker.job, None
         try:
             outcome: Outcome = worker.pipe.recv()
+            return outcome
         except (EOFError, OSError):
             self._all.remove(worker)
             worker.pipe.close()
             worker.process.join()
-            return None if job is None else self._lost(job, worker.process.exitcode or 0)
-        return outcome
-
-    def _lost(self, job: str, code: int) -> Outcome:
+        code = worker.process.exitcode or 0
+        if job is None:
+            return None
         if code == 0 or self._store.done(job):
             return Outcome(job, "stopped")  # asked to end before it began, or killed after it was done
         reason = f"the worker process died ({process.died(code)})"

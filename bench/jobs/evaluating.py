@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,7 +51,16 @@ def run(context: Context[EvaluateSpec]) -> None:
         else partial(_predicted, network, prepared, spec.inference, spec.data.paint or None)
     )
     with device.autocast():
-        (_write_scores if classes else _write_maps)(context.made, _each(context, cases, predict))
+        results = _each(context, cases, predict)
+        if classes:
+            save(context.made, {case: found[SCORES] for case, found in results})
+        else:
+            panels: Found = {}
+            with PackWriter(context.made, "prediction") as pack:
+                for case, found in results:
+                    pack.add_frame(case, found.pop(FRAME).tobytes())
+                    panels |= found
+            np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
@@ -73,19 +81,6 @@ def _each(
             raise Stopped(f"stopped after case {number} of {len(cases)}")
 
 
-def _write_maps(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
-    panels: Found = {}
-    with PackWriter(folder, "prediction") as pack:
-        for case, found in results:
-            pack.add_frame(case, found.pop(FRAME).tobytes())
-            panels |= found
-    np.savez_compressed(folder / "panels.npz", **panels)  # type: ignore[arg-type]
-
-
-def _write_scores(folder: Path, results: Iterable[tuple[str, Found]]) -> None:
-    save(folder, {case: found[SCORES] for case, found in results})
-
-
 def _scores(
     network: torch.nn.Module, prepared: Prepared, windows: Windows, case: str, panel: bool
 ) -> Found:  # fmt: skip
@@ -99,15 +94,12 @@ def _predicted(
 ) -> Found:  # fmt: skip
     """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
     scores = slabs(network, prepared.volume(case), windows)
-    z, kept = _richest(prepared, case) if panel else -1, list[np.ndarray]()
+    z, kept = -1, list[np.ndarray]()
+    if panel:  # the slice with most reference
+        z = int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
     found = restore_slabs(_watched(scores, z, kept), prepared.geometry(case), paint)
     shown = _panel(prepared, case, z, kept[0], paint) if panel else {}
     return {FRAME: np.frombuffer(compress(found), np.uint8), **shown}
-
-
-def _richest(prepared: Prepared, case: str) -> int:
-    """Return the z of the slice with most reference."""
-    return int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
 
 
 def _watched(passing: Iterable[np.ndarray], z: int, kept: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.supervised import Judge, Supervised, Task
 from bench.nets import transfer
-from bench.nets.network import Triple, triple
+from bench.nets.base import Triple, triple
 from bench.protocol.sections import Inference, Tuning, Windows
 from bench.random import numpy_rng
 from bench.train import label_losses

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+
+from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
-from bench.errors import BenchError
-from bench.jobs import compare, guard
+from bench.errors import BenchError, Stopped
+from bench.jobs import guard
 from bench.jobs.context import Context
 from bench.jobs.guard import Found, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
+from bench.partial import Kept
+from bench.pool import work
 
 SHOWN = 3  # cases that a failure names
 LOGGED = 1000  # and its log
+TOGETHER = 16  # scans that a process compares before it tells, and that a stop may cost
+Place = tuple[Path, str]  # a prepared data set and a case of it
+Pairs = np.ndarray  # float64 (N, 3): number of the scan, number of the other, score
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +92,7 @@ def _by_content(
     places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
     return [
         Leak(rest[a].dataset, rest[a].case.id, tests[b].dataset, tests[b].case.id, "content", score)
-        for a, b, score in compare.pairs(context, *places)
+        for a, b, score in _pairs(context, *places)
     ]
 
 
@@ -97,3 +107,71 @@ def _refusal(found: Sequence[Leak]) -> str:
         f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
         "'leaks: allow' to keep them and print it"
     )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some scans to be compared with all the others."""
+
+    number: int
+    first: int  # number of its first scan
+    scans: tuple[Place, ...]
+
+    def __str__(self) -> str:
+        return f"comparing {self.scans[0][1]} and what follows"
+
+
+@dataclass(frozen=True)
+class _Comparer:
+    """How a process takes part in the work."""
+
+    others: tuple[Place, ...]
+
+    @contextmanager
+    def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Pairs]]]:
+        """Give the function that compares the scans of one task."""
+        from bench.leaks.duplicates import matches
+
+        others = [_print(*place) for place in self.others]
+
+        def do(task: _Task) -> tuple[int, Pairs]:
+            found = matches([_print(*place) for place in task.scans], others)
+            return task.number, np.array([(task.first + m.a, m.b, m.score) for m in found]).reshape(-1, 3)
+
+        yield do
+
+
+def _pairs(
+    context: Context[GuardSpec], scans: Sequence[Place], others: Sequence[Place]
+) -> list[tuple[int, int, float]]:
+    """Return (number of the scan, number of the other, score) of every pair that is the same scan.
+
+    What earlier attempts compared is taken over.
+
+    Raises:
+        Stopped: between two tasks, as the context asks.
+    """
+    kept, found = Kept(context.scratch), dict[int, Pairs]()
+    starts = range(0, len(scans), TOGETHER)
+    tasks = [_Task(n, start, tuple(scans[start : start + TOGETHER])) for n, start in enumerate(starts)]
+    for task in tasks:
+        before = kept.get(task.number)
+        if before is not None:
+            found[task.number] = before["pairs"]
+    rest = [task for task in tasks if task.number not in found]
+    with closing(work(rest, _Comparer(tuple(others)), context.run.loaders)) as results:
+        for number, made in results:
+            kept.put(number, {"pairs": made})
+            found[number] = made
+            context.progress(len(found), len(tasks))
+            if len(found) < len(tasks) and context.stopping():
+                raise Stopped(f"stopped after {len(found)} of {len(tasks)} groups of scans")
+    every = (tuple(row) for number in sorted(found) for row in found[number].tolist())
+    return [(int(a), int(b), score) for a, b, score in every]
+
+
+def _print(folder: Path, case: str) -> np.ndarray:
+    found = opened(folder).fingerprint(case)
+    if found is None:
+        raise BenchError(f"{folder}: has no fingerprint of {case}; {AGAIN}")
+    return found

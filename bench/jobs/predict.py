@@ -14,7 +14,7 @@ from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.jobs import window
 from bench.jobs.class_scores import true_classes
-from bench.nets.network import Triple
+from bench.nets.base import Triple
 from bench.protocol.sections import Windows
 
 AXES = "xyz"

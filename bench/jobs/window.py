@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from bench.data.cache import BLOCK
 from bench.data.reader import Volume
-from bench.nets.network import Triple, triple
+from bench.nets.base import Triple, triple
 from bench.protocol.sections import Windows
 
 PLANES = 16  # of a slab at most: few, and still whole cache lines of the ring, where z is innermost

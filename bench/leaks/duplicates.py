@@ -7,7 +7,7 @@ large structures, and edges that fit, but not the grain between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -62,12 +62,7 @@ class Match:
     score: float
 
 
-def matches(
-    first: Sequence[np.ndarray],
-    second: Sequence[np.ndarray],
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Match]:
+def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[Match]:
     """Return every pair of scans that is judged the same, ordered by ``a`` and ``b``.
 
     Two scans are the same where any channel of one is any channel of the other. Pictures match
@@ -76,15 +71,11 @@ def matches(
     Args:
         first: fingerprints (C, X, Y, Z).
         second: fingerprints.
-        on_progress: called with how many channels of ``first`` are done, and of how many.
     """
     best: dict[tuple[int, int], float] = {}
     mine, theirs = _views(first), _views(second)
-    done = 0
     for d, least in SAME.items():
         ours, others = ([(i, v) for i, v in side if v.volume.ndim == d] for side in (mine, theirs))
-        if not others:
-            done += len(ours)
         if not ours or not others:
             continue
         my_turns, their_turns = (np.stack([v.turned for _, v in side], axis=1) for side in (ours, others))
@@ -101,9 +92,6 @@ def matches(
                 score = _judged(whole, other, poses)
                 if score >= least:
                     best[a, b] = max(score, best.get((a, b), score))
-            done += 1
-            if on_progress:
-                on_progress(done, len(mine))
     return [Match(a, b, score) for (a, b), score in sorted(best.items())]
 
 

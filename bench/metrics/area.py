@@ -33,14 +33,10 @@ def distances(pair: Pair) -> Distances:
     if len(pair.spacing) != 3:
         raise BenchError("convention deepmind: distances need 3-D volumes; use medpy or monai")
     areas = element_areas(pair.spacing)
-    border_one, area_one = _elements(pair.prediction, areas)
-    border_two, area_two = _elements(pair.reference, areas)
-    return Distances(
-        directed(border_one, border_two, pair.spacing),
-        directed(border_two, border_one, pair.spacing),
-        area_one,
-        area_two,
-    )
+    codes = _codes(pair.prediction), _codes(pair.reference)
+    one, two = (code + np.uint8(1) > 1 for code in codes)  # neither 0 nor 255, which wraps to 0
+    there, back = directed(one, two, pair.spacing), directed(two, one, pair.spacing)
+    return Distances(there, back, areas[codes[0][one]], areas[codes[1][two]])
 
 
 def element_areas(spacing: tuple[float, ...]) -> np.ndarray:
@@ -61,17 +57,11 @@ def patch(code: int) -> tuple[np.ndarray, ...]:
     found: list[np.ndarray] = []
     for loop in _loops(inside):
         points = [np.add(*edge) / 2 for edge in loop]
-        fans = [_fan(points[i:] + points[:i]) for i in range(len(points))]
+        turned = [points[i:] + points[:i] for i in range(len(points))]
+        fans = [[np.stack([first, a, b]) for a, b in pairwise(rest)] for first, *rest in turned]
         # Rounded, so that fans of equal area are told apart by their order alone.
         found += max(fans, key=lambda fan: round(sum(_area(t) for t in fan), 9))
     return tuple(found)
-
-
-def _elements(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where a padded mask has surface elements, padded as much, and the area of each in mm2."""
-    codes = _codes(mask)
-    border = codes + np.uint8(1) > 1  # neither 0 nor 255, which wraps to 0
-    return border, areas[codes[border]]
 
 
 def _codes(mask: np.ndarray) -> np.ndarray:
@@ -97,24 +87,15 @@ def _loops(inside: set[tuple[int, ...]]) -> list[list[tuple]]:
         for one, two in lines:
             links[one].append(two)
             links[two].append(one)
-    return _walk(links)
-
-
-def _walk(links: dict[tuple, list[tuple]]) -> list[list[tuple]]:
-    loops, left = [], dict(links)
-    while left:
-        edge: tuple | None = next(iter(left))
+    loops = []
+    while links:
+        edge: tuple | None = next(iter(links))
         loop = []
         while edge is not None:
             loop.append(edge)
-            after = left.pop(edge)
-            edge = next((e for e in after if e in left), None)
+            edge = next((e for e in links.pop(edge) if e in links), None)
         loops.append(loop)
     return loops
-
-
-def _fan(points: list[np.ndarray]) -> list[np.ndarray]:
-    return [np.stack([points[0], a, b]) for a, b in pairwise(points[1:])]
 
 
 def _area(triangle: np.ndarray, spacing: tuple[float, ...] = (1, 1, 1)) -> float:

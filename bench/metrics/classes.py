@@ -47,12 +47,11 @@ def score_classes(
         if metric == "accuracy":
             hits = accuracy(predicted, reference)
             found += [(case, Score(TARGET, metric, float(v), "1", "ok")) for case, v in enumerate(hits)]
-        elif metric == "auc":
-            value = auc(scores, reference)
-            found.append((None, Score(TARGET, metric, value, "1", _status(value, "empty_reference"))))
-        else:
-            value = qwk(predicted, reference, scores.shape[1])
-            found.append((None, Score(TARGET, metric, value, "1", _status(value, "both_empty"))))
+            continue
+        area = metric == "auc"
+        value = auc(scores, reference) if area else qwk(predicted, reference, scores.shape[1])
+        undefined = "empty_reference" if area else "both_empty"
+        found.append((None, Score(TARGET, metric, value, "1", undefined if value is None else "ok")))
     return found
 
 
@@ -105,10 +104,6 @@ def qwk(predicted: np.ndarray, reference: np.ndarray, classes: int) -> float | N
     chance = int((distance * expected).sum())
     # In whole numbers, N sum(w O) and N sum(w E): agreement is exactly 1, chance exactly 0.
     return 1 - len(reference) * int((distance * observed).sum()) / chance if chance else None
-
-
-def _status(value: float | None, where_undefined: str) -> str:
-    return "ok" if value is not None else where_undefined
 
 
 def _checked(scores: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

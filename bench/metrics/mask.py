@@ -22,7 +22,7 @@ class Pair:
     def counts(self) -> tuple[int, int, int]:
         """Voxels of the prediction, of the reference, of both."""
         masks = self.prediction, self.reference, self.prediction & self.reference
-        predicted, true, both = (int(np.count_nonzero(mask)) for mask in masks)
+        predicted, true, both = (int(np.count_nonzero(one)) for one in masks)
         return predicted, true, both
 
     @property
@@ -36,18 +36,8 @@ class Pair:
         return "empty_reference" if predicted else "empty_prediction"
 
 
-def cut(
-    prediction: np.ndarray,
-    reference: np.ndarray,
-    box: tuple[slice, ...],
-    values: tuple[int, ...],
-    spacing: tuple[float, ...],
-) -> Pair:
-    """Return the voxels with one of ``values`` inside ``box`` as a padded pair of masks."""
-    return Pair(_mask(prediction[box], values), _mask(reference[box], values), spacing)
-
-
-def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
+def mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
+    """Return which voxels have one of the values, padded with background on every side."""
     padded = np.zeros([n + 2 * PAD for n in labels.shape], dtype=bool)
     inner = padded[(slice(PAD, -PAD),) * labels.ndim]
     np.equal(labels, values[0], out=inner)

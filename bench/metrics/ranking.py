@@ -98,17 +98,13 @@ def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
     for convention in dict.fromkeys(row["convention"] for row in rows):
         means: dict[str, float | None] = {}
         for name in names:
-            mine = {place: values[convention, name, *place] for place in kept}
-            means[name] = _mean({at: abs(v) for at, v in mine.items()} if signed else mine)
+            targets: dict[str, list[float]] = {}
+            for place in kept:
+                value = values[convention, name, *place]
+                targets.setdefault(place[0], []).append(abs(value) if signed else value)
+            means[name] = fmean(map(fmean, targets.values())) if targets else None
         made.append(Standing(metric, rows[0]["unit"], convention, means, len(kept), len(places)))
     return made
-
-
-def _mean(values: dict[tuple[str, str], float]) -> float | None:
-    targets: dict[str, list[float]] = {}
-    for (target, _), value in values.items():
-        targets.setdefault(target, []).append(value)
-    return fmean(fmean(found) for found in targets.values()) if targets else None
 
 
 def changes(found: Iterable[Standing]) -> list[str]:

@@ -34,17 +34,16 @@ class Distances:
 def counted(metric: str, pair: Pair) -> float | None:
     """Return Dice or IoU (0 to 1), or a volume error; not both masks may be empty."""
     predicted, true, both = pair.counts
-    if metric in VOLUMES:
-        return _volume_error(metric, predicted - true, true, pair.spacing)
-    return 2 * both / (predicted + true) if metric == "dice" else both / (predicted + true - both)
-
-
-def _volume_error(metric: str, surplus: int, true: int, spacing: tuple[float, ...]) -> float | None:
+    if metric == "dice":
+        return 2 * both / (predicted + true)
+    if metric == "iou":
+        return both / (predicted + true - both)
+    surplus = predicted - true
     if metric == "relative_volume_error":
         return surplus / true if true else None
-    if len(spacing) != 3:
+    if len(pair.spacing) != 3:
         raise BenchError("volume_error: ml need 3-D volumes; use relative_volume_error")
-    return abs(surplus) * math.prod(spacing) / 1000
+    return abs(surplus) * math.prod(pair.spacing) / 1000
 
 
 def distance(metric: str, found: Distances, convention: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -12,7 +11,7 @@ from scipy import ndimage
 
 from bench.errors import BenchError
 from bench.metrics import Score, area, surface, value
-from bench.metrics.mask import Pair, cut
+from bench.metrics.mask import Pair, mask
 from bench.metrics.request import Request, Wanted, unit
 from bench.metrics.value import Distances
 
@@ -44,7 +43,7 @@ def compare(
     scores: list[list[Score]] = [[] for _ in requests]
     for target, values in wanted.targets(boxes[0].keys() | boxes[1].keys()).items():
         box = _union([b[v] for b in boxes for v in values if v in b], 0 in values, reference.shape)
-        pair = cut(prediction, reference, box, values, spacing) if box else None
+        pair = Pair(mask(prediction[box], values), mask(reference[box], values), spacing) if box else None
         status = pair.status if pair else "both_empty"
         for found, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
             found += [Score(target, metric, number, unit(metric), status) for metric, number in numbers]
@@ -59,15 +58,14 @@ def _measure(pair: Pair | None, diagonal: float, requests: tuple[Request, ...]) 
     def distances(room: ModuleType) -> Distances:
         return room.distances(pair)
 
-    return [_values(pair, request, distances) for request in requests]
-
-
-def _values(pair: Pair, request: Request, distances: Callable[[ModuleType], Distances]) -> list[Measured]:
-    values: dict[str, float | None] = {m: value.counted(m, pair) for m in request.counted}
-    if request.surfaces:
-        found = distances(area if request.convention == "deepmind" else surface)
-        values |= {m: value.distance(m, found, request.convention) for m in request.surfaces}
-    return [(metric, values[metric]) for metric in request.metrics]
+    measured = []
+    for request in requests:
+        values: dict[str, float | None] = {m: value.counted(m, pair) for m in request.counted}
+        if request.surfaces:
+            found = distances(area if request.convention == "deepmind" else surface)
+            values |= {m: value.distance(m, found, request.convention) for m in request.surfaces}
+        measured.append([(metric, values[metric]) for metric in request.metrics])
+    return measured
 
 
 def _labels(role: str, array: np.ndarray) -> np.ndarray:
@@ -110,7 +108,7 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
     sides = [_extent(array[(slice(None), *sides)].max(axis=_but(0, array.ndim))), *sides]
     found = ndimage.find_objects(array[tuple(sides)])
     return {
-        label: tuple(_shift(one, by.start) for one, by in zip(box, sides, strict=True))
+        label: tuple(slice(a.start + by.start, a.stop + by.start) for a, by in zip(box, sides, strict=True))
         for label, box in enumerate(found, start=1)
         if box is not None
     }
@@ -118,10 +116,6 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
 
 def _but(axis: int, ndim: int) -> tuple[int, ...]:
     return tuple(other for other in range(ndim) if other != axis)
-
-
-def _shift(side: slice, by: int) -> slice:
-    return slice(side.start + by, side.stop + by)
 
 
 def _extent(line: np.ndarray) -> slice:

@@ -1,11 +1,15 @@
-"""Networks by name and size; encoder and decoder apart."""
+"""Networks by name and size; encoder and decoder apart. Names cost nothing: torch loads when one is built."""
 
+from __future__ import annotations
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from bench.nets.network import classifier, network, network_names, presets
+from bench.errors import BenchError
+from bench.nets.catalog import CATALOG, check_crop, entry
 
 if TYPE_CHECKING:
-    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
+    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder, Triple
 
 __all__ = [
     "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",
@@ -20,3 +24,64 @@ def __getattr__(name: str) -> Any:
 
         return getattr(base, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def network_names() -> list[str]:
+    """List the networks by name."""
+    return sorted(CATALOG)
+
+
+def presets(name: str) -> list[str]:
+    """List the sizes of one network, smallest first."""
+    return list(entry(name).presets)
+
+
+def network(
+    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
+) -> Network:
+    """Return a freshly initialised network (from torch's global generator: seed it before).
+
+    Args:
+        name: one of ``network_names()``.
+        preset: one of ``presets(name)``.
+        in_channels: image channels.
+        out_channels: classes, background included.
+        crop: input size in voxels; by default the preset's own.
+
+    Raises:
+        BenchError: unknown name or preset, or channels or a crop the network cannot read.
+    """
+    from bench.nets import base
+
+    crop, facts = check_crop(name, preset, crop), entry(name)
+    for key, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if value < 1:
+            raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
+    size = facts.presets[preset].size
+    wanted = base.Wanted(size, facts.dims, crop, in_channels, out_channels)
+    encoder, decoder = importlib.import_module(facts.module).build(wanted)
+    made = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
+    made.version = facts.version
+    return made
+
+
+def classifier(
+    name: str, preset: str, in_channels: int, classes: int, crop: Triple | None = None
+) -> Classifier:
+    """Return ``network``'s encoder, initialised alike, with one linear layer on its averaged bottleneck.
+
+    Args:
+        name: as of ``network``, and so the rest.
+        preset: its size.
+        in_channels: image channels.
+        classes: how many, 2 or more.
+        crop: input size in voxels.
+
+    Raises:
+        BenchError: as ``network`` does, or fewer than two classes.
+    """
+    from bench.nets import base
+
+    if classes < 2:
+        raise BenchError(f"network {name!r}: {classes} class(es); a classification needs 2 or more")
+    return base.Classifier(network(name, preset, in_channels, classes, crop), classes)

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from bench.errors import BenchError
 
 Triple = tuple[int, int, int]
+
+
+def triple(sizes: Sequence[int]) -> Triple:
+    """Return three sizes (x, y, z) of a list as a tuple."""
+    x, y, z = sizes
+    return (x, y, z)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the module of a network is to build."""
+
+    size: Any  # of the preset: one of the classes in ``bench.nets.sizes``
+    dims: int
+    crop: Triple
+    in_channels: int
+    out_channels: int
 
 
 class Encoder(nn.Module):
@@ -138,6 +156,7 @@ class Model(nn.Module):
     """An encoder and what reads it, with the facts a checkpoint's manifest needs."""
 
     version: int = 1  # of the architecture and its initialisation, from the catalog
+    output: str  # how the keys of the output layer begin: its classes are those of one data set
 
     def __init__(
         self, name: str, preset: str, crop: Triple, channels: tuple[int, int], encoder: Encoder
@@ -146,11 +165,6 @@ class Model(nn.Module):
         self.name, self.preset, self.crop = name, preset, crop
         self.in_channels, self.out_channels = channels
         self.encoder = encoder
-
-    @property
-    def output(self) -> str:
-        """Return how the keys of the output layer begin: its classes are those of one data set."""
-        raise NotImplementedError
 
 
 class Network(Model):
@@ -162,11 +176,7 @@ class Network(Model):
     ) -> None:  # fmt: skip
         super().__init__(name, preset, crop, channels, encoder)
         self.decoder = decoder
-
-    @property
-    def output(self) -> str:
-        """Return how the keys of the output layer begin."""
-        return f"decoder.{self.decoder.output}."
+        self.output = f"decoder.{decoder.output}."
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, out_channels, X, Y, Z)."""
@@ -185,16 +195,13 @@ class Classifier(Model):
         classes: number of classes.
     """
 
+    output = "head."
+
     def __init__(self, network: Network, classes: int) -> None:
         channels = (network.in_channels, classes)
         super().__init__(network.name, network.preset, network.crop, channels, network.encoder)
         self.version = network.version
         self.head = nn.Linear(network.encoder.widths[-1], classes)
-
-    @property
-    def output(self) -> str:
-        """Return how the keys of the output layer begin."""
-        return "head."
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import prod
 from typing import Any
 
@@ -10,20 +11,6 @@ from bench.errors import BenchError, unknown
 from bench.nets.sizes import Entry, Preset, Triple
 from bench.nets.table import NETWORKS
 
-__all__ = [
-    "CATALOG",
-    "Entry",
-    "Preset",
-    "Triple",
-    "cells",
-    "check_batch",
-    "check_crop",
-    "check_handover",
-    "check_task",
-    "describe",
-    "entry",
-    "preset",
-]
 CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}
 
 
@@ -152,15 +139,10 @@ def describe() -> list[dict[str, Any]]:
             "title": e.title,
             "dims": e.dims,
             "presets": [
-                {
-                    "preset": key,
-                    "in_channels": p.in_channels,
-                    "out_channels": p.out_channels,
-                    "parameters": p.parameters,
-                }
+                {"preset": key, **{k: getattr(p, k) for k in ("in_channels", "out_channels", "parameters")}}
                 for key, p in e.presets.items()
             ],
-            "source": {"cite": e.source.cite, "url": e.source.url, "code": e.source.code},
+            "source": asdict(e.source),
         }
         for e in CATALOG.values()
     ]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 
-from bench.nets.base import Encoder, Network, NoDecoder, alike, flat
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, NoDecoder, Wanted, alike, flat
 
 
 class DenseNetEncoder(Encoder):
@@ -31,16 +29,8 @@ class DenseNetEncoder(Encoder):
         return [alike(m, x) for m in (*maps, self.act(y))]
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 32.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
-    net = DenseNet(2, in_channels, out_channels, size.stem, size.growth, size.blocks)
-    encoder = DenseNetEncoder(net, size.widths)
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, NoDecoder())
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size = wanted.size
+    net = DenseNet(2, wanted.in_channels, wanted.out_channels, size.stem, size.growth, size.blocks)
+    return DenseNetEncoder(net, size.widths), NoDecoder()

@@ -18,16 +18,15 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, unknown
+from bench.nets import network
 from bench.nets.catalog import entry
 from bench.nets.imported import OURS
 from bench.nets.manifest import Manifest, save
-from bench.nets.network import network
 from bench.store import write_atomic
 
 # format: suffixes of its files; nnssl and nnU-Net write .pth
 FORMATS = {"safetensors": (".safetensors",), "nnssl": (".pth", ".pt")}
 ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}  # what nnU-Net builds by name
-STEM = "encoder.stem.convs.0"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors") -> None:
@@ -47,10 +46,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format:
     """
     if format not in FORMATS:
         raise BenchError(unknown("format", format, FORMATS))
-    content = _nnssl(tensors, manifest) if format == "nnssl" else b""
     try:
         if format == "nnssl":
-            write_atomic(path, content)
+            write_atomic(path, _nnssl(tensors, manifest))
         else:
             save(path, tensors, manifest)
     except OSError as error:
@@ -130,7 +128,7 @@ def _adaptation(manifest: Manifest) -> dict[str, Any]:
         "recommended_downstream_patchsize": size,
         "key_to_encoder": "encoder.stages",
         "key_to_stem": "encoder.stem",
-        "keys_to_in_proj": [f"{STEM}.conv", f"{STEM}.all_modules.0"],
+        "keys_to_in_proj": ["encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"],
         "key_to_lpe": None,
     }
 

@@ -13,9 +13,7 @@ from itertools import pairwise
 from torch import Tensor, cat, nn
 from torch.nn.functional import max_pool3d
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted
 
 
 def named(**modules: nn.Module) -> nn.Sequential:
@@ -84,15 +82,7 @@ class GenesisDecoder(Decoder):
         return self.out_tr(up)
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 8 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 8.
-    """
-    crop = check_crop(name, preset, crop)
-    width = find(name, preset).size.width
-    encoder, decoder = GenesisEncoder(in_channels, width), GenesisDecoder(width, out_channels)
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 8 can be read."""
+    width = wanted.size.width
+    return GenesisEncoder(wanted.in_channels, width), GenesisDecoder(width, wanted.out_channels)

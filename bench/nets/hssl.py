@@ -13,9 +13,7 @@ from itertools import pairwise
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 
-from bench.nets.base import Decoder, Encoder, Network, alike, flat
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted, alike, flat
 
 
 class ResNetEncoder(Encoder):
@@ -65,26 +63,17 @@ def normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True))
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 32.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size = wanted.size
     net = ResNet(
         "basic",
         list(size.blocks),
         [size.width * f for f in (1, 2, 4, 8)],
         spatial_dims=2,
-        n_input_channels=in_channels,
+        n_input_channels=wanted.in_channels,
         conv1_t_stride=2,
         feed_forward=False,
         bias_downsample=False,  # as in the original; MONAI's default has biases before a batch norm
     )
-    encoder = ResNetEncoder(net, size.width)
-    decoder = DeConvDecoder(size.width, out_channels)
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
+    return ResNetEncoder(net, size.width), DeConvDecoder(size.width, wanted.out_channels)

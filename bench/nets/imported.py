@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import BenchError, shown
-from bench.nets.catalog import Triple, entry
+from bench.nets.base import Triple, triple
+from bench.nets.catalog import entry
 from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, read
 
@@ -90,6 +91,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     kept = {name: _turned(value, axes) for name, value in kept.items()}
     if EMBEDDING in kept and kept[EMBEDDING].ndim == 5:  # a convolution: channels move behind the voxels
         kept[EMBEDDING] = kept[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
+    spacing = _three(_dig(_configuration(content), "spacing"), axes)
     channels = kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     manifest = Manifest(
         layout.network,
@@ -97,7 +99,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         in_channels=channels,
         out_channels=len(named[layout.head]) if layout.head in named and named[layout.head].ndim else 0,
         crop=_crop(content, kept, axes) or entry(layout.network).presets[chosen].crop,
-        recipe=_recipe(content, axes),
+        recipe={"spacing": spacing} if spacing else {},
         params={
             "layout": layout.name,
             "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
@@ -272,12 +274,7 @@ def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | N
         side = PATCH * round(positions.shape[1] ** (1 / 3))
         return side, side, side
     sides = _three(_dig(_configuration(content), "patch_size"), axes)
-    return (int(sides[0]), int(sides[1]), int(sides[2])) if sides else None
-
-
-def _recipe(content: dict[str, Any], axes: Triple) -> dict[str, Any]:
-    spacing = _three(_dig(_configuration(content), "spacing"), axes)
-    return {"spacing": spacing} if spacing else {}
+    return triple(list(map(int, sides))) if sides else None
 
 
 def _own(content: Mapping[str, Any], manifest: Manifest) -> Manifest:

@@ -54,10 +54,6 @@ def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"feature": len(tensors[SWIN]), "v2": v2, "merging": "legacy"}
 
 
-def _genesis(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {"width": len(tensors[GENESIS])}
-
-
 def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     found = [re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors]
     blocks = sorted(Counter(m[1] for m in found if m).items())
@@ -116,7 +112,8 @@ LAYOUTS = (
     # MrGiovanni/ModelsGenesis, pytorch/unet3d.py. Its cubes are (x, y, z): infinite_generator_3D.py
     Layout(
         "Models Genesis (down_tr64.*)",
-        r"down_tr64\.ops\.0\.conv1\.weight", "genesis_unet3d", GENESIS, _genesis,
+        r"down_tr64\.ops\.0\.conv1\.weight", "genesis_unet3d", GENESIS,
+        lambda tensors: {"width": len(tensors[GENESIS])},
         rename=((r"^down_", "encoder.down_"), (r"^(up|out)_", r"decoder.\1_")),
         drop=r"decoder\.out_tr\..*", head="decoder.out_tr.final_conv.weight",
     ),

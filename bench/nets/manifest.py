@@ -12,14 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from bench import digest
+from bench import digest, typed
 from bench.errors import BenchError, shown
-from bench.nets.catalog import Triple
+from bench.nets.base import Triple
 from bench.store import write_atomic
 
 KEY = "bench.manifest"  # in the header's metadata
 SCHEMA = 1
-KINDS: dict[str, type] = {"str": str, "int": int, "dict[str, Any]": dict}  # by a field's annotation
 
 
 @dataclass(frozen=True)
@@ -55,25 +54,9 @@ class Manifest:
         schema = given.pop("schema", None)
         if schema != SCHEMA:
             raise BenchError(f"manifest has schema {schema!r}, this version reads {SCHEMA}")
-        known = {f.name for f in fields(cls)}
-        if given.keys() != known:
-            wrong = sorted(given.keys() ^ known)
-            raise BenchError(f"manifest: field {wrong[0]!r} is missing or unknown")
-        for f in fields(cls):
-            kind = KINDS.get(str(f.type), object)
-            if not isinstance(given[f.name], kind) or isinstance(given[f.name], bool):
-                raise BenchError(f"manifest: field {f.name!r} must be {f.type}, got {shown(given[f.name])}")
-        try:
-            given["crop"] = _triple(given["crop"])
-            given["labels"] = tuple(map(str, given["labels"]))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise BenchError(f"manifest: crop or labels cannot be read ({error})") from None
-        return cls(**given)
-
-
-def _triple(values: Any) -> Triple:
-    x, y, z = values
-    return int(x), int(y), int(z)
+        if lacking := {f.name for f in fields(cls)} - given.keys():
+            raise BenchError(f"manifest: field {min(lacking)!r} is missing")
+        return typed.build(cls, given, lambda keys: ": ".join(("manifest", *map(shown, keys))))
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:

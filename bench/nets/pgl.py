@@ -13,9 +13,7 @@ from monai.networks.nets import ResNet
 from torch import Tensor, cat, nn
 from torch.nn.functional import interpolate, relu
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted
 from bench.nets.sizes import PglSize
 
 
@@ -121,27 +119,13 @@ class PglDecoder(Decoder):
         return interpolate(self.head(up), size=x.shape[2:], mode="trilinear")
 
 
-def initialise(net: nn.Module) -> None:
-    """Draw every convolution as the paper's random parts are drawn: Kaiming uniform, bias 0."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of (16, 16, 8) can be read."""
+    encoder = PglEncoder(wanted.size, wanted.in_channels)
+    decoder = PglDecoder(wanted.size, encoder.widths, wanted.out_channels)
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):  # as the paper draws what it does not pretrain
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of (16, 16, 8) can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no such multiple.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
-    encoder = PglEncoder(size, in_channels)
-    decoder = PglDecoder(size, encoder.widths, out_channels)
-    net = Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
-    initialise(net)
-    return net
+    return encoder, decoder

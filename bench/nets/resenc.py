@@ -15,10 +15,7 @@ from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import Tensor, cat, nn
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
-from bench.nets.sizes import ResEncSize
+from bench.nets.base import Decoder, Encoder, Wanted
 
 SLOPE = 0.01  # of LeakyReLU: nnU-Net's, and torch's default, which nnssl takes
 
@@ -76,29 +73,6 @@ class ResEncDecoder(Decoder):
         return levels
 
 
-def unet(size: ResEncSize, in_channels: int, out_channels: int) -> ResidualEncoderUNet:
-    """Return the library's own network, initialised as nnU-Net does."""
-    stages = len(size.features)
-    instance = partial(nn.InstanceNorm3d, affine=True)
-    net = ResidualEncoderUNet(
-        input_channels=in_channels,
-        n_stages=stages,
-        features_per_stage=list(size.features),
-        conv_op=nn.Conv3d,
-        kernel_sizes=3,
-        strides=[1] + [2] * (stages - 1),
-        n_blocks_per_stage=list(size.blocks),
-        num_classes=out_channels,
-        n_conv_per_stage_decoder=1,
-        conv_bias=True,
-        norm_op=partial(nn.GroupNorm, size.groups) if size.groups else instance,
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"negative_slope": SLOPE, "inplace": True},
-    )
-    net.apply(net.initialize)  # He's normal; the last norm of each residual block starts at zero
-    return net
-
-
 def named_once(net: nn.Module) -> None:
     """Replace the library's blocks by plain sequences, under whose keys nothing stands twice."""
     for parent in list(net.modules()):
@@ -108,17 +82,25 @@ def named_once(net: nn.Module) -> None:
                 setattr(parent, name, nn.Sequential(OrderedDict(kept)))  # conv, norm, nonlin
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, a crop side that is no multiple of 32, or one bottleneck voxel
-            under instance norm.
-    """
-    crop = check_crop(name, preset, crop)
-    net = unet(find(name, preset).size, in_channels, out_channels)
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size, stages = wanted.size, len(wanted.size.features)
+    instance = partial(nn.InstanceNorm3d, affine=True)
+    net = ResidualEncoderUNet(
+        input_channels=wanted.in_channels,
+        n_stages=stages,
+        features_per_stage=list(size.features),
+        conv_op=nn.Conv3d,
+        kernel_sizes=3,
+        strides=[1] + [2] * (stages - 1),
+        n_blocks_per_stage=list(size.blocks),
+        num_classes=wanted.out_channels,
+        n_conv_per_stage_decoder=1,
+        conv_bias=True,
+        norm_op=partial(nn.GroupNorm, size.groups) if size.groups else instance,
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"negative_slope": SLOPE, "inplace": True},
+    )
+    net.apply(net.initialize)  # He's normal; the last norm of each residual block starts at zero
     named_once(net)
-    channels = (in_channels, out_channels)
-    return Network(name, preset, crop, channels, ResEncEncoder(net), ResEncDecoder(net))
+    return ResEncEncoder(net), ResEncDecoder(net)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from monai.networks.nets import SegResNet
 from torch import Tensor, nn
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted
 
 
 class SegResNetEncoder(Encoder):
@@ -50,23 +46,14 @@ class SegResNetDecoder(Decoder):
         return self.conv_final(at)
 
 
-def _rectifier(slope: float) -> tuple[str, dict[str, Any]]:
-    return ("leakyrelu", {"negative_slope": slope, "inplace": True}) if slope else ("relu", {"inplace": True})
-
-
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 8 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 8.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 8 can be read."""
+    size = wanted.size
+    leaking = ("leakyrelu", {"negative_slope": size.slope, "inplace": True})
     net = SegResNet(
-        3, size.filters, in_channels, out_channels,
-        norm=("group", {"num_groups": size.groups}), blocks_down=size.blocks, act=_rectifier(size.slope),
+        3, size.filters, wanted.in_channels, wanted.out_channels,
+        norm=("group", {"num_groups": size.groups}), blocks_down=size.blocks,
+        act=leaking if size.slope else ("relu", {"inplace": True}),
     )  # fmt: skip
     encoder = SegResNetEncoder(net, tuple(size.filters * 2**level for level in range(4)))
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, SegResNetDecoder(net))
+    return encoder, SegResNetDecoder(net)

@@ -33,7 +33,7 @@ class Entry:
 
     name: str
     title: str
-    module: str  # defines ``build(name, preset, in_channels, out_channels, crop)``
+    module: str  # defines ``build(wanted)``, see ``bench.nets.base``
     source: Source
     multiple: Triple  # every side of a crop is a multiple of this
     pyramid: tuple[Triple, ...]  # by what each of the encoder's maps is coarser than the input
@@ -163,12 +163,9 @@ class DenseNetSize:
     @property
     def widths(self) -> tuple[int, ...]:
         """Return the channels of the stem and of each block's end; half of these reach the next block."""
-        ends = accumulate(self.blocks[1:], lambda w, n: w // 2 + n * self.growth, initial=self._first)
+        first = self.stem + self.blocks[0] * self.growth
+        ends = accumulate(self.blocks[1:], lambda w, n: w // 2 + n * self.growth, initial=first)
         return (self.stem, *ends)
-
-    @property
-    def _first(self) -> int:
-        return self.stem + self.blocks[0] * self.growth
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,7 @@ from monai.networks.nets import SwinUNETR
 from monai.networks.nets.swin_unetr import PatchMergingV2
 from torch import Tensor, cat, nn, where
 
-from bench.nets.base import Decoder, Encoder, Network
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted
 
 # which voxel of each 2^3 (x, y, z) a slot reads: 010 and 001 stand twice, 110 and 011 are never read
 LEGACY = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1))
@@ -85,23 +83,15 @@ class SwinUnetrDecoder(Decoder):
         return self.out(self.decoder1(up, self.encoder1(x)))
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, a crop side that is no multiple of 32, or one bottleneck voxel
-            under instance norm.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size = wanted.size
     norm = ("group", {"num_groups": size.groups}) if size.groups else "instance"
     # MONAI's annotation asks for a module where its code calls a class
     merging: Any = LegacyMerging if size.merging == "legacy" else "merging"
     net = SwinUNETR(
-        in_channels,
-        out_channels,
+        wanted.in_channels,
+        wanted.out_channels,
         depths=size.depths,
         num_heads=size.heads,
         feature_size=size.feature,
@@ -109,6 +99,4 @@ def build(
         downsample=merging,
         use_v2=size.v2,
     )
-    encoder = SwinUnetrEncoder(net.swinViT, size.feature)
-    channels = (in_channels, out_channels)
-    return Network(name, preset, crop, channels, encoder, SwinUnetrDecoder(net))
+    return SwinUnetrEncoder(net.swinViT, size.feature), SwinUnetrDecoder(net)

@@ -26,6 +26,11 @@ from bench.nets.sizes import (
 from bench.source import Source
 
 MONAI = "https://github.com/Project-MONAI/MONAI/blob/1.6.1/monai/networks/nets"
+_FALK = Source(
+    "Falk et al., U-Net: deep learning for cell counting, detection, and morphometry, "
+    "Nature Methods 16 (2019)",
+    "https://doi.org/10.1038/s41592-018-0261-2", f"{MONAI}/basic_unet.py",
+)  # fmt: skip
 _PAPER = TalebSize(16, 0.01)  # the configs' enc_filters; Keras' momentum of 0.99
 _TINY = TalebSize(4, 0.1)  # a trial of a few steps must not predict with the statistics it began with
 _CITE = "Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020"
@@ -162,11 +167,7 @@ NETWORKS = (
             "base": Preset(_PAPER, (128, 128, 128), 5_648_078, 3_535_440, 114_256, 34_128),
         }, batch_norm=True),
     Entry("unet2d", "2D U-Net", "bench.nets.unet",
-        Source(
-            "Falk et al., U-Net: deep learning for cell counting, detection, and morphometry, Nature "
-            "Methods 16 (2019)",
-            "https://doi.org/10.1038/s41592-018-0261-2", f"{MONAI}/basic_unet.py",
-        ),
+        _FALK,
         (16, 16, 1), _strides(1, 2, 4, 8, 16, dims=2), {
             "tiny": Preset(UNetSize((8, 16, 32, 32, 64, 8), 4), (64, 64, 1), 166_518, 92_568, 18_688, 5_760),
             "small": Preset(UNetSize((16, 16, 32, 64, 128, 16), 8),
@@ -175,11 +176,7 @@ NETWORKS = (
                            (192, 192, 1), 1_978_862, 1_192_224, 151_744, 48_960),
         }, dims=2),
     Entry("unet3d", "3D U-Net", "bench.nets.unet",
-        Source(
-            "Falk et al., U-Net: deep learning for cell counting, detection, and morphometry, Nature "
-            "Methods 16 (2019)",
-            "https://doi.org/10.1038/s41592-018-0261-2", f"{MONAI}/basic_unet.py",
-        ),
+        _FALK,
         (16, 16, 16), _strides(1, 2, 4, 8, 16), {
             "tiny": Preset(UNetSize((8, 8, 16, 32, 32, 8), 4), (32, 32, 32), 223_622, 113_112, 18_249, 5_265),
             "small": Preset(UNetSize((16, 16, 32, 64, 128, 16), 8),

@@ -15,9 +15,7 @@ from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import Tensor, cat, nn
 from torch.nn.functional import interpolate
 
-from bench.nets.base import Decoder, Encoder, Network, alike, flat
-from bench.nets.catalog import Triple, check_crop, entry
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted, alike, flat
 from bench.nets.sizes import TalebSize
 
 
@@ -91,15 +89,8 @@ class TalebDecoder(Decoder):
         return alike(self.final(at), x)
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 32.
-    """
-    crop = check_crop(name, preset, crop)
-    size, dims = find(name, preset).size, entry(name).dims
-    encoder, decoder = TalebEncoder(dims, in_channels, size), TalebDecoder(dims, out_channels, size)
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size, dims = wanted.size, wanted.dims
+    encoder = TalebEncoder(dims, wanted.in_channels, size)
+    return encoder, TalebDecoder(dims, wanted.out_channels, size)

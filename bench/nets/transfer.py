@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from bench.errors import BenchError
-from bench.nets.base import Encoder, Model, TokenEncoder
-from bench.nets.catalog import Triple, check_handover, entry
+from bench.nets.base import Encoder, Model, TokenEncoder, triple
+from bench.nets.catalog import check_handover, entry
 from bench.nets.layouts import COLOURS
 from bench.nets.manifest import Manifest, read, save
 
@@ -188,7 +188,8 @@ def _shape(
     if inside and isinstance(encoder, TokenEncoder) and key == encoder.position:
         return _positions(encoder, name, value, target, source)
     fitted, how = value, []
-    if _is_flat(network, source) and (value.ndim, target.ndim) == (4, 5):
+    flat = source is not None and entry(source.network).dims < entry(network.name).dims
+    if flat and (value.ndim, target.ndim) == (4, 5):
         fitted = _inflate(network, name, value, target)
         how.append("2D to 3D")
     reads = inside and key == encoder.input_weight
@@ -200,12 +201,12 @@ def _shape(
             fitted = _widen(encoder if reads else None, fitted, target)
             how.append("input channels")
     if fitted.shape != target.shape:
-        raise _misfit(network, name, value, target)
+        raise BenchError(
+            f"tensor {name!r} has shape {tuple(value.shape)} in the checkpoint and "
+            f"{tuple(target.shape)} in network {network.name!r} ({network.preset}); "
+            "build the network with the checkpoint's preset and channels"
+        )
     return fitted, ", ".join(how)
-
-
-def _is_flat(network: Model, source: Manifest | None) -> bool:
-    return source is not None and entry(source.network).dims < entry(network.name).dims
 
 
 def _is_of_colours(source: Manifest | None, value: Tensor, target: Tensor) -> bool:
@@ -236,14 +237,6 @@ def _reads_image(network: Model, value: Tensor, target: Tensor, source: Manifest
     return (value.shape[1], target.shape[1]) == channels and value.shape[2:] == target.shape[2:]
 
 
-def _misfit(network: Model, name: str, value: Tensor, target: Tensor) -> BenchError:
-    return BenchError(
-        f"tensor {name!r} has shape {tuple(value.shape)} in the checkpoint and "
-        f"{tuple(target.shape)} in network {network.name!r} ({network.preset}); "
-        "build the network with the checkpoint's preset and channels"
-    )
-
-
 def _widen(encoder: Encoder | None, value: Tensor, target: Tensor) -> Tensor:
     """Repeat a weight that reads the image over more channels, so divided that equal ones respond alike.
 
@@ -272,10 +265,10 @@ def _positions(
     """
     count = value.shape[1] if value.ndim == 3 else 0
     if source is None:
-        grid = encoder.grid if value.shape == target.shape else _cube(count)
+        cube = (round(count ** (1 / 3)),) * 3
+        grid = encoder.grid if value.shape == target.shape else cube
     else:
-        crop, patch = source.crop, encoder.patch
-        grid = (crop[0] // patch[0], crop[1] // patch[1], crop[2] // patch[2])
+        grid = triple([side // step for side, step in zip(source.crop, encoder.patch, strict=True)])
     if grid == encoder.grid and value.shape == target.shape:
         return value, ""
     if prod(grid) != count or value.shape[2] != encoder.dim:
@@ -288,8 +281,3 @@ def _positions(
     planes = interpolate(planes, size=encoder.grid, mode="trilinear", align_corners=False)
     how = f"positions {'x'.join(map(str, grid))} to {'x'.join(map(str, encoder.grid))}"
     return planes.flatten(2).transpose(1, 2), how
-
-
-def _cube(count: int) -> Triple:
-    side = round(count ** (1 / 3))
-    return side, side, side

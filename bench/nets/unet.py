@@ -12,9 +12,7 @@ from __future__ import annotations
 from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
-from bench.nets.base import Decoder, Encoder, Network, alike, flat
-from bench.nets.catalog import Triple, check_crop, entry
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted, alike, flat
 
 
 class UNetEncoder(Encoder):
@@ -59,18 +57,9 @@ class UNetDecoder(Decoder):
         return alike(self.final_conv(up), x)
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 16 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 16.
-    """
-    crop = check_crop(name, preset, crop)
-    size, dims = find(name, preset).size, entry(name).dims
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 16 can be read."""
+    size, dims = wanted.size, wanted.dims
     norm = ("group", {"num_groups": size.groups})
-    net = BasicUNet(dims, in_channels, out_channels, size.features, norm=norm)
-    encoder = UNetEncoder(net, size.features[:5], dims)
-    channels = (in_channels, out_channels)
-    return Network(name, preset, crop, channels, encoder, UNetDecoder(net, dims))
+    net = BasicUNet(dims, wanted.in_channels, wanted.out_channels, size.features, norm=norm)
+    return UNetEncoder(net, size.features[:5], dims), UNetDecoder(net, dims)

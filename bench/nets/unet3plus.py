@@ -13,9 +13,7 @@ from itertools import pairwise
 from torch import Tensor, cat, nn
 from torch.nn.functional import interpolate, max_pool2d
 
-from bench.nets.base import Decoder, Encoder, Network, alike, flat
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, Wanted, alike, flat
 
 
 class DoubleEncoder(Encoder):
@@ -111,29 +109,14 @@ def convolved(*widths: int, norm: bool = True) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def initialised(net: nn.Module) -> None:
-    """Draw weights as the published code does: He's normal, batch norm's weights from N(1, 0.02)."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 16 can be read."""
+    widths = tuple(wanted.size.width * 2**level for level in range(5))
+    encoder = DoubleEncoder(wanted.in_channels, widths)
+    decoder = (FullScaleDecoder if wanted.size.full_scale else UNetDecoder)(widths, wanted.out_channels)
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # drawn as the published code does
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 16 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 16.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
-    widths = tuple(size.width * 2**level for level in range(5))
-    decoder = FullScaleDecoder if size.full_scale else UNetDecoder
-    channels = (in_channels, out_channels)
-    encoder = DoubleEncoder(in_channels, widths)
-    net = Network(name, preset, crop, channels, encoder, decoder(widths, out_channels))
-    initialised(net)
-    return net
+    return encoder, decoder

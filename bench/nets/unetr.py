@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.nets.base import Decoder, Network, TokenEncoder
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, TokenEncoder, Triple, Wanted
 from bench.nets.sizes import UnetrSize
 
 PATCH = 16  # the decoder's four transposed convolutions fix it
@@ -107,20 +105,13 @@ class UnetrDecoder(Decoder):
         return self.out(self.decoder2(up, self.encoder1(x)))
 
 
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; it reads inputs of exactly ``crop`` (its positions are learned).
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 16.
-    """
-    crop = check_crop(name, preset, crop)
-    size = find(name, preset).size
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; it reads inputs of exactly ``crop`` (its positions are learned)."""
+    size = wanted.size
     net = UNETR(
-        in_channels,
-        out_channels,
-        crop,
+        wanted.in_channels,
+        wanted.out_channels,
+        wanted.crop,
         feature_size=size.feature,
         hidden_size=size.hidden,
         mlp_dim=size.mlp,
@@ -132,6 +123,4 @@ def build(
     for block in vit.blocks:
         # MONAI 1.6 builds this norm and never calls it: it would be counted, saved and decayed
         block.norm_cross_attn = nn.Identity()
-    encoder = UnetrEncoder(vit, size, crop)
-    channels = (in_channels, out_channels)
-    return Network(name, preset, crop, channels, encoder, UnetrDecoder(net))
+    return UnetrEncoder(vit, size, wanted.crop), UnetrDecoder(net)

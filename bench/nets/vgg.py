@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from torch import Tensor, nn
 
-from bench.nets.base import Encoder, Network, NoDecoder, alike, flat
-from bench.nets.catalog import Triple, check_crop
-from bench.nets.catalog import preset as find
+from bench.nets.base import Decoder, Encoder, NoDecoder, Wanted, alike, flat
 from bench.nets.sizes import VggSize
 
 
@@ -22,9 +18,15 @@ class VggEncoder(Encoder):
 
     def __init__(self, in_channels: int, size: VggSize) -> None:
         super().__init__()
-        before = (in_channels, *size.widths)
-        blocks = (_block(a, b, n) for a, b, n in zip(before, size.widths, size.convs, strict=False))
-        self.features = nn.Sequential(*chain.from_iterable(blocks))
+        self.features = nn.Sequential()
+        for width, convs in zip(size.widths, size.convs, strict=True):
+            for _ in range(convs):
+                conv = nn.Conv2d(in_channels, width, 3, padding=1)
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision
+                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
+                self.features.extend([conv, nn.ReLU(inplace=True)])
+                in_channels = width
+            self.features.append(nn.MaxPool2d(2))
         self.widths = (*size.widths, size.widths[-1])
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -37,24 +39,6 @@ class VggEncoder(Encoder):
         return [alike(m, x) for m in (*maps, y)]
 
 
-def _block(given: int, width: int, convs: int) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for number in range(convs):
-        conv = nn.Conv2d(width if number else given, width, 3, padding=1)
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
-        layers += [conv, nn.ReLU(inplace=True)]
-    return [*layers, nn.MaxPool2d(2)]
-
-
-def build(
-    name: str, preset: str, in_channels: int, out_channels: int, crop: Triple | None = None
-) -> Network:  # fmt: skip
-    """Return the network; any input whose sides are multiples of 32 can be read.
-
-    Raises:
-        BenchError: unknown preset, or a crop side that is no multiple of 32.
-    """
-    crop = check_crop(name, preset, crop)
-    encoder = VggEncoder(in_channels, find(name, preset).size)
-    return Network(name, preset, crop, (in_channels, out_channels), encoder, NoDecoder())
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    return VggEncoder(wanted.in_channels, wanted.size), NoDecoder()

@@ -30,6 +30,11 @@ class Scene:
     mr: tuple[float, float, float, float]
     outline: bool = True
 
+    @property
+    def parts(self) -> tuple[Organ, ...]:
+        """Return all that is drawn, the organs first."""
+        return (*self.organs, *self.distractors)
+
 
 ABDOMEN = Scene(
     # In the order of BTCV's labels. Twins: the kidneys. Small and faint: the gallbladder in CT,

@@ -1,7 +1,4 @@
-"""Synthetic brains in four MR contrasts, with a tumour whose parts lie within each other.
-
-A patient is a pure function of (seed, index), as in ``bench.phantoms.organs``.
-"""
+"""Synthetic brains in four MR contrasts, with a tumour whose parts lie within each other."""
 
 from __future__ import annotations
 
@@ -44,15 +41,10 @@ def brain(
     enhancing: bool | None = True,
     skull: bool = False,
 ) -> Brain:
-    """Return one synthetic head in RAS.
+    """Return one synthetic head in RAS; 240 x 240 x 155 mm hold it.
 
-    Args:
-        shape: voxels along x, y, z; 240 x 240 x 155 mm hold the head.
-        spacing: mm.
-        seed: of all patients.
-        index: of this patient.
-        enhancing: has the tumour an enhancing rim (else its core is solid); None: no tumour.
-        skull: draw skull and scalp; otherwise everything outside the brain is exactly 0.
+    ``enhancing`` says whether its tumour has an enhancing rim (else its core is solid); None is no tumour.
+    Without ``skull`` (and scalp) everything outside the brain is exactly 0.
     """
     rng = generator(seed, index)
     place = placed(shape, spacing, rng, shift=5, warp=2)

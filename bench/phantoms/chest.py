@@ -1,8 +1,7 @@
 """Synthetic chests: lungs in a body, ribs around them, and lesions or nodules inside them.
 
-As in :mod:`bench.phantoms.organs`, a patient is a pure function of (seed, index), and neither the grey
-value nor the place in the grid tells a lesion: vessels share a nodule's intensity, the edges of
-the lungs an infiltrate's.
+Neither the grey value nor the place in the grid tells a lesion: vessels share a nodule's intensity, the
+edges of the lungs an infiltrate's.
 """
 
 from __future__ import annotations
@@ -36,14 +35,9 @@ class Chest:
 def chest(
     shape: Sequence[int], spacing: Sequence[float], seed: int, index: int, *, nodules: bool = False
 ) -> Chest:
-    """Return one synthetic patient.
+    """Return one synthetic patient; about 350 mm are a chest, and its parts follow the field of view.
 
-    Args:
-        shape: voxels along x, y, z.
-        spacing: mm; a field of view of about 350 mm is a chest, the sizes of parts follow it.
-        seed: of the cohort.
-        index: of the patient.
-        nodules: 1 to 3 round ones as dense as vessels, instead of 2 to 5 ragged infiltrates.
+    ``nodules`` are 1 to 3 round lesions as dense as vessels, instead of 2 to 5 ragged infiltrates.
     """
     rng = generator(seed, index)
     place = body_place(tuple(shape), CHEST, rng)

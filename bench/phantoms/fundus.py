@@ -1,9 +1,8 @@
 """Synthetic photographs of the back of the eye: disc, fovea, vessels, and the signs of retinopathy.
 
-A person is a pure function of (seed, index), as in :mod:`bench.phantoms.organs`. The signs draw from a
-stream of their own, so that one person exists in every grade. Their colours occur in every eye
-(haemorrhages are as red as vessels, exudates as bright as the disc), so a grade has to be read from
-how many there are and of which kinds.
+The signs draw from a stream of their own, so that one person exists in every grade. Their colours occur
+in every eye (haemorrhages are as red as vessels, exudates as bright as the disc), so a grade has to be
+read from how many there are and of which kinds.
 """
 
 from __future__ import annotations
@@ -42,14 +41,10 @@ class Fundus:
 
 
 def fundus(size: tuple[int, int], seed: int, index: int, *, grade: int = 0, left: bool = False) -> Fundus:
-    """Return one synthetic photograph.
+    """Return one synthetic photograph of a ``left`` or right eye; the left one's disc is on the left.
 
-    Args:
-        size: columns and rows; the field is cut at the top and at the bottom of a wide one.
-        seed: of the cohort.
-        index: of the person.
-        grade: 0 no retinopathy, 1 mild, 2 moderate, 3 severe, 4 proliferative.
-        left: the left eye; its disc is on the left.
+    ``size`` is columns and rows; the field is cut at the top and at the bottom of a wide one. ``grade`` is
+    0 no retinopathy, 1 mild, 2 moderate, 3 severe, 4 proliferative.
 
     Raises:
         ValueError: another grade.

@@ -1,8 +1,7 @@
 """Synthetic hearts: short-axis cine MR with a beating left ventricle, and whole hearts in CT or MR.
 
-A patient is a pure function of (seed, index), as in ``bench.phantoms.organs``. Chambers share the
-blood's intensity with each other and with vessels that no label names, so only their places tell
-them apart.
+Chambers share the blood's intensity with each other and with vessels that no label names, so only their
+places tell them apart.
 """
 
 from __future__ import annotations
@@ -55,15 +54,9 @@ def cine(
     """Return frames of a short-axis cine: images float32 and labels uint8, (X, Y, Z, frame).
 
     Labels are 1 left ventricle, 2 myocardium, 3 right ventricle; slices lie along z, the apex
-    below. Frames of one patient share the anatomy; each has its own noise.
-
-    Args:
-        shape: voxels along x, y, z.
-        spacing: mm.
-        seed: of all patients.
-        index: of this patient.
-        systole: for every frame, how far the heart has contracted: 0 is end-diastole, 1 end-systole.
-        group: key of ``GROUPS``.
+    below. Frames of one patient share the anatomy; each has its own noise. ``systole`` says for every
+    frame how far the heart has contracted, from 0 at end-diastole to 1 at end-systole; ``group`` is a key
+    of ``GROUPS``.
     """
     rng = generator(seed, index)
     place = placed(shape, spacing, rng, shift=10, warp=2)

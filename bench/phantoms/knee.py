@@ -1,8 +1,7 @@
 """Synthetic knees in MR: femur and tibia with a layer of cartilage on each, seen sagittally.
 
-As in :mod:`bench.phantoms.organs`, a patient is a pure function of (seed, index). Both bones share an
-intensity with each other and with patella and fibula, both cartilages with fluid: only the place in
-the knee tells them apart.
+Both bones share an intensity with each other and with patella and fibula, both cartilages with fluid:
+only the place in the knee tells them apart.
 """
 
 from __future__ import annotations

@@ -45,13 +45,8 @@ def abdomen(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one synthetic CT: whole HU, float32, and label uint8, both (X, Y, Z) in RAS+.
 
-    Args:
-        shape: voxels.
-        spacing: mm.
-        seed: of all patients.
-        index: of this patient.
-        labels: number of an organ of ``bench.phantoms.atlas.ABDOMEN``, from 1, to its label.
-        growths: what this patient has, the later ones painted over the earlier where equally large.
+    ``labels`` maps the number of an organ of ``bench.phantoms.atlas.ABDOMEN``, from 1, to its label.
+    ``growths`` are what this patient has, the later ones painted over the earlier where equally large.
     """
     rng = generator(seed, index)
     scene, table = ABDOMEN, np.zeros(256, np.uint8)
@@ -68,7 +63,7 @@ def abdomen(
 
 def _grown(growth: Growth, rng: np.random.Generator) -> tuple[Organ, ...]:
     """Draw what a patient has of one kind, all in one organ."""
-    host = (*ABDOMEN.organs, *ABDOMEN.distractors)[int(rng.choice(growth.hosts)) - 1]
+    host = ABDOMEN.parts[int(rng.choice(growth.hosts)) - 1]
     found = []
     for _ in range(int(rng.integers(growth.count[0], growth.count[1] + 1))):
         x, y, z = _inside(host, rng)

@@ -10,10 +10,9 @@ import numpy as np
 from bench.data.layout_msd import MSDLayout, write_listing
 from bench.data.split import listed
 from bench.dataset import natural
-from bench.errors import BenchError
+from bench.phantoms.order import first, interleaved
 from bench.phantoms.organs import write_nifti
 
-TEST = 6  # every sixth phantom is a test scan, until there are no more of one kind
 Drawn = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[int], Drawn]
 
@@ -34,17 +33,6 @@ def stems_of(dataset: type[MSDLayout], split: str, tests: int) -> tuple[list[str
     free = [n for n in range(1, len(taken) + tests + 1) if n not in taken]
     width = min(len(d) for d in digits)
     return training, [f"{dataset.stems}{n:0{width}d}" for n in free[:tests]]
-
-
-def interleaved(training: Sequence[str], tests: Sequence[str]) -> list[str]:
-    """Return training cases with a test case in every sixth place; what is left over comes last."""
-    rest = list(tests)
-    order: list[str] = []
-    for stem in training:
-        if len(order) % TEST == TEST - 1 and rest:
-            order.append(rest.pop(0))
-        order.append(stem)
-    return order + rest
 
 
 def write_task(
@@ -68,17 +56,13 @@ def write_task(
     Raises:
         BenchError: more cases than the task has.
     """
-    order = interleaved(*stems)
-    if cases > len(order):
-        name = dataset.__module__.rpartition(".")[2]
-        raise BenchError(f"{name}: {len(order)} phantoms at most, {cases} asked for")
-    tests = set(stems[1])
-    for index, stem in enumerate(order[:cases]):
+    order, tests = first(dataset, interleaved(*stems), cases), set(stems[1])
+    for index, stem in enumerate(order):
         image, label = draw(index)
         part = "Ts" if stem in tests else "Tr"
         write_nifti(root / f"images{part}" / f"{stem}.nii.gz", image, spacing, "int16")
         if stem not in tests:
             write_nifti(root / "labelsTr" / f"{stem}.nii.gz", label, spacing, "uint8")
-    written = [s for s in order[:cases] if s not in tests]
     title = dataset.title.rpartition(" ")[2]
-    write_listing(root, dataset, title, written, [s for s in order[:cases] if s in tests])
+    written = [s for s in order if s not in tests]
+    write_listing(root, dataset, title, written, [s for s in order if s in tests])

@@ -61,7 +61,26 @@ def organs(
 
 def anatomy(scene: Scene, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """Return the structure of every voxel, uint8 (X, Y, Z): layers 0..3, organs, distractors."""
-    return _structures(body_place(tuple(shape), scene, rng), scene, rng)
+    place = body_place(tuple(shape), scene, rng)
+    x, y, z = place
+    depth = x * x + y * y - 0.35 * (x * y) ** 2 + 0.06 * z * z  # between ellipse and box
+    depth *= 1 + 0.06 * smooth_field(depth.shape, rng)
+    if not scene.outline:
+        depth.fill(0)
+    structure = np.full(depth.shape, LAYERS - 1, np.uint8)
+    for layer, bound in ((2, WALL), (1, SKIN), (0, 1.0)):
+        structure[depth > bound] = layer
+    allowed = depth.ravel() <= WALL
+    first = len(scene.organs)
+    # Distractors go first, in their order, and then organs from large to small, so that a small
+    # organ is never painted over. Every structure draws before painting: the stream is fixed.
+    shapes = [_personal(part, rng) for part in scene.parts]
+    by_size = sorted(range(first), key=lambda i: -float(np.prod(scene.organs[i].radii)))
+    flat = place.reshape(3, -1)
+    for i in (*range(first, len(shapes)), *by_size):
+        voxels = _inside(flat, scene.parts[i], *shapes[i])
+        structure.ravel()[voxels[allowed[voxels]]] = LAYERS + i
+    return structure
 
 
 def acquired(
@@ -109,31 +128,6 @@ def body_place(shape: tuple[int, ...], scene: Scene, rng: np.random.Generator) -
     return place
 
 
-def _structures(place: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Return the structure of every voxel, uint8: layers, then organs, then distractors."""
-    x, y, z = place
-    depth = x * x + y * y - 0.35 * (x * y) ** 2 + 0.06 * z * z  # between ellipse and box
-    depth *= 1 + 0.06 * smooth_field(depth.shape, rng)
-    if not scene.outline:
-        depth.fill(0)
-    structure = np.full(depth.shape, LAYERS - 1, np.uint8)
-    for layer, bound in ((2, WALL), (1, SKIN), (0, 1.0)):
-        structure[depth > bound] = layer
-    allowed = depth.ravel() <= WALL
-    first = len(scene.organs)
-    numbered = list(enumerate((*scene.organs, *scene.distractors)))
-    # Distractors go first, in their order, and then organs from large to small, so that a small
-    # organ is never painted over. Every structure draws before painting: the stream is fixed.
-    shapes = [_personal(organ, rng) for _, organ in numbered]
-    order = [i for i, _ in numbered[first:]]
-    order += sorted(range(first), key=lambda i: -float(np.prod(scene.organs[i].radii)))
-    flat = place.reshape(3, -1)
-    for i in order:
-        voxels = _inside(flat, numbered[i][1], *shapes[i])
-        structure.ravel()[voxels[allowed[voxels]]] = LAYERS + i
-    return structure
-
-
 def _personal(organ: Organ, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw this patient's centre and radii of a structure."""
     centre = np.asarray(organ.centre) + (organ.wander + 0.008) * rng.standard_normal(3)
@@ -158,7 +152,7 @@ def _inside(place: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarr
 
 def _ct(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return HU: contrast phase, organ jitter, partial volume, texture, quantum noise."""
-    means = np.array([*scene.ct, *(o.ct for o in (*scene.organs, *scene.distractors))])
+    means = np.array([*scene.ct, *(part.ct for part in scene.parts)])
     phase = rng.uniform(0.85, 1.15)
     jitter = 5 * rng.standard_normal(means.size)
     means = np.where(means > 90, means * phase, means)  # contrast agent, in what enhances
@@ -171,7 +165,7 @@ def _ct(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.G
 
 def _mr(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return magnitudes: patient's scale, bias field, texture, Rician noise; 0 in air."""
-    means = np.array([*scene.mr, *(o.mr for o in (*scene.organs, *scene.distractors))])
+    means = np.array([*scene.mr, *(part.mr for part in scene.parts)])
     scale = np.exp(rng.uniform(np.log(150), np.log(3000)))
     means = means * np.exp(0.06 * rng.standard_normal(means.size))
     image = _render(structure, means)
@@ -192,7 +186,7 @@ def _render(structure: np.ndarray, means: np.ndarray) -> np.ndarray:
 def _texture(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return unit-variance noise with each structure's own correlation length; none in air."""
     texture = np.zeros(structure.shape, np.float32)
-    lengths = [1.5] * (LAYERS - 1) + [o.grain for o in (*scene.organs, *scene.distractors)]
+    lengths = [1.5] * (LAYERS - 1) + [part.grain for part in scene.parts]
     grain = grain * rng.uniform(0.8, 1.25)
     boxes = ndimage.find_objects(structure, max_label=len(lengths))
     for number, (box, length) in enumerate(zip(boxes, lengths, strict=True), start=1):

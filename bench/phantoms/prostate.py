@@ -20,12 +20,7 @@ def prostate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one patient: T2 and ADC, float32 (X, Y, Z, 2), and label uint8 (X, Y, Z) in RAS.
 
-    Args:
-        shape: voxels; 200 x 200 x 72 mm is the usual field of view.
-        spacing: mm.
-        seed: of all patients.
-        index: of this patient.
-        outer: is there a peripheral zone? In some patients none is left.
+    200 x 200 x 72 mm is the usual field of view. Without ``outer`` no peripheral zone is left, as in some.
     """
     rng = generator(seed, index)
     place = placed(shape, spacing, rng, shift=8, warp=2)

@@ -21,15 +21,8 @@ def pneumonia(
 ) -> np.ndarray:
     """Return the slices of one synthetic chest as they are displayed, uint8 (Z, rows, columns).
 
-    The first slice is the uppermost; the patient's right is on the left of the screen.
-
-    Args:
-        shape: voxels along x, y, z.
-        spacing: mm.
-        seed: of the cohort.
-        index: of the patient.
-        finding: ``none``; ``ground glass``, several faint infiltrates; ``consolidation``, one
-            that is as dense as soft tissue.
+    The first slice is the uppermost; the patient's right is on the left of the screen. ``finding`` is
+    ``none``; ``ground glass``, several faint infiltrates; or ``consolidation``, one as dense as soft tissue.
     """
     made = chest(shape, spacing, seed, index)
     rng = generator(seed, STREAM + index)

@@ -44,17 +44,11 @@ TONES = Scene(
 def tones(shape: Sequence[int], seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one patient: grey values float32 >= 0 and label uint8, both (X, Y, Z) in RAS+.
 
-    Args:
-        shape: voxels along x, y, z; structures grow with it.
-        seed: of all patients.
-        index: of this patient, who is the same whoever else there is.
-
-    Returns:
-        The image on a scale of the patient's own, and 1 where the second tissue is, 2 the third.
+    The image is on a scale of the patient's own; the label is 1 where the second tissue is, 2 the third.
     """
     rng = generator(seed, index)
     structures = anatomy(TONES, shape, rng)
-    means = np.array([*TONES.mr, *(o.mr for o in (*TONES.organs, *TONES.distractors))])
+    means = np.array([*TONES.mr, *(part.mr for part in TONES.parts)])
     means += UNEVEN * rng.standard_normal(means.size)
     bright = ndimage.gaussian_filter(means.astype(np.float32)[structures], 0.5, truncate=3)
     bright *= np.exp(SHADE * smooth_field(structures.shape, rng))

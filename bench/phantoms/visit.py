@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -18,6 +19,26 @@ from bench.phantoms.brain import CSF, GREY, WHITE, brain
 SHAPE = (52, 64, 64)  # 208 x 256 x 256 mm, as the scanner's grid of 1 mm
 SPACING = 4.0  # mm
 LINEAR = "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+
+
+def places(root: Path, first: int, cases: int) -> Iterator[tuple[Path, Path, Path | None]]:
+    """Yield the zips of T1 and of T2-FLAIR of each visit, every fifth one a participant's second.
+
+    After every third comes the zip of another participant's T1, which is no case.
+
+    Args:
+        root: the data set's folder.
+        first: number of the first participant.
+        cases: how many visits.
+    """
+    for i in range(cases):
+        again = i % 5 == 4
+        eid, instance = first + 11 * (i - again), 2 + again
+        t1, flair = (
+            root / "Brain MRI" / kind / str(eid)[:2] / f"{eid}_{field}_{instance}_0.zip"
+            for kind, field in (("T1", 20252), ("T2 FLAIR", 20253))
+        )
+        yield t1, flair, t1.with_name(f"{eid + 5}_20252_2_0.zip") if i % 3 == 2 else None
 
 
 def write_visit(t1: Path, flair: Path | None, seed: int, index: int, labelled: bool = True) -> None:

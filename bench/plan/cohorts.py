@@ -55,6 +55,7 @@ class Cohorts:
         self.roots, self.contents, self.need_data = roots, contents, need_data
         self.used: dict[str, str] = {}  # data set -> folder
         self.provisional = False
+        self._datasets: dict[str, Dataset] = {}
         self._cases: dict[str, tuple[Case, ...] | None] = {}
         self._digests: dict[str, str] = {}
         self._faults: dict[str, dict[str, str]] = {}  # data set -> case -> what its headers give away
@@ -62,7 +63,9 @@ class Cohorts:
 
     def dataset(self, name: str) -> Dataset:
         """Return a data set's declaration."""
-        return adapter(name, self.roots)
+        if name not in self._datasets:
+            self._datasets[name] = adapter(name, self.roots)
+        return self._datasets[name]
 
     def cases(self, name: str) -> tuple[Case, ...] | None:
         """Return a data set's cases, None where it is not on this machine.

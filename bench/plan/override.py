@@ -53,17 +53,12 @@ class Override:
         if isinstance(old, dict) and len(self.keys) == 1:
             raise BenchError(f"--set {self.text}: name one setting of {self.path}, e.g. {self.path}."
                              f"{next(iter(old))}")  # fmt: skip
-        if old is not None and self.value is not None:
-            self._alike(old)
+        alike = type(self.value) is type(old) or (isinstance(old, float) and type(self.value) is int)
+        if old is not None and self.value is not None and not alike:
+            raise BenchError(f"--set {self.text}: expected something like {old!r}")
         holder[self.keys[-1]] = self.value
         self._used = True
         return self._built(type(spec), stated)
-
-    def _alike(self, old: Any) -> None:
-        new = self.value
-        widened = isinstance(old, float) and type(new) is int
-        if type(new) is not type(old) and not widened:
-            raise BenchError(f"--set {self.text}: expected something like {old!r}")
 
     def _built(self, kind: type[S], stated: dict[str, Any]) -> S:
         """Return the spec as if the protocol had said it: same checks, same types."""

@@ -22,14 +22,13 @@ from bench.metrics.request import LATENCY, Request, check_tasks, fitting
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels, controls
 from bench.plan.cohorts import Cohorts, check_folds
-from bench.plan.columns import columns as record_columns
 from bench.plan.dag import Cell, Plan
 from bench.plan.initialisation import Initialisation
 from bench.plan.override import Override
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
-from bench.protocol import Finetune, Protocol, finetune_of, labelled, pretrain_of
+from bench.protocol import Finetune, Protocol, finetune_of, labelled, mixture, pretrain_of
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -201,6 +200,9 @@ class Planner:
         scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
+        latency = None
+        if LATENCY in protocol.metrics:
+            latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
         variants: list[tuple[str, Weights]] = [("", select)]
         for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
             job = self.plan.add(Job(self._evaluation(arm, tuned, weights), (finetune, made.needs[0])))
@@ -208,26 +210,21 @@ class Planner:
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
             before = self.plan.spec(initial.pretrain, PretrainSpec) if initial.pretrain else None
-            columns = record_columns(arm, labels, tuned, before)
-            columns |= {
-                "row": labelled(arm.label, variant),
+            columns = {
+                **_columns(arm, labels, tuned, before), "row": labelled(arm.label, variant),
                 "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",
-            }
+            }  # fmt: skip
             cell = Cell(
                 columns["row"], job, finetune, initial.pretrain, columns, self._cell_wanted(arm, columns),
                 self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
-                self._latency(tuned) if LATENCY in protocol.metrics else None,
+                latency,
                 self.pictures.add(arm, initial),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
-            for done in (initial.pretrain, finetune, job, cell.latency):
+            for done in (initial.pretrain, finetune, job, latency):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
-
-    def _latency(self, tuned: FinetuneSpec) -> str:
-        """Add the job that times the network of a fine-tuning."""
-        return self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
 
     def _overridden(self, spec: S) -> S:
         for override in self.overrides:
@@ -241,3 +238,26 @@ class Planner:
             and self.selection.wants("network", arm.row.network, arm.net.network)
             and all(self.selection.wants(k, columns[k]) for k in ("dataset", "fraction", "seed"))
         )
+
+
+def _columns(
+    arm: Arm, labels: Labels, spec: FinetuneSpec, before: PretrainSpec | None
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the records say of a cell besides its scores, its name and their convention.
+
+    What --set can change is read from the specs, ``before`` of them the pretraining's, not the protocol.
+    """
+    protocol, net = arm.protocol, spec.network
+    source = "file" if spec.init.startswith("file:") else "none"
+    return {
+        "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
+        "scale": protocol.scale, "section": arm.section, "method": arm.row.method,
+        "network": f"{net.network}/{net.preset}", "params": specs.differing(arm.row, before),
+        "pretrain": mixture.title(pretrain_of(protocol, arm.row)) if before else source,
+        "pretrain_seed": before.seed if before else 0, "init": spec.init,
+        "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,
+        "task": arm.target.dataset.task, "split": arm.fold.name,
+        "split_hash": arm.fold.digest if arm.target.present else "",
+        "fraction": labels.percent, "n_train": len(labels.patients), "fold": arm.fold.index,
+        "seed": spec.seed,
+    }  # fmt: skip

@@ -8,17 +8,39 @@ cells as ``resize_box`` counts voxels: cell j is centred on index j and covers [
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench.augment import resize_box
+from bench.errors import BenchError
 from bench.pretext.losses import full_precision
 
 Triple = tuple[int, int, int]
 Box = tuple[Tensor, Tensor]
 Coordinates = Literal["scaled", "literal"]
+
+
+def chosen_map(grids: Sequence[Triple], wanted: int | None, least: int) -> int:
+    """Return which map of a pyramid is used: the one wanted, else the deepest with enough cells.
+
+    Args:
+        grids: cells of each map along x, y, z, finest first.
+        wanted: the map that is asked for; -1 is the last.
+        least: enough cells; where no map has as many, the deepest of those with the most is taken.
+
+    Raises:
+        BenchError: there is no such map.
+    """
+    if wanted is None:
+        counts = [prod(grid) for grid in grids]
+        return max(i for i, count in enumerate(counts) if count >= min(least, max(counts)))
+    if not -len(grids) <= wanted < len(grids):
+        raise BenchError(f"level = {wanted}; the network has maps 0 to {len(grids) - 1}")
+    return wanted % len(grids)
 
 
 def centres(start: Tensor, size: Tensor, flipped: Tensor, cells: Triple) -> Tensor:

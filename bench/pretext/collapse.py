@@ -37,10 +37,7 @@ def effective_rank(z: Tensor) -> Tensor:
     removed: Roy & Vetterli, The effective rank, EUSIPCO 2007, Eq. 3. Garrido et al. (RankMe, ICML 2023) leave
     the mean in; here activations are mostly positive, so that it alone would decide. 1 where all are alike.
     """
-    if not z.isfinite().all():  # a run that diverged: its loss says so
-        return z.new_tensor(float("nan"))
-    units = functional.normalize(z, dim=1)
-    found = (units - units.mean(dim=0)).svd().S
+    found = _spectrum(z)
     share = found / found.sum().clamp_min(1e-12)
     return (-(share * share.clamp_min(1e-12).log()).sum()).exp()
 
@@ -56,12 +53,17 @@ def leading(z: Tensor) -> Tensor:
 
     Of unit vectors with their mean removed, as for ``effective_rank``; 1 where all are alike.
     """
-    if not z.isfinite().all():
-        return z.new_tensor(float("nan"))
-    units = functional.normalize(z, dim=1)
-    variances = (units - units.mean(dim=0)).svd().S.square()
+    variances = _spectrum(z).square()
     total = variances.sum()
-    return variances[0] / total if total > 0 else torch.ones_like(total)
+    return torch.where(total == 0, 1.0, variances[0] / total)
+
+
+def _spectrum(z: Tensor) -> Tensor:
+    """Return the singular values of embeddings (N, C) as unit vectors without their mean."""
+    if not z.isfinite().all():  # a run that diverged: its loss says so
+        return z.new_full((1,), float("nan"))
+    units = functional.normalize(z, dim=1)
+    return (units - units.mean(dim=0)).svd().S
 
 
 def most(z: Tensor) -> int:

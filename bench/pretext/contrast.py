@@ -1,4 +1,4 @@
-"""Contrast of queries with the keys of a slow copy: negatives from a queue, or from the batch alone.
+"""Contrast of views with each other, or with the keys of a slow copy in a queue or in the batch alone.
 
 Cosines are taken in double precision: divided by a temperature of 0.07, the last digit of a float32 cosine is
 1e-6 of the loss, and in a loss of thousandths, taken as the difference of two numbers near 14, a thousandth.
@@ -10,9 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.pretext.losses import NOTHING, cosines, full_precision, info_nce
+from bench import distributed
+from bench.pretext import nuisance
+from bench.pretext.losses import NOTHING, cosines, full_precision, info_nce, nt_xent
 
 TIE = 1e-6  # of a cosine: rounding must not make the own key the nearest where all are alike
+
+
+def view_contrast(
+    z: Tensor, batch: dict[str, Tensor], temperature: float
+) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    """Return NT-Xent of the views of all processes, and the terms that show whether it is learned.
+
+    Args:
+        z: (2 B, C) embeddings, both of a sample one after the other.
+        batch: its ``views`` and ``origin``.
+        temperature: of the softmax.
+    """
+    a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
+    total, nearest = nt_xent(a, b, temperature)
+    return total, nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)
 
 
 @full_precision

@@ -208,6 +208,29 @@ def reconstruction(
 
 
 @full_precision
+def squared_error(image: Tensor, target: Tensor, weight: Tensor, region: Tensor) -> Tensor:
+    """Return each row's weighted squared error over how many voxels are in its region, (B,); 0 where none is.
+
+    The weights are not in the denominator: they change the gradient, as in Pathak et al.'s code.
+
+    Args:
+        image: as ``target``, or one value for many of its voxels.
+        target: (B, C, X, Y, Z).
+        weight: of each voxel's error, 0 outside ``region``; one for all channels where it has one.
+        region: booleans; one for all channels where it has one.
+    """
+    error = (image - target).square() * weight
+    return error.flatten(1).sum(1) / region.expand_as(target).flatten(1).sum(1).clamp_min(1)
+
+
+@full_precision
+def classified(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean cross entropy and the accuracy of logits (B, N) for classes (B,) counted from 0."""
+    right = (logits.detach().argmax(1) == label).to(logits.dtype).mean()
+    return functional.cross_entropy(logits, label), right
+
+
+@full_precision
 def standardise(patches: Tensor, eps: float = 1e-6) -> Tensor:
     """Return each patch (last axis) with its mean removed, over its standard deviation.
 

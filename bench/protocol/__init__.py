@@ -38,37 +38,14 @@ from bench.protocol.sections import (
     Optimiser,
     Phantom,
     Pretrain,
-    Schedule,
     one_of_each,
 )
 from bench.protocol.strict import Document, overlay, parse
 
 __all__ = [
-    "PAPERS",
-    "Augment",
-    "Finetune",
-    "Inference",
-    "Layout",
-    "Mix",
-    "Net",
-    "Optimiser",
-    "Origin",
-    "Phantom",
-    "Pretrain",
-    "Protocol",
-    "Row",
-    "Schedule",
-    "finetune_of",
-    "labelled",
-    "method_pretrains",
-    "mixture",
-    "pretrain_of",
-    "pretrained_net",
-    "pretrains",
-    "read",
-    "read_all",
-    "row_of",
-    "tuned_net",
+    "PAPERS", "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin", "Phantom",
+    "Pretrain", "Protocol", "Row", "finetune_of", "labelled", "method_pretrains", "mixture", "pretrain_of",
+    "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 

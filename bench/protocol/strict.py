@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,7 +105,7 @@ def parse(path: Path) -> Document:
     try:
         if path.stat().st_size > LARGEST:
             raise BenchError(f"{path}: more than {LARGEST >> 10} KiB is no protocol")
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+        node = _composed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot be read ({error})") from None
     except RecursionError:
@@ -118,6 +119,13 @@ def parse(path: Path) -> Document:
     document = Document(path, {}, room=MOST)
     document.value = _values(node, document)
     return document
+
+
+@lru_cache(maxsize=64)
+def _composed(text: str) -> yaml.Node | None:
+    """Return YAML's nodes, not to be written to: settings are read by every protocol that names them."""
+    found: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return found
 
 
 def _values(node: yaml.Node, document: Document) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,14 +77,15 @@ class Cells:
 
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
-        runs = self._failed(key)
-        cell = self.cells.get(key)
+        cell, runs = self.cells.get(key), set[Run]()
+        for other, found in self.failed.items():  # few: one entry per failed cell
+            same = other[:3] == key[:3] and other.metric in ("", key.metric)
+            if same and (key.target == MEAN or other.target in ("", key.target)):
+                runs |= found
         if not runs:
             return cell
         jobs = tuple(sorted({run.job for run in runs if run.job}))
-        n = len({run[:3] for run in runs})
-        known = vars(cell) if cell else {}
-        return Cell(**{**known, "failed": n, "jobs": jobs})
+        return replace(cell or Cell(), failed=len({run[:3] for run in runs}), jobs=jobs)
 
     @property
     def how(self) -> str:
@@ -99,20 +100,11 @@ class Cells:
         """
         known = self.trained.get(section, {})
         found: list[tuple[tuple[int, ...], str]] = []
-        for fraction in sorted(known):
-            folds = known[fraction]
-            same = [f for f, o in sorted(known.items()) if _agree(o, folds)]
+        for fraction, folds in sorted(known.items()):
+            same = [f for f, other in sorted(known.items()) if _agree(other, folds)]
             if len(same) > 1 and fraction == same[0]:
                 low, high = min(folds.values()), max(folds.values())
                 found.append((tuple(same), f"{low}" if low == high else f"{low} to {high}"))
-        return found
-
-    def _failed(self, key: Key) -> set[Run]:
-        found: set[Run] = set()
-        for other, runs in self.failed.items():  # few: one entry per failed cell
-            same = other[:3] == key[:3] and other.metric in ("", key.metric)
-            if same and (key.target == MEAN or other.target in ("", key.target)):
-                found |= runs
         return found
 
 
@@ -140,9 +132,7 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
         run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
         failed.setdefault(key, set()).add(run)
     pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
-    targets: dict[int, tuple[str, ...]] = {}
-    for section, target in pairs.itertuples(index=False, name=None):
-        targets[int(section)] = (*targets.get(int(section), ()), target)
+    targets = {int(section): tuple(of) for section, of in pairs.groupby("section")["target"]}
     crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
     return Cells(cells, units, failed, targets, _trained(table), crossed)
 
@@ -186,20 +176,15 @@ def _lean(records: pd.DataFrame) -> pd.DataFrame:
 
 def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
     place = records.groupby(["section", "dataset"], sort=False)
-    sections = np.zeros(len(records), dtype=int)
-    for (section, dataset), at in place.indices.items():
-        sections[at] = _section(protocol, section, dataset)
+    sections, known = np.zeros(len(records), dtype=int), protocol.sections
+    for (name, dataset), at in place.indices.items():
+        if name not in known or protocol.finetune[known.index(name)].dataset != dataset:
+            raise BenchError(
+                f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
+                "protocol does not have; run it again so that its records are written anew"
+            )
+        sections[at] = known.index(name)
     return sections
-
-
-def _section(protocol: Protocol, name: str, dataset: str) -> int:
-    names = protocol.sections
-    if name not in names or protocol.finetune[names.index(name)].dataset != dataset:
-        raise BenchError(
-            f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
-            "protocol does not have; run it again so that its records are written anew"
-        )
-    return names.index(name)
 
 
 def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
@@ -215,7 +200,7 @@ def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     for where, cell in means.items():
         row, section, fraction, metric = where
         key = Key(row, int(section), int(fraction), MEAN, metric)
-        cells[key] = Cell(**{**vars(cell), "targets": int(n_targets[where])})
+        cells[key] = replace(cell, targets=int(n_targets[where]))
     return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
 
 
@@ -236,29 +221,20 @@ def _of_runs(good: pd.DataFrame) -> pd.Series:
 def _cells(runs: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple, Cell]:
     import pandas as pd
 
-    over = runs.groupby(place, observed=True)
-    back, named = good.groupby(place, observed=True), good[good["case"] != ""]
-    table = pd.DataFrame({
-        "mean": over.mean(), "sd": over.std(ddof=1), "runs": over.count(),
-        "values": back["value"].size(), "defined": back["value"].count(),
-        "penalised": back["penalised"].sum(),
+    over, back = runs.groupby(place, observed=True), good.groupby(place, observed=True)
+    means, sizes, defined = over.mean(), back["value"].size(), back["value"].count()
+    tested = good[good["case"] != ""].groupby(place, observed=True)[["patient", "case"]].nunique()
+    tested = tested.reindex(means.index, fill_value=0)
+    table = pd.DataFrame({  # in the order of a Cell's fields
+        "mean": means, "sd": over.std(ddof=1), "runs": over.count(),
+        "patients": tested["patient"], "cases": tested["case"],
+        "values": sizes, "undefined": sizes - defined, "penalised": back["penalised"].sum(),
     })  # fmt: skip
-    tested = named.groupby(place, observed=True)[["patient", "case"]].nunique()
-    tested = tested.reindex(table.index, fill_value=0)
-    table = table.assign(patients=tested["patient"], cases=tested["case"])
-    return {
-        key: Cell(
-            mean=_number(mean),
-            sd=_number(sd),
-            runs=int(n),
-            patients=int(patients),
-            cases=int(cases),
-            values=int(values),
-            undefined=int(values - defined),
-            penalised=int(penalised),
-        )
-        for key, mean, sd, n, values, defined, penalised, patients, cases in table.itertuples(name=None)
-    }
+    made = dict[tuple, Cell]()
+    for key, mean, sd, *counts in table.itertuples(name=None):
+        n, patients, cases, values, undefined, penalised = map(int, counts)
+        made[key] = Cell(_number(mean), _number(sd), n, patients, cases, values, undefined, penalised)
+    return made
 
 
 def _number(value: float) -> float | None:

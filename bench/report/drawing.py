@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from textwrap import fill, wrap
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,15 +22,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.errors import printable
 from bench.report.figures import Plot, Series
-from bench.report.supplement import Course, Curves, Panel
+from bench.report.pretrainings import short
+from bench.report.supplement import Cloud, Course, Curves, Panel, Pretext
 from bench.store import write_atomic
-
-if TYPE_CHECKING:
-    pass
 
 # Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
 LINE = 44  # characters of a plot's title
+SIDE = 2.5  # of a cloud's panel, inches
 BRIGHT = (  # for labels over grey images; neighbours in the list differ in hue and lightness
     "#56B4E9", "#E69F00", "#00C08B", "#F0E442", "#FF6FB5", "#D55E00", "#B18CFF", "#9BE564",
     "#2E86FF", "#FFC9A3", "#00B5C4", "#C74B7B", "#C9B458", "#8FA3FF",
@@ -82,43 +81,48 @@ def new(width: float, height: float) -> Figure:
     return figure
 
 
+def _plots(number: int, columns: int, figure: Figure, *, sharey: bool = False) -> list[Axes]:
+    """Return as many axes as there is to draw, in rows of so many columns; places left over stay empty."""
+    axes = figure.subplots(-(-number // columns), columns, squeeze=False, sharey=sharey).ravel()
+    for ax in axes[number:]:
+        ax.set_axis_off()
+    return list(axes[:number])
+
+
+def _even(number: int, most: int) -> int:
+    """Return the columns of at most so many with which rows are as full as they can be."""
+    return -(-number // -(-number // most))
+
+
 def fractions(plots: tuple[Plot, ...]) -> Figure:
     """Draw one plot per data set: score against label fraction, a band of ± one sd over runs."""
     with style():
         columns = min(3, len(plots))
-        rows = -(-len(plots) // columns)
-        figure = new(1.7 + 4.1 * columns, 3.7 * rows)
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        figure = new(1.7 + 4.1 * columns, 3.7 * -(-len(plots) // columns))
         looks = _looks(plots)
-        for ax, plot in zip(axes, plots, strict=False):
+        for ax, plot in zip(_plots(len(plots), columns, figure), plots, strict=True):
             _fraction_plot(ax, plot, looks)
-        for ax in axes[len(plots) :]:
-            ax.set_axis_off()
-        handles = [_handle(title, look) for title, look in looks.items()]
+        handles = [
+            Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
+            for title, look in looks.items()
+        ]
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5)
         return figure
 
 
 def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
     """Give each row one look in every plot; scratch is dark, dashed and behind no colour."""
-    lines = {s.title: s for plot in plots for s in plot.series}
+    lines, number = {s.title: s for plot in plots for s in plot.series}, count()
     looks: dict[str, dict] = {}
-    i = 0
     for title, line in lines.items():
         if line.baseline:
             looks[title] = {"color": "#4a5360", "linestyle": (0, (4, 2)), "marker": "."}
-            continue
-        looks[title] = {
-            "color": COLOURS[i % len(COLOURS)],
-            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
-            "marker": MARKERS[i % len(MARKERS)],
-        }
-        i += 1
+        else:
+            i = next(number)
+            dash = DASHES[i // len(COLOURS) % len(DASHES)]
+            marker = MARKERS[i % len(MARKERS)]
+            looks[title] = {"color": COLOURS[i % len(COLOURS)], "linestyle": dash, "marker": marker}
     return looks
-
-
-def _handle(title: str, look: dict) -> Line2D:
-    return Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
 
 
 def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
@@ -147,13 +151,9 @@ def curves(found: Mapping[str, Curves]) -> Figure:
     """Draw one small plot per pretraining: its loss strong, the terms it consists of thin."""
     with style():
         columns = min(3, len(found))
-        rows = -(-len(found) // columns)
-        figure = new(0.4 + 3.3 * columns, 2.5 * rows)
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, (name, curve) in zip(axes, found.items(), strict=False):
+        figure = new(0.4 + 3.3 * columns, 2.5 * -(-len(found) // columns))
+        for ax, (name, curve) in zip(_plots(len(found), columns, figure), found.items(), strict=True):
             _curve(ax, name, curve)
-        for ax in axes[len(found) :]:
-            ax.set_axis_off()
         return figure
 
 
@@ -180,16 +180,13 @@ def training(plots: dict[str, list[Course]]) -> Figure:
     colours = dict(zip(shares, cycle(COLOURS), strict=False))
     with style():
         columns = min(4, len(plots))
-        rows = -(-len(plots) // columns)
-        figure = new(0.4 + 2.5 * columns, 2.2 * rows + 0.3)
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-        for ax, (name, courses) in zip(axes, plots.items(), strict=False):
+        figure = new(0.4 + 2.5 * columns, 2.2 * -(-len(plots) // columns) + 0.3)
+        axes = _plots(len(plots), columns, figure, sharey=True)
+        for ax, (name, courses) in zip(axes, plots.items(), strict=True):
             for course in courses:
                 ax.plot(course.steps, course.losses, color=colours[course.fraction], linewidth=1.0)
             ax.set_title(fill(words(name), LINE * 2 // 3), fontsize=8.5)
             ax.set_xlabel("Step")
-        for ax in axes[len(plots) :]:
-            ax.set_axis_off()
         for ax in axes[::columns]:
             ax.set_ylabel("Loss")
         handles = [Line2D([], [], label=f"{share} %", color=colour) for share, colour in colours.items()]
@@ -224,7 +221,11 @@ def panels(found: list[Panel], labels: dict[int, str]) -> Figure:
             _case(row, case, [p for p in found if p.case == case], titles)
         for ax, title in zip(axes[0], ["Image", "Reference", *titles], strict=True):
             ax.set_title(fill(words(title), LINE // 2), fontsize=8.5, loc="center")
-        handles = _label_handles(found, labels)
+        masks = [m for p in found for m in (p.reference, p.prediction)]
+        present = sorted({int(v) for m in masks for v in np.unique(m) if v})
+        handles = [
+            Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present
+        ]
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
                           frameon=False, fontsize=8)  # fmt: skip
@@ -269,7 +270,73 @@ def _label_colour(value: int) -> str:
     return BRIGHT[(value - 1) % len(BRIGHT)]
 
 
-def _label_handles(found: list[Panel], labels: dict[int, str]) -> list[Patch]:
-    masks = [m for p in found for m in (p.reference, p.prediction)]
-    present = sorted({int(v) for m in masks for v in np.unique(m) if v})
-    return [Patch(facecolor=_label_colour(v), label=words(labels.get(v, f"label {v}"))) for v in present]
+def pretexts(found: list[tuple[str, Pretext]]) -> Figure:
+    """Draw one small plot per pretraining: its figure over the steps, what guessing gets dashed."""
+    with style():
+        columns = _even(len(found), 3)
+        figure = new(0.4 + 3.3 * columns, 2.5 * -(-len(found) // columns))
+        for ax, (title, pretext) in zip(_plots(len(found), columns, figure), found, strict=True):
+            _pretext(ax, title, pretext)
+        return figure
+
+
+def _pretext(ax: Axes, title: str, pretext: Pretext) -> None:
+    alone = len(pretext.steps) == 1  # a line of one point is not seen
+    look: dict[str, Any] = {"color": COLOURS[0], "linewidth": 1.7, "marker": "o" if alone else ""}
+    ax.plot(pretext.steps, pretext.values, **look)
+    if pretext.chances:
+        ax.plot(pretext.steps, pretext.chances, color=SOFT, linewidth=1.1, linestyle=(0, (4, 2)),
+                marker="_" if alone else "", label="chance")  # fmt: skip
+        ax.legend(frameon=False, fontsize=7, loc="best")
+    ax.set_title(_lines(title, 34))
+    ax.set_xlabel("Step")
+    ax.set_ylabel(_lines(pretext.says, 26), fontsize=8)
+
+
+def _lines(text: str, width: int) -> str:
+    """Return a text in at most two lines."""
+    return "\n".join(wrap(words(text, 2 * width - 6), width)[:2])
+
+
+def clouds(found: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
+    """Draw one scatter per encoder, coloured by data set.
+
+    Args:
+        found: in the order of print.
+        titles: printed name of every data set.
+    """
+    looks = {name: _look(i) for i, name in enumerate(titles)}
+    with style():
+        columns = _even(len(found), 4)
+        rows, legend = -(-len(found) // columns), -(-len(looks) // columns)
+        figure = new(SIDE * columns + 0.2, (SIDE + 0.45) * rows + 0.3 * legend)
+        for ax, cloud in zip(_plots(len(found), columns, figure), found, strict=True):
+            _cloud(ax, cloud, looks)
+        handles = [
+            Line2D([], [], linestyle="", label=words(titles[n]), **{**k, "markersize": 5, "alpha": 1})
+            for n, k in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(columns + 1, len(handles)),
+                      frameon=False, fontsize=8, handletextpad=0.2)  # fmt: skip
+        return figure
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Return a data set's colour and, once the colours are used up, its marker."""
+    marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+    return {"color": COLOURS[number % len(COLOURS)], "marker": marker, "markersize": 3.4, "alpha": 0.75,
+            "markeredgewidth": 0}  # fmt: skip
+
+
+def _cloud(ax: Axes, cloud: Cloud, looks: dict[str, dict[str, Any]]) -> None:
+    points, group = np.array(cloud.points), np.array(cloud.group)
+    for number, name in enumerate(cloud.groups):
+        x, y = points[group == number].T
+        ax.plot(x, y, linestyle="", **looks[name])
+    ax.set(xticks=[], yticks=[], xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
+    ax.spines[:].set_visible(True)
+    ax.grid(visible=False)
+    ax.set_title(_lines(cloud.title, 34), fontsize=8.5)
+    known = cloud.std is not None and cloud.rank is not None
+    spread = f" (std {short(cloud.std)}, rank {short(cloud.rank)})" if known else ""
+    ax.set_xlabel(cloud.how + spread, fontsize=7.5)

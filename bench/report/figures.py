@@ -1,6 +1,6 @@
 """Which figures a report has, and drawing only those whose input changed.
 
-matplotlib takes half a second to import, so the drawing itself lives in ``draw.py`` and is
+matplotlib takes half a second to import, so the drawing itself lives in ``drawing.py`` and is
 imported only when something must be drawn.
 """
 
@@ -18,19 +18,12 @@ from bench.protocol import row_of
 from bench.registry import declared
 from bench.report import pretrainings
 from bench.report.cells import MEAN, Key
-from bench.report.names import (
-    lower_is_better,
-    metric_title,
-    row_titles,
-    section_labels,
-    unit_of,
-    with_network,
-)
+from bench.report.names import lower_is_better, metric_title
 from bench.report.scene import Scene
 from bench.report.supplement import Course, DatasetInfo, Panel
 from bench.store import write_atomic
 
-DRAWING = 5  # raised by hand when draw.py draws the same input differently
+DRAWING = 5  # raised by hand when drawing.py draws the same input differently
 MEMORY = "figures.json"
 TRAINING = (
     "One line for each run, by share of training patients with labels. Of a run whose line still falls "
@@ -75,61 +68,41 @@ class Figure:
 
 def wanted(scene: Scene) -> list[Figure]:
     """Return the figures this report should have, none of them drawn yet."""
-    made = []
-    plots = fraction_plots(scene)
-    if plots:
-        digest = _digest("fractions", json.dumps([astuple(p) for p in plots]).encode())
-        made.append(Figure("fractions", "Score against label fraction", digest, True,
-                           lambda: _draw().fractions(plots)))  # fmt: skip
-    curves = scene.extras.curves
-    if curves:
-        parts = [repr(sorted(curves.items())).encode()]
-        made.append(Figure("curves", "Pretraining loss", _digest("curves", *parts), True,
-                           lambda: _draw().curves(curves)))  # fmt: skip
-    made += _pretraining(scene) + _training(scene)
-    shown = {p.section for p in scene.extras.panels}
+    extras, made = scene.extras, list[Figure]()
+
+    def add(
+        name: str, title: str, draw: Callable[[], Any], *parts: str, captions: tuple[str, ...] = ()
+    ) -> None:
+        made.append(Figure(name, title, _digest(name, *parts), True, draw, captions=captions))
+
+    if plots := fraction_plots(scene):
+        add("fractions", "Score against label fraction", lambda: _draw().fractions(plots),
+            json.dumps([astuple(p) for p in plots]))  # fmt: skip
+    if curves := extras.curves:
+        add("curves", "Pretraining loss", lambda: _draw().curves(curves), repr(sorted(curves.items())))
+    if lines := [(pretrainings.title_of(scene, p), p) for p in extras.pretexts if p.steps]:
+        add("pretext", "What pretraining tracked", lambda: _draw().pretexts(lines), repr(lines))
+    if clouds := extras.clouds:
+        titles = pretrainings.group_titles(extras)
+        add("embeddings", "Embeddings of the pretraining's data", lambda: _draw().clouds(clouds, titles),
+            repr(titles), *map(repr, clouds),
+            captions=(pretrainings.explained(clouds), *extras.absent))  # fmt: skip
+    if courses := _training(scene):
+        add("training", "Fine-tuning loss", lambda: _draw().training(courses), repr(courses),
+            captions=(TRAINING,))  # fmt: skip
+    shown = {p.section for p in extras.panels}
     return made + [_panels(scene, i) for i, name in enumerate(scene.protocol.sections) if name in shown]
 
 
-def _pretraining(scene: Scene) -> list[Figure]:
-    """Return the figures of what pretraining tracked, and of what the encoders make of their data."""
-    made = []
-    lines = [(pretrainings.title_of(scene, p), p) for p in scene.extras.pretexts if p.steps]
-    if lines:
-        digest = _digest("pretext", repr(lines))
-        made.append(Figure("pretext", "What pretraining tracked", digest, True,
-                           lambda: _draw_pretext().courses(lines)))  # fmt: skip
-    clouds = scene.extras.clouds
-    if clouds:
-        titles = pretrainings.group_titles(scene.extras)
-        parts = [repr(cloud).encode() for cloud in clouds]
-        made.append(Figure("embeddings", "Embeddings of the pretraining's data",
-                           _digest("embeddings", repr(titles), *parts), True,
-                           lambda: _draw_pretext().clouds(clouds, titles),
-                           captions=(pretrainings.explained(clouds), *scene.extras.absent)))  # fmt: skip
-    return made
-
-
-def _training(scene: Scene) -> list[Figure]:
-    """Return the figure of every fine-tuning's loss: who has learnt, who is on a plateau, who fell off."""
-    protocol, found = scene.protocol, [c for c in scene.extras.courses if c.steps]
-    if not found:
-        return []
-    titles = row_titles(protocol, scene.rows, scene.extras)
-    labels = dict(zip(protocol.sections, section_labels(protocol, scene.info), strict=True))
+def _training(scene: Scene) -> dict[str, list[Course]]:
+    """Return the fine-tunings' losses by plot: who has learnt, who is on a plateau, who fell off."""
+    labels = dict(zip(scene.protocol.sections, scene.labels, strict=True))
     plots: dict[str, list[Course]] = {}
-    for course in found:
-        name = with_network(protocol, course.row, titles.get(course.row, course.row))
-        more = f", {labels.get(course.section, course.section)}" if len(labels) > 1 else ""
-        plots.setdefault(name + more, []).append(course)
-    return [Figure("training", "Fine-tuning loss", _digest("training", repr(plots)), True,
-                   lambda: _draw().training(plots), captions=(TRAINING,))]  # fmt: skip
-
-
-def _draw_pretext() -> Any:
-    from bench.report import drawing_pretrainings
-
-    return drawing_pretrainings
+    for course in scene.extras.courses:
+        if course.steps:
+            more = f", {labels.get(course.section, course.section)}" if len(labels) > 1 else ""
+            plots.setdefault(scene.named(course.row) + more, []).append(course)
+    return plots
 
 
 def _draw() -> Any:
@@ -142,7 +115,6 @@ def _panels(scene: Scene, section: int) -> Figure:
     """Return the figure of one fine-tuning section's predictions."""
     named = scene.protocol.sections
     panels = [p for p in scene.extras.panels if p.section == named[section]]
-    title = section_labels(scene.protocol, scene.info)[section]
     info = scene.info[scene.protocol.finetune[section].dataset]
     labels = dict(info.labels)
     shared = info.redistribution is True
@@ -150,7 +122,7 @@ def _panels(scene: Scene, section: int) -> Figure:
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     return Figure(
         name=name,
-        title=f"Predictions on {title}",
+        title=f"Predictions on {scene.labels[section]}",
         digest=_digest("panels", repr(labels), *(_bytes(p) for p in panels)),
         embed=shared,
         draw=lambda: _draw().panels(panels, labels),
@@ -189,32 +161,26 @@ def _digest(*parts: str | bytes) -> str:
 
 def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
     """Return one plot per section with several label fractions, of the table's own metric."""
-    protocol = scene.protocol
     metric = scene.metrics[0]
-    unit = scene.cells.units.get(metric, unit_of(metric))
-    labels = section_labels(protocol, scene.info)
-    titles = row_titles(protocol, scene.rows, scene.extras)
+    unit = scene.unit(metric)
     made = []
-    for section, label in enumerate(labels):
+    for section, label in enumerate(scene.labels):
         ticks = tuple(sorted(scene.fractions(section)))
-        lines = [_series(scene, row, titles[row], section, ticks) for row in scene.rows]
-        lines = [line for line in lines if line.fractions]
+        lines = [line for row in scene.rows if (line := _series(scene, row, section, ticks)).fractions]
         if len(ticks) > 1 and lines:
             axis = f"{metric_title(metric)} ({'%' if unit == '1' else unit})"
             made.append(Plot(label, axis, ticks, lower_is_better(metric, unit), tuple(lines)))
     return tuple(made)
 
 
-def _series(scene: Scene, row: str, title: str, section: int, ticks: tuple[int, ...]) -> Series:
+def _series(scene: Scene, row: str, section: int, ticks: tuple[int, ...]) -> Series:
     metric = scene.metrics[0]
-    factor = 100 if scene.cells.units.get(metric, unit_of(metric)) == "1" else 1
+    factor = 100 if scene.unit(metric) == "1" else 1
     found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
     kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]
     known, _ = row_of(scene.protocol, row)
-    if known is not None and len({r.network for r in scene.protocol.rows.values()}) > 1:
-        title = f"{title}, {known.network}"
     return Series(
-        title=title,
+        title=scene.named(row),
         baseline=known is not None and not declared("method", known.method, "pretrains", True),
         fractions=tuple(f for f, _, _ in kept),
         means=tuple(round(factor * m, 6) for _, m, _ in kept),

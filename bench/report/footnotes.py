@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.names import row_titles, section_labels
 from bench.report.scene import Scene
 from bench.report.supplement import Failure, Leak
 
@@ -34,7 +33,7 @@ class Footnotes:
 def usual_n(cells: list[Cell | None]) -> str:
     """Return the runs, patients and cases behind most cells of a row."""
     counts = Counter(_n(c) for c in cells if c is not None and c.mean is not None)
-    return counts.most_common(1)[0][0] if counts else ""
+    return max(counts, key=counts.__getitem__, default="")
 
 
 def _n(cell: Cell) -> str:
@@ -61,17 +60,13 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if cell.penalised:
         parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
     n_targets = len(scene.targets(key.section))
+    section = scene.protocol.sections[key.section]
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
-        parts += _leaks(scene, key)
+        parts += [leaked(k) for k in scene.extras.leaks if (k.row, k.section) == (key.row, section)]
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         some = " in at least one run" if cell.runs > 1 else ""
         parts.append(f"over {cell.targets} of {n_targets} targets{some}")
     return "; ".join(parts)
-
-
-def _leaks(scene: Scene, key: Key) -> list[str]:
-    section = scene.protocol.sections[key.section]
-    return [leaked(k) for k in scene.extras.leaks if k.row == key.row and k.section == section]
 
 
 def leaked(leak: Leak) -> str:
@@ -90,21 +85,16 @@ def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
     if named:
         return named
     section = scene.protocol.sections[key.section]
-    return [
-        f
-        for f in scene.extras.failures
-        if f.row == key.row and f.section in ("", section) and f.fraction in (None, key.fraction)
-    ]
+    own = [f for f in scene.extras.failures if f.row == key.row and f.section in ("", section)]
+    return [f for f in own if f.fraction in (None, key.fraction)]
 
 
 def _why(failures: list[Failure]) -> str:
-    said = [
-        f"{f.reason} (job {f.job}"
-        + (f", {f.attempts} attempts" if f.attempts > 1 else "")
-        + (f", log {f.log})" if f.log else ")")
-        for f in failures
-    ]
-    return "; ".join(dict.fromkeys(said))
+    said = dict[str, None]()
+    for f in failures:
+        attempts = f", {f.attempts} attempts" if f.attempts > 1 else ""
+        said[f"{f.reason} (job {f.job}{attempts}{f', log {f.log}' if f.log else ''})"] = None
+    return "; ".join(said)
 
 
 @dataclass(frozen=True)
@@ -120,22 +110,17 @@ class FailedJob:
 
 def failed_jobs(scene: Scene) -> list[FailedJob]:
     """Return each job that failed once, however many cells stand on it."""
-    titles = row_titles(scene.protocol, scene.rows, scene.extras)
-    by_job: dict[str, list[Failure]] = {}
+    first, cells = dict[str, Failure](), dict[str, dict[str, None]]()
     for failure in scene.extras.failures:
-        by_job.setdefault(failure.job, []).append(failure)
-    made = []
-    for job, found in by_job.items():
-        cells = dict.fromkeys(_place(scene, titles, failure) for failure in found)
-        first = found[0]
-        made.append(FailedJob(job, first.reason, first.log, first.attempts, tuple(cells)))
-    return made
+        first.setdefault(failure.job, failure)
+        cells.setdefault(failure.job, {})[_place(scene, failure)] = None
+    return [FailedJob(job, f.reason, f.log, f.attempts, tuple(cells[job])) for job, f in first.items()]
 
 
-def _place(scene: Scene, titles: dict[str, str], failure: Failure) -> str:
+def _place(scene: Scene, failure: Failure) -> str:
     """Return which cell a failure explains, in words."""
-    title = titles.get(failure.row, failure.row)
-    named = dict(zip(scene.protocol.sections, section_labels(scene.protocol, scene.info), strict=True))
+    title = scene.titles.get(failure.row, failure.row)
+    named = dict(zip(scene.protocol.sections, scene.labels, strict=True))
     parts = [named.get(failure.section, failure.section)] if failure.section else []
     parts += [] if failure.fraction is None else [f"{failure.fraction} %"]
     parts += [] if failure.seed is None else [f"seed {failure.seed}"]

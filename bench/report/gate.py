@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.protocol import finetune_of, method_pretrains
 from bench.protocol.sections import Anchor
 from bench.report.cells import MEAN, Key
-from bench.report.names import metric_title, row_titles, section_labels, with_network
+from bench.report.names import metric_title
 from bench.report.scene import Scene
 
 ALL = 100  # percent of the labels
@@ -32,6 +32,11 @@ class Judged:
         return min(self.scores, key=self.scores.__getitem__) if len(self.scores) > 1 else ""
 
     @property
+    def lowest(self) -> str:
+        """Return the worst target's score as printed beside its floor; empty where there is but one."""
+        return _percent(self.scores[self.worst], self.anchor.each) if self.worst else ""
+
+    @property
     def passed(self) -> bool | None:
         """Are mean and worst target as high as the anchor asks? None where a score is missing."""
         if self.mean is None or self.lacking:
@@ -43,9 +48,7 @@ class Judged:
             of = f" of {', '.join(self.lacking)}" if self.scores else ""
             return f"{self.row}: not judged, there is no score{of} with all labels."
         score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
-        if self.worst:
-            lowest = _percent(self.scores[self.worst], self.anchor.each)
-            score += f", worst target ({self.worst}) {lowest}"
+        score += f", worst target ({self.worst}) {self.lowest}" if self.worst else ""
         return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
@@ -55,20 +58,20 @@ def judged(scene: Scene) -> list[Judged]:
     At smoke scale and on synthetic scans nothing is judged: no anchor is meant for them.
     """
     protocol = scene.protocol
-    titles = row_titles(protocol, scene.rows, scene.extras)
     found = []
     for section in _meant(scene):
         for name, row in protocol.rows.items():
             anchor = finetune_of(protocol, section, row).anchor
-            if anchor is not None and name in titles and not row.init and not method_pretrains(row):
-                who = with_network(protocol, name, titles[name])
-                found.append(Judged(who, section, anchor, *_scores(scene, name, section, anchor)))
+            if anchor is not None and not row.init and not method_pretrains(row):
+                found.append(
+                    Judged(scene.named(name), section, anchor, *_scores(scene, name, section, anchor))
+                )
     return found
 
 
 def said(scene: Scene) -> list[str]:
     """Return the notes on the anchors: what each asks, what the field reaches, each row's score."""
-    protocol, labels = scene.protocol, section_labels(scene.protocol, scene.info)
+    protocol, labels = scene.protocol, scene.labels
     found, notes = judged(scene), list[str]()
     for section in _meant(scene):
         here = [one for one in found if one.section == section]
@@ -85,16 +88,14 @@ def said(scene: Scene) -> list[str]:
 
 def warning(scene: Scene) -> str:
     """Return one line that names the rows from scratch below their anchor; empty where none is."""
-    labels = section_labels(scene.protocol, scene.info)
     parts: dict[str, list[str]] = {}
     for one in judged(scene):
         if one.passed is not False or one.mean is None:
             continue
         each = f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
         asked = f"{_percent(one.anchor.mean)}{each}"
-        where = f"{labels[one.section]}, scratch with all labels below {asked}"
-        lowest = _percent(one.scores[one.worst], one.anchor.each) if one.worst else ""
-        worst = f" ({one.worst} {lowest})" if one.worst else ""
+        where = f"{scene.labels[one.section]}, scratch with all labels below {asked}"
+        worst = f" ({one.worst} {one.lowest})" if one.worst else ""
         parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}")
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
     so = f" {SO}" if any(method_pretrains(row) for row in scene.protocol.rows.values()) else ""
@@ -125,12 +126,11 @@ def _scores(
 
 def _asked(scene: Scene, one: Judged) -> str:
     """Return what an anchor asks for, what the field reaches with all labels, and where that is printed."""
-    protocol, anchor = scene.protocol, one.anchor
-    label = section_labels(protocol, scene.info)[one.section]
+    anchor, label = one.anchor, scene.labels[one.section]
     each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
     metric = metric_title(anchor.metric)
     text = f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
-    field = _field(scene, protocol.finetune[one.section].dataset, anchor)
+    field = _field(scene, scene.protocol.finetune[one.section].dataset, anchor)
     return f"{text}; the field reaches {field}." if field else f"{text}."
 
 

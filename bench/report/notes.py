@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.protocol import Finetune, Protocol, finetune_of, pretrain_of, pretrains
+from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
-from bench.report import gate, origins
+from bench.report import gate
 from bench.report.footnotes import counted
-from bench.report.names import dataset_info, metric_title, row_titles, section_labels, with_network
+from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
 from bench.report.scene import Scene
-from bench.report.supplement import Extras
+from bench.report.supplement import Extras, Pretraining
 from bench.source import Source
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ SELECT = {
     "numbers as optimistic",
 }
 
+CONTROLS = {
+    "random": "Rows (random): the same fine-tuning from fresh weights.",
+    "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
+}
+
 
 @dataclass(frozen=True)
 class Note:
@@ -57,41 +64,32 @@ class Block:
 def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
     """Return every block that has something to say, in the order of print."""
     protocol, extras = scene.protocol, scene.extras
+    # a paper's protocol is what its paper scale states
+    of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
+    pictured = [explained(extras.clouds)] if extras.clouds else []
     made = [
         Block("Was scratch trained?", _plain(gate.said(scene))),
-        Block("How to read the numbers", _reading(protocol, scene)),
+        Block("How to read the numbers", _plain(_reading(scene))),
         Block("Data and splits", _data(scene, records)),
-        Block("What each row was pretrained on", _plain(origins.pretrained(scene, records))),
-        Block("Training", _training(scene, records)),
-        Block("What fine-tuning starts from", _plain(origins.taken_over(scene))),
-        Block("Embeddings", _pictured(extras)),
-        Block(_deviations(protocol), tuple(Note(n) for n in protocol.notes + extras.notes)),
+        Block("What each row was pretrained on", _plain(_pretrained(scene, records))),
+        Block("Training", _plain(_training(scene, records))),
+        Block("What fine-tuning starts from", _plain(_taken_over(scene))),
+        Block("Embeddings", _plain((*pictured, *extras.absent))),
+        Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
-        _other_source(extras),
-        Block("Provenance", tuple(Note(f"{k}: {v}") for k, v in extras.provenance.items())),
+        Block("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
+        Block("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
     return [block for block in made if block.notes]
 
 
-def _other_source(extras: Extras) -> Block:
-    """Return what of the numbers today's source files did not make."""
-    return Block(
-        "Made by other source", tuple(Note(f"{line[0].upper()}{line[1:]}.") for line in extras.other_source)
-    )
+def _plain(texts: Iterable[str]) -> tuple[Note, ...]:
+    return tuple(map(Note, texts))
 
 
-def _plain(texts: list[str]) -> tuple[Note, ...]:
-    return tuple(Note(text) for text in texts)
-
-
-def _deviations(protocol: Protocol) -> str:
-    """Return what the protocol's notes are on: a paper's protocol is what its paper scale states."""
-    of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
-    return f"Deviations and assumptions{of_paper}"
-
-
-def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
+def _reading(scene: Scene) -> list[str]:
+    protocol = scene.protocol
     notes = [
         scene.cells.how,
         "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
@@ -117,18 +115,17 @@ def _reading(protocol: Protocol, scene: Scene) -> tuple[Note, ...]:
     masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
     notes.append(f"Metrics: {metrics}{how}.")
-    return tuple(Note(n) for n in notes)
+    return notes
 
 
 def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
-    labels = section_labels(protocol, scene.info)
     made = [
         Note(f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients.")
         for info in scene.info.values()
         if info.synthetic
     ]
-    for label, name, target in zip(labels, protocol.sections, protocol.finetune, strict=True):
+    for label, name, target in zip(scene.labels, protocol.sections, protocol.finetune, strict=True):
         same = records["section"].eq(name)
         empty = protocol.empty or scene.info[target.dataset].empty
         made.append(Note(_split(label, target, records[same])))
@@ -157,7 +154,56 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     return f"{text}; {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}."
 
 
-def _training(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
+def _pretrained(scene: Scene, records: pd.DataFrame) -> list[str]:
+    """Return what every row was pretrained on, rows alike together; of rows without results nothing."""
+    met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
+    known = {row: one for one in scene.extras.pretrainings for row in one.rows}
+    alike: dict[str, list[str]] = {}
+    for row in scene.rows:
+        said = dict.fromkeys(
+            _whence(scene, row, pretrain, init, known.get(row))
+            for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(index=False)
+        )
+        if said:
+            alike.setdefault("; ".join(said), []).append(row)
+    return ["; ".join(map(scene.named, rows)) + f": {said}." for said, rows in alike.items()]
+
+
+def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining | None) -> str:
+    """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
+    if init.startswith("file:"):
+        own, _ = row_of(scene.protocol, row)
+        name = Path(own.init).name if own is not None and own.init else "weights"
+        return f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
+    if not init.startswith("job:"):
+        return "not pretrained"
+    at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
+    if known is None:
+        return f"pretrained on {pretrain}{at}"
+    titles = " + ".join(dataset_info(name, scene.extras).title for name in known.datasets)
+    named = f"{pretrain} ({titles})" if pretrain != "+".join(known.datasets) else titles
+    return (
+        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(scene.protocol, row)}; "
+        f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
+        f"{known.schedule} schedule, {known.precision}"
+    )
+
+
+def _range(ends: tuple[int, int], noun: str) -> str:
+    return counted(ends[0], noun) if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,} {noun}s"
+
+
+def _expected(protocol: Protocol, row: str) -> str:
+    """Return the number of cases that a mixture's paper prints, where the row reads all of that mixture."""
+    own, _ = row_of(protocol, row)
+    if own is None or protocol.pretrain is None:
+        return ""
+    section = pretrain_of(protocol, own)
+    whole = mixture.mixture(section.mixture).expected_cases if section.mixture and not section.take else None
+    return f" of {whole:,} expected" if whole else ""
+
+
+def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
     protocol = scene.protocol
     made = []
     if scene.extras.overrides:
@@ -173,48 +219,42 @@ def _training(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
         )
     made += _tuning(scene)
     made += unequal(protocol) if protocol.baseline == "unequal" else []
-    titles = row_titles(protocol, scene.rows, scene.extras)
-    for name, differs in _params(protocol, records).items():
-        row = with_network(protocol, name, titles[name])
-        made.append(f"{row}: parameters other than the method's defaults: {differs}.")
-    if protocol.cost:
-        made.append(f"Stated cost: {protocol.cost}")
-    return tuple(Note(m) for m in made)
-
-
-def _params(protocol: Protocol, records: pd.DataFrame) -> dict[str, str]:
-    """Return, by row, what it changes of its method's parameters: by its records, else by the protocol."""
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
-    found = {name: json.dumps(row.params, sort_keys=True) for name, row in protocol.rows.items()} | {
-        row: params for row, params in ran.items() if row in protocol.rows
-    }
-    return {row: params for row, params in found.items() if params != "{}"}
+    for name, row in protocol.rows.items():
+        differs = ran.get(name, json.dumps(row.params, sort_keys=True))
+        if differs != "{}":
+            made.append(f"{scene.named(name)}: parameters other than the method's defaults: {differs}.")
+    return [*made, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
 
 
 def _tuning(scene: Scene) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
     protocol, made = scene.protocol, []
-    labels = section_labels(protocol, scene.info)
-    titles = row_titles(protocol, scene.rows, scene.extras)
     own = [name for name, row in protocol.rows.items() if row.finetune]
-    for index, (label, target) in enumerate(zip(labels, protocol.finetune, strict=True)):
+    for index, (label, target) in enumerate(zip(scene.labels, protocol.finetune, strict=True)):
         if len(own) < len(protocol.rows):
             others = "Other rows, fine-tuning" if own else "Fine-tuning"
             made.append(f"{others} on {label}: {_way(target)}.")
         for name in own:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            row = with_network(protocol, name, titles[name])
-            made.append(f"{row}, fine-tuning on {label}: {_way(tuned)}.")
+            made.append(f"{scene.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
     return made
 
 
 def _way(target: Finetune) -> str:
     """Return how a section trains and predicts."""
+    optimiser, window = target.optimiser, target.inference
+    length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
+    flips = f", test-time flips along {', '.join(window.mirror)} (mean of logits)" if window.mirror else ""
     parts = [
-        _budget(target), target.evaluation.replace("_", " "),
-        f"loss {target.loss or 'of the task'}", f"held equal over label fractions: {target.held}",
-        f"select {target.select}: {SELECT[target.select]}", _predicted(target),
-    ]  # fmt: skip
+        f"{length if target.steps is None else f'{target.steps} steps'}, batch {target.batch}, "
+        f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
+        target.evaluation.replace("_", " "),
+        f"loss {target.loss or 'of the task'}",
+        f"held equal over label fractions: {target.held}",
+        f"select {target.select}: {SELECT[target.select]}",
+        f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
+    ]
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
@@ -223,40 +263,21 @@ def _way(target: Finetune) -> str:
     return "; ".join(parts)
 
 
-def _pictured(extras: Extras) -> tuple[Note, ...]:
-    """Return what the picture of embeddings shows, and which panels it lacks."""
-    said = [explained(extras.clouds)] if extras.clouds else []
-    return tuple(Note(text) for text in (*said, *extras.absent))
-
-
-def _predicted(target: Finetune) -> str:
-    """Return how label maps are predicted, in words."""
-    window = target.inference
-    text = f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending"
-    if window.mirror:
-        text += f", test-time flips along {', '.join(window.mirror)} (mean of logits)"
-    return text
-
-
-def _budget(section: Finetune) -> str:
-    if section.steps is not None:
-        length = f"{section.steps} steps"
-    else:
-        length = f"{section.epochs:g} epochs with {section.crops} crops per case"
-    optimiser = section.optimiser
-    return (
-        f"{length}, batch {section.batch}, {optimiser.name} at {optimiser.lr:g}, "
-        f"{section.schedule.name} schedule, {section.precision}"
-    )
+def _taken_over(scene: Scene) -> list[str]:
+    """Return what each row took over, whence, and what its controls are."""
+    made = []
+    for row, text in scene.extras.receipts.items():
+        known, _ = row_of(scene.protocol, row)
+        given = known.init if known else None
+        elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
+        made.append(f"{scene.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
+    return made + [CONTROLS[control] for control in scene.protocol.controls]
 
 
 def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
     methods = dict.fromkeys(row.method for row in protocol.rows.values())
-    return tuple(
-        _cited(extras.titles.get(m, m), extras.sources[f"method/{m}"])
-        for m in methods
-        if f"method/{m}" in extras.sources
-    )
+    known = {m: extras.sources[f"method/{m}"] for m in methods if f"method/{m}" in extras.sources}
+    return tuple(_cited(extras.titles.get(m, m), source) for m, source in known.items())
 
 
 def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
@@ -265,17 +286,14 @@ def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
     for name in read:
         info = dataset_info(name, scene.extras)
         source = scene.extras.sources.get(f"dataset/{name}", info.source)
-        if source is None:
-            continue
-        if info.synthetic:
+        licence = f" Licence: {info.licence}." if info.licence else " Licence not stated here."
+        if source is not None and info.synthetic:
             made.append(_cited(f"{info.title} (none of its own was read)", source))
-            continue
-        note = _cited(info.title, source)
-        licence = f"Licence: {info.licence}." if info.licence else "Licence not stated here."
-        made.append(Note(f"{note.text} {licence}", note.url))
+        elif source is not None:
+            made.append(_cited(info.title, source, licence))
     return tuple(made)
 
 
-def _cited(title: str, source: Source) -> Note:
+def _cited(title: str, source: Source, licence: str = "") -> Note:
     code = f" Code: {source.code}" if source.code else ""
-    return Note(f"{title}: {source.cite.rstrip('.')}.{code}", source.url)
+    return Note(f"{title}: {source.cite.rstrip('.')}.{code}{licence}", source.url)

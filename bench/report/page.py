@@ -50,7 +50,6 @@ def page(
         title=title_of(scene),
         protocol=scene.protocol,
         tables=tables,
-        head=_group_heads(tables),
         starts={t.title: _starts(t) for t in tables},
         letters=notes.letters,
         figures=[_shown(f, folder) for f in figures],
@@ -71,20 +70,6 @@ def page(
     )
 
 
-def _group_heads(tables: list[Table]) -> dict[str, list[tuple[str, int]]]:
-    """Return, by table title, the headings over its columns and how many columns each spans."""
-    heads: dict[str, list[tuple[str, int]]] = {}
-    for table in tables:
-        spans: list[tuple[str, int]] = []
-        for column in table.columns:
-            if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + 1)
-            else:
-                spans.append((column.group, 1))
-        heads[table.title] = spans if any(group for group, _ in spans) else []
-    return heads
-
-
 def _starts(table: Table) -> list[int]:
     """Return the columns before which a thin line helps: a new group, the mean after targets."""
     pairs = zip(table.columns, table.columns[1:], strict=False)
@@ -94,14 +79,13 @@ def _starts(table: Table) -> list[int]:
 
 def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
     png = current(figure, folder)
-    data = ""
-    if png is not None and figure.embed:
-        data = "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode("ascii")
-    reason = figure.reason or ("" if png else "Not drawn in this report.")
+    shown = base64.b64encode(png.read_bytes()).decode("ascii") if png is not None and figure.embed else ""
     return {
-        "name": figure.name, "title": figure.title, "data": data, "reason": reason,
+        "title": figure.title,
+        "data": f"data:image/png;base64,{shown}" if shown else "",
+        "reason": figure.reason or ("" if png else "Not drawn in this report."),
         "captions": figure.captions,
-    }  # fmt: skip
+    }
 
 
 def _facts(scene: Scene, seeds: int) -> list[tuple[str, str]]:
@@ -113,9 +97,6 @@ def _facts(scene: Scene, seeds: int) -> list[tuple[str, str]]:
     return [
         ("Rows with results", f"{len(done)} of {len(scene.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
-        (
-            "Label fractions" if len(fractions) > 1 else "Label fraction",
-            ", ".join(f"{f} %" for f in fractions),
-        ),
+        (f"Label fraction{'s' if len(fractions) > 1 else ''}", ", ".join(f"{f} %" for f in fractions)),
         ("Fine-tuning seeds", str(seeds)),
     ]

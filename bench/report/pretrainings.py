@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.report.names import dataset_info, row_titles, with_network
+from bench.report.names import dataset_info
 from bench.report.scene import Scene
 from bench.report.supplement import Cloud, Extras, Pretext
 
@@ -57,9 +57,7 @@ def pretexts(scene: Scene) -> list[PretextLine]:
 
 def title_of(scene: Scene, pretext: Pretext) -> str:
     """Return the title of a pretraining's row, and of those that share it."""
-    titles = row_titles(scene.protocol, list(dict.fromkeys([*scene.rows, pretext.row])), scene.extras)
-    first, *others = (titles.get(row, row) for row in (pretext.row, *pretext.shared))
-    return "; ".join([with_network(scene.protocol, pretext.row, first), *others])
+    return "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)])
 
 
 def short(value: float | None) -> str:

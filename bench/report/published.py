@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.protocol import Protocol, Row
@@ -82,12 +83,10 @@ class Published:
         if row is None or not row.published or not self._lines:
             return None
         method, _, note = (p.strip() for p in row.published.partition("|"))
-        for dataset in datasets:
-            for target in targets:
-                where = (method, plain(dataset), self._name(target), fraction, plain(metric))
-                lines = self._lines.get(where, [])
-                if lines:
-                    return _only(lines, note, row.network)
+        for dataset, target in product(datasets, targets):
+            where = (method, plain(dataset), self._name(target), fraction, plain(metric))
+            if where in self._lines:
+                return _only(self._lines[where], note, row.network)
         return None
 
 

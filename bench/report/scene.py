@@ -9,6 +9,7 @@ from bench.metrics.request import task as task_of
 from bench.protocol import Protocol
 from bench.protocol.comparable import way
 from bench.report.cells import MEAN, Cells, Key
+from bench.report.names import row_titles, section_labels, unit_of, with_network
 from bench.report.published import Published, Value
 from bench.report.supplement import DatasetInfo, Extras
 
@@ -30,6 +31,25 @@ class Scene:
         for row in self.protocol.rows:
             found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
         return [*found, *(m for m in met if m not in found)]
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Return the printed name of every row that has results or is spoken of beside them."""
+        beside = (*self.extras.receipts, *(pretext.row for pretext in self.extras.pretexts))
+        return row_titles(self.protocol, list(dict.fromkeys([*self.rows, *beside])), self.extras)
+
+    def named(self, row: str) -> str:
+        """Return a row's printed name where no column says its network."""
+        return with_network(self.protocol, row, self.titles.get(row, row))
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Return one label per fine-tuning section, no two alike."""
+        return section_labels(self.protocol, self.info)
+
+    def unit(self, metric: str) -> str:
+        """Return a metric's unit as the rows have it, else its own."""
+        return self.cells.units.get(metric, unit_of(metric))
 
     @property
     def scaled(self) -> bool:

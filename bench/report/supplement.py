@@ -231,7 +231,6 @@ class Extras(Beside):
 class ReportPaths:
     """Where everything was written."""
 
-    folder: Path
     markdown: Path
     tex: Path
     csv: Path

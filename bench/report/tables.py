@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from bench.protocol import Protocol, row_of
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import TIMES, Footnotes, in_words, remark, state, usual_n
-from bench.report.names import (
-    lower_is_better,
-    metric_title,
-    row_titles,
-    section_labels,
-    unit_of,
-    zero_is_best,
-)
+from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.scene import Scene
 
 DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
@@ -84,6 +78,12 @@ class Table:
         """Every row, in the order of print."""
         return [line for _, lines in self.groups for line in lines]
 
+    @property
+    def heads(self) -> list[tuple[str, int]]:
+        """The headings over the columns and how many each spans; none where no column has one."""
+        spans = [(group, len(list(columns))) for group, columns in groupby(self.columns, lambda c: c.group)]
+        return spans if any(group for group, _ in spans) else []
+
 
 def tables(scene: Scene) -> tuple[list[Table], Footnotes]:
     """Return the tables in the order of print, and the footnotes they share."""
@@ -99,11 +99,10 @@ def tables(scene: Scene) -> tuple[list[Table], Footnotes]:
 
 def _layouts(scene: Scene) -> list[tuple[str, list[Column]]]:
     """Return (heading, columns) of every table that one metric needs."""
-    protocol = scene.protocol
-    labels = section_labels(protocol, scene.info)
+    labels = scene.labels
     places = [(s, f) for s in range(len(labels)) for f in scene.fractions(s)]
     several = len({f for _, f in places}) > 1
-    kind = protocol.layout.columns
+    kind = scene.protocol.layout.columns
     if kind == "targets":
         return [(f"{labels[s]}, {_percent(f)}", _by_target(scene, s, f)) for s, f in places]
     if kind == "fractions":
@@ -129,9 +128,7 @@ def _percent(fraction: int) -> str:
 
 
 def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes: Footnotes) -> Table:
-    unit = scene.cells.units.get(metric, unit_of(metric))
-    titles = row_titles(scene.protocol, scene.rows, scene.extras)
-    made = []
+    unit, made = scene.unit(metric), []
     for row in scene.rows:
         keys = [Key(row, c.section, c.fraction, c.target, metric) for c in columns]
         cells = [scene.cells.at(k) for k in keys]
@@ -141,7 +138,7 @@ def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes
             for key, cell in zip(keys, cells, strict=True)
         )
         known, _ = row_of(scene.protocol, row)
-        made.append(Line(row, titles[row], known.network if known else "", n, entries))
+        made.append(Line(row, scene.titles[row], known.network if known else "", n, entries))
     made = _marked(scene, made, columns, metric, unit)
     return Table(
         metric=metric,
@@ -179,14 +176,13 @@ def counted(lines: Sequence[Line]) -> str:
 
 def same_patients(scene: Scene, columns: Sequence[Column]) -> list[str]:
     """Return a sentence for each pair of label fractions in print that mean the same patients."""
-    labels = section_labels(scene.protocol, scene.info)
     said = []
     for section in dict.fromkeys(c.section for c in columns):
         for fractions, n in scene.cells.alike(section):
             if any(c.fraction in fractions for c in columns if c.section == section):
                 which = " and ".join(f"{f} %" for f in fractions)
                 patients = "patient" if n == "1" else "patients"
-                said.append(f"{labels[section]}: {which} are the same {n} {patients}.")
+                said.append(f"{scene.labels[section]}: {which} are the same {n} {patients}.")
     return said
 
 
@@ -240,21 +236,15 @@ def _marked(scene: Scene, lines: list[Line], columns: Sequence[Column], metric: 
             ranked = sorted(set(merits.values()), reverse=not lower_is_better(metric, unit))
             names = dict(zip(ranked, ("best", "second"), strict=False))
             marks |= {(row, i): names.get(merit, "") for row, merit in merits.items()}
-    return [
-        replace(
-            line,
-            entries=tuple(replace(e, mark=marks.get((line.row, i), "")) for i, e in enumerate(line.entries)),
-        )
-        for line in lines
-    ]
+    marked = [[replace(e, mark=marks.get((x.row, i), "")) for i, e in enumerate(x.entries)] for x in lines]
+    return [replace(line, entries=tuple(found)) for line, found in zip(lines, marked, strict=True)]
 
 
 def _grouped(protocol: Protocol, lines: list[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:
-    own = {
-        line: line.row.removesuffix(row_of(protocol, line.row)[1]) for line in lines
-    }  # variants stay beside it
-    named = {row for rows in protocol.layout.groups.values() for row in rows}
-    groups = [("", tuple(line for line in lines if own[line] not in named))]
-    for heading, rows in protocol.layout.groups.items():
-        groups.append((heading, tuple(line for line in lines if own[line] in rows)))
+    headed = protocol.layout.groups.items()
+    named = {row for _, rows in headed for row in rows}
+    # variants stay beside their row
+    own = [(line.row.removesuffix(row_of(protocol, line.row)[1]), line) for line in lines]
+    groups = [("", tuple(line for row, line in own if row not in named))]
+    groups += [(heading, tuple(line for row, line in own if row in rows)) for heading, rows in headed]
     return tuple((heading, found) for heading, found in groups if found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
 
 from bench.errors import printable
 from bench.report import gate, pretrainings
@@ -78,7 +77,7 @@ def _tabular(table: Table) -> str:
     left = 1 + table.networks
     width = left + len(table.columns) + 1
     lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{'r' * (width - left)}@{{}}}}", "\\toprule"]
-    if any(c.group for c in table.columns):
+    if table.heads:
         lines += _group_head(table, left)
     network = ["Network"] if table.networks else []
     lines += [_row(["Method", *network, *(escape(c.label) for c in table.columns), "\\textit{n}"])]
@@ -93,8 +92,7 @@ def _tabular(table: Table) -> str:
 
 def _group_head(table: Table, left: int) -> list[str]:
     cells, rules, at = [""] * left, [], left + 1
-    for group, columns in groupby(table.columns, key=lambda c: c.group):
-        n = len(list(columns))
+    for group, n in table.heads:
         cells.append(f"\\multicolumn{{{n}}}{{c}}{{{escape(group)}}}")
         rules.append(f"\\cmidrule(lr){{{at}-{at + n - 1}}}")
         at += n
@@ -103,8 +101,7 @@ def _group_head(table: Table, left: int) -> list[str]:
 
 def _line(line: Line, networks: bool) -> list[str]:
     network = [escape(line.network)] if networks else []
-    n = escape(line.n)
-    made = [_row([escape(line.title), *network, *map(_entry, line.entries), n])]
+    made = [_row([escape(line.title), *network, *map(_entry, line.entries), escape(line.n)])]
     if line.published:
         cells = [f"{{\\footnotesize {escape(beside(e))}}}" if e.published else "" for e in line.entries]
         label = "\\quad{\\footnotesize published (ours $-$ published)}"

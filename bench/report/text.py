@@ -12,10 +12,9 @@ from bench.protocol import row_of
 from bench.report import gate, pretrainings
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.footnotes import Footnotes, state
-from bench.report.names import row_titles, unit_of, with_network
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.tables import MINUS, Column, Entry, Line, Table, counted, same_patients, tables
+from bench.report.tables import MINUS, Column, Entry, Table, counted, same_patients, tables
 
 CSV_COLUMNS = (
     "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
@@ -42,7 +41,9 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
     for table in made:
         parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
     parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
-    parts += [_md_pretexts(scene), _md_costs(scene)]
+    tracked = [line.all for line in pretrainings.pretexts(scene)]
+    parts += _md_plain(pretrainings.HEADING, pretrainings.HEAD, tracked, _md(pretrainings.NOTE))
+    parts += _md_plain("Cost, as measured", COST_HEAD, costs(scene))
     for block in blocks:
         lines = [_md_line("", n.text, n.url) for n in block.notes]
         parts += [f"### {_md(block.heading)}", "\n".join(lines)]
@@ -73,9 +74,13 @@ def _md_table(table: Table) -> str:
             if line.published:
                 rows.append([f"*published (ours {MINUS} published)*", *[""] * len(network),
                              *(_md(beside(e)) for e in line.entries), ""])  # fmt: skip
-    left = 1 + table.networks
-    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(head))]
-    rule = [("-" * w) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return _md_grid(rows, 1 + table.networks)
+
+
+def _md_grid(rows: list[list[str]], left: int = 2) -> str:
+    """Return rows, the first one the head, of words in the first columns and numbers in the others."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
 
 
@@ -101,24 +106,10 @@ def _md_entry(entry: Entry) -> str:
     return text + (f"<sup>{entry.note}</sup>" if entry.note else "")
 
 
-def _md_costs(scene: Scene) -> str:
-    lines = costs(scene)
-    return f"## Cost, as measured\n\n{_md_plain(COST_HEAD, lines)}" if lines else ""
-
-
-def _md_pretexts(scene: Scene) -> str:
-    lines = [line.all for line in pretrainings.pretexts(scene)]
-    if not lines:
-        return ""
-    return f"## {pretrainings.HEADING}\n\n{_md_plain(pretrainings.HEAD, lines)}\n\n{_md(pretrainings.NOTE)}"
-
-
-def _md_plain(head: tuple[str, ...], lines: list[tuple[str, ...]], left: int = 2) -> str:
-    """Return a table of words in the first columns and numbers in the others."""
-    rows = [list(head), *([_md(c) for c in line] for line in lines)]
-    widths = [max(3, *(len(r[i]) for r in rows)) for i in range(len(head))]
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
+def _md_plain(heading: str, head: tuple[str, ...], lines: list[tuple[str, ...]], note: str = "") -> list[str]:
+    """Return a heading, a table and what stands below it; nothing where it has no lines."""
+    grid = _md_grid([list(head), *([_md(c) for c in line] for line in lines)])
+    return [f"## {heading}", grid, note] if lines else []
 
 
 COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
@@ -127,11 +118,10 @@ COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Vo
 def costs(scene: Scene) -> list[tuple[str, ...]]:
     """Return the cost table's lines in the protocol's order, units spelled out."""
     order = {row: i for i, row in enumerate(scene.rows)}
-    titles = row_titles(scene.protocol, scene.rows, scene.extras)
     found = sorted(scene.extras.costs, key=lambda c: order.get(c.row, len(order)))
     return [
         (
-            with_network(scene.protocol, c.row, titles.get(c.row, c.row)),
+            scene.named(c.row),
             c.stage or "all",
             "" if c.seconds is None else duration(c.seconds),
             "; ".join(
@@ -174,9 +164,8 @@ def _legend(made: list[Table]) -> str:
     """Return what the signs in a terminal's tables mean, of those that are there."""
     lines = [line for table in made for line in table.lines]
     entries = [e for line in lines for e in line.entries]
-    said = (
-        [f"{BEST} best of its network, among rows fine-tuned alike"] if any(e.mark for e in entries) else []
-    )
+    best = f"{BEST} best of its network, among rows fine-tuned alike"
+    said = [best] if any(e.mark for e in entries) else []
     said += ["± over runs"] if any(e.sd for e in entries) else []
     return "; ".join([*said, counted(lines).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
 
@@ -187,16 +176,14 @@ def _grid(table: Table, width: int) -> str:
         if group:
             rows.append([group])
         for line in lines:
-            rows.append(_grid_line(line, table.networks))
+            network = [line.network] if table.networks else []
+            rows.append([line.title, *network, *map(_grid_entry, line.entries), line.n])
             if line.published:
-                gap = [""] * table.networks
-                rows.append(["  published", *gap, *map(beside, line.entries), ""])
+                rows.append(["  published", *[""] * table.networks, *map(beside, line.entries), ""])
     rows = [[printable(c) for c in r] for r in rows]
     left = 1 + table.networks
-    full = [r for r in rows if len(r) > 1]
-    widths = [max(len(r[i]) for r in full) for i in range(len(full[0]))]
-    blocks = [_block(rows, widths, left, at) for at in _cuts(widths, left, width)]
-    return "\n\n".join(blocks)
+    widths = [max(map(len, column)) for column in zip(*(r for r in rows if len(r) > 1), strict=True)]
+    return "\n\n".join(_block(rows, widths, left, at) for at in _cuts(widths, left, width))
 
 
 def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
@@ -217,12 +204,9 @@ def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -
     return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
 
 
-def _grid_line(line: Line, networks: bool) -> list[str]:
-    cells = []
-    for e in line.entries:
-        text = e.mean + (f" ± {e.sd}" if e.sd else "") + (f" {BEST}" if e.mark == "best" else "")
-        cells.append(text + (f" [{e.note}]" if e.note else ""))
-    return [line.title, *([line.network] if networks else []), *cells, line.n]
+def _grid_entry(entry: Entry) -> str:
+    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "")
+    return text + (f" {BEST}" if entry.mark == "best" else "") + (f" [{entry.note}]" if entry.note else "")
 
 
 def tidy(scene: Scene) -> str:
@@ -256,7 +240,7 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
             key.row, known.method if known else "", known.network if known else "",
             scene.protocol.sections[key.section], place.dataset, place.split, place.evaluation,
             str(key.fraction), "mean" if key.target == MEAN else key.target, key.metric,
-            scene.cells.units.get(key.metric, unit_of(key.metric)),
+            scene.unit(key.metric),
         )),
         _plain(cell.mean), _plain(cell.sd),
         *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,

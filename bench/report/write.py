@@ -48,7 +48,6 @@ def write(
     plans = wanted(scene)
     drawn = refresh(plans, to) if figures else ()
     return ReportPaths(
-        folder=to,
         markdown=_put(to / "table.md", markdown(scene, made, notes, said)),
         tex=_put(to / "table.tex", tex(scene, made, notes, said)),
         csv=_put(to / "table.csv", tidy(scene)),

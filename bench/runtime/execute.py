@@ -143,14 +143,13 @@ def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
         if scorings:
             store.within(store.jobs / job)
         score_missing(store, job, scorings)
-    except BenchError as error:
-        return Outcome(job, "failed", f"scoring: {error}", aside=_aside(store, error))
-    except OSError as error:
-        return Outcome(job, "failed", f"scoring: {_system(error)}")
-    except BUGS as error:
-        log.path.parent.mkdir(exist_ok=True)
-        log.say(traceback.format_exc())
-        return Outcome(job, "failed", f"scoring: {_bug(error)} (log {log.path})")
+    except (BenchError, OSError, *BUGS) as error:
+        reason, kind = _said(error)
+        if kind == "bug":
+            log.path.parent.mkdir(exist_ok=True)
+            log.say(traceback.format_exc())
+            reason += f" (log {log.path})"
+        return Outcome(job, "failed", f"scoring: {reason}", aside=_aside(store, error))
     return Outcome(job, "done")
 
 
@@ -174,8 +173,11 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
             if _taken(store, claim):  # it stumbled over what the other attempt has cleared
                 return Outcome(claim.job, "busy")
             reason, kind = _said(error)
-            failed = _failed(store, claim, file, how.explain(reason), kind)
-            return replace(failed, aside=_aside(store, error))
+            reason = how.explain(reason)
+            file.say(f"failed: {reason}")
+            with contextlib.suppress(OSError):  # a full disk cannot even take the reason
+                store.fail(claim, reason, kind)
+            return Outcome(claim.job, "failed", reason, aside=_aside(store, error))
 
 
 def _taken(store: Store, claim: Claim) -> bool:
@@ -216,7 +218,10 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
 
 
 def _run(context: Context[Any]) -> None:
-    _limit_threads(context.run.threads)
+    import torch
+
+    if torch.get_num_threads() != context.run.threads:
+        torch.set_num_threads(context.run.threads)
     context.job.spec.run(context)
 
 
@@ -242,15 +247,10 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, MemoryError):
         return "out of memory", "memory"
     if isinstance(error, OSError):
-        return _system(error), "system"
-    return _bug(error), "bug"
-
-
-def _failed(store: Store, claim: Claim, file: _Log, reason: str, kind: str) -> Outcome:
-    file.say(f"failed: {reason}")
-    with contextlib.suppress(OSError):  # a full disk cannot even take the reason
-        store.fail(claim, reason, kind)
-    return Outcome(claim.job, "failed", reason)
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{place}", "system"
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}", "bug"
 
 
 class _Log:
@@ -273,19 +273,3 @@ class _Log:
     ) -> None:
         if error is not None:  # what ends the process: its controller only sees an exit code
             self.say("".join(traceback.format_exception(error)))
-
-
-def _system(error: OSError) -> str:
-    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-
-
-def _bug(error: BaseException) -> str:
-    first = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first}"
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)

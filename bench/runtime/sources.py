@@ -65,7 +65,7 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
     """
     named = dict(_plugins(job))
     waiting = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
-    modules, beside = list(_networks(job)), _beside(job)
+    modules, beside = [entry.module for entry in _entries(job)], _beside(job)
     found: dict[Path, str] = {}
     while waiting or modules:
         if modules:
@@ -135,17 +135,13 @@ def _plugin(kind: str, name: str) -> Iterator[tuple[Path, str]]:
         yield path, f"{kind}s/{path.name}" if own else path.name
 
 
-def _networks(job: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the module that builds a job's network; the others are not its own."""
-    yield from (entry.module for entry in _entries(job))
-
-
 def _facts(job: Mapping[str, Any]) -> dict[str, str]:
     """Return the digest of what the table says of a job's network."""
     return {f"{FACTS}{entry.name}": _sum(repr(entry).encode()) for entry in _entries(job)}
 
 
 def _entries(job: Mapping[str, Any]) -> list[Entry]:
+    """Return the row of the table for a job's network, nothing for a job without one."""
     from bench.nets import catalog
 
     net = job["spec"].get("network")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -18,7 +19,7 @@ from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, row_of
-from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
+from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Panel, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from bench.data.npz import Arrays
     from bench.plan import Plan
 
 UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
+PANEL_CASES = 3
+LONG = 1000.0  # a pixel's height over its width
+JOB = re.compile(r"[0-9a-f]{16}")
 POINTS = 100  # of a fine-tuning's curve
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
@@ -57,9 +62,40 @@ def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chai
     return [(cell, _chain(store, cell.job, guards)) for cell in cells(table)]
 
 
+def _behind(found: Chains, kind: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+    """Yield every cell with each job of a kind that it stands on: id, and manifest or kind and needs."""
+    for cell, chain in found:
+        for job, described in chain.items():
+            if described["kind"] == kind:
+                yield cell, job, described
+
+
 def provenance(found: Chains) -> dict[str, str]:
-    """Return what produced the numbers."""
-    return _circumstances([m for _, chain in found for m in chain.values() if "provenance" in m])
+    """Return what produced the numbers: every commit, device and torch version that took part."""
+    manifests = [m for _, chain in found for m in chain.values() if "provenance" in m]
+    if not manifests:
+        return {}
+    made = [m["provenance"] for m in manifests]
+
+    def every(values: Iterable[Any], between: str = ", ") -> str:
+        return between.join(sorted({str(v) for v in values if v not in (None, "")}))
+
+    return {
+        "bench": every(p["packages"]["bench"] for p in made),
+        "commit": every(map(_commit, made), "; "),
+        **{package: every(p["packages"][package] for p in made) for package in ("torch", "monai")},
+        **{fact: every(p[fact] for p in made) for fact in ("device", "threads")},
+        "last run": max(p["date"] for p in made),
+        "attempts": str(max(m["attempts"] for m in manifests)),
+    }
+
+
+def _commit(made: dict[str, Any]) -> str:
+    """Return the commit behind a job and, where files differed, so: ``abc123, modified (digest d4e5)``."""
+    commit, changed = made.get("commit") or "", made.get("changed") or ""
+    if not made.get("modified"):
+        return str(commit)
+    return f"{commit or 'no commit'}, modified" + (f" (digest {changed})" if changed else "")
 
 
 def other_source(found: Chains) -> list[str]:
@@ -120,32 +156,28 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         jobs: the plan's, by id.
     """
     read: dict[str, dict[str, int]] = {}  # row: cases by job
-    for cell, chain in found:
-        for job, described in chain.items():
-            if job in jobs and described["kind"] == "pretrain" and "cases" in described:
-                read.setdefault(cell.row, {})[job] = described["cases"]
+    for cell, job, described in _behind(found, "pretrain"):
+        if job in jobs and "cases" in described:
+            read.setdefault(cell.row, {})[job] = described["cases"]
     alike: dict[Pretraining, list[str]] = {}
     for row, cases in read.items():
-        one = _pretraining([jobs[job].spec for job in cases], list(cases.values()))
+        specs: list[PretrainSpec] = [
+            jobs[job].spec for job in cases
+        ]  # folds and seeds differ in what they read
+        training, steps = specs[0].pretrain, [spec.pretrain.steps or 0 for spec in specs]
+        one = Pretraining(
+            rows=(),
+            datasets=tuple(dict.fromkeys(entry.dataset for entry in specs[0].data)),
+            cases=(min(cases.values()), max(cases.values())),
+            steps=(min(steps), max(steps)),
+            batch=training.batch,
+            optimiser=training.optimiser.name,
+            lr=training.optimiser.lr,
+            schedule=training.schedule.name,
+            precision=training.precision,
+        )
         alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
-
-
-def _pretraining(specs: list[PretrainSpec], cases: list[int]) -> Pretraining:
-    """Return what one row's pretrainings have in common: folds and seeds differ in what they read."""
-    spec, training = specs[0], specs[0].pretrain
-    steps = [other.pretrain.steps or 0 for other in specs]
-    return Pretraining(
-        rows=(),
-        datasets=tuple(dict.fromkeys(entry.dataset for entry in spec.data)),
-        cases=(min(cases), max(cases)),
-        steps=(min(steps), max(steps)),
-        batch=training.batch,
-        optimiser=training.optimiser.name,
-        lr=training.optimiser.lr,
-        schedule=training.schedule.name,
-        precision=training.precision,
-    )
 
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
@@ -164,23 +196,22 @@ def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
 def receipts(found: Chains) -> dict[str, str]:
     """Return what each row's fine-tuning took over from the weights it starts from, in words."""
     told: dict[str, str] = {}
-    for cell, chain in found:
-        for described in chain.values():
-            receipt = described.get("receipt")
-            if described["kind"] == "finetune" and receipt:
-                made = described.get("method")
-                told.setdefault(cell.row, (f"made by {made}: " if made else "") + _receipt(receipt))
+    for cell, _, described in _behind(found, "finetune"):
+        if receipt := described.get("receipt"):
+            made = f"made by {described['method']}: " if described.get("method") else ""
+            told.setdefault(cell.row, made + _receipt(receipt))
     return told
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
-    share, names = f"{100 * receipt['share']:.1f} %", [str(n) for n in receipt["missing"]]
+    share, changes = (
+        f"{100 * receipt['share']:.1f} %",
+        [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
+    )
     text = f"{receipt['matched']} tensors, {share} of the encoder's {receipt['parameters']:,} parameters"
-    if names:
-        text += f"; missing {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-    changes = [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]]
-    if changes:
-        text += f"; fitted {', '.join(changes[:3])}{' ...' if len(changes) > 3 else ''}"
+    for what, names in (("missing", receipt["missing"]), ("fitted", changes)):
+        if names:
+            text += f"; {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
     return f"{text}; {receipt['left_random']} tensors of other parts start at random"
 
 
@@ -217,45 +248,37 @@ def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failu
     """Yield the first job that failed behind each cell, if any; else why its rows are a hole, if they are."""
     holes = set(table.loc[table["status"].eq("failed"), "job"])
     for cell, chain in found:
+        place = {"section": cell.section, "fraction": int(cell.fraction), "seed": int(cell.seed)}
         for job in chain:
             why = None if store.done(job) else store.failure(job)
             if why is not None:
-                yield Failure(
-                    job, cell.row, why["reason"], why["log"], cell.section, int(cell.fraction),
-                    int(cell.seed), why["attempts"],
-                )  # fmt: skip
+                yield Failure(job, cell.row, why["reason"], why["log"], **place, attempts=why["attempts"])
                 break
         else:
             if cell.job in holes and store.done(cell.job):
-                yield Failure(
-                    cell.job, cell.row, UNSCORED, "", cell.section, int(cell.fraction), int(cell.seed),
-                    hole="not scored",
-                )  # fmt: skip
+                yield Failure(cell.job, cell.row, UNSCORED, "", **place, hole="not scored")
 
 
 def curves(found: Chains, store: Store) -> dict[str, Curves]:
     """Return each row's pretraining curve, without the figure that is drawn by itself."""
     drawn, seen = dict[str, Curves](), set[str]()
-    for cell, chain in found:
-        for job, described in chain.items():
-            file = store.jobs / job / "curve.csv"
-            new = cell.row not in drawn and job not in seen  # rows may share a pretraining
-            if described["kind"] == "pretrain" and new and file.exists():
-                kept = _loss(logged(file), described.get("figure") or {})
-                drawn[cell.row] = {
-                    name: tuple(v if isfinite(v) else None for v in kept[name].tolist()) for name in kept
-                }
-                seen.add(job)
+    for cell, job, described in _behind(found, "pretrain"):
+        file = store.jobs / job / "curve.csv"
+        if cell.row in drawn or job in seen or not file.exists():  # rows may share a pretraining
+            continue
+        seen.add(job)
+        figure = described.get("figure") or {}
+        aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
+        kept = logged(file).drop(columns=list(aside), errors="ignore").rename(columns={"total": "loss"})
+        drawn[cell.row] = {n: tuple(v if isfinite(v) else None for v in kept[n].tolist()) for n in kept}
     return drawn
 
 
 def courses(found: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
-    for cell, chain in found:
-        for job, described in chain.items():
-            file = store.jobs / job / "curve.csv"
-            if described["kind"] != "finetune" or not file.exists():
-                continue
+    for cell, job, _ in _behind(found, "finetune"):
+        file = store.jobs / job / "curve.csv"
+        if file.exists():
             table = logged(file, "total")[["step", "total"]]
             table = table[table["total"].abs() < HUGE]  # nor NaN
             steps, losses = (thinned(table[name].to_numpy(float), POINTS) for name in table)
@@ -268,11 +291,6 @@ def thinned(values: np.ndarray, most: int) -> tuple[float, ...]:
     return tuple(float(f"{values[at : at + size].mean():.6g}") for at in range(0, len(values), size))
 
 
-def _loss(curve: pd.DataFrame, figure: Mapping[str, Any]) -> pd.DataFrame:
-    aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
-    return curve.drop(columns=[c for c in curve if c in aside]).rename(columns={"total": "loss"})
-
-
 def logged(file: Path, *columns: str) -> pd.DataFrame:
     """Return a table of numbers that a job logged by step.
 
@@ -282,7 +300,9 @@ def logged(file: Path, *columns: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = numbers(pd.read_csv(io.BytesIO(digest.read(file))))
+        table = pd.read_csv(io.BytesIO(digest.read(file)))
+        if "step" not in table or not all(t.kind in "if" for t in table.dtypes):
+            raise ValueError("a curve has steps and numbers only")
         if lacking := [name for name in columns if name not in table]:
             raise ValueError(f"no column {lacking[0]!r}")
         return table
@@ -290,18 +310,7 @@ def logged(file: Path, *columns: str) -> pd.DataFrame:
         raise Damaged(file, str(error)) from None
 
 
-def numbers(curve: pd.DataFrame) -> pd.DataFrame:
-    """Return a curve that can be drawn.
-
-    Raises:
-        ValueError: it has no steps, or a column that is no number.
-    """
-    if "step" not in curve or not all(t.kind in "if" for t in curve.dtypes):
-        raise ValueError("a curve has steps and numbers only")
-    return curve
-
-
-def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
+def row_title(protocol: Protocol, name: str, methods: Mapping[str, str]) -> str:
     """Return what figures call a row."""
     row, more = row_of(protocol, name)
     if row is None:
@@ -309,30 +318,33 @@ def row_title(protocol: Protocol, name: str, methods: dict[str, str]) -> str:
     return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
 
 
-def _commit(made: dict[str, Any]) -> str:
-    """Return the commit behind a job and, where files differed, so: ``abc123, modified (digest d4e5)``."""
-    commit, changed = made.get("commit") or "", made.get("changed") or ""
-    if not made.get("modified"):
-        return str(commit)
-    return f"{commit or 'no commit'}, modified" + (f" (digest {changed})" if changed else "")
+def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
+    """Yield the same cases for every row, section by section: its largest fraction, its first run."""
+    from bench.data.npz import Arrays
+
+    largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
+    seen: set[tuple[str, str]] = set()
+    for cell in cells(table):
+        file = store.jobs / cell.job / "panels.npz"
+        place = (cell.row, cell.section)
+        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
+            continue
+        if cell.fraction != largest.get(cell.section) or place in seen or not file.exists():
+            continue
+        seen.add(place)
+        arrays = Arrays(file)
+        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
+        for case in names:
+            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
 
 
-def _circumstances(manifests: list[dict[str, Any]]) -> dict[str, str]:
-    """Return what produced the numbers: every commit, device and torch version that took part."""
-    if not manifests:
-        return {}
-    made = [m["provenance"] for m in manifests]
-
-    def every(values: list[Any]) -> str:
-        return ", ".join(sorted({str(v) for v in values if v not in (None, "")}))
-
-    return {
-        "bench": every([p["packages"]["bench"] for p in made]),
-        "commit": "; ".join(sorted({_commit(p) for p in made} - {""})),
-        "torch": every([p["packages"]["torch"] for p in made]),
-        "monai": every([p["packages"]["monai"] for p in made]),
-        "device": every([p["device"] for p in made]),
-        "threads": every([p["threads"] for p in made]),
-        "last run": max(p["date"] for p in made),
-        "attempts": str(max(m["attempts"] for m in manifests)),
-    }
+def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
+    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
+    image, reference, prediction = (
+        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
+    )
+    aspect = arrays[f"{case}/aspect"]
+    alike = {a.shape for a in (image, reference, prediction)}
+    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
+        raise Damaged(arrays.path, "no panels")
+    return Panel(cell.row, cell.section, case, title, image, reference, prediction, float(aspect))

@@ -34,12 +34,9 @@ class Label:
     pretrain_seed: int | None = None  # where a row is pretrained with several
 
     def __str__(self) -> str:
-        parts = [
-            self.row, self.dataset, "" if self.fraction is None else f"{self.fraction} %",
-            "" if self.seed is None else f"seed {self.seed}",
-            "" if self.fold is None else f"fold {self.fold}",
-            "" if self.pretrain_seed is None else f"pretraining seed {self.pretrain_seed}",
-        ]  # fmt: skip
+        numbers = {"seed": self.seed, "fold": self.fold, "pretraining seed": self.pretrain_seed}
+        parts = [self.row, self.dataset, "" if self.fraction is None else f"{self.fraction} %"]
+        parts += [f"{name} {number}" for name, number in numbers.items() if number is not None]
         return " · ".join(filter(None, parts))
 
 

@@ -25,11 +25,7 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
         from bench.metrics import METRICS
 
         return [{"name": name, **asdict(metric)} for name, metric in METRICS.items()], []
-    names: Sequence[Any] = _files() if what == "protocols" else _names(what)
-    kinds: dict[str, Callable[[Any], dict[str, Any]]] = {
-        "methods": _method, "datasets": _dataset, "mixtures": _mixture, "protocols": _protocol
-    }  # fmt: skip
-    entry = kinds[what]
+    names, entry = _kind(what)
     found, broken = list[dict[str, Any]](), list[str]()
     for name in names:
         try:
@@ -43,14 +39,16 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
     return found, broken
 
 
-def _names(what: str) -> list[str]:
-    from bench.protocol import mixture
+def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
+    """Return what there is of a kind, and what makes an entry of each."""
+    if what == "protocols":
+        files = ROOT.joinpath("protocols").rglob("*.yaml")
+        return sorted(path for path in files if "settings" not in path.parts), _protocol
+    if what == "mixtures":
+        from bench.protocol import mixture
 
-    return mixture.names() if what == "mixtures" else registry.names(PLUGINS[what])
-
-
-def _files() -> list[Path]:
-    return sorted(p for p in ROOT.joinpath("protocols").rglob("*.yaml") if "settings" not in p.parts)
+        return mixture.names(), _mixture
+    return registry.names(PLUGINS[what]), {"methods": _method, "datasets": _dataset}[what]
 
 
 def _method(name: str) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
-from bench.job import Job
 from bench.jobs import KINDS
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.prepare import PrepareSpec
@@ -23,23 +21,16 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
     """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
     wanted = plan.wanted()
     costs = forecast(plan, store, wanted)
-    jobs = [
-        {
-            "id": job.id, **job.plain(), "done": records.done(plan, store, job.id),
-            "estimate": _estimate(job, costs[job.id]),
+    jobs = []
+    for job in (plan.jobs[name] for name in wanted):
+        seconds, work = costs[job.id], job.spec.operations()
+        estimate = {  # on this machine's processor, and on one nominal GPU
+            "seconds": None if seconds is None else round(seconds, 1),
+            "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
         }
-        for job in (plan.jobs[name] for name in wanted)
-    ]  # fmt: skip
+        done = records.done(plan, store, job.id)
+        jobs.append({"id": job.id, **job.plain(), "done": done, "estimate": estimate})
     return {"provisional": plan.provisional, "jobs": jobs}
-
-
-def _estimate(job: Job, seconds: float | None) -> dict[str, float | None]:
-    """Return seconds on this machine's processor, and on one nominal GPU."""
-    work = job.spec.operations()
-    return {
-        "seconds": None if seconds is None else round(seconds, 1),
-        "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
-    }
 
 
 def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
@@ -54,8 +45,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
         lines += _rows(plan, store, protocol, costs)
         lines += _patients(plan, protocol)
-    todo = [j for j in wanted if not records.done(plan, store, j)]
-    lines.append(_total(plan, todo, costs))
+    lines.append(_total(plan, [j for j in wanted if not records.done(plan, store, j)], costs))
     return "\n".join(map(printable, lines))
 
 
@@ -65,7 +55,10 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     todo = [job.plain()["spec"] for job in unprepared]
     lines = []
     for folder in sorted(store.jobs.glob("*")) if todo else []:
-        before = _manifest(folder).get("spec", {})
+        try:
+            before = (digest.manifest(folder) or {}).get("spec", {})
+        except Damaged:  # 'bench run' and 'bench verify' say so
+            continue
         for spec in todo:
             differing = {k for k in spec if spec[k] != before.get(k)}
             if differing == {"contents"} and spec["contents"] is not None:
@@ -74,13 +67,6 @@ def _changed(plan: Plan, store: Store) -> list[str]:
                     "what depends on them is to do again"
                 )
     return lines
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        return digest.manifest(folder) or {}
-    except Damaged:
-        return {}  # 'bench run' and 'bench verify' say so
 
 
 def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:

@@ -36,13 +36,34 @@ def beside(
         store: holds those that are done.
         methods: titles by method.
     """
-    clouds, absent = _clouds(protocol, plan, store, dict(methods))
-    return tuple(_pretexts(protocol, plan, store)), tuple(clouds), tuple(absent)
+    pretexts = []
+    for job, rows in _told(protocol, plan, store, "pretrain"):
+        folder = store.jobs / job
+        figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
+        if figure is not None and (folder / "curve.csv").exists():
+            pretexts.append(_pretext(rows, folder, figure))
+    jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
+    how = protocol.embeddings.layout if protocol.embeddings else "tsne"
+    clouds = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
+    for job, rows in _told(protocol, plan, store, "embed"):
+        titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
+        if job not in jobs:
+            clouds.append(_cloud("; ".join(titles), store.jobs / job, how))
+    cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
+    known = [(job, title) for job, title in [*jobs.items(), *cells] if job is not None]
+    failed = {title: None if store.done(job) else store.failure(job) for job, title in known}
+    lost = [
+        f"The panel of {title} is left out: its job failed ({why['reason']})."
+        for title, why in failed.items()
+        if why is not None
+    ]
+    return tuple(pretexts), tuple(clouds), (*plan.absent.get(protocol.name, ()), *lost)
 
 
-def _told(
-    protocol: Protocol, plan: Plan, store: Store, which: str
-) -> Iterator[tuple[str, tuple[str, ...]]]:  # fmt: skip
+Told = Iterator[tuple[str, tuple[str, ...]]]
+
+
+def _told(protocol: Protocol, plan: Plan, store: Store, which: str) -> Told:
     """Yield every done job that a cell names, once, with the rows that stand on it.
 
     Variants and controls of a row are that row; of several pretrainings it shows the first that is done.
@@ -56,23 +77,10 @@ def _told(
         yield job, tuple(row for row, other in found.items() if other == job)
 
 
-# Pretrainings
-
-
-def _pretexts(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Pretext]:
-    for job, rows in _told(protocol, plan, store, "pretrain"):
-        folder = store.jobs / job
-        figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
-        if figure is not None and (folder / "curve.csv").exists():
-            yield _pretext(rows, folder, figure)
-
-
 def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> Pretext:
-    term, guess = figure["term"], figure.get("chance") or ""
-    table = gather.logged(folder / "curve.csv", term, *([guess] if guess else []))
-    table = _usable(table, "step", term, *([guess] if guess else []))
-    steps, values = (table[name].to_numpy(float) for name in ("step", term))
-    chances = table[guess].to_numpy(float) if guess else None
+    columns = [figure["term"], *filter(None, [figure.get("chance")])]
+    table = _usable(gather.logged(folder / "curve.csv", *columns), "step", *columns)
+    steps, values, *guessed = (table[name].to_numpy(float) for name in ("step", *columns))
     std, rank, fell = _spread(folder / "embeddings.csv")
     last = max(1, len(table) // 10)
     return Pretext(
@@ -80,7 +88,7 @@ def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> 
         says=figure["says"],
         first=_mean(values[: max(1, len(table) // 100)]),
         last=_mean(values[-last:]),
-        chance=None if chances is None else _mean(chances[-last:]),
+        chance=_mean(guessed[0][-last:]) if guessed else None,
         rises=figure.get("rises", True) is not False,
         std=std,
         rank=rank,
@@ -88,7 +96,7 @@ def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> 
         shared=rows[1:],
         steps=gather.thinned(steps, DRAWN),
         values=gather.thinned(values, DRAWN),
-        chances=() if chances is None else gather.thinned(chances, DRAWN),
+        chances=gather.thinned(guessed[0], DRAWN) if guessed else (),
     )
 
 
@@ -119,33 +127,6 @@ def _mean(values: np.ndarray) -> float | None:
     return _plain(values.mean()) if len(values) else None
 
 
-# Clouds
-
-
-def _clouds(
-    protocol: Protocol, plan: Plan, store: Store, methods: dict[str, str]
-) -> tuple[list[Cloud], list[str]]:
-    """Return what is to be drawn, the networks that no row has first, and what is left out."""
-    jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
-    how = protocol.embeddings.layout if protocol.embeddings else "tsne"
-    made = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
-    for job, rows in _told(protocol, plan, store, "embed"):
-        titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
-        if job not in jobs:
-            made.append(_cloud("; ".join(titles), store.jobs / job, how))
-    cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
-    why = {title: _failed(store, job) for job, title in [*jobs.items(), *cells] if job is not None}
-    lost = [
-        f"The panel of {title} is left out: its job failed ({said})." for title, said in why.items() if said
-    ]
-    return made, [*plan.absent.get(protocol.name, ()), *lost]
-
-
-def _failed(store: Store, job: str) -> str:
-    why = None if store.done(job) else store.failure(job)
-    return why["reason"] if why else ""
-
-
 def _cloud(title: str, folder: Path, how: str) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
     arrays = Arrays(folder / FILE)
@@ -167,12 +148,8 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
 
 def _scaled(points: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Return points within -1 and 1, their middle at 0: only their places to each other say anything."""
-    if (
-        points.dtype.kind != "f"
-        or points.shape[1:] != (2,)
-        or not points.size
-        or not (np.abs(points) < gather.HUGE).all()
-    ):
+    planar = points.dtype.kind == "f" and points.shape[1:] == (2,) and points.size
+    if not planar or not (np.abs(points) < gather.HUGE).all():
         raise ValueError("no places in the plane")
     wide = points.astype(np.float64)
     low, high = wide.min(axis=0), wide.max(axis=0)

@@ -65,11 +65,9 @@ class Watch:
             self._waiting(outcome.job)
             return
         self._ended[outcome.job] = outcome.state
-        line = f"[{len(self._ended)}/{len(self._jobs)}] {self._title(outcome.job)} {outcome.state}"
-        if outcome.reason:
-            line += f": {outcome.reason}"
-        elif outcome.seconds:
-            line += f" in {outcome.seconds:.1f} s"
+        took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
+        said = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state + took
+        line = f"[{len(self._ended)}/{len(self._jobs)}] {self._title(outcome.job)} {said}"
         self._console.print(f"{printable(line)}{self._left()}", markup=False, soft_wrap=True)
 
     def _waiting(self, job: str) -> None:
@@ -87,17 +85,14 @@ class Watch:
     def _left(self) -> str:
         """Return the time left by the forecast, scaled by how it has held so far."""
         whole = sum(self._expected.values())
-        done = sum(self._expected[j] for j in self._ended) + sum(map(self._share, self._running()))
+        done = sum(self._expected[j] if j in self._ended else self._share(j) for j in self._jobs)
         if done < 0.05 * whole or done >= whole:  # too early to scale by, or over
             return ""
         passed = time.monotonic() - self._began
         return f"  (about {duration(passed / done * (whole - done))} left)"
 
-    def _running(self) -> list[str]:
-        return [j for j in self._jobs if j not in self._ended and self._store.progress(j)]
-
     def _share(self, job: str) -> float:
-        """Return the forecast seconds of a running job that lie behind it."""
+        """Return the forecast seconds of a job that lie behind it, 0 where it does not run."""
         told = self._store.progress(job)
         return self._expected[job] * told["step"] / max(told["steps"], 1) if told else 0.0
 

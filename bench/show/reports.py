@@ -14,7 +14,6 @@ from bench.protocol import Protocol, read
 from bench.record import COLUMNS, read_rows
 from bench.report import Beside, Extras, Failure
 from bench.show import gather, pretrainings
-from bench.show.panels import panels as panels_of
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -133,7 +132,7 @@ def _read(file: Path) -> Beside:
 
 
 def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
-    panels = tuple(panels_of(protocol, table, store, said.titles))
+    panels = tuple(gather.panels(protocol, table, store, said.titles))
     published = _kept(f"published/{protocol.paper}.csv") if protocol.paper else None
     extras = Extras(**vars(said), panels=panels, published=published, reference=_kept("reference.csv"))
     paths = report.write(protocol, table, to, extras)

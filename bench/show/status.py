@@ -62,8 +62,7 @@ def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
         return
     lines = {job: listed[task.key] for task in tasks if task.key in listed for job in task.pack}
     for entry in waiting:
-        line = lines.get(entry["job"])
-        if line is not None:
+        if line := lines.get(entry["job"]):
             entry |= {"task": line.id, "slurm": line.state, "pending": line.reason}
 
 
@@ -86,8 +85,11 @@ def prune(store: Store) -> list[str]:
             f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
         )
     found, said = status(store), []
-    asked = shutil.which("squeue") is not None
-    queued = {e["job"] for e in found["waiting"] if "slurm" in e} if asked else _submitted(store)
+    queued = {e["job"] for e in found["waiting"] if "slurm" in e}
+    if shutil.which("squeue") is None:  # SLURM cannot be asked: whatever was submitted may wait
+        from bench.executors.slurm.submission import earlier
+
+        queued = {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
     for entry in (*found["failed"], *found["waiting"]):
         if entry["wanted"] or entry.get("cause") == "damaged" or entry["job"] in queued:
             continue  # what is damaged is set aside by the run that wants it
@@ -95,13 +97,6 @@ def prune(store: Store) -> list[str]:
             said.append(f"removed: {_title(entry)}")
     store.tidy()
     return said
-
-
-def _submitted(store: Store) -> set[str]:
-    """Return every job that runs of this folder have submitted: where SLURM cannot be asked, it may wait."""
-    from bench.executors.slurm.submission import earlier
-
-    return {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
 
 
 def _title(entry: dict[str, Any]) -> str:

@@ -73,15 +73,11 @@ def over_scales(loss: Loss, outputs: Sequence[Tensor], label: Tensor) -> Tensor:
         outputs: (B, K, x, y, z) each, the finest first.
         label: (B, X, Y, Z).
     """
-    found = [
-        weight * loss(logits.float(), _smaller(label, logits))
-        for weight, logits in zip(weights(len(outputs)), outputs, strict=False)
-    ]
+    found = []
+    for weight, logits in zip(weights(len(outputs)), outputs, strict=False):
+        seen = label
+        if label.shape[1:] != logits.shape[2:]:
+            small = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest-exact")
+            seen = small[:, 0].to(label.dtype)
+        found.append(weight * loss(logits.float(), seen))
     return torch.stack(found).sum()
-
-
-def _smaller(label: Tensor, logits: Tensor) -> Tensor:
-    if label.shape[1:] == logits.shape[2:]:
-        return label
-    small = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest-exact")
-    return small[:, 0].to(label.dtype)

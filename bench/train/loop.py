@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,11 +85,6 @@ class Run:
         """Return how many steps there are: a plan has resolved them, whatever the budget is stated in."""
         return self.training.steps or 0
 
-    @property
-    def clip_each(self) -> bool:
-        """Tell whether gradients are clipped tensor by tensor."""
-        return isinstance(self.training, Tuning) and self.training.clip_each
-
 
 @dataclass
 class Curve:
@@ -98,10 +94,6 @@ class Curve:
     samples: int = 0
     voxels: int = 0
     waited: float = 0.0  # seconds spent waiting for data
-
-    def note(self, step: int, lr: float, terms: dict[str, float]) -> None:
-        """Append one line."""
-        self.rows.append({"step": step, "lr": lr, **terms})
 
 
 def fabric(precision: str) -> Fabric:
@@ -200,7 +192,7 @@ def _move(trained: Any, optim: Any, lr: float, run: Run, device: Fabric) -> None
     for group in optim.param_groups:
         group["lr"] = lr
     clip = run.training.clip
-    if clip is not None and run.clip_each:
+    if clip is not None and isinstance(run.training, Tuning) and run.training.clip_each:
         device.strategy.precision.unscale_gradients(optim.optimizer)  # fp16's loss scale is in them
         for part in trained.parameters():
             nn.utils.clip_grad_norm_(part, clip)
@@ -216,16 +208,12 @@ def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tens
     if step % every and not last and step != 1:
         return
     values = {k: float(distributed.mean(v)) for k, v in terms.items()}
-    if not all(map(_finite, values.values())):
+    if not all(map(isfinite, values.values())):
         shown = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         raise BenchError(f"loss is not finite at step {step} ({shown}); lower the learning rate")
-    curve.note(step, lr, values)
+    curve.rows.append({"step": step, "lr": lr, **values})
     if distributed.rank() == 0:
         run.on_step(step, steps, values)
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 @dataclass(frozen=True)

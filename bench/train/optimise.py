@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from bench.protocol.sections import Optimiser, Schedule
-from bench.train.lars import Lars
+
+
+class Lars(torch.optim.SGD):
+    """SGD on gradients g + d w scaled to ``trust`` times the weights' norm |w|: a rate for every layer.
+
+    You et al., Large Batch Training of Convolutional Networks, 2017, https://arxiv.org/abs/1708.03888,
+    as the released code of VICReg and of MoCo v3 has it. That code differs from the paper in two places:
+    it divides by |g + d w| where the paper has |g| + d |w|, and momentum gathers adapted gradients
+    without the learning rate (the code of SimCLR gathers them times the rate, as the paper).
+    Biases and norms (tensors of at most one axis) get neither scale nor decay; a norm of 0 leaves a
+    layer's gradient as it is.
+
+    Args:
+        parameters: to move.
+        lr: learning rate.
+        momentum: of the scaled gradients.
+        decay: d.
+        trust: the paper's coefficient eta.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float, trust: float
+    ) -> None:
+        super().__init__(parameters, lr, momentum)
+        self.decay, self.trust = decay, trust
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Scale the gradients in place and move the weights."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None and weight.ndim > 1:
+                    weight.grad.add_(weight, alpha=self.decay)
+                    size, change = weight.norm(), weight.grad.norm()
+                    factor = self.trust * size / change
+                    weight.grad.mul_(torch.where((size > 0) & (change > 0), factor, 1.0))
+        return super().step(closure)
 
 
 def optimiser(parameters: Iterable[nn.Parameter], settings: Optimiser) -> torch.optim.Optimizer:

@@ -64,15 +64,12 @@ class GlobalBatchNorm(_BatchNorm):
         variances, means = distributed.gather(own[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
-        self._follow(mean.detach(), variance.detach(), distributed.size() * input.numel() // len(mean))
+        seen = self.num_batches_tracked
+        if self.running_mean is not None and self.running_var is not None and seen is not None:
+            count = distributed.size() * input.numel() // len(mean)
+            seen.add_(1)
+            share = self.momentum if self.momentum is not None else 1 / float(seen)
+            self.running_mean.lerp_(mean.detach(), share)
+            self.running_var.lerp_(variance.detach() * (count / (count - 1)), share)
         x = (input - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         return x if self.weight is None else x * self.weight.view(shape) + self.bias.view(shape)
-
-    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        slow_mean, slow_variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
-        if slow_mean is None or slow_variance is None or seen is None:
-            return
-        seen.add_(1)
-        share = self.momentum if self.momentum is not None else 1 / float(seen)
-        slow_mean.lerp_(mean, share)
-        slow_variance.lerp_(variance * (count / (count - 1)), share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,23 @@ from bench.random import order
 Sample = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
 class Samples(Dataset):
-    """Sample number ``step * batch + i`` of a run: which case, then what is read from it.
+    """Sample number ``step * batch + i`` of a run: which case, then what is read from it."""
 
-    Args:
-        cases: how many there are.
-        batch: samples of a step.
-        seed: of the order of the cases.
-        read: (case, step, sample) -> arrays.
-        each: how many samples in a row come from one case; divides ``batch``.
-    """
-
-    def __init__(
-        self, cases: int, batch: int, seed: int, read: Callable[[int, int, int], Sample], each: int = 1
-    ) -> None:
-        self._cases, self._batch, self._seed, self._read, self._each = cases, batch, seed, read, each
+    cases: int  # how many there are
+    batch: int  # samples of a step
+    seed: int  # of the order of the cases
+    read: Callable[[int, int, int], Sample]  # (case, step, sample) -> arrays
+    each: int = 1  # how many samples in a row come from one case; divides ``batch``
 
     def __getitem__(self, number: int) -> Sample | BenchError:
+        epoch, place = divmod(number // self.each, self.cases)
+        case = int(order(self.seed, epoch, self.cases)[place])
         try:
-            return self._sample(number)
+            return self.read(case, *divmod(number, self.batch))
         except BenchError as error:
             return error  # raised by `batches`: a loader's process would hand over its text and trace alone
-
-    def _sample(self, number: int) -> Sample:
-        epoch, place = divmod(number // self._each, self._cases)
-        case = int(order(self._seed, epoch, self._cases)[place])
-        step, sample = divmod(number, self._batch)
-        return self._read(case, step, sample)
 
 
 def stack(samples: list[Sample | BenchError]) -> dict[str, Tensor] | BenchError:
@@ -51,11 +42,7 @@ def stack(samples: list[Sample | BenchError]) -> dict[str, Tensor] | BenchError:
     whole = [s for s in samples if not isinstance(s, BenchError)]
     if len(whole) < len(samples):
         return next(s for s in samples if isinstance(s, BenchError))
-    return _stacked(whole)
-
-
-def _stacked(samples: list[Sample]) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
+    return {k: torch.from_numpy(np.stack([s[k] for s in whole])) for k in whole[0]}
 
 
 def batches(
@@ -78,10 +65,7 @@ def batches(
         samples, batch_sampler=numbers, collate_fn=stack, num_workers=workers,
         pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **options,
     )  # fmt: skip
-    return map(_or_raise, loader)
-
-
-def _or_raise(found: dict[str, Tensor] | BenchError) -> dict[str, Tensor]:
-    if isinstance(found, BenchError):
-        raise found
-    return found
+    for found in loader:
+        if isinstance(found, BenchError):
+            raise found
+        yield found

@@ -58,6 +58,7 @@ class Member:
 
     name: str  # relative, parts joined by /
     size: int  # bytes
+    crc: int
     _archive: Archive
     _open: Callable[[], IO[bytes]]
 
@@ -132,7 +133,7 @@ class Archive:
                 judge.name(info.orig_filename.rstrip("/"))
                 continue
             name = judge.file(info.orig_filename, info.file_size)
-            made[name] = Member(name, info.file_size, self, partial(file.open, info))
+            made[name] = Member(name, info.file_size, info.CRC, self, partial(file.open, info))
         _apart(judge, file.infolist())
         return made
 

@@ -7,7 +7,6 @@ the directory that was read first.
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -58,7 +57,7 @@ class Once:
         """Return CRC-32 and size of every member of a zip; raises as ``file`` does, and BenchError."""
         if archive not in self._zips:
             self._check(archive)
-            self._zips[archive] = directory(archive)
+            self._zips[archive] = members(archive)
         return self._zips[archive]
 
     def member(self, archive: Path, name: str) -> bytes:
@@ -105,11 +104,11 @@ def reading() -> Iterator[Once]:
         held.close()
 
 
-def directory(archive: Path) -> Members:
-    """Return CRC-32 and size of every member of a zip.
+def members(archive: Path) -> Members:
+    """Return CRC-32 and size of every member of a zip; no content is read.
 
     Raises:
         BenchError: the zip is damaged, or refused (see ``bench.volumes.archive``).
     """
-    with Archive(archive) as judged, judged.guarded(), zipfile.ZipFile(archive) as file:
-        return {info.filename: (info.CRC, info.file_size) for info in file.infolist() if not info.is_dir()}
+    with Archive(archive) as judged:
+        return {member.name: (member.crc, member.size) for member in judged}

@@ -24,22 +24,19 @@ def opened(path: Path) -> BinaryIO:
     archive, held = None if path.is_file() else zip_of(path), once.current()
     if archive is None:
         return path.open("rb") if held is None else io.BytesIO(held.file(path))
-    if held is not None:
-        _found(names(archive), archive, path)
-        return io.BytesIO(held.member(archive, path.relative_to(archive).as_posix()))
-    return io.BytesIO(_content(archive, path.relative_to(archive).as_posix(), _stamp(archive)))
+    name = _found(archive, path)
+    content = held.member(archive, name) if held else _content(archive, name, _stamp(archive))
+    return io.BytesIO(content)
 
 
-def names(archive: Path) -> dict[str, int]:
-    """Return the size in bytes of every file of a zip by its name; no content is read.
+def names(archive: Path) -> once.Members:
+    """Return CRC-32 and size in bytes of every file of a zip by its name; no content is read.
 
     Raises:
         BenchError: the zip is damaged, or refused as a whole (see ``bench.volumes.archive``).
     """
     held = once.current()
-    if held is not None:
-        return {name: size for name, (_, size) in held.members(archive).items()}
-    return dict(_listing(archive, _stamp(archive)))
+    return held.members(archive) if held else _members(archive, _stamp(archive))
 
 
 def inside(folder: Path) -> list[Path]:
@@ -50,18 +47,18 @@ def inside(folder: Path) -> list[Path]:
 
 def size(path: Path) -> int:
     """Return the bytes of a file or of a member of a zip; raises as ``opened`` does."""
-    archive = None if path.is_file() else zip_of(path)
-    if archive is None:
-        held = once.current()
-        return path.stat().st_size if held is None else len(held.file(path))
-    return _found(names(archive), archive, path)
+    archive, held = None if path.is_file() else zip_of(path), once.current()
+    if archive is not None:
+        return names(archive)[_found(archive, path)][1]
+    return path.stat().st_size if held is None else len(held.file(path))
 
 
-def _found(sizes: dict[str, int], archive: Path, path: Path) -> int:
+def _found(archive: Path, path: Path) -> str:
+    """Return the name of a member that is there."""
     name = path.relative_to(archive).as_posix()
-    if name not in sizes:
+    if name not in names(archive):
         raise FileNotFoundError(2, f"{archive.name} holds no {name}", str(path))
-    return sizes[name]
+    return name
 
 
 def _stamp(archive: Path) -> tuple[int, int]:
@@ -70,14 +67,12 @@ def _stamp(archive: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _listing(archive: Path, _stamp: tuple[int, int]) -> dict[str, int]:
-    with Archive(archive) as opened_archive:
-        return {member.name: member.size for member in opened_archive}
+def _members(archive: Path, _stamp: tuple[int, int]) -> once.Members:
+    return once.members(archive)
 
 
 # Header, voxels and checksum of one file are asked for one after the other.
 @lru_cache(maxsize=2)
-def _content(archive: Path, name: str, stamp: tuple[int, int]) -> bytes:
-    _found(_listing(archive, stamp), archive, archive / name)
-    with Archive(archive) as opened_archive:
-        return opened_archive.read(name)
+def _content(archive: Path, name: str, _stamp: tuple[int, int]) -> bytes:
+    with Archive(archive) as judged:
+        return judged.read(name)

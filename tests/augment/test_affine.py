@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeded import generator
 
 from bench.augment import read_size
 from bench.augment.affine import centred, draw_affine, in_plane, places, rotation, sampled
@@ -12,10 +13,6 @@ from bench.protocol import Augment
 
 QUARTER = math.pi / 2
 PLANES = {0: (3, 4), 1: (4, 2), 2: (2, 3)}  # of a batch: what a turn about x, y or z turns
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(shape):

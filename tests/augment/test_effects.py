@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from seeded import generator
 from torch.nn import functional
 
 from bench.augment import values
@@ -16,22 +17,12 @@ ALL = {"noise": 1.0, "blur": 1.0, "brightness": 1.0, "contrast": 1.0, "lowres": 
 AXES = (2, 3, 4)
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def batch(shape=(6, 2, 8, 8, 6)):
     return torch.randn(shape, generator=generator(9)) + 0.5
 
 
 def applied(x, seed=0, **settings):
     return intensities(x, Augment(**settings), generator(seed))
-
-
-@pytest.mark.parametrize("shape", [(4, 2, 8, 8, 6), (4, 3, 9, 7, 1)])
-def test_nothing_on_changes_nothing_bit_for_bit(shape):
-    x = batch(shape)
-    assert torch.equal(applied(x), x)
 
 
 @pytest.mark.parametrize("name", ALL)

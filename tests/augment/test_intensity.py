@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from seeded import generator
 
 from bench import augment
 
@@ -17,10 +18,6 @@ ALL = {
     "shift": lambda x, p, g: augment.shift(x, p, 0.1, g),
 }
 every = pytest.mark.parametrize("change", list(ALL.values()), ids=list(ALL))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(n=8, size=6):
@@ -42,13 +39,6 @@ def test_samples_that_are_not_chosen_stay_as_they_were(change):
 
 
 @every
-def test_the_generator_is_the_only_randomness(change):
-    x = batch()
-    a, b, c = (change(x, 1.0, generator(s)) for s in (1, 1, 2))
-    assert torch.equal(a, b) and not torch.equal(a, c)
-
-
-@every
 def test_a_constant_view_stays_finite(change):
     assert torch.isfinite(change(torch.full((4, 1, 3, 3, 3), 0.4), 1.0, generator())).all()
 
@@ -59,11 +49,6 @@ def test_blur_equals_scipy_with_repeated_borders():
     for a, b in zip(x, y, strict=True):
         expected = gaussian_filter(a[0].double().numpy(), 0.8, mode="nearest", truncate=4.0)
         assert np.allclose(b[0].numpy(), expected, atol=1e-5)
-
-
-def test_blur_keeps_a_constant_and_works_on_thin_volumes():
-    x = torch.full((2, 1, 4, 3, 1), 2.5)
-    assert torch.allclose(augment.gaussian_blur(x, 1.0, (0.5, 1.0), generator()), x)
 
 
 @pytest.mark.parametrize(("unit", "std"), [("variance", 0.3), ("std", 0.09)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from seeded import generator
 
 from bench import augment
 from bench.augment import rows, values
@@ -23,10 +24,6 @@ CHANGES = {
     "rot90": lambda x, g, **k: augment.random_rot90(x, 0.7, g, **k)[0],
 }
 every = pytest.mark.parametrize("act", list(CHANGES.values()), ids=list(CHANGES))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(shape, n=4, channels=2):

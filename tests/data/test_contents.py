@@ -1,8 +1,10 @@
 """Contents: what stands for a file, a folder and a member of a zip; and how much of it is remembered."""
 
 import json
+import os
 import re
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,11 @@ from bench.phantoms.organs import write_nifti
 
 
 def digest(*images, label=None, memory=None, frame=None):
-    return Contents(memory).each([Case("a", "p", images, label, frame=frame)])["a"]
+    opened = Contents(memory)
+    try:
+        return opened.each([Case("a", "p", images, label, frame=frame)])["a"]
+    finally:
+        opened.save()
 
 
 def zipped(path, members):
@@ -43,6 +49,27 @@ def test_a_case_is_its_files_its_class_and_its_frame_but_not_its_name(tmp_path):
     assert Contents(None).each([case])["other"] == digest(a)
 
 
+def test_the_digest_of_all_cases_is_of_bytes_ids_patients_and_meta_wherever_they_lie(tmp_path):
+    def made(folder):
+        (tmp_path / folder).mkdir()
+        for name in ("a.img", "a.seg", "b.img"):
+            (tmp_path / folder / name).write_text(name)
+        return [Case("a", "pa", (tmp_path / folder / "a.img",), tmp_path / folder / "a.seg"),
+                Case("b", "pb", (tmp_path / folder / "b.img",))]  # fmt: skip
+
+    a, b = made("one")
+    whole = Contents(None).digest
+    seen = {whole([a, b])}
+    assert {whole(made("moved"))} == seen
+    others = ([a], [replace(a, id="A"), b], [a, replace(b, patient="pa")], [a, replace(b, label=1)],
+              [replace(a, label=None), b], [a, replace(b, meta={"part": "test"})])  # fmt: skip
+    os.utime(a.images[0], (1, 1))
+    assert whole([a, b]) in seen
+    seen |= {whole(cases) for cases in others}
+    a.images[0].write_text("A.img")
+    assert len(seen | {whole([a, b])}) == 8
+
+
 def test_a_folder_counts_by_the_names_and_bytes_of_its_files(tmp_path):
     folder = tmp_path / "scan"
     folder.mkdir()
@@ -59,17 +86,18 @@ def test_a_folder_counts_by_the_names_and_bytes_of_its_files(tmp_path):
     assert len(seen | {digest(folder)}) == 4
 
 
-def test_a_folder_is_remembered_until_a_file_in_it_changes(tmp_path, hashed):
-    folder, memory = tmp_path / "scan", tmp_path / "contents.json"
-    folder.mkdir()
-    (folder / "1.png").write_text("one")
-    first = Contents(memory)
-    before = first.each([Case("a", "p", (folder,))])
-    first.save()
+def test_a_folder_is_remembered_until_size_or_time_of_a_file_in_it_changes(tmp_path, hashed):
+    file, memory = tmp_path / "scan/1.png", tmp_path / "contents.json"
+    file.parent.mkdir()
+    file.write_text("one")
+    before = digest(file.parent, memory=memory)
     hashed.clear()
-    assert Contents(memory).each([Case("a", "p", (folder,))]) == before and hashed == []
-    (folder / "1.png").write_text("1")
-    assert Contents(memory).each([Case("a", "p", (folder,))]) != before and hashed == ["1.png"]
+    stamp = file.stat()
+    file.write_text("ONE")  # as long as before, and the clock set back
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert digest(file.parent, memory=memory) == before and hashed == []
+    file.write_text("1")
+    assert digest(file.parent, memory=memory) != before and hashed == ["1.png"]
 
 
 def test_a_member_of_a_zip_counts_by_its_checksum_and_no_other_member_by_it(tmp_path, hashed):
@@ -90,15 +118,13 @@ def test_a_folder_in_a_zip_counts_by_its_members(tmp_path):
 
 
 def test_a_zip_is_the_stamp_of_its_members(tmp_path, monkeypatch):
-    archive, memory = zipped(tmp_path / "a.zip", {"x.nii.gz": "one"}), tmp_path / "contents.json"
-    first = Contents(memory)
-    before = first.each([Case("a", "p", (archive / "x.nii.gz",))])
-    first.save()
+    member, memory = zipped(tmp_path / "a.zip", {"x.nii.gz": "one"}) / "x.nii.gz", tmp_path / "contents.json"
+    before = digest(member, memory=memory)
     with monkeypatch.context() as patch:
         patch.setattr(contents, "_sum", None)
-        assert Contents(memory).each([Case("a", "p", (archive / "x.nii.gz",))]) == before
-    zipped(archive, {"x.nii.gz": "other"})
-    assert Contents(memory).each([Case("a", "p", (archive / "x.nii.gz",))]) != before
+        assert digest(member, memory=memory) == before
+    zipped(tmp_path / "a.zip", {"x.nii.gz": "other"})
+    assert digest(member, memory=memory) != before
 
 
 def test_a_zip_that_is_refused_is_named_and_counts_as_a_file(tmp_path):
@@ -159,13 +185,25 @@ def test_a_changed_file_forgets_both(volumes, tmp_path):
     ],
 )  # fmt: skip
 def test_a_memory_of_other_values_is_made_again(volumes, tmp_path, entry):
-    memory = tmp_path / "contents.json"
     path = str(volumes[0].images[0])
-    stamp = contents._stamp(path)
-    memory.write_text(json.dumps({path: json.loads(json.dumps(entry).replace("STAMP", stamp))}))
-    found = Contents(memory)
-    assert found.digest(volumes) == Contents(None).digest(volumes)
-    assert found.header_faults(volumes, 1) == {}
+    assert_made_again(volumes, tmp_path, json.dumps({path: entry}).replace("STAMP", contents._stamp(path)))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000])
+def test_a_damaged_memory_is_made_again(volumes, tmp_path, text):
+    assert_made_again(volumes, tmp_path, text)
+
+
+def assert_made_again(cases, folder, text):
+    (folder / "contents.json").write_text(text)
+    found = Contents(folder / "contents.json")
+    assert found.digest(cases) == Contents(None).digest(cases)
+    assert found.header_faults(cases, 1) == {}
+
+
+def test_no_memory_is_left_where_there_is_no_output_folder(volumes, tmp_path):
+    digest(*volumes[0].images, memory=tmp_path / "no_out" / "contents.json")
+    assert not (tmp_path / "no_out").exists()
 
 
 def test_a_file_that_is_not_there_is_no_content_and_no_header(tmp_path):

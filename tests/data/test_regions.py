@@ -65,14 +65,10 @@ def test_brats_by_hand():
     assert table[[0, 1, 2, 3, 4]].tolist() == [[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
 
 
-def test_equal_regions_are_refused():
-    with pytest.raises(BenchError, match="the same labels; take one"):
-        paint({"a": (1, 2), "b": (2, 1)}, "d")
-
-
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
+        ({"a": (1, 2), "b": (2, 1)}, "the same labels; take one"),
         (
             {"whole": (1, 2), "left": (1,), "right": (2,)},
             "region 'whole' of data set 'd' has no label of its",

@@ -1,13 +1,9 @@
-"""Where data lies: flag, environment, bench.toml; and what its files hold."""
-
-import json
-import os
+"""Where data lies: flag, environment, bench.toml."""
 
 import pytest
 from small_protocol import NAME
 
-from bench.data.roots import Contents, Roots, adapter
-from bench.dataset import Case
+from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
 
 
@@ -68,64 +64,3 @@ def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, 
     assert len(found.cases(tmp_path / "my_task")) == 20
     with pytest.raises(BenchError, match=rf"did you mean '{NAME}'.*dataset.json"):
         adapter("msd04_hipocampus", Roots(tmp_path))
-
-
-@pytest.fixture
-def cases(tmp_path):
-    for name, text in (("a.img", "image a"), ("b.img", "image b"), ("a.seg", "label a")):
-        (tmp_path / name).write_text(text)
-    return [
-        Case("a", "pa", (tmp_path / "a.img",), tmp_path / "a.seg"), Case("b", "pb", (tmp_path / "b.img",))
-    ]  # fmt: skip
-
-
-def test_the_digest_is_of_bytes_ids_and_patients(cases, tmp_path):
-    digest = Contents(None).digest(cases)
-    assert len(digest) == 16 and Contents(None).digest(cases) == digest
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for name in ("a.img", "b.img", "a.seg"):
-        (moved / name).write_bytes((tmp_path / name).read_bytes())
-    again = [
-        Case("a", "pa", (moved / "a.img",), moved / "a.seg"), Case("b", "pb", (moved / "b.img",))
-    ]  # fmt: skip
-    assert Contents(None).digest(again) == digest
-    a, b = cases
-    for changed in ([a], [Case("A", *(a.patient, a.images, a.label)), b], [a, Case("b", "pa", b.images)],
-                    [a, Case("b", "pb", b.images, 1)], [Case("a", "pa", a.images), b]):  # fmt: skip
-        assert Contents(None).digest(changed) != digest
-
-
-def test_changed_bytes_change_the_digest_and_a_new_time_alone_does_not(cases, tmp_path):
-    contents = Contents(None)
-    digest = contents.digest(cases)
-    os.utime(tmp_path / "a.img", (1, 1))
-    assert contents.digest(cases) == digest
-    (tmp_path / "a.img").write_text("image A")
-    assert contents.digest(cases) != digest
-
-
-def test_what_was_summed_is_remembered_by_path_size_and_time(cases, tmp_path):
-    memory = tmp_path / "contents.json"
-    first = Contents(memory)
-    digest = first.digest(cases)
-    first.save()
-    stamp = (tmp_path / "a.img").stat()
-    (tmp_path / "a.img").write_text("imagE a")  # as long as before, and the clock set back
-    os.utime(tmp_path / "a.img", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert Contents(memory).digest(cases) == digest
-    assert Contents(None).digest(cases) != digest
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000])
-def test_a_damaged_memory_is_made_again(cases, tmp_path, text):
-    memory = tmp_path / "contents.json"
-    memory.write_text(text)
-    assert Contents(memory).digest(cases) == Contents(None).digest(cases)
-
-
-def test_no_memory_is_left_where_there_is_no_output_folder(cases, tmp_path):
-    contents = Contents(tmp_path / "no_out" / "contents.json")
-    contents.digest(cases)
-    contents.save()
-    assert not (tmp_path / "no_out").exists()

@@ -80,11 +80,8 @@ def test_logits_are_resampled_not_probabilities():
     assert found.ravel().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
-def test_a_tie_goes_to_the_lower_class():
+def test_a_tie_goes_to_the_lower_class_and_slabs_are_left_as_they_were():
     assert not restore_slabs([np.ones((3, 2, 2, 2))], unchanged((2, 2, 2))).any()
-
-
-def test_slabs_are_left_as_they_were():
     scores = drawn(4, (5, 4, 3), 0)
     kept = scores.copy()
     restore_slabs([scores], unchanged((5, 4, 3)))
@@ -122,18 +119,15 @@ def test_slabs_may_come_in_the_same_memory(native):
     np.testing.assert_array_equal(restore_slabs(passing(), geometry), restore_slabs([scores], geometry))
 
 
-def test_slabs_that_do_not_fit_are_refused():
-    geometry = unchanged((2, 2, 3))
-    for shapes, said in (
-        ([(2, 2, 2, 2)], "end after 2 planes"),
-        ([(2, 2, 2, 2), (2, 2, 2, 2)], "at plane 2"),
-        ([(2, 2, 1, 3)], "classes on"),
-        ([(0, 2, 2, 3)], "classes on"),
-        ([(257, 2, 2, 3)], "classes on"),
-        ([], "end after 0 planes"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            restore_slabs([np.zeros(shape, np.float32) for shape in shapes], geometry)
-    for paint in ([(2, 1)], [(-1, 1)], [(0, 256)]):
-        with pytest.raises(ValueError, match="channel"):
-            restore_slabs([np.zeros((2, 2, 2, 3), np.float32)], geometry, paint)
+@pytest.mark.parametrize(
+    ("shapes", "paint", "said"),
+    [
+        ([(2, 2, 2, 2)], None, "end after 2 planes"), ([], None, "end after 0 planes"),
+        ([(2, 2, 2, 2), (2, 2, 2, 2)], None, "at plane 2"), ([(2, 2, 1, 3)], None, "classes on"),
+        ([(0, 2, 2, 3)], None, "classes on"), ([(257, 2, 2, 3)], None, "classes on"),
+        *(([(2, 2, 2, 3)], [pair], "channel") for pair in ((2, 1), (-1, 1), (0, 256))),
+    ],
+)  # fmt: skip
+def test_slabs_that_do_not_fit_are_refused(shapes, paint, said):
+    with pytest.raises(ValueError, match=said):
+        restore_slabs([np.zeros(shape, np.float32) for shape in shapes], unchanged((2, 2, 3)), paint)

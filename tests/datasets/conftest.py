@@ -1,4 +1,4 @@
-"""What the damaged trees share: phantoms made once, of which every test gets a copy."""
+"""What tests of data sets share: phantoms, each made once; who damages one gets a copy."""
 
 import pytest
 from damage import Trees

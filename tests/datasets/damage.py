@@ -32,13 +32,17 @@ class Trees:
     def __init__(self, home: Path, cases: int = 4) -> None:
         self._home, self._cases = home, cases
 
+    def sound(self, name: str) -> Path:
+        """Return the folder of a data set's phantom, which nobody may change."""
+        folder = self._home / name
+        if not folder.exists():
+            folder.mkdir()
+            registry.load("dataset", name).phantom(folder, self._cases, 0)
+        return folder
+
     def copy(self, name: str, data: Path) -> Path:
         """Return ``data/name``, a fresh copy of a data set's phantom; no link, as damage is done in place."""
-        sound = self._home / name
-        if not sound.exists():
-            sound.mkdir()
-            registry.load("dataset", name).phantom(sound, self._cases, 0)
-        return Path(shutil.copytree(sound, data / name))
+        return Path(shutil.copytree(self.sound(name), data / name))
 
 
 def on(file: str, *changes: Change) -> Change:

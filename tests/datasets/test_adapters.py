@@ -28,12 +28,9 @@ def dataset(name):
     return registry.load("dataset", name)()
 
 
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("phantoms")
-    for name in NAMES:
-        registry.load("dataset", name).phantom(root / name, 3, 0)
-    return root
+@pytest.fixture
+def phantom(trees, name) -> Path:
+    return trees.sound(name)
 
 
 def test_the_declaration_is_complete(dataset):
@@ -51,38 +48,44 @@ def test_the_declaration_is_complete(dataset):
     assert all(set(values) <= set(dataset.labels) for values in dataset.regions.values())
 
 
-def test_the_phantom_passes_its_own_check(dataset, name, phantoms):
-    cases = dataset.cases(phantoms / name)
-    assert len(cases) == 3
-    assert len({case.id for case in cases}) == 3
+def test_the_phantom_passes_its_own_check(dataset, phantom):
+    cases = dataset.cases(phantom)
+    assert len(cases) == len({case.id for case in cases}) == 4
     assert all(present(file) for case in cases for file in files_of(case))
-    assert dataset.missing(phantoms / name) == []
-    assert check(dataset, phantoms / name) == []
+    assert dataset.missing(phantom) == []
+    assert check(dataset, phantom) == []
 
 
-def test_labels_are_what_the_task_says(dataset, name, phantoms):
-    labels = [case.label for case in dataset.cases(phantoms / name)]
+def test_links_to_what_a_folder_holds_will_do(dataset, phantom, tmp_path):
+    for path in phantom.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    assert [case.id for case in dataset.cases(tmp_path)] == [case.id for case in dataset.cases(phantom)]
+    assert dataset.missing(tmp_path) == []
+
+
+def test_labels_are_what_the_task_says(dataset, phantom):
+    labels = [case.label for case in dataset.cases(phantom)]
     if dataset.task == "classification":
-        assert len(set(labels)) == 3  # three phantoms differ in their class
+        assert len(set(labels)) >= 3  # three phantoms differ in their class
         assert set(labels) <= {*dataset.labels, None}
     else:
         assert all(label is None or isinstance(label, Path) for label in labels)
         assert dataset.labels or set(labels) == {None}
 
 
-def test_a_phantom_depends_on_its_seed_alone(name, phantoms, tmp_path):
+def test_a_phantom_depends_on_its_seed_alone(name, phantom, tmp_path):
     kind = registry.load("dataset", name)
     for folder, seed in (("again", 0), ("other", 1)):
         kind.phantom(tmp_path / folder, 1, seed)
-    case = kind().cases(phantoms / name)[0]
     same, other = (kind().cases(tmp_path / f)[0] for f in ("again", "other"))
+    (case,) = (c for c in kind().cases(phantom) if c.id == same.id)
     volumes = [read_volume(c.images[0], c.frame).array for c in (case, same, other)]
     assert (volumes[0] == volumes[1]).all()
     assert not (volumes[0] == volumes[2]).all()
 
 
-def test_every_recipe_prepares_the_phantom(dataset, name, phantoms):
-    case = dataset.cases(phantoms / name)[0]
+def test_every_recipe_prepares_the_phantom(dataset, phantom):
+    case = dataset.cases(phantom)[0]
     image = join_channels([read_volume(p, case.frame) for p in case.images])
     label = read_label(case.label, image, case.frame) if isinstance(case.label, Path) else None
     assert image.array.shape[0] == len(dataset.channels)
@@ -106,6 +109,13 @@ def test_registered_lists_name_their_source_and_are_disjoint(dataset, name):
             assert len(everyone) == len(set(everyone))
             assert fold.train
             assert fold.test
+
+
+def test_labelled_phantoms_are_patients_of_the_registered_divisions(dataset, phantom):
+    divisions = [fold for listed in dataset.splits for fold in split.listed(dataset, listed)]
+    known = {patient for fold in divisions for patient in (*fold.train, *fold.val, *fold.test)}
+    labelled = {case.patient for case in dataset.cases(phantom) if case.label is not None}
+    assert labelled <= known or not divisions
 
 
 def test_an_empty_folder_is_one_line_that_says_what_to_unpack(dataset, tmp_path):

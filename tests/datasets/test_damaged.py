@@ -34,6 +34,7 @@ from damage import (
 )  # fmt: skip
 
 gone, doubled = Path.unlink, voxels(lambda array: np.stack([array] * 2, -1))
+TWICE = "refused: is the same file of case"
 SAID = re.compile("(?s)(?:(stops|hole): )?(.*)")
 CASES: dict[str, list[tuple]] = {}
 
@@ -160,7 +161,7 @@ CASES["msd01_brain_tumour"] = [
 IMG, LAB = "RawData/Training/img/img0003.nii.gz", "RawData/Training/label/label0003.nii.gz"
 CASES["btcv"] = [
     ("three digits", IMG, moved("img003.nii.gz"), "missing", "extra ./img003.nii.gz"),
-    ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), "refused: keep one layout"),
+    ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), TWICE),
     ("no images", "RawData/Training/img", shutil.rmtree,
      *(f"missing RawData/Training/img/img000{n}.nii.gz" for n in (1, 2, 3, 4))),
     ("another label", LAB, copied("label0003_other.nii.gz"), "extra ./label0003_other.nii.gz: belongs to"),
@@ -186,8 +187,8 @@ VOLUME, SEGMENTATION = "Training Batch 1/volume-1.nii", "Training Batch 1/segmen
 CASES["lits"] = [
     ("no segmentation", SEGMENTATION, gone, "missing"),
     ("no volume", VOLUME, gone, "missing"),
-    ("its number in two folders", VOLUME, copied("../x/volume-1.nii"), "refused: the same scan; keep one"),
-    ("its number with a zero", VOLUME, copied("../x/volume-01.nii"), "refused: the same scan; keep one"),
+    ("its number in two folders", VOLUME, copied("../x/volume-1.nii"), TWICE),
+    ("its number with a zero", VOLUME, copied("../x/volume-01.nii"), TWICE),
     ("cut by its last byte", VOLUME, keep(-1), "truncated: the file holds at most 126719"),
     ("longer", VOLUME, add(bytes(100)), "shape: 100 bytes more than its header declares"),
     ("a browser's second copy", VOLUME, copied("volume-1 (1).nii"), "extra ./volume-1 (1).nii"),
@@ -197,7 +198,7 @@ CASES["lits"] = [
 
 RIBS = "Part2/RibFrac301-image.nii.gz"
 CASES["ribfrac"] = [
-    ("in two folders", RIBS, copied("../more/RibFrac301-image.nii.gz"), "refused: the same scan; keep one"),
+    ("in two folders", RIBS, copied("../more/RibFrac301-image.nii.gz"), TWICE),
     ("label cut", "Part2/RibFrac301-label.nii.gz", half),
 ]  # fmt: skip
 
@@ -310,6 +311,8 @@ CASES["mnms"] = [
     ("a comma in quotation marks", CSV, text("NOR", '"NOR, or not"')),
     ("two equal rows", CSV, text("^.*A00A9P.*\n", r"\g<0>\g<0>")),
     ("a patient that is not here", CSV, add(b"7,ZZZ9Z9,V,A,1,0,2,50,NOR\n")),
+    ("an empty mask of no labels", "",
+     both(on(GT, voxels(np.zeros_like)), on(str(Path(CODED).parent), moved("../Unlabeled/A00A9P")))),
 ]  # fmt: skip
 
 ID = "0RZDK210BSMWAA6467LU"
@@ -359,7 +362,7 @@ CASES["luna16"] = [
     ("a file above", MHD, field("ElementDataFile", "../x.raw"), OUTSIDE, UNREAD),
     ("its own header", MHD, field("ElementDataFile", f"{UID}.mhd"), OUTSIDE, UNREAD),
     ("a file that is not there", MHD, field("ElementDataFile", "other.raw"), "missing ./other.raw", UNREAD),
-    ("in two subsets", MHD, copied(f"../subset5/{UID}.mhd"), "refused: is the same series; keep one"),
+    ("in two subsets", MHD, copied(f"../subset5/{UID}.mhd"), TWICE),
     ("lungs damaged", f"seg-lungs-LUNA16/{UID}.mhd", keep(0)),
 ]  # fmt: skip
 
@@ -367,7 +370,7 @@ CASES["ski10"] = [
     ("voxels gone", "image-002.raw", gone, "missing: no such file", "stops: image-002.raw: no such file"),
     ("voxels cut", "image-002.raw", keep(-1), "truncated ./image-002.mhd: at most", "stops: holds at most"),
     ("labels gone", "labels-002.mhd", gone, "missing", "extra ./labels-002.raw: voxels of no header"),
-    ("under two names", "labels-002.mhd", copied("label-002.mhd"), "refused: is the same scan; keep one"),
+    ("under two names", "labels-002.mhd", copied("label-002.mhd"), TWICE),
     ("four digits", "image-002.mhd", copied("image-1000.mhd"), "extra ./image-1000.mhd"),
     ("where it is scored", "image-002.mhd", copied("roi-101.mhd")),
 ]  # fmt: skip
@@ -391,7 +394,7 @@ CASES["aptos19"] = [
     ("of no list", EYE, copied("zzz.png"), "extra ./zzz.png: belongs to no case"),
     ("twice, another grade", "", both(on(EYE, copied("zzz.png")), on(TRAIN, add(b"zzz,0\n"))),
      "duplicate train_images/zzz.png: whose class is 1 (mild), here 0 (no retinopathy)"),
-    ("in two forms", EYE, copied(f"{CODE}.jpg"), "refused: is the same picture; keep one"),
+    ("in two forms", EYE, copied(f"{CODE}.jpg"), TWICE),
     ("a JPEG by content", EYE, redrawn(lambda p: p, "JPEG")),
     ("a palette", EYE, redrawn(lambda p: p.convert("P"))),
     ("opaque", EYE, redrawn(lambda p: p.convert("RGBA"))),
@@ -458,7 +461,7 @@ CASES["ukb_brain"] = [
 LEFT = "Bulk/Retinal Optical Coherence Tomography/Fundus (left)/10/1000041_21015_0_0.png"
 CASES["ukb_fundus"] = [
     ("another field", LEFT, moved("1000041_21017_0_0.png"), "extra ./1000041_21017_0_0.png"),
-    ("in two folders", LEFT, copied("../1000041_21015_0_0.png"), "refused: is the same photograph; keep one"),
+    ("in two folders", LEFT, copied("../1000041_21015_0_0.png"), TWICE),
     ("a copy", LEFT, copied("1000041_21016_0_9.png"), "duplicate ./1000041_21016_0_9.png: 1000041_21015_0_0"),
 ]  # fmt: skip
 

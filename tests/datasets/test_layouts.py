@@ -1,255 +1,441 @@
-"""Layouts as people really have them: moved folders, litter, channel suffixes, broken JSON."""
+"""Layouts as people really have them are read as their cases, or refused in one line.
 
-import json
-import shutil
-from pathlib import Path
+A row of ``READ`` is: what it is, its files (names of empty ones, or texts by name), what its cases tell,
+and (case, file) of what should be there and is not. A row of ``REFUSED``: what, files, words. Around every
+row lies litter, and the folders above it are named after parts of data sets, which says nothing.
+"""
 
-import numpy as np
+from pathlib import Path, PurePosixPath
+
 import pytest
+from folders import laid, load, told
 
 from bench import registry
-from bench.data import split
-from bench.data.layout_msd import msd_folder
-from bench.dataset import natural
 from bench.errors import BenchError
-from bench.phantoms.organs import write_nifti
+
+READ: dict[str, list[tuple]] = {}
+REFUSED: dict[str, list[tuple]] = {}
 
 
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
+def pairs(id, *layouts, **facts):
+    """Rows of an image and its mask in each layout: both are read, and either is missed."""
+    for image, label in layouts:
+        whole = dict(id=id, images=[image], label=label, **facts)
+        yield f"pair {image}", (image, label), [whole]
+        yield f"no mask of {image}", (image,), [whole], (id, label)
+        yield f"no image of {label}", (label,), [whole], (id, image)
 
 
-def load(name: str):
-    return registry.load("dataset", name)()
-
-
-# --- BTCV ------------------------------------------------------------------------------------
+# --- abdomens --------------------------------------------------------------------------------
 
 RAW = "RawData/Training/img/img0001.nii.gz", "RawData/Training/label/label0001.nii.gz"
 MOVED = "imagesTr/img0001.nii.gz", "labelsTr/label0001.nii.gz"
+PLAIN = "Training/img/img0001.nii"
+READ["btcv"] = [
+    *pairs("0001", RAW, MOVED, patient="0001", part="training"),
+    ("both layouts", (PLAIN, MOVED[1]), [dict(id="0001", images=[PLAIN], label=MOVED[1])]),
+    *(
+        (f"test scan {test}", (*MOVED, test), [dict(label=MOVED[1]), dict(id="0061", label=None)])
+        for test in ("RawData/Testing/img/img0061.nii.gz", "imagesTs/img0061.nii.gz")
+    ),
+]  # fmt: skip
+
+CASE = "data/case_00007/imaging.nii.gz", "data/case_00007/segmentation.nii.gz"
+COPY = "imagesTr/case_00007_0000.nii.gz", "labelsTr/case_00007.nii.gz"
+FLAT = tuple(name.removeprefix("data/") for name in CASE)
+READ["kits19"] = [
+    *pairs("case_00007", CASE, FLAT, COPY, patient="case_00007", part="training"),
+    ("a clone, with test scans",
+     ("data/kits.json", "starter_code/utils.py", *CASE, *(CASE[0].replace("007", n) for n in ("210", "299"))),
+     [dict(label=CASE[1]), *(dict(id=f"case_00{n}", label=None, part="testing") for n in (210, 299))]),
+    ("doubts", [name.replace("007", n) for name in CASE for n in ("160", "161")],
+     [dict(id="case_00160", doubtful="slices of 512 x 796"), dict(id="case_00161", doubtful=None)]),
+]  # fmt: skip
+REFUSED["kits19"] = [("both layouts", (*CASE, *COPY), "keep one layout")]
+
+BATCH = "Training Batch 1/volume-3.nii", "Training Batch 1/segmentation-3.nii"
+DEEP = tuple(f"media/nas/01_Datasets/CT/LITS/{Path(name).name}.gz" for name in BATCH)
+APART = "volume_pt1/volume-3.nii", "segmentations/segmentation-3.nii"
+READ["lits"] = [
+    *pairs("volume-3", BATCH, DEEP, patient="volume-3", part="training", batch="1"),
+    ("folders of their own", APART, [dict(id="volume-3", images=[APART[0]], label=APART[1])]),
+    ("folders around the files", ("volume-3.nii/volume-3.nii", "segmentation-3.nii/segmentation-3.nii"),
+     [dict(images=["volume-3.nii"], label="segmentation-3.nii")]),
+    ("test scans", (*BATCH, "test/test-volume-3.nii", "test/test-volume-12.nii"),
+     [dict(patient="volume-3"),
+      *(dict(id=f"test-volume-{n}", patient=f"test-volume-{n}", label=None) for n in (3, 12))]),
+    ("scans without a spacing",
+     [f"a/{kind}-{n}.nii" for n in (27, 28, 47, 48) for kind in ("volume", "segmentation")],
+     [dict(batch="1", doubtful=None),
+      *[dict(batch="2", doubtful="3D-IRCADb-01 scan: identity affine, spacing 1 mm instead of its own")] * 2,
+      dict(batch="2", doubtful=None)]),
+]  # fmt: skip
+
+# --- hearts and knees ------------------------------------------------------------------------
+
+A, B, C = ("A" * 20, "B" * 20, "C" * 20)
+READ["lasc"] = [
+    ("with and without the archive's folders",
+     (f"{A}/lgemri.nrrd", f"Training Set/{B}/lgemri.nrrd", f"Training Set/{B}/lawall.nrrd",
+      f"x/Testing Set/{C}/lgemri.nrrd", "notes/x.txt"),
+     [dict(id=A, part="training"), dict(id=B, part="training"), dict(id=C, part="testing")],
+     (A, f"{A}/laendo.nrrd"), (B, f"Training Set/{B}/laendo.nrrd"), (C, f"x/Testing Set/{C}/laendo.nrrd")),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("pair", [RAW, MOVED, ("Training/img/img0001.nii", MOVED[1])])
-def test_btcv_is_paired_on_its_digits_in_either_layout(tmp_path, pair):
-    touch(tmp_path, *pair, pair[0].replace("img0001", "._img0001"), "imagesTr/.DS_Store")
-    (case,) = load("btcv").cases(tmp_path)
-    assert (case.id, case.patient) == ("0001", "0001")
-    assert case.images == (tmp_path / pair[0],)
-    assert case.label == tmp_path / pair[1]
+def cine(folder, info, *frames):
+    """Return the files of a patient of ACDC; without an ``Info.cfg`` where nothing stands in it."""
+    name = Path(folder).name
+    files = {f"{folder}/{name}_{f}.nii.gz": "" for f in ("4d", *(f"frame{frame}" for frame in frames))}
+    return {**files, f"{folder}/Info.cfg": info} if info is not None else files
 
 
-@pytest.mark.parametrize("test", ["RawData/Testing/img/img0061.nii.gz", "imagesTs/img0061.nii.gz"])
-def test_btcv_test_scans_are_unlabelled(tmp_path, test):
-    touch(tmp_path, *MOVED, test)
-    cases = load("btcv").cases(tmp_path)
-    assert [(c.id, c.label is None) for c in cases] == [("0001", False), ("0061", True)]
+def beat(folder, frame, **facts):
+    """Return what is told of a frame of ACDC that has a mask."""
+    name = f"{folder}/{Path(folder).name}_frame{frame}"
+    return dict(images=[f"{name}.nii.gz"], label=f"{name}_gt.nii.gz", **facts)
 
 
-@pytest.mark.parametrize(("pair", "gone"), [(RAW, 0), (RAW, 1), (MOVED, 0), (MOVED, 1)])
-def test_btcv_names_the_missing_half_of_a_pair(tmp_path, pair, gone):
-    touch(tmp_path, pair[1 - gone])
-    assert load("btcv").missing(tmp_path) == [("0001", str(tmp_path / pair[gone]))]
+BOTH = ("01", "01_gt", "12", "12_gt")
+DCM = dict(patient="patient001", part="training", group="DCM")
+READ["acdc"] = [
+    *(
+        (f"in {home}", cine(home, "ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\n", *BOTH),
+         [beat(home, "01", id="patient001_frame01", phase="ED", **DCM),
+          beat(home, "12", id="patient001_frame12", phase="ES", **DCM)])
+        for home in ("ACDC/database/training/patient001", "database/training/patient001",
+                     "training/patient001", "patient001")
+    ),
+    ("end-systole before", cine("patient090", "ED:11\r\nES:4\r\n", "04", "04_gt", "11", "11_gt"),
+     [dict(id="patient090_frame04", phase="ES"), dict(id="patient090_frame11", phase="ED")]),
+    ("a promised frame", cine("training/patient001", "ED: 1\nES: 12\n", *BOTH[:3]),
+     [beat("training/patient001", "01"), beat("training/patient001", "12")],
+     ("patient001_frame12", "training/patient001/patient001_frame12_gt.nii.gz")),
+    ("no Info.cfg", cine("patient001", None, *BOTH),
+     [beat("patient001", n, phase="unknown") for n in ("01", "12")], ("patient001", "patient001/Info.cfg")),
+    ("masks of a test patient", cine("testing/patient101", "ED: 1\nES: 14\n", "01", "01_gt", "14"),
+     [beat("testing/patient101", "01", part="testing"), dict(label=None, part="testing")]),
+]  # fmt: skip
+REFUSED["acdc"] = [
+    (f"info {info[:20]}", cine("patient001", f"{info}\n", "01", "01_gt"), "Info.cfg: 'E", "frame number")
+    for info in ("", "ES: 12", "ED: one", "ED: 1\nES: -4", "ED: 1\nES: " + "9" * 5000)
+]
+
+CSV = "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
+HEAD = ",External code,VendorName,Vendor,Centre,ED,ES,Age,Pathology,Sex,Height,Weight"
+SA, GT = (f"OpenDataset/Training/Labeled/A0S9V9/A0S9V9_{kind}.nii.gz" for kind in ("sa", "sa_gt"))
+PARTS = {"Training/Unlabeled": "unlabelled", "Validation": "validation", "Testing": "testing"}
 
 
-def test_btcv_in_both_layouts_is_ambiguous(tmp_path):
-    touch(tmp_path, *RAW, *MOVED)
-    with pytest.raises(BenchError, match="keep one layout"):
-        load("btcv").cases(tmp_path)
+def listing(*rows):
+    return {f"OpenDataset/{CSV}": "\n".join([HEAD, *rows]) + "\n", "notes.csv": "a,b\n1,2\n"}
 
 
-def test_btcv_follows_linked_folders(tmp_path):
-    touch(tmp_path / "elsewhere", *RAW)
-    (tmp_path / "btcv").mkdir()
-    (tmp_path / "btcv" / "RawData").symlink_to(tmp_path / "elsewhere" / "RawData")
-    assert len(load("btcv").cases(tmp_path / "btcv")) == 1
+S9 = "0,A0S9V9,Siemens,A,1,0,9,52,HCM,M,1.8,80"
+FRAME = dict(patient="A0S9V9", images=[SA], label=GT, part="training", vendor="A", centre="1")
+READ["mnms"] = [
+    ("two frames of one file", {SA: "", GT: "", **listing(S9, "1,B0H7V0,GE,C,5,22,8,,,,,")},
+     [dict(id=f"A0S9V9_{name.lower()}", phase=name, frame=n, **FRAME) for name, n in (("ED", 0), ("ES", 9))]),
+    *(
+        (f"part {part}", {name.replace("Training/Labeled", part): "" for name in (SA, GT)} | listing(S9),
+         [dict(part=said, label=None if said == "unlabelled" else GT.replace("Training/Labeled", part))] * 2)
+        for part, said in PARTS.items()
+    ),
+    ("no phases", {"Training/Unlabeled/A1A1A1/A1A1A1_sa.nii.gz": "", **listing("0,A1A1A1,Canon,D,6,,,,,,,")},
+     [dict(id="A1A1A1_first", label=None, frame=0)]),
+]  # fmt: skip
+
+TRAIN = "ct_train/ct_train_1001_image.nii.gz", "ct_train/ct_train_1001_label.nii.gz"
+MR = "mr_train/mr_train_1001_image.nii.gz", "mr_train/mr_train_1001_label.nii.gz"
+READ["mmwhs"] = [
+    *pairs("ct_1001", TRAIN, tuple(f"MM-WHS 2017 Dataset/{n}" for n in TRAIN),
+           tuple(n.removeprefix("ct_train/") for n in TRAIN), modality="CT"),
+    ("one number in both modalities", (*TRAIN, *MR, "ct_test/ct_test_2001_image.nii.gz"),
+     [dict(id="ct_2001", patient="ct_2001", modality="CT", label=None),
+      dict(id="ct_1001", patient="ct_1001", modality="CT", label=TRAIN[1]),
+      dict(id="mr_1001", patient="mr_1001", modality="MR", label=MR[1])]),
+]  # fmt: skip
+
+KNEE = "image-001.mhd", "labels-001.mhd"
+CONVERTED = "imagesTr/image-001.nii.gz", "labelsTr/labels-001.nii.gz"
+INSIDE = tuple(f"TrainingData/{name}" for name in KNEE)
+READ["ski10"] = [
+    *pairs("001", KNEE, CONVERTED, INSIDE, patient="001", part="training"),
+    ("voxels and regions beside", (*KNEE, "image-001.raw", "roi-001.mhd"), [dict(id="001", label=KNEE[1])]),
+    *(
+        (f"test scan {test}", (*KNEE, test),
+         [dict(id="001", label=KNEE[1]), dict(id=id, patient=id, label=None, part="testing")])
+        for test, id in (("image-101.mhd", "test-101"), ("TestData/image-001.mhd", "test-001"))
+    ),
+]  # fmt: skip
+REFUSED["ski10"] = [("two formats", (*KNEE, CONVERTED[0]), "keep one")]
+
+# --- brains ----------------------------------------------------------------------------------
+
+KINDS = ("flair", "t1", "t1ce", "t2", "seg")
+PATIENT, LGG = "Brats18_CBICA_AAB_1", "LGG/Brats18_TCIA13_654_1"
+HGG = f"MICCAI_BraTS_2018_Data_Training/HGG/{PATIENT}"
+LATER = "BraTS2021_00003"
 
 
-def test_both_btcv_lists_of_24_and_6_are_kept_apart():
-    a, b = (split.listed(load("btcv"), n)[0] for n in ("unetr_24_6", "unetr_24_6_b"))
-    assert a.test == ("0035", "0036", "0037", "0038", "0039", "0040")
-    assert b.test == ("0032", "0034", "0036", "0037", "0039", "0040")
-    assert len(a.train) == len(b.train) == 24
-    assert {*a.train, *a.test} == {*b.train, *b.test}
-    c = split.listed(load("btcv"), "transunet_18_12")[0]
-    assert (len(c.train), len(c.test)) == (18, 12)
-    assert {*c.train, *c.test} == {*a.train, *a.test}
+def contrasts(folder, kinds=KINDS):
+    return [f"{folder}/{Path(folder).name}_{kind}.nii.gz" for kind in kinds]
 
 
-# --- LASC ------------------------------------------------------------------------------------
+READ["brats18"] = [
+    ("grades", (*contrasts(HGG), *contrasts(LGG), f"{Path(HGG).parents[1]}/survival_data.csv"),
+     [dict(id="CBICA_AAB_1", patient="CBICA_AAB_1", images=contrasts(HGG)[:4], label=contrasts(HGG)[4],
+           part="training", grade="HGG"),
+      dict(id="TCIA13_654_1", part="training", grade="LGG")]),
+    *(
+        (f"no masks in {folder}", (*contrasts(f"{folder}/{PATIENT}", KINDS[:4]), *contrasts(LGG)),
+         [dict(label=None, part=part), dict(label=contrasts(LGG)[4])])
+        for part, folders in (("validation", ("MICCAI_BraTS_2018_Data_Validation", "validation")),
+                              ("testing", ("Testing", "test")))
+        for folder in folders
+    ),
+    ("test in the middle of a word", contrasts(f"latest/{PATIENT}", KINDS[:4]), [dict(part="training")],
+     ("CBICA_AAB_1", f"latest/{PATIENT}/{PATIENT}_seg.nii.gz")),
+    *(
+        (f"without {gone}", [name for name in contrasts(LGG) if name != gone],
+         [dict(images=contrasts(LGG)[:4])], ("TCIA13_654_1", gone))
+        for gone in contrasts(LGG)
+    ),
+]  # fmt: skip
+ORDER = ("flair", "t1ce", "t1", "t2")  # Swin-UNETR's, and that of the declared channels
+READ["brats21"] = [
+    *(
+        (f"in {home}", contrasts(home),
+         [dict(id="00003", images=contrasts(home, ORDER), label=contrasts(home)[4])])
+        for home in (f"RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021/{LATER}",
+                     f"TrainingData/{LATER}", LATER)
+    ),
+    ("folders around the files", [f"{name}/{Path(name).name}" for name in contrasts(LATER)],
+     [dict(images=contrasts(LATER, ORDER), label=contrasts(LATER)[4])]),
+]  # fmt: skip
+REFUSED["brats21"] = [
+    ("a later year", ["BraTS-GLI-00003-000/BraTS-GLI-00003-000-t1n.nii.gz"], "no files BraTS2021_")
+]
 
+T1, FLAIR = "T1/T1_brain.nii.gz", "T2_FLAIR/T2_FLAIR_brain.nii.gz"
+SEG, PVESEG = "T1/T1_fast/T1_brain_seg.nii.gz", "T1/T1_fast/T1_brain_pveseg.nii.gz"
+ZIP, OTHER = "1000102_20252_2_0.zip", "1000220_20252_2_0.zip"
+READ["ukb_brain"] = [
+    ("visits of one person",
+     (f"1000102_20252_3_0.zip/{T1}", f"1000102_20252_2_1.zip/{T1}", f"x/{ZIP}/{T1}", f"{OTHER}/{T1}"),
+     [*(dict(id=f"1000102_{visit}", patient="1000102", instance=visit[0], array=visit[2])
+        for visit in ("2_0", "2_1", "3_0")), dict(patient="1000220")]),
+    ("other fields and names",
+     (f"{ZIP}/{T1}", f"1000220_20253_2_0.zip/{FLAIR}", f"1000220_20252_2_0 (1).zip/{T1}"),
+     [dict(id="1000102_2_0", images=[f"{ZIP}/{T1}"])]),
+    *(
+        (f"label of {masks}", [f"{ZIP}/{name}" for name in (T1, *masks)], [dict(label=label)])
+        for masks, label in (((SEG, PVESEG), f"{ZIP}/{SEG}"), ((PVESEG,), f"{ZIP}/{PVESEG}"), ((), None),
+                             (("T1/T1_fast/x",), None))
+    ),
+]  # fmt: skip
+TWICE = "is the same visit; keep the zip or its folder, once"
+REFUSED["ukb_brain"] = [
+    ("zip and folder", (f"a/{ZIP}/{T1}", f"a/{ZIP[:-4]}/{T1}"), f"{ZIP[:-4]} {TWICE}", f"a/{ZIP}: "),
+    ("two zips", (f"a/{ZIP}/{T1}", f"b/{ZIP}/{T1}"), f"a/{ZIP} {TWICE}", f"b/{ZIP}: "),
+]
+REFUSED["ukb_brain_flair"] = [
+    ("the partner of another visit", (f"{ZIP}/{T1}", f"1000102_20253_3_0.zip/{FLAIR}"),
+     "no complete visit among 1, first 1000102_2_0: no field 20253; get"),
+]  # fmt: skip
 
-def test_lasc_is_read_with_or_without_the_archives_folders(tmp_path):
-    a, b, c = ("A" * 20, "B" * 20, "C" * 20)
-    touch(tmp_path, f"{a}/lgemri.nrrd", f"x/Testing Set/{c}/lgemri.nrrd", "notes/x.txt")
-    touch(tmp_path, f"Training Set/{b}/lgemri.nrrd", f"Training Set/{b}/lawall.nrrd")
-    cases = load("lasc").cases(tmp_path)
-    assert [(case.id, case.meta["part"]) for case in cases] == [
-        (a, "training"), (b, "training"), (c, "testing"),
-    ]  # fmt: skip
-    assert len(load("lasc").missing(tmp_path)) == 3
+# --- chests ----------------------------------------------------------------------------------
 
+CT, LESIONS = "volume-covid19-A-0003_ct.nii.gz", "volume-covid19-A-0003_seg.nii.gz"
+HOME = f"COVID-19-20_v2/Train/{CT}", f"COVID-19-20_v2/Train/{LESIONS}"
+BESIDE = f"imagesTr/{CT}", f"labelsTr/{LESIONS}"
+ELSEWHERE = f"a/{CT.removesuffix('.gz')}", f"b/{LESIONS}"
+FIRST = dict(id="volume-covid19-A-0003", patient="0003", part="training")
+READ["covid_19_20"] = [
+    *pairs("volume-covid19-A-0003", HOME, BESIDE, (CT, LESIONS), patient="0003", part="training"),
+    ("any folders", (*ELSEWHERE, "notes.nii.gz"), [dict(images=[ELSEWHERE[0]], label=ELSEWHERE[1], **FIRST)]),
+    *(
+        (f"no masks in {folder}", (*HOME, f"{folder}/{CT.replace('0003', '0009')}"),
+         [FIRST, dict(patient="0009", label=None, part=part)])
+        for folder, part in (("COVID-19-20_v2/Validation", "validation"), ("COVID-19-20_TestSet", "testing"),
+                             ("imagesTs", "testing"))
+    ),
+    ("a repeat scan", (*HOME, *(name.replace("0003", "0003_day008") for name in HOME)),
+     [FIRST, dict(id="volume-covid19-A-0003_day008", patient="0003")]),
+]  # fmt: skip
+REFUSED["covid_19_20"] = [("in two places", (*HOME, BESIDE[0]), "keep one")]
 
-def test_the_division_of_lasc_is_80_and_20():
-    fold = split.listed(load("lasc"), "uamt_80_20")[0]
-    assert (len(fold.train), len(fold.test)) == (80, 20)
+NAMED = ("0318", "0318_1", "0721_day008")  # 39 of the 771 volumes carry a number, 121 a day
+READ["covid19_ct"] = [
+    ("both ways of numbering", [f"volume-covid19-A-{name}.nii.gz" for name in NAMED],
+     [dict(id=f"volume-covid19-A-{name}", patient=name[:4], label=None) for name in NAMED]),
+    ("a folder around the file", ["volume-covid19-A-0318.nii.gz/volume-covid19-A-0318.nii.gz"],
+     [dict(id="volume-covid19-A-0318", images=["volume-covid19-A-0318.nii.gz"])]),
+]  # fmt: skip
 
-
-# --- MSD layout ------------------------------------------------------------------------------
-
-LISTING = {
-    "name": "Own", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
-    "training": [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
+RIBS = {
+    "Part1/RibFrac1-image.nii.gz": "training", "Part2/RibFrac301-image.nii.gz": "training",
+    "ribfrac-val-images/RibFrac421-image.nii.gz": "validation",
+    "ribfrac-test-images/RibFrac501-image.nii.gz": "testing",
 }  # fmt: skip
+PERSONS = [dict(id=f"RibFrac{n}", patient=n, label=None) for n in ("1", "301", "421", "501")]
+SCANS = [person | dict(part=part) for person, part in zip(PERSONS, RIBS.values(), strict=True)]
+READ["ribfrac"] = [
+    ("archives", (*RIBS, "Part1/RibFrac1-label.nii.gz"), SCANS),
+    ("one folder", [f"ribfrac-train-images/{Path(name).name}" for name in RIBS], SCANS),
+    ("numbers in their order", [f"Part1/RibFrac{n}-image.nii.gz" for n in (10, 2, 1)],
+     [dict(patient=n) for n in ("1", "2", "10")]),
+]  # fmt: skip
+
+REFUSED["ribfrac"] = [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "of case 301; keep one")]
+
+UIDS = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{n}" for n in ("10", "9", "979083010707182900")]
+READ["luna16"] = [
+    *(
+        (form, (*(form.format(n, uid) for n, uid in enumerate(UIDS)), "subset0/notes.mhd",
+                f"seg-lungs-LUNA16/{UIDS[0]}.mhd"),
+         [dict(id=UIDS[n], patient=UIDS[n], subset=str(n), label=None) for n in (1, 0, 2)])
+        for form in ("subset{}/{}.mhd", "subset_{}/{}.nii.gz", "SUBSET{}/{}.mha")
+    ),
+    ("no subsets", [f"images/{UIDS[0]}.mhd"], [dict(id=UIDS[0], meta={})]),
+]  # fmt: skip
+REFUSED["luna16"] = [("two formats", (f"subset0/{UIDS[0]}.mhd", f"subset_0/{UIDS[0]}.nii.gz"), "keep one")]
+
+# --- pictures --------------------------------------------------------------------------------
+
+SLICES = "206/1557/0000.jpg", "206/1557/0001.png", "206/1560/0000.tif"
+READ["cc_ccii"] = [
+    *(
+        (home, (*(f"{home}/{name}" for name in SLICES), f"{home}/notes.txt", "metadata.csv"),
+         [dict(id=f"NCP_206_{scan}", patient="NCP_206", label=2, images=[f"{home}/206/{scan}"])
+          for scan in (1557, 1560)])
+        for home in ("NCP", "CC-CCII/NCP", "a/b/NCP", "NCP-6", "NCP-6/NCP", "ncp", "NCP-6.zip",
+                     "NCP-6.zip/NCP", "down/NCP-6.zip/x/NCP")
+    ),
+    ("a number is a patient of each class",
+     ("NCP/7/1/0.jpg", "CP/7/1/0.jpg", "Normal/7/1/0.jpg", "NCP/7/2/0.jpg"),
+     [dict(id=f"{patient}_{scan}", patient=patient, label=label)
+      for patient, scan, label in (("CP_7", 1, 1), ("NCP_7", 1, 2), ("NCP_7", 2, 2), ("Normal_7", 1, 0))]),
+    ("classes inside a zip", ("CP-6.zip/NCP/206/1557/0000.jpg", "CP-6.zip/206/1558/0000.jpg"),
+     [dict(id="CP_206_1558", label=1), dict(id="NCP_206_1557", label=2)]),
+    ("a refused zip", {"NCP-9.zip": "PK but no zip", "CP/7/1/0.jpg": ""},
+     [dict(id="CP_7_1", label=1), dict(id="NCP-9.zip", label=None)]),
+    ("doubts", ("NCP/868/2395/0.jpg", "NCP/868/2394/0.jpg"),
+     [dict(doubtful=None), dict(doubtful="was in COVIDx-CT by accident and is not from its version 2 on")]),
+]  # fmt: skip
+REFUSED["cc_ccii"] = [
+    ("beside its zip", ("NCP/206/1557/0000.jpg", "NCP-6.zip/NCP/206/1557/0000.jpg"), "keep one")
+]
+
+PNG = "train_images/0a1.png", "train_images/0a2.png", "test_images/0b1.png"
+JPEG = "aptos/resized/0a1.jpg", "aptos/resized/0a2.jpg", "aptos/testing 224/0b1.jpeg"
+GRADES = "id_code,diagnosis\n0a1,0\n0a2,4\n"
+SUBMITTED = {"sample_submission.csv": "id_code,diagnosis\n0b1,0\n"}  # grades that nobody gave
 
 
-def folder(root: Path, *names: str, **changed) -> Path:
-    touch(root, *names)
-    (root / "dataset.json").write_text(json.dumps({**LISTING, **changed}))
-    return root
+def graded(text=GRADES, names=PNG, csv="train.csv", **more):
+    return {**dict.fromkeys(names, ""), csv: text, **more}
 
 
-def test_a_folder_declares_itself(tmp_path):
-    root = folder(tmp_path, "imagesTr/x_1.nii.gz", "labelsTr/x_1.nii.gz", "imagesTs/x_9.nii.gz",
-                  "imagesTr/._x_1.nii.gz")  # fmt: skip
-    dataset = msd_folder(root)
-    assert dataset.title == "Own"
-    assert dataset.labels == {1: "a", 2: "b"}
-    assert dataset.raw_labels == {}
-    assert dataset.recipes["default"].window == (-175, 250)
-    cases = dataset.cases(root)
-    assert [(c.id, c.label and c.label.name) for c in cases] == [
-        ("x_1", "x_1.nii.gz"), ("x_9", None),
-    ]  # fmt: skip
+def eyes(names=PNG):
+    known = ((0, "training"), (4, "training"), (None, "testing"))
+    return [dict(id=id, patient=id, label=grade, part=part, images=[name])
+            for id, name, (grade, part) in zip(("0a1", "0a2", "0b1"), names, known, strict=True)]  # fmt: skip
 
 
-def test_two_folders_do_not_share_their_declarations(tmp_path):
-    a = msd_folder(folder(tmp_path / "a", "imagesTr/x_1.nii.gz"))
-    b = msd_folder(folder(tmp_path / "b", "imagesTr/x_1.nii.gz", labels={"0": "none", "1": "z"}))
-    assert (a.labels, b.labels) == ({1: "a", 2: "b"}, {1: "z"})
+READ["aptos19"] = [
+    *(
+        (f"{names[0]} {text[:20]}", graded(text, names, "sub/train.csv") | SUBMITTED, eyes(names))
+        for names in (PNG, JPEG, tuple(f"aptos2019/{name}" for name in PNG))
+        for text in (GRADES, "\ufeffid_code, diagnosis\r\n0a1, 0\r\n0a2, 4.0\r\n\r\n",
+                     'diagnosis,id_code,x\n"0",0a1.png,9\n4,0a2.png,\n')
+    ),
+    *(
+        (f"a grade in {name} and a list of pictures", graded(csv=name, **{other: "id_code\n0a1\n"}), eyes())
+        for name, other in (("a.csv", "b.csv"), ("b.csv", "a.csv"))
+    ),
+    ("a picture of the test list", graded() | {"test.csv": "id_code\n0d1\n"},
+     [*eyes(), dict(id="0d1", label=None)], ("0d1", "test_images/0d1.png")),
+]  # fmt: skip
+REFUSED["aptos19"] = [
+    (words, graded(text), words)
+    for text, words in (
+        ("id_code,diagnosis\n0a1,0\n0a2\n", "train.csv: line 3: diagnosis must be"),
+        ("id_code,diagnosis\n0a1,1.5\n", "train.csv: line 2: diagnosis must be 0 to 4, got '1.5'"),
+        ("id_code,diagnosis\n0a1,0\n0a2,1\n0a1,3\n", "line 4: 0a1 has grade 3, in train.csv, line 2, 0"),
+        ("id_code,diagnosis\n" + "x" * 300 + ",1\n", "is no id_code"),
+        ("image,level\n0a1,0\n", "no CSV file with the columns id_code and diagnosis"),
+        ("", "no CSV file"),
+    )
+]
+
+OPTICS = "Bulk/Retinal Optical Coherence Tomography"
+READ["ukb_fundus"] = [
+    (f"eyes in {left}", (f"{left}1000102_21015_0_0.png", f"{right}1000102_21016_1_0.png", "logo.png",
+                         "1000102_21011_0_0.fds", "1000102_20252_2_0.zip"),
+     [dict(id="1000102_21015_0_0", patient="1000102", label=None, eye="left", instance="0", array="0",
+           images=[f"{left}1000102_21015_0_0.png"]),
+      dict(id="1000102_21016_1_0", patient="1000102", label=None, eye="right", instance="1", array="0",
+           images=[f"{right}1000102_21016_1_0.png"])])
+    for left, right in (("", ""), ("Fundus (left)/10/", "Fundus (right)/10/"),
+                        (f"{OPTICS}/Fundus (left)/10/", f"{OPTICS}/Fundus (right)/10/"))
+]  # fmt: skip
+
+# --- the Decathlon ---------------------------------------------------------------------------
+
+TASKS = {  # folder of the archive, how its cases are named
+    "msd01_brain_tumour": ("Task01_BrainTumour", "BRATS_001"),
+    "msd02_heart": ("Task02_Heart", "la_003"),
+    "msd03_liver": ("Task03_Liver", "liver_0"),
+    "msd04_hippocampus": ("Task04_Hippocampus", "hippocampus_001"),
+    "msd05_prostate": ("Task05_Prostate", "prostate_00"),
+    "msd06_lung": ("Task06_Lung", "lung_001"),
+    "msd07_pancreas": ("Task07_Pancreas", "pancreas_001"),
+    "msd08_hepatic_vessel": ("Task08_HepaticVessel", "hepaticvessel_001"),
+    "msd09_spleen": ("Task09_Spleen", "spleen_2"),
+    "msd10_colon": ("Task10_Colon", "colon_001"),
+}
+OF_NONE = "imagesTr/strange_001.nii.gz"
+for task, (archive, stem) in TASKS.items():
+    mask, scan = f"labelsTr/{stem}.nii.gz", f"imagesTr/{stem}.nii.gz"
+    split_up = [f"imagesTr/{stem}_{c:04d}.nii.gz" for c in range(len(load(task).channels))]
+    READ[task] = [
+        *list(pairs(stem, (f"{archive}/{scan}", f"{archive}/{mask}"), patient=stem, part="training"))[:2],
+        ("nnU-Net's file per channel", (*split_up, mask), [dict(id=stem, images=split_up, label=mask)]),
+    ]
+    REFUSED[task] = [("another task", [OF_NONE], f"{OF_NONE}: cases of", archive, "another task's folder")]
+del REFUSED["msd04_hippocampus"]  # takes cases of any name
+REFUSED["msd09_spleen"] += [("two archives", [f"{home}/{scan}" for home in "ab"], "no folder imagesTr")]
 
 
-def test_labels_with_gaps_become_contiguous(tmp_path):
-    labels = {"0": "background", "7": "late", "3": "early"}
-    dataset = msd_folder(folder(tmp_path, "imagesTr/x_1.nii.gz", labels=labels))
-    assert dataset.labels == {1: "early", 2: "late"}
-    assert dataset.raw_labels == {3: 1, 7: 2}
+def each(table):
+    rows = [pytest.param(name, *row[1:3], row[3:], id=f"{name}: {row[0]}")
+            for name, about in table.items() for row in about]  # fmt: skip
+    return pytest.mark.parametrize(("name", "files", "said", "more"), rows)
 
 
-def test_mr_channels_get_a_z_score(tmp_path):
-    modality = {"0": "FLAIR", "1": "T1Gd"}
-    dataset = msd_folder(folder(tmp_path, "imagesTr/x_1.nii.gz", modality=modality))
-    assert (dataset.modality, dataset.channels) == ("MR", ("FLAIR", "T1Gd"))
-    assert dataset.recipes["default"].scale == "zscore"
+def around(files):
+    """Return the names of litter that an archive's maker leaves beside each file."""
+    paths = map(PurePosixPath, files)
+    return [name for p in paths for name in (str(p.with_name(f"._{p.name}")), f"__MACOSX/{p}")]
 
 
-def test_nnunet_channel_files_are_one_case(tmp_path):
-    root = folder(
-        tmp_path, "imagesTr/x_1_0000.nii.gz", "imagesTr/x_1_0001.nii.gz", "labelsTr/x_1.nii.gz",
-        "imagesTs/x_2_0000.nii.gz", "imagesTs/x_2_0001.nii.gz", modality={"0": "T1", "1": "T2"},
-    )  # fmt: skip
-    first, second = msd_folder(root).cases(root)
-    assert [p.name for p in first.images] == ["x_1_0000.nii.gz", "x_1_0001.nii.gz"]
-    assert first.label == root / "labelsTr" / "x_1.nii.gz"
-    assert (second.id, len(second.images)) == ("x_2", 2)
+@each(READ)
+def test_a_layout_is_read_as_its_cases_and_tells_what_is_missing(name, files, said, more, tmp_path):
+    root = laid(laid(tmp_path / "testing" / "Validation" / name, files), [*around(files), ".DS_Store"])
+    found = [told(case, root) for case in load(name).cases(root)]
+    assert [{key: case.get(key) for key in facts} for case, facts in zip(found, said, strict=True)] == said
+    assert load(name).missing(root) == [(id, str(root / file)) for id, file in more]
 
 
-def test_four_digits_are_no_channel_where_the_label_has_them(tmp_path):
-    training = [{"image": "imagesTr/x_0001.nii.gz", "label": "labelsTr/x_0001.nii.gz"}]
-    root = folder(tmp_path, "imagesTr/x_0001.nii.gz", "labelsTr/x_0001.nii.gz", training=training)
-    assert [c.id for c in msd_folder(root).cases(root)] == ["x_0001"]
-
-
-def test_nnunets_own_json_is_read(tmp_path):
-    root = folder(tmp_path, "imagesTr/x_1_0000.nii.gz", "labelsTr/x_1.nii.gz")
-    listing = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}}
-    (root / "dataset.json").write_text(json.dumps(listing))
-    dataset = msd_folder(root)
-    assert dataset.labels == {1: "liver"}
-    assert [c.id for c in dataset.cases(root)] == ["x_1"]
-
-
-def test_what_the_list_names_and_the_folder_lacks_is_missing(tmp_path):
-    root = folder(tmp_path, "imagesTr/x_2.nii.gz", "labelsTr/x_2.nii.gz")
-    assert [case for case, _ in msd_folder(root).missing(root)] == ["x_1", "x_1"]
-
-
-def test_cases_come_in_natural_order(tmp_path):
-    root = folder(tmp_path, *(f"imagesTr/x_{i}.nii.gz" for i in (10, 2, 1)))
-    assert [c.id for c in msd_folder(root).cases(root)] == ["x_1", "x_2", "x_10"]
-
-
-@pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
-def test_a_stem_may_hold_any_digits(number):
-    assert sorted([f"a{number}b", "a10", "a9"], key=natural)[:2] == ["a9", "a10"]
-
-
-def test_the_archives_own_folder_is_looked_into(tmp_path):
-    load("msd04_hippocampus").phantom(tmp_path / "Task04_Hippocampus", 1, 0)
-    assert len(load("msd04_hippocampus").cases(tmp_path)) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "not JSON"),
-        ("[1]", "expected an object"),
-        ("{}", "is empty; a folder in MSD layout needs its keys 'labels'"),
-        ('{"modality": {"0": "CT"}, "labels": {}}', "key 'labels' holds {}"),
-        ('{"labels": {"1": "a"}}', "key 'modality' is missing"),
-        ('{"modality": {"0": "CT"}}', "'labels'"),
-        ('{"modality": {"0": "CT"}, "labels": ["a"]}', "'labels'"),
-        ('{"labels": {"0": "background", "1": "a"}}', "'modality'"),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "1.5": "a"}}', "labels: "),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "-1": "a"}}', "'-1'"),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "1": 5}}', "must be text"),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "1": "a", "2": "a"}}', "different names"),
-        ('{"modality": {"0": "CT"}, "labels": {"background": 0, "all": [1, 2]}}', "[1, 2]"),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "background"}}', "1 to 255 classes"),
-        ('{"a":' * 5000, "not JSON"),
-        ('{"modality": {"0": "CT"}, "labels": {"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
-        (
-            '{"modality": {"0": "CT"}, "labels": {"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}",
-            "must be text",
-        ),
-    ],
-)
-def test_an_unusable_json_is_one_line_with_its_path(tmp_path, text, words):
-    touch(tmp_path, "imagesTr/x_1.nii.gz")
-    (tmp_path / "dataset.json").write_text(text)
+@each(REFUSED)
+def test_an_ambiguous_or_strange_layout_is_refused_in_one_line(name, files, said, more, tmp_path):
     with pytest.raises(BenchError) as caught:
-        msd_folder(tmp_path)
-    assert words in str(caught.value)
-    assert str(tmp_path / "dataset.json") in str(caught.value)
-    assert "\n" not in str(caught.value)
+        load(name).cases(laid(tmp_path, files))
+    message = str(caught.value)
+    assert all(words in message for words in (str(tmp_path), said, *more)), message
+    assert "\n" not in message and len(message) < 700 + 3 * len(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "training",
-    [5, "x", [5], [{"label": "x"}], [""], ["a\0b.nii.gz"], ["\ud800.nii.gz"], ["x" * 300], [".."[:1]]],
-)
-def test_an_unusable_training_list_is_refused(tmp_path, training):
-    root = folder(tmp_path, "imagesTr/x_1.nii.gz", training=training)
-    with pytest.raises(BenchError, match="training must list"):
-        msd_folder(root).cases(root)
-
-
-def test_one_case_in_two_files_is_ambiguous(tmp_path):
-    root = folder(tmp_path, "imagesTr/x_1.nii.gz", "imagesTr/x_1.nii")
-    with pytest.raises(BenchError, match="same case"):
-        msd_folder(root).cases(root)
-    shutil.rmtree(root / "imagesTr")
-    touch(root, "imagesTr/x_1.nii.gz", "imagesTs/x_1.nii.gz")
-    with pytest.raises(BenchError, match="imagesTr and in imagesTs"):
-        msd_folder(root).cases(root)
-
-
-def test_channels_of_a_file_are_the_ones_declared(tmp_path):
-    from bench.data.check import check
-
-    root = folder(tmp_path, modality={"0": "T1", "1": "T2"})
-    image = np.random.default_rng(0).random((6, 5, 4, 2))
-    write_nifti(root / "imagesTr/x_1.nii.gz", image, (1, 1, 1), "float32")
-    write_nifti(root / "labelsTr/x_1.nii.gz", image[..., 0] > 0.5, (1, 1, 1), "uint8")
-    assert check(msd_folder(root), root) == []
+def test_every_layout_has_rows():
+    assert {*registry.names("dataset")} - {*READ} == {"tone_phantoms", "ukb_brain_flair"}

@@ -3,8 +3,7 @@
 import pytest
 from in_memory import Site
 
-from bench.executors.slurm import controller as following
-from bench.executors.slurm import squeue
+from bench.executors.slurm import squeue, submission
 from bench.store import Store
 
 
@@ -30,10 +29,9 @@ def fakes(tmp_path, monkeypatch):
 @pytest.fixture
 def site(monkeypatch):
     made = Site()
-    monkeypatch.setattr(following, "submit", made.submit)
-    monkeypatch.setattr(squeue, "listed", made.listed)
-    monkeypatch.setattr(squeue, "states", made.states)
-    monkeypatch.setattr(squeue, "cancel", lambda ids: [made.leave(i) for i in list(ids)])
+    monkeypatch.setattr(submission, "submit", made.submit)
+    for name in ("listed", "states", "cancel"):
+        monkeypatch.setattr(squeue, name, getattr(made, name))
     return made
 
 

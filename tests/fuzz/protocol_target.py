@@ -5,7 +5,7 @@ import io
 import sys
 from pathlib import Path
 
-import damage
+import draws
 import torch  # noqa: F401 - planning a method imports it, which is no execution's time
 from hypothesis import strategies as st
 from target import Folder, one_line, tried
@@ -22,8 +22,8 @@ PATHS = (
     "finetune", ".", "a..b", "weights", "", "finetune.optimiser.lr.x", "finetune.select",
     "finetune.augment.flip", "finetune.inference.overlap",
 )  # fmt: skip
-VALUES = damage.scalars.map(str) | st.sampled_from(
-    (*damage.YAML, "[16, 16, 16]", "best_test", "tiny", "base", "[[[[", "1e-3", "[nan, inf]", "unetr", "bf16")
+VALUES = draws.scalars.map(str) | st.sampled_from(
+    (*draws.YAML, "[16, 16, 16]", "best_test", "tiny", "base", "[[[[", "1e-3", "[nan, inf]", "unetr", "bf16")
 )
 ONLY = ("method=scratch", "row=scratch", "seed=0", "fraction=100", "fraction=x", "seed=", "=", "a=b",
         "network=unet3d", "row=\ud800", "method=" + "x" * 5000)  # fmt: skip
@@ -90,7 +90,7 @@ class Protocols(Folder):
         toml = self.folder / "bench.toml"
         if how == 5:
             raw = draw(st.sampled_from(TOML)).encode()
-            toml.write_bytes(draw(damage.damaged(raw)) if draw(st.booleans()) else raw)
+            toml.write_bytes(draw(draws.damaged(raw)) if draw(st.booleans()) else raw)
         try:
             command(arguments)
         finally:

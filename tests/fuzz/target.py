@@ -1,6 +1,6 @@
 """A folder of valid files: some are damaged and read. That may succeed, or say in one line what is wrong."""
 
-import damage
+import draws
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
@@ -41,10 +41,10 @@ class Folder:
     def once(self, draw):
         """Damage a file or two of a kind, have them read, and put them back."""
         group = self.groups[draw(st.sampled_from(sorted(self.groups)))]
-        touched = {damage.one(draw, group): None for _ in range(draw(st.sampled_from((1, 1, 1, 2))))}
+        touched = {draws.one(draw, group): None for _ in range(draw(st.sampled_from((1, 1, 1, 2))))}
         try:
             for path in touched:
-                path.write_bytes(draw(damage.content(path.name, self.files[path]).map(Shown)))
+                path.write_bytes(draw(draws.content(path.name, self.files[path]).map(Shown)))
             self.read(draw, next(iter(touched)))
         finally:
             for path in touched:

@@ -47,15 +47,11 @@ def exit_of(target, *given):
     return child.exitcode
 
 
+@pytest.mark.parametrize("some", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["few", "100 000"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_damaged_input_is_refused_in_one_line_or_read(target, tmp_path):
-    assert exit_of(target, tmp_path, TARGETS[target][0], 0) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_hundred_thousand_damaged_inputs_are_refused_in_one_line_or_read(target, tmp_path):
-    assert exit_of(target, tmp_path, TARGETS[target][1], int(os.environ.get("BENCH_FUZZ_SEED", "1"))) == 0
+def test_damaged_input_is_refused_in_one_line_or_read(target, some, tmp_path):
+    seed = int(os.environ.get("BENCH_FUZZ_SEED", "1")) if some else 0
+    assert exit_of(target, tmp_path, TARGETS[target][some], seed) == 0
 
 
 @pytest.mark.parametrize("how", BAD)

@@ -1,4 +1,4 @@
-"""Which crops fine-tuning reads, of whose scans, and who validates; weights of other crops and dimensions."""
+"""Which crops and slices fine-tuning reads, of whose scans, and who validates; weights of other crops."""
 
 import hashlib
 import shutil
@@ -11,36 +11,31 @@ import pytest
 import torch
 from by_hand import a_job, altered
 from small_prepared import write_prepared
+from torch import nn
 
 from bench import nets
 from bench.data import split
+from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
 from bench.jobs import finetuning, inputs, training
 from bench.jobs.context import Context, RunOptions
+from bench.jobs.scoring import path
+from bench.jobs.supervised import Supervised, Task
 from bench.nets import transfer
-from bench.nets.network import Network
-from bench.protocol import Optimiser
+from bench.nets.base import Network
+from bench.protocol import Augment, Optimiser
 from bench.protocol.sections import Tuning
+from bench.record import SCORES, read_rows
+from bench.train.samples import stack
 
-CROP = (16, 16, 16)
+CROP, SLICE = (16, 16, 16), (16, 16, 1)
 SHAPE = (48, 40, 36)
 BLOCK = (slice(4, 12), slice(20, 28), slice(10, 18))  # class 1, large
 DOT = (slice(40, 42), slice(6, 8), slice(30, 32))  # class 2, small
 AIR = 24  # from here on along x the scan has its lowest value
 LABEL = np.zeros(SHAPE, np.uint8)
 LABEL[BLOCK], LABEL[DOT] = 1, 2
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Jobs of outlined blobs, prepared."""
-    folder = tmp_path_factory.mktemp("crops")
-    with pytest.MonkeyPatch.context() as patch:
-        blobs.register(patch, folder)
-        jobs = blobs.Jobs(folder / "out", "outlined_blobs", blobs.write(folder / "data", 24))
-        jobs.done(jobs.prepare())
-        yield jobs
 
 
 @pytest.fixture(scope="module")
@@ -127,26 +122,19 @@ def test_a_crop_has_its_centre_in_its_middle_as_far_as_the_border_allows(organs)
                 assert label[8, 8, 8] == 1  # the block lies far enough from the border
 
 
-@pytest.mark.parametrize(
-    "recipe", [{"foreground": 1.0}, {"foreground": 1.0, "balanced": True, "exact": True}]
-)
-def test_a_scan_without_labels_is_read_anywhere(organs, recipe):
-    read = reader(organs, "empty", **recipe)
-    found = [read(0, step, sample) for step in range(5) for sample in range(2)]
-    assert {one["image"].shape for one in found} == {(1, *CROP)}
-    assert len({one["image"].tobytes() for one in found}) > 1 and not any(one["label"].any() for one in found)
+def test_a_scan_without_labels_or_of_air_alone_is_read_anywhere(organs, tmp_path):
+    for recipe in ({"foreground": 1.0}, {"foreground": 1.0, "balanced": True, "exact": True}):
+        read = reader(organs, "empty", **recipe)
+        found = [read(0, step, sample) for step in range(5) for sample in range(2)]
+        assert {one["image"].shape for one in found} == {(1, *CROP)}
+        assert len({one["image"].tobytes() for one in found}) > 1
+        assert not any(one["label"].any() for one in found)
+    air, label = np.zeros((1, 20, 20, 20), np.int16), np.zeros((20, 20, 20), np.uint8)
+    write_prepared(tmp_path, {"c": {"image": air, "label": label, "native": label}})
+    assert reader(tmp_path, "c", negatives="background")(0, 0, 0)["image"].shape == (1, *CROP)
 
 
-def test_a_scan_of_air_alone_is_read_all_the_same(tmp_path):
-    label = np.zeros((20, 20, 20), np.uint8)
-    write_prepared(
-        tmp_path, {"c": {"image": np.zeros((1, 20, 20, 20), np.int16), "label": label, "native": label}}
-    )
-    found = reader(tmp_path, "c", negatives="background")(0, 0, 0)
-    assert found["image"].shape == (1, *CROP)
-
-
-@pytest.mark.parametrize("crop", [(16, 16, 16), (64, 16, 48), (64, 64, 64), (16, 16, 1)])
+@pytest.mark.parametrize("crop", [(16, 16, 16), (64, 16, 48), (64, 64, 64), SLICE])
 @pytest.mark.parametrize("margin", [1.0, 1.4])
 def test_crops_larger_than_a_scan_or_with_room_around_them_are_read(organs, crop, margin):
     augment = {"margin": margin, "zoom": 1.0 if margin > 1 else 0.0}
@@ -191,10 +179,8 @@ def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
         runs = rows[np.argsort(rows[:, 2]), 0].reshape(-1, each)
         assert (runs == runs[:, :1]).all()  # neighbours in a batch share a scan
     visited = np.concatenate([rows[np.argsort(rows[:, 2]), 0] for rows in steps])[::each]
-    for epoch in range(len(visited) // 6):
-        assert sorted(visited[6 * epoch : 6 * epoch + 6]) == list(
-            range(6)
-        )  # every scan as often as any other
+    for epoch in range(len(visited) // 6):  # every scan as often as any other
+        assert sorted(visited[6 * epoch : 6 * epoch + 6]) == list(range(6))
 
 
 # Who trains and who validates
@@ -215,18 +201,13 @@ def test_held_back_patients_are_the_rows_own_and_do_not_train(made, percent, sha
     assert len(patients[1]) == max(1, int(share * len(labelled) + 0.5))
     test = inputs.labelled(prepared, data, "test", root, seed)
     assert {prepared.patient(c) for c in test} == set(fold.test)
-
-
-def test_one_patient_cannot_do_both(made):
-    prepared = Prepared(made.store.jobs / made.prepare().id)
-    data = replace(made.labelled, fraction=5, holdout=0.2)
-    with pytest.raises(BenchError, match=r"holdout 0\.2 of 1 training patient\(s\) leaves none to train"):
-        inputs.labelled(prepared, data, "train", str(made.root), 0)
+    with pytest.raises(BenchError, match=r"of 1 training patient\(s\) leaves none to train"):
+        inputs.labelled(prepared, replace(data, fraction=5), "train", root, 0)
 
 
 def held_out(made, share=0.25, **recipe):
     """Return a fine-tuning in which a share of the training patients validates."""
-    job = made.finetune("unet2d", (16, 16, 1), **recipe)
+    job = made.finetune("unet2d", SLICE, **recipe)
     return altered(job, data={"holdout": share})
 
 
@@ -263,7 +244,7 @@ def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
 
 
 def regional(made, **recipe):
-    job = made.finetune("unet2d", (16, 16, 1), head="regions", **recipe)
+    job = made.finetune("unet2d", SLICE, head="regions", **recipe)
     return altered(job, data={"regions": [[1], [1]], "paint": [[0, 1], [1, 1]]})
 
 
@@ -273,9 +254,6 @@ def test_a_region_head_learns_and_is_written_as_a_label_map(made):
     assert transfer.read(folder / "last.safetensors")[1].out_channels == 2
     job = altered(made.evaluate(tuned), data={"paint": [[0, 1], [1, 1]]})
     made.done(job, scoring := made.scoring("dice"))
-    from bench.jobs.scoring import path
-    from bench.record import SCORES, read_rows
-
     rows = read_rows(path(made.store, job.id, scoring), SCORES)
     assert len(rows) >= 3 and rows["value"].mean() > 0.8, rows["value"]
 
@@ -289,7 +267,7 @@ def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
 
     monkeypatch.setattr(finetuning, "mean_dice", judge)
     made.done(regional(made, steps=2, select="best_val"))
-    assert given == [(((0, 1), (1, 1)), ((1,), (1,)), (16, 16, 1))] * len(given) and given
+    assert given == [(((0, 1), (1, 1)), ((1,), (1,)), SLICE)] * len(given) and given
 
 
 def from_file(made, path, crop, network="unet3d", preset="small"):
@@ -336,3 +314,52 @@ def test_weights_of_another_network_are_refused(made, tmp_path):
     transfer.save(path, dict(other.state_dict()), transfer.Manifest("segresnet", "small", 1, 2, CROP))
     with pytest.raises(BenchError, match="weights of network segresnet/small do not fit unet3d/small"):
         from_file(made, path, CROP)
+
+
+# A 2D network on volumes
+
+
+def reads(made, network="unet2d", crop=SLICE, **recipe):
+    context = Context(made.store, None, made.finetune(network, crop, steps=1, **recipe), None, None)
+    cases = [case.id for case in Prepared(context.input(0)).cases()]
+    return finetuning._MapReader(context, cases), len(cases)
+
+
+def test_it_trains_on_slices_and_predicts_whole_volumes(made):
+    tuned = made.finetune("unet2d", SLICE, steps=120, foreground=0.5)
+    tensors, manifest = transfer.read(made.done(tuned) / "last.safetensors")
+    assert manifest.crop == SLICE and tensors["decoder.final_conv.weight"].ndim == 4
+    job, scoring = made.evaluate(tuned), made.scoring("dice")
+    folder = made.done(job, scoring)
+    predicted = Pack(folder, "prediction")
+    assert [predicted[case].shape for case in predicted] == [blobs.SHAPE] * len(list(predicted))
+    rows = read_rows(path(made.store, job.id, scoring), SCORES)
+    assert rows["case"].tolist() == list(predicted) and len(rows) >= 3  # one per volume, not per slice
+    assert rows["value"].mean() > 0.8, rows["value"]
+
+
+@pytest.mark.parametrize(("network", "crop"), [("unet2d", SLICE), ("unet3d", CROP)])
+def test_what_is_read_is_moved_together_with_its_label(network, crop, made):
+    read, cases = reads(made, network, crop)
+    batch = stack([read(n % cases, 0, n) for n in range(12)])
+    assert batch["image"].shape == (12, 1, *crop) and batch["label"].shape == (12, *crop)
+    seen = []
+
+    def loss(logits, label):
+        seen.append((logits, label))
+        return logits.sum()
+
+    objective = Supervised(nn.Identity(), Task(loss, Augment(flip=0.5, rot90=0.5), crop), None)
+    objective(batch, torch.Generator().manual_seed(0))
+    ((image, label),) = seen
+    assert not torch.equal(label, batch["label"]) and (label > 0).any((1, 2, 3)).sum() > 6
+    assert ((image[:, 0] > 0.55) == (label > 0)).float().mean() > 0.98  # noise alone makes a difference
+
+
+def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(made):
+    read, cases = reads(made, foreground=1.0)
+    found = [read(n % cases, 3, n)["label"] for n in range(40)]
+    assert all(label.any() for label in found)
+    rng = np.random.default_rng(0)
+    drawn = {finetuning._centred(np.array([[12, 12, z]]), (0, 0, 0), SLICE, blobs.SHAPE, rng) for z in (0, 5)}
+    assert drawn == {(4, 4, 0), (4, 4, 5)}

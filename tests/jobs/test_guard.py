@@ -8,7 +8,8 @@ from by_hand import a_job
 from small_prepared import write_prepared
 
 from bench.data.parts import Entry, Take
-from bench.jobs import compare, guard
+from bench.data.prepared import opened
+from bench.jobs import guard, guarding
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed
 from bench.leaks import duplicates
@@ -38,6 +39,15 @@ def prepared(store, name, numbers, prints, labelled=True):
     return made.id
 
 
+def compared(read, tests, **given):
+    """Return a guard of all of some data sets, (name, job), against one fold of others, (name, job, fold)."""
+    data = [{"dataset": name, "part": "all", **given} for name, _ in read]
+    parts = [
+        {"dataset": name, "part": "test", "split": "leave_one_out", "fold": fold} for name, _, fold in tests
+    ]
+    return a_job("guard", {"data": data, "tests": parts, "seed": 0}, tuple(j for _, j, *_ in (*read, *tests)))
+
+
 def perform(store, made, loaders=0, stopping=lambda: False):
     store.write_spec(made.id, {"job": made.plain()})
     return execute(str(store.root), made.id, RunOptions(loaders=loaders), stopping)
@@ -52,20 +62,14 @@ def store(tmp_path):
 def watch(store, monkeypatch):
     """Return a function that runs a guard and returns (outcome, what it found)."""
 
-    def equal(first, second, on_progress=None):
+    def equal(first, second):
         pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
         return [Match(a, b, 0.9) for a, b in pairs if (first[a] == second[b]).all()]
 
     monkeypatch.setattr(duplicates, "matches", equal)
 
     def run(read, tests, policy="tell", **given):
-        data = [{"dataset": name, "part": "all", **given} for name, _ in read]
-        asked = [
-            {"dataset": name, "part": "test", "split": "leave_one_out", "fold": fold}
-            for name, _, fold in tests
-        ]
-        spec = {"data": data, "tests": asked, "seed": 0}
-        made = a_job("guard", spec, tuple(j for _, j, *_ in [*read, *tests]))
+        made = compared(read, tests, **given)
         outcome = perform(store, made)
         if policy == "fail":
             assert outcome.state == "done"  # what is found is kept for any other policy
@@ -127,11 +131,7 @@ def test_a_real_copy_is_found_and_a_real_other_is_not(store, tmp_path):
     read = prepared(store, "lits", (1, 2), [fingerprint(copy[None]), fingerprint(scans[1][None])])
     prints = [fingerprint(scans[0][None]), np.zeros((1, 2, 2, 2), np.uint8)]
     test = prepared(store, "msd04_hippocampus", (1, 2), prints)
-    spec = {
-        "data": [{"dataset": "lits", "part": "all"}], "seed": 0,
-        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0}],
-    }  # fmt: skip
-    made = a_job("guard", spec, (read, test))
+    made = compared([("lits", read)], [("msd04_hippocampus", test, 0)])
     assert perform(store, made).state == "done"
     found = guard.read(store.jobs / made.id)
     assert [(k.case, k.test_case) for k in found.leaks] == [("volume-1", "hippocampus_001")]
@@ -139,8 +139,6 @@ def test_a_real_copy_is_found_and_a_real_other_is_not(store, tmp_path):
 
 
 def test_a_mixture_is_read_as_the_plan_counted_it(store):
-    from bench.data.prepared import opened
-
     folders = [store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")]
     data = [Entry(dataset="lits", part="all", take="50 %"), Entry(dataset="msd03_liver", part="all")]
     found = mixed([opened(f) for f in folders], data, Take("4 cases", "m"), 0, {})
@@ -152,16 +150,12 @@ def test_a_mixture_is_read_as_the_plan_counted_it(store):
 
 @pytest.mark.parametrize("loaders", [0, 2])
 def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
-    monkeypatch.setattr(compare, "TOGETHER", 2)
+    monkeypatch.setattr(guarding, "TOGETHER", 2)
     scans = [organs((28, 26, 20), (12.0, 12.0, 16.0), 4, 0, i)[0] for i in range(5)]
     prints = [fingerprint(scan[None]) for scan in scans]
     read = prepared(store, "lits", range(5), prints)
     test = prepared(store, "msd04_hippocampus", (1, 2), [prints[3], prints[3]])
-    spec = {
-        "data": [{"dataset": "lits", "part": "all"}], "seed": 0,
-        "tests": [{"dataset": "msd04_hippocampus", "part": "test", "split": "leave_one_out", "fold": 0}],
-    }  # fmt: skip
-    made = a_job("guard", spec, (read, test))
+    made = compared([("lits", read)], [("msd04_hippocampus", test, 0)])
     assert perform(store, made, loaders, lambda: True).state == "stopped"
     before = {p.name for p in (store.work / made.id).glob("kept-*")}
     assert len(before) == 1

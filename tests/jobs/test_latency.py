@@ -2,7 +2,6 @@
 
 import json
 
-import blobs
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,13 +25,6 @@ NETS = {
 def few(monkeypatch):
     monkeypatch.setattr(timing, "WARM_UP", 2)
     monkeypatch.setattr(timing, "REPEATS", 8)
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        blobs.register(patch, tmp_path)
-        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 3))
 
 
 def job_of(network="unet3d", task="segmentation", channels=1):

@@ -33,17 +33,6 @@ def inference(**given):
     return Windows(**{"crop": (8, 8, 8), "batch": 2, **given})
 
 
-@pytest.mark.parametrize("blend", ["gaussian", "constant"])
-@pytest.mark.parametrize("shape", [(20, 9, 8), (8, 8, 8), (5, 30, 3)])
-def test_windows_add_up_to_the_whole_in_any_size(shape, blend):
-    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
-    net = Pointwise()
-    found = np.concatenate([s.copy() for s in slabs(net, Volume(image), inference(blend=blend))], -1)
-    assert found.shape == (2, *shape) and found.dtype == np.float32
-    np.testing.assert_allclose(found[1], image[0], atol=1e-5)
-    assert all(s[2:] == (8, 8, 8) and s[0] <= 2 for s in net.seen)
-
-
 class Cases:
     """Two prepared cases: one predicted exactly, one of which nothing is found."""
 

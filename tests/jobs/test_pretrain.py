@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, replace
 
-import blobs
 import pandas as pd
 import pytest
 import torch
@@ -17,13 +16,6 @@ from bench.jobs.pretraining import Pretext, _classes, origins
 from bench.nets import transfer
 
 CROP = [16, 16, 16]
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        blobs.register(patch, tmp_path)
-        yield blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 5))
 
 
 def pretrain(jobs, name, params=None, steps=2, **data):

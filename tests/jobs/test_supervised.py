@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.jobs.supervised import Judge
 from bench.protocol.sections import Tuning
-from bench.train.label_losses import cross_entropy, of_maps
+from bench.train.label_losses import cross_entropy
 
 
 def judged(scores, steps=8, every=0.25):
@@ -23,34 +23,14 @@ def judged(scores, steps=8, every=0.25):
     return judge, told
 
 
-def test_the_best_weights_are_kept_and_ties_keep_the_earlier():
+def test_the_last_step_is_looked_at_too_the_best_weights_are_kept_and_ties_keep_the_earlier():
     judge, told = judged([0.2, 0.8, 0.8, 0.5])
     assert told == [(2, 0.2), (4, 0.8), (6, 0.8), (8, 0.5)]
     assert judge.best == 0.8 and judge.weights["weight"].item() == 4
-
-
-def test_the_last_step_is_always_looked_at():
     assert [step for step, _ in judged([0.0, 0.0, 0.0], steps=7, every=0.4)[1]] == [3, 6, 7]
-
-
-def test_a_restored_judge_keeps_what_was_best():
-    judge, _ = judged([0.2, 0.8, 0.8, 0.5])
-    other = Judge(Tuning(val_every=1.0, steps=1), lambda _: 0.7, lambda *said: None)
-    other.load(judge.state())
-    other.at(1, nn.Linear(1, 1, bias=False))
-    assert other.weights["weight"].item() == 4
 
 
 def test_cross_entropy_by_hand():
     logits = torch.tensor([[0.0, 0.0, math.log(2)], [math.log(3), 0.0, 0.0]])
     expected = (math.log(2) + math.log(5)) / 2
     assert cross_entropy(logits, torch.tensor([2, 1])).item() == pytest.approx(expected)
-
-
-def test_dice_takes_label_maps_without_a_channel():
-    label = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
-    label[:, :2] = 1
-    sure = torch.stack([-30.0 * (2 * label.float() - 1), 30.0 * (2 * label.float() - 1)], 1)
-    for background in (True, False):
-        assert of_maps("dice_ce", background=background)(sure, label) < 1e-3
-    assert of_maps("dice_ce")(-sure, label) > 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bench.leaks.duplicates import Match, matches
+from bench.leaks.duplicates import matches
 from bench.leaks.fingerprint import fingerprint
 from bench.leaks.fits import fitted
 from bench.leaks.poses import COARSE, CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
@@ -199,17 +199,3 @@ def test_pictures_never_match_volumes_and_nothing_matches_what_is_empty():
     empty = fingerprint(np.full((1, 20, 20, 20), 3))
     assert matches([flat, empty], [fingerprint(volume[None]), empty]) == []
     assert matches([], [flat]) == [] and matches([flat], []) == []
-
-
-def test_the_same_call_gives_the_same_answer():
-    first, second = prints(drawn(0), drawn(1)), prints(everything(drawn(1)))
-    once = matches(first, second)
-    assert once == matches(first, second) and isinstance(once[0], Match)
-
-
-def test_progress_reaches_the_end():
-    seen = []
-    matches(prints(drawn(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
-    assert seen == [(1, 2), (2, 2)]
-    matches(prints(picture(0), drawn(1)), prints(drawn(2)), on_progress=lambda *at: seen.append(at))
-    assert seen[2:] == [(2, 2)]

@@ -74,12 +74,19 @@ def test_corrects_an_unknown_parameter_and_refuses_a_mistyped_one(name):
 @every
 def test_hands_over_weights_that_the_network_has(name, build, fitting_network):
     method = build(name)
-    network = fitting_network(name, seed=5)
-    given = method.transfer()
-    assert set(given) <= set(network.state_dict())
-    assert not network.load_state_dict(given, strict=False).unexpected_keys
-    assert all(torch.equal(network.state_dict()[k], v) for k, v in given.items())
-    assert bool(given) is method.pretrains
+    with torch.no_grad():
+        for p in method.encoder.parameters():
+            p.add_(1)  # no slow copy is as the encoder is
+    given, own = method.transfer(), method.state_dict()
+    assert set(given) <= set(fitting_network(name).state_dict())
+    assert all(torch.equal(own[k], v) for k, v in given.items())
+    encoder = {k for k in own if k.startswith("encoder.")}
+    assert encoder <= set(given) if method.pretrains else not given
+
+
+def test_scratch_refuses_to_be_pretrained(build):
+    with pytest.raises(BenchError, match="no pretext"):
+        build("scratch").loss({})
 
 
 @every
@@ -149,7 +156,11 @@ def test_loss_is_finite_scalars_and_pure_in_the_batch(name, build, scans):
 @each
 def test_gradient_reaches_the_encoder_and_every_trained_head(name, build, scans):
     method = build(name)
-    method.loss(batch_of(method, scans))["total"].backward()
+    batch = batch_of(method, scans)
+    seen = batch.get("views", torch.zeros(0)).requires_grad_()
+    method.loss(batch)["total"].backward()
+    if len(seen) and getattr(method.params, "symmetric", True):
+        assert (seen.grad.flatten(2).abs().sum(2) > 0).all()  # every view of every sample
     named = dict(method.named_parameters())
     reached = {k: p.grad is not None and bool(p.grad.any()) for k, p in named.items()}
     assert any(v for k, v in reached.items() if k.startswith("encoder."))
@@ -206,6 +217,7 @@ def test_loss_is_finite_and_near_under_bfloat16(name, build, scans):
 def test_works_at_its_smallest_batch(name, build, scans):
     method = build(name)
     batch = view(method, read(method, scans[: method.min_batch]))
+    assert all(v.shape[-3:] == method.crop_size for v in batch.values() if v.ndim >= 5)
     assert torch.isfinite(method.loss(batch)["total"])
 
 

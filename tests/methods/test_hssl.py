@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from volumes import read, smooth, view, volumes
+from volumes import Gives, batch_of, raw_of, read, smooth, view
 
-from bench import nets, registry
+from bench import registry
 from bench.data.parts import Entry
 from bench.data.reader import Volume
 from bench.errors import BenchError
@@ -20,29 +20,9 @@ PARTS = ("image", "task", "group", "rec")
 CLS = registry.load("method", "hssl")
 
 
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(4)
-
-
 def only(*parts, **other):
     """Parameters in which these parts have their weight and the others none."""
     return {f"{p}_weight": 0.0 for p in PARTS if p not in parts} | other
-
-
-def batch_of(method, scans):
-    return view(method, read(method, scans))
-
-
-class Given(nn.Module):
-    """Gives these rows, whatever it is asked."""
-
-    def __init__(self, rows):
-        super().__init__()
-        self.rows = rows
-
-    def forward(self, *_):
-        return self.rows
 
 
 def pairs(count):
@@ -54,11 +34,11 @@ def pairs(count):
 def terms_of(build, count, projections, logits=(8, 4), **params):
     """Return the terms where every head's answer is given: all logits 0."""
     method = build("hssl", params)
-    method.projector = Given(projections.flatten(0, 1))
+    method.projector = Gives(projections.flatten(0, 1))
     for name, n in zip(("task", "group"), logits, strict=True):
         if name in method.classifiers:
-            method.classifiers[name] = Given(torch.zeros(2 * count, n))
-    method.decoder = Given(torch.zeros(2 * count, 1, 32, 32, 1))
+            method.classifiers[name] = Gives(torch.zeros(2 * count, n))
+    method.decoder = Gives(torch.zeros(2 * count, 1, 32, 32, 1))
     return method.loss(pairs(count))
 
 
@@ -66,12 +46,7 @@ def test_the_paper_has_eight_tasks_in_four_groups():
     parts = mixture("hssl_8_tasks").datasets
     assert [p.group for p in sorted(parts, key=lambda p: p.task)] == [1, 2, 3, 2, 2, 4, 1, 1]
     assert (CLS.Params().tasks, CLS.Params().groups) == (8, 4)
-    assert sum((1262, 4342, 483, 8607, 1466, 8187, 1891, 3120)) == 29_358
-
-
-def test_weights_are_the_papers():
-    weights = CLS.Params().weights()
-    assert weights == {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50}
+    assert CLS.Params().weights() == {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50}
 
 
 def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embeddings_of_the_views(build):
@@ -82,9 +57,6 @@ def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embedding
     assert terms["rec"].item() == 0
     assert terms["total"].item() == pytest.approx(3.8736, abs=1e-4)
     assert terms["std"].item() == pytest.approx(0, abs=1e-6)
-
-
-def test_half_the_batch_costs_less(build):
     assert terms_of(build, 15, torch.ones(15, 2, 4))["image"].item() == pytest.approx(6.7346, abs=1e-4)
 
 
@@ -103,11 +75,11 @@ def test_ideal_views_cost_what_the_others_leave(build, temperature, expected):
 def test_a_constant_error_of_a_tenth_in_each_form(build, rec, expected):
     method = build("hssl", only("rec", rec=rec))
     size = (192, 192, 1)
-    method.decoder = Given(torch.full((4, 1, *size), 0.6))
+    method.decoder = Gives(torch.full((4, 1, *size), 0.6))
     terms = method.loss({"views": torch.full((2, 2, 1, *size), 0.5)})
     assert terms["rec"].item() == pytest.approx(expected, rel=1e-4)
     assert terms["total"].item() == pytest.approx(50 * expected, rel=1e-4)
-    method.decoder = Given(torch.full((4, 1, *size), 0.5))
+    method.decoder = Gives(torch.full((4, 1, *size), 0.5))
     assert method.loss({"views": torch.full((2, 2, 1, *size), 0.5)})["total"].item() == 0
 
 
@@ -115,7 +87,7 @@ def test_a_perfect_restoration_has_a_finite_gradient_in_each_form(build):
     for rec in ("mse", "l2norm", "sse"):
         method = build("hssl", only("rec", rec=rec))
         image = torch.full((4, 1, 32, 32, 1), 0.5, requires_grad=True)
-        method.decoder = Given(image)
+        method.decoder = Gives(image)
         method.loss({"views": torch.full((2, 2, 1, 32, 32, 1), 0.5)})["total"].backward()
         assert torch.isfinite(image.grad).all()
 
@@ -125,7 +97,7 @@ def test_classes_are_counted_from_one_and_each_view_has_its_slices(build):
     task = torch.tensor([1, 8, 3])
     logits = torch.zeros(6, 8)
     logits[torch.arange(6), (task - 1).repeat_interleave(2)] = 100.0
-    method.classifiers["task"] = Given(logits)
+    method.classifiers["task"] = Gives(logits)
     batch = {"views": torch.rand(3, 2, 1, 32, 32, 1), "task": task}
     terms = method.loss(batch)
     assert terms["task"].item() == pytest.approx(0, abs=1e-6) and terms["task_accuracy"].item() == 1
@@ -134,24 +106,10 @@ def test_classes_are_counted_from_one_and_each_view_has_its_slices(build):
     assert swapped["task_accuracy"].item() == pytest.approx(1 / 3)
 
 
-def test_the_group_is_no_substitute_for_the_task(build):
-    """Two tasks of one group: a head that knows the group alone still errs on the task."""
-    method = build("hssl", only("task", "group"))
-    labels = {"task": torch.tensor([2, 4]), "group": torch.tensor([2, 2])}
-    batch = {"views": torch.rand(2, 2, 1, 32, 32, 1), **labels}
-    of_group = torch.full((4, 8), -100.0)
-    of_group[:, [1, 3]] = 100.0
-    method.classifiers["task"] = Given(of_group)
-    method.classifiers["group"] = Given(100.0 * nn.functional.one_hot(torch.full((4,), 1), 4).float())
-    terms = method.loss(batch)
-    assert terms["group"].item() == pytest.approx(0, abs=1e-6)
-    assert terms["task"].item() == pytest.approx(math.log(2), abs=1e-6)
-
-
 @pytest.mark.parametrize("on", [c for n in (1, 2, 3, 4) for c in itertools.combinations(PARTS, n)])
-def test_a_weight_of_nothing_leaves_the_part_and_its_head_out(build, scans, on):
+def test_a_weight_of_nothing_leaves_the_part_and_its_head_out(build, on):
     method = build("hssl", only(*on))
-    batch = batch_of(method, scans[:2])
+    batch = batch_of(method, 2)
     terms = method.loss(batch)
     assert set(terms) & set(PARTS) == set(on)
     assert {"total", "retrieval", "chance", "std"} <= set(terms)
@@ -159,15 +117,6 @@ def test_a_weight_of_nothing_leaves_the_part_and_its_head_out(build, scans, on):
     torch.testing.assert_close(terms["total"], expected)
     assert set(method.classifiers) == set(on) & {"task", "group"}
     assert isinstance(method.projector, nn.Identity) is ("image" not in on)
-    terms["total"].backward()
-    named = dict(method.named_parameters())
-    for key, p in named.items():
-        reached = p.grad is not None and bool(p.grad.any())
-        if key.startswith("decoder."):
-            assert reached is ("rec" in on) or "norm" in key or "bias" in key, key
-        if key.startswith(("projector.", "pyramid.", "classifiers.")):
-            assert reached, key
-    assert any(p.startswith("decoder.") for p in method.transfer()) is ("rec" in on)
 
 
 def gradients(method, loss):
@@ -176,9 +125,9 @@ def gradients(method, loss):
     return {k for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-def test_each_part_reaches_the_encoder_and_its_own_head(build, scans):
+def test_each_part_reaches_the_encoder_and_its_own_head(build):
     method = build("hssl")
-    batch = batch_of(method, scans)
+    batch = batch_of(method)
     heads = {
         "image": ("projector.", "pyramid."),
         "task": ("classifiers.task.", "pyramid."),
@@ -201,13 +150,13 @@ def test_each_part_reaches_the_encoder_and_its_own_head(build, scans):
         ({"batch_norm": True}, {"multi_scale_head": True}),
     ],
 )
-def test_the_image_level_alone_is_simclr_up_to_its_factor(build, scans, mine, theirs):
+def test_the_image_level_alone_is_simclr_up_to_its_factor(build, mine, theirs):
     hssl = build("hssl", only("image", **mine))
     simclr = build("simclr2d", theirs)
     assert {k for k in hssl.state_dict() if not k.startswith("decoder.")} == set(simclr.state_dict())
     simclr.load_state_dict({k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")})
-    batch = batch_of(hssl, scans)
-    twin = batch_of(simclr, scans)
+    batch = batch_of(hssl)
+    twin = batch_of(simclr)
     assert torch.equal(batch["views"], twin["views"])
     exact = {"views": batch["views"].double()}
     a, b = hssl.double().loss(exact)["total"], simclr.double().loss(exact)["total"]
@@ -220,9 +169,9 @@ def test_the_image_level_alone_is_simclr_up_to_its_factor(build, scans, mine, th
             torch.testing.assert_close(p.grad, theirs[key].grad * 2 / 3, rtol=1e-9, atol=1e-12)
 
 
-def test_raw_slices_are_classified_and_restored_where_that_is_asked(build, scans):
+def test_raw_slices_are_classified_and_restored_where_that_is_asked(build):
     method = build("hssl", {"aux_input": "raw"})
-    raw = read(method, scans)
+    raw = raw_of(method)
     batch = view(method, raw)
     assert torch.equal(batch["raw"], raw["crop"])
     seen = {}
@@ -235,49 +184,6 @@ def test_raw_slices_are_classified_and_restored_where_that_is_asked(build, scans
         assert terms[same].item() == other[same].item()
     assert terms["image"].item() != other["image"].item()
     assert CLS.Params(aux_input="raw").crops_per_sample == 3 and CLS.Params().crops_per_sample == 2
-
-
-def test_by_default_the_views_themselves_are_restored(build, scans):
-    method = build("hssl")
-    batch = batch_of(method, scans)
-    assert "raw" not in batch
-    seen = {}
-    method.decoder.register_forward_hook(lambda m, given, out: seen.update(x=given[0], y=out))
-    terms = method.loss(batch)
-    assert torch.equal(seen["x"], batch["views"].flatten(0, 1))
-    assert terms["rec"].item() == pytest.approx((seen["y"] - seen["x"]).square().mean().item(), rel=1e-5)
-
-
-def test_heads_have_the_sizes_of_the_papers_network():
-    network = nets.network("hssl_resnet34", "base", 1, CLS.Params().out_channels(1, 1))
-    method = CLS.build(network)
-    sizes = {
-        "pyramid": 131_712,  # five levels of 64, 64, 128, 256 and 512 channels to 128 each
-        "projector": 393_856,  # 640 - 512 - 128
-        "classifiers": 5_128 + 2_564,
-    }
-    for name, expected in sizes.items():
-        assert sum(p.numel() for p in getattr(method, name).parameters()) == expected, name
-    assert method.pyramid.width == 640
-    assert network.out_channels == 1
-
-
-def test_the_decoder_restores_as_many_channels_as_the_image_has(build, fitting_network):
-    network = fitting_network("hssl", channels=3)
-    assert network.out_channels == 3
-    assert build("hssl", network=network).decoder(*_some(network)).shape == (2, 3, 32, 32, 1)
-
-
-def _some(network):
-    x = torch.rand(2, 3, 32, 32, 1)
-    return x, network.encoder(x)
-
-
-def test_fine_tuning_receives_the_decoder_only_where_it_was_trained(build):
-    whole = build("hssl").transfer()
-    assert {k.split(".")[0] for k in whole} == {"encoder", "decoder"}
-    for params in ({"init_decoder": False}, {"rec_weight": 0.0}):
-        assert {k.split(".")[0] for k in build("hssl", params).transfer()} == {"encoder"}
 
 
 def data(**over):
@@ -299,17 +205,10 @@ def test_a_mixture_must_name_the_classes_that_are_learned():
     CLS.make_params({"tasks": 9}).check_data(data(task=9))
 
 
-def test_labels_that_nobody_learns_need_not_be_there(build, scans):
+def test_labels_that_nobody_learns_need_not_be_there(build):
     method = build("hssl", only("image", "rec"))
-    raw = {"crop": read(method, scans)["crop"]}
+    raw = {"crop": raw_of(method)["crop"]}
     assert torch.isfinite(method.loss(view(method, raw))["total"])
-
-
-def test_refuses_weights_that_leave_nothing(build):
-    with pytest.raises(BenchError, match="nothing to learn"):
-        build("hssl", only())
-    with pytest.raises(BenchError, match="0 or more"):
-        build("hssl", {"task_weight": -1.0})
 
 
 def test_a_vector_of_some_levels_takes_the_coarsest():
@@ -341,10 +240,10 @@ def test_learns_every_level_on_unseen_slices(build):
     scans, held_out = domains(32, 1), domains(16, 500)
     method = build("hssl", {"tasks": 4, "groups": 2, "area": [0.3, 1.0]})
 
+    @torch.no_grad()
     def figures():
-        with torch.no_grad():
-            tests = [method.loss(view(method, labelled(method, held_out, s), s)) for s in range(901, 907)]
-        return {k: float(np.mean([t[k].item() for t in tests])) for k in tests[0]}
+        tests = [method.loss(view(method, labelled(method, held_out, s), s)) for s in range(901, 907)]
+        return {k: np.mean([t[k].item() for t in tests]) for k in tests[0]}
 
     before = figures()
     moved = torch.optim.Adam(method.parameters(), 1e-3)
@@ -356,7 +255,6 @@ def test_learns_every_level_on_unseen_slices(build):
         method.loss(batch)["total"].backward()
         moved.step()
     after = figures()
-    print({"before": before, "after": after})
     assert after["retrieval"] > 2.5 / 31
     assert after["retrieval"] > 1.25 * before["retrieval"]
     assert after["task_accuracy"] > 0.5 > 0.25  # chance: one in four

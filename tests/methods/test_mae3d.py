@@ -2,14 +2,7 @@
 
 import pytest
 import torch
-from volumes import read, view, volumes
-
-from bench import nets, registry
-
-
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(4)
+from volumes import batch_of, shown, trained, view, volumes
 
 
 def change(batch, patch, index, amount):
@@ -21,15 +14,9 @@ def change(batch, patch, index, amount):
     return {**batch, "crop": crop}
 
 
-def test_three_quarters_of_each_crop_are_hidden(build, scans):
+def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do(build):
     method = build("mae3d")
-    batch = view(method, read(method, scans))
-    assert batch["hidden"].shape == (4, 6) and batch["visible"].shape == (4, 2)
-
-
-def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do(build, scans):
-    method = build("mae3d")
-    batch = view(method, read(method, scans))
+    batch = batch_of(method)
     before = method.predict(batch)
     hidden, visible = batch["hidden"][0], batch["visible"][0]
     for index in hidden.tolist():
@@ -38,9 +25,9 @@ def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do(build, sc
         assert not torch.equal(method.predict(change(batch, 16, index, 5.0)), before)
 
 
-def test_a_changed_hidden_patch_changes_the_target(build, scans):
+def test_a_changed_hidden_patch_changes_the_target(build):
     method = build("mae3d")
-    batch = view(method, read(method, scans))
+    batch = batch_of(method)
     index = int(batch["hidden"][0, 0])
     assert method.loss(change(batch, 16, index, 5.0))["total"] > method.loss(batch)["total"] + 0.1
 
@@ -54,16 +41,16 @@ def test_loss_of_predicting_zero_on_a_constant_crop(build, loss, value):
     assert terms["total"].item() == value and terms["flat"].item() == 0
 
 
-def test_norm_pix_makes_the_flat_prediction_cost_one(build, scans):
+def test_norm_pix_makes_the_flat_prediction_cost_one(build):
     method = build("mae3d", {"loss": "mse", "norm_pix": True})
-    flat = method.loss(view(method, read(method, scans)))["flat"].item()
+    flat = method.loss(batch_of(method))["flat"].item()
     assert flat == pytest.approx(4095 / 4096, abs=1e-3)
 
 
-def test_the_encoders_last_norm_is_left_out_unless_asked_for(build, scans):
+def test_the_encoders_last_norm_is_left_out_unless_asked_for(build):
     for wanted in (False, True):
         method = build("mae3d", {"encoder_norm": wanted})
-        method.loss(view(method, read(method, scans)))["total"].backward()
+        method.loss(batch_of(method))["total"].backward()
         grads = [p.grad for k, p in method.encoder.named_parameters() if ".norm." in f".{k}" and
                  k.startswith("vit.norm")]  # fmt: skip
         assert grads and all((g is not None) is wanted for g in grads)
@@ -79,30 +66,11 @@ def test_init_encoder_redraws_linear_layers_as_released(build, tiny_network):
     assert after[f"{key}.bias"].abs().max() == 0
 
 
-def test_the_released_configuration_has_the_released_sizes():
-    with torch.device("meta"):
-        network = nets.network("unetr", "base", 1, 14, (96, 96, 96))
-        cls = registry.load("method", "mae3d")
-        method = cls(network, cls.Params())
-    counted = sum(p.numel() for p in method.encoder.parameters())
-    assert counted == 88_340_736
-    assert sum(p.numel() for p in method.decoder.parameters()) == 27_813_888
-    assert method.patches == 216
-
-
 @pytest.mark.slow
 def test_learns_to_beat_the_mean_of_each_hidden_patch(build):
     # smooth structure at fixed places: visible patches and positions tell what is hidden
     scans, held_out = volumes(24, (32, 32, 32), 3.0, 0.3), volumes(8, (32, 32, 32), 3.0, 0.3, 100)
     method = build("mae3d", {"decoder_dim": 64, "decoder_depth": 2})
-    moved = torch.optim.AdamW(method.parameters(), 2e-3, weight_decay=0.05)
-    raw = read(method, scans)
-    test = view(method, read(method, held_out), 999)
-    for k in range(300):
-        rows = torch.randperm(24, generator=torch.Generator().manual_seed(k))[:8]
-        moved.zero_grad()
-        method.loss(view(method, {"crop": raw["crop"][rows]}, k))["total"].backward()
-        moved.step()
-    with torch.no_grad():
-        terms = method.loss(test)
+    trained(method, scans, 300, 2e-3, 8)
+    terms = shown(method, held_out, [999])
     assert terms["total"] < 0.8 * terms["flat"]

@@ -4,20 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from volumes import SHAPE, labelled, read, view, volumes
+from volumes import SHAPE, batch_of, functions_of, labelled, raw_of, read, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
 
-
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(4)
-
-
-@pytest.fixture(scope="module")
-def module():
-    return registry.load("method", "supervised").loss.__globals__
+module = functions_of("supervised")
 
 
 def certain(label, classes):
@@ -30,24 +22,20 @@ def label_of(counts):
     return torch.cat([torch.full((n,), k) for k, n in enumerate(counts)]).view(1, -1, 1, 1)
 
 
-def test_soft_dice_of_the_label_itself_is_one(module):
-    label = label_of((5, 3, 7, 1))
-    assert module["soft_dice"](certain(label, 4), label).item() == pytest.approx(1, abs=1e-6)
+def test_soft_dice_of_the_label_itself_is_one_and_of_what_shares_nothing_almost_nothing():
+    label = label_of((4, 4))
+    assert module.soft_dice(certain(label, 2), label).item() == pytest.approx(1, abs=1e-6)
+    assert module.soft_dice(certain(1 - label, 2), label).item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
-def test_soft_dice_of_a_uniform_guess_on_balanced_labels_is_one_over_the_classes(module, classes):
+def test_soft_dice_of_a_uniform_guess_on_balanced_labels_is_one_over_the_classes(classes):
     label = label_of((6,) * classes)
     guess = torch.zeros(1, classes, label.numel(), 1, 1)
-    assert module["soft_dice"](guess, label).item() == pytest.approx(1 / classes, abs=1e-5)
+    assert module.soft_dice(guess, label).item() == pytest.approx(1 / classes, abs=1e-5)
 
 
-def test_soft_dice_of_masks_that_share_nothing_is_almost_nothing(module):
-    label = label_of((4, 4))
-    assert module["soft_dice"](certain(1 - label, 2), label).item() == pytest.approx(0, abs=1e-5)
-
-
-def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes(module):
+def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes():
     label = torch.tensor([[0, 0, 0, 1], [1, 1, 0, 0]]).view(2, 4, 1, 1)
     p = torch.tensor([[0.9, 0.6, 0.5, 0.2], [0.3, 0.1, 0.8, 0.7]])  # of class 0; class 2 has half the rest
     chances = torch.stack([p, (1 - p) / 2, (1 - p) / 2], 1)[..., None, None]
@@ -55,13 +43,13 @@ def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes(modul
     zero = (2 * (0.9 + 0.6 + 0.5 + 0.8 + 0.7) + s) / (5 + p.sum().item() + s)
     one = (2 * shared + s) / (3 + said.sum().item() / 2 + s)
     two = s / (said.sum().item() / 2 + s)
-    found = module["soft_dice"](chances.log(), label).item()
+    found = module.soft_dice(chances.log(), label).item()
     assert found == pytest.approx((zero + one + two) / 3, abs=1e-6)
 
 
-def test_total_is_minus_dice_or_entropy_or_both(build, scans):
+def test_total_is_minus_dice_or_entropy_or_both(build):
     methods = {loss: build("supervised", {"loss": loss}) for loss in ("dice", "cross_entropy", "dice_ce")}
-    batch = view(methods["dice"], read(methods["dice"], scans))
+    batch = batch_of(methods["dice"])
     terms = {loss: method.loss(batch) for loss, method in methods.items()}
     both = terms["dice_ce"]
     logits = methods["dice"].decoder(batch["crop"], methods["dice"].encoder(batch["crop"]))
@@ -72,27 +60,19 @@ def test_total_is_minus_dice_or_entropy_or_both(build, scans):
     assert both["total"].item() == pytest.approx((both["entropy"] - both["soft_dice"]).item())
 
 
-def test_figure_is_the_hard_dice_of_the_foreground_that_is_there(module):
+def test_figure_is_the_hard_dice_of_the_foreground_that_is_there():
     label = label_of((4, 2, 2, 0))  # class 3 is nowhere
     said = torch.tensor([0, 0, 0, 1, 1, 1, 0, 3]).view(1, -1, 1, 1)
-    found = module["foreground_dice"](certain(said, 4), label)
+    found = module.foreground_dice(certain(said, 4), label)
     assert found["dice"].item() == pytest.approx((2 * 2 / (2 + 3) + 0) / 2)
     assert found["chance"].item() == pytest.approx(2 * (2 / 4) / (2 + 8 / 4))  # both classes: 2 of 8 voxels
-    none = module["foreground_dice"](certain(torch.zeros_like(label), 4), torch.zeros_like(label))
+    none = module.foreground_dice(certain(torch.zeros_like(label), 4), torch.zeros_like(label))
     assert none["dice"] == none["chance"] == 0
 
 
-def test_chance_is_what_random_classes_get(module):
-    generator = torch.Generator().manual_seed(0)
-    label = torch.randint(0, 20, (2, 40, 40, 10), generator=generator).clamp_max(3)
-    said = torch.randint(0, 4, label.shape, generator=generator)
-    found = module["foreground_dice"](certain(said, 4), label)
-    assert found["dice"].item() == pytest.approx(found["chance"].item(), abs=0.01)
-
-
-def test_data_sets_have_classes_of_their_own_and_share_the_background(build, scans):
+def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
     method = build("supervised")
-    raw = read(method, scans)
+    raw = raw_of(method)
     raw["first"] = torch.tensor([0, 2, 2, 250])
     label = view(method, raw)["label"]
     assert torch.equal(label == 0, raw["label"] == 0)
@@ -101,13 +81,6 @@ def test_data_sets_have_classes_of_their_own_and_share_the_background(build, sca
         (label - raw["label"].long())[inside], raw["first"].view(-1, 1, 1, 1).expand_as(label)[inside]
     )
     assert label.max() == 252  # does not run over where labels are stored as bytes
-
-
-def test_own_labels_are_those_of_the_crop(build, scans):
-    method = build("supervised")
-    raw = read(method, scans)
-    expected = np.stack([labelled(c[0]) for c in raw["crop"].numpy()])
-    assert np.array_equal(raw["label"].numpy(), expected) and raw["label"].max() == 2
 
 
 def test_classes_of_intensity_never_ask_for_a_label():
@@ -139,23 +112,9 @@ def test_classes_of_intensity_are_the_volumes_and_not_the_crops():
             assert low[k] <= mine.min() and mine.max() <= high[k]
 
 
-def test_classes_to_tell_apart():
-    cls = registry.load("method", "supervised")
-    assert cls.make_params({}).out_channels(1, 14) == 14
-    assert cls.make_params({"labels": "intensity"}).out_channels(2, 1) == 4
-
-
-def test_pretrains_on_classes_of_intensity(build, scans):
-    method = build("supervised", {"labels": "intensity"})
-    raw = {k: v for k, v in read(method, scans).items() if k in ("crop", "label")}  # no ``first`` is given
-    terms = method.loss(view(method, raw))
-    terms["total"].backward()
-    assert any(p.grad.abs().sum() > 0 for p in method.encoder.parameters())
-
-
-def test_image_and_label_are_mirrored_alike(build, scans):
+def test_image_and_label_are_mirrored_alike(build):
     method = build("supervised", {"flip": 0.5})
-    raw = read(method, scans)
+    raw = raw_of(method)
     batch = view(method, raw)
     assert not torch.equal(batch["crop"], raw["crop"])
     again = np.stack([labelled(c[0]) for c in batch["crop"].numpy()])
@@ -164,14 +123,101 @@ def test_image_and_label_are_mirrored_alike(build, scans):
     assert torch.equal(still["crop"], raw["crop"])
 
 
-def test_gradient_reaches_encoder_and_decoder_and_both_are_handed_over(build, scans):
-    method = build("supervised")
-    method.loss(view(method, read(method, scans)))["total"].backward()
-    for part in (method.encoder, method.decoder):
-        assert all(p.grad is not None for p in part.parameters())
-    assert set(method.transfer()) == method.network_keys
-    alone = build("supervised", {"load": "encoder"}).transfer()
-    assert {k.split(".")[0] for k in alone} == {"encoder"}
+MEANS = (0.0, 2.0, 5.0, 9.0)
+
+
+def volume(shape=(24, 20, 12), background=None, seed=0):
+    """Return a volume of four classes of intensity by columns along y, and its classes."""
+    rng = np.random.default_rng(seed)
+    classes = np.broadcast_to((np.arange(shape[1]) % 4)[None, :, None], shape)
+    image = np.asarray(MEANS)[classes] + 0.2 * rng.normal(size=shape)
+    if background is not None:
+        image = np.where(classes == 0, background, image)
+    return Volume(image[None].astype(np.float32)), classes
+
+
+def least(values, classes):
+    """Return the least variance within classes by trying every division of the sorted values."""
+    values = np.sort(values)
+    best = {(0, 0): 0.0}
+    for k in range(1, classes + 1):
+        for end in range(len(values) + 1):
+            tried = [best[k - 1, i] + ((values[i:end] - values[i:end].mean()) ** 2).sum() if i < end else
+                     best[k - 1, i] for i in range(end + 1) if (k - 1, i) in best]  # fmt: skip
+            if tried:
+                best[k, end] = min(tried)
+    return best[classes, len(values)]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_thresholds_leave_the_least_variance_within_classes(classes):
+    values = np.concatenate([m + 0.3 * np.random.default_rng(1).normal(size=15) for m in (0, 1, 4, 6)])
+    thresholds = module.otsu(values, classes)
+    found = np.searchsorted(thresholds, values, side="right")
+    within = sum(((values[found == k] - values[found == k].mean()) ** 2).sum() for k in np.unique(found))
+    assert len(thresholds) == classes - 1 and np.all(np.diff(thresholds) >= 0)
+    assert within == pytest.approx(least(values, classes), rel=0.02)  # bins are a 128th of the range
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.ones(50), np.array([0.0, 1.0] * 20)])
+def test_few_distinct_values_are_no_error(values):
+    thresholds = module.otsu(values, 4)
+    assert thresholds.shape == (3,) and np.isfinite(thresholds).all()
+    apart = np.searchsorted(thresholds, [0.0, 1.0], side="right")
+    assert len(np.unique(values)) < 2 or apart[0] < apart[1]
+
+
+@pytest.mark.parametrize("background", [None, -3.0, 0.0, 5.0])
+def test_classes_are_those_that_the_volume_was_made_of(background):
+    scan, classes = volume(background=background)
+    rule = module.tissue_rule(scan, 0.1)
+    found = module.labelled(scan, scan.whole()[0], (0, 0, 0), rule)
+    assert rule.background == background
+    assert (found == classes).mean() > 0.995
+    assert set(np.unique(found)) == {0, 1, 2, 3}
+
+
+def test_a_value_that_few_voxels_have_is_no_background():
+    scan, _ = volume(background=-3.0)  # a quarter of the voxels
+    assert module.tissue_rule(scan, 0.2).background == -3.0
+    assert module.tissue_rule(scan, 0.3).background is None
+
+
+def test_what_lies_outside_the_volume_is_background():
+    scan, _ = volume(background=5.0)  # padding reads as the lowest value, which is another class
+    rule = module.tissue_rule(scan, 0.1)
+    start, size = (-4, -2, 6), (10, 30, 16)
+    found = module.labelled(scan, scan.crop(start, size)[0], start, rule)
+    whole = module.labelled(scan, scan.whole()[0], (0, 0, 0), rule)
+    assert np.array_equal(found[4:, 2:22, :6], whole[:6, :, 6:])
+    found[4:, 2:22, :6] = 0
+    assert not found.any()
+
+
+def test_large_volumes_are_thinned_and_few_slices_read():
+    class Watched:
+        shape, read = (1, 600, 500, 40), []
+
+        def __getitem__(self, key):
+            self.read.append(key)
+            box = [len(range(*s.indices(n))) for s, n in zip(key, self.shape, strict=True)]
+            return np.zeros(box, np.float32)
+
+    image = Watched()
+    values = module.probe(Volume(image))
+    assert len(image.read) == module.SLICES and values.size <= module.SLICES * module.VOXELS
+    assert sorted(key[3].start for key in image.read) == [4, 12, 20, 28, 36]
+
+
+def test_a_named_volume_is_looked_at_once_and_an_unnamed_one_every_time(monkeypatch):
+    looked = []
+    monkeypatch.setattr(module, "probe", lambda volume: looked.append(1) or np.arange(64.0))
+    image = np.zeros((1, 4, 4, 4), np.float32)
+    for name, looks in (("a", 1), ("a", 1), ("b", 2), ("", 3), ("", 4)):
+        one = Volume(image)
+        one.name = name
+        module.tissue_rule(one, 0.123)
+        assert len(looked) == looks
 
 
 @pytest.mark.slow

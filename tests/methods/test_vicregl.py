@@ -6,36 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from volumes import read, smooth, view, volumes
+from volumes import always, batch_of, functions_of, raw_of, read, shown, smooth, trained, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.pretext import variance
 
+module = functions_of("vicregl")
 STILL = {"noise": 0.0, "blur": 0.0, "brightness": 0.0, "gamma": 0.0}
 
 
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(4)
-
-
-class Constant(nn.Module):
-    """Gives every row the same vector."""
-
-    def forward(self, x):
-        return torch.ones(len(x), 4)
-
-
-def local_map(*arguments):
-    return registry.load("method", "vicregl").__init__.__globals__["local_map"](*arguments)
-
-
-def test_a_collapsed_network_costs_the_variance_terms(build, scans):
+def test_a_collapsed_network_costs_the_variance_terms(build):
     method = build("vicregl")
-    method.expander, method.local_expander = Constant(), Constant()
-    terms = method.loss(view(method, read(method, scans)))
+    method.expander, method.local_expander = always(1.0, 1, 1, 1), always(1.0, 1, 1, 1)
+    terms = method.loss(batch_of(method))
     assert terms["var"].item() == pytest.approx(0.99, abs=1e-5)
     assert terms["local_var"].item() == pytest.approx(1.98, abs=1e-5)  # by place and by features, summed
     assert [terms[k].item() for k in ("inv", "cov", "local_inv", "local_cov", "std")] == [0] * 5
@@ -43,21 +27,21 @@ def test_a_collapsed_network_costs_the_variance_terms(build, scans):
     assert terms["retrieval"] == 0.25 <= terms["chance"]
 
 
-def test_total_is_made_of_its_terms(build, scans):
+def test_total_is_made_of_its_terms(build):
     method = build("vicregl", {"alpha": 0.3, "weights": (2.0, 3.0, 5.0)})
-    t = method.loss(view(method, read(method, scans)))
+    t = method.loss(batch_of(method))
     whole = 2 * t["inv"] + 3 * t["var"] + 5 * t["cov"]
     cells = 2 * t["local_inv"] + 3 * t["local_var"] + 5 * t["local_cov"]
     assert t["total"].item() == pytest.approx((0.3 * whole + 0.7 * cells).item(), rel=1e-6)
 
 
-def test_alpha_of_one_is_the_global_criterion_and_of_zero_the_local_one(build, scans):
+def test_alpha_of_one_is_the_global_criterion_and_of_zero_the_local_one(build):
     whole, cells = build("vicregl", {"alpha": 1.0}), build("vicregl", {"alpha": 0.0})
     assert whole.local_expander is None and cells.expander is None
-    batch = view(whole, read(whole, scans))
+    batch = batch_of(whole)
     terms = whole.loss(batch)
     one, two = (whole.expander(whole.encoder.embed(v)) for v in batch["views"].unbind(1))
-    expected = variance.criterion(one, two).total((25.0, 25.0, 1.0))
+    expected = module.criterion(one, two).dot(torch.tensor([25.0, 25.0, 1.0]))
     assert terms["total"].item() == pytest.approx(expected.item(), rel=1e-6)
     assert not any(k.startswith("local") for k in terms)
     terms = cells.loss(batch)
@@ -72,35 +56,16 @@ def places(method, batch):
 
 
 @pytest.mark.parametrize("all_matches", [False, True])
-def test_cells_are_compared_in_every_way_that_is_asked_for(build, scans, all_matches):
+def test_cells_are_compared_in_every_way_that_is_asked_for(build, all_matches):
     method = build("vicregl", {"l2_all_matches": all_matches, "num_matches": (9, 5)})
-    batch = view(method, read(method, scans))
+    batch = batch_of(method)
     t = method.loss(batch)
     maps = [method.encoder(v)[method.level] for v in batch["views"].unbind(1)]
     rows = [m.permute(0, 2, 3, 4, 1).reshape(-1, m.shape[1]) for m in maps]
-    one, two = (method.local_expander(r).view(len(scans), -1, 512) for r in rows)
+    one, two = (method.local_expander(r).view(4, -1, 512) for r in rows)
     at = places(method, batch).unbind(1)
-    found = variance.local(one, two, at, (9, 5), all_matches)
-    assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(
-        [v.item() for v in found], rel=1e-4
-    )
-
-
-def test_loss_does_not_mind_which_view_is_which(build, scans):
-    method = build("vicregl").double()
-    batch = {k: v.double() for k, v in view(method, read(method, scans)).items()}
-    swapped = {k: v.flip(1) for k, v in batch.items()}
-    assert method.loss(swapped)["total"].item() == pytest.approx(method.loss(batch)["total"].item(), rel=1e-9)
-
-
-def test_gradient_comes_from_both_views(build, scans):
-    method = build("vicregl")
-    batch = view(method, read(method, scans))
-    batch["views"].requires_grad_()
-    method.loss(batch)["total"].backward()
-    assert all(batch["views"].grad[:, i].abs().sum() > 0 for i in range(2))
-    for part in (method.encoder, method.expander, method.local_expander):
-        assert any(p.grad.abs().sum() > 0 for p in part.parameters())
+    found = module.local((one, two), at, (9, 5), all_matches)
+    assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(found.tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
@@ -119,49 +84,34 @@ def test_a_cell_lies_where_its_voxels_come_from(build, fitting_network, flip, di
     assert found.std(dim=1)[:, :dims].min() > 1
 
 
-def test_the_unmirrored_grid_of_the_code_is_an_option(build, scans):
+def test_the_unmirrored_grid_of_the_code_is_an_option(build):
     exact = build("vicregl", {**STILL, "flip": 1.0})
-    raw = read(exact, scans)
+    raw = raw_of(exact)
     still, as_code = build("vicregl", {**STILL, "flip": 0.0}), {**STILL, "flip": 1.0, "no_flip_grid": True}
     at, plain, code = (places(m, view(m, raw)) for m in (exact, still, build("vicregl", as_code)))
     assert torch.equal(code, plain)
     assert torch.allclose(at.flip(2), plain) and not torch.allclose(at, plain)
 
 
-def test_the_deepest_map_with_enough_cells_is_taken():
-    grids = [(16, 16, 16), (8, 8, 8), (4, 4, 4), (2, 2, 2), (1, 1, 1)]
-    assert local_map(grids, (20, 4), None) == (2, (4, 4, 4))
-    assert local_map(grids, (8, 4), None) == (3, (2, 2, 2))
-    assert local_map(grids, (4, 65), None) == (1, (8, 8, 8))
-    assert local_map(grids, (20, 4), -1) == (4, (1, 1, 1))
-    assert local_map([(2, 2, 2)] * 4, (20, 4), None) == (3, (2, 2, 2))  # a ViT: all maps alike
-    assert local_map([(96, 96, 96), (3, 3, 3)], (20, 4), None) == (1, (3, 3, 3))
-    with pytest.raises(BenchError, match="maps 0 to 4"):
-        local_map(grids, (20, 4), 5)
+def test_refuses_a_map_whose_cells_cannot_all_be_compared(build, tiny_network):
     with pytest.raises(BenchError, match="at most 4096"):
-        local_map([(32, 32, 32), (2, 2, 2)], (20, 4), 0)
+        build("vicregl", {"level": 0}, network=tiny_network(crop=(32, 32, 32)))
 
 
-def test_maps_with_fewer_cells_than_matches_keep_them_all(build, tiny_network, scans):
+def test_maps_with_fewer_cells_than_matches_keep_them_all(build, tiny_network):
     method = build("vicregl", network=tiny_network("tokens"))
     assert method.cells == (2, 2, 2)
-    batch = view(method, read(method, scans))
+    batch = batch_of(method)
     few = method.loss(batch)["local_inv"]
     same = copy.deepcopy(method)
     same.params = method.make_params({"num_matches": (8, 4), "hidden": 64, "out": 32})
     assert same.loss(batch)["local_inv"].item() == pytest.approx(few.item())
 
 
-@pytest.mark.parametrize("settings", [{"alpha": 1.5}, {"num_matches": (0, 4)}])
-def test_refuses_settings_without_a_meaning(settings):
-    with pytest.raises(BenchError, match="vicregl"):
-        registry.load("method", "vicregl").make_params(settings)
-
-
-def test_layer_norm_is_an_option(build, scans):
+def test_layer_norm_is_an_option(build):
     method = build("vicregl", {"norm": "layer"})
     assert not any(isinstance(m, nn.BatchNorm1d) for m in method.expander.modules())
-    assert torch.isfinite(method.loss(view(method, read(method, scans)))["total"])
+    assert torch.isfinite(method.loss(batch_of(method))["total"])
 
 
 def test_published_heads_are_the_default():
@@ -176,41 +126,172 @@ def test_published_heads_are_the_default():
 
 
 MILD = {"flip": 0.0, "crop_scale": (1.0, 1.2), "overlap": 0.5, "brightness": 0.0, "gamma": 0.0}
-LEAN = {"local_hidden": 64, "local_out": 32}
 
 
 @pytest.fixture
-def shown(build, fitting_network):
-    """Return a function that trains on slices and returns the mean terms before and after."""
+def random():
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def grid(*cells):
+    """Return the cells' indices, (1, n, 3)."""
+    axes = torch.meshgrid(*(torch.arange(float(n)) for n in cells), indexing="ij")
+    return torch.stack(axes, dim=-1).flatten(0, -2)[None]
+
+
+def whitened(n, c):
+    """Return n samples of c uncorrelated channels of mean 0 and unbiased variance 1."""
+    hadamard = torch.tensor([[1.0]], dtype=torch.float64)
+    while len(hadamard) < n:
+        hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+    return hadamard[:, 1 : c + 1] * ((n - 1) / n) ** 0.5
+
+
+def test_embeddings_that_are_all_alike_cost_their_variance_alone():
+    found = module.criterion(torch.ones(6, 4), torch.ones(6, 4))
+    assert found.tolist() == [0, pytest.approx(0.99, abs=1e-6), 0]
+
+
+def test_whitened_embeddings_of_equal_views_cost_nothing():
+    z = whitened(8, 5)
+    found = module.criterion(z, z)
+    assert found.tolist() == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_a_shift_costs_its_square(random):
+    z = random(5, 7)
+    found = module.criterion(z, z + 3)
+    assert found[:2].tolist() == pytest.approx([9, module.variance(z).item()])
+
+
+def test_two_fully_correlated_channels_of_unit_variance_cost_one():
+    z = whitened(4, 1).expand(-1, 2)
+    assert module.covariance(z).item() == pytest.approx(1)
+    assert module.covariance(whitened(2, 1).expand(-1, 3)).item() == pytest.approx(2)  # fewer samples: 6 / 3
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (4, 12), (9, 3, 5), (4, 3, 12)])
+def test_covariance_is_that_of_the_matrix(random, shape):
+    z = random(*shape)
+    places = z.numpy().reshape(shape[0], -1, shape[-1])
+    off = []
+    for k in range(places.shape[1]):
+        matrix = np.cov(places[:, k], rowvar=False)
+        off.append((matrix**2).sum() - (np.diag(matrix) ** 2).sum())
+    assert module.covariance(z).item() == pytest.approx(np.mean(off) / shape[-1], rel=1e-12)
+
+
+def test_the_closest_pairs_are_kept_in_the_maps_order():
+    source = torch.tensor([[[0.0], [10.0], [20.0], [30.0]]])
+    candidates = torch.tensor([[[5.0], [10.5], [21.0], [30.0]]])
+    i, j = module.nearest(source, candidates, 3)  # distances 5, .5, 1, 0
+    assert i.tolist() == [[1, 2, 3]] and j.tolist() == [[1, 2, 3]]
+    i, j = module.nearest(source, candidates, 2)
+    assert i.tolist() == [[1, 3]] and j.tolist() == [[1, 3]]
+    assert module.nearest(source, candidates, 9)[0].shape == (1, 4)
+
+
+def test_equal_distances_go_to_the_lower_index():
+    i, j = module.nearest(torch.zeros(1, 3, 1), torch.tensor([[[1.0], [-1.0]]]), 2)
+    assert i.tolist() == [[0, 1]] and j.tolist() == [[0, 0]]
+
+
+def slowly(one, two, at, keep, all_features, weights):
+    """Do the same sample by sample and cell by cell in NumPy."""
+
+    def pairs(source, candidates, count):
+        found = []
+        for s, c in zip(source, candidates, strict=True):
+            distance = np.linalg.norm(s[:, None] - c, axis=-1)
+            kept = sorted(sorted(range(len(s)), key=lambda i: distance[i].min())[:count])
+            found.append([(i, int(distance[i].argmin())) for i in kept])
+        return found
+
+    def cost(a, b):
+        total = weights[0] * ((a - b) ** 2).mean()
+        for z in (a, b):
+            for k in range(z.shape[1]):
+                matrix = np.cov(z[:, k], rowvar=False)
+                short = np.maximum(0, 1 - np.sqrt(np.diag(matrix) + 1e-4)).mean()
+                off = ((matrix**2).sum() - (np.diag(matrix) ** 2).sum()) / len(matrix)
+                total += (weights[1] * short + weights[2] * off) / 2 / z.shape[1]
+        return total
+
+    def one_way(a, b, source, candidates, count):
+        chosen = pairs(source, candidates, count)
+        rows = [(np.array([a[n][i] for i, _ in p]), np.array([b[n][j] for _, j in p]))
+                for n, p in enumerate(chosen)]  # fmt: skip
+        return cost(np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]))
+
+    total = 0.0
+    for a, b, x, y in ((one, two, *at), (two, one, *at[::-1])):  # ordered pairs of views
+        there, back = (len(a[0]), len(b[0])) if all_features else keep
+        total += (one_way(a, b, a, b, there) + one_way(b, a, b, a, back)) / 2
+        total += (one_way(a, b, x, y, keep[0]) + one_way(b, a, y, x, keep[1])) / 2
+    return total / 2
+
+
+@pytest.mark.parametrize("all_features", [False, True])
+def test_local_criterion_is_what_plain_loops_give(random, all_features):
+    one, two = random(5, 12, 4), random(5, 12, 4)
+    at = (10 * random(5, 12, 3), 10 * random(5, 12, 3))
+    weights = (25.0, 25.0, 1.0)
+    found = (module.local((one, two), at, (7, 3), all_features) * torch.tensor(weights)).sum().item()
+    plain = slowly(*(t.numpy() for t in (one, two)), [t.numpy() for t in at], (7, 3), all_features, weights)
+    assert found == pytest.approx(plain, rel=1e-10)
+
+
+def test_pooled_statistics_are_over_pairs_and_samples(random):
+    one, two, at = random(4, 6, 3), random(4, 6, 3), grid(6, 1, 1).double().expand(4, -1, -1)
+    found = module.local((one, two), (at, at), (6, 6), pool=True)
+    by_place = module.criterion(one.flatten(0, 1), two.flatten(0, 1))
+    by_features = []
+    for a, b in ((one, two), (two, one)):
+        i, j = (k[..., None].expand(-1, -1, 3) for k in module.nearest(a, b))
+        by_features.append(module.criterion(a.gather(1, i).flatten(0, 1), b.gather(1, j).flatten(0, 1)))
+    assert torch.allclose(found, by_place + sum(by_features) / 2)
+
+
+def test_gradient_flows_to_both_sides_and_not_to_the_places(random):
+    one, two = random(4, 6, 3).requires_grad_(), random(4, 6, 3).requires_grad_()
+    at = random(4, 6, 3).requires_grad_()
+    module.local((one, two), (at, at), (5, 2)).sum().backward()
+    assert one.grad.abs().sum() > 0 and two.grad.abs().sum() > 0 and at.grad is None
+
+
+def test_half_precision_is_widened(random):
+    z = (100 * random(8, 64)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module.criterion(z, z)
+    exact = module.criterion(z.double(), z.double())
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-5)
+
+
+LEAN = {"local_hidden": 64, "local_out": 32}
+
+
+def run(build, network, params, steps):
+    """Train on slices and return the mean terms before and after."""
     scans = [Volume(smooth((44, 44, 1), (3.0, 3.0, 0.0), i)[None].astype(np.float32)) for i in range(24)]
-
-    def terms(method):
-        with torch.no_grad():
-            found = [method.loss(view(method, read(method, scans, seed), seed)) for seed in (997, 998, 999)]
-        return {k: np.mean([f[k].item() for f in found]) for k in found[0]}
-
-    def run(params, steps):
-        method = build("vicregl", {**LEAN, **MILD, **params}, network=fitting_network("vicregl", dims=2))
-        moved, before = torch.optim.Adam(method.parameters(), 3e-3), terms(method)
-        for k in range(steps):
-            moved.zero_grad()
-            method.loss(view(method, read(method, scans, k), k))["total"].backward()
-            moved.step()
-        return before, terms(method)
-
-    return run
+    method = build("vicregl", {**LEAN, **MILD, **params}, network=network)
+    before = shown(method, scans, (997, 998, 999))
+    trained(method, scans, steps, 3e-3, 24)
+    return before, shown(method, scans, (997, 998, 999))
 
 
 @pytest.mark.slow
-def test_views_find_each_other_after_a_short_run(shown):
-    before, after = shown({}, 60)
+def test_views_find_each_other_after_a_short_run(build, fitting_network):
+    before, after = run(build, fitting_network("vicregl", dims=2), {}, 60)
     assert after["retrieval"] > max(5 / 24, before["retrieval"] + 0.15), (before, after)
 
 
 @pytest.mark.slow
-def test_without_variance_and_covariance_it_collapses(shown):
+def test_without_variance_and_covariance_it_collapses(build, fitting_network):
     (_, healthy), (_, fallen) = (
-        shown({"norm": "layer", "weights": (25.0, w, w / 25)}, 30) for w in (25.0, 0.0)
+        run(build, fitting_network("vicregl", dims=2), {"norm": "layer", "weights": (25.0, w, w / 25)}, 30)
+        for w in (25.0, 0.0)
     )
     assert fallen["std"] < 0.3 * healthy["std"], (healthy, fallen)
     assert fallen["var"] > 0.95 > healthy["var"], (healthy, fallen)

@@ -31,6 +31,7 @@ def test_two_single_voxels_are_as_far_apart_as_their_centres():
     far = math.sqrt((2 * 1) ** 2 + (3 * 2) ** 2 + (1 * 3) ** 2)
     for metric in ("hd", "hd95", "assd", "asd"):
         assert value(a, b, metric) == pytest.approx(far, abs=1e-12)
+        assert value(a, b, metric, convention="monai") == pytest.approx(far, abs=1e-12)
     assert value(a, b, "dice") == 0 and value(a, b, "iou") == 0
 
 

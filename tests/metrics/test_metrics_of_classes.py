@@ -44,8 +44,10 @@ def scored(draw):
     return draw(arrays(np.float64, (len(reference), count), elements=steps)), reference
 
 
-def test_accuracy_by_hand_is_one_number_per_case():
+def test_accuracy_by_hand_is_one_number_per_case_and_a_tie_goes_to_the_lower_class():
     assert accuracy([0, 2, 1, 1], [0, 1, 1, 2]).tolist() == [1, 0, 1, 0]
+    tied = score_classes(np.full((2, 2), 0.5), np.array([0, 1]))
+    assert [one.value for _, one in tied] == [1.0, 0.0]
 
 
 def test_auc_by_hand():
@@ -114,17 +116,8 @@ def test_auc_is_the_share_of_pairs_won_and_knows_only_the_order(case):
 def test_auc_is_monais(case):
     scores, reference = case
     count = scores.shape[1]
-    if count == 2:
-        theirs = compute_roc_auc(torch.tensor(scores[:, 1]), torch.tensor(reference))
-    else:
-        theirs = compute_roc_auc(torch.tensor(scores), torch.tensor(one_hot(reference, count)))
-    assert auc(scores, reference) == pytest.approx(theirs)
-
-
-def test_of_two_classes_either_gives_the_same_area_where_scores_add_up_to_one():
-    rng = np.random.default_rng(0)
-    high, reference = rng.random(30), np.arange(30) % 2
-    assert auc(of_two(high), reference) == pytest.approx(auc(of_two(1 - high), 1 - reference))
+    given = (scores[:, 1], reference) if count == 2 else (scores, one_hot(reference, count))
+    assert auc(scores, reference) == pytest.approx(compute_roc_auc(*map(torch.tensor, given)))
 
 
 def test_one_row_per_case_or_one_over_all():
@@ -142,11 +135,6 @@ def test_what_is_undefined_is_null_and_says_why():
     assert area == Score("all", "auc", None, "1", "empty_reference")
     assert kappa == Score("all", "qwk", None, "1", "both_empty")
     assert qwk(np.array([0, 0]), np.array([0, 1]), 2) == 0.0  # one side alone is defined
-
-
-def test_a_tie_goes_to_the_lower_class():
-    ((_, hit), (_, miss)) = score_classes(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1]))
-    assert (hit.value, miss.value) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
-from torch import nn
+from built import built, library
 
 from bench.errors import BenchError
-from bench.nets import exported, network
-from bench.nets.catalog import CATALOG, Preset, preset
+from bench.nets import exported
+from bench.nets.catalog import CATALOG, preset
 from bench.nets.exported import write
 from bench.nets.imported import read_weights
 from bench.nets.manifest import Manifest
-from bench.nets.sizes import ResEncSize
+from bench.nets.sizes import Preset, ResEncSize
 
 WIDTHS, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
 MANIFEST = Manifest(
@@ -32,20 +31,11 @@ def net(monkeypatch):
     found = Preset(ResEncSize(WIDTHS, BLOCKS), (64, 32, 96), 0, 0, 0, 0)
     monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", found)
     monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
-    torch.manual_seed(0)
-    return network("resenc_unet", "thin", 2, 3).eval()
+    return built("resenc_unet", "thin", (2, 3)).eval()
 
 
 def encoder_of(net):
     return {f"encoder.{k}": v for k, v in net.encoder.state_dict().items()}
-
-
-def library(classes=3):
-    return ResidualEncoderUNet(
-        2, 6, WIDTHS, nn.Conv3d, 3, [1, 2, 2, 2, 2, 2], BLOCKS, classes, 1, conv_bias=True,
-        norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-    ).eval()  # fmt: skip
 
 
 def turned(x):
@@ -57,11 +47,16 @@ def strictly(module, weights, prefix):
     module.load_state_dict({k.replace(prefix, "")[1:]: v for k, v in weights.items() if k.startswith(prefix)})
 
 
+def exchanged(folder, tensors, manifest=MANIFEST):
+    """Write for nnU-Net and return what it reads: loaded as it does, with nothing allowed besides tensors."""
+    write(folder / "a.pth", tensors, manifest, "nnssl")
+    return torch.load(folder / "a.pth", weights_only=True)
+
+
 def test_nnunet_finds_encoder_and_stem_under_the_keys_that_the_plan_names(tmp_path, net):
-    write(tmp_path / "a.pth", encoder_of(net), MANIFEST, "nnssl")
-    content = torch.load(tmp_path / "a.pth", weights_only=True)  # as nnU-Net does, nothing allowed besides
+    content = exchanged(tmp_path, encoder_of(net))
     weights, plan = content["network_weights"], content["nnssl_adaptation_plan"]
-    theirs = library()
+    theirs = library(WIDTHS, BLOCKS, (2, 3)).eval()
     assert plan["key_to_stem"] not in weights  # else nnU-Net takes the stem for a part of the encoder
     for key in (plan["key_to_encoder"], plan["key_to_stem"]):
         strictly(theirs.get_submodule(key), weights, key)
@@ -74,17 +69,16 @@ def test_nnunet_finds_encoder_and_stem_under_the_keys_that_the_plan_names(tmp_pa
 
 
 def test_a_whole_network_fits_the_library_key_by_key(tmp_path, net):
-    write(tmp_path / "a.pth", net.state_dict(), replace(MANIFEST, out_channels=3), "nnssl")
-    theirs = library()
-    theirs.load_state_dict(torch.load(tmp_path / "a.pth", weights_only=True)["network_weights"])
+    theirs = library(WIDTHS, BLOCKS, (2, 3)).eval()
+    content = exchanged(tmp_path, net.state_dict(), replace(MANIFEST, out_channels=3))
+    theirs.load_state_dict(content["network_weights"])
     x = torch.randn(1, 2, 64, 32, 96)
     with torch.no_grad():
         torch.testing.assert_close(net(x), turned(theirs(turned(x))), rtol=1e-4, atol=1e-4)
 
 
 def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
-    write(tmp_path / "a.pth", encoder_of(net), MANIFEST, "nnssl")
-    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    content = exchanged(tmp_path, encoder_of(net))
     plan = content["nnssl_adaptation_plan"]
     assert plan.keys() == {
         "architecture_plans", "pretrain_plan", "pretrain_num_input_channels", "key_to_lpe",
@@ -112,15 +106,15 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
 
 
 def test_weights_without_a_spacing_say_so(tmp_path, net):
-    write(tmp_path / "a.pth", encoder_of(net), replace(MANIFEST, recipe={"spacing": None}), "nnssl")
-    plan = torch.load(tmp_path / "a.pth", weights_only=True)["nnssl_adaptation_plan"]
+    content = exchanged(tmp_path, encoder_of(net), replace(MANIFEST, recipe={"spacing": None}))
+    plan = content["nnssl_adaptation_plan"]
     assert plan["pretrain_plan"]["configurations"]["noresample"]["spacing"] is None
     assert read_weights(tmp_path / "a.pth")[1].recipe == {"spacing": None}
 
 
 @pytest.mark.parametrize("format", exported.FORMATS)
 def test_what_is_exported_comes_back_equal(tmp_path, net, format):
-    path = tmp_path / ("a.safetensors" if format == "safetensors" else "a.pth")
+    path = (tmp_path / "a").with_suffix(exported.FORMATS[format][0])
     write(path, encoder_of(net), MANIFEST, format)
     tensors, manifest = read_weights(path)
     assert manifest == MANIFEST
@@ -130,10 +124,8 @@ def test_what_is_exported_comes_back_equal(tmp_path, net, format):
 
 
 def test_a_view_does_not_drag_its_storage_along(tmp_path, net):
-    big = torch.zeros(1 << 20)
-    tensors = encoder_of(net)
     name = "encoder.stem.convs.0.conv.bias"
-    write(tmp_path / "a.pth", {**tensors, name: big[: len(tensors[name])]}, MANIFEST, "nnssl")
+    exchanged(tmp_path, {**encoder_of(net), name: torch.zeros(1 << 20)[: WIDTHS[0]]})
     assert (tmp_path / "a.pth").stat().st_size < 1 << 20
 
 

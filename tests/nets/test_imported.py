@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+from built import library
 from monai.networks.nets import UNETR, SwinUNETR, ViT
 from monai.networks.nets.swin_unetr import PatchMergingV2
 from safetensors.torch import save_file
@@ -20,25 +20,24 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.nets import network, transfer
-from bench.nets.catalog import CATALOG, Preset
+from bench.nets.catalog import CATALOG
 from bench.nets.imported import read_weights
-from bench.nets.sizes import ResEncSize, SwinUnetrSize
+from bench.nets.sizes import Preset, ResEncSize, SwinUnetrSize
 
 HEADS = (3, 6, 12, 24)
-THIN = (4, 4, 8, 8, 8, 8)
+THIN, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
 CROP = (64, 32, 32)
 
 
 @pytest.fixture
 def thin(monkeypatch):
     """Give the networks presets of the published structure that take a moment to build."""
-    for merging in ("fixed", "legacy"):
-        for v2 in (False, True):
-            size = SwinUnetrSize(12, (2, 2, 2, 2), HEADS, v2=v2, merging=merging)
-            name = f"thin{'_v2' if v2 else ''}{'_legacy' if merging == 'legacy' else ''}"
-            monkeypatch.setitem(CATALOG["swin_unetr"].presets, name, Preset(size, (64,) * 3, 0, 0, 0, 0))
-    size = ResEncSize(THIN, (1, 1, 2, 1, 1, 1))
-    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", Preset(size, (64,) * 3, 0, 0, 0, 0))
+    sizes = {("resenc_unet", "thin"): ResEncSize(THIN, BLOCKS)}
+    for v2, merging in itertools.product((False, True), ("fixed", "legacy")):
+        name = f"thin{'_v2' * v2}{'_legacy' * (merging == 'legacy')}"
+        sizes["swin_unetr", name] = SwinUnetrSize(12, (2, 2, 2, 2), HEADS, v2=v2, merging=merging)
+    for (net, name), size in sizes.items():
+        monkeypatch.setitem(CATALOG[net].presets, name, Preset(size, (64,) * 3, 0, 0, 0, 0))
 
 
 def loaded(path, crop, channels=1, preset=""):
@@ -266,16 +265,19 @@ def test_models_genesis_gives_the_authors_maps_up_to_the_last_layer(tmp_path, le
         close(last, [theirs(x)])
 
 
+def test_genesis_has_the_tensors_of_the_authors_checkpoint():
+    with torch.device("meta"):
+        net, theirs = network("genesis_unet3d", "base", 1, 1), Genesis(32)
+    ours = net.encoder.state_dict() | net.decoder.state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    assert all(k.startswith("down_tr") for k in net.encoder.state_dict())
+
+
 # nnssl and nnU-Net
 
 
-def library(seed=4):
-    torch.manual_seed(seed)
-    return ResidualEncoderUNet(
-        1, 6, THIN, nn.Conv3d, 3, [1, 2, 2, 2, 2, 2], [1, 1, 2, 1, 1, 1], 1, 1, conv_bias=True,
-        norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-    )  # fmt: skip
+def resenc():
+    return library(THIN, BLOCKS, (1, 1))
 
 
 def plan(transpose=(0, 1, 2)):
@@ -290,13 +292,9 @@ def plan(transpose=(0, 1, 2)):
 def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     tmp_path, thin, transpose, axes, crop, spacing
 ):
-    theirs = library()
-    content = {
-        "network_weights": theirs.state_dict(),
-        "nnssl_adaptation_plan": plan(transpose),
-        "citations": [],
-    }
-    torch.save(content, tmp_path / "a.pth")
+    theirs = resenc()
+    beside = {"nnssl_adaptation_plan": plan(transpose), "citations": []}
+    torch.save({"network_weights": theirs.state_dict(), **beside}, tmp_path / "a.pth")
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
     assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
@@ -307,13 +305,12 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     # their arrays: axis i of an image is our axis axes[i]
     with torch.no_grad():
         expected = theirs.encoder(x.permute(0, 1, *(2 + a for a in axes)))
-    back = [axes.index(a) for a in range(3)]
-    with torch.no_grad():
+        back = [axes.index(a) for a in range(3)]
         close(net.encoder(x), [m.permute(0, 1, *(2 + b for b in back)) for m in expected])
 
 
 def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
-    theirs = library().eval()
+    theirs = resenc().eval()
     torch.save({"network_weights": theirs.state_dict(), "trainer_name": "nnUNetTrainer"}, tmp_path / "a.pth")
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert manifest.out_channels == 1
@@ -338,6 +335,8 @@ def test_a_vit_of_monai_gives_its_tokens(tmp_path, kind, prefix):
     net, manifest, receipt = loaded(tmp_path / "a.bin", (64, 64, 64), channels=2)
     assert (manifest.network, manifest.preset, manifest.in_channels) == ("unetr", "tiny", 2)
     assert manifest.crop == (64, 64, 64) and receipt.share == 1
+    other = loaded(tmp_path / "a.bin", (64, 64, 32), channels=2)[2]
+    assert [r.how for r in other.reshaped] == ["positions 4x4x4 to 4x4x2"]
     assert not (receipt.missing or receipt.unexpected)
     x = torch.randn(1, 2, 64, 64, 64)
     with torch.no_grad():
@@ -360,24 +359,6 @@ def test_a_whole_unetr_brings_its_decoder(tmp_path):
     assert (manifest.preset, manifest.out_channels) == ("small", 4)
     assert {name.split(".")[1] for name in receipt.left_random} == {"out"}
     assert not (receipt.missing or receipt.unexpected)
-
-
-def test_another_grid_is_interpolated_from_the_files(tmp_path):
-    theirs = ViT(1, (64,) * 3, (16,) * 3, 96, 192, 4, 4, proj_type="perceptron")
-    torch.save(theirs.state_dict(), tmp_path / "a.pt")
-    receipt = loaded(tmp_path / "a.pt", (64, 64, 32))[2]
-    assert [r.how for r in receipt.reshaped] == ["positions 4x4x4 to 4x4x2"]
-
-
-# Our own
-
-
-def test_a_file_of_ours_passes_as_it_is(tmp_path):
-    net = network("unet3d", "tiny", 1, 2)
-    manifest = transfer.Manifest("unet3d", "tiny", 1, 2, (32, 32, 32), key="k")
-    transfer.save(tmp_path / "a.safetensors", net.state_dict(), manifest)
-    tensors, found = read_weights(tmp_path / "a.safetensors")
-    assert found == manifest and all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items())
 
 
 # What is refused
@@ -415,11 +396,6 @@ def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, form, hidd
     assert not mark.exists()
 
 
-def test_whole_models_are_refused_and_the_way_out_is_named(tmp_path):
-    torch.save(nn.Linear(2, 2), tmp_path / "a.pt")
-    refused(tmp_path / "a.pt", r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone")
-
-
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     good = tmp_path / "good.pt"
     torch.save({"swinViT.patch_embed.proj.weight": torch.zeros(48, 1, 2, 2, 2)}, good)
@@ -437,24 +413,17 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     refused(tmp_path / "none.pt", "no such file")
 
 
-def junk():
-    circle = {"x": 1}
-    circle["state_dict"] = circle
-    deep = {"w": torch.ones(1)}
-    for _ in range(50):
-        deep = {"model": deep}
-    return [
-        [], 3, torch.ones(2), {}, {"a": torch.ones(1)}, {1: torch.ones(1)}, {"state_dict": None}, circle,
-        deep, {"state_dict": {"model": {"net": [torch.ones(1)]}}}, {"\x1b[2J\n": torch.ones(1)},
-    ]  # fmt: skip
+def nested(value, depth):
+    return {"model": nested(value, depth - 1)} if depth else value
 
 
-@pytest.mark.parametrize("number", range(11))
-def test_junk_is_refused_in_one_line(tmp_path, number):
-    torch.save(junk()[number], tmp_path / "a.ckpt")
-    refused(tmp_path / "a.ckpt", "no known layout, they begin|and no tensors by name")
-
-
+CIRCLE = {"x": 1}
+CIRCLE["state_dict"] = CIRCLE
+ONE = torch.ones(1)
+JUNK = [
+    [], 3, torch.ones(2), {}, {"a": ONE}, {1: ONE}, {"state_dict": None}, CIRCLE, nested({"w": ONE}, 50),
+    {"state_dict": {"model": {"net": [ONE]}}}, {"\x1b[2J\n": ONE},
+]  # fmt: skip
 SWIN = "swinViT.patch_embed.proj.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
 STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
@@ -463,6 +432,8 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
 @pytest.mark.parametrize(
     ("content", "match"),
     [
+        *((junk, "no known layout, they begin|and no tensors by name") for junk in JUNK),
+        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone"),
         ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
         ({SWIN: torch.tensor(1.0)}, "no usable"),
         ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "damaged or of a kind not read"),
@@ -474,7 +445,7 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
         ({"layers1.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}, "no usable"),
     ],
 )  # fmt: skip
-def test_damaged_tensors_are_refused_in_one_line(tmp_path, content, match):
+def test_junk_whole_models_and_damaged_tensors_are_refused_in_one_line(tmp_path, content, match):
     torch.save(content, tmp_path / "a.pt")
     refused(tmp_path / "a.pt", match)
 
@@ -485,12 +456,8 @@ PLANS = (3, {"configurations": {"a": 1}}, {"transpose_forward": ["x"], "configur
 
 @pytest.mark.parametrize("beside", [None, [], *({"pretrain_plan": junk} for junk in PLANS)])
 def test_a_plan_of_junk_is_as_none(tmp_path, thin, beside):
-    content = {
-        "network_weights": library().state_dict(),
-        "nnssl_adaptation_plan": beside,
-        "bench_manifest": beside,
-    }
-    torch.save(content, tmp_path / "a.pth")
+    content = dict.fromkeys(("nnssl_adaptation_plan", "bench_manifest"), beside)
+    torch.save({**content, "network_weights": resenc().state_dict()}, tmp_path / "a.pth")
     manifest = read_weights(tmp_path / "a.pth")[1]
     assert (manifest.crop, manifest.recipe) == ((64, 64, 64), {})
 

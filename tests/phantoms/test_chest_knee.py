@@ -1,10 +1,10 @@
 """Synthetic chests and knees: parts where they belong, and no shorter way to the answer."""
 
 import functools
-import time
 
 import numpy as np
 import pytest
+from likeness import best_window, dice
 from scipy import ndimage
 
 from bench.phantoms.chest import Chest, chest
@@ -23,22 +23,6 @@ def patient(index: int, nodules: bool) -> Chest:
 @functools.cache
 def joint(index: int) -> tuple[np.ndarray, np.ndarray]:
     return knee(KNEE, 0, index)
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
-
-
-def best_window(image: np.ndarray, mask: np.ndarray) -> float:
-    """Dice of the best range of intensities."""
-    edges = np.unique(np.quantile(image, np.linspace(0, 1, 200)))
-    level = np.digitize(image, edges).ravel()
-    everything, hits = (
-        np.r_[0, np.cumsum(np.bincount(found, minlength=edges.size + 1))]
-        for found in (level, level[mask.ravel()])
-    )
-    inside = np.maximum(everything[None] - everything[:, None], 0)
-    return float(np.max(2 * (hits[None] - hits[:, None]) / (inside + hits[-1])))
 
 
 # --- chest -----------------------------------------------------------------------------------
@@ -154,25 +138,3 @@ def test_mr_has_a_scale_of_its_own():
     scales = [float(np.median(joint(index)[0])) for index in range(PATIENTS)]
     assert min(scales) > 0
     assert max(scales) > 2.5 * min(scales)
-
-
-# --- both ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("seed", "index"), [(0, 1), (1, 0)])
-def test_a_patient_is_its_seed_and_index_alone(seed, index):
-    for make in (lambda s, i: chest(SHAPE, SPACING, s, i).image, lambda s, i: knee(KNEE, s, i)[0]):
-        first = make(0, 0)
-        other = make(seed, index)
-        assert np.array_equal(first, make(0, 0))
-        assert not np.array_equal(first, other)
-
-
-def test_they_take_a_fraction_of_a_second():
-    for make in (lambda i: chest(SHAPE, SPACING, 1, i), lambda i: knee(KNEE, 1, i)):
-        times = []
-        for index in range(3):
-            start = time.process_time()
-            make(index)
-            times.append(time.process_time() - start)
-        assert min(times) < 0.5

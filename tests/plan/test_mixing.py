@@ -78,54 +78,36 @@ def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     assert pretraining(whole).spec.take == Take("3 cases", NAME)
     assert cell(whole, row="pair", fraction=25, seed=0).columns["pretrain"] == f"{NAME} (3 cases)"
     assert guard(plan_of(mix(take="4 cases"))).spec.seed == 0
+    share = {"pretrain": {"take": "400 cases", **epochs}}
+    assert pretraining(plan_of(share, data=None)).spec.pretrain.steps is None  # nobody knows how much
 
 
-def test_classes_of_a_mixture_reach_the_spec(plan_of):
-    assert pretraining(plan_of(mix(task=2, group=1))).spec.data[0].task == 2
-    assert pretraining(plan_of()).spec.data[0].task is None
+def test_cases_left_out_leave_the_split_too_and_those_of_an_entry_do_not_move_it(plan_of):
+    def data(plan):
+        return plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune].spec.data
 
-
-def test_cases_left_out_leave_the_split_too(plan_of):
-    whole = plan_of()
-    out = f"hippocampus_{CASES:03d}"
-    plan = plan_of({"finetune": {"exclude": [out]}})
-    spec = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune].spec
-    assert spec.data.exclude == (out,)
-    assert (
-        spec.data.split_hash
-        != whole.jobs[cell(whole, row="alone", fraction=25, seed=0).finetune].spec.data.split_hash
-    )
+    whole, out = plan_of(), f"hippocampus_{CASES:03d}"
+    left = data(plan_of({"finetune": {"exclude": [out]}}))
+    assert left.exclude == (out,) and left.split_hash != data(whole).split_hash
     with pytest.raises(BenchError, match="case of data set"):
         plan_of({"finetune": {"exclude": ["hippocampus_0011"]}})
-
-
-def test_what_an_entry_leaves_out_does_not_move_the_split(plan_of):
-    before = pretraining(plan_of()).spec.data[0]
     narrowed = pretraining(plan_of(mix(exclude=["hippocampus_001"]))).spec.data[0]
     assert narrowed.only == Narrowed(exclude=("hippocampus_001",))
-    assert replace(narrowed, only=Narrowed()) == before
+    assert replace(narrowed, only=Narrowed()) == pretraining(whole).spec.data[0]
 
 
-def test_without_data_nobody_knows_how_much_a_share_is(plan_of):
-    share = {"pretrain": {"take": "400 cases", "steps": None, "epochs": 2}}
-    assert pretraining(plan_of(share, data=None)).spec.pretrain.steps is None
-
-
-def test_fine_tuning_needs_labels(plan_of):
-    with pytest.raises(BenchError, match="'covid19_ct' has no labels"):
-        plan_of({"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]}, data=None)
-
-
-def test_the_channels_of_pretraining_and_fine_tuning_must_agree(plan_of):
-    with pytest.raises(
-        BenchError, match=r"pretrained on 2 channel\(s\), and data set 'msd04_hippocampus' has 1"
-    ):
-        plan_of({"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}}, data=None)
-
-
-def test_a_network_of_volumes_does_not_read_pictures(plan_of):
-    with pytest.raises(BenchError, match="'aptos19' holds pictures"):
-        plan_of({"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]}, data=None)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]}, "'covid19_ct' has no labels"),
+     ({"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]}, "'aptos19' holds pictures"),
+     ({"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}},
+      rf"pretrained on 2 channel\(s\), and data set '{NAME}' has 1"),
+     ({"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}},
+      "msd05_prostate 2, msd04_hippocampus 1")],
+)  # fmt: skip
+def test_data_that_a_network_cannot_read_are_refused(plan_of, changes, said):
+    with pytest.raises(BenchError, match=said):
+        plan_of(changes, data=None)
 
 
 @pytest.mark.parametrize(
@@ -139,12 +121,6 @@ def test_an_entry_that_reads_nothing_is_refused(plan_of, given, said):
         plan_of(mix(**given))
     with pytest.raises(BenchError, match="leave none of 20 cases"):
         plan_of({"finetune": given})
-
-
-def test_data_sets_of_other_channels_cannot_be_mixed(plan_of):
-    two = {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}}
-    with pytest.raises(BenchError, match="msd05_prostate 2, msd04_hippocampus 1"):
-        plan_of(two, data=None)
 
 
 MATCHING = {2: {"dataset": "ukb_brain_flair"}, 3: {"dataset": "aptos19"}}  # by number of channels

@@ -1,11 +1,9 @@
 """--set: one value of the jobs' specs, as if the protocol had said it."""
 
 import pytest
-from by_hand import a_job
-from small_protocol import NAME, cell, ids
+from small_protocol import NAME, ids
 
 from bench.errors import BenchError
-from bench.plan.override import Override
 
 
 @pytest.mark.parametrize(
@@ -32,12 +30,6 @@ def test_setting_a_value_is_writing_it_into_the_protocol(plan_of, text, changes)
     assert by_flag.cells == by_file.cells  # records say what ran, not what the file had
 
 
-def test_several_settings_add_up_and_the_last_of_one_path_counts(plan_of):
-    texts = ["finetune.batch=3", "pretrain.batch=4", "finetune.batch=5"]
-    expected = {"finetune": {"batch": 5}, "pretrain": {"batch": 4}}
-    assert ids(plan_of(sets=texts)) == ids(plan_of(expected))
-
-
 def test_a_recipe_of_the_prepared_data_can_be_set(plan_of):
     plan = plan_of(sets=["recipe.resize=[32, 32, 32]"])
     (prepare,) = [plan.jobs[i] for i in ids(plan, "prepare")]
@@ -45,10 +37,10 @@ def test_a_recipe_of_the_prepared_data_can_be_set(plan_of):
     assert not ids(plan) & ids(plan_of())
 
 
-def test_setting_the_seed_makes_the_seeds_one(plan_of):
-    plan = plan_of(sets=["seed=5"])
-    assert cell(plan, row="pair", fraction=25).columns["seed"] == 5
-    assert cell(plan, row="pair", fraction=25).columns["pretrain_seed"] == 5
+def test_several_settings_add_up_and_the_last_of_one_path_counts(plan_of):
+    texts = ["finetune.batch=3", "pretrain.batch=4", "finetune.batch=5"]
+    expected = {"finetune": {"batch": 5}, "pretrain": {"batch": 4}}
+    assert ids(plan_of(sets=texts)) == ids(plan_of(expected))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +112,3 @@ def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
     plan_of(sets=["finetune.select=best_test"])
     with pytest.raises(BenchError, match="'paper' scale only"):
         plan_of({"scales": {"pilot": {}}}, sets=["finetune.select=best_test"], scale="pilot")
-
-
-def test_a_spec_without_the_path_is_returned_as_it_is():
-    override = Override("finetune.batch=3")
-    spec = a_job("pretrain").spec
-    assert override.apply(spec) is spec
-    with pytest.raises(BenchError, match="did you mean"):
-        override.require_used()

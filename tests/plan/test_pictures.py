@@ -1,7 +1,7 @@
 """The jobs behind the picture of embeddings: one a row, none for what no picture asks for."""
 
 import pytest
-from small_protocol import cell, ids
+from small_protocol import ids
 
 from bench.errors import BenchError
 
@@ -13,9 +13,10 @@ def embeds(plan):
     return {c.row: c.embed for cells in plan.cells.values() for c in cells}
 
 
-def test_no_picture_no_jobs(plan_of):
-    plan = plan_of()
-    assert not ids(plan, "embed") and set(embeds(plan).values()) == {None}
+def test_there_is_a_job_where_a_picture_is_asked_for_and_its_samples_are_part_of_its_name(plan_of):
+    plain, plan = plan_of(), plan_of(ASKED)
+    assert not ids(plain, "embed") and set(embeds(plain).values()) == {None}
+    assert not ids(plan, "embed") & ids(plan_of({"embeddings": {"samples": 6}}), "embed")
 
 
 def test_every_row_has_one_over_all_its_cells_scratch_too(plan_of):
@@ -28,10 +29,8 @@ def test_every_row_has_one_over_all_its_cells_scratch_too(plan_of):
     differ = {k for k in vars(pair.spec) if getattr(pair.spec, k) != getattr(alone.spec, k)}
     assert differ == {"init"} and pair.spec.samples == 5
     assert pair.spec.data == plan.jobs[trained].spec.data  # training patients of the downstream set
-
-
-def test_its_number_of_samples_is_part_of_a_jobs_name(plan_of):
-    assert not ids(plan_of(ASKED), "embed") & ids(plan_of({"embeddings": {"samples": 6}}), "embed")
+    plan = plan_of(ASKED, only={"row": ["alone"]})
+    assert ids(plan, "embed") & set(plan.wanted()) == {embeds(plan)["alone"]}
 
 
 def test_controls_have_none_of_their_own(plan_of):
@@ -52,11 +51,6 @@ def test_a_panel_of_another_network_is_made_of_its_file_or_left_out_with_a_line(
     assert not plan.absent["test0"]
 
 
-def test_what_is_not_wanted_makes_no_panel(plan_of):
-    plan = plan_of(ASKED, only={"row": ["alone"]})
-    assert ids(plan, "embed") & set(plan.wanted()) == {embeds(plan)["alone"]}
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -69,7 +63,3 @@ def test_what_is_not_wanted_makes_no_panel(plan_of):
 def test_mistakes_are_one_line(plan_of, changes, said):
     with pytest.raises(BenchError, match=said):
         plan_of(changes)
-
-
-def test_an_equal_cell_is_one_cell(plan_of):
-    assert cell(plan_of({**ASKED, "finetune": {"fractions": [100], "seeds": [0]}}), row="pair").embed

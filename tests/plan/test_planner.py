@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from small_protocol import CASES, NAME, PATIENTS, TRAIN, cell, ids
 
-from bench import jobs
+from bench import jobs, registry
 from bench.data.parts import Entry
 from bench.errors import BenchError
 from bench.job import Job, Spec, identify
@@ -41,14 +41,8 @@ def test_the_id_is_sha256_of_canonical_json():
         Job(Some((), made.spec.a), made.needs), Job(made.spec, ("n1", "n2")), Job(made.spec),
         Job(replace(made.spec, later=1), made.needs),
     ]  # fmt: skip
-    found = {made.id, *(o.id for o in others), *(identify(k, 4, plain, made.needs) for k in KINDS)}
-    assert len(found) == 5 + len(KINDS)
-
-
-def test_a_kinds_version_is_part_of_its_ids(monkeypatch):
-    before = Job(Some()).id
-    monkeypatch.setattr(Some, "version", 99)
-    assert Job(Some()).id != before
+    kinds = (identify(kind, version, plain, made.needs) for kind in KINDS for version in (4, 99))
+    assert len({made.id, *(o.id for o in others), *kinds}) == 5 + 2 * len(KINDS)
 
 
 def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
@@ -99,12 +93,14 @@ def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(p
 
 
 def test_stating_a_default_changes_nothing(plan_of):
-    stated = {
+    default = registry.load("method", "simclr3d").Params().temperature
+    plan = plan_of({
         "pretrain": {"crops": 1, "precision": "fp32", "schedule": {"name": "cosine", "warmup": 0}},
         "finetune": {"optimiser": {"name": "adamw", "lr": 1e-4}, "augment": {"flip": 0}},
-        "rows": {"pair": {"params": {}}},
-    }
-    assert ids(plan_of(stated)) == ids(plan_of())
+        "rows": {"pair": {"params": {"temperature": default}}},
+    })  # fmt: skip
+    assert ids(plan) == ids(plan_of())
+    assert cell(plan, row="pair", fraction=25, seed=0).columns["params"] == "{}"
 
 
 BOTH, LAST = ("alone", "pair"), ("finetune", "evaluate")
@@ -134,20 +130,13 @@ CHANGES = {  # what is changed: the kinds of job that change with it, of which r
 def test_a_change_un_does_what_depends_on_it_and_nothing_else(plan_of, what):
     changes, kinds, rows = CHANGES[what]
     before, after = plan_of(), plan_of(changes)
-    for row in BOTH:
-        for old in before.cells["test0"]:
-            if old.row != row:
-                continue
-            same = {k: old.columns[k] for k in ("row", "fraction", "seed")}
-            new = cell(after, **same)
-            for kind, a, b in (
-                ("prepare", before.jobs[old.finetune].needs[0], after.jobs[new.finetune].needs[0]),
-                ("pretrain", old.pretrain, new.pretrain),
-                ("finetune", old.finetune, new.finetune),
-                ("evaluate", old.evaluate, new.evaluate),
-            ):
-                changed = kind in kinds and row in rows and not (a is None and b is None)
-                assert (a != b) == changed, (row, kind)
+    for old in before.cells["test0"]:
+        new = cell(after, **{k: old.columns[k] for k in ("row", "fraction", "seed")})
+        found = {kind: (getattr(old, kind), getattr(new, kind)) for kind in FROM}
+        found["prepare"] = tuple(p.jobs[c.finetune].needs[0] for p, c in ((before, old), (after, new)))
+        for kind, (a, b) in found.items():
+            changed = kind in kinds and old.row in rows and not (a is None and b is None)
+            assert (a != b) == changed, (old.row, kind)
 
 
 @pytest.fixture
@@ -170,9 +159,8 @@ def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, copied):
 
 def test_a_case_with_files_missing_is_refused(plan_of, copied):
     (copied / NAME / "labelsTr" / f"{PATIENTS[3]}.nii.gz").unlink()
-    with pytest.raises(BenchError, match=PATIENTS[3]) as caught:
+    with pytest.raises(BenchError, match=PATIENTS[3]):
         plan_of(data=copied)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_columns_and_the_case_columns_make_a_record(plan_of):
@@ -188,12 +176,6 @@ def test_the_columns_and_the_case_columns_make_a_record(plan_of):
     alone = cell(plan, row="alone", fraction=100, seed=0).columns
     assert (alone["pretrain"], alone["init"], alone["params"]) == ("none", "random", "{}")
     assert alone["n_train"] == N and alone["convention"] == "medpy/default"
-
-
-def test_a_parameter_that_states_its_default_does_not_differ(plan_of):
-    default = __import__("bench").method("simclr3d").Params().temperature
-    plan = plan_of({"rows": {"pair": {"params": {"temperature": default}}}})
-    assert cell(plan, row="pair", fraction=25, seed=0).columns["params"] == "{}"
 
 
 @pytest.mark.parametrize(
@@ -218,15 +200,13 @@ def test_hold_says_what_stays_the_same_over_fractions(plan_of, budget, quarter, 
 
 
 def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
-    epochs = {"steps": None, "epochs": 4, "batch": 2}
-    (job,) = [plan_of({"pretrain": epochs}).jobs[i] for i in ids(plan_of({"pretrain": epochs}), "pretrain")]
-    assert job.spec.pretrain.steps == 4 * N // 2
-    assert job.spec.data[0].part == "train"
-    everything = {**epochs, "datasets": [{"dataset": NAME, "cases": "all"}]}
-    plan = plan_of({"pretrain": everything})
-    (job,) = [plan.jobs[i] for i in ids(plan, "pretrain")]
-    assert job.spec.pretrain.steps == 4 * CASES // 2
-    assert job.spec.data == (Entry(dataset=NAME, part="all"),)
+    def made(**data):
+        plan = plan_of({"pretrain": {"steps": None, "epochs": 4, "batch": 2, **data}})
+        return plan.jobs[ids(plan, "pretrain").pop()].spec
+
+    assert made().pretrain.steps == 4 * N // 2 and made().data[0].part == "train"
+    whole = made(datasets=[{"dataset": NAME, "cases": "all"}])
+    assert whole.pretrain.steps == 4 * CASES // 2 and whole.data == (Entry(dataset=NAME, part="all"),)
 
 
 def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
@@ -354,26 +334,6 @@ def test_best_test_is_shown_beside_the_last_weights(plan_of):
     assert weights == ["best_test", "last"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pretrain": {"batch": 1}}, "needs a batch of at least 2, got 1"),
-        ({"rows": {"pair": {"params": {"temprature": 1}}}}, "did you mean 'temperature'"),
-        ({"rows": {"alone": {"params": {"temprature": 1}}}}, "method 'scratch': temprature: unknown key"),
-        ({"finetune": {"recipe": "defaut"}}, "no recipe of data set .* did you mean 'default'"),
-        ({"finetune": {"split": "rul"}}, "no split of data set .* did you mean 'rule'"),
-        ({"finetune": {"dataset": "msd04_hipocampus"}}, f"no data set named .* did you mean '{NAME}'"),
-        ({"finetune": {"fractions": [3]}}, "3 % of 14 training patients .* take at least 4 %"),
-        ({"metrics": ["dise"]}, "dise"),
-        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, "anchor.metric 'auc' is not computed"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, message):
-    with pytest.raises(BenchError, match=message) as caught:
-        plan_of(changes)
-    assert "\n" not in str(caught.value)
-
-
 MASKED = {
     "networks": {"net": {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}},
     "rows": {"pair": {"method": "mae3d"}},
@@ -388,9 +348,18 @@ MASKED = {
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
         ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
+        ({"pretrain": {"batch": 1}}, 1, "needs a batch of at least 2, got 1"),
+        ({"rows": {"pair": {"params": {"temprature": 1}}}}, 1, "did you mean 'temperature'"),
+        ({"rows": {"alone": {"params": {"temprature": 1}}}}, 1, "method 'scratch': temprature: unknown key"),
+        ({"finetune": {"recipe": "defaut"}}, 1, "no recipe of data set .* did you mean 'default'"),
+        ({"finetune": {"split": "rul"}}, 1, "no split of data set .* did you mean 'rule'"),
+        ({"finetune": {"dataset": "msd04_hipocampus"}}, 1, f"no data set named .* did you mean '{NAME}'"),
+        ({"finetune": {"fractions": [3]}}, 1, "3 % of 14 training patients .* take at least 4 %"),
+        ({"metrics": ["dise"]}, 1, "dise"),
+        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, 1, "anchor.metric 'auc' is not computed"),
     ],
 )  # fmt: skip
-def test_a_batch_that_cannot_be_cut_is_refused(plan_of, changes, processes, message):
+def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, processes, message):
     with pytest.raises(BenchError, match=message) as caught:
         plan_of(changes, processes=processes)
     assert "\n" not in str(caught.value)

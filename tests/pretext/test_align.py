@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.augment import flip, resize_box
-from bench.pretext.align import centres, overlap, roi_align
+from bench.augment import flip
+from bench.errors import BenchError
+from bench.pretext.align import centres, chosen_map, overlap, roi_align
 from bench.pretext.pair import Pairing, draw_pair
 
 VIEW, CELLS = (96, 96, 64), (12, 12, 8)
@@ -26,16 +27,14 @@ def coordinate_map(start, size, flipped, cells=CELLS):
     return centres(start, size, flipped, cells).movedim(-1, 1)
 
 
-def aligned(drawn, unmirror=True, coordinates="scaled"):
+def aligned(drawn):
     """Return both views' aligned coordinate maps and which of their places neither view's border cut off."""
     start, size, flipped = drawn
     found, inside = [], torch.ones(COUNT, *CELLS, dtype=torch.bool)
     for i in (0, 1):
         maps = coordinate_map(start[:, i], size[:, i], flipped[:, i])
-        maps = flip(maps, flipped[:, i]) if unmirror else maps
-        box = overlap(
-            (start[:, i], size[:, i]), (start[:, 1 - i], size[:, 1 - i]), CELLS, VIEW, coordinates
-        )  # fmt: skip
+        maps = flip(maps, flipped[:, i])
+        box = overlap(*((start[:, k], size[:, k]) for k in (i, 1 - i)), CELLS, VIEW)
         found.append(roi_align(maps, *box))
         at = centres(*box, torch.zeros(COUNT, 3), CELLS)  # in cells
         inside &= ((at >= 0) & (at <= torch.tensor(CELLS) - 1)).all(-1)
@@ -64,20 +63,6 @@ def test_aligned_places_are_those_of_the_shared_box(drawn):
     expected = coordinate_map(low, high - low, torch.zeros(COUNT, 3))
     one, _, inside = aligned(drawn)
     assert apart(one, expected, inside).max() < 1e-9
-
-
-@pytest.mark.parametrize("wrong", [{"coordinates": "literal"}, {"unmirror": False}])
-def test_printed_coordinates_and_mirrored_maps_are_not_aligned(drawn, wrong):
-    one, two, _ = aligned(drawn, **wrong)
-    assert apart(one, two, torch.ones(COUNT, *CELLS, dtype=torch.bool)).mean() > 3  # voxels
-
-
-def test_printed_coordinates_are_right_for_crops_of_the_views_own_size():
-    start = torch.tensor([[[0, 0, 0], [30, 7, 9]]]).double()
-    size = torch.tensor(VIEW).double().expand(1, 2, 3)
-    boxes = [overlap((start[:, 0], size[:, 0]), (start[:, 1], size[:, 1]), CELLS, VIEW, c)
-             for c in ("scaled", "literal")]  # fmt: skip
-    assert all(torch.allclose(a, b) for a, b in zip(*boxes, strict=True))
 
 
 def test_boxes_of_a_pair_worked_out_by_hand():
@@ -134,13 +119,22 @@ def test_centres_worked_out_by_hand(mirrored):
     assert at[..., 1].unique().tolist() == [0]  # a slice lies on its own voxel
 
 
-def test_centres_are_where_a_resized_and_mirrored_view_was_read():
-    grid = torch.meshgrid(*(torch.arange(n).double() for n in (40, 44, 20)), indexing="ij")
-    volume = torch.stack(grid)[None].expand(4, -1, -1, -1, -1)
-    start = torch.tensor([[0, 3, 2], [11, 0, 0], [5, 5, 1], [9, 12, 3]])
-    size = torch.tensor([[22, 20, 9], [18, 21, 10], [29, 31, 18], [16, 16, 8]])
-    flipped = torch.tensor([[0, 0, 0], [1, 0, 1], [0, 1, 0], [1, 1, 1]]).bool()
-    view = flip(resize_box(volume, start, size, (16, 16, 8)), flipped)
-    cells = torch.nn.functional.avg_pool3d(view, 4)
-    at = centres(start, size, flipped, (4, 4, 2))
-    assert torch.allclose(cells.movedim(1, -1), at.double(), atol=1e-5)
+@pytest.mark.parametrize(
+    ("sides", "wanted", "least", "expected"),
+    [
+        ((16, 8, 4, 2, 1), None, 20, 2),  # the deepest with enough cells
+        ((16, 8, 4, 2, 1), None, 8, 3),
+        ((16, 8, 4, 2, 1), None, 65, 1),
+        ((16, 8, 4, 2, 1), -1, 20, 4),
+        ((2, 2, 2, 2), None, 20, 3),  # a ViT: all maps alike
+        ((96, 3), None, 20, 1),
+    ],
+)
+def test_the_map_that_is_used(sides, wanted, least, expected):
+    assert chosen_map([(n, n, n) for n in sides], wanted, least) == expected
+
+
+@pytest.mark.parametrize("wanted", [5, -6])
+def test_a_map_that_is_not_there_is_refused(wanted):
+    with pytest.raises(BenchError, match="maps 0 to 4"):
+        chosen_map([(2, 2, 2)] * 5, wanted, 1)

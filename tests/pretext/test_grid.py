@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.pretext.grid import overlaps, read_tiled, tiles
+from bench.pretext.grid import overlaps, read_tiled
 
 GRID, SIZE = (4, 4, 1), (96, 96, 96)
 
@@ -32,13 +32,6 @@ def test_overlaps_at_known_centres(centre, expected):
     assert [found[i] for i in expected] == pytest.approx(list(expected.values()), abs=1e-7)
 
 
-def test_overlaps_with_bases_along_z():
-    found = overlaps((48, 48, 8), (32, 32, 16), (4, 4, 2))
-    expected = {(i * 4 + j) * 2 + k for i in (1, 2) for j in (1, 2) for k in (0, 1)}
-    assert set(np.flatnonzero(found)) == expected
-    assert found[sorted(expected)] == pytest.approx(0.125)
-
-
 def test_overlaps_averaged_over_every_place():
     starts = np.stack(np.meshgrid(np.arange(288), np.arange(288)), -1).reshape(-1, 2)
     along = np.stack([overlaps((a, 0, 0), SIZE, (4, 1, 1)) for a in range(288)])
@@ -59,16 +52,6 @@ def test_overlaps_sum_to_one_inside_the_window(grid, size, place):
     assert (found > 0).sum() <= 8
 
 
-def test_a_box_on_a_tile_is_that_tile():
-    window = np.random.default_rng(0).normal(size=(2, 12, 8, 6)).astype(np.float32)
-    grid, size = (3, 2, 2), (4, 4, 3)
-    cut = tiles(window, grid)
-    for n, (i, j, k) in enumerate(np.ndindex(*grid)):
-        box = window[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4, 3 * k : 3 * k + 3]
-        assert np.array_equal(cut[n], box)
-        assert overlaps((4 * i, 4 * j, 3 * k), size, grid)[n] == 1
-
-
 def test_targets_equal_voxels_counted_in_a_labelled_volume():
     grid, size = (4, 4, 2), (6, 5, 4)
     label = np.repeat(np.arange(32), 6 * 5 * 4).reshape(4, 4, 2, 6, 5, 4)
@@ -77,14 +60,6 @@ def test_targets_equal_voxels_counted_in_a_labelled_volume():
     assert np.array_equal(got["bases"][:, 0, 0, 0, 0], np.arange(32))
     counted = [np.bincount(c.astype(int).ravel(), minlength=32) / c.size for c in got["crops"]]
     assert got["target"] == pytest.approx(np.stack(counted), abs=1e-6)
-
-
-@pytest.mark.parametrize(("last", "largest"), [(True, 6), (False, 5)])
-def test_the_last_position_is_drawn_only_where_asked(last, largest):
-    ramp = np.arange(8, dtype=np.float32)[None, :, None, None]
-    rng = np.random.default_rng(0)
-    got = read_tiled(Volume(ramp), (2, 1, 1), (4, 1, 1), 300, rng, last)
-    assert set(got["crops"][:, 0, 0, 0, 0]) == set(range(largest + 1))
 
 
 def test_a_volume_that_cannot_hold_the_grid_is_refused_with_the_sizes():

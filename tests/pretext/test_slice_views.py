@@ -5,17 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeded import generator
 
 from bench.errors import BenchError
 from bench.pretext.slice_views import SliceViews, draw_box, slice_views
-from bench.random import torch_generator
 
 PLAIN = SliceViews(blur=0.0, noise=0.0)  # geometry alone
 STILL = replace(PLAIN, area=(1.0, 1.0), aspect=(1.0, 1.0))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def coordinates(count, shape):
@@ -36,23 +32,6 @@ def test_a_views_box_names_the_pixels_that_it_shows(flip):
         torch.testing.assert_close(line, place, atol=2e-4, rtol=0)
     assert bool((size[:, :2] < 0).any()) is bool(flip)
     assert start[:, 2].eq(0).all() and size[:, 2].eq(1).all()
-
-
-def test_points_of_one_view_are_found_in_the_other():
-    torch.manual_seed(0)
-    x = coordinates(16, (64, 64))
-    views = replace(PLAIN, area=(0.5, 1.0), flip=0.5)
-    (one, s1, n1), (two, s2, n2) = (slice_views(x, (64, 64, 1), views, generator(k)) for k in (1, 2))
-    where = torch.tensor([32.0, 30.0, 0.0])  # a source pixel that nearly all boxes hold
-    found = []
-    for view, start, size in ((one, s1, n1), (two, s2, n2)):
-        j = ((where + 0.5 - start) / size * torch.tensor([64, 64, 1]) - 0.5).round().long()
-        inside = ((j >= 0) & (j < 64))[:, :2].all(1)
-        found.append((inside, view[torch.arange(16), :, j[:, 0].clamp(0, 63), j[:, 1].clamp(0, 63), 0]))
-    both = found[0][0] & found[1][0]
-    assert both.sum() > 8
-    assert (found[0][1] - found[1][1])[both].abs().max() <= 1.0  # half a pixel each
-    assert (found[0][1][both] - where[:2]).abs().max() <= 0.5 + 1e-3
 
 
 def test_boxes_lie_on_whole_pixels_inside_with_the_area_and_aspect_asked_for():
@@ -108,35 +87,8 @@ def test_each_effect_changes_about_its_share_of_the_views(effect):
     assert ((always - x).abs().flatten(1).max(1).values > 1e-4).float().mean() > 0.9
 
 
-def test_hssl_lists_no_flip_and_no_change_of_intensity():
-    views = SliceViews()
-    assert (views.flip, views.brightness, views.contrast) == (0, 0, 0)
-    assert (views.area, views.blur_sigma, views.noise_std) == ((0.2, 1.0), (0.1, 2.0), (0.0, 0.1))
-
-
-def test_parts_of_a_batch_are_the_parts_of_its_views():
-    x = torch.rand(8, 1, 20, 20, 1)
-    views = SliceViews(flip=0.5, brightness=0.5, contrast=0.5)
-    whole = slice_views(x, (16, 16, 1), views, torch_generator("cpu", 0, "views", 3))
-    parts = [
-        slice_views(x[4 * p : 4 * p + 4], (16, 16, 1), views, torch_generator("cpu", 0, "views", 3, (p, 2)))
-        for p in range(2)
-    ]
-    for full, cut in zip(whole, zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(torch.cat(cut), full)
-
-
 def test_several_slices_are_refused():
     with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 4), (16, 16, 1), SliceViews(), generator())
     with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 1), (16, 16, 4), SliceViews(), generator())
-
-
-def test_the_slices_themselves_stay_as_they_were():
-    x = torch.rand(6, 1, 16, 16, 1)
-    before = x.clone()
-    slice_views(
-        x, (16, 16, 1), SliceViews(flip=0.5, brightness=1.0, contrast=1.0, blur=1.0, noise=1.0), generator()
-    )
-    assert torch.equal(x, before)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench.augment import flip, resize_box
 from bench.data.reader import Volume
 from bench.pretext.align import centres
 from bench.pretext.volume_views import VolumeViews
@@ -40,22 +39,6 @@ def test_views_show_what_their_geometry_says():
     assert torch.allclose(views.flatten(0, 1).movedim(1, -1), at, atol=1e-4)
 
 
-def test_boxes_are_ten_to_forty_percent_larger_and_overlap_by_a_tenth():
-    raw = batch(places(), CROP, STILL, 30)
-    ratio = raw["size"] / torch.tensor(CROP)
-    assert ratio.min() > 1.06 and ratio.max() < 1.41
-    low, high = raw["start"].amax(1), (raw["start"] + raw["size"]).amin(1)
-    assert ((high - low).clamp_min(0).prod(1) >= 0.1 * raw["size"].prod(2).amin(1)).all()
-
-
-def test_without_changes_a_view_is_its_resized_box():
-    raw = batch(places(), CROP, STILL)
-    views, flipped = made(raw, CROP, STILL)
-    size = raw["size"][:, 1]
-    assert not flipped.any()
-    assert torch.equal(views[:, 1], resize_box(raw["pair"][:, 1], torch.zeros_like(size), size, CROP))
-
-
 @pytest.mark.parametrize("step", ["noise", "blur", "brightness", "gamma"])
 def test_each_step_changes_intensities_and_only_when_asked(step):
     image = np.random.default_rng(0).normal(size=(1, 40, 40, 20)).astype(np.float32)
@@ -63,14 +46,6 @@ def test_each_step_changes_intensities_and_only_when_asked(step):
     still, _ = made(raw, CROP, STILL)
     changed, _ = made(raw, CROP, dataclasses.replace(STILL, **{step: 1.0}))
     assert ((changed - still).abs().flatten(2).amax(2) > 1e-3).all()
-
-
-def test_flips_alone_mirror_the_view():
-    raw = batch(places(), CROP, STILL)
-    still, _ = made(raw, CROP, STILL)
-    turned, flipped = made(raw, CROP, dataclasses.replace(STILL, flip=1.0))
-    assert flipped.all()
-    assert torch.equal(turned.flatten(0, 1), flip(still.flatten(0, 1), flipped.flatten(0, 1)))
 
 
 def test_gamma_gives_a_view_its_own_range_back_or_leaves_it_in_the_unit_range():
@@ -98,10 +73,3 @@ def test_both_views_of_a_slice_are_boxes_of_that_slice():
     assert raw["start"][..., 2].unique().numel() > 10  # slices from all over the volume
     assert raw["pair"].shape[-1] == 1 and views.shape[-3:] == crop
     assert torch.equal(views[:, :, 2, 0, 0, 0], raw["start"][..., 2].float())
-
-
-def test_a_box_that_overlaps_the_other_in_full_is_that_box():
-    rule = dataclasses.replace(STILL, crop_scale=(1.0, 1.0), overlap=1.0)
-    raw = batch(places((400, 50, 50)), CROP, rule)
-    assert torch.equal(raw["start"][:, 0], raw["start"][:, 1])
-    assert torch.equal(raw["pair"][:, 0], raw["pair"][:, 1])

@@ -56,19 +56,16 @@ def test_a_mixture_has_a_title_and_what_is_expected_of_it(mixtures):
     assert mixture.mixture("two").expected_cases == 30
 
 
-def test_an_unknown_name_and_a_wrong_file_say_where(mixtures, protocol_file):
+def test_an_unknown_name_data_stated_twice_and_a_wrong_file_are_refused(mixtures, protocol_file):
     path = protocol_file({"pretrain": {"mixture": "twoo", "datasets": []}})
     with pytest.raises(BenchError, match=r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"):
         read(path)
+    for given in ({"mixture": "two"}, {"datasets": []}):
+        with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
+            read(protocol_file({"pretrain": given}))
     (mixtures / "two.yaml").write_text(TEXT.replace("take: 4 cases", "take: some"))
     with pytest.raises(BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"):
         mixture.mixture("two")
-
-
-@pytest.mark.parametrize("given", [{"mixture": "two"}, {"datasets": []}])
-def test_the_data_are_stated_once(mixtures, protocol_file, given):
-    with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
-        read(protocol_file({"pretrain": given}))
 
 
 def test_what_a_scale_or_a_row_states_replaces_the_other(mixtures, protocol_file):

@@ -69,8 +69,7 @@ def test_a_scale_lays_its_values_over_and_its_budget_replaces_the_papers(text_fi
 
 def test_the_files_own_scale_key_is_the_default(text_file):
     path = text_file(TEXT + "scale: pilot\n")
-    assert read(path).scale == "pilot" and read(path, "paper").scale == "paper"
-    assert read(path, "paper").pretrain.epochs == 100.0
+    assert read(path).scale == "pilot" and read(path, "paper").pretrain.epochs == 100.0
 
 
 def test_a_name_is_the_key_or_the_path_under_protocols(text_file):
@@ -146,27 +145,31 @@ def test_a_mistake_is_one_line_with_file_line_and_nearest_name(text_file, text, 
     assert said.startswith(f"{path}:{line_of(text, place)}: ")
 
 
-@pytest.mark.parametrize("scale", ["smoke", "huge"])
-def test_a_scale_that_the_file_lacks_is_refused_with_those_it_has(text_file, scale):
-    with pytest.raises(BenchError, match=f"has no scale '{scale}'; it has: paper, pilot"):
-        read(text_file(), scale)
+WITHOUT = TEXT[: TEXT.index("scales:")] + "scales: "
 
 
-@pytest.mark.parametrize("scales", ["{pilot: }", "[pilot]", "5", "{pilot: 5}"])
-def test_scales_that_are_no_mappings_are_a_persons_mistake(text_file, scales):
-    text = f"{TEXT[: TEXT.index('scales:')]}scales: {scales}\n"
-    with pytest.raises(BenchError, match=r"scales.*mapping"):
-        read(text_file(text), "pilot")
+@pytest.mark.parametrize(
+    ("text", "scale", "message"),
+    [(TEXT, "smoke", "has no scale 'smoke'; it has: paper, pilot"), (TEXT, "huge", "has no scale 'huge'"),
+     (TEXT + "scale: [pilot]\n", None, "has no scale"),
+     *((f"{WITHOUT}{s}\n", "pilot", "scales.*mapping") for s in ("{pilot: }", "[pilot]", "5", "{pilot: 5}"))],
+)  # fmt: skip
+def test_a_scale_that_the_file_lacks_or_that_is_none_is_refused(text_file, text, scale, message):
+    with pytest.raises(BenchError, match=message):
+        read(text_file(text), scale)
 
 
-def test_a_scale_key_that_is_no_name_is_a_persons_mistake(text_file):
-    with pytest.raises(BenchError, match="scale"):
-        read(text_file(TEXT + "scale: [pilot]\n"))
+ALONE = "  alone: {method: scratch, network: net}\n"
 
 
-def test_without_a_row_from_scratch_the_file_must_say_so(text_file):
-    text = edit("  alone: {method: scratch, network: net}\n", "") + "baseline: none\n"
-    assert list(read(text_file(text)).rows) == ["pair"]
+def test_a_baseline_is_a_row_from_scratch_on_the_same_network_and_one_is_enough(text_file):
+    assert list(read(text_file(edit(ALONE, "") + "baseline: none\n")).rows) == ["pair"]
+    longer = "  longer: {method: scratch, network: net, finetune: {steps: 60}}\n"
+    assert len(read(text_file(edit(ALONE, ALONE + longer))).rows) == 3
+    other = edit(ALONE, ALONE.replace("net}", "other}"))
+    other = other.replace("networks:\n", "networks:\n  other: {network: unet3d, preset: tiny}\n", 1)
+    with pytest.raises(BenchError, match="add a row with 'method: scratch' on network 'net'"):
+        read(text_file(other))
 
 
 @pytest.mark.parametrize(
@@ -187,23 +190,14 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
     if not keys:
         assert read(text_file(text)).baseline == "scratch"
         return
-    path = text_file(text)
     said = (
-        f"rows.pair: is fine-tuned on 'msd04_hippocampus' otherwise than its baseline, row 'alone': {keys};"
+        f"rows.pair: is fine-tuned on '.*' otherwise than its baseline, row 'alone': {keys};.*'baseline: un"
     )
-    with pytest.raises(BenchError) as caught:
-        read(path)
-    assert said in str(caught.value) and "'baseline: unequal'" in str(caught.value)
-    found = read(text_file(text + "baseline: unequal\n"))
-    (line,) = unequal(found)
+    with pytest.raises(BenchError, match=said):
+        read(text_file(text))
+    (line,) = unequal(read(text_file(text + "baseline: unequal\n")))
     assert line.startswith("Row pair and its baseline, row alone, are not fine-tuned alike: ")
     assert all(key in line for key in keys.split(", "))
-
-
-def test_one_comparable_row_from_scratch_is_enough(text_file):
-    alone = "  alone: {method: scratch, network: net}\n"
-    longer = "  longer: {method: scratch, network: net, finetune: {steps: 60}}\n"
-    assert len(read(text_file(edit(alone, alone + longer))).rows) == 3
 
 
 def test_sections_are_named_after_their_data_sets_and_counted_where_one_comes_twice(text_file):
@@ -233,24 +227,8 @@ def test_a_file_is_known_again_where_it_was_or_by_what_it_says(text_file):
     assert "/" not in one.origin.path
 
 
-def test_scratch_on_another_network_is_no_baseline(text_file):
-    text = edit("  alone: {method: scratch, network: net}", "  alone: {method: scratch, network: other}")
-    text = text.replace("networks:\n", "networks:\n  other: {network: unet3d, preset: tiny}\n", 1)
-    with pytest.raises(BenchError, match="add a row with 'method: scratch' on network 'net'"):
-        read(text_file(text))
-
-
-def test_a_pretraining_row_needs_a_pretrain_section(text_file):
-    text = edit("pretrain:\n  datasets: [{dataset: msd04_hippocampus}]\n  epochs: 100\n", "")
-    with pytest.raises(BenchError, match=r"rows.pair: needs a 'pretrain' section"):
-        read(text_file(text.replace("    pretrain:\n      steps: 5\n", "")))
-
-
 def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sections(text_file):
-    text = edit(
-        "    network: net\n",
-        "    network: net\n    pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n",
-    )
+    text = pair("pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n")
     found = read(text_file(text + "baseline: unequal\n"))
     row, other = found.rows["pair"], found.rows["alone"]
     changed = pretrain_of(found, row)
@@ -262,15 +240,8 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
 
 
 def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
-    text = edit("    network: net\n", "    network: net\n    finetune: {epochs: 2}\n")
+    text = pair("finetune: {epochs: 2}\n")
     text += "    rows:\n      pair: {finetune: {steps: 4}}\nbaseline: unequal\n"
     found = read(text_file(text), "pilot")
     tuned = finetune_of(found, 0, found.rows["pair"])
     assert (tuned.steps, tuned.epochs) == (4, None)
-
-
-def test_what_is_held_over_fractions_follows_how_the_budget_is_stated(text_file):
-    assert read(text_file()).finetune[0].held == "steps"
-    assert read(text_file(edit("    steps: 6", "    epochs: 6"))).finetune[0].held == "epochs"
-    chosen = edit("    steps: 6", "    epochs: 6\n    hold: steps")
-    assert read(text_file(chosen)).finetune[0].held == "steps"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from bench import record
@@ -28,6 +29,17 @@ def row_of(**given):
 def records():
     """Return a function from partial rows to a table of records."""
     return lambda *rows: record.frame([row_of(**r) for r in rows])
+
+
+@pytest.fixture
+def printed():
+    """Return a function from partial lines to a table of what a paper printed."""
+    base = {
+        "paper": "voco", "table": "table1", "method": "VoCo", "network": "", "pretrain": "",
+        "dataset": "organs", "target": "Liver", "fraction": "100", "metric": "dice",
+        "value": "83.85", "unit": "%", "dagger": "", "note": "",
+    }  # fmt: skip
+    return lambda *lines: pd.DataFrame([{**base, **line} for line in lines])
 
 
 @pytest.fixture

@@ -19,43 +19,69 @@ def key(row="a", target="liver", metric="dice", fraction=100, section=0):
     return Key(row, section, fraction, target, metric)
 
 
-def test_a_cell_is_the_mean_over_cases_then_over_seeds(protocol, records):
-    table = records(
-        {"seed": 0, "case": "c1", "value": 0.6},
-        {"seed": 0, "case": "c2", "value": 0.8},
-        {"seed": 1, "case": "c1", "value": 0.9},
-        {"seed": 1, "case": "c2", "value": 0.7},
-        {"seed": 1, "case": "c3", "value": 0.8},
-    )
-    cell = aggregate(protocol(), table).at(key())
-    assert cell.mean == pytest.approx(0.75)  # seeds 0.7 and 0.8; pooled over cases it were 0.76
-    assert cell.sd == pytest.approx(math.sqrt(2 * 0.05**2))
-    assert (cell.runs, cell.cases, cell.values) == (2, 3, 5)
+WHOLE = {"metric": "auc", "target": "all", "case": "", "patient": ""}
+CELLS = {  # rows, where the cell stands, what it holds
+    "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
+        [
+            {"seed": 0, "case": "c1", "value": 0.6},
+            {"seed": 0, "case": "c2", "value": 0.8},
+            {"seed": 1, "case": "c1", "value": 0.9},
+            {"seed": 1, "case": "c2", "value": 0.7},
+            {"seed": 1, "case": "c3", "value": 0.8},
+        ],
+        key(),
+        {"mean": 0.75, "sd": math.sqrt(2 * 0.05**2), "runs": 2, "cases": 3, "values": 5},
+    ),
+    "one seed has no spread": ([{"value": 0.4}], key(), {"mean": 0.4, "sd": None, "runs": 1}),
+    "patients count alike whatever their fold and however many cases they have": (
+        [
+            {"fold": 0, "patient": "p1", "case": "c1", "value": 0.2},
+            {"fold": 0, "patient": "p1", "case": "c2", "value": 0.4},
+            {"fold": 0, "patient": "p2", "case": "c3", "value": 0.6},
+            {"fold": 1, "patient": "p3", "case": "c4", "value": 0.9},
+            {"fold": 0, "seed": 1, "patient": "p1", "case": "c1", "value": 0.5},
+        ],
+        key(),
+        {"mean": ((0.3 + 0.6 + 0.9) / 3 + 0.5) / 2, "runs": 2, "patients": 3, "cases": 4, "values": 5},
+    ),
+    "values over all cases at once are averaged over folds": (
+        [{**WHOLE, "value": 0.8}, {**WHOLE, "fold": 1, "value": 0.6}],
+        key(target="all", metric="auc"),
+        {"mean": 0.7, "runs": 1, "patients": 0, "cases": 0},
+    ),
+    "undefined values are left out and counted, penalties are kept": (
+        [
+            {"case": "c1", "value": 0.8},
+            {"case": "c2", "value": NAN, "status": "both_empty"},
+            {"case": "c3", "value": 0.0, "status": "empty_prediction"},
+            {"case": "c4", "value": NAN, "status": "empty_reference"},
+        ],
+        key(),
+        {"mean": 0.4, "cases": 4, "undefined": 2, "penalised": 1},
+    ),
+    "the mean over targets is taken within each seed": (  # seeds 0.7 and 0.9
+        [
+            {"seed": 0, "target": "liver", "value": 0.8},
+            {"seed": 0, "target": "spleen", "value": 0.6},
+            {"seed": 1, "target": "liver", "value": 0.9},
+            {"seed": 1, "target": "spleen", "value": NAN, "status": "both_empty"},
+        ],
+        key(target=MEAN),
+        {"mean": 0.8, "sd": math.sqrt(0.02), "targets": 1, "undefined": 1},
+    ),
+    "a failed seed leaves the mean of the others": (
+        [{"value": 0.8}, {"seed": 1, "job": "bad", "status": "failed", "value": NAN}],
+        key(),
+        {"mean": 0.8, "runs": 1, "failed": 1},
+    ),
+}
 
 
-def test_one_seed_has_no_spread(protocol, records):
-    cell = aggregate(protocol(), records({"value": 0.4})).at(key())
-    assert (cell.mean, cell.sd, cell.runs) == (0.4, None, 1)
-
-
-def test_patients_count_alike_whatever_their_fold_and_however_many_cases_they_have(protocol, records):
-    table = records(
-        {"fold": 0, "patient": "p1", "case": "c1", "value": 0.2},
-        {"fold": 0, "patient": "p1", "case": "c2", "value": 0.4},
-        {"fold": 0, "patient": "p2", "case": "c3", "value": 0.6},
-        {"fold": 1, "patient": "p3", "case": "c4", "value": 0.9},
-        {"fold": 0, "seed": 1, "patient": "p1", "case": "c1", "value": 0.5},
-    )
-    cell = aggregate(protocol(), table).at(key())
-    assert cell.mean == pytest.approx(((0.3 + 0.6 + 0.9) / 3 + 0.5) / 2)
-    assert (cell.runs, cell.patients, cell.cases, cell.values) == (2, 3, 4, 5)
-
-
-def test_values_over_all_cases_at_once_are_averaged_over_folds(protocol, records):
-    whole = {"metric": "auc", "target": "all", "case": "", "patient": ""}
-    table = records({**whole, "value": 0.8}, {**whole, "fold": 1, "value": 0.6})
-    cell = aggregate(protocol(), table).at(key(target="all", metric="auc"))
-    assert (cell.mean, cell.runs, cell.patients, cell.cases) == (pytest.approx(0.7), 1, 0, 0)
+@pytest.mark.parametrize("what", CELLS)
+def test_a_cell_holds_what_was_worked_out_by_hand(protocol, records, what):
+    rows, where, expected = CELLS[what]
+    cell = aggregate(protocol(), records(*rows)).at(where)
+    assert {k: getattr(cell, k) for k in expected} == {k: pytest.approx(v) for k, v in expected.items()}
 
 
 def test_a_run_is_a_fine_tuning_seed_of_a_pretraining_seed(protocol, records):
@@ -65,20 +91,13 @@ def test_a_run_is_a_fine_tuning_seed_of_a_pretraining_seed(protocol, records):
     cell = cells.at(key())
     assert (cell.runs, cell.mean) == (4, pytest.approx(0.45))
     assert cell.sd == pytest.approx(statistics.stdev(values.values()))
-    assert "of one pretraining seed" in cells.how
-    assert "pretraining" not in aggregate(protocol(), records({})).how
-
-
-def test_spread_is_spoken_of_only_where_there_is_one(protocol, records):
-    assert "±" not in aggregate(protocol(), records({}, {"case": "c2"})).how
-    assert "± is the standard deviation over runs" in aggregate(protocol(), records({}, {"seed": 1})).how
+    assert "of one pretraining seed" in cells.how and "± is the standard deviation over runs" in cells.how
+    alone = aggregate(protocol(), records({}, {"case": "c2"})).how
+    assert "pretraining" not in alone and "±" not in alone
 
 
 def test_sections_that_share_data_split_and_evaluation_are_never_pooled(protocol, records):
-    twice = (
-        Finetune(dataset="organs", split="even", steps=1),
-        Finetune(dataset="organs", split="even", steps=60),
-    )
+    twice = tuple(Finetune(dataset="organs", split="even", steps=n) for n in (1, 60))
     table = records({"value": 0.1}, {"value": 0.9, "section": "organs#2"})
     cells = aggregate(protocol(finetune=twice), table)
     assert [cells.at(key(section=s)).mean for s in (0, 1)] == [0.1, 0.9]
@@ -104,31 +123,6 @@ def test_fractions_that_mean_the_same_patients_are_told(protocol, records, sizes
     assert aggregate(protocol(), records(*rows)).alike(0) == alike
 
 
-def test_undefined_values_are_left_out_and_counted_and_penalties_are_kept(protocol, records):
-    table = records(
-        {"case": "c1", "value": 0.8},
-        {"case": "c2", "value": NAN, "status": "both_empty"},
-        {"case": "c3", "value": 0.0, "status": "empty_prediction"},
-        {"case": "c4", "value": NAN, "status": "empty_reference"},
-    )
-    cell = aggregate(protocol(), table).at(key())
-    assert cell.mean == pytest.approx(0.4)
-    assert (cell.cases, cell.undefined, cell.penalised) == (4, 2, 1)
-
-
-def test_the_mean_over_targets_is_taken_within_each_seed(protocol, records):
-    table = records(
-        {"seed": 0, "target": "liver", "value": 0.8},
-        {"seed": 0, "target": "spleen", "value": 0.6},
-        {"seed": 1, "target": "liver", "value": 0.9},
-        {"seed": 1, "target": "spleen", "value": NAN, "status": "both_empty"},
-    )
-    cell = aggregate(protocol(), table).at(key(target=MEAN))
-    assert cell.mean == pytest.approx(0.8)  # seeds 0.7 and 0.9
-    assert cell.sd == pytest.approx(math.sqrt(0.02))
-    assert (cell.targets, cell.undefined) == (1, 1)
-
-
 def test_a_failed_run_without_target_fails_every_target_of_its_place_only(protocol, records):
     table = records(
         {"value": 0.8},
@@ -143,32 +137,17 @@ def test_a_failed_run_without_target_fails_every_target_of_its_place_only(protoc
     assert cells.at(key("b", fraction=10)) is None
 
 
-def test_a_failed_seed_leaves_the_mean_of_the_others(protocol, records):
-    table = records({"value": 0.8}, {"seed": 1, "job": "bad", "status": "failed", "value": NAN})
-    cell = aggregate(protocol(), table).at(key())
-    assert (cell.mean, cell.runs, cell.failed) == (0.8, 1, 1)
-
-
-def test_scales_never_share_a_table(protocol, records):
-    with pytest.raises(BenchError, match="mix the scales paper, pilot"):
-        aggregate(protocol(), records({}, {"scale": "paper"}))
-    with pytest.raises(BenchError, match=r"scale 'pilot'.*read at 'smoke'"):
-        aggregate(protocol(scale="smoke"), records({}))
-
-
-def test_rows_of_a_data_set_outside_the_protocol_are_refused(protocol, records):
-    with pytest.raises(BenchError, match="data set 'elsewhere'"):
-        aggregate(protocol(), records({"dataset": "elsewhere"}))
-
-
-def test_two_evaluations_of_one_data_set_stay_apart(protocol, records):
-    twice = (
-        Finetune(dataset="organs", split="even", steps=1),
-        Finetune(dataset="organs", split="even", steps=1, evaluation="linear"),
-    )
-    table = records({"value": 0.8}, {"value": 0.3, "evaluation": "linear", "section": "organs#2"})
-    cells = aggregate(protocol(finetune=twice), table)
-    assert [cells.at(key(section=s)).mean for s in (0, 1)] == [0.8, 0.3]
+@pytest.mark.parametrize(
+    ("scale", "rows", "says"),
+    [
+        ("pilot", [{}, {"scale": "paper"}], "mix the scales paper, pilot"),
+        ("smoke", [{}], r"scale 'pilot'.*read at 'smoke'"),
+        ("pilot", [{"dataset": "elsewhere"}], "data set 'elsewhere'"),
+    ],
+)
+def test_rows_of_another_scale_or_data_set_are_refused(protocol, records, scale, rows, says):
+    with pytest.raises(BenchError, match=says):
+        aggregate(protocol(scale=scale), records(*rows))
 
 
 def test_a_row_that_is_evaluated_in_its_own_way_stands_beside_the_others(protocol, records):

@@ -27,13 +27,9 @@ def drawn(protocol, records, tmp_path):
 
     def draw(liver, spleen, fraction=100, anchor=ANCHOR, synthetic=False, **changes):
         section = Finetune(dataset="organs", split="even", steps=10, anchor=anchor, fractions=(fraction,))
-        both = zip(("liver", "spleen"), (liver, spleen), strict=True)
-        table = records(
-            *(
-                {"target": t, "value": v, "fraction": fraction, "scale": changes.get("scale", "pilot")}
-                for t, v in both
-            )
-        )
+        given = {"fraction": fraction, "scale": changes.get("scale", "pilot")}
+        both = {"liver": liver, "spleen": spleen}
+        table = records(*({"target": t, "value": v, **given} for t, v in both.items()))
         info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=synthetic)
         extras = Extras(datasets=(info,), reference=FIELD)
         made = report.write(protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False)
@@ -66,20 +62,10 @@ def test_the_worst_target_and_its_score_are_named(drawn):
     assert "Organs, scratch with all labels below 86.00 (each 84.00): A 85.00 (spleen 80.00)." in markdown
 
 
-def test_a_family_has_its_own_reference(drawn):
-    markdown, *_ = drawn(0.9, 0.9, anchor=replace(ANCHOR, family="vit"))
-    assert "the field reaches 70.00 (Roe)." in markdown
+PRETRAINED = {"rows": {"a": Row("voco", "net", title="A")}}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"fraction": 5},
-        {"scale": "smoke"},
-        {"synthetic": True},
-        {"rows": {"a": Row("voco", "net", title="A")}},
-    ],
-)
+@pytest.mark.parametrize("changes", [{"fraction": 5}, {"scale": "smoke"}, {"synthetic": True}, PRETRAINED])
 def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
     markdown, page, terminal = drawn(0.1, 0.1, **changes)
     assert not any(gate.UNDERTRAINED in text for text in (markdown, page, terminal))
@@ -109,6 +95,7 @@ def two(protocol, records, tmp_path):
 
 
 ORGANS = [{"dataset": "organs", "target": t, "value": 0.9} for t in ("liver", "spleen")]
+LOW = [{**row, "value": 0.1} for row in ORGANS]
 HEART = {"dataset": "heart", "target": "atrium", "value": 0.5}
 
 
@@ -121,32 +108,32 @@ def test_every_section_is_judged_by_itself_and_named(two):
 
 
 def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
-    low = [{**row, "value": 0.1} for row in ORGANS]
-    text = two(*low, HEART, heart=True)
+    text = two(*LOW, HEART, heart=True)
     assert "Organs, scratch with all labels below" in text and "Heart, scratch" not in text
 
 
 def test_a_failed_run_hides_nothing(two):
     failed = {"dataset": "organs", "seed": 1, "target": "", "metric": "", "value": None, "status": "failed"}
-    low = [{**row, "value": 0.1} for row in ORGANS]
-    assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*low, failed, HEART)
+    assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*LOW, failed, HEART)
     assert "Organs: A: not judged, there is no score with all labels." in two(failed, HEART)
 
 
-def test_a_score_that_rounds_to_its_anchor_is_told_from_it(drawn):
-    assert "below 86.00 (each 84.00): A 85.999" in drawn(0.85999, 0.85999)[0]
-
-
-def test_a_study_without_an_anchor_says_that_it_has_none(drawn):
-    assert "No anchor is stated" in drawn(0.1, 0.1, anchor=None)[0]
-    assert "No anchor is stated" not in drawn(0.1, 0.1, anchor=None, scale="paper")[0]
+@pytest.mark.parametrize(
+    ("score", "changes", "said"),
+    [
+        (0.9, {"anchor": replace(ANCHOR, family="vit")}, "the field reaches 70.00 (Roe)."),
+        (0.85999, {}, "below 86.00 (each 84.00): A 85.999"),  # told from its anchor, to which it rounds
+        (0.1, {"anchor": None}, "No anchor is stated"),
+    ],
+)
+def test_an_anchors_note_is_of_its_family_its_digits_and_its_absence(drawn, score, changes, said):
+    assert said in drawn(score, score, **changes)[0]
+    assert "No anchor is stated" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
 
 
 def test_an_anchor_changes_no_comparison(protocol):
-    plain, anchored = (
-        protocol(finetune=(Finetune(dataset="organs", split="even", steps=1, anchor=a),))
-        for a in (None, ANCHOR)
-    )
+    anchored = protocol(finetune=TWO)
+    plain = replace(anchored, finetune=(replace(TWO[0], anchor=None),))
     assert way(plain, 0, plain.rows["a"]) == way(anchored, 0, anchored.rows["a"])
 
 

@@ -60,15 +60,10 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
         f"C: pretrained on organs, 39 to 41 cases; 100 steps, {recipe}",
         "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
     ]
-    assert " or " not in " ".join(block(text, "What each row was pretrained on"))
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
-
-
-def test_without_the_jobs_facts_the_records_still_say_it(four, records, told):
-    text, _ = told(four, records({"row": "b", **MADE, "init": "job:" + "1" * 16 + "@500"}))
-    assert block(text, "What each row was pretrained on") == [
-        "B: pretrained on organs, weights after step 500."
-    ]
+    without, _ = told(four, records({"row": "b", **MADE, "init": MADE["init"] + "@500"}))  # facts of jobs
+    said = ["B: pretrained on organs, weights after step 500."]
+    assert block(without, "What each row was pretrained on") == said
 
 
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):

@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import pytest
 import reliability
 import yaml
+from described import inline
 from small_protocol import NAME
 
 from bench import record, registry
 from bench.cli import main
 from bench.executors import local
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
-from bench.runtime.execute import execute
+from bench.show.reports import rewrite_report
+from bench.store import Store
 
 SECRET = "hunter2-3f9c"  # in each of these, as test_secrets looks for it
 SECRETS = {
@@ -25,16 +27,6 @@ SECRETS = {
     "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "remote.origin.url",
     "GIT_CONFIG_VALUE_0": f"https://user:{SECRET}@git.example/bench.git",
 }  # fmt: skip
-
-
-def here(store, queue, count, on_outcome, on_start):
-    """Run jobs in this process: the same ``execute``, without the seconds of a worker's imports."""
-    while queue.open():
-        job = queue.take()
-        options = on_start(job)
-        outcome = execute(str(store.root), job, options)
-        queue.finish(outcome)
-        on_outcome(outcome)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +51,7 @@ def attacked(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BENCH_DATA", raising=False)
         patch.chdir(home)
-        patch.setattr(local, "run", here)
+        patch.setattr(local, "run", inline)
         for key, secret in SECRETS.items():
             patch.setenv(key, secret)
         umask, told = os.umask(0o002), io.StringIO()
@@ -73,6 +65,22 @@ def attacked(tmp_path_factory):
             os.umask(umask)
     new = {p.relative_to(root).parts[0] for p in {*root.rglob("*")} - before}
     return SimpleNamespace(root=root, row=row, codes=codes, new=new, told=told.getvalue())
+
+
+@pytest.fixture
+def records_of(tmp_path, protocol_file):
+    """Return a store, and a function that leaves one row there, changed, and gives what draws its report."""
+    store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
+    row = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v} | {
+        "section": NAME, "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
+        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
+    }  # fmt: skip
+
+    def left(**changes):
+        record.frame([{**row, **changes}]).to_parquet(store.root / "records" / "attack.parquet", index=False)
+        return lambda: rewrite_report(path, None, store, None)
+
+    return store, left
 
 
 @pytest.fixture
@@ -91,9 +99,8 @@ def report_of():
             "job": "0" * 16, "protocol": "attack", "paper": "voco", "table": text, "scale": "pilot",
             "method": "scratch", "network": text, "params": text, "pretrain": text, "pretrain_seed": 0,
             "init": "random", "evaluation": "end_to_end", "dataset": "organs", "task": "segmentation",
-            "section": "organs",
-            "split": text, "split_hash": text, "n_train": 20, "fold": 0, "patient": text, "metric": "dice",
-            "value": 0.5, "unit": "1", "convention": "medpy", "status": "ok", **row,
+            "section": "organs", "split": text, "split_hash": text, "n_train": 20, "fold": 0, "patient": text,
+            "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy", "status": "ok", **row,
         }  # fmt: skip
         rows = [
             {**base, "row": name, "fraction": f, "seed": s, "case": f"{text}{s}", "target": t}

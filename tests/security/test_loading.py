@@ -18,19 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from small_prepared import write_prepared
-from small_protocol import NAME
 
-from bench.atomic import read_json
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
 from bench.nets import transfer
 from bench.protocol import read
 from bench.protocol.strict import MOST, scalar
-from bench.record import COLUMNS, frame
-from bench.show.panels import panels
-from bench.show.reports import rewrite_report
-from bench.store import Store
+from bench.show.gather import panels
+from bench.store import Store, read_json
 from bench.train import checkpoint
 from bench.volumes.reading import read_volume
 
@@ -94,14 +90,10 @@ def test_weights_run_no_code(tmp_path, bomb):
         transfer.read(path)
 
 
-@pytest.mark.parametrize(
-    ("head", "length"),
-    [
-        ({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}, None),
-        ({}, 1 << 60),
-        ({}, 1 << 30),
-    ],
-)
+HUGE = {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}
+
+
+@pytest.mark.parametrize(("head", "length"), [(HUGE, None), ({}, 1 << 60), ({}, 1 << 30)])
 def test_weights_of_an_impossible_size_are_refused(tmp_path, head, length):
     raw = json.dumps(head).encode()
     path = tmp_path / "weights.safetensors"
@@ -136,11 +128,10 @@ def test_panels_run_no_code(tmp_path, bomb, report_of):
     protocol, table = report_of("x")
     folder = store.jobs / ("0" * 16)
     folder.mkdir()
-    for raw in (np.array([bomb], dtype=object), None):
-        if raw is None:
-            (folder / "panels.npz").write_bytes(pickle.dumps(bomb))
-        else:
-            np.savez(folder / "panels.npz", **{"c/image": raw})
+    arrays = io.BytesIO()
+    np.savez(arrays, **{"c/image": np.array([bomb], dtype=object)})
+    for raw in (arrays.getvalue(), pickle.dumps(bomb)):
+        (folder / "panels.npz").write_bytes(raw)
         with pytest.raises(BenchError, match="damaged") as error:
             list(panels(protocol, table, store, {}))
         one_line(error)
@@ -156,25 +147,23 @@ def udf(inputs, output, offset):
 def frames(tmp_path):
     """Yield Blosc2 frames that are no arrays of numbers."""
     shape = (4, 4, 4)
-    lazy = blosc2.lazyudf(udf, (blosc2.ones(shape),), np.float64, shape=shape)
-    try:
-        lazy.save(urlpath=str(tmp_path / "lazy.b2nd"))
-        yield "recipe for code", (tmp_path / "lazy.b2nd").read_bytes()
-    except ValueError:  # operands in memory cannot be saved
-        operand = blosc2.ones(shape, urlpath=str(tmp_path / "one.b2nd"), mode="w")
-        blosc2.lazyudf(udf, (operand,), np.float64, shape=shape).save(urlpath=str(tmp_path / "lazy.b2nd"))
-        yield "recipe for code", (tmp_path / "lazy.b2nd").read_bytes()
-    yield "bytes", blosc2.SChunk(data=b"x" * 64).to_cframe()
-    yield "marked as an object", blosc2.asarray(np.ones(shape), meta={"b2o": {"kind": "c2array"}}).to_cframe()
-    yield "marked as a proxy", blosc2.asarray(np.ones(shape), meta={"proxy-source": {}}).to_cframe()
-    yield "noise", b"\x9e\xa8b2frame\x00" + bytes(200)
-    yield "empty", b""
+    operand = blosc2.ones(shape, urlpath=str(tmp_path / "one.b2nd"), mode="w")  # one in memory is not saved
+    blosc2.lazyudf(udf, (operand,), np.float64, shape=shape).save(urlpath=str(tmp_path / "lazy.b2nd"))
+    yield (tmp_path / "lazy.b2nd").read_bytes()  # a recipe for code
+    yield blosc2.SChunk(data=b"x" * 64).to_cframe()
+    yield blosc2.asarray(np.ones(shape), meta={"b2o": {"kind": "c2array"}}).to_cframe()  # marked as an object
+    yield blosc2.asarray(np.ones(shape), meta={"proxy-source": {}}).to_cframe()  # as a proxy
+    yield b"\x9e\xa8b2frame\x00" + bytes(200)
+    yield b""
+    numbers = blosc2.asarray(np.full(shape, 7, "i8")).to_cframe()  # read as objects these would be addresses
+    for kind in (b"|O8", b"|S8", b"|V8", b"<M8"):
+        yield numbers.replace(b"<i8", kind)
 
 
 def test_a_pack_gives_arrays_of_numbers_or_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    seen = []
-    for number, (what, raw) in enumerate(frames(tmp_path)):
+    seen = list(frames(tmp_path))
+    for number, raw in enumerate(seen):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "image-000.b2").write_bytes(raw)
@@ -182,21 +171,7 @@ def test_a_pack_gives_arrays_of_numbers_or_nothing(tmp_path, monkeypatch):
         (folder / "image.json").write_text(json.dumps({"c": entry}))
         with pytest.raises(BenchError, match=r"damaged|no array of numbers"):
             Pack(folder, "image")["c"]
-        seen.append(what)
-    assert len(seen) == 6
-    assert not list(tmp_path.rglob("MARK"))
-
-
-@pytest.mark.parametrize("kind", ["|O8", "|S8", "|V8", "<M8"])
-def test_a_pack_of_objects_is_refused(tmp_path, kind):
-    # Bytes of a file read as Python objects would be addresses.
-    array = blosc2.asarray(np.full((4, 4, 4), 7, "i8"))
-    raw = array.to_cframe().replace(b"<i8", kind.encode())
-    (tmp_path / "image-000.b2").write_bytes(raw)
-    entry = {"file": "image-000.b2", "start": 0, "length": len(raw), "meta": {}}
-    (tmp_path / "image.json").write_text(json.dumps({"c": entry}))
-    with pytest.raises(BenchError, match=r"damaged|no array of numbers"):
-        Pack(tmp_path, "image")["c"]
+    assert len(seen) == 10 and not list(tmp_path.rglob("MARK"))
 
 
 def test_an_extension_of_a_nifti_file_is_never_read(tmp_path, bomb):
@@ -210,15 +185,8 @@ def test_an_extension_of_a_nifti_file_is_never_read(tmp_path, bomb):
 def test_fields_of_an_nrrd_file_are_not_evaluated(tmp_path, bomb):
     header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
     evil = f"__import__('pathlib').Path('{bomb.path}').touch()"
-    lines = [
-        f"content: {evil}",
-        f"key:={evil}",
-        f"space directions: {evil}",
-        f"spacings: {evil}",
-        f"kinds: {evil}",
-    ]
-    for line in lines:
-        (tmp_path / "a.nrrd").write_bytes(f"{header}{line}\n\n".encode() + b"12345678")
+    for field in ("content: ", "key:=", "space directions: ", "spacings: ", "kinds: "):
+        (tmp_path / "a.nrrd").write_bytes(f"{header}{field}{evil}\n\n".encode() + b"12345678")
         try:
             read_volume(tmp_path / "a.nrrd")
         except BenchError as error:
@@ -229,25 +197,17 @@ def test_fields_of_an_nrrd_file_are_not_evaluated(tmp_path, bomb):
 
 
 @pytest.fixture
-def sent(tmp_path, protocol_file):
+def sent(records_of):
     """Return the folder of records, and a function that draws the report of what lies there."""
-    store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
-    row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
-        "section": NAME,
-        "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end", "metric": "dice",
-        "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
-    }  # fmt: skip
-    frame([row]).to_parquet(store.root / "records" / "attack.parquet")
-    return store.root / "records", lambda: rewrite_report(path, None, store, None)
+    store, left = records_of
+    return store.root / "records", left()
 
 
 def test_records_with_a_type_made_of_a_pickle_run_no_code(sent, bomb):
     folder, draw = sent
     table = pq.read_table(folder / "attack.parquet")
-    marks = {
-        b"ARROW:extension:name": b"arrow.py_extension_type",
-        b"ARROW:extension:metadata": pickle.dumps(bomb),
-    }
+    name, value = b"arrow.py_extension_type", pickle.dumps(bomb)
+    marks = {b"ARROW:extension:name": name, b"ARROW:extension:metadata": value}
     fields = [f.with_metadata(marks) if f.name == "job" else f for f in table.schema]
     pq.write_table(table.cast(pa.schema(fields, table.schema.metadata)), folder / "attack.parquet")
     assert draw().page.exists()
@@ -271,12 +231,10 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
 def test_what_lies_beside_records_is_plain_json_of_known_fields(sent, bomb):
     folder, draw = sent
     beside = folder / "attack.json"
-    for value in ({"costs": [{"x": 1}]}, {"sources": {"a": {"cite": "c"}}}, {"costs": 5}, {"titles": []},
-                  {"failures": [{"__reduce__": "x"}]}, {"curves": {"a": 5}}):  # fmt: skip
-        beside.write_text(json.dumps(value))
-        with pytest.raises(BenchError, match="damaged"):
-            draw()
-    for raw in (pickle.dumps(bomb), b"[" * 200_000, b'{"a":' * 200_000, b"9" * 9000, b"[]"):
+    values = ({"costs": [{"x": 1}]}, {"sources": {"a": {"cite": "c"}}}, {"costs": 5}, {"titles": []},
+              {"failures": [{"__reduce__": "x"}]}, {"curves": {"a": 5}})  # fmt: skip
+    for raw in (*(json.dumps(value).encode() for value in values), pickle.dumps(bomb), b"[" * 200_000,
+                b'{"a":' * 200_000, b"9" * 9000, b"[]"):  # fmt: skip
         beside.write_bytes(raw)
         with pytest.raises(BenchError, match="damaged") as error:
             draw()

@@ -10,37 +10,22 @@ import pandas as pd
 import pytest
 import yaml
 from small_prepared import write_prepared
-from small_protocol import NAME
 
 from bench.atomic import append, write_atomic
 from bench.data.cache import Pack, PackWriter
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
-from bench.executors.slurm.cancel import cancel
+from bench.executors.slurm import cancel
 from bench.jobs.context import RunOptions
 from bench.protocol import read
-from bench.record import COLUMNS, frame
 from bench.report import write
 from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Claim, Store
 from bench.volumes.reading import VolumeError, read_volume
 
-NAMES = (
-    "../x",
-    "a/b",
-    "/tmp/x",
-    "..",
-    ".",
-    ".hidden",
-    "-rf",
-    "a\x00b",
-    "a\nb",
-    "a\\b",
-    "",
-    "x" * 121,
-    "é" * 61,
-)
+NAMES = ("../x", "a/b", "/tmp/x", "..", ".", ".hidden", "-rf", "a\x00b", "a\nb", "a\\b", "")
+LONG = ("x" * 121, "é" * 61)
 
 
 def told(error):
@@ -49,7 +34,7 @@ def told(error):
     return text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + LONG)
 @pytest.mark.parametrize("where", ["name", "finetune", "pretrain", "phantoms"])
 def test_no_name_in_a_protocol_becomes_a_path(protocol_file, where, name):
     changes = {
@@ -153,12 +138,17 @@ def test_an_nrrd_header_cannot_name_another_file(tmp_path):
 # A shared output folder
 
 
+MINE = ("thesis.png", "thesis.pdf", "profile")
+REPORT = [f"table.{s}" for s in ("md", "tex", "csv")] + [f"fractions.{s}" for s in ("png", "pdf")]
+REPORT += ["index.html", "figures.json"]
+
+
 @pytest.fixture
 def shared(tmp_path):
     """Return a report folder, and files of the user's that lie outside it."""
     mine = tmp_path / "home"
     mine.mkdir()
-    for name in ("thesis.png", "thesis.pdf", "profile"):
+    for name in MINE:
         (mine / name).write_text("mine")
     folder = tmp_path / "out" / "reports" / "attack"
     folder.mkdir(parents=True)
@@ -166,9 +156,7 @@ def shared(tmp_path):
 
 
 def untouched(mine):
-    return {p.name: p.read_text() for p in mine.iterdir()} == dict.fromkeys(
-        ("thesis.png", "thesis.pdf", "profile"), "mine"
-    )
+    return {p.name: p.read_text() for p in mine.iterdir()} == dict.fromkeys(MINE, "mine")
 
 
 def test_the_memory_of_figures_cannot_have_other_files_removed(shared, report_of, tmp_path):
@@ -181,20 +169,11 @@ def test_the_memory_of_figures_cannot_have_other_files_removed(shared, report_of
 
 def test_a_link_in_the_place_of_a_report_is_replaced_and_not_followed(shared, report_of):
     folder, mine = shared
-    names = (
-        "table.md",
-        "table.tex",
-        "table.csv",
-        "index.html",
-        "figures.json",
-        "fractions.png",
-        "fractions.pdf",
-    )
-    for name in names:
+    for name in REPORT:
         (folder / name).symlink_to(mine / "profile")
     write(*report_of("x"), folder)
     assert untouched(mine)
-    assert not any((folder / name).is_symlink() for name in names)
+    assert not any((folder / name).is_symlink() for name in REPORT)
 
 
 def test_neither_a_log_nor_a_file_of_the_store_follows_a_link(tmp_path, shared):
@@ -216,6 +195,10 @@ def test_neither_a_log_nor_a_file_of_the_store_follows_a_link(tmp_path, shared):
 
 
 ID = "0" * 16
+BEHIND = [f"{n}.json" for n in ("job", "failed", "manifest", "figures", "submitted")] + [
+    "claim-0001",
+    "table.md",
+]
 CLAIM = Claim(ID, 1, Path("claim-0001"))
 WRITES = {  # below the output folder, what stands as a link there -> who would write or delete through it
     "work": lambda store: store.write_spec(ID, {"a": 2}),
@@ -250,21 +233,10 @@ def told_cancel(store):
 def test_a_link_inside_the_output_folder_is_refused_and_nothing_behind_it_changes(
     place, tmp_path, protocol_file, report_of
 ):
-    """Files of the folder that it names would be overwritten and deleted."""
     mine, path = tmp_path / "home", place.partition("#")[0]
-    mine.mkdir()
-    (mine / ID).mkdir()
-    names = (
-        "job.json",
-        "claim-0001",
-        "failed.json",
-        "manifest.json",
-        "table.md",
-        "figures.json",
-        "submitted.json",
-    )
+    (mine / ID).mkdir(parents=True)
     for folder in (mine, mine / ID):
-        for name in names:
+        for name in BEHIND:
             (folder / name).write_text('{"host": "mine", "pid": 1, "start": "1"}')
     real = Store.open(tmp_path / "real")
     (tmp_path / "out").symlink_to("real")  # the output folder itself may be a link
@@ -293,21 +265,14 @@ def test_a_figure_that_is_a_link_to_a_picture_is_drawn_and_not_shown(shared, rep
     assert (folder / "fractions.png").read_bytes() == drawn and untouched(mine)
 
 
-def test_records_cannot_point_at_panels_elsewhere(tmp_path, protocol_file):
-    store = Store.open(tmp_path / "out")
+def test_records_cannot_point_at_panels_elsewhere(tmp_path, records_of):
+    _, left = records_of
     private = tmp_path / "private"
     private.mkdir()
     picture = np.zeros((4, 4), np.uint8)
     kinds = {k: picture for k in ("image", "reference", "prediction")}
     np.savez(private / "panels.npz", **{f"c/{k}": v for k, v in kinds.items()}, **{"c/aspect": np.array(1.0)})
-    path = protocol_file({"name": "attack"})
-    row = dict.fromkeys(COLUMNS, "") | {k: 0 for k, v in COLUMNS.items() if "64" in v} | {
-        "job": "../../private", "section": NAME,
-        "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
-        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
-    }  # fmt: skip
-    frame([row]).to_parquet(store.root / "records" / "attack.parquet")
-    shown = rewrite_report(path, None, store, None)
+    shown = left(job="../../private")()
     assert "panels" not in " ".join(p.name for p in shown.page.parent.iterdir())
 
 

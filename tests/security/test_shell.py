@@ -17,7 +17,7 @@ from bench.store import Store
 
 ATTACKS = (
     "; touch pwned;", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "',
-    "|touch pwned",     "&& touch pwned &&", "-rf ~", "--output=pwned", "a  b", "*", "$HOME", "#", "\\", "!!",
+    "|touch pwned", "&& touch pwned &&", "-rf ~", "--output=pwned", "a  b", "*", "$HOME", "#", "\\", "!!",
 )  # fmt: skip
 ROOMS = ("bench", "methods", "datasets")
 
@@ -43,10 +43,8 @@ def site(tmp_path, monkeypatch):
         for script in sorted(tmp_path.glob("script-*.sh")):
             place = tmp_path / "node"
             place.mkdir(exist_ok=True)
-            done = subprocess.run(
-                ["bash", script], cwd=place, capture_output=True, text=True, timeout=10, check=True
-            )
-            assert done.stderr == ""
+            done = subprocess.run(["bash", script], cwd=place, capture_output=True, timeout=10, check=True)
+            assert done.stderr == b""
             found.append((tmp_path / "srun.txt").read_bytes().decode().split("\0")[:-1])
             assert list(place.iterdir()) == []
         assert not list(tmp_path.rglob("pwned"))
@@ -68,18 +66,15 @@ def test_an_output_folders_name_is_one_word(attack, tmp_path, site):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, tmp_path, site):
-    asked = Profile(
-        partition=attack, account=attack, qos=attack, constraint=attack, gres=attack, setup=("true",)
-    )
-    submission.submit(
-        tmp_path / "out", options(asked, Shape(gpu=True), "n", ("1",)), [("o", ("j",), "f", 1)], None
-    )
+    keys = ("partition", "account", "qos", "constraint", "gres")
+    asked = options(Profile(**dict.fromkeys(keys, attack), setup=("true",)), Shape(gpu=True), "n", ("1",))
+    submission.submit(tmp_path / "out", asked, [("o", ("j",), "f", 1)], None)
     site()
     (script,) = tmp_path.glob("script-*.sh")
     lines = script.read_text().splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
     assert len(commands) == 3 and commands[:2] == ["true", "export SUBMITIT_EXECUTOR=slurm"]
-    for key in ("partition", "account", "qos", "constraint", "gres"):
+    for key in keys:
         (line,) = [line for line in lines if line.startswith(f"#SBATCH --{key}=")]
         assert shlex.split(line.partition("=")[2]) == [attack]
 
@@ -110,13 +105,11 @@ def test_names_of_a_protocol_reach_no_script(plan_of, tmp_path, site):
 def test_a_line_break_in_the_output_folder_is_refused(tmp_path):
     # In a batch script it would end the comment that names the log, and begin a command.
     for name in ("a\ntouch pwned\n", "a\x1b[2J"):
-        with pytest.raises(BenchError, match="control characters in a path"):
-            Store.open(tmp_path / name)
-        (tmp_path / name).mkdir()
         link = tmp_path / f"link{len(name)}"
         link.symlink_to(tmp_path / name)
-        with pytest.raises(BenchError, match="control characters in a path"):
-            Store.open(link)
+        for place in (tmp_path / name, link):
+            with pytest.raises(BenchError, match="control characters in a path"):
+                Store.open(place)
 
 
 def test_no_shell_is_started_and_nothing_evaluates_text():
@@ -125,9 +118,7 @@ def test_no_shell_is_started_and_nothing_evaluates_text():
     for path in (p for room in ROOMS for p in (root / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
-                name = (
-                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                )
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 plain = isinstance(node.func, ast.Name) or name in banned - {"eval", "exec"}
                 assert not (plain and name in banned), f"{path}:{node.lineno}"
                 assert not any(k.arg == "shell" for k in node.keywords), f"{path}:{node.lineno}"

@@ -7,7 +7,7 @@ from small_protocol import NAME
 
 from bench import registry
 from bench.cli import main
-from bench.errors import BenchError, printable
+from bench.errors import printable
 from bench.executors.local import Outcome
 from bench.report import Extras, Failure, terminal_table
 from bench.show import status
@@ -27,10 +27,6 @@ def test_control_characters_are_shown_and_other_text_is_left():
     assert printable("Ünïcode, ± 5\xa0%, 左心房, \\n") == "Ünïcode, ± 5\xa0%, 左心房, \\n"
     assert printable("\udcff") == r"\udcff"
     printable("\udcff").encode()
-
-
-def test_an_error_is_one_line_whatever_a_file_is_called():
-    assert harmless(str(BenchError(f"{EVIL}: no such file")))
 
 
 def test_the_terminal_table_obeys_no_name(report_of):

@@ -38,8 +38,7 @@ def test_a_mark_of_synthetic_data_disturbs_neither_cases_nor_check(marked):
 
 def test_what_is_known_of_data_reaches_a_report_from_rows_alone(finished, marked, tmp_path):
     made = finished()
-    facts = {"cases": 10}
-    made.again("pretrain", **facts)
+    made.again("pretrain", cases=10)
     made.plan.roots[NAME] = str(marked / NAME)
     made.plan.overrides = ("finetune.batch=3",)
     list(write_reports([made.protocol], made.plan, made.store))
@@ -68,20 +67,25 @@ def test_a_folder_known_by_its_name_says_what_its_listing_says(finished, marked)
     assert adapter("own", Roots(marked)).licence == "not stated"
 
 
+CHANGED = {"commit": "abc123", "modified": True, "changed": "d4e5"}
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({"commit": "abc123"}, "abc123"),
-        ({"commit": "abc123", "modified": False, "changed": ""}, "abc123"),
-        ({"commit": "abc123", "modified": True, "changed": "d4e5"}, "abc123, modified (digest d4e5)"),
-        ({"commit": "abc123", "modified": True}, "abc123, modified"),
-        ({"commit": ""}, ""),
+        ([{"commit": "abc123"}], "abc123"),
+        ([{"commit": "abc123", "modified": False, "changed": ""}], "abc123"),
+        ([CHANGED], "abc123, modified (digest d4e5)"),
+        ([{"commit": "abc123", "modified": True}], "abc123, modified"),
+        ([CHANGED, {"commit": "abc123"}], "abc123; abc123, modified (digest d4e5)"),
+        ([{"commit": ""}, {}], ""),
     ],
 )
 def test_provenance_says_whether_files_differed_from_the_commit(made, said):
-    around = {"packages": {"bench": "1", "torch": "2", "monai": "3"}, "device": "cpu", "threads": 1}
-    manifest = {"attempts": 1, "provenance": {**around, "date": "2026-01-01", **made}}
-    assert gather.provenance([(None, {"job": manifest})])["commit"] == said
+    packages = {"bench": "1", "torch": "2", "monai": "3"}
+    around = {"packages": packages, "device": "cpu", "threads": 1, "date": "2026-01-01"}
+    chain = {str(i): {"attempts": 1, "provenance": {**around, **one}} for i, one in enumerate(made)}
+    assert gather.provenance([(None, chain)])["commit"] == said
 
 
 def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():

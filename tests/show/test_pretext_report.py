@@ -1,6 +1,8 @@
 """What a report says of pretrainings, from job folders to the page, and from the records alone."""
 
+import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +15,8 @@ from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
 from bench.report import Beside
 from bench.report.pretrainings import NOTE
-from bench.show import gather, pretrainings
+from bench.show import pretrainings
 from bench.show.reports import rewrite_report, write_reports
-from bench.store import read_json
 
 FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess", "rises": True}
 
@@ -23,6 +24,10 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 def beside(made):
     found = pretrainings.beside(made.protocol, made.plan, made.store, {})
     return dict(zip(("pretexts", "clouds", "absent"), found, strict=True))
+
+
+def records_of(made):
+    return made.store.root / "records" / f"{made.protocol.name}.json"
 
 
 def told(made):
@@ -42,26 +47,22 @@ def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(fin
 
 def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finished):
     made = finished()
-    gather_from = made.folder("pretrain") / "curve.csv"
     long = pd.DataFrame({"step": np.arange(1000), "retrieval": np.arange(1000.0), "guess": 1.0})
-    long.to_csv(gather_from, index=False)
+    long.to_csv(made.folder("pretrain") / "curve.csv", index=False)
     (one,) = told(made)["pretexts"]
     assert (one.first, one.last) == (4.5, 949.5)
     assert len(one.steps) == 200 and one.values[:2] == (2, 7) and one.steps[0] == 2
 
 
-def test_a_collapse_is_told(finished):
+COLLAPSES = [(0.04, 8, 0.5, True), (0.06, 8, 0.5, False), (0.04, 4, 0.5, False), (0.5, 3, 0.95, True)]
+
+
+def test_a_collapse_is_told_and_the_note_states_its_rule(finished):
     made = finished()
-    for std, rank, share, fell in (
-        ([0.5, 0.04], [8, 8], 0.5, True), ([0.5, 0.06], [8, 8], 0.5, False),
-        ([0.5, 0.04], [8, 4], 0.5, False), ([0.5, 0.5], [8, 3], 0.95, True),
-    ):  # fmt: skip
-        table = pd.DataFrame({"step": [0, 100], "std": std, "rank": rank, "leading": share, "most": 9})
-        table.to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
+    for std, rank, share, fell in COLLAPSES:
+        looks = {"step": [0, 100], "std": [0.5, std], "rank": [8, rank], "leading": share, "most": 9}
+        pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
-
-
-def test_the_note_states_the_rule():
     assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
     said = ("below a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
     assert all(words in NOTE for words in said)
@@ -74,13 +75,8 @@ def test_what_is_not_there_is_left_out(finished):
     assert one.std is one.rank is None and not one.collapsed and one.last is not None
     (made.folder("pretrain") / "curve.csv").unlink()
     assert told(made)["pretexts"] == ()
-    made = finished_without(made, "figure")
+    made.again("pretrain", figure=None)
     assert told(made)["pretexts"] == ()
-
-
-def finished_without(made, key):
-    made.again("pretrain", **{key: None})
-    return made
 
 
 def test_a_figure_without_chance_and_numbers_that_are_none(finished):
@@ -97,33 +93,6 @@ def test_a_figure_without_chance_and_numbers_that_are_none(finished):
     assert "loss (lower is better)" in shown.page.read_text()
 
 
-def refused(made, match):
-    with pytest.raises(BenchError, match=match) as caught:
-        beside(made)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_damaged_curve_is_one_line(finished):
-    made = finished()
-    for text in ("", "step,retrieval\n1,x\n", "retrieval,guess\n1,2\n", "step,total\n1,2\n"):
-        (made.folder("pretrain") / "curve.csv").write_text(text)
-        refused(made, r"curve\.csv: damaged .*; run again")
-
-
-def test_a_damaged_table_of_looks_is_one_line(finished):
-    made = finished()
-    for text in ("\x00\xff", "step,std\n1,2\n", "step,std,rank\n1,a,2\n"):
-        (made.folder("pretrain") / "embeddings.csv").write_text(text)
-        refused(made, r"embeddings\.csv: damaged")
-
-
-def test_a_damaged_figure_is_one_line(finished):
-    made = finished()
-    for figure in (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None}):
-        made.again("pretrain", figure=figure)
-        refused(made, r"manifest\.json: damaged \(figure")
-
-
 # Clouds
 
 
@@ -138,8 +107,7 @@ def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
 
 
 def test_a_network_beside_the_rows_stands_first(finished):
-    made = finished(weights=True)
-    found = told(made)
+    found = told(finished(weights=True))
     assert found["clouds"][0].title == "VGG-19 (ImageNet)" and len(found["clouds"]) == 3
     assert found["absent"] == ()
 
@@ -147,24 +115,13 @@ def test_a_network_beside_the_rows_stands_first(finished):
 def test_a_panel_whose_job_failed_is_told(finished):
     made = finished()
     folder = made.folder("embed")
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     (made.store.work / folder.name).mkdir(parents=True, exist_ok=True)
     why = {"reason": "out of memory", "kind": "memory", "log": "log.txt", "attempts": 1}
     (made.store.work / folder.name / "failed.json").write_text(json.dumps(why))
     found = told(made)
     assert len(found["clouds"]) == 1
     assert any("is left out: its job failed (out of memory)." in line for line in found["absent"])
-
-
-def test_a_layout_by_pca_is_called_so(finished):
-    made = finished()
-    points = np.arange(24, dtype=np.float32).reshape(12, 2)
-    for number in range(2):
-        file = made.folder("embed", number) / "embeddings.npz"
-        np.savez(file, tsne=points, pca=points, group=np.zeros(12, np.int64))
-    assert {c.how for c in told(made)["clouds"]} == {"PCA"}
 
 
 def test_the_protocol_chooses_the_layout(finished):
@@ -175,24 +132,25 @@ def test_the_protocol_chooses_the_layout(finished):
         np.savez(file, tsne=points, pca=points[:, ::-1] * 3, group=np.zeros(12, np.int64))
     by = {}
     for layout in ("tsne", "pca"):
-        asked = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
-        _, (by[layout], *_), _ = pretrainings.beside(asked, made.plan, made.store, {})
+        made.protocol = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
+        by[layout] = beside(made)["clouds"][0]
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
 
 
-def test_one_point_many_times_is_a_cloud_too(finished):
+def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(finished):
     made = finished()
     alike = np.zeros((12, 2), np.float32)
     np.savez(made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64))
+    assert sorted(c.how for c in told(made)["clouds"]) == ["PCA", "t-SNE"]
     list(write_reports([made.protocol], made.plan, made.store))
     assert (made.store.root / "reports" / made.protocol.name / "embeddings.png").exists()
 
 
+# What is damaged
+
 GOOD = {"tsne": np.zeros((3, 2), np.float32), "pca": np.ones((3, 2), np.float32), "group": np.zeros(3, int)}
-
-
-BAD = (
+LAYOUTS = (
     {"tsne": np.zeros((3, 3), np.float32)}, {"tsne": np.zeros(3, np.float32)},
     {"tsne": np.full((3, 2), np.nan, np.float32)}, {"tsne": np.full((3, 2), 1e300)},
     {"tsne": np.zeros((3, 2), "U4")}, {"tsne": np.zeros((0, 2), np.float32), "group": np.zeros(0, int)},
@@ -201,23 +159,45 @@ BAD = (
 )  # fmt: skip
 
 
-def test_damaged_layouts_are_one_line(finished):
-    made = finished()
-    for bad in BAD:
-        arrays = {k: v for k, v in {**GOOD, **bad}.items() if v is not None}
-        np.savez(made.folder("embed") / "embeddings.npz", **arrays)
-        refused(made, r"embeddings\.npz: damaged .*; run again")
-    (made.folder("embed") / "embeddings.npz").write_bytes(b"PK")
-    refused(made, r"embeddings\.npz: damaged .*; run again")
+def packed(change):
+    file = io.BytesIO()
+    np.savez(file, **{k: v for k, v in {**GOOD, **change}.items() if v is not None})
+    return file.getvalue()
 
 
-def test_damaged_names_are_one_line(finished):
+CURVES = (b"", b"step,retrieval\n1,x\n", b"retrieval,guess\n1,2\n", b"step,total\n1,2\n")
+LOOKS = (b"\x00\xff", b"step,std\n1,2\n", b"step,std,rank\n1,a,2\n")
+NAMES = (b"", b"[]", b"{}", b'{"groups": 3}', b'{"groups": ["a"], "std": "x"}', None)
+FIGURES = (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None})
+DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): what is said
+    ("pretrain", "curve.csv", CURVES): r"curve\.csv: damaged .*; run again",
+    ("pretrain", "embeddings.csv", LOOKS): r"embeddings\.csv: damaged",
+    ("embed", "embeddings.npz", (*map(packed, LAYOUTS), b"PK")): r"embeddings\.npz: damaged .*; run again",
+    ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged",
+}
+
+
+@pytest.mark.parametrize("where", DAMAGED, ids=lambda where: where[1])
+def test_a_damaged_file_of_a_job_is_one_line(finished, where):
+    kind, name, contents = where
     made = finished()
-    for text in ("", "[]", "{}", '{"groups": 3}', '{"groups": ["a"], "std": "x"}'):
-        (made.folder("embed") / "embeddings.json").write_text(text)
-        refused(made, r"embeddings\.json: damaged")
-    (made.folder("embed") / "embeddings.json").unlink()
-    refused(made, r"embeddings\.json: damaged \(it is lost\)")
+    for content in contents:
+        file = made.folder(kind) / name
+        file.unlink() if content is None else file.write_bytes(content)
+        refused(made, DAMAGED[where] if content is not None else r"json: damaged \(it is lost\)")
+
+
+def test_a_damaged_figure_is_one_line(finished):
+    made = finished()
+    for figure in FIGURES:
+        made.again("pretrain", figure=figure)
+        refused(made, r"manifest\.json: damaged \(figure")
+
+
+def refused(made, match):
+    with pytest.raises(BenchError, match=match) as caught:
+        beside(made)
+    assert "\n" not in str(caught.value)
 
 
 # From the records alone
@@ -229,9 +209,7 @@ def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
     folder = first.page.parent
     drawn = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert {"pretext.png", "pretext.pdf", "embeddings.png", "embeddings.pdf"} < drawn.keys()
-    for file in (made.store.jobs).rglob("*"):
-        if file.is_file():
-            file.unlink()
+    shutil.rmtree(made.store.jobs)
     rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     again = {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()}
     assert again.keys() == drawn.keys() and [n for n in drawn if drawn[n] != again[n]] == []
@@ -243,7 +221,7 @@ def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
 def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_path):
     made = finished({"rows": {"again": None}})
     list(write_reports([made.protocol], made.plan, made.store))
-    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    file = records_of(made)
     known = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")}))
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
@@ -263,7 +241,7 @@ WRONG = (
 def test_damaged_records_are_one_line(finished, tmp_path):
     made = finished()
     list(write_reports([made.protocol], made.plan, made.store))
-    file = made.store.root / "records" / f"{made.protocol.name}.json"
+    file = records_of(made)
     text = file.read_text()
     for where, change in WRONG:
         known = json.loads(text)
@@ -274,27 +252,19 @@ def test_damaged_records_are_one_line(finished, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_manifests_with_a_figure_are_as_the_schema_has_them(finished):
-    made = finished()
-    file = made.folder("pretrain") / "manifest.json"
-    assert read_json(file, gather.FINISHED)["figure"]["term"] == "retrieval"
-
-
 def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finished):
     made = finished()
-    list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
-    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss"]]
-    made.again("pretrain", figure={**FIGURE, "term": "total"})
-    list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())
-    assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", "retrieval"]]
+    for figure, columns in ((FIGURE, []), ({**FIGURE, "term": "total"}, ["retrieval"])):
+        made.again("pretrain", figure=figure)
+        list(write_reports([made.protocol], made.plan, made.store))
+        known = json.loads(records_of(made).read_text())
+        assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", *columns]]
 
 
 def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(finished):
     made = finished()
     shown = list(write_reports([made.protocol], made.plan, made.store))
-    known = json.loads((made.store.root / "records" / f"{made.protocol.name}.json").read_text())["courses"]
+    known = json.loads(records_of(made).read_text())["courses"]
     assert {c["row"] for c in known} == set(made.protocol.rows)
     assert len(known) == len(made.plan.cells[made.protocol.name])
     for course in known:  # 250 steps, three to a point
@@ -307,9 +277,7 @@ def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(finished):
     made = finished()
     (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
     for other in ("0" * 16, "1" * 16):
-        (made.store.jobs / other).mkdir()
-        manifest = (made.store.jobs / job.id / "manifest.json").read_text()
-        (made.store.jobs / other / "manifest.json").write_text(manifest)
+        shutil.copytree(made.store.jobs / job.id, made.store.jobs / other)
         logged = pd.DataFrame({"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]})
         logged.to_csv(made.store.jobs / other / "curve.csv", index=False)
     cells = made.plan.cells[made.protocol.name]

@@ -23,10 +23,13 @@ def folder(plan_of, tmp_path):
     return plan, store
 
 
-def failed(store, job, kind="finetune"):
+def waiting(store, job, kind="finetune"):
     store.write_spec(job, {"job": {"kind": kind, "spec": {}, "needs": []}, "run": {}})
-    claim = store.claim(job)
-    store.fail(claim, "out of memory", "memory")
+
+
+def failed(store, job):
+    waiting(store, job)
+    store.fail(store.claim(job), "out of memory", "memory")
 
 
 def test_every_job_has_a_name_that_a_person_knows(plan_of):
@@ -43,9 +46,9 @@ def test_every_job_has_a_name_that_a_person_knows(plan_of):
 
 def test_a_fold_is_named_where_there_are_several(plan_of):
     plan = plan_of({"finetune": [{"dataset": NAME, "split": "cv5", "steps": 6}]})
-    assert {
-        str(v).rpartition(" · ")[2] for j, v in labels(plan).items() if plan.jobs[j].kind == "finetune"
-    } == {f"fold {i}" for i in range(5)}
+    called = labels(plan)
+    folds = {str(called[job]).rpartition(" · ")[2] for job in ids(plan, "finetune")}
+    assert folds == {f"fold {i}" for i in range(5)}
 
 
 def test_status_and_progress_speak_of_rows(folder, capsys):
@@ -71,8 +74,8 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
     kept = cell(plan, row="alone", fraction=25, seed=0).finetune
     failed(store, kept)
     failed(store, OLD)
-    store.write_spec("a" * 16, {"job": {"kind": "evaluate", "spec": {}, "needs": []}, "run": {}})
-    store.write_spec("b" * 16, {"job": {"kind": "pretrain", "spec": {}, "needs": []}, "run": {}})
+    waiting(store, "a" * 16, "evaluate")
+    waiting(store, "b" * 16, "pretrain")
     assert store.claim("b" * 16) is not None  # of a living process: ours
     (store.jobs / ("c" * 16)).mkdir()
     (store.jobs / ("c" * 16) / "manifest.json").write_text("{}")
@@ -101,10 +104,7 @@ def test_what_one_scale_or_set_wants_another_does_not_unsay(plan_of, tmp_path):
 def test_the_names_are_left_for_every_protocol_by_its_own(plan_of, tmp_path):
     store = Store.open(tmp_path / "out")
     for name in ("one", "two"):
-        remember(
-            plan_of({"name": name, "finetune": [{"dataset": NAME, "split": "even", "steps": len(name)}]}),
-            store,
-        )
+        remember(plan_of({"name": name}), store)
     files = sorted((store.root / "records").glob("*.jobs.json"))
     assert [f.name for f in files] == ["one.paper.jobs.json", "two.paper.jobs.json"]
     assert all(json.loads(f.read_text())["jobs"] for f in files)

@@ -1,13 +1,11 @@
 """The files and command lines of a throw-away cluster."""
 
-from __future__ import annotations
-
-import getpass
 import hashlib
 import os
 import secrets
 import socket
 from dataclasses import dataclass
+from getpass import getuser
 from pathlib import Path
 
 GRANT = """\
@@ -24,22 +22,10 @@ class Cluster:
     gpus: int = 2
     mem_mb: int = 8000
     accounting: bool = False  # MariaDB and slurmdbd: `sacct`, limits on accounts
-    port: int = 0  # the first of a row of ports; 0: any free ones
-    max_array_size: int = 1001  # SLURM's own default
-    kill_over_memory: bool = True  # SLURM's poll of memory: no control groups needed
-    warn_preempted: bool = False  # send --signal's warning at a preemption, too
-    grace: int = 10  # seconds between a preemption and its SIGKILL
-    node_timeout: int = 10
 
     @property
     def names(self) -> list[str]:
-        """Return the nodes' names."""
         return [f"n{number}" for number in range(1, self.nodes + 1)]
-
-
-def user() -> str:
-    """Return who runs the cluster."""
-    return getpass.getuser()
 
 
 def cluster_name(folder: Path) -> str:
@@ -48,7 +34,6 @@ def cluster_name(folder: Path) -> str:
 
 
 def munge_socket(folder: Path) -> Path:
-    """Return where munged listens."""
     return folder / "run" / "munge.socket"
 
 
@@ -66,14 +51,12 @@ def munged(folder: Path) -> list[str]:
 
 
 def install(folder: Path) -> list[str]:
-    """Return the command that lays out an empty database."""
-    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'db'}", f"--user={user()}",
+    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'db'}", f"--user={getuser()}",
             "--auth-root-authentication-method=normal", "--skip-test-db"]  # fmt: skip
 
 
 def mariadbd(folder: Path) -> list[str]:
-    """Return the database's command."""
-    return ["mariadbd", "--no-defaults", f"--user={user()}", f"--datadir={folder / 'db'}",
+    return ["mariadbd", "--no-defaults", f"--user={getuser()}", f"--datadir={folder / 'db'}",
             f"--socket={database(folder)}", f"--pid-file={folder / 'munge' / 'db.pid'}",
             "--skip-networking", "--skip-log-bin", "--innodb-buffer-pool-size=64M",
             "--innodb-lock-wait-timeout=900"]  # fmt: skip
@@ -84,7 +67,7 @@ def write(folder: Path, asked: Cluster) -> None:
     for name in ("run", "log", "state", "munge", "gpu", *(f"spool.{node}" for node in asked.names)):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
-    key = munge_key(folder)
+    key = folder / "munge" / "key"  # the secret that the cluster's daemons share
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     ports = _ports(asked)
@@ -95,17 +78,9 @@ def write(folder: Path, asked: Cluster) -> None:
     (folder / "slurm.conf").write_text(_text(_controller(folder, asked, ports)) + _nodes(asked, ports))
 
 
-def munge_key(folder: Path) -> Path:
-    """Return the secret that the cluster's daemons share."""
-    return folder / "munge" / "key"
-
-
 def _ports(asked: Cluster) -> list[int]:
-    """Return ports: of slurmctld, of slurmdbd, of each node."""
-    count = 2 + asked.nodes
-    if asked.port:
-        return list(range(asked.port, asked.port + count))
-    probes = [socket.socket() for _ in range(count)]  # all open at once: no port twice
+    """Return free ports: of slurmctld, of slurmdbd, of each node."""
+    probes = [socket.socket() for _ in range(2 + asked.nodes)]  # all open at once: no port twice
     try:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
@@ -131,7 +106,7 @@ def _accounting_daemon(folder: Path, port: int) -> dict[str, object]:
     return {
         "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)}",
         "DbdHost": socket.gethostname(), "DbdAddr": "127.0.0.1", "DbdPort": port,
-        "SlurmUser": user(), "LogFile": folder / "log" / "slurmdbd.log",
+        "SlurmUser": getuser(), "LogFile": folder / "log" / "slurmdbd.log",
         "PidFile": folder / "munge" / "slurmdbd.pid", "StorageType": "accounting_storage/mysql",
         "StorageHost": "localhost", "StorageUser": "slurm", "StoragePass": "sandbox",
     }  # fmt: skip
@@ -141,7 +116,7 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
     log, pids = folder / "log", folder / "munge"
     settings: dict[str, object] = {
         "ClusterName": cluster_name(folder), "SlurmctldHost": f"{socket.gethostname()}(127.0.0.1)",
-        "SlurmUser": user(), "SlurmdUser": user(), "SlurmctldPort": ports[0],
+        "SlurmUser": getuser(), "SlurmdUser": getuser(), "SlurmctldPort": ports[0],
         # A requeued task waits for cred_expire; below 20 s the next start met its dying former self.
         "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)},cred_expire=20",
         "CredType": "cred/munge", "StateSaveLocation": folder / "state",
@@ -152,28 +127,22 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
         "MpiDefault": "none", "ReturnToService": 2,
         "SlurmdParameters": "config_overrides",  # more cores than the machine has
         "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": asked.max_array_size,
-        "MaxJobCount": max(10000, 2 * asked.max_array_size), "MinJobAge": 300, "JobRequeue": 1,
+        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": 1001,
+        "MaxJobCount": 10000, "MinJobAge": 300, "JobRequeue": 1,
         "SchedulerType": "sched/backfill", "PriorityType": "priority/basic",
         "SchedulerParameters": "sched_interval=2,bf_interval=2,batch_sched_delay=0",
         "PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE",
-        "KillWait": 2, "SlurmctldTimeout": 30, "SlurmdTimeout": asked.node_timeout,
+        "KillWait": 2, "SlurmctldTimeout": 30, "SlurmdTimeout": 10,
         "MessageTimeout": 10, "BatchStartTimeout": 20, "InactiveLimit": 0,
         "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": "task=1",
+        "JobAcctGatherParams": "OverMemoryKill",  # SLURM's poll of memory: no control groups needed
+        "AccountingStorageType": "accounting_storage/none",
     }  # fmt: skip
-    if asked.kill_over_memory:
-        settings["JobAcctGatherParams"] = "OverMemoryKill"
-    if asked.warn_preempted:
-        settings["SlurmctldParameters"] = "preempt_send_user_signal"
-    return {**settings, **_storage(folder, asked, ports[1])}
-
-
-def _storage(folder: Path, asked: Cluster, port: int) -> dict[str, object]:
     if not asked.accounting:
-        return {"AccountingStorageType": "accounting_storage/none"}
-    return {
+        return settings
+    return settings | {
         "AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageHost": "127.0.0.1",
-        "AccountingStoragePort": port, "AccountingStorageEnforce": "associations,limits,qos",
+        "AccountingStoragePort": ports[1], "AccountingStorageEnforce": "associations,limits,qos",
         # Without munge's socket here slurmctld ends at once, and every client hangs.
         "AccountingStoragePass": munge_socket(folder),
     }  # fmt: skip
@@ -183,17 +152,15 @@ def _nodes(asked: Cluster, ports: list[int]) -> str:
     gres = f" Gres=gpu:fake:{asked.gpus}" if asked.gpus else ""
     has = f"CPUs={asked.cpus} RealMemory={asked.mem_mb}{gres} State=UNKNOWN"
     where = f"NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1"
-    lines = [
-        f"NodeName={node} {where} Port={port} {has}"
-        for node, port in zip(asked.names, ports[2:], strict=True)
-    ]
+    nodes = zip(asked.names, ports[2:], strict=True)
+    lines = [f"NodeName={node} {where} Port={port} {has}\n" for node, port in nodes]
     asks = {
         "main": "Default=YES PriorityTier=10 PreemptMode=OFF",
-        "preempt": f"PriorityTier=1 PreemptMode=REQUEUE GraceTime={asked.grace}",
+        "preempt": "PriorityTier=1 PreemptMode=REQUEUE GraceTime=10",  # seconds until its SIGKILL
         "urgent": "PriorityTier=100 PreemptMode=OFF",
     }
-    lines += [f"PartitionName={name} Nodes=ALL State=UP {text}" for name, text in asks.items()]
-    return "\n".join(lines) + "\n"
+    lines += [f"PartitionName={name} Nodes=ALL State=UP {text}\n" for name, text in asks.items()]
+    return "".join(lines)
 
 
 def _text(settings: dict[str, object]) -> str:

@@ -1,12 +1,11 @@
 """Daemons of one folder: started in the foreground, known by pid files, ended by them alone."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from config import cluster_name
@@ -41,7 +40,6 @@ class Daemons:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of daemons and clients."""
         return {**os.environ, "PATH": path(), "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def start(self, name: str, command: list[str], more: dict[str, str] | None = None) -> None:
@@ -67,12 +65,7 @@ class Daemons:
             return None
         return int(number) if born == _born(int(number)) and self._ours(int(number)) else None
 
-    def alive(self, name: str) -> bool:
-        """Does a daemon run?"""
-        return self.pid(name) is not None
-
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to a daemon that runs."""
         pid = self.pid(name)
         if pid is not None:
             os.kill(pid, number)
@@ -82,7 +75,7 @@ class Daemons:
     def end(self, name: str) -> None:
         """End a daemon, gently where it listens."""
         self.kill(name, signal.SIGTERM)
-        if not wait(lambda: not self.alive(name), ENDING):
+        if not wait(lambda: self.pid(name) is None, ENDING):
             self.kill(name)
         self._reap(name)
         (self.folder / "run" / f"{name}.pid").unlink(missing_ok=True)
@@ -93,24 +86,23 @@ class Daemons:
         for name in sorted(names, key=lambda n: next(i for i, o in enumerate(ORDER) if n.startswith(o))):
             self.end(name)
         for pid in self.tasks():
-            _signal(pid, signal.SIGCONT)
-            _signal(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # ends a frozen one, too
 
     def tasks(self) -> list[int]:
         """Return the processes of jobs and their keepers, whatever became of the daemons."""
-        return [pid for pid in processes() if self._ours(pid) and self._in_job(pid)]
+        processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return [pid for pid in processes if self._ours(pid) and self._in_job(pid)]
 
     def _ours(self, pid: int) -> bool:
-        mark = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
-        if mark in _read(pid, "environ").split(b"\0"):
+        if environment(pid).get("SLURM_CONF") == self.environment["SLURM_CONF"]:
             return True
         # A daemon may hide its environment, from others than root.
         return bytes(self.folder) + b"/" in _read(pid, "cmdline")
 
     def _in_job(self, pid: int) -> bool:
         # Whoever looks may be in a job of another cluster, with our SLURM_CONF beside it.
-        mark = f"SLURM_CLUSTER_NAME={cluster_name(self.folder)}".encode()
-        inside = mark in _read(pid, "environ").split(b"\0")
+        inside = environment(pid).get("SLURM_CLUSTER_NAME") == cluster_name(self.folder)
         return inside or _read(pid, "cmdline").startswith(b"slurmstepd")
 
     def _reap(self, name: str) -> None:
@@ -119,11 +111,15 @@ class Daemons:
             del self._children[name]
 
 
-def processes() -> Iterator[int]:
-    """Yield the numbers of all processes."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            yield int(entry.name)
+def environment(pid: int) -> dict[str, str]:
+    """Return a process's environment; empty where it is gone."""
+    entries = _read(pid, "environ").decode(errors="replace").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that one has started and that still run."""
+    return {int(child) for child in _read(pid, f"task/{pid}/children").split()}
 
 
 def _born(pid: int) -> str:
@@ -137,10 +133,3 @@ def _read(pid: int, what: str) -> bytes:
         return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:
         return b""
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return

@@ -6,8 +6,6 @@ Prints a Markdown table; exits 1 where a run ends with other records, leaves som
 publishes a job twice, or a task in the queue.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys
@@ -16,17 +14,12 @@ import time
 import traceback
 from pathlib import Path
 
-import on_cluster
-import on_files
-import on_tasks
 import pytest
 from config import Cluster
-from registry import FAULTS, Fault
+from harm import FAULTS, Fault
 from sandbox import Sandbox, SandboxError, lacking, stopping_on_sigterm
 from smoke import Smoke
 from trial import Trial
-
-__all__ = ["FAULTS", "on_cluster", "on_files", "on_tasks"]
 
 COLUMNS = ("fault", "how it was made", "times", "outcome", "records lost", "jobs run twice", "seconds")
 STEPS = {"pretrain": 80, "finetune": 12}
@@ -50,7 +43,6 @@ def once(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path) -> tuple[st
 
 
 def main() -> int:
-    """Run the trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), metavar="NAME")
     parser.add_argument("--times", type=int, default=1)
@@ -68,23 +60,22 @@ def main() -> int:
         with stopping_on_sigterm(), Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster:
             smoke = Smoke.make(folder, **STEPS, only=("fraction=100",))
             print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
-            for fault in [FAULTS[name] for name in given.only or FAULTS]:
-                bad += row(cluster, smoke, fault, folder, given.times)
+            for name in given.only or FAULTS:
+                bad += row(cluster, smoke, name, folder, given.times)
     finally:
         if not given.keep:
             shutil.rmtree(folder, ignore_errors=True)
     return 1 if bad else 0
 
 
-def row(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path, times: int) -> int:
+def row(cluster: Sandbox, smoke: Smoke, name: str, folder: Path, times: int) -> int:
     """Print one row; return how many trials went wrong."""
-    began, found = time.monotonic(), []
-    for number in range(times):
-        found.append(once(cluster, smoke, fault, folder / f"{fault.name}-{number}"))
+    began, fault = time.monotonic(), FAULTS[name]
+    found = [once(cluster, smoke, fault, folder / f"{name}-{number}") for number in range(times)]
     seconds = (time.monotonic() - began) / times
     told = " / ".join(dict.fromkeys(text for text, _, _ in found))
-    lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))  # type: ignore[call-overload]
-    cells = [fault.name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
+    lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))
+    cells = [name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
     print("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |", flush=True)
     return sum(text.startswith("WRONG") for text, _, _ in found)
 

@@ -1,6 +1,6 @@
 """A private, throw-away SLURM cluster in one folder: real daemons, virtual nodes, fake GPUs.
 
-    python tests/slurm/sandbox.py start DIR [--nodes 2 --cpus 4 --gpus 2 --mem-mb 8000 --accounting --port N]
+    python tests/slurm/sandbox.py start DIR [--nodes 2 --cpus 4 --gpus 2 --mem-mb 8000 --accounting]
     export SLURM_CONF=DIR/slurm.conf
     python tests/slurm/sandbox.py stop DIR
 
@@ -8,8 +8,6 @@ Key, sockets, ports, state and logs are the cluster's own: several can run side 
 real one. ``stop`` ends processes that its pid files name and that are provably its own, then removes
 the folder. As root, each node has a host name of its own, so claims are judged as on several hosts.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -20,8 +18,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from getpass import getuser
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import config
@@ -65,9 +63,7 @@ class Sandbox:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     # Starting
@@ -90,18 +86,18 @@ class Sandbox:
     def _boot(self) -> None:
         config.write(self.folder, self.asked)
         self.daemons.start("munged", config.munged(self.folder))
-        self._until(self._munge, "munged", 10)
+        munge = ("munge", "-n", f"--socket={config.munge_socket(self.folder)}")
+        self._until(lambda: self._answers(*munge), "munged", 10)
         if self.asked.accounting:
             self._start_database()
         self.start_controller()
         for node in self.asked.names:
             self.start_node(node)
-        self._until(lambda: self.nodes("idle") == self.asked.names, "the nodes", 40)
+        self._until(lambda: self.idle() == self.asked.names, "the nodes", 40)
 
     def start_controller(self) -> None:
-        """Start slurmctld, with the state it left."""
         self.daemons.start("slurmctld", ["slurmctld", "-D", "-f", str(self.conf)])
-        self._until(lambda: self.ask("scontrol", "ping", timeout=3).returncode == 0, "slurmctld", 30)
+        self._until(lambda: self._answers("scontrol", "ping"), "slurmctld", 30)
 
     def start_node(self, node: str) -> None:
         """Start one slurmd, under its own host name where that is allowed."""
@@ -110,37 +106,29 @@ class Sandbox:
             command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', node, *command]
         self.daemons.start(f"slurmd.{node}", command)
 
-    @staticmethod
-    def own_names() -> bool:
+    def own_names(self) -> bool:
         """Can nodes have host names of their own here? Needs root."""
-        probe = ["unshare", "--uts", "hostname", "bench-probe"]
-        return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+        return self._answers("unshare", "--uts", "hostname", "bench-probe")
 
     def _start_database(self) -> None:
         install = config.install(self.folder)
         subprocess.run(install, check=True, capture_output=True, timeout=120, env=self.daemons.environment)
         self.daemons.start("mariadbd", config.mariadbd(self.folder))
-        self._until(lambda: self._sql("select 1"), "mariadbd", 30)
-        if not self._sql(config.GRANT):
-            raise SandboxError(f"mariadbd refused slurmdbd's user; logs in {self.folder / 'log'}")
+        client = ("mariadb", "--no-defaults", "-u", "root", f"--socket={config.database(self.folder)}", "-e")
+        self._until(lambda: self._answers(*client, "select 1"), "mariadbd", 30)
+        self.call(*client, config.GRANT)
         found = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}
         self.daemons.start("slurmdbd", ["slurmdbd", "-D"], found)
-        self._until(lambda: self.ask("sacctmgr", "-n", "list", "cluster").returncode == 0, "slurmdbd", 30)
-        user, name = f"name={config.user()}", config.cluster_name(self.folder)
+        self._until(lambda: self._answers("sacctmgr", "-n", "list", "cluster"), "slurmdbd", 30)
+        user, name = f"name={getuser()}", config.cluster_name(self.folder)
         for entry in (["cluster", name], ["account", "name=lab"], ["user", user, "account=lab"]):
             self.call("sacctmgr", "-i", "add", *entry)
 
-    def _sql(self, text: str) -> bool:
-        client = ["mariadb", "--no-defaults", "-u", "root", f"--socket={config.database(self.folder)}"]
-        done = subprocess.run([*client, "-e", text], capture_output=True, timeout=10, check=False)
-        return done.returncode == 0
-
-    def _munge(self) -> bool:
-        command = ["munge", "-n", f"--socket={config.munge_socket(self.folder)}"]
-        return subprocess.run(command, capture_output=True, timeout=5, check=False).returncode == 0
+    def _answers(self, *command: str) -> bool:
+        return self.ask(*command, timeout=5).returncode == 0
 
     def _until(self, true: object, what: str, seconds: float) -> None:
-        if not daemons.wait(true, seconds):  # type: ignore[arg-type]
+        if not daemons.wait(true, seconds):
             raise SandboxError(f"{what}: not up after {seconds:.0f} s\n{self.logs()}")
 
     # Using
@@ -162,42 +150,35 @@ class Sandbox:
             raise SandboxError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
         return done.stdout.strip()
 
-    def nodes(self, *states: str) -> list[str]:
-        """Return the nodes in one of ``states``, as sinfo calls them."""
-        which = ["-t", ",".join(states)] if states else []
-        done = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N", *which, timeout=5)
+    def idle(self) -> list[str]:
+        done = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N", "-t", "idle", timeout=5)
         return sorted(done.stdout.split())
 
-    def queue(self, form: str = "%i %T") -> list[str]:
-        """Return a line for each task that is not over."""
-        return self.call("squeue", "-h", "--array", "-o", form).splitlines()
-
-    def limit(self, **limits: int) -> None:
-        """Set limits of the user's association, e.g. ``MaxSubmitJobs=3``; -1 takes one off."""
-        changes = [f"{name}={value}" for name, value in limits.items()]
-        self.call("sacctmgr", "-i", "modify", "user", config.user(), "set", *changes)
+    def queue(self) -> list[str]:
+        """Return a line, id and state, for each task that is not over."""
+        return self.call("squeue", "-h", "--array", "-o", "%i %T").splitlines()
 
     def recover(self) -> None:
         """Bring nodes and queue back to an empty, healthy cluster."""
         for node in self.asked.names:
-            if not self.daemons.alive(f"slurmd.{node}"):
+            if self.daemons.pid(f"slurmd.{node}") is None:
                 self.start_node(node)
-        self.ask("scancel", "--user", config.user())
+        self.ask("scancel", "--user", getuser())
         self.ask("scontrol", "update", f"nodename={','.join(self.asked.names)}", "state=resume")
-        self._until(lambda: not self.queue() and self.nodes("idle") == self.asked.names, "recovery", 60)
+        self._until(lambda: not self.queue() and self.idle() == self.asked.names, "recovery", 60)
 
-    def logs(self, lines: int = 8) -> str:
+    def logs(self) -> str:
         """Return the ends of all logs, for a failure's message."""
         files = sorted((self.folder / "log").glob("*.log"))
-        ends = [(path, path.read_text(errors="replace").splitlines()[-lines:]) for path in files]
+        ends = [(path, path.read_text(errors="replace").splitlines()[-8:]) for path in files]
         return "\n".join(f"--- {path.name}\n" + "\n".join(end) for path, end in ends)
 
     # Stopping
 
     def stop(self) -> None:
         """End all jobs, then the daemons, and remove the folder."""
-        if self.daemons.alive("slurmctld"):
-            self.ask("scancel", "--user", config.user(), timeout=5)
+        if self.daemons.pid("slurmctld") is not None:
+            self.ask("scancel", "--user", getuser(), timeout=5)
             daemons.wait(lambda: not self.ask("squeue", "-h", timeout=3).stdout.strip(), 8)
         self.daemons.stop()
         if self.conf.exists() or (self.folder / "run").is_dir():  # a folder of ours, not any folder
@@ -215,11 +196,10 @@ def stopping_on_sigterm() -> Iterator[None]:
 
 
 def main() -> int:
-    """Start or stop a cluster from a shell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("do", choices=("start", "stop"))
     parser.add_argument("folder", type=Path)
-    for name, value in (("nodes", 2), ("cpus", 4), ("gpus", 2), ("mem-mb", 8000), ("port", 0)):
+    for name, value in (("nodes", 2), ("cpus", 4), ("gpus", 2), ("mem-mb", 8000)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--accounting", action="store_true")
     given = vars(parser.parse_args())

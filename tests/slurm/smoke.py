@@ -1,14 +1,14 @@
 """The smoke protocol on a cluster: how it is run, and what it must end with."""
 
-from __future__ import annotations
-
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,15 +31,15 @@ class Smoke:
     expected: pd.DataFrame
 
     @classmethod
-    def make(cls, folder: Path, pretrain: int, finetune: int, only: tuple[str, ...] = ()) -> Smoke:
+    def make(cls, folder: Path, pretrain: int, finetune: int, only: tuple[str, ...] = ()) -> Self:
         """Write the protocol with these steps and run it here, undisturbed."""
         first, rest = reliability.SMOKE.split("finetune:", 1)
         first = first.replace("steps: 40", f"steps: {pretrain}")
         text = first + "finetune:" + rest.replace("steps: 40", f"steps: {finetune}")
         path = reliability.protocol(folder, text)
         here = cls(path, only, pd.DataFrame())
-        with (folder / "local.txt").open("w") as log:
-            process = here.start(folder / "local", "--workers", "2", log=log)
+        with (folder / "local.txt").open("wb") as log:
+            process = here.start(folder / "local", ("--workers", "2"), log, None, os.environ)
             try:
                 code = process.wait(reliability.LIMIT)
             finally:  # it is a group of its own: Ctrl-C does not reach it
@@ -50,16 +50,14 @@ class Smoke:
         return cls(path, only, table(folder / "local"))
 
     def start(
-        self, out: Path, *flags: str, log: object, cwd: Path | None = None, every: float = 0.0,
-        more: Mapping[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        self, out: Path, flags: Iterable[str], log: BinaryIO, cwd: Path | None, around: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         """Start ``bench run`` in a process group of its own; tasks inherit the environment."""
         asked = [flag for key in self.only for flag in ("--only", key)]
         command = [*BENCH, "run", str(self.path), "--out", str(out), *asked, *flags]
-        variables = {"BENCH_CHECKPOINT": str(every), "OMP_NUM_THREADS": "1", **(more or {})}
         return subprocess.Popen(
-            command, env={**os.environ, **variables}, cwd=cwd, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,  # type: ignore[call-overload]
+            command, env={**around, "OMP_NUM_THREADS": "1", "BENCH_CHECKPOINT": "0"}, cwd=cwd,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def lost(self, out: Path) -> int:
@@ -82,12 +80,5 @@ def table(out: Path) -> pd.DataFrame:
 
 
 def profile(folder: Path, **changes: object) -> None:
-    """Write ``bench.toml`` with the cluster's section."""
-    lines = [f"{key} = {_value(value)}" for key, value in {**PROFILE, **changes}.items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {**PROFILE, **changes}.items()]
     (folder / "bench.toml").write_text("\n".join(["[cluster.sandbox]", *lines, ""]))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    return f'"""{value}"""' if isinstance(value, str) else str(value)

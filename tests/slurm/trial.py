@@ -1,24 +1,21 @@
 """One run of the smoke protocol on the cluster that something happens to."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-import pytest
 import smoke
-from attempt import Attempt, children, environment, place
-from config import user
-from daemons import wait
+from daemons import children, environment, wait
 from sandbox import Sandbox
 from smoke import BENCH, Smoke
 
@@ -27,6 +24,42 @@ LIMIT = 420.0  # seconds in which any run ends, whatever was done to it
 
 class TrialError(AssertionError):
     """The fault could not be made, or a run did not end."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A process that works on a job in a task of the cluster."""
+
+    job: str
+    host: str
+    pid: int
+    task: str  # as scancel takes it
+    node: str
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    @contextlib.contextmanager
+    def slowed(self, share: float = 0.1, turn: float = 1.0) -> Iterator[None]:
+        """Let the process run for a share of the time only; with 0 it is frozen, whoever wakes it."""
+        over = threading.Event()
+
+        def pace() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                while not over.is_set():
+                    self.signal(signal.SIGSTOP)
+                    time.sleep(turn * (1 - share))
+                    if share:
+                        self.signal(signal.SIGCONT)
+                        time.sleep(turn * share)
+
+        thread = threading.Thread(target=pace, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 @dataclass
@@ -50,35 +83,52 @@ class Trial:
         self._watcher.start()
 
     def profile(self, **changes: object) -> None:
-        """Write the cluster's section."""
         smoke.profile(self.folder, **changes)
 
     # Runs
 
-    def start(self, *flags: str, **more: str) -> subprocess.Popen[bytes]:
+    def start(self, *flags: str) -> subprocess.Popen[bytes]:
         """Start ``bench run`` on the cluster, or as ``flags`` say."""
         asked = flags or ("--executor", "slurm", "--cluster", "sandbox")
-        variables = {**self.cluster.daemons.environment, **more}
-        with self.log(len(self.runs)).open("wb") as log:
-            run = self.smoke.start(self.out, *asked, log=log, cwd=self.folder, more=variables)
+        with (self.folder / f"run-{len(self.runs)}.txt").open("wb") as log:
+            run = self.smoke.start(self.out, asked, log, self.folder, self.cluster.daemons.environment)
         self.runs.append(run)
         return run
 
-    def end(self, run: subprocess.Popen[bytes] | None = None, seconds: float = LIMIT) -> int:
+    def end(self, run: subprocess.Popen[bytes] | None = None) -> int:
         """Wait for a run, by default the latest, and return its exit code."""
-        run = run or self.runs[-1]
         try:
-            return run.wait(seconds)
+            return (run or self.runs[-1]).wait(LIMIT)
         except subprocess.TimeoutExpired:
-            raise TrialError(f"a run does not end in {seconds:.0f} s\n{self.text()}") from None
+            raise TrialError(f"a run does not end in {LIMIT:.0f} s\n{self.text()}") from None
+
+    def begin(self, **changes: object) -> Attempt:
+        """Start a run, with changes in the cluster's section; return the process that is to be hit."""
+        if changes:
+            self.profile(**changes)
+        self.start()
+        return self.hit()
+
+    def kill(self) -> None:
+        """End the latest run without warning; its tasks go on."""
+        self.runs[-1].kill()
+        self.runs[-1].wait()
 
     def again(self) -> int:
-        """Run the same command to its end."""
         self.start()
         return self.end()
 
-    def settle(self) -> str:
-        """Wait for the latest run; where it failed, run again. Return what happened, in words."""
+    def settle(self, attempt: Attempt | None = None) -> str:
+        """Wait for the latest run; where it failed, run again. Return what happened, in words.
+
+        With what was hit, they say at which step the later attempts at its job went on.
+        """
+        if attempt is not None:
+            told, attempts = self.settle(), self.manifest(attempt.job)["attempts"]
+            log = (self.out / "jobs" / attempt.job / "log.txt").read_text()
+            later = [part.partition("step ")[2].split("/")[0] or "0" for part in log.split(", attempt ")[2:]]
+            went = "went on at step " + ", ".join(later) if later else "none begun anew"
+            return f"{told}; {attempts} attempts, {went}"
         code = self.end()
         if code == 0:
             return "exit 0"
@@ -88,16 +138,11 @@ class Trial:
             raise TrialError(f"exit {code}: {why}; again: exit {second}\n{self.text()}")
         return f"exit {code}: {why}; the same command again: exit 0"
 
-    def log(self, number: int) -> Path:
-        """Return where a run's output goes."""
-        return self.folder / f"run-{number}.txt"
-
     def text(self, number: int = -1) -> str:
         """Return what a run has printed; the latest by default."""
-        return self.log(number % len(self.runs)).read_text(errors="replace")
+        return (self.folder / f"run-{number % len(self.runs)}.txt").read_text(errors="replace")
 
     def status(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what ``bench status --json`` says."""
         return json.loads(subprocess.check_output([*BENCH, "status", "--out", str(self.out), "--json"]))
 
     def failures(self) -> str:
@@ -106,19 +151,19 @@ class Trial:
 
     # What is hit
 
-    def hit(self, step: int = 5, kind: str | None = None, other: Attempt | None = None) -> Attempt:
-        """Wait until a job of a kind is at a step, in a task; return the process."""
+    def hit(self, step: int = 5) -> Attempt:
+        """Wait until a job of the trial's kind is at a step, in a task; return the process."""
         found: list[Attempt] = []
 
         def there() -> bool:
-            found[:] = [a for a in self._attempts(kind or self.kind, step) if a != other]
-            return bool(found) or any(run.poll() is not None for run in self.runs[-1:])
+            found[:] = self._attempts(step)
+            return bool(found) or self.runs[-1].poll() is not None
 
         if not wait(there, 120, every=0.05) or not found:
-            raise TrialError(f"no {kind or self.kind} reached step {step}\n{self.text()}")
+            raise TrialError(f"no {self.kind} reached step {step}\n{self.text()}")
         return found[0]
 
-    def _attempts(self, kind: str, step: int) -> list[Attempt]:
+    def _attempts(self, step: int) -> list[Attempt]:
         found = []
         for path in (self.out / "work").glob("*/progress.json"):
             try:
@@ -127,8 +172,11 @@ class Trial:
                 held = json.loads(max(path.parent.glob("claim-*")).read_text())
             except (OSError, ValueError):
                 continue  # published or released meanwhile
-            task, node = place(held.get("pid"))
-            if told["step"] >= step and described["kind"] == kind and task:
+            around = environment(held["pid"])
+            array, index = (around.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+            task = f"{array}_{index}" if array else around.get("SLURM_JOB_ID")  # one alone is no array
+            if told["step"] >= step and described["kind"] == self.kind and task:
+                node = around.get("SLURMD_NODENAME", "")
                 found.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
         return found
 
@@ -136,26 +184,23 @@ class Trial:
         """Return the processes of tasks on a node, with their keepers."""
         tasks = self.cluster.daemons.tasks()
         here = [pid for pid in tasks if environment(pid).get("SLURMD_NODENAME") == node]
-        return sorted({pid for pid in tasks if pid in here or set(children(pid)) & set(here)})
-
-    def restarts(self, attempt: Attempt) -> str:
-        """Return at which step the job's later attempts went on, in words."""
-        log = (self.out / "jobs" / attempt.job / "log.txt").read_text()
-        later = [part.partition("step ")[2].split("/")[0] for part in log.split(", attempt ")[2:]]
-        return "went on at step " + ", ".join(step or "0" for step in later) if later else "none begun anew"
-
-    def faketime(self) -> str:
-        """Return libfaketime."""
-        found = sorted(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"))
-        return str(found[0]) if found else pytest.skip("no libfaketime here: apt-get install libfaketime")
+        return sorted({pid for pid in tasks if pid in here or children(pid) & set(here)})
 
     def claims(self, job: str) -> int:
         """Return how many attempts a job has had; 0 when it is published."""
         return len(list((self.out / "work" / job).glob("claim-*")))
 
-    def successor(self, attempt: Attempt, seconds: float) -> int:
-        """Wait until another process has taken an attempt's job over, freeze it, return it."""
-        folder = self.out / "work" / attempt.job
+    def overtaken(self, attempt: Attempt, seconds: float, then: Callable[[], Any] = lambda: None) -> float:
+        """Let a frozen attempt go on when another process has its job, and that one when it has given up.
+
+        Return the seconds until the job was taken over. That the attempt publishes is an error.
+
+        Args:
+            attempt: frozen.
+            seconds: to wait for the other process at most.
+            then: is done between the attempt's end and the other process's going on.
+        """
+        folder, began = self.out / "work" / attempt.job, time.monotonic()
 
         def holder() -> int:
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -163,19 +208,24 @@ class Trial:
             return attempt.pid
 
         self.until(lambda: holder() != attempt.pid, "a successor", seconds)
-        os.kill(holder(), signal.SIGSTOP)
-        return holder()
-
-    def let_finish(self, attempt: Attempt) -> None:
-        """Let a frozen attempt go on until it has given up; publishing is an error."""
+        os.kill(successor := holder(), signal.SIGSTOP)
+        waited = time.monotonic() - began
         attempt.signal(signal.SIGCONT)
-        folder = self.out / "work" / attempt.job
         self.until(lambda: not list(folder.glob("attempt-0001-*")), "the orphan's end", 90)
         if (self.out / "jobs" / attempt.job).exists():
             raise TrialError("the orphan published")
+        then()
+        os.kill(successor, signal.SIGCONT)
+        return waited
+
+    def published_by_another(self, attempt: Attempt, attempts: int | None = None) -> None:
+        """Make sure that a later attempt, on another host, has published an attempt's job."""
+        made = self.manifest(attempt.job)
+        begun, host = made["attempts"], made["provenance"]["host"]
+        if begun < 2 or begun != (attempts or begun) or host == attempt.host:
+            raise TrialError(f"published by attempt {begun} on {host}")
 
     def until(self, true: Callable[[], bool], what: str, seconds: float = 120) -> None:
-        """Wait until something is true."""
         if not wait(true, seconds):
             raise TrialError(f"{what}: not in {seconds:.0f} s\n{self.text()}\n{self.cluster.queue()}")
 
@@ -205,7 +255,6 @@ class Trial:
         return max(jobs.values(), default=0)
 
     def manifest(self, job: str) -> dict[str, Any]:
-        """Return what a published job says of itself."""
         return json.loads((self.out / "jobs" / job / "manifest.json").read_text())
 
     def check(self) -> None:
@@ -227,6 +276,6 @@ class Trial:
             run.wait()
         for pid in self.cluster.daemons.tasks():
             os.kill(pid, signal.SIGCONT)
-        self.cluster.ask("scancel", "--user", user())
+        self.cluster.ask("scancel", "--user", getuser())
         self._over.set()
         self._watcher.join()

@@ -15,13 +15,6 @@ from pathlib import Path
 from statistics import median
 
 
-def seconds(command: list[str]) -> float:
-    """Return the wall time of one command."""
-    began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - began
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,7 +32,9 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(given.rounds):
         for name, command in commands.items():
-            times[name].append(seconds(command) * 1000)
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times[name].append((time.perf_counter() - began) * 1000)
     base = median(times["bare interpreter"])
     print("| command | ms | over bare |\n|---|--:|--:|")
     for name, values in times.items():

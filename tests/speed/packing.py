@@ -14,24 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
-
-STEPS = {"steps": 2, "batch": 2, "precision": "fp32"}
-
-
-def protocol(folder: Path, cells: int) -> Path:
-    """Write a protocol of ``cells`` short fine-tunings from scratch, and return its path."""
-    value = {
-        "title": "packing", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
-        "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
-        "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
-        "rows": {"scratch": {"method": "scratch", "network": "net"}},
-        "finetune": [{"dataset": "msd04_hippocampus", "split": "even", "seeds": list(range(cells)),
-                      "inference": {"overlap": 0.0, "batch": 8}, **STEPS}],
-    }  # fmt: skip
-    path = folder / "packing.yaml"
-    path.write_text(yaml.safe_dump(value))
-    return path
+from submission import protocol
 
 
 def main() -> None:
@@ -44,7 +27,7 @@ def main() -> None:
     print("| cells in a task | tasks | seconds for all |\n|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = protocol(folder, arguments.cells)
+        path = protocol(folder, {"scratch": {"method": "scratch"}}, arguments.cells, 2)
         for pack in (1, arguments.pack):
             (folder / "bench.toml").write_text(
                 f"[cluster.here]\npack = {pack}\narray_parallelism = {arguments.at_once}\n"

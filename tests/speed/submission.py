@@ -13,12 +13,12 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bench import run
-from bench.executors.slurm import squeue
-from bench.executors.slurm.cancel import cancel
+from bench.executors.slurm import cancel, squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
 from bench.jobs.context import RunOptions
@@ -30,28 +30,30 @@ FAKES = {
 }  # fmt: skip
 
 
-def protocol(folder: Path, pretrainings: int, seeds: int) -> Path:
-    """Write a protocol of ``pretrainings`` x ``seeds`` cells on phantoms."""
-    rows = {f"simclr{n}": {"method": "simclr3d", "network": "net", "params": {"temperature": 0.1 + n / 100}}
-            for n in range(pretrainings)}  # fmt: skip
-    common = {"steps": 4, "batch": 2, "precision": "fp32"}
+def protocol(folder: Path, rows: dict[str, Any], seeds: int, steps: int) -> Path:
+    """Write a protocol of short trainings on phantoms, a cell per row and seed, and return its path."""
+    common = {"steps": steps, "batch": 2, "precision": "fp32"}
     tuned = {"dataset": "msd04_hippocampus", "split": "even", "seeds": list(range(seeds)), **common}
     value = {
-        "title": "submission", "scale": "smoke", "baseline": "none", "rows": rows,
+        "title": "short cells", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
+        "baseline": "none", "rows": {name: {"network": "net", **row} for name, row in rows.items()},
         "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
         "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
         "pretrain": {"datasets": [{"dataset": "msd04_hippocampus"}], **common},
-        "finetune": [tuned],
-        "metrics": ["dice"], "scales": {"smoke": {}},
+        "finetune": [{**tuned, "inference": {"overlap": 0.0, "batch": 8}}],
     }  # fmt: skip
-    path = folder / "submission.yaml"
+    path = folder / "protocol.yaml"
     path.write_text(yaml.safe_dump(value))
     return path
 
 
 def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
     """Submit a fresh plan and return one line of a table."""
-    path, out = protocol(folder, pretrainings, seeds), folder / f"out-{pretrainings}-{seeds}"
+    rows = {
+        f"simclr{n}": {"method": "simclr3d", "params": {"temperature": 0.1 + n / 100}}
+        for n in range(pretrainings)
+    }
+    path, out = protocol(folder, rows, seeds, 4), folder / f"out-{pretrainings}-{seeds}"
     request = run.Request((path,), out)
     store, began = Store.open(out), time.perf_counter()
     plan = run.make_plan(request, request.read(), need_data=True)

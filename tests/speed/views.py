@@ -59,18 +59,6 @@ class Contrast(mt.RandomizableTransform):
         return ((img - mean) * self.R.uniform(*self.factor) + mean).clamp(low, high)
 
 
-class Contrastd(mt.MapTransform):
-    """The same on dictionaries."""
-
-    def __init__(self, keys: str, **settings: Any) -> None:
-        super().__init__(keys)
-        self.act = Contrast(**settings)
-
-    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Change all keys."""
-        return {k: self.act(v) for k, v in data.items()}
-
-
 @dataclass
 class Task:
     """One kind of views.
@@ -198,15 +186,15 @@ class Cut(mt.Randomizable, mt.Transform):
         return img
 
 
-class Cutd(mt.Randomizable, mt.MapTransform):
-    """The same on dictionaries."""
+class OnDict(mt.MapTransform):
+    """One of these on dictionaries."""
 
-    def __init__(self, keys: str, **settings: Any) -> None:
+    def __init__(self, act: Callable[[Tensor], Tensor], keys: str) -> None:
         super().__init__(keys)
-        self.act = Cut(**settings)
+        self.act = act
 
     def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cut all keys."""
+        """Change all keys."""
         return {k: self.act(v) for k, v in data.items()}
 
 
@@ -217,11 +205,13 @@ def built(name: str, crop: tuple[int, int, int]) -> Any:
 
 def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
     """Return MONAI's transforms of one box in one of the ``FORMS``."""
-    own: dict[str, Any] = {"Contrast": Contrast, "Contrastd": Contrastd, "Cut": Cut, "Cutd": Cutd}
+    own: dict[str, Any] = {"Contrast": Contrast, "Cut": Cut}
 
     def made(name: str, settings: dict[str, Any]) -> Any:
-        name, settings = (f"{name}d", {"keys": "image", **settings}) if form == "dict" else (name, settings)
-        return (own.get(name) or getattr(mt, name))(**settings)
+        if form == "dict" and name not in own:
+            return getattr(mt, f"{name}d")("image", **settings)
+        act = (own.get(name) or getattr(mt, name))(**settings)
+        return OnDict(act, "image") if form == "dict" else act
 
     whole = mt.Compose([made(*s) for s in steps], lazy=form == "lazy").set_random_state(0)
     if form == "dict":

@@ -96,17 +96,6 @@ def test_two_processes_equal_one(tmp_path, pair):
     assert (first[2], first[3]) == (every, every) and (second[2], second[3]) == ([], [])
 
 
-def trained_with_norms_of_its_own(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.train.parallel._exchange", lambda module: None)
-        return trained(folder, Tiny)
-
-
-def test_statistics_of_a_part_of_the_batch_would_make_another_training(tmp_path, pair):
-    whole, (found, _) = trained(tmp_path, Tiny), pair(trained_with_norms_of_its_own, tmp_path)
-    assert abs(found[0].rows[-1]["total"] - whole[0].rows[-1]["total"]) > 1e-3
-
-
 def test_micro_batches_equal_the_batch_also_in_two_processes(tmp_path, pair):
     whole = trained(tmp_path, Plain)
     assert_alike(trained(tmp_path, Plain, 4), whole)

@@ -1,20 +1,25 @@
-"""Run jobs on a SLURM cluster."""
+"""Run jobs on a SLURM cluster, take back what is queued, remove what finished runs have left."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+from bench.atomic import append
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
-from bench.executors.slurm.tidy import tidy
+from bench.executors.slurm.submission import CANCELLED, Task, earlier
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
 from bench.runtime.execute import Outcome
 from bench.store import Store
+
+BETWEEN = 1.0  # seconds between looks at tasks that end: they get KillWait, and write their logs
 
 
 def run(
@@ -47,3 +52,48 @@ def run(
 def pause(elapsed: float) -> float:
     """Return the seconds between two looks: 2 at first, 30 after ten minutes."""
     return min(30.0, 2.0 + elapsed / 20)
+
+
+def cancel(store: Store) -> int:
+    """Cancel every task that any command has submitted for this folder; return how many there were.
+
+    Commands that still follow the folder's runs end, too; what is done stays, and so do checkpoints.
+
+    Raises:
+        BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
+    """
+    squeue.require()
+    runs, found, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
+    for _ in range(10):
+        for told in runs.glob("*/submitted.json"):
+            append(store.within(told.parent) / CANCELLED, "")
+        listed = squeue.listed({task.name for task in earlier(runs)})
+        left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
+        empty = 0 if left else empty + 1
+        if empty == 2 or (empty and not found):  # what was just being submitted comes with a second look
+            return len(found)
+        found |= left.keys()
+        why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
+        time.sleep(BETWEEN)
+    raise BenchError(f"{len(left)} tasks are still in the queue ({why or 'no reason given'}); try again")
+
+
+def tidy(store: Store) -> None:
+    """Remove the folders of runs of which every job is done; logs of failures stay.
+
+    Raises:
+        BenchError: SLURM does not answer.
+    """
+    done: dict[Path, list[Task]] = {}
+    for task in earlier(store.root.resolve() / "slurm"):
+        done.setdefault(task.folder, []).append(task)
+    done = {f: tasks for f, tasks in done.items() if all(store.done(job) for t in tasks for job in t.pack)}
+    for _ in range(5):
+        names = {task.name for tasks in done.values() for task in tasks}
+        still = {name for name, _ in squeue.listed(names, tries=1)}
+        for folder in [f for f, tasks in done.items() if not still & {t.name for t in tasks}]:
+            shutil.rmtree(folder, ignore_errors=True)
+            del done[folder]
+        if not done:
+            return
+        time.sleep(BETWEEN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from bench.executors.slurm.profile import Profile, Shape
@@ -41,10 +42,9 @@ def units(jobs: Mapping[str, Job], todo: Sequence[str]) -> dict[str, list[Unit]]
             continue
         tuned = jobs[job].needs[0] if kind == "evaluate" else job
         cells.setdefault(tuned if tuned in todo else job, []).append(job)
-    order = {job: place for place, job in enumerate(todo)}
     kinds = {kind: place for place, kind in enumerate(KINDS)}
     for cell in cells.values():
-        cell.sort(key=lambda j: (kinds[jobs[j].kind], order[j]))
+        cell.sort(key=lambda job: kinds[jobs[job].kind])  # stable
         found["cell"].append(tuple(cell))
     return found
 
@@ -56,29 +56,19 @@ def arrays(
     """Yield the arrays of one stage, split by the site's limit: one per shape and tasks to wait for.
 
     Only cells are packed: a pretraining is long, and a fine-tuning waits for its own alone. Where
-    that makes more than ``CALLS`` arrays of a shape, neighbours are merged and wait for each
-    other's tasks as well: a site counts calls of sbatch, and pretrainings end in plan order.
+    that makes more than ``CALLS`` arrays of a shape, neighbours are merged, packs unmixed, and wait
+    for each other's tasks as well: a site counts calls of sbatch, and pretrainings end in plan order.
     """
     by_shape: dict[Shape, dict[tuple[str, ...], list[Unit]]] = {}
     for unit in found:
         by_shape.setdefault(shape(unit), {}).setdefault(after(unit), []).append(unit)
     size = profile.pack if stage == "cell" else 1
     for needed, groups in by_shape.items():
-        for waits, packs in _merged([(w, list(_chunks(m, size))) for w, m in groups.items()], CALLS[stage]):
+        for near in _chunks(list(groups.items()), math.ceil(len(groups) / CALLS[stage])):
+            waits = sorted({task for tasks, _ in near for task in tasks})
+            packs = [tuple(chain(*pack)) for _, group in near for pack in _chunks(group, size)]
             for part in _chunks(packs, profile.max_array_size):
-                yield Array(
-                    needed, waits, tuple(tuple(job for unit in pack for job in unit) for pack in part)
-                )
-
-
-Group = tuple[tuple[str, ...], list[Sequence[Unit]]]  # what it waits for, its packs
-
-
-def _merged(groups: list[Group], most: int) -> Iterator[Group]:
-    """Merge neighbours until at most ``most`` are left; a pack is never mixed."""
-    for part in _chunks(groups, math.ceil(len(groups) / most)):
-        waits = sorted({task for tasks, _ in part for task in tasks})
-        yield tuple(waits), [pack for _, packs in part for pack in packs]
+                yield Array(needed, tuple(waits), tuple(part))
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -9,8 +9,8 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.profile import Profile, Shape, options, python
-from bench.executors.slurm.rendezvous import alone, attend, lead, place
+from bench.executors.slurm.rendezvous import attend, lead, place
 from bench.executors.slurm.submission import remember, submit
 from bench.executors.slurm.task import PATIENCE, Asked, restarts
 from bench.process import task_id
@@ -57,16 +57,13 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
         "cell": Shape(gpu=True),
         "pretraining": Shape(gpu=True, nodes=profile.nodes, processes=profile.processes),
     }
-    asked: dict[str, Shape] = {}  # two kinds of job that ask SLURM for the same are one probe
+    asked: dict[str, list[str]] = {}  # kinds of job that ask SLURM for the same are one probe
     for kind, shape in shapes.items():
-        equal = [
-            k for k, s in asked.items() if options(profile, s, "", ()) == options(profile, shape, "", ())
-        ]
-        name = ", ".join([*equal, kind])
-        asked = {k: s for k, s in asked.items() if k not in equal} | {name: shape}
-    for number, (kind, shape) in enumerate(asked.items(), 1):
-        probe = _Probe(profile, folder.resolve(), kind, shape, wait)
-        yield from probe.run(again=number == len(asked))
+        asked.setdefault(json.dumps(options(profile, shape, "", ())), []).append(kind)
+    for number, kinds in enumerate(asked.values(), 1):
+        probe = _Probe(profile, folder.resolve(), shapes[kinds[-1]], wait)
+        for found in probe.run(again=number == len(asked)):
+            yield replace(found, check=f"{', '.join(kinds)}: {found.check}")
 
 
 def _site(profile: Profile) -> Iterator[Finding]:
@@ -77,15 +74,10 @@ def _site(profile: Profile) -> Iterator[Finding]:
         said = f"max_array_size {profile.max_array_size}, the site allows {most}"
         yield Finding("site: array size", profile.max_array_size <= most, said)
     if "KillWait" in config:
-        seconds = int(config["KillWait"].split()[0])
-        yield Finding(
-            "site: time to save after a warning", True, f"{profile.signal} s (KillWait {seconds} s)"
-        )
-    known = squeue.accounting()
-    yield Finding(
-        "site: accounting", True, "sacct answers" if known else
-        "sacct does not answer: a task that SLURM kills is reported without SLURM's reason"
-    )  # fmt: skip
+        said = f"{profile.signal} s (KillWait {int(config['KillWait'].split()[0])} s)"
+        yield Finding("site: time to save after a warning", True, said)
+    unknown = "sacct does not answer: a task that SLURM kills is reported without SLURM's reason"
+    yield Finding("site: accounting", True, "sacct answers" if squeue.accounting() else unknown)
 
 
 @dataclass
@@ -94,7 +86,6 @@ class _Probe:
 
     profile: Profile
     out: Path
-    kind: str
     shape: Shape
     wait: float
     name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:16]}")
@@ -115,12 +106,9 @@ class _Probe:
             began = time.monotonic()
             told = self._awaited(folder / "answer-0.json")
             if told is None:
-                yield self._finding(
-                    "starts", False, f"{self._state()} after {self.wait:.0f} s (log in {folder})"
-                )
+                yield Finding("starts", False, f"{self._state()} (log in {folder})")
                 return
-            took = time.monotonic() - began
-            yield self._finding("starts", True, f"on {told['host']} after {took:.0f} s")
+            yield Finding("starts", True, f"on {told['host']} after {time.monotonic() - began:.0f} s")
             yield from self._judged(told)
             if again:
                 yield from self._requeued(folder)
@@ -129,63 +117,48 @@ class _Probe:
             with suppress(BenchError):
                 squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
 
-    def _finding(self, check: str, ok: bool, detail: str) -> Finding:
-        return Finding(f"{self.kind}: {check}", ok, detail)
-
     def _judged(self, told: dict[str, Any]) -> Iterator[Finding]:
-        same = told["bench"] == __version__
-        yield self._finding("same bench", same, f"{told['bench']} there, {__version__} here")
-        yield self._finding(
-            "shared folder", told["token"] == TOKEN, f"{self.out}: {told['token'] or 'not seen'}"
-        )
-        yield self._finding("exclusive links", told["link"], "claims are made with them")
+        bench, token, gpus, together = (told[key] for key in ("bench", "token", "gpus", "processes"))
+        yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
+        yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
+        yield Finding("exclusive links", told["link"], "claims are made with them")
         skew = abs(told["time"] - told["disk"])
-        yield self._finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
+        yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
         wanted = self.profile.gpus if self.shape.gpu else 0
-        enough = told["gpus"] >= wanted
-        yield self._finding(
-            "GPUs", enough, f"{told['gpus']} seen by PyTorch, {wanted} asked for: {told['device']}"
-        )
+        said = f"{gpus} seen by PyTorch, {wanted} asked for: {told['device']}"
+        yield Finding("GPUs", gpus >= wanted, said)
         size = self.shape.nodes * self.shape.processes
         if size > 1:
-            joined = told["processes"] == size
-            yield self._finding("processes", joined, f"{told['processes']} of {size} trained together")
+            yield Finding("processes", together == size, f"{together} of {size} trained together")
 
     def _requeued(self, folder: Path) -> Iterator[Finding]:
         began = time.monotonic()
-        lines = squeue.listed([self.name]).values()
-        squeue.warn(line.id for line in lines)
-        refused = folder / "refused.json"
-        told = self._awaited(folder / "warned.json")
-        yield self._finding(
-            "warning signal", told is not None, "arrives" if told is not None else "never arrived"
-        )
-        if told is None:
-            return
-        back = self._awaited(folder / "answer-1.json", refused)
-        why = (read_json(refused) or {}).get("why", f"{self._state()} after {self.wait:.0f} s")
-        detail = f"back after {time.monotonic() - began:.0f} s" if back is not None else why
-        yield self._finding("requeue", back is not None, detail)
+        # What SLURM sends before a time limit.
+        squeue.cancel((line.id for line in squeue.listed([self.name]).values()), "--signal=USR2")
+        warned = self._awaited(folder / "warned.json") is not None
+        yield Finding("warning signal", warned, "arrives" if warned else "never arrived")
+        if warned:
+            back = self._awaited(folder / "answer-1.json") or {"refused": self._state()}
+            took = f"back after {time.monotonic() - began:.0f} s"
+            yield Finding("requeue", "refused" not in back, back.get("refused", took))
 
-    def _awaited(self, path: Path, refused: Path | None = None) -> dict[str, Any] | None:
+    def _awaited(self, path: Path) -> dict[str, Any] | None:
         until = time.monotonic() + self.wait
-        while time.monotonic() < until and not (refused is not None and refused.exists()):
+        while time.monotonic() < until:
             next(path.parent.iterdir(), None)  # makes a network file system forget what was not there
             found = read_json(path)
             if found is not None:
                 return found
             lines = squeue.listed([self.name])
-            if not lines or any(line.hopeless for line in lines.values()):
-                time.sleep(LOOK_AGAIN)
-                return read_json(path)
             time.sleep(LOOK_AGAIN)
+            if not lines or any(line.hopeless for line in lines.values()):
+                return read_json(path)
         return None
 
     def _state(self) -> str:
-        lines = list(squeue.listed([self.name]).values())
-        if not lines:
-            return "the task ended without an answer"
-        return f"{lines[0].state} ({lines[0].reason})"
+        line = next(iter(squeue.listed([self.name]).values()), None)
+        said = "the task ended without an answer" if line is None else f"{line.state} ({line.reason})"
+        return f"{said} after {self.wait:.0f} s"
 
 
 def answer(folder: str, wait: float) -> None:
@@ -203,28 +176,24 @@ def answer(folder: str, wait: float) -> None:
         attend(meeting, lambda job: Outcome(job, "done"))
         return
     facts = _facts(here)
-    with lead(meeting, size) if size > 1 else nullcontext(alone) as led:
+    with lead(meeting, size) as led:
         with led("probe"):
             from bench import distributed
 
             facts["processes"] = distributed.size()
         write_atomic(here / f"answer-{restarts()}.json", json.dumps(facts))
-        if wait and not restarts():
-            _warned(asked, here, wait)
-
-
-def _warned(asked: Asked, here: Path, wait: float) -> None:
-    """Wait for the warning signal, then go back into the queue."""
-    until = time.monotonic() + wait
-    while not asked.stop and time.monotonic() < until:
-        time.sleep(0.2)
-    if asked.again:
-        write_atomic(here / "warned.json", "{}")
-        why = squeue.requeue(task_id())
-        if why:
-            write_atomic(here / "refused.json", json.dumps({"why": why}))
-        else:
-            time.sleep(PATIENCE)
+        if not wait or restarts():
+            return
+        until = time.monotonic() + wait
+        while not asked.stop and time.monotonic() < until:
+            time.sleep(0.2)
+        if asked.again:
+            write_atomic(here / "warned.json", "{}")
+            why = squeue.requeue(task_id())
+            if why:
+                write_atomic(here / "answer-1.json", json.dumps({"refused": why}))
+            else:
+                time.sleep(PATIENCE)
 
 
 def _facts(here: Path) -> dict[str, Any]:
@@ -233,14 +202,12 @@ def _facts(here: Path) -> dict[str, Any]:
     token, link, clock = here / "token", here / f"link-{uuid.uuid4().hex}", here / f"clock-{uuid.uuid4().hex}"
     clock.touch()
     now, disk = time.time(), clock.stat().st_mtime
-    try:
+    with suppress(OSError):
         os.link(clock, link)
-        linked = link.exists()
-    except OSError:
-        linked = False
     count = torch.cuda.device_count()
     device = torch.cuda.get_device_name(0) if count else "none"
     return {
-        "host": socket.gethostname(), "bench": __version__, "time": now, "disk": disk, "link": linked,
+        "host": socket.gethostname(), "bench": __version__, "time": now, "disk": disk,
+        "link": link.exists(),
         "token": token.read_text() if token.exists() else "", "gpus": count, "device": device,
     }  # fmt: skip

@@ -25,20 +25,10 @@ from typing import Any
 
 from bench import records
 from bench.errors import BenchError
-from bench.executors.slurm import squeue
+from bench.executors.slurm import squeue, submission
 from bench.executors.slurm.arrays import Array, Unit, arrays, units
-from bench.executors.slurm.postmortem import RETRIES, Verdict, judge
 from bench.executors.slurm.profile import Profile, Shape, options, python
-from bench.executors.slurm.submission import (
-    CANCELLED,
-    FullError,
-    LaterError,
-    Sent,
-    Task,
-    earlier,
-    remember,
-    submit,
-)
+from bench.executors.slurm.submission import CANCELLED, FullError, LaterError, Task
 from bench.executors.slurm.task import outcome_file
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
@@ -46,6 +36,10 @@ from bench.runtime.execute import Outcome, lacking
 from bench.store import Store, read_json, write_atomic
 
 GRACE = 10.0  # seconds after a task left the queue: a network file system shows results late
+RETRIES = 3  # times that what the cluster lost is submitted again
+LOST = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")  # endings that say nothing about the job
+ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT")
+UNHEARD = "User defined signal"  # warned while Python started: nobody listened yet
 
 
 @dataclass
@@ -60,7 +54,7 @@ class Controller:
     on_start: Callable[[str], RunOptions] = lambda job: RunOptions()
     grace: float = GRACE
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    tasks: dict[str, Sent] = field(default_factory=dict)  # job -> where it runs or waits
+    tasks: dict[str, Task] = field(default_factory=dict)  # job -> where it runs or waits
     listed: squeue.Listed = field(default_factory=dict)
     _submitted: list[dict[str, Any]] = field(default_factory=list)
     _tries: Counter[str] = field(default_factory=Counter)
@@ -75,23 +69,23 @@ class Controller:
     def attach(self) -> None:
         """Wait for what other runs, dead or alive, have in the queue instead of submitting it again."""
         wanted, own = set(self.open()) - self.tasks.keys(), self._own()
-        others = [task for task in earlier(self.out / "slurm") if task.name not in own]
+        others = [task for task in submission.earlier(self.out / "slurm") if task.name not in own]
         known = [t for t in others if wanted & set(t.pack) and not (t.folder / CANCELLED).exists()]
         listed = squeue.listed({task.name for task in known})
         self.listed |= listed
         for task in known:
             if task.key in listed:
-                sent = Sent(task, listed[task.key].id)
+                task.id = listed[task.key].id
                 # Where the task has failed a job already, it is past it.
-                for job in wanted & set(task.pack) - self._heard([task.folder]):
-                    self.tasks[job] = sent
+                left = wanted & set(task.pack) - self._heard([task.folder])
+                self.tasks |= dict.fromkeys(left, task)
 
     def step(self) -> bool:
         """Look once; return whether anything is left to wait for."""
-        self.listed = squeue.listed({sent.task.name for sent in self._sent()})
+        self.listed = squeue.listed({task.name for task in self._sent()})
         self._settle()
         if self._taken_back():
-            squeue.cancel(self.listed[s.task.key].id for s in self._sent() if s.task.key in self.listed)
+            squeue.cancel(self.listed[t.key].id for t in self._sent() if t.key in self.listed)
             for job in self.open():
                 self._end(Outcome(job, "failed", "taken back by 'bench cancel'"))
         self._drop_lost()
@@ -107,11 +101,11 @@ class Controller:
         """Return the names of the arrays that this command knows to be submitted."""
         return {entry["name"] for entry in self._submitted if entry["array"] is not None}
 
-    def _sent(self) -> list[Sent]:
-        return list({sent.task.key: sent for sent in self.tasks.values()}.values())
+    def _sent(self) -> list[Task]:
+        return list({task.key: task for task in self.tasks.values()}.values())
 
     def _taken_back(self) -> bool:
-        folders = {self.folder, *(sent.task.folder for sent in self._sent())}
+        folders = {self.folder, *(task.folder for task in self._sent())}
         return any((folder / CANCELLED).exists() for folder in folders)
 
     # What has ended
@@ -119,14 +113,13 @@ class Controller:
     def _settle(self) -> None:
         # One listing serves all jobs; it also makes a network file system forget what was not there.
         there = {folder.name for folder in self.store.jobs.iterdir()}
-        heard = self._heard({sent.task.folder for sent in self._sent()})
+        heard = self._heard({task.folder for task in self._sent()})
         for job in self.open():
-            sent = self.tasks.get(job)
+            task = self.tasks.get(job)
             if job in there and records.done(self.plan, self.store, job):
-                seconds = self.store.manifest(job).get("seconds", 0.0)
-                self._end(Outcome(job, "done", seconds=seconds))
-            elif sent is not None and job in heard:
-                self._hear(job, sent)
+                self._end(Outcome(job, "done", seconds=self.store.manifest(job).get("seconds", 0.0)))
+            elif task is not None and job in heard:
+                self._hear(job, task)
             self._end_hopeless(job)
 
     @staticmethod
@@ -135,30 +128,24 @@ class Controller:
         told = [path.stem for folder in folders if folder.is_dir() for path in folder.iterdir()]
         return {stem.removeprefix("outcome-") for stem in told if stem.startswith("outcome-")}
 
-    def _hear(self, job: str, sent: Sent) -> None:
-        path = outcome_file(sent.task.folder, job)
+    def _hear(self, job: str, task: Task) -> None:
+        path = outcome_file(task.folder, job)
         told = read_json(path)
-        if told is None:
+        if told is None or (told["state"] == "stopped" and task.key in self.listed):
             return
         if told["state"] == "failed":
             self._end(Outcome(**told))
-        elif told["state"] == "stopped":
-            self._stopped(job, sent, path, told["reason"])
-        elif not lacking(self.store, self.plan.jobs[job].needs, self.plan.after.get(job, ())):
-            # Refused, and what it lacked has come since: it is submitted again.
-            path.unlink(missing_ok=True)
-            del self.tasks[job]
-
-    def _stopped(self, job: str, sent: Sent, told: Path, why: str) -> None:
-        """Submit again what saved itself and could not go back into the queue by itself."""
-        if sent.task.key in self.listed:
             return
-        self._stops[job] += 1
-        if self._stops[job] > self.profile.requeues:
-            self._fail(job, sent, f"time limit: saved itself {self.profile.requeues} times ({why})")
-            return
-        told.unlink(missing_ok=True)
-        self._tries[job] = 0
+        if told["state"] == "stopped":  # saved itself, and could not go back into the queue by itself
+            self._stops[job] += 1
+            if self._stops[job] > self.profile.requeues:
+                why = f"saved itself {self.profile.requeues} times ({told['reason']})"
+                self._fail(job, task, f"time limit: {why}")
+                return
+            self._tries[job] = 0
+        elif lacking(self.store, self.plan.jobs[job].needs, self.plan.after.get(job, ())):
+            return  # refused, until what it lacks has come
+        path.unlink(missing_ok=True)  # it is submitted again
         del self.tasks[job]
 
     def _end_hopeless(self, job: str) -> None:
@@ -189,49 +176,54 @@ class Controller:
     # What got lost
 
     def _drop_lost(self) -> None:
-        now, gone = time.monotonic(), dict[Sent, list[str]]()
-        heard = self._heard({sent.task.folder for sent in self._sent()})
-        for job, sent in self.tasks.items():
-            if sent.task.key in self.listed:
-                sent.missing = None
+        now, gone = time.monotonic(), dict[Task, list[str]]()
+        heard = self._heard({task.folder for task in self._sent()})
+        for job, task in self.tasks.items():
+            if task.key in self.listed:
+                task.missing = None
                 continue
-            sent.missing = now if sent.missing is None else sent.missing
-            if now - sent.missing >= self.grace and job not in heard:  # of what it refused, the need decides
-                gone.setdefault(sent, []).append(job)
-        ended = squeue.states({sent.id: sent.task.name for sent in gone})
-        for sent, left in gone.items():
-            self._lose(sent, left, ended.get(sent.id, ""))
+            task.missing = now if task.missing is None else task.missing
+            if now - task.missing >= self.grace and job not in heard:  # of what it refused, the need decides
+                gone.setdefault(task, []).append(job)
+        ended = squeue.states({task.id: task.name for task in gone})
+        for task, left in gone.items():
+            self._lose(task, left, ended.get(task.id, ""))
 
-    def _lose(self, sent: Sent, left: list[str], state: str) -> None:
-        """Settle what a task left undone when it left the queue."""
-        waited = time.monotonic() - (sent.missing or 0.0) > 10 * self.grace
-        found = judge(self.store, sent, left, state, waited)
-        if found is Verdict.WAIT:
-            return
+    def _lose(self, task: Task, left: list[str], state: str) -> None:
+        """Settle what a task left undone when it left the queue.
+
+        ``state`` is its last one as SLURM tells it, empty where it does not.
+        """
+        owners = [owner for job in left if (owner := self.store.owner(job)) is not None]
+        if any(state not in ENDED or owner.get("task") != task.id for owner in owners):
+            return  # an orphan may still publish; of what SLURM has ended only the heartbeat looks alive
+        waited = time.monotonic() - (task.missing or 0.0) > 10 * self.grace
+        if state and state not in (*ENDED, *LOST) and not waited:
+            return  # accounting lags behind
         for job in left:
             del self.tasks[job]
-        again = found is Verdict.AGAIN and all(self._tries[job] < RETRIES for job in left)
-        if again or sent.task.name not in self._own():
+        # What was killed after publishing, before scoring, has its scores still to come.
+        again = state in LOST or UNHEARD in task.last_words() or all(map(self.store.done, left))
+        if task.name not in self._own() or (again and all(self._tries[job] < RETRIES for job in left)):
             return  # submitted (once more) at this look
         # Which job ended the task is known by its claim: the ones after it never had their turn
         # and are submitted again. Where none was begun, the task itself cannot run.
-        begun = [j for j in left if self.store.done(j) or len(self.store.claims(j)) > sent.claims.get(j, 0)]
-        why = f"{squeue.said(state, sent.last_words())} (task {sent.id})"
+        begun = [j for j in left if self.store.done(j) or len(self.store.claims(j)) > task.claims.get(j, 0)]
+        why = f"{squeue.said(state, task.last_words())} (task {task.id})"
         for job in left if state == "CANCELLED" else begun or left:
-            self._fail(job, sent, why)
+            self._fail(job, task, why)
 
     def _drop_hopeless(self) -> None:
-        bad = [(s, self.listed[s.task.key]) for s in self._sent() if s.task.key in self.listed]
-        bad = [(sent, line) for sent, line in bad if line.hopeless]
-        squeue.cancel(line.id for _, line in bad)
-        for sent, line in bad:
-            for job in [j for j in sent.task.pack if self.tasks.get(j) is sent]:
-                why = f"SLURM will not start it: {line.reason}; look at the cluster's section"
-                self._fail(job, sent, f"{why} in bench.toml, or ask the site (task {line.id})")
+        bad = [t for t in self._sent() if t.key in self.listed and self.listed[t.key].hopeless]
+        squeue.cancel(task.id for task in bad)
+        for task in bad:
+            why = f"SLURM will not start it: {self.listed[task.key].reason}; look at the cluster's section"
+            for job in [j for j in task.pack if self.tasks.get(j) is task]:
+                self._fail(job, task, f"{why} in bench.toml, or ask the site (task {task.id})")
 
-    def _fail(self, job: str, sent: Sent, reason: str) -> None:
+    def _fail(self, job: str, task: Task, reason: str) -> None:
         attempts = len(self.store.claims(job))
-        entry = {"reason": reason, "kind": "cluster", "log": str(sent.log), "attempts": attempts}
+        entry = {"reason": reason, "kind": "cluster", "log": str(task.log), "attempts": attempts}
         # Nobody can claim a job for a task that is gone; the next attempt removes the file.
         with contextlib.suppress(FileNotFoundError):
             write_atomic(self.store.work / job / "failed.json", json.dumps(entry))
@@ -245,7 +237,11 @@ class Controller:
         with self.store.turn(self.out / "slurm" / "turn"):  # else two commands submit the same
             self.attach()
             try:
-                self._submit_all(self._ready())
+                for stage, found in units(self.plan.jobs, self._ready()).items():
+                    for array in arrays(stage, found, self._shape, self._after, self.profile):
+                        if self._taken_back():
+                            return
+                        self._submit(array)
             except FullError:
                 if not self.tasks and self.profile.max_array_size == 1:
                     raise
@@ -253,13 +249,6 @@ class Controller:
                 self.profile = replace(self.profile, max_array_size=max(1, self.profile.max_array_size // 2))
             except LaterError:
                 return  # it may be in the queue all the same: its name is looked for at the next look
-
-    def _submit_all(self, ready: list[str]) -> None:
-        for stage, found in units(self.plan.jobs, ready).items():
-            for array in arrays(stage, found, self._shape, self._after, self.profile):
-                if self._taken_back():
-                    return
-                self._submit(array)
 
     def _ready(self) -> list[str]:
         """Return jobs to submit now: each need is done, in the queue, or submitted with them."""
@@ -288,21 +277,21 @@ class Controller:
         # The name goes to disk before sbatch: killed between the two, the tasks are found again.
         name = f"bench-{uuid.uuid4().hex[:16]}"
         self._submitted.append({"name": name, "array": None, "packs": [list(p) for p in array.packs]})
-        remember(self.folder, self._submitted)
+        submission.remember(self.folder, self._submitted)
         packs = [{job: self.on_start(job) for job in pack} for pack in array.packs]
         seen = [self.out, *(Path(root).resolve() for root in self.plan.roots.values())]
         calls = [(str(self.out), pack, str(self.folder), self.profile.requeues) for pack in packs]
         try:
             asked = options(self.profile, array.shape, name, array.after)
-            ids = submit(self.folder, asked, calls, python(self.profile, seen))
+            ids = submission.submit(self.folder, asked, calls, python(self.profile, seen))
         except FullError:
             self._submitted.pop()
-            remember(self.folder, self._submitted)
+            submission.remember(self.folder, self._submitted)
             raise
         self._submitted[-1]["array"] = ids[0].split("_")[0]
-        remember(self.folder, self._submitted)
+        submission.remember(self.folder, self._submitted)
         for index, (pack, task_id) in enumerate(zip(array.packs, ids, strict=True)):
             claims = {job: len(self.store.claims(job)) for job in pack}
-            sent = Sent(Task(name, index, self.folder, pack), task_id, claims)
-            self.tasks |= dict.fromkeys(pack, sent)
+            task = Task(name, index, self.folder, pack, task_id, claims)
+            self.tasks |= dict.fromkeys(pack, task)
             self._tries.update(pack)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.protocol.strict import Document
+from bench.ranges import Count, Positive, Whole
 
 FILE = Path("bench.toml")
 WAIT = 60  # seconds that the other processes of a task get when one has ended
@@ -26,20 +27,20 @@ class Profile:
     qos: str | None = None
     constraint: str | None = None
     gres: str | None = None
-    gpus: int = 0  # of one process
-    nodes: int = 1  # over which one pretraining goes
-    processes: int = 1  # of one pretraining on each of its nodes; they share its global batch
-    minutes: int | None = None  # time limit of a task, which holds `pack` cells
-    cpus: int | None = None  # default: the threads of the protocol
-    mem_gb: float | None = None
+    gpus: Whole = 0  # of one process
+    nodes: Count = 1  # over which one pretraining goes
+    processes: Count = 1  # of one pretraining on each of its nodes; they share its global batch
+    minutes: Count | None = None  # time limit of a task, which holds `pack` cells
+    cpus: Count | None = None  # default: the threads of the protocol
+    mem_gb: Positive | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. "module load cuda"
     python: str | None = None  # a shell command; default: the Python that runs this
     image: str | None = None  # a container image by path, run by Apptainer; has bench installed
-    array_parallelism: int = 256
-    max_array_size: int = 1000  # SLURM's own default allows 1001 (slurm.conf, MaxArraySize)
-    pack: int = 1  # cells (a fine-tuning and its evaluations) in one task
-    signal: int = 120  # seconds of warning before the time limit
-    requeues: int = 50  # times a task may save itself and go back into the queue
+    array_parallelism: Count = 256
+    max_array_size: Count = 1000  # SLURM's own default allows 1001 (slurm.conf, MaxArraySize)
+    pack: Count = 1  # cells (a fine-tuning and its evaluations) in one task
+    signal: Count = 120  # seconds of warning before the time limit
+    requeues: Whole = 50  # times a task may save itself and go back into the queue
 
     @property
     def world(self) -> int:
@@ -48,7 +49,10 @@ class Profile:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check(field.name, getattr(self, field.name))
+            # An option is one line of a batch script: a line break would start a command.
+            text = getattr(self, field.name)
+            if isinstance(text, str) and (not text.strip() or not text.isprintable()):
+                raise ValueError(f"{field.name!r} needs one line of text, got {text!r}")
         if self.gpus and self.gres:
             raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
         if self.image is not None and not Path(self.image).is_absolute():
@@ -59,17 +63,6 @@ class Profile:
                 f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}; "
                 "at most half of the time"
             )
-
-
-def _check(name: str, value: Any) -> None:
-    least = 0 if name in ("gpus", "requeues") else 1
-    if isinstance(value, int) and value < least:
-        raise ValueError(f"{name!r} needs at least {least}, got {value}")
-    if isinstance(value, float) and not 0 < value < float("inf"):
-        raise ValueError(f"{name!r} needs a positive number, got {value}")
-    # An option is one line of a batch script: a line break would start a command.
-    if isinstance(value, str) and (not value.strip() or not value.isprintable()):
-        raise ValueError(f"{name!r} needs one line of text, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -100,15 +93,10 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
     if not isinstance(clusters, dict) or name not in clusters:
         known = clusters if isinstance(clusters, dict) else ()
         raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
-    keys = ("cluster", name)
-    document = Document(path, {}, {keys: _line(text, name)})
-    return document.build(Profile, clusters[name], keys)
-
-
-def _line(text: str, name: str) -> int:
-    heads = (f"[cluster.{name}]", f'[cluster."{name}"]')
+    keys, heads = ("cluster", name), (f"[cluster.{name}]", f'[cluster."{name}"]')
     lines = [line.replace(" ", "") for line in text.splitlines()]
-    return next((n for n, line in enumerate(lines, 1) if line.startswith(heads)), 1)
+    number = next((n for n, line in enumerate(lines, 1) if line.startswith(heads)), 1)
+    return Document(path, {}, {keys: number}).build(Profile, clusters[name], keys)
 
 
 def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
@@ -121,6 +109,8 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         after: SLURM ids of the tasks that must have ended, well or not.
     """
     cpus, processes = profile.cpus or shape.cpus, shape.processes
+    # Where one process of several dies the others would wait for it: they get the time to say why.
+    together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
     given = {
         "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
         "account": profile.account, "qos": profile.qos,
@@ -140,16 +130,11 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         "time": profile.minutes,  # None must be said: submitit's own default is five minutes
         "wckey": None,  # submitit's own would be refused where keys are tracked
         # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
-        "srun_args": ["--cpus-per-task", str(cpus), *_together(shape)],
+        "srun_args": ["--cpus-per-task", str(cpus), *together],
         # Sites with JobRequeue=0 would else lose the task when its node fails.
         "additional_parameters": {"requeue": True},
     }  # fmt: skip
     return {**fixed, **{k: v for k, v in given.items() if v is not None}}
-
-
-def _together(shape: Shape) -> list[str]:
-    # Where one process of several dies the others would wait for it: they get the time to say why.
-    return ["--wait", str(WAIT)] if shape.nodes * shape.processes > 1 else []
 
 
 def python(profile: Profile, folders: Sequence[Path]) -> str | None:

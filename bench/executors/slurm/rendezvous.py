@@ -37,14 +37,12 @@ def place() -> tuple[int, int]:
     return rank, int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
-def alone(job: str) -> AbstractContextManager[None]:
-    """Train in this process only."""
-    return nullcontext()
-
-
 @contextmanager
 def lead(meeting: Path, size: int) -> Iterator[Led]:
     """Yield a context for a training that ``size`` processes do together; it may be entered again."""
+    if size == 1:
+        yield lambda job: nullcontext()
+        return
     from torch._C._distributed_c10d import PrefixStore, TCPStore
 
     from bench import distributed
@@ -85,7 +83,8 @@ def attend(meeting: Path, part: Callable[[str], Outcome]) -> None:
             with distributed.joined(rank, size, PrefixStore(f"round-{number}", store)):
                 outcome = part(job)
                 if outcome.state == "failed":
-                    write_atomic(_said(meeting, rank), json.dumps({"reason": outcome.reason}))
+                    said = meeting.with_name(f"{meeting.stem}-process-{rank}.json")
+                    write_atomic(said, json.dumps({"reason": outcome.reason}))
 
 
 def explained(reason: str, meeting: Path) -> str:
@@ -134,7 +133,3 @@ def _found(meeting: Path, size: int) -> TCPStore | None:
                 store.set_timeout(PATIENCE)
                 return store
         time.sleep(LOOK_AGAIN)
-
-
-def _said(meeting: Path, rank: int) -> Path:
-    return meeting.with_name(f"{meeting.stem}-process-{rank}.json")

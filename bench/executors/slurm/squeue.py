@@ -73,7 +73,7 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     for number in range(1, tries + 1):
         answer, why = _call(asked)
         if answer is not None:
-            return parse(answer)
+            return dict(_line(row) for row in answer.splitlines() if row.count("|") >= 4)
         if number < tries:
             time.sleep(BETWEEN * number)
     raise BenchError(
@@ -82,18 +82,11 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     )
 
 
-def parse(text: str) -> Listed:
-    """Read lines of ``%i|%j|%K|%T|%r``; a task outside an array has index 0."""
-    found: Listed = {}
-    for raw in text.splitlines():
-        parts = raw.strip().split("|", 4)
-        if len(parts) < 5:
-            continue
-        task, name, index, state, reason = parts
-        number = int(index) if index.isdecimal() else 0
-        reason = reason.strip("()").replace("_", " ")
-        found[name, number] = Line(task, name, number, state, reason)
-    return found
+def _line(row: str) -> tuple[tuple[str, int], Line]:
+    """Read ``%i|%j|%K|%T|%r``; a task outside an array has index 0."""
+    task, name, index, state, reason = row.strip().split("|", 4)
+    number = int(index) if index.isdecimal() else 0
+    return (name, number), Line(task, name, number, state, reason.strip("()").replace("_", " "))
 
 
 def states(ended: Mapping[str, str]) -> dict[str, str]:
@@ -138,17 +131,10 @@ def said(state: str, words: str = "") -> str:
     return f"its task left the queue without a result ({state or 'SLURM does not say why'}){last}"
 
 
-def cancel(ids: Iterable[str]) -> str:
+def cancel(ids: Iterable[str], *flags: str) -> str:
     """Take tasks out of the queue, as far as SLURM answers; return why not, or nothing."""
     wanted = sorted(ids)
-    return _call(["scancel", *wanted])[1] if wanted else ""
-
-
-def warn(ids: Iterable[str]) -> None:
-    """Send running tasks what SLURM sends before a time limit."""
-    wanted = sorted(ids)
-    if wanted:
-        _call(["scancel", "--signal=USR2", *wanted])
+    return _call(["scancel", *flags, *wanted])[1] if wanted else ""
 
 
 def config() -> dict[str, str]:
@@ -165,8 +151,7 @@ def accounting() -> bool:
 
 def requeue(task: str) -> str:
     """Put a running task back into the queue; return why not, or nothing."""
-    answer, why = _call(["scontrol", "requeue", task])
-    return "" if answer is not None else why
+    return _call(["scontrol", "requeue", task])[1]
 
 
 def _call(command: list[str]) -> tuple[str | None, str]:

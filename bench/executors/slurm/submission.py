@@ -30,34 +30,27 @@ class LaterError(BenchError):
     """SLURM did not answer in time; it may have taken the tasks all the same."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
-    """A pack of jobs in the queue."""
+    """A pack of jobs that was submitted, or was about to be."""
 
     name: str  # of its array, unique in the world
     index: int
     folder: Path  # of the run that submitted it
     pack: Unit
+    id: str = ""  # as SLURM names it, once that is known
+    claims: dict[str, int] = field(default_factory=dict)  # that its jobs had when it was submitted
+    missing: float | None = None  # since when the queue does not list it
 
     @property
     def key(self) -> tuple[str, int]:
         """Return by what ``squeue`` lists it."""
         return self.name, self.index
 
-
-@dataclass(eq=False)
-class Sent:
-    """A task that is followed."""
-
-    task: Task
-    id: str  # as SLURM names it
-    claims: dict[str, int] = field(default_factory=dict)  # that its jobs had when it was submitted
-    missing: float | None = None  # since when the queue does not list it
-
     @property
     def log(self) -> Path:
         """Return where its first process writes errors."""
-        return self.task.folder / f"{self.id}_0_log.err"
+        return self.folder / f"{self.id}_0_log.err"
 
     def last_words(self) -> str:
         """Return the end of its log."""

@@ -12,13 +12,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from bench.errors import BenchError
-from bench.executors.slurm.rendezvous import Led, alone, attend, explained, lead, place
+from bench.executors.slurm.rendezvous import Led, attend, explained, lead, place
 from bench.executors.slurm.squeue import requeue
 from bench.jobs.context import RunOptions
 from bench.process import task_id
@@ -38,23 +39,19 @@ class Asked:
     stop: bool = False
     again: bool = False
 
-    def warned(self, number: int, frame: FrameType | None = None) -> None:
-        """The time is nearly up, or a preemption is announced: save, queue again."""
-        self.stop = self.again = True
-
-    def ended(self, number: int, frame: FrameType | None = None) -> None:
-        """SLURM is ending the task; whether it comes back is SLURM's to say."""
-        self.stop = True
-
     def listen(self) -> None:
         """Replace submitit's handlers, which are set before this runs.
 
+        SIGUSR1 and SIGUSR2 warn: the time is nearly up, or a preemption is announced.
         SIGTERM must not requeue: it is what ``scancel`` sends, and ``scontrol requeue`` would
         bring a cancelled task back. SIGCONT stays harmless: it also follows a suspension.
         """
-        signal.signal(signal.SIGUSR1, self.warned)
-        signal.signal(signal.SIGUSR2, self.warned)
-        signal.signal(signal.SIGTERM, self.ended)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
+        self.again |= number != signal.SIGTERM
 
 
 def outcome_file(folder: Path, job: str) -> Path:
@@ -74,61 +71,62 @@ def work(out: str, jobs: dict[str, RunOptions], folder: str, requeues: int) -> N
     asked = Asked()
     asked.listen()
     rank, size = place()
-    task = Task(Store(Path(out)), Path(folder), asked, requeues)
-    meeting = task.folder / f"meeting-{task_id()}-{restarts()}.json"
+    meeting = Path(folder) / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
         attend(meeting, lambda job: follow(out, job, jobs[job], lambda: asked.stop))
-    elif size == 1:
-        task.run(jobs, alone)
-    else:
-        with lead(meeting, size) as led:
-            task.run(jobs, led, lambda reason: explained(reason, meeting))
+        return
+    with lead(meeting, size) as led:
+        explain = partial(explained, meeting=meeting) if size > 1 else str
+        _Pack(Store(Path(out)), Path(folder), asked, led, explain).run(jobs, requeues)
+
+
+def tell(folder: Path, outcome: Outcome) -> None:
+    """Leave an outcome where the controller reads it; a full disk may have room again soon."""
+    path, text = outcome_file(folder, outcome.job), json.dumps(asdict(outcome))
+    for wait in TELLING:
+        try:
+            write_atomic(path, text)
+            return
+        except OSError:
+            time.sleep(wait)
+    write_atomic(path, text)
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a task knows: the output folder, where to tell failures, what it was asked."""
+class _Pack:
+    """What the first process of a task knows, whichever of its jobs it runs."""
 
     store: Store
-    folder: Path
+    folder: Path  # where failures are told
     asked: Asked
-    requeues: int
+    led: Led  # what a training happens in
+    explain: Callable[[str], str]  # a failure's reason -> the one that is kept
 
-    def run(self, jobs: Mapping[str, RunOptions], led: Led, explain: Callable[[str], str] = str) -> None:
-        """Run a pack of jobs; ``led`` is what a training happens in, ``explain`` what made it fail."""
+    def run(self, jobs: dict[str, RunOptions], requeues: int) -> None:
+        """Run jobs one after another until the task is to stop."""
         for job, options in jobs.items():
             if self._failed(job):  # before a requeue: what failed is not tried again
                 continue
-            outcome = self._one(job, options, led, explain)
+            outcome = self._one(job, options)
             if outcome.state in ("failed", "refused"):
-                self.tell(outcome)
+                tell(self.folder, outcome)
             if self.asked.stop:
-                break
-        if self.asked.stop:
-            self._leave(jobs)
-
-    def tell(self, outcome: Outcome) -> None:
-        """Leave an outcome where the controller reads it; a full disk may have room again soon."""
-        path, text = outcome_file(self.folder, outcome.job), json.dumps(asdict(outcome))
-        for wait in TELLING:
-            try:
-                write_atomic(path, text)
+                left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
+                if left:
+                    self._leave(left, requeues)
                 return
-            except OSError:
-                time.sleep(wait)
-        write_atomic(path, text)
 
     def _failed(self, job: str) -> bool:
         told = read_json(outcome_file(self.folder, job))
         return told is not None and told["state"] == "failed"
 
-    def _one(self, job: str, options: RunOptions, led: Led, explain: Callable[[str], str]) -> Outcome:
+    def _one(self, job: str, options: RunOptions) -> Outcome:
         """Run one job, or score what another run did; wait while another attempt works on it or its needs.
 
         A job is ``refused`` where a need has no result: the controller knows why and what follows.
         """
-        store, lost = self.store, 0
-        while not self.asked.stop:
+        store, asked, lost = self.store, self.asked, 0
+        while not asked.stop:
             next(store.jobs.iterdir(), None)  # makes a network file system forget what was not there
             try:
                 needs = None if store.done(job) else store.spec(job)["job"]["needs"]
@@ -140,9 +138,8 @@ class Task:
                 continue
             absent = [] if needs is None else lacking(store, needs, options.after)
             if not absent:
-                outcome = execute(
-                    str(store.root), job, options, lambda: self.asked.stop, lambda: led(job), explain
-                )
+                together = partial(self.led, job)
+                outcome = execute(str(store.root), job, options, lambda: asked.stop, together, self.explain)
                 if outcome.state != "busy":
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
@@ -155,21 +152,17 @@ class Task:
         while time.monotonic() < until and not self.asked.stop:
             time.sleep(0.2)
 
-    def _leave(self, jobs: Mapping[str, RunOptions]) -> None:
-        left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
-        if not left:
-            return
+    def _leave(self, left: list[str], requeues: int) -> None:
         if not self.asked.again:
             # Ending now could pass for success, and SLURM would not requeue a preempted task.
             time.sleep(PATIENCE)
-            return
-        if restarts() >= self.requeues:
+        elif restarts() >= requeues:
             why = f"saved itself and went back into the queue {restarts()} times"
             for job in left:
-                self.tell(Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"))
+                tell(self.folder, Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"))
         elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol
             for job in left:
-                self.tell(Outcome(job, "stopped", why))
+                tell(self.folder, Outcome(job, "stopped", why))
 
 
 def restarts() -> int:

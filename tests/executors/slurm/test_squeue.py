@@ -6,22 +6,18 @@ from bench.errors import BenchError
 from bench.executors.slurm import squeue
 
 
-def test_squeue_lines_are_read_with_and_without_an_array():
-    found = squeue.parse(
-        "12_3|bench-a|3|RUNNING|None\n13|bench-b|N/A|PENDING|Dependency\nnoise\n"
-        "14_0|bench-c|0|PENDING|(launch_failed_requeued_held)\n"
-    )
-    assert found["bench-a", 3].id == "12_3"
-    assert found["bench-b", 0].state == "PENDING"
-    assert not found["bench-b", 0].hopeless
-    assert found["bench-c", 0].hopeless
-
-
-def test_all_arrays_are_asked_for_in_one_call(fakes):
-    log = fakes("squeue", 'echo "5|b|N/A|RUNNING|None"')
-    assert list(squeue.listed({"b", "a"})) == [("b", 0)]
+def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index(fakes):
+    rows = ("12_3|a|3|RUNNING|None", "13|b|N/A|PENDING|Dependency", "noise",
+            "14_0|c|0|PENDING|(launch_failed_requeued_held)")  # fmt: skip
+    log = fakes("squeue", "; ".join(f"echo '{row}'" for row in rows))
+    found = squeue.listed({"b", "a", "c"})
+    assert {key: (line.id, line.state, line.hopeless) for key, line in found.items()} == {
+        ("a", 3): ("12_3", "RUNNING", False),
+        ("b", 0): ("13", "PENDING", False),
+        ("c", 0): ("14_0", "PENDING", True),
+    }
     assert len(log.read_text().splitlines()) == 1
-    assert "--name a,b" in log.read_text()
+    assert "--name a,b,c" in log.read_text()
 
 
 def test_a_squeue_that_never_answers_ends_in_one_line(fakes):
@@ -38,31 +34,24 @@ def test_a_squeue_that_hangs_is_not_waited_for(fakes, monkeypatch):
         squeue.listed({"a"})
 
 
-def test_how_tasks_ended_is_asked_of_the_queue_and_the_rest_of_accounting(fakes):
+def test_how_tasks_ended_is_asked_of_the_queue_and_the_rest_of_accounting_unless_it_is_off(fakes):
     squeues = fakes("squeue", 'echo "1_2|CANCELLED"; echo "1_3|RUNNING"')
     sacct = fakes("sacct", 'echo "3_0|OUT_OF_MEMORY"; echo "3_1|CANCELLED by 0"; echo "3_2|FAILED"')
     ended = {"1_2": "a", "3_0": "b", "3_1": "b"}
     assert squeue.states(ended) == {"1_2": "CANCELLED", "3_0": "OUT_OF_MEMORY", "3_1": "CANCELLED"}
     assert "--states=all --name a,b" in squeues.read_text()
     assert sacct.read_text().rstrip().endswith("--jobs 3")  # whole arrays: the line stays short
-    assert squeue.states({}) == {}
-
-
-def test_accounting_that_is_off_is_no_error(fakes):
     fakes("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    assert squeue.states({"1": "a"}) == {}
+    assert squeue.states({"3_0": "b"}) == squeue.states({}) == {}
 
 
-@pytest.mark.parametrize(
-    ("state", "reason", "hopeless"),
-    [
-        ("PENDING", "Priority", False), ("PENDING", "JobHeldUser", False), ("PENDING", "Resources", False),
-        ("PENDING", "QOSMaxGRESPerJob", True), ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
-        ("PENDING", "QOSMaxJobsPerUserLimit", False), ("PENDING", "QOSMaxCpuPerUserLimit", False),
-        ("PENDING", "job requeued in held state", True), ("SPECIAL_EXIT", "job requeued in held state", True),
-        ("RUNNING", "None", False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("state", "reason", "hopeless"), [
+    ("PENDING", "Priority", False), ("PENDING", "JobHeldUser", False), ("PENDING", "Resources", False),
+    ("PENDING", "QOSMaxGRESPerJob", True), ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
+    ("PENDING", "QOSMaxJobsPerUserLimit", False), ("PENDING", "QOSMaxCpuPerUserLimit", False),
+    ("PENDING", "job requeued in held state", True), ("SPECIAL_EXIT", "job requeued in held state", True),
+    ("RUNNING", "BadConstraints", False),
+])  # fmt: skip
 def test_what_never_starts_without_a_person_is_told_from_what_waits(state, reason, hopeless):
     assert squeue.Line("1_0", "n", 0, state, reason).hopeless is hopeless
 

@@ -15,21 +15,9 @@ import yaml
 from hypothesis import reject
 from hypothesis import strategies as st
 
-INTEGERS = (
-    0,
-    1,
-    -1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    8,
-    348,
-    540,
-    10**30,
-    *(2**n - d for n in (7, 8, 15, 16, 31, 32, 63, 64) for d in (0, 1)),
-)
+BORDERS = tuple(2**n - d for n in (7, 8, 15, 16, 31, 32, 63, 64) for d in (0, 1))
+INTEGERS = (0, 1, -1, 2, 3, 4, 5, 7, 8, 348, 540, 10**30, *BORDERS)
+FLOATS = (0.5, 1e-30, 1e30, 1e308, float("nan"), float("inf"), -float("inf"))
 TEXTS = (
     "", " ", "0", "-1", "nan", "1e999", "None", "null", "true", "..", "../x", "/", "a/b", "\x00", "\ud800",
     "\u202e", "é" * 7, "😀", "%s", "{}", "{0}", "[]", "\n", "a\nb", "&a", "*a", "!!int", "x" * 300, "-" * 40,
@@ -70,20 +58,7 @@ integers = st.sampled_from(INTEGERS) | st.integers(-300, 3000)
 numbers = integers | st.floats()
 texts = st.sampled_from(TEXTS)
 names = st.sampled_from(NAMES)
-EDGES = (
-    None,
-    True,
-    False,
-    *INTEGERS,
-    *TEXTS,
-    0.5,
-    1e-30,
-    1e30,
-    1e308,
-    float("nan"),
-    float("inf"),
-    -float("inf"),
-)
+EDGES = (None, True, False, *INTEGERS, *TEXTS, *FLOATS)
 scalars = st.sampled_from(EDGES) | st.floats()
 NESTED = tuple(json.loads(a * n + "1" + z * n) for n in (3, 30, 300) for a, z in (("[", "]"), ('{"a":', "}")))
 values = st.sampled_from(NESTED) | st.recursive(

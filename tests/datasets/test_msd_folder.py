@@ -1,0 +1,147 @@
+"""Any folder in MSD layout declares itself by its dataset.json; one that cannot be used says why."""
+
+import json
+
+import numpy as np
+import pytest
+from folders import laid, told
+
+from bench.data.check import check
+from bench.data.layout_msd import msd_folder
+from bench.dataset import natural
+from bench.errors import BenchError
+from bench.phantoms.organs import write_nifti
+
+LISTING = {
+    "name": "Own", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
+    "training": [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
+}  # fmt: skip
+ONE = ("imagesTr/x_1.nii.gz",)
+
+
+def folder(root, names=ONE, **changed):
+    laid(root, names)
+    (root / "dataset.json").write_text(json.dumps({**LISTING, **changed}))
+    return root
+
+
+def test_a_folder_declares_itself(tmp_path):
+    root = folder(tmp_path, (*ONE, "labelsTr/x_1.nii.gz", "imagesTs/x_9.nii.gz", "imagesTr/._x_1.nii.gz"))
+    dataset = msd_folder(root)
+    assert (dataset.title, dataset.labels, dataset.raw_labels) == ("Own", {1: "a", 2: "b"}, {})
+    assert dataset.recipes["default"].window == (-175, 250)
+    found = [told(case, root) for case in dataset.cases(root)]
+    assert [(c["id"], c["label"]) for c in found] == [("x_1", "labelsTr/x_1.nii.gz"), ("x_9", None)]
+
+
+def test_two_folders_do_not_share_their_declarations(tmp_path):
+    a, b = (msd_folder(folder(tmp_path / n, labels={"0": "none", "1": n})) for n in "ab")
+    assert (a.labels, b.labels) == ({1: "a"}, {1: "b"})
+
+
+def test_labels_with_gaps_become_contiguous(tmp_path):
+    dataset = msd_folder(folder(tmp_path, labels={"0": "background", "7": "late", "3": "early"}))
+    assert dataset.labels == {1: "early", 2: "late"}
+    assert dataset.raw_labels == {3: 1, 7: 2}
+
+
+def test_mr_channels_get_a_z_score(tmp_path):
+    dataset = msd_folder(folder(tmp_path, modality={"0": "FLAIR", "1": "T1Gd"}))
+    assert (dataset.modality, dataset.channels) == ("MR", ("FLAIR", "T1Gd"))
+    assert dataset.recipes["default"].scale == "zscore"
+
+
+def test_nnunet_channel_files_are_one_case(tmp_path):
+    files = [f"imagesT{part}_000{n}.nii.gz" for part in ("r/x_1", "s/x_2") for n in (0, 1)]
+    root = folder(tmp_path, (*files, "labelsTr/x_1.nii.gz"), modality={"0": "T1", "1": "T2"})
+    first, second = (told(case, root) for case in msd_folder(root).cases(root))
+    assert (first["id"], first["images"], first["label"]) == ("x_1", files[:2], "labelsTr/x_1.nii.gz")
+    assert (second["id"], second["images"]) == ("x_2", files[2:])
+
+
+def test_four_digits_are_no_channel_where_the_label_has_them(tmp_path):
+    pair = {"image": "imagesTr/x_0001.nii.gz", "label": "labelsTr/x_0001.nii.gz"}
+    root = folder(tmp_path, pair.values(), training=[pair])
+    assert [c.id for c in msd_folder(root).cases(root)] == ["x_0001"]
+
+
+def test_nnunets_own_json_is_read(tmp_path):
+    listing = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}}
+    root = laid(tmp_path, {"imagesTr/x_1_0000.nii.gz": "", "dataset.json": json.dumps(listing)})
+    dataset = msd_folder(root)
+    assert dataset.labels == {1: "liver"}
+    assert [c.id for c in dataset.cases(root)] == ["x_1"]
+
+
+def test_what_the_list_names_and_the_folder_lacks_is_missing(tmp_path):
+    root = folder(tmp_path, ("imagesTr/x_2.nii.gz", "labelsTr/x_2.nii.gz"))
+    assert [case for case, _ in msd_folder(root).missing(root)] == ["x_1", "x_1"]
+
+
+def test_cases_come_in_natural_order(tmp_path):
+    root = folder(tmp_path, [f"imagesTr/x_{i}.nii.gz" for i in (10, 2, 1)])
+    assert [c.id for c in msd_folder(root).cases(root)] == ["x_1", "x_2", "x_10"]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
+def test_a_stem_may_hold_any_digits(number):
+    assert sorted([f"a{number}b", "a10", "a9"], key=natural)[:2] == ["a9", "a10"]
+
+
+CT = '{"modality": {"0": "CT"}, "labels": '
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "expected an object"),
+        ("{}", "is empty; a folder in MSD layout needs its keys 'labels'"),
+        (CT + "{}}", "key 'labels' holds {}"),
+        ('{"labels": {"1": "a"}}', "key 'modality' is missing"),
+        ('{"modality": {"0": "CT"}}', "'labels'"),
+        (CT + '["a"]}', "'labels'"),
+        (CT + '{"0": "b", "1.5": "a"}}', "labels: "),
+        (CT + '{"0": "b", "-1": "a"}}', "'-1'"),
+        (CT + '{"0": "b", "1": 5}}', "must be text"),
+        (CT + '{"0": "b", "1": "a", "2": "a"}}', "different names"),
+        (CT + '{"background": 0, "all": [1, 2]}}', "[1, 2]"),
+        (CT + '{"0": "background"}}', "1 to 255 classes"),
+        ('{"a":' * 5000, "not JSON"),
+        (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
+        (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
+    ],
+)
+def test_an_unusable_json_is_one_line_with_its_path(tmp_path, text, words):
+    with pytest.raises(BenchError) as caught:
+        msd_folder(laid(tmp_path, {"imagesTr/x_1.nii.gz": "", "dataset.json": text}))
+    assert words in str(caught.value)
+    assert str(tmp_path / "dataset.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "training", [5, "x", [5], [{"label": "x"}], [""], ["a\0b.nii.gz"], ["\ud800.nii.gz"], ["x" * 300], ["."]]
+)
+def test_an_unusable_training_list_is_refused(tmp_path, training):
+    root = folder(tmp_path, training=training)
+    with pytest.raises(BenchError, match="training must list"):
+        msd_folder(root).cases(root)
+
+
+@pytest.mark.parametrize(
+    ("twin", "words"),
+    [("imagesTr/x_1.nii", "same case"), ("imagesTs/x_1.nii.gz", "imagesTr and in imagesTs")],
+)
+def test_one_case_in_two_files_is_ambiguous(tmp_path, twin, words):
+    root = folder(tmp_path, (*ONE, twin))
+    with pytest.raises(BenchError, match=words):
+        msd_folder(root).cases(root)
+
+
+def test_channels_of_a_file_are_the_ones_declared(tmp_path):
+    root = folder(tmp_path, (), modality={"0": "T1", "1": "T2"})
+    image = np.random.default_rng(0).random((6, 5, 4, 2))
+    write_nifti(root / "imagesTr/x_1.nii.gz", image, (1, 1, 1), "float32")
+    write_nifti(root / "labelsTr/x_1.nii.gz", image[..., 0] > 0.5, (1, 1, 1), "uint8")
+    assert check(msd_folder(root), root) == []

@@ -1,0 +1,85 @@
+"""Methods with a slow copy: who gets gradient, at which pace it follows, and what BYOL's distance costs."""
+
+import pytest
+import torch
+from volumes import always, batch_of
+
+SLOW = [
+    ("byol3d", {}),
+    ("mocov3", {}),
+    ("moco2d", {"symmetric": True}),
+    ("pgl", {}),
+    ("voco", {"variant": "ema"}),
+]
+
+
+@pytest.mark.parametrize(("name", "params"), SLOW)
+def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, name, params):
+    method = build(name, params)
+    assert not any(p.requires_grad for p in method.slow.parameters())
+    method.slow.requires_grad_(True)
+    method.loss(batch_of(method))["total"].backward()
+    assert all(p.grad is None for p in method.slow.parameters())
+    heads = [method.projector, *(getattr(method, k) for k in ("predictor",) if hasattr(method, k))]
+    for part in (method.encoder, *heads):
+        assert any(p.grad is not None and p.grad.any() for p in part.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "progress", "reached"),
+    [
+        (
+            "byol3d",
+            {},
+            [0.5, 1.0],
+            [0.002, 0.002],
+        ),  # tau = .998 half way; 1 in the end: nothing moves any more
+        ("mocov3", {}, [0.5, 1.0, 0.0], [0.005, 0.005, 1 - 0.995 * 0.99]),
+        ("mocov3", {"momentum_cosine": False}, [1.0, 0.5], [0.01, 1 - 0.99**2]),
+        ("moco2d", {}, [0.0, 0.5, 1.0] + 7 * [0.3], [0.001, *[None] * 8, 0.0099551]),
+        ("pgl", {}, [0.0, 0.1, 0.2, 1.0], [0.004, 0.0078865, 0.0114760, 0.0114760]),
+        ("pgl", {}, [k / 10 for k in range(10)], [0.004, *[None] * 8, 0.0217931]),
+        ("voco", {"variant": "ema"}, 10 * [0.0], [0.1, *[None] * 8, 1 - 0.348678]),
+    ],
+)
+def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params, progress, reached):
+    method = build(name, params).double()
+    slow = [(k, p) for k, p in method.named_parameters() if k.startswith("slow.")]
+    with torch.no_grad():
+        for key, p in method.named_parameters():
+            p.fill_(not key.startswith("slow."))
+    assert {k.split(".")[1] for k, _ in slow} == {"encoder", "projector"}
+    for k, expected in zip(progress, reached, strict=True):
+        method.after_step(k)
+        for key, p in slow if expected is not None else ():
+            assert p.mean().item() == pytest.approx(expected, abs=1e-6), key
+
+
+@pytest.mark.parametrize(("slow", "value"), [([2.0, 0.0], 0), ([0.0, 1.0], 4), ([-1.0, 0.0], 8)])
+@pytest.mark.parametrize(
+    ("name", "params", "share"), [("byol3d", {}, 1), ("pgl", {}, 1), ("pgl", {"symmetric": False}, 0.5)]
+)
+def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, share, slow, value):
+    method = build(name, {"predictor": False, **params})
+    method.projector, method.slow.projector = always(1.0, 0.0), always(*slow)
+    terms = method.loss(batch_of(method))
+    assert terms["total"].item() == pytest.approx(value * share, abs=1e-6)
+    flat = [terms[k].item() for k in ("std", "spatial") if k in terms]
+    assert flat == pytest.approx([0] * len(flat), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["byol3d", "pgl"])
+def test_the_distance_starts_near_four_although_the_copies_are_equal(build, name):
+    method = build(name)
+    assert method.loss(batch_of(method))["total"].item() == pytest.approx(4, abs=1)
+
+
+@pytest.mark.parametrize("name", ["byol3d", "mocov3", "pgl", "vicregl", "simclr2d", "simclr3d"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_neither_the_order_of_samples_nor_that_of_their_views_matters(build, name, axis):
+    method = build(name).double()
+    kept = ("views", "start", "size", "flipped", "origin")
+    batch = {k: v.double() if v.is_floating_point() else v for k, v in batch_of(method).items() if k in kept}
+    turned = {k: v.flip(axis) if v.ndim > 1 else v for k, v in batch.items()}
+    there, back = method.loss(batch)["total"].item(), method.loss(turned)["total"].item()
+    assert back == pytest.approx(there, rel=1e-6)
