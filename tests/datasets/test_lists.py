@@ -12,7 +12,6 @@ from bench.dataset import Case, natural
 
 NAMES = registry.names("dataset")
 SPLITS = registry.folder("dataset") / "splits"
-HSSL = ("msd02_heart", "lits", "msd05_prostate", "msd07_pancreas", "msd09_spleen", "ski10", "acdc", "mnms")
 STRIPPED = ("brats18", "brats21", "msd01_brain_tumour", "ukb_brain", "ukb_brain_flair")
 SIZES = {  # train, validate, test
     ("acdc", "ssl4mis_70_10_20"): [(70, 10, 20)],
@@ -209,17 +208,6 @@ def test_an_overlap_is_declared_from_both_sides_and_a_doubt_says_why(name):
     assert all(case and len(why.split()) > 2 for case, why in load(name).doubtful.items())
 
 
-def test_the_known_overlaps_are_declared():
-    pairs = {frozenset((name, other)) for name in NAMES for other in load(name).overlaps}
-    assert {frozenset(p.split()) for p in (
-        "msd03_liver lits", "msd01_brain_tumour brats18", "msd01_brain_tumour brats21", "brats18 brats21",
-        "covid19_ct covid_19_20", "msd07_pancreas msd08_hepatic_vessel", "msd08_hepatic_vessel msd10_colon",
-        "ukb_brain ukb_brain_flair",
-    )} <= pairs  # fmt: skip
-    # The challenges of 2013 (msd02_heart) and 2018 (lasc) are different scans.
-    assert frozenset(("lasc", "msd02_heart")) not in pairs
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -255,16 +243,6 @@ def test_doubts_name_cases_of_the_registered_lists(name, number):
 
 
 # --- recipes ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", HSSL)
-def test_hssl_reads_slices_of_192_by_192_in_all_of_its_tasks(name):
-    assert load(name).recipes["hssl"].resize == (192, 192, 0)
-
-
-@pytest.mark.parametrize("name", [*HSSL, "brats18", "brats21", "msd01_brain_tumour"])
-def test_what_changed_its_numbers_on_purpose_changed_its_version(name):
-    assert load(name).version == 2
 
 
 @pytest.mark.parametrize("name", STRIPPED)
