@@ -390,6 +390,8 @@ for task, (archive, stem) in TASKS.items():
     ]
     REFUSED[task] = [("another task", [OF_NONE], f"{OF_NONE}: cases of", archive, "another task's folder")]
 del REFUSED["msd04_hippocampus"]  # takes cases of any name
+SHUFFLED = [f"{part}Tr/spleen_{n}.nii.gz" for part in ("images", "labels") for n in (10, 2)]
+READ["msd09_spleen"] += [("numbers in their order", SHUFFLED, [dict(id="spleen_2"), dict(id="spleen_10")])]
 REFUSED["msd09_spleen"] += [("two archives", [f"{home}/{scan}" for home in "ab"], "no folder imagesTr")]
 
 
