@@ -97,6 +97,7 @@ CASES[HIPPOCAMPUS] = [
     ("a slope that overflows", IMAGE, patch(112, "f", 1e38), "nonfinite: voxels"),
     ("label 421", LABEL, put(421, "i2"), "label_value: values 421 are not declared (0, 1, 2)"),
     ("label -1", LABEL, put(-1, "i2"), "label_value: values -1 are not declared"),
+    ("label 2^16", LABEL, put(1 << 16, "i4"), "label_value: values 65536 are not declared"),
     ("label of 1e30", LABEL, put(1e30, "f4"), "label_value: value 1e+30 is no label"),
     ("label of 2^64 - 1", LABEL, put(2**64 - 1, "uint64"), "label_value: 18446744073709551615"),
     ("label NaN", LABEL, put(NAN, "f4"), "nonfinite: NaN"),
