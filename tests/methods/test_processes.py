@@ -118,11 +118,6 @@ def test_micro_batches_equal_the_batch(name, build, alone, scans):
     assert_alike(trained(build(name), scans, 2), alone(name, build))
 
 
-@pytest.mark.parametrize("name", APART)
-def test_micro_batches_in_two_processes_equal_the_batch(name, build, alone, scans, pair):
-    assert_alike(pair(trained, build(name), scans, 2)[0], alone(name, build))
-
-
 @each
 def test_views_of_the_parts_are_the_parts_of_the_views(name, build, scans):
     method = build(name)

@@ -241,14 +241,6 @@ def test_unetr_linear_on_patches_plus_positions_is_its_tokens():
         torch.testing.assert_close(encoder.tokens(x), expected)
 
 
-def test_unetr_token_order_is_x_then_y_then_z():
-    encoder = built("unetr", crop=(32, 16, 48)).encoder
-    x = torch.zeros(1, 1, 32, 16, 48)
-    x[0, 0, 16:, :, 32:] = 1  # patch (1, 0, 2) of 2 x 1 x 3
-    filled = encoder.patchify(x).sum(dim=2)[0].nonzero().flatten().tolist()
-    assert filled == [(1 * 1 + 0) * 3 + 2]
-
-
 def test_unetr_runs_all_tokens_to_its_last_map_and_any_subset_too():
     encoder = built("unetr", crop=(32, 16, 48)).encoder
     x = torch.randn(1, 1, 32, 16, 48)

@@ -6,8 +6,6 @@ Batch 1, fp32, as a job of kind ``latency`` measures it (``bench.jobs.latency``)
 the preset's own, or ``--crop X Y Z``.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from itertools import islice
@@ -23,7 +21,6 @@ from bench.train.loop import fabric
 
 
 def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], list[float]]:
-    """Return the crop and the seconds of every counted pass."""
     facts = CATALOG[name].presets[options.preset]
     crop = tuple(options.crop or facts.crop)
     classes = "segmentation" not in CATALOG[name].tasks
@@ -33,8 +30,7 @@ def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], l
     return crop, sorted(found[options.warm_up :])
 
 
-def main() -> int:
-    """Print the table."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="default: all")
     parser.add_argument("--preset", default="base")
@@ -54,8 +50,7 @@ def main() -> int:
         times = f"{1000 * middle:,.0f} | {low:,.0f} to {high:,.0f} | {work:,.0f} | {work / middle:.0f}"
         write(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |\n")
         sys.stdout.flush()
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -7,8 +7,6 @@ Each round runs every implementation once, in turn; the table gives medians. Med
 (every label, whole volume, as its functions are meant to be called), by default in one round only.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -49,7 +47,6 @@ def _stamp(volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarra
 
 
 def ours(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str) -> Scores:
-    """Score with this project."""
     from bench.metrics import score
 
     found = score(a, b, SPACING, metrics, convention, labels=labels)
@@ -112,7 +109,6 @@ def deepmind(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ..
 
 
 def largest_gap(one: Scores, two: Scores) -> float:
-    """Return the largest absolute difference over the scores both have."""
     return max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
 
 
@@ -141,7 +137,6 @@ def memory(labels: range) -> list[str]:
 
 
 def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
-    """Time all implementations in turn and return the table's lines for these metrics."""
     a, b, labels = organs(SHAPE, 1), organs(SHAPE, 2), range(1, options.labels + 1)
     runs: dict[str, Callable[[], Scores]] = {
         "ours, medpy": lambda: ours(a, b, labels, metrics, "medpy"),
@@ -172,8 +167,7 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def main() -> int:
-    """Print the table."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=int, default=ORGANS, help="score only the first N labels")
     parser.add_argument("--rounds", type=int, default=5)
@@ -189,8 +183,7 @@ def main() -> int:
     for metrics in wanted:
         write("\n".join(contest(options, metrics)) + "\n")
     write("\n" + "\n".join(memory(range(1, options.labels + 1))) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

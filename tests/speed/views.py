@@ -14,8 +14,6 @@ for MONAI. ``stacked`` counts from single boxes to a batch of views on both side
 error where the views' mean, spread or roughness (spread of the difference of neighbours) does not agree.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -51,7 +49,6 @@ class Contrast(mt.RandomizableTransform):
         self.factor = factor
 
     def __call__(self, img: Tensor, randomize: bool = True) -> Tensor:
-        """Change a (C, X, Y, Z) image or leave it."""
         self.randomize(None)
         if not self._do_transform:
             return img
@@ -77,14 +74,12 @@ class Task:
 
 
 def texture(shape: tuple[int, int, int], seed: int) -> Volume:
-    """Return a smooth random volume with values from 0 to 1."""
     coarse = np.random.default_rng(seed).random([max(n // 4, 1) for n in shape], np.float32)
     whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], shape, mode="trilinear")
     return Volume(whole[0].numpy())
 
 
 def flips(p: float, axes: int = 3) -> Steps:
-    """Return a flip per axis."""
     return [("RandFlip", {"prob": p, "spatial_axis": axis}) for axis in range(axes)]
 
 
@@ -175,7 +170,6 @@ class Cut(mt.Randomizable, mt.Transform):
         self.area, self.aspect = area, np.log(aspect)
 
     def __call__(self, img: Tensor) -> Tensor:
-        """Cut a (C, X, Y) image."""
         x, y = img.shape[1:]
         for _ in range(10):
             pixels, ratio = self.R.uniform(*self.area) * x * y, np.exp(self.R.uniform(*self.aspect))
@@ -187,14 +181,11 @@ class Cut(mt.Randomizable, mt.Transform):
 
 
 class OnDict(mt.MapTransform):
-    """One of these on dictionaries."""
-
     def __init__(self, act: Callable[[Tensor], Tensor], keys: str) -> None:
         super().__init__(keys)
         self.act = act
 
     def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Change all keys."""
         return {k: self.act(v) for k, v in data.items()}
 
 
@@ -220,7 +211,6 @@ def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
 
 
 def timed(act: Callable[[], Any], clock: Callable[[], float]) -> tuple[Any, float]:
-    """Return what it gave and the milliseconds that it took."""
     start = clock()
     done = act()
     return done, (clock() - start) * 1000
@@ -233,7 +223,6 @@ def told(x: Tensor) -> Tensor:
 
 
 def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
-    """Time both sides in turn; return the table's line and what does not agree."""
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     boxes = [box for sample in task.samples for box in task.boxes(sample)]
@@ -272,7 +261,6 @@ def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
 
 
 def collated(samples: list[Sample]) -> dict[str, Tensor]:
-    """Return the batch that a loader makes of samples."""
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 
@@ -281,7 +269,6 @@ TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
 
 @torch.no_grad()
 def main() -> int:
-    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=7)
