@@ -32,13 +32,9 @@ ALIKE, IDEAL = torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1) 
     ("rows", "count", "temperature", "expected"),
     [
         (ALIKE, 2, 0.1, 1.0986),  # equal embeddings cost the logarithm of the others
-        (ALIKE, 15, 0.5, 3.3673),
-        (ALIKE, 30, 0.1, 4.0775),
         (ALIKE, 128, 0.5, 5.5413),
         (IDEAL, 2, 1.0, 0.5514),  # perfect views cost what the orthogonal others leave
-        (IDEAL, 2, 0.5, 0.2395),
         (IDEAL, 30, 0.5, 2.1804),
-        (IDEAL, 30, 0.1, 0.0026297),
         (IDEAL, 128, 0.1, 0.0114656),
     ],
 )

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from bench import distributed
 from bench.pretext import grid, losses
@@ -105,13 +104,6 @@ def test_nt_xent_equals_its_sums_written_out():
         others = sum(math.exp(float(z[i] @ z[j]) / 0.3) for j in range(10) if j != i)
         total -= math.log(math.exp(float(z[i] @ z[(i + 5) % 10]) / 0.3) / others)
     assert losses.nt_xent(a, b, 0.3)[0].item() == pytest.approx(total / 10, abs=1e-5)
-
-
-def test_unit_distance_is_two_minus_two_cosines_on_maps_too():
-    torch.manual_seed(0)
-    a, b = torch.randn(2, 8, 3, 3, 2), torch.randn(2, 8, 3, 3, 2)
-    expected = 2 - 2 * functional.cosine_similarity(a, b, dim=1).mean()
-    assert torch.allclose(losses.unit_distance(a, b), expected, atol=1e-6)
 
 
 def masked(a, b, mask):

@@ -29,7 +29,6 @@ from bench.protocol.sections import Windows
 
 SHAPE = (122, 101, 112)  # of the real CT; 61 structures
 WIDE = (144, 144, 128)
-SIDES = ("MONAI", "ours")
 SCAN = "own_ct_multiorgan/imagesTr/body.nii.gz"
 
 
@@ -78,14 +77,11 @@ def ours(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
 
 
 RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {"MONAI": monai, "ours": ours}
-
-
-def asked(side: int, batch: int) -> Windows:
-    return Windows(crop=(side, side, side), batch=batch)
+SIDES = tuple(RUN)
 
 
 def contest(name: str, labels: int, shape: tuple[int, int, int], side: int, rounds: int) -> str:
-    inference, image = asked(side, 2), scan(shape)
+    inference, image = Windows(crop=(side, side, side), batch=2), scan(shape)
     net = network(name, labels, inference.crop)
     times: dict[str, list[float]] = {s: [] for s in SIDES}
     last = {}
@@ -112,7 +108,7 @@ def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> fl
 def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:
     """Do it in this process, which must be fresh."""
     torch.set_num_threads(1)
-    inference, image = asked(side, 2), scan(shape)
+    inference, image = Windows(crop=(side, side, side), batch=2), scan(shape)
     net = network("1x1", labels, inference.crop)
     RUN[which](net, image[:, :side, :side, :side], inference)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

@@ -7,7 +7,6 @@ the preset's own, or ``--crop X Y Z``.
 """
 
 import argparse
-import sys
 from itertools import islice
 from math import prod
 from statistics import median
@@ -40,16 +39,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    write = sys.stdout.write
-    write("| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|\n")
+    print("| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|")
     for name in options.networks or CATALOG:
         crop, seconds = measured(options, name)
         facts, middle = CATALOG[name].presets[options.preset], median(seconds)
         work = facts.flops_per_voxel * prod(crop) / 1e9
         low, high = (1000 * seconds[len(seconds) * n // 4] for n in (1, 3))
         times = f"{1000 * middle:,.0f} | {low:,.0f} to {high:,.0f} | {work:,.0f} | {work / middle:.0f}"
-        write(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |\n")
-        sys.stdout.flush()
+        print(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -108,10 +108,6 @@ def deepmind(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ..
     return scores
 
 
-def largest_gap(one: Scores, two: Scores) -> float:
-    return max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
-
-
 def peak_memory(a: np.ndarray, b: np.ndarray, labels: range, convention: str) -> float:
     """Return the MB that scoring all metrics allocates at its peak (NumPy's arrays included)."""
     ours(a[:64, :64], b[:64, :64], labels, FULL, convention)  # imports are not the metrics' memory
@@ -161,7 +157,8 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
         if not times[theirs]:
             continue
         fast, slow = median(times[mine]), median(times[theirs])
-        gap = largest_gap(last[mine], last[theirs])
+        one, two = last[mine], last[theirs]
+        gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())  # of the scores both have
         lines.append(f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
                      f"| {slow / fast:.0f} | {gap:.1e} |")  # fmt: skip
     return lines
