@@ -9,12 +9,14 @@ import pytest
 import torch
 from built import built, count
 from monai.networks.nets import UNETR, BasicUNet, SegResNet, SwinUNETR
+from torch.nn.functional import avg_pool3d, normalize
 from torch.nn.utils import parameters_to_vector
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
 from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, describe
+from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
 CROPS = {name: (2 * x, y, z) for name, (x, y, z) in SMALLEST.items()}  # one small crop of uneven sides
@@ -195,6 +197,25 @@ def test_a_sample_does_not_depend_on_the_rest_of_its_batch(name):
     x = torch.randn(3, 1, *CROPS[name])
     with torch.no_grad():
         torch.testing.assert_close(run(x)[:1], run(x[:1]), rtol=1e-4, atol=1e-5)
+
+
+def spread(encoder, x):
+    with torch.no_grad():
+        unit = normalize(encoder.embed(x), dim=1)
+    return float(1 - (unit @ unit.T)[~torch.eye(len(x), dtype=torch.bool)].mean())
+
+
+def test_group_norm_spreads_averaged_bottlenecks_further_than_instance_norm():
+    widths = (16, 16, 32, 64, 128, 16)
+    ours = theirs = 0.0
+    for seed in range(3):
+        torch.manual_seed(seed)
+        noise = torch.randn(6, 1, 32, 32, 32)
+        x = torch.cat([avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)])
+        ours += spread(network("unet3d", "small", 1, 2).encoder, x)
+        instance = BasicUNet(3, 1, 2, widths, norm="instance")
+        theirs += spread(UNetEncoder(instance, widths[:5]), x)
+    assert ours > 1.5 * theirs
 
 
 @pytest.mark.parametrize("name", ["unet3d", "swin_unetr"])
