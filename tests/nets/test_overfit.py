@@ -87,27 +87,21 @@ def learn(net, rate, loss, score):
     return scores
 
 
-def segments(name, head):
-    """Learn two phantoms and return the worst Dice at every look."""
-    image, label = phantoms(crop_of(name))
-    torch.manual_seed(0)
-    net = network(name, "tiny", 1, 2 if head == "regions" else 3, crop_of(name))
-    one = (
-        of_regions("dice_ce", torch.from_numpy(one_hot(REGIONS))) if head == "regions" else of_maps("dice_ce")
-    )
-
-    def loss(net):
-        return over_scales(one, net.scales(image) if head == "deep" else [net(image)], label)
-
-    return learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
-
-
 DEEP = [name for name in DECODED if CATALOG[name].scales > 1]
 
 
 @pytest.mark.parametrize(("name", "head"), each(DECODED, "softmax", "regions") + each(DEEP, "deep"))
 def test_two_volumes_are_learned_by_heart(name, head):
-    scores = segments(name, head)
+    image, label = phantoms(crop_of(name))
+    torch.manual_seed(0)
+    net = network(name, "tiny", 1, 2 if head == "regions" else 3, crop_of(name))
+    table = torch.from_numpy(one_hot(REGIONS))
+    one = of_regions("dice_ce", table) if head == "regions" else of_maps("dice_ce")
+
+    def loss(net):
+        return over_scales(one, net.scales(image) if head == "deep" else [net(image)], label)
+
+    scores = learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
     assert scores[0] < 0.6, "untrained it must not know them"
     assert scores[-1] > ENOUGH, scores
 

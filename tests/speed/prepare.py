@@ -142,9 +142,8 @@ def main() -> None:
     given = options(__doc__, cases=[10, 40, 160], loaders=2, many=100_000)
     with tempfile.TemporaryDirectory() as name:
         throughput(Path(name), given.cases, given.loaders)
-        print(
-            f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|", flush=True
-        )
+        head = f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|"
+        print(head, flush=True)
         for step in (opening, planning):
             if given.many:
                 apart(step, Path(name), given.many)

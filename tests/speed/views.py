@@ -15,7 +15,6 @@ error where the views' mean, spread or roughness (spread of the difference of ne
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -274,17 +273,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     given = parser.parse_args()
-    write, wrong = sys.stdout.write, []
+    wrong = []
     for threads in given.threads:
-        write(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n\n")
-        write("| views | number | tensors | lazy | dict | ours | dict / ours | ratio alone | ratio stacked |")
-        write(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|\n")
+        print(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n")
+        print(
+            "| views | number | tensors | lazy | dict | ours | dict / ours | ratio alone | ratio stacked |",
+            end="",
+        )
+        print(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|")
         for name in given.only:
             line, *off = contest(name, TASKS[name](), given.rounds, threads)
             wrong += off
-            write(line + "\n")
-            sys.stdout.flush()
-    write("".join(f"\n{line}" for line in wrong))
+            print(line, flush=True)
+    print(*(f"\n{line}" for line in wrong), sep="", end="")
     return 1 if wrong else 0
 
 
