@@ -7,14 +7,9 @@ import torch
 
 from bench import nets, registry
 
-SMALL = {  # whichever of these a method has; its other parameters stay the paper's
-    "hidden": 64,
-    "out": 32,
-    "decoder_dim": 32,
-    "decoder_depth": 1,
-    "decoder_heads": 2,
-    "grid": (2, 2, 1),
-}
+# whichever of these a method has; its other parameters stay the paper's
+SMALL = {"hidden": 64, "out": 32, "grid": (2, 2, 1)}
+SMALL |= {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
 CLASSES = 3  # of the labels of `volumes`, background included
 NETWORK = {
     ("features", 3): ("unet3d", (16, 16, 16)),
