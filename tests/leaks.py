@@ -12,7 +12,6 @@ two patients were taken for one. The room of the early gates is what the worst c
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import defaultdict
@@ -31,11 +30,10 @@ from bench.leaks.fingerprint import fingerprint
 from bench.leaks.poses import Pose
 from bench.phantoms.brain import brain
 from bench.phantoms.chest import chest
-from bench.phantoms.fundus import fundus
 from bench.phantoms.heart import cine, whole_heart
 from bench.phantoms.knee import knee
 from bench.phantoms.lesion import abdomen
-from bench.phantoms.organs import organs
+from bench.phantoms.organs import generator, organs
 from bench.phantoms.prostate import prostate
 from bench.volumes.reading import is_volume, read_volume, within
 
@@ -140,6 +138,40 @@ def stored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.rint(unit * top).astype(kind)
 
 
+def fundus(seed: int, index: int, side: int = 256) -> np.ndarray:
+    """Return an eye-ground photograph, uint8 (3, X, Y, 1): disc, branching vessels, texture."""
+    rng = generator(seed, index)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
+    image = np.ones((side, side)) + 0.15 * ndimage.gaussian_filter(rng.standard_normal((side, side)), 25) * 40
+    disc = np.array([0.45, 0.0]) + 0.05 * rng.standard_normal(2)
+    image += 0.8 * np.exp(-(((x - disc[0]) ** 2 + (y - disc[1]) ** 2) / 0.02))
+    image -= 0.3 * np.exp(-(((x + 0.1) ** 2 + y**2) / 0.03))
+    lines = np.zeros_like(image)
+    for start in np.array([0.6, 1.0, -0.6, -1.0, 2.4, -2.4]) * np.pi / 2:
+        _vessel(lines, disc, start + 0.15 * rng.standard_normal(), 3.0, rng)
+    image -= 0.5 * np.minimum(ndimage.gaussian_filter(lines, 1.0), 1)
+    image += 0.06 * ndimage.gaussian_filter(rng.standard_normal(image.shape), 1.5) * 4
+    image[np.hypot(x, y) > 0.97] = 0
+    colours = np.array([0.9, 0.45, 0.2])[:, None, None] * np.clip(image, 0, 2) / 2
+    return np.rint(255 * colours).astype(np.uint8)[..., None]
+
+
+def _vessel(lines: np.ndarray, at: np.ndarray, angle: float, width: float, rng: np.random.Generator) -> None:
+    """Draw one vessel and its branches."""
+    at, side = at.copy(), lines.shape[0]
+    while width > 0.8:
+        at += 0.01 * np.array([np.cos(angle), np.sin(angle)])
+        angle += 0.12 * rng.standard_normal()
+        width *= 0.993
+        if np.abs(at).max() > 0.95:
+            return
+        i, j = ((at + 1) / 2 * side).astype(int)
+        half = int(width / 2)
+        lines[i - half : i + half + 1, j - half : j + half + 1] = 1
+        if rng.random() < 0.03:
+            _vessel(lines, at, angle + rng.choice([-0.6, 0.6]), 0.7 * width, rng)
+
+
 def phantom_sources() -> dict[str, Callable[[int, int], np.ndarray]]:
     """Return what draws patient ``index`` of a seed, (X, Y, Z) or (X, Y, Z, C), by name."""
     four = (4.0, 4.0, 4.0)
@@ -171,8 +203,7 @@ def phantom_scans(half: int) -> Iterator[Scan]:
             image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
             yield Scan(source, f"{source} {i}", np.ascontiguousarray(image))
     for i in range(EACH):
-        eye = fundus((256, 256), seed, i).image  # (rows, columns, 3)
-        yield Scan("2D fundus", f"fundus {i}", np.moveaxis(eye, -1, 0)[..., None])
+        yield Scan("2D fundus", f"fundus {i}", fundus(seed, i))
         large = organs((160, 140, 1), (2.5, 2.5, 5), 13, seed, 1000 + i)[0]
         yield Scan("2D slice CT", f"slice {i}", large[None])
 
@@ -180,8 +211,7 @@ def phantom_scans(half: int) -> Iterator[Scan]:
 def real_scans(root: Path, half: int) -> Iterator[Scan]:
     """Yield the images under a folder; every other patient is of one half."""
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        labels = re.compile("label.*/|_gt[^/]*$|/laendo")  # a folder of labels, or the name of one
-        files = [p for p in within(folder, 3) if is_volume(p) and not labels.search("/".join(p.parts[-2:]))]
+        files = [p for p in within(folder, 3) if is_volume(p) and not _is_label(p)]
         patients = sorted({_patient(p) for p in files})
         for path in sorted(files):
             number = patients.index(_patient(path))
@@ -194,6 +224,10 @@ def real_scans(root: Path, half: int) -> Iterator[Scan]:
                 yield Scan(
                     "2D real slices", f"{folder.name} {_patient(path)}", image[..., middle : middle + 1]
                 )
+
+
+def _is_label(path: Path) -> bool:
+    return "label" in str(path.parent.name) or "_gt" in path.name or path.name.startswith("laendo")
 
 
 def _patient(path: Path) -> str:
