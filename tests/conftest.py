@@ -8,12 +8,14 @@ import yaml
 from pair import Pair
 from small_protocol import BASE, CASES, NAME
 
-from bench import registry
+from bench import record, registry
 from bench.data.roots import Contents, Roots
 from bench.plan import Planner
 from bench.plan.override import Override
 from bench.protocol import read
 from bench.protocol.strict import overlay
+from bench.show.reports import rewrite_report
+from bench.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,13 @@ def no_network(monkeypatch):
         raise AssertionError(f"a test tried to connect to {address}")
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def own_place(tmp_path, monkeypatch):
+    """Work where there is no bench.toml, without a data folder of the person who tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +101,19 @@ def plan_of(protocol_file, phantoms, contents):
         return planner.finish()
 
     return plan
+
+
+@pytest.fixture
+def records_of(tmp_path, protocol_file):
+    """Return a store, and a function that leaves one row there, changed, and gives what draws its report."""
+    store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
+    row = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v} | {
+        "section": NAME, "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
+        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
+    }  # fmt: skip
+
+    def left(**changes):
+        record.frame([{**row, **changes}]).to_parquet(store.root / "records" / "attack.parquet", index=False)
+        return lambda: rewrite_report(path, None, store, None)
+
+    return store, left

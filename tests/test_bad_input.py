@@ -3,11 +3,9 @@
 What can be known before any work exits 2; what only the work shows exits 1, in the table.
 """
 
-import gzip
 import os
 import re
 import shutil
-import struct
 from pathlib import Path
 
 import nibabel
@@ -24,15 +22,9 @@ from bench.executors import local
 from bench.protocol.strict import overlay
 from bench.store import Store
 
+pytestmark = pytest.mark.usefixtures("own_place")
 NAME = "msd04_hippocampus"
 NO_PHANTOMS = "\n".join(x for x in reliability.SMOKE.splitlines() if not x.startswith("phantoms"))
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """Work where there is no bench.toml, without a data folder of the person who tests."""
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -78,37 +70,16 @@ def refused(capsys, *arguments):
 
 PROTOCOLS = {
     "method": ({"rows": {"scratch": {"method": "scrach"}}}, ["scrach", "'scratch'", "rows.scratch"]),
-    "data set": ({"finetune": {"dataset": "msd04_hipocampus"}}, ["msd04_hipocampus", f"'{NAME}'"]),
-    "network": ({"networks": {"unet3d": {"network": "unet"}}}, ["'unet'", "unet3d"]),
-    "preset": ({"networks": {"unet3d": {"preset": "tinny"}}}, ["tinny", "'tiny'"]),
-    "entry of networks": ({"rows": {"scratch": {"network": "unet"}}}, ["'unet'", "unet3d"]),
-    "recipe": ({"finetune": {"recipe": "defalt"}}, ["defalt", "'default'"]),
-    "split": ({"finetune": {"split": "rul"}}, ["'rul'", "'rule'"]),
-    "metric": ({"metrics": ["dise"]}, ["dise", "'dice'"]),
     "convention": ({"convention": "medpi"}, ["medpi", "medpy"]),
-    "parameter": ({"rows": {"simclr3d": {"params": {"temprature": 1.0}}}}, ["temprature", "'temperature'"]),
-    "value of a parameter": (
-        {"rows": {"simclr3d": {"params": {"temperature": "warm"}}}}, ["temperature", "warm"]),
     "values in a parameter": (
         {"rows": {"simclr3d": {"params": {"noise_std": ["a", 1.0]}}}}, ["noise_std", "'a'"]),
-    "key": ({"finetunes": []}, ["finetunes", "'finetune'"]),
-    "type": ({"pretrain": {"steps": "many"}}, ["pretrain.steps", "'many'"]),
     "no targets": ({"finetune": []}, ["finetune"]),
-    "crop": ({"networks": {"unet3d": {"crop": [24, 16, 16]}}}, ["24", "multiple of 16", "16 or 32"]),
-    "fraction": ({"finetune": {"fractions": [1]}}, ["1 %", "less than half a patient", "at least"]),
-    "fraction of 0": ({"finetune": {"fractions": [0]}}, ["fractions", "1 to 100"]),
-    "batch": ({"pretrain": {"batch": 1}}, ["simclr3d", "batch of at least 2"]),
     "tokens on a convolutional network": (
         {"rows": {"mae": {"method": "mae3d", "network": "unet3d"}}}, ["'mae'", "mae3d", "unetr"]),
     "grid above the volume": (
         {"pretrain": {"recipe": {"resize": [32, 32, 16], "scale": "zscore"}},
          "rows": {"voco": {"method": "voco", "network": "unet3d"}}},
         ["'voco'", "(64, 64, 16)", "(32, 32, 16)", "resize"]),
-    "recipe against itself": (
-        {"finetune": {"recipe": {"resize": [32, 32, 16], "spacing": [1.0, 1.0, 1.0]}}},
-        ["'spacing'", "'resize'", "exclude each other"]),
-    "no baseline": ({"rows": {"scratch": {"method": "byol3d"}}}, ["baseline: none"]),
-    "split without a part": ({"phantoms": {NAME: {"cases": 1}}}, ["leave_one_out"]),
     "no phantom": ({"phantoms": {NAME: {"cases": 0}}}, ["cases"]),
 }  # fmt: skip
 
@@ -121,34 +92,16 @@ def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
         assert text in line
 
 
-TEXTS = {
-    "empty": ("", "expected a mapping"),
-    "a list": ("- a\n- b\n", "expected a mapping"),
-    "not YAML": ("title: [smoke\nrows: }\n", "not YAML"),
-    "a tab": ("title: smoke\n\trows: {}\n", "not YAML"),
-    "a key twice": ("title: a\ntitle: b\n", "stands twice"),
-    "an alias to itself": ("title: &a [*a]\n", "smoke.yaml"),
-    "a tag": ("title: !!python/object:os.system {}\n", "smoke.yaml"),
-    "binary": ("\x00\x01", "not YAML"),
-    "no rows": (yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}}), "'rows' is empty"),
-}
-
-
-@pytest.mark.parametrize("what", TEXTS)
-def test_a_file_that_is_no_protocol_is_refused_by_name(what, written, capsys):
-    text, told = TEXTS[what]
-    line = refused(capsys, "run", written(text=text), "--out", "out")
-    assert told in line and "smoke" in line
+def test_a_protocol_without_rows_is_refused_by_name(written, capsys):
+    text = yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}})
+    assert "protocol 'smoke': 'rows' is empty" in refused(capsys, "run", written(text=text), "--out", "out")
 
 
 NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
 HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
     "here": ([], "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"),
     "no profile": (["--executor", "slurm"], "SLURM is asked for none without --cluster"),
-    "a slow profile": (
-        ["--executor", "slurm", "--cluster", "slow"],
-        "[cluster.slow] of bench.toml asks for none",
-    ),
+    "a slow profile": (["--executor", "slurm", "--cluster", "slow"], "slow] of bench.toml asks for none"),
     "a fast profile": (["--executor", "slurm", "--cluster", "fast"], ""),
     "in full": (["--set", "pretrain.precision=fp32"], ""),
 }
@@ -170,24 +123,10 @@ def test_half_precision_is_refused_at_once_where_no_gpu_is(what, gpus, written, 
 
 
 FLAGS = {
-    "no data folder": (["--data", "nowhere"], "nowhere: no such data folder"),
     "workers": (["--workers", "0"], "--workers 0: needs at least 1"),
     "only without value": (["--only", "method"], "write KEY=VALUE"),
-    "only of an unknown key": (["--only", "methods=scratch"], "'method'"),
-    "only of an unknown value": (["--only", "method=scrach"], "'scratch'"),
-    "only of nothing": (["--only", "fraction=7"], "--only fraction=7"),
     "set without value": (["--set", "pretrain"], "write KEY=VALUE"),
-    "set of an unknown path": (["--set", "pretrain.stepz=2"], "pretrain.steps"),
-    "set of a fact": (["--set", "data.split=x"], "is a fact"),
-    "set of another type": (["--set", "pretrain.steps=many"], "expected something like"),
-    "set of an unknown name": (["--set", "finetune.optimiser.name=adamax"], "adamw, adam, sgd"),
-    "set of an unknown precision": (["--set", "pretrain.precision=fp8"], "fp32, bf16"),
-    "set below zero": (["--set", "finetune.steps=-1"], "above 0"),
-    "set of a crop": (["--set", "network.crop=[20, 16, 16]"], "multiple of 16"),
-    "set of a preset": (["--set", "network.preset=huge"], "preset"),
     "set of a recipe": (["--set", "recipe.scale=loud"], "no scale named 'loud'"),
-    "set of a batch": (["--set", "pretrain.batch=1"], "batch of at least 2"),
-    "a scale it lacks": (["--scale", "pilot"], "has no scale 'pilot'"),
     "a cluster that is not there": (["--executor", "slurm", "--cluster", "x"], "bench.toml"),
 }
 
@@ -206,11 +145,6 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, mon
 def test_data_that_is_not_there_names_the_three_ways_to_have_it(written, capsys):
     line = refused(capsys, "run", written(text=NO_PHANTOMS), "--out", "out")
     assert "no --data DIR was given" in line and f"bench phantom {NAME}" in line
-
-
-def test_an_empty_data_folder_says_what_to_unpack(tmp_path, written, capsys):
-    (tmp_path / "data" / NAME).mkdir(parents=True)
-    assert "imagesTr" in refused(capsys, "run", written(), "--out", "out", "--data", "data")
 
 
 HEADS = {  # of a bench.json: what is said of it
@@ -237,17 +171,6 @@ def test_an_output_folder_that_cannot_be_is_refused(written, capsys, tmp_path, m
     assert "cannot be written" in refused(capsys, "run", written(), "--out", "out")
 
 
-def patched(at, layout, *values):
-    """Return a change of a NIfTI-1 header's bytes."""
-
-    def change(path):
-        raw = bytearray(gzip.decompress(path.read_bytes()))
-        struct.pack_into(f"<{layout}", raw, at, *values)
-        path.write_bytes(gzip.compress(bytes(raw), 1))
-
-    return change
-
-
 def edited(act):
     """Return a change of an image's voxels: ``act`` gives others."""
 
@@ -272,21 +195,8 @@ HEADERS = {  # folder, change, what is told
     "a label is missing": ("labelsTr", lambda p: p.unlink(), "1 file(s) missing"),
     "an image is missing": ("imagesTr", lambda p: p.unlink(), "1 file(s) missing"),
     "empty file": ("imagesTr", lambda p: p.write_bytes(b""), "the file is empty"),
-    "not gzip": ("imagesTr", lambda p: p.write_bytes(b"x" * 999), "the name says gzip"),
-    "cut in the header": ("imagesTr", lambda p: p.write_bytes(p.read_bytes()[:40]), "header"),
-    "a NaN in the affine": ("imagesTr", patched(280, "f", float("nan")), "affine holds NaN"),
-    "a NaN in the slope": ("imagesTr", patched(112, "f", float("nan")), "scl_slope"),
-    "a spacing of zero": ("imagesTr", patched(80, "f", 0.0), "pixdim"),
-    "giant dimensions": ("imagesTr", patched(40, "4h", 3, 32000, 32000, 32000), "GiB"),
-    "negative dimensions": ("imagesTr", patched(40, "4h", 3, -3, 20, 20), "not positive"),
-    "two axes": ("imagesTr", patched(40, "4h", 2, 40, 40, 1), "axes"),
-    "a type that is no number": ("imagesTr", patched(70, "h", 128), "datatype"),
     "image and label differ": ("labelsTr", edited(lambda a: a[1:]), "its image hippocampus_003.nii.gz"),
-    "two channels": (
-        "imagesTr",
-        edited(lambda a: np.stack([a, a], axis=-1)),
-        "2 channel(s), the data set declares 1",
-    ),
+    "two channels": ("imagesTr", edited(lambda a: np.stack([a, a], axis=-1)), "2 channel(s), the data set"),
 }
 
 
@@ -309,13 +219,8 @@ def test_headers_are_read_once(data, written, capsys, monkeypatch):
     assert main(command) == 0
 
 
-def truncated(path):
-    raw = path.read_bytes()
-    path.write_bytes(raw[: len(raw) // 2])
-
-
 VOXELS = {
-    "a truncated file": ("imagesTr", truncated, "the data end before"),
+    "a truncated file": ("imagesTr", lambda p: os.truncate(p, p.stat().st_size // 2), "the data end before"),
     "a NaN voxel": ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
     "a label outside the set": ("labelsTr", one_voxel(77), "77"),
 }
@@ -347,7 +252,7 @@ def test_a_failed_job_runs_again_when_its_data_is_mended(data, phantom, written,
     assert main(command) == 1
     shutil.copyfile(phantom / "imagesTr" / path.name, path)
     assert main(command) == 0
-    assert "failed" not in capsys.readouterr().out.rpartition("page:")[0].rpartition("page:")[2]
+    assert "failed" not in capsys.readouterr().out.split("page:")[1]
 
 
 def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, here, monkeypatch):

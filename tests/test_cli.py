@@ -20,34 +20,7 @@ from bench.cli import BODIES, _stopping, main
 from bench.process import started
 from bench.store import Store
 
-REQUEST = {"--scale", "--data", "--out", "--executor", "--cluster", "--workers", "--only", "--set"}
-FLAGS = {
-    "run": {*REQUEST, "--dry-run", "--redo"},
-    "plan": {*REQUEST, "--json", "--redo"},
-    "status": {"--out", "--json", "--prune"},
-    "report": {"--out", "--to"},
-    "list": {"--json"},
-    "check": {"--data", "--json"},
-    "phantom": {"--cases", "--seed"},
-    "score": {
-        "--prediction", "--reference", "--metrics", "--convention", "--empty", "--verify", "--json",
-    },
-    "export": {"--to", "--format", "--out"},
-}  # fmt: skip
-CHOICES = {
-    ("run", "--redo"): ("changed",), ("plan", "--redo"): ("changed",),
-    ("run", "--scale"): ("paper", "pilot", "smoke"), ("run", "--executor"): ("local", "slurm"),
-    ("score", "--convention"): ("medpy", "monai", "deepmind"),
-    ("score", "--empty"): ("default", "brats", "skip"),
-    ("export", "--format"): ("safetensors", "nnssl"),
-    ("list", "what"): ("methods", "datasets", "mixtures", "networks", "metrics", "protocols"),
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def own_place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("own_place")
 
 
 @pytest.fixture
@@ -65,26 +38,9 @@ def say(capsys):
     return run
 
 
-def commands():
-    (found,) = [a for a in parser()._actions if hasattr(a, "choices") and isinstance(a.choices, dict)]
-    return found.choices
-
-
-@pytest.mark.parametrize("command", FLAGS)
-def test_every_promised_flag_is_there(command):
-    actions = commands()[command]._actions
-    given = {o for a in actions for o in a.option_strings}
-    assert FLAGS[command] <= given
-    for (name, flag), choices in CHOICES.items():
-        if name == command:
-            (action,) = [a for a in actions if flag in (*a.option_strings, a.dest)]
-            assert tuple(action.choices) == choices
-
-
 def test_help_lists_what_there_is_and_nothing_else(say):
     code, out, _ = say("--help")
-    assert code == 0 and set(commands()) == set(BODIES) >= set(FLAGS)
-    assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == set(BODIES)
+    assert code == 0 and set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == set(BODIES)
     assert say("--version")[:2] == (0, f"bench {__version__}\n")
 
 
@@ -108,44 +64,32 @@ def test_defaults_are_as_promised():
     assert (made.convention, made.empty, made.verify, made.json) == (None, "default", False, False)
     made = parser().parse_args(["export", "0123@40", "--to", "x"])
     assert (made.job, str(made.to), made.format, str(made.out)) == ("0123@40", "x", "safetensors", "runs")
-    many = ["plan", "a", "b", "--only", "seed=1", "--only", "seed=2"]
-    assert parser().parse_args(many).only == ["seed=1", "seed=2"]
 
 
 LISTED = {
     "methods": {"name", "title", "paper", "dims", "params", "networks", "source", "fidelity"},
     "datasets": {"name", "title", "modality", "labels", "splits", "licence", "source"},
     "networks": {"name", "title", "dims", "presets", "source"},
-}
+    "mixtures": None, "metrics": None, "protocols": None,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("what", ["methods", "datasets", "mixtures", "networks", "metrics", "protocols"])
+@pytest.mark.parametrize("what", LISTED)
 def test_list_as_json_and_as_text(say, what):
     code, out, _ = say("list", what, "--json")
-    entries = json.loads(out)
-    assert code == 0 and entries
-    names = [e["name"] for e in entries]
-    assert len(set(names)) == len(names)
-    for entry in entries:
-        assert what not in LISTED or set(entry) == LISTED[what]
-        if "source" in LISTED.get(what, ()):
-            source = entry["source"]  # of phantoms that stand for nothing else there is no page
-            assert source["cite"] and (source["url"].startswith("http") or entry["name"] == "tone_phantoms")
-    code, text, _ = say("list", what)
-    assert code == 0 and all(name in text for name in names)
-
-
-def test_the_list_tells_parameters_and_networks_of_methods_and_presets_of_networks(say):
-    methods, networks = (
-        {e["name"]: e for e in json.loads(say("list", what, "--json")[1])} for what in ("methods", "networks")
-    )
-    assert all(set(e["networks"]) <= set(networks) and e["networks"] for e in methods.values())
-    assert methods["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in methods["mae3d"]["params"]
-    assert {e["dims"] for e in methods.values()} <= {2, 3}
-    for entry in networks.values():
-        for preset in entry["presets"]:
+    entries = {e["name"]: e for e in json.loads(out)}
+    assert code == 0 and len(entries) == len(json.loads(out)) > 0
+    for entry in entries.values() if LISTED[what] else ():
+        assert set(entry) == LISTED[what] and entry["source"]["cite"]
+        # of phantoms that stand for nothing else there is no page
+        assert entry["source"]["url"].startswith("http") or entry["name"] == "tone_phantoms"
+        for preset in entry.get("presets", ()):
             assert set(preset) == {"preset", "in_channels", "out_channels", "parameters"}
-            assert preset["parameters"] > 10_000
+    if what == "methods":
+        assert all(entry["networks"] for entry in entries.values())
+        assert entries["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in entries["mae3d"]["params"]
+    code, text, _ = say("list", what)
+    assert code == 0 and all(name in text for name in entries)
 
 
 def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
@@ -164,13 +108,10 @@ def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
 
 def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phantoms):
     one, two = protocol_file(), protocol_file({"name": "two"}, "two.yaml")
-    code, out, _ = say(
-        "plan", one, two, "--data", phantoms, "--only", "row=pair", "--only", "fraction=25",
-        "--set", "finetune.steps=77", "--json",
-    )  # fmt: skip
+    asked = ("--only", "row=pair", "--only", "fraction=25", "--set", "finetune.steps=77", "--json")
+    code, out, _ = say("plan", one, two, "--data", phantoms, *asked)
     jobs = json.loads(out)["jobs"]
-    assert code == 0
-    assert {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
+    assert code == 0 and {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
     code, text, _ = say("run", one, "--data", phantoms, "--dry-run")
     assert code == 0 and "20 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
 
@@ -184,8 +125,6 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     code, out, err = say("status", "--out", tmp_path / "none")
     assert (code, out) == (2, "") and "no output folder of bench here" in err
     store = Store.open(tmp_path / "out")
-    head = json.loads((tmp_path / "out" / "bench.json").read_text())
-    assert head == {"schema": 1, "bench": __version__}
     (store.jobs / "d").mkdir()
     (store.jobs / "d" / "manifest.json").write_text('{"kind": "prepare", "seconds": 3, "attempts": 1}')
     for job in ("f", "w", "r"):
@@ -205,8 +144,7 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     }
     assert found["running"][0]["step"] == 5
     text = say("status", "--out", tmp_path / "out")[1]
-    assert "1 running, 1 failed, 1 waiting, 1 done" in text
-    assert "failed: finetune f: out of memory (log the/log.txt)" in text and "step 5/10" in text
+    assert "1 running, 1 failed, 1 waiting, 1 done" in text and "step 5/10" in text
 
 
 def test_phantom_then_check_finds_nothing_and_then_finds_the_fault(say, tmp_path):
@@ -224,28 +162,19 @@ def test_phantom_then_check_finds_nothing_and_then_finds_the_fault(say, tmp_path
     assert code == 2 and "is not empty" in err
 
 
-def write(path, array):
-    nib.save(nib.Nifti1Image(array.astype(np.uint8), np.diag([1.0, 1.0, 2.0, 1.0])), path)
-    return path
-
-
 def test_score_as_json_has_nulls_and_no_nan(say, tmp_path):
     p, r = np.zeros((2, 8, 8, 8))
     p[2:4, 2:4, 2:4], r[3:5, 2:4, 2:4] = 1, 1
     p[6, 6, 6] = 2
-    files = write(tmp_path / "guess.nii.gz", p), write(tmp_path / "case.nii.gz", r)
+    files = tmp_path / "guess.nii.gz", tmp_path / "case.nii.gz"
+    for path, array in zip(files, (p, r), strict=True):
+        nib.save(nib.Nifti1Image(array.astype(np.uint8), np.diag([1.0, 1.0, 2.0, 1.0])), path)
     arguments = ("score", "--prediction", files[0], "--reference", files[1], "--metrics", "dice,hd")
     code, out, _ = say(*arguments, "--json")
     rows = json.loads(out, parse_constant=pytest.fail)
-    assert code == 0 and all(set(row) == {"case", "target", "metric", "value", "unit"} for row in rows)
-    found = {(row["target"], row["metric"]): (row["value"], row["unit"]) for row in rows}
-    assert found == {
-        ("1", "dice"): (0.5, "1"), ("1", "hd"): (1.0, "mm"),
-        ("2", "dice"): (0.0, "1"), ("2", "hd"): (None, "mm"),
-    }  # fmt: skip
-    assert {row["case"] for row in rows} == {"case"}
-    skipped = json.loads(say(*arguments, "--empty", "skip", "--json")[1])
-    assert {row["value"] for row in skipped if row["target"] == "2"} == {None}
+    assert code == 0
+    assert {"case": "case", "target": "1", "metric": "dice", "value": 0.5, "unit": "1"} in rows
+    assert {"case": "case", "target": "2", "metric": "hd", "value": None, "unit": "mm"} in rows
     brats = json.loads(say(*arguments, "--empty", "brats", "--json")[1])
     (far,) = [row["value"] for row in brats if row["target"] == "2" and row["metric"] == "hd"]
     assert math.isclose(far, 373.13, abs_tol=0.01)
@@ -256,31 +185,26 @@ def test_score_as_json_has_nulls_and_no_nan(say, tmp_path):
 WRONG = [
     (("plan", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
     (("report", "nowhere.yaml", "--out", "OUT"), "no output folder"),
-    (("plan", "FILE", "--scale", "smoke"), "has no scale 'smoke'"),
-    (("plan", "FILE", "--only", "row"), "--only row: write KEY=VALUE"),
-    (("check", "msd04_hipocampus"), f"did you mean '{NAME}'"),
     (("check", NAME), "no --data DIR was given"),
     (("phantom", "nothing", "."), "no dataset named 'nothing'"),
     (("phantom", NAME, ".", "--cases", "0"), "--cases 0: needs at least 1"),
     (("score", "--prediction", "x.nii", "--reference", "y.nii"), "no such"),
-    (("export", "0123", "--to", "x", "--out", "OUT"), "no output folder"),
     (("score", "--prediction", ".", "--reference", ".", "--metrics", "dise"), "did you mean 'dice'"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
-def test_a_wrong_request_exits_2_with_one_line(say, protocol_file, arguments, message):
-    path = protocol_file()
-    code, out, err = say(*[path if a == "FILE" else a for a in arguments])
+def test_a_wrong_request_exits_2_with_one_line(say, arguments, message):
+    code, out, err = say(*arguments)
     assert code == 2 and message in err and not out
     assert err.count("\n") == 1 and err.startswith("bench: ")
 
 
-UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "export 0 --to x --format nssl")
-LACKING = ("plan", "export 0123", "export --to x")
+UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "export 0 --to x --format nssl",
+           "plan", "export 0123", "export --to x")  # fmt: skip
 
 
-@pytest.mark.parametrize("words", UNKNOWN + LACKING)
+@pytest.mark.parametrize("words", UNKNOWN)
 def test_a_command_that_does_not_parse_exits_2(say, words):
     code, out, err = say(*words.split())
     assert code == 2 and not out and "usage: bench" in err

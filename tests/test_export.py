@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+import reliability
 import torch
 import yaml
 from described import describe, execute
+from small_protocol import cell
 
 from bench import nets, records, run
 from bench.cli import main
@@ -18,19 +20,11 @@ from bench.nets import controls, transfer
 from bench.random import torch_seed
 from bench.store import Store
 
-NAME = "msd04_hippocampus"
-SMOKE = {
-    "title": "smoke", "scale": "smoke", "phantoms": {NAME: {"cases": 9, "seed": 0}},
-    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
-    "rows": {"scratch": {"method": "scratch", "network": "net"},
-             "simclr3d": {"method": "simclr3d", "network": "net"},
-             "early": {"method": "simclr3d", "network": "net", "at": 2}},
-    "pretrain": {"datasets": [{"dataset": NAME}], "steps": 3, "batch": 2, "precision": "fp32",
-                 "recipe": "resize", "snapshots": [2]},
-    "finetune": [{"dataset": NAME, "split": "even", "steps": 3, "batch": 2, "precision": "fp32",
-                  "recipe": "resize", "inference": {"overlap": 0.0, "batch": 8}}],
-    "controls": ["random", "shuffled"], "scales": {"smoke": {}},
-}  # fmt: skip
+SMOKE = yaml.safe_load(reliability.SMOKE.replace("steps: 40", "steps: 3"))
+SMOKE["rows"]["early"] = {**SMOKE["rows"]["simclr3d"], "at": 2}
+SMOKE["pretrain"] |= {"recipe": "resize", "snapshots": [2]}
+SMOKE["finetune"][0] |= {"recipe": "resize", "fractions": [100]}
+SMOKE["controls"] = ["random", "shuffled"]
 
 
 class Made:
@@ -67,14 +61,9 @@ def made(tmp_path_factory):
     return here
 
 
-def one(plan, row):
-    (found,) = (c for cells in plan.cells.values() for c in cells if c.row == row)
-    return found
-
-
 def begun(*files):
     """Return the row from scratch, and rows a, b and so on that start from files."""
-    row = {"method": "simclr3d", "network": "net"}
+    row = SMOKE["rows"]["simclr3d"]
     named = {name: {**row, "init": file} for name, file in zip("ab", files, strict=False)}
     return {"scratch": SMOKE["rows"]["scratch"], **named}
 
@@ -87,32 +76,32 @@ def equal(one, two):
 
 
 def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(made):
-    pair, early = one(made.first, "simclr3d"), one(made.first, "early")
+    pair, early, mixed = (cell(made.first, row=r) for r in ("simclr3d", "early", "simclr3d (shuffled)"))
     said = export(made.store, pair.pretrain[:6], made.folder / "last.safetensors", "safetensors")
     assert "unet3d/tiny" in said and said.endswith(f"of pretrain {pair.pretrain}")
     said = export(made.store, f"{pair.pretrain}@2", made.folder / "two.safetensors", "safetensors")
     assert said.endswith(f"of pretrain {pair.pretrain} at step 2")
     second = made.done("second", rows=begun("last.safetensors", "two.safetensors"))
     assert set(made.did) == {"finetune", "evaluate"}  # no pretraining, and nothing of scratch again
-    for row, before in (("a", pair), ("b", early), ("a (shuffled)", one(made.first, "simclr3d (shuffled)"))):
-        found = one(second, row)
+    for row, before in (("a", pair), ("b", early), ("a (shuffled)", mixed)):
+        found = cell(second, row=row)
         assert found.finetune != before.finetune
         (now, manifest), (then, old) = made.weights(found.finetune), made.weights(before.finetune)
         assert equal(now, then) and (manifest.method, manifest.crop) == (old.method, old.crop)
         assert found.columns["init"].startswith("file:") and found.columns["pretrain"] == "file"
     assert not equal(made.weights(pair.finetune)[0], made.weights(early.finetune)[0])
-    assert one(second, "a (random)").finetune == one(made.first, "scratch").finetune
+    assert cell(second, row="a (random)").finetune == cell(made.first, row="scratch").finetune
     table = records.collect(second, made.store, "second")
     rows = (f"{r}{c}" for r in "ab" for c in ("", " (random)", " (shuffled)"))
     assert set(table["row"]) == {"scratch", *rows}
     taken = table[table["row"] == "a"]
     assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all() and set(taken["method"]) == {"simclr3d"}
-    assert made.store.manifest(one(second, "a").finetune)["receipt"]["share"] == 1.0
+    assert made.store.manifest(cell(second, row="a").finetune)["receipt"]["share"] == 1.0
 
 
 def initial(made, row):
     """Return the weights with which a row's fine-tuning begins, and its job's spec."""
-    job = made.first.jobs[one(made.first, row).finetune]
+    job = made.first.jobs[cell(made.first, row=row).finetune]
     context = Context(made.store, type("Claim", (), {"job": job.id}), job,
                       {}, made.folder, lambda line: None)  # fmt: skip
     return finetuning.build(context).state_dict(), job.spec
@@ -124,7 +113,7 @@ def test_a_control_begins_with_what_its_name_says(made):
     pretrained, _ = initial(made, "simclr3d")
     mixed, spec = initial(made, "simclr3d (shuffled)")
     assert equal(scratch, random) and not equal(scratch, pretrained)
-    given, _ = made.weights(one(made.first, "simclr3d").pretrain, "weights")
+    given, _ = made.weights(cell(made.first, row="simclr3d").pretrain, "weights")
     expected = controls.shuffled(given, torch_seed(spec.seed, "shuffled"))
     assert all(torch.equal(mixed[k], expected[k]) for k in expected)
     rest = [k for k in mixed if k not in expected]
@@ -132,7 +121,7 @@ def test_a_control_begins_with_what_its_name_says(made):
 
 
 def test_a_fine_tuned_network_is_exported_whole(made):
-    tuned = one(made.first, "simclr3d").finetune
+    tuned = cell(made.first, row="simclr3d").finetune
     to = made.folder / "tuned.safetensors"
     assert f"of finetune {tuned}" in export(made.store, tuned, to, "safetensors")
     tensors, manifest = transfer.read(to)
@@ -142,7 +131,7 @@ def test_a_fine_tuned_network_is_exported_whole(made):
 
 
 def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
-    job = one(made.first, "early").pretrain
+    job = cell(made.first, row="early").pretrain
     kept = tmp_path / "x.safetensors"
     kept.write_bytes(b"old")
     link = tmp_path / "link.safetensors"
@@ -173,10 +162,10 @@ LACKING = {  # what is asked for, of a row's cell: what is said
 
 @pytest.mark.parametrize(("asked", "message"), LACKING.items())
 def test_a_job_that_has_no_weights_to_give(made, asked, message, tmp_path):
-    cell = one(made.first, "simclr3d")
+    pair = cell(made.first, row="simclr3d")
     with pytest.raises(BenchError) as told:
-        export(made.store, asked.format(cell), tmp_path / "x.safetensors", "safetensors")
-    assert message.format(cell) in str(told.value) and "\n" not in str(told.value)
+        export(made.store, asked.format(pair), tmp_path / "x.safetensors", "safetensors")
+    assert message.format(pair) in str(told.value) and "\n" not in str(told.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -192,7 +181,7 @@ def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
 
 def test_a_damaged_job_or_weights_are_told(made, tmp_path):
     shutil.copytree(made.out, tmp_path / "out")
-    store, job = Store(tmp_path / "out"), one(made.first, "simclr3d").pretrain
+    store, job = Store(tmp_path / "out"), cell(made.first, row="simclr3d").pretrain
     weights = store.jobs / job / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     with pytest.raises(BenchError, match=r"weights\.safetensors: damaged \(its digest is another\)"):
@@ -218,12 +207,12 @@ FILES = {  # format and file: what is said
 def test_a_file_or_format_that_cannot_be(made, asked, tmp_path):
     (format, to), message = asked.split(), FILES[asked]
     with pytest.raises(BenchError, match=message):
-        export(made.store, one(made.first, "simclr3d").pretrain, tmp_path / to, format)
+        export(made.store, cell(made.first, row="simclr3d").pretrain, tmp_path / to, format)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
-    job, to = one(made.first, "simclr3d").pretrain, tmp_path / "x.safetensors"
+    job, to = cell(made.first, row="simclr3d").pretrain, tmp_path / "x.safetensors"
     assert main(["export", job[:8], "--to", str(to), "--out", str(made.out)]) == 0
     assert capsys.readouterr().out.startswith(f"{to}: unet3d/tiny, ") and to.is_file()
     to.unlink()
@@ -240,7 +229,7 @@ def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
 def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
     (made.folder / "junk.safetensors").write_bytes(b"junk")
     plan = made.plan("junk", rows=begun("junk.safetensors"), controls=[])
-    found = one(plan, "a")
+    found = cell(plan, row="a")
     describe(plan, made.store, [found.finetune])
     outcome = execute(str(made.out), found.finetune)
     assert outcome.state == "failed" and "junk.safetensors: cannot be read" in outcome.reason
@@ -252,10 +241,10 @@ def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
 
 def test_a_file_that_changed_after_the_plan_is_refused(made):
     file = made.folder / "changing.safetensors"
-    export(made.store, one(made.first, "simclr3d").pretrain, file, "safetensors")
+    export(made.store, cell(made.first, row="simclr3d").pretrain, file, "safetensors")
     unseen = [{**SMOKE["finetune"][0], "seeds": [5]}]  # what another test has done is not done again
     plan = made.plan("changing", rows=begun(file.name), controls=[], finetune=unseen)
-    found = one(plan, "a")
+    found = cell(plan, row="a")
     describe(plan, made.store, [found.finetune])
     tensors, manifest = transfer.read(file)
     transfer.save(file, {k: v + 1 for k, v in tensors.items()}, manifest)

@@ -9,10 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from small_protocol import NAME
 
-from bench import record, registry
-from bench.store import Store
+from bench import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -35,7 +33,6 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 place = ROOT / whole.replace(".", "/")
@@ -51,14 +48,10 @@ def test_arrows_point_down():
 
 @pytest.mark.parametrize(("room", "known"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)])
 def test_plugins_know_their_contract_and_nothing_of_each_other(room, known):
-    plugins = {"bench_methods", "bench_datasets", "methods", "datasets"}
-    wrong = []
     for path in files(room):
-        for module in imported(path):
+        for module in imported(path):  # "bench_methods" and "bench_datasets" are for ruff to refuse
             first, second, *_ = *module.split("."), ""
-            strange = first == "bench" and second not in known and module != "bench.data.reader"
-            wrong += [f"{path.name} imports {module}"] if first in plugins or strange else []
-    assert wrong == []
+            assert first not in ROOMS or second in known or module == "bench.data.reader", path
 
 
 def literals(path):
@@ -89,26 +82,11 @@ def test_nothing_in_bench_names_a_method_or_a_data_set():
     assert found == []
 
 
-def test_only_cli_prints():
-    for path in files(*ROOMS):
-        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-        prints = [c.lineno for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
-        assert not prints or dotted(path) == "bench.cli", f"{path} prints on lines {prints}"
-
-
-def test_modules_are_short():
-    sizes = {dotted(p): len(p.read_text().splitlines()) for p in files(*ROOMS)}
-    assert {k: v for k, v in sizes.items() if v > 500} == {}
-
-
 def test_packages_listed_equal_the_tree():
     listed = PYPROJECT["tool"]["setuptools"]
     tree = {dotted(p.parent) for p in files("bench")}
     assert set(listed["packages"]) == tree | {"bench_methods", "bench_datasets"}
     assert {dotted(p.parent) for p in (ROOT / "bench").rglob("__init__.py")} == tree
-    assert listed["package-dir"] == {
-        "bench": "bench", "bench_methods": "methods", "bench_datasets": "datasets"
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("room", ["methods", "datasets"])
@@ -134,21 +112,13 @@ def loaded_after(*arguments, cwd):
     return status, heavy, ran.stdout
 
 
-def test_help_status_and_report_need_no_torch(tmp_path, protocol_file):
-    store = Store.open(tmp_path / "out")
-    row = dict.fromkeys(record.COLUMNS, "x") | {
-        k: 1 for k, kind in record.COLUMNS.items() if kind in ("int64", "float64")
-    }  # fmt: skip
-    shown = {
-        "protocol": "test", "paper": "", "table": "", "scale": "paper", "row": "alone", "method": "scratch",
-        "network": "unet3d/tiny", "params": "{}", "pretrain": "none", "evaluation": "end_to_end",
-        "dataset": NAME, "fraction": 25, "seed": 0, "metric": "dice", "value": 0.5, "unit": "1",
-        "section": NAME, "convention": "medpy/default", "status": "ok", "split": "even",
-    }  # fmt: skip
-    record.frame([row | shown]).to_parquet(store.root / "records" / "test.parquet", index=False)
+def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_of):
+    store, left = records_of
+    left(method="scratch", network="unet3d/tiny", params="{}", value=0.5, convention="medpy/default")
     for words in (["--help"], ["status", "--out", store.root]):
         assert loaded_after(*words, cwd=tmp_path)[:2] == (0, [])
-    status, heavy, said = loaded_after("report", protocol_file(), "--out", store.root, cwd=tmp_path)
+    words = ("report", protocol_file({"name": "attack"}), "--out", store.root)
+    status, heavy, said = loaded_after(*words, cwd=tmp_path)
     assert (status, heavy) == (0, []) and "50.00" in said
 
 

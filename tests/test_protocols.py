@@ -9,9 +9,8 @@ import pytest
 from bench import registry
 from bench.data.roots import Contents, Roots
 from bench.metrics.request import Request, fitting
-from bench.nets import catalog
 from bench.plan import Planner
-from bench.protocol import PAPERS, mixture, pretrain_of, pretrained_net, pretrains, read
+from bench.protocol import PAPERS, read
 from bench.protocol.strict import parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,21 +76,6 @@ def test_a_text_claims_nothing_that_rows_or_the_machine_may_break(path, scale):
         assert not re.search(r"one learning rate for all[;,.]", said)
     # phantoms stand in where data is lacking: the page says of the rows whether they did
     assert not re.search(r"\bsynthetic (hippocampus|data)|phantoms$", said)
-
-
-def test_every_row_of_vocos_table_reads_the_scans_that_its_code_lists():
-    protocol = read(ROOT / "protocols/voco/table1.yaml", "paper")
-    for name, row in protocol.rows.items():
-        if pretrains(row):
-            section = pretrain_of(protocol, row)
-            recipe = "voco_pretrain" if name == "voco" else "mae3d"
-            assert [(m.dataset, m.list, m.recipe) for m in mixture.parts(section)] == [
-                ("btcv", "voco_ssl", recipe), ("covid19_ct", "swin_unetr_ssl", recipe),
-            ]  # fmt: skip
-    assert pretrained_net(protocol, protocol.rows["voco"]).crop == (64, 64, 64)
-    size = catalog.preset("swin_unetr", protocol.networks["swin_unetr"].preset)
-    assert size.parameters == 72_762_656
-    assert protocol.empty == "skip" and len(protocol.finetune[0].seeds) > 1
 
 
 def test_names_of_protocols_are_unique_groups_are_rows_and_phantoms_are_of_data_that_is_read():

@@ -1,8 +1,6 @@
 """Randomness is a function of (seed, purpose, step, sample) and of nothing else."""
 
 import hashlib
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -30,16 +28,15 @@ def test_equal_keys_draw_the_same_and_different_keys_do_not(one, other):
 
 
 def test_the_global_state_neither_matters_nor_moves():
-    np.random.seed(1)  # noqa: NPY002 - the global state is the subject
-    torch.manual_seed(1)
-    before = np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
-    first = drawn((0, "crop", 3, 1)), torch.rand(2, generator=torch_generator("cpu", 0, "views", 3))
-    assert np.random.get_state()[1].tolist() == before[0]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[1])
-    np.random.seed(2)  # noqa: NPY002
-    torch.manual_seed(2)
-    assert drawn((0, "crop", 3, 1)) == first[0]
-    assert torch.equal(torch.rand(2, generator=torch_generator("cpu", 0, "views", 3)), first[1])
+    found = []
+    for seed in (1, 2):
+        np.random.seed(seed)  # noqa: NPY002 - the global state is the subject
+        torch.manual_seed(seed)
+        before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+        views = torch.rand(2, generator=torch_generator("cpu", 0, "views", 3))
+        found.append((drawn((0, "crop", 3, 1)), views.tolist()))
+        assert before == (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+    assert found[0] == found[1]
 
 
 def test_it_is_philox_keyed_by_sha256_of_the_tuple():
@@ -48,13 +45,6 @@ def test_it_is_philox_keyed_by_sha256_of_the_tuple():
     expected = np.random.Generator(np.random.Philox(key=key)).random(3)
     assert numpy_rng(7, "crop", 3, 1).random(3).tolist() == expected.tolist()
     assert torch_seed(7, "crop", 3, 1) == int.from_bytes(digest[:8], "little") // 2
-
-
-def test_another_process_with_another_hash_seed_draws_the_same():
-    code = "from bench.random import *; print(numpy_rng(1, 'x', 2, 3).integers(0, 2**62), order(0, 1, 5))"
-    command = [sys.executable, "-c", code]
-    ran = {subprocess.check_output(command, env={"PYTHONHASHSEED": s}, text=True) for s in ("1", "2")}
-    assert ran == {f"{numpy_rng(1, 'x', 2, 3).integers(0, 2**62)} {order(0, 1, 5)}\n"}
 
 
 def test_an_epoch_visits_every_case_once_in_an_order_of_its_own():

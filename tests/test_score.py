@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -46,6 +47,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for case, at in (("case_1", 2), ("case_2", 4)):
         write(tmp_path / "p" / f"{case}.nii.gz", organ(3))
         write(tmp_path / "r" / f"{case}.nii.gz", organ(at))
+    (tmp_path / "p" / "._case_1.nii.gz").write_bytes(b"litter")
+    (tmp_path / "r" / "notes.txt").write_text("no volume")
     return tmp_path / "p", tmp_path / "r"
 
 
@@ -104,14 +107,6 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     assert "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err  # the reference's, and before it the prediction's
 
 
-def test_folders_pair_by_name_and_ignore_litter(folders):
-    p, r = folders
-    (p / "._case_1.nii.gz").write_bytes(b"litter")
-    (r / "notes.txt").write_text("no volume")
-    rows, _ = score_files(p, r, ("dice",))
-    assert [row["case"] for row in rows] == ["case_1", "case_1", "case_2", "case_2"]
-
-
 UNLIKE = {  # prediction, reference: what is said
     ("p", "lone"): r"lone: no volume named like .*p/case_2.nii.gz \(1 of 2",
     ("lone", "p"): r"lone: no volume named like .*p/case_2.nii.gz",
@@ -138,7 +133,8 @@ def test_what_cannot_be_paired_is_refused_by_name(folders, tmp_path, names):
 def test_verify_finds_nothing_wrong_and_catches_a_wrong_number(folders, monkeypatch):
     every = ("dice", "iou", "hd", "hd95", "assd", "asd", "relative_volume_error", "nsd@1mm")
     rows, differences = score_files(*folders, every, verify=True)
-    assert len(rows) == 2 * 2 * len(every) and differences == []
+    assert [row["case"] for row in rows] == [f"case_{n}" for n in (1, 2) for _ in range(2 * len(every))]
+    assert differences == []
 
     def wrong(*arguments) -> list[list[Score]]:
         (found,) = compare(*arguments)
@@ -218,13 +214,11 @@ def test_the_text_ranks_and_says_what_the_convention_changes(contest):
 
 def test_two_volumes_of_one_case_can_be_ranked(contest):
     (island, thin), truth = contest
-    files = tuple(
-        write(f.parent / f"{f.name}.nii.gz", np.asarray(nib.load(f / "case_1.nii.gz").dataobj))
-        for f in (island, thin)
+    *files, reference = (
+        Path(shutil.copy(f / "case_1.nii.gz", f.parent / f"{f.name}.nii.gz")) for f in (island, thin, truth)
     )
-    reference = write(truth.parent / "one.nii.gz", np.asarray(nib.load(truth / "case_1.nii.gz").dataobj))
-    rows, _ = score_several(files, reference, ("dice",))
-    assert {row["case"] for row in rows} == {"one"}
+    rows, _ = score_several(tuple(files), reference, ("dice",))
+    assert {row["case"] for row in rows} == {"truth"}
     assert list(dict.fromkeys(row["prediction"] for row in rows)) == ["island", "thin"]
 
 
@@ -245,9 +239,7 @@ def test_predictions_of_one_name_are_refused(contest, tmp_path):
     link = tmp_path / "other" / "thin"
     link.parent.mkdir()
     link.symlink_to(island)
-    with pytest.raises(
-        BenchError, match=r"other/thin: a prediction called 'thin' is there already .*/thin\)"
-    ):
+    with pytest.raises(BenchError, match=r"other/thin: a prediction called 'thin' is there already"):
         score_several((thin, link), truth, METRICS)
     rows, _ = score_several((island, link), truth, ("dice",))
     assert {row["prediction"] for row in rows} == {"island", "thin"}
@@ -263,7 +255,6 @@ def test_the_command_takes_several_predictions_and_one_keeps_to_the_contract(con
 
     both = ("--prediction", str(island), "--prediction", str(thin))
     assert "the ranking changes, hd95: medpy island < thin" in said(*both)
-    assert "monai" not in said(*both, "--convention", "medpy")
     rows = json.loads(said(*both, "--json"))
     assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows)
     (one, other) = (json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy")))

@@ -82,13 +82,9 @@ def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a
     assert store.claim(JOB).number == 3
 
 
-OLD = {"sight": None}  # claims of before this was written down have none
-
-
 @pytest.mark.parametrize(
-    "other",
-    [{"host": "elsewhere"}, {"sight": "boot pid:[2] user 0"}, {"sight": ""}, {"sight": sight() + "0"}, OLD],
-    ids=["host", "container", "no /proc", "user", "old"],
+    "other",  # another host, another container, no /proc, another user, before sights were written down
+    [{"host": "elsewhere"}, *({"sight": s} for s in ("boot pid:[2] user 0", "", sight() + "0", None))],
 )
 def test_a_claim_whose_process_cannot_be_seen_lives_by_its_heartbeat(store, other):
     path = claimed(store, **here(**{"pid": dead(), **other}))

@@ -51,12 +51,11 @@ def told(out):
     return [line for line in reliability.records(out).splitlines() if b"latency" not in line]
 
 
-def again(made):
-    return main(["run", str(made.path), "--out", str(made.out), "--workers", "1"])
+def again(made, *flags):
+    return main(["run", str(made.path), "--out", str(made.out), "--workers", "1", *flags])
 
 
 def found(out, name):
-    """Return the first published file of this name."""
     return sorted((out / "jobs").glob(f"*/{name}"))[0]
 
 
@@ -139,33 +138,18 @@ def test_one_flipped_bit_is_found_by_verify_and_by_whoever_reads_the_file(made, 
 
 
 def test_one_flipped_bit_in_scores_is_found_and_they_count_as_lacking(made):
-    store, path = Store(made.out), found(made.out, "scores-*.parquet")
+    path = found(made.out, "scores-*.parquet")
     for number, part in enumerate(PARTS):
         before = flip(path, part, number % 8)
-        assert not scoring.whole(path)
-        assert main(["verify", "--out", str(made.out)]) == 1
+        assert not scoring.whole(path) and main(["verify", "--out", str(made.out)]) == 1
         path.write_bytes(before)
-    assert scoring.whole(path) and main(["verify", "--out", str(store.root)]) == 0
-
-
-def test_every_published_file_is_in_the_manifest_with_its_size_and_digest(finished):
-    for folder in (finished.out / "jobs").iterdir():
-        files = json.loads((folder / "manifest.json").read_text())["files"]
-        there = {p.name for p in folder.iterdir()} - {"manifest.json"}
-        assert set(files) == {name for name in there if not name.startswith("scores-")}
-        for name, entry in files.items():
-            assert entry == {"sha256": digest.sha256(folder / name), "bytes": (folder / name).stat().st_size}
-
-
-def without(made, *kinds):
-    """Delete the jobs of some kinds, so that what they read is read again."""
-    for path in list((made.out / "jobs").glob("*/manifest.json")):
-        if json.loads(path.read_text())["kind"] in kinds:
-            shutil.rmtree(path.parent)
+    assert scoring.whole(path)
 
 
 def untuned(made):
-    without(made, "finetune", "evaluate")
+    for path in list((made.out / "jobs").glob("*/manifest.json")):
+        if json.loads(path.read_text())["kind"] in ("finetune", "evaluate"):
+            shutil.rmtree(path.parent)
 
 
 def unscored(made):
@@ -267,6 +251,23 @@ def test_status_names_a_damaged_manifest_and_goes_on(made, capsys):
     assert main(["status", "--out", str(made.out)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("0 running, 1 failed, 0 waiting, 8 done") and f"{path}: damaged" in said
+
+
+def test_what_other_source_made_is_said_and_done_again_when_asked(made, capsys):
+    file = found(made.out, "weights.safetensors").with_name("manifest.json")
+    manifest = json.loads(file.read_text())
+    now = dict(manifest["provenance"]["sources"])
+    assert {"methods/simclr3d.py", "bench/nets/unet.py", "bench/train/loop.py"} <= set(now)
+    manifest["provenance"]["sources"]["methods/simclr3d.py"] = "0" * 12
+    file.write_text(digest.sealed(file.parent, manifest))
+    line = "finished jobs were made by other source: methods/simclr3d.py (1 pretrain"
+    for flags, count in (((), 0), (("--redo", "changed"), 3)):
+        assert again(made, *flags) == 0
+        said = capsys.readouterr().err
+        page = (made.out / "reports" / "smoke" / "index.html").read_text()
+        assert f"{count} of 9 jobs to do" in said and told(made.out) == made.records
+        assert (line in said) == ("other source" in page) == (not flags)
+    assert json.loads(file.read_text())["provenance"]["sources"] == now
 
 
 def test_a_bug_in_scoring_leaves_its_trace_beside_what_is_published(made, monkeypatch):

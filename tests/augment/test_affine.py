@@ -55,12 +55,6 @@ def test_turns_about_x_come_before_those_about_y_and_z():
     assert torch.allclose(rotation(angles) @ rotation(angles).mT, torch.eye(3), atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(6, 6, 6), (8, 6, 4), (7, 7, 1)])
-def test_the_identity_changes_nothing(shape):
-    image = batch((2, 1, *shape))
-    assert torch.allclose(affine(image, torch.eye(3).expand(2, 3, 3), shape), image, atol=1e-6)
-
-
 @pytest.mark.parametrize("axis", range(3))
 def test_twice_the_extent_reads_a_ramp_twice_as_steep_and_zeros_beyond(axis):
     shape = (8, 12, 10)

@@ -16,9 +16,7 @@ WHOLE = {
 OFTEN = {
     **WHOLE,
     **{k: 0.7 for k, v in WHOLE.items() if v is not True},
-    "rot90": 0.7,
-    "scale": 0.7,
-    "shift": 0.7,
+    **dict.fromkeys(("rot90", "scale", "shift"), 0.7),
 }
 STORED = [7.422421, 16.124569, 15.958549]  # of commit 48164c1, which had these four steps alone
 STORED_LABELS = [[7, 6, 5, 4, 3, 2, 1, 0], [15, 14, 13, 12, 11, 10, 9, 8], [16, 17, 18, 19, 20, 21, 22, 23]]
@@ -48,25 +46,10 @@ def test_a_class_stays_and_the_image_is_moved_as_beside_a_map():
     assert torch.equal(its, classes) and torch.equal(moved, beside)
 
 
-def test_intensities_change_and_labels_do_not():
-    image, label = labelled()
-    moved, its = finetune_views(image, label, Augment(scale=1.0, shift=1.0), generator())
-    assert torch.equal(its, label)
-    assert (moved - image).abs().max() <= 0.1 * 4 + 0.1 + 1e-5
-    assert (moved != image).flatten(1).any(1).all()
-
-
 def test_nothing_switched_on_changes_nothing():
     image, label = labelled()
     moved, its = finetune_views(image, label, Augment(), generator())
     assert torch.equal(moved, image) and torch.equal(its, label)
-
-
-def test_switching_one_step_off_leaves_the_other_draws():
-    image, label = labelled()
-    both, _ = finetune_views(image, label, Augment(flip=1.0, shift=1.0), generator())
-    one, _ = finetune_views(image, label, Augment(shift=1.0), generator())
-    assert torch.equal(both, one.flip(2, 3, 4))
 
 
 def test_stored_draws_of_the_four_first_steps():
@@ -104,9 +87,7 @@ def test_micro_batches_make_up_the_batch(settings):
     assert torch.equal(torch.cat([p[1] for p in parts]), its)
 
 
-@pytest.mark.parametrize(
-    "name", ["rotate", "zoom", "noise", "blur", "brightness", "contrast", "lowres", "gamma"]
-)
+@pytest.mark.parametrize("name", sorted(OFTEN.keys() - {"flip", "rot90", "channel", "balanced"}))
 def test_switching_an_effect_on_leaves_the_draws_of_the_others(name):
     image, label = labelled(64, (6, 6, 6))
     others = {k: v for k, v in OFTEN.items() if k != name}

@@ -1,9 +1,7 @@
 """Intensity augmentations do what they say to some samples and nothing to the others."""
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 from seeded import generator
 
 from bench import augment
@@ -43,33 +41,12 @@ def test_a_constant_view_stays_finite(change):
     assert torch.isfinite(change(torch.full((4, 1, 3, 3, 3), 0.4), 1.0, generator())).all()
 
 
-def test_blur_equals_scipy_with_repeated_borders():
-    x = batch(3, 7)[:, :1]
-    y = augment.gaussian_blur(x, 1.0, (0.8, 0.8), generator())
-    for a, b in zip(x, y, strict=True):
-        expected = gaussian_filter(a[0].double().numpy(), 0.8, mode="nearest", truncate=4.0)
-        assert np.allclose(b[0].numpy(), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(("unit", "std"), [("variance", 0.3), ("std", 0.09)])
-def test_noise_has_the_stated_strength(unit, std):
-    x = torch.zeros(2, 1, 40, 40, 40)
-    y = augment.gaussian_noise(x, 1.0, (0.09, 0.09), generator(), unit)
-    assert y.std().item() == pytest.approx(std, rel=0.02)
-
-
 def test_brightness_multiplies_and_is_cut_off_at_the_former_range():
     x = torch.tensor([0.0, 1.0, 2.0, 4.0]).view(1, 1, 4, 1, 1)
     up = augment.brightness(x, 1.0, (1.25, 1.25), generator())
     assert up.flatten().tolist() == [0, 1.25, 2.5, 4]
     free = augment.brightness(x, 1.0, (1.25, 1.25), generator(), clip=False)
     assert free.flatten().tolist() == [0, 1.25, 2.5, 5]
-
-
-def test_contrast_stretches_about_the_mean():
-    x = torch.tensor([-1.0, 0.0, 0.0, 1.0]).view(1, 1, 4, 1, 1) + 3
-    y = augment.contrast(x, 1.0, (0.5, 0.5), generator())
-    assert y.flatten().tolist() == [2.5, 3, 3, 3.5]
 
 
 def test_gamma_on_the_unit_range_and_on_the_views_own():

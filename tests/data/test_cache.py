@@ -20,21 +20,13 @@ def noise(shape, dtype=np.int16, seed=0):
     return np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
 
 
-@pytest.fixture
-def pack(tmp_path):
-    """Return three arrays and the pack that holds them."""
-    arrays = {
-        "a": noise((1, 70, 33, 5)), "b": noise((2, 16, 16, 16), np.uint16, 1),
-        "c": noise((40, 3, 65), np.uint8, 2),
-    }  # fmt: skip
+def test_what_goes_in_comes_out_with_its_type(tmp_path):
+    kinds = {"a": ((1, 70, 33, 5), np.int16), "b": ((2, 16, 16, 16), np.uint16), "c": ((40, 3, 65), np.uint8)}
+    arrays = {key: noise(*kind) for key, kind in kinds.items()}
     with PackWriter(tmp_path, "image") as writer:
         for key, array in arrays.items():
             writer.add(key, array)
-    return arrays, Pack(tmp_path, "image")
-
-
-def test_what_goes_in_comes_out_with_its_type(pack):
-    arrays, found = pack
+    found = Pack(tmp_path, "image")
     assert list(found) == ["a", "b", "c"] and "a" in found and "z" not in found
     with pytest.raises(BenchError, match=r"lacks case 'z'.*run again"):
         found["z"]
@@ -81,15 +73,6 @@ def test_any_small_array_survives_in_either_order(array):
 def test_a_block_holds_about_as_many_voxels_whatever_the_shape(shape, chunks, blocks):
     packed = blosc2.ndarray_from_cframe(compress(noise(shape)))
     assert (packed.chunks, packed.blocks) == (chunks, blocks)
-
-
-@given(hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=2000))
-def test_no_block_is_a_crumb_or_a_boulder(shape):
-    for edge in (32, 64):
-        cut = cache._cut(shape, edge)
-        assert all(a == n or a % edge == 0 for a, n in zip(cut, shape, strict=True))
-        assert np.prod(cut) > edge**3 / 2 or cut == shape
-        assert np.prod(cut) <= 2 * edge**3
 
 
 def test_a_pack_rolls_over_to_further_files(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Which cases take part: filters, lists, shares by one ranking."""
 
 import hashlib
-from itertools import pairwise
 from typing import ClassVar
 
 import pytest
@@ -52,19 +51,13 @@ def test_percents_are_of_patients_in_the_ranking_of_label_fractions():
     assert len(share("20 %")) == 8  # both cases of each
     assert share("100 %") == [c.id for c in CASES] == share("")
     assert {c[:3] for c in share("3 %")} == set(order[:1])  # 0.6 of a patient is one
+    assert share("20 %", seed=1) != share("20 %") != share("20 %", ranking="other")
 
 
 def test_cases_are_taken_patient_by_patient_and_cut_off():
     order = ranked({c.patient for c in CASES}, "r", 0)
     assert set(share("5 cases")) == {f"{p}_{k}" for p in order[:2] for k in "ab"} | {f"{order[2]}_a"}
     assert len(share("40cases")) == 40
-
-
-def test_a_larger_share_holds_every_smaller_one():
-    for unit, sizes in (("cases", (1, 7, 8, 20, 40)), ("%", (5, 10, 33, 50, 100))):
-        found = [set(share(f"{n} {unit}")) for n in sizes]
-        assert all(a < b for a, b in pairwise(found))
-    assert share("20 %", seed=1) != share("20 %") != share("20 %", ranking="other")
 
 
 @pytest.mark.parametrize("take", ["41 cases", "2 %", "101 %"])

@@ -10,8 +10,6 @@ from by_hand import a_job
 from bench import registry
 from bench.data.check import check
 from bench.data.prepared import Prepared
-from bench.data.roots import Contents
-from bench.dataset import Case
 from bench.jobs import preparing as prepare
 from bench.jobs.context import RunOptions
 from bench.phantoms.organs import write_nifti
@@ -50,31 +48,11 @@ def test_a_frame_that_is_not_there_is_refused(cine, frame):
         assert caught.value.kind == "shape"
 
 
-def test_a_label_over_time_needs_a_frame(cine):
-    with pytest.raises(VolumeError, match="this file has 3"):
-        read_label(cine[1])
-
-
 def test_the_only_frame_of_a_volume_is_frame_0(tmp_path):
     write_nifti(tmp_path / "a.nii", np.ones((3, 4, 5, 1)), (1, 1, 1), "uint8")
     assert read_volume(tmp_path / "a.nii", 0).array.shape == (1, 3, 4, 5)
     with pytest.raises(VolumeError, match="frame 1 of 1"):
         read_volume(tmp_path / "a.nii", 1)
-
-
-def cases(cine: tuple[Path, Path], *frames: int | None) -> list[Case]:
-    return [Case("x", "x", (cine[0],), cine[1], frame=frame) for frame in frames]
-
-
-def test_headers_are_judged_by_the_frame(cine):
-    assert Contents(None).header_faults(cases(cine, 0, 2), 1) == {}
-    assert "frame 3 of 3" in Contents(None).header_faults(cases(cine, 0, 3), 1)["x"]
-    assert "3 channel(s)" in Contents(None).header_faults(cases(cine, None), 1)["x"]
-
-
-def test_another_frame_is_other_contents(cine):
-    digests = {Contents(None).digest(cases(cine, frame)) for frame in (None, 0, 1)}
-    assert len(digests) == 3
 
 
 def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):

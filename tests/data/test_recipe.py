@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.recipe import contiguous, prepare
+from bench.data.recipe import prepare
 from bench.data.slabs import restore_slabs
 from bench.dataset import Recipe
 from bench.errors import BenchError
-from bench.volumes.header import Stored, VolumeError
+from bench.volumes.header import Stored
 from bench.volumes.reading import LabelVolume, Volume3D
 from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
 
@@ -184,31 +184,6 @@ INF, NAN = float("inf"), float("nan")
 def test_a_recipe_that_contradicts_itself_or_the_volume_is_refused(recipe, words):
     with pytest.raises(BenchError, match=words):
         prepare(volume(np.zeros((50, 50, 50), np.int16)), None, recipe, Two())
-
-
-def test_nan_voxels_and_a_label_on_another_grid_are_refused():
-    with pytest.raises(VolumeError, match="1 voxels"):
-        prepare(volume(line(1, np.nan)), None, Recipe(scale="zscore"), Two())
-    with pytest.raises(VolumeError, match=r"label\.nii\.gz"):
-        prepare(volume(line(1, 2)), label_map(np.zeros((2, 2, 3), int)), Recipe(scale="zscore"), Two())
-
-
-# --- labels ----------------------------------------------------------------------------------
-
-
-def test_raw_values_become_contiguous():
-    raw = {205: 1, 820: 2}
-    found = contiguous(label_map(np.array([[[0, 205, 820]]], np.int32)), Two.labels, raw)
-    np.testing.assert_array_equal(found, [[[0, 1, 2]]])
-    assert found.dtype == np.uint8
-
-
-@pytest.mark.parametrize("value", [3, -1, 421, 1 << 20])
-def test_an_undeclared_value_is_named_with_its_file(value):
-    array = np.array([[[0, 1, value]]], np.int64)
-    with pytest.raises(VolumeError, match=rf"label\.nii\.gz: values {value} ") as caught:
-        contiguous(label_map(array), Two.labels)
-    assert caught.value.kind == "label_value"
 
 
 # --- resampling ------------------------------------------------------------------------------

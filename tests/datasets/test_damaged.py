@@ -62,10 +62,7 @@ LITTER = (
 )  # fmt: skip
 CASES[HIPPOCAMPUS] = [
     ("one byte", IMAGE, keep(1), "unreadable: the name says gzip, the content does not"),
-    ("cut in the gzip header", IMAGE, keep(10), "truncated: the gzip stream ends within the header"),
     ("cut in the middle", IMAGE, half, "truncated: the data end before the"),
-    ("cut by its last byte", IMAGE, keep(-1), "truncated: the data end before"),
-    ("another checksum", IMAGE, flip(-8), "unreadable: incorrect data check"),
     ("a bit that lengthens it", LABEL, flip(400), "unreadable: stream is damaged", "hole: stream is damaged"),
     ("gzip named .nii", IMAGE, moved(f"{STEM}.nii"), f"unreadable {PLAIN}: a name without .gz; rename it"),
     ("a login page", IMAGE, holding(PAGE), "unreadable: it is a web page: log in"),
@@ -78,11 +75,6 @@ CASES[HIPPOCAMPUS] = [
     ("a folder of two", IMAGE, unpacked("a.nii.gz", "b.nii.gz"), "unreadable: a folder of 2 volumes"),
     ("a fifo", IMAGE, fifo, "unreadable: no regular file"),
     ("numbers of 128 bits", IMAGE, patch(70, "2h", 1536, 128), "unreadable: datatype: 1536"),
-    ("bits that are not the type's", IMAGE, patch(72, "h", 7), "unreadable: bitpix: 7"),
-    ("voxels before the header's end", IMAGE, patch(108, "f", -5.0), "unreadable: vox_offset: -5"),
-    ("more slices declared", IMAGE, patch(46, "h", 900), "truncated: the data end before"),
-    ("giant dimensions", IMAGE, patch(40, "4h", 3, 30000, 30000, 8), "shape: above the limit of 4 GiB"),
-    ("eight axes", IMAGE, patch(40, "h", 8), "shape: 8 axes"),
     ("one slice, as two axes", IMAGE, voxels(lambda a: a[..., 0]), "shape: has 2 axes, not 3 or 4"),
     ("plain under its name", IMAGE, both(gunzip, moved(f"{STEM}.nii"))),
     ("a folder around the file", IMAGE, unpacked(f"{STEM}.nii.gz")),
@@ -96,18 +88,19 @@ CASES[HIPPOCAMPUS] = [
     ("sheared", "", pair(placed(SHEAR)), f"affine {IMAGE}: two axes are 63.4 degrees apart"),
     ("tilted", "", pair(placed(TILT))),
     ("in metres", "", pair(placed([0.001] * 3)), *(f"spacing {file}: in metres?" for file in (IMAGE, LABEL))),
-    ("pixdim infinite", IMAGE, patch(84, "f", float("inf")), "spacing: field pixdim"),
-    ("voxels of kilometres", IMAGE, patch(280, "f", 1e30), "spacing: above 1000 is not believed"),
     ("quaternion NaN", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", NAN)), "affine: NaN"),
-    ("quaternion too long", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", 5.0)), "affine: quatern"),
     ("qfac of 7", IMAGE, both(patch(76, "f", 7.0), patch(252, "2h", 1, 0)), "affine: qfac"),
     ("codes below 0", IMAGE, patch(252, "2h", -1, -1), "orientation: left and right are a guess"),
     ("all voxels NaN", IMAGE, voxels(lambda a: a * np.float32(NAN)), "nonfinite: 45696 voxels"),
     ("a voxel that no 32 bits hold", IMAGE, put(1e300, "f8"), "nonfinite: 1 voxels", "hole: 1 voxels"),
+    ("a voxel infinite", IMAGE, put(-np.inf, "f4"), "nonfinite: 1 voxels"),
     ("a slope that overflows", IMAGE, patch(112, "f", 1e38), "nonfinite: voxels"),
     ("label 421", LABEL, put(421, "i2"), "label_value: values 421 are not declared (0, 1, 2)"),
+    ("label -1", LABEL, put(-1, "i2"), "label_value: values -1 are not declared"),
+    ("label 2^16", LABEL, put(1 << 16, "i4"), "label_value: values 65536 are not declared"),
     ("label of 1e30", LABEL, put(1e30, "f4"), "label_value: value 1e+30 is no label"),
     ("label of 2^64 - 1", LABEL, put(2**64 - 1, "uint64"), "label_value: 18446744073709551615"),
+    ("label NaN", LABEL, put(NAN, "f4"), "nonfinite: NaN"),
     ("label of slope 0.5", LABEL, patch(112, "2f", 0.5, 0.0), "label_value: value 0.5 is no label"),
     ("label of 0.9999999", LABEL, put(0.9999999, "f8")),
     ("image and label gone", "", pair(gone), f"missing {IMAGE}: no such file", f"missing {LABEL}"),
@@ -124,6 +117,7 @@ CASES[HIPPOCAMPUS] = [
     ("litter", IMAGE, both(*(copied(f"../{name}") for name in LITTER))),
     ("suffixes in capitals", "", pair(moved(f"{STEM}.NII.GZ"))),
     ("plain and compressed", IMAGE, copied(f"{STEM}.nii"), "refused: is the same case; remove one"),
+    ("in both parts", IMAGE, copied(f"../imagesTs/{STEM}.nii.gz"), "refused: imagesTr and in imagesTs"),
     ("a copy as another type", "", both(pair(copied(NEW)), on(f"imagesTr/{NEW}", voxels(np.copy, "f8"))),
      f"duplicate imagesTr/{NEW}: the same voxels as case {STEM}"),
     ("a browser's second copy", IMAGE, copied(f"{STEM} (1).nii.gz"), f"duplicate ./{STEM} (1).nii.gz: {STEM}",
@@ -138,10 +132,6 @@ CASES[HIPPOCAMPUS] = [
     ("a name that is no text", IMAGE, moved("h\udcff.nii.gz"), "missing", "missing labelsTr/h\udcff.nii.gz"),
     ("list cut", JSON, keep(100), "refused: dataset.json: not JSON", "stops: dataset.json: not JSON"),
     ("list in UTF-16", JSON, utf16, "refused: dataset.json: not JSON"),
-    ("list nested without end", JSON, holding(b"[" * 100_000), "refused: dataset.json: not JSON"),
-    ("list of another kind", JSON, holding(b"[]"), "refused: dataset.json: expected an object, got list"),
-    ("text for cases", JSON, listing(training="abc"), "refused: training must list {image, label}"),
-    ("a line break in the list", JSON, listing(training=["a\nb.nii.gz"]), "refused: training must list"),
     ("a case not there", JSON, cases(1, 2, 3, 4, 9), *LACK),
     ("a path that leads out", JSON, listing(training=[f"../../{NEW}"]), *LACK),
     ("list with a mark of byte order", JSON, marked),
@@ -175,31 +165,19 @@ CASES["btcv"] = [
 
 SCAN, MASK, HOME = "data/case_00001/imaging.nii.gz", "data/case_00001/segmentation.nii.gz", "data/case_00001"
 CASES["kits19"] = [
-    ("no image", SCAN, gone, "missing: no such file"),
-    ("no mask", MASK, gone, "missing: no such file"),
     ("neither", HOME, emptied, "missing: an empty folder"),
-    ("a cyst", MASK, put(3), "label_value: values 3"),
     ("a later year's", HOME, copied("case_00300"), "refused: ends with case_00299", "stops: KiTS19 ends"),
     ("a short name", HOME, moved("case_1"), *(f"extra ./case_1/{Path(file).name}" for file in (SCAN, MASK))),
 ]  # fmt: skip
 
 VOLUME, SEGMENTATION = "Training Batch 1/volume-1.nii", "Training Batch 1/segmentation-1.nii"
 CASES["lits"] = [
-    ("no segmentation", SEGMENTATION, gone, "missing"),
-    ("no volume", VOLUME, gone, "missing"),
     ("its number in two folders", VOLUME, copied("../x/volume-1.nii"), TWICE),
     ("its number with a zero", VOLUME, copied("../x/volume-01.nii"), TWICE),
-    ("cut by its last byte", VOLUME, keep(-1), "truncated: the file holds at most 126719"),
     ("longer", VOLUME, add(bytes(100)), "shape: 100 bytes more than its header declares"),
     ("a browser's second copy", VOLUME, copied("volume-1 (1).nii"), "extra ./volume-1 (1).nii"),
     ("four digits", VOLUME, copied("volume-1000.nii"), "extra ./volume-1000.nii"),
     ("compressed by hand", VOLUME, both(compressed, moved("volume-1.nii.gz"))),
-]  # fmt: skip
-
-RIBS = "Part2/RibFrac301-image.nii.gz"
-CASES["ribfrac"] = [
-    ("in two folders", RIBS, copied("../more/RibFrac301-image.nii.gz"), TWICE),
-    ("label cut", "Part2/RibFrac301-label.nii.gz", half),
 ]  # fmt: skip
 
 LUNG = "volume-covid19-A-0002.nii.gz"
@@ -210,7 +188,6 @@ CASES["covid19_ct"] = [
 
 LESION = "volume-covid19-A-0167_seg.nii.gz"
 CASES["covid_19_20"] = [
-    ("mask gone", f"COVID-19-20_v2/Train/{LESION}", gone, "missing"),
     ("mask in another folder", f"COVID-19-20_v2/Train/{LESION}", moved(f"../Validation/{LESION}")),
 ]  # fmt: skip
 
@@ -231,7 +208,6 @@ CASES["brats18"] = [
     ("one contrast twice", "", both(on(T2, gone), on(T1, copied("Brats18_CBICA_AAB_1_t2.nii.gz"))),
      f"duplicate {T2}: the same voxels as Brats18_CBICA_AAB_1_t1.nii.gz"),
     ("NaN in one contrast", T2, put(NAN, "f4"), "nonfinite: 1 voxels"),
-    ("value 3", TUMOUR, put(3), "label_value: values 3 are not declared (0, 1, 2, 4)"),
     ("no tumour", TUMOUR, voxels(np.zeros_like), "empty_label: no voxel"),
     ("of both grades", PATIENT, copied("../LGG/Brats18_CBICA_AAB_1"), "refused: case CBICA_AAB_1; keep one"),
     ("one contrast as float", T2, voxels(lambda a: a, "f4")),
@@ -241,7 +217,6 @@ LATER = "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021/BraTS2021_00002"
 CASES["brats21"] = [
     ("a name of a later year", f"{LATER}/BraTS2021_00002_t1.nii.gz", moved("BraTS-GLI-00002-000-t1n.nii.gz"),
      "missing", "extra ./BraTS-GLI-00002-000-t1n.nii.gz"),
-    ("value 3 of later years", f"{LATER}/BraTS2021_00002_seg.nii.gz", swap(4, 3), "label_value: values 3"),
     ("a folder of another name", LATER, moved("BraTS2021_00009")),
 ]  # fmt: skip
 
@@ -267,12 +242,10 @@ CASES["acdc"] = [
     ("no end-systole", INFO, text("ES: 8\n", ""), *STRAY),
     ("one frame for both", INFO, text("ES: 8", "ES: 1"), *STRAY),
     ("a frame gone", ES, gone, "missing"),
-    ("a mask gone", ES_GT, gone, "missing"),
     ("a frame over the other", ES, copied("patient001_frame01.nii.gz"), "duplicate: patient001_frame01"),
     ("the cine as a frame", ES, doubled, "shape: 2 channels"),
     ("a patient in both parts", VISIT, copied("../testing/patient001"), "refused: same patient; keep one"),
     ("a patient's folder empty", VISIT, emptied, f"missing {INFO}"),
-    ("line ends of Windows", INFO, windows),
     ("a mark of byte order", INFO, marked),
     ("a frame with zeros", INFO, text("ES: 8", "ES: 0008")),
     ("the cine beside its frames", ES, copied("patient001_4d.nii.gz")),
@@ -289,7 +262,6 @@ def frames(listed):
 
 CASES["mnms"] = [
     ("CSV gone", CSV, gone, f"missing {TABLE}: no CSV file with", "stops: no CSV file with"),
-    ("CSV empty", CSV, keep(0), "unreadable: no CSV file with"),
     ("no column ED", CSV, text(",ED,", ",E,"), "unreadable: no CSV file with"),
     ("a row cut", CSV, keep(-8), "unreadable: ends before the last"),
     ("two of it", CSV, copied("copy.csv"), "refused: 2 CSV files"),
@@ -320,18 +292,9 @@ LGE, ATRIUM = f"{ID}/lgemri.nrrd", f"{ID}/laendo.nrrd"
 CASES["lasc"] = [
     ("no sizes", LGE, field("sizes", None), "shape: field sizes"),
     ("sizes in words", LGE, field("sizes", "a b c"), "unreadable: the NRRD header is damaged"),
-    ("sizes below 0", LGE, field("sizes", "-76 68 44"), "shape: not all positive"),
     ("another dimension", LGE, field("dimension", "4"), "shape: field sizes"),
     ("raw by its header", LGE, field("encoding", "raw"), "truncated: the file holds at most"),
-    ("no byte order", LGE, field("type", "short"), "unreadable: field endian: ''"),
-    ("another space", LGE, field("space", "scanner-xyz"), "orientation: field space: 'scanner-xyz'"),
-    ("axes that coincide", LGE, field("space directions", "(1,0,0) (1,0,0) (0,0,1)"), "affine: singular"),
-    ("an axis of no length", LGE, field("space directions", "(0,0,0) (0,1,0) (0,0,1)"), "spacing: no length"),
     ("two directions", LGE, field("space directions", "(1,0,0) (0,1,0)"), "affine: 2 rows, not 3"),
-    ("origin NaN", LGE, field("space origin", "(nan,0,0)"), "affine: NaN"),
-    ("voxels elsewhere", LGE, text("^encoding: gzip\n", r"\g<0>data file: x\n"), "unreadable: attached data"),
-    ("a login page", LGE, holding(PAGE), "unreadable: not an NRRD file"),
-    ("no end of the header", LGE, keep(150), "truncated: no empty line"),
     ("neither space nor spacing", "", both(*(on(f, field("space directions", None)) for f in (LGE, ATRIUM))),
      f"orientation {LGE}: no orientation", f"spacing {LGE}: states no spacing"),
     ("NIfTI beside", LGE, moved("lgemri.nii.gz"), "missing", "extra ./lgemri.nii.gz"),
@@ -345,22 +308,13 @@ CASES["lasc"] = [
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.168807733819466470936737617972"
 MHD, RAW = f"subset1/{UID}.mhd", f"subset1/{UID}.raw"
 UNREAD = f"extra {RAW}: voxels of no header"
-OUTSIDE = "unreadable: one file beside"
 CASES["luna16"] = [
     ("header gone", MHD, gone, UNREAD),
     ("raw elsewhere", RAW, moved(f"../{UID}.raw"), "missing", f"extra {UID}.raw: no header"),
-    ("raw empty", RAW, keep(0), "truncated: the file is empty"),
     ("raw longer", RAW, add(bytes(9)), f"shape {MHD}: 9 bytes more than its header declares"),
     ("raw a folder", RAW, folder, "unreadable: no regular file"),
-    ("no sizes", MHD, field("DimSize", None), "shape: field DimSize: None, expected 3 numbers"),
     ("no spacing", MHD, field("ElementSpacing", None), "spacing: states no spacing"),
-    ("spacing with commas", MHD, field("ElementSpacing", "0,7 0,7 1"), "spacing: expected 3 finite numbers"),
     ("no directions", MHD, field("TransformMatrix", None), "orientation: left and right are a guess"),
-    ("directions that coincide", MHD, field("TransformMatrix", "1 0 0 1 0 0 0 0 1"), "affine: orthonormal"),
-    ("stated twice", MHD, text("^NDims", "NDims = 2\nNDims"), "unreadable: NDims: stated twice", UNREAD),
-    ("a login page", MHD, holding(PAGE), "unreadable: <!DOCTYPE html>", UNREAD),
-    ("a file above", MHD, field("ElementDataFile", "../x.raw"), OUTSIDE, UNREAD),
-    ("its own header", MHD, field("ElementDataFile", f"{UID}.mhd"), OUTSIDE, UNREAD),
     ("a file that is not there", MHD, field("ElementDataFile", "other.raw"), "missing ./other.raw", UNREAD),
     ("in two subsets", MHD, copied(f"../subset5/{UID}.mhd"), TWICE),
     ("lungs damaged", f"seg-lungs-LUNA16/{UID}.mhd", keep(0)),
@@ -381,14 +335,7 @@ EYE = f"train_images/{CODE}.png"
 
 CASES["aptos19"] = [
     ("gone", EYE, gone, "missing: no such file"),
-    ("empty", EYE, keep(0), "truncated: the file is empty"),
-    ("cut before its end", EYE, keep(-12), "truncated"),
-    ("another bit", EYE, flip(9000), "unreadable: broken PNG file"),
-    ("a JPEG, cut", EYE, both(redrawn(lambda p: p, "JPEG"), half), "truncated: truncated"),
-    ("a WebP", EYE, redrawn(lambda p: p, "WEBP"), "unreadable: no PNG, JPEG, TIFF, BMP"),
     ("grey", EYE, redrawn(lambda p: p.convert("L")), "shape: 1 channels"),
-    ("half transparent", EYE, redrawn(lambda p: Image.new("RGBA", p.size)), "unreadable: transparent"),
-    ("for print", EYE, redrawn(lambda p: p.convert("CMYK"), "TIFF"), "unreadable: CMYK; grey or RGB"),
     ("a folder", EYE, folder, "unreadable: no regular file"),
     ("a link to nowhere", EYE, linked("nowhere"), "missing: leads to nowhere"),
     ("of no list", EYE, copied("zzz.png"), "extra ./zzz.png: belongs to no case"),
@@ -396,22 +343,17 @@ CASES["aptos19"] = [
      "duplicate train_images/zzz.png: whose class is 1 (mild), here 0 (no retinopathy)"),
     ("in two forms", EYE, copied(f"{CODE}.jpg"), TWICE),
     ("a JPEG by content", EYE, redrawn(lambda p: p, "JPEG")),
-    ("a palette", EYE, redrawn(lambda p: p.convert("P"))),
-    ("opaque", EYE, redrawn(lambda p: p.convert("RGBA"))),
     ("list gone", TRAIN, gone, "missing: no CSV file with the columns id_code and diagnosis"),
     ("list without lines", TRAIN, holding(b"id_code,diagnosis\n"), "unreadable: no CSV file"),
     ("list in UTF-16", TRAIN, utf16, "unreadable: no CSV file"),
     ("no grades", TRAIN, text("diagnosis", "grade"), "unreadable: no CSV file"),
     ("grade 5", TRAIN, text(f"{CODE},.", f"{CODE},5"), "unreadable: line 5: diagnosis must be 0 to 4"),
+    ("half a grade", TRAIN, text(f"{CODE},.", f"{CODE},1.5"), "unreadable: must be 0 to 4, got '1.5'"),
     ("no grade", TRAIN, text(f"{CODE},.", f"{CODE},"), "unreadable: diagnosis must be 0 to 4, got ''"),
     ("two grades", TRAIN, add(f"{CODE},4\n".encode()), "unreadable: has grade 4, in train.csv, line 5"),
     ("a picture that is not there", TRAIN, add(b"zzz,1\n"), "missing train_images/zzz.png"),
     ("a path for a name", TRAIN, add(b"../../etc/passwd,1\n"), "unreadable: /passwd' is no id_code"),
-    ("list from Windows", TRAIN, both(windows, marked)),
-    ("grade 1.0", TRAIN, text(f"{CODE},.", f"{CODE},1.0")),
-    ("a name with suffix", TRAIN, text(f"{CODE},", f"{CODE}.png,")),
     ("a line twice", TRAIN, add(f"{CODE},1\n".encode())),
-    ("blank lines", TRAIN, add(b"\n\n")),
 ]  # fmt: skip
 
 
@@ -422,10 +364,10 @@ def zipped(*changes):
 
 STACK, SLICE = "NCP/16/2", "NCP/16/2/0005.jpg"
 CASES["cc_ccii"] = [
-    ("a slice gone", SLICE, gone, f"missing {STACK}: 1 numbers lack between the slices 0 and 15, first 5"),
+    ("slices gone", STACK, both(on("0005.jpg", gone), on("0006.jpg", gone)),
+     "missing: 2 numbers lack between the slices 0 and 15, first 5"),
     ("all slices gone", STACK, emptied, "unreadable: a folder of 0 volumes and no picture"),
     ("a slice cut", SLICE, half, "truncated"),
-    ("a slice empty", SLICE, keep(0), "truncated: the file is empty"),
     ("a slice of half the size", SLICE, redrawn(lambda p: p.resize((44, 36)), "JPEG"),
      f"shape {STACK}: 1 of 16 slices are not 88 x 72 and are resampled: 0005.jpg"),
     ("in colour", SLICE, redrawn(lambda p: Image.new("RGB", p.size, "red"), "JPEG"), "shape: in colour"),
@@ -455,6 +397,7 @@ CASES["ukb_brain"] = [
     ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "refused: keep the zip or its folder"),
     ("under another person", ZIP, copied(Path(OTHER).name), f"duplicate {OTHER}/{MEMBER}: 1000113_2_0"),
     ("refused at the source", ZIP, both(member(MEMBER, None), member("T1/unusable/T1.nii.gz"))),
+    ("a link to nowhere", ZIP, linked("gone.zip"), f"missing {ZIP}/{MEMBER}: no such file"),
     ("bytes behind it", ZIP, add(bytes(50))),
 ]  # fmt: skip
 
@@ -486,15 +429,6 @@ def test_damage_is_found_and_nothing_else_is(trees, tmp_path, name, file, change
     change(root / file)
     damage.check(capsys, root, *said, of=file)
     assert {p.name for p in tmp_path.iterdir()} <= {name}  # no member of a zip was written beside it
-
-
-def test_one_damage_each_in_three_cases_is_three_findings(trees, tmp_path, capsys):
-    """The check goes on to the last case."""
-    root = trees.copy("brats18", tmp_path)
-    first = f"{HGG}/Brats18_CBICA_AAA_1/Brats18_CBICA_AAA_1_flair.nii.gz"
-    last = "MICCAI_BraTS_2018_Data_Training/LGG/Brats18_TCIA10_103_1/Brats18_TCIA10_103_1_seg.nii.gz"
-    both(on(first, keep(60)), on(T1CE, gone), on(last, put(3)))(root)
-    damage.check(capsys, root, f"truncated {first}", f"missing {T1CE}", f"label_value {last}")
 
 
 def test_a_damaged_list_hides_no_damaged_file(trees, tmp_path, capsys):
@@ -533,10 +467,12 @@ def test_no_bit_of_a_label_file_flips_unseen(trees, tmp_path):
     assert other == []
 
 
-def test_cases_of_one_number_come_in_one_order():
+def test_cases_of_one_number_come_in_one_order_and_a_name_may_hold_any_digits():
     """3 and 003: the order of a set of names is another one in every process."""
-    names = [f"case_{'0' * n}3" for n in range(9)]
-    assert sorted(names, key=natural) == sorted(names[::-1], key=natural)
+    names = ["a9", *(f"a{'0' * n}10" for n in range(9)), f"a{'9' * 5000}b", "a²b", "a٣b"]
+    found = sorted(names, key=natural)
+    assert found == sorted(names[::-1], key=natural)
+    assert found[0] == "a9" and {*found[10:]} == {*names[10:]}
 
 
 def test_what_a_table_shows_a_terminal_does_not_obey(trees, tmp_path, capsys):
@@ -549,17 +485,18 @@ def test_what_a_table_shows_a_terminal_does_not_obey(trees, tmp_path, capsys):
     assert shown.splitlines()[-1] == f"{HIPPOCAMPUS}: 4 cases, 1 findings"
 
 
-def test_a_folder_that_may_not_be_listed_is_named(trees, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("name", "folder"), [("kits19", HOME), ("ukb_brain", "Brain MRI/T1/10")])
+def test_a_folder_that_may_not_be_listed_is_named(trees, tmp_path, capsys, monkeypatch, name, folder):
     """Who tests as root may list everything: the refusal is made here."""
-    root, scandir = trees.copy("kits19", tmp_path), os.scandir
+    root, scandir = trees.copy(name, tmp_path), os.scandir
 
     def guarded(path="."):
-        if Path(os.fspath(path)) == root / HOME:
+        if Path(os.fspath(path)) == root / folder:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    damage.check(capsys, root, "refused: case_00001: cannot be listed (Permission denied)")
+    damage.check(capsys, root, f"refused: {Path(folder).name}: cannot be listed (Permission denied)")
 
 
 def test_a_folder_that_may_not_be_written_is_sound(trees, tmp_path, capsys):

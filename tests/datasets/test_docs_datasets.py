@@ -46,9 +46,8 @@ def test_a_section_names_licence_labels_recipes_splits_lists_and_overlaps(name):
     assert all(split in section for split in (*dataset.splits, *dataset.lists))
     assert all(other in section for other in dataset.overlaps)
     doubtful = [*dataset.doubtful]
-    assert all(
-        case in section for case in (doubtful if len(doubtful) < 20 else doubtful[:: len(doubtful) - 1])
-    )
+    named = doubtful if len(doubtful) < 20 else (doubtful[0], doubtful[-1])
+    assert all(case in section for case in named)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,16 +75,9 @@ def test_every_mixture_is_listed_with_its_data_sets_and_count():
         assert (f"{found.expected_cases} expected" in line) == (found.expected_cases is not None)
 
 
-def test_the_options_that_other_tools_have_for_doubtful_cases_are_explained():
-    for name in ("kits19", "lits"):
-        assert "`exclude: doubtful`" in sections()[name]
-
-
 @pytest.mark.parametrize("name", ["msd04_hippocampus", "tone_phantoms"])
 def test_phantoms_stand_in_for_a_data_set_unless_they_are_all_there_is_of_it(name):
     dataset = registry.load("dataset", name)()
     info = declared_info(name, dataset, synthetic=True)
     before = "" if dataset.invented else "Synthetic scans in the layout of "
-    assert (
-        info.title == before + dataset.title and info.title.startswith("Synthetic scans") and info.synthetic
-    )
+    assert info.title == before + dataset.title and info.synthetic

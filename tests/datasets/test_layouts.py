@@ -234,11 +234,8 @@ READ["ukb_brain"] = [
                              (("T1/T1_fast/x",), None))
     ),
 ]  # fmt: skip
-TWICE = "is the same visit; keep the zip or its folder, once"
-REFUSED["ukb_brain"] = [
-    ("zip and folder", (f"a/{ZIP}/{T1}", f"a/{ZIP[:-4]}/{T1}"), f"{ZIP[:-4]} {TWICE}", f"a/{ZIP}: "),
-    ("two zips", (f"a/{ZIP}/{T1}", f"b/{ZIP}/{T1}"), f"a/{ZIP} {TWICE}", f"b/{ZIP}: "),
-]
+TWICE = f"a/{ZIP} is the same visit; keep the zip or its folder, once"
+REFUSED["ukb_brain"] = [("two zips", (f"a/{ZIP}/{T1}", f"b/{ZIP}/{T1}"), TWICE, f"b/{ZIP}: ")]
 REFUSED["ukb_brain_flair"] = [
     ("the partner of another visit", (f"{ZIP}/{T1}", f"1000102_20253_3_0.zip/{FLAIR}"),
      "no complete visit among 1, first 1000102_2_0: no field 20253; get"),
@@ -288,7 +285,6 @@ READ["ribfrac"] = [
 ]  # fmt: skip
 
 REFUSED["ribfrac"] = [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "of case 301; keep one")]
-
 UIDS = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{n}" for n in ("10", "9", "979083010707182900")]
 READ["luna16"] = [
     *(
@@ -357,17 +353,6 @@ READ["aptos19"] = [
     ("a picture of the test list", graded() | {"test.csv": "id_code\n0d1\n"},
      [*eyes(), dict(id="0d1", label=None)], ("0d1", "test_images/0d1.png")),
 ]  # fmt: skip
-REFUSED["aptos19"] = [
-    (words, graded(text), words)
-    for text, words in (
-        ("id_code,diagnosis\n0a1,0\n0a2\n", "train.csv: line 3: diagnosis must be"),
-        ("id_code,diagnosis\n0a1,1.5\n", "train.csv: line 2: diagnosis must be 0 to 4, got '1.5'"),
-        ("id_code,diagnosis\n0a1,0\n0a2,1\n0a1,3\n", "line 4: 0a1 has grade 3, in train.csv, line 2, 0"),
-        ("id_code,diagnosis\n" + "x" * 300 + ",1\n", "is no id_code"),
-        ("image,level\n0a1,0\n", "no CSV file with the columns id_code and diagnosis"),
-        ("", "no CSV file"),
-    )
-]
 
 OPTICS = "Bulk/Retinal Optical Coherence Tomography"
 READ["ukb_fundus"] = [
@@ -405,6 +390,8 @@ for task, (archive, stem) in TASKS.items():
     ]
     REFUSED[task] = [("another task", [OF_NONE], f"{OF_NONE}: cases of", archive, "another task's folder")]
 del REFUSED["msd04_hippocampus"]  # takes cases of any name
+SHUFFLED = [f"{part}Tr/spleen_{n}.nii.gz" for part in ("images", "labels") for n in (10, 2)]
+READ["msd09_spleen"] += [("numbers in their order", SHUFFLED, [dict(id="spleen_2"), dict(id="spleen_10")])]
 REFUSED["msd09_spleen"] += [("two archives", [f"{home}/{scan}" for home in "ab"], "no folder imagesTr")]
 
 

@@ -12,33 +12,29 @@ from bench.dataset import Case, natural
 
 NAMES = registry.names("dataset")
 SPLITS = registry.folder("dataset") / "splits"
-HSSL = ("msd02_heart", "lits", "msd05_prostate", "msd07_pancreas", "msd09_spleen", "ski10", "acdc", "mnms")
 STRIPPED = ("brats18", "brats21", "msd01_brain_tumour", "ukb_brain", "ukb_brain_flair")
 SIZES = {  # train, validate, test
     ("acdc", "ssl4mis_70_10_20"): [(70, 10, 20)],
     ("brats21", "swinunetr_5fold"): [(1000, 0, 251), *[(1001, 0, 250)] * 4],
-    ("btcv", "unetr_24_6"): [(24, 0, 6)],
-    ("btcv", "unetr_24_6_b"): [(24, 0, 6)],
+    **{("btcv", listed): [(24, 0, 6)] for listed in ("unetr_24_6", "unetr_24_6_b")},
     ("btcv", "transunet_18_12"): [(18, 0, 12)],
     ("btcv", "pgl_15_15"): [(12, 3, 15)],
     ("cc_ccii", "voco_3fold"): [(1709, 0, 1033), (1689, 0, 1053), (1708, 0, 1034)],
     ("covid_19_20", "voco_5fold"): [*[(159, 0, 40)] * 4, (160, 0, 39)],
     ("kits19", "pgl_105_105"): [(84, 21, 105)],
     ("lasc", "uamt_80_20"): [(80, 0, 20)],
-    ("lits", "voco_followup_108_23"): [(108, 0, 23)],
+    **{(name, "voco_followup_108_23"): [(108, 0, 23)] for name in ("lits", "msd03_liver")},
     ("lits", "voco_followup_no_ircad"): [(88, 0, 23)],
     ("lits", "batches_103_28"): [(103, 0, 28)],
     ("mmwhs", "ct_voco_16_4"): [(16, 0, 4)],
     ("mmwhs", "mr_voco_followup_15_5"): [(15, 0, 5)],
     ("msd01_brain_tumour", "voco_followup_387_97"): [(387, 0, 97)],
     ("msd02_heart", "voco_followup_16_4"): [(16, 0, 4)],
-    ("msd03_liver", "voco_followup_108_23"): [(108, 0, 23)],
     ("msd03_liver", "pgl_66_65"): [(53, 13, 65)],
     ("msd06_lung", "voco_followup_50_13"): [(50, 0, 13)],
     ("msd07_pancreas", "voco_followup_257_24"): [(257, 0, 24)],
     ("msd08_hepatic_vessel", "voco_followup_242_61"): [(242, 0, 61)],
-    ("msd09_spleen", "monai_32_9"): [(32, 0, 9)],
-    ("msd09_spleen", "voco_followup_32_9"): [(32, 0, 9)],
+    **{("msd09_spleen", listed): [(32, 0, 9)] for listed in ("monai_32_9", "voco_followup_32_9")},
     ("msd09_spleen", "pgl_20_21"): [(16, 4, 21)],
     ("msd10_colon", "voco_followup_100_26"): [(100, 0, 26)],
     ("ski10", "kneeseg_80_20"): [(80, 0, 20)],
@@ -209,17 +205,6 @@ def test_an_overlap_is_declared_from_both_sides_and_a_doubt_says_why(name):
     assert all(case and len(why.split()) > 2 for case, why in load(name).doubtful.items())
 
 
-def test_the_known_overlaps_are_declared():
-    pairs = {frozenset((name, other)) for name in NAMES for other in load(name).overlaps}
-    assert {frozenset(p.split()) for p in (
-        "msd03_liver lits", "msd01_brain_tumour brats18", "msd01_brain_tumour brats21", "brats18 brats21",
-        "covid19_ct covid_19_20", "msd07_pancreas msd08_hepatic_vessel", "msd08_hepatic_vessel msd10_colon",
-        "ukb_brain ukb_brain_flair",
-    )} <= pairs  # fmt: skip
-    # The challenges of 2013 (msd02_heart) and 2018 (lasc) are different scans.
-    assert frozenset(("lasc", "msd02_heart")) not in pairs
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -255,16 +240,6 @@ def test_doubts_name_cases_of_the_registered_lists(name, number):
 
 
 # --- recipes ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", HSSL)
-def test_hssl_reads_slices_of_192_by_192_in_all_of_its_tasks(name):
-    assert load(name).recipes["hssl"].resize == (192, 192, 0)
-
-
-@pytest.mark.parametrize("name", [*HSSL, "brats18", "brats21", "msd01_brain_tumour"])
-def test_what_changed_its_numbers_on_purpose_changed_its_version(name):
-    assert load(name).version == 2
 
 
 @pytest.mark.parametrize("name", STRIPPED)

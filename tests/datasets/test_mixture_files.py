@@ -23,14 +23,6 @@ def sizes(name: str) -> int:
     return sum(len(json.loads((folder / file).read_text())["cases"]["train"]) for file in files)
 
 
-def test_the_papers_mixtures_are_there():
-    assert {
-        "pgl_1808_ct", "voco_1600_ct", "voco_no_luna", "glmae_ct", "hssl_8_tasks", "taleb_ukb_brain",
-        "taleb_ukb_fundus", "taleb_pancreas_420",
-    } <= set(NAMES)  # fmt: skip
-    assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in NAMES)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mixture_names_registered_data_sets_lists_and_recipes(name):
     found = mixture.mixture(name)

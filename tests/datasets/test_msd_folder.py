@@ -2,15 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 from folders import laid, told
 
-from bench.data.check import check
 from bench.data.layout_msd import msd_folder
-from bench.dataset import natural
 from bench.errors import BenchError
-from bench.phantoms.organs import write_nifti
 
 LISTING = {
     "name": "Own", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
@@ -51,14 +47,6 @@ def test_mr_channels_get_a_z_score(tmp_path):
     assert dataset.recipes["default"].scale == "zscore"
 
 
-def test_nnunet_channel_files_are_one_case(tmp_path):
-    files = [f"imagesT{part}_000{n}.nii.gz" for part in ("r/x_1", "s/x_2") for n in (0, 1)]
-    root = folder(tmp_path, (*files, "labelsTr/x_1.nii.gz"), modality={"0": "T1", "1": "T2"})
-    first, second = (told(case, root) for case in msd_folder(root).cases(root))
-    assert (first["id"], first["images"], first["label"]) == ("x_1", files[:2], "labelsTr/x_1.nii.gz")
-    assert (second["id"], second["images"]) == ("x_2", files[2:])
-
-
 def test_four_digits_are_no_channel_where_the_label_has_them(tmp_path):
     pair = {"image": "imagesTr/x_0001.nii.gz", "label": "labelsTr/x_0001.nii.gz"}
     root = folder(tmp_path, pair.values(), training=[pair])
@@ -71,21 +59,6 @@ def test_nnunets_own_json_is_read(tmp_path):
     dataset = msd_folder(root)
     assert dataset.labels == {1: "liver"}
     assert [c.id for c in dataset.cases(root)] == ["x_1"]
-
-
-def test_what_the_list_names_and_the_folder_lacks_is_missing(tmp_path):
-    root = folder(tmp_path, ("imagesTr/x_2.nii.gz", "labelsTr/x_2.nii.gz"))
-    assert [case for case, _ in msd_folder(root).missing(root)] == ["x_1", "x_1"]
-
-
-def test_cases_come_in_natural_order(tmp_path):
-    root = folder(tmp_path, [f"imagesTr/x_{i}.nii.gz" for i in (10, 2, 1)])
-    assert [c.id for c in msd_folder(root).cases(root)] == ["x_1", "x_2", "x_10"]
-
-
-@pytest.mark.parametrize("number", ["9" * 5000, "²", "٣"])
-def test_a_stem_may_hold_any_digits(number):
-    assert sorted([f"a{number}b", "a10", "a9"], key=natural)[:2] == ["a9", "a10"]
 
 
 CT = '{"modality": {"0": "CT"}, "labels": '
@@ -120,28 +93,11 @@ def test_an_unusable_json_is_one_line_with_its_path(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "training", [5, "x", [5], [{"label": "x"}], [""], ["a\0b.nii.gz"], ["\ud800.nii.gz"], ["x" * 300], ["."]]
-)
+NAMES = (5, {"label": "x"}, "", ".", "a\0b.nii.gz", "a\nb.nii.gz", "\ud800.nii.gz", "x" * 300)
+
+
+@pytest.mark.parametrize("training", [5, "x", *([name] for name in NAMES)])
 def test_an_unusable_training_list_is_refused(tmp_path, training):
     root = folder(tmp_path, training=training)
     with pytest.raises(BenchError, match="training must list"):
         msd_folder(root).cases(root)
-
-
-@pytest.mark.parametrize(
-    ("twin", "words"),
-    [("imagesTr/x_1.nii", "same case"), ("imagesTs/x_1.nii.gz", "imagesTr and in imagesTs")],
-)
-def test_one_case_in_two_files_is_ambiguous(tmp_path, twin, words):
-    root = folder(tmp_path, (*ONE, twin))
-    with pytest.raises(BenchError, match=words):
-        msd_folder(root).cases(root)
-
-
-def test_channels_of_a_file_are_the_ones_declared(tmp_path):
-    root = folder(tmp_path, (), modality={"0": "T1", "1": "T2"})
-    image = np.random.default_rng(0).random((6, 5, 4, 2))
-    write_nifti(root / "imagesTr/x_1.nii.gz", image, (1, 1, 1), "float32")
-    write_nifti(root / "labelsTr/x_1.nii.gz", image[..., 0] > 0.5, (1, 1, 1), "uint8")
-    assert check(msd_folder(root), root) == []

@@ -25,19 +25,14 @@ NETS = {"unet2d": (32, 32, 1), "unet3d": (32, 32, 16)}
 
 
 @pytest.fixture(scope="module")
-def known():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def base(known, tmp_path_factory):
+def base(tmp_path_factory):
     """Jobs of graded blobs, prepared."""
     folder = tmp_path_factory.mktemp("graded")
-    blobs.register(known, folder)
-    jobs = blobs.Jobs(folder / "out", "graded_blobs", blobs.write(folder / "data", CASES))
-    jobs.done(jobs.prepare())
-    return jobs
+    with pytest.MonkeyPatch.context() as patch:
+        blobs.register(patch, folder)
+        jobs = blobs.Jobs(folder / "out", "graded_blobs", blobs.write(folder / "data", CASES))
+        jobs.done(jobs.prepare())
+        yield jobs
 
 
 @pytest.fixture
@@ -49,12 +44,6 @@ def copied(base, tmp_path):
         return blobs.Jobs(tmp_path / name, base.name, base.root)
 
     return copy
-
-
-def test_a_prepared_case_knows_its_class(base):
-    cases = Prepared(base.store.jobs / base.prepare().id).cases()
-    assert len(cases) == CASES
-    assert all(case.label == int(case.id[-1]) for case in cases)
 
 
 @pytest.mark.parametrize("network", NETS)

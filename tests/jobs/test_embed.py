@@ -11,9 +11,9 @@ from bench.jobs import embedding as embed
 NET = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16], "version": 1, "in_channels": 1}
 
 
-def job_of(jobs, samples=7, **changes):
+def job_of(jobs, **changes):
     data = {"dataset": jobs.name, "part": "all"}
-    spec = {"network": NET, "init": "random", "data": [data], "samples": samples, "seed": 0, **changes}
+    spec = {"network": NET, "init": "random", "data": [data], "samples": 7, "seed": 0, **changes}
     jobs.done(jobs.prepare())
     return a_job("embed", spec, (jobs.prepare().id,))
 

@@ -17,12 +17,9 @@ from bench.jobs.inputs import fold_of, labelled, part
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Twenty labelled cases and one without a label, two voxels each."""
-    label, cases = np.ones((2, 1, 1), np.uint8), {}
-    for i, name in enumerate([*PATIENTS, "unlabelled"]):
-        cases[name] = {"image": np.full((1, 2, 1, 1), i, np.int16)}
-        if name in PATIENTS:
-            cases[name] |= {"label": label, "native": label, "foreground": np.array([[i, 0, 0]])}
-    return write_prepared(tmp_path_factory.mktemp("prepared"), cases, step=0.5, offset=1.0)
+    label, image = np.ones((2, 1, 1), np.uint8), np.zeros((1, 2, 1, 1), np.int16)
+    cases = {name: {"image": image, "label": label, "native": label} for name in PATIENTS}
+    return write_prepared(tmp_path_factory.mktemp("prepared"), {**cases, "unlabelled": {"image": image}})
 
 
 def data(**given):
@@ -57,16 +54,6 @@ def test_validation_is_thinned_with_the_row_and_never_below_one(prepared):
         assert len(labelled(prepared, tuned(percent), "val", None, 0)) == count
     assert labelled(prepared, tuned(1), "val", None, 0, full=True) == VAL
     assert labelled(prepared, tuned(50), "test", None, 0) == TEST
-
-
-def test_a_volume_is_opened_with_its_scale_label_and_foreground(prepared):
-    volume = prepared.volume(PATIENTS[4])
-    assert volume.whole().ravel().tolist() == [3.0, 3.0]
-    assert volume.crop_label((0, 0, 0), (2, 1, 1)).sum() == 2
-    assert volume.foreground.tolist() == [[4, 0, 0]]
-    assert prepared.volume("unlabelled").foreground is None
-    with pytest.raises(ValueError, match="no label"):
-        prepared.volume("unlabelled").crop_label((0, 0, 0), (1, 1, 1))
 
 
 def test_a_relative_path_is_another_data_set_in_another_place(tmp_path, monkeypatch):

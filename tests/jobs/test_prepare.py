@@ -23,7 +23,6 @@ from bench.data.index import FRAMES, Index
 from bench.data.parts import Entry, Take
 from bench.data.prepared import Prepared
 from bench.data.roots import Roots, adapter
-from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import preparing
 from bench.jobs.context import RunOptions
@@ -91,20 +90,23 @@ class Tried:
 
 def frames(folder):
     """Return every byte that a later job could read, by case and frame."""
-    found = Index(folder)
-    return {
-        case: {
-            "geometry": found.geometry(case), "step": found.row(case)["step"].item(),
-            "offset": found.row(case)["offset"].item(),
-            **{name: found.place(case, name).read() for name in FRAMES if found.has(case, name)},
-        }
-        for case in found.cases
-    }  # fmt: skip
+    found, read = Index(folder), {}
+    for case in found.cases:
+        read[case] = {name: found.place(case, name).read() for name in FRAMES if found.has(case, name)}
+        read[case] |= {name: found.row(case)[name].item() for name in ("step", "offset")}
+        read[case]["geometry"] = found.geometry(case)
+    return read
 
 
 @pytest.fixture(scope="module")
 def expected(phantoms, tmp_path_factory):
     return frames(Tried(tmp_path_factory.mktemp("whole") / "out", phantoms).done())
+
+
+@pytest.fixture
+def tried(root, tmp_path):
+    """Return a job over the data set as it is when the test begins."""
+    return Tried(tmp_path / "out", root)
 
 
 @pytest.fixture
@@ -132,13 +134,7 @@ def test_what_is_prepared_can_be_read(expected, root, tmp_path):
         assert set(expected[case]) == {*FRAMES, "geometry", "step", "offset"}
 
 
-def test_processes_make_the_same_bytes_in_the_same_order(expected, root, tmp_path):
-    found = frames(Tried(tmp_path / "out", root).done(loaders=2))
-    assert list(found) == list(expected) and found == expected
-
-
-def test_stopped_after_every_case_each_is_decoded_once(expected, root, tmp_path, decoded):
-    tried = Tried(tmp_path / "out", root)
+def test_stopped_after_every_case_each_is_decoded_once(expected, decoded, tried):
     attempts = 0
     while tried.run(stopping=lambda: True).state == "stopped":
         attempts += 1
@@ -147,21 +143,19 @@ def test_stopped_after_every_case_each_is_decoded_once(expected, root, tmp_path,
     assert len(list(tried.folder.glob("*.b2"))) == 1
 
 
-def test_the_next_attempt_may_have_another_number_of_processes(expected, root, tmp_path, decoded):
-    tried = Tried(tmp_path / "out", root)
+def test_the_next_attempt_may_have_another_number_of_processes(expected, decoded, tried):
     looks = iter(range(100))
     assert tried.run(0, lambda: next(looks) == 2).state == "stopped"
     assert decoded == list(expected)[:3]
     assert "3 of 6 cases are there" in (log := _log(tried.done(2))) and "copied" not in log
-    assert frames(tried.folder) == expected
+    assert list(found := frames(tried.folder)) == list(expected) and found == expected
 
 
 def _log(folder):
     return (folder / "log.txt").read_text()
 
 
-def test_a_killed_process_fails_the_job_and_keeps_what_is_finished(expected, root, tmp_path, decoded):
-    tried = Tried(tmp_path / "out", root)
+def test_a_killed_process_fails_the_job_and_keeps_what_is_finished(expected, decoded, tried):
 
     def kill():
         for child in multiprocessing.active_children():
@@ -177,8 +171,7 @@ def test_a_killed_process_fails_the_job_and_keeps_what_is_finished(expected, roo
     assert len(decoded) == len(set(decoded)) <= COUNT
 
 
-def test_the_whole_job_killed_goes_on_where_it_was(expected, root, tmp_path):
-    tried = Tried(tmp_path / "out", root)
+def test_the_whole_job_killed_goes_on_where_it_was(expected, tried):
     code = (
         "import sys, bench.data.shards as s; s.FLUSH = 0.0\n"
         "from bench.jobs import preparing; real = preparing._made\n"
@@ -200,8 +193,7 @@ def test_the_whole_job_killed_goes_on_where_it_was(expected, root, tmp_path):
     assert re.search(rf"[3-5] of {COUNT} cases are there", _log(tried.folder))
 
 
-def test_killed_before_publishing_everything_is_there_for_the_next(expected, root, tmp_path, decoded):
-    tried = Tried(tmp_path / "out", root)
+def test_killed_before_publishing_everything_is_there_for_the_next(expected, decoded, tried):
     tried.run(stopping=lambda: True)  # describes the job, makes one case
     code = (
         "import os, sys; from bench.store import Store; Store.publish = lambda *_: os._exit(9)\n"
@@ -344,9 +336,8 @@ def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(root
     assert outcome.state == "failed" and "changed while it was prepared" in outcome.reason
 
 
-def test_a_memory_that_misled_is_dropped(root, tmp_path):
+def test_a_memory_that_misled_is_dropped(root, tried):
     """Other bytes of the same size and time: the stamp cannot tell, the decoded bytes do."""
-    tried = Tried(tmp_path / "out", root)
     memory = Contents(tried.store.root / "contents.json")
     memory.digest(adapter(NAME, Roots(None, {NAME: root})).cases(root))
     memory.save()
@@ -455,23 +446,3 @@ def _cubes(root, count):
         for path in others:
             path.unlink()
             os.link(first, path)
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_cases_open_in_seconds(tmp_path):
-    count = 100_000
-    rows = np.zeros(count, index.ROW)
-    for name, value in {"class": -1, "shape": 64, "native_shape": 64, "native_spacing": 1, "step": 1}.items():
-        rows[name] = value
-    rows["box"] = (0, 64)
-    rows["frames"]["length"][:, 0] = 10
-    rows["frames"]["start"][:, 0] = np.arange(count) * 10
-    (tmp_path / "shard-0000.b2").write_bytes(bytes(10 * count))
-    ids = [f"case_{n:06d}" for n in range(count)]
-    index.write(tmp_path, rows, [Case(i, f"patient of {i}", ()) for i in ids], ["shard-0000.b2"], {})
-    began = time.perf_counter()
-    found = Prepared(tmp_path)
-    assert len(found.cases()) == count and found.patient(ids[-1]) == f"patient of {ids[-1]}"
-    assert time.perf_counter() - began < 3
-    with pytest.raises(BenchError, match="damaged"):
-        found.volume(ids[5])

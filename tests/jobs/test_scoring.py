@@ -34,10 +34,7 @@ def store(tmp_path):
     with PackWriter(found.jobs / "e", "prediction") as writer:
         for case, array in guess.items():
             writer.add(case, array)
-    frames = {
-        case: {"image": array[None].astype(np.int16), "label": array, "native": array}
-        for case, array in truth.items()
-    }
+    frames = {c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()}
     patients = {case: f"patient of {case}" for case in truth}
     write_prepared(found.jobs / "p", frames, patients=patients, spacing=(1.0, 2.0, 3.0))
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
@@ -91,9 +88,8 @@ def graded(tmp_path):
     classes = {"c1": 0, "c2": 1, "c3": 1}
     owners = {"c1": "p1", "c2": "p2", "c3": "p2"}
     write_prepared(found.jobs / "p", dict.fromkeys(classes, image), patients=owners, classes=classes)
-    save(
-        found.jobs / "e", {"c1": np.array([0.6, 0.4]), "c2": np.array([0.7, 0.3]), "c3": np.array([0.2, 0.8])}
-    )
+    ill = {"c1": 0.4, "c2": 0.3, "c3": 0.8}
+    save(found.jobs / "e", {case: np.array([1 - p, p]) for case, p in ill.items()})
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
     return found
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 from bench.leaks.duplicates import matches
 from bench.leaks.fingerprint import fingerprint
 from bench.leaks.fits import fitted
-from bench.leaks.poses import COARSE, CUBE, FINE, MIDDLE, Pose, box, boxes, guess, swept, turned, view
+from bench.leaks.poses import COARSE, FINE, MIDDLE, Pose
 from bench.phantoms.heart import cine
 from bench.phantoms.organs import organs
 
@@ -126,33 +126,10 @@ def test_every_orientation_of_thick_slices_is_found():
     assert [m.b for m in found] == list(range(len(copies[::5])))
 
 
-@pytest.mark.parametrize("d", [2, 3])
-def test_turns_are_all_orientations_and_guesses_name_the_right_one(d):
-    shape = (40, 30, 24)[:d]
-    image = ndimage.gaussian_filter(np.random.default_rng(d).standard_normal(shape), 2).astype(np.float32)
-    number = {2: 8, 3: 48}[d]
-    copies = [turned(image, turn) for turn in range(number)]
-    assert len({(c.shape, c.tobytes()) for c in copies}) == number
-    one = view(image.reshape(*shape, *(1,) * (3 - d)))
-    for turn in range(0, number, 5):
-        copy = view(copies[turn].reshape(*copies[turn].shape, *(1,) * (3 - d)))
-        found = guess(copy.thumbnail, one.turned[:, None])
-        assert found.turn[0, 0] == turn and found.score[0, 0] == pytest.approx(1, abs=1e-3)
-        start, extent = box(int(found.box[0, 0]), d)
-        assert np.allclose(start, 0) and np.allclose(extent, 1)
-
-
 def posed(shape, copy, start, extent):
     """Return a box of noise, claimed to lie where it may not."""
     whole = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5).astype(np.float32)
     return Pose(whole, whole[copy], np.array(start), np.array(extent))
-
-
-def test_a_sweep_finds_the_interval_of_an_axis_wherever_it_began():
-    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.4], [1, 0.8, 0.5])
-    found = swept(pose)
-    assert found.fit > 0.9 and np.allclose(found.start, [0, 0.1, 0.1], atol=0.01)
-    assert np.allclose(found.extent, [1, 0.8, 0.8], atol=0.01)
 
 
 @pytest.mark.parametrize("detail", [False, True])
@@ -165,25 +142,11 @@ def test_boxes_fitted_at_once_come_to_what_each_comes_to_alone(detail):
     assert all(pose.fit > 0.98 and np.allclose([pose.start, pose.extent - 1], 0, atol=0.03) for pose in alone)
 
 
-def test_an_inverted_pose_shows_the_same_places():
-    pose = posed((30, 30, 40), np.s_[:, 3:27, 4:36], [0, 0.1, 0.1], [1, 0.8, 0.8])
-    back = pose.inverted()
-    assert np.allclose(back.start, [0, -0.125, -0.125]) and np.allclose(back.extent, [1, 1.25, 1.25])
-    assert np.allclose(back.inverted().start, pose.start) and back.inverted().copy is pose.copy
-
-
 def test_thick_slices_are_compared_at_more_places():
     thin = posed((48, 48, 40), np.s_[:, :, :30], [0, 0, 0], [1, 1, 0.75])
     thick = posed((48, 48, 10), np.s_[:, :, :6], [0, 0, 0], [1, 1, 0.6])
     assert thin.counts(FINE) == [32, 32, 30] and thick.counts(FINE) == [48, 48, 6]
     assert thick.counts(MIDDLE) == [20, 20, 6]
-
-
-def test_boxes_keep_60_percent_of_every_axis():
-    number = boxes(np.random.default_rng(0).random((CUBE[2],) * 2, np.float32)).shape[2]
-    places = [box(i, 2) for i in range(number)]
-    assert len({tuple(np.round(np.concatenate(p), 6)) for p in places}) == number
-    assert all((s >= 0).all() and (e > 0.599).all() and (s + e < 1.001).all() for s, e in places)
 
 
 def test_any_channel_of_one_may_be_any_of_the_other():

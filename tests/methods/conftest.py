@@ -7,22 +7,15 @@ import torch
 
 from bench import nets, registry
 
-SMALL = {  # whichever of these a method has; its other parameters stay the paper's
-    "hidden": 64,
-    "out": 32,
-    "decoder_dim": 32,
-    "decoder_depth": 1,
-    "decoder_heads": 2,
-    "grid": (2, 2, 1),
-}
-OWN = {
+# whichever of these a method has; its other parameters stay the paper's
+SMALL = {"hidden": 64, "out": 32, "grid": (2, 2, 1)}
+SMALL |= {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
+OWN = {  # of one method alone
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "pcrlv2": {"sizes": ((16, 16, 16), (24, 24, 16)), "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
 }
-CROPS = {
-    "position_label": (32, 32, 32),
-    "jigsaw_clustering": (32, 32, 16),
-}  # of those whose loss reads several cells of the last map
+# of those whose loss reads several cells of the last map
+CROPS = {"position_label": (32, 32, 32), "jigsaw_clustering": (32, 32, 16)}
 CLASSES = 3  # of the labels of `volumes`, background included
 NETWORK = {
     ("features", 3): ("unet3d", (16, 16, 16)),

@@ -45,8 +45,6 @@ def terms_of(build, count, projections, logits=(8, 4), **params):
 def test_the_paper_has_eight_tasks_in_four_groups():
     parts = mixture("hssl_8_tasks").datasets
     assert [p.group for p in sorted(parts, key=lambda p: p.task)] == [1, 2, 3, 2, 2, 4, 1, 1]
-    assert (CLS.Params().tasks, CLS.Params().groups) == (8, 4)
-    assert CLS.Params().weights() == {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50}
 
 
 def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embeddings_of_the_views(build):
@@ -57,18 +55,9 @@ def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embedding
     assert terms["rec"].item() == 0
     assert terms["total"].item() == pytest.approx(3.8736, abs=1e-4)
     assert terms["std"].item() == pytest.approx(0, abs=1e-6)
-    assert terms_of(build, 15, torch.ones(15, 2, 4))["image"].item() == pytest.approx(6.7346, abs=1e-4)
-
-
-@pytest.mark.parametrize(("temperature", "expected"), [(0.1, 0.0026297), (0.5, 2.1804)])
-def test_ideal_views_cost_what_the_others_leave(build, temperature, expected):
-    rows = torch.eye(30, dtype=torch.float64)[:, None].expand(-1, 2, -1)
-    terms = terms_of(build, 30, rows, temperature=temperature)
-    assert terms["image"].item() == pytest.approx(2 * expected, abs=1e-4 if expected > 1 else 1e-7)
-    assert terms["retrieval"].item() == 1
-    assert terms["chance"].item() == pytest.approx(1 / 59)
-    half = terms_of(build, 30, rows, temperature=temperature, reduction="mean2N")
-    assert half["image"].item() == pytest.approx(terms["image"].item() / 2)
+    for reduction, expected in (("sum_pairs", 6.7346), ("mean2N", 3.3673)):
+        terms = terms_of(build, 15, torch.ones(15, 2, 4), reduction=reduction)
+        assert terms["image"].item() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(("rec", "expected"), [("mse", 0.01), ("l2norm", 19.2), ("sse", 368.64)])
@@ -147,7 +136,7 @@ def test_each_part_reaches_the_encoder_and_its_own_head(build):
     ("mine", "theirs"),
     [
         ({"pyramid_levels": 1, "compress": 0, "batch_norm": True}, {}),
-        ({"batch_norm": True}, {"multi_scale_head": True}),
+        ({"batch_norm": True, "temperature": 0.5}, {"multi_scale_head": True, "temperature": 0.5}),
     ],
 )
 def test_the_image_level_alone_is_simclr_up_to_its_factor(build, mine, theirs):

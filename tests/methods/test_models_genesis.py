@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from volumes import Gives, raw_of, shown, trained, view, volumes
+from volumes import Gives, raw_of, says, shown, trained, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
@@ -13,11 +13,6 @@ from bench.errors import BenchError
 NAME = "models_genesis"
 CHEAP = {"windows": 1, "bezier_points": 9}  # for many rows
 STILL = {**CHEAP, "local_rate": 0.0, "nonlinear_rate": 0.0, "paint_rate": 0.0, "flip_rate": 0.0}
-
-
-def says(value):
-    """Stand in for the decoder."""
-    return Gives(lambda x, features: value + torch.zeros_like(x))
 
 
 def test_without_deformations_the_input_is_the_target_and_copying_is_perfect(build):

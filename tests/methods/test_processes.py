@@ -9,16 +9,14 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import torch
 from volumes import sample as one
 from volumes import volumes
 
 from bench import distributed, registry
 from bench.jobs.pretraining import Pretext
 from bench.protocol.sections import Optimiser, Schedule, Training
-from bench.random import numpy_rng, torch_generator
+from bench.random import numpy_rng
 from bench.train import loop
 from bench.train.loop import Run, fit
 from bench.train.samples import Samples, batches
@@ -116,22 +114,3 @@ def test_it_says_whether_its_loss_looks_across_the_batch(name, build, alone, sca
 @pytest.mark.parametrize("name", APART)
 def test_micro_batches_equal_the_batch(name, build, alone, scans):
     assert_alike(trained(build(name), scans, 2), alone(name, build))
-
-
-@pytest.mark.parametrize("name", APART)
-def test_micro_batches_in_two_processes_equal_the_batch(name, build, alone, scans, pair):
-    assert_alike(pair(trained, build(name), scans, 2)[0], alone(name, build))
-
-
-@each
-def test_views_of_the_parts_are_the_parts_of_the_views(name, build, scans):
-    method = build(name)
-    rows = [read(method, scans, i, 0, i) for i in range(BATCH)]
-    batch = {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
-    whole = method.views(dict(batch), torch_generator("cpu", 0, "views", 0))
-    generators = [torch_generator("cpu", 0, "views", 0, (p, BATCH)) for p in range(BATCH)]
-    cut = [
-        method.views({k: v[p : p + 1] for k, v in batch.items()}, g) for p, g in enumerate(generators)
-    ]  # fmt: skip
-    for key, value in whole.items():
-        torch.testing.assert_close(torch.cat([part[key] for part in cut]), value)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from volumes import Gives, batch_of, raw_of, scans, shown, textured, trained
+from volumes import Gives, raw_of, scans, shown, textured, trained
 
 OFF = {"area": [1.0, 1.0], "aspect": [1.0, 1.0], "blur": 0.0, "noise": 0.0}
 
@@ -32,13 +32,9 @@ ALIKE, IDEAL = torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1) 
     ("rows", "count", "temperature", "expected"),
     [
         (ALIKE, 2, 0.1, 1.0986),  # equal embeddings cost the logarithm of the others
-        (ALIKE, 15, 0.5, 3.3673),
-        (ALIKE, 30, 0.1, 4.0775),
         (ALIKE, 128, 0.5, 5.5413),
         (IDEAL, 2, 1.0, 0.5514),  # perfect views cost what the orthogonal others leave
-        (IDEAL, 2, 0.5, 0.2395),
         (IDEAL, 30, 0.5, 2.1804),
-        (IDEAL, 30, 0.1, 0.0026297),
         (IDEAL, 128, 0.1, 0.0114656),
     ],
 )
@@ -75,12 +71,6 @@ def test_negatives_carry_gradient_and_none_of_it_is_radial(build):
     method.loss({"views": torch.zeros(4, 2, 1, 32, 32, 1)})["total"].backward()
     assert (rows.grad.abs().sum(1) > 1e-3).all()
     assert (rows.grad * rows).sum(1).abs().max() < 1e-9
-
-
-def test_by_default_the_head_reads_the_averaged_bottleneck(build):
-    method = build("simclr2d")
-    x = batch_of(method)["views"][:, 0]
-    assert torch.equal(method.pyramid(method.encoder(x)), method.encoder.embed(x))
 
 
 @pytest.mark.slow

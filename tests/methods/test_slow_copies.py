@@ -28,12 +28,8 @@ def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, nam
 @pytest.mark.parametrize(
     ("name", "params", "progress", "reached"),
     [
-        (
-            "byol3d",
-            {},
-            [0.5, 1.0],
-            [0.002, 0.002],
-        ),  # tau = .998 half way; 1 in the end: nothing moves any more
+        # tau = .998 half way; 1 in the end: nothing moves any more
+        ("byol3d", {}, [0.5, 1.0], [0.002, 0.002]),
         ("mocov3", {}, [0.5, 1.0, 0.0], [0.005, 0.005, 1 - 0.995 * 0.99]),
         ("mocov3", {"momentum_cosine": False}, [1.0, 0.5], [0.01, 1 - 0.99**2]),
         ("moco2d", {}, [0.0, 0.5, 1.0] + 7 * [0.3], [0.001, *[None] * 8, 0.0099551]),
@@ -66,12 +62,6 @@ def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, 
     assert terms["total"].item() == pytest.approx(value * share, abs=1e-6)
     flat = [terms[k].item() for k in ("std", "spatial") if k in terms]
     assert flat == pytest.approx([0] * len(flat), abs=1e-7)
-
-
-@pytest.mark.parametrize("name", ["byol3d", "pgl"])
-def test_the_distance_starts_near_four_although_the_copies_are_equal(build, name):
-    method = build(name)
-    assert method.loss(batch_of(method))["total"].item() == pytest.approx(4, abs=1)
 
 
 @pytest.mark.parametrize("name", ["byol3d", "mocov3", "pgl", "vicregl", "simclr2d", "simclr3d"])

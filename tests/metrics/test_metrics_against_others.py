@@ -7,10 +7,8 @@ import pytest
 from originals import assert_scored_alike
 
 from bench.metrics import score
-from bench.metrics.area import element_areas
 from bench.metrics.mask import PAD, Pair, mask
 from bench.metrics.surface import directed, distances, surface
-from bench.metrics.volume import _boxes
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (2.5, 1.0, 0.4)]
 NEAR = {"medpy": 1e-9, "monai": 1e-5, "deepmind": 1e-6}  # MONAI's percentiles are float32
@@ -88,21 +86,3 @@ def test_a_surface_larger_than_one_chunk_is_scored_whole(monkeypatch):
     monkeypatch.setattr(room, "CHUNK", 97)
     assert np.array_equal(distances(pair).forward, whole.forward)
     assert np.array_equal(distances(pair).backward, whole.backward)
-
-
-@pytest.mark.parametrize("shape", [(9,), (9, 8), (9, 8, 7), (5, 4, 3, 6)])
-def test_boxes_equal_the_extent_of_every_label(shape):
-    labels = np.zeros(shape, np.uint8)
-    labels[tuple(slice(1, n - 1) for n in shape)] = noise([n - 2 for n in shape], 5, 0.3)
-    boxes = _boxes(labels)
-    assert set(boxes) == set(np.unique(labels).tolist()) - {0}
-    for label, box in boxes.items():
-        where = np.nonzero(labels == label)
-        assert box == tuple(slice(w.min(), w.max() + 1) for w in where)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_element_areas_are_deepminds_table(spacing):
-    tables = pytest.importorskip("surface_distance").lookup_tables
-    expected = tables.create_table_neighbour_code_to_surface_area(spacing)
-    np.testing.assert_allclose(element_areas(spacing), expected, rtol=0, atol=1e-13)

@@ -121,17 +121,6 @@ def test_an_empty_mask_says_so_and_leaves_the_other_label_alone(
 
 
 @quick
-@given(st.tuples(*[st.integers(1, 6)] * 3), spacings, conventions)
-def test_a_mask_that_fills_the_volume_ends_at_its_border(shape, spacing, convention):
-    full = np.ones(shape, np.uint8)
-    inside = np.pad(full, 1)
-    grown = np.pad(full, 1, constant_values=1)
-    padded = [np.pad(volume, 2) for volume in (inside, grown)]
-    same(scores(inside, grown, spacing, convention), scores(*padded, spacing, convention))
-    assert scores(full, full, spacing, convention)["1", "hd"] == (0, "ok")
-
-
-@quick
 @given(pairs(), spacings, st.lists(conventions, min_size=1, max_size=3), rules)
 def test_several_conventions_at_once_are_each_alone(pair, spacing, several, rule):
     requests = tuple(Request.checked(ALL, convention, rule) for convention in several)

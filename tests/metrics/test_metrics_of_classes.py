@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from monai.metrics import compute_roc_auc
 
 from bench.errors import BenchError
 from bench.metrics import METRICS, Score
@@ -109,25 +107,6 @@ def test_auc_is_the_share_of_pairs_won_and_knows_only_the_order(case):
     assert auc(-scores, reference) == pytest.approx(1 - found)
     order = np.random.default_rng(0).permutation(len(reference))
     assert auc(scores[order], reference[order]) == pytest.approx(found)
-
-
-@quick
-@given(scored())
-def test_auc_is_monais(case):
-    scores, reference = case
-    count = scores.shape[1]
-    given = (scores[:, 1], reference) if count == 2 else (scores, one_hot(reference, count))
-    assert auc(scores, reference) == pytest.approx(compute_roc_auc(*map(torch.tensor, given)))
-
-
-def test_one_row_per_case_or_one_over_all():
-    scores, true = one_hot([0, 1, 2, 2], 3), np.array([0, 1, 2, 1], np.uint8)
-    found = score_classes(scores, true, ("accuracy", "auc", "qwk"))
-    assert [number for number, _ in found] == [0, 1, 2, 3, None, None]
-    assert [s.value for _, s in found[:4]] == [1.0, 1.0, 1.0, 0.0]
-    assert all(s.target == "all" and s.unit == "1" and s.status == "ok" for _, s in found)
-    assert all(type(s.value) is float for _, s in found)
-    assert [s.metric for _, s in found[4:]] == ["auc", "qwk"]
 
 
 def test_what_is_undefined_is_null_and_says_why():

@@ -13,6 +13,10 @@ def built(name, preset="tiny", channels=(1, 2), crop=None, seed=0, device="cpu")
         return network(name, preset, *channels, crop=crop)
 
 
+def encoder_of(net):
+    return {f"encoder.{k}": v.clone() for k, v in net.encoder.state_dict().items()}
+
+
 def count(module):
     return sum(p.numel() for p in module.parameters())
 

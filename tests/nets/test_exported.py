@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from built import built, library
+from built import built, encoder_of, library
 
 from bench.errors import BenchError
 from bench.nets import exported
@@ -32,10 +32,6 @@ def net(monkeypatch):
     monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", found)
     monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
     return built("resenc_unet", "thin", (2, 3)).eval()
-
-
-def encoder_of(net):
-    return {f"encoder.{k}": v for k, v in net.encoder.state_dict().items()}
 
 
 def turned(x):

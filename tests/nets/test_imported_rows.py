@@ -26,11 +26,9 @@ def genesis():
     return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
 
 
-LAYOUTS = {  # the others differ from one of these by their names alone
+LAYOUTS = {  # test_imported has the others, which differ by names alone
     "voco_students": (
         lambda: files.teacher_and_student(files.swin(v2=True)), "swin_unetr", "thin_v2_legacy"),
-    "voco_v1": (lambda: files.backbone_alone(files.swin()), "swin_unetr", "thin_legacy"),
-    "swinvit": (lambda: files.swin_alone(files.swin()), "swin_unetr", "thin_legacy"),
     "models_genesis": (genesis, "genesis_unet3d", "tiny"),
     "nnssl": (nnssl, "resenc_unet", "thin"),
 }  # fmt: skip

@@ -231,32 +231,16 @@ def test_one_seed_gives_one_initialisation_and_another_gives_another(name):
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_unetr_linear_on_patches_plus_positions_is_its_tokens():
+def test_unetr_linear_on_patches_plus_positions_is_its_tokens_and_runs_any_of_them_to_its_last_map():
     net = built("unetr", "tiny", (2, 3), (32, 16, 48))
     encoder = net.encoder
     x = torch.randn(2, 2, 32, 16, 48)
     embedding = encoder.vit.patch_embedding
     with torch.no_grad():
-        expected = embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
-        torch.testing.assert_close(encoder.tokens(x), expected)
-
-
-def test_unetr_token_order_is_x_then_y_then_z():
-    encoder = built("unetr", crop=(32, 16, 48)).encoder
-    x = torch.zeros(1, 1, 32, 16, 48)
-    x[0, 0, 16:, :, 32:] = 1  # patch (1, 0, 2) of 2 x 1 x 3
-    filled = encoder.patchify(x).sum(dim=2)[0].nonzero().flatten().tolist()
-    assert filled == [(1 * 1 + 0) * 3 + 2]
-
-
-def test_unetr_runs_all_tokens_to_its_last_map_and_any_subset_too():
-    encoder = built("unetr", crop=(32, 16, 48)).encoder
-    x = torch.randn(1, 1, 32, 16, 48)
-    with torch.no_grad():
-        tokens = encoder.tokens(x)
-        last = encoder(x)[-1]
-        torch.testing.assert_close(encoder.run(tokens), last.flatten(2).transpose(1, 2))
-        assert tuple(encoder.run(tokens[:, [4, 1]]).shape) == (1, 2, encoder.dim)
+        tokens = embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
+        torch.testing.assert_close(encoder.tokens(x), tokens)
+        torch.testing.assert_close(encoder.run(tokens), encoder(x)[-1].flatten(2).transpose(1, 2))
+        assert tuple(encoder.run(tokens[:, [4, 1]]).shape) == (2, 2, encoder.dim)
 
 
 def test_unetr_refuses_an_input_of_another_size_than_its_positions():

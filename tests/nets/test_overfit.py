@@ -59,18 +59,14 @@ def phantoms(crop):
     return label[:, None] + 0.2 * noise, label
 
 
-def dice(found, true):
-    """Return the Dice of two masks."""
-    return float(2 * (found & true).sum() / (found.sum() + true.sum()))
-
-
 def worst_dice(logits, label, head):
     """Return the lowest Dice of any volume and any label or region."""
     if head == "regions":
         pairs = [(logits[:, r] > 0, torch.isin(label, torch.tensor(v))) for r, v in enumerate(REGIONS)]
     else:
         pairs = [(logits.argmax(1) == v, label == v) for v in (1, 2)]
-    return min(dice(a[i], b[i]) for a, b in pairs for i in range(len(label)))
+    both = [(a[i], b[i]) for a, b in pairs for i in range(len(label))]
+    return min(float(2 * (a & b).sum() / (a.sum() + b.sum())) for a, b in both)
 
 
 def learn(net, rate, loss, score):
@@ -91,36 +87,23 @@ def learn(net, rate, loss, score):
     return scores
 
 
-def segments(name, head):
-    """Learn two phantoms and return the worst Dice at every look."""
-    image, label = phantoms(crop_of(name))
-    torch.manual_seed(0)
-    net = network(name, "tiny", 1, 2 if head == "regions" else 3, crop_of(name))
-    one = (
-        of_regions("dice_ce", torch.from_numpy(one_hot(REGIONS))) if head == "regions" else of_maps("dice_ce")
-    )
-
-    def loss(net):
-        return over_scales(one, net.scales(image) if head == "deep" else [net(image)], label)
-
-    return learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
-
-
 DEEP = [name for name in DECODED if CATALOG[name].scales > 1]
 
 
 @pytest.mark.parametrize(("name", "head"), each(DECODED, "softmax", "regions") + each(DEEP, "deep"))
 def test_two_volumes_are_learned_by_heart(name, head):
-    scores = segments(name, head)
+    image, label = phantoms(crop_of(name))
+    torch.manual_seed(0)
+    net = network(name, "tiny", 1, 2 if head == "regions" else 3, crop_of(name))
+    table = torch.from_numpy(one_hot(REGIONS))
+    one = of_regions("dice_ce", table) if head == "regions" else of_maps("dice_ce")
+
+    def loss(net):
+        return over_scales(one, net.scales(image) if head == "deep" else [net(image)], label)
+
+    scores = learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
     assert scores[0] < 0.6, "untrained it must not know them"
     assert scores[-1] > ENOUGH, scores
-
-
-def by_batch(net):
-    """Let batch norm use the batch's statistics, dropout staying off."""
-    for module in net.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.train()
 
 
 @pytest.mark.parametrize(("name", "head"), each(network_names(), "classes"))
@@ -133,8 +116,8 @@ def test_the_classes_of_four_volumes_are_learned_by_heart(name, head):
     net = classifier(name, "tiny", 1, 2, crop)
 
     def sureness(net):
-        if name in SHIFTED:
-            by_batch(net)
+        for module in net.modules() if name in SHIFTED else ():
+            module.train(isinstance(module, torch.nn.modules.batchnorm._BatchNorm))  # dropout stays off
         return float(net(image).softmax(1)[torch.arange(4), true].min())
 
     scores = learn(net, RATE[head], lambda net: over_scales(cross_entropy, [net(image)], true), sureness)

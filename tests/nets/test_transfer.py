@@ -5,16 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from built import built
+from built import built, encoder_of
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names
 from bench.nets.catalog import CATALOG
 from bench.nets.transfer import Manifest, load, rehearse
-
-
-def encoder_of(net):
-    return {f"encoder.{k}": v.clone() for k, v in net.encoder.state_dict().items()}
 
 
 def manifest(net):
@@ -236,14 +232,11 @@ def test_positions_of_a_linear_ramp_stay_exact_on_half_the_grid_and_inside_a_dou
     how, found = interpolated((64, 64, 64), (32, 32, 32), {POSITIONS: ramp((4, 4, 4))})
     assert how == ["positions 4x4x4 to 2x2x2"]
     torch.testing.assert_close(found, ramp((2, 2, 2)))
+    assert interpolated((64, 64, 32), (64, 32, 64))[0] == ["positions 4x4x2 to 4x2x4"]
     _, found = interpolated((32, 48, 64), (64, 96, 128), {POSITIONS: ramp((2, 3, 4))})
     inner = slice(1, -1)  # beyond the outermost centres interpolation holds the last value
     got, expected = (x.reshape(4, 6, 8, 96)[inner, inner, inner] for x in (found, ramp((4, 6, 8))))
     torch.testing.assert_close(got, expected)
-
-
-def test_grids_of_equal_size_and_unequal_sides_are_interpolated_too():
-    assert interpolated((64, 64, 32), (64, 32, 64))[0] == ["positions 4x4x2 to 4x2x4"]
 
 
 def test_positions_without_a_manifest_lie_on_a_cube():

@@ -1,7 +1,5 @@
 """Anatomy of the synthetic brains and hearts: what lies in what, what grows and what shrinks."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

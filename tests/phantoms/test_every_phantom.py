@@ -1,6 +1,7 @@
 """Every maker of phantoms: a patient is a pure function of seed and index, and is quickly drawn."""
 
 import time
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -23,25 +24,16 @@ def head(seed, index):
     return made.images["t1"], made.tumour
 
 
-def lungs(seed, index):
-    made = chest((64, 52, 44), (5.0, 5.0, 7.0), seed, index)
-    return made.image, made.lesions
-
-
-def eye(seed, index):
-    made = fundus((128, 96), seed, index, grade=3)
-    return made.image, made.signs
-
-
 def slices(seed, index):
     made = pneumonia((64, 52, 16), (5.0, 5.0, 18.0), seed, index, "ground glass")
     return made, made > 240
 
 
+lesions, signs = attrgetter("image", "lesions"), attrgetter("image", "signs")
 MAKERS = {
     "brain": head,
-    "chest": lungs,
-    "fundus": eye,
+    "chest": lambda seed, index: lesions(chest((64, 52, 44), (5.0, 5.0, 7.0), seed, index)),
+    "fundus": lambda seed, index: signs(fundus((128, 96), seed, index, grade=3)),
     "slices": slices,
     "cine": lambda seed, index: cine((76, 72, 9), (3.0, 3.0, 10.0), seed, index, systole=(0.0,)),
     "heart": lambda seed, index: whole_heart((54, 52, 40), (4.0, 4.0, 4.0), seed, index, modality="CT"),

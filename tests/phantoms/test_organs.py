@@ -1,7 +1,5 @@
 """What the phantoms promise: fixed relative places, and no shorter way to the answer."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np
@@ -18,9 +16,7 @@ PATIENTS = 20
 
 
 @functools.cache
-def patient(
-    field: tuple[tuple[int, ...], tuple[float, ...]], labels: int, index: int, modality: str
-) -> tuple[np.ndarray, np.ndarray]:
+def patient(field: tuple, labels: int, index: int, modality: str) -> tuple[np.ndarray, np.ndarray]:
     return organs(*field, labels, 0, index, modality=modality)
 
 
@@ -71,14 +67,6 @@ def test_the_stream_is_philox_keyed_by_sha256():
     assert np.array_equal(generator(5, 9).integers(0, 2**62, 3), expected)
 
 
-@pytest.mark.parametrize(("seed", "index"), [(0, 1), (1, 0)])
-def test_another_seed_or_index_is_another_patient(seed, index):
-    image, label = organs(*SMALL, 13, 0, 0)
-    other, other_label = organs(*SMALL, 13, seed, index)
-    assert dice(label > 0, other_label > 0) < 0.95
-    assert abs(np.corrcoef(corners(image), corners(other))[0, 1]) < 0.2
-
-
 def test_fewer_labels_leave_the_image_as_it_is():
     image, label = organs(*SMALL, 13, 0, 4)
     fewer, few = organs(*SMALL, 6, 0, 4)
@@ -94,23 +82,18 @@ def test_a_patient_has_one_shape_at_every_resolution():
 
 
 # (axis, organs in increasing coordinate): x to the right, y to the front, z to the head
-ORDERS = [
-    (0, (1, 8, 9, 2)),
-    (0, (3, 8, 9, 2)),
-    (0, (3, 13, 12, 6)),
-    (0, (7, 6)),
-    (1, (2, 11, 4)),
-    (1, (8, 10, 4)),
-    (2, (2, 12, 6)),
-    (2, (3, 13, 5)),
-]
+ORDERS = {
+    0: [(1, 8, 9, 2), (3, 8, 9, 2), (3, 13, 12, 6), (7, 6)],
+    1: [(2, 11, 4), (8, 10, 4)],
+    2: [(2, 12, 6), (3, 13, 5)],
+}
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_organs_keep_their_order_in_every_patient(modality):
     for index in range(PATIENTS):
         places = centroids(BODY, 13, index, modality)
-        for axis, order in ORDERS:
+        for axis, order in ((axis, order) for axis, orders in ORDERS.items() for order in orders):
             assert np.all(np.diff(places[np.array(order) - 1, axis]) > 0), (index, order)
 
 
@@ -164,15 +147,6 @@ def test_corner_voxels_say_nothing_about_parity_or_volumes(field, labels, modali
         targets[f"organ {organ}"] = np.argsort(np.argsort(sizes[:, organ - 1])) >= 200
     found = {name: probe(seen, truth) for name, truth in targets.items()}
     assert all(0.4 <= rate <= 0.6 for rate in found.values()), found  # 4 binomial deviations
-
-
-def test_the_probe_finds_what_is_there():
-    lines, sizes = [], []
-    for index in range(200):
-        image = organs(*SMALL, 13, 1, index)[0]
-        lines.append(image[:, 12:20, 10:14].mean((1, 2)))
-        sizes.append(np.count_nonzero(image > -500))
-    assert probe(np.array(lines), np.array(sizes) > np.median(sizes)) > 0.7
 
 
 def test_appearance_does_not_tell_twin_organs_but_place_does():
@@ -247,12 +221,10 @@ def test_mr_is_brighter_on_one_side_than_the_other():
     assert np.mean(drift) > 0.05  # texture and noise alone leave 0.02
 
 
-@pytest.mark.parametrize("labels", [0, 14])
-def test_a_number_of_labels_beyond_the_atlas_is_refused(labels):
-    with pytest.raises(ValueError, match="labels must be 1 to 13"):
-        organs(*SMALL, labels, 0, 0)
-
-
-def test_an_unknown_modality_is_refused():
-    with pytest.raises(ValueError, match="CT or MR"):
-        organs(*SMALL, 1, 0, 0, modality="US")
+@pytest.mark.parametrize(
+    ("labels", "modality", "words"),
+    [(0, "CT", "labels must be 1 to 13"), (14, "MR", "labels must be 1 to 13"), (1, "US", "CT or MR")],
+)
+def test_what_is_beyond_the_atlas_is_refused(labels, modality, words):
+    with pytest.raises(ValueError, match=words):
+        organs(*SMALL, labels, 0, 0, modality=modality)

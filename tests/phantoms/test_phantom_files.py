@@ -1,7 +1,5 @@
 """The phantoms' files say what was written, in the data sets' own conventions."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -22,14 +20,6 @@ def test_nifti_reads_back_in_ras_with_its_spacing(tmp_path: Path):
     assert image.get_data_dtype() == np.int16
     assert np.array_equal(np.asarray(image.dataobj), np.arange(24).reshape(2, 3, 4))
     assert np.allclose(image.affine @ [0.5, 1.0, 1.5, 1.0], [0, 0, 0, 1])  # centred
-
-
-def test_nifti_takes_channels_as_a_fourth_axis(tmp_path: Path):
-    array = np.random.default_rng(0).random((3, 4, 5, 2), np.float32)
-    write_nifti(tmp_path / "a.nii", array, (1, 2, 3), np.float32)
-    image = nibabel.load(tmp_path / "a.nii")
-    assert np.array_equal(np.asarray(image.dataobj), array)
-    assert image.header.get_zooms()[:3] == (1, 2, 3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])

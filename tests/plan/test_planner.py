@@ -139,15 +139,8 @@ def test_a_change_un_does_what_depends_on_it_and_nothing_else(plan_of, what):
             assert (a != b) == changed, (old.row, kind)
 
 
-@pytest.fixture
-def copied(phantoms, tmp_path):
-    """Return DATA of its own, to be changed."""
-    shutil.copytree(phantoms, tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, copied):
-    before = ids(plan_of())
+def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, phantoms, tmp_path):
+    before, copied = ids(plan_of()), shutil.copytree(phantoms, tmp_path / "copy")
     file = copied / NAME / "labelsTr" / f"{PATIENTS[0]}.nii.gz"
     file.touch()
     (copied / NAME / "imagesTr" / "._litter.nii.gz").write_bytes(b"x")
@@ -155,12 +148,6 @@ def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, copied):
     file.write_bytes((copied / NAME / "labelsTr" / f"{PATIENTS[13]}.nii.gz").read_bytes())
     shutil.copy(copied / NAME / "imagesTr" / f"{PATIENTS[13]}.nii.gz", copied / NAME / "imagesTr" / file.name)
     assert not ids(plan_of(data=copied)) & before
-
-
-def test_a_case_with_files_missing_is_refused(plan_of, copied):
-    (copied / NAME / "labelsTr" / f"{PATIENTS[3]}.nii.gz").unlink()
-    with pytest.raises(BenchError, match=PATIENTS[3]):
-        plan_of(data=copied)
 
 
 def test_the_columns_and_the_case_columns_make_a_record(plan_of):
@@ -303,8 +290,8 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     data.mkdir()
     for name in (NAME, "own_scans"):
         (data / name).symlink_to(phantoms / NAME)
-    section = {"dataset": "own_scans", "split": "even", "steps": 4, "fractions": [100]}
     base = {"dataset": NAME, "split": "even", "steps": 4, "fractions": [100]}
+    section = {**base, "dataset": "own_scans"}
     mixture = {"pretrain": {"datasets": [{"dataset": NAME}, {"dataset": "own_scans"}]}}
     plan = plan_of({"finetune": [base, section], **mixture}, data=data)
     (pretrain,) = ids(plan, "pretrain")  # one, shared by both columns
@@ -348,8 +335,6 @@ MASKED = {
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
         ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
-        ({"pretrain": {"batch": 1}}, 1, "needs a batch of at least 2, got 1"),
-        ({"rows": {"pair": {"params": {"temprature": 1}}}}, 1, "did you mean 'temperature'"),
         ({"rows": {"alone": {"params": {"temprature": 1}}}}, 1, "method 'scratch': temprature: unknown key"),
         ({"finetune": {"recipe": "defaut"}}, 1, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, 1, "no split of data set .* did you mean 'rule'"),

@@ -7,7 +7,6 @@ import pytest
 from small_protocol import NAME, TRAIN, cell, ids
 
 from bench import registry
-from bench.cli import main
 from bench.errors import BenchError
 from bench.protocol import read
 
@@ -65,7 +64,7 @@ def test_the_content_is_the_identity_and_no_path(plan_of, weights, tmp_path):
     assert cell(plan_of(with_file(init="deep/copy.pth")), row="taken").finetune != before
 
 
-def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of):
+def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of, tmp_path):
     with pytest.raises(BenchError, match=r"row 'taken': init: .*weights\.safetensors is no file"):
         plan_of(with_file())
     two = {**ONE, "rows": {"taken": FILE, "second": {**FILE, "init": "other.pth"}}}
@@ -75,20 +74,9 @@ def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of):
     assert first.finetune != second.finetune  # they are not one job
     plan = plan_of(with_file(), only={"row": ["alone"]})  # a row that is not wanted may lack its file
     assert [c.row for c in plan.cells["test0"] if c.wanted] == ["alone"] and plan.provisional
+    (tmp_path / "weights.safetensors").mkdir()  # a folder is none
     with pytest.raises(BenchError, match="is no file"):
         plan_of(with_file(), only={"row": ["taken"]})
-
-
-def test_the_command_plans_without_the_file_and_exits_2_on_a_run(protocol_file, phantoms, capsys, tmp_path):
-    path = protocol_file(with_file())
-    assert main(["plan", str(path), "--data", str(phantoms)]) == 0
-    assert "provisional" in capsys.readouterr().out.lower()
-    out = tmp_path / "out"
-    assert main(["run", str(path), "--data", str(phantoms), "--out", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "weights.safetensors is no file" in said
-    (tmp_path / "weights.safetensors").mkdir()  # a folder is none
-    assert main(["run", str(path), "--data", str(phantoms), "--out", str(out)]) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,6 +91,7 @@ def test_the_command_plans_without_the_file_and_exits_2_on_a_run(protocol_file, 
          r"rows\.pair \(random\): is what a variant of row 'pair' is called"),
         ({"rows": {"pair": {"finetune": {"regions": {"a": [1]}}}}},
          r"rows\.pair\.finetune\.regions: is the same for all rows"),
+        ({"finetune": {"anchor": {"mean": 86}}}, r"finetune\.0\.anchor\.mean must be from 0 to 1, got 86"),
     ],
 )  # fmt: skip
 def test_starts_that_cannot_be_are_refused_at_their_line(protocol_file, changes, message):
@@ -123,9 +112,8 @@ def test_controls_stand_beside_every_pretrained_row(plan_of, weights):
 
 def test_a_random_control_is_scratch_under_another_name(plan_of):
     plan = plan_of({**ONE, "controls": ["random", "shuffled"]})
-    alone, pair, fresh, mixed = (
-        cell(plan, row=r) for r in ("alone", "pair", "pair (random)", "pair (shuffled)")
-    )
+    rows = ("alone", "pair", "pair (random)", "pair (shuffled)")
+    alone, pair, fresh, mixed = (cell(plan, row=row) for row in rows)
     assert (fresh.finetune, fresh.evaluate) == (alone.finetune, alone.evaluate)
     assert (fresh.columns["init"], fresh.columns["pretrain"]) == ("random", "none")
     assert fresh.pretrain is None and fresh.guard is None and fresh.columns["method"] == "simclr3d"
@@ -314,10 +302,7 @@ def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_pred
         ({"regions": {"a": []}}, "has the labels 1 anterior"),
         ({"regions": {"a": 1}}, r"finetune\.0\.regions\.a: expected a list"),
         ({"regions": {"a": ["1"]}}, r"regions\.a\.0: expected a whole number"),
-        (
-            {"regions": {"both": [1, 2], "a": [1], "b": [2]}},
-            "region 'both' of data set .* no label of its own",
-        ),
+        ({"regions": {"both": [1, 2], "a": [1], "b": [2]}}, "region 'both' of .* no label of its own"),
         ({"head": "sigmoid"}, "expected one of softmax, regions"),
     ],
 )

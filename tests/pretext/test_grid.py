@@ -32,14 +32,6 @@ def test_overlaps_at_known_centres(centre, expected):
     assert [found[i] for i in expected] == pytest.approx(list(expected.values()), abs=1e-7)
 
 
-def test_overlaps_averaged_over_every_place():
-    starts = np.stack(np.meshgrid(np.arange(288), np.arange(288)), -1).reshape(-1, 2)
-    along = np.stack([overlaps((a, 0, 0), SIZE, (4, 1, 1)) for a in range(288)])
-    both = np.einsum("ni,nj->nij", along[starts[:, 0]], along[starts[:, 1]]).reshape(-1, 16)
-    assert (both > 0).sum(1).mean() == pytest.approx(3.95844, abs=1e-5)
-    assert both.max(1).mean() == pytest.approx(0.56250, abs=1e-5)
-
-
 @given(
     st.tuples(*[st.integers(1, 5)] * 3),
     st.tuples(*[st.integers(1, 9)] * 3),

@@ -7,21 +7,10 @@ from torch import nn
 from bench.pretext.heads import MaskedDecoder, mlp
 
 
-def count(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-@pytest.mark.parametrize(
-    ("widths", "norm", "expected"),
-    [
-        ([768, 2048, 2048, 2048], "batch_plain", 9_967_616),  # VoCo on Swin
-        ([2048, 4096, 256], "batch", 9_449_728),  # BYOL projector on ResNet-50
-        ([256, 4096, 256], "batch", 2_109_696),  # BYOL predictor
-    ],
-)
-def test_heads_have_the_published_number_of_parameters(widths, norm, expected):
+def test_vocos_head_on_swin_has_the_published_number_of_parameters():
     with torch.device("meta"):
-        assert count(mlp(widths, norm)) == expected
+        head = mlp([768, 2048, 2048, 2048], "batch_plain")
+    assert sum(p.numel() for p in head.parameters()) == 9_967_616
 
 
 def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():

@@ -32,12 +32,3 @@ def test_a_copy_of_zero_follows_one_by_the_known_steps(tau, steps, reached):
         follow(slow, fast, tau(k, steps))
     assert slow.weight.item() == pytest.approx(reached, abs=1e-6)
     assert slow.running_mean.eq(0).all()  # buffers stay the copy's own
-
-
-def test_cosine_momentum_takes_the_tabulated_values():
-    expected = [
-        0.996, 0.9960979, 0.996382, 0.9968244, 0.997382, 0.998,
-        0.998618, 0.9991756, 0.999618, 0.9999021, 1.0,
-    ]  # fmt: skip
-    assert [cosine_tau(0.996, k / 10) for k in range(11)] == pytest.approx(expected, abs=1e-7)
-    assert [cosine_tau(0.99, e) for e in (0, 0.5, 1)] == pytest.approx([0.99, 0.995, 1], abs=1e-12)

@@ -69,13 +69,6 @@ def test_where_no_box_fits_the_largest_allowed_one_is_centred(shape, box):
     assert start[:, :2].tolist() == [[(a - b) // 2 for a, b in zip(shape, box, strict=True)]] * 5
 
 
-def test_a_whole_slice_of_the_views_size_is_copied():
-    x = torch.rand(3, 1, 32, 32, 1)
-    view, start, size = slice_views(x, (32, 32, 1), STILL, generator())
-    torch.testing.assert_close(view, x, atol=1e-5, rtol=0)
-    assert start.eq(0).all() and size.eq(torch.tensor([32, 32, 1])).all()
-
-
 @pytest.mark.parametrize("effect", ["blur", "noise", "brightness", "contrast"])
 def test_each_effect_changes_about_its_share_of_the_views(effect):
     x = torch.rand(200, 1, 16, 16, 1)

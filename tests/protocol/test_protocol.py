@@ -51,12 +51,14 @@ def line_of(text, part):
     return next(i for i, line in enumerate(text.splitlines(), 1) if part in line)
 
 
-def test_the_papers_values_are_the_default_scale(text_file):
+def test_the_papers_values_are_the_default_unless_the_file_names_a_scale(text_file):
     found = read(text_file())
     assert (found.scale, found.networks["net"].preset, found.pretrain.epochs) == ("paper", "small", 100.0)
     assert found.finetune[0].optimiser.lr == 1e-3
     assert type(found.finetune[0].optimiser.weight_decay) is float
     assert found.baseline == "scratch" and found.metrics == () and found.threads == 1
+    path = text_file(TEXT + "scale: pilot\n")  # the file's own
+    assert read(path).scale == "pilot" and read(path, "paper").pretrain.epochs == 100.0
 
 
 def test_a_scale_lays_its_values_over_and_its_budget_replaces_the_papers(text_file):
@@ -65,11 +67,6 @@ def test_a_scale_lays_its_values_over_and_its_budget_replaces_the_papers(text_fi
     assert found.networks["net"].crop == (32, 32, 32)
     assert (found.pretrain.steps, found.pretrain.epochs) == (5, None)
     assert found.finetune[0].steps == 3 and found.finetune[0].optimiser.lr == 1e-3
-
-
-def test_the_files_own_scale_key_is_the_default(text_file):
-    path = text_file(TEXT + "scale: pilot\n")
-    assert read(path).scale == "pilot" and read(path, "paper").pretrain.epochs == 100.0
 
 
 def test_a_name_is_the_key_or_the_path_under_protocols(text_file):
@@ -124,8 +121,7 @@ MISTAKES = [
     (pair("pretrain: {stepz: 1}\n"), None, "stepz", "did you mean 'steps'"),
     (pair("finetune: {seed: 1}\n"), None, "seed:", "did you mean 'seeds'"),
     (pair("finetune: {split: other}\n"), None, "other", "the same for all rows"),
-    (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2",
-     "state the budget once"),
+    (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2", "state the budget once"),
     (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
     (edit("  epochs: 100", "  epochs: 100\n  seed: 0\n  seeds: [1]"), None, "pretrain:", "not both"),
     (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
@@ -190,10 +186,8 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
     if not keys:
         assert read(text_file(text)).baseline == "scratch"
         return
-    said = (
-        f"rows.pair: is fine-tuned on '.*' otherwise than its baseline, row 'alone': {keys};.*'baseline: un"
-    )
-    with pytest.raises(BenchError, match=said):
+    said = f"on '.*' otherwise than its baseline, row 'alone': {keys};.*'baseline: un"
+    with pytest.raises(BenchError, match=f"rows.pair: is fine-tuned {said}"):
         read(text_file(text))
     (line,) = unequal(read(text_file(text + "baseline: unequal\n")))
     assert line.startswith("Row pair and its baseline, row alone, are not fine-tuned alike: ")
@@ -210,9 +204,7 @@ def test_sections_are_named_after_their_data_sets_and_counted_where_one_comes_tw
 
 def test_two_files_of_one_name_are_refused_in_one_command(text_file):
     paths = [text_file(name="a/x.yaml"), text_file(name="b/x.yaml")]
-    with pytest.raises(
-        BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a 'name:'"
-    ):
+    with pytest.raises(BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a"):
         read_all(paths)
     assert [p.name for p in read_all([paths[0], text_file(TEXT + "name: y\n", "c/x.yaml")])] == ["x", "y"]
 

@@ -110,11 +110,6 @@ def test_a_rows_settings_may_state_the_recipe_of_the_data_and_the_row_another(fo
     assert folder.row({"settings": "two.yaml", "recipe": "coarse"}).recipe == "coarse"
 
 
-def test_a_row_may_state_its_own_budget_beside_its_settings(folder):
-    found = folder.row({"settings": "one.yaml", "steps": 4}, {"settings": None, "epochs": 1})
-    assert (found.steps, found.epochs, found.crops) == (4, None, 3)
-
-
 def test_a_scale_lies_over_what_settings_of_sections_and_rows_say(folder):
     scales = {"smoke": {"finetune": {"steps": 2, "crop": None, "augment": {"flip": 0.0}}}}
     paper, smoke = folder.section(scales=scales), folder.section(scale="smoke", scales=scales)
@@ -176,8 +171,8 @@ def test_a_mistake_is_told_at_its_own_line(folder, section, files, message, of_r
         folder.put(name, text)
     with pytest.raises(BenchError, match=message) as caught:
         if of_row:
-            folder.read({"settings": "fine.yaml"} if folder.put("fine.yaml", ONE) else None,
-                        {"settings": "one.yaml", **section})  # fmt: skip
+            folder.put("fine.yaml", ONE)
+            folder.read({"settings": "fine.yaml"}, {"settings": "one.yaml", **section})
         else:
             folder.read(section)
     assert "\n" not in str(caught.value)
@@ -229,9 +224,8 @@ def test_a_shipped_file_reads_and_says_what_its_paper_states(folder, name, of_ro
         named["steps"] = 7  # pilots state their own
     flat = {"networks": {"net": {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}}}
     top = flat if name == "hssl.yaml" else {}
-    found = (
-        folder.row(named, {"settings": None, "steps": 1}, **top) if of_row else folder.section(named, **top)
-    )
+    alone = {"settings": None, "steps": 1}
+    found = folder.row(named, alone, **top) if of_row else folder.section(named, **top)
     for path, value in PAPERS.get(name, {}).items():
         assert attrgetter(path)(found) == value, path
     assert (found.steps is None) != (found.epochs is None)

@@ -1,7 +1,6 @@
 """Strict YAML: what a text means, and the line that a mistake is blamed on."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.protocol.strict import Document, overlay, parse, scalar
+from bench.protocol.strict import overlay, parse, scalar
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,6 @@ def test_a_mistake_names_file_line_key_and_what_to_write(read, text, message):
         read(text).build(Outer)
 
 
-def test_a_path_that_is_not_in_the_file_is_blamed_on_its_deepest_known_part():
-    document = Document(Path("p.yaml"), {}, {(): 1, ("a",): 4})
-    assert document.where(("a", "b", "c")) == "p.yaml:4: a.b.c"
-    assert document.where(("x",)) == "p.yaml:1: x"
-
-
 def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
     base = {"a": {"x": 1, "y": 2}, "list": [{"n": 1, "m": 0}, {"n": 2}], "v": [1, 2], "s": 1}
     over = {"a": {"y": 3}, "list": {"n": 9}, "v": [3], "s": {"deep": 1}, "new": 5}
@@ -140,18 +133,6 @@ def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
         "new": 5,
     }  # fmt: skip
     assert base["a"] == {"x": 1, "y": 2} and base["list"][0]["n"] == 1  # the base is not touched
-
-
-trees = st.recursive(
-    st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner), max_leaves=8
-)
-mappings = st.dictionaries(st.sampled_from("abc"), trees)
-
-
-@given(mappings, mappings)
-def test_an_overlay_laid_twice_is_an_overlay_laid_once(base, over):
-    once = overlay(base, over)
-    assert overlay(once, over) == once and overlay(base, {}) == base
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench import record
-from bench.protocol import Finetune, Layout, Net, Protocol, Row
+from bench.protocol import Finetune, Net, Protocol, Row
 
 
 def row_of(**given):
@@ -45,15 +45,8 @@ def printed():
 @pytest.fixture
 def protocol():
     """Two rows on one data set at pilot scale, changed by keyword."""
-    base = Protocol(
-        title="Test table",
-        name="test_table",
-        paper="voco",
-        table="table1",
-        scale="pilot",
-        networks={"net": Net("swin_unetr")},
-        rows={"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")},
-        finetune=(Finetune(dataset="organs", split="even", steps=10),),
-        layout=Layout(),
-    )
+    names = {"title": "Test table", "name": "test_table", "paper": "voco", "table": "table1"}
+    rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
+    networks, target = {"net": Net("swin_unetr")}, Finetune(dataset="organs", split="even", steps=10)
+    base = Protocol(**names, scale="pilot", networks=networks, rows=rows, finetune=(target,))
     return lambda **changes: replace(base, **changes)

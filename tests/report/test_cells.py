@@ -23,11 +23,8 @@ WHOLE = {"metric": "auc", "target": "all", "case": "", "patient": ""}
 CELLS = {  # rows, where the cell stands, what it holds
     "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
         [
-            {"seed": 0, "case": "c1", "value": 0.6},
-            {"seed": 0, "case": "c2", "value": 0.8},
-            {"seed": 1, "case": "c1", "value": 0.9},
-            {"seed": 1, "case": "c2", "value": 0.7},
-            {"seed": 1, "case": "c3", "value": 0.8},
+            {"seed": s, "case": c, "value": v}
+            for s, c, v in ((0, "c1", 0.6), (0, "c2", 0.8), (1, "c1", 0.9), (1, "c2", 0.7), (1, "c3", 0.8))
         ],
         key(),
         {"mean": 0.75, "sd": math.sqrt(2 * 0.05**2), "runs": 2, "cases": 3, "values": 5},
@@ -61,8 +58,7 @@ CELLS = {  # rows, where the cell stands, what it holds
     ),
     "the mean over targets is taken within each seed": (  # seeds 0.7 and 0.9
         [
-            {"seed": 0, "target": "liver", "value": 0.8},
-            {"seed": 0, "target": "spleen", "value": 0.6},
+            *({"target": t, "value": v} for t, v in (("liver", 0.8), ("spleen", 0.6))),
             {"seed": 1, "target": "liver", "value": 0.9},
             {"seed": 1, "target": "spleen", "value": NAN, "status": "both_empty"},
         ],

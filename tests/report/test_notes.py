@@ -13,8 +13,8 @@ RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "p
 MADE = {"pretrain": "organs", "init": "job:" + "1" * 16}
 
 
-def made(rows, cases, steps=(16, 16), datasets=("organs",)):
-    return Pretraining(tuple(rows), tuple(datasets), cases, steps, **RECIPE)
+def made(rows, cases, steps=(16, 16)):
+    return Pretraining(tuple(rows), ("organs",), cases, steps, **RECIPE)
 
 
 def block(text, heading):
@@ -50,9 +50,8 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
         {"row": "a"}, {"row": "b", **MADE}, {"row": "b (last)", **MADE}, {"row": "c", **MADE},
         {"row": "d", "pretrain": "file", "init": "file:" + "ab" * 32},
     )  # fmt: skip
-    text, _ = told(
-        four, table, pretrainings=(made(["b", "b (last)"], (10, 10)), made(["c"], (39, 41), (100, 100)))
-    )
+    done = (made(["b", "b (last)"], (10, 10)), made(["c"], (39, 41), (100, 100)))
+    text, _ = told(four, table, pretrainings=done)
     recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
         "A: not pretrained.",
@@ -102,10 +101,8 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told)
     assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
     assert "<h1>Test table (synthetic data)</h1>" in page and ">synthetic data</span>" in page
     assert "synthetic" not in "".join(told(protocol(), records({}))).lower()
-    both = protocol(
-        finetune=tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))
-    )
-    text, _ = told(both, records({}), datasets=(known,))
+    two = tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))
+    text, _ = told(protocol(finetune=two), records({}), datasets=(known,))
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 

@@ -50,12 +50,12 @@ def test_numbers_have_three_digits(value, said):
 
 
 def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records, tmp_path):
-    extras = Extras(pretexts=(pretext(collapsed=True),))
-    paths = write(protocol(), records({}), tmp_path, extras, figures=False)
+    fallen = Extras(pretexts=(pretext(collapsed=True),))
+    paths = write(protocol(), records({}), tmp_path, fallen, figures=False)
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
-        assert text.count("Pretraining") >= 1 and "Collapsed: std below a tenth" in text
-        assert "rotations told (higher is better)" in text and len(re.findall(r"\bcollapsed\b", text)) >= 1
+        assert "Pretraining" in text and "Collapsed: std below a tenth" in text
+        assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
     assert '<span class="hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()
     assert "collapsed in pretraining (samples embed much alike, or along one direction): B" in paths.text
@@ -63,9 +63,7 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
     assert "collapsed" not in well
     nothing = write(protocol(), records({}), tmp_path, figures=False)
     for path in (nothing.markdown, nothing.tex, nothing.page):
-        assert not {"Embedding std", "collapsed"} & set(
-            re.findall(r"Embedding std|\bcollapsed\b", path.read_text())
-        )
+        assert not re.search(r"Embedding std|\bcollapsed\b", path.read_text())
 
 
 def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):

@@ -93,12 +93,9 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
         ("relative_volume_error", "1", (-0.1, 0.0, 0.2), [""] * 4, "nothing is ranked"),  # it is signed
     ],
 )
-def test_the_best_distance_is_the_smallest_and_no_signed_error_is(
-    four_rows, records, metric, unit, values, ranks, said
-):
-    table = build(four_rows, four(records, dict(zip("abc", values, strict=True)), metric=metric, unit=unit))[
-        0
-    ][-1]
+def test_the_best_distance_is_the_smallest(four_rows, records, metric, unit, values, ranks, said):
+    scores = four(records, dict(zip("abc", values, strict=True)), metric=metric, unit=unit)
+    table = build(four_rows, scores)[0][-1]
     assert table.metric == metric and list(marks(table).values()) == ranks and said in table.caption
 
 
@@ -112,9 +109,7 @@ def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
 
 
 @pytest.mark.parametrize("layout", ["targets", "fractions", "datasets"])
-def test_two_sections_on_one_data_set_have_columns_and_one_of_them_the_printed_number(
-    protocol, records, printed, layout
-):
+def test_the_printed_number_stands_beside_one_of_two_sections(protocol, records, printed, layout):
     rows = {"a": Row("voco", "net", published="VoCo")}
     two = protocol(rows=rows, finetune=(section(1), section(60)), layout=Layout(columns=layout))
     table = records({"value": 0.1}, {"value": 0.9, "section": "organs#2"})
@@ -182,11 +177,8 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
     both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
     leak = Leak("b", "organs", 6, tuple(f"c{i} (content)" for i in range(12)), 14, dropped)
     made, notes = build(four_rows, records(*both), leaks=(leak, Leak("b", "elsewhere", 3, ("x",), 1)))
-    (letter,) = notes.letters.values()
-    (text,) = notes.letters
-    assert text.startswith(
-        "12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (con"
-    )
+    ((text, letter),) = notes.letters.items()
+    assert text.startswith("12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (c")
     assert "c9 (content) ...; " in text and said in text and "c10" not in text
     marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
     assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
@@ -201,10 +193,8 @@ def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
 
 
 def test_a_deviating_n_is_footnoted(protocol, records):
-    table = records(
-        *({"target": t} for t in ("liver", "aorta", "spleen")), {"target": "spleen", "case": "c2"}
-    )
-    made, notes = build(protocol(), table)
+    alike = [{"target": t} for t in ("liver", "aorta", "spleen")]
+    made, notes = build(protocol(), records(*alike, {"target": "spleen", "case": "c2"}))
     line = made[0].lines[0]
     assert line.n.split() == ["1", TIMES, "1"]
     noted = [c.label for c, e in zip(made[0].columns, line.entries, strict=True) if e.note]
@@ -213,8 +203,7 @@ def test_a_deviating_n_is_footnoted(protocol, records):
 
 
 def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_them(protocol, records):
-    rows = {"z": Row("voco", "net"), "b": Row("voco", "net", title="B"), "x (y)": Row("voco", "net")}
-    rows["a"] = Row("voco", "net", title="A")
+    rows = {r: Row("voco", "net", title=t) for r, t in (("z", ""), ("b", "B"), ("x (y)", ""), ("a", "A"))}
     met = ("z", "stray", "x (y) (random)", "a (shuffled)", "a (random)", "a (random) (last)")
     layout = Layout(groups={"Late": ("a", "z")})
     made, _ = build(protocol(rows=rows, layout=layout), records(*({"row": r} for r in met)))
@@ -236,27 +225,14 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
     assert made[0].networks and not build(protocol(), records({}))[0][0].networks
 
 
-LOW, HIGH = {"value": 0.2}, {"target": "aorta", "value": 0.4}
-
-
 @pytest.mark.parametrize(
-    ("columns", "finetune", "rows", "labels"),
-    [
-        (
-            "fractions", [section(fractions=(10, 100))],
-            [{**LOW, "fraction": 10}, {**HIGH, "fraction": 10}, {"value": 0.7}], ["10 %", "100 %"],
-        ),
-        (
-            "datasets", [section(), section(dataset="hearts")],
-            [LOW, HIGH, {"dataset": "hearts", "value": 0.7}], ["organs", "hearts"],
-        ),
-    ],
+    ("columns", "finetune", "low", "high", "labels"),
+    [("fractions", [section(fractions=(10, 100))], {"fraction": 10}, {}, ["10 %", "100 %"]),
+     ("datasets", [section(), section(dataset="hearts")], {}, {"dataset": "hearts"}, ["organs", "hearts"])],
 )  # fmt: skip
-def test_columns_of_fractions_and_of_data_sets_hold_the_mean_over_targets(
-    protocol, records, columns, finetune, rows, labels
-):
-    layout = Layout(columns=columns)
-    made, _ = build(protocol(finetune=tuple(finetune), layout=layout), records(*rows))
+def test_such_columns_hold_the_mean_over_targets(protocol, records, columns, finetune, low, high, labels):
+    rows = [{"value": 0.2, **low}, {"target": "aorta", "value": 0.4, **low}, {"value": 0.7, **high}]
+    made, _ = build(protocol(finetune=tuple(finetune), layout=Layout(columns=columns)), records(*rows))
     assert [c.label for c in made[0].columns] == labels
     assert texts(made[0])["a"] == ["30.00", "70.00"]
 
@@ -287,9 +263,7 @@ OTHER = (
         *(([other], "VoCo", ("", "")) for other in OTHER),
     ],
 )
-def test_the_one_cell_of_the_paper_and_ours_minus_it_is_shown(
-    protocol, records, printed, lines, published, shown
-):
+def test_the_papers_cell_and_ours_minus_it(protocol, records, printed, lines, published, shown):
     rows = {"a": Row("scratch", "net"), "b": Row("voco", "net", published=published)}
     table = records({"value": 0.8}, {"row": "b", "value": 0.8451})
     made, _ = build(protocol(rows=rows), table, published=printed(*lines))

@@ -12,32 +12,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bench import record
 from bench.protocol import Finetune, Layout, Row
-from bench.report import (
-    Cloud,
-    Cost,
-    Course,
-    DatasetInfo,
-    Extras,
-    Failure,
-    Panel,
-    Pretext,
-    terminal_table,
-    write,
-)
+from bench.report import terminal_table, write
 from bench.report.figures import wanted
+from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
 from bench.report.tex import escape
 from bench.report.write import _scene
 from bench.source import Source
 
 NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
-
-
-def page_of(paths):
-    """Return the page's markup without its own script, and its text."""
-    page = paths.page.read_text(encoding="utf-8")
-    return page, html.unescape(page)
 
 
 def pictures(page):
@@ -49,11 +32,8 @@ def panel(**given):
     image = np.full((8, 6), 90, np.uint8)
     mask = np.zeros((8, 6), np.uint8)
     mask[2:5, 2:4] = 1
-    base = {
-        "row": "a", "section": "organs", "case": "c1", "title": "A", "image": image,
-        "reference": mask, "prediction": mask,
-    }  # fmt: skip
-    return Panel(**{**base, **given})
+    place = {"row": "a", "section": "organs", "case": "c1", "title": "A"}
+    return Panel(**{**place, "image": image, "reference": mask, "prediction": mask, **given})
 
 
 def organs(**given):
@@ -64,20 +44,13 @@ def organs(**given):
 def full(protocol, records):
     """A protocol, records and extras in which every part of a report has something to say."""
     target = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
-    wild = protocol(
-        title=f"Title {NASTY}",
-        about=NASTY,
-        notes=(NASTY,),
-        finetune=(target,),
-        rows={"a": Row("scratch", "net", title=NASTY), "b": Row("voco", "net")},
-        layout=Layout(groups={NASTY: ("a",)}),
-    )
-    table = records(
-        *(
-            {"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10, "target": t}
-            for r, f, s, t in product("ab", (10, 100), (0, 1), ("liver", NASTY))
-        )
-    )
+    rows = {"a": Row("scratch", "net", title=NASTY), "b": Row("voco", "net")}
+    layout = Layout(groups={NASTY: ("a",)})
+    wild = protocol(title=f"Title {NASTY}", about=NASTY, notes=(NASTY,), rows=rows, layout=layout)
+    scored = [
+        {"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10, "target": t}
+        for r, f, s, t in product("ab", (10, 100), (0, 1), ("liver", NASTY))
+    ]
     curve = {"steps": (1, 2), "values": (1.0, 2.0), "chances": (0.5, 0.5)}
     extras = Extras(
         sources={"method/voco": Source(NASTY, "javascript:alert(1)", NASTY)},
@@ -94,12 +67,13 @@ def full(protocol, records):
         datasets=(organs(redistribution=True),),
         provenance={"commit": NASTY, "date": "2000-01-01"},
     )
-    return wild, table, extras
+    return replace(wild, finetune=(target,)), records(*scored), extras
 
 
 def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps_its_columns(full, tmp_path):
     paths = write(*full[:2], tmp_path, full[2])
-    markup, text = page_of(paths)
+    markup = paths.page.read_text()
+    text = html.unescape(markup)
     assert len(pictures(markup)) == 6
     assert all(source.startswith("data:image/png;base64,") for source in pictures(markup))
     assert "pilot scale" in markup and "2 h 05 min" in markup
@@ -135,7 +109,7 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     write(protocol, table, tmp_path, extras)
     stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
     changed = table.assign(value=table["value"] / 2)
-    page, _ = page_of(write(protocol, changed, tmp_path, extras, figures=False))
+    page = write(protocol, changed, tmp_path, extras, figures=False).page.read_text()
     assert len(pictures(page)) == 5 and "Not drawn" in page  # a figure that is out of date is not shown
     write(protocol, changed, tmp_path, extras)
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}
@@ -165,9 +139,9 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
 )
 def test_images_stay_outside_the_page_for_the_reason_that_is_known(protocol, records, tmp_path, known, said):
     extras = Extras(panels=(panel(),), datasets=(known,))
-    page, text = page_of(write(protocol(), records({}), tmp_path, extras))
-    assert pictures(page) == []
-    assert said in text and "They lie beside it as panels_organs.png." in text
+    page = write(protocol(), records({}), tmp_path, extras).page.read_text()
+    text = html.unescape(page)
+    assert pictures(page) == [] and said in text and "They lie beside it as panels_organs.png." in text
     assert ("does not allow" in text) == (known.redistribution is False)
     assert (tmp_path / "panels_organs.png").exists()
 
@@ -190,12 +164,6 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, printed, tmp
     assert (ours["published"], ours["difference"]) == ("0.838500", "0.011500")
     assert (ours["state"], found["a", "liver"]["state"]) == ("ok", "failed")
     assert found["a", "liver"]["mean"] == ""
-
-
-def test_nothing_has_run_yet_is_a_report_too(protocol, tmp_path):
-    paths = write(protocol(), record.frame([]), tmp_path)
-    assert "—" in paths.markdown.read_text()
-    assert "0 of 2" in paths.page.read_text()
 
 
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):

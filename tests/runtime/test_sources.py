@@ -149,7 +149,6 @@ def test_a_worker_says_what_it_runs_and_not_what_was_written_since(tree, tmp_pat
 
 def test_a_plugin_from_outside_is_behind_its_jobs(tmp_path, monkeypatch):
     bench_methods = import_module("bench_methods")
-
     (tmp_path / "my_method.py").write_text("from bench.pretext import queue\n")
     monkeypatch.setattr(bench_methods, "__path__", [*bench_methods.__path__, str(tmp_path)])
     asked = {"kind": "pretrain", "spec": {**SPECS["pretrain"], "method": {"name": "my_method"}}}

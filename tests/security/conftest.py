@@ -15,8 +15,6 @@ from bench import record, registry
 from bench.cli import main
 from bench.executors import local
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
-from bench.show.reports import rewrite_report
-from bench.store import Store
 
 SECRET = "hunter2-3f9c"  # in each of these, as test_secrets looks for it
 SECRETS = {
@@ -68,19 +66,19 @@ def attacked(tmp_path_factory):
 
 
 @pytest.fixture
-def records_of(tmp_path, protocol_file):
-    """Return a store, and a function that leaves one row there, changed, and gives what draws its report."""
-    store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
-    row = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v} | {
-        "section": NAME, "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
-        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
+def cluster(tmp_path, monkeypatch):
+    """Put a cluster's commands on PATH: sbatch keeps the script, srun writes down its arguments."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    bodies = {
+        "sbatch": f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7',
+        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"',
+        "squeue": "", "sacct": "", "scancel": "", "scontrol": "",
     }  # fmt: skip
-
-    def left(**changes):
-        record.frame([{**row, **changes}]).to_parquet(store.root / "records" / "attack.parquet", index=False)
-        return lambda: rewrite_report(path, None, store, None)
-
-    return store, left
+    for name, body in bodies.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
 @pytest.fixture

@@ -29,18 +29,10 @@ def test_a_manifest_keeps_versions_and_the_machine_and_nothing_else(attacked):
     manifests = list((attacked.root / "out" / "jobs").glob("*/manifest.json"))
     known = {"python", "packages", "host", "platform", "device", "threads", "date", "processes"}
     known |= {"commit", "modified", "changed", "source", "sources"}
-    assert manifests
-    for path in manifests:
-        assert set(json.loads(path.read_text())["provenance"]) <= known
+    assert manifests and all(set(json.loads(p.read_text())["provenance"]) <= known for p in manifests)
 
 
-def test_what_goes_to_slurm_holds_no_environment(tmp_path, monkeypatch):
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in ("sbatch", "squeue", "srun"):
-        (folder / name).write_text("#!/bin/sh\necho Submitted batch job 7\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+def test_what_goes_to_slurm_holds_no_environment(tmp_path, monkeypatch, cluster):
     monkeypatch.setenv("WANDB_API_KEY", SECRET.decode())
     parameters = options(Profile(account="a"), Shape(), "bench-x", ())
     submission.submit(tmp_path / "slurm", parameters, [("out", ("j",), "f", 1)], None)

@@ -23,22 +23,10 @@ ROOMS = ("bench", "methods", "datasets")
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """Put a cluster's commands on PATH: sbatch keeps the script, srun writes down its arguments."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    bodies = {
-        "sbatch": f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7',
-        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"',
-        "squeue": "", "sacct": "", "scancel": "", "scontrol": "",
-    }  # fmt: skip
-    for name, body in bodies.items():
-        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+def site(tmp_path, cluster):
+    """Return what runs every script as a node would: srun's words by script, nothing appears beside."""
 
     def executed():
-        """Run every script as a node would; return srun's words by script, and what appeared beside."""
         found = []
         for script in sorted(tmp_path.glob("script-*.sh")):
             place = tmp_path / "node"

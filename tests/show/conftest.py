@@ -58,11 +58,15 @@ def finished(plan_of, tmp_path):
     return finish
 
 
+@pytest.fixture
+def made(finished):
+    return finished()
+
+
 def _leave(made, number, job):
     folder = made.store.jobs / job.id
     folder.mkdir()
-    manifest = {**job.plain(), "seconds": 1.0, "attempts": 1,
-                "peak_memory_mb": 1.0}  # fmt: skip
+    manifest = {**job.plain(), "seconds": 1.0, "attempts": 1, "peak_memory_mb": 1.0}
     if job.kind == "pretrain":
         manifest["figure"] = FIGURE
         curve(100).to_csv(folder / "curve.csv", index=False)

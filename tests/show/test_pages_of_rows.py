@@ -10,10 +10,8 @@ from by_hand import a_job
 from small_protocol import NAME
 
 from bench import cli, records
-from bench.data import check
 from bench.data.roots import Roots, adapter
 from bench.phantoms import synthetic
-from bench.registry import load
 from bench.show import gather
 from bench.show.reports import rewrite_report, write_reports
 
@@ -29,15 +27,7 @@ def marked(tmp_path_factory):
     return data
 
 
-def test_a_mark_of_synthetic_data_disturbs_neither_cases_nor_check(marked):
-    assert synthetic.is_synthetic(marked / NAME)
-    dataset = load("dataset", NAME)()
-    assert check.check(dataset, marked / NAME) == []
-    assert len(dataset.cases(marked / NAME)) == 6
-
-
-def test_what_is_known_of_data_reaches_a_report_from_rows_alone(finished, marked, tmp_path):
-    made = finished()
+def test_what_is_known_of_data_reaches_a_report_from_rows_alone(made, marked, tmp_path):
     made.again("pretrain", cases=10)
     made.plan.roots[NAME] = str(marked / NAME)
     made.plan.overrides = ("finetune.batch=3",)
@@ -52,8 +42,7 @@ def test_what_is_known_of_data_reaches_a_report_from_rows_alone(finished, marked
     assert "--set finetune.batch=3" in text
 
 
-def test_a_folder_known_by_its_name_says_what_its_listing_says(finished, marked):
-    made = finished()
+def test_a_folder_known_by_its_name_says_what_its_listing_says(made, marked):
     listing = marked / "own" / "dataset.json"
     told = json.loads(listing.read_text())
     for licence, known in (("CC-BY 4.0", "CC-BY 4.0"), (None, "")):
@@ -107,8 +96,7 @@ def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
     assert found[0].datasets == ("organs",)
 
 
-def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(finished):
-    made = finished()
+def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(made):
     row = made.plan.cells[made.protocol.name][0].row
 
     def peak():

@@ -45,8 +45,7 @@ def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(fin
     assert one.steps[0] == 1 and one.steps[-1] == 100 and len(one.values) == len(one.chances) == 100
 
 
-def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finished):
-    made = finished()
+def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(made):
     long = pd.DataFrame({"step": np.arange(1000), "retrieval": np.arange(1000.0), "guess": 1.0})
     long.to_csv(made.folder("pretrain") / "curve.csv", index=False)
     (one,) = told(made)["pretexts"]
@@ -57,8 +56,7 @@ def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(finishe
 COLLAPSES = [(0.04, 8, 0.5, True), (0.06, 8, 0.5, False), (0.04, 4, 0.5, False), (0.5, 3, 0.95, True)]
 
 
-def test_a_collapse_is_told_and_the_note_states_its_rule(finished):
-    made = finished()
+def test_a_collapse_is_told_and_the_note_states_its_rule(made):
     for std, rank, share, fell in COLLAPSES:
         looks = {"step": [0, 100], "std": [0.5, std], "rank": [8, rank], "leading": share, "most": 9}
         pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
@@ -68,8 +66,7 @@ def test_a_collapse_is_told_and_the_note_states_its_rule(finished):
     assert all(words in NOTE for words in said)
 
 
-def test_what_is_not_there_is_left_out(finished):
-    made = finished()
+def test_what_is_not_there_is_left_out(made):
     (made.folder("pretrain") / "embeddings.csv").unlink()
     (one,) = told(made)["pretexts"]
     assert one.std is one.rank is None and not one.collapsed and one.last is not None
@@ -79,8 +76,7 @@ def test_what_is_not_there_is_left_out(finished):
     assert told(made)["pretexts"] == ()
 
 
-def test_a_figure_without_chance_and_numbers_that_are_none(finished):
-    made = finished()
+def test_a_figure_without_chance_and_numbers_that_are_none(made):
     made.again("pretrain", figure={"term": "total", "says": "loss", "chance": "", "rises": False})
     table = pd.DataFrame({"step": [1, 2, 3, 4], "total": [3.0, np.nan, np.inf, 1e300]})
     table.to_csv(made.folder("pretrain") / "curve.csv", index=False)
@@ -112,8 +108,7 @@ def test_a_network_beside_the_rows_stands_first(finished):
     assert found["absent"] == ()
 
 
-def test_a_panel_whose_job_failed_is_told(finished):
-    made = finished()
+def test_a_panel_whose_job_failed_is_told(made):
     folder = made.folder("embed")
     shutil.rmtree(folder)
     (made.store.work / folder.name).mkdir(parents=True, exist_ok=True)
@@ -124,8 +119,7 @@ def test_a_panel_whose_job_failed_is_told(finished):
     assert any("is left out: its job failed (out of memory)." in line for line in found["absent"])
 
 
-def test_the_protocol_chooses_the_layout(finished):
-    made = finished()
+def test_the_protocol_chooses_the_layout(made):
     points = np.random.default_rng(0).random((12, 2), np.float32)
     for number in range(2):
         file = made.folder("embed", number) / "embeddings.npz"
@@ -138,8 +132,7 @@ def test_the_protocol_chooses_the_layout(finished):
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
 
 
-def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(finished):
-    made = finished()
+def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(made):
     alike = np.zeros((12, 2), np.float32)
     np.savez(made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64))
     assert sorted(c.how for c in told(made)["clouds"]) == ["PCA", "t-SNE"]
@@ -178,17 +171,15 @@ DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): w
 
 
 @pytest.mark.parametrize("where", DAMAGED, ids=lambda where: where[1])
-def test_a_damaged_file_of_a_job_is_one_line(finished, where):
+def test_a_damaged_file_of_a_job_is_one_line(made, where):
     kind, name, contents = where
-    made = finished()
     for content in contents:
         file = made.folder(kind) / name
         file.unlink() if content is None else file.write_bytes(content)
         refused(made, DAMAGED[where] if content is not None else r"json: damaged \(it is lost\)")
 
 
-def test_a_damaged_figure_is_one_line(finished):
-    made = finished()
+def test_a_damaged_figure_is_one_line(made):
     for figure in FIGURES:
         made.again("pretrain", figure=figure)
         refused(made, r"manifest\.json: damaged \(figure")
@@ -203,8 +194,7 @@ def refused(made, match):
 # From the records alone
 
 
-def test_a_report_is_drawn_again_without_the_job_folders(finished, tmp_path):
-    made = finished()
+def test_a_report_is_drawn_again_without_the_job_folders(made, tmp_path):
     (first,) = write_reports([made.protocol], made.plan, made.store)
     folder = first.page.parent
     drawn = {p.name: p.read_bytes() for p in folder.iterdir()}
@@ -238,8 +228,7 @@ WRONG = (
 )  # fmt: skip
 
 
-def test_damaged_records_are_one_line(finished, tmp_path):
-    made = finished()
+def test_damaged_records_are_one_line(made, tmp_path):
     list(write_reports([made.protocol], made.plan, made.store))
     file = records_of(made)
     text = file.read_text()
@@ -252,8 +241,7 @@ def test_damaged_records_are_one_line(finished, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finished):
-    made = finished()
+def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(made):
     for figure, columns in ((FIGURE, []), ({**FIGURE, "term": "total"}, ["retrieval"])):
         made.again("pretrain", figure=figure)
         list(write_reports([made.protocol], made.plan, made.store))
@@ -261,8 +249,7 @@ def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(finishe
         assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", *columns]]
 
 
-def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(finished):
-    made = finished()
+def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(made):
     shown = list(write_reports([made.protocol], made.plan, made.store))
     known = json.loads(records_of(made).read_text())["courses"]
     assert {c["row"] for c in known} == set(made.protocol.rows)
@@ -273,8 +260,7 @@ def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(finished):
     assert "Fine-tuning loss</h2>" in shown[0].page.read_text()
 
 
-def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(finished):
-    made = finished()
+def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(made):
     (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
     for other in ("0" * 16, "1" * 16):
         shutil.copytree(made.store.jobs / job.id, made.store.jobs / other)

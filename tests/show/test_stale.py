@@ -11,7 +11,7 @@ from bench.runtime import stale
 from bench.runtime.sources import source_hash, sources
 from bench.show.labels import remember
 from bench.show.reports import rewrite_report, write_reports
-from bench.show.status import as_text, status
+from bench.show.status import as_text, prune, status
 from bench.store import Store
 
 METHOD = "methods/simclr3d.py"
@@ -154,9 +154,7 @@ def test_an_edit_of_two_files_is_two_lines(made):
     assert two == LINE
 
 
-def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made, capsys):
-    from bench.show.status import prune
-
+def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made):
     with pytest.raises(BenchError, match="run the protocols once more"):
         prune(made.store)
     remember(made.plan, made.store)

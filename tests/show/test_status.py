@@ -1,7 +1,5 @@
 """What a person reads of jobs: row, data set, fraction and seed; what nobody wants any more."""
 
-import json
-
 import pytest
 from small_protocol import NAME, cell, ids
 
@@ -91,20 +89,12 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
     assert prune(store) == []
 
 
-def test_what_one_scale_or_set_wants_another_does_not_unsay(plan_of, tmp_path):
+def test_what_one_protocol_scale_or_set_wants_another_does_not_unsay(plan_of, tmp_path):
     store = Store.open(tmp_path / "out")
     plans = [plan_of({"finetune": [{"dataset": NAME, "split": "even", "steps": n}]}) for n in (3, 4)]
     plans[1].overrides = ("finetune.steps=4",)
+    plans.append(plan_of({"name": "two", "finetune": {"steps": 5}}))
     for plan in plans:
         remember(plan, store)
     wanted = set(known(store))
-    assert all(cell.finetune in wanted for plan in plans for cell in plan.cells["test0"])
-
-
-def test_the_names_are_left_for_every_protocol_by_its_own(plan_of, tmp_path):
-    store = Store.open(tmp_path / "out")
-    for name in ("one", "two"):
-        remember(plan_of({"name": name}), store)
-    files = sorted((store.root / "records").glob("*.jobs.json"))
-    assert [f.name for f in files] == ["one.paper.jobs.json", "two.paper.jobs.json"]
-    assert all(json.loads(f.read_text())["jobs"] for f in files)
+    assert all(c.finetune in wanted for plan in plans for cells in plan.cells.values() for c in cells)

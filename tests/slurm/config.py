@@ -63,7 +63,6 @@ def mariadbd(folder: Path) -> list[str]:
 
 
 def write(folder: Path, asked: Cluster) -> None:
-    """Write everything that the daemons read."""
     for name in ("run", "log", "state", "munge", "gpu", *(f"spool.{node}" for node in asked.names)):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
@@ -79,7 +78,6 @@ def write(folder: Path, asked: Cluster) -> None:
 
 
 def _ports(asked: Cluster) -> list[int]:
-    """Return free ports: of slurmctld, of slurmdbd, of each node."""
     probes = [socket.socket() for _ in range(2 + asked.nodes)]  # all open at once: no port twice
     try:
         for probe in probes:

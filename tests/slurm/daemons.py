@@ -16,7 +16,6 @@ ORDER = ("slurmd.", "slurmctld", "slurmdbd", "mariadbd", "munged")  # each needs
 
 
 def path() -> str:
-    """Return PATH with where daemons lie, which an ordinary user's PATH may lack."""
     known = os.environ.get("PATH", "").split(":")
     return ":".join(known + [folder for folder in SBIN if folder not in known])
 
@@ -73,7 +72,6 @@ class Daemons:
             self._reap(name)
 
     def end(self, name: str) -> None:
-        """End a daemon, gently where it listens."""
         self.kill(name, signal.SIGTERM)
         if not wait(lambda: self.pid(name) is None, ENDING):
             self.kill(name)
@@ -112,13 +110,11 @@ class Daemons:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return a process's environment; empty where it is gone."""
     entries = _read(pid, "environ").decode(errors="replace").split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 def children(pid: int) -> set[int]:
-    """Return the processes that one has started and that still run."""
     return {int(child) for child in _read(pid, f"task/{pid}/children").split()}
 
 

@@ -69,7 +69,6 @@ def main() -> int:
 
 
 def row(cluster: Sandbox, smoke: Smoke, name: str, folder: Path, times: int) -> int:
-    """Print one row; return how many trials went wrong."""
     began, fault = time.monotonic(), FAULTS[name]
     found = [once(cluster, smoke, fault, folder / f"{name}-{number}") for number in range(times)]
     seconds = (time.monotonic() - began) / times

@@ -69,7 +69,6 @@ class Sandbox:
     # Starting
 
     def start(self) -> None:
-        """Start everything and wait until all nodes are idle; seconds."""
         why = lacking(self.asked.accounting)
         if why:
             raise SandboxError(why)
@@ -155,11 +154,9 @@ class Sandbox:
         return sorted(done.stdout.split())
 
     def queue(self) -> list[str]:
-        """Return a line, id and state, for each task that is not over."""
         return self.call("squeue", "-h", "--array", "-o", "%i %T").splitlines()
 
     def recover(self) -> None:
-        """Bring nodes and queue back to an empty, healthy cluster."""
         for node in self.asked.names:
             if self.daemons.pid(f"slurmd.{node}") is None:
                 self.start_node(node)
@@ -168,7 +165,6 @@ class Sandbox:
         self._until(lambda: not self.queue() and self.idle() == self.asked.names, "recovery", 60)
 
     def logs(self) -> str:
-        """Return the ends of all logs, for a failure's message."""
         files = sorted((self.folder / "log").glob("*.log"))
         ends = [(path, path.read_text(errors="replace").splitlines()[-8:]) for path in files]
         return "\n".join(f"--- {path.name}\n" + "\n".join(end) for path, end in ends)
@@ -176,7 +172,6 @@ class Sandbox:
     # Stopping
 
     def stop(self) -> None:
-        """End all jobs, then the daemons, and remove the folder."""
         if self.daemons.pid("slurmctld") is not None:
             self.ask("scancel", "--user", getuser(), timeout=5)
             daemons.wait(lambda: not self.ask("squeue", "-h", timeout=3).stdout.strip(), 8)

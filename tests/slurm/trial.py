@@ -96,7 +96,6 @@ class Trial:
         return run
 
     def end(self, run: subprocess.Popen[bytes] | None = None) -> int:
-        """Wait for a run, by default the latest, and return its exit code."""
         try:
             return (run or self.runs[-1]).wait(LIMIT)
         except subprocess.TimeoutExpired:
@@ -110,7 +109,6 @@ class Trial:
         return self.hit()
 
     def kill(self) -> None:
-        """End the latest run without warning; its tasks go on."""
         self.runs[-1].kill()
         self.runs[-1].wait()
 
@@ -146,7 +144,6 @@ class Trial:
         return json.loads(subprocess.check_output([*BENCH, "status", "--out", str(self.out), "--json"]))
 
     def failures(self) -> str:
-        """Return the reasons that ``bench status`` gives for failed jobs."""
         return "; ".join(sorted({job["reason"] for job in self.status()["failed"]}))
 
     # What is hit
@@ -181,7 +178,6 @@ class Trial:
         return found
 
     def on_node(self, node: str) -> list[int]:
-        """Return the processes of tasks on a node, with their keepers."""
         tasks = self.cluster.daemons.tasks()
         here = [pid for pid in tasks if environment(pid).get("SLURMD_NODENAME") == node]
         return sorted({pid for pid in tasks if pid in here or children(pid) & set(here)})
@@ -269,7 +265,6 @@ class Trial:
         assert self.cluster.queue() == [], "tasks are left in the queue"
 
     def close(self) -> None:
-        """End what is left: runs, frozen processes, tasks."""
         for run in self.runs:
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)

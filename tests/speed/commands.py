@@ -5,23 +5,17 @@
 ``--out`` is a finished small output folder. In turn, A B A B; medians of milliseconds.
 """
 
-from __future__ import annotations
-
-import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
 
+from options import options
+
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="runs/quickstart")
-    parser.add_argument("--protocol", default="protocols/quickstart.yaml")
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
+    given = options(__doc__, out="runs/quickstart", protocol="protocols/quickstart.yaml", rounds=7)
     bench = str(Path(sys.executable).with_name("bench"))
     commands = {
         "bare interpreter": [sys.executable, "-c", "pass"],

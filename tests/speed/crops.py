@@ -8,9 +8,6 @@ time, so per core, whatever else runs. Cold: per second of wall time, the file d
 cache (posix_fadvise; nobody may have it mapped then) and opened anew.
 """
 
-from __future__ import annotations
-
-import argparse
 import gc
 import math
 import os
@@ -26,6 +23,7 @@ import blosc2
 import nibabel as nib
 import numpy as np
 import torch
+from options import options
 from scipy.ndimage import gaussian_filter
 
 from bench.data import cache, index
@@ -42,7 +40,6 @@ Read = Callable[[Box], np.ndarray]
 
 
 def volume(rng: np.random.Generator) -> np.ndarray:
-    """Return a body in air: int16, like a CT."""
     coarse = gaussian_filter(rng.normal(size=[n // 4 for n in SHAPE]), 4)
     smooth = np.kron(coarse / coarse.std() * 150, np.ones((4, 4, 4)))
     noisy = smooth + rng.normal(0, 12, SHAPE)
@@ -52,7 +49,6 @@ def volume(rng: np.random.Generator) -> np.ndarray:
 
 
 def forget(folder: Path) -> None:
-    """Drop a folder's files from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             handle = os.open(path, os.O_RDONLY)
@@ -89,13 +85,11 @@ def ours_scaled(folder: Path, array: np.ndarray) -> Callable[[], Read]:
 
 
 def gzipped(folder: Path, array: np.ndarray) -> Callable[[], Read]:
-    """Write .nii.gz, decode it whole for each crop."""
     nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "x.nii.gz")
     return lambda: lambda box: np.asanyarray(nib.load(folder / "x.nii.gz").dataobj)[box].copy()
 
 
 def mapped(folder: Path, array: np.ndarray) -> Callable[[], Read]:
-    """Write .npy, map it."""
     np.save(folder / "x.npy", array)
 
     def opened() -> Read:
@@ -158,24 +152,19 @@ SIDES: dict[str, Callable[[Path, np.ndarray], Callable[[], Read]]] = {
 
 
 def rate(read: Read, box: Box, clock: Callable[[], float]) -> float:
-    """Return crops per second, by one crop."""
     began = clock()
     read(box)
     return 1 / max(clock() - began, 1e-9)
 
 
 def boxes(size: tuple[int, ...], count: int) -> list[Box]:
-    """Return boxes anywhere inside the volume."""
     rng = np.random.default_rng(1)
     starts = rng.integers(0, np.subtract(SHAPE, size) + 1, (count, 3))
     return [tuple(slice(int(a), int(a) + n) for a, n in zip(s, size, strict=True)) for s in starts]
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+    rounds = options(__doc__, rounds=20).rounds
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     blosc2.set_nthreads(1)
@@ -212,7 +201,6 @@ def main() -> None:
 
 
 def report(found: dict[str, dict[str, list[float]]], sizes: dict[str, int]) -> None:
-    """Print the table."""
     whole = sizes["whole .nii.gz (int16)"]
     print("| | MB | of .nii.gz | 128^3 crops/s, warm | cold | 192 x 192 x 1 slices/s, warm |")
     print("|---|--:|--:|--:|--:|--:|")

@@ -7,8 +7,6 @@ Every round runs the trees in turn, a process each, on fingerprints made once. P
 time of a pair, the ratio of each round, and whether both found the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import pickle
@@ -41,7 +39,6 @@ def prints(folder: Path, number: int) -> list:
 
 
 def timed(tree: Path, scans: Path) -> tuple[float, list]:
-    """Return the processor seconds that a tree's code needs, and what it finds."""
     command = [sys.executable, "-c", TIMED, str(scans)]
     done = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
     seconds, found = json.loads(done.stdout)
@@ -49,7 +46,6 @@ def timed(tree: Path, scans: Path) -> tuple[float, list]:
 
 
 def main() -> None:
-    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of volumes")
     parser.add_argument("--scans", type=int, default=139)

@@ -11,8 +11,6 @@ thread, which other work on the machine disturbs least. Memory is the kernel's p
 window's worth of inference and the image, which both sides are given as an array.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -31,7 +29,6 @@ from bench.protocol.sections import Windows
 
 SHAPE = (122, 101, 112)  # of the real CT; 61 structures
 WIDE = (144, 144, 128)
-SIDES = ("MONAI", "ours")
 SCAN = "own_ct_multiorgan/imagesTr/body.nii.gz"
 
 
@@ -61,7 +58,6 @@ def network(name: str, labels: int, crop: tuple[int, int, int]) -> nn.Module:
 
 @torch.no_grad()
 def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
-    """Return the label map by MONAI."""
     from monai.inferers import sliding_window_inference
 
     scores = sliding_window_inference(
@@ -72,7 +68,6 @@ def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
 
 
 def ours(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
-    """Return the label map slab by slab."""
     from bench.data.reader import Volume
     from bench.data.slabs import restore_slabs, unchanged
     from bench.jobs.predict import slabs
@@ -82,16 +77,11 @@ def ours(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
 
 
 RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {"MONAI": monai, "ours": ours}
-
-
-def asked(side: int, batch: int) -> Windows:
-    """Return the settings of windows of side^3."""
-    return Windows(crop=(side, side, side), batch=batch)
+SIDES = tuple(RUN)
 
 
 def contest(name: str, labels: int, shape: tuple[int, int, int], side: int, rounds: int) -> str:
-    """Time both in turn and return the table's line."""
-    inference, image = asked(side, 2), scan(shape)
+    inference, image = Windows(crop=(side, side, side), batch=2), scan(shape)
     net = network(name, labels, inference.crop)
     times: dict[str, list[float]] = {s: [] for s in SIDES}
     last = {}
@@ -118,7 +108,7 @@ def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> fl
 def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:
     """Do it in this process, which must be fresh."""
     torch.set_num_threads(1)
-    inference, image = asked(side, 2), scan(shape)
+    inference, image = Windows(crop=(side, side, side), batch=2), scan(shape)
     net = network("1x1", labels, inference.crop)
     RUN[which](net, image[:, :side, :side, :side], inference)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -128,13 +118,11 @@ def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> 
 
 
 def resident(entry: str) -> float:
-    """Return one entry of this process's status, MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 1024
 
 
-def main() -> int:
-    """Print the tables."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--weigh", help=argparse.SUPPRESS)
@@ -143,7 +131,7 @@ def main() -> int:
     if options.weigh:
         which, labels, shape, side = json.loads(options.weigh)
         write(f"{weighed(which, labels, tuple(shape), side):.1f}\n")
-        return 0
+        return
     torch.set_num_threads(1)
     write(f"Medians of {options.rounds} rounds, overlap 0.5, Gaussian, batches of 2\n\n")
     write("| network | labels | volume | windows | MONAI (s) | ours (s) | ratio | voxels that differ |\n")
@@ -158,8 +146,7 @@ def main() -> int:
     for labels, shape, side in sizes:
         theirs, mine = (weigh(s, labels, shape, side) for s in SIDES)
         write(f"| {labels} | {shape} | {side}^3 | {theirs:.0f} | {mine:.0f} |\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -6,10 +6,7 @@ Batch 1, fp32, as a job of kind ``latency`` measures it (``bench.jobs.latency``)
 the preset's own, or ``--crop X Y Z``.
 """
 
-from __future__ import annotations
-
 import argparse
-import sys
 from itertools import islice
 from math import prod
 from statistics import median
@@ -23,7 +20,6 @@ from bench.train.loop import fabric
 
 
 def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], list[float]]:
-    """Return the crop and the seconds of every counted pass."""
     facts = CATALOG[name].presets[options.preset]
     crop = tuple(options.crop or facts.crop)
     classes = "segmentation" not in CATALOG[name].tasks
@@ -33,8 +29,7 @@ def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], l
     return crop, sorted(found[options.warm_up :])
 
 
-def main() -> int:
-    """Print the table."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="default: all")
     parser.add_argument("--preset", default="base")
@@ -44,18 +39,15 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    write = sys.stdout.write
-    write("| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|\n")
+    print("| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|")
     for name in options.networks or CATALOG:
         crop, seconds = measured(options, name)
         facts, middle = CATALOG[name].presets[options.preset], median(seconds)
         work = facts.flops_per_voxel * prod(crop) / 1e9
         low, high = (1000 * seconds[len(seconds) * n // 4] for n in (1, 3))
         times = f"{1000 * middle:,.0f} | {low:,.0f} to {high:,.0f} | {work:,.0f} | {work / middle:.0f}"
-        write(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |\n")
-        sys.stdout.flush()
-    return 0
+        print(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |", flush=True)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -9,8 +9,6 @@ short runs tell what a step costs and what everything else does; the schedule th
 Both sides take their turn on one thread; run nothing beside them, or pin each to a core (``taskset``).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -144,7 +142,6 @@ def measured(side: str, steps: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -7,9 +7,6 @@ medians of milliseconds per step. What the loop adds: learning-rate schedule, se
 finiteness checks, checkpoints, progress.
 """
 
-from __future__ import annotations
-
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from options import options
 from torch import Tensor
 
 from bench import nets
@@ -36,19 +34,16 @@ class Mean(Objective):
         self.network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the mean square of the logits."""
         return {"total": self.network(batch["image"]).square().mean()}
 
 
 def batches(steps: int) -> Iterator[Batch]:
-    """Yield the same small batch."""
     image = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
     for _ in range(steps):
         yield {"image": image}
 
 
 def bare(steps: int) -> float:
-    """Return milliseconds per step of the plainest loop."""
     objective = Mean().to(memory_format=CHANNELS_LAST)
     optimiser = torch.optim.AdamW(objective.parameters(), 1e-3, weight_decay=1e-2)
     generator = torch.Generator()
@@ -72,11 +67,7 @@ def ours(steps: int) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    given = options(__doc__, steps=60, rounds=5)
     torch.set_num_threads(1)
     bare(5), ours(5)
     pairs = [(bare(given.steps), ours(given.steps)) for _ in range(given.rounds)]

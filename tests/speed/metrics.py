@@ -7,8 +7,6 @@ Each round runs every implementation once, in turn; the table gives medians. Med
 (every label, whole volume, as its functions are meant to be called), by default in one round only.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -49,7 +47,6 @@ def _stamp(volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarra
 
 
 def ours(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str) -> Scores:
-    """Score with this project."""
     from bench.metrics import score
 
     found = score(a, b, SPACING, metrics, convention, labels=labels)
@@ -111,11 +108,6 @@ def deepmind(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ..
     return scores
 
 
-def largest_gap(one: Scores, two: Scores) -> float:
-    """Return the largest absolute difference over the scores both have."""
-    return max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
-
-
 def peak_memory(a: np.ndarray, b: np.ndarray, labels: range, convention: str) -> float:
     """Return the MB that scoring all metrics allocates at its peak (NumPy's arrays included)."""
     ours(a[:64, :64], b[:64, :64], labels, FULL, convention)  # imports are not the metrics' memory
@@ -141,7 +133,6 @@ def memory(labels: range) -> list[str]:
 
 
 def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
-    """Time all implementations in turn and return the table's lines for these metrics."""
     a, b, labels = organs(SHAPE, 1), organs(SHAPE, 2), range(1, options.labels + 1)
     runs: dict[str, Callable[[], Scores]] = {
         "ours, medpy": lambda: ours(a, b, labels, metrics, "medpy"),
@@ -166,14 +157,14 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
         if not times[theirs]:
             continue
         fast, slow = median(times[mine]), median(times[theirs])
-        gap = largest_gap(last[mine], last[theirs])
+        one, two = last[mine], last[theirs]
+        gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())  # of the scores both have
         lines.append(f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
                      f"| {slow / fast:.0f} | {gap:.1e} |")  # fmt: skip
     return lines
 
 
-def main() -> int:
-    """Print the table."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=int, default=ORGANS, help="score only the first N labels")
     parser.add_argument("--rounds", type=int, default=5)
@@ -189,8 +180,7 @@ def main() -> int:
     for metrics in wanted:
         write("\n".join(contest(options, metrics)) + "\n")
     write("\n" + "\n".join(memory(range(1, options.labels + 1))) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

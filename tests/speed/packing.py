@@ -1,29 +1,23 @@
 """What short cells gain by sharing a task on SLURM.
 
-    python tests/speed/packing.py [--cells 16] [--pack 8]        (SLURM_CONF must name a running cluster)
+    python tests/speed/packing.py [--cells 16] [--pack 8] [--at-once 2]
 
-Runs the same protocol with one cell in a task and with several, from submission to the last result.
+Needs SLURM_CONF of a running cluster. Runs the same protocol with one cell in a task and with several,
+so many tasks at once, from submission to the last result.
 """
 
-from __future__ import annotations
-
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from options import options
 from submission import protocol
 
 
 def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=16)
-    parser.add_argument("--pack", type=int, default=8)
-    parser.add_argument("--at-once", type=int, default=2, help="tasks that run at one time")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, cells=16, pack=8, at_once=2)
     print("| cells in a task | tasks | seconds for all |\n|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

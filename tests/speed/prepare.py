@@ -7,14 +7,10 @@ Memory is the peak of the largest process that works, by the system's own count.
 of processor time are those of one core, whatever else runs.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import options
 from scipy.ndimage import gaussian_filter
 
 from bench import jobs
@@ -99,7 +96,6 @@ def throughput(place: Path, counts: list[int], loaders: int) -> None:
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
-    """Print how long a call takes and the largest memory so far."""
     began, used = time.perf_counter(), time.process_time()
     found = call()
     wall, used = time.perf_counter() - began, time.process_time() - used
@@ -143,21 +139,15 @@ def planning(pipe: Connection, place: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, nargs="*", default=[10, 40, 160])
-    parser.add_argument("--loaders", type=int, default=2)
-    parser.add_argument("--many", type=int, default=100_000)
-    given = parser.parse_args()
+    given = options(__doc__, cases=[10, 40, 160], loaders=2, many=100_000)
     with tempfile.TemporaryDirectory() as name:
         throughput(Path(name), given.cases, given.loaders)
-        print(
-            f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|", flush=True
-        )
+        head = f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|"
+        print(head, flush=True)
         for step in (opening, planning):
             if given.many:
                 apart(step, Path(name), given.many)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

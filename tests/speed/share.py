@@ -7,9 +7,6 @@ of processor seconds of the whole job; what no torch operation accounts for is P
 files. The profiler itself slows small operations, so these shares are upper bounds for them.
 """
 
-from __future__ import annotations
-
-import argparse
 import os
 import subprocess
 import sys
@@ -23,6 +20,7 @@ from pathlib import Path
 import torch
 import yaml
 from learning import protocol
+from options import options
 from torch.profiler import ProfilerActivity, profile
 
 from bench import run
@@ -42,11 +40,7 @@ KINDS = {  # the first whose words are part of an operation's name
 
 def main() -> None:
     """Plan and prepare with the command, then profile the two jobs here."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=300)
-    given = parser.parse_args()
+    given = options(__doc__, steps=300)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "learning.yaml")

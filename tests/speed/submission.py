@@ -6,9 +6,6 @@ Prints one line per number of cells. ``sbatch`` is a script that answers at once
 is what bench and submitit do; with ``--real`` it is the cluster's own (the tasks are cancelled again).
 """
 
-from __future__ import annotations
-
-import argparse
 import os
 import tempfile
 import time
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from options import options
 
 from bench import run
 from bench.executors.slurm import cancel, squeue
@@ -48,7 +46,6 @@ def protocol(folder: Path, rows: dict[str, Any], seeds: int, steps: int) -> Path
 
 
 def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
-    """Submit a fresh plan and return one line of a table."""
     rows = {
         f"simclr{n}": {"method": "simclr3d", "params": {"temperature": 0.1 + n / 100}}
         for n in range(pretrainings)
@@ -81,12 +78,7 @@ def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pretrainings", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--real", action="store_true")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, pretrainings=20, seeds=50, real=False)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not arguments.real:

@@ -14,10 +14,7 @@ for MONAI. ``stacked`` counts from single boxes to a batch of views on both side
 error where the views' mean, spread or roughness (spread of the difference of neighbours) does not agree.
 """
 
-from __future__ import annotations
-
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +48,6 @@ class Contrast(mt.RandomizableTransform):
         self.factor = factor
 
     def __call__(self, img: Tensor, randomize: bool = True) -> Tensor:
-        """Change a (C, X, Y, Z) image or leave it."""
         self.randomize(None)
         if not self._do_transform:
             return img
@@ -77,14 +73,12 @@ class Task:
 
 
 def texture(shape: tuple[int, int, int], seed: int) -> Volume:
-    """Return a smooth random volume with values from 0 to 1."""
     coarse = np.random.default_rng(seed).random([max(n // 4, 1) for n in shape], np.float32)
     whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], shape, mode="trilinear")
     return Volume(whole[0].numpy())
 
 
 def flips(p: float, axes: int = 3) -> Steps:
-    """Return a flip per axis."""
     return [("RandFlip", {"prob": p, "spatial_axis": axis}) for axis in range(axes)]
 
 
@@ -175,7 +169,6 @@ class Cut(mt.Randomizable, mt.Transform):
         self.area, self.aspect = area, np.log(aspect)
 
     def __call__(self, img: Tensor) -> Tensor:
-        """Cut a (C, X, Y) image."""
         x, y = img.shape[1:]
         for _ in range(10):
             pixels, ratio = self.R.uniform(*self.area) * x * y, np.exp(self.R.uniform(*self.aspect))
@@ -187,14 +180,11 @@ class Cut(mt.Randomizable, mt.Transform):
 
 
 class OnDict(mt.MapTransform):
-    """One of these on dictionaries."""
-
     def __init__(self, act: Callable[[Tensor], Tensor], keys: str) -> None:
         super().__init__(keys)
         self.act = act
 
     def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Change all keys."""
         return {k: self.act(v) for k, v in data.items()}
 
 
@@ -220,7 +210,6 @@ def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
 
 
 def timed(act: Callable[[], Any], clock: Callable[[], float]) -> tuple[Any, float]:
-    """Return what it gave and the milliseconds that it took."""
     start = clock()
     done = act()
     return done, (clock() - start) * 1000
@@ -233,7 +222,6 @@ def told(x: Tensor) -> Tensor:
 
 
 def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
-    """Time both sides in turn; return the table's line and what does not agree."""
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     boxes = [box for sample in task.samples for box in task.boxes(sample)]
@@ -272,7 +260,6 @@ def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
 
 
 def collated(samples: list[Sample]) -> dict[str, Tensor]:
-    """Return the batch that a loader makes of samples."""
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 
@@ -281,23 +268,24 @@ TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
 
 @torch.no_grad()
 def main() -> int:
-    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     given = parser.parse_args()
-    write, wrong = sys.stdout.write, []
+    wrong = []
     for threads in given.threads:
-        write(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n\n")
-        write("| views | number | tensors | lazy | dict | ours | dict / ours | ratio alone | ratio stacked |")
-        write(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|\n")
+        print(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n")
+        print(
+            "| views | number | tensors | lazy | dict | ours | dict / ours | ratio alone | ratio stacked |",
+            end="",
+        )
+        print(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|")
         for name in given.only:
             line, *off = contest(name, TASKS[name](), given.rounds, threads)
             wrong += off
-            write(line + "\n")
-            sys.stdout.flush()
-    write("".join(f"\n{line}" for line in wrong))
+            print(line, flush=True)
+    print(*(f"\n{line}" for line in wrong), sep="", end="")
     return 1 if wrong else 0
 
 

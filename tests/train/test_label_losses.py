@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from bench.data.regions import one_hot
-from bench.train.label_losses import cross_entropy, of_maps, of_regions, over_scales, weights
+from bench.train.label_losses import of_maps, of_regions, over_scales, weights
 
 REGIONS = ((1, 2), (2,))  # an organ and the tumour in it
 TABLE = torch.from_numpy(one_hot(REGIONS))
@@ -114,12 +114,6 @@ def test_scales_are_weighed_as_nnunet_does_and_the_coarsest_is_left_out():
         found = weights(scales)
         assert sum(found) == pytest.approx(1) and len(found) == max(1, scales - 1)
         assert all(a == pytest.approx(2 * b) for a, b in pairwise(found))
-
-
-@pytest.mark.parametrize("loss", [cross_entropy, *map(of_maps, NAMES)])
-def test_one_output_is_the_loss_itself(loss):
-    logits, label = batch(3)
-    assert torch.equal(over_scales(loss, [logits.float()], label), loss(logits.float(), label))
 
 
 def test_a_coarser_scale_sees_the_nearest_voxel_of_the_label():

@@ -84,12 +84,6 @@ def test_the_order_depends_on_the_seed_and_the_epoch():
     assert orders[0] != orders[1] and orders[0][:8] != orders[0][8:]
 
 
-def test_stacking_keeps_types():
-    found = stack([{"a": np.zeros((1, 2), np.uint8), "b": np.ones(3, np.float32)}] * 2)
-    assert found["a"].shape == (2, 1, 2) and found["a"].dtype == torch.uint8
-    assert found["b"].shape == (2, 3) and found["b"].dtype == torch.float32
-
-
 def damaged(case, step, sample):
     if step == 2:
         raise Damaged(Path("jobs/0/shard-0000.b2"), "its checksum is another", "byte 7")

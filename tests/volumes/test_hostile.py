@@ -5,7 +5,6 @@ import os
 import zlib
 from pathlib import Path
 
-import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from samples import GREY, METAIMAGE, NOISE, SHAPE, VALUES, kind_of, nifti, patch
+from samples import GREY, METAIMAGE, NOISE, SHAPE, kind_of, nifti, patch
 
 from bench.volumes import header, picture
 from bench.volumes.archive import Limits
@@ -93,13 +92,13 @@ def test_a_text_header_is_refused_by_kind(tmp_path, write, old, new, kind):
         for at, form, kind, *values in [
             (0, "<i", "unreadable", 123),
             (344, "4s", "unreadable", b"ni1\0", b"xyz\0"),
-            (40, "<h", "shape", 0, 9, 2),
+            (40, "<h", "shape", 0, 8, 9, 2),
             (42, "<h", "shape", -5, 0),
             (42, "<3h", "shape", (32767, 32767, 32767)),
             (42, "<h", "truncated", 6),
             (70, "<h", "unreadable", 32, 16),  # complex64; float32 with bitpix 16
-            (80, "<f", "spacing", 0, -1, NAN),
-            (108, "<f", "unreadable", 1e9, NAN, 10),
+            (80, "<f", "spacing", 0, -1, NAN, INF),
+            (108, "<f", "unreadable", 1e9, NAN, 10, -5),
             (112, "<f", "nonfinite", NAN, INF),
             (116, "<f", "nonfinite", INF),
             (280, "<f", "affine", NAN),
@@ -282,24 +281,16 @@ def test_a_stream_of_another_checksum_is_refused(tmp_path, name, at):
     assert kind_of(path) == "unreadable"
 
 
-@given(name=st.sampled_from(("a.nii", "a.nii.gz", "a.nrrd", "a.mhd", *PICTURES)), at=st.integers(0, 400),
-       noise=st.binary(min_size=1, max_size=8), cut=st.none() | st.integers(0, 900))  # fmt: skip
-@settings(max_examples=900, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_damage_raises_nothing_but_volume_errors(tmp_path, name, at, noise, cut):
-    path = tmp_path / name
-    if is_picture(path):
-        samples.picture(path, np.stack([GREY] * 3, -1))
-    elif ".nii" in name:
-        nib.save(nib.Nifti1Image(VALUES, samples.AFFINE), tmp_path / "a.nii")
-    else:
-        (samples.nrrd if name.endswith(".nrrd") else samples.metaimage)(tmp_path)
-    raw = bytearray((tmp_path / name.removesuffix(".gz")).read_bytes())
+@given(st.sampled_from(PICTURES), st.integers(0, 400), st.binary(min_size=1, max_size=8),
+       st.none() | st.integers(0, 900))  # fmt: skip
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_damage_of_a_picture_raises_nothing_but_volume_errors(tmp_path, name, at, noise, cut):
+    """Of volumes it is drawn in ``tests/fuzz``."""
+    path = samples.picture(tmp_path / name, np.stack([GREY] * 3, -1))
+    raw = bytearray(path.read_bytes())
     raw[at : at + len(noise)] = noise
-    path.write_bytes((gzip.compress(bytes(raw)) if name.endswith(".gz") else bytes(raw))[:cut])
+    path.write_bytes(bytes(raw)[:cut])
     try:
-        volume = read_volume(path)
+        assert read_volume(path).array.ndim == 4
     except VolumeError as error:
         assert error.kind in header.KINDS
-    else:
-        assert volume.array.ndim == 4 and np.isfinite(volume.affine).all()
-        assert is_picture(path) or volume.array.nbytes <= 8 * (len(raw) + VALUES.nbytes)

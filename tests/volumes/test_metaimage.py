@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from samples import SHAPE, VALUES
 from samples import metaimage as save
 
-from bench.data.roots import Contents
-from bench.dataset import Case
 from bench.phantoms.organs import write_metaimage
-from bench.volumes.reading import read_header, read_label, read_volume
+from bench.volumes.reading import read_header, read_volume
 
 
 def oracle(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -59,11 +57,7 @@ def test_what_itk_writes_is_read_as_itk_reads_it(tmp_path, dtype, name, packed):
     assert read_volume(path).spacing == (0.5, 0.75, 2.0)
 
 
-@given(
-    order=st.permutations([0, 1, 2]),
-    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
-    angle=st.floats(-0.5, 0.5),
-)
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.floats(-0.5, 0.5))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_directions_agree_with_itk(tmp_path, order, signs, angle):
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -123,21 +117,3 @@ def test_the_phantoms_writer_agrees_with_itk(tmp_path, axes, packed):
         assert read_volume(path).original_axes == axes
         assert read_volume(path).spacing == (1, 2, 3)
     np.testing.assert_array_equal(read_volume(tmp_path / "int16/a.mhd").array[0], array)
-
-
-def test_a_mask_is_read_as_a_label(tmp_path):
-    path = written(tmp_path / "a.mhd", VALUES.astype(np.uint8), packed=True)
-    assert read_label(path).array.dtype == np.uint8
-
-
-def test_changed_voxels_change_the_digest_of_the_data(tmp_path):
-    path = save(tmp_path)
-    cases = [Case("a", "a", (path,))]
-    before = Contents(None).digest(cases)
-    assert Contents(None).digest(cases) == before
-    (tmp_path / "a.raw").write_bytes(VALUES[::-1].tobytes(order="F"))
-    assert Contents(None).digest(cases) != before
-    (tmp_path / "a.raw").unlink()
-    assert Contents(None).digest(cases) != before
-    path.write_text("damaged")
-    assert Contents(None).digest(cases) != before

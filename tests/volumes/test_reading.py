@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import SHAPE, VALUES, kind_of, patch
+from samples import SHAPE, VALUES, patch
 from samples import nifti as save
 
-from bench.volumes.reading import (
-    VolumeError,
-    check_finite,
-    join_channels,
-    read_header,
-    read_label,
-    read_volume,
-    stem,
-)
+from bench.volumes.reading import VolumeError, join_channels, read_header, read_label, read_volume
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
@@ -37,11 +29,7 @@ def test_an_lps_file_is_turned_to_ras(tmp_path, name):
     assert volume.spacing == (1.5, 2, 2.5)
 
 
-@given(
-    order=st.permutations([0, 1, 2]),
-    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
-    tilt=st.floats(-0.2, 0.2),
-)
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.floats(-0.2, 0.2))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_axes_agree_with_nibabel(tmp_path, order, signs, tilt):
     affine = np.eye(4)
@@ -99,20 +87,6 @@ def test_a_folder_named_like_its_file_is_opened(tmp_path):
     assert read_volume(folder).array.shape == (1, *SHAPE)
 
 
-def test_the_header_is_read_without_the_voxels(tmp_path):
-    path = save(tmp_path / "a.nii")
-    data = bytearray(path.read_bytes())
-    data[400:] = b"\xff" * (len(data) - 400)
-    path.write_bytes(data)
-    header = read_header(path)
-    assert (header.shape, header.channels, header.nbytes) == (SHAPE, 1, 420)
-    assert header.spacing == (1.5, 2.0, 2.5)
-
-
-def test_the_suffix_of_a_volume_counts_as_one():
-    assert [stem(Path(n)) for n in ("a.b.nii.gz", "a.nii", "a.nrrd")] == ["a.b", "a", "a"]
-
-
 # --- NRRD ------------------------------------------------------------------------------------
 
 
@@ -164,24 +138,6 @@ def test_float_labels_are_rounded_not_cut(tmp_path):
     np.testing.assert_array_equal(label.array, np.where(VALUES % 2, 1, 2))
 
 
-@pytest.mark.parametrize(
-    ("value", "kind", "words"),
-    [(0.5, "label_value", r"0\.5"), (1e20, "label_value", r"1e\+20"), (np.nan, "nonfinite", "NaN")],
-)
-def test_a_label_that_is_no_whole_number_is_refused(tmp_path, value, kind, words):
-    array = VALUES.astype(np.float32)
-    array[0, 0, 0] = value
-    with pytest.raises(VolumeError, match=words) as told:
-        read_label(save(tmp_path / "a.nii.gz", array))
-    assert told.value.kind == kind
-
-
-def test_a_label_with_channels_or_of_another_shape_is_refused(tmp_path):
-    image = read_volume(save(tmp_path / "image.nii.gz"))
-    assert kind_of(save(tmp_path / "a.nii.gz", np.stack([VALUES, VALUES], -1)), read_label) == "shape"
-    assert kind_of(save(tmp_path / "b.nii.gz", VALUES[:-1]), lambda p: read_label(p, image)) == "shape"
-
-
 def test_where_only_the_affine_differs_the_image_decides(tmp_path):
     image = read_volume(save(tmp_path / "image.nii.gz"))
     path = save(tmp_path / "label.nii.gz", affine=np.eye(4))
@@ -200,27 +156,9 @@ def test_a_label_stored_along_other_axes_keeps_its_place(tmp_path):
 # --- whole images ----------------------------------------------------------------------------
 
 
-def test_voxels_that_are_not_finite_are_counted(tmp_path):
-    array = VALUES.astype(np.float32)
-    array[0, 0, :3] = np.nan, np.inf, -np.inf
-    check_finite(read_volume(save(tmp_path / "a.nii")))
-    bad = read_volume(save(tmp_path / "b.nii", array))
-    with pytest.raises(VolumeError, match="3 voxels"):
-        check_finite(bad)
-
-
-def test_channels_in_files_are_joined_on_one_grid_only(tmp_path):
-    a = read_volume(save(tmp_path / "a.nii"))
-    b = read_volume(save(tmp_path / "b.nii", VALUES + 1))
+def test_channels_in_files_are_joined_in_their_order(tmp_path):
+    a, b = (read_volume(save(tmp_path / "a.nii", VALUES + n)) for n in (0, 1))
     np.testing.assert_array_equal(join_channels([a, b]).array, [a.array[0], b.array[0]])
-    with pytest.raises(VolumeError, match="shape"):
-        join_channels([a, read_volume(save(tmp_path / "c.nii", VALUES[1:]))])
-    with pytest.raises(VolumeError, match="affine"):
-        join_channels([a, read_volume(save(tmp_path / "d.nii", affine=np.eye(4)))])
-
-
-def test_a_detail_is_short_however_long_the_field():
-    assert len(VolumeError(Path("a.nii"), "unreadable", "x " * 9000).detail) <= 500
 
 
 def test_an_error_survives_the_way_back_from_a_worker():

@@ -155,18 +155,6 @@ def test_results_end_the_run_and_its_folder_is_removed(site, store, monkeypatch)
     assert not controller.folder.exists()
 
 
-def test_a_second_run_waits_for_the_first_ones_tasks_and_submits_nothing_twice(site, store):
-    plan = a_plan()
-    control(plan, store)[0].step()
-    before = len(site.arrays)
-    second, heard = control(plan, store)
-    assert second.step()
-    assert len(site.arrays) == before
-    publish(store, *plan.jobs)
-    assert not second.step()
-    assert len(heard) == len(plan.jobs)
-
-
 def test_a_second_run_has_scored_what_the_first_ones_task_did_not_score_for_it(site, store):
     runs = []
     for metric in ("dice", "hd95"):

@@ -95,10 +95,6 @@ def test_a_job_that_another_run_did_and_cleared_is_scored_as_this_one_asks(node,
     assert node(does("done"), ["a"], options) == (["a"], {}, [options])
 
 
-def test_a_busy_job_is_waited_for(node):
-    assert node(does("busy", "busy", "done"), ["a"])[:2] == (["a"] * 3, {})
-
-
 @pytest.mark.parametrize(("number", "asked"), [
     (signal.SIGUSR1, "requeue 12_3\n"), (signal.SIGUSR2, "requeue 12_3\n"), (signal.SIGTERM, None),
 ])  # fmt: skip
