@@ -109,6 +109,29 @@ def projection(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
+class Prototypes(nn.Module):
+    """DINO's head: an MLP, a unit vector, and its cosines with unit prototypes (Caron et al., ICCV 2021).
+
+    Args:
+        width: that comes in.
+        hidden: of the two hidden layers.
+        bottleneck: of the unit vector.
+        out: prototypes.
+    """
+
+    def __init__(self, width: int, hidden: int, bottleneck: int, out: int) -> None:
+        super().__init__()
+        self.mlp = projection([width, hidden, hidden, bottleneck])
+        self.mlp.apply(init_linear)
+        self.weight = nn.Parameter(functional.normalize(torch.randn(out, bottleneck), dim=1))
+
+    def forward(self, x: Tensor, still: bool = False) -> Tensor:
+        """Return cosines (B, out); prototypes that are ``still`` get no gradient."""
+        unit = functional.normalize(self.mlp(x), dim=1)
+        weight = self.weight.detach() if still else self.weight
+        return unit @ functional.normalize(weight, dim=1).T
+
+
 def init_linear(module: nn.Module) -> None:
     """Draw a linear layer's weights from a truncated normal of std .02, biases zero."""
     if isinstance(module, nn.Linear):
