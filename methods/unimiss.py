@@ -40,9 +40,9 @@ class UniMiSS(Method):
 
     @dataclass(frozen=True)
     class Params(MethodParams):
-        """Defaults are the code's (main.py, run.sh, data_loader3D.py); probabilities are of view 1, view 2."""
+        """Defaults are the code's (main.py, run.sh, data_loader3D.py); pairs are of view 1, view 2."""
 
-        place: Factors = (1.4, 1.8)  # code: sides in plane of both views' place, over the crop's
+        place: Factors = (1.4, 1.8)  # code: sides in plane of their place, over the crop's
         scale: Factors = (0.8, 1.2)  # code: sides in plane of a view's box over the crop's
         flip: Share = 0.8  # code, per axis
         noise: Amounts = (0.0, 0.1)  # code, batchgenerators' default: variance

@@ -101,8 +101,8 @@ def test_the_head_is_invariant_to_lengths_and_has_the_codes_size(build):
     width = 768
     layers = (width * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 256 + 256)
     assert sum(p.numel() for p in method.projector.parameters()) == layers + 65536 * 256
-    head = build("unimiss").projector
-    x = torch.randn(3, 64)
+    method = build("unimiss")
+    head, x = method.projector, torch.randn(3, method.encoder.widths[-1])
     before = head(x)
     head.weight.data *= 7
     assert torch.allclose(head(x), before, atol=1e-6) and before.abs().max() <= 1 + 1e-6
