@@ -217,7 +217,6 @@ def test_loss_is_finite_and_near_under_bfloat16(name, build, scans):
 def test_works_at_its_smallest_batch(name, build, scans):
     method = build(name)
     batch = view(method, read(method, scans[: method.min_batch]))
-    assert all(v.shape[-3:] == method.crop_size for v in batch.values() if v.ndim >= 5)
     assert torch.isfinite(method.loss(batch)["total"])
 
 
