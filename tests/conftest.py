@@ -1,6 +1,7 @@
 """What every room's tests share: no network, phantoms made once, small protocols by keyword."""
 
 import copy
+import signal
 import socket
 
 import pytest
@@ -16,6 +17,9 @@ from bench.protocol import read
 from bench.protocol.strict import overlay
 from bench.show.reports import rewrite_report
 from bench.store import Store
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so where a shell began the tests in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
