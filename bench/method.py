@@ -50,6 +50,8 @@ class MethodParams:
     ``__post_init__`` refuses what does not fit together.
     """
 
+    transfer = "all"  # a field of it in ``Params`` may say "encoder": a trained decoder then stays behind
+
     @property
     def crops_per_sample(self) -> int:
         """Crops that the network sees per sample and step, for the cost forecast."""
@@ -247,10 +249,11 @@ class Method(nn.Module, ABC):
     def transfer(self) -> dict[str, Tensor]:
         """Return what fine-tuning receives: tensors under the network's own key names.
 
-        The encoder, and the decoder where it was trained, too; its output layer is left out at the load.
+        The encoder, and the decoder where it was trained, unless ``params.transfer`` says "encoder"; its
+        output layer is left out at the load.
         """
-        parts = ("encoder", "decoder") if self.needs == "decoder" else ("encoder",)
-        return self.handed(*parts)
+        whole = self.needs == "decoder" and self.params.transfer == "all"
+        return self.handed("encoder", "decoder") if whole else self.handed("encoder")
 
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""

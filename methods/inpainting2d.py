@@ -107,10 +107,6 @@ class Inpainting2D(Method):
             "flat": squared_error(mean, y, hidden, hidden).mean(),
         }
 
-    def transfer(self) -> dict[str, Tensor]:
-        """Return the encoder, and unless ``transfer`` says otherwise the decoder."""
-        return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()
-
 
 def centre_hole(shape: tuple[int, int], side: float, ring: int, device: torch.device) -> Tensor:
     """Return a mask of the centre, ``side`` times as long as the slice along each axis, less a ``ring``.

@@ -116,10 +116,6 @@ class ModelsGenesis(Method):
             said["chance"] = mean
         return {name: squared_error(image, y, counts, counts).mean() for name, image in said.items()}
 
-    def transfer(self) -> dict[str, Tensor]:
-        """Return the encoder, and unless ``transfer`` says otherwise the decoder."""
-        return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()
-
 
 @full_precision
 def in_unit(logits: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ def test_columns_and_their_types_are_fixed():
         assert typed(table) and len(table) == len(rows)
     whole = [c for c, t in record.COLUMNS.items() if t == "int64"]
     assert whole == ["pretrain_seed", "fraction", "n_train", "fold", "seed"]
+    assert [c for c, t in record.COLUMNS.items() if t == "float64"] == ["value"]
+    assert record.STATUSES == ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 
 
 @pytest.mark.parametrize("row", [{"row": "a"}, dict.fromkeys(CONTRACT, "x")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,3 +175,11 @@ def test_two_dimensional_maps_work_except_for_deepmind_distances():
         value(a, b, "hd", (1.0, 1.0), convention="deepmind")
     with pytest.raises(BenchError, match="3-D"):
         value(a, b, "volume_error", (1.0, 1.0))
+
+
+def test_listing_the_metrics_imports_nothing_heavy():
+    code = (
+        "import sys, bench.metrics; assert bench.metrics.METRICS;"
+        "assert not {'numpy', 'scipy', 'torch', 'monai'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from samples import SHAPE, VALUES
 from samples import metaimage as save
 
+from bench.data.roots import Contents
+from bench.dataset import Case
 from bench.phantoms.organs import write_metaimage
 from bench.volumes.reading import read_header, read_volume
 
@@ -117,3 +119,16 @@ def test_the_phantoms_writer_agrees_with_itk(tmp_path, axes, packed):
         assert read_volume(path).original_axes == axes
         assert read_volume(path).spacing == (1, 2, 3)
     np.testing.assert_array_equal(read_volume(tmp_path / "int16/a.mhd").array[0], array)
+
+
+def test_changed_or_lost_voxels_and_a_damaged_header_change_the_digest_of_the_data(tmp_path):
+    path = save(tmp_path)
+    cases = [Case("a", "a", (path,))]
+    before = Contents(None).digest(cases)
+    assert Contents(None).digest(cases) == before
+    (tmp_path / "a.raw").write_bytes(VALUES[::-1].tobytes(order="F"))
+    assert Contents(None).digest(cases) != before
+    (tmp_path / "a.raw").unlink()
+    assert Contents(None).digest(cases) != before
+    path.write_text("damaged")
+    assert Contents(None).digest(cases) != before
