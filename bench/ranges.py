@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import inf, isfinite
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def problems(kind: Any, values: Mapping[str, Any]) -> dict[str, str]:
 
 @cache
 def _bounded(kind: Any) -> tuple[tuple[str, Range], ...]:
-    """Return a dataclass's fields that have bounds, with these."""
+    """Return a dataclass's fields that have bounds, with these; the numbers of a plain tuple have no order."""
     return tuple(
-        (name, bounds)
+        (name, replace(bounds, order=False) if get_origin(hint) is tuple else bounds)
         for name, hint in get_type_hints(kind, include_extras=True).items()
         for part in (hint, *get_args(hint))  # ``Count | None`` has it among its arguments
         for bounds in getattr(part, "__metadata__", ())
