@@ -61,7 +61,7 @@ def problems(kind: Any, values: Mapping[str, Any]) -> dict[str, str]:
 
 @cache
 def _bounded(kind: Any) -> tuple[tuple[str, Range], ...]:
-    """Return a dataclass's fields that have bounds, with these; the numbers of a plain tuple have no order."""
+    """Return a dataclass's fields with their bounds; the numbers of a plain tuple have no order."""
     return tuple(
         (name, replace(bounds, order=False) if get_origin(hint) is tuple else bounds)
         for name, hint in get_type_hints(kind, include_extras=True).items()

@@ -7,7 +7,18 @@ from typing import Literal
 
 from bench.data import split as splits
 from bench.plan.cohorts import Target
-from bench.protocol import Finetune, Net, Protocol, Row, labelled, method_pretrains, tuned_net
+from bench.protocol import (
+    Finetune,
+    Net,
+    Pretrain,
+    Protocol,
+    Row,
+    labelled,
+    method_pretrains,
+    pretrain_of,
+    pretrained_net,
+    tuned_net,
+)
 
 Control = Literal["", "random", "shuffled"]
 
@@ -25,8 +36,27 @@ class Arm:
     tuned: Finetune
     target: Target
     fold: splits.Fold
-    section: str  # what the records call the fine-tuning section
+    index: int  # of the fine-tuning section
     control: Control = ""
+
+    @property
+    def section(self) -> str:
+        """Return what the records call the fine-tuning section."""
+        return self.protocol.sections[self.index]
+
+    @property
+    def before(self) -> Pretrain:
+        """Return the pretraining behind it.
+
+        Raises:
+            BenchError: the protocol has none.
+        """
+        return pretrain_of(self.protocol, self.row, self.index)
+
+    @property
+    def pretrained(self) -> Net:
+        """Return the network that is pretrained, with the crop that it reads then."""
+        return pretrained_net(self.protocol, self.row, self.index)
 
     @property
     def net(self) -> Net:

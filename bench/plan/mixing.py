@@ -12,7 +12,7 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts, Target
-from bench.protocol import Mix, Pretrain, mixture
+from bench.protocol import Mix, Pretrain, mixture, pretrain_of
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,15 @@ def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
 
 
 def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
-    """Return every downstream test part of a protocol, with the recipe it is read by.
+    """Return every downstream test part behind which an arm's pretraining stands, with its recipe.
 
     Of a data set whose training patients are pretrained on, only the same fold's.
     """
     divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
     found: list[tuple[Target, Fold, str | Recipe]] = []
-    for section in arm.protocol.finetune:
+    for index, section in enumerate(arm.protocol.finetune):
+        if pretrain_of(arm.protocol, arm.row, index) != arm.before:
+            continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         own = divided.get(section.dataset)

@@ -13,7 +13,7 @@ from bench.plan import mixing
 from bench.plan.arm import Arm
 from bench.plan.initialisation import Initialisation
 from bench.plan.pretrainings import Pretrainings
-from bench.protocol import Net, mixture, pretrained_net, pretrains
+from bench.protocol import Net, mixture, pretrains
 from bench.volumes.files import is_there
 
 
@@ -49,7 +49,7 @@ class Pictures:
             self._others(arm)
         key = protocol.name, arm.name
         if key not in self._made:
-            own = pretrained_net(protocol, arm.row) if pretrains(arm.row) else None
+            own = arm.pretrained if pretrains(arm.row) else None
             self._made[key] = self._job(arm, own or protocol.networks[arm.row.network], initial)
         return self._made[key]
 

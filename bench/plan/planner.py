@@ -28,7 +28,7 @@ from bench.plan.override import Override
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
-from bench.protocol import Finetune, Protocol, finetune_of, labelled, mixture, pretrain_of
+from bench.protocol import Finetune, Protocol, finetune_of, labelled, mixture
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -119,7 +119,7 @@ class Planner:
         for name, row in protocol.rows.items():
             tuned = finetune_of(protocol, index, row)
             for fold, control in product(folds, controls(protocol, row)):
-                self._arm(Arm(protocol, name, row, tuned, target, fold, protocol.sections[index], control))
+                self._arm(Arm(protocol, name, row, tuned, target, fold, index, control))
 
     def _arm(self, arm: Arm) -> None:
         # fresh weights are one, however many pretrainings
@@ -140,8 +140,7 @@ class Planner:
         if arm.row.init:
             return [Initialisation(self.plan.files.add(arm.protocol.folder / arm.row.init))]
         at = f"@{arm.row.at}" if arm.row.at else ""
-        seeds = pretrain_of(arm.protocol, arm.row).every_seed
-        jobs = [self.pretrainings.add(arm, seed) for seed in seeds]
+        jobs = [self.pretrainings.add(arm, seed) for seed in arm.before.every_seed]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
 
     def _labels(self, arm: Arm, percent: int, seed: int) -> Labels:
@@ -253,7 +252,7 @@ def _columns(
         "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
         "scale": protocol.scale, "section": arm.section, "method": arm.row.method,
         "network": f"{net.network}/{net.preset}", "params": specs.differing(arm.row, before),
-        "pretrain": mixture.title(pretrain_of(protocol, arm.row)) if before else source,
+        "pretrain": mixture.title(arm.before) if before else source,
         "pretrain_seed": before.seed if before else 0, "init": spec.init,
         "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,
         "task": arm.target.dataset.task, "split": arm.fold.name,

@@ -16,7 +16,7 @@ from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
-from bench.protocol import Pretrain, mixture, pretrain_of, pretrained_net
+from bench.protocol import Pretrain, mixture
 from bench.protocol.sections import Pretraining
 from bench.typed import narrowed
 
@@ -40,9 +40,9 @@ class Pretrainings:
         Raises:
             BenchError: an impossible mixture, network or snapshot.
         """
-        row, net = arm.row, pretrained_net(arm.protocol, arm.row)
+        row, net = arm.row, arm.pretrained
         method = MethodSpec.of(row.method, row.params)
-        section = replace(pretrain_of(arm.protocol, row), seed=seed, seeds=())
+        section = replace(arm.before, seed=seed, seeds=())
         parts = mixing.mixed(self.cohorts, arm, section, method.made().reads_labels)
         needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         budget = specs.steps(section, mixing.count(section, parts))

@@ -27,7 +27,7 @@ PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
-SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "regions")
+SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "regions", "pretrain")
 
 
 def check(protocol: Protocol, document: Document) -> None:
@@ -119,14 +119,16 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
 def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     if protocol.pretrain is None:
         raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
-    section = pretrain_of(protocol, row, document, name)
-    keys: tuple[str, ...] = ("rows", name, "pretrain") if row.pretrain else ("pretrain",)
-    _has_budget(section, document, keys)
-    _has_mixture(section, document, keys)
-    if section.network and section.network not in protocol.networks:
-        text = unknown("entry of networks", section.network, protocol.networks)
-        raise BenchError(f"{document.where((*keys, 'network'))}: {text}")
-    _check_net(pretrained_net(protocol, row), document, (*keys, "crop"))
+    for i, target in enumerate(protocol.finetune):
+        section = pretrain_of(protocol, row, i, document, name)
+        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if target.pretrain else ("pretrain",)
+        keys = ("rows", name, "pretrain") if row.pretrain else own
+        _has_budget(section, document, keys)
+        _has_mixture(section, document, keys)
+        if section.network and section.network not in protocol.networks:
+            text = unknown("entry of networks", section.network, protocol.networks)
+            raise BenchError(f"{document.where((*keys, 'network'))}: {text}")
+        _check_net(pretrained_net(protocol, row, i), document, (*keys, "crop"))
 
 
 def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -> None:

@@ -13,7 +13,10 @@ LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
 }  # fmt: skip
 # what names or picks jobs, or is memory: no part of how a row is trained
-ASIDE = ("name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor")
+ASIDE = (
+    "name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor",
+    "pretrain",
+)  # fmt: skip
 
 
 def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:

@@ -111,16 +111,20 @@ def pretrains(row: Row) -> bool:
     return not row.init and method_pretrains(row)
 
 
-def pretrain_of(protocol: Protocol, row: Row, where: Document | None = None, name: str = "") -> Pretrain:
-    """Return the protocol's pretraining with one row's overrides laid over it."""
+def pretrain_of(
+    protocol: Protocol, row: Row, index: int, where: Document | None = None, name: str = ""
+) -> Pretrain:
+    """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
-    return _overridden(protocol.pretrain, row.pretrain, where, ("rows", name, "pretrain"))
+    own = protocol.finetune[index].pretrain
+    section = _overridden(protocol.pretrain, own, where, ("finetune", str(index), "pretrain"))
+    return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
 
 
-def pretrained_net(protocol: Protocol, row: Row) -> Net:
-    """Return the network that a row pretrains, with the crop it reads then."""
-    section = pretrain_of(protocol, row)
+def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:
+    """Return the network that a row pretrains for one section, with the crop it reads then."""
+    section = pretrain_of(protocol, row, index)
     net = protocol.networks[section.network or row.network]
     return replace(net, crop=section.crop or net.crop)
 

@@ -302,6 +302,7 @@ class Finetune(Tuning):
     fractions: tuple[int, ...] = (100,)
     seeds: Numbers = (0,)
     folds: Numbers | None = None  # which folds of the split; all by default
+    pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of what is pretrained for this section
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     epochs: Epochs | None = None

@@ -18,6 +18,7 @@ from bench.volumes.files import is_there
 
 OWN = (  # of a section
     "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "regions", "anchor",
+    "pretrain",
 )  # fmt: skip
 KEPT = (*OWN, "recipe")  # a row's settings leave these to the section, unless they state them
 STAND_IN = {"dataset": "any", "split": "any"}

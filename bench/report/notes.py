@@ -157,11 +157,11 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
 def _pretrained(scene: Scene, records: pd.DataFrame) -> list[str]:
     """Return what every row was pretrained on, rows alike together; of rows without results nothing."""
     met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
-    known = {row: one for one in scene.extras.pretrainings for row in one.rows}
+    known = {(row, one.name): one for one in scene.extras.pretrainings for row in one.rows}
     alike: dict[str, list[str]] = {}
     for row in scene.rows:
         said = dict.fromkeys(
-            _whence(scene, row, pretrain, init, known.get(row))
+            _whence(scene, row, pretrain, init, known.get((row, pretrain), known.get((row, ""))))
             for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(index=False)
         )
         if said:
@@ -198,9 +198,10 @@ def _expected(protocol: Protocol, row: str) -> str:
     own, _ = row_of(protocol, row)
     if own is None or protocol.pretrain is None:
         return ""
-    section = pretrain_of(protocol, own)
-    whole = mixture.mixture(section.mixture).expected_cases if section.mixture and not section.take else None
-    return f" of {whole:,} expected" if whole else ""
+    every = [pretrain_of(protocol, own, index) for index in range(len(protocol.finetune))]
+    whole = {mixture.mixture(s.mixture).expected_cases if s.mixture and not s.take else None for s in every}
+    only = whole.pop() if len(whole) == 1 else None
+    return f" of {only:,} expected" if only else ""
 
 
 def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
@@ -210,7 +211,8 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
         changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
         made.append(f"Changed on the command line, and so not as stated below: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
-    every = [pretrain_of(protocol, row).every_seed for row in rows if pretrains(row)]
+    sections = range(len(protocol.finetune))
+    every = [pretrain_of(protocol, row, i).every_seed for row in rows if pretrains(row) for i in sections]
     seeds = max(every, key=len, default=())
     if len(seeds) > 1:
         made.append(

@@ -48,6 +48,7 @@ class Pretraining:
     lr: float
     schedule: str
     precision: str
+    name: str = ""  # of what was read, as the records have it
 
 
 @dataclass(frozen=True)

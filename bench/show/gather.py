@@ -52,8 +52,8 @@ Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it 
 
 
 def cells(table: pd.DataFrame) -> list[Any]:
-    """Return every cell of the rows: its job, row, section, dataset, fraction and seed."""
-    columns = table[["job", "row", "section", "dataset", "fraction", "seed"]]
+    """Return every cell of the rows: its job, row, section, dataset, fraction, seed and mixture."""
+    columns = table[["job", "row", "section", "dataset", "fraction", "seed", "pretrain"]]
     return list(columns.drop_duplicates().itertuples(index=False))
 
 
@@ -149,18 +149,18 @@ def _largest(peaks: list[float | None]) -> float | None:
 
 
 def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
-    """Return what each row was pretrained on, rows that share it together.
+    """Return what each row was pretrained on, rows that share it together, a row's mixtures apart.
 
     Args:
         found: cells and the manifests behind them, which count the cases.
         jobs: the plan's, by id.
     """
-    read: dict[str, dict[str, int]] = {}  # row: cases by job
+    read: dict[tuple[str, str], dict[str, int]] = {}  # row, mixture: cases by job
     for cell, job, described in _behind(found, "pretrain"):
         if job in jobs and "cases" in described:
-            read.setdefault(cell.row, {})[job] = described["cases"]
+            read.setdefault((cell.row, cell.pretrain), {})[job] = described["cases"]
     alike: dict[Pretraining, list[str]] = {}
-    for row, cases in read.items():
+    for (row, name), cases in read.items():
         specs: list[PretrainSpec] = [
             jobs[job].spec for job in cases
         ]  # folds and seeds differ in what they read
@@ -175,6 +175,7 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
             lr=training.optimiser.lr,
             schedule=training.schedule.name,
             precision=training.precision,
+            name=name,
         )
         alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]

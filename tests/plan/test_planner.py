@@ -216,6 +216,30 @@ def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
     assert ids(plan_of(single)) == ids(plan_of({"pretrain": {"seed": 3}}))
 
 
+def test_a_section_may_have_a_pretraining_of_its_own_over_which_a_rows_settings_stand(plan_of):
+    section = {"dataset": NAME, "split": "even", "seeds": [0], "hold": "steps", "steps": 3}
+    own = {**section, "name": "own", "pretrain": {"steps": 9, "name": "other scans"}}
+    plan = plan_of({"finetune": [section, own]})
+    first, second = (cell(plan, row="pair", section=name) for name in (NAME, "own"))
+    assert [plan.jobs[c.pretrain].spec.pretrain.steps for c in (first, second)] == [first_steps(plan_of), 9]
+    assert second.columns["pretrain"] == "other scans" != first.columns["pretrain"]
+    alone = plan_of({"finetune": [section], "pretrain": {"steps": 9}})
+    assert ids(alone, "pretrain", "finetune") < ids(
+        plan
+    )  # where it is said is no part of an id
+    both = plan_of({"finetune": [section, own], "rows": {"pair": {"pretrain": {"steps": 5}}}})
+    assert len(ids(both, "pretrain")) == 1
+    with pytest.raises(BenchError, match=r"rows\.pair\.finetune\.pretrain: is the same for all rows"):
+        plan_of({"rows": {"pair": {"finetune": {"pretrain": {"steps": 5}}}}})
+    with pytest.raises(BenchError, match=r"finetune.0.pretrain.*stesp"):
+        plan_of({"finetune": [{**section, "pretrain": {"stesp": 5}}]})
+
+
+def first_steps(plan_of):
+    (job,) = ids(plan_of({}), "pretrain")
+    return plan_of({}).jobs[job].spec.pretrain.steps
+
+
 def test_two_sections_on_one_data_set_are_told_apart_in_the_records(plan_of):
     section = {"dataset": NAME, "split": "even", "seeds": [0], "hold": "steps"}
     plan = plan_of({"finetune": [{**section, "steps": 1}, {**section, "steps": 60, "name": "long"}]})

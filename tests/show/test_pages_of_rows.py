@@ -78,22 +78,24 @@ def test_provenance_says_whether_files_differed_from_the_commit(made, said):
 
 
 def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
-    def pretrain(steps):
+    def pretrain(steps, name="organs"):
         recipe = {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
                   "schedule": {"name": "poly"}, "precision": "fp32"}  # fmt: skip
-        return a_job("pretrain", {"data": [{"dataset": "organs", "part": "all"}] * 2, "pretrain": recipe})
+        return a_job("pretrain", {"data": [{"dataset": name, "part": "all"}] * 2, "pretrain": recipe})
 
-    jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20)}
-    read = {"p0": 39, "p1": 41, "p2": 10}
+    jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20), "p3": pretrain(20, "other")}
+    read = {"p0": 39, "p1": 41, "p2": 10, "p3": 10}
     done = {job: {"kind": "pretrain", "cases": cases} for job, cases in read.items()}
-    behind = [("a", "x"), ("b", "p0"), ("b", "p1"), ("c", "p2"), ("d", "p2")]
+    behind = [("a", "x", "none"), ("b", "p0", "m"), ("b", "p1", "m"), ("c", "p2", "m"), ("d", "p2", "m"),
+              ("d", "p3", "another section's")]  # fmt: skip
     done["x"] = {"kind": "finetune"}
-    chains = [(SimpleNamespace(row=row), {job: done[job]}) for row, job in behind]
+    chains = [(SimpleNamespace(row=row, pretrain=mix), {job: done[job]}) for row, job, mix in behind]
     found = gather.pretrainings(chains, jobs)
-    assert [(p.rows, p.cases, p.steps) for p in found] == [
-        (("b",), (39, 41), (16, 16)), (("c", "d"), (10, 10), (20, 20)),
+    assert [(p.rows, p.cases, p.steps, p.datasets, p.name) for p in found] == [
+        (("b",), (39, 41), (16, 16), ("organs",), "m"),
+        (("c", "d"), (10, 10), (20, 20), ("organs",), "m"),
+        (("d",), (10, 10), (20, 20), ("other",), "another section's"),
     ]  # fmt: skip
-    assert found[0].datasets == ("organs",)
 
 
 def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(made):
