@@ -224,9 +224,7 @@ def test_a_section_may_have_a_pretraining_of_its_own_over_which_a_rows_settings_
     assert [plan.jobs[c.pretrain].spec.pretrain.steps for c in (first, second)] == [first_steps(plan_of), 9]
     assert second.columns["pretrain"] == "other scans" != first.columns["pretrain"]
     alone = plan_of({"finetune": [section], "pretrain": {"steps": 9}})
-    assert ids(alone, "pretrain", "finetune") < ids(
-        plan
-    )  # where it is said is no part of an id
+    assert ids(alone, "pretrain", "finetune") < ids(plan)  # where it is said is no part of an id
     both = plan_of({"finetune": [section, own], "rows": {"pair": {"pretrain": {"steps": 5}}}})
     assert len(ids(both, "pretrain")) == 1
     with pytest.raises(BenchError, match=r"rows\.pair\.finetune\.pretrain: is the same for all rows"):

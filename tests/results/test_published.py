@@ -134,7 +134,8 @@ PGL = {"table5": 168, "table6": 36, "table7": 36, "table8": 12}
 
 
 @pytest.mark.parametrize(
-    ("paper", "tables", "low"), [("voco", VOCO, 48.9), ("pgl", PGL, 0), ("hssl", {"table4": 10}, 0)]
+    ("paper", "tables", "low"),
+    [("voco", VOCO, 48.9), ("pgl", PGL, 0), ("hssl", {"table4": 10}, 0), ("glmae", {"table4": 30}, 77)],
 )
 def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper, tables, low):
     frame = read(paper)
