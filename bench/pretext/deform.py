@@ -42,6 +42,13 @@ def triple(x: Tensor) -> Triple:
     return x.shape[2], x.shape[3], x.shape[4]
 
 
+def reach(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row's and channel's lowest value and range (1 where constant), (B, C, 1, 1, 1) both."""
+    low, high = x.flatten(2).aminmax(dim=2)
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    return low[:, :, None, None, None], span[:, :, None, None, None]
+
+
 def integers(low: Tensor | int, high: Tensor | int, u: Tensor) -> Tensor:
     """Return integers from ``low`` to ``high``, both included, from uniform numbers in [0, 1)."""
     return low + (u * (high - low + 1)).floor()

@@ -29,6 +29,19 @@ def shell(mask, margin=3):
     return mask[:, :, outside]
 
 
+# scales
+
+
+def test_a_rows_channel_is_taken_to_the_unit_range_and_a_constant_one_to_zero():
+    x = torch.rand(3, 2, 4, 5, 6, generator=generator()) * 9 - 4
+    x[1, 1] = 7.0
+    low, span = deform.reach(x)
+    assert low.shape == span.shape == (3, 2, 1, 1, 1)
+    unit = ((x - low) / span).flatten(2)
+    assert unit.amin(2).eq(0).all()
+    assert torch.allclose(unit.amax(2), torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]]))
+
+
 # local shuffling
 
 
