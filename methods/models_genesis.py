@@ -81,7 +81,7 @@ class ModelsGenesis(Method):
             y = augment.flip(y, deform.flips(len(y), self.flip_rate, self.flip_rounds, axes, generator))
             if self.scale_unit == "none":
                 return {"x": self.deformed(y, generator), "y": y}
-            low, span = reach(y)
+            low, span = deform.reach(y)
             unit = (y - low) / span
             x = self.deformed(unit, generator)
             return {"x": x * span + low, "y": y} if self.scale_unit == "deform" else {"x": x, "y": unit}
@@ -121,10 +121,3 @@ class ModelsGenesis(Method):
 def in_unit(logits: Tensor) -> Tensor:
     """Return the sigmoid: 16 bits could not tell its values apart near 1."""
     return logits.sigmoid()
-
-
-def reach(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the lowest value and the range (1 where constant) of each row's channels, to combine with it."""
-    low, high = x.flatten(2).aminmax(dim=2)
-    span = torch.where(high > low, high - low, torch.ones_like(low))
-    return low[:, :, None, None, None], span[:, :, None, None, None]
