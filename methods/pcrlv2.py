@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
-from bench.augment.affine import places, rotation, sampled
-from bench.augment.draw import chance, uniform
+from bench.augment.draw import uniform
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
-from bench.pretext.boxes import read_at
+from bench.pretext.boxes import overlapping, read_at
 from bench.pretext.heads import mlp
 from bench.pretext.losses import full_precision, spread
+from bench.pretext.moves import Moves, reach
 from bench.pretext.three_heads import doublings
 from bench.random import rand
 from bench.ranges import Amount, Amounts, Share, Whole
 from bench.source import Source
 
 Scales = list[tuple[Tensor, Tensor]]
-TRIES = 512  # pairs of boxes that are looked at before both are the same
 
 
 class PCRLv2(Method):
@@ -85,7 +84,7 @@ class PCRLv2(Method):
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
             """Read ``pair`` (2, C, *crop) and ``locals`` (K, C, *local_crop), boxes resized."""
-            start, size = self.boxes(volume.shape, rng)
+            start, size = overlapping(volume.shape, self.sizes, self.iou, rng)
             pair = np.stack([read_at(volume, a, s, crop) for a, s in zip(start, size, strict=True)])
             made = {"pair": pair}
             if self.locals:
@@ -98,18 +97,6 @@ class PCRLv2(Method):
                 )
             return made
 
-        def boxes(self, shape: Triple, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-            """Draw corners and sizes (2, 3) of two boxes that overlap enough; else twice the first one."""
-            drawn = np.array(self.sizes)[rng.integers(len(self.sizes), size=(TRIES, 2))]
-            size = np.minimum(drawn, shape)
-            start = rng.integers(0, np.array(shape) - size + 1)
-            shared = np.minimum(*(start + size).swapaxes(0, 1)) - np.maximum(*start.swapaxes(0, 1))
-            common = np.clip(shared, 0, None).prod(1)
-            good = np.flatnonzero(common > self.iou * (size.prod(2).sum(1) - common))
-            if good.size:
-                return start[good[0]], size[good[0]]
-            return start[0, [0, 0]], size[0, [0, 0]]
-
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Move every view, keep the first global one as the target, and spoil them all.
 
@@ -118,29 +105,18 @@ class PCRLv2(Method):
                 ``scale`` (B, 1 + 2 K), alike in all rows: in [0, 1), at which scale each comparison is made.
             """
             pair = batch["pair"]
-            dims = (1, 3, 4, 5)
-            low = pair.amin(dims, keepdim=True)
-            span = (pair.amax(dims, keepdim=True) - low).clamp_min(torch.finfo(pair.dtype).tiny)
-            moved = self.moved(((pair - low) / span).flatten(0, 1), generator)
+            low, span = reach(pair)
+            moves = Moves(self.flip, self.degrees, self.zoom)
+            moved = moves.applied(((pair - low) / span).flatten(0, 1), generator)
             made = {"target": moved[::2]}
             made["pair"] = znormed(swapped(self.spoilt(moved, generator), self.swap, self.swaps, generator))
             if self.locals:
-                small = self.moved(((batch["locals"] - low) / span).flatten(0, 1), generator)
+                small = moves.applied(((batch["locals"] - low) / span).flatten(0, 1), generator)
                 made["locals"] = znormed(self.spoilt(small, generator)).unflatten(0, (-1, self.locals))
             made["pair"] = made["pair"].unflatten(0, (-1, 2))
             # not from bench.random, which gives each part of a batch its own
             key = torch.rand(1 + 2 * self.locals, generator=generator, device=pair.device)
             return {**made, "scale": key.expand(len(pair), -1)}
-
-        def moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
-            """Mirror along x, turn and zoom about the centre; what comes in from outside is 0."""
-            n = len(x)
-            mirrored = chance(n, self.flip, generator)[:, None]
-            x = augment.flip(x, functional.pad(mirrored, (0, 2)))
-            angles = torch.deg2rad(uniform((n, 3), (-self.degrees, self.degrees), generator))
-            extent = 1 / uniform((n, 3), (1 - self.zoom, 1 + self.zoom), generator)
-            x1, y1, z1 = x.shape[2:]
-            return sampled(x, places(rotation(angles) * extent[:, None], x.shape[2:], (x1, y1, z1)), "linear")
 
         def spoilt(self, x: Tensor, generator: torch.Generator) -> Tensor:
             """Blur, add noise, and change gamma, in torchio's order."""

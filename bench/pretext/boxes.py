@@ -12,6 +12,8 @@ from torch.nn import functional
 from bench.data.reader import Volume
 
 Ratio = Literal["isotropic", "per_axis", "volume"]
+Triple = tuple[int, int, int]
+TRIES = 512  # pairs of boxes that are looked at before both are the same
 
 
 def shares(bounds: tuple[float, float], kind: Ratio, rng: np.random.Generator) -> np.ndarray:
@@ -24,6 +26,31 @@ def shares(bounds: tuple[float, float], kind: Ratio, rng: np.random.Generator) -
     """
     drawn = rng.uniform(*bounds, size=3 if kind == "per_axis" else 1)
     return np.broadcast_to(drawn ** (1 / 3) if kind == "volume" else drawn, 3)
+
+
+def overlapping(
+    shape: Triple, sizes: Sequence[Triple], iou: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw two boxes whose intersection over union is above ``iou``; where none are found twice the same.
+
+    Args:
+        shape: of the volume in voxels; boxes lie inside and are cut to it.
+        sizes: of which each box has one, all equally likely.
+        iou: of two boxes, at least.
+        rng: the only randomness.
+
+    Returns:
+        Their corners and sizes, (2, 3) int64 each.
+    """
+    drawn = np.array(sizes)[rng.integers(len(sizes), size=(TRIES, 2))]
+    size = np.minimum(drawn, shape)
+    start = rng.integers(0, np.array(shape) - size + 1)
+    shared = np.minimum(*(start + size).swapaxes(0, 1)) - np.maximum(*start.swapaxes(0, 1))
+    common = np.clip(shared, 0, None).prod(1)
+    good = np.flatnonzero(common > iou * (size.prod(2).sum(1) - common))
+    if good.size:
+        return start[good[0]], size[good[0]]
+    return start[0, [0, 0]], size[0, [0, 0]]
 
 
 def read_box(

@@ -15,6 +15,7 @@ from bench.pretext import nuisance
 from bench.pretext.losses import NOTHING, cosines, full_precision, info_nce, nt_xent
 
 TIE = 1e-6  # of a cosine: rounding must not make the own key the nearest where all are alike
+EPS = 1e-5  # of PCRL's NCE
 
 
 def view_contrast(
@@ -47,10 +48,44 @@ def queue_contrast(
         queue: (K, C) unit vectors.
         temperature: t.
     """
+    own, other = queue_cosines(query, key, queue)
+    return info_nce(own / temperature, other / temperature).to(query.dtype), won(own, other).to(query.dtype)
+
+
+@full_precision
+def queue_cosines(query: Tensor, key: Tensor, queue: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosines of queries (N, C) to their own keys, (N,), and to unit vectors (K, C), (N, K)."""
     q, k = (functional.normalize(x.double(), dim=1) for x in (query, key))
-    own, other = (q * k).sum(dim=1), q @ queue.t().double()
-    nearest = (own > other.amax(dim=1) + TIE).to(query.dtype).mean()
-    return info_nce(own / temperature, other / temperature).to(query.dtype), nearest
+    return (q * k).sum(dim=1), q @ queue.t().double()
+
+
+def won(own: Tensor, other: Tensor) -> Tensor:
+    """Return the share of rows whose own cosine (N,) is above all others (N, K); a tie is not."""
+    return (own > other.amax(dim=1) + TIE).to(own.dtype).mean()
+
+
+@torch.no_grad()
+def typical(own: Tensor, other: Tensor) -> Tensor:
+    """Return the mean of exp(score) over own (N,) and other (N, K) keys, of all processes."""
+    return distributed.mean(torch.cat([own[:, None], other], dim=1).exp().mean())
+
+
+def nce(own: Tensor, other: Tensor, scale: Tensor, samples: int) -> Tensor:
+    """Return noise-contrastive estimation against a queue, as in the code of PCRL (ICCV 2021).
+
+    With p = exp(score) / ``scale`` and c = K / samples, 1e-5 in each denominator: mean over rows of
+    -log(p_own / (p_own + c)) - sum over the queue of log(c / (p + c)).
+
+    Args:
+        own: (N,) cosines over the temperature.
+        other: (N, K), those to the queue.
+        scale: makes their exponentials probabilities.
+        samples: of the data.
+    """
+    noise = other.shape[1] / samples
+    mine, theirs = own.exp() / scale, other.exp() / scale
+    found, missed = (mine / (mine + noise + EPS)).log(), (noise / (theirs + noise + EPS)).log()
+    return -(found + missed.sum(dim=1)).mean()
 
 
 @full_precision

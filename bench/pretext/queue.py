@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,3 +45,9 @@ class Queue(nn.Module):
         if notes is not None:
             self.notes[slots] = notes[-size:].to(self.notes.dtype)
         self.at.copy_((self.at + n) % size)
+
+    def after(self, keys: Tensor) -> Tensor:
+        """Return the vectors (size, width) that a ``push`` would leave, without one."""
+        later = deepcopy(self)
+        later.push(keys)
+        return later.keys

@@ -10,6 +10,7 @@ from volumes import read, view, volumes
 from bench import nets, registry
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.pretext.boxes import overlapping
 
 CODE = registry.load("method", "pcrlv2")
 MODULE = sys.modules[CODE.__module__]
@@ -26,29 +27,13 @@ def made(build, scans, params=None):
     return method, view(method, read(method, scans))
 
 
-def iou(start, size):
-    low, high = start.max(0), (start + size).min(0)
-    common = np.clip(high - low, 0, None).prod()
-    return common / (size.prod(1).sum() - common)
-
-
-def test_two_boxes_overlap_by_more_than_asked_for_and_lie_inside():
-    params, rng = CODE.make_params({}), np.random.default_rng(0)
-    drawn = [params.boxes((160, 160, 100), rng) for _ in range(100)]
-    assert all(iou(start, size) > 0.3 for start, size in drawn)
-    assert all((start >= 0).all() and (start + size <= (160, 160, 100)).all() for start, size in drawn)
-    assert {tuple(s) for _, size in drawn for s in size} == set(params.sizes)
-    start, size = CODE.make_params({"sizes": ((200, 8, 8), (8, 8, 8)), "iou": 0.9}).boxes((20, 90, 90), rng)
-    assert iou(start, size) > 0.9  # where no pair is found both boxes are the same
-
-
 def test_small_boxes_begin_in_the_box_of_both_or_three_voxels_outside():
     ramp = np.stack(np.meshgrid(*[np.arange(n) for n in (96, 96, 64)], indexing="ij")).astype(np.float32)
     small = {"local_sizes": ((8, 8, 8),), "local_crop": (8, 8, 8)}
     params = CODE.make_params({"sizes": ((32, 32, 32),), **small})
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        start, size = params.boxes((96, 96, 64), np.random.default_rng(seed))
+        start, size = overlapping((96, 96, 64), params.sizes, params.iou, np.random.default_rng(seed))
         corners = params.read(Volume(ramp), (32, 32, 32), rng)["locals"][:, :, 0, 0, 0]
         assert (corners >= start.min(0) - 3).all() and (corners < (start + size).max(0) + 3).all()
 

@@ -1,10 +1,12 @@
 """Contrast with a queue and within a batch equals the closed forms, ideal and collapsed."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from bench.pretext.contrast import batch_contrast, queue_contrast
+from bench.pretext.contrast import batch_contrast, nce, queue_contrast, typical, won
 
 
 def test_loss_against_a_queue_is_its_formula_on_random_vectors():
@@ -52,3 +54,21 @@ def test_single_precision_is_double_to_a_millionth_where_the_loss_is_small(noise
         (value, gradient), (exact, expected) = found
         assert value == pytest.approx(exact, rel=1e-6)
         assert (gradient - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_noise_contrast_is_its_formula_by_hand(scale):
+    own, other = torch.tensor([0.5, 1.0]).double(), torch.tensor([[0.0, 2.0, -1.0], [0.3, 0.1, 0.2]]).double()
+    noise, expected = 3 / 50, 0.0
+    for s, rest in zip(own.tolist(), other.tolist(), strict=True):
+        p = math.exp(s) / scale
+        expected -= math.log(p / (p + noise + 1e-5))
+        for r in rest:
+            expected -= math.log(noise / (math.exp(r) / scale + noise + 1e-5))
+    assert nce(own, other, torch.tensor(scale), 50).item() == pytest.approx(expected / 2, rel=1e-9)
+
+
+def test_the_typical_score_is_over_all_keys_and_a_tie_is_not_won():
+    own, other = torch.tensor([0.0, 1.0]), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
+    assert typical(own, other).item() == pytest.approx((4 + math.e - 1 + math.exp(0.5) + math.exp(-1)) / 6)
+    assert won(own, other).item() == 0.5

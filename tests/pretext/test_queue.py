@@ -53,3 +53,12 @@ def test_it_keeps_directions_and_no_gradient():
     queue.push(given)
     assert torch.allclose(queue.keys.norm(dim=1), torch.ones(6))
     assert not queue.keys.requires_grad and not list(queue.parameters())
+
+
+def test_what_a_push_would_leave_can_be_seen_without_one():
+    queue = made()
+    queue.push(keys(1, 2, 3, 4))
+    before, later = queue.keys.clone(), queue.after(keys(5, 6, 7))
+    assert torch.equal(queue.keys, before) and queue.at == 4
+    queue.push(keys(5, 6, 7))
+    assert torch.equal(queue.keys, later) and not torch.equal(later, before)
