@@ -17,7 +17,7 @@ from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
-from bench.pretext.losses import grouped_contrast, named, spread
+from bench.pretext.losses import classified, grouped_contrast, spread
 from bench.random import rand
 from bench.ranges import Amount, Count, Factors, Positive, Share
 from bench.source import Source
@@ -119,7 +119,7 @@ class JigsawClustering(Method):
         seen = distributed.gather(cells).transpose(0, 1).flatten(0, 1)  # cell by cell, as the patches
         z = self.cluster(seen)
         cluster, found = grouped_contrast(z, order % n, p.temperature)
-        place, right = named(self.place(seen), order // n)
+        place, right = classified(self.place(seen), order // n)
         return {
             "total": p.cluster_weight * cluster + p.place_weight * place,
             "cluster": cluster,

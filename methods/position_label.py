@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder, catalog
 from bench.pretext.heads import projection
-from bench.pretext.losses import named
+from bench.pretext.losses import classified
 from bench.ranges import Amount, Count
 from bench.source import Source
 
@@ -88,7 +88,7 @@ class PositionLabel(Method):
         n = x.shape[1]
         if self.absolute is not None:
             place = torch.arange(n, device=x.device).expand(len(x), -1)
-            terms["absolute"], hits = named(self.absolute(one), place)
+            terms["absolute"], hits = classified(self.absolute(one), place)
             right.append(hits)
         if self.relative is not None:
             label = self.offset.flatten()
@@ -96,7 +96,7 @@ class PositionLabel(Method):
             if "pairs" in batch:
                 asked = (batch["pairs"][0] * n * n).long()
             pairs = torch.cat([one[:, asked // n], two[:, asked % n]], dim=2)
-            terms["relative"], hits = named(self.relative(pairs), label[asked].expand(len(x), -1))
+            terms["relative"], hits = classified(self.relative(pairs), label[asked].expand(len(x), -1))
             right.append(hits)
         total = p.weight * torch.stack(list(terms.values())).sum()
         return {"total": total, **terms, "placed": torch.stack(right).mean(), "chance": x.new_tensor(1 / n)}

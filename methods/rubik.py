@@ -16,7 +16,7 @@ from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.cells import far_orders, read_cells
 from bench.pretext.heads import mlp
-from bench.pretext.losses import full_precision, named
+from bench.pretext.losses import classified, full_precision
 from bench.random import rand, randint
 from bench.ranges import Amount, Count, Share
 from bench.source import Source
@@ -123,7 +123,7 @@ class Rubik(Method):
         p, x = self.params, batch["cubes"]
         seen = self.embed(self.encoder.embed(x.flatten(0, 1))).unflatten(0, x.shape[:2]).flatten(1)
         weight = 1.0 if p.plus else 0.5
-        order, right = named(self.order(seen), batch["order"])
+        order, right = classified(self.order(seen), batch["order"])
         total = (weight if p.order_weight is None else p.order_weight) * order
         terms = {"order": order}
         for i, head in enumerate(self.turn):

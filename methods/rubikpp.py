@@ -90,7 +90,3 @@ class RubikPP(Method):
             terms["deceived"], terms["judged"] = self.judge(made, y)
             total = total + p.adversary * terms["deceived"] + terms["judged"]
         return {"total": total, **terms}
-
-    def transfer(self) -> dict[str, Tensor]:
-        """Return encoder and decoder, or the encoder alone."""
-        return self.handed("encoder") if self.params.transfer == "encoder" else super().transfer()

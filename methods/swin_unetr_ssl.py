@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import cutout, rotation
-from bench.pretext.losses import full_precision, named, nt_xent, spread
+from bench.pretext.losses import classified, full_precision, nt_xent, spread
 from bench.pretext.three_heads import Pool, ThreeHeads, Up
 from bench.random import rand, randint
 from bench.ranges import Amount, Count, Positive, Share
@@ -96,7 +96,7 @@ class SwinUNETRSSL(Method):
         x = self.cut(batch)
         y = batch["y"].flatten(0, 1)
         logits, z, image = self.heads(self.encoder(x)[-1])
-        turn, right = named(logits, batch["label"].flatten())
+        turn, right = classified(logits, batch["label"].flatten())
         one, two = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
         contrast, nearest = nt_xent(one, two, p.temperature)
         where = (x != y) if p.image_on == "cut" else torch.ones_like(y, dtype=torch.bool)

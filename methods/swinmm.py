@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import rotation
-from bench.pretext.losses import full_precision, named, nt_xent, spread
+from bench.pretext.losses import classified, full_precision, nt_xent, spread
 from bench.pretext.mask import marked, random_split
 from bench.pretext.three_heads import Pool, ThreeHeads, Up
 from bench.random import randint
@@ -124,7 +124,7 @@ class SwinMM(Method):
         x, swap = y.masked_fill(hidden, 0), batch["swap"].flatten()
         maps = self.encoder(torch.cat([x, self.swapped(x, swap)]))[-1]  # all four views at once
         logits, z, image = self.heads(maps)
-        turn, right = named(logits[: len(x)], batch["label"].flatten())
+        turn, right = classified(logits[: len(x)], batch["label"].flatten())
         one, two = (distributed.gather(half) for half in z[: len(x)].unflatten(0, (-1, 2)).unbind(1))
         contrast, nearest = nt_xent(one, two, p.temperature)
         plain, other = image[: len(x)], self.swapped(image[len(x) :], swap)

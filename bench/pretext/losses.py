@@ -98,14 +98,6 @@ def matched(a: Tensor, b: Tensor) -> Tensor:
 
 
 @full_precision
-def named(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy of logits (..., K) and classes (...), and the share that was right."""
-    logits, label = logits.flatten(0, -2), label.flatten()
-    right = (logits.argmax(1) == label).to(logits.dtype).mean()
-    return functional.cross_entropy(logits, label), right
-
-
-@full_precision
 def grouped_contrast(z: Tensor, group: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Return the contrast of rows, those of a group attracting, and how often the nearest is one of them.
 
@@ -225,7 +217,8 @@ def squared_error(image: Tensor, target: Tensor, weight: Tensor, region: Tensor)
 
 @full_precision
 def classified(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross entropy and the accuracy of logits (B, N) for classes (B,) counted from 0."""
+    """Return the mean cross-entropy and the accuracy of logits (..., N) for classes (...) from 0."""
+    logits, label = logits.flatten(0, -2), label.flatten()
     right = (logits.detach().argmax(1) == label).to(logits.dtype).mean()
     return functional.cross_entropy(logits, label), right
 

@@ -9,7 +9,7 @@ from volumes import read, view, volumes
 from bench import nets, registry
 from bench.errors import BenchError
 from bench.nets import Network
-from bench.pretext.losses import named
+from bench.pretext.losses import classified
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_pairs_are_the_first_half_of_one_and_the_second_half_of_the_other(build,
     method, batch = made(build, scans)
     x, part = method.tokens(batch["crop"]), method.part
     rows = [torch.cat([x[:, i, :part], x[:, j, part:]], 1) for i in range(8) for j in range(8)]
-    expected, right = named(method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(2, -1))
+    expected, right = classified(method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(2, -1))
     terms = method.loss(batch)
     assert terms["relative"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert terms["placed"].item() == pytest.approx(right.item()) and terms["chance"].item() == 0.125
@@ -63,7 +63,7 @@ def test_some_pairs_are_the_same_of_all_scans(build, scans):
     x, part = method.tokens(batch["crop"]), method.part
     asked = torch.arange(5) * 13
     pairs = torch.cat([x[:, asked // 8, :part], x[:, asked % 8, part:]], 2)
-    expected, _ = named(method.relative(pairs), method.offset.flatten()[asked].expand(2, -1))
+    expected, _ = classified(method.relative(pairs), method.offset.flatten()[asked].expand(2, -1))
     assert method.loss(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
