@@ -40,6 +40,7 @@ class Range:
 
 
 Share = Annotated[float, Range(0, 1)]  # a probability, a share, a momentum
+Part = Annotated[float, Range(0, 1, below=True)]  # a share that is never all
 Positive = Annotated[float, Range(0, above=True)]
 Amount = Annotated[float, Range(0)]
 Count = Annotated[int, Range(1)]

@@ -6,32 +6,56 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from bench import augment, nets
+from bench import augment, distributed, nets
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
-from bench.nets import Network
+from bench.nets import Encoder, Network
 from bench.pretext import grid, losses, nuisance
-from bench.pretext.heads import mlp
+from bench.pretext.heads import Norm, mlp
 from bench.pretext.momentum import SlowCopy
 from bench.pretext.units import Scale, unit_of
-from bench.ranges import Amount, Count, Positive, Share
+from bench.random import rand
+from bench.ranges import Amount, Count, Part, Positive, Share
 from bench.source import Source
+from bench.typed import sparse
 
 Rectify = Literal["abs", "relu"]
-# power, what becomes of negative cosines, no gradient to the later base of a pair
-REG: dict[str, tuple[int, Rectify, bool]] = {
-    "paper": (1, "abs", False),  # Eq. 5
-    "v1": (2, "relu", False),  # code
-    "ema": (2, "relu", True),  # code
+Pool = Literal["last", "all"]
+Sides = tuple[Tensor, Tensor]  # embeddings of random crops (B, m, out) and of bases (B, n, out)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """In what the losses of this name differ, beside their prediction term."""
+
+    reg_power: int  # of a similarity of two bases
+    reg_rectify: Rectify  # what becomes of negative ones
+    reg_detach: bool = False  # no gradient to the later base of a pair
+    last: bool = False  # may a random crop lie at the far end?
+    teacher: Literal["", "network", "projector"] = ""  # of what there is a slow copy
+    pool: Pool = "last"  # of the encoder's maps, what the projector reads
+    norm: Norm = "batch_plain"  # of the projector
+
+
+VARIANTS = {
+    "paper": Variant(1, "abs", last=True),  # Eq. 5
+    "v1": Variant(2, "relu"),  # code, as the next two
+    "ema": Variant(2, "relu", reg_detach=True, teacher="network"),
+    "v2": Variant(2, "relu", reg_detach=True, teacher="projector", pool="all"),
+    # nnssl's code; its InstanceNorm1d is given rows without a length, and so normalises each row by itself
+    "nnssl": Variant(1, "relu", last=True, pool="all", norm="layer_plain"),
 }
 
 
 class VoCo(Method):
-    """Wu et al. 2024. ``paper`` is what they print; ``v1`` and ``ema`` are what they released."""
+    """Wu et al. 2024. ``paper`` is what they print; ``v1``, ``ema`` and ``v2`` are what they released.
+
+    ``nnssl`` is MIC-DKFZ/nnssl's, by which others compared them.
+    """
 
     title = "VoCo"
     version = 2  # 2: shift in units of the crops' scale, chance by intensities
@@ -42,13 +66,14 @@ class VoCo(Method):
         "https://arxiv.org/abs/2402.17300",
         "https://github.com/Luffy03/VoCo",
     )
-    fidelity = "official code compared for v1 and ema; the paper's own loss from its text only"
+    fidelity = "official code compared for v1, ema, v2 and nnssl; the paper's own loss from its text only"
 
     @dataclass(frozen=True)
     class Params(MethodParams):
         """Defaults are the paper's; 'code' marks what only the released code states."""
 
-        variant: Literal["paper", "v1", "ema"] = "paper"  # code: issue 15 is v1, main is ema
+        # code: issue 15 is v1, main is ema, Large-Scale-Medical is v2
+        variant: Literal["paper", "v1", "ema", "v2", "nnssl"] = "paper"
         grid: Triple = (4, 4, 1)  # Table 7, bases along x, y, z
         crops: Count = 2  # code (sw_batch_size): random crops per scan
         input_crop: Triple | None = None  # code: 96 per side, resized to views of 64
@@ -57,17 +82,20 @@ class VoCo(Method):
         reg_weight: Amount = 1.0  # Eq. 7, lambda
         eps: Positive = 1e-6  # code, inside the logarithm of Eq. 3
         rectify: bool = True  # code: Eq. 1 says 0 to 1, which ReLU on the cosine makes true
-        reg_power: int | None = None  # Eq. 5: 1; code: 2. By default the variant's
+        reg_power: int | None = None  # Eq. 5 and nnssl: 1; code: 2. By default the variant's
         reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
-        reg_detach: bool | None = None  # Eq. 5: no; code: no in v1, yes in ema
-        hidden: Count = 2048  # code
-        out: Count = 2048  # Section 3.2, C
-        momentum: Share = 0.9  # code of ema, constant
-        teacher: Literal["random", "copy"] = "random"  # code of ema: initialised on its own
+        reg_detach: bool | None = None  # Eq. 5, v1, nnssl: no; code of ema and v2: yes
+        use_inter: bool = sparse(True)  # code of v2: each crop is compared with the next scan's bases, too
+        dropout: Part = sparse(0.2)  # code of v2: share of crops that the student's projector is not shown
+        pool: Pool | None = sparse()  # maps that the projector reads; by default the variant's
+        hidden: Count = 2048  # code; v2: 1024
+        out: Count = 2048  # Section 3.2, C; v2: 1024
+        momentum: Share = 0.9  # code of ema and v2, constant
+        teacher: Literal["random", "copy"] = "random"  # code of ema and v2: initialised on its own
         export: Literal["student", "teacher"] = "student"  # ema; which one was released is not said
         flip: Share = 0.2  # code, per axis and crop
         rot90: Share = 0.2  # code
-        shift: Share = 0.1  # code, probability
+        shift: Share = 0.1  # code, probability; v2: .5
         shift_by: Amount = 0.1  # code, on the scale of ``intensity``
         intensity: Scale = "unit"  # code: all scans are in [0, 1]
 
@@ -76,6 +104,11 @@ class VoCo(Method):
                 raise BenchError("method 'voco': use_pred and use_reg are both off; take 'scratch'")
             if np.prod(self.grid) < 2:
                 raise BenchError(f"method 'voco': grid {self.grid} has no two bases to tell apart")
+
+        @property
+        def rule(self) -> Variant:
+            """What the variant says."""
+            return VARIANTS[self.variant]
 
         @property
         def crops_per_sample(self) -> int:
@@ -89,8 +122,9 @@ class VoCo(Method):
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
             """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
-            size, last = self.input_crop or crop, self.variant == "paper"
-            return grid.read_tiled(volume, size, self.grid, self.crops, rng, last)
+            return grid.read_tiled(
+                volume, self.input_crop or crop, self.grid, self.crops, rng, self.rule.last
+            )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Resize and augment every crop on its own; the overlaps stay those of the places."""
@@ -105,80 +139,123 @@ class VoCo(Method):
             one = unit_of(x, p.intensity, zscored)
             by = p.shift_by if one is None else p.shift_by * one
             x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
-            return {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
+            made = {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
+            if self.rule.teacher == "projector":
+                made["kept"] = rand(both.shape[:2], g) >= p.dropout
+            return made
 
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        p, self.slow = params, None
-        head = [network.encoder.widths[-1], p.hidden, p.hidden, p.out]
-        self.projector = mlp(head, "batch_plain")
-        if p.variant == "ema":
+        p, widths = params, network.encoder.widths
+        self.pool, self.slow = p.pool or p.rule.pool, None
+        head = [sum(widths) if self.pool == "all" else widths[-1], p.hidden, p.hidden, p.out]
+        self.projector = mlp(head, p.rule.norm)
+        if p.rule.teacher:
             self.slow = self._second(network, head)
             self.after_step(0.0)  # the code updates before the first use, too
 
     def _second(self, network: Network, head: list[int]) -> SlowCopy:
-        if self.params.teacher == "copy":
+        copied, norm = self.params.teacher == "copy", self.params.rule.norm
+        if self.params.rule.teacher == "projector":
+            return SlowCopy(projector=self.projector if copied else mlp(head, norm))
+        if copied:
             return SlowCopy(encoder=self.encoder, projector=self.projector)
         channels = (network.in_channels, network.out_channels)
         twin = nets.network(network.name, network.preset, *channels, network.crop)
-        return SlowCopy(encoder=twin.encoder, projector=mlp(head, "batch_plain"))
+        return SlowCopy(encoder=twin.encoder, projector=mlp(head, norm))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return prediction (``pred``, or ``pos`` and ``neg``), ``reg``, and the live share.
+        """Return prediction (``pred``, or ``pos`` and ``neg``), ``inter``, ``reg``, and the live share.
 
         ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead. ``found`` is
         the share of crops whose most alike base is the one that they overlap most, ``chance`` what
         the nearest intensities find, at least one base in n.
         """
         p = self.params
-        crops, bases = self._embed(self, batch)
-        total, terms = torch.zeros((), device=bases.device), {}
+        fast, slow = self._sides(batch)
+        total, terms = torch.zeros((), device=fast[1].device), {}
         if p.use_pred:
-            logits = self._logits(batch, crops, bases)
+            logits = self._logits(fast, slow)
             terms = self._prediction(logits, batch["target"])
             total = torch.stack(list(terms.values())).sum()
             terms["alive"] = (logits > 0).float().mean()
+        if p.use_inter and p.variant == "v2":
+            terms["inter"] = self._inter(fast, slow)
+            total = total + terms["inter"]
         if p.use_reg:
-            terms["reg"] = self._redundancy(bases)
+            terms["reg"] = self._redundancy(fast[1])
             total = total + p.reg_weight * terms["reg"]
+        # where the student's projector does not see every crop, its slow copy does
+        crops, bases = slow if p.rule.teacher == "projector" else fast
         best = losses.cosines(crops.detach(), bases.detach()).argmax(2)
         most = batch["target"].argmax(2)
         terms["found"] = (best == most).to(total.dtype).mean()
         return {"total": total, **terms, "chance": nuisance.guessed(_apart(batch), most)}
 
     def _prediction(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        eps = self.params.eps
-        if self.params.variant == "paper":
+        eps, variant = self.params.eps, self.params.variant
+        if variant == "paper":
             return {"pred": losses.overlap_entropy(logits, target, eps)}
-        weighted = self.params.variant == "ema"
-        pos, neg = losses.overlap_split(logits, target, eps, weighted)
+        if variant == "nnssl":
+            pos, neg = losses.overlap_pooled(logits, target, eps)
+        else:
+            apart: Literal["log", "square"] = "log" if variant == "v2" else "square"
+            pos, neg = losses.overlap_split(logits, target, eps, variant != "v1", apart)
         return {"pos": pos, "neg": neg}
 
+    def _inter(self, fast: Sides, slow: Sides) -> Tensor:
+        """Return what it costs that crops liken to the next scan's bases otherwise than the teacher says."""
+        logits = self._squash(losses.cosines(fast[0], _of_next(fast[1])))
+        target = functional.relu(losses.cosines(slow[0], _of_next(slow[1])))
+        return torch.stack(losses.overlap_split(logits, target, self.params.eps, True, "log")).sum()
+
     def _redundancy(self, bases: Tensor) -> Tensor:
-        p = self.params
-        power, rectify, detach = REG[p.variant]
-        power = power if p.reg_power is None else p.reg_power
-        detach = detach if p.reg_detach is None else p.reg_detach
-        return losses.redundancy(bases, power, p.reg_rectify or rectify, detach)
+        p, rule = self.params, self.params.rule
+        power = rule.reg_power if p.reg_power is None else p.reg_power
+        detach = rule.reg_detach if p.reg_detach is None else p.reg_detach
+        return losses.redundancy(bases, power, p.reg_rectify or rule.reg_rectify, detach)
 
-    @staticmethod
-    def _embed(side: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        # one batch, random crops first: the projector's batch statistics are over all crops
-        crops, bases = batch["crops"], batch["bases"]
-        x = torch.cat([crops.flatten(0, 1), bases.flatten(0, 1)])
-        a, b = side.projector(side.encoder.embed(x)).split([crops.shape[:2].numel(), bases.shape[:2].numel()])
-        return a.unflatten(0, crops.shape[:2]), b.unflatten(0, bases.shape[:2])
+    def _sides(self, batch: Batch) -> tuple[Sides, Sides]:
+        """Return the embeddings, and what they are compared with, which passes no gradient on."""
+        if self.params.rule.teacher == "projector":
+            fast, slow = self._by_two_projectors(batch)
+        else:
+            fast = slow = self._embed(self, batch)
+            if self.slow is not None:
+                with torch.no_grad():
+                    slow = self._embed(self.slow, batch)
+        return fast, (slow[0].detach(), slow[1].detach())
 
-    def _logits(self, batch: Batch, crops: Tensor, bases: Tensor) -> Tensor:
-        squash = functional.relu if self.params.rectify else nn.Identity()
-        if self.slow is None:
-            return squash(losses.cosines(crops, bases.detach()))
+    def _by_two_projectors(self, batch: Batch) -> tuple[Sides, Sides]:
+        assert self.slow is not None
+        features, m = self._pooled(self.encoder, batch), batch["crops"].shape[1]
+        # the code's Dropout1d is given rows without a length, and so drops whole rows: to the projector zeros
+        kept = torch.cat([batch["kept"][:, :m].flatten(), batch["kept"][:, m:].flatten()])
+        seen = features * kept[:, None] / (1 - self.params.dropout)
+        fast = _divided(self.projector(seen), batch)
         with torch.no_grad():
-            t_crops, t_bases = self._embed(self.slow, batch)
-        there, back = losses.cosines(crops, t_bases), losses.cosines(t_crops, bases)
-        return (squash(there) + squash(back)) / 2
+            return fast, _divided(self.slow.projector(features), batch)
+
+    def _embed(self, side: Any, batch: Batch) -> Sides:
+        return _divided(side.projector(self._pooled(side.encoder, batch)), batch)
+
+    def _pooled(self, encoder: Encoder, batch: Batch) -> Tensor:
+        # one batch, random crops first: the projector's batch statistics are over all crops
+        x = torch.cat([batch["crops"].flatten(0, 1), batch["bases"].flatten(0, 1)])
+        if self.pool == "last":
+            return encoder.embed(x)
+        return torch.cat([level.flatten(2).mean(dim=2) for level in encoder(x)], dim=1)
+
+    def _logits(self, fast: Sides, slow: Sides) -> Tensor:
+        there = self._squash(losses.cosines(fast[0], slow[1]))
+        if self.params.rule.teacher != "network":
+            return there
+        return (there + self._squash(losses.cosines(slow[0], fast[1]))) / 2
+
+    def _squash(self, cosines: Tensor) -> Tensor:
+        return functional.relu(cosines) if self.params.rectify else cosines
 
     def after_step(self, progress: float) -> None:
         """Move the teacher. The code does so between the student's next forward and its own."""
@@ -187,9 +264,22 @@ class VoCo(Method):
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder that ``export`` names."""
-        if self.slow is None or self.params.export == "student":
+        if self.slow is None or self.params.rule.teacher == "projector" or self.params.export == "student":
             return super().transfer()
         return {f"encoder.{k}": v for k, v in self.slow.encoder.state_dict().items()}
+
+
+def _divided(embedded: Tensor, batch: Batch) -> Sides:
+    crops, bases = batch["crops"].shape[:2], batch["bases"].shape[:2]
+    a, b = embedded.split([crops.numel(), bases.numel()])
+    return a.unflatten(0, crops), b.unflatten(0, bases)
+
+
+def _of_next(bases: Tensor) -> Tensor:
+    """Return for every scan of this process the bases of the next scan of the whole batch."""
+    every = distributed.gather(bases)
+    rows = torch.arange(1, 1 + len(bases), device=bases.device) + distributed.rank() * len(bases)
+    return every[rows % len(every)]
 
 
 def _apart(batch: Batch) -> Tensor:

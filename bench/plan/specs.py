@@ -98,5 +98,5 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
 def differing(row: Row, before: PretrainSpec | None) -> str:
     """Return canonical JSON of the parameters that are not the method's defaults."""
     own = before.method if before else MethodSpec.of(row.method, row.params)
-    default = plain(own.method.Params())
-    return canonical({k: v for k, v in own.params.items() if v != default[k]})
+    default = plain(own.method.Params())  # without what is sparse: that is stored where it differs
+    return canonical({k: v for k, v in own.params.items() if k not in default or v != default[k]})

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+Norm = Literal["none", "batch", "batch_plain", "layer_plain"]
 
-def mlp(widths: list[int], norm: Literal["none", "batch", "batch_plain"]) -> nn.Sequential:
+
+def mlp(widths: list[int], norm: Norm) -> nn.Sequential:
     """Return Linear - norm - ReLU blocks ending in a bare Linear, through ``widths``.
 
     ``batch`` is BatchNorm1d as usual; ``batch_plain`` has neither weights nor running statistics
-    and so always normalises by the batch it sees, also in evaluation.
+    and so always normalises by the batch it sees, also in evaluation. ``layer_plain`` normalises each row by
+    itself, without weights.
     """
     layers: list[nn.Module] = []
     for a, b in pairwise(widths[:-1]):
@@ -24,6 +27,8 @@ def mlp(widths: list[int], norm: Literal["none", "batch", "batch_plain"]) -> nn.
             layers.append(nn.BatchNorm1d(b))
         elif norm == "batch_plain":
             layers.append(nn.BatchNorm1d(b, affine=False, track_running_stats=False))
+        elif norm == "layer_plain":
+            layers.append(nn.LayerNorm(b, elementwise_affine=False))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 from bench import distributed
 
 T = TypeVar("T", bound=Callable[..., Any])
+GUARD = 1e-6  # of VoCo's codes, in the denominators of means that may be over nothing
 NOTHING = -1e30  # the score of what is no negative: its exponential is 0, and unlike -inf it has a gradient
 
 
@@ -142,18 +143,35 @@ def overlap_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
 
 
 @full_precision
-def overlap_split(logits: Tensor, target: Tensor, eps: float, weighted: bool) -> tuple[Tensor, Tensor]:
-    """Return the two terms of Wu et al.'s released code: overlapping pairs, and the others.
+def overlap_split(
+    logits: Tensor, target: Tensor, eps: float, weighted: bool, apart: Literal["square", "log"] = "square"
+) -> tuple[Tensor, Tensor]:
+    """Return the two terms of Wu et al.'s released codes: overlapping pairs, and the others.
 
     Overlapping pairs: mean of -log(1 - |y - l| + eps), ``weighted`` by y or not. The others: mean
-    of l^2. Means are over the pairs of one volume, then over volumes; arguments as above.
+    of l^2, or by ``log`` of -log(1 - |l| + eps). Means are over the pairs of one volume, then over volumes;
+    arguments as above.
     """
+    distance = _distance_entropy(logits, target, eps)
     weight = target if weighted else (target > 0).to(target.dtype)
-    apart = (target == 0).to(target.dtype)
-    positive = (weight * _distance_entropy(logits, target, eps)).sum((1, 2))
-    negative = (apart * logits.square()).sum((1, 2))
-    positive = positive / (weight.sum((1, 2)) + 1e-6)  # the code's own guard
-    return positive.mean(), (negative / (apart.sum((1, 2)) + 1e-6)).mean()
+    other = (target == 0).to(target.dtype)
+    positive = (weight * distance).sum((1, 2))
+    negative = (other * (logits.square() if apart == "square" else distance)).sum((1, 2))
+    positive = positive / (weight.sum((1, 2)) + GUARD)
+    return positive.mean(), (negative / (other.sum((1, 2)) + GUARD)).mean()
+
+
+@full_precision
+def overlap_pooled(logits: Tensor, target: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return ``overlap_split``, weighted and squared, with means over all pairs of the batch at once.
+
+    MIC-DKFZ/nnssl, ``VoCoLoss.prediction_loss``: a volume with more pairs apart counts more.
+    """
+    other = (target == 0).to(target.dtype)
+    positive = (target * _distance_entropy(logits, target, eps)).sum()
+    negative = (other * logits.square()).sum()
+    pairs = (other + GUARD).sum()  # as there: once for every pair
+    return positive / distributed.mean(target.sum()), negative / distributed.mean(pairs)
 
 
 def _distance_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
-from bench.ranges import Range, Share
+from bench.ranges import Part, Range, Share
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -16,7 +16,6 @@ Epochs = Annotated[float, Range(0, 1e7, above=True)]
 Samples = Annotated[int, Range(0, 65536, above=True)]  # of a batch, a scan, a picture
 Factor = Annotated[float, Range(0, 1000, above=True)]  # a rate, a coefficient, a norm
 Weight = Annotated[float, Range(0, 1000)]
-Part = Annotated[float, Range(0, 1, below=True)]  # a share that is never all
 SomeShare = Annotated[float, Range(0, 1, above=True)]  # a share that is never nothing
 Number = Annotated[int, Range(0, 2**32 - 1)]  # a seed, a class, a fold
 Numbers = Annotated[tuple[int, ...], Range(0, 2**32 - 1, order=False)]

@@ -21,6 +21,7 @@ BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
         # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
         ("hssl", {}, RESNET, {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}),
         ("pgl", {}, PGL, {"projector": 9_449_728, "predictor": 2_109_696}),
+        ("mae3d", {}, ("unetr", "small", 1, 14, (96, 96, 96)), {"encoder": 6_159_936}),
         ("mae3d", {}, ("unetr", "base", 1, 14, (96, 96, 96)), {"encoder": 88_340_736, "decoder": 27_813_888}),
     ],
 )

@@ -29,6 +29,7 @@ TRAINING = Training(
 METHODS = [n for n in registry.names("method") if registry.load("method", n).pretrains]
 APART = [n for n in METHODS if not registry.load("method", n).across_batch]
 each = pytest.mark.parametrize("name", METHODS)
+OTHERS = [("voco", {"variant": "v2"}), ("voco", {"variant": "nnssl"})]  # whose losses gather in another way
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,13 @@ def test_two_processes_equal_one(name, build, alone, scans, pair):
     assert furthest(before, {k: whole[1][k] for k in before}) > 1e-3  # the steps move the weights
     assert_alike(first, whole)
     assert_alike(second, whole)
+
+
+@pytest.mark.parametrize(("name", "params"), OTHERS)
+def test_two_processes_equal_one_in_other_variants(name, params, build, scans, pair):
+    whole = trained(build(name, params), scans)
+    for part in pair(trained, build(name, params), scans):
+        assert_alike(part, whole)
 
 
 @each

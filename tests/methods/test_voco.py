@@ -1,16 +1,17 @@
-"""VoCo: what the three variants score, where their gradients go, and that they learn."""
+"""VoCo: what the five variants score, where their gradients go, and that they learn."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from volumes import always, batch_of, raw_of, read, trained, view, volumes
+from volumes import Gives, always, batch_of, raw_of, read, trained, view, volumes
 
 from bench.data.reader import Volume
 from bench.pretext import losses
+from bench.typed import plain
 
-VARIANTS = ("paper", "v1", "ema")
+VARIANTS = ("paper", "v1", "ema", "v2", "nnssl")
 PLAIN = {"flip": 0.0, "rot90": 0.0, "shift": 0.0}
 
 
@@ -32,7 +33,7 @@ def test_printed_loss_at_collapse(build):
     assert terms["alive"] == 1
 
 
-@pytest.mark.parametrize("variant", ["v1", "ema"])
+@pytest.mark.parametrize("variant", ["v1", "ema", "nnssl"])
 def test_released_losses_at_collapse(build, variant):
     terms = collapsed(build, variant)
     expected = {"pos": 1.386289, "neg": 1.0, "reg": 1.0, "total": 3.386289}
@@ -40,11 +41,18 @@ def test_released_losses_at_collapse(build, variant):
         assert terms[key].item() == pytest.approx(value, abs=2e-5), key
 
 
+def test_the_later_release_costs_most_at_collapse_where_nothing_overlaps(build):
+    terms = collapsed(build, "v2")
+    assert terms["pos"].item() == pytest.approx(math.log(4), abs=2e-5)
+    assert terms["neg"].item() == pytest.approx(13.8155, abs=0.15)  # -log of eps; 1 - l rounds near it
+    assert terms["inter"].item() == pytest.approx(0, abs=1e-5)  # the teacher says the same of all bases
+
+
 def test_total_is_prediction_plus_weighted_redundancy(build):
     for variant in VARIANTS:
         method = build("voco", {"variant": variant, "reg_weight": 0.5})
         terms = method.loss(batch_of(method, 2))
-        pred = terms["pred"] if variant == "paper" else terms["pos"] + terms["neg"]
+        pred = sum(terms[k] for k in ("pred", "pos", "neg", "inter") if k in terms)
         assert torch.allclose(terms["total"], pred + 0.5 * terms["reg"])
 
 
@@ -86,7 +94,7 @@ def embedded(method):
     return crops, bases
 
 
-@pytest.mark.parametrize("variant", ["paper", "v1"])
+@pytest.mark.parametrize("variant", ["paper", "v1", "nnssl"])
 def test_bases_receive_no_gradient_from_the_prediction(build, variant):
     method = build("voco", {"variant": variant, "use_reg": False})
     batch = batch_of(method, 2)
@@ -135,15 +143,17 @@ def test_exported_side_is_the_one_asked_for(build):
         assert torch.equal(student.transfer()[f"encoder.{key}"], value)
 
 
-@pytest.mark.parametrize(("variant", "furthest"), [("paper", 48), ("v1", 47), ("ema", 47)])
+@pytest.mark.parametrize(
+    ("variant", "furthest"), [("paper", 48), ("v1", 47), ("ema", 47), ("v2", 47), ("nnssl", 48)]
+)
 def test_released_code_never_draws_the_last_position(build, variant, furthest):
     ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[None, :, None, None], (1, 64, 32, 16))
     method = build("voco", {"variant": variant, "grid": (4, 2, 1), "crops": 500})
     assert read(method, [Volume(ramp)])["crops"].amin(dim=(2, 3, 4, 5)).max() == furthest
 
 
-@pytest.mark.parametrize(("variant", "share"), [("v1", 0.5), ("ema", 0.75)])
-def test_only_the_later_release_weighs_pairs_by_their_overlap(build, variant, share):
+@pytest.mark.parametrize(("variant", "share"), [("v1", 0.5), ("ema", 0.75), ("v2", 0.75), ("nnssl", 0.75)])
+def test_all_but_the_first_release_weigh_pairs_by_their_overlap(build, variant, share):
     # overlaps .75 and .25, cosines .25 and .25: the first pair costs ln 2, the second nothing
     method = build("voco", {"variant": variant})
     logits, target = torch.tensor([[[0.25, 0.25]]]), torch.tensor([[[0.75, 0.25]]])
@@ -153,16 +163,121 @@ def test_only_the_later_release_weighs_pairs_by_their_overlap(build, variant, sh
 
 def test_redundancy_follows_the_variant_unless_it_is_overruled(build):
     bases = torch.tensor([[[1.0, 0.0], [-0.5, 0.75**0.5]]])  # one pair, cosine -1/2
-    expected = {"paper": 0.5, "v1": 0.0, "ema": 0.0}
+    expected = {"paper": 0.5, "v1": 0.0, "ema": 0.0, "v2": 0.0, "nnssl": 0.0}
     for variant, value in expected.items():
         method = build("voco", {"variant": variant})
         assert method._redundancy(bases).item() == pytest.approx(value, abs=1e-6)
-    overruled = build("voco", {"variant": "ema", "reg_rectify": "abs"})
-    assert overruled._redundancy(bases).item() == pytest.approx(0.25, abs=1e-6)
+    for variant, value in [("ema", 0.25), ("nnssl", 0.5)]:  # squared or not
+        overruled = build("voco", {"variant": variant, "reg_rectify": "abs"})
+        assert overruled._redundancy(bases).item() == pytest.approx(value, abs=1e-6)
+
+
+def sides(crops, bases):
+    return tuple(torch.tensor(rows).double() for rows in (crops, bases))
+
+
+def test_a_crop_is_told_by_its_slow_copy_where_it_lies_in_the_next_scan(build):
+    method = build("voco", {"variant": "v2"})
+    crops = [[[1.0, 0.0]], [[0.0, 1.0]]]
+    fast = sides(crops, [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.6, 0.8]]])
+    slow = sides(crops, [[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.75**0.5], [-1.0, 0.0]]])
+    # the first: cosines 0 and .6 where the slow ones are .5 and below 0; the second: 0 and 1 in both
+    expected = (math.log(2) + math.log(2.5)) / 2
+    assert method._inter(fast, slow).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_the_next_scan_says_can_be_left_out(build):
+    alone = build("voco", {"variant": "v2", "use_inter": False})
+    batch = batch_of(alone, 2)
+    terms, whole = alone.loss(batch), build("voco", {"variant": "v2"}).loss(batch)
+    assert "inter" not in terms
+    assert torch.allclose(whole["total"], terms["total"] + whole["inter"])
+
+
+def test_dropped_crops_are_zeros_to_the_student_and_whole_to_its_slow_copy(build):
+    method = build("voco", {"variant": "v2", "dropout": 0.5})
+    batch = batch_of(method, 2)
+    kept, m = batch["kept"], batch["crops"].shape[1]
+    assert kept.shape == (2, m + 4) and kept.any() and not kept.all()
+    seen = {}
+
+    def noted(name):
+        return Gives(lambda x: seen.setdefault(name, x)[:, :8])
+
+    method.projector, method.slow.projector = noted("student"), noted("teacher")
+    batch["crops"].requires_grad_()
+    method.loss(batch)["total"].backward()
+    rows = torch.cat([kept[:, :m].flatten(), kept[:, m:].flatten()])
+    assert torch.allclose(seen["student"], 2 * seen["teacher"] * rows[:, None])
+    assert torch.equal(batch["crops"].grad.flatten(2).any(2), kept[:, :m])
+
+
+def test_as_many_crops_are_dropped_as_is_said_and_only_by_the_one_that_drops(build):
+    method = build("voco", {"variant": "v2", "crops": 400, "dropout": 0.3, **PLAIN})
+    assert batch_of(method, 2)["kept"].float().mean().item() == pytest.approx(0.7, abs=0.06)
+    assert batch_of(build("voco", {"variant": "v2", "dropout": 0.0}), 2)["kept"].all()
+    assert all("kept" not in batch_of(build("voco", {"variant": v}), 2) for v in VARIANTS if v != "v2")
+
+
+def test_the_slow_projector_of_v2_reads_what_the_students_encoder_says(build):
+    method = build("voco", {"variant": "v2", "export": "teacher"})
+    assert {k.split(".")[0] for k in method.slow.state_dict()} == {"projector"}
+    assert all(torch.equal(v, method.encoder.state_dict()[k[8:]]) for k, v in method.transfer().items())
+    assert not torch.allclose(method.projector[0].weight, method.slow.projector[0].weight, atol=1e-3)
+    copied = build("voco", {"variant": "v2", "teacher": "copy"})
+    assert torch.allclose(copied.projector[0].weight, copied.slow.projector[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("params", "maps"),
+    [
+        *(({"variant": variant}, "last") for variant in ("paper", "v1", "ema")),
+        *(({"variant": variant}, "all") for variant in ("v2", "nnssl")),
+        ({"variant": "nnssl", "pool": "last"}, "last"),
+        ({"pool": "all"}, "all"),
+    ],
+)
+def test_the_projector_reads_the_last_map_or_all(build, params, maps):
+    method = build("voco", params)
+    widths = method.encoder.widths
+    assert method.projector[0].in_features == (widths[-1] if maps == "last" else sum(widths))
+    x = torch.rand(2, 3, 1, 16, 16, 16)
+    pooled = method._pooled(method.encoder, {"crops": x[:, :1], "bases": x[:, 1:]})
+    rows = torch.cat([x[:, :1].flatten(0, 1), x[:, 1:].flatten(0, 1)])
+    assert torch.allclose(pooled[:, -widths[-1] :], method.encoder.embed(rows), atol=1e-6)
+
+
+def test_the_projector_of_nnssl_normalises_each_crop_by_itself(build):
+    for variant in VARIANTS:
+        head = build("voco", {"variant": variant}).projector
+        x = torch.randn(6, head[0].in_features)
+        assert torch.allclose(head(x)[:2], head(x[:2]), atol=1e-5) is (variant == "nnssl"), variant
+
+
+def test_bases_can_lie_above_each_other(build):
+    method = build("voco", {"grid": (4, 4, 2), "crops": 50, **PLAIN})
+    assert method.params.crops_per_sample == 32 + 50
+    x, y, z = np.meshgrid(*map(np.arange, (64, 64, 32)), indexing="ij")
+    seen = view(method, read(method, [Volume(v[None].astype(np.float32)) for v in (x, y, z)]))
+    corners = seen["bases"].amin(dim=(2, 3, 4, 5)).long() // 16
+    i, j, k = corners.tolist()
+    assert [(a * 4 + b) * 2 + c for a, b, c in zip(i, j, k, strict=True)] == list(range(32))
+    # what a crop has of the lower bases, from where it begins along z
+    begins, lower = seen["crops"][2].amin(dim=(1, 2, 3, 4)), seen["target"][2][:, ::2].sum(1)
+    assert torch.allclose(lower, 1 - begins / 16) and begins.unique().numel() > 8
+    assert torch.isfinite(method.loss(seen)["total"])
+
+
+def test_what_came_later_is_not_in_what_a_job_is_known_by(build):
+    params = build("voco", {"hidden": 2048, "out": 2048, "grid": (4, 4, 1)}).params
+    assert not {"use_inter", "dropout", "pool"} & set(plain(params)) and len(plain(params)) == 22
+    assert plain(build("voco", {"pool": "all"}).params)["pool"] == "all"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "correlation"), [("paper", 0.5), ("v1", 0.25), ("ema", 0.25)])
+@pytest.mark.parametrize(
+    ("variant", "correlation"), [("paper", 0.5), ("v1", 0.25), ("ema", 0.25), ("v2", 0.25), ("nnssl", 0.25)]
+)
 def test_places_crops_of_unseen_scans(build, variant, correlation):
     # scans share a smooth template, so that a place can be recognised
     made = volumes(20, (64, 64, 16))
@@ -184,7 +299,7 @@ def placed(method, scans):
     with torch.no_grad():
         for seed in range(1000, 1006):
             batch = view(method, read(method, scans, seed))
-            crops, bases = method._embed(method.encoder, method.projector, batch)
+            crops, bases = method._embed(method, batch)
             logits.append(losses.cosines(crops, bases).relu())
             target.append(batch["target"])
     return torch.cat(logits), torch.cat(target)

@@ -165,6 +165,13 @@ def test_the_columns_and_the_case_columns_make_a_record(plan_of):
     assert alone["n_train"] == N and alone["convention"] == "medpy/default"
 
 
+def test_a_parameter_that_came_later_stands_in_the_records_where_it_differs(plan_of):
+    row = {"method": "voco", "network": "net", "params": {"variant": "v2", "grid": [1, 1, 2], "dropout": 0.5}}
+    plan = plan_of({"rows": {"placed": row}})
+    told = cell(plan, row="placed", fraction=25, seed=1).columns["params"]
+    assert told == '{"dropout":0.5,"grid":[1,1,2],"variant":"v2"}'
+
+
 @pytest.mark.parametrize(
     ("budget", "quarter", "full"),
     [

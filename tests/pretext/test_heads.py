@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from bench.pretext.heads import MaskedDecoder, mlp
+from bench.pretext.heads import DecoderSize, MaskedDecoder, mlp
 
 
-def test_vocos_head_on_swin_has_the_published_number_of_parameters():
+@pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
+def test_vocos_heads_have_the_published_numbers_of_parameters(width, hidden, size):
     with torch.device("meta"):
-        head = mlp([768, 2048, 2048, 2048], "batch_plain")
-    assert sum(p.numel() for p in head.parameters()) == 9_967_616
+        head = mlp([width, hidden, hidden, hidden], "batch_plain")
+    assert sum(p.numel() for p in head.parameters()) == size
 
 
 def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
@@ -20,14 +21,24 @@ def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
     assert torch.equal(head(x), head.eval()(x))
 
 
+def test_plain_layer_norm_sees_one_row_at_a_time_and_keeps_nothing():
+    head = mlp([4, 8, 3], "layer_plain")
+    assert {k.split(".")[0] for k in head.state_dict()} == {"0", "3"}
+    x = torch.randn(6, 4)
+    assert torch.allclose(head(x)[2:3], head(x[2:3]), atol=1e-6)
+    hidden = head[:2](x)
+    assert torch.allclose(hidden.mean(1), torch.zeros(6), atol=1e-6)
+    assert not torch.allclose(mlp([4, 8, 3], "batch_plain")[:2](x).mean(1), torch.zeros(6), atol=1e-2)
+
+
 def test_heads_end_without_norm_or_activation():
-    for norm in ("none", "batch", "batch_plain"):
+    for norm in ("none", "batch", "batch_plain", "layer_plain"):
         assert isinstance(mlp([4, 8, 3], norm)[-1], nn.Linear)
 
 
 def test_masked_decoder_starts_from_the_released_distributions():
     torch.manual_seed(0)
-    decoder = MaskedDecoder(768, 512, 1, 8, 216, 4096)
+    decoder = MaskedDecoder(768, DecoderSize(512, 1, 8), 216, 4096)
     assert decoder.leave.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert decoder.leave.bias.abs().max() == 0
     assert decoder.mask_token.std().item() == pytest.approx(1, rel=0.1)
@@ -36,14 +47,15 @@ def test_masked_decoder_starts_from_the_released_distributions():
 
 def test_masked_decoder_knows_patches_by_position_not_by_order():
     torch.manual_seed(0)
-    decoder = MaskedDecoder(8, 16, 2, 2, 6, 5)
+    decoder = MaskedDecoder(8, DecoderSize(16, 2, 2), 6, 5)
     for weight in decoder.parameters():  # at .02 the first step hardly mixes tokens
         nn.init.normal_(weight, std=0.5)
     visible, hidden = torch.tensor([[4, 0]]), torch.tensor([[1, 2, 3, 5]])
     encoded = torch.randn(1, 2, 8)
     out = decoder(encoded, visible, hidden)
-    assert out.shape == (1, 4, 5)
-    turned = decoder(encoded.flip(1), visible.flip(1), hidden.flip(1)).flip(1)
+    assert out.shape == (1, 6, 5)  # four hidden ones, and behind them what was seen
+    turned = decoder(encoded.flip(1), visible.flip(1), hidden.flip(1))
+    turned = torch.cat([turned[:, :4].flip(1), turned[:, 4:].flip(1)], 1)
     assert torch.allclose(out, turned, atol=1e-5)
     moved = decoder(encoded, visible.flip(1), hidden)
     assert not torch.allclose(out, moved, atol=1e-3)

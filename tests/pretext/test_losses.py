@@ -54,6 +54,20 @@ def test_released_overlap_loss_averages_volumes_not_pairs():
     assert neg.item() == pytest.approx((0.25 + 1.0) / 2, abs=1e-5)  # over pairs: 0.5
 
 
+def test_overlap_loss_pooled_over_the_batch_averages_pairs_not_volumes():
+    y = torch.tensor([[[1.0, 0.0, 0.0]], [[0.5, 0.5, 0.0]]])
+    given = torch.tensor([[[0.5, 0.5, 0.5]], [[0.5, 0.5, 1.0]]])
+    pos, neg = losses.overlap_pooled(given, y, EPS)
+    assert pos.item() == pytest.approx(math.log(2) / 2, abs=1e-5)
+    assert neg.item() == pytest.approx(0.5, abs=1e-5)  # over volumes: .625
+
+
+def test_pairs_apart_can_cost_a_logarithm():
+    y, given = torch.tensor([[[1.0, 0.0, 0.0]]]), torch.tensor([[[1.0, 0.5, 0.75]]])
+    _, neg = losses.overlap_split(given, y, EPS, True, "log")
+    assert neg.item() == pytest.approx((math.log(2) + math.log(4)) / 2, abs=1e-5)
+
+
 def test_plateau_values_over_random_crops():
     y = random_targets()
     dead = torch.zeros_like(y)
