@@ -13,6 +13,7 @@ SMALL |= {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
 OWN = {  # of one method alone
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "gvsl": {"windows": 200, "window": 5},
+    "jssl": {"still": 0, "queue": 8, "queue_start": 0.0, "prototypes": 6, "slice_prototypes": 6, "heads": 2},
     "pcrlv2": {"sizes": ((16, 16, 16), (24, 24, 16)), "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
 }
 # of those whose loss reads several cells of the last map
