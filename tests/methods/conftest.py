@@ -14,6 +14,7 @@ OWN = {  # of one method alone
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "gvsl": {"windows": 200, "window": 5},
     "pcrlv1": {"sizes": ((16, 16, 16), (24, 24, 16)), "queue": 64, "windows": 200},
+    "jssl": {"still": 0, "queue": 8, "queue_start": 0.0, "prototypes": 6, "slice_prototypes": 6, "heads": 2},
     "pcrlv2": {"sizes": ((16, 16, 16), (24, 24, 16)), "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
 }
 # of those whose loss reads several cells of the last map
