@@ -230,8 +230,8 @@ def embedded(side: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 def mixed_up(rows: Tensor, order: Tensor, share: Tensor) -> Tensor:
     """Mix this process's rows, by their ``share``, with rows of the whole batch in a random order."""
-    mine = slice(distributed.rank() * len(rows), (distributed.rank() + 1) * len(rows))
-    others = distributed.gather(order).argsort()[mine]
+    before = distributed.rank() * len(rows)
+    others = distributed.gather(order).argsort().roll(-before)[: len(rows)]
     return share * rows + (1 - share) * distributed.gather(rows)[others]
 
 

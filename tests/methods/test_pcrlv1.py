@@ -123,7 +123,8 @@ def test_terms_are_means_of_what_is_asked_for(build, monkeypatch, params, contra
     assert (len(pairs), len(read), len(errors)) == (contrasts, restored, restored)
     assert method.params.crops_per_sample == restored
     assert terms["restore"].item() == pytest.approx(torch.stack(errors).mean().item())
-    told = method.params.contrast_weight * terms["contrast"] + method.params.restore_weight * terms["restore"]
+    p = method.params
+    told = p.contrast_weight * terms["contrast"] + p.restore_weight * terms["restore"]
     assert terms["total"].item() == pytest.approx(told.item())
 
 
@@ -138,7 +139,7 @@ def test_of_a_share_of_one_mixed_maps_are_the_querys_own(build, monkeypatch):
     assert errors[2].item() != pytest.approx(mixed, abs=1e-5) and errors[3].item() == pytest.approx(mixed)
 
 
-@pytest.mark.parametrize(("kind", "moved"), [("channel", [True, True, False, False]), ("none", 4 * [False])])
+@pytest.mark.parametrize(("kind", "moved"), [("channel", [True] * 2 + [False] * 2), ("none", [False] * 4)])
 def test_the_code_reaches_turned_targets_alone_and_through_attention(build, monkeypatch, kind, moved):
     method, batch = made(build, {"attention": kind})
     pairs, _, errors = spied(method, monkeypatch)
