@@ -1,20 +1,22 @@
 """BYOL on volumes, the global baseline of PGL: predict a slow copy's view of the same scan."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bench import distributed
+from bench import distributed, nets
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import matched, unit_distance
-from bench.pretext.momentum import SlowCopy, cosine_tau, siamese
+from bench.pretext.momentum import Buffers, SlowCopy, cosine_tau, siamese
 from bench.pretext.volume_views import BothWays
 from bench.ranges import Count, Share
 from bench.source import Source
+from bench.typed import sparse
 
 
 class BYOL3D(Method):
@@ -41,6 +43,12 @@ class BYOL3D(Method):
         tau_cosine: bool = True  # BYOL, Section 3.3
         predictor: bool = True  # BYOL; off = its ablation
         symmetric: bool = True  # BYOL, Section 3.1; off = the first direction alone
+        init_target: Literal["copy", "random"] = sparse(
+            "copy"
+        )  # assumed; BYOL code: random, from its own key
+        # BYOL code: the target takes its own batch's statistics. average: it normalises by averages of the
+        # online side's running ones (EMAN, Cai et al., CVPR 2021); assumed: copy, by these themselves
+        ema_buffers: Buffers = sparse("own")
 
     params: Params
 
@@ -49,10 +57,15 @@ class BYOL3D(Method):
         p, width = params, network.encoder.widths[-1]
         self.projector = mlp([width, p.hidden, p.out], "batch")
         self.predictor = mlp([p.out, p.hidden, p.out], "batch") if p.predictor else nn.Identity()
-        self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
+        encoder, projector = self.encoder, self.projector
+        if p.init_target == "random":
+            encoder, projector = fresh(network).encoder, mlp([width, p.hidden, p.out], "batch")
+        self.slow = SlowCopy(encoder=encoder, projector=projector)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the distance of prediction and slow projection, summed over both directions."""
+        if self.params.ema_buffers != "own":
+            self.slow.eval()
         fast, predicted, slow = siamese(self, batch["views"], self.params.ways)
         total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
         found = matched(distributed.gather(predicted[0].detach()), distributed.gather(slow[0]))
@@ -60,4 +73,11 @@ class BYOL3D(Method):
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""
-        self.slow.follow(self, cosine_tau(self.params.tau, progress, self.params.tau_cosine))
+        p = self.params
+        self.slow.follow(self, cosine_tau(p.tau, progress, p.tau_cosine), p.ema_buffers)
+
+
+def fresh(network: Network) -> Network:
+    """Return another network of the same kind, initialised anew from torch's global generator."""
+    channels = network.in_channels, network.out_channels
+    return nets.network(network.name, network.preset, *channels, network.crop)

@@ -1,6 +1,9 @@
 """In-painting: hide a part of a slice, and restore it from what surrounds it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
@@ -9,16 +12,18 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
+from bench.pretext.adversary import Adversary
 from bench.pretext.losses import squared_error
 from bench.pretext.slice_views import SliceViews, slice_views
-from bench.ranges import Amount, Positive, Share, Shares, Whole
+from bench.ranges import Amount, Count, Positive, Share, Shares, Whole
 from bench.source import Source
+from bench.typed import sparse
 
 TRIES = 128  # patterns of holes drawn at once, of which the first with an allowed area counts
 
 
 class Inpainting2D(Method):
-    """Pathak et al.'s context encoder, without its adversary, on the network that is fine-tuned."""
+    """Pathak et al.'s context encoder, its adversary an option, on the network that is fine-tuned."""
 
     title = "In-painting"
     version = 2  # 2: noise, where there is some, in units of the views
@@ -29,7 +34,7 @@ class Inpainting2D(Method):
         "https://arxiv.org/abs/1604.07379",
         "https://github.com/pathak22/context-encoder",
     )
-    fidelity = "official code read, not run (Lua): masks, weights and normalisation; no adversarial loss"
+    fidelity = "official code read, not run (Lua): masks, weights, normalisation; a smaller adversary"
     figure = Figure("hidden", "error on hidden pixels", chance="flat", rises=False)
     across_batch = False
 
@@ -39,7 +44,8 @@ class Inpainting2D(Method):
 
         blur: Share = 0.0  # code: none; it would blur what is to be restored
         noise: Share = 0.0  # code: none; noise cannot be restored
-        mask: Literal["random", "centre"] = "random"  # paper, Section 3.3: features are learned with random
+        # paper, Section 3.3: features are learned with random regions; blocks, it says, are as good
+        mask: Literal["random", "blocks", "centre"] = "random"
         side: Share = 0.5  # code: of the centre hole, as a share of the slice's
         density: Share = 0.25  # code, random: uniform noise below it is a hole
         resolution: Positive = 0.06  # code, random: cells of noise per pixel
@@ -50,17 +56,32 @@ class Inpainting2D(Method):
         visible_weight: Amount = 1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
         fill: float = 0.0  # code: the data's mean colour, which a z-score makes 0
         transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
+        blocks: Count = sparse(8)  # assumed; paper, Section 3.3: a number, which may overlap
+        block_side: Shares = sparse((1 / 8, 1 / 4))  # assumed: of each, as a share of the slice's
+        block_area: Share = sparse(1 / 4)  # paper, Section 3.3: of the slice, what all cover at most
+        adversary: Share = sparse(0.0)  # README: .001, and features without; paper, Eq. 3; HSSL: none named
+        adversary_widths: tuple[int, ...] = sparse((64, 128, 256, 512))  # code (ndf)
 
         def __post_init__(self) -> None:
             if self.ring and self.mask != "centre":
                 raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:
                 raise BenchError(f"method 'inpainting2d': side lies between 0 and 1, got {self.side}")
+            if not self.adversary_widths or min(self.adversary_widths) < 1:
+                raise BenchError("method 'inpainting2d': adversary_widths are one or more, each above 0")
 
         @property
         def crops_per_sample(self) -> int:
             """One."""
             return 1
+
+        def head_flops(self, crop: Triple) -> float:
+            """Return the adversary's: it judges what was made twice, and the slice once."""
+            if not self.adversary:
+                return 0.0
+            seen = prod(crop) * (self.side**2 if self.mask == "centre" else 1)
+            layers = enumerate(pairwise([1, *self.adversary_widths]), start=1)
+            return sum(3 * 2 * 4 * 4 * a * b * seen / 4**i for i, (a, b) in layers)
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Augment every slice to ``y`` and cut the batch's one hole into it.
@@ -73,11 +94,20 @@ class Inpainting2D(Method):
             shape = crop[:2]
             if self.mask == "random":
                 hidden = hole = blobs(shape, self.density, self.resolution, self.hole_area, generator)
+            elif self.mask == "blocks":
+                hidden = hole = squares(shape, self.blocks, self.block_side, self.block_area, generator)
             else:
                 hidden, hole = (centre_hole(shape, self.side, r, y.device) for r in (self.ring, 0))
             rows = (len(y), 1, *shape, 1)
             hidden, hole = (mask[None, None, ..., None].expand(rows).clone() for mask in (hidden, hole))
             return {"x": torch.where(hidden, self.fill, y), "y": y, "hidden": hidden, "hole": hole}
+
+        def judged(self, images: Tensor) -> Tensor:
+            """Return what an adversary sees of images (B, C, X, Y, 1): a centre hole alone, or all."""
+            if self.mask != "centre":
+                return images
+            x, y = centre(images.shape[2:4], self.side, 0)
+            return images[:, :, x, y]
 
     params: Params
 
@@ -89,11 +119,23 @@ class Inpainting2D(Method):
                 f"method 'inpainting2d': in a crop of {self.crop} a hole of side {params.side:g} less a ring "
                 f"of {params.ring} is empty"
             )
+        self.judge: Adversary | None = None
+        if params.adversary:
+            whole = torch.empty(1, 1, *self.crop[:2], 1, device="meta")
+            sides, factor = params.judged(whole).shape[2:4], 2 ** len(params.adversary_widths)
+            if min(sides) < factor:
+                raise BenchError(
+                    f"method 'inpainting2d': the adversary sees {tuple(sides)} pixels and halves them "
+                    f"{len(params.adversary_widths)} times; take fewer adversary_widths, or a larger crop"
+                )
+            self.judge = Adversary(network.in_channels, list(params.adversary_widths), dims=2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted error per pixel that counts, and the plain one on hidden pixels.
 
         ``flat`` is the error of each slice's mean over its hidden pixels: the least that one value can get.
+        With an adversary ``total`` weighs the error against what deceiving it costs, and what judging costs
+        is added: that moves the adversary alone.
         """
         x, y, hidden, hole = (batch[k] for k in ("x", "y", "hidden", "hole"))
         made, p = self.decoder(x, self.encoder(x)), self.params
@@ -101,15 +143,20 @@ class Inpainting2D(Method):
         if p.loss_region == "all":
             weight, hole = torch.where(hole, weight, p.visible_weight), torch.ones_like(hole)
         mean = (y * hidden).sum(dim=(2, 3), keepdim=True) / hidden.sum(dim=(2, 3), keepdim=True)
-        return {
+        terms = {
             "total": squared_error(made, y, weight, hole).mean(),
             "hidden": squared_error(made.detach(), y, hidden, hidden).mean(),
             "flat": squared_error(mean, y, hidden, hidden).mean(),
         }
+        if self.judge is not None:
+            terms["deceived"], terms["judged"] = self.judge(p.judged(made), p.judged(y))
+            restored = (1 - p.adversary) * terms["total"]
+            terms["total"] = restored + p.adversary * terms["deceived"] + terms["judged"]
+        return terms
 
 
 def centre_hole(shape: tuple[int, int], side: float, ring: int, device: torch.device) -> Tensor:
-    """Return a mask of the centre, ``side`` times as long as the slice along each axis, less a ``ring``.
+    """Return a mask of the centre, as ``centre`` has it.
 
     Args:
         shape: pixels along x and y.
@@ -118,10 +165,44 @@ def centre_hole(shape: tuple[int, int], side: float, ring: int, device: torch.de
         device: where the mask is made.
     """
     hole = torch.zeros(shape, dtype=torch.bool, device=device)
+    hole[centre(shape, side, ring)] = True
+    return hole
+
+
+def centre(shape: Sequence[int], side: float, ring: int) -> tuple[slice, slice]:
+    """Return where the centre lies, ``side`` times as long as the slice along each axis, less a ``ring``."""
     edges = [round((1 - side) * n / 2) + ring for n in shape]  # alike on both sides of an axis
     x, y = (slice(edge, max(edge, n - edge)) for n, edge in zip(shape, edges, strict=True))
-    hole[x, y] = True
-    return hole
+    return x, y
+
+
+def squares(
+    shape: tuple[int, int], count: int, side: tuple[float, float], area: float, generator: torch.Generator
+) -> Tensor:
+    """Return a mask of squares at uniform places: of those drawn the first that cover ``area`` at most.
+
+    One counts in any case. A square's side is one uniform share of both axes. The draw is the same in every
+    part of a batch, which share the mask.
+
+    Args:
+        shape: pixels along x and y.
+        count: squares at most.
+        side: bounds of a square's share of each axis.
+        area: highest share of all pixels.
+        generator: the only randomness.
+    """
+    # not from bench.random, which gives every part of a batch rows of its own
+    drawn = torch.rand((count, 3), generator=generator, device=generator.device)
+    share, place = side[0] + (side[1] - side[0]) * drawn[:, 0], drawn[:, 1:].unbind(1)
+    lines = []
+    for n, at in zip(shape, place, strict=True):
+        length = (share * n).round().clamp(1, n)
+        start = (at * (n - length + 1)).floor()[:, None]
+        pixel = torch.arange(n, device=share.device)
+        lines.append((pixel >= start) & (pixel < start + length[:, None]))
+    holes = (lines[0][:, :, None] & lines[1][:, None]).long().cumsum(0) > 0  # the union of the first ones
+    fits = (holes.float().mean((1, 2)) <= area).sum().clamp_min(1)
+    return holes[fits - 1]
 
 
 def blobs(

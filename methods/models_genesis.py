@@ -11,12 +11,14 @@ from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Restores, Triple
+from bench.method import Batch, Figure, Method, Recipe, Restores, Triple
 from bench.pretext import deform
 from bench.pretext.losses import full_precision, squared_error
 from bench.ranges import Amount, Count, Share, Whole
 from bench.source import Source
+from bench.typed import sparse
 
+TISSUE = -150  # code: from so many HU on a voxel is no lung
 FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}  # the code counts the channel as an axis and leaves out z
 
 
@@ -56,7 +58,10 @@ class ModelsGenesis(Method):
         mask_only: bool = False  # code: all voxels count, not only those that were changed
         transfer: Literal["all", "encoder"] = "all"  # paper: all to segment, the encoder to classify
         least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
-        tries: Count = 10  # assumed
+        tries: Count = 10  # assumed; code: 50 for each cube of a scan, with lung_filter
+        # code (lung_max): .15; a crop of more tissue is drawn again. None: off, as it is for chest CT alone
+        lung_filter: Share | None = sparse(None)
+        tissue: Share = sparse(0.425)  # code (HU_thred): what becomes of -150 HU in a window of -1000 to 1000
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
@@ -67,13 +72,47 @@ class ModelsGenesis(Method):
             if self.bezier_points < 2:
                 raise BenchError("method 'models_genesis': bezier_points must be 2 or more")
 
+        def check(self, crop: Triple, recipe: Recipe) -> None:
+            """Refuse to look for lung where ``tissue`` is not what the recipe makes of -150 HU."""
+            if self.lung_filter is None:
+                return
+            low, high = recipe.window or (0.0, 0.0)
+            if recipe.scale != "window" or not low < TISSUE < high:
+                raise BenchError(
+                    f"method 'models_genesis': lung_filter looks for voxels of {TISSUE} HU; take a recipe of "
+                    "CT with scale: window and a window around them, or set lung_filter: null"
+                )
+            if abs((TISSUE - low) / (high - low) - self.tissue) > 1e-3:
+                raise BenchError(
+                    f"method 'models_genesis': the window {low:g} to {high:g} makes "
+                    f"{(TISSUE - low) / (high - low):.4f} of {TISSUE} HU; set tissue to that"
+                )
+
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
-            """Read one crop; one that is nearly constant is drawn again, up to ``tries`` times in all."""
+            """Read one crop; one that is nearly constant, or no lung, is drawn again.
+
+            Of ``tries`` in all the last counts whatever it is.
+            """
+            x, y, z = crop
             for _ in range(self.tries):
-                found = volume.random_crop(crop, rng)
-                if found.std() >= self.least_std:
+                seen = volume.crop(volume.random_start(crop, rng), (x, y, z + (self.lung_filter is not None)))
+                found = seen[..., :z]
+                if found.std() >= self.least_std and self.passes(seen):
                     break
             return {"crop": found}
+
+        def passes(self, seen: np.ndarray) -> bool:
+            """Tell whether little enough of a crop is tissue.
+
+            Args:
+                seen: (C, X, Y, Z + 1), of which the first channel counts; a slice more than the crop, as one
+                    that is tissue there counts half.
+            """
+            if self.lung_filter is None:
+                return True
+            tissue = seen[0] >= self.tissue
+            here, after = tissue[..., :-1], tissue[..., 1:]
+            return bool(here.sum() + (after & ~here).sum() / 2 <= self.lung_filter * here.size)
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Flip every crop to its target ``y`` and deform it to the input ``x``, (B, C, X, Y, Z) both."""

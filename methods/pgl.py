@@ -17,7 +17,7 @@ from bench.nets.catalog import cells
 from bench.pretext import nuisance
 from bench.pretext.align import chosen_map, overlap, roi_align
 from bench.pretext.losses import full_precision, matched, spread, unit_distance
-from bench.pretext.momentum import SlowCopy, cosine_tau
+from bench.pretext.momentum import Buffers, SlowCopy, cosine_tau
 from bench.pretext.pair import Pairing
 from bench.pretext.volume_views import BothWays, VolumeViews
 from bench.ranges import Count, Share
@@ -135,7 +135,8 @@ class PGL(Method):
     def after_step(self, progress: float) -> None:
         """Move the target towards the weights the optimiser has just made."""
         p = self.params
-        self.slow.follow(self, cosine_tau(p.tau, progress, p.tau_cosine), p.ema_buffers)
+        buffers: Buffers = "average" if p.ema_buffers else "own"
+        self.slow.follow(self, cosine_tau(p.tau, progress, p.tau_cosine), buffers)
 
 
 def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:

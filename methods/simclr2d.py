@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from bench.method import Batch, Figure, Method
+from bench.data.reader import Volume
+from bench.digest import short
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
@@ -13,6 +18,7 @@ from bench.pretext.pyramid import PyramidVector
 from bench.pretext.slice_views import SliceViews
 from bench.ranges import Count, Positive, Whole
 from bench.source import Source
+from bench.typed import sparse
 
 
 class SimCLR2D(Method):
@@ -43,6 +49,41 @@ class SimCLR2D(Method):
         multi_scale_head: bool = False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
         pyramid_levels: int | None = None  # assumed: all, the coarsest n otherwise; of multi_scale_head
         compress: Whole = 128  # assumed: channels of each level; of multi_scale_head
+        slices: Count = sparse(1)  # HSSL, Section 3: of each stack; how many a batch has of one is not said
+        # HSSL, Section 2.2: all other images are negatives; leave_out: but those of the slice's own stack
+        same_stack: Literal["repel", "leave_out"] = sparse("repel")
+
+        @property
+        def crops_per_sample(self) -> int:
+            """Two views of each slice."""
+            return 2 * self.slices
+
+        def check(self, crop: Triple, recipe: Recipe) -> None:
+            """Refuse more slices than the volumes have."""
+            depth = recipe.resize[2] if recipe.resize else 0
+            if 0 < depth < self.slices:
+                raise BenchError(
+                    f"method 'simclr2d': volumes of {depth} slices have not {self.slices}; take fewer"
+                )
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read ``crop``, one slice or several, (n, C, X, Y, 1); ``stack`` where stacks are told apart."""
+            if self.slices == 1:
+                made = super().read(volume, crop, rng)
+            else:
+                made = {"crop": slices_of(volume, self.slices, crop, rng)}
+            if self.same_stack == "leave_out":
+                made["stack"] = np.array(number_of(volume, rng), np.int64)
+            return made
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Make two views of each slice, those of a stack one after the other: (B n, 2, C, X, Y, 1)."""
+            if self.slices > 1:
+                kept = ("zscored", "stack")
+                each = {k: batch[k].repeat_interleave(self.slices) for k in kept if k in batch}
+                batch = {"crop": batch["crop"].flatten(0, 1), **each}
+            stack = {"stack": batch["stack"]} if "stack" in batch else {}
+            return {**super().views(batch, crop, generator), **stack}
 
     params: Params
 
@@ -56,6 +97,21 @@ class SimCLR2D(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return NT-Xent and the share of views whose nearest neighbour is their partner."""
-        z = self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
-        total, shown = view_contrast(z, batch, self.params.temperature)
-        return {"total": 2 * total if self.params.reduction == "sum_pairs" else total, **shown}
+        p, z = self.params, self.projector(self.pyramid(self.encoder(batch["views"].flatten(0, 1))))
+        if "origin" in batch:  # of each sample, and so of all its slices
+            batch = {**batch, "origin": batch["origin"].repeat_interleave(p.slices)}
+        total, shown = view_contrast(z, batch, p.temperature, batch.get("stack"))
+        return {"total": 2 * total if p.reduction == "sum_pairs" else total, **shown}
+
+
+def slices_of(volume: Volume, count: int, crop: Triple, rng: np.random.Generator) -> np.ndarray:
+    """Read slices (count, C, X, Y, 1), each at its own place, at as many depths as there are."""
+    depth = volume.shape[2]
+    depths = rng.choice(depth, count, replace=depth < count)
+    places = [(*volume.random_start(crop, rng)[:2], int(z)) for z in depths]
+    return np.stack([volume.crop(place, crop) for place in places])
+
+
+def number_of(volume: Volume, rng: np.random.Generator) -> int:
+    """Return a number that only slices of this stack have; where it has no name, only those read now."""
+    return int(short(volume.name.encode()), 16) >> 1 if volume.name else int(rng.integers(2**63 - 1))

@@ -8,27 +8,32 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import distributed
+from bench import augment, distributed
+from bench.augment.draw import chance
+from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
-from bench.nets.catalog import cells
+from bench.nets.catalog import cells, check_crop, entry
 from bench.pretext import nuisance
 from bench.pretext.align import centres, chosen_map
+from bench.pretext.boxes import read_at
 from bench.pretext.losses import full_precision, matched
 from bench.pretext.mask import take
 from bench.pretext.volume_views import VolumeViews
-from bench.ranges import Count, Share
+from bench.ranges import Count, Share, Shares, Whole
 from bench.source import Source
+from bench.typed import sparse
 
 MOST_CELLS = 4096  # of a map: distances of all its cells to all of another are held in memory
 TERMS = ("inv", "var", "cov")  # invariance, variance, covariance
 EPS = 1e-4  # under the root: its gradient stays finite where all samples are alike
-Pair = Sequence[Tensor]  # of both views
+SMALLER = 96 / 224  # code: sides of local over global views
 
 
 class VICRegL(Method):
@@ -62,6 +67,9 @@ class VICRegL(Method):
         local_hidden: Count = 512  # code (maps_mlp)
         local_out: Count = 512  # code (maps_mlp)
         norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
+        locals: Whole = sparse(0)  # code: 6 small views with ConvNeXt, none with ResNet
+        local_crop: Triple | None = sparse(None)  # code: 96 where global views are 224; None = that ratio
+        local_share: Shares = sparse((0.08, 0.4))  # code, README: of the photograph; assumed: of a box
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:
@@ -69,9 +77,61 @@ class VICRegL(Method):
             if min(self.num_matches) < 1:
                 raise BenchError(f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more")
 
+        @property
+        def crops_per_sample(self) -> int:
+            """Two views, and small ones of about an eighth of their voxels."""
+            return 2 + math.ceil(self.locals / 8)
+
         def head_flops(self, crop: Triple) -> float:
-            """The expander's, on both views; its first layer and the local one are small beside it."""
-            return 4.0 * self.hidden * (self.hidden + self.out) if self.alpha > 0 else 0.0
+            """The expander's, on all views; its first layer and the local one are small beside it."""
+            views = 2 + self.locals
+            return 2.0 * views * self.hidden * (self.hidden + self.out) if self.alpha > 0 else 0.0
+
+        def small(self, crop: Triple) -> Triple:
+            """Return the size of local views where global ones are ``crop``: multiples of 16, or one."""
+            x, y, z = (n if n == 1 else max(16, round(n * SMALLER / 16) * 16) for n in crop)
+            return self.local_crop or (x, y, z)
+
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+            """Read two overlapping boxes, and smaller ones from where these are, resized to local views.
+
+            Returns:
+                Beside what ``read_pair`` gives ``locals`` (K, C, *small), and ``local_start`` and
+                ``local_size`` (K, 3) of their boxes in voxels of the volume.
+            """
+            made = super().read(volume, crop, rng)
+            if self.locals:
+                start, size = self.small_boxes(made["start"], made["size"], crop, rng)
+                views = [read_at(volume, a, n, self.small(crop)) for a, n in zip(start, size, strict=True)]
+                made |= {"locals": np.stack(views), "local_start": start, "local_size": size}
+            return made
+
+        def small_boxes(
+            self, start: np.ndarray, size: np.ndarray, crop: Triple, rng: np.random.Generator
+        ) -> tuple[np.ndarray, np.ndarray]:
+            """Draw starts and sizes (K, 3) of boxes within the smallest box that holds both global ones.
+
+            Box k has a share of the volume of global box k % 2, and its shape; one voxel where it has one.
+            """
+            deep = np.asarray(crop) > 1
+            share = rng.uniform(*self.local_share, size=(self.locals, 1)) ** (1 / deep.sum())
+            whole = size[np.arange(self.locals) % 2]
+            small = np.where(deep, np.maximum(np.rint(share * whole), 1), 1).astype(np.int64)
+            low, high = start.min(0), (start + size).max(0)
+            return rng.integers(low, high - small + 1), small
+
+        def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+            """Make both views, and small ones (B, K, C, *small) mirrored and changed as those are."""
+            made = super().views(batch, crop, generator)
+            if self.locals:
+                x, zscored = batch["locals"].flatten(0, 1), batch.get("zscored")
+                flipped = chance((len(x), 3), self.flip, generator)
+                zscored = None if zscored is None else zscored.repeat_interleave(self.locals)
+                x = self.changed(augment.flip(x, flipped), zscored, generator)
+                made |= {"locals": x.unflatten(0, (-1, self.locals))}
+                made |= {"local_flipped": flipped.unflatten(0, (-1, self.locals))}
+                made |= {name: batch[name] for name in ("local_start", "local_size")}
+            return made
 
     params: Params
 
@@ -81,6 +141,11 @@ class VICRegL(Method):
         maps = cells(network.name, self.crop)
         self.level = chosen_map(maps, p.level, max(p.num_matches))
         self.cells = maps[self.level]
+        self.small_cells = self.cells
+        if p.locals:
+            small = p.small(self.crop)
+            refused(network, small)
+            self.small_cells = cells(network.name, small)[self.level]
         if math.prod(self.cells) > MOST_CELLS:
             raise BenchError(
                 f"method 'vicregl': map {self.level} has {math.prod(self.cells)} cells, each of which is "
@@ -96,35 +161,56 @@ class VICRegL(Method):
             )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the global and the local criterion, and ``retrieval`` between the views' embeddings."""
+        """Return the global and the local criterion, and ``retrieval`` between both views' embeddings."""
         p, found = self.params, dict[str, Tensor]()
-        pyramids = [self.encoder(view) for view in batch["views"].unbind(1)]  # batch statistics per view
-        one, two = (maps[-1].flatten(2).mean(2) for maps in pyramids)
+        views = [*batch["views"].unbind(1), *(batch["locals"].unbind(1) if p.locals else ())]
+        pyramids = [self.encoder(view) for view in views]  # batch statistics per view
+        vectors = [maps[-1].flatten(2).mean(2) for maps in pyramids]
         if self.expander is not None:
-            one, two = self.expander(one), self.expander(two)
-            found[""] = criterion(one, two)
+            vectors = [self.expander(vector) for vector in vectors]
+            found[""] = criterion(*vectors)
         if self.local_expander is not None:
-            both = [self._cells(maps[self.level]) for maps in pyramids]
-            places = [self.places(batch, view) for view in (0, 1)]
-            found["local_"] = local(both, places, p.num_matches, p.l2_all_matches, p.pool)
+            every = [self._cells(maps[self.level]) for maps in pyramids]
+            places = [self.places(batch, view) for view in range(len(views))]
+            found["local_"] = local(every, places, p.num_matches, p.l2_all_matches, p.pool)
         share = {"": p.alpha, "local_": 1 - p.alpha}
         parts = [share[k] * (terms * terms.new_tensor(p.weights)).sum() for k, terms in found.items()]
         named = {k + n: t for k, terms in found.items() for n, t in zip(TERMS, terms, strict=True)}
-        one, two = (distributed.gather(z.detach()) for z in (one, two))
+        one, two = (distributed.gather(z.detach()) for z in vectors[:2])
         shown = nuisance.beside(matched(one, two), one, batch)
         return {"total": torch.stack(parts).sum(), **named, **shown}
 
     def places(self, batch: Batch, view: int) -> Tensor:
-        """Return the voxels of the volume at which the cells of a view's map lie, (B, n, 3)."""
-        start, size, flipped = (batch[name][:, view] for name in ("start", "size", "flipped"))
+        """Return the voxels of the volume at which the cells of a view's map lie, (B, n, 3).
+
+        Views 0 and 1 are the global ones, local ones come after them.
+        """
+        kind, number, shape = ("", view, self.cells) if view < 2 else ("local_", view - 2, self.small_cells)
+        start, size, flipped = (batch[kind + name][:, number] for name in ("start", "size", "flipped"))
         mirrored = torch.zeros_like(flipped) if self.params.no_flip_grid else flipped
-        return centres(start, size, mirrored, self.cells).flatten(1, 3)
+        return centres(start, size, mirrored, shape).flatten(1, 3)
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Return the embedded cells of maps (B, C, x, y, z), (B, n, local_out)."""
         assert self.local_expander is not None
         rows = maps.flatten(2).transpose(1, 2)
         return self.local_expander(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+
+
+def refused(network: Network, small: Triple) -> None:
+    """Refuse a network that cannot read local views beside its crop.
+
+    Raises:
+        BenchError: it reads crops of one size, or none of that size.
+    """
+    if entry(network.name).tokens:
+        raise BenchError(
+            f"method 'vicregl': network {network.name!r} reads crops of one size alone; set locals: 0"
+        )
+    try:
+        check_crop(network.name, network.preset, small)
+    except BenchError as error:
+        raise BenchError(f"method 'vicregl': local views: {error}; set local_crop, or locals: 0") from None
 
 
 def expander(widths: Sequence[int], norm: Literal["batch", "layer"]) -> nn.Sequential:
@@ -168,15 +254,20 @@ def covariance(z: Tensor) -> Tensor:
 
 
 @full_precision
-def criterion(a: Tensor, b: Tensor) -> Tensor:
-    """Compare embeddings (N, ..., C) of two views: MSE, and the mean of both sides' other ``TERMS``, (3,).
+def criterion(*views: Tensor) -> Tensor:
+    """Compare embeddings (N, ..., C) of views: MSE, and the mean of all views' other ``TERMS``, (3,).
 
     VICReg, Eqs. 1 to 5. Statistics are over the samples of all processes, of a map for each place apart.
-    The mean squared error is this process's own; means of it over processes are the whole batch's.
+    The mean squared error is this process's own; means of it over processes are the whole batch's. It is
+    the mean over ordered pairs of one of the first two views and any other.
     """
-    one, two = distributed.gather(a), distributed.gather(b)
-    spread = (variance(one) + variance(two)) / 2
-    return torch.stack([functional.mse_loss(a, b), spread, (covariance(one) + covariance(two)) / 2])
+    one, two, *others = views
+    told = [distributed.gather(view) for view in views]
+    spread = [variance(view) for view in told]
+    error = 2 * [functional.mse_loss(one, two)]  # a pair in both orders
+    error += [functional.mse_loss(whole, other) for other in others for whole in (one, two)]
+    terms = (error, spread, [covariance(view) for view in told])
+    return torch.stack([torch.stack(term).mean() for term in terms])
 
 
 @torch.no_grad()
@@ -201,23 +292,28 @@ def nearest(source: Tensor, candidates: Tensor, keep: int | None = None) -> tupl
 
 
 def local(
-    maps: Pair, places: Pair, keep: tuple[int, int], all_features: bool = False, pool: bool = False
-) -> Tensor:
-    """Return the local criterion: matches in space plus matches in features, both ways and in both orders.
+    maps: Sequence[Tensor], places: Sequence[Tensor], keep: tuple[int, int],
+    all_features: bool = False, pool: bool = False,
+) -> Tensor:  # fmt: skip
+    """Return the local criterion: matches in space plus matches in features, both ways, in all pairs' mean.
+
+    Pairs are ordered, of one of the first two views and any other.
 
     Args:
-        maps: (B, n, C) and (B, m, C) embedded cells of both views.
-        places: where they lie, (B, n, D) and (B, m, D).
+        maps: (B, n, C) embedded cells of each view, the two global ones first; n may differ between views.
+        places: where they lie, (B, n, D) each.
         keep: pairs that count from the first view of an ordered pair to the second, and back. Rank among the
             kept, in the map's order, is the place whose statistics are taken, as in the authors' code.
         all_features: do all matches by features count?
         pool: take one statistic over all pairs of all samples instead.
     """
+    there, back = keep
+    ways = [(0, 1, there), (0, 1, back), (1, 0, there), (1, 0, back)]  # each way in both orders of the pair
+    ways += [way for j in range(2, len(maps)) for i in (0, 1) for way in ((i, j, there), (j, i, back))]
     found = []
-    for one, two in ((0, 1), (1, 0)):  # each is the first of one ordered pair and the second of the other
-        for count in keep:
-            for by, kept in ((places, count), (maps, None if all_features else count)):
-                i, j = nearest(by[one], by[two], kept)
-                a, b = take(maps[one], i), take(maps[two], j)
-                found.append(criterion(a.flatten(0, 1), b.flatten(0, 1)) if pool else criterion(a, b))
-    return torch.stack(found).sum(0) / 4
+    for one, two, count in ways:
+        for by, kept in ((places, count), (maps, None if all_features else count)):
+            i, j = nearest(by[one], by[two], kept)
+            a, b = take(maps[one], i), take(maps[two], j)
+            found.append(criterion(a.flatten(0, 1), b.flatten(0, 1)) if pool else criterion(a, b))
+    return torch.stack(found).sum(0) / len(ways)

@@ -19,18 +19,20 @@ EPS = 1e-5  # of PCRL's NCE
 
 
 def view_contrast(
-    z: Tensor, batch: dict[str, Tensor], temperature: float
-) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    z: Tensor, batch: dict[str, Tensor], temperature: float, group: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return NT-Xent of the views of all processes, and the terms that show whether it is learned.
 
     Args:
         z: (2 B, C) embeddings, both of a sample one after the other.
         batch: its ``views`` and ``origin``.
         temperature: of the softmax.
+        group: (B,) whole numbers; samples of one group are no negatives of each other.
     """
     a, b = (distributed.gather(half) for half in z.unflatten(0, (-1, 2)).unbind(1))
-    total, nearest = nt_xent(a, b, temperature)
-    return total, nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True)
+    group = None if group is None else distributed.gather(group)
+    total, nearest = nt_xent(a, b, temperature, group)
+    return total, nuisance.beside(nearest, torch.cat([a, b]), batch, all_views=True, group=group)
 
 
 @full_precision

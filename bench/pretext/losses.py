@@ -56,7 +56,7 @@ def info_nce(own: Tensor, other: Tensor) -> Tensor:
 
 
 @full_precision
-def nt_xent(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def nt_xent(a: Tensor, b: Tensor, temperature: float, group: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the normalised temperature-scaled cross entropy and how often the pair is nearest.
 
     Mean over the 2N anchors of -log(exp(s_ip / t) / sum over j != i of exp(s_ij / t)).
@@ -66,14 +66,18 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         a: (N, C) embeddings of one view; row i belongs with row i of ``b``.
         b: (N, C) embeddings of the other.
         temperature: t.
+        group: (N,) whole numbers; rows of one group are left out of each other's sum and candidates.
     """
     z = torch.cat([a, b])
     scores = cosines(z, z) / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    partners = itself.roll(len(a), dims=1)
     scores = scores.masked_fill(itself, NOTHING)
+    if group is not None:
+        scores = scores.masked_fill((group[:, None] == group).repeat(2, 2) & ~partners, NOTHING)
     partner = torch.arange(len(z), device=z.device).roll(len(a))
     nearest = (scores.argmax(dim=1) == partner).to(scores.dtype).mean()
-    own, partners = scores.gather(1, partner[:, None]), itself.roll(len(a), dims=1)
+    own = scores.gather(1, partner[:, None])
     return info_nce(own[:, 0], scores.masked_fill(partners, NOTHING)), nearest
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+Buffers = Literal["own", "average", "copy"]
+
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, tau: float, buffers: bool = False) -> None:
+def follow(slow: nn.Module, fast: nn.Module, tau: float, buffers: Buffers = "own") -> None:
     """Move the parameters of ``slow``: tau * slow + (1 - tau) * fast.
 
     Buffers stay its own, as its own forward passes make its batch statistics, unless ``buffers`` says that
-    they follow, too.
+    they follow at the same pace, too, or are those of ``fast`` at every step.
     """
     for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
         a.lerp_(b.to(a.dtype), 1 - tau)
-    for own, given in zip(slow.buffers(), fast.buffers(), strict=True) if buffers else ():
-        if own.is_floating_point():
+    for own, given in zip(slow.buffers(), fast.buffers(), strict=True) if buffers != "own" else ():
+        if buffers == "copy":
+            own.copy_(given)
+        elif own.is_floating_point():
             own.lerp_(given, 1 - tau)
 
 
@@ -35,7 +39,7 @@ class SlowCopy(nn.Module):
         for name, module in modules.items():
             self.add_module(name, deepcopy(module).requires_grad_(False))
 
-    def follow(self, method: nn.Module, tau: float, buffers: bool = False) -> None:
+    def follow(self, method: nn.Module, tau: float, buffers: Buffers = "own") -> None:
         """Move every copy towards its module, as ``follow`` does."""
         for name, copied in self.named_children():
             follow(copied, getattr(method, name), tau, buffers)

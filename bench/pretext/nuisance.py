@@ -61,13 +61,16 @@ def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Ten
 
 
 @torch.no_grad()
-def among_pairs(views: Tensor, origin: Tensor | None, all_views: bool = False) -> Tensor:
+def among_pairs(
+    views: Tensor, origin: Tensor | None, all_views: bool = False, group: Tensor | None = None
+) -> Tensor:
     """Return what guessing gets where a view looks for the other one of its sample, over all processes.
 
     Args:
         views: (B, 2, C, ...) this process's.
         origin: (B,) whole numbers, alike where data set and modality are; None where all are.
         all_views: are the candidates all other views (2 N - 1), and not the N second ones?
+        group: (N,) of all processes; of ``all_views`` those of the anchor's group are then left out.
     """
     one, two = distributed.gather(intensities(views.flatten(0, 1)).unflatten(0, (-1, 2))).unbind(1)
     n = len(one)
@@ -80,10 +83,15 @@ def among_pairs(views: Tensor, origin: Tensor | None, all_views: bool = False) -
     both = torch.cat([one, two])
     others = ~torch.eye(2 * n, dtype=torch.bool, device=one.device)
     partner = torch.cat([itself + n, itself])
+    if group is not None:
+        apart = group[:, None] != group
+        others = apart.repeat(2, 2).scatter(1, partner[:, None], True)
     return guessed(torch.cdist(both, both, compute_mode=EXACT), partner, same.repeat(2, 2) & others)
 
 
-def beside(found: Tensor, z: Tensor, batch: dict[str, Tensor], all_views: bool = False) -> dict[str, Tensor]:
+def beside(
+    found: Tensor, z: Tensor, batch: dict[str, Tensor], all_views: bool = False, group: Tensor | None = None
+) -> dict[str, Tensor]:
     """Return the terms that show whether a method of two views learns, beside its loss.
 
     Args:
@@ -91,8 +99,9 @@ def beside(found: Tensor, z: Tensor, batch: dict[str, Tensor], all_views: bool =
         z: (N, C) embeddings of all processes, whose spread is ``std``.
         batch: its ``views`` and ``origin``, from which ``chance`` is taken (see ``among_pairs``).
         all_views: are all other views candidates?
+        group: (N,) of all processes; those of one group are none of each other's (see ``among_pairs``).
     """
-    chance = among_pairs(batch["views"], batch.get("origin"), all_views)
+    chance = among_pairs(batch["views"], batch.get("origin"), all_views, group)
     return {"retrieval": found, "chance": chance, "std": spread(z.detach())}
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench import augment
 from bench.augment.draw import chance
@@ -76,19 +77,23 @@ class VolumeViews(MethodParams):
             ``views`` (B, 2, C, *crop); ``flipped`` (B, 2, 3), along which axes each was mirrored; ``start``
             and ``size`` (B, 2, 3) of the boxes, as they were read.
         """
-        p, g = self, generator
         x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
-        flipped = chance((len(x), 3), p.flip, g)
+        flipped = chance((len(x), 3), self.flip, generator)
         # a box of negative size is read backwards: resized and mirrored at once
         x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
+        x = self.changed(x, twice(batch.get("zscored")), generator)
+        both = {"views": x.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
+        return {**both, "start": batch["start"], "size": batch["size"]}
+
+    def changed(self, x: Tensor, zscored: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Change the intensities of views (N, C, X, Y, Z), in place where that can be; ``zscored`` (N,)."""
+        p, g = self, generator
         power = 2 if p.noise_unit == "variance" else 1
-        noise = amounts(p.noise_variance, x, p.intensity, twice(batch.get("zscored")), power)
+        noise = amounts(p.noise_variance, x, p.intensity, zscored, power)
         x = augment.gaussian_noise(x, p.noise, noise, g, p.noise_unit, inplace=True)
         x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
         x = augment.brightness(x, p.brightness, p.brightness_factor, g, inplace=True)
-        x = augment.gamma(x, p.gamma, p.gamma_exponent, g, p.gamma_keep, inplace=True)
-        both = {"views": x.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
-        return {**both, "start": batch["start"], "size": batch["size"]}
+        return augment.gamma(x, p.gamma, p.gamma_exponent, g, p.gamma_keep, inplace=True)
 
 
 @dataclass(frozen=True)

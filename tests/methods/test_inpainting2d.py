@@ -1,11 +1,15 @@
 """In-painting hides what it says, scores what it says, and learns to fill holes from around them."""
 
+import math
+import re
+
 import pytest
 import torch
 from seeded import generator
 from torch import nn
 from volumes import batch_of, functions_of, raw_of, says, shown, trained, view, volumes
 
+from bench.errors import BenchError
 from bench.random import torch_generator
 
 NAME = "inpainting2d"
@@ -23,11 +27,13 @@ def test_the_centre_is_filled_and_the_rest_is_the_slice(build):
     assert torch.equal(batch["x"] != batch["y"], batch["hidden"])
 
 
-def test_all_slices_of_a_batch_and_of_its_parts_have_one_irregular_hole(build):
-    method = build(NAME)
+@pytest.mark.parametrize(("mask", "low", "high"), [("random", 0.2, 0.3), ("blocks", 0.05, 0.2501)])
+def test_all_slices_of_a_batch_and_of_its_parts_have_one_irregular_hole(build, mask, low, high):
+    method = build(NAME, {"mask": mask})
     raw = raw_of(method)
     whole = method.views(raw, torch_generator("cpu", 0, "views"))
-    assert 0.2 < whole["hidden"][0].double().mean() < 0.3
+    assert low < whole["hidden"][0].double().mean() < high
+    assert torch.equal(whole["hidden"], whole["hole"])
     assert all(torch.equal(row, whole["hidden"][0]) for row in whole["hidden"])
     part = method.views({"crop": raw["crop"][2:]}, torch_generator("cpu", 0, "views", 0, (1, 2)))
     assert torch.equal(part["hidden"], whole["hidden"][2:])
@@ -41,7 +47,7 @@ def test_a_ring_of_the_hole_stays_visible(build):
     assert torch.equal(batch["x"] != batch["y"], batch["hidden"])
 
 
-@pytest.mark.parametrize("mask", ["random", "centre"])
+@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
 def test_predicting_the_mean_of_unit_variance_costs_one(build, mask):
     method = build(NAME, {"mask": mask})
     batch = batch_of(method)
@@ -71,6 +77,72 @@ def test_weights_by_hand(build):
         assert terms["hidden"].item() == pytest.approx(1, rel=1e-5)
 
 
+def seen(build, mask="centre", **params):
+    """Return a method with an adversary, a batch of it, and its decoder's images, wrong by 1."""
+    method = build(NAME, {**WHOLE, "mask": mask, "adversary": 0.25, "adversary_widths": (4, 8), **params})
+    batch = batch_of(method)
+    made = (batch["y"] + 1).requires_grad_()
+    method.decoder = says(made)
+    return method, batch, made
+
+
+@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
+def test_an_adversary_who_knows_nothing_costs_ln_2_by_its_weight(build, mask):
+    method, batch, _ = seen(build, mask)
+    for p in method.judge.judge[-1].parameters():
+        torch.nn.init.zeros_(p)
+    terms = method.loss(batch)
+    assert terms["hidden"].item() == pytest.approx(1, rel=1e-5)
+    assert terms["total"].item() == pytest.approx(0.75 + 0.25 * math.log(2) + math.log(2), rel=1e-5)
+    assert any(k.startswith("judge.") for k in method.state_dict())
+    assert not any(k.startswith("judge") for k in (*method.transfer(), *build(NAME).state_dict()))
+
+
+@pytest.mark.parametrize(("mask", "area"), [("centre", 256), ("random", 1024)])
+def test_the_adversary_sees_a_centre_hole_alone_or_the_slice(build, mask, area):
+    method, batch, made = seen(build, mask)
+    terms = method.loss(batch)
+    (there,) = torch.autograd.grad(terms["deceived"], made, retain_graph=True)
+    assert there[0].ne(0).sum() == area
+    assert mask == "random" or there[:, :, 8:24, 8:24].ne(0).all()
+    (there,) = torch.autograd.grad(terms["judged"], made, allow_unused=True)
+    assert there is None  # judging trains the adversary alone
+
+
+def test_the_adversary_learns_to_judge_and_deceiving_it_moves_the_images(build):
+    method, batch, made = seen(build, "random", adversary=1.0)
+    moved = torch.optim.Adam(method.judge.parameters(), 0.01)
+    for _ in range(40):
+        moved.zero_grad()
+        method.loss(batch)["total"].backward()
+        moved.step()
+    made.grad = None
+    terms = method.loss(batch)
+    assert terms["judged"] < 0.6 and terms["deceived"] > 0.8  # ln 2 is .69
+    terms["total"].backward()
+    nearer = made.detach() - 0.5 * made.grad / made.grad.abs().max()
+    method.decoder = says(nearer)
+    assert method.loss(batch)["deceived"] < terms["deceived"]
+
+
+def test_refuses_an_adversary_without_layers_or_with_too_many(build):
+    for params, word in (
+        ({"adversary_widths": []}, "one or more"),
+        ({"adversary_widths": [4, 0]}, "above 0"),
+        ({"adversary": 0.1, "mask": "centre", "adversary_widths": [4] * 5}, "sees (16, 16) pixels"),
+    ):
+        with pytest.raises(BenchError, match=re.escape(word)):
+            build(NAME, params)
+    assert build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops((32, 32, 1)) > 0
+    assert build(NAME).params.head_flops((32, 32, 1)) == 0
+
+
+def test_an_adversarys_cost_by_hand(build):
+    params = build(NAME, {"adversary": 0.1, "mask": "centre", "adversary_widths": [2, 3]}).params
+    # of 16 x 16 pixels: 8 x 8 outputs of 16 x 2 weights, 4 x 4 of 16 x 2 x 3; two operations, three images
+    assert params.head_flops((32, 32, 1)) == 3 * 2 * (64 * 32 + 16 * 96)
+
+
 def test_channels_are_averaged(build):
     method = build(NAME, CENTRE)
     batch = batch_of(method)
@@ -85,7 +157,9 @@ CPU = torch.device("cpu")
 CODE = (0.25, 0.06, (0.2, 0.3))
 
 
-bicubic, blobs, centre_hole = (getattr(functions_of(NAME), k) for k in ("bicubic", "blobs", "centre_hole"))
+bicubic, blobs, centre_hole, squares = (
+    getattr(functions_of(NAME), k) for k in ("bicubic", "blobs", "centre_hole", "squares")
+)
 
 
 def test_the_centre_hole_lies_in_the_centre_of_odd_slices_too():
@@ -113,6 +187,23 @@ def test_where_no_pattern_fits_the_nearest_is_taken():
     assert 0.2 < hole.double().mean() < 1
 
 
+def test_one_block_is_a_square_of_its_side_somewhere():
+    holes = torch.stack([squares((32, 16), 1, (0.25, 0.25), 0.25, generator(i)) for i in range(300)])
+    assert holes.sum((1, 2)).eq(8 * 4).all()
+    assert holes.any(2).sum(1).eq(8).all() and holes.any(1).sum(1).eq(4).all()
+    assert holes.any(0).all()  # everywhere, the corners included
+
+
+def test_blocks_overlap_and_cover_what_is_allowed_at_most():
+    for i in range(40):
+        few, many = (squares((64, 64), n, (1 / 8, 1 / 4), 0.25, generator(i)) for n in (8, 200))
+        assert few.sum() < 0.2501 * 64**2 < many.sum() + 16**2  # of many, one more would be too much
+    one = squares((64, 64), 8, (0.25, 0.25), 0.0, generator())
+    assert one.sum() == 16**2  # a hole there is in any case
+    two = [squares((64, 64), 2, (0.25, 0.25), 1.0, generator(i)).sum().item() for i in range(60)]
+    assert max(two) == 2 * 16**2 > min(two) > 16**2
+
+
 def spline(p, t):
     """Return Catmull and Rom's spline between the second and the third of four numbers."""
     a, b, c, d = p
@@ -132,7 +223,7 @@ def test_pixels_between_cells_are_on_the_spline():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mask", ["random", "centre"])
+@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
 def test_learns_to_fill_holes_better_than_with_their_mean(build, mask):
     scans, held_out = volumes(24, (32, 32, 16), 3.0, 0.3), volumes(8, (32, 32, 16), 3.0, 0.3, 100)
     method = build(NAME, {"mask": mask, "area": (0.8, 1.0)})

@@ -1,5 +1,7 @@
 """Models Genesis deforms as often as released, restores every voxel, and beats copying and averaging."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from volumes import Gives, raw_of, says, shown, trained, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
+from bench.dataset import Recipe
 from bench.errors import BenchError
 
 NAME = "models_genesis"
@@ -141,6 +144,50 @@ def test_a_constant_crop_is_drawn_again(build):
     assert empty.shape == (1, 16, 16, 16)
     with pytest.raises(BenchError, match="tries"):
         cls.make_params({"tries": 0})
+
+
+def test_tissue_counts_where_it_is_and_half_where_the_next_slice_has_it():
+    params = registry.load("method", NAME).make_params
+    seen = np.zeros((2, 2, 2, 6), np.float32)
+    seen[1] = 1  # the first channel decides
+    seen[0, 0, 0, 1] = 0.425  # one voxel, and half of the one before it
+    seen[0, 1, 1, 5] = 0.9  # beyond the crop: half of its last one
+    seen[0, 1, 0, 2:4] = 0.5  # two, and half of the one before them
+    share = (1 + 0.5 + 0.5 + 2 + 0.5) / 20
+    assert params({"lung_filter": share}).passes(seen)
+    assert not params({"lung_filter": share - 0.01}).passes(seen)
+    assert params({}).passes(np.ones_like(seen))
+
+
+def test_crops_of_too_much_tissue_are_drawn_again():
+    cls = registry.load("method", NAME)
+    image = np.random.default_rng(0).uniform(0.0, 0.1, (1, 64, 16, 24)).astype(np.float32)
+    image[:, 20:] += 0.6  # of the 49 places along x seven show little enough of it
+    scan, tissue = Volume(image), {}
+    for name, given in (("any", {}), ("lung", {"lung_filter": 0.15, "tries": 60})):
+        params = cls.make_params(given)
+        crops = [params.read(scan, (16, 16, 16), np.random.default_rng(i))["crop"] for i in range(60)]
+        assert {c.shape for c in crops} == {(1, 16, 16, 16)}
+        tissue[name] = np.mean([(c >= 0.425).mean() > 0.15 for c in crops])
+    assert tissue["any"] > 0.7 and tissue["lung"] < 0.1
+    solid = cls.make_params({"lung_filter": 0.0, "tries": 2})
+    found = solid.read(Volume(image + 1), (16, 16, 24), np.random.default_rng(0))["crop"]
+    assert found.shape == (1, 16, 16, 24)  # of none the last counts
+
+
+def test_looks_for_lung_in_ct_alone_and_where_minus_150_hu_lies():
+    lung = registry.load("method", NAME).make_params({"lung_filter": 0.15})
+    lung.check((16, 16, 16), Recipe(window=(-1000.0, 1000.0)))
+    replace(lung, tissue=0.4857).check((16, 16, 16), Recipe(window=(-1000.0, 750.0)))
+    replace(lung, lung_filter=None).check((16, 16, 16), Recipe(scale="zscore"))
+    for recipe, word in (
+        (Recipe(scale="zscore", window=(-1000.0, 1000.0)), "scale: window"),
+        (Recipe(), "scale: window"),
+        (Recipe(window=(-100.0, 300.0)), "window around"),
+        (Recipe(window=(-1000.0, 750.0)), "makes 0.4857 of -150 HU"),
+    ):
+        with pytest.raises(BenchError, match=word):
+            lung.check((16, 16, 16), recipe)
 
 
 @pytest.mark.slow

@@ -2,18 +2,25 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from volumes import Gives, raw_of, scans, shown, textured, trained
+from volumes import Gives, batch_of, raw_of, read, scans, shown, textured, trained, view
+
+from bench.data.reader import Volume
+from bench.dataset import Recipe
+from bench.errors import BenchError
+from bench.random import torch_generator
 
 OFF = {"area": [1.0, 1.0], "aspect": [1.0, 1.0], "blur": 0.0, "noise": 0.0}
 
 
-def value(build, rows, **params):
+def value(build, rows, stack=None, **params):
     """Return the terms for embeddings (N, 2, C) of both views of N slices."""
     method = build("simclr2d", params)
     method.projector = Gives(rows.flatten(0, 1).double())
-    return method.loss({"views": torch.zeros(len(rows), 2, 1, 32, 32, 1)})
+    told = {} if stack is None else {"stack": torch.tensor(stack)}
+    return method.loss({"views": torch.zeros(len(rows), 2, 1, 32, 32, 1), **told})
 
 
 def test_a_read_is_one_slice_of_a_volume(build):
@@ -71,6 +78,67 @@ def test_negatives_carry_gradient_and_none_of_it_is_radial(build):
     method.loss({"views": torch.zeros(4, 2, 1, 32, 32, 1)})["total"].backward()
     assert (rows.grad.abs().sum(1) > 1e-3).all()
     assert (rows.grad * rows).sum(1).abs().max() < 1e-9
+
+
+def test_slices_of_a_stack_that_are_left_out_are_no_negatives_and_no_candidates(build):
+    # two slices each of two stacks, orthogonal: of six others there remain four
+    terms = value(build, IDEAL[:4], [7, 7, 9, 9], temperature=1.0)
+    assert terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e))
+    assert terms["chance"].item() == pytest.approx(1 / 5) and terms["retrieval"] == 1
+    assert value(build, IDEAL[:4], temperature=1.0)["total"].item() == pytest.approx(math.log(1 + 6 / math.e))
+    # slices of one stack embedded alike cost nothing against each other, and find their partner
+    alike = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(-1, 2, -1)
+    terms = value(build, alike, [7, 7, 9, 9], temperature=1.0)
+    assert terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e)) and terms["retrieval"] == 1
+    hard = value(build, alike, temperature=1.0)
+    assert hard["total"].item() == pytest.approx(math.log(3 + 4 / math.e)) and hard["retrieval"] < 1
+
+
+def test_a_batch_of_one_stack_has_no_negatives(build):
+    torch.manual_seed(0)
+    terms = value(build, torch.randn(4, 2, 8), [7] * 4)
+    assert terms["total"] == 0 and terms["retrieval"] == terms["chance"] == 1
+
+
+def test_several_slices_of_a_stack_lie_at_different_depths_and_stay_together(build):
+    method = build("simclr2d", {**OFF, "slices": 3, "same_stack": "leave_out"})
+    deep = np.broadcast_to(np.arange(8, dtype=np.float32), (1, 32, 32, 8))
+    stacks = [Volume(deep + 100 * i) for i in range(2)]
+    for i, stack in enumerate(stacks):
+        stack.name = f"prepared/{i}"
+    raw = read(method, [*stacks, stacks[0], Volume(deep), Volume(deep)])
+    assert raw["crop"].shape == (5, 3, 1, 32, 32, 1)
+    depths = raw["crop"][:, :, 0, 0, 0, 0]
+    assert all(len(set(row.tolist())) == 3 for row in depths)
+    assert (depths[1] >= 100).all() and (depths[[0, 2, 3, 4]] < 8).all()
+    number = raw["stack"].tolist()
+    assert number[0] == number[2] and len(set(number)) == 4  # without a name a stack is known to itself alone
+    batch = view(method, raw)
+    assert batch["views"].shape == (15, 2, 1, 32, 32, 1) and batch["stack"].shape == (15,)
+    assert torch.equal(batch["views"][:, :, 0, 0, 0, 0], depths.flatten()[:, None].expand(-1, 2))
+    assert batch["stack"].tolist() == [n for n in number for _ in range(3)]
+    assert method.params.crops_per_sample == 6
+    part = method.views({k: v[2:4] for k, v in raw.items()}, torch_generator("cpu", 0, "v", 0, (1, 2)))
+    whole = method.views({k: v[:4] for k, v in raw.items()}, torch_generator("cpu", 0, "v"))
+    assert torch.equal(part["views"], whole["views"][6:])
+
+
+def test_slices_of_one_sample_are_of_one_origin(build):
+    method = build("simclr2d", {"slices": 2})
+    batch = batch_of(method)  # origins 0, 1, 0, 1
+    assert "stack" not in batch and len(batch["views"]) == 8
+    batch["views"] = torch.zeros_like(batch["views"])
+    batch["origin"] = torch.tensor([0, 1, 0, 1])
+    assert method.loss(batch)["chance"].item() == pytest.approx(1 / 7)
+
+
+def test_refuses_more_slices_than_a_volume_has(build):
+    params = build("simclr2d", {"slices": 9}).params
+    params.check((32, 32, 1), Recipe(resize=(32, 32, 9)))
+    params.check((32, 32, 1), Recipe(resize=(32, 32, 0)))
+    with pytest.raises(BenchError, match="volumes of 8 slices have not 9"):
+        params.check((32, 32, 1), Recipe(resize=(32, 32, 8)))
+    assert read(build("simclr2d", {"slices": 9}), scans()[:1])["crop"].shape[:2] == (1, 9)
 
 
 @pytest.mark.slow

@@ -49,8 +49,8 @@ def test_alpha_of_one_is_the_global_criterion_and_of_zero_the_local_one(build):
     assert beyond and any(p.grad is not None and p.grad.any() for p in cells.encoder.parameters())
 
 
-def places(method, batch):
-    return torch.stack([method.places(batch, i) for i in range(2)], dim=1)
+def places(method, batch, views=(0, 1)):
+    return torch.stack([method.places(batch, i) for i in views], dim=1)
 
 
 @pytest.mark.parametrize("all_matches", [False, True])
@@ -71,15 +71,83 @@ def test_cells_are_compared_in_every_way_that_is_asked_for(build, all_matches):
 def test_a_cell_lies_where_its_voxels_come_from(build, fitting_network, flip, dims):
     """Each channel of the scan is its own voxels' index along an axis: a cell's mean is its place."""
     network = fitting_network("vicregl", channels=3, dims=dims)
-    method = build("vicregl", {**STILL, "flip": flip}, network=network)
+    method = build("vicregl", {**STILL, "flip": flip, "locals": 2}, network=network)
     index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 56, 48)), indexing="ij")).astype(np.float32)
     batch = view(method, read(method, [Volume(index)] * 4))
-    views, found = batch["views"].flatten(0, 1), places(method, batch).flatten(0, 1)
-    x, y, z = method.cells
-    means = nn.functional.adaptive_avg_pool3d(views, (x, y, z)).flatten(2).transpose(1, 2)
-    assert found.shape == means.shape == (8, x * y * z, 3)
-    assert (found - means).abs().max() < 0.15  # the outermost voxels of a box repeat its border
-    assert found.std(dim=1)[:, :dims].min() > 1
+    for name, numbers, shape in (("views", (0, 1), method.cells), ("locals", (2, 3), method.small_cells)):
+        views, found = batch[name].flatten(0, 1), places(method, batch, numbers).flatten(0, 1)
+        x, y, z = shape
+        means = nn.functional.adaptive_avg_pool3d(views, (x, y, z)).flatten(2).transpose(1, 2)
+        assert found.shape == means.shape == (8, x * y * z, 3)
+        assert (found - means).abs().max() < 0.25  # the outermost voxels of a box repeat its border
+        assert found.std(dim=1)[:, :dims].min() > 1
+
+
+MANY = {"locals": 3, "hidden": 64, "out": 32}
+
+
+def test_small_views_come_from_where_the_global_ones_are(build, tiny_network):
+    network = tiny_network(crop=(32, 32, 32))
+    two, many = build("vicregl", network=network), build("vicregl", MANY, network=network)
+    raw = raw_of(many, 8)
+    plain = raw_of(two, 8)
+    assert all(torch.equal(raw[k], plain[k]) for k in plain)  # global boxes are those without small ones
+    assert raw["locals"].shape == (8, 3, 1, 16, 16, 16) and many.small_cells == (2, 2, 2)
+    low, high = raw["start"].amin(1), (raw["start"] + raw["size"]).amax(1)
+    start, size = raw["local_start"], raw["local_size"]
+    assert (start >= low[:, None]).all() and (start + size <= high[:, None]).all()
+    shares = size.prod(2) / raw["size"][:, [0, 1, 0]].prod(2)
+    assert 0.06 < shares.min() < 0.15 and 0.3 < shares.max() < 0.45  # .08 and .4, rounded to voxels
+    batch = view(many, raw)
+    assert batch["locals"].shape == (8, 3, 1, 16, 16, 16) and batch["local_flipped"].shape == (8, 3, 3)
+    assert torch.equal(batch["views"], view(two, plain)["views"])
+    assert not torch.equal(batch["locals"], raw["locals"])
+
+
+def test_small_views_of_a_slice_lie_on_it(build, fitting_network):
+    method = build("vicregl", MANY, network=fitting_network("vicregl", dims=2))
+    raw = raw_of(method)
+    assert raw["locals"].shape == (4, 3, 1, 16, 16, 1) and (raw["local_size"][..., 2] == 1).all()
+    assert torch.equal(raw["local_start"][..., 2], raw["start"][:, :1, 2].expand(-1, 3))
+
+
+def test_what_small_views_are_by_default_and_what_they_cost():
+    cls = registry.load("method", "vicregl")
+    for crop, small in (
+        ((96, 96, 96), (48, 48, 48)),
+        ((224, 224, 1), (96, 96, 1)),
+        ((32, 96, 16), (16, 48, 16)),
+    ):
+        assert cls.Params().small(crop) == small
+    assert cls.Params(local_crop=(24, 24, 8)).small((96, 96, 96)) == (24, 24, 8)
+    two, eight = cls.Params(), cls.Params(locals=6)
+    assert (two.crops_per_sample, eight.crops_per_sample) == (2, 3)
+    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops((96, 96, 96))  # eight views instead of two
+
+
+def test_refuses_small_views_that_the_network_cannot_read(build, tiny_network):
+    with pytest.raises(BenchError, match=r"local views: .* must be a multiple of 16"):
+        build("vicregl", {**MANY, "local_crop": (24, 16, 16)}, network=tiny_network())
+    with pytest.raises(BenchError, match="crops of one size"):
+        build("vicregl", MANY, network=tiny_network("tokens"))
+    assert build("vicregl", network=tiny_network("tokens"))
+
+
+def test_every_small_view_is_learned_from(build):
+    method = build("vicregl", {**MANY, "weights": (2.0, 3.0, 5.0)})
+    batch = batch_of(method)
+    seen = batch["locals"].requires_grad_()
+    t = method.loss(batch)
+    whole, cells = (2 * t[k + "inv"] + 3 * t[k + "var"] + 5 * t[k + "cov"] for k in ("", "local_"))
+    assert t["total"].item() == pytest.approx((0.75 * whole + 0.25 * cells).item(), rel=1e-6)
+    t["total"].backward()
+    assert (seen.grad.flatten(2).abs().sum(2) > 0).all()
+
+
+def test_the_global_criterion_of_three_views_by_hand():
+    a, b, c = (torch.full((4, 2), value) for value in (0.0, 1.0, 3.0))
+    found = module.criterion(a, b, c)  # a and b, a and c, b and a, b and c, but not c and anything
+    assert found.tolist() == pytest.approx([(1 + 9 + 1 + 4) / 4, 0.99, 0.0], abs=1e-6)
 
 
 def test_the_unmirrored_grid_of_the_code_is_an_option(build):
@@ -154,7 +222,7 @@ def test_equal_distances_go_to_the_lower_index():
     assert i.tolist() == [[0, 1]] and j.tolist() == [[0, 0]]
 
 
-def slowly(one, two, at, keep, all_features, weights):
+def slowly(maps, at, keep, all_features, weights):
     """Do the same sample by sample and cell by cell in NumPy."""
 
     def pairs(source, candidates, count):
@@ -181,21 +249,22 @@ def slowly(one, two, at, keep, all_features, weights):
                 for n, p in enumerate(chosen)]  # fmt: skip
         return cost(np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]))
 
-    total = 0.0
-    for a, b, x, y in ((one, two, *at), (two, one, *at[::-1])):  # ordered pairs of views
+    total, pairs_of_views = 0.0, [(i, j) for i in (0, 1) for j in range(len(maps)) if j != i]
+    for i, j in pairs_of_views:
+        a, b, x, y = maps[i], maps[j], at[i], at[j]
         there, back = (len(a[0]), len(b[0])) if all_features else keep
         total += (one_way(a, b, a, b, there) + one_way(b, a, b, a, back)) / 2
         total += (one_way(a, b, x, y, keep[0]) + one_way(b, a, y, x, keep[1])) / 2
-    return total / 2
+    return total / len(pairs_of_views)
 
 
 @pytest.mark.parametrize("all_features", [False, True])
-def test_local_criterion_is_what_plain_loops_give(random, all_features):
-    one, two = random(5, 12, 4), random(5, 12, 4)
-    at = (10 * random(5, 12, 3), 10 * random(5, 12, 3))
+@pytest.mark.parametrize("cells", [(12, 12), (12, 12, 5, 5)])
+def test_local_criterion_is_what_plain_loops_give(random, cells, all_features):
+    maps, at = ([random(5, n, width) for n in cells] for width in (4, 3))
     weights = (25.0, 25.0, 1.0)
-    found = (module.local((one, two), at, (7, 3), all_features) * torch.tensor(weights)).sum().item()
-    plain = slowly(*(t.numpy() for t in (one, two)), [t.numpy() for t in at], (7, 3), all_features, weights)
+    found = (module.local(maps, at, (7, 3), all_features) * torch.tensor(weights)).sum().item()
+    plain = slowly([t.numpy() for t in maps], [t.numpy() for t in at], (7, 3), all_features, weights)
     assert found == pytest.approx(plain, rel=1e-10)
 
 

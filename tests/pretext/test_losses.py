@@ -109,15 +109,18 @@ def test_detached_redundancy_spares_the_last_base_alone():
     assert (bases.grad[0].abs().sum(dim=1) > 0).all()
 
 
-def test_nt_xent_equals_its_sums_written_out():
+@pytest.mark.parametrize("group", [None, [0, 1, 0, 2, 1]])
+def test_nt_xent_equals_its_sums_written_out(group):
     torch.manual_seed(0)
     a, b = torch.randn(5, 7), torch.randn(5, 7)
     z = [v / v.norm() for v in torch.cat([a, b])]
-    total = 0.0
+    total, kind = 0.0, group or range(5)
     for i in range(10):
-        others = sum(math.exp(float(z[i] @ z[j]) / 0.3) for j in range(10) if j != i)
+        counts = [j for j in range(10) if kind[j % 5] != kind[i % 5] or j == (i + 5) % 10]
+        others = sum(math.exp(float(z[i] @ z[j]) / 0.3) for j in counts)
         total -= math.log(math.exp(float(z[i] @ z[(i + 5) % 10]) / 0.3) / others)
-    assert losses.nt_xent(a, b, 0.3)[0].item() == pytest.approx(total / 10, abs=1e-5)
+    said = losses.nt_xent(a, b, 0.3, None if group is None else torch.tensor(group))
+    assert said[0].item() == pytest.approx(total / 10, abs=1e-5)
 
 
 def masked(a, b, mask):

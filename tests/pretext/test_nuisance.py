@@ -34,6 +34,14 @@ def test_pairs_by_hand(values, origin, all_views, expected):
     assert found.item() == pytest.approx(expected)
 
 
+def test_a_group_is_left_out_but_for_the_partner():
+    group = torch.tensor([0, 0, 1, 2])
+    found = among_pairs(flat(0.0, 0.0, 0.0, 0.0), None, True, group)
+    assert found.item() == pytest.approx((4 / 5 + 4 / 7) / 8)  # of the first two, four others and the partner
+    found = among_pairs(flat(0.0, 0.0, 1.0, 1.0), None, True, group)
+    assert found.item() == pytest.approx((4 * 1 + 4 / 3) / 8)  # nobody else is as dark
+
+
 def test_a_wrong_nearest_finds_nothing_and_the_origin_still_counts():
     distance = torch.tensor([[1.0, 0.0, 9.0], [0.0, 1.0, 9.0], [9.0, 9.0, 0.0]])
     own, same = torch.arange(3), torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
