@@ -60,7 +60,7 @@ class Inpainting2D(Method):
         block_side: Shares = sparse((1 / 8, 1 / 4))  # assumed: of each, as a share of the slice's
         block_area: Share = sparse(1 / 4)  # paper, Section 3.3: of the slice, what all cover at most
         adversary: Share = sparse(0.0)  # README: .001, and features without; paper, Eq. 3; HSSL: none named
-        adversary_widths: tuple[int, ...] = sparse((64, 128, 256, 512))  # code (ndf)
+        adversary_widths: tuple[Count, ...] = sparse((64, 128, 256, 512))  # code (ndf)
 
         def __post_init__(self) -> None:
             if self.ring and self.mask != "centre":

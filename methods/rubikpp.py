@@ -39,7 +39,7 @@ class RubikPP(Method):
         angles: Literal["quarter", "half"] = "quarter"  # assumed; only half turns where a plane is not square
         loss: Literal["mse", "l1"] = "mse"  # assumed
         adversary: Amount = 0.01  # assumed; 0 switches it off
-        widths: tuple[int, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions
+        widths: tuple[Count, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions
         transfer: Literal["all", "encoder"] = "all"  # paper: encoder and decoder
 
         def check(self, crop: Triple, recipe: Recipe) -> None:

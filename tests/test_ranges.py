@@ -69,6 +69,8 @@ def wrong(hint):
         return [v for part in arguments if part is not type(None) for v in wrong(part)]
     if origin is Literal:
         return ["no such choice", 1.5]
+    if origin is tuple and arguments[-1] is ...:  # as many as one likes
+        return ["text", *((v,) for v in wrong(arguments[0]))]
     if origin is tuple:
         return ["text", (*(1 for _ in arguments), 1)]
     return [object()]
