@@ -33,7 +33,7 @@ class JigsawClustering(Method):
         "https://github.com/dvlab-research/JigsawClustering",
     )
     figure = Figure("placed", "patches whose place was named", chance="chance")
-    fidelity = "official code compared: montages, labels and losses; the third dimension and views are ours"
+    fidelity = "official code compared: boxes, montages, labels, losses in 2D; the third dimension is ours"
     min_batch = 2  # one scan's patches have nobody to be told from
 
     @dataclass(frozen=True)

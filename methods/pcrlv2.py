@@ -39,7 +39,7 @@ class PCRLv2(Method):
         "https://github.com/RL4M/PCRLv2",
     )
     figure = Figure("restored", "restoration error", chance="flat", rises=False)
-    fidelity = "official code compared: decoder, heads and losses; views by torchio's documented defaults"
+    fidelity = "official code compared: steps of its training loop; views by torchio's documented defaults"
     min_batch = 2  # batch norm of pooled features
 
     @dataclass(frozen=True)
@@ -150,8 +150,9 @@ class PCRLv2(Method):
         agree = self.agreement(first, second, at[0])
         shape = target.shape[2:]
         drawn = (stage.get_submodule("picture")(x) for stage, x in zip(self.stages, maps, strict=True))
-        middle = torch.stack([squared(resized(picture.sigmoid(), shape), target) for picture in drawn])
-        middle = middle.mean() if p.scale == "all" else middle[at[0]]
+        pictures = [squared(resized(picture.sigmoid(), shape), target) for picture in drawn]
+        # from a list: what is not drawn has no gradient, as in the code; one of 0 would let momentum go on
+        middle = torch.stack(pictures).mean() if p.scale == "all" else pictures[at[0]]
         fading = 0.5 * (1 + torch.cos(pi * self.progress))
         total = p.restore_weight * restored + p.global_weight * agree + p.middle_weight * fading * middle
         terms = {"restored": restored, "agree": agree, "middle": middle}

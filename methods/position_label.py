@@ -28,7 +28,7 @@ class PositionLabel(Method):
     )
     figure = Figure("placed", "labels that were named", chance="chance")
     across_batch = False
-    fidelity = "official code compared: labels, heads and losses in two dimensions; the third is ours"
+    fidelity = "official code compared: labels, heads, losses in two dimensions; the third is ours"
 
     @dataclass(frozen=True)
     class Params(MethodParams):

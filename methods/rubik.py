@@ -34,7 +34,7 @@ class Rubik(Method):
     )
     figure = Figure("ordered", "scans whose order was named", chance="chance")
     across_batch = True  # batch norm in front of the heads
-    fidelity = "a public re-implementation compared, as the authors released none: labels, heads and losses"
+    fidelity = "a public re-implementation compared (authors released none): cubes, labels, heads, losses"
 
     @dataclass(frozen=True)
     class Params(MethodParams):

@@ -35,7 +35,7 @@ class UniMiSS(Method):
         "https://github.com/YtongXie/UniMiSS-code",
     )
     figure = Figure("retrieval", "views whose nearest other view is of their own scan", chance="chance")
-    fidelity = "official code compared: head, centre and loss of its volumes; not its slices and network"
+    fidelity = "official code compared: head, loss, centre, slow copy of its volumes; not slices, network"
     min_batch = 2  # one scan's views have nobody to be told from
 
     @dataclass(frozen=True)

@@ -118,6 +118,14 @@ def test_the_decoder_has_the_codes_size():
     assert sum(p.numel() for p in method.parameters()) == 17_111_434
 
 
+@pytest.mark.parametrize(("scale", "drawn"), [("random", [2]), ("all", [0, 1, 2, 3])])
+def test_pictures_that_are_not_drawn_have_no_gradient(build, scans, scale, drawn):
+    method, batch = made(build, scans, {"scale": scale, "locals": 0})
+    method.loss({**batch, "scale": torch.full((4, 1), 0.6)})["total"].backward()
+    told = [i for i, stage in enumerate(method.stages) if stage.picture[0].weight.grad is not None]
+    assert told == drawn
+
+
 @pytest.mark.parametrize(("network", "refused"), [("unetr", True), ("swin_unetr", True), ("unet3d", False)])
 def test_refuses_networks_that_cannot_read_small_views(network, refused):
     params = CODE.make_params({})
