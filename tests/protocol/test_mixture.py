@@ -74,7 +74,7 @@ def test_what_a_scale_or_a_row_states_replaces_the_other(mixtures, protocol_file
     path = protocol_file({"rows": rows, "scales": scales})
     paper, smoke = read(path), read(path, "smoke")
     assert paper.pretrain.datasets and not paper.pretrain.mixture
-    assert pretrain_of(paper, paper.rows["pair"]).mixture == "two"
+    assert pretrain_of(paper, paper.rows["pair"], 0).mixture == "two"
     assert smoke.pretrain.mixture == "two" and not smoke.pretrain.datasets
     back = {"pretrain": {"datasets": [{"dataset": "btcv"}]}}
     other = protocol_file({"scales": {"smoke": back}, "pretrain": {"datasets": [], "mixture": "two"}})

@@ -223,12 +223,12 @@ def test_a_rows_overrides_change_that_row_alone_and_its_budget_replaces_the_sect
     text = pair("pretrain: {steps: 9, optimiser: {lr: 5e-2}}\n    finetune: {epochs: 2}\n")
     found = read(text_file(text + "baseline: unequal\n"))
     row, other = found.rows["pair"], found.rows["alone"]
-    changed = pretrain_of(found, row)
+    changed = pretrain_of(found, row, 0)
     assert (changed.steps, changed.epochs, changed.optimiser.lr) == (9, None, 5e-2)
     assert changed.datasets == found.pretrain.datasets
     assert (finetune_of(found, 0, row).steps, finetune_of(found, 0, row).epochs) == (None, 2.0)
     assert finetune_of(found, 0, other) == found.finetune[0]
-    assert pretrain_of(found, other) == found.pretrain
+    assert pretrain_of(found, other, 0) == found.pretrain
 
 
 def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
