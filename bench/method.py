@@ -31,6 +31,10 @@ Batch = dict[str, Tensor]
 Triple = tuple[int, int, int]
 
 
+class Owned(dict[str, Tensor]):
+    """A batch that its caller lets go of: views may be made in its memory instead of a copy of it."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """The number by which a run shows that it learns its task, beside what guessing gets."""
@@ -126,7 +130,8 @@ class MethodParams:
         """Augment, mask or pair a batch on the device.
 
         Args:
-            batch: what ``read`` gave, stacked, and what the harness puts beside it (docs/add_a_method.md).
+            batch: what ``read`` gave, stacked, and what the harness puts beside it (docs/add_a_method.md). It
+                stays as it is, unless it is ``Owned``.
             crop: size of a view in voxels.
             generator: the only source of randomness.
         """

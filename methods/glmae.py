@@ -168,19 +168,20 @@ class GLMAE(Method):
 
     def _visible(self, batch: Batch, name: str) -> Tensor:
         """Return the class token and the visible patches of masked views behind the encoder."""
-        tokens = self.encoder.tokens(batch[name].flatten(0, 1), rescale=True)
-        return self._encoded(self, take(tokens, batch[f"{name}_visible"]))
+        x, visible = batch[name].flatten(0, 1), batch[f"{name}_visible"]
+        return self._encoded(self, self.encoder.tokens(x, rescale=True, only=visible))
 
     def _restored(self, batch: Batch, name: str, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Return the error of restoring masked views (Eq. 3, 4), and that of each patch's mean."""
         p, x = self.params, batch[name].flatten(0, 1)
         hidden, visible = batch[f"{name}_hidden"], batch[f"{name}_visible"]
         grid = [n // side for n, side in zip(x.shape[2:], self.encoder.patch, strict=True)]
-        made = self.decoder(encoded, visible, hidden, rescaled(self.places, self.encoder.grid, grid))
         asked = hidden if p.recon_on == "masked" else torch.cat([hidden, visible], dim=1)
+        places = rescaled(self.places, self.encoder.grid, grid)
+        made = self.decoder(encoded, visible, hidden, places, asked.shape[1])
         voxels = take(self.encoder.patchify(x), asked)
         mean = voxels.mean(dim=-1, keepdim=True).expand_as(voxels)
-        told, flat = (reconstruction(guess, voxels, "mse") for guess in (made[:, : asked.shape[1]], mean))
+        told, flat = (reconstruction(guess, voxels, "mse") for guess in (made, mean))
         return (told / prod(grid), flat / prod(grid)) if p.per_patch else (told, flat)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import augment
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Batch, Figure, Method, MethodParams, Owned, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
@@ -69,16 +69,16 @@ class SimCLR3D(Method):
             """Augment both crops independently: (B, 2, C, X, Y, Z)."""
             p, g = self, generator
             x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
+            mine = isinstance(batch, Owned)
             if p.scale != (1.0, 1.0):
-                x = augment.resize_box(x, torch.zeros_like(size), size, crop)
+                x, mine = augment.resize_box(x, torch.zeros_like(size), size, crop), True
             std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
-            x = augment.gaussian_noise(x, p.noise, std, g, unit="std")
+            x = augment.gaussian_noise(x, p.noise, std, g, unit="std", inplace=mine)
             x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
             x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
             x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
             x = augment.gamma(x, p.gamma, p.gamma_exponent, g, inplace=True)
-            x, _ = augment.random_flip(x, p.flip, g, inplace=True)
-            x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
+            x, *_ = augment.random_flip_rot90(x, p.flip, p.rot90, g, inplace=True)
             return {"views": x.unflatten(0, (-1, 2))}
 
     params: Params

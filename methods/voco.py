@@ -12,7 +12,7 @@ from torch.nn import functional
 from bench import augment, distributed, nets
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Batch, Figure, Method, MethodParams, Owned, Recipe, Triple
 from bench.nets import Encoder, Network
 from bench.pretext import grid, losses, nuisance
 from bench.pretext.heads import Norm, mlp
@@ -128,20 +128,19 @@ class VoCo(Method):
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Resize and augment every crop on its own; the overlaps stay those of the places."""
-            p, g, m = self, generator, batch["crops"].shape[1]
-            both = torch.cat([batch["crops"], batch["bases"]], dim=1)
-            x = both.flatten(0, 1)
+            p, g, m, boxes = self, generator, self.crops, batch["boxes"]
+            x, mine = boxes.flatten(0, 1), isinstance(batch, Owned)
             if tuple(x.shape[2:]) != crop:
                 x = functional.interpolate(x, crop, mode="trilinear", align_corners=True)  # as the code
-            x, _ = augment.random_flip(x, p.flip, g, inplace=True)
-            x, _ = augment.random_rot90(x, p.rot90, g, inplace=True)
-            zscored = batch["zscored"].repeat_interleave(both.shape[1]) if "zscored" in batch else None
+                mine = True
+            x, *_ = augment.random_flip_rot90(x, p.flip, p.rot90, g, inplace=mine)
+            zscored = batch["zscored"].repeat_interleave(boxes.shape[1]) if "zscored" in batch else None
             one = unit_of(x, p.intensity, zscored)
             by = p.shift_by if one is None else p.shift_by * one
-            x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, both.shape[:2])
+            x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, boxes.shape[:2])
             made = {"crops": x[:, :m], "bases": x[:, m:], "target": batch["target"]}
             if self.rule.teacher == "projector":
-                made["kept"] = rand(both.shape[:2], g) >= p.dropout
+                made["kept"] = rand(boxes.shape[:2], g) >= p.dropout
             return made
 
     params: Params

@@ -22,11 +22,7 @@ def flip(x: Tensor, flipped: Tensor, inplace: bool = False) -> Tensor:
     ``inplace`` changes ``x`` itself where it can (on the CPU).
     """
     if rows.apart(x):
-        y = x if inplace else x.clone()
-        for row, marks in zip(y, flipped.tolist(), strict=True):
-            if axes := [axis for axis, marked in enumerate(marks, start=1) if marked]:
-                row.copy_(row.flip(axes))
-        return y
+        return _moved(x, flipped.tolist(), [0] * len(x), inplace)
     for axis in range(3):
         x = torch.where(per_sample(flipped[:, axis]), x.flip(axis + 2), x)
     return x
@@ -47,15 +43,32 @@ def rot90(x: Tensor, turns: Tensor, inplace: bool = False) -> Tensor:
     ``inplace`` changes ``x`` itself where it can (on the CPU).
     """
     if rows.apart(x):
-        y = x if inplace else x.clone()
-        for row, k in zip(y, turns.tolist(), strict=True):
-            if k:
-                row.copy_(torch.rot90(row, k, (1, 2)))
-        return y
+        return _moved(x, [[False] * 3] * len(x), turns.tolist(), inplace)
     if x.shape[2] == x.shape[3]:
         x = torch.where(per_sample(turns % 2 == 1), x.transpose(2, 3), x)
     x = torch.where(per_sample((turns == 1) | (turns == 2)), x.flip(2), x)
     return torch.where(per_sample((turns == 2) | (turns == 3)), x.flip(3), x)
+
+
+def flip_rot90(x: Tensor, flipped: Tensor, turns: Tensor, inplace: bool = False) -> Tensor:
+    """Mirror each sample, then turn it, as ``flip`` and ``rot90``; on the CPU each is moved once."""
+    if rows.apart(x):
+        return _moved(x, flipped.tolist(), turns.tolist(), inplace)
+    return rot90(flip(x, flipped), turns)
+
+
+def _moved(x: Tensor, flipped: list[list[bool]], turns: list[int], inplace: bool) -> Tensor:
+    y = x if inplace else torch.empty_like(x)
+    for old, new, (a, b, c), k in zip(x, y, flipped, turns, strict=True):
+        # a turn mirrors y, both or x; an odd one then exchanges them
+        marks = (a != (k in (2, 3)), b != (k in (1, 2)), c)
+        axes = [axis for axis, marked in enumerate(marks, start=1) if marked]
+        if axes or k:
+            mirrored = old.flip(axes)  # a copy, also along no axis
+            new.copy_(mirrored.transpose(1, 2) if k % 2 else mirrored)
+        elif not inplace:
+            new.copy_(old)
+    return y
 
 
 def draw_turns(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
@@ -76,6 +89,14 @@ def random_rot90(
     """Turn each sample with probability ``p``; return also the number of quarter turns (B,)."""
     turns = draw_turns(x, p, generator)
     return rot90(x, turns, inplace), turns
+
+
+def random_flip_rot90(
+    x: Tensor, flip: float, rot90: float, generator: torch.Generator, inplace: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do as ``random_flip``, then ``random_rot90``; return also what both draw."""
+    flipped, turns = chance((len(x), 3), flip, generator), draw_turns(x, rot90, generator)
+    return flip_rot90(x, flipped, turns, inplace), flipped, turns
 
 
 def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:

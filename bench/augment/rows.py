@@ -61,10 +61,12 @@ def boxes(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     taps = [_between(start[:, a], size[:, a], x.shape[a + 2], out[a]) for a in axes]
     step = max(1, CACHED // max(found[:1].numel(), 1))
     for i in range(0, len(x), step):
-        rows = x[i : i + step]
+        rows, made = x[i : i + step], found[i : i + step]
         for a, (index, weight) in zip(axes, taps, strict=True):
-            rows = summed(rows, a + 2, index[i : i + step], weight[i : i + step])
-        found[i : i + step] = rows
+            out = made if a == axes[-1] else None
+            rows = summed(rows, a + 2, index[i : i + step], weight[i : i + step], out)
+        if rows is not made:
+            made.copy_(rows)
     return found
 
 
@@ -89,7 +91,7 @@ def blurred(x: Tensor, weights: Tensor) -> Tensor:
     return x
 
 
-def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
+def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
     """Return weighted sums of voxels along an axis, on the CPU.
 
     Args:
@@ -97,6 +99,7 @@ def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
         axis: of ``x``.
         index: (N, J, T) int32: voxel j of the result, along the axis, is a sum over T of a row's voxels.
         weight: (N, J, T), of its terms.
+        out: where the result may be written, contiguous; it is returned if it was.
     """
     n, count, length = len(x), index.shape[1], x.shape[axis]
     inner = math.prod(x.shape[axis + 1 :])
@@ -106,8 +109,10 @@ def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
         return _bags(lines, index, weight).view(shape)
     if inner == 1 and length <= MATRIX:
         matrix = x.new_zeros(n, count, length).scatter_add_(2, index.long(), weight)
+        made = None if out is None else out.view(n, -1, count)
         with torch.autocast("cpu", enabled=False):
-            return torch.bmm(lines[..., 0], matrix.mT).view(shape)
+            product = torch.bmm(lines[..., 0], matrix.mT, out=made)
+        return product.view(shape) if out is None else out
     turned = lines.transpose(1, 2).reshape(n, 1, length, -1)
     return _bags(turned, index, weight).view(n, count, -1, inner).transpose(1, 2).reshape(shape)
 

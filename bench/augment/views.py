@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.augment.affine import Triple, centred, draw_affine, in_plane, places, sampled
 from bench.augment.draw import chance
 from bench.augment.effects import intensities
-from bench.augment.geometry import draw_turns, flip, rot90
+from bench.augment.geometry import draw_turns, flip_rot90
 from bench.augment.intensity import scale, shift
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def finetune_views(
     flipped = chance((len(image), 3), settings.flip, generator)
     turns = draw_turns(image, settings.rot90, generator)
     if settings.flip or settings.rot90:
-        image = rot90(flip(image, flipped), turns)
+        image = flip_rot90(image, flipped, turns)
         if label.ndim > 1:
-            label = rot90(flip(label[:, None], flipped), turns)[:, 0]
+            label = flip_rot90(label[:, None], flipped, turns)[:, 0]
     image = scale(image, settings.scale, AMOUNT, generator)
     image = shift(image, settings.shift, AMOUNT, generator)
     image, label = _turned_and_zoomed(image, label, settings, generator, out)

@@ -26,7 +26,7 @@ from bench.jobs.inputs import mixed
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
-from bench.method import Method
+from bench.method import Method, Owned
 from bench.nets import transfer
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import Batch, Objective, Run, fit
@@ -51,9 +51,12 @@ class Pretext(Objective):
         return False
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps."""
+        """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps.
+
+        The batch is used up: views may be made in its memory.
+        """
         origin = {"origin": batch["origin"]} if "origin" in batch else {}
-        return self.method.loss({**self.method.views(batch, generator), **origin})
+        return self.method.loss({**self.method.views(Owned(batch), generator), **origin})
 
     def after_step(self, progress: float) -> None:
         """Let momentum teachers follow."""

@@ -71,13 +71,14 @@ class TokenEncoder(Encoder):
     position: ClassVar[str] = ""  # key of the position embeddings, (1, N, dim)
     grid: Triple  # patches along x, y, z; token index = (i * gy + j) * gz + k
 
-    def tokens(self, x: Tensor, rescale: bool = False) -> Tensor:
-        """Return embedded patches with their positions added, (B, N, dim).
+    def tokens(self, x: Tensor, rescale: bool = False, only: Tensor | None = None) -> Tensor:
+        """Return embedded patches with their positions added, (B, N, dim), or those ``only`` (B, n, dim).
 
         Args:
             x: of the size that the positions are for, or, with ``rescale``, of any whole number of patches:
                 positions are then interpolated, so that they say where in the view a patch lies.
             rescale: see above.
+            only: (B, n) indices of the patches that are embedded, by default all in order.
         """
         raise NotImplementedError
 

@@ -35,17 +35,21 @@ class UnetrEncoder(TokenEncoder):
         self.dim, self.taps = size.hidden, size.taps
         self.widths = (size.hidden,) * 4
 
-    def tokens(self, x: Tensor, rescale: bool = False) -> Tensor:
-        """Return embedded patches with their positions added, (B, N, dim).
+    def tokens(self, x: Tensor, rescale: bool = False, only: Tensor | None = None) -> Tensor:
+        """Return embedded patches with their positions added, (B, N, dim), or those ``only`` (B, n, dim).
 
         Raises:
             BenchError: the input is not of the size the position embeddings are for.
         """
         if rescale and tuple(x.shape[2:]) != self.crop:
-            grid = tuple(n // PATCH for n in x.shape[2:])
-            return self.vit.patch_embedding.patch_embeddings(x) + self.positions(grid)
-        self._check(x)
-        return self.vit.patch_embedding(x)
+            places = self.positions(tuple(n // PATCH for n in x.shape[2:]))
+        else:
+            self._check(x)
+            places = self.get_parameter(self.position)
+        if only is None:
+            return self.vit.patch_embedding.patch_embeddings(x) + places
+        voxels = torch.take_along_dim(self.patchify(x), only[..., None], dim=1)
+        return self.vit.patch_embedding.patch_embeddings[1](voxels) + places[0, only]
 
     def positions(self, grid: tuple[int, ...]) -> Tensor:
         """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""

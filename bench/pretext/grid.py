@@ -5,6 +5,7 @@ The tile at (i, j, k) has the index (i * gy + j) * gz + k throughout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 
@@ -17,12 +18,12 @@ Triple = tuple[int, int, int]
 
 
 def tiles(window: np.ndarray, grid: Triple) -> np.ndarray:
-    """Cut a window (C, gx*sx, gy*sy, gz*sz) into its tiles, (gx*gy*gz, C, sx, sy, sz)."""
+    """Return the tiles of a window (C, gx*sx, gy*sy, gz*sz) as a view of it, (gx, gy, gz, C, sx, sy, sz)."""
     c = window.shape[0]
     sx, sy, sz = (n // g for n, g in zip(window.shape[1:], grid, strict=True))
     gx, gy, gz = grid
     split = window.reshape(c, gx, sx, gy, sy, gz, sz)
-    return split.transpose(1, 3, 5, 0, 2, 4, 6).reshape(gx * gy * gz, c, sx, sy, sz)
+    return split.transpose(1, 3, 5, 0, 2, 4, 6)
 
 
 def overlaps(start: Sequence[int], size: Triple, grid: Triple) -> np.ndarray:
@@ -72,7 +73,8 @@ def read_tiled(
         last: may a box lie at the window's far end (an inclusive upper bound)?
 
     Returns:
-        ``bases`` (n, C, *size), ``crops`` (count, C, *size), ``target`` (count, n) shares.
+        ``boxes`` (count + n, C, *size), the random ones and behind them the tiles; ``target`` (count, n)
+        shares.
 
     Raises:
         BenchError: the volume is too small.
@@ -82,9 +84,9 @@ def read_tiled(
     room = np.subtract(window, size)
     room = room if last else np.maximum(room - 1, 0)
     starts = rng.integers(0, room + 1, size=(count, 3)).tolist()
-    boxes = [tuple(slice(a, a + s) for a, s in zip(c, size, strict=True)) for c in starts]
-    return {
-        "bases": tiles(image, grid),
-        "crops": np.stack([image[(slice(None), *box)] for box in boxes]),
-        "target": np.stack([overlaps(c, size, grid) for c in starts]),
-    }
+    boxes = np.empty((count + math.prod(grid), len(image), *size), image.dtype)
+    for box, (x, y, z) in zip(boxes, starts, strict=False):
+        box[:] = image[:, x : x + size[0], y : y + size[1], z : z + size[2]]
+    tiled = tiles(image, grid)
+    boxes[count:].reshape(tiled.shape)[:] = tiled
+    return {"boxes": boxes, "target": np.stack([overlaps(c, size, grid) for c in starts])}

@@ -85,8 +85,13 @@ class MaskedDecoder(nn.Module):
         self.apply(init_linear)
 
     def forward(
-        self, encoded: Tensor, visible: Tensor, hidden: Tensor, places: Tensor | None = None
-    ) -> Tensor:  # fmt: skip
+        self,
+        encoded: Tensor,
+        visible: Tensor,
+        hidden: Tensor,
+        places: Tensor | None = None,
+        asked: int | None = None,
+    ) -> Tensor:
         """Return the voxels of the hidden patches and behind them those of the visible ones, (B, m + n, out).
 
         Args:
@@ -94,6 +99,7 @@ class MaskedDecoder(nn.Module):
             visible: (B, n) their indices.
             hidden: (B, m) indices of the patches to predict.
             places: (N, width) positions of all patches; the learned ones by default.
+            asked: how many of these patches are wanted, from the first on; all m + n by default.
         """
         if places is None:
             assert self.position is not None
@@ -103,7 +109,7 @@ class MaskedDecoder(nn.Module):
         x = torch.cat([self.mask_token + places[hidden], seen + places[visible], placeless], dim=1)
         for block in self.blocks:
             x = block(x)
-        return self.leave(self.norm(x[:, : x.shape[1] - k]))
+        return self.leave(self.norm(x[:, : x.shape[1] - k if asked is None else asked]))
 
 
 def projection(widths: list[int]) -> nn.Sequential:

@@ -69,3 +69,4 @@ def batches(
         if isinstance(found, BenchError):
             raise found
         yield found
+        del found  # the next batch is stacked where this one was, if its reader has let it go

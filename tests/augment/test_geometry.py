@@ -33,6 +33,28 @@ def test_quarter_turns_equal_rot90_of_the_plane():
         assert torch.equal(y[k], torch.rot90(x[k], k, (1, 2)))
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize(("shape", "turns"), [((5, 5, 4), range(4)), ((4, 6, 3), (0, 2))])
+def test_a_flip_and_a_turn_at_once_are_a_flip_then_a_turn(shape, turns, inplace):
+    flipped, turns = torch.cartesian_prod(torch.arange(8), torch.tensor(list(turns))).unbind(1)
+    flipped = (flipped[:, None] >> torch.arange(3)) % 2 == 1
+    x = batch((len(turns), 2, *shape))
+    expected = augment.rot90(augment.flip(x, flipped), turns)
+    for row, old, marks, k in zip(expected, x, flipped, turns.tolist(), strict=True):
+        assert torch.equal(row, old.flip([i + 1 for i in range(3) if marks[i]]).rot90(k, (1, 2)))
+    assert torch.equal(augment.flip_rot90(x.clone(), flipped, turns, inplace), expected)
+    with_gradient = augment.flip_rot90(x.clone().requires_grad_(), flipped, turns)  # the way of a GPU
+    assert torch.equal(with_gradient, expected)
+
+
+def test_drawn_at_once_they_are_what_is_drawn_one_after_the_other():
+    x, g = batch((40, 1, 4, 4, 3)), generator()
+    y, flipped = augment.random_flip(x, 0.3, g)
+    y, turns = augment.random_rot90(y, 0.4, g)
+    found = augment.random_flip_rot90(x, 0.3, 0.4, generator())
+    assert all(torch.equal(a, b) for a, b in zip(found, (y, flipped, turns), strict=True))
+
+
 def test_turns_are_drawn_alike_from_one_to_three():
     _, turns = augment.random_rot90(torch.zeros(9000, 1, 2, 2, 1), 0.6, generator())
     share = torch.bincount(turns, minlength=4) / 9000

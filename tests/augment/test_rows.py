@@ -22,6 +22,7 @@ CHANGES = {
     "blur": lambda x, g, **k: augment.gaussian_blur(x, 0.5, (0.1, 2.0), g, **k),
     "flip": lambda x, g, **k: augment.random_flip(x, 0.5, g, **k)[0],
     "rot90": lambda x, g, **k: augment.random_rot90(x, 0.7, g, **k)[0],
+    "both": lambda x, g, **k: augment.random_flip_rot90(x, 0.5, 0.5, g, **k)[0],
 }
 every = pytest.mark.parametrize("act", list(CHANGES.values()), ids=list(CHANGES))
 

@@ -11,6 +11,7 @@ from volumes import labelled, read, view, volumes
 from bench import registry
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.method import Owned
 from bench.nets.base import NoDecoder
 
 NAMES = registry.names("method")
@@ -139,6 +140,7 @@ def test_views_depend_on_the_generator_alone(name, build, scans):
     assert equal(a, b)
     assert equal(a, c) is unused
     assert equal(raw, before)
+    assert equal(a, view(method, Owned(raw), 1))  # now they may be made in its memory
 
 
 @each

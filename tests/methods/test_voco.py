@@ -8,6 +8,7 @@ import torch
 from volumes import Gives, always, batch_of, raw_of, read, trained, view, volumes
 
 from bench.data.reader import Volume
+from bench.method import Owned
 from bench.pretext import losses
 from bench.typed import plain
 
@@ -68,10 +69,11 @@ def test_each_loss_can_be_switched_off(build):
 def test_larger_input_crops_are_resized_to_the_networks_view(build):
     method = build("voco", {"input_crop": [24, 24, 24], **PLAIN})
     raw = raw_of(method, 2)
-    assert raw["bases"].shape[-3:] == (24, 24, 24)
+    bases = raw["boxes"][:, 2:]
+    assert bases.shape[-3:] == (24, 24, 24)
     seen = view(method, raw)
     assert seen["bases"].shape[-3:] == (16, 16, 16)
-    corners = raw["bases"][..., ::23, ::23, ::23]  # aligned corners keep the corner voxels
+    corners = bases[..., ::23, ::23, ::23]  # aligned corners keep the corner voxels
     assert torch.allclose(seen["bases"][..., ::15, ::15, ::15], corners, atol=1e-5)
 
 
@@ -79,11 +81,20 @@ def test_crops_are_augmented_one_by_one_and_targets_are_not(build):
     method = build("voco", {"flip": 0.5})
     raw = raw_of(method, 2)
     seen = view(method, raw)
-    same = (seen["bases"] == raw["bases"]).flatten(2).all(2)
+    same = (seen["bases"] == raw["boxes"][:, 2:]).flatten(2).all(2)
     assert same.sum() < same.numel() / 2  # each stays with probability 1/8
     assert torch.equal(seen["target"], raw["target"])
     plain = build("voco", PLAIN)
-    assert torch.equal(view(plain, raw)["crops"], raw["crops"])
+    assert torch.equal(view(plain, raw)["crops"], raw["boxes"][:, :2])
+
+
+def test_views_are_made_in_the_memory_of_a_batch_that_is_let_go(build):
+    for name, key, made in (("voco", "boxes", "crops"), ("simclr3d", "pair", "views")):
+        method = build(name)
+        raw = raw_of(method, 2)
+        kept = view(method, raw)[made]
+        used = view(method, Owned(raw))[made]
+        assert used.data_ptr() == raw[key].data_ptr() != kept.data_ptr() and torch.equal(used, kept)
 
 
 def embedded(method):
@@ -149,7 +160,8 @@ def test_exported_side_is_the_one_asked_for(build):
 def test_released_code_never_draws_the_last_position(build, variant, furthest):
     ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[None, :, None, None], (1, 64, 32, 16))
     method = build("voco", {"variant": variant, "grid": (4, 2, 1), "crops": 500})
-    assert read(method, [Volume(ramp)])["crops"].amin(dim=(2, 3, 4, 5)).max() == furthest
+    crops = read(method, [Volume(ramp)])["boxes"][:, :500]
+    assert crops.amin(dim=(2, 3, 4, 5)).max() == furthest
 
 
 @pytest.mark.parametrize(("variant", "share"), [("v1", 0.5), ("ema", 0.75), ("v2", 0.75), ("nnssl", 0.75)])

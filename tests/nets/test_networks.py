@@ -239,6 +239,9 @@ def test_unetr_linear_on_patches_plus_positions_is_its_tokens_and_runs_any_of_th
     with torch.no_grad():
         tokens = embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
         torch.testing.assert_close(encoder.tokens(x), tokens)
+        some = torch.tensor([[4, 1], [0, 5]])
+        chosen = tokens[torch.arange(2)[:, None], some]
+        torch.testing.assert_close(encoder.tokens(x, only=some), chosen)
         torch.testing.assert_close(encoder.run(tokens), encoder(x)[-1].flatten(2).transpose(1, 2))
         assert tuple(encoder.run(tokens[:, [4, 1]]).shape) == (2, 2, encoder.dim)
 

@@ -54,6 +54,7 @@ def test_masked_decoder_knows_patches_by_position_not_by_order():
     encoded = torch.randn(1, 2, 8)
     out = decoder(encoded, visible, hidden)
     assert out.shape == (1, 6, 5)  # four hidden ones, and behind them what was seen
+    assert torch.allclose(decoder(encoded, visible, hidden, asked=4), out[:, :4], atol=1e-6)
     turned = decoder(encoded.flip(1), visible.flip(1), hidden.flip(1))
     turned = torch.cat([turned[:, :4].flip(1), turned[:, 4:].flip(1)], 1)
     assert torch.allclose(out, turned, atol=1e-5)

@@ -39,9 +39,7 @@ def step(method: Method, optimiser: torch.optim.Optimizer, crop: torch.Tensor) -
 @torch.no_grad()
 def encoded(method: Method, crop: torch.Tensor) -> None:
     batch = method.views({"crop": crop}, torch.Generator().manual_seed(0))
-    tokens = method.encoder.tokens(crop)
-    chosen = torch.take_along_dim(tokens, batch["visible"][..., None], dim=1)
-    method.encoder.run(chosen, norm=False)
+    method.encoder.run(method.encoder.tokens(crop, only=batch["visible"]), norm=False)
 
 
 def seconds(act: Callable[[], None]) -> float:
