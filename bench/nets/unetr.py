@@ -49,7 +49,9 @@ class UnetrEncoder(TokenEncoder):
         if only is None:
             return self.vit.patch_embedding.patch_embeddings(x) + places
         voxels = torch.take_along_dim(self.patchify(x), only[..., None], dim=1)
-        return self.vit.patch_embedding.patch_embeddings[1](voxels) + places[0, only]
+        embed = cast(nn.Sequential, self.vit.patch_embedding.patch_embeddings)[1]  # behind the cutting
+        made: Tensor = embed(voxels) + places[0, only]
+        return made
 
     def positions(self, grid: tuple[int, ...]) -> Tensor:
         """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""
