@@ -54,7 +54,7 @@ class JSSL(Method):
         epsilon: Positive = 0.05  # code
         iterations: Count = 3  # code
         kmeans: Count = 10  # code, iterations
-        queue: Whole = 512  # assumed, of each view; code: none
+        queue: Whole = 0  # code: none, of each view; one of old embeddings lets volumes collapse, see docs
         queue_start: Share = 0.15  # code: from epoch 15 of 100
         still: Whole = 313  # code: steps before prototypes move
         slices: Count = 8  # assumed, of a feature map; code: 64 slices of the volume

@@ -59,6 +59,7 @@ class UniMiSS(Method):
         out: Count = 65536  # code
         hidden: Count = 2048  # code
         bottleneck: Count = 256  # code
+        head_norm: bool = False  # code, use_bn_in_head; a small convolutional encoder wants it: see docs
         temperature: Positive = 0.1  # code, of the student
         teacher_temperature: Positive = 0.04  # code, without warm-up
         centre: Share = 0.9  # code
@@ -108,7 +109,7 @@ class UniMiSS(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p = params
-        self.projector = Prototypes(network.encoder.widths[-1], p.hidden, p.bottleneck, p.out)
+        self.projector = Prototypes(network.encoder.widths[-1], p.hidden, p.bottleneck, p.out, p.head_norm)
         self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
         self.centre = Centre(p.out, p.centre)
         self.register_buffer("progress", torch.zeros(()))

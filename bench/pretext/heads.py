@@ -112,11 +112,11 @@ class MaskedDecoder(nn.Module):
         return self.leave(self.norm(x[:, : x.shape[1] - k if asked is None else asked]))
 
 
-def projection(widths: list[int]) -> nn.Sequential:
-    """Return Linear - GELU blocks ending in a bare Linear, through ``widths``."""
+def projection(widths: list[int], normed: bool = False) -> nn.Sequential:
+    """Return Linear (- batch norm) - GELU blocks through ``widths``, ending in a bare Linear."""
     layers: list[nn.Module] = []
     for a, b in pairwise(widths[:-1]):
-        layers += [nn.Linear(a, b), nn.GELU()]
+        layers += [nn.Linear(a, b), *([nn.BatchNorm1d(b)] if normed else []), nn.GELU()]
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
@@ -128,11 +128,12 @@ class Prototypes(nn.Module):
         hidden: of the two hidden layers.
         bottleneck: of the unit vector.
         out: prototypes.
+        normed: has the MLP batch norm?
     """
 
-    def __init__(self, width: int, hidden: int, bottleneck: int, out: int) -> None:
+    def __init__(self, width: int, hidden: int, bottleneck: int, out: int, normed: bool = False) -> None:
         super().__init__()
-        self.mlp = projection([width, hidden, hidden, bottleneck])
+        self.mlp = projection([width, hidden, hidden, bottleneck], normed)
         self.mlp.apply(init_linear)
         self.weight = nn.Parameter(functional.normalize(torch.randn(out, bottleneck), dim=1))
 
