@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.pretext.heads import DecoderSize, MaskedDecoder, mlp
+from bench.pretext.heads import DecoderSize, MaskedDecoder, Prototypes, mlp
 
 
 @pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
@@ -60,3 +60,13 @@ def test_masked_decoder_knows_patches_by_position_not_by_order():
     assert torch.allclose(out, turned, atol=1e-5)
     moved = decoder(encoded, visible.flip(1), hidden)
     assert not torch.allclose(out, moved, atol=1e-3)
+
+
+def test_the_head_of_prototypes_has_batch_norm_behind_both_hidden_layers_where_asked():
+    plain, normed = (Prototypes(8, 16, 4, 10, asked) for asked in (False, True))
+    kinds = [type(layer).__name__ for layer in normed.mlp]
+    assert kinds == ["Linear", "BatchNorm1d", "GELU"] * 2 + ["Linear"]
+    assert [type(layer).__name__ for layer in plain.mlp] == ["Linear", "GELU"] * 2 + ["Linear"]
+    x = 1 + 1e-3 * torch.randn(6, 8)  # rows that are nearly one
+    apart = [z.var(dim=0).sum() for z in (head(x) for head in (plain, normed))]
+    assert apart[1] > 1e3 * apart[0]
