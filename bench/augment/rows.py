@@ -63,8 +63,8 @@ def boxes(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     for i in range(0, len(x), step):
         rows, made = x[i : i + step], found[i : i + step]
         for a, (index, weight) in zip(axes, taps, strict=True):
-            place = made if a == axes[-1] else None
-            rows = summed(rows, a + 2, index[i : i + step], weight[i : i + step], place)
+            last = made if a == axes[-1] else None
+            rows = summed(rows, a + 2, index[i : i + step], weight[i : i + step], last)
         if rows is not made:
             made.copy_(rows)
     return found

@@ -46,12 +46,11 @@ class UnetrEncoder(TokenEncoder):
         else:
             self._check(x)
             places = self.get_parameter(self.position)
+        embed = cast(nn.Sequential, self.vit.patch_embedding.patch_embeddings)
         if only is None:
-            return self.vit.patch_embedding.patch_embeddings(x) + places
+            return embed(x) + places
         voxels = torch.take_along_dim(self.patchify(x), only[..., None], dim=1)
-        embed = cast(nn.Sequential, self.vit.patch_embedding.patch_embeddings)[1]  # behind the cutting
-        made: Tensor = embed(voxels) + places[0, only]
-        return made
+        return embed[1](voxels) + places[0, only]
 
     def positions(self, grid: tuple[int, ...]) -> Tensor:
         """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""
