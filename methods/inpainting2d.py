@@ -67,8 +67,8 @@ class Inpainting2D(Method):
                 raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:
                 raise BenchError(f"method 'inpainting2d': side lies between 0 and 1, got {self.side}")
-            if not self.adversary_widths or min(self.adversary_widths) < 1:
-                raise BenchError("method 'inpainting2d': adversary_widths are one or more, each above 0")
+            if not self.adversary_widths:
+                raise BenchError("method 'inpainting2d': adversary_widths must be one or more")
 
         @property
         def crops_per_sample(self) -> int:

@@ -128,7 +128,7 @@ def test_the_adversary_learns_to_judge_and_deceiving_it_moves_the_images(build):
 def test_refuses_an_adversary_without_layers_or_with_too_many(build):
     for params, word in (
         ({"adversary_widths": []}, "one or more"),
-        ({"adversary_widths": [4, 0]}, "above 0"),
+        ({"adversary_widths": [4, 0]}, "must be 1 or more"),
         ({"adversary": 0.1, "mask": "centre", "adversary_widths": [4] * 5}, "sees (16, 16) pixels"),
     ):
         with pytest.raises(BenchError, match=re.escape(word)):
