@@ -1,6 +1,7 @@
 """SimCLR on slices: two augmented views of one slice attract, those of other slices repel."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bench.data.reader import Volume
-from bench.digest import short
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
@@ -114,4 +114,6 @@ def slices_of(volume: Volume, count: int, crop: Triple, rng: np.random.Generator
 
 def number_of(volume: Volume, rng: np.random.Generator) -> int:
     """Return a number that only slices of this stack have; where it has no name, only those read now."""
-    return int(short(volume.name.encode()), 16) >> 1 if volume.name else int(rng.integers(2**63 - 1))
+    if not volume.name:
+        return int(rng.integers(2**63 - 1))
+    return int.from_bytes(sha256(volume.name.encode()).digest()[:8], "big") >> 1

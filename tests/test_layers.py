@@ -15,7 +15,8 @@ from bench import registry
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = ("bench", "methods", "datasets")
-METHODS_KNOW = {"method", "pretext", "nets", "augment", "source", "errors", "random", "ranges", "distributed"}
+METHODS_KNOW = {"method", "pretext", "nets", "augment", "source", "errors", "random", "ranges", "typed"}
+METHODS_KNOW |= {"distributed"}
 DATASETS_KNOW = {"dataset", "source", "errors", "data", "volumes", "phantoms"}
 
 

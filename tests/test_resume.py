@@ -24,6 +24,11 @@ from bench.store import Store
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 SMALL = {**HEADS, "grid": [2, 2, 1], "queue": 16}
+OWN = {"rubik": {"grid": [2, 2, 2], "jitter": [4, 4, 0]}}  # parameters of one method alone
+CROPS = {
+    "position_label": [32, 32, 32],
+    "jigsaw_clustering": [32, 32, 16],
+}  # of losses that read several cells
 STEPS = 5
 
 
@@ -42,12 +47,13 @@ def planned(out, method, changes=None):
     """Plan one method and fine-tuning from it; leave the jobs' descriptions in ``out``."""
     cls = registry.load("method", method)
     known = cls.Params.__dataclass_fields__
-    network = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}
+    network = {"network": "unet3d", "preset": "tiny", "crop": CROPS.get(method, [16, 16, 16])}
     if cls.dims == 2:
         network = {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}
-    if cls.needs == "tokens":
+    if cls.needs in ("tokens", "patches"):
         network = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 16]}
-    row = {"method": method, "network": "net", "params": {k: v for k, v in SMALL.items() if k in known}}
+    params = {**{k: v for k, v in SMALL.items() if k in known}, **OWN.get(method, {})}
+    row = {"method": method, "network": "net", "params": params}
     value = yaml.safe_load(reliability.SMOKE.replace("steps: 40", f"steps: {STEPS}"))
     value |= {"baseline": "none", "networks": {"net": network}, "rows": {method: row}}
     value["pretrain"] |= {"recipe": "resize", "snapshots": [2], "batch": max(2, cls.min_batch)}
