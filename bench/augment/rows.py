@@ -109,7 +109,7 @@ def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor, out: Tensor | No
         return _bags(lines, index, weight).view(shape)
     if inner == 1 and length <= MATRIX:
         matrix = x.new_zeros(n, count, length).scatter_add_(2, index.long(), weight)
-        made = None if out is None else out.view(n, -1, count)
+        made = None if out is None else out.view(n, lines.shape[1], count)
         with torch.autocast("cpu", enabled=False):
             product = torch.bmm(lines[..., 0], matrix.mT, out=made)
         return product.view(shape) if out is None else out
