@@ -18,7 +18,7 @@ from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext.boxes import overlapping, read_at
 from bench.pretext.heads import mlp
-from bench.pretext.losses import full_precision, spread
+from bench.pretext.losses import full_precision, mean_squared, spread
 from bench.pretext.moves import Moves, reach
 from bench.pretext.three_heads import doublings
 from bench.random import rand
@@ -130,8 +130,7 @@ class PCRLv2(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        cells = catalog.cells(network.name, network.crop)[-1]
-        factors = doublings([n // k for n, k in zip(network.crop, cells, strict=True)])
+        factors = doublings(catalog.entry(network.name).pyramid[-1])
         width, channels = network.encoder.widths[-1], network.in_channels
         widths = [max(8, width // 2**i) for i in range(len(factors) + 1)]
         self.stages = nn.ModuleList(
@@ -146,11 +145,11 @@ class PCRLv2(Method):
         last, first, maps = self.seen(batch["pair"][:, 0])
         _, second, _ = self.seen(batch["pair"][:, 1])
         at = (batch["scale"][0] * len(self.stages)).long().tolist()
-        restored = squared(self.out(last).sigmoid(), target)
+        restored = mean_squared(self.out(last).sigmoid(), target)
         agree = self.agreement(first, second, at[0])
         shape = target.shape[2:]
         drawn = (stage.get_submodule("picture")(x) for stage, x in zip(self.stages, maps, strict=True))
-        pictures = [squared(resized(picture.sigmoid(), shape), target) for picture in drawn]
+        pictures = [mean_squared(resized(picture.sigmoid(), shape), target) for picture in drawn]
         # from a list: what is not drawn has no gradient, as in the code; one of 0 would let momentum go on
         middle = torch.stack(pictures).mean() if p.scale == "all" else pictures[at[0]]
         fading = 0.5 * (1 + torch.cos(pi * self.progress))
@@ -163,7 +162,7 @@ class PCRLv2(Method):
             found = [self.agreement(*pair, scale) for pair, scale in zip(pairs, at[1:], strict=True)]
             terms["local"] = torch.stack(found).mean()
             total = total + p.local_weight * terms["local"]
-        flat = squared(target.mean(dim=(2, 3, 4), keepdim=True).expand_as(target), target)
+        flat = mean_squared(target.mean(dim=(2, 3, 4), keepdim=True).expand_as(target), target)
         told = distributed.gather(first[0][0].detach())
         return {"total": total, **terms, "flat": flat, "std": spread(told)}
 
@@ -232,12 +231,6 @@ def disagreement(z1: Tensor, q1: Tensor, z2: Tensor, q2: Tensor) -> Tensor:
     """Return -(cos(q1, z2) + cos(q2, z1)) / 2, features z without gradient (Chen & He, CVPR 2021, Eq. 2)."""
     there, back = (functional.cosine_similarity(q, z.detach()) for q, z in ((q1, z2), (q2, z1)))
     return -(there.mean() + back.mean()) / 2
-
-
-@full_precision
-def squared(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error."""
-    return (image - target).square().mean()
 
 
 def znormed(x: Tensor) -> Tensor:

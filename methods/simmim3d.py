@@ -60,8 +60,7 @@ class SimMIM3D(Method):
                 f"method 'simmim3d': units of {unit} voxels cut through patches of {encoder.patch}"
             )
         self.units = tuple(n // unit for n in network.crop)
-        cells = catalog.cells(network.name, network.crop)[-1]
-        self.stride = tuple(n // k for n, k in zip(network.crop, cells, strict=True))
+        self.stride = catalog.entry(network.name).pyramid[-1]
         self.mask_token = nn.Parameter(torch.randn(encoder.dim))
         self.to_voxels = nn.Linear(encoder.widths[-1], prod(self.stride) * network.in_channels)
         if params.init:

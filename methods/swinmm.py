@@ -113,8 +113,7 @@ class SwinMM(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        cells = catalog.cells(network.name, network.crop)[-1]
-        stride = [n // k for n, k in zip(network.crop, cells, strict=True)]
+        stride = catalog.entry(network.name).pyramid[-1]
         width = network.encoder.widths[-1]
         self.heads = ThreeHeads(width, stride, network.in_channels, params.out, params.pool, params.up)
 

@@ -19,7 +19,7 @@ from bench.method import Batch, Entry, Figure, Method, Recipe, Restores, Triple
 from bench.nets import Network
 from bench.pretext import deform
 from bench.pretext.boxes import read_at
-from bench.pretext.losses import classified, full_precision, squared_error
+from bench.pretext.losses import classified, full_precision, mean_squared
 from bench.random import rand
 from bench.ranges import Amount, Count, Factors, Positive, Range, Share, Whole
 from bench.source import Source
@@ -204,7 +204,7 @@ class TransVW(Method):
         word, right = classified(self.head(maps[-1]), batch["word"])
         made = self.decoder(x, maps)
         made = full_precision(torch.sigmoid)(made) if p.sigmoid else made
-        image = distance(made, y)
+        image = mean_squared(made, y)
         if p.warm and not self.joint:
             image, total = image.detach(), word  # unweighted, as in the code's first run
         else:
@@ -216,8 +216,8 @@ class TransVW(Method):
             "word": word,
             "named": right,
             "chance": right.new_tensor(1 / p.words),
-            "copied": distance(x, y),
-            "flat": distance(y.mean(dim=(2, 3, 4), keepdim=True), y),
+            "copied": mean_squared(x, y),
+            "flat": mean_squared(y.mean(dim=(2, 3, 4), keepdim=True), y),
         }
 
     def after_step(self, progress: float) -> None:
@@ -286,9 +286,3 @@ def blurring(length: int, sigma: float, like: Tensor) -> Tensor:
     apart = at[:, None] - at
     line = bell(like.new_tensor([sigma]), radius)[0]
     return line[(apart + radius).clamp(0, 2 * radius)] * (apart.abs() <= radius)
-
-
-def distance(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error over all voxels."""
-    every = torch.ones_like(target, dtype=torch.bool)
-    return squared_error(image, target, every, every).mean()

@@ -222,6 +222,12 @@ def reconstruction(
 
 
 @full_precision
+def mean_squared(image: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error over all voxels."""
+    return (image - target).square().mean()
+
+
+@full_precision
 def squared_error(image: Tensor, target: Tensor, weight: Tensor, region: Tensor) -> Tensor:
     """Return each row's weighted squared error over how many voxels are in its region, (B,); 0 where none is.
 
