@@ -95,6 +95,12 @@ def test_plugin_rooms_are_flat_and_no_packages(room):
     assert [p for p in files(room) if p.name == "__init__.py" or p.parent != ROOT / room] == []
 
 
+def test_no_two_test_modules_have_one_name():
+    """Pytest imports them by their base names: two collect alone, and not together."""
+    seen = [p.name for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]
+    assert sorted(n for n in seen if seen.count(n) > 1) == []
+
+
 def loaded_after(*arguments, cwd):
     """Run a command in a process of its own; return its exit code, heavy packages imported, words."""
     code = (
