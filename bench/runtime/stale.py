@@ -17,6 +17,7 @@ from bench.store import Store, read_json
 
 AGAIN = "--redo changed does them again"
 NAMED = 5  # files that a line names
+SETS = 3  # of files, with a line each; more are told in one line
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def wanted(store: Store, jobs: Iterable[str]) -> dict[str, Stale]:
 
 
 def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
-    """Return what to tell of stale jobs: one line for each set of files.
+    """Return what to tell of stale jobs: one line for each set of files, or one for them all where many.
 
     Args:
         found: the jobs.
@@ -86,6 +87,10 @@ def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
     per: dict[tuple[str, ...], list[Stale]] = {}
     for job in found:
         per.setdefault(job.files, []).append(job)
+    known = [files for files in per if files]
+    if len(known) > SETS:
+        every = [job for files in known for job in per.pop(files)]
+        per[tuple(sorted({file for files in known for file in files}))] = every
     said = []
     for files, jobs in sorted(per.items()):
         own, after = _counts(j for j in jobs if j.own), _counts(j for j in jobs if not j.own)

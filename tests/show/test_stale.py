@@ -154,6 +154,14 @@ def test_an_edit_of_two_files_is_two_lines(made):
     assert two == LINE
 
 
+def test_edits_of_many_sets_of_files_are_one_line():
+    some = [stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), own=True) for i in range(4)]
+    assert len(stale.lines(some[:3])) == 3
+    (line,) = stale.lines(some)
+    files = "bench/0.py, bench/1.py, bench/2.py, bench/3.py, bench/z.py"
+    assert line == f"4 finished jobs were made by other source: {files} (4 evaluate); {stale.AGAIN}"
+
+
 def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made):
     with pytest.raises(BenchError, match="run the protocols once more"):
         prune(made.store)
