@@ -18,7 +18,8 @@ from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import part
-from bench.jobs.predict import class_scores, slabs
+from bench.jobs.ordinal import ORDINAL
+from bench.jobs.predict import class_scores, decided, slabs
 from bench.nets import transfer
 from bench.partial import Kept
 from bench.protocol.sections import Windows
@@ -44,16 +45,17 @@ def run(context: Context[EvaluateSpec]) -> None:
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
     cases = part(prepared, spec.data, context.run.roots.get(spec.data.dataset))
-    classes = spec.data.task == CLASSIFICATION
+    classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
     predict: Callable[[str, bool], Found] = (
-        partial(_scores, network, prepared, spec.inference)
+        partial(_scores, network, prepared, spec.inference, head)
         if classes
         else partial(_predicted, network, prepared, spec.inference, spec.data.paint or None)
     )
     with device.autocast():
         results = _each(context, cases, predict)
         if classes:
-            save(context.made, {case: found[SCORES] for case, found in results})
+            decide = partial(decided, head=head) if head == ORDINAL else None
+            save(context.made, {case: found[SCORES] for case, found in results}, decide)
         else:
             panels: Found = {}
             with PackWriter(context.made, "prediction") as pack:
@@ -82,10 +84,10 @@ def _each(
 
 
 def _scores(
-    network: torch.nn.Module, prepared: Prepared, windows: Windows, case: str, panel: bool
-) -> Found:  # fmt: skip
+    network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str, panel: bool
+) -> Found:
     """Return one case's probability of each class."""
-    return {SCORES: class_scores(network, prepared.volume(case), windows)}
+    return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
 def _predicted(

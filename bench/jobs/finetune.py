@@ -19,9 +19,11 @@ from bench.protocol.sections import Inference, Number, Tuning
 from bench.typed import sparse
 
 FOR_MAPS = (
-    "foreground", "head", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
+    "foreground", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
     "ce_weight",
 )  # fmt: skip
+
+HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "ordinal")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,16 @@ class FinetuneSpec(Trains):
                     raise BenchError(
                         f"finetune.{key}: is for label maps, not for a classification; leave it out"
                     )
+        if tuning.head not in HEADS[task]:
+            raise BenchError(
+                f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
+            )
+        if net.hidden and task == MAPS:
+            raise BenchError("finetune.hidden: is of a classification, not of label maps; leave it out")
+        if net.hidden and tuning.batch // tuning.accumulate < 2:
+            raise BenchError(
+                "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
+            )
         if tuning.batch_dice and tuning.accumulate > 1:
             raise BenchError(
                 "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "

@@ -14,7 +14,7 @@ from bench.data.parts import Which
 from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.jobs import initial_weights, training
+from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune import FinetuneSpec
@@ -62,7 +62,9 @@ def _task(spec: FinetuneSpec) -> Task:
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:
-        loss: label_losses.Loss = label_losses.cross_entropy
+        loss: label_losses.Loss = (
+            ordinal.loss if tuning.head == ordinal.ORDINAL else label_losses.cross_entropy
+        )
     elif tuning.head == "regions":
         table = torch.from_numpy(regions.one_hot(data.regions))
         loss = label_losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
@@ -116,7 +118,10 @@ def _judge(context: Context[FinetuneSpec], root: str | None) -> Judge | None:
         )
     windows = narrowed(Windows, tuning.inference or Inference(), crop=net.crop)
     if data.task == CLASSIFICATION:
-        word, score = "accuracy", partial(mean_accuracy, prepared=prepared, cases=cases, windows=windows)
+        word, score = (
+            "accuracy",
+            partial(mean_accuracy, prepared=prepared, cases=cases, windows=windows, head=tuning.head),
+        )
     else:
         word = "Dice"
         score = partial(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
-from bench.jobs import window
+from bench.jobs import ordinal, window
 from bench.jobs.class_scores import true_classes
 from bench.nets.base import Triple
 from bench.protocol.sections import Windows
@@ -59,11 +59,20 @@ def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def class_scores(network: nn.Module, volume: Volume, windows: Windows) -> np.ndarray:
-    """Return the probability of each class, float64 (K,): the mean of softmax over all windows.
+def class_scores(
+    network: nn.Module, volume: Volume, windows: Windows, head: str = "softmax"
+) -> np.ndarray:  # fmt: skip
+    """Return the probability of each class, float64 (K,): from the mean over all windows.
 
     Windows are read by box, so a volume is never held whole; outside it they read as in training.
+
+    Args:
+        network: gives logits (B, K).
+        volume: read by box.
+        windows: their size and overlap, how they are flipped.
+        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
     """
+    ordered = head == ordinal.ORDINAL
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
     starts = corners(volume.shape, crop, windows.overlap)
     forward = mirrored(network, windows)
@@ -71,8 +80,15 @@ def class_scores(network: nn.Module, volume: Volume, windows: Windows) -> np.nda
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
         found = forward(torch.from_numpy(images).to(device))
-        total = total + found.double().softmax(1).sum(0)
-    return (total / len(starts)).cpu().numpy()
+        scores = found.double().sigmoid() if ordered else found.double().softmax(1)
+        total = total + scores.sum(0)
+    mean = (total / len(starts)).cpu().numpy()
+    return ordinal.probabilities(mean) if ordered else mean
+
+
+def decided(scores: np.ndarray, head: str = "softmax") -> np.ndarray:
+    """Return the class of each case, (N,), from the probabilities of all, (N, K)."""
+    return ordinal.graded(scores) if head == ordinal.ORDINAL else scores.argmax(1)
 
 
 def corners(shape: Triple, crop: Triple, overlap: float) -> list[Triple]:
@@ -119,11 +135,15 @@ def mean_dice(
     return float(np.mean(values)) if values else 0.0
 
 
-def mean_accuracy(network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows) -> float:
+def mean_accuracy(
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows, head: str = "softmax"
+) -> float:
     """Return the share of cases whose class is found; for selection only."""
     training = network.training
     network.eval()
-    scores = [class_scores(network, prepared.volume(case), windows) for case in cases]
+    scores = [class_scores(network, prepared.volume(case), windows, head) for case in cases]
     network.train(training)
-    true = true_classes(prepared, cases, len(scores[0])) if scores else []
-    return float(np.mean([s.argmax() == t for s, t in zip(scores, true, strict=True)])) if scores else 0.0
+    if not scores:
+        return 0.0
+    true = true_classes(prepared, cases, len(scores[0]))
+    return float(np.mean(decided(np.stack(scores), head) == np.array(true)))

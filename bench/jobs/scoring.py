@@ -95,20 +95,28 @@ def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
 
 
 def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
+    """Return a row per case and target; of a metric over all cases one per target, case and patient empty."""
     from bench.data.cache import Pack
     from bench.metrics import score
+    from bench.metrics.pooled import Pooled
+    from bench.metrics.request import of_each
 
-    predictions = Pack(folder, "prediction")
+    predictions, each = Pack(folder, "prediction"), of_each(scoring.metrics)
     names = {**scoring.labels, **{r: r for r in scoring.regions}}
+    labels = {name: (int(name),) for name in scoring.labels}
+    pooled = None if each == scoring.metrics else Pooled(scoring.regions or labels, scoring.empty)
     rows = []
     for case in predictions:
+        predicted, reference = predictions[case][:], prepared.native(case)
+        if pooled is not None:
+            pooled.add(predicted, reference)
         found = score(
-            predictions[case][:], prepared.native(case), prepared.geometry(case).native_spacing,
-            scoring.metrics, scoring.convention,
+            predicted, reference, prepared.geometry(case).native_spacing, each, scoring.convention,
             labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
             regions=scoring.regions or None, empty=scoring.empty,
-        )  # fmt: skip
+        ) if each else []  # fmt: skip
         rows += [_row(case, prepared.patient(case), names[s.target], s) for s in found]
+    rows += [_row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
 
 
@@ -119,9 +127,9 @@ def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict
     from bench.jobs.class_scores import read, true_classes
     from bench.metrics.classes import score_classes
 
-    cases, scores = read(folder)
+    cases, scores, predicted = read(folder)
     true = np.array(true_classes(prepared, cases, scores.shape[1]))
-    found = score_classes(scores, true, scoring.metrics)
+    found = score_classes(scores, true, scoring.metrics, predicted)
     owners = [
         ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
         for number, _ in found

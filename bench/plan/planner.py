@@ -164,7 +164,7 @@ class Planner:
         )  # fmt: skip
         spec = self._overridden(
             FinetuneSpec(
-                network=replace(net, out_channels=head.channels),
+                network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
                 init=initial.init,
                 data=data,
                 finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, labels.percent)),

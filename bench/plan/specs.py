@@ -43,7 +43,7 @@ def head(target: Target, tuned: Finetune) -> Head:
     Raises:
         BenchError: a region head for a data set without regions, or with some that no label tells apart.
     """
-    if tuned.head == "softmax":
+    if tuned.head != "regions":
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:
         raise BenchError(

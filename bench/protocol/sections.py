@@ -257,7 +257,8 @@ class Tuning(Training):
     background: bool = True  # does Dice in the loss count the background?
     batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
     ce_weight: Weight = 1.0  # of cross-entropy beside Dice
-    head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
+    # one class per voxel or case; a sigmoid for each region; one for each of classes that have an order
+    head: Literal["softmax", "regions", "ordinal"] = "softmax"
     deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
     foreground: Share | None = None  # share of crops centred on a labelled voxel
     exact: bool = False  # that share of every batch, not of many
@@ -298,6 +299,7 @@ class Finetune(Tuning):
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
     recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's
+    hidden: Annotated[int, Range(0, 65536)] = 0  # units of a layer before the last, of a classification
     fractions: tuple[int, ...] = (100,)
     seeds: Numbers = (0,)
     folds: Numbers | None = None  # which folds of the split; all by default
