@@ -13,8 +13,8 @@ import numpy as np
 from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
-from bench.metrics.ranking import Standing, changes, standings
 from bench.metrics.pooled import Pooled
+from bench.metrics.ranking import Standing, changes, standings
 from bench.metrics.request import Request, Wanted, of_each
 from bench.metrics.volume import compare
 from bench.volumes.files import SUFFIXES, is_volume, stem

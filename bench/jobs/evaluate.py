@@ -13,6 +13,7 @@ from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.kind import MAPS, START, Around, Kind
 from bench.jobs.prepare import PrepareSpec
 from bench.protocol.sections import Windows
+from bench.typed import sparse
 
 CASE = 0.1  # seconds of a predicted case: reading, writing, scoring
 VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
@@ -32,6 +33,7 @@ class EvaluateSpec(Kind):
     data: Tested
     weights: Literal["last", "best_val", "best_test"]
     inference: Windows
+    submission: bool = sparse(False)  # of cases without labels, for a challenge's server
 
     def refuse(self, job: Job, around: Around) -> None:
         """Flips along an axis that a window does not have."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.data.cache import PackWriter, compress
+from bench.data.cache import PackWriter, compress, unpacked
 from bench.data.prepared import Prepared, opened
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
+from bench.jobs import submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
 from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.initial_weights import network_of
-from bench.jobs.inputs import part
+from bench.jobs.inputs import declaration, part
 from bench.jobs.ordinal import ORDINAL
 from bench.jobs.predict import class_scores, decided, slabs
 from bench.nets import transfer
@@ -34,7 +36,8 @@ def run(context: Context[EvaluateSpec]) -> None:
     """Write what is predicted of every test case.
 
     Of a segmentation that is the pack ``prediction`` (uint8, original grid) and ``panels.npz``, of a
-    classification the scores of every class.
+    classification the scores of every class. Cases that a challenge's server scores have no panels, and
+    ``submission.zip`` in place of the pack.
     """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
@@ -44,7 +47,8 @@ def run(context: Context[EvaluateSpec]) -> None:
     device = fabric(tuned.finetune.precision)
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
-    cases = part(prepared, spec.data, context.run.roots.get(spec.data.dataset))
+    root = context.run.roots.get(spec.data.dataset)
+    cases = part(prepared, spec.data, root)
     classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
     predict: Callable[[str, bool], Found] = (
         partial(_scores, network, prepared, spec.inference, head)
@@ -56,6 +60,11 @@ def run(context: Context[EvaluateSpec]) -> None:
         if classes:
             decide = partial(decided, head=head) if head == ORDINAL else None
             save(context.made, {case: found[SCORES] for case, found in results}, decide)
+        elif spec.submission:
+            declared = declaration(spec.data.dataset, root)
+            with submission.archive(context.made, declared, declared.cases(Path(root or ""))) as add:
+                for case, found in results:
+                    add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
         else:
             panels: Found = {}
             with PackWriter(context.made, "prediction") as pack:
@@ -70,12 +79,12 @@ def _each(
     context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str, bool], Found]
 ) -> Iterator[tuple[str, Found]]:
     """Yield every case with what is predicted of it, which the next attempt takes over."""
-    kept = Kept(context.scratch)
+    kept, panels = Kept(context.scratch), 0 if context.spec.submission else PANELS
     for number, case in enumerate(cases, 1):
         found = kept.get(number)
         new = found is None
         if found is None:
-            found = predict(case, number <= PANELS)
+            found = predict(case, number <= panels)
             kept.put(number, found)
         yield case, found
         context.progress(number, len(cases))

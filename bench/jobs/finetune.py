@@ -81,12 +81,7 @@ class FinetuneSpec(Trains):
             raise BenchError(
                 f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
             )
-        if net.hidden and task == MAPS:
-            raise BenchError("finetune.hidden: is of a classification, not of label maps; leave it out")
-        if net.hidden and tuning.batch // tuning.accumulate < 2:
-            raise BenchError(
-                "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
-            )
+        self._refuse_hidden()
         if tuning.batch_dice and tuning.accumulate > 1:
             raise BenchError(
                 "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "
@@ -97,6 +92,15 @@ class FinetuneSpec(Trains):
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.CATALOG.values() if e.scales > 1)
             raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")
+
+    def _refuse_hidden(self) -> None:
+        tuning = self.finetune
+        if self.network.hidden and self.data.task == MAPS:
+            raise BenchError("finetune.hidden: is of a classification, not of label maps; leave it out")
+        if self.network.hidden and tuning.batch // tuning.accumulate < 2:
+            raise BenchError(
+                "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
+            )
 
     def rehearse(self, weights: Path | None) -> None:
         """The network with the weights in it."""

@@ -40,7 +40,7 @@ class Pooled:
             self._counts[name] += (table[own].sum(), table[:, own].sum(), both)
 
     def scores(self) -> list[Score]:
-        """Return the Dice of every target, in their order; ``status`` tells which side is empty throughout."""
+        """Return the Dice of every target, in their order; ``status``: which side is empty throughout."""
         return [self._score(name, *map(int, counts)) for name, counts in self._counts.items()]
 
     def _score(self, name: str, predicted: int, true: int, both: int) -> Score:

@@ -27,6 +27,7 @@ class Cell:
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
+    submission: str | None = None  # the job that predicts for the challenge's server, where the protocol asks
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Plan:
         for protocol, cells in self.cells.items():
             for cell in (c for c in cells if c.wanted):
                 # the guard also where all else is done
-                for job in (cell.guard, cell.evaluate, cell.latency, cell.embed):
+                for job in (cell.guard, cell.evaluate, cell.latency, cell.embed, cell.submission):
                     if job is not None:
                         want(job)
             for job in self.beside.get(protocol, {}).values() if any(c.wanted for c in cells) else ():

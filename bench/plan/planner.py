@@ -192,6 +192,30 @@ class Planner:
             )
         )
 
+    def _submission(
+        self, arm: Arm, tuned: FinetuneSpec, weights: Weights, needs: tuple[str, ...]
+    ) -> str | None:
+        """Return the job that predicts for the challenge's server, None where no such case is here."""
+        target, wanted = arm.target, arm.tuned.submit
+        if not wanted:
+            return None
+        if not target.dataset.submission:
+            raise BenchError(
+                f"finetune.submit: what a server takes of data set {target.name!r} is not known; leave it out"
+            )
+        number = self.cohorts.matching(target, wanted)
+        if target.present and not number:
+            return None
+        asked = self._evaluation(arm, tuned, weights)
+        where = {**target.narrowed.where, **wanted}
+        data = Tested(
+            dataset=target.name, part="all", task=tuned.data.task, paint=tuned.data.paint, where=where,
+            exclude=target.narrowed.exclude,
+        )  # fmt: skip
+        job = self.plan.add(Job(replace(asked, data=data, submission=True), needs))
+        self.plan.sizes[job] = number
+        return job
+
     def _evaluate(self, arm: Arm, labels: Labels, finetune: str, initial: Initialisation) -> None:
         protocol, target, made = arm.protocol, arm.target, self.plan.jobs[finetune]
         tuned = self.plan.spec(finetune, FinetuneSpec)
@@ -204,7 +228,9 @@ class Planner:
             latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
         variants: list[tuple[str, Weights]] = [("", select)]
         for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
-            job = self.plan.add(Job(self._evaluation(arm, tuned, weights), (finetune, made.needs[0])))
+            needs = (finetune, made.needs[0])
+            job = self.plan.add(Job(self._evaluation(arm, tuned, weights), needs))
+            sent = self._submission(arm, tuned, weights, needs)
             self.plan.sizes[job] = target.count(arm.fold.test)
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
@@ -218,10 +244,11 @@ class Planner:
                 self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
                 latency,
                 self.pictures.add(arm, initial),
+                sent,
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
-            for done in (initial.pretrain, finetune, job, latency):
+            for done in (initial.pretrain, finetune, job, latency, sent):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
 

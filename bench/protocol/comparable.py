@@ -15,7 +15,7 @@ LOSSES = {  # by task, the default first
 # what names or picks jobs, or is memory: no part of how a row is trained
 ASIDE = (
     "name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor",
-    "pretrain",
+    "pretrain", "submit",
 )  # fmt: skip
 
 

@@ -309,6 +309,8 @@ class Finetune(Tuning):
     epochs: Epochs | None = None
     crops: Samples = 1
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
+    # unlabelled cases, by their meta, that are predicted too, for the challenge's server
+    submit: dict[str, str] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
     holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
     inference: Inference = Inference()

@@ -75,6 +75,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Training", _plain(_training(scene, records))),
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
+        Block("Predicted for the challenge's server", _plain(extras.submissions)),
         Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),

@@ -210,6 +210,7 @@ class Beside:
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
+    submissions: tuple[str, ...] = ()  # what was predicted for a challenge's server, and how to get it
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     def __post_init__(self) -> None:

@@ -114,6 +114,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         pretexts=pretexts,
         clouds=clouds,
         absent=absent,
+        submissions=tuple(gather.submissions(protocol, plan, store)),
     )
 
 

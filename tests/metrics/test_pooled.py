@@ -1,4 +1,4 @@
-"""Dice over the voxels of all cases at once: by hand, against one long volume, and in the rows that it gets."""
+"""Dice over the voxels of all cases at once: by hand, against one long volume, and its rows."""
 
 import json
 
