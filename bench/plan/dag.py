@@ -27,6 +27,8 @@ class Cell:
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
+    curve: bool = False  # does its row show the learning curve of the fine-tuning?
+    epoch: float | None = None  # steps of one over its labelled cases, where known
 
 
 @dataclass
