@@ -18,6 +18,7 @@ from bench.nets.base import Triple
 from bench.protocol.sections import Windows
 
 AXES = "xyz"
+Seen = Callable[[str, np.ndarray], None]  # a case, and what is predicted of it
 
 
 def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.ndarray]:
@@ -112,13 +113,14 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return [*range(0, room, max(1, int(size * (1 - overlap)))), room]
 
 
-def mean_dice(
+def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows,
-    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (),
+    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (), seen: Seen | None = None,
 ) -> float:  # fmt: skip
     """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
 
-    Under a region head, with ``regions`` and how they are painted, Dice is of these.
+    Under a region head, with ``regions`` and how they are painted, Dice is of these. ``seen`` is shown each
+    case and its label map.
     """
     from bench.metrics import score
 
@@ -131,18 +133,27 @@ def mean_dice(
         predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
         found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=named)
         values += [s.value for s in found if s.value is not None]
+        if seen is not None:
+            seen(case, predicted)
     network.train(training)
     return float(np.mean(values)) if values else 0.0
 
 
 def mean_accuracy(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows, head: str = "softmax"
-) -> float:
-    """Return the share of cases whose class is found; for selection only."""
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows, head: str = "softmax",
+    seen: Seen | None = None,
+) -> float:  # fmt: skip
+    """Return the share of cases whose class is found; for selection only.
+
+    ``seen`` is shown each case and the scores of its classes.
+    """
     training = network.training
     network.eval()
     scores = [class_scores(network, prepared.volume(case), windows, head) for case in cases]
     network.train(training)
+    if seen is not None:
+        for case, found in zip(cases, scores, strict=True):
+            seen(case, found)
     if not scores:
         return 0.0
     true = true_classes(prepared, cases, len(scores[0]))

@@ -28,6 +28,8 @@ class Cell:
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
     submission: str | None = None  # the job that predicts for the challenge's server, where the protocol asks
+    curve: bool = False  # does its row show the learning curve of the fine-tuning?
+    epoch: float | None = None  # steps of one over its labelled cases, where known
 
 
 @dataclass

@@ -157,6 +157,8 @@ class Planner:
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, labels.patients))
         prepare = self.pretrainings.prepare(target.name, tuned.recipe)
         head, task = specs.head(target, tuned), target.dataset.task
+        scoring = self.plan.scoring_of[arm.protocol.name][arm.section]
+        steps = specs.held(tuned, full, used, labels.percent)
         net = NetSpec.of(arm.net, self.pretrainings.channels([prepare], arm.net.crop))
         data = Labelled(
             **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
@@ -167,16 +169,20 @@ class Planner:
                 network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
                 init=initial.init,
                 data=data,
-                finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, labels.percent)),
+                finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
             )
         )
-        if spec.finetune.judged:
+        if spec.finetune.judged or spec.finetune.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
             spec = replace(spec, finetune=replace(spec.finetune, inference=predicted))
         job = self.plan.add(Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else []))))
+        if spec.finetune.track is not None:
+            part, full_val = spec.finetune.track.part, tuned.val == "full"
+            looked_at = splits.drawn(arm.fold, data, part, seed, full=full_val) if target.present else ()
+            self.plan.sizes[job] = target.count(looked_at)
         if initial.pretrain is not None:  # else a pretraining that is done already would pass unguarded
             self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job
@@ -220,6 +226,7 @@ class Planner:
         protocol, target, made = arm.protocol, arm.target, self.plan.jobs[finetune]
         tuned = self.plan.spec(finetune, FinetuneSpec)
         select = tuned.finetune.select
+        used = target.count(specs.trained(labels.patients, arm.tuned))
         scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
@@ -244,7 +251,9 @@ class Planner:
                 self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
                 latency,
                 self.pictures.add(arm, initial),
-                sent,
+                submission=sent,
+                curve=tuned.finetune.track is not None and not variant,
+                epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)

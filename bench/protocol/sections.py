@@ -22,7 +22,7 @@ Numbers = Annotated[tuple[int, ...], Range(0, 2**32 - 1, order=False)]
 Ends = tuple[float, float]
 ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
     "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
-    "datasets": ("mixture", ""),
+    "datasets": ("mixture", ""), "every": ("every_epochs", None), "every_epochs": ("every", None),
 }  # fmt: skip
 SEEDS: dict[str, tuple[str, Any]] = {
     "seed": ("seeds", []),
@@ -42,7 +42,8 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
         return over
     pairs = {**ALTERNATIVES, **(SEEDS if pretrain else {})}
     gone = {v: empty for k, (v, empty) in pairs.items() if k in over and v not in over}
-    return {**over, **gone}
+    inner = {"track": one_of_each(over["track"])} if "track" in over else {}
+    return {**over, **gone, **inner}
 
 
 def _amount(take: str) -> None:
@@ -289,6 +290,22 @@ class Tuning(Training):
         return self.select != "last" or self.patience is not None
 
 
+@dataclass(frozen=True)
+class Track:
+    """A learning curve: which cases are scored as a fine-tuning goes, and how often, its last step always.
+
+    Nothing is chosen by it, and no weight depends on it.
+    """
+
+    part: Literal["val", "test", "train"] = "val"  # of the split; those who validate as for `best_val`
+    every: Steps | None = None
+    every_epochs: Epochs | None = None  # in its place: of the labelled cases, as `epochs` counts them
+
+    def __post_init__(self) -> None:
+        if (self.every is None) == (self.every_epochs is None):
+            raise ValueError("track: state either 'every' in steps or 'every_epochs'")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
@@ -314,6 +331,7 @@ class Finetune(Tuning):
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
     holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
     inference: Inference = Inference()
+    track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
 
     def __post_init__(self) -> None:

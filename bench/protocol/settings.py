@@ -20,7 +20,7 @@ OWN = (  # of a section
     "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "submit", "regions",
     "anchor", "pretrain",
 )  # fmt: skip
-KEPT = (*OWN, "recipe")  # a row's settings leave these to the section, unless they state them
+KEPT = (*OWN, "recipe", "track")  # a row's settings leave these to the section, unless they state them
 STAND_IN = {"dataset": "any", "split": "any"}
 
 
