@@ -62,6 +62,11 @@ class MethodParams:
         return 1
 
     @property
+    def across_batch(self) -> bool:
+        """Do these settings compare samples, where the method's loss does not by itself?"""
+        return False
+
+    @property
     def reads_labels(self) -> bool:
         """Does ``read`` ask volumes for their label maps? Then only labelled cases are read."""
         return False

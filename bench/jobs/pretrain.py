@@ -85,12 +85,12 @@ class PretrainSpec(Trains):
             )
         if training.batch < method.min_batch:
             raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
-        if method.across_batch and training.accumulate > 1:
+        params = self.method.made()
+        if (method.across_batch or params.across_batch) and training.accumulate > 1:
             raise BenchError(
                 f"{called} compares the samples of a batch, which pretrain.accumulate would "
                 "make smaller; leave it at 1 and take more processes"
             )
-        params = self.method.made()
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, around.processes)
         for recipe in recipes:
