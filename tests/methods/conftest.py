@@ -11,6 +11,8 @@ from bench import nets, registry
 SMALL = {"hidden": 64, "out": 32, "grid": (2, 2, 1)}
 SMALL |= {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
 OWN = {  # of one method alone
+    "rotation2d": {"hidden": (64, 32)},
+    "rotation3d": {"hidden": (64, 32)},
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "cpc3d": {"patches_per_side": 2, "boundary": "zero", "code_size": 32, "gru": 16},
     "cpc2d": {"code_size": 32, "gru": 16},
