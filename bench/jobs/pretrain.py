@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,9 +112,7 @@ class PretrainSpec(Trains):
         return self.pretrain
 
     def sample(self) -> float:
-        """Every crop that a sample shows to the network, and the method's own heads."""
+        """Every voxel that a sample shows to the network, and the method's own heads."""
         params, crop = self.method.made(), self.network.crop
         whole = self.method.method.needs == "decoder"  # few pretrainings have one
-        return float(
-            params.crops_per_sample * prod(crop) * self.network.flops(whole) + params.head_flops(crop)
-        )
+        return float(params.voxels_per_sample(crop) * self.network.flops(whole) + params.head_flops(crop))

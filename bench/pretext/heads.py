@@ -91,6 +91,40 @@ def kept(rows: int, hidden: Sequence[int], dropout: float, generator: torch.Gene
     return (rand((rows, sum(hidden)), generator) >= dropout) / (1 - dropout)
 
 
+class DropoutMLP(nn.Module):
+    """Linear - ReLU - batch norm - dropout blocks, ending in a bare Linear; it is told which units to drop.
+
+    So a loss stays a pure function of its batch, and processes that share one drop what a single one would.
+    Batch norm uses the batch that it sees and keeps no statistics. Weights begin as Keras', Glorot's uniform.
+
+    Args:
+        widths: that comes in, of the hidden layers, that goes out.
+        norm: is there batch norm?
+        dropout: share of hidden units that are dropped; what is left is scaled up by it.
+    """
+
+    def __init__(self, widths: list[int], norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.hidden, self.dropout = widths[1:-1], dropout
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b, eps=1e-3, track_running_stats=False))
+            if norm
+            else nn.Sequential(nn.Linear(a, b), nn.ReLU())
+            for a, b in pairwise(widths[:-1])
+        )
+        self.leave = nn.Linear(widths[-2], widths[-1])
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Map (N, first width) to (N, last); ``kept`` (N, hidden units) has one layer behind the other."""
+        for block, keep in zip(self.blocks, kept.split(self.hidden, dim=1), strict=True):
+            x = block(x) * keep / (1 - self.dropout)
+        return self.leave(x)
+
+
 class Block(nn.Module):
     """A pre-norm transformer block: attention, with ``bias`` on q, k, v or without, then an MLP of 4 x."""
 

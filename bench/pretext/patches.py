@@ -1,82 +1,103 @@
-"""Patches of a grid that may overlap, each mirrored and cut on its own, read out of a window in one go."""
+"""Patches of a grid, each shaken within its cell: what two tasks of Taleb et al. 2020 share."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import MethodParams, Recipe, Triple
+from bench.nets import catalog
+from bench.nets.base import Encoder
+from bench.pretext.heads import DropoutMLP
 from bench.random import rand
+from bench.ranges import Count, Part, Whole
 
-Triple = tuple[int, int, int]
-
-
-def stride_of(patch: Triple, overlap: float) -> Triple:
-    """Return by how many voxels patches that share ``overlap`` of their side lie apart."""
-    x, y, z = (max(1, round(n * (1 - overlap))) for n in patch)
-    return x, y, z
+Place = Literal["random", "corner"]  # of the grid: anywhere in the volume, or from its first voxel
+Pool = Literal["mean", "max"]  # of the encoder's last map
 
 
-def window_of(patch: Triple, grid: Triple, overlap: float) -> Triple:
-    """Return the size of the window that a grid of patches covers."""
-    sides = zip(patch, grid, stride_of(patch, overlap), strict=True)
-    x, y, z = (p + (n - 1) * s for p, n, s in sides)
-    return x, y, z
+@dataclass(frozen=True)
+class Patches(MethodParams):
+    """The parameters that the tasks share; a method's ``Params`` states the values.
 
-
-def cut_patches(
-    window: Tensor, corner: Tensor, patch: Triple, shares: tuple[float, float], flip: float,
-    generator: torch.Generator,
-) -> Tensor:  # fmt: skip
-    """Cut patches out of windows, each changed on its own.
-
-    First a part of the window is taken at a random place and padded with zeros to its size again; then each
-    patch is mirrored or not, and a part of it is taken and padded likewise. The second keeps a network from
-    following edges from patch to patch.
-
-    Args:
-        window: (B, C, X, Y, Z).
-        corner: (N, 3) of the patches in it, in voxels.
-        patch: their size.
-        shares: of each side of the window, and of a patch, that are kept.
-        flip: probability of a mirror image along x, of each patch.
-        generator: the only randomness.
-
-    Returns:
-        (B, N, C, *patch).
+    The crop is what the grid covers: ``n`` cells along each axis of more than one voxel (a slice has one
+    along z), each of ``crop // n`` voxels; the remainder is not read. A patch is smaller than its cell by
+    ``jitter`` and lies anywhere in it.
     """
-    rows, number = len(window), len(corner)
-    place = rand((rows, 3), generator)[:, None]
-    drawn = rand((rows, number, 4), generator)
-    mirrored = drawn[..., 3] < flip
-    at, seen = [], []
-    for axis, (side, whole) in enumerate(zip(patch, window.shape[2:], strict=True)):
-        voxel = torch.arange(side, device=window.device).expand(rows, number, side)
-        voxel, inside = _moved(voxel, side, shares[1], drawn[..., axis])
-        if axis == 0:
-            voxel = torch.where(mirrored[..., None], side - 1 - voxel, voxel)
-        voxel, within = _moved(corner[:, axis, None] + voxel, whole, shares[0], place[..., axis])
-        shape = [rows, number, *(side if a == axis else 1 for a in range(3))]
-        at.append(voxel.clamp(0, whole - 1).view(shape))
-        seen.append((inside & within).view(shape))
-    sample = torch.arange(rows, device=window.device).view(-1, 1, 1, 1, 1)
-    found = window.movedim(1, -1)[sample, at[0], at[1], at[2]]
-    found = found.masked_fill(~(seen[0] & seen[1] & seen[2])[..., None], 0)
-    return found.movedim(-1, 2)
 
+    n: Count
+    jitter: Whole
+    place: Place
+    pool: Pool
+    hidden: tuple[Count, ...]
+    norm: bool
+    dropout: Part
 
-def _moved(voxel: Tensor, length: int, share: float, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which voxels of a line are read, once a part of it was taken and padded to its length again.
+    def grid(self, crop: Triple) -> Triple:
+        """Return the cells along x, y, z."""
+        x, y, z = (self.n if side > 1 else 1 for side in crop)
+        return x, y, z
 
-    Args:
-        voxel: (B, N, p) of the padded line.
-        length: of the line.
-        share: of it that is taken.
-        place: (B, N or 1) in [0, 1), where.
+    def gaps(self, crop: Triple) -> Triple:
+        """Return by how much a patch is smaller than its cell along x, y, z."""
+        x, y, z = (self.jitter if side > 1 else 0 for side in crop)
+        return x, y, z
 
-    Returns:
-        Voxels of the line (B, N, p), and whether they are such: padding is not.
-    """
-    kept = max(1, int(length * share))
-    start = (place * (length - kept + 1)).long()
-    off = voxel - (length - kept) // 2
-    return start[..., None] + off, (off >= 0) & (off < kept)
+    def patch(self, crop: Triple) -> Triple:
+        """Return the size of a patch in voxels."""
+        x, y, z = (s // g - j for s, g, j in zip(crop, self.grid(crop), self.gaps(crop), strict=True))
+        return x, y, z
+
+    def check(self, crop: Triple, recipe: Recipe) -> None:
+        """Refuse cells that the jitter eats up, and volumes that the grid does not fit."""
+        said = f"a grid of {self.grid(crop)} cells in crops of {tuple(crop)}"
+        if min(self.patch(crop)) < 1:
+            raise BenchError(f"{said}, jitter {self.jitter}: no voxel is left of a patch; take larger crops")
+        sides = [(r, c) for r, c in zip(recipe.resize or (0, 0, 0), crop, strict=True) if c > 1]
+        if self.place == "corner" and any(r != c for r, c in sides):
+            raise BenchError(
+                f"{said}, place 'corner': it covers the whole volume, so the recipe must resize to the crop"
+            )
+        if any(0 < r < c // self.n * self.n for r, c in sides):
+            volumes = tuple(recipe.resize or ())
+            raise BenchError(f"{said} does not fit into volumes of {volumes}; take smaller crops")
+
+    def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
+        """Refuse networks that cannot read the patches."""
+        said = f"patches of crops of {tuple(crop)} (n {self.n}, jitter {self.jitter})"
+        catalog.check_view(network, self.patch(crop), said)
+
+    def start(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Triple:
+        """Return the corner of the grid: anywhere, or the volume's own; which slice is always drawn."""
+        grid, patch, gaps = self.grid(crop), self.patch(crop), self.gaps(crop)
+        whole = [g * (p + j) for g, p, j in zip(grid, patch, gaps, strict=True)]
+        x, y, z = volume.random_start(whole, rng)
+        if self.place == "corner":
+            x, y, z = (0 if side > 1 else at for side, at in zip(crop, (x, y, z), strict=True))
+        return x, y, z
+
+    def kept(self, rows: int, times: int, generator: torch.Generator) -> Tensor:
+        """Draw which hidden units of the head are not dropped, (rows, times, their number)."""
+        return rand((rows, times, sum(self.hidden)), generator) >= self.dropout
+
+    def head(self, width: int, classes: int) -> DropoutMLP:
+        """Return what names the class of ``width`` joined features."""
+        return DropoutMLP([width, *self.hidden, classes], self.norm, self.dropout)
+
+    def head_flops_of(self, rows: int, classes: int) -> float:
+        """Return the head's operations without its first layer, whose width is the network's."""
+        widths = [*self.hidden, classes]
+        return 2.0 * rows * sum(a * b for a, b in pairwise(widths))
+
+    def pooled(self, encoder: Encoder, patches: Tensor) -> Tensor:
+        """Return one vector for each patch: (B, m, C, *patch) gives (B, m, width)."""
+        x = patches.flatten(0, 1)
+        seen = encoder.embed(x) if self.pool == "mean" else encoder(x)[-1].flatten(2).amax(2)
+        return seen.unflatten(0, patches.shape[:2])

@@ -24,7 +24,7 @@ from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.context import Boundary, pyramid
 from bench.pretext.losses import NOTHING, full_precision, info_nce, spread
-from bench.pretext.patches import cut_patches, stride_of, window_of
+from bench.pretext.patch_grid import cut_patches, stride_of, window_of
 from bench.random import rand
 from bench.ranges import Count, Part, Positive, Share
 
