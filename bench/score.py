@@ -117,12 +117,9 @@ def score_several(
                 rows += [{"case": case} | {k: getattr(s, k) for k in CONTRACT[1:]} | more for s in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
             differences += _differences(where, found[0], volumes, checked)
-        for request in requests if pooled is not None else ():
-            rows += [
-                {"case": ALL, "prediction": name, "convention": request.convention}
-                | {k: getattr(s, k) for k in CONTRACT[1:]}
-                for s in pooled.scores()
-            ]
+        for request, one in product(requests, [] if pooled is None else pooled.scores()):
+            more = {"prediction": name, "convention": request.convention}
+            rows.append({"case": ALL} | {k: getattr(one, k) for k in CONTRACT[1:]} | more)
     return rows, differences
 
 

@@ -48,7 +48,9 @@ def save(
     """
     found = np.array(list(scores.values()))
     arrays = {"case": np.array(list(scores)), "scores": found}
-    np.savez(folder / FILE, **arrays, **({} if decided is None else {PREDICTED: decided(found)}))
+    if decided is not None:
+        arrays[PREDICTED] = decided(found)
+    np.savez(folder / FILE, allow_pickle=False, **arrays)
 
 
 def read(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:

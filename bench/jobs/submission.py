@@ -35,6 +35,7 @@ def archive(
 
         def add(case: str, label: np.ndarray) -> None:
             name = ZipInfo(dataset.submission.format(case=case), EPOCH)
+            name.external_attr = 0o644 << 16
             made.writestr(name, nifti_like(values[label], images[case]))
 
         yield add

@@ -31,6 +31,12 @@ class Cell:
     curve: bool = False  # does its row show the learning curve of the fine-tuning?
     epoch: float | None = None  # steps of one over its labelled cases, where known
 
+    @property
+    def ends(self) -> list[str]:
+        """Return the jobs that nothing else needs, the guard first: it counts also where all else is done."""
+        found = (self.guard, self.evaluate, self.latency, self.embed, self.submission)
+        return [job for job in found if job is not None]
+
 
 @dataclass
 class Plan:
@@ -65,10 +71,8 @@ class Plan:
 
         for protocol, cells in self.cells.items():
             for cell in (c for c in cells if c.wanted):
-                # the guard also where all else is done
-                for job in (cell.guard, cell.evaluate, cell.latency, cell.embed, cell.submission):
-                    if job is not None:
-                        want(job)
+                for job in cell.ends:
+                    want(job)
             for job in self.beside.get(protocol, {}).values() if any(c.wanted for c in cells) else ():
                 want(job)
         return list(found)
