@@ -67,7 +67,7 @@ class PredictsPatches(MethodParams):
 
     def __post_init__(self) -> None:
         n = self.patches_per_side
-        if n // 2 + self.skip_row >= n:
+        if n < 2 or n // 2 + self.skip_row >= n:
             raise BenchError(f"patches_per_side: of {n} rows none is left to predict; take {n + 1} or more")
         if n < 4 and self.boundary == "reflect":
             raise BenchError(
@@ -160,9 +160,8 @@ class PredictiveCoding(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss, how often the own patch is found, and how often by intensities alone.
 
-        ``chance`` takes the candidate whose intensities are nearest to the current patch's, or any, whichever
-        is right more often. With ``bce_code`` ``told`` is how often a column was rightly taken for the own
-        or for another.
+        ``chance`` takes the candidate whose intensities are nearest to the current patch's. With ``bce_code``
+        ``told`` is how often a column was rightly taken for the own or for another.
         """
         p, x = self.params, batch["patches"]
         known, wanted = (torch.from_numpy(table).to(x.device) for table in p.indices[1:])
@@ -198,11 +197,15 @@ class PredictiveCoding(Method):
 
     def allowed(self, scores: Tensor, below: int) -> Tensor:
         """Return which candidates count, (M, K): all, or those in the own one of so many rows ``below``."""
-        many, all_of_them = (torch.arange(n, device=scores.device) % below for n in scores.shape[1:])
-        return (many[:, None] == all_of_them) | self.params.other_rows
+        mine, theirs = (torch.arange(n, device=scores.device) % below for n in scores.shape[1:])
+        return (mine[:, None] == theirs) | self.params.other_rows
 
+    @torch.no_grad()
     def guessed(self, batch: Batch, now: Tensor, wanted: Tensor, allowed: Tensor) -> Tensor:
-        """Return how often a patch (M,) is found by the intensities of the current one of its column (M,)."""
+        """Return how often a patch (M,) is nearest to the current one of its column (M,) in intensities.
+
+        Candidates are those of its origin: data sets are told apart without seeing anything in them.
+        """
         x = batch["patches"]
         here, there = (
             nuisance.intensities(x[:, i].flatten(0, 1)).unflatten(0, (len(x), -1))
@@ -211,7 +214,7 @@ class PredictiveCoding(Method):
         distance = torch.cdist(here, self.shared(there), compute_mode=nuisance.EXACT)
         origin = batch.get("origin", x.new_zeros(len(x)))[:, None, None].expand(-1, len(now), 1)
         same = origin == self.shared(origin).mT
-        return nuisance.guessed(distance, self.own(distance), allowed & same)
+        return nuisance.nearest(distance, self.own(distance), allowed & same).mean()
 
 
 @full_precision

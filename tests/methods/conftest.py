@@ -15,7 +15,7 @@ OWN = {  # of one method alone
     "rotation3d": {"hidden": (64, 32)},
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "cpc3d": {"patches_per_side": 2, "boundary": "zero", "code_size": 32, "gru": 16},
-    "cpc2d": {"code_size": 32, "gru": 16},
+    "cpc2d": {"patches_per_side": 4, "code_size": 32, "gru": 16},
     "gvsl": {"windows": 200, "window": 5},
     "pcrlv1": {"sizes": ((16, 16, 16), (24, 24, 16)), "queue": 64, "windows": 200},
     "jssl": {"still": 0, "queue": 8, "queue_start": 0.0, "prototypes": 6, "slice_prototypes": 6, "heads": 2},
