@@ -32,6 +32,7 @@ from bench.source import Source
 Distance = Literal["l2", "sq_mean", "sq_sum"]
 EPS = 1e-12  # under the root: its gradient at 0 is not finite
 SPACE = (2, 3, 4)
+BESIDE = ("case", "other", "other_origin")  # what the loss reads besides views
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Exemplars(MethodParams):
         x = batch["crop"]
         views = torch.stack([x, self.transformed(x, batch.get("zscored"), generator)], dim=1)
         turn = torch.rand(1, generator=generator, device=x.device).expand(len(x))  # not of each part its own
-        kept = {k: batch[k] for k in ("case", "other", "other_origin") if k in batch}
-        return {"views": views, "turn": turn, **kept}
+        made = {"views": views, "turn": turn}
+        return {**made, **{key: batch[key] for key in BESIDE if key in batch}}
 
     def transformed(self, x: Tensor, zscored: Tensor | None, generator: torch.Generator) -> Tensor:
         """Return crops (B, C, X, Y, Z) mirrored, rotated and zoomed, then changed in their intensities."""

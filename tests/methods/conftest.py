@@ -16,6 +16,8 @@ OWN = {  # of one method alone
     "rubik": {"grid": (2, 2, 2), "jitter": (4, 4, 0)},
     "cpc3d": {"patches_per_side": 2, "boundary": "zero", "code_size": 32, "gru": 16},
     "cpc2d": {"patches_per_side": 4, "code_size": 32, "gru": 16},
+    "exemplar2d": {"emb": 32, "margin": 10.0},  # large enough that every triplet counts
+    "exemplar3d": {"emb": 32, "margin": 10.0},
     "gvsl": {"windows": 200, "window": 5},
     "pcrlv1": {"sizes": ((16, 16, 16), (24, 24, 16)), "queue": 64, "windows": 200},
     "jssl": {"still": 0, "queue": 8, "queue_start": 0.0, "prototypes": 6, "slice_prototypes": 6, "heads": 2},
