@@ -38,6 +38,11 @@ def lower_is_better(metric: str, unit: str) -> bool:
     return not KNOWN[metric].higher_is_better if metric in KNOWN else unit != "1"
 
 
+def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
+    """Return what an axis of a metric says, and whether less of it is better."""
+    return f"{metric_title(metric)} ({'%' if unit == '1' else unit})", lower_is_better(metric, unit)
+
+
 def zero_is_best(metric: str) -> bool:
     """Whether a value has a direction, and either is worse than 0."""
     return metric in KNOWN and KNOWN[metric].signed

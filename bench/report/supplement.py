@@ -227,6 +227,7 @@ class Extras(Beside):
     panels: tuple[Panel, ...] = ()
     published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
+    tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`
 
 
 @dataclass(frozen=True)
