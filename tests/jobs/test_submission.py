@@ -8,7 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench.data.cache import Pack
 from bench.dataset import Case
+from bench.errors import BenchError
+from bench.export import export
 from bench.jobs import submission
 from bench.volumes.header import VolumeError
 from bench.volumes.reading import read_label, turned_back
@@ -61,6 +64,37 @@ def test_the_zip_holds_a_file_for_each_case_with_the_data_sets_names_and_values(
         found = nib.Nifti1Image.from_bytes(gzip.decompress(made.read("Some_AAC_1.nii.gz")))
     assert np.asarray(found.dataobj)[-1, -1].tolist() == [1, 2, 4]  # of 4 and 5 the first
     assert np.asarray(found.dataobj).sum() == 7
+
+
+def test_a_job_predicts_what_is_asked_for_stopped_or_not_and_the_command_hands_it_out(made, tmp_path):
+    tuned = made.finetune("unet2d", (32, 32, 1), steps=2)
+    made.done(tuned)
+    every = {"dataset": made.name, "task": "segmentation", "part": "all", "exclude": ["case000_0"]}
+    sent = made.evaluate(tuned, data=every, submission=True)
+    looks = iter(range(9))
+    outcome = made.do(sent, stopping=lambda: next(looks) >= 1)  # after the second case
+    assert outcome.state == "stopped", outcome.reason
+    folder = made.done(sent)
+    assert sorted(p.name for p in folder.iterdir() if p.suffix in (".b2", ".npz", ".zip")) == [
+        submission.FILE
+    ]
+    said = export(made.store, sent.id[:8], tmp_path / "sent.zip", "submission")
+    assert "23 label maps" in said
+    tested = made.evaluate(tuned)
+    packed = Pack(made.done(tested), "prediction")
+    with ZipFile(tmp_path / "sent.zip") as zipped:
+        assert len(zipped.namelist()) == 23 and "blob_case000_0.nii.gz" not in zipped.namelist()
+        for case in packed:
+            found = nib.Nifti1Image.from_bytes(gzip.decompress(zipped.read(f"blob_{case}.nii.gz")))
+            assert np.array_equal(np.asarray(found.dataobj), packed[case][:]), case
+    for job, format, says in (
+        (tested, "submission", "predicted nothing for a server"), (tuned, "submission", "predicted nothing"),
+        (tested, "safetensors", "name a pretrain job"), (sent, "safetensors", "take --format submission"),
+    ):  # fmt: skip
+        with pytest.raises(BenchError, match=says):
+            export(made.store, job.id, tmp_path / "other.zip", format)
+    with pytest.raises(BenchError, match="exists already"):
+        export(made.store, sent.id, tmp_path / "sent.zip", "submission")
 
 
 def test_values_beyond_a_byte_get_a_wider_type():
