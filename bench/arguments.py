@@ -112,11 +112,11 @@ def _score_parser(commands: Any) -> None:
 
 
 def _export_parser(commands: Any) -> None:
-    export = _command(commands, "export", "write the weights of a finished job to a file")
+    export = _command(commands, "export", "write what a finished job made to a file")
     export.add_argument("job", metavar="JOB", help="its id, or the beginning of one; ID@STEP is a snapshot")
     export.add_argument("--to", type=Path, required=True, metavar="FILE")
-    export.add_argument("--format", choices=("safetensors", "nnssl"), default="safetensors",
-                        help="nnssl: for nnU-Net to fine-tune from")  # fmt: skip
+    export.add_argument("--format", choices=("safetensors", "nnssl", "submission"), default="safetensors",
+                        help="nnssl: for nnU-Net; submission: a server's files")  # fmt: skip
     _out_flag(export)
 
 

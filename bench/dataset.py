@@ -97,6 +97,8 @@ class Dataset(ABC):
     doubtful: ClassVar[dict[str, str]] = {}  # case -> what is known against it; ``exclude: doubtful``
     overlaps: ClassVar[dict[str, str]] = {}  # data set that holds the same scans or patients -> which
     unread: ClassVar[tuple[str, ...]] = ()  # files of the layout, "name" or "folder/name", of no case
+    # name of the file with one case's label map that the challenge's server takes, "{case}" its id
+    submission: ClassVar[str] = ""
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
 
     @abstractmethod

@@ -1,26 +1,34 @@
-"""``bench export``: the weights of a finished job as a file for others, and for ``init: FILE``."""
+"""``bench export``: the weights of a finished job as a file for others, and for ``init: FILE``.
+
+Or what was predicted for a challenge's server.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
+from bench import digest
 from bench.errors import BenchError, unknown
+from bench.jobs import submission
 from bench.nets import exported, transfer
-from bench.store import Store
+from bench.store import Store, write_atomic
 
 JOB = re.compile(r"[0-9a-f]{1,16}")
 KINDS = ("pretrain", "finetune")
+SUBMISSION = "submission"
+SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
 def export(store: Store, job: str, to: Path, format: str) -> str:
-    """Write what a pretraining or a fine-tuning made, and return one line about it.
+    """Write what a pretraining or a fine-tuning made, or what was predicted; return one line about it.
 
     Args:
         store: the output folder.
         job: id, or the beginning of one; ``@step`` after it names a snapshot of a pretraining.
         to: the file, which is not there yet; its suffix is one of the format's.
-        format: a key of ``exported.FORMATS``.
+        format: a key of ``SUFFIXES``.
 
     Raises:
         BenchError: no such job or snapshot, a job without weights, a format that does not know the network,
@@ -29,10 +37,11 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     name, _, step = job.partition("@")
     folder = store.jobs / _whole(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
+    if format == SUBMISSION:
+        return _submission(folder, to)
     if kind not in KINDS:
-        raise BenchError(
-            f"job {folder.name} is one of kind {kind}, which has no weights; name a pretrain job"
-        )
+        way = "take --format submission" if (folder / submission.FILE).is_file() else "name a pretrain job"
+        raise BenchError(f"job {folder.name} is one of kind {kind}, which has no weights; {way}")
     weights = f"weights-{step}" if step else "weights"
     path = folder / f"{weights if kind == 'pretrain' else step or 'last'}.safetensors"
     if path.parent != folder or not path.is_file():
@@ -46,17 +55,35 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     return f"{to}: {what}, of {kind} {folder.name}" + (f" at step {step}" if step else "")
 
 
+def _submission(folder: Path, to: Path) -> str:
+    """Write what a job predicted for a challenge's server."""
+    file = folder / submission.FILE
+    if not file.is_file():
+        raise BenchError(
+            f"job {folder.name} predicted nothing for a server; the page of a protocol with 'submit' names "
+            "those that did"
+        )
+    _check_target(to, SUBMISSION)
+    raw = digest.read(file)
+    try:
+        write_atomic(to, raw)
+    except OSError as error:
+        raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
+    with ZipFile(to) as found:
+        return f"{to}: {len(found.namelist())} label maps, predicted by job {folder.name}"
+
+
 def _check_target(to: Path, format: str) -> None:
     """Refuse to replace a file, and a suffix that says another format: readers choose by it."""
-    if format not in exported.FORMATS:
-        raise BenchError(unknown("format", format, exported.FORMATS))
-    suffixes = exported.FORMATS[format]
+    if format not in SUFFIXES:
+        raise BenchError(unknown("format", format, SUFFIXES))
+    suffixes = SUFFIXES[format]
     if to.is_dir():
         raise BenchError(f"{to}: is a folder; name a file in it")
     if to.exists() or to.is_symlink():
         raise BenchError(f"{to}: exists already; name another file, or remove this one first")
     if to.suffix not in suffixes:
-        fitting = [name for name, own in exported.FORMATS.items() if to.suffix in own]
+        fitting = [name for name, own in SUFFIXES.items() if to.suffix in own]
         ways = [f"name it {to.stem}{suffixes[0]}", *(f"--format {name} for {to.suffix}" for name in fitting)]
         raise BenchError(
             f"{to}: format {format!r} is written to a {' or '.join(suffixes)} file; {', or '.join(ways)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,6 +61,19 @@ class MethodParams:
     def crops_per_sample(self) -> int:
         """Crops that the network sees per sample and step, for the cost forecast."""
         return 1
+
+    def voxels_per_sample(self, crop: Triple) -> int:
+        """Return the voxels that the network sees per sample and step; of views smaller than crops, theirs.
+
+        Args:
+            crop: size of a view in voxels.
+        """
+        return self.crops_per_sample * prod(crop)
+
+    @property
+    def across_batch(self) -> bool:
+        """Do these settings compare samples, where the method's loss does not by itself?"""
+        return False
 
     @property
     def reads_labels(self) -> bool:

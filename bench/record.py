@@ -1,4 +1,8 @@
-"""One row per case x target x metric: the only thing a report is drawn from."""
+"""One row per case x target x metric: the only thing a report is drawn from.
+
+Learning curves have rows of their own, one for each of their points as well, in a file of their own: what is
+scored while a network trains is no result, and no table can take it for one.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,12 @@ COLUMNS: dict[str, str] = {
 SCORES = {  # of what one evaluate job's score file holds
     name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }
+CURVE = {**COLUMNS, "part": "str", "step": "int64", "epoch": "float64"}  # of learning curves
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 
 
 def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return ``columns`` of a Parquet file, their types fixed.
+    """Return ``columns`` of a Parquet file of records, their types fixed.
 
     Raises:
         BenchError: the file is damaged, or holds other columns or types; names it.
@@ -43,9 +48,8 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         ) from None
 
 
-def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows as a table with exactly ``COLUMNS``, their types fixed."""
+def frame(rows: list[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
+    """Return rows as a table with exactly ``columns``, their types fixed."""
     import pandas as pd
 
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(COLUMNS)
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -1,14 +1,17 @@
-"""The view of a protocol: every cell's scores with the columns that say what they are."""
+"""The views of a protocol: every cell's scores and learning curve, with columns that say what they are."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import digest
 from bench.jobs import latency
-from bench.jobs.scoring import Scoring, path
+from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
+from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, SCORES, frame, read_rows
+from bench.record import COLUMNS, CURVE, SCORES, frame, read_rows
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -53,11 +56,67 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
 
 
+def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
+    """Return one row per case, target, metric and step of every learning curve that is there.
+
+    A curve whose pretraining a guard refuses, or has not judged, leaves none. ``value`` is of the prepared
+    grid, ``job`` the fine-tuning, ``epoch`` NaN where nobody knows how many cases it has.
+
+    Raises:
+        Damaged: a curve is not what was published.
+    """
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+    for cell, scoring in _scored(plan, protocol):
+        file = store.jobs / cell.finetune / TRACKED
+        if cell.curve and store.done(cell.finetune) and (cell.guard is None or store.done(cell.guard)):
+            digest.check(file)
+            track = plan.spec(cell.finetune, FinetuneSpec).finetune.track
+            found = _named(read_rows(file, {"step": "int64", **SCORES}), scoring)
+            epoch = found["step"] / (cell.epoch or float("nan"))
+            own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
+            parts.append(found.assign(**{**cell.columns, **own}))
+    if not parts:
+        return frame([], CURVE)
+    return pd.concat(parts, ignore_index=True)[list(CURVE)].astype(CURVE)
+
+
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
     """Write the view ``records/<protocol>.parquet``."""
+    write_atomic(store.root / "records" / f"{protocol}.parquet", _parquet(table))
+
+
+def curves_file(store: Store, protocol: str) -> Path:
+    """Return where the view of a protocol's learning curves lies."""
+    return store.within(store.root / "records" / "curves") / f"{protocol}.parquet"
+
+
+def save_curves(table: pd.DataFrame, store: Store, protocol: str) -> None:
+    """Write the view ``records/curves/<protocol>.parquet``; remove it where nothing is tracked."""
+    file = curves_file(store, protocol)
+    if table.empty:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(exist_ok=True)
+    write_atomic(file, _parquet(table))
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    write_atomic(store.root / "records" / f"{protocol}.parquet", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _named(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
+    """Return a curve's rows with targets as the records call them: a fine-tuning knows label values alone."""
+    import pandas as pd
+
+    names = targets_of(scoring)
+    if not names:
+        return table
+    every = [table[table["target"] == target_name(v)].assign(target=name) for name, v in names.items()]
+    return pd.concat(every).sort_values("step", kind="stable")
 
 
 def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, Scoring]]:

@@ -13,8 +13,9 @@ import numpy as np
 from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
+from bench.metrics.pooled import Pooled
 from bench.metrics.ranking import Standing, changes, standings
-from bench.metrics.request import Request, Wanted
+from bench.metrics.request import Request, Wanted, of_each
 from bench.metrics.volume import compare
 from bench.volumes.files import SUFFIXES, is_volume, stem
 from bench.volumes.reading import read_header, read_label, read_volume
@@ -28,6 +29,7 @@ LEGEND = (
     "Mean over the cases of each target, then over targets; rank in brackets. n: pairs of case and target"
     " that\nhave a value for every prediction; only they count."
 )
+ALL = ""  # in place of a case, in the row of a metric over all of them
 Row = dict[str, Any]
 
 
@@ -82,7 +84,8 @@ def score_several(
 
     Returns:
         Rows as those of ``score_files`` and two keys more, ``prediction`` and ``convention``; every
-        prediction has a row for every label that any of the files has. And the differences.
+        prediction has a row for every label that any of the files has. The case of a metric over all
+        cases at once is empty. And the differences.
 
     Raises:
         BenchError: as ``score_files``, or two predictions have one name.
@@ -100,15 +103,23 @@ def score_several(
     labels = _labels(files) if len(files) > 1 else None
     rows: list[Row] = []
     differences: list[str] = []
+    of_all = of_each(metrics) != metrics
+    targets = {str(v): (v,) for v in (_labels(files) if labels is None else labels)} if of_all else {}
     for name, found_pairs in partners.items():
+        pooled = Pooled(targets, empty) if of_all else None
         for case, pair in found_pairs.items():
             volumes = _read(*pair)
+            if pooled is not None:
+                pooled.add(*volumes[:2])
             found = compare(*volumes, requests, Wanted(labels))
             for request, scores in zip(requests, found, strict=True):
                 more = {"prediction": name, "convention": request.convention}
                 rows += [{"case": case} | {k: getattr(s, k) for k in CONTRACT[1:]} | more for s in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
             differences += _differences(where, found[0], volumes, checked)
+        for request, one in product(requests, [] if pooled is None else pooled.scores()):
+            more = {"prediction": name, "convention": request.convention}
+            rows.append({"case": ALL} | {k: getattr(one, k) for k in CONTRACT[1:]} | more)
     return rows, differences
 
 
@@ -245,7 +256,7 @@ def as_text(rows: list[Row]) -> str:
 
     table: dict[tuple[str, str], Row] = {}
     for row in rows:
-        line = table.setdefault((row["case"], row["target"]), {})
+        line = table.setdefault((row["case"] or "all cases", row["target"]), {})
         value = "-" if row["value"] is None else f"{row['value']:.4f}"
         line[_heading(row["metric"], row["unit"])] = value
     lines = [{"case": case, "target": target} | line for (case, target), line in table.items()]

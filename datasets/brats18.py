@@ -10,7 +10,7 @@ from bench.dataset import Recipe
 from bench.source import Source
 
 GRADES = ("HGG", "LGG")
-MOST = 285
+TRAINING, VALIDATION = 285, 66
 
 
 class BraTS18(ChannelFiles):
@@ -49,6 +49,7 @@ class BraTS18(ChannelFiles):
     }
     pattern = re.compile(r"Brats18_(?P<case>\w+)_(?P<kind>flair|t1|t1ce|t2|seg)")
     kinds = ("flair", "t1", "t1ce", "t2")
+    submission = "Brats18_{case}.nii.gz"  # as the folders are called
     unpack = (
         "get MICCAI_BraTS_2018_Data_Training.zip from CBICA's portal and unpack it so that brats18/ "
         "holds HGG/Brats18_<id>/Brats18_<id>_flair.nii.gz ... anywhere below; the validation set in "
@@ -62,14 +63,22 @@ class BraTS18(ChannelFiles):
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
-        """Write up to 285 cases, each fourth of low grade; each third of those does not enhance."""
+        """Write up to 285 cases, each fourth of low grade; each third of those does not enhance.
+
+        After every five comes one of the 66 of the validation set, without a mask.
+        """
         from bench.phantoms.brain import write_case
-        from bench.phantoms.order import first
+        from bench.phantoms.order import first, interleaved
 
         home, rows = root / "MICCAI_BraTS_2018_Data_Training", []
-        for i in first(cls, range(MOST), cases):
+        numbers = [range(TRAINING), range(TRAINING, TRAINING + VALIDATION)]
+        for i in first(cls, interleaved(*numbers), cases):
             low = i % 4 == 3
             name = f"Brats18_TCIA10_{100 + i}_1" if low else f"Brats18_CBICA_A{_letters(i)}_1"
+            if i >= TRAINING:
+                held = root / "MICCAI_BraTS_2018_Data_Validation" / name
+                write_case(held, seed, i, enhancing=not low or i % 3 > 0, labelled=False)
+                continue
             write_case(home / GRADES[low] / name, seed, i, enhancing=not low or i % 3 > 0)
             if not low:
                 rows.append(f"{name},{40 + 7 * i % 41}.0,{100 + 37 * i % 900},GTR")

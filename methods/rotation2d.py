@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from bench import augment
 from bench.augment.draw import chance
-from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import rotation
-from bench.pretext.losses import classified
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.random import randint
 from bench.ranges import Share
 from bench.source import Source
-
-TRIES = 8  # slices looked at before the fullest of them is taken
 
 
 class Rotation2D(Method):
@@ -42,13 +37,15 @@ class Rotation2D(Method):
     across_batch = False
 
     @dataclass(frozen=True)
-    class Params(SliceViews):
-        """Views come before the turn. ``flip`` stays 0: a slice flipped along y is one turned by 180."""
+    class Params(SliceViews, rotation.Named):
+        """Views come before the turn. ``flip`` stays 0: a slice flipped along y is one turned by 180.
+
+        Taleb et al.'s 2D rotation is ``head: mlp``, one rotation per image and no ``augment``.
+        """
 
         rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
         augment: bool = True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
         mirror: Share = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
-        foreground: Share = 0.01  # assumed: least share of voxels above the scan's lowest value
 
         def __post_init__(self) -> None:
             if self.rotations_per_image not in (1, len(rotation.FLAT)):
@@ -71,17 +68,6 @@ class Rotation2D(Method):
             if crop[0] != crop[1]:
                 raise BenchError(f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}")
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
-            """Read a slice, drawn again (8 times at most) while it is nearly empty; then the fullest."""
-            fullest = volume.random_crop(crop, rng)
-            for _ in range(TRIES - 1):
-                most = _share(fullest, volume.lowest)
-                if most >= self.foreground:
-                    break
-                other = volume.random_crop(crop, rng)
-                fullest = other if _share(other, volume.lowest) > most else fullest
-            return {"crop": fullest}
-
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
             x = batch["crop"]
@@ -92,23 +78,18 @@ class Rotation2D(Method):
                 x = augment.flip(x, functional.pad(along_x, (0, 2)))
             if self.rotations_per_image == len(rotation.FLAT):
                 label = torch.arange(len(rotation.FLAT), device=x.device).expand(len(x), -1)
-                return {"views": rotation.all_turns(x, rotation.FLAT), "label": label}
+                made = {"views": rotation.all_turns(x, rotation.FLAT), "label": label}
+                return self.with_dropout(made, generator)
             label = randint(0, len(rotation.FLAT), len(x), generator)
-            return {"views": rotation.turned(x, rotation.FLAT, label)[:, None], "label": label[:, None]}
+            made = {"views": rotation.turned(x, rotation.FLAT, label)[:, None], "label": label[:, None]}
+            return self.with_dropout(made, generator)
 
     params: Params
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        self.head = nn.Linear(network.encoder.widths[-1], len(rotation.FLAT))
+        self.head = params.made_head(network, len(rotation.FLAT))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the turns, mean over all turned slices, and their accuracy."""
-        logits = self.head(self.encoder.embed(batch["views"].flatten(0, 1)))
-        total, accuracy = classified(logits, batch["label"].flatten())
-        chance = accuracy.new_tensor(1 / len(rotation.FLAT))
-        return {"total": total, "accuracy": accuracy, "chance": chance}
-
-
-def _share(image: np.ndarray, lowest: float) -> float:
-    return float((image > lowest).mean())
+        return self.params.named(self.encoder, self.head, batch)

@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from bench import augment, distributed
 from bench.data.reader import Volume
+from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
-from bench.ranges import Share
+from bench.ranges import Share, Whole
 from bench.source import Source
+from bench.typed import sparse
 
 SMOOTH = 1e-5  # Taleb et al.'s code, above and below the line
 TISSUES = 3  # FAST's: cerebrospinal fluid, grey and white matter
@@ -24,12 +26,16 @@ SLICES = 5  # of a volume, evenly spread, whose voxels decide
 VOXELS = 1 << 15  # about as many of each slice
 BINS = 128
 TAILS = (0.5, 99.5)  # percentiles between which the bins lie
+ROUNDS = 200  # of expectation and maximisation
 HALF = 0.5
 KNOWN = 4096  # rules of prepared cases that a worker remembers: one takes longer than a crop
 
 
 class Supervised(Method):
-    """The baseline '3D Supervised' of Taleb et al. 2020: their 3D U-Net learned FAST's brain tissues."""
+    """The baseline '3D Supervised' of Taleb et al. 2020: their 3D U-Net learned FAST's brain tissues.
+
+    FAST's own label maps are ``own`` labels of a data set that has them; ``fast_like`` ones are made here.
+    """
 
     title = "Supervised"
     source = Source(
@@ -44,13 +50,15 @@ class Supervised(Method):
 
     @dataclass(frozen=True)
     class Params(MethodParams):
-        """Taleb et al. segment what FSL FAST made of each scan; ``intensity`` stands in for it, roughly."""
+        """Taleb et al. segment what FSL FAST made of each scan; ``fast_like`` stands in where that is not."""
 
-        labels: Literal["own", "intensity"] = "own"  # assumed: the mixture's label maps
+        # assumed: the mixture's label maps; fast_like = three tissues of a brain, intensity = of anything
+        labels: Literal["own", "intensity", "fast_like"] = "own"
         loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"  # code: dice; PGL fine-tunes with dice_ce
         flip: Share = 0.0  # code: no augmentation by default; probability per axis
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
-        flat: Share = 0.1  # assumed, of intensity: share of voxels from which one value is background
+        flat: Share = 0.1  # assumed: share of voxels from which one value is background, of what is made here
+        channel: Whole = sparse(0)  # whose intensities are divided; FAST's is T1
 
         @property
         def reads_labels(self) -> bool:
@@ -62,13 +70,18 @@ class Supervised(Method):
             return classes if self.reads_labels else TISSUES + 1
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
-            """Read a random crop and its label map, or the classes of its first channel's intensities."""
+            """Read a random crop and its label map, or the classes of a channel's intensities."""
             start = volume.random_start(crop, rng)
             image = volume.crop(start, crop)
             if self.reads_labels:
                 return {"crop": image, "label": volume.crop_label(start, crop)}
-            rule = tissue_rule(volume, self.flat)
-            return {"crop": image, "label": labelled(volume, image[0], start, rule)}
+            if self.channel >= volume.channels:
+                raise BenchError(
+                    f"method 'supervised': channel = {self.channel}, and the images have {volume.channels}, "
+                    "counted from 0"
+                )
+            rule = tissue_rule(volume, self.flat, self.labels == "fast_like", self.channel)
+            return {"crop": image, "label": labelled(volume, image[self.channel], start, rule)}
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Give every data set classes of its own, background apart; mirror image and label alike."""
@@ -143,56 +156,59 @@ def _one_hot(label: Tensor, classes: int) -> Tensor:
 
 
 class Rule(NamedTuple):
-    """How a value becomes a class."""
+    """How a value becomes a class: the brightest is class 3, and so on down."""
 
-    background: float | None  # the one value that is class 0; without it class 0 is the darkest
+    background: float | None  # the one value that is class 0; without it every value has a class
     thresholds: np.ndarray
 
 
-_known: dict[tuple[str, float], Rule] = {}
+_known: dict[tuple[str, float, bool, int], Rule] = {}
 
 
-def tissue_rule(volume: Volume, flat: float) -> Rule:
-    """Return what divides a volume's first channel into background and three classes.
+def tissue_rule(volume: Volume, flat: float, brain: bool = False, channel: int = 0) -> Rule:
+    """Return what divides a channel of a volume into background and three classes.
 
-    It depends on the volume alone, of which a few slices are read.
+    It depends on the volume alone, of which a few slices are read: a voxel has one class in all crops.
 
     Args:
         volume: one case.
         flat: a value that as large a share of the voxels has is background: clipped air, what lies around
             a volume or beyond a mask. Where none has, the darkest of four classes is.
+        brain: is it a brain, extracted? Then the rest is divided by ``mixture``, and where no value is
+            background, nothing is: the volume lies within the brain.
+        channel: of the image.
     """
-    key = volume.name, flat
+    key = volume.name, flat, brain, channel
     if not volume.name or key not in _known:
         if len(_known) >= KNOWN:
             _known.clear()
-        _known[key] = _rule(volume, flat)
+        _known[key] = _rule(probe(volume, channel), flat, brain)
     return _known[key]
 
 
-def _rule(volume: Volume, flat: float) -> Rule:
-    values = probe(volume)
+def _rule(values: np.ndarray, flat: float, brain: bool) -> Rule:
     distinct, counts = np.unique(values, return_counts=True)
     if counts.max() < flat * values.size:
-        return Rule(None, otsu(values, TISSUES + 1))
+        return Rule(None, mixture(values, TISSUES) if brain else otsu(values, TISSUES + 1))
     background = float(distinct[counts.argmax()])
-    return Rule(background, otsu(values[values != background], TISSUES))
+    inside = values[values != background]
+    return Rule(background, (mixture if brain else otsu)(inside, TISSUES))
 
 
-def probe(volume: Volume) -> np.ndarray:
-    """Return voxels of evenly spread slices of a volume's first channel, thinned alike along x and y."""
+def probe(volume: Volume, channel: int = 0) -> np.ndarray:
+    """Return voxels of evenly spread slices of a volume's channel, thinned alike along x and y."""
     x, y, z = volume.shape
     step = max(1, int(np.ceil((x * y / VOXELS) ** 0.5)))
     places = np.unique(((np.arange(SLICES) + HALF) * z / SLICES).astype(int)).tolist()
-    slices = [volume.crop((0, 0, place), (x, y, 1))[0, ::step, ::step].ravel() for place in places]
+    slices = [volume.crop((0, 0, place), (x, y, 1))[channel, ::step, ::step].ravel() for place in places]
     return np.concatenate(slices)
 
 
 def labelled(volume: Volume, image: np.ndarray, start: Sequence[int], rule: Rule) -> np.ndarray:
     """Return the classes (X, Y, Z), uint8, of a crop at ``start``; 0 outside the volume."""
-    found = np.searchsorted(rule.thresholds, image, side="right")
+    found = np.searchsorted(rule.thresholds, image, side="right") + TISSUES - len(rule.thresholds)
     if rule.background is not None:
-        found = np.where(image == rule.background, 0, found + 1)
+        found[image == rule.background] = 0
     label = np.zeros(image.shape, np.uint8)
     inside = tuple(
         slice(max(-a, 0), max(n - a, 0)) for a, n in zip(start, volume.shape, strict=True)
@@ -227,3 +243,33 @@ def otsu(values: np.ndarray, classes: int) -> np.ndarray:
         end = int(cut[end])
         found.append(edges[end])
     return np.asarray(found[::-1])
+
+
+def mixture(values: np.ndarray, classes: int) -> np.ndarray:
+    """Return the thresholds (classes - 1,) at which the likelier of two neighbouring Gaussians changes.
+
+    Their shares, means and deviations are found by expectation and maximisation on a histogram, from Otsu's
+    division on: FAST's model of intensities (Zhang, Brady & Smith 2001), without its field and neighbours.
+    """
+    start = otsu(values, classes)
+    if not values.size or start[-1] <= start[0]:
+        return start
+    low, high = np.percentile(values, TAILS)
+    counts, edges = np.histogram(values, BINS, (low, high))
+    at = (edges[:-1] + edges[1:]) / 2
+    least = (edges[1] - edges[0]) ** 2 / 12  # the variance within a bin
+    belongs = np.searchsorted(start, at, side="right") == np.arange(classes)[:, None]
+    for _ in range(ROUNDS):
+        weight = counts * belongs
+        share = np.maximum(weight.sum(1, keepdims=True), 1e-9)
+        mean = (weight @ at)[:, None] / share
+        variance = (weight * (at - mean) ** 2).sum(1, keepdims=True) / share + least
+        likely = np.log(share) - 0.5 * np.log(variance) - (at - mean) ** 2 / (2 * variance)
+        belongs = np.exp(likely - np.logaddexp.reduce(likely))
+    order = mean[:, 0].argsort()
+    mean, likely = mean[order, 0], likely[order]
+    found = []
+    for k in range(classes - 1):
+        next_one = (at >= mean[k]) & (likely[k + 1] > likely[k])
+        found.append(edges[next_one.argmax()] if next_one.any() else mean[k + 1])
+    return np.maximum.accumulate(found)

@@ -31,6 +31,7 @@ class Blobs(Dataset):
     task = "{task}"
     labels = {labels}
     recipes = {{"default": Recipe(scale="minmax")}}
+    submission = "blob_{{case}}.nii.gz"
 
     def cases(self, root):
         found = sorted(root.glob("case*_?.nii.gz"))
@@ -111,11 +112,11 @@ class Jobs:
         }  # fmt: skip
         return a_job("finetune", spec, (self.prepare().id, *(n.id for n in needs)))
 
-    def evaluate(self, tuned, weights="last", overlap=0.25):
+    def evaluate(self, tuned, weights="last", overlap=0.25, **changes):
         crop = tuned.spec.network.crop
         spec = {
             "data": self._data(part="test"), "weights": weights,
-            "inference": {"overlap": overlap, "batch": 4, "blend": "gaussian", "crop": crop},
+            "inference": {"overlap": overlap, "batch": 4, "blend": "gaussian", "crop": crop}, **changes,
         }  # fmt: skip
         return a_job("evaluate", spec, (tuned.id, self.prepare().id))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+
+from bench.errors import BenchError
 
 
 class Lazy(Protocol):
@@ -26,6 +28,8 @@ class Volume:
     """
 
     name = ""  # which case of which prepared data set, where it is one
+    origin = 0  # alike where data set and modality are, of volumes that are read together
+    others: Callable[[np.random.Generator], Volume] | None = None  # draws another of those
 
     def __init__(
         self,
@@ -94,6 +98,16 @@ class Volume:
     def whole(self) -> np.ndarray:
         """Return the whole image, float32 (C, X, Y, Z)."""
         return self.crop((0, 0, 0), self.shape)
+
+    def another(self, rng: np.random.Generator) -> Volume:
+        """Return another one of the volumes that are read together, drawn uniformly.
+
+        Raises:
+            BenchError: there is none.
+        """
+        if self.others is None:
+            raise BenchError("another case was asked for, and there is but one to read; take more cases")
+        return self.others(rng)
 
     def random_start(self, size: Sequence[int], rng: np.random.Generator) -> tuple[int, int, int]:
         """Draw a uniform corner such that ``size`` fits; centred along axes where it cannot."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench import registry
+from bench.data.parts import Labelled, Which
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
 
@@ -208,3 +209,29 @@ def parted(patients: Sequence[str], share: float, what: str = "") -> tuple[list[
             "larger fraction, or 'holdout: 0'"
         )
     return list(patients[:-back]), list(patients[-back:])
+
+
+def drawn(fold: Fold, data: Labelled, which: Which, seed: int, *, full: bool = False) -> list[str]:
+    """Return the patients that train, validate or are tested at a fine-tuning's label fraction.
+
+    Args:
+        fold: of its split.
+        data: ``fraction`` thins by the ranking of ``seed``, and a ``holdout`` parts what is left of the
+            training patients into those that train and those that validate.
+        which: train, val or test, of which the last is never thinned.
+        seed: of the fine-tuning.
+        full: do all validate that the split has, whatever the fraction?
+
+    Raises:
+        BenchError: less than half a patient would train, or with a ``holdout`` nobody.
+    """
+    patients = list(getattr(fold, which))
+    if which != "test" and data.holdout:
+        own = fraction(fold.train, data.fraction, fold.name, seed, data.dataset)
+        return parted(own, data.holdout)[which == "val"]
+    if which == "train":
+        return fraction(patients, data.fraction, fold.name, seed, data.dataset)
+    if which == "val" and patients and not full:
+        # those who validate may be less than half a patient, and are one then
+        return leading(ranked(patients, fold.name, seed), data.fraction)
+    return patients

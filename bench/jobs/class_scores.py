@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from bench.data.prepared import Prepared
 from bench.errors import BenchError, Damaged
 
 FILE = "classes.npz"
+PREDICTED = "predicted"  # kept where it is not the likeliest class
 CLASSIFICATION = "classification"  # a data set's task
 
 
@@ -34,13 +35,26 @@ def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[i
     return found
 
 
-def save(folder: Path, scores: Mapping[str, np.ndarray]) -> None:
-    """Keep the scores of each case, (K,) probabilities, in one small file."""
-    np.savez(folder / FILE, case=np.array(list(scores)), scores=np.array(list(scores.values())))
+def save(
+    folder: Path, scores: Mapping[str, np.ndarray], decided: Callable[[np.ndarray], np.ndarray] | None = None
+) -> None:
+    """Keep the scores of each case, (K,) probabilities, in one small file.
+
+    Args:
+        folder: of the job.
+        scores: by case.
+        decided: from scores (N, K) to the classes (N,) they are taken to say, which are then kept too;
+            None: the likeliest.
+    """
+    found = np.array(list(scores.values()))
+    arrays = {"case": np.array(list(scores)), "scores": found}
+    if decided is not None:
+        arrays[PREDICTED] = decided(found)
+    np.savez(folder / FILE, allow_pickle=False, **arrays)
 
 
-def read(folder: Path) -> tuple[list[str], np.ndarray]:
-    """Return the cases and their scores, float64 (N, K), of a finished evaluate job.
+def read(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the cases, their scores, float64 (N, K), and predicted classes (N,) of a finished evaluate job.
 
     Raises:
         Damaged: the file is not what was published, or holds something else.
@@ -49,4 +63,7 @@ def read(folder: Path) -> tuple[list[str], np.ndarray]:
     cases, scores = arrays["case"], arrays["scores"]
     if cases.dtype.kind != "U" or scores.dtype != np.float64 or scores.shape[:-1] != cases.shape:
         raise Damaged(arrays.path, "no scores of classes")
-    return cases.tolist(), scores
+    predicted = arrays[PREDICTED] if PREDICTED in arrays else scores.argmax(1)
+    if predicted.shape != cases.shape or predicted.dtype.kind != "i":
+        raise Damaged(arrays.path, "no predicted classes")
+    return cases.tolist(), scores, predicted

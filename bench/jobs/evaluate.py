@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, prod
 from typing import Any, Literal
 
 from bench.data.parts import Tested
 from bench.errors import BenchError
 from bench.job import Job
+from bench.jobs import prediction
 from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.kind import MAPS, START, Around, Kind
+from bench.jobs.kind import START, Around, Kind
 from bench.jobs.prepare import PrepareSpec
 from bench.protocol.sections import Windows
-
-CASE = 0.1  # seconds of a predicted case: reading, writing, scoring
-VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
+from bench.typed import sparse
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class EvaluateSpec(Kind):
     data: Tested
     weights: Literal["last", "best_val", "best_test"]
     inference: Windows
+    submission: bool = sparse(False)  # of cases without labels, for a challenge's server
 
     def refuse(self, job: Job, around: Around) -> None:
         """Flips along an axis that a window does not have."""
@@ -50,11 +49,5 @@ class EvaluateSpec(Kind):
         tuned, prepared = (around.jobs[need] for need in job.needs)
         net = tuned.told(FinetuneSpec).network
         sides = prepared.told(PrepareSpec).sides(prepared, around)
-        step = [side * (1 - inference.overlap) for side in net.crop]
-        windows = prod(
-            1 + ceil(max(0.0, side - crop) / max(1.0, by))
-            for side, crop, by in zip(sides, net.crop, step, strict=True)
-        )
-        read = windows * prod(net.crop) * 2 ** len(inference.mirror)
-        flops = net.flops(self.data.task == MAPS)
-        return START + cases * (CASE + VOXEL * prod(sides) + read * flops / around.speed(job))
+        each = prediction.seconds(net, inference, sides, self.data.task, around.speed(job))
+        return START + cases * each

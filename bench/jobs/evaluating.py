@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.data.cache import PackWriter, compress
+from bench.data.cache import PackWriter, compress, unpacked
 from bench.data.prepared import Prepared, opened
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
+from bench.jobs import submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
 from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.initial_weights import network_of
-from bench.jobs.inputs import part
-from bench.jobs.predict import class_scores, slabs
+from bench.jobs.inputs import declaration, part
+from bench.jobs.ordinal import ORDINAL
+from bench.jobs.predict import class_scores, decided, slabs
 from bench.nets import transfer
 from bench.partial import Kept
 from bench.protocol.sections import Windows
@@ -33,7 +36,8 @@ def run(context: Context[EvaluateSpec]) -> None:
     """Write what is predicted of every test case.
 
     Of a segmentation that is the pack ``prediction`` (uint8, original grid) and ``panels.npz``, of a
-    classification the scores of every class.
+    classification the scores of every class. Cases that a challenge's server scores have no panels, and
+    ``submission.zip`` in place of the pack.
     """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
@@ -43,17 +47,24 @@ def run(context: Context[EvaluateSpec]) -> None:
     device = fabric(tuned.finetune.precision)
     network = channels_last(network.to(device.device)).eval()
     prepared = opened(context.input(1))
-    cases = part(prepared, spec.data, context.run.roots.get(spec.data.dataset))
-    classes = spec.data.task == CLASSIFICATION
+    root = context.run.roots.get(spec.data.dataset)
+    cases = part(prepared, spec.data, root)
+    classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
     predict: Callable[[str, bool], Found] = (
-        partial(_scores, network, prepared, spec.inference)
+        partial(_scores, network, prepared, spec.inference, head)
         if classes
         else partial(_predicted, network, prepared, spec.inference, spec.data.paint or None)
     )
     with device.autocast():
         results = _each(context, cases, predict)
         if classes:
-            save(context.made, {case: found[SCORES] for case, found in results})
+            decide = partial(decided, head=head) if head == ORDINAL else None
+            save(context.made, {case: found[SCORES] for case, found in results}, decide)
+        elif spec.submission:
+            declared = declaration(spec.data.dataset, root)
+            with submission.archive(context.made, declared, declared.cases(Path(root or ""))) as add:
+                for case, found in results:
+                    add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
         else:
             panels: Found = {}
             with PackWriter(context.made, "prediction") as pack:
@@ -68,12 +79,12 @@ def _each(
     context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str, bool], Found]
 ) -> Iterator[tuple[str, Found]]:
     """Yield every case with what is predicted of it, which the next attempt takes over."""
-    kept = Kept(context.scratch)
+    kept, panels = Kept(context.scratch), 0 if context.spec.submission else PANELS
     for number, case in enumerate(cases, 1):
         found = kept.get(number)
         new = found is None
         if found is None:
-            found = predict(case, number <= PANELS)
+            found = predict(case, number <= panels)
             kept.put(number, found)
         yield case, found
         context.progress(number, len(cases))
@@ -82,10 +93,10 @@ def _each(
 
 
 def _scores(
-    network: torch.nn.Module, prepared: Prepared, windows: Windows, case: str, panel: bool
-) -> Found:  # fmt: skip
+    network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str, panel: bool
+) -> Found:
     """Return one case's probability of each class."""
-    return {SCORES: class_scores(network, prepared.volume(case), windows)}
+    return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
 def _predicted(

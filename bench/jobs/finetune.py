@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,25 +11,59 @@ from typing import Any, Literal
 from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
+from bench.jobs import prediction
 from bench.jobs.kind import MAPS, Around, NetSpec
+from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
-from bench.protocol.sections import Inference, Number, Tuning
+from bench.protocol.sections import Inference, Number, Steps, Tuning
 from bench.typed import sparse
 
 FOR_MAPS = (
-    "foreground", "head", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
+    "foreground", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
     "ce_weight",
 )  # fmt: skip
+
+HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "ordinal")}
+
+
+TRACKED = "scores_by_step.parquet"  # what a learning curve is kept in: `record.SCORES`, and the step
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The learning curve that a fine-tuning leaves: whose scores, how often, of which targets.
+
+    Label maps are scored by Dice, target by target, classes by accuracy and kappa.
+    """
+
+    part: Literal["val", "test", "train"]
+    every: Steps | None  # None where epochs are of unknown length
+    targets: tuple[tuple[int, ...], ...] = sparse(())  # label values of each
+    empty: str = sparse("default")  # how empty masks count
+
+    def due(self, step: int, last: int) -> bool:
+        """Tell whether the curve has a point after ``step`` steps."""
+        return step == last or step % (self.every or last) == 0
+
+    def looks(self, last: int) -> int:
+        """Return how many points it has after ``last`` steps."""
+        return -(-last // (self.every or max(1, last)))
+
+
+def target_name(values: Sequence[int]) -> str:
+    """Return what a fine-tuning calls a target, which has no name there: ``1``, or ``1+2`` of a region."""
+    return "+".join(map(str, values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningSpec(Tuning):
-    """How it is trained; with how held-out cases are predicted, where that decides anything."""
+    """How it is trained; with how held-out cases are predicted, where anything depends on that."""
 
     inference: Inference | None = sparse()
+    track: Tracked | None = sparse()
 
 
 @dataclass(frozen=True)
@@ -53,6 +88,7 @@ class FinetuneSpec(Trains):
         net = self.network
         self.refuse_training(job, around, processes=1)
         self._refuse_for_task()
+        self._refuse_curve()
         needs = (around.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
@@ -75,6 +111,11 @@ class FinetuneSpec(Trains):
                     raise BenchError(
                         f"finetune.{key}: is for label maps, not for a classification; leave it out"
                     )
+        if tuning.head not in HEADS[task]:
+            raise BenchError(
+                f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
+            )
+        self._refuse_hidden()
         if tuning.batch_dice and tuning.accumulate > 1:
             raise BenchError(
                 "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "
@@ -86,6 +127,27 @@ class FinetuneSpec(Trains):
             deep = ", ".join(e.name for e in catalog.CATALOG.values() if e.scales > 1)
             raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")
 
+    def _refuse_hidden(self) -> None:
+        tuning = self.finetune
+        if self.network.hidden and self.data.task == MAPS:
+            raise BenchError("finetune.hidden: is of a classification, not of label maps; leave it out")
+        if self.network.hidden and tuning.batch // tuning.accumulate < 2:
+            raise BenchError(
+                "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
+            )
+
+    def _refuse_curve(self) -> None:
+        track, steps = self.finetune.track, self.finetune.steps
+        if track is None:
+            return
+        if track.every and steps and track.every > steps:
+            raise BenchError(
+                f"finetune.track: looks every {track.every} steps, and the {steps} steps at "
+                f"{self.data.fraction} % of the labels are over before; look at least once in as many"
+            )
+        if bool(track.targets) != (self.data.task == MAPS):
+            raise BenchError("finetune.track.targets: are the protocol's regions, --set cannot change them")
+
     def rehearse(self, weights: Path | None) -> None:
         """The network with the weights in it."""
         from bench.jobs import initial_weights
@@ -94,8 +156,9 @@ class FinetuneSpec(Trains):
             initial_weights.rehearse(initial_weights.network_of(self.network, self.data.task), weights)
 
     def likeness(self, job: Job) -> list[Any]:
-        """The same network and batch."""
-        return [self.network, self.finetune.batch, self.finetune.precision]
+        """The same network and batch, the same looks."""
+        looks = [self.finetune.track, self.data] if self.finetune.track else []
+        return [self.network, self.finetune.batch, self.finetune.precision, *looks]
 
     @property
     def training(self) -> Tuning:
@@ -105,3 +168,15 @@ class FinetuneSpec(Trains):
     def sample(self) -> float:
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
+
+    def seconds(self, job: Job, around: Around) -> float | None:
+        """By its operations, and the cases that its curve predicts at each look."""
+        trained, cases = super().seconds(job, around), around.sizes.get(job.id)
+        tuning = self.finetune
+        if trained is None or tuning.track is None or not cases:
+            return trained
+        prepared = around.jobs[job.needs[0]]
+        sides = prepared.told(PrepareSpec).sides(prepared, around)
+        inference = tuning.inference or Inference()
+        each = prediction.seconds(self.network, inference, sides, self.data.task, around.speed(job))
+        return trained + each * cases * tuning.track.looks(tuning.steps or 0)

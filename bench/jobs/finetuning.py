@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from bench.data.parts import Which
 from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.jobs import initial_weights, training
+from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune import FinetuneSpec
@@ -22,6 +23,7 @@ from bench.jobs.inputs import labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.supervised import Judge, Supervised, Task
+from bench.jobs.tracking import Curve, Looks, Predict
 from bench.nets import transfer
 from bench.nets.base import Triple, triple
 from bench.protocol.sections import Inference, Tuning, Windows
@@ -40,9 +42,9 @@ def run(context: Context[FinetuneSpec]) -> None:
     network = build(context)
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
-    judge = _judge(context, root)
+    judge, kept = _lookers(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
-    objective = Supervised(network, _task(spec), judge, _frozen(network, tuning))
+    objective = Supervised(network, _task(spec), judge, _frozen(network, tuning), kept)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning, spec.seed, context.scratch, context.run.every,
@@ -56,13 +58,17 @@ def run(context: Context[FinetuneSpec]) -> None:
     if judge is not None and tuning.select != "last":
         transfer.save(context.made / f"{tuning.select}.safetensors", judge.weights, manifest)
     training.keep_curve(context, curve)
+    if kept is not None:
+        kept.save(context.made)
 
 
 def _task(spec: FinetuneSpec) -> Task:
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:
-        loss: label_losses.Loss = label_losses.cross_entropy
+        loss: label_losses.Loss = (
+            ordinal.loss if tuning.head == ordinal.ORDINAL else label_losses.cross_entropy
+        )
     elif tuning.head == "regions":
         table = torch.from_numpy(regions.one_hot(data.regions))
         loss = label_losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
@@ -102,31 +108,43 @@ def build(context: Context[FinetuneSpec]) -> nets.Model:
     return network
 
 
-def _judge(context: Context[FinetuneSpec], root: str | None) -> Judge | None:
+def _lookers(context: Context[FinetuneSpec], root: str | None) -> tuple[Judge | None, Curve | None]:
+    """Return who chooses weights and who keeps the learning curve; they share looks at the same cases."""
+    tuning, judge, curve = context.spec.finetune, None, None
+    tracked, looks = tuning.track, dict[Which, Looks]()
+    if tuning.judged:
+        which: Which = "test" if tuning.select == "best_test" else "val"
+        looks[which] = _looks(context, which, root, f"select: {tuning.select}")
+        word = "accuracy" if context.spec.data.task == CLASSIFICATION else "Dice"
+        judge = Judge(tuning, looks[which].mean, partial(_tell, context, word, looks[which].cases))
+    if tracked is not None:
+        if tracked.part not in looks:
+            looks[tracked.part] = _looks(context, tracked.part, root, "track")
+        curve = Curve(tracked, tuning.steps or 0, looks[tracked.part])
+    return judge, curve
+
+
+def _tell(context: Context[FinetuneSpec], word: str, cases: int, step: int, score: float) -> None:
+    context.log(f"step {step}: {word} {score:.4f} on {cases} held-out cases")
+
+
+def _looks(context: Context[FinetuneSpec], which: Which, root: str | None, why: str) -> Looks:
     tuning, data, net = context.spec.finetune, context.spec.data, context.spec.network
-    if not tuning.judged:
-        return None
-    which: Which = "test" if tuning.select == "best_test" else "val"
     prepared = opened(context.input(0))
     cases = labelled(prepared, data, which, root, context.spec.seed, full=tuning.val == "full")
     if not cases:
         raise BenchError(
-            f"{data.dataset}: select: {tuning.select} needs {which} patients and split "
-            f"{data.split!r} has none; take 'select: last', or set 'holdout'"
+            f"{data.dataset}: {why} needs {which} patients and split {data.split!r} has none; take "
+            "'select: last' and no 'track', or set 'holdout'"
         )
     windows = narrowed(Windows, tuning.inference or Inference(), crop=net.crop)
+    given: dict[str, Any] = {"prepared": prepared, "cases": cases, "windows": windows}
     if data.task == CLASSIFICATION:
-        word, score = "accuracy", partial(mean_accuracy, prepared=prepared, cases=cases, windows=windows)
+        predict: Predict = partial(mean_accuracy, **given, head=tuning.head)
     else:
-        word = "Dice"
-        score = partial(
-            mean_dice, prepared=prepared, cases=cases, windows=windows, regions=data.regions, paint=data.paint
-        )
-
-    def tell(step: int, score: float) -> None:
-        context.log(f"step {step}: {word} {score:.4f} on {len(cases)} held-out cases")
-
-    return Judge(tuning, score, tell)
+        predict = partial(mean_dice, **given, regions=data.regions, paint=data.paint)
+    tracked = tuning.track if tuning.track and tuning.track.part == which else None
+    return Looks(predict, prepared, len(cases), tracked, tuning.head)
 
 
 class _Reader:

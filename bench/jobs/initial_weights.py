@@ -22,9 +22,9 @@ from bench.random import torch_seed
 
 def network_of(net: NetSpec, task: str) -> Model:
     """Return the network of a task, freshly initialised."""
-    make = nets.classifier if task == CLASSIFICATION else nets.network
     assert net.out_channels is not None
-    return make(net.network, net.preset, net.in_channels, net.out_channels, net.crop)
+    asked = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
+    return nets.classifier(*asked, net.hidden) if task == CLASSIFICATION else nets.network(*asked)
 
 
 def seeded(seed: int) -> None:

@@ -36,9 +36,8 @@ def labelled(
 
     Args:
         prepared: the data set.
-        data: ``fraction`` thins by the ranking of ``seed``, and a ``holdout`` parts what is left of the
-            training patients into those that train and those that validate.
-        which: train, val or test, of which the last is never thinned.
+        data: whose patients, drawn as ``splits.drawn`` does.
+        which: train, val or test.
         root: the data set's folder.
         seed: of the fine-tuning.
         full: do all validate that the split has, whatever the fraction?
@@ -47,15 +46,7 @@ def labelled(
         BenchError: as ``part``.
     """
     fold = fold_of(prepared, data, root)
-    patients = list(getattr(fold, which))
-    if which != "test" and data.holdout:
-        own = splits.fraction(fold.train, data.fraction, data.split, seed, data.dataset)
-        patients = splits.parted(own, data.holdout)[which == "val"]
-    elif which == "train":
-        patients = splits.fraction(patients, data.fraction, data.split, seed, data.dataset)
-    elif which == "val" and patients and not full:
-        # those who validate may be less than half a patient, and are one then
-        patients = splits.leading(splits.ranked(patients, data.split, seed), data.fraction)
+    patients = splits.drawn(fold, data, which, seed, full=full)
     found = _of(case_filter.kept(prepared.cases(), data.where, data.exclude), patients)
     case_filter.check_usable(data.dataset, found, prepared.faults)
     return found

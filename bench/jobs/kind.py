@@ -88,6 +88,7 @@ class NetSpec(Net):
     in_channels: int
     version: int
     out_channels: int | None = sparse()  # of a task's
+    hidden: int = sparse(0)  # units of the layer before the last, of a classification
 
     @classmethod
     def of(cls, net: Net, channels: int) -> NetSpec:

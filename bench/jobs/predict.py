@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
-from bench.jobs import window
+from bench.jobs import ordinal, window
 from bench.jobs.class_scores import true_classes
 from bench.nets.base import Triple
 from bench.protocol.sections import Windows
 
 AXES = "xyz"
+Seen = Callable[[str, np.ndarray], None]  # a case, and what is predicted of it
 
 
 def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.ndarray]:
@@ -59,11 +60,20 @@ def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def class_scores(network: nn.Module, volume: Volume, windows: Windows) -> np.ndarray:
-    """Return the probability of each class, float64 (K,): the mean of softmax over all windows.
+def class_scores(
+    network: nn.Module, volume: Volume, windows: Windows, head: str = "softmax"
+) -> np.ndarray:  # fmt: skip
+    """Return the probability of each class, float64 (K,): from the mean over all windows.
 
     Windows are read by box, so a volume is never held whole; outside it they read as in training.
+
+    Args:
+        network: gives logits (B, K).
+        volume: read by box.
+        windows: their size and overlap, how they are flipped.
+        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
     """
+    ordered = head == ordinal.ORDINAL
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
     starts = corners(volume.shape, crop, windows.overlap)
     forward = mirrored(network, windows)
@@ -71,8 +81,15 @@ def class_scores(network: nn.Module, volume: Volume, windows: Windows) -> np.nda
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
         found = forward(torch.from_numpy(images).to(device))
-        total = total + found.double().softmax(1).sum(0)
-    return (total / len(starts)).cpu().numpy()
+        scores = found.double().sigmoid() if ordered else found.double().softmax(1)
+        total = total + scores.sum(0)
+    mean = (total / len(starts)).cpu().numpy()
+    return ordinal.probabilities(mean) if ordered else mean
+
+
+def decided(scores: np.ndarray, head: str = "softmax") -> np.ndarray:
+    """Return the class of each case, (N,), from the probabilities of all, (N, K)."""
+    return ordinal.graded(scores) if head == ordinal.ORDINAL else scores.argmax(1)
 
 
 def corners(shape: Triple, crop: Triple, overlap: float) -> list[Triple]:
@@ -96,13 +113,14 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return [*range(0, room, max(1, int(size * (1 - overlap)))), room]
 
 
-def mean_dice(
+def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows,
-    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (),
+    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (), seen: Seen | None = None,
 ) -> float:  # fmt: skip
     """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
 
-    Under a region head, with ``regions`` and how they are painted, Dice is of these.
+    Under a region head, with ``regions`` and how they are painted, Dice is of these. ``seen`` is shown each
+    case and its label map.
     """
     from bench.metrics import score
 
@@ -115,15 +133,28 @@ def mean_dice(
         predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
         found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=named)
         values += [s.value for s in found if s.value is not None]
+        if seen is not None:
+            seen(case, predicted)
     network.train(training)
     return float(np.mean(values)) if values else 0.0
 
 
-def mean_accuracy(network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows) -> float:
-    """Return the share of cases whose class is found; for selection only."""
+def mean_accuracy(
+    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows, head: str = "softmax",
+    seen: Seen | None = None,
+) -> float:  # fmt: skip
+    """Return the share of cases whose class is found; for selection only.
+
+    ``seen`` is shown each case and the scores of its classes.
+    """
     training = network.training
     network.eval()
-    scores = [class_scores(network, prepared.volume(case), windows) for case in cases]
+    scores = [class_scores(network, prepared.volume(case), windows, head) for case in cases]
     network.train(training)
-    true = true_classes(prepared, cases, len(scores[0])) if scores else []
-    return float(np.mean([s.argmax() == t for s, t in zip(scores, true, strict=True)])) if scores else 0.0
+    if seen is not None:
+        for case, found in zip(cases, scores, strict=True):
+            seen(case, found)
+    if not scores:
+        return 0.0
+    true = true_classes(prepared, cases, len(scores[0]))
+    return float(np.mean(decided(np.stack(scores), head) == np.array(true)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,12 +84,12 @@ class PretrainSpec(Trains):
             )
         if training.batch < method.min_batch:
             raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
-        if method.across_batch and training.accumulate > 1:
+        params = self.method.made()
+        if (method.across_batch or params.across_batch) and training.accumulate > 1:
             raise BenchError(
                 f"{called} compares the samples of a batch, which pretrain.accumulate would "
                 "make smaller; leave it at 1 and take more processes"
             )
-        params = self.method.made()
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, around.processes)
         for recipe in recipes:
@@ -113,9 +112,7 @@ class PretrainSpec(Trains):
         return self.pretrain
 
     def sample(self) -> float:
-        """Every crop that a sample shows to the network, and the method's own heads."""
+        """Every voxel that a sample shows to the network, and the method's own heads."""
         params, crop = self.method.made(), self.network.crop
         whole = self.method.method.needs == "decoder"  # few pretrainings have one
-        return float(
-            params.crops_per_sample * prod(crop) * self.network.flops(whole) + params.head_flops(crop)
-        )
+        return float(params.voxels_per_sample(crop) * self.network.flops(whole) + params.head_flops(crop))

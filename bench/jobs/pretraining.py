@@ -17,7 +17,8 @@ from torch import Tensor
 
 from bench import distributed, nets
 from bench.data.parts import Entry
-from bench.data.prepared import Prepared, opened
+from bench.data.prepared import opened
+from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs import guard, initial_weights, training
@@ -163,8 +164,8 @@ class _Reader:
         classes = [_classes(entry, spec.classes[0]) for entry in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
         beside = [
-            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
-            for (i, _), origin in zip(kept, origins(data, kept), strict=True)
+            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore"), "case": np.array(n)}
+            for n, ((i, _), origin) in enumerate(zip(kept, origins(data, kept), strict=True))
         ]
         self.cases = [(folders[i], c.id, said) for (i, c), said in zip(kept, beside, strict=True)]
 
@@ -177,11 +178,22 @@ class _Reader:
         return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
-        folder, name, classes = self.cases[case]
         rng = numpy_rng(self._seed, "read", step, sample)
-        prepared: Prepared = opened(folder)
-        found: dict[str, np.ndarray] = self._params.read(prepared.volume(name), self._crop, rng)
-        return {**found, **classes}
+        volume = self._volume(case)
+        if len(self.cases) > 1:
+            volume.others = partial(self._another, case)
+        found: dict[str, np.ndarray] = self._params.read(volume, self._crop, rng)
+        return {**found, **self.cases[case][2]}
+
+    def _volume(self, case: int) -> Volume:
+        folder, name, said = self.cases[case]
+        volume = opened(folder).volume(name)
+        volume.origin = int(said["origin"])
+        return volume
+
+    def _another(self, case: int, rng: np.random.Generator) -> Volume:
+        step = 1 + int(rng.integers(len(self.cases) - 1))
+        return self._volume((case + step) % len(self.cases))
 
 
 def origins(mixture: Sequence[Entry], cases: Sequence[tuple[int, Case]]) -> list[np.ndarray]:

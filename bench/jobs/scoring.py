@@ -14,6 +14,7 @@ from bench.store import Store, write_atomic
 from bench.typed import canonical
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from bench.data.prepared import Prepared
@@ -32,6 +33,13 @@ class Scoring:
     empty: str  # of empty masks
     labels: dict[str, str]  # value: name
     regions: dict[str, tuple[int, ...]]  # name: values; in place of the labels where there are some
+
+
+def targets_of(scoring: Scoring) -> dict[str, tuple[int, ...]]:
+    """Return the label values of every target by its name, as they are scored; none of a classification."""
+    if scoring.task != "segmentation":
+        return {}
+    return dict(scoring.regions) or {name: (int(value),) for value, name in scoring.labels.items()}
 
 
 def key(scoring: Scoring) -> str:
@@ -95,41 +103,69 @@ def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
 
 
 def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
+    """Return a row per case and target; of a metric over all cases one per target, case and patient empty."""
     from bench.data.cache import Pack
     from bench.metrics import score
+    from bench.metrics.pooled import Pooled
+    from bench.metrics.request import of_each
 
-    predictions = Pack(folder, "prediction")
+    predictions, each = Pack(folder, "prediction"), of_each(scoring.metrics)
     names = {**scoring.labels, **{r: r for r in scoring.regions}}
+    labels = {name: (int(name),) for name in scoring.labels}
+    pooled = None if each == scoring.metrics else Pooled(scoring.regions or labels, scoring.empty)
     rows = []
     for case in predictions:
+        predicted, reference = predictions[case][:], prepared.native(case)
+        if pooled is not None:
+            pooled.add(predicted, reference)
         found = score(
-            predictions[case][:], prepared.native(case), prepared.geometry(case).native_spacing,
-            scoring.metrics, scoring.convention,
+            predicted, reference, prepared.geometry(case).native_spacing, each, scoring.convention,
             labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
             regions=scoring.regions or None, empty=scoring.empty,
-        )  # fmt: skip
-        rows += [_row(case, prepared.patient(case), names[s.target], s) for s in found]
+        ) if each else []  # fmt: skip
+        rows += [row(case, prepared.patient(case), names[s.target], s) for s in found]
+    rows += [row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
 
 
 def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
-    """Return a row per case where a metric has a number for each; else one, its case and patient empty."""
+    from bench.jobs.class_scores import read
+
+    return of_classes(prepared, *read(folder), scoring.metrics)
+
+
+def of_classes(
+    prepared: Prepared,
+    cases: Sequence[str],
+    scores: np.ndarray,
+    predicted: np.ndarray,
+    metrics: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return a row per case where a metric has a number for each; else one, its case and patient empty.
+
+    Args:
+        prepared: knows the true classes.
+        cases: N of them.
+        scores: (N, K), of each class.
+        predicted: (N,) the classes they are taken to say.
+        metrics: of classes.
+    """
     import numpy as np
 
-    from bench.jobs.class_scores import read, true_classes
+    from bench.jobs.class_scores import true_classes
     from bench.metrics.classes import score_classes
 
-    cases, scores = read(folder)
     true = np.array(true_classes(prepared, cases, scores.shape[1]))
-    found = score_classes(scores, true, scoring.metrics)
+    found = score_classes(scores, true, metrics, predicted)
     owners = [
         ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
         for number, _ in found
     ]
-    return [_row(*owner, s.target, s) for owner, (_, s) in zip(owners, found, strict=True)]
+    return [row(*owner, s.target, s) for owner, (_, s) in zip(owners, found, strict=True)]
 
 
-def _row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:
+def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:
+    """Return one score as the columns of ``record.SCORES``."""
     return {
         "case": case, "patient": patient, "target": target, "metric": score.metric, "value": score.value,
         "unit": score.unit, "status": score.status,

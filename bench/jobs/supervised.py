@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.augment import finetune_views
+from bench.jobs.tracking import Curve
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment, Tuning
 from bench.train.frozen import Frozen
@@ -22,12 +23,12 @@ class Judge:
 
     Args:
         tuning: how often is looked, and how long without a better score.
-        score: network -> a number of which more is better.
+        score: step, network -> a number of which more is better.
         tell: takes (step, score).
     """
 
     def __init__(
-        self, tuning: Tuning, score: Callable[[nn.Module], float], tell: Callable[[int, float], None]
+        self, tuning: Tuning, score: Callable[[int, nn.Module], float], tell: Callable[[int, float], None]
     ) -> None:
         self._score, self._tell = score, tell
         self._last = tuning.steps or 0
@@ -40,7 +41,7 @@ class Judge:
         """Validate every so often; ties keep the earlier weights."""
         if step % self._every and step != self._last:
             return
-        score, self._looked_at = self._score(network), step
+        score, self._looked_at = self._score(step, network), step
         self._tell(step, score)
         if score > self.best:
             self.best, self._best_at = score, step
@@ -72,10 +73,13 @@ class Task:
 class Supervised(Objective):
     """A network under a loss of labels, on augmented crops."""
 
-    def __init__(self, network: Model, task: Task, judge: Judge | None, frozen: Frozen | None = None) -> None:
+    def __init__(
+        self, network: Model, task: Task, judge: Judge | None, frozen: Frozen | None = None,
+        curve: Curve | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network = network
-        self._task, self._judge, self._frozen = task, judge, frozen
+        self._task, self._judge, self._frozen, self._curve = task, judge, frozen, curve
 
     def begin(self, step: int) -> bool:
         """Freeze the encoder, or let it go: then the optimiser starts anew."""
@@ -92,19 +96,24 @@ class Supervised(Objective):
         return {"total": over_scales(task.loss, outputs, label)}
 
     def at(self, step: int) -> None:
-        """Score the validation cases where a selection asks for it."""
+        """Score held-out cases where a selection or a curve asks for it."""
         if self._judge is not None:
             self._judge.at(step, self.network)
+        if self._curve is not None:
+            self._curve.at(step, self.network, self.finished())
 
     def finished(self) -> bool:
         """Tell whether validation has given up."""
         return self._judge is not None and self._judge.gives_up()
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the best weights so far."""
-        return self._judge.state() if self._judge is not None else {}
+        """Return the best weights and the curve so far."""
+        judged = self._judge.state() if self._judge is not None else {}
+        return judged | ({"curve": self._curve.points} if self._curve is not None else {})
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the best weights so far."""
+        """Restore the best weights and the curve so far."""
         if self._judge is not None:
             self._judge.load(state)
+        if self._curve is not None:
+            self._curve.points = state["curve"]

@@ -27,11 +27,13 @@ class Metric:
     title: str
     higher_is_better: bool
     task: str = "segmentation"  # what it judges: that, classification, or the network itself
+    pooled: bool = False  # of label maps: one number for each target over all cases, none of a case by itself
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
 
 
 METRICS: dict[str, Metric] = {
     "dice": Metric("1", "Dice similarity coefficient", True),
+    "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
     "iou": Metric("1", "Intersection over union (Jaccard index)", True),
     "hd": Metric("mm", "Hausdorff distance", False),
     "hd95": Metric("mm", "95th percentile Hausdorff distance", False),
@@ -121,12 +123,15 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         One Score per target and metric: labels in their order (default: ascending), then regions.
 
     Raises:
-        BenchError: unknown metric or convention, unequal shapes, values that are no labels, or a
-            metric that needs three axes on two.
+        BenchError: unknown metric or convention, one over all cases at once, unequal shapes, values that
+            are no labels, or a metric that needs three axes on two.
     """
-    from bench.metrics.request import Request, Wanted
+    from bench.errors import BenchError
+    from bench.metrics.request import Request, Wanted, of_each
     from bench.metrics.volume import compare
 
     request = Request.checked(tuple(metrics), convention, empty)
+    if len(of_each(request.metrics)) < len(request.metrics):
+        raise BenchError("dice_pooled is over all cases at once and has no number of one; take dice")
     (found,) = compare(prediction, reference, spacing, (request,), Wanted(labels, regions))
     return found

@@ -1,7 +1,7 @@
 """Metrics of classification: scores of classes in, numbers out, 0 to 1 (kappa: -1 to 1), never percent.
 
 A case is predicted to be of the class with the highest score, of the lowest such class where several
-tie.
+tie, unless whoever predicted it says which.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ TARGET = "all"
 
 
 def score_classes(
-    scores: np.ndarray, reference: np.ndarray, metrics: Iterable[str] = ("accuracy",)
+    scores: np.ndarray,
+    reference: np.ndarray,
+    metrics: Iterable[str] = ("accuracy",),
+    predicted: np.ndarray | None = None,
 ) -> list[tuple[int | None, Score]]:
     """Score predicted classes against the true ones.
 
@@ -31,6 +34,8 @@ def score_classes(
         scores: (N, K), any numbers of which a larger one means a likelier class.
         reference: (N,) true classes, integers 0 to K - 1.
         metrics: of ``accuracy``, ``auc``, ``qwk``.
+        predicted: (N,) classes, where they are not those of the highest scores: of grades in an order the
+            median (``bench.jobs.ordinal``).
 
     Returns:
         Pairs (number of the case, or None for all, Score), metric by metric.
@@ -41,7 +46,10 @@ def score_classes(
     """
     metrics = of_task(tuple(metrics), "classification")
     scores, reference = _checked(scores, reference)
-    predicted = scores.argmax(1)
+    if predicted is None:
+        predicted = scores.argmax(1)
+    else:
+        _, predicted = _checked(scores, predicted)
     found: list[tuple[int | None, Score]] = []
     for metric in metrics:
         if metric == "accuracy":
@@ -110,13 +118,12 @@ def _checked(scores: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
     scores, reference = np.asarray(scores), np.asarray(reference)
     if scores.ndim != 2 or scores.shape[1] < 2 or reference.shape != scores.shape[:1]:
         raise BenchError(
-            f"scores have shape {scores.shape}, true classes {reference.shape};"
-            " give (N, K), K 2 or more, and (N,)"
+            f"scores have shape {scores.shape}, classes {reference.shape}; give (N, K), K 2 or more, and (N,)"
         )
     if not len(scores):
         raise BenchError("no case to score; give one or more")
     if not np.isfinite(scores).all():
         raise BenchError("scores of classes are not finite; predict again with finite weights")
     if reference.dtype.kind not in "iu" or reference.min() < 0 or reference.max() >= scores.shape[1]:
-        raise BenchError(f"true classes must be whole numbers from 0 to {scores.shape[1] - 1}")
+        raise BenchError(f"classes must be whole numbers from 0 to {scores.shape[1] - 1}")
     return scores, reference.astype(np.int64)

@@ -88,6 +88,11 @@ def _take(wanted: str) -> str:
     return "take " + ", ".join(name for name, metric in METRICS.items() if metric.task == wanted)
 
 
+def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the metrics that have a number for each case, without those over the voxels of all of them."""
+    return tuple(m for m in metrics if not (m in METRICS and METRICS[m].pooled))
+
+
 @dataclass(frozen=True)
 class Request:
     """The metrics of label maps wanted and the conventions they follow."""

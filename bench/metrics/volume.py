@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from scipy import ndimage
 from bench.errors import BenchError
 from bench.metrics import Score, area, surface, value
 from bench.metrics.mask import Pair, mask
-from bench.metrics.request import Request, Wanted, unit
+from bench.metrics.request import Request, Wanted, of_each, unit
 from bench.metrics.value import Distances
 
 Box = tuple[slice, ...]
@@ -29,8 +30,10 @@ def compare(
 ) -> list[list[Score]]:
     """Score two label maps once per request; see ``bench.metrics.score`` for arguments, units and errors.
 
-    What two conventions share, voxel counts or surfaces, is computed once.
+    What two conventions share, voxel counts or surfaces, is computed once. Metrics over all cases at once
+    (``bench.metrics.pooled``) are left out: they have no number of one case.
     """
+    requests = tuple(replace(request, metrics=of_each(request.metrics)) for request in requests)
     prediction, reference = _labels("prediction", prediction), _labels("reference", reference)
     _same_grid(prediction, reference, spacing)
     diagonal = math.hypot(*(n * s for n, s in zip(reference.shape, spacing, strict=True)))

@@ -66,7 +66,7 @@ def network(
 
 
 def classifier(
-    name: str, preset: str, in_channels: int, classes: int, crop: Triple | None = None
+    name: str, preset: str, in_channels: int, classes: int, crop: Triple | None = None, hidden: int = 0
 ) -> Classifier:
     """Return ``network``'s encoder, initialised alike, with one linear layer on its averaged bottleneck.
 
@@ -76,6 +76,7 @@ def classifier(
         in_channels: image channels.
         classes: how many, 2 or more.
         crop: input size in voxels.
+        hidden: units of a layer before the last one, 0 for none.
 
     Raises:
         BenchError: as ``network`` does, or fewer than two classes.
@@ -84,4 +85,4 @@ def classifier(
 
     if classes < 2:
         raise BenchError(f"network {name!r}: {classes} class(es); a classification needs 2 or more")
-    return base.Classifier(network(name, preset, in_channels, classes, crop), classes)
+    return base.Classifier(network(name, preset, in_channels, classes, crop), classes, hidden)

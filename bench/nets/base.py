@@ -188,21 +188,28 @@ class Network(Model):
         return self.decoder.scales(x, self.encoder(x))
 
 
+def _behind(first: nn.Linear, last: nn.Linear) -> nn.Sequential:
+    return nn.Sequential(first, nn.ReLU(), nn.BatchNorm1d(first.out_features), nn.Dropout(0.5), last)
+
+
 class Classifier(Model):
     """Encoder and one linear layer on its averaged bottleneck: one class per crop.
 
     Args:
         network: whose encoder and facts are taken; its decoder is left behind.
         classes: number of classes.
+        hidden: units of a layer between the two, with ReLU, batch norm and dropout of a half; 0: none.
     """
 
     output = "head."
 
-    def __init__(self, network: Network, classes: int) -> None:
+    def __init__(self, network: Network, classes: int, hidden: int = 0) -> None:
         channels = (network.in_channels, classes)
         super().__init__(network.name, network.preset, network.crop, channels, network.encoder)
         self.version = network.version
-        self.head = nn.Linear(network.encoder.widths[-1], classes)
+        width = network.encoder.widths[-1]
+        last = nn.Linear(hidden or width, classes)
+        self.head = _behind(nn.Linear(width, hidden), last) if hidden else last
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes)."""

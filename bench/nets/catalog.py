@@ -77,6 +77,32 @@ def cells(name: str, crop: Sequence[int]) -> list[Triple]:
     return [(x // a, y // b, z // c) for a, b, c in entry(name).pyramid]
 
 
+def check_view(name: str, view: Triple, called: str) -> None:
+    """Refuse views, smaller than the crop, that a network's encoder cannot be trained on.
+
+    Args:
+        name: a network.
+        view: voxels along x, y, z.
+        called: what the views are, and where their size comes from.
+
+    Raises:
+        BenchError: the encoder reads crops alone, or multiples; its last map would have no cell, or a single
+            one where some preset has instance norm.
+    """
+    facts = entry(name)
+    last = cells(name, view)[-1]
+    where = f"network {name!r} cannot read {called}: {view} voxels"
+    if facts.views == "crops":
+        fit = ", ".join(e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims)
+        raise BenchError(f"{where}; it reads whole crops alone; take {fit}")
+    if facts.views == "multiples" and any(n % m for n, m in zip(view, facts.multiple, strict=True)):
+        raise BenchError(f"{where}; it reads multiples of {facts.multiple}")
+    if min(last) < 1:
+        raise BenchError(f"{where}; it halves {facts.pyramid[-1]} away")
+    if prod(last) < 2 and not all(p.lone for p in facts.presets.values()):
+        raise BenchError(f"{where}; instance norm cannot train on one bottleneck voxel")
+
+
 def check_task(name: str, task: str) -> None:
     """Refuse a network that cannot do a task: one without a decoder gives no label maps.
 

@@ -43,6 +43,7 @@ class Entry:
     patches: bool = False  # its encoder embeds patches, which can be replaced
     tasks: tuple[str, ...] = BOTH  # without a decoder: classification alone
     batch_norm: bool = False  # a sample's output depends on its batch while training
+    views: Literal["any", "multiples", "crops"] = "any"  # sizes that its encoder reads
     scales: int = 1  # resolutions at which the decoder can give logits (deep supervision)
     version: int = 1  # raised by hand when the architecture or its initialisation changes
 

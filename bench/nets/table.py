@@ -117,7 +117,7 @@ NETWORKS = (
             # ResEnc-L. nnU-Net plans a crop for each data set; 160^3 is nnssl's, for pretraining and after
             "base": Preset(ResEncSize((32, 64, 128, 256, 320, 320), (1, 3, 4, 6, 6, 6)),
                            (160, 160, 160), 102_359_430, 90_296_576, 684_937, 466_443, lone=False),
-        }, scales=5),
+        }, scales=5, views="multiples"),
     Entry("segresnet", "SegResNet", "bench.nets.segresnet",
         # version 2: the tiny one has 8 channels and leaking rectifiers
         Source(
@@ -206,7 +206,7 @@ NETWORKS = (
                             (96, 96, 96), 8_981_230, 6_159_936, 123_246, 3_462),
             "base": Preset(UnetrSize(768, 12, 12, 3072, 16),
                            (96, 96, 96), 92_784_046, 88_340_736, 165_528, 44_952),
-        }, tokens=True, patches=True),
+        }, tokens=True, patches=True, views="crops"),
     Entry("vgg19", "VGG-19", "bench.nets.vgg",
         Source(
             "Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image "

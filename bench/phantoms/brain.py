@@ -90,7 +90,7 @@ def _tumour(place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enh
     return tumour
 
 
-def write_case(folder: Path, seed: int, index: int, enhancing: bool) -> None:
+def write_case(folder: Path, seed: int, index: int, enhancing: bool, *, labelled: bool = True) -> None:
     """Write one file per contrast and ``seg``, named after the folder, as tumour challenges do.
 
     240 x 240 x 156 mm as there, of voxels of 4 mm: a real case takes 10 MB. Values of
@@ -99,5 +99,7 @@ def write_case(folder: Path, seed: int, index: int, enhancing: bool) -> None:
     made = brain((60, 60, 39), (4.0, 4.0, 4.0), seed, index, enhancing=enhancing)
     for kind, image in made.images.items():
         write_nifti(folder / f"{folder.name}_{kind}.nii.gz", image, (4.0, 4.0, 4.0), "int16")
+    if not labelled:
+        return
     values = np.array([0, 1, 2, 4], np.uint8)[made.tumour]
     write_nifti(folder / f"{folder.name}_seg.nii.gz", values, (4.0, 4.0, 4.0), "uint8")

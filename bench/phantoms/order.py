@@ -26,10 +26,10 @@ def first(dataset: type[Dataset], order: Sequence[T], cases: int) -> Sequence[T]
     return order[:cases]
 
 
-def interleaved(training: Sequence[str], tests: Sequence[str]) -> list[str]:
+def interleaved(training: Sequence[T], tests: Sequence[T]) -> list[T]:
     """Return training cases with a test case in every sixth place; what is left over comes last."""
     rest = list(tests)
-    order: list[str] = []
+    order: list[T] = []
     for stem in training:
         if len(order) % TEST == TEST - 1 and rest:
             order.append(rest.pop(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,17 @@ class Cohorts:
         divided = {patient for fold in folds for patient in (*fold.train, *fold.val, *fold.test)}
         self.check_usable(name, [c for c in kept if c.label is not None and c.patient in divided])
         return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
+
+    def matching(self, target: Target, where: Mapping[str, str]) -> int:
+        """Return how many cases of a data set have these entries in their meta; 0 where it is not here.
+
+        Raises:
+            BenchError: some of them have headers that cannot be.
+        """
+        wanted = {**target.narrowed.where, **where}
+        found = case_filter.kept(self.cases(target.name) or (), wanted, target.narrowed.exclude)
+        self.check_usable(target.name, found)
+        return len(found)
 
     def prepare(self, name: str, recipe: str | Recipe) -> PrepareSpec:
         """Return the spec of the job that prepares a data set under a recipe."""

@@ -27,6 +27,15 @@ class Cell:
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
+    submission: str | None = None  # the job that predicts for the challenge's server, where the protocol asks
+    curve: bool = False  # does its row show the learning curve of the fine-tuning?
+    epoch: float | None = None  # steps of one over its labelled cases, where known
+
+    @property
+    def ends(self) -> list[str]:
+        """Return the jobs that nothing else needs, the guard first: it counts also where all else is done."""
+        found = (self.guard, self.evaluate, self.latency, self.embed, self.submission)
+        return [job for job in found if job is not None]
 
 
 @dataclass
@@ -62,10 +71,8 @@ class Plan:
 
         for protocol, cells in self.cells.items():
             for cell in (c for c in cells if c.wanted):
-                # the guard also where all else is done
-                for job in (cell.guard, cell.evaluate, cell.latency, cell.embed):
-                    if job is not None:
-                        want(job)
+                for job in cell.ends:
+                    want(job)
             for job in self.beside.get(protocol, {}).values() if any(c.wanted for c in cells) else ():
                 want(job)
         return list(found)

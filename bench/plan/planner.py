@@ -157,6 +157,8 @@ class Planner:
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, labels.patients))
         prepare = self.pretrainings.prepare(target.name, tuned.recipe)
         head, task = specs.head(target, tuned), target.dataset.task
+        scoring = self.plan.scoring_of[arm.protocol.name][arm.section]
+        steps = specs.held(tuned, full, used, labels.percent)
         net = NetSpec.of(arm.net, self.pretrainings.channels([prepare], arm.net.crop))
         data = Labelled(
             **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
@@ -164,19 +166,23 @@ class Planner:
         )  # fmt: skip
         spec = self._overridden(
             FinetuneSpec(
-                network=replace(net, out_channels=head.channels),
+                network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
                 init=initial.init,
                 data=data,
-                finetune=specs.tuned(tuned, task, specs.held(tuned, full, used, labels.percent)),
+                finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
             )
         )
-        if spec.finetune.judged:
+        if spec.finetune.judged or spec.finetune.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
             spec = replace(spec, finetune=replace(spec.finetune, inference=predicted))
         job = self.plan.add(Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else []))))
+        if spec.finetune.track is not None:
+            part, full_val = spec.finetune.track.part, tuned.val == "full"
+            looked_at = splits.drawn(arm.fold, data, part, seed, full=full_val) if target.present else ()
+            self.plan.sizes[job] = target.count(looked_at)
         if initial.pretrain is not None:  # else a pretraining that is done already would pass unguarded
             self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job
@@ -192,10 +198,35 @@ class Planner:
             )
         )
 
+    def _submission(
+        self, arm: Arm, tuned: FinetuneSpec, weights: Weights, needs: tuple[str, ...]
+    ) -> str | None:
+        """Return the job that predicts for the challenge's server, None where no such case is here."""
+        target, wanted = arm.target, arm.tuned.submit
+        if not wanted:
+            return None
+        if not target.dataset.submission:
+            raise BenchError(
+                f"finetune.submit: what a server takes of data set {target.name!r} is not known; leave it out"
+            )
+        number = self.cohorts.matching(target, wanted)
+        if target.present and not number:
+            return None
+        asked = self._evaluation(arm, tuned, weights)
+        where = {**target.narrowed.where, **wanted}
+        data = Tested(
+            dataset=target.name, part="all", task=tuned.data.task, paint=tuned.data.paint, where=where,
+            exclude=target.narrowed.exclude,
+        )  # fmt: skip
+        job = self.plan.add(Job(replace(asked, data=data, submission=True), needs))
+        self.plan.sizes[job] = number
+        return job
+
     def _evaluate(self, arm: Arm, labels: Labels, finetune: str, initial: Initialisation) -> None:
         protocol, target, made = arm.protocol, arm.target, self.plan.jobs[finetune]
         tuned = self.plan.spec(finetune, FinetuneSpec)
         select = tuned.finetune.select
+        used = target.count(specs.trained(labels.patients, arm.tuned))
         scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
@@ -204,7 +235,9 @@ class Planner:
             latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
         variants: list[tuple[str, Weights]] = [("", select)]
         for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
-            job = self.plan.add(Job(self._evaluation(arm, tuned, weights), (finetune, made.needs[0])))
+            needs = (finetune, made.needs[0])
+            job = self.plan.add(Job(self._evaluation(arm, tuned, weights), needs))
+            sent = self._submission(arm, tuned, weights, needs)
             self.plan.sizes[job] = target.count(arm.fold.test)
             if scoring not in self.plan.scoring.setdefault(job, []):
                 self.plan.scoring[job].append(scoring)
@@ -218,10 +251,13 @@ class Planner:
                 self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
                 latency,
                 self.pictures.add(arm, initial),
+                submission=sent,
+                curve=tuned.finetune.track is not None and not variant,
+                epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
-            for done in (initial.pretrain, finetune, job, latency):
+            for done in (initial.pretrain, finetune, job, latency, sent):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
 

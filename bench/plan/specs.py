@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from bench.data import regions as regional
 from bench.data import split as splits
 from bench.errors import BenchError
-from bench.jobs.finetune import FinetuneSpec, TuningSpec
+from bench.jobs.finetune import FinetuneSpec, Tracked, TuningSpec
 from bench.jobs.pretrain import MethodSpec, PretrainSpec
-from bench.jobs.scoring import Scoring
+from bench.jobs.scoring import Scoring, targets_of
 from bench.metrics.request import fitting
 from bench.plan.cohorts import Target
 from bench.protocol import Protocol, Row
@@ -43,7 +43,7 @@ def head(target: Target, tuned: Finetune) -> Head:
     Raises:
         BenchError: a region head for a data set without regions, or with some that no label tells apart.
     """
-    if tuned.head == "softmax":
+    if tuned.head != "regions":
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:
         raise BenchError(
@@ -76,23 +76,48 @@ def held(section: Finetune, full: int, used: int, percent: int) -> int | None:
     return max(1, round(section.steps * (used / full if full else percent / 100)))
 
 
-def tuned(section: Finetune, task: str, steps: int | None) -> TuningSpec:
-    """Return how a section trains: its budget in steps, its loss that of the task where it states none."""
-    return narrowed(TuningSpec, section, steps=steps, loss=section.loss or LOSSES[task][0], inference=None)
+def epoch(cases: int, crops: int, batch: int) -> float | None:
+    """Return the optimiser steps of one epoch over so many labelled cases; None where nobody knows them."""
+    return cases * crops / batch if cases else None
+
+
+def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float | None) -> TuningSpec:
+    """Return how a section trains: its budget in steps, its loss that of the task where it states none.
+
+    Args:
+        section: of a protocol, with a row's overrides.
+        scoring: of its data set: a learning curve has the same targets.
+        steps: the budget.
+        epoch: the steps of one, where known.
+    """
+    loss, track = section.loss or LOSSES[scoring.task][0], None
+    if section.track is not None:
+        every, part = section.track.every, section.track.part
+        if section.track.every_epochs is not None and epoch is not None:
+            every = max(1, round(section.track.every_epochs * epoch))
+        targets = tuple(targets_of(scoring).values())
+        track = Tracked(part, every, targets, scoring.empty if targets else "default")
+    return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track)
 
 
 def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
-    """Refuse to choose weights by validation where nobody validates.
+    """Refuse to look at patients that validate where nobody does.
 
     Raises:
         BenchError: says of which data set and split.
     """
-    unseen = not fold.train  # the data is not here
-    if spec.finetune.select != "best_test" and not (unseen or fold.val or spec.data.holdout):
-        raise BenchError(
-            f"{spec.data.dataset}: best_val and patience need patients that validate, and split "
-            f"{fold.name!r} has none in fold {fold.index}; set 'holdout', or take 'select: last'"
-        )
+    tuning, unseen = spec.finetune, not fold.train  # the data is not here
+    tracked = tuning.track is not None and tuning.track.part == "val"
+    chosen = tuning.judged and tuning.select != "best_test"
+    if not (chosen or tracked) or unseen or fold.val or spec.data.holdout:
+        return
+    what, instead = ("best_val and patience need", "take 'select: last'")
+    if not chosen:
+        what, instead = "'track: {part: val}' needs", "track another part"
+    raise BenchError(
+        f"{spec.data.dataset}: {what} patients that validate, and split {fold.name!r} has none in fold "
+        f"{fold.index}; set 'holdout', or {instead}"
+    )
 
 
 def differing(row: Row, before: PretrainSpec | None) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.nets import Encoder, Network, catalog
+from bench.random import rand
+
 Norm = Literal["none", "batch", "batch_plain", "layer_plain"]
+Pool = Literal["flatten", "mean"]  # of the last map: every cell's channels one after the other, or their mean
 
 
 def mlp(widths: list[int], norm: Norm) -> nn.Sequential:
@@ -31,6 +37,92 @@ def mlp(widths: list[int], norm: Norm) -> nn.Sequential:
             layers.append(nn.LayerNorm(b, elementwise_affine=False))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
+def width_of(network: Network, pool: Pool) -> int:
+    """Return the length of the vectors that ``vectors`` makes of a network's crops."""
+    cells = catalog.cells(network.name, network.crop)[-1] if pool == "flatten" else ()
+    return network.encoder.widths[-1] * prod(cells)
+
+
+def vectors(encoder: Encoder, x: Tensor, pool: Pool) -> Tensor:
+    """Return a vector of each crop (B, C, X, Y, Z): the last map, flattened or averaged over space."""
+    return encoder(x)[-1].flatten(1) if pool == "flatten" else encoder.embed(x)
+
+
+class Classifier(nn.Module):
+    """Linear - ReLU - batch norm - dropout blocks, then a bare Linear: the classifier of Taleb et al. 2020.
+
+    What the dropout keeps is given (``kept``), so that a loss is a function of its batch.
+
+    Args:
+        width: of the vectors that come in.
+        hidden: of each block; the released code has 2048 and 1024.
+        classes: of the logits.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.hidden = list(hidden)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b, eps=1e-3))  # eps: Keras'
+            for a, b in pairwise((width, *hidden))
+        )
+        self.out = nn.Linear([width, *hidden][-1], classes)
+
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return logits (N, classes) of vectors (N, width); ``kept`` (N, sum of hidden), by default all."""
+        masks = [None] * len(self.hidden) if kept is None else kept.split(self.hidden, dim=1)
+        for block, mask in zip(self.blocks, masks, strict=True):
+            x = block(x)
+            x = x if mask is None else x * mask
+        return self.out(x)
+
+
+def kept(rows: int, hidden: Sequence[int], dropout: float, generator: torch.Generator) -> Tensor:
+    """Draw what a ``Classifier`` keeps: (rows, sum of hidden), 0 or 1 / (1 - ``dropout``).
+
+    Args:
+        rows: vectors, k for each sample of this part of the batch.
+        hidden: widths of its blocks.
+        dropout: the share that is dropped, below 1.
+        generator: the only randomness.
+    """
+    return (rand((rows, sum(hidden)), generator) >= dropout) / (1 - dropout)
+
+
+class DropoutMLP(nn.Module):
+    """Linear - ReLU - batch norm - dropout blocks, ending in a bare Linear; it is told which units to drop.
+
+    So a loss stays a pure function of its batch, and processes that share one drop what a single one would.
+    Batch norm uses the batch that it sees and keeps no statistics. Weights begin as Keras', Glorot's uniform.
+
+    Args:
+        widths: that comes in, of the hidden layers, that goes out.
+        norm: is there batch norm?
+        dropout: share of hidden units that are dropped; what is left is scaled up by it.
+    """
+
+    def __init__(self, widths: list[int], norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.hidden, self.dropout = widths[1:-1], dropout
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b, eps=1e-3, track_running_stats=False))
+            if norm
+            else nn.Sequential(nn.Linear(a, b), nn.ReLU())
+            for a, b in pairwise(widths[:-1])
+        )
+        self.leave = nn.Linear(widths[-2], widths[-1])
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Map (N, first width) to (N, last); ``kept`` (N, hidden units) has one layer behind the other."""
+        for block, keep in zip(self.blocks, kept.split(self.hidden, dim=1), strict=True):
+            x = block(x) * keep / (1 - self.dropout)
+        return self.leave(x)
 
 
 class Block(nn.Module):

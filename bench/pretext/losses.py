@@ -125,11 +125,11 @@ def grouped_contrast(z: Tensor, group: Tensor, temperature: float) -> tuple[Tens
 
 @full_precision
 def spread(z: Tensor) -> Tensor:
-    """Return the std over samples of unit vectors (N, C), averaged over channels.
+    """Return the std over samples of unit vectors (..., N, C), averaged over channels and sets of samples.
 
     About 1/sqrt(C) where directions differ, 0 where they have collapsed.
     """
-    return functional.normalize(z, dim=1).std(dim=0).mean()
+    return functional.normalize(z, dim=-1).std(dim=-2).mean()
 
 
 @full_precision

@@ -53,11 +53,18 @@ def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Ten
         allowed: (..., n, m) candidates of the anchor's origin, its own among them; all by default.
     """
     allowed = torch.ones_like(distance, dtype=torch.bool) if allowed is None else allowed
+    found, known = nearest(distance, own, allowed), 1 / allowed.sum(dim=-1)
+    return torch.maximum(*(distributed.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
+
+
+def nearest(distance: Tensor, own: Tensor, allowed: Tensor) -> Tensor:
+    """Return how likely each anchor's own candidate is taken for the nearest one, (..., n): ties share it.
+
+    Arguments as above.
+    """
     near = distance.masked_fill(~allowed, inf)
     tied = allowed & (near <= near.amin(dim=-1, keepdim=True) + TIE * distance.amax(dim=-1, keepdim=True))
-    found = tied.gather(-1, own[..., None])[..., 0] / tied.sum(dim=-1)
-    known = 1 / allowed.sum(dim=-1)
-    return torch.maximum(*(distributed.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
+    return tied.gather(-1, own[..., None])[..., 0] / tied.sum(dim=-1)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, shown, unknown
-from bench.protocol import mixture, settings
+from bench.protocol import mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
     Origin,
@@ -64,6 +64,7 @@ def read(path: Path, scale: str | None = None) -> Protocol:
         if not isinstance(chosen, str) or chosen not in scales:
             raise BenchError(f"{path}: has no scale {shown(chosen)}; it has: {', '.join(['paper', *scales])}")
         document = _laid_over(document, chosen)
+    document = snapshots.spelled_out(document)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
     protocol = replace(document.build(Protocol), folder=path.parent, origin=origin)

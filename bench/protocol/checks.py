@@ -27,7 +27,7 @@ PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
-SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "regions", "pretrain")
+SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "submit", "regions", "pretrain")
 
 
 def check(protocol: Protocol, document: Document) -> None:

@@ -12,10 +12,10 @@ from bench.typed import plain
 LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
 }  # fmt: skip
-# what names or picks jobs, or is memory: no part of how a row is trained
+# what names or picks jobs, is memory, or only looks on: no part of how a row is trained
 ASIDE = (
     "name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor",
-    "pretrain",
+    "pretrain", "submit", "track",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ Numbers = Annotated[tuple[int, ...], Range(0, 2**32 - 1, order=False)]
 Ends = tuple[float, float]
 ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
     "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
-    "datasets": ("mixture", ""),
+    "datasets": ("mixture", ""), "every": ("every_epochs", None), "every_epochs": ("every", None),
 }  # fmt: skip
 SEEDS: dict[str, tuple[str, Any]] = {
     "seed": ("seeds", []),
@@ -42,7 +42,8 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
         return over
     pairs = {**ALTERNATIVES, **(SEEDS if pretrain else {})}
     gone = {v: empty for k, (v, empty) in pairs.items() if k in over and v not in over}
-    return {**over, **gone}
+    inner = {"track": one_of_each(over["track"])} if "track" in over else {}
+    return {**over, **gone, **inner}
 
 
 def _amount(take: str) -> None:
@@ -257,7 +258,8 @@ class Tuning(Training):
     background: bool = True  # does Dice in the loss count the background?
     batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
     ce_weight: Weight = 1.0  # of cross-entropy beside Dice
-    head: Literal["softmax", "regions"] = "softmax"  # one class per voxel, or a sigmoid for each region
+    # one class per voxel or case; a sigmoid for each region; one for each of classes that have an order
+    head: Literal["softmax", "regions", "ordinal"] = "softmax"
     deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
     foreground: Share | None = None  # share of crops centred on a labelled voxel
     exact: bool = False  # that share of every batch, not of many
@@ -288,6 +290,22 @@ class Tuning(Training):
         return self.select != "last" or self.patience is not None
 
 
+@dataclass(frozen=True)
+class Track:
+    """A learning curve: which cases are scored as a fine-tuning goes, and how often, its last step always.
+
+    Nothing is chosen by it, and no weight depends on it.
+    """
+
+    part: Literal["val", "test", "train"] = "val"  # of the split; those who validate as for `best_val`
+    every: Steps | None = None
+    every_epochs: Epochs | None = None  # in its place: of the labelled cases, as `epochs` counts them
+
+    def __post_init__(self) -> None:
+        if (self.every is None) == (self.every_epochs is None):
+            raise ValueError("track: state either 'every' in steps or 'every_epochs'")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
@@ -298,6 +316,7 @@ class Finetune(Tuning):
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
     recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's
+    hidden: Annotated[int, Range(0, 65536)] = 0  # units of a layer before the last, of a classification
     fractions: tuple[int, ...] = (100,)
     seeds: Numbers = (0,)
     folds: Numbers | None = None  # which folds of the split; all by default
@@ -307,9 +326,12 @@ class Finetune(Tuning):
     epochs: Epochs | None = None
     crops: Samples = 1
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
+    # unlabelled cases, by their meta, that are predicted too, for the challenge's server
+    submit: dict[str, str] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
     holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
     inference: Inference = Inference()
+    track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
 
     def __post_init__(self) -> None:

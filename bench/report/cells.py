@@ -73,6 +73,7 @@ class Cells:
     failed: dict[Key, set[Run]] = field(default_factory=dict)
     targets: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by section, as met
     trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # section, fraction, fold: n
+    initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # row, section: `init`s
     crossed: bool = False  # has a row several pretraining seeds?
 
     def at(self, key: Key) -> Cell | None:
@@ -117,7 +118,7 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     """
     records = records[records["metric"] != LATENCY]  # of a network, not of a target: under the costs
     _one_scale(protocol, records)
-    table = _lean(records).assign(section=_sections(protocol, records))
+    table = _lean(records).assign(section=sections_of(protocol, records))
     table = table.sort_values(["patient", "case", *RUN, "fold"], kind="stable")  # sums in a fixed order
     bad = table[table["status"] == "failed"]
     good = table[table["status"] != "failed"]
@@ -134,7 +135,17 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
     targets = {int(section): tuple(of) for section, of in pairs.groupby("section")["target"]}
     crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
-    return Cells(cells, units, failed, targets, _trained(table), crossed)
+    return Cells(cells, units, failed, targets, _trained(table), _initials(table), crossed)
+
+
+def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
+    """Return what the fine-tunings of every row and section started from."""
+    found: dict[str, dict[int, tuple[str, ...]]] = {}
+    pairs = table[["row", "section", "init"]].drop_duplicates().sort_values(["row", "section", "init"])
+    for row, section, init in pairs.itertuples(index=False, name=None):
+        known = found.setdefault(row, {})
+        known[int(section)] = (*known.get(int(section), ()), init)
+    return found
 
 
 def _trained(table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
@@ -169,12 +180,17 @@ def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
 
 def _lean(records: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that matter, repeated text as categories: grouping is then quick."""
-    text = ["row", "case", "patient", "target", "metric", "status", "unit", "job"]
+    text = ["row", "case", "patient", "target", "metric", "status", "unit", "job", "init"]
     kept = records[[*text, "fraction", "n_train", "fold", *RUN, "value"]]
     return kept.astype(dict.fromkeys(text, "category"))
 
 
-def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
+def sections_of(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
+    """Return each row's fine-tuning section, counted from 0.
+
+    Raises:
+        BenchError: one that the protocol does not have.
+    """
     place = records.groupby(["section", "dataset"], sort=False)
     sections, known = np.zeros(len(records), dtype=int), protocol.sections
     for (name, dataset), at in place.indices.items():
@@ -190,7 +206,7 @@ def _sections(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
 def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     if good.empty:
         return {}
-    runs = _of_runs(good)
+    runs = of_runs(good, PLACE)
     cells = _cells(runs, good, PLACE)
     whole = [p for p in PLACE if p != "target"]
     over = runs.groupby([*whole, *RUN], observed=True)
@@ -204,15 +220,20 @@ def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
 
 
-def _of_runs(good: pd.DataFrame) -> pd.Series:
-    """Return the value of every place in every run: over a patient's cases, then over all folds' patients."""
+def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:
+    """Return the value of every place in every run: over a patient's cases, then over all folds' patients.
+
+    Args:
+        good: rows that are no holes.
+        place: the columns that say where a value stands.
+    """
     import pandas as pd
 
     named = good["case"] != ""  # else a value is over all test cases of its fold
     kinds = [(good[named], "patient"), (good[~named], "fold")]
     parts = [
-        rows.groupby([*PLACE, *RUN, unit], observed=True)["value"].mean()
-        .groupby([*PLACE, *RUN], observed=True).mean()
+        rows.groupby([*place, *RUN, unit], observed=True)["value"].mean()
+        .groupby([*place, *RUN], observed=True).mean()
         for rows, unit in kinds if len(rows)
     ]  # fmt: skip
     return pd.concat(parts)

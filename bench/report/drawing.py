@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.errors import printable
-from bench.report.figures import Plot, Series
+from bench.report.plots import Plot, Series
 from bench.report.pretrainings import short
 from bench.report.supplement import Cloud, Course, Curves, Panel, Pretext
 from bench.store import write_atomic
@@ -29,6 +29,7 @@ from bench.store import write_atomic
 # Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
 LINE = 44  # characters of a plot's title
+MARKED = 25  # points of a line that are marked each
 SIDE = 2.5  # of a cloud's panel, inches
 BRIGHT = (  # for labels over grey images; neighbours in the list differ in hue and lightness
     "#56B4E9", "#E69F00", "#00C08B", "#F0E442", "#FF6FB5", "#D55E00", "#B18CFF", "#9BE564",
@@ -94,14 +95,14 @@ def _even(number: int, most: int) -> int:
     return -(-number // -(-number // most))
 
 
-def fractions(plots: tuple[Plot, ...]) -> Figure:
-    """Draw one plot per data set: score against label fraction, a band of ± one sd over runs."""
+def plots(found: tuple[Plot, ...]) -> Figure:
+    """Draw plots of lines, each with a band of ± one sd over runs."""
     with style():
-        columns = min(3, len(plots))
-        figure = new(1.7 + 4.1 * columns, 3.7 * -(-len(plots) // columns))
-        looks = _looks(plots)
-        for ax, plot in zip(_plots(len(plots), columns, figure), plots, strict=True):
-            _fraction_plot(ax, plot, looks)
+        columns = min(3, len(found))
+        figure = new(1.7 + 4.1 * columns, 3.7 * -(-len(found) // columns))
+        looks = _looks(found)
+        for ax, plot in zip(_plots(len(found), columns, figure), found, strict=True):
+            _lines_of(ax, plot, looks)
         handles = [
             Line2D([], [], label=fill(words(title), LINE // 2), linewidth=1.8, markersize=4.5, **look)
             for title, look in looks.items()
@@ -125,26 +126,28 @@ def _looks(plots: tuple[Plot, ...]) -> dict[str, dict]:
     return looks
 
 
-def _fraction_plot(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
+def _lines_of(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
     for line in plot.series:
         _line(ax, line, looks[line.title])
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(plot.ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{t} %" for t in plot.ticks])
-    ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
+    if plot.ticks:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(FixedLocator(plot.ticks))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticklabels([f"{t} %" for t in plot.ticks])
+        ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
     ax.grid(axis="x", visible=False)
     ax.set_title(fill(words(plot.title, 2 * LINE), LINE))
-    ax.set_xlabel("Share of labelled training patients (log scale)")
-    ax.set_ylabel(words(plot.axis) + (", lower is better" if plot.lower else ""))
+    ax.set_xlabel(plot.x)
+    ax.set_ylabel(words(plot.y) + (", lower is better" if plot.lower else ""))
 
 
 def _line(ax: Axes, line: Series, look: dict) -> None:
     means, sds = np.array(line.means), np.array(line.sds)
-    ax.plot(line.fractions, means, linewidth=1.8, markersize=4.5, **look)
+    crowded = len(line.xs) > MARKED
+    ax.plot(line.xs, means, linewidth=1.8, markersize=4.5, **(look | {"marker": ""} if crowded else look))
     if sds.any():
         low = np.maximum(means - sds, np.minimum(means, 0))  # only kappa goes below zero
-        ax.fill_between(line.fractions, low, means + sds, color=look["color"], alpha=0.13, lw=0)
+        ax.fill_between(line.xs, low, means + sds, color=look["color"], alpha=0.13, lw=0)
 
 
 def curves(found: Mapping[str, Curves]) -> Figure:

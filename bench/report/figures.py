@@ -14,43 +14,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.protocol import row_of
-from bench.registry import declared
-from bench.report import pretrainings
+from bench.report import learning, pretrainings, scaling
 from bench.report.cells import MEAN, Key
-from bench.report.names import lower_is_better, metric_title
+from bench.report.names import metric_axis
+from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
 from bench.report.supplement import Course, DatasetInfo, Panel
 from bench.store import write_atomic
 
-DRAWING = 5  # raised by hand when drawing.py draws the same input differently
+DRAWING = 6  # raised by hand when drawing.py draws the same input differently
 MEMORY = "figures.json"
+SHARE = "Share of labelled training patients (log scale)"
 TRAINING = (
     "One line for each run, by share of training patients with labels. Of a run whose line still falls "
     "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
 )
-
-
-@dataclass(frozen=True)
-class Series:
-    """One row's line in the label-fraction plot, in print units."""
-
-    title: str
-    baseline: bool
-    fractions: tuple[int, ...]
-    means: tuple[float, ...]
-    sds: tuple[float, ...]  # 0 where there is one run
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One fine-tuning section's label-fraction plot."""
-
-    title: str
-    axis: str
-    ticks: tuple[int, ...]
-    lower: bool
-    series: tuple[Series, ...]
 
 
 @dataclass(frozen=True)
@@ -75,9 +53,15 @@ def wanted(scene: Scene) -> list[Figure]:
     ) -> None:
         made.append(Figure(name, title, _digest(name, *parts), True, draw, captions=captions))
 
-    if plots := fraction_plots(scene):
-        add("fractions", "Score against label fraction", lambda: _draw().fractions(plots),
-            json.dumps([astuple(p) for p in plots]))  # fmt: skip
+    def overlaid(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> None:
+        if plots:
+            drawn = json.dumps([astuple(p) for p in plots])
+            add(name, title, lambda: _draw().plots(plots), drawn, captions=captions)
+
+    overlaid("fractions", "Score against label fraction", fraction_plots(scene))
+    overlaid("learning", "Score as fine-tuning goes", learning.plots(scene), *learning.captions(scene))
+    overlaid("pretraining_steps", "Score against pretraining steps", scaling.by_steps(scene), scaling.STEPS)
+    overlaid("pretraining_cases", "Score against pretraining cases", scaling.by_cases(scene), scaling.CASES)
     if curves := extras.curves:
         add("curves", "Pretraining loss", lambda: _draw().curves(curves), repr(sorted(curves.items())))
     if lines := [(pretrainings.title_of(scene, p), p) for p in extras.pretexts if p.steps]:
@@ -161,15 +145,13 @@ def _digest(*parts: str | bytes) -> str:
 
 def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
     """Return one plot per section with several label fractions, of the table's own metric."""
-    metric = scene.metrics[0]
-    unit = scene.unit(metric)
+    y, lower = metric_axis(scene.metrics[0], scene.unit(scene.metrics[0]))
     made = []
     for section, label in enumerate(scene.labels):
         ticks = tuple(sorted(scene.fractions(section)))
-        lines = [line for row in scene.rows if (line := _series(scene, row, section, ticks)).fractions]
+        lines = [line for row in scene.rows if (line := _series(scene, row, section, ticks)).xs]
         if len(ticks) > 1 and lines:
-            axis = f"{metric_title(metric)} ({'%' if unit == '1' else unit})"
-            made.append(Plot(label, axis, ticks, lower_is_better(metric, unit), tuple(lines)))
+            made.append(Plot(label, SHARE, y, lower, tuple(lines), ticks))
     return tuple(made)
 
 
@@ -178,11 +160,10 @@ def _series(scene: Scene, row: str, section: int, ticks: tuple[int, ...]) -> Ser
     factor = 100 if scene.unit(metric) == "1" else 1
     found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
     kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]
-    known, _ = row_of(scene.protocol, row)
     return Series(
         title=scene.named(row),
-        baseline=known is not None and not declared("method", known.method, "pretrains", True),
-        fractions=tuple(f for f, _, _ in kept),
+        baseline=scene.from_scratch(row),
+        xs=tuple(f for f, _, _ in kept),
         means=tuple(round(factor * m, 6) for _, m, _ in kept),
         sds=tuple(round(factor * s, 6) for _, _, s in kept),
     )

@@ -16,6 +16,7 @@ METRICS = {
     "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
     "volume_error": "Volume error", "relative_volume_error": "Relative volume error",
     "latency": "Latency", "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
+    "dice_pooled": "Dice over all test voxels",
 }  # fmt: skip
 
 
@@ -35,6 +36,11 @@ def unit_of(metric: str) -> str:
 def lower_is_better(metric: str, unit: str) -> bool:
     """A known metric says so; of others only shares of one grow with quality."""
     return not KNOWN[metric].higher_is_better if metric in KNOWN else unit != "1"
+
+
+def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
+    """Return what an axis of a metric says, and whether less of it is better."""
+    return f"{metric_title(metric)} ({'%' if unit == '1' else unit})", lower_is_better(metric, unit)
 
 
 def zero_is_best(metric: str) -> bool:

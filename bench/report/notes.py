@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
-from bench.report import gate
+from bench.protocol.sections import Track
+from bench.report import gate, learning
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
@@ -75,6 +76,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Training", _plain(_training(scene, records))),
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
+        Block("Predicted for the challenge's server", _plain(extras.submissions)),
         Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
@@ -111,6 +113,8 @@ def _reading(scene: Scene) -> list[str]:
     if protocol.expected:
         scale = " at paper scale" if protocol.scale != "paper" else ""
         notes.append(f"Expected{scale}: {protocol.expected}")
+    if any(target.track and target.track.part == "test" for target in protocol.finetune):
+        notes.append(learning.PEEKED)
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
     masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
@@ -257,12 +261,19 @@ def _way(target: Finetune) -> str:
         f"select {target.select}: {SELECT[target.select]}",
         f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
     ]
+    parts += [_looks(target.track)] if target.track else []
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
     parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
     parts += [f"all else by {target.settings}"] if target.settings else []
     return "; ".join(parts)
+
+
+def _looks(track: Track) -> str:
+    """Return whom a learning curve looks at, and how often."""
+    every = f"{track.every} steps" if track.every is not None else f"{track.every_epochs:g} epochs"
+    return f"a learning curve every {every} on the {learning.PARTS[track.part]}, by which nothing is chosen"
 
 
 def _taken_over(scene: Scene) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
 from bench.metrics.request import task as task_of
-from bench.protocol import Protocol
+from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import way
+from bench.registry import declared
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.names import row_titles, section_labels, unit_of, with_network
 from bench.report.published import Published, Value
@@ -31,6 +33,15 @@ class Scene:
         for row in self.protocol.rows:
             found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
         return [*found, *(m for m in met if m not in found)]
+
+    def rows_of(self, some: Collection[str]) -> list[str]:
+        """Return some rows in the order of print, those at the end that no result is known of."""
+        return [*(row for row in self.rows if row in some), *sorted({*some} - {*self.rows})]
+
+    def from_scratch(self, row: str) -> bool:
+        """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
+        known, _ = row_of(self.protocol, row)
+        return known is not None and not declared("method", known.method, "pretrains", True)
 
     @cached_property
     def titles(self) -> dict[str, str]:

@@ -210,6 +210,7 @@ class Beside:
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
+    submissions: tuple[str, ...] = ()  # what was predicted for a challenge's server, and how to get it
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     def __post_init__(self) -> None:
@@ -226,6 +227,7 @@ class Extras(Beside):
     panels: tuple[Panel, ...] = ()
     published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
+    tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,26 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         )  # fmt: skip
 
 
+def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
+    """Yield what was predicted for a challenge's server, section by section, and the command that gets it."""
+    for name, section in zip(protocol.sections, protocol.finetune, strict=True):
+        cells = [c for c in plan.cells[protocol.name] if c.columns["section"] == name]
+        if section.submit and cells and not any(c.submission for c in cells):
+            asked = ", ".join(f"{k} {v}" for k, v in section.submit.items())
+            yield f"{name}: nothing, for none of its cases here is of {asked}."
+        for cell in cells:
+            job = cell.submission
+            if job is None or not store.done(job):
+                continue
+            place = ("fraction", "fold", "pretrain_seed", "seed")
+            several = [k for k in place if len({c.columns[k] for c in cells}) > 1]
+            which = "".join(f", {k.replace('_', ' ')} {cell.columns[k]}" for k in several)
+            yield (
+                f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases, not scored here; "
+                f"bench export {job} --format submission --to FILE.zip writes them as the server takes them."
+            )
+
+
 def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failure]:
     """Yield the first job that failed behind each cell, if any; else why its rows are a hole, if they are."""
     holes = set(table.loc[table["status"].eq("failed"), "job"])

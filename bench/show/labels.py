@@ -58,7 +58,7 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
 def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
     """Yield every job that a cell stands on, once."""
     seen: set[str] = set()
-    waiting = [job for job in (cell.evaluate, cell.latency, cell.embed, cell.guard) if job is not None]
+    waiting = cell.ends
     while waiting:
         job = waiting.pop()
         if job not in seen:
@@ -79,6 +79,8 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
         fold = int(one["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
         where, percent, seed = str(one["section"]), int(one["fraction"]), int(one["seed"])
+        if isinstance(made, EvaluateSpec) and made.submission:
+            where += ", for its server"
         before = int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None
         return Label(row, where, percent, seed, fold, before)
     read = ", ".join(dict.fromkeys(entry.dataset for entry in getattr(made, "data", ())))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import records, registry, report, typed
 from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
-from bench.record import COLUMNS, read_rows
+from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
 from bench.show import gather, pretrainings
 from bench.store import Store, write_atomic
@@ -57,6 +57,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         refuse_others([protocol], store)  # again: another command may have run meanwhile
         table = records.collect(plan, store, protocol.name)
         records.save(table, store, protocol.name)
+        records.save_curves(records.curves(plan, store, protocol.name), store, protocol.name)
         text = json.dumps(plain(_beside(protocol, table, store, plan)))
         write_atomic(_file(store, protocol.name), text)
         said = _read(_file(store, protocol.name))  # so that a report drawn again is the same
@@ -66,7 +67,8 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
     """Draw a report again from its records, without planning or running anything.
 
-    ``records/<name>.parquet`` and ``.json`` suffice, on any machine; the panels need the job folders.
+    ``records/<name>.parquet`` and ``.json`` suffice, on any machine, and ``records/curves/<name>.parquet``
+    where something is tracked; the panels need the job folders.
     """
     protocol = read(path, scale)
     refuse_others([protocol], store)
@@ -114,6 +116,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         pretexts=pretexts,
         clouds=clouds,
         absent=absent,
+        submissions=tuple(gather.submissions(protocol, plan, store)),
     )
 
 
@@ -134,7 +137,11 @@ def _read(file: Path) -> Beside:
 def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
     panels = tuple(gather.panels(protocol, table, store, said.titles))
     published = _kept(f"published/{protocol.paper}.csv") if protocol.paper else None
-    extras = Extras(**vars(said), panels=panels, published=published, reference=_kept("reference.csv"))
+    file = records.curves_file(store, protocol.name)
+    extras = Extras(
+        **vars(said), panels=panels, published=published, reference=_kept("reference.csv"),
+        tracked=read_rows(file, CURVE) if file.exists() else None,
+    )  # fmt: skip
     paths = report.write(protocol, table, to, extras)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))

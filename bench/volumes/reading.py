@@ -142,6 +142,22 @@ def read_label(path: Path, like: Volume3D | None = None, frame: int | None = Non
     return LabelVolume(path, _whole(path, array[0]), affine, _spacing(affine), _axes(stored))
 
 
+def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return an array (X, Y, Z) in RAS+ with its axes as a file stores them, and that file's affine.
+
+    Raises:
+        VolumeError: the file cannot be used, or is of another shape.
+    """
+    stored = _stored(path)
+    turn, _ = _turn(stored, stored.affine)
+    back = turn[:, 0].astype(int)
+    flips = tuple(slice(None, None, int(turn[i, 1])) for i in np.argsort(back))
+    array = array[flips].transpose(back)
+    if array.shape != tuple(stored.grid):
+        stored.fail("shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}")
+    return array, stored.affine
+
+
 def check_finite(volume: Volume3D) -> None:
     """Refuse NaN and infinite voxels, and values whose squares are infinite.
 

@@ -54,7 +54,7 @@ def test_from_files_to_scores_it_learns_the_classes(network, base):
     assert manifest.out_channels == 3 and "head.weight" in tensors
     assert not [k for k in tensors if k.startswith("decoder.")]
     judged, scoring = base.evaluate(tuned), base.scoring("accuracy", "auc", "qwk")
-    cases, scores = class_scores.read(base.done(judged, scoring))
+    cases, scores, _ = class_scores.read(base.done(judged, scoring))
     prepared = Prepared(base.store.jobs / base.prepare().id)
     assert cases == part(prepared, judged.spec.data, str(base.root)) and len(cases) > 8
     np.testing.assert_allclose(scores.sum(1), 1)
@@ -125,10 +125,10 @@ def test_stopped_anywhere_it_ends_with_the_same_bits_and_the_best_weights_are_th
     real = evaluating.class_scores
     monkeypatch.setattr(evaluating, "class_scores", lambda *given: predicted.append(1) or real(*given))
     judged = whole.evaluate(tuned, "best_val")
-    cases, scores = class_scores.read(whole.done(judged))
+    cases, scores, _ = class_scores.read(whole.done(judged))
     assert interrupted(pieces, judged) == len(cases) - 1
     assert len(predicted) == 2 * len(cases)  # none twice
-    again, same = class_scores.read(pieces.store.jobs / judged.id)
+    again, same, _ = class_scores.read(pieces.store.jobs / judged.id)
     assert again == cases and np.array_equal(scores, same)
 
 

@@ -58,6 +58,15 @@ def test_rows_by_hand(store):
     assert np.isnan(lone["value"]["hd"])
 
 
+def test_a_metric_over_all_cases_has_a_row_for_each_target_without_case_and_patient(store):
+    for metrics in (("dice_pooled",), ("hd", "dice_pooled", "dice")):
+        found = scores(store, replace(SCORING, metrics=metrics))
+        assert found["value"][("", "head", "dice_pooled")] == 1.0
+        assert found["value"][("", "body", "dice_pooled")] == pytest.approx(2 * 4 / (8 + 4 + 8))
+        assert found["patient"][("", "body", "dice_pooled")] == ""
+        assert len(found) == 2 + 2 * 2 * (len(metrics) - 1)
+
+
 def test_regions_take_the_place_of_labels(store):
     found = scores(store, replace(SCORING, regions={"whole": (1, 2)}, metrics=("dice",)))
     assert set(found.index.get_level_values("target")) == {"whole"}

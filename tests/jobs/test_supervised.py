@@ -15,7 +15,7 @@ def judged(scores, steps=8, every=0.25):
     """Let a judge see as many steps, the network's weight being the step; return judge and what it told."""
     network, told, given = nn.Linear(1, 1, bias=False), [], iter(scores)
     tuning = Tuning(val_every=every, steps=steps)
-    judge = Judge(tuning, lambda _: next(given), lambda *said: told.append(said))
+    judge = Judge(tuning, lambda *_: next(given), lambda *said: told.append(said))
     for step in range(1, steps + 1):
         network.weight.data.fill_(step)
         judge.at(step, network)

@@ -8,6 +8,8 @@ from volumes import SHAPE, batch_of, functions_of, labelled, raw_of, read, view,
 
 from bench import registry
 from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.phantoms.brain import brain
 
 module = functions_of("supervised")
 
@@ -147,8 +149,9 @@ def test_thresholds_leave_the_least_variance_within_classes(classes):
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones(50), np.array([0.0, 1.0] * 20)])
-def test_few_distinct_values_are_no_error(values):
-    thresholds = module.otsu(values, 4)
+@pytest.mark.parametrize("divided", [module.otsu, module.mixture])
+def test_few_distinct_values_are_no_error(values, divided):
+    thresholds = divided(values, 4)
     assert thresholds.shape == (3,) and np.isfinite(thresholds).all()
     apart = np.searchsorted(thresholds, [0.0, 1.0], side="right")
     assert len(np.unique(values)) < 2 or apart[0] < apart[1]
@@ -198,13 +201,80 @@ def test_large_volumes_are_thinned_and_few_slices_read():
 
 def test_a_named_volume_is_looked_at_once_and_an_unnamed_one_every_time(monkeypatch):
     looked = []
-    monkeypatch.setattr(module, "probe", lambda volume: looked.append(1) or np.arange(64.0))
+    monkeypatch.setattr(module, "probe", lambda *given: looked.append(1) or np.arange(64.0))
     image = np.zeros((1, 4, 4, 4), np.float32)
     for name, looks in (("a", 1), ("a", 1), ("b", 2), ("", 3), ("", 4)):
         one = Volume(image)
         one.name = name
         module.tissue_rule(one, 0.123)
         assert len(looked) == looks
+
+
+TISSUES = {1: (1.0, 0.6), 2: (3.0, 0.5), 3: (5.0, 0.35)}  # mean and deviation
+
+
+def tissues(shares=(0.08, 0.57, 0.35), around=0.4, scale=1.0, shift=0.0):
+    """Return a brain of three tissues of such shares, in one value ``around`` it, and the tissues."""
+    rng = np.random.default_rng(0)
+    label = rng.choice((1, 2, 3), p=shares, size=(32, 32, 20))
+    mean, deviation = (np.array([0, *(t[i] for t in TISSUES.values())])[label] for i in (0, 1))
+    image = scale * (mean + deviation * rng.normal(size=label.shape)) + shift
+    outside = rng.random(label.shape) < around
+    image[outside], label[outside] = shift, 0
+    return Volume(image[None].astype(np.float32)), label
+
+
+def dice(found, label):
+    return [
+        2 * ((found == k) & (label == k)).sum() / ((found == k).sum() + (label == k).sum()) for k in (1, 2, 3)
+    ]
+
+
+def made_of(scan, brain):
+    return module.labelled(scan, scan.whole()[0], (0, 0, 0), module.tissue_rule(scan, 0.1, brain))
+
+
+@pytest.mark.parametrize("around", [0.4, 0.0])
+def test_fast_like_classes_are_the_tissues_also_where_one_is_rare(around):
+    scan, label = tissues(around=around)
+    found = made_of(scan, brain=True)
+    assert min(dice(found, label)) > 0.9 and min(dice(found, label)[1:]) > 0.97
+    assert np.array_equal(found == 0, label == 0)  # all of a scan without background is brain
+    assert np.array_equal(made_of(scan, brain=True), found)
+    if around:
+        assert np.all(np.array(dice(found, label)) > dice(made_of(scan, brain=False), label))
+
+
+def test_fast_like_thresholds_lie_where_bayes_has_them():
+    (a, s), (b, t) = TISSUES[2], TISSUES[3]
+    roots = np.roots([1 / t**2 - 1 / s**2, 2 * (a / s**2 - b / t**2),
+                      b**2 / t**2 - a**2 / s**2 - 2 * np.log(0.35 / 0.57 * s / t)])  # fmt: skip
+    expected = next(r for r in roots if a < r < b)
+    scan, _ = tissues(around=0.0)
+    assert module.tissue_rule(scan, 0.1, brain=True).thresholds[1] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1000.0, 0.0), (0.01, -3.0), (7.0, 40.0)])
+def test_fast_like_classes_do_not_depend_on_the_units_of_intensity(scale, shift):
+    plain, other = (made_of(tissues(**kw)[0], brain=True) for kw in ({}, {"scale": scale, "shift": shift}))
+    assert (plain == other).mean() > 0.999
+    image = tissues(scale=scale, shift=shift)[0].whole()[0]
+    assert all(image[other == k].max() <= image[other == k + 1].min() for k in (1, 2))
+
+
+def test_fast_like_tissues_of_a_phantom_brain_are_its_own():
+    size = (80, 80, 52)
+    made = brain(size, (3, 3, 3), 1, 0, enhancing=None)
+    both = np.stack([made.images["flair"], made.images["t1"]]).astype(np.float32)
+    p = registry.load("method", "supervised").make_params({"labels": "fast_like", "channel": 1})
+    read = p.read(Volume(both), size, np.random.default_rng(0))
+    assert min(dice(read["label"], made.tissue)) > 0.95
+    part = p.read(Volume(both), (16, 16, 8), np.random.default_rng(0))
+    start = Volume(both).random_start((16, 16, 8), np.random.default_rng(0))
+    whole = read["label"][tuple(slice(a, a + n) for a, n in zip(start, (16, 16, 8), strict=True))]
+    assert np.array_equal(part["label"], whole) and not p.reads_labels and p.out_channels(1, 9) == 4
+    with pytest.raises(BenchError, match="channel = 1"):
+        p.read(volumes(1)[0], (16, 16, 8), np.random.default_rng(0))
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.pretext.heads import DecoderSize, MaskedDecoder, Prototypes, mlp
+from bench import nets
+from bench.pretext import heads
+from bench.pretext.heads import Classifier, DecoderSize, MaskedDecoder, Prototypes, kept, mlp
 
 
 @pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
@@ -12,6 +14,32 @@ def test_vocos_heads_have_the_published_numbers_of_parameters(width, hidden, siz
     with torch.device("meta"):
         head = mlp([width, hidden, hidden, hidden], "batch_plain")
     assert sum(p.numel() for p in head.parameters()) == size
+
+
+def test_talebs_classifier_reads_the_whole_last_map_and_has_the_released_number_of_parameters():
+    with torch.device("meta"):
+        network = nets.network("taleb_unet3d", "base", 1, 2, (128, 128, 128))
+        width = heads.width_of(network, "flatten")
+        head = Classifier(width, (2048, 1024), 10)
+        assert heads.vectors(network.encoder, torch.zeros(1, 1, 128, 128, 128), "flatten").shape == (1, width)
+    assert width == 16_384 and heads.width_of(network, "mean") == 256
+    assert sum(p.numel() for p in head.parameters()) == 35_671_050
+
+
+def test_a_classifier_drops_what_it_is_told_behind_each_norm():
+    head = Classifier(3, (4, 2), 5).eval()
+    x = torch.randn(6, 3)
+    first, second = (torch.randint(2, (6, n)) * 2.0 for n in (4, 2))
+    expected = head.out(head.blocks[1](head.blocks[0](x) * first) * second)
+    assert torch.equal(head(x, torch.cat([first, second], 1)), expected)
+    assert torch.equal(head(x), head(x, torch.ones(6, 6)))
+
+
+def test_what_is_kept_is_scaled_so_that_its_mean_stays():
+    drawn = kept(2000, (3, 5), 0.2, torch.Generator().manual_seed(0))
+    assert drawn.shape == (2000, 8) and set(drawn.unique().tolist()) == {0.0, 1.25}
+    assert drawn.mean().item() == pytest.approx(1, abs=0.02)
+    assert (kept(9, (4,), 0.0, torch.Generator()) == 1).all()
 
 
 def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():

@@ -35,6 +35,49 @@ def test_axes_follow_each_other_cyclically():
         assert torch.equal(there, rotation.turn(X, axis, 1).permute(0, 1, 4, 2, 3))
 
 
+# of the released code, as turns about an axis: its classes 4 to 9 turn the planes (1, 2) and (0, 2) backwards
+RELEASED = ((0, 0), (2, 1), (2, 2), (2, 3), (0, 3), (0, 2), (0, 1), (1, 1), (1, 2), (1, 3))
+
+
+def released(x, number):
+    """Turn (..., X, Y, Z) as class ``number`` of HealthML's ``rotate_batch_3d`` does, in NumPy's terms."""
+    planes = (0, 1), (1, 2), (0, 2)
+    plane, place = (planes[0], number) if number < 4 else (planes[1 + (number > 6)], (number - 4) % 3 + 1)
+    quarters = place if number < 4 else 4 - place
+    return torch.from_numpy(np.rot90(x.numpy(), quarters, [a - 3 for a in plane]).copy())
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_ten_turns_are_those_of_the_released_code_in_another_order(number):
+    assert set(RELEASED) == set(rotation.TEN)
+    ours = torch.full((2,), rotation.TEN.index(RELEASED[number]))
+    assert torch.equal(rotation.of_cube(X, 10, ours), released(X, number))
+
+
+@pytest.mark.parametrize(("classes", "closed"), [(10, False), (24, True)])
+def test_turns_of_a_cube_differ_never_mirror_and_only_all_of_them_are_a_group(classes, closed):
+    at = torch.stack(torch.meshgrid(*[torch.arange(3.0) - 1] * 3, indexing="ij"))[
+        None
+    ]  # coordinates of voxels
+
+    def matrix(x):  # what a turn does to the coordinates, by where it takes the three unit vectors
+        return tuple(x[0, :, *p].tolist() for p in ((2, 1, 1), (1, 2, 1), (1, 1, 2)))
+
+    turned = [rotation.of_cube(at, classes, torch.tensor([k])) for k in range(classes)]
+    found = {str(matrix(t)) for t in turned}
+    assert len(found) == classes
+    assert all(round(torch.linalg.det(torch.tensor(matrix(t))).item()) == 1 for t in turned)
+    both = [rotation.of_cube(t, classes, torch.tensor([k])) for t in turned for k in range(classes)]
+    assert ({str(matrix(t)) for t in both} == found) is closed
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_of_ten_a_quarter_and_three_quarters_undo_each_other(axis):
+    one, two, three = (torch.full((2,), 1 + 3 * axis + k) for k in range(3))
+    assert torch.equal(rotation.of_cube(rotation.of_cube(X, 10, one), 10, three), X)
+    assert torch.equal(rotation.of_cube(rotation.of_cube(X, 10, two), 10, two), X)
+
+
 def test_every_sample_gets_its_own_turn():
     which = torch.tensor([3, 1])
     found = rotation.turned(X, rotation.FLAT, which)

@@ -209,6 +209,16 @@ PAPERS = {  # what a paper states, by the key that says so; golden.json pins wha
         "crop": (128, 128, 128), "epochs": 150, "optimiser.name": "adam", "optimiser.lr": 1e-4,
         "loss": "dice",
     },
+    "taleb_brats_2d.yaml": {"crop": (128, 128, 1), "epochs": 150, "optimiser.lr": 1e-4, "loss": "dice"},
+    "taleb_pancreas_2d.yaml": {
+        "crop": (128, 128, 1), "epochs": 400, "batch": 64, "optimiser.lr": 1e-3, "frozen": 25 / 400,
+        "clip": None,
+    },
+    "taleb_retina.yaml": {
+        "crop": (224, 224, 1), "epochs": 20, "batch": 32, "optimiser.name": "adam", "optimiser.lr": 5e-5,
+        "head": "ordinal", "hidden": 1024, "frozen": 3 / 20, "holdout": 0.05,
+        "augment.zoom_range": (0.85, 1.15),
+    },
     "taleb_pancreas.yaml": {
         "crop": (128, 128, 128), "epochs": 400, "optimiser.name": "adam", "optimiser.lr": 1e-3,
         "frozen": 25 / 400, "clip": 1.0, "clip_each": True,
@@ -223,7 +233,11 @@ def test_a_shipped_file_reads_and_says_what_its_paper_states(folder, name, of_ro
     if name.startswith("pilot"):
         named["steps"] = 7  # pilots state their own
     flat = {"networks": {"net": {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}}}
-    top = flat if name == "hssl.yaml" else {}
+    top = (
+        flat
+        if name in ("hssl.yaml", "taleb_brats_2d.yaml", "taleb_pancreas_2d.yaml", "taleb_retina.yaml")
+        else {}
+    )
     alone = {"settings": None, "steps": 1}
     found = folder.row(named, alone, **top) if of_row else folder.section(named, **top)
     for path, value in PAPERS.get(name, {}).items():

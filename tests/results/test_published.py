@@ -135,7 +135,13 @@ PGL = {"table5": 168, "table6": 36, "table7": 36, "table8": 12}
 
 @pytest.mark.parametrize(
     ("paper", "tables", "low"),
-    [("voco", VOCO, 48.9), ("pgl", PGL, 0), ("hssl", {"table4": 10}, 0), ("glmae", {"table4": 30}, 77)],
+    [
+        ("voco", VOCO, 48.9),
+        ("pgl", PGL, 0),
+        ("hssl", {"table4": 10}, 0),
+        ("glmae", {"table4": 30}, 77),
+        ("taleb", {"table1": 48}, 74),
+    ],
 )
 def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper, tables, low):
     frame = read(paper)
@@ -162,6 +168,10 @@ def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper, table
         ("pgl", "75.17", ("table7", "w/o F&CS", "mean", "iou", "")),
         ("pgl", "5.48", ("table8", "w/o F", "organ", "hd", "")),
         ("pgl", "95.60", ("table8", "with F&CS", "organ", "dice", "")),
+        ("taleb", "76.38", ("table1", "3D-From scratch", "ET", "dice", "")),
+        ("taleb", "88.78", ("table1", "2D-Rotation", "WT", "dice", "")),
+        ("taleb", "86.12", ("table1", "3D-RPL", "TC", "dice", "")),
+        ("taleb", "79.89", ("table1", "Chandra et al.", "TC", "dice", "BraTS challenge")),
         ("hssl", "65.71", ("table4", "HSSL", "left_atrium", "dice", "rec")),
         ("hssl", "66.67", ("table4", "HSSL", "spleen", "dice", "rec, img, task")),
         ("hssl", "81.46", ("table4", "HSSL", "left_atrium", "dice", "rec, img, task, group")),
@@ -189,6 +199,8 @@ def test_pgls_printed_means_fit_their_parts_but_for_the_one_that_is_listed():
         ("pgl/table5", "without_cs", "btcv", "oesophagus", "dice", 0.7199),
         ("pgl/table6", "pgl", "msd03_liver", "tumour", "hd", 24.01),
         ("pgl/table8", "without_f", "msd09_spleen", "organ", "iou", 0.8844),
+        ("taleb/table1", "rpl3d", "brats18", "ET", "dice", 0.8128),
+        ("taleb/table1", "scratch_2d", "brats18", "ET", "dice", None),
         ("hssl/table4", "rec_img", "msd02_heart", "left atrium", "dice", 0.7726),
         ("hssl/table4", "scratch", "msd02_heart", "left atrium", "dice", None),
     ],
@@ -199,3 +211,22 @@ def test_a_row_finds_what_its_paper_printed(protocol, row, dataset, target, metr
     (section,) = [t for t in read_protocol.finetune if t.dataset == dataset]
     found = printed.find(read_protocol.rows[row], (dataset,), (target,), section.fractions[0], metric)
     assert (found.number if found else None) == pytest.approx(number)
+
+
+def test_talebs_text_says_of_its_table_what_the_numbers_say_but_for_the_one_that_is_listed():
+    """Section 4.1: all methods outperform scratch and their 2D counterparts; two claims of single rows."""
+    frame = read("taleb")
+    dice = {(r.method, r.target): Decimal(r.value) for r in frame.itertuples()}
+    scratch = {target: dice["3D-From scratch", target] for target in ("ET", "WT", "TC")}
+    tasks = ("CPC", "RPL", "Jigsaw", "Rotation", "Exemplar")
+    below = [
+        (task, target, other) for task in tasks for target in scratch
+        for other in ("3D-From scratch", f"2D-{task}") if dice[f"3D-{task}", target] <= dice[other, target]
+    ]  # fmt: skip
+    assert below == [("Jigsaw", "TC", "3D-From scratch"), ("Jigsaw", "TC", "2D-Jigsaw")]
+    assert "3D-Jigsaw's TC, 82.52" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    entrants = set(frame.loc[frame["note"] == "BraTS challenge", "method"])
+    assert len(entrants) == 4 and len(set(frame["method"])) == 16
+    for target in ("ET", "TC"):
+        assert dice["3D-RPL", target] > max(dice[name, target] for name in entrants)
+    assert dice["3D-Exemplar", "WT"] == dice["Isensee et al.", "WT"]

@@ -1,0 +1,255 @@
+"""Contrastive predictive coding of a grid of patches in two or three dimensions (van den Oord et al. 2018).
+
+An encoder turns each patch into a code; a recurrent network reads the codes around the current patch, and
+linear layers predict from its last state the codes of the patches below, each of which is to be found among
+others. Methods inherit both classes and say what their paper does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench import distributed
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.nets import Network
+from bench.pretext import nuisance
+from bench.pretext.context import Boundary, pyramid
+from bench.pretext.losses import NOTHING, full_precision, info_nce, spread
+from bench.pretext.patch_grid import cut_patches, stride_of, window_of
+from bench.random import rand
+from bench.ranges import Count, Part, Positive, Share
+
+
+@dataclass(frozen=True)
+class PredictsPatches(MethodParams):
+    """What such a method's ``Params`` hold, which say values and sources. The crop is one patch.
+
+    Args:
+        patches_per_side: n, along each axis.
+        overlap: of neighbouring patches, as a share of their side.
+        crop_frac: share of each side of the window that is kept at a random place, zeros around it.
+        patch_crop_frac: the same of each patch.
+        patch_flip: probability that a patch is mirrored along x.
+        skip_row: is the row below the current patch not predicted?
+        boundary: of what the context would have outside the grid (``context.pyramid``).
+        code_size: of a patch's code.
+        gru: width of the recurrent state.
+        loss: InfoNCE over all candidates, or the binary loss of the code on one negative column.
+        negatives: patches to predict of the same window, or of the whole batch.
+        other_rows: are those of other rows candidates of InfoNCE, beside those of the target's own?
+        temperature: by which scores of InfoNCE are divided.
+    """
+
+    dims: ClassVar[int]  # axes of the grid
+
+    patches_per_side: Count
+    overlap: Part
+    crop_frac: Share
+    patch_crop_frac: Share
+    patch_flip: Share
+    skip_row: bool
+    boundary: Boundary
+    code_size: Count
+    gru: Count
+    loss: Literal["infonce", "bce_code"]
+    negatives: Literal["same_volume", "batch"]
+    other_rows: bool
+    temperature: Positive
+
+    def __post_init__(self) -> None:
+        n = self.patches_per_side
+        if n < 2 or n // 2 + self.skip_row >= n:
+            raise BenchError(f"patches_per_side: of {n} rows none is left to predict; take {n + 1} or more")
+        if n < 4 and self.boundary == "reflect":
+            raise BenchError(
+                f"patches_per_side: {n} leave no row above the current patch to reflect in; take 4 or more, "
+                "or boundary: zero"
+            )
+
+    @property
+    def grid(self) -> Triple:
+        """Patches along x, y, z."""
+        n = self.patches_per_side
+        return n, n, n if self.dims == 3 else 1
+
+    @property
+    def indices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Patches that are looked at (U,); which of these are known, which are predicted (``pyramid``)."""
+        known, wanted = pyramid(self.patches_per_side, self.dims, self.skip_row, self.boundary)
+        used = np.union1d(known[known >= 0], wanted)
+        return used, np.where(known < 0, known, np.searchsorted(used, known)), np.searchsorted(used, wanted)
+
+    @property
+    def crops_per_sample(self) -> int:
+        """Patches that are looked at, and the one of zeros."""
+        used, known, _ = self.indices
+        return len(used) + bool((known < 0).any())
+
+    @property
+    def across_batch(self) -> bool:
+        """Only negatives of the whole batch are compared."""
+        return self.negatives == "batch"
+
+    def head_flops(self, crop: Triple) -> float:
+        """Those of the recurrent network, the predictions and the scores."""
+        _, known, wanted = self.indices
+        steps = 3 * self.gru * (self.code_size + self.gru) * known.size
+        return 2.0 * (steps + self.gru * self.code_size * wanted.size + self.code_size * wanted.size**2)
+
+    def window(self, crop: Triple) -> Triple:
+        """Return the size of what all patches of a sample are cut from."""
+        return window_of(crop, self.grid, self.overlap)
+
+    def check(self, crop: Triple, recipe: Recipe) -> None:
+        """Refuse a grid that does not fit into volumes of a known size."""
+        whole = self.window(crop)
+        if recipe.resize and any(0 < r < w for r, w in zip(recipe.resize, whole, strict=True)):
+            raise BenchError(
+                f"{self.grid} patches of {tuple(crop)} voxels, overlap {self.overlap:g}, cover {whole} and "
+                f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop (one patch) "
+                "or fewer patches_per_side"
+            )
+
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Read the window that the grid covers, (C, *window)."""
+        return {"window": volume.random_crop(self.window(crop), rng)}
+
+    def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
+        """Cut the patches that are looked at, each changed on its own.
+
+        Returns:
+            ``patches`` (B, U, C, *crop), and behind them one of zeros where the context has such; for
+            ``bce_code`` also ``other`` (B, columns) in [0, 1): which other column is the negative.
+        """
+        x = batch["window"]
+        used, known, _ = self.indices
+        cells = np.array(list(product(*map(range, self.grid))))[used]
+        corner = torch.from_numpy(cells * stride_of(crop, self.overlap)).to(x.device)
+        shares = (self.crop_frac, self.patch_crop_frac)
+        patches = cut_patches(x, corner, crop, shares, self.patch_flip, generator)
+        if (known < 0).any():
+            patches = torch.cat([patches, torch.zeros_like(patches[:, :1])], dim=1)
+        other = {"other": rand((len(x), len(known)), generator)} if self.loss == "bce_code" else {}
+        return {"patches": patches, **other}
+
+
+class PredictiveCoding(Method):
+    """Encoder, code, recurrent context and one linear prediction for each row below."""
+
+    figure = Figure("found", "patches found among the candidates by what was predicted", chance="chance")
+    across_batch = False  # with negatives of the batch ``Params`` says otherwise
+
+    params: PredictsPatches
+
+    def __init__(self, network: Network, params: PredictsPatches) -> None:
+        super().__init__(network, params)
+        _, _, wanted = params.indices
+        self.code = nn.Linear(network.encoder.widths[-1], params.code_size)
+        self.context = nn.GRU(params.code_size, params.gru, batch_first=True)
+        self.predict = nn.Linear(params.gru, wanted.shape[1] * params.code_size)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss, how often the own patch is found, and how often by intensities alone.
+
+        ``chance`` takes the candidate whose intensities are nearest to the current patch's. With ``bce_code``
+        ``told`` is how often a column was rightly taken for the own or for another.
+        """
+        p, x = self.params, batch["patches"]
+        known, wanted = (torch.from_numpy(table).to(x.device) for table in p.indices[1:])
+        z = self.code(self.encoder.embed(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        _, state = self.context(z[:, known].flatten(0, 1))
+        made = self.predict(state[0]).view(len(x), *wanted.shape, -1)
+        true = z[:, wanted]  # (B, columns, L, code_size), as ``made``
+        scores = products(made.flatten(1, 2), self.shared(true.flatten(1, 2)))
+        allowed = self.allowed(scores, wanted.shape[1])
+        total, found = picked(scores / p.temperature, self.own(scores), allowed)
+        beside = {
+            "found": found,
+            "chance": self.guessed(batch, known[:, -1].repeat_interleave(wanted.shape[1]), wanted, allowed),
+            "std": spread(true.detach().flatten(1, 2)),
+        }
+        if p.loss == "bce_code":
+            scores = products(made.flatten(2), self.shared(true.flatten(2))) / made[0, 0].numel()
+            total, beside["told"] = told_apart(scores, self.own(scores), batch["other"])
+        return {"total": total, **beside}
+
+    def shared(self, x: Tensor) -> Tensor:
+        """Return the candidates of rows (B, M, D): those, or with negatives of the batch all, (1, N M, D)."""
+        return distributed.gather(x).flatten(0, 1)[None] if self.params.negatives == "batch" else x
+
+    def own(self, scores: Tensor) -> Tensor:
+        """Return which candidate each one's own is, (B, M), of scores (B, M, K)."""
+        rows, many, _ = scores.shape
+        at = torch.arange(many, device=scores.device).expand(rows, many)
+        if self.params.negatives == "same_volume":
+            return at
+        sample = distributed.rank() * rows + torch.arange(rows, device=scores.device)
+        return at + many * sample[:, None]
+
+    def allowed(self, scores: Tensor, below: int) -> Tensor:
+        """Return which candidates count, (M, K): all, or those in the own one of so many rows ``below``."""
+        mine, theirs = (torch.arange(n, device=scores.device) % below for n in scores.shape[1:])
+        return (mine[:, None] == theirs) | self.params.other_rows
+
+    @torch.no_grad()
+    def guessed(self, batch: Batch, now: Tensor, wanted: Tensor, allowed: Tensor) -> Tensor:
+        """Return how often a patch (M,) is nearest to the current one of its column (M,) in intensities.
+
+        Candidates are those of its origin: data sets are told apart without seeing anything in them.
+        """
+        x = batch["patches"]
+        here, there = (
+            nuisance.intensities(x[:, i].flatten(0, 1)).unflatten(0, (len(x), -1))
+            for i in (now, wanted.flatten())
+        )
+        distance = torch.cdist(here, self.shared(there), compute_mode=nuisance.EXACT)
+        origin = batch.get("origin", x.new_zeros(len(x)))[:, None, None].expand(-1, len(now), 1)
+        same = origin == self.shared(origin).mT
+        return nuisance.nearest(distance, self.own(distance), allowed & same).mean()
+
+
+@full_precision
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products of all rows, (B, M, D) and (B or 1, K, D) give (B, M, K)."""
+    return a @ b.mT
+
+
+def picked(scores: Tensor, own: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return InfoNCE, and how often the own candidate has the highest score.
+
+    Mean of -log(exp(own) / (exp(own) + sum over the others of exp(other))): Taleb et al., Eq. 1, whose print
+    has the sum within the exponential.
+
+    Args:
+        scores: (B, M, K).
+        own: (B, M) which candidate is the own one.
+        allowed: (M, K) which count.
+    """
+    scores, at = scores.masked_fill(~allowed, NOTHING), own[..., None]
+    right = (scores.detach().argmax(dim=2) == own).to(scores.dtype).mean()
+    mine, others = scores.gather(2, at)[..., 0], scores.scatter(2, at, NOTHING)
+    return info_nce(mine.flatten(), others.flatten(0, 1)), right
+
+
+def told_apart(scores: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the binary cross-entropy of the own column and of another, and how often both are told.
+
+    Args:
+        scores: (B, M, K) logits.
+        own: (B, M) which candidate is the own one.
+        other: (B, M) in [0, 1), which of those left is the other one.
+    """
+    away = (other * (scores.shape[2] - 1)).long()
+    away = away + (away >= own)
+    mine, its = (scores.gather(2, i[..., None]) for i in (own, away))
+    right = torch.cat([mine > 0, its <= 0]).to(scores.dtype).mean()
+    return (functional.softplus(-mine) + functional.softplus(its)).mean() / 2, right
