@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
-from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, describe
+from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, check_view, describe
 from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
@@ -132,6 +132,39 @@ def test_pyramid_logits_and_embedding_have_the_declared_shapes(name):
     assert len(logits) == (CATALOG[name].scales if name in DECODED else 0)
     torch.testing.assert_close(vector, maps[-1].flatten(2).mean(2))
     assert torch.isfinite(of_nothing).all()
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
+    facts, device = CATALOG[name], without_values(name)
+    twice = tuple(2 * n if n > 1 else 1 for n in facts.multiple)
+    encoder = built(name, crop=twice, device=device).encoder
+    odd = tuple(n + (n > 1) for n in facts.multiple)
+    for size, said in ((odd, ("any",)), (facts.multiple, ("any", "multiples"))):
+        x = torch.empty(2, 1, *size, device=device)
+        if facts.views in said:
+            with torch.no_grad():
+                assert all(1 <= n <= 2 for n in encoder(x)[-1].shape[2:])
+        else:
+            with pytest.raises((RuntimeError, BenchError)):
+                encoder(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "says"),
+    [
+        ("taleb_unet3d", (31, 39, 39), r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\) away"),
+        ("unet2d", (15, 20, 1), "halves"),
+        ("resenc_unet", (33, 64, 64), "it reads multiples of"),
+        ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),
+        ("unetr", (16, 16, 16), "reads whole crops alone; take genesis_unet3d, .*unet3d$"),
+    ],
+)
+def test_refuses_views_that_the_encoder_cannot_read(name, view, says):
+    with pytest.raises(BenchError, match=says):
+        check_view(name, view, "patches")
+    check_view("taleb_unet3d", (32, 39, 40), "patches")
+    check_view("resenc_unet", (32, 64, 32), "patches")
 
 
 @pytest.mark.parametrize(

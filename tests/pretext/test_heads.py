@@ -6,7 +6,9 @@ from torch import nn
 
 from bench import nets
 from bench.pretext import heads
-from bench.pretext.heads import Classifier, DecoderSize, MaskedDecoder, Prototypes, kept, mlp
+from bench.pretext.heads import (
+    Classifier, DecoderSize, DropoutMLP, MaskedDecoder, Prototypes, kept, mlp,
+)
 
 
 @pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
@@ -47,6 +49,25 @@ def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
     assert all("running" not in k for k in head.state_dict())
     x = torch.randn(6, 4)
     assert torch.equal(head(x), head.eval()(x))
+
+
+def test_a_head_drops_the_units_that_it_is_told_and_scales_up_the_others():
+    head = DropoutMLP([3, 4, 2, 5], norm=False, dropout=0.75)
+    x, kept = torch.randn(6, 3), torch.rand(6, 6) < 0.5
+    hidden = head.blocks[0](x) * kept[:, :4] * 4
+    hidden = head.blocks[1](hidden) * kept[:, 4:] * 4
+    assert torch.allclose(head(x, kept), head.leave(hidden))
+    assert torch.equal(head(x, torch.zeros_like(kept)), head.leave.bias.expand(6, 5))
+    plain = DropoutMLP([3, 5], norm=True, dropout=0.5)
+    assert torch.equal(plain(x, torch.ones(6, 0, dtype=torch.bool)), plain.leave(x))
+
+
+def test_batch_norm_of_a_head_with_dropout_comes_behind_relu_and_keeps_nothing():
+    head = DropoutMLP([3, 4, 5], norm=True, dropout=0.0)
+    assert [type(m).__name__ for m in head.blocks[0]] == ["Linear", "ReLU", "BatchNorm1d"]
+    x, kept = torch.randn(6, 3), torch.ones(6, 4, dtype=torch.bool)
+    assert torch.equal(head(x, kept), head.eval()(x, kept))
+    assert all("running" not in k for k in head.state_dict())
 
 
 def test_plain_layer_norm_sees_one_row_at_a_time_and_keeps_nothing():
