@@ -178,8 +178,9 @@ class Exemplar(Method):
         a, b, c = (distributed.gather(self.code(role, seen[place])) for role, place in enumerate(roles))
         index, there = self.negatives(batch, len(a))
         near, far = distance(a, b, p.dist), distance(a, c[index], p.dist)
-        total = triplet(near, far, there, p.margin)
-        if p.loss == "ntxent":
+        if p.loss == "triplet":
+            total = triplet(near, far, there, p.margin)
+        else:
             total, _ = nt_xent(a, b, p.temperature, self.cases(batch, len(a)))
         won = ((near < far) + 0.5 * (near == far)).to(near.dtype)
         shown = {"accuracy": won, "near": near.detach(), "far": far.detach()}

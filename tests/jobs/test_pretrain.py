@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +13,7 @@ from bench import registry
 from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.dataset import Case
-from bench.jobs.pretraining import Pretext, _classes, origins
+from bench.jobs.pretraining import Pretext, _classes, _Reader, origins
 from bench.nets import transfer
 
 CROP = [16, 16, 16]
@@ -118,3 +119,21 @@ def test_the_recipe_says_what_its_intensities_are(jobs):
     scale = jobs.store.manifest(jobs.prepare().id)["spec"]["recipe"]["scale"]
     assert all(b["zscored"].tolist() == [scale == "zscore"] * 2 for b in read)
     assert all(b["origin"].tolist() == [0, 0] for b in read)
+
+
+def test_a_negative_of_the_data_set_is_any_case_but_the_own(jobs, monkeypatch):
+    asked = []
+    volume = _Reader._volume
+    monkeypatch.setattr(_Reader, "_volume", lambda self, case: asked.append(case) or volume(self, case))
+    made = pretrain(jobs, "exemplar3d", {"emb": 8, "neg_source": "dataset"})
+    curve = pd.read_csv(jobs.done(made) / "curve.csv")
+    pairs = set(zip(asked[::2], asked[1::2], strict=True))
+    assert {"accuracy", "chance"} <= set(curve) and len(pairs) > 1
+    assert all(own != other for own, other in pairs)
+
+
+def test_another_case_is_drawn_alike_often():
+    reader, rng = object.__new__(_Reader), np.random.default_rng(0)
+    reader.cases, reader._volume = [None] * 4, lambda case: case
+    seen = np.bincount([reader._another(2, rng) for _ in range(600)], minlength=4)
+    assert seen[2] == 0 and seen[[0, 1, 3]].min() > 150
