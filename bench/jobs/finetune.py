@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bench.data.parts import Labelled
 from bench.errors import BenchError
@@ -18,7 +18,8 @@ from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
-from bench.protocol.sections import Inference, Number, Steps, Tuning
+from bench.protocol.sections import Inference, Number, Tuning
+from bench.ranges import Range
 from bench.typed import sparse
 
 FOR_MAPS = (
@@ -29,6 +30,7 @@ FOR_MAPS = (
 HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "ordinal")}
 
 
+Interval = Annotated[float, Range(0, 1e9, above=True)]
 TRACKED = "scores_by_step.parquet"  # what a learning curve is kept in: `record.SCORES`, and the step
 
 
@@ -40,17 +42,18 @@ class Tracked:
     """
 
     part: Literal["val", "test", "train"]
-    every: Steps | None  # None where epochs are of unknown length
+    every: Interval | None  # steps, whole ones or not; None where epochs are of unknown length
     targets: tuple[tuple[int, ...], ...] = sparse(())  # label values of each
     empty: str = sparse("default")  # how empty masks count
 
     def due(self, step: int, last: int) -> bool:
         """Tell whether the curve has a point after ``step`` steps."""
-        return step == last or step % (self.every or last) == 0
+        every = self.every or last
+        return step == last or step == round(every * round(step / every))
 
     def looks(self, last: int) -> int:
         """Return how many points it has after ``last`` steps."""
-        return -(-last // (self.every or max(1, last)))
+        return sum(self.due(step, last) for step in range(1, last + 1))
 
 
 def target_name(values: Sequence[int]) -> str:
@@ -142,7 +145,7 @@ class FinetuneSpec(Trains):
             return
         if track.every and steps and track.every > steps:
             raise BenchError(
-                f"finetune.track: looks every {track.every} steps, and the {steps} steps at "
+                f"finetune.track: looks every {track.every:g} steps, and the {steps} steps at "
                 f"{self.data.fraction} % of the labels are over before; look at least once in as many"
             )
         if bool(track.targets) != (self.data.task == MAPS):

@@ -92,11 +92,13 @@ def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float |
     """
     loss, track = section.loss or LOSSES[scoring.task][0], None
     if section.track is not None:
-        every, part = section.track.every, section.track.part
-        if section.track.every_epochs is not None and epoch is not None:
-            every = max(1, round(section.track.every_epochs * epoch))
+        every, epochs = section.track.every, section.track.every_epochs
+        if epochs is not None and epoch is not None:
+            every_steps: float | None = epochs * epoch
+        else:
+            every_steps = None if every is None else float(every)
         targets = tuple(targets_of(scoring).values())
-        track = Tracked(part, every, targets, scoring.empty if targets else "default")
+        track = Tracked(section.track.part, every_steps, targets, scoring.empty if targets else "default")
     return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track)
 
 

@@ -18,7 +18,7 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from bench.errors import printable
 from bench.report.plots import Plot, Series
@@ -135,6 +135,8 @@ def _lines_of(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticklabels([f"{t} %" for t in plot.ticks])
         ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="x", visible=False)
     ax.set_title(fill(words(plot.title, 2 * LINE), LINE))
     ax.set_xlabel(plot.x)
