@@ -68,6 +68,7 @@ def test_how_to_pages_begin_with_the_templates_themselves():
         assert len([line for line in text.splitlines() if line.strip()]) < 40
 
 
+@pytest.mark.slow
 def test_a_new_method_is_trained_and_scored_in_processes_of_its_own(made, capsys):
     """Tiny: what travels to the workers is looked at, and the report from rows alone."""
     protocol = yaml.safe_load((made / "deep_method.yaml").read_text())

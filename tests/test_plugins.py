@@ -1,9 +1,10 @@
-"""Methods, data sets and networks from outside: found by file, folder or package, and in the ids of their jobs."""
+"""Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
 import sys
 from dataclasses import replace
 
 import pytest
+import small_protocol
 import yaml
 
 from bench import plugins, registry
@@ -80,17 +81,16 @@ def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
 def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, kind, name):
     file = written(tmp_path, kind, name)
     plugins.use([file])
-    with pytest.raises(
-        BenchError, match=rf"{name}' is .*{'table|unet' if kind == 'network' else name}.* and {file}"
-    ):
+    place = "bench.nets.unet" if kind == "network" else f"{name}.py"
+    with pytest.raises(BenchError, match=f"{name}' is .*{place} and {file}"):
         catalog.entries() if kind == "network" else registry.load(kind, name)
 
 
 BROKEN = {  # kind, what is written in the template: what is said of it
     "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
     "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
-    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"my_network\.py:13: NETWORK: NameError"),
-    "another name": ("network", ('"my_network", "My', '"other", "My'), r"my_network\.py:13: NETWORK: must be Entry"),
+    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"network\.py:13: NETWORK: NameError"),
+    "another name": ("network", ('"my_network", "My', '"other", "My'), r"network\.py:13: NETWORK: must be"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
 }  # fmt: skip
 
@@ -117,9 +117,7 @@ def planned(plan_of):
 
     def ids(files, **changes):
         plan = plan_of({"plugins": [str(f) for f in files], **changes})
-        return plan, {
-            kind: {j.id for j in plan.jobs.values() if j.kind == kind} for kind in ("pretrain", "finetune")
-        }
+        return plan, {kind: small_protocol.ids(plan, kind) for kind in ("pretrain", "finetune")}
 
     return ids
 
@@ -208,9 +206,7 @@ def test_an_installed_package_brings_plugins_by_its_entry_points(installed, caps
 
 def test_an_entry_point_is_called_as_its_file_is(installed):
     installed("other = outsiders.methods.my_method")
-    with pytest.raises(
-        BenchError, match="entry point 'other' of bench.methods leads to outsiders.methods.my_method"
-    ):
+    with pytest.raises(BenchError, match=r"point 'other' of bench\.methods leads to outsiders\.methods"):
         registry.names("method")
 
 

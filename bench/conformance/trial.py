@@ -101,7 +101,7 @@ def try_methods(metafunc: Any) -> None:
 
     if "trial" not in metafunc.fixturenames:
         return
-    small = [metafunc.config.getoption(f"bench_{what}") for what in ("params", "crop")]
+    small = [metafunc.config.getoption(f"bench_{k}", d) for k, d in (("params", {}), ("crop", None))]
     trials = [t if isinstance(t, Trial) else Trial(t, *small) for t in asked(metafunc, "method")]
     wanted = getattr(metafunc.function, "only", lambda cls: True)
     found = [trial for trial in trials if wanted(trial.cls)]
