@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, printable, shown
 
 GROUPS = {"method": "bench.methods", "dataset": "bench.datasets", "network": "bench.networks"}
 PATHS = "BENCH_PLUGINS"  # files and folders, separated as those of PATH are
@@ -76,18 +76,24 @@ def use(paths: Iterable[Path], where: str = "--plugins") -> None:
     known = os.environ.get(PATHS, "").split(os.pathsep)
     for path in (Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - a link keeps its name
         if os.pathsep in str(path):
-            raise BenchError(f"{where}: {path}: has {os.pathsep!r} in its path; rename the folder")
-        if not _of(path, _stamp(path)):
+            raise BenchError(f"{where}: {shown(str(path))}: a path with {os.pathsep!r}; rename the folder")
+        try:
+            found = _of(path, _stamp(path))
+        except (OSError, ValueError) as error:  # a name that no file can have
+            why = getattr(error, "strerror", None) or error
+            raise BenchError(f"{where}: {shown(str(path))}: {why}; name another file") from None
+        if not found:
             raise BenchError(f"{where}: {_nothing(path)}")
         known += [] if str(path) in known else [str(path)]
     os.environ[PATHS] = os.pathsep.join(filter(None, known))
 
 
 def _nothing(path: Path) -> str:
+    said = printable(str(path))
     if not path.exists():
-        return f"{path}: no such file or folder"
+        return f"{said}: no such file or folder"
     return (
-        f"{path}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
+        f"{said}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
         f"a layout of bench.data, a network states {NETWORK} = Entry(...); its name is a Python name"
     )
 

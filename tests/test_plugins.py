@@ -51,6 +51,8 @@ REFUSED = {
         r"x\.py: no plugin; a method imports",
     ),
     "no name": (lambda d: written(d, "method", "my-method"), "no plugin; .*its name is a Python name"),
+    "no path": (lambda d: "a\0b", "embedded null byte"),
+    "two lines": (lambda d: "a\nb", r"a\\nb|a\\x0ab"),
     "an empty folder": (lambda d: d, "no plugin"),
 }
 

@@ -14,6 +14,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Owned
 from bench.nets.base import NoDecoder
+from bench.protocol import PAPERS
 
 pytest_generate_tests = try_methods
 each = only(lambda cls: cls.pretrains)
@@ -58,7 +59,7 @@ def test_declares_what_it_is_and_where_it_comes_from(trial):
     assert cls.source.cite and cls.source.url.startswith("https://")
     assert isinstance(cls.version, int) and cls.version >= 1
     assert cls.needs in ("features", "tokens", "patches", "decoder") and cls.dims in (2, 3)
-    assert cls.paper in ("", "pgl", "hssl", "voco", "taleb", "glmae")
+    assert cls.paper in ("", *PAPERS)
     assert cls.__doc__ and cls.Params.__dataclass_params__.frozen
 
 

@@ -78,7 +78,7 @@ def _use_plugins(document: Document) -> None:
     listed = document.build(tuple[str, ...], document.value.get("plugins", ()), ("plugins",))
     for number, text in enumerate(listed):
         where = document.where(("plugins", str(number)))
-        plugins.use([document.path.parent / Path(text).expanduser()], where)
+        plugins.use([document.path.parent / text], where)
 
 
 def read_all(paths: Sequence[Path], scale: str | None = None) -> list[Protocol]:
