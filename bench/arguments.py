@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _score_parser(commands)
     _export_parser(commands)
     _cluster_parsers(commands)
+    _new_parser(commands)
     return made
 
 
@@ -33,7 +34,8 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 
 def _protocol_flags(parser: argparse.ArgumentParser, scale: str) -> None:
-    parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL")
+    parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL",
+                        help="a file, or a name of 'bench list protocols'")  # fmt: skip
     parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help=f"default: {scale}")
     _out_flag(parser)
 
@@ -44,6 +46,11 @@ def _data_flag(parser: argparse.ArgumentParser) -> None:
 
 def _out_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+
+
+def _plugins_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plugins", type=Path, action="append", default=[], metavar="PATH",
+                        help="a file or folder of plugins from outside; may be repeated")  # fmt: skip
 
 
 def _run_parsers(commands: Any) -> None:
@@ -84,10 +91,12 @@ def _data_parsers(commands: Any) -> None:
     listing.add_argument("what", choices=(
         "methods", "datasets", "mixtures", "networks", "metrics", "protocols",
     ))  # fmt: skip
+    _plugins_flag(listing)
     listing.add_argument("--json", action="store_true")
     check = _command(commands, "check", "open and judge every case of a data set")
     check.add_argument("dataset")
     _data_flag(check)
+    _plugins_flag(check)
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
@@ -95,6 +104,7 @@ def _data_parsers(commands: Any) -> None:
     phantom.add_argument("directory", type=Path, metavar="DIR", help="the scans go to DIR/DATASET")
     phantom.add_argument("--cases", type=int, default=10, metavar="N")
     phantom.add_argument("--seed", type=int, default=0, metavar="S")
+    _plugins_flag(phantom)
 
 
 def _score_parser(commands: Any) -> None:
@@ -130,3 +140,10 @@ def _cluster_parsers(commands: Any) -> None:
     cluster.add_argument("--wait", type=float, default=300.0, metavar="SECONDS",
                          help="for a task to start, default: 300")  # fmt: skip
     cluster.add_argument("--json", action="store_true")
+
+
+def _new_parser(commands: Any) -> None:
+    new = _command(commands, "new", "begin a method, data set, network or protocol of your own")
+    new.add_argument("kind", choices=("method", "dataset", "network", "protocol"))
+    new.add_argument("name", metavar="NAME", help="a Python name that nothing here has")
+    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="default: this folder")

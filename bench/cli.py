@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.ready()
     arguments = parser().parse_args(argv)
     try:
+        _from_outside(arguments)
         return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -51,6 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
         wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         return 2 if wrong else 1
+
+
+def _from_outside(arguments: argparse.Namespace) -> None:
+    """Make known the plugins that a command names, and find the protocols that it names by their names."""
+    if getattr(arguments, "plugins", None):
+        from bench import plugins
+
+        plugins.use(arguments.plugins)
+    if hasattr(arguments, "protocols"):
+        from bench.protocol.named import find
+
+        arguments.protocols = [find(path) for path in arguments.protocols]
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:
@@ -375,6 +388,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 1 if found.findings else 0
 
 
+def _new(arguments: argparse.Namespace) -> int:
+    from bench.new import new
+
+    print("\n".join(new(arguments.kind, arguments.name, arguments.to)))
+    return 0
+
+
 def _cancel(arguments: argparse.Namespace) -> int:
     from bench.executors.slurm import cancel
     from bench.store import Store
@@ -406,7 +426,7 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
-    "cancel": _cancel, "cluster": _cluster_check,
+    "cancel": _cancel, "cluster": _cluster_check, "new": _new,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ class Method(nn.Module, ABC):
         """Return the names of the networks whose encoder this method can train."""
         from bench.nets import catalog
 
-        every = catalog.CATALOG.values()
+        every = catalog.entries().values()
         fits = (e for e in every if cls.any_dims or e.dims == cls.dims)
         has = {
             "features": lambda e: True,

@@ -2,22 +2,23 @@
 
 Listing names imports nothing, so it is quick and needs no torch; a plugin is imported when it is
 asked for by name. One that cannot be imported, or is half written, is named with its line; it is in nobody's
-way who does not ask for it.
+way who does not ask for it. Plugins from outside (``bench.plugins``) are found by the same names.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import pkgutil
 import sys
 import traceback
 import types
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench import plugins
 from bench.errors import BenchError, unknown
 
 ROOMS = {  # kind: (package of plugins, module and name of their base class)
@@ -28,10 +29,19 @@ SOME = ("figure",)  # what only some plugins state: of a method, one that pretra
 
 
 def names(kind: str) -> list[str]:
-    """List the plugins of a kind (``method`` or ``dataset``) without importing any."""
+    """List the plugins of a kind (``method`` or ``dataset``) without importing any.
+
+    Raises:
+        BenchError: two have one name; names both places.
+    """
+    return sorted([*_own(kind), *outside(kind)])
+
+
+def _own(kind: str) -> tuple[str, ...]:
+    """Return the names of a kind's own plugins: those in its room."""
     folders = tuple(importlib.import_module(ROOMS[kind][0]).__path__)
     there = [Path(f) for f in folders]  # one of an editable installation is no folder
-    return list(_names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in there)))
+    return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in there))
 
 
 @lru_cache(maxsize=8)
@@ -40,29 +50,67 @@ def _names(folders: tuple[str, ...], changed: tuple[int, ...]) -> tuple[str, ...
     return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_")))
 
 
+def outside(kind: str) -> dict[str, plugins.Plugin]:
+    """Return the plugins from outside by name.
+
+    Raises:
+        BenchError: two have one name, or one has that of a plugin here; names both places.
+    """
+    found = plugins.known(kind)
+    for name in found.keys() & {*_own(kind)} if found else ():
+        raise taken(found[name], str(file(kind, name, own=True)))
+    return found
+
+
+def taken(plugin: plugins.Plugin, place: str) -> BenchError:
+    """Return one line about a plugin from outside whose name one of bench's own has."""
+    return BenchError(f"{plugin.kind} {plugin.name!r} is {place} and {plugin.place}; rename the latter")
+
+
+def file(kind: str, name: str, *, own: bool = False) -> Path:
+    """Return the file of a plugin as its name says it, whether it is there or not; ``own``: in our room."""
+    if not own and (plugin := outside(kind).get(name)) is not None:
+        return plugin.file
+    folders = [Path(f) for f in importlib.import_module(ROOMS[kind][0]).__path__]
+    files = [folder / f"{name}.py" for folder in folders]
+    return next((path for path in files if path.is_file()), files[0])
+
+
 def folder(kind: str) -> Path:
     """Return the folder in which the plugins of a kind lie."""
     return Path(next(iter(importlib.import_module(ROOMS[kind][0]).__path__)))
 
 
+def source(kind: str, name: str) -> str:
+    """Return the digest of a plugin from outside, for the ids of jobs; empty for one of bench's own."""
+    plugin = plugins.known(kind).get(name)
+    return "" if plugin is None else plugins.digest(plugin)
+
+
 def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
     """Return a constant that a plugin's class states, read from the file without importing it."""
-    path = folder(kind) / f"{name}.py"
+    path = file(kind, name)
     try:
-        tree = _tree(path, path.stat().st_mtime_ns)
-    except (OSError, SyntaxError, ValueError):  # it says why where it is loaded
+        return _stated(path, path.stat().st_mtime_ns).get(attribute, default)
+    except OSError:  # it says why where it is loaded
         return default
-    for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, ast.Name) and target.id == attribute:
-                return ast.literal_eval(node.value)
-    return default
 
 
 @lru_cache(maxsize=256)
-def _tree(path: Path, changed: int) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _stated(path: Path, changed: int) -> dict[str, Any]:
+    """Return the constants that the classes of a file state: rows and sections ask again and again."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return {}
+    found: dict[str, Any] = {}
+    for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                with suppress(ValueError):  # what is no constant
+                    found.setdefault(target.id, ast.literal_eval(node.value))
+    return found
 
 
 def load(kind: str, name: str) -> Any:
@@ -76,8 +124,9 @@ def load(kind: str, name: str) -> Any:
     if name not in names(kind):
         raise BenchError(unknown(kind, name, names(kind)))
     base = getattr(importlib.import_module(home), base_name)
+    own = outside(kind).get(name)
     try:
-        module = importlib.import_module(f"{room}.{name}")
+        module = plugins.module(own) if own else importlib.import_module(f"{room}.{name}")
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -96,14 +145,17 @@ def load(kind: str, name: str) -> Any:
 
 def broken(kind: str, name: str, error: BaseException) -> BenchError:
     """Return one line about a plugin that raised: file, line, what it raised."""
-    spec = importlib.util.find_spec(f"{ROOMS[kind][0]}.{name}")
-    file = Path(spec.origin if spec and spec.origin else name)
+    return raised(file(kind, name), error)
+
+
+def raised(path: Path, error: BaseException) -> BenchError:
+    """Return one line about what a plugin's file raised."""
     lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
     ]
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
         lines.append(error.lineno)
-    where = f"{file}:{lines[-1]}" if lines and lines[-1] else str(file)
+    where = f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import digest, records
+from bench import digest, plugins, records
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
@@ -20,6 +20,7 @@ from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Phantom, Protocol, read_all
 from bench.runtime import stale
+from bench.runtime.sources import names
 from bench.store import Store
 from bench.typed import canonical
 
@@ -182,8 +183,18 @@ def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
     loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
         plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
-        _checkpoint_seconds(), tuple(plan.after.get(job, ())),
+        _checkpoint_seconds(), tuple(plan.after.get(job, ())), _plugins(plan, job),
     )  # fmt: skip
+
+
+def _plugins(plan: Plan, job: str) -> tuple[plugins.Planned, ...]:
+    """Return what comes from outside and a job, or what it stands on, touches."""
+    waiting, named = [job], dict[tuple[str, str], None]()
+    while waiting:
+        one = plan.jobs[waiting.pop()]
+        named |= dict.fromkeys(names(one.plain()["spec"]))
+        waiting += one.needs
+    return plugins.planned(named)
 
 
 def run_local(

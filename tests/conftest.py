@@ -6,10 +6,9 @@ import socket
 
 import pytest
 import yaml
-from pair import Pair
 from small_protocol import BASE, CASES, NAME
 
-from bench import record, registry
+from bench import plugins, record, registry
 from bench.data.roots import Contents, Roots
 from bench.plan import Planner
 from bench.plan.override import Override
@@ -35,6 +34,12 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch):
+    """A plugin from outside is known to the test alone that brings it."""
+    monkeypatch.setenv(plugins.PATHS, "")
+
+
 @pytest.fixture
 def own_place(tmp_path, monkeypatch):
     """Work where there is no bench.toml, without a data folder of the person who tests."""
@@ -43,11 +48,9 @@ def own_place(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def pair():
+def pair(bench_pair):
     """Return a function that calls another in two processes of one training."""
-    made = Pair()
-    yield made
-    made.end()
+    return bench_pair
 
 
 @pytest.fixture(scope="session")

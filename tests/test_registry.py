@@ -11,7 +11,7 @@ import bench
 from bench import registry
 from bench.cli import main
 from bench.errors import BenchError, unknown
-from bench.show import listing
+from bench.protocol import named
 
 
 def test_listing_names_imports_no_plugin():
@@ -107,10 +107,10 @@ def test_a_broken_method_is_in_nobodys_way(tmp_path, protocol_file, capsys, monk
 
 def test_a_broken_protocol_is_named_and_the_others_are_listed(tmp_path, capsys, monkeypatch):
     (tmp_path / "protocols").mkdir()
-    good = listing.ROOT / "protocols" / "quickstart.yaml"
+    good = named.ROOT / "protocols" / "quickstart.yaml"
     (tmp_path / "protocols" / "good.yaml").write_text(good.read_text())
     (tmp_path / "protocols" / "half.yaml").write_text("title: x\nrows: {a: [\n")
-    monkeypatch.setattr(listing, "ROOT", tmp_path)
+    monkeypatch.setattr(named, "ROOT", tmp_path)
     assert main(["list", "protocols"]) == 1
     told = capsys.readouterr()
     assert "good" in told.out and told.err.count("\n") == 1 and "half.yaml" in told.err

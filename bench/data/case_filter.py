@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from bench import registry
 from bench.data import split as splits
 from bench.data.parts import Entry, Take
-from bench.data.split import Fold
+from bench.data.split import Fold, read_list
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
 
@@ -72,8 +71,7 @@ def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:
     """
     if which not in dataset.lists:
         raise BenchError(unknown(f"pretraining list of data set {name!r}", which, dataset.lists))
-    read = json.loads((registry.folder("dataset") / "splits" / dataset.lists[which]).read_text())
-    return tuple(read["cases"]["train"])
+    return tuple(read_list(dataset, dataset.lists[which])["cases"]["train"])
 
 
 def digest(names: Sequence[str]) -> str:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from bench import registry
+from bench import typed
 from bench.data.parts import Labelled, Which
 from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, unknown
@@ -155,13 +158,32 @@ def _without(fold: Fold, gone: Collection[str]) -> Fold:
 
 
 def listed(dataset: Dataset, split: str) -> list[Fold]:
-    """Return a registered division as its file under ``datasets/splits/`` lists it."""
-    read = json.loads((registry.folder("dataset") / "splits" / dataset.splits[split]).read_text())
+    """Return a registered division as its file, in ``splits/`` beside the data set's own, lists it.
+
+    Raises:
+        BenchError: the file is not there, or no such list.
+    """
+    read = read_list(dataset, dataset.splits[split])
     entries = read.get("folds", [read])
     return [
         Fold(split, i, *(tuple(entry.get(p, ())) for p in ("train", "val", "test")))
         for i, entry in enumerate(entries)
     ]
+
+
+def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
+    """Return what a file of case lists holds; it lies in ``splits/`` beside the data set's own file.
+
+    Raises:
+        BenchError: it is not there, or no JSON object.
+    """
+    path = Path(str(sys.modules[type(dataset).__module__].__file__)).parent / "splits" / file
+    try:
+        return typed.read(dict[str, Any], path.read_bytes())
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); put the list there") from None
+    except ValueError as error:
+        raise BenchError(f"{path}: no list of cases ({error}); mend it") from None
 
 
 def ranked(patients: Iterable[str], split: str, seed: int) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from bench import jobs
 from bench.job import Job
 from bench.jobs.scoring import Scoring
+from bench.plugins import Planned
 from bench.store import HEARTBEAT, Claim, Store
 
 S = TypeVar("S")
@@ -28,6 +29,7 @@ class RunOptions:
     scoring: Sequence[Scoring] = ()  # ways to score an evaluation
     every: float = 60.0  # seconds between checkpoints
     after: Sequence[str] = ()  # guards, of which one must be done before the job begins
+    plugins: Sequence[Planned] = ()  # from outside, that the job and what it stands on touch
 
 
 @dataclass

@@ -127,7 +127,7 @@ class FinetuneSpec(Trains):
         if (tuning.head == "regions") != bool(self.data.regions):
             raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
-            deep = ", ".join(e.name for e in catalog.CATALOG.values() if e.scales > 1)
+            deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")
 
     def _refuse_hidden(self) -> None:

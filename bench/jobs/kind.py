@@ -8,10 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench import registry
 from bench.job import Job, Spec
 from bench.nets import catalog
 from bench.protocol.sections import Net
-from bench.typed import sparse
+from bench.typed import narrowed, sparse
 
 if TYPE_CHECKING:
     from bench.jobs.context import Context
@@ -89,6 +90,7 @@ class NetSpec(Net):
     version: int
     out_channels: int | None = sparse()  # of a task's
     hidden: int = sparse(0)  # units of the layer before the last, of a classification
+    source: str = sparse("")  # digest of what a network from outside says
 
     @classmethod
     def of(cls, net: Net, channels: int) -> NetSpec:
@@ -98,10 +100,8 @@ class NetSpec(Net):
             BenchError: the network cannot read such a crop.
         """
         catalog.check_crop(net.network, net.preset, net.crop)
-        version = catalog.entry(net.network).version
-        return cls(
-            network=net.network, preset=net.preset, crop=net.crop, in_channels=channels, version=version
-        )
+        version, source = catalog.entry(net.network).version, registry.source("network", net.network)
+        return narrowed(cls, net, in_channels=channels, version=version, out_channels=None, source=source)
 
     def flops(self, whole: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""

@@ -11,6 +11,7 @@ from typing import Any
 from bench.dataset import Recipe
 from bench.job import Job
 from bench.jobs.kind import START, Around, Kind
+from bench.typed import sparse
 
 BYTE = 1.5e-7  # seconds of a compressed byte
 
@@ -29,6 +30,7 @@ class PrepareSpec(Kind):
     dataset_version: int
     recipe: Recipe
     contents: str | None
+    source: str = sparse("")  # digest of what a data set from outside says
 
     def likeness(self, job: Job) -> list[Any]:
         """The same data by the same recipe."""

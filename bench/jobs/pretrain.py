@@ -23,6 +23,7 @@ class MethodSpec:
     name: str
     version: int
     params: dict[str, Any]
+    source: str = sparse("")  # digest of what a method from outside says
 
     @classmethod
     def of(cls, name: str, given: dict[str, Any]) -> MethodSpec:
@@ -32,7 +33,8 @@ class MethodSpec:
             BenchError: as ``Method.make_params``.
         """
         method = registry.load("method", name)
-        return cls(name, method.version, plain(method.make_params(given)))
+        params = plain(method.make_params(given))
+        return cls(name, method.version, params, registry.source("method", name))
 
     @property
     def method(self) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bench import plugins, registry
 from bench.errors import BenchError
-from bench.nets.catalog import CATALOG, check_crop, entry
+from bench.nets.catalog import check_crop, entries, entry
 
 if TYPE_CHECKING:
     from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder, Triple
+    from bench.nets.sizes import Entry
 
 __all__ = [
     "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",
@@ -28,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
 def network_names() -> list[str]:
     """List the networks by name."""
-    return sorted(CATALOG)
+    return sorted(entries())
 
 
 def presets(name: str) -> list[str]:
@@ -59,10 +61,30 @@ def network(
             raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
     size = facts.presets[preset].size
     wanted = base.Wanted(size, facts.dims, crop, in_channels, out_channels)
-    encoder, decoder = importlib.import_module(facts.module).build(wanted)
+    encoder, decoder = _module(facts).build(wanted)
     made = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
     made.version = facts.version
     return made
+
+
+def _module(facts: Entry) -> Any:
+    """Import what builds a network.
+
+    Raises:
+        BenchError: one from outside cannot be imported, or builds none; names its file and line.
+    """
+    plugin = plugins.known("network").get(facts.name)
+    if plugin is None:
+        return importlib.import_module(facts.module)
+    try:
+        found = plugins.module(plugin)
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise registry.raised(plugin.file, error) from error
+    if not hasattr(found, "build"):
+        raise BenchError(f"{plugin.file}: has no build(wanted) that returns encoder and decoder; write it")
+    return found
 
 
 def classifier(

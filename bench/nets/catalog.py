@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from math import prod
 from typing import Any
 
+from bench import plugins, registry
 from bench.errors import BenchError, unknown
+from bench.nets import sizes
 from bench.nets.sizes import Entry, Preset, Triple
 from bench.nets.table import NETWORKS
+from bench.source import Source
 
-CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}
+CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}  # bench's own
+
+
+def entries() -> dict[str, Entry]:
+    """Return the facts of every network by name, those from outside among them.
+
+    Raises:
+        BenchError: two have one name (names both places), or a file does not state its facts.
+    """
+    found = dict(CATALOG)
+    for name, plugin in plugins.known("network").items():
+        if name in CATALOG:
+            raise registry.taken(plugin, CATALOG[name].module)
+        found[name] = _stated(plugin, plugin.file.stat().st_mtime_ns)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _stated(plugin: plugins.Plugin, changed: int) -> Entry:
+    """Return the facts that a network's file states as it was ``changed`` last; only they are evaluated."""
+    path = plugin.file
+    try:
+        node = next(n for n in ast.parse(path.read_bytes()).body if plugins.NETWORK in _targets(n))
+    except (SyntaxError, ValueError, StopIteration, RecursionError) as error:
+        raise registry.raised(path, error) from None
+    words = {**vars(sizes), "Source": Source, "__name__": plugin.module}
+    where = f"{path}:{node.lineno}: {plugins.NETWORK}"
+    try:
+        found = eval(compile(ast.Expression(node.value), str(path), "eval"), words)  # type: ignore[attr-defined]
+    except Exception as error:  # whatever the expression raises
+        raise BenchError(
+            f"{where}: {type(error).__name__}: {error}; state it by Entry, Preset, Source and plain values: "
+            "it is read without running the file"
+        ) from None
+    if not isinstance(found, Entry) or (found.name, found.module) != (plugin.name, plugin.module):
+        called = f"Entry({plugin.name!r}, title, __name__, ...)"
+        raise BenchError(f"{where}: must be {called}, as the file is called")
+    return found
+
+
+def _targets(node: ast.AST) -> set[str]:
+    """Return the names that a statement assigns."""
+    found = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in found if isinstance(target, ast.Name)}
 
 
 def entry(name: str) -> Entry:
@@ -20,9 +68,12 @@ def entry(name: str) -> Entry:
     Raises:
         BenchError: no such network; names the nearest one.
     """
-    if name not in CATALOG:
-        raise BenchError(unknown("network", name, CATALOG))
-    return CATALOG[name]
+    if name in CATALOG and not plugins.known("network"):  # plans ask thousands of times
+        return CATALOG[name]
+    every = entries()
+    if name not in every:
+        raise BenchError(unknown("network", name, every))
+    return every[name]
 
 
 def preset(name: str, size: str) -> Preset:
@@ -111,7 +162,7 @@ def check_task(name: str, task: str) -> None:
     """
     facts = entry(name)
     if task not in facts.tasks:
-        fit = ", ".join(e.name for e in CATALOG.values() if task in e.tasks and e.dims == facts.dims)
+        fit = ", ".join(e.name for e in entries().values() if task in e.tasks and e.dims == facts.dims)
         raise BenchError(f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}")
 
 
@@ -170,5 +221,5 @@ def describe() -> list[dict[str, Any]]:
             ],
             "source": asdict(e.source),
         }
-        for e in CATALOG.values()
+        for e in entries().values()
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.data import case_filter
 from bench.data import split as splits
 from bench.data.parts import Division, Narrowed, Part, Which
@@ -168,7 +169,8 @@ class Cohorts:
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)
-        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name))
+        source = registry.source("dataset", name)
+        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name), source)
 
 
 def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from bench import typed
 from bench.errors import BenchError
 from bench.job import Spec
+from bench.jobs.kind import NetSpec
 from bench.jobs.pretrain import MethodSpec
-from bench.nets import catalog
 from bench.protocol.strict import scalar
 from bench.typed import plain
 
@@ -68,8 +68,8 @@ class Override:
             if (method := getattr(found, "method", None)) is not None:
                 again["method"] = MethodSpec.of(method.name, method.params)
             if (net := getattr(found, "network", None)) is not None:
-                catalog.check_crop(net.network, net.preset, net.crop)
-                again["network"] = replace(net, version=catalog.entry(net.network).version)
+                known = NetSpec.of(net, net.in_channels)
+                again["network"] = replace(net, version=known.version, source=known.source)
         except BenchError as error:
             raise BenchError(f"--set {self.text}: {error}") from None
         return replace(found, **again)  # type: ignore[type-var]

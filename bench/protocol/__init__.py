@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import plugins
 from bench.errors import BenchError, shown, unknown
 from bench.protocol import mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
@@ -45,7 +46,7 @@ from bench.protocol.strict import Document, overlay, parse
 __all__ = [
     "PAPERS", "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin", "Phantom",
     "Pretrain", "Protocol", "Row", "finetune_of", "labelled", "method_pretrains", "mixture", "pretrain_of",
-    "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net",
+    "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 
@@ -67,9 +68,18 @@ def read(path: Path, scale: str | None = None) -> Protocol:
     document = snapshots.spelled_out(document)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
+    _use_plugins(document)
     protocol = replace(document.build(Protocol), folder=path.parent, origin=origin)
     check(protocol, document)
     return protocol
+
+
+def _use_plugins(document: Document) -> None:
+    """Make known what a protocol brings along, before a name of it is looked up."""
+    listed = document.build(tuple[str, ...], document.value.get("plugins", ()), ("plugins",))
+    for number, text in enumerate(listed):
+        where = document.where(("plugins", str(number)))
+        plugins.use([document.path.parent / text], where)
 
 
 def read_all(paths: Sequence[Path], scale: str | None = None) -> list[Protocol]:
@@ -132,7 +142,7 @@ def _replacing(over: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _under(path: Path) -> tuple[str, ...]:
+def under(path: Path) -> tuple[str, ...]:
     """Return a file's path under the nearest ``protocols/``, without suffix; empty where it is elsewhere."""
     parts = path.resolve().with_suffix("").parts
     last = len(parts) - 1 - parts[::-1].index("protocols") if "protocols" in parts[:-1] else len(parts)
@@ -140,12 +150,12 @@ def _under(path: Path) -> tuple[str, ...]:
 
 
 def _name(path: Path) -> str:
-    return "_".join(_under(path)) or path.resolve().stem
+    return "_".join(under(path)) or path.resolve().stem
 
 
 def _place(path: Path) -> str:
-    under = _under(path)
-    return "/".join(["protocols", *under]) if under else _digest(str(path.resolve()))
+    parts = under(path)
+    return "/".join(["protocols", *parts]) if parts else _digest(str(path.resolve()))
 
 
 def _digest(text: str) -> str:

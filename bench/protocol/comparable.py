@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from bench import registry
-from bench.protocol.model import Protocol, Row, finetune_of, tuned_net
+from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, tuned_net
 from bench.typed import plain
 
 LOSSES = {  # by task, the default first
@@ -26,14 +25,11 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     these are equal.
     """
     tuned = finetune_of(protocol, index, row)
-    task = _declared("dataset", tuned.dataset, "task", "segmentation")
+    task = registry.declared("dataset", tuned.dataset, "task", "segmentation")
     stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
     net = {"net": plain(tuned_net(protocol, row, tuned))}
     return dict(_flat({**stated, **resolved, **net}, ""))
-
-
-_declared = lru_cache(registry.declared)  # rows and sections ask for the same few again and again
 
 
 def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
@@ -62,7 +58,7 @@ def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str
     None where no row on its network starts from scratch.
     """
     on_it = {name: r for name, r in protocol.rows.items() if r.network == row.network}
-    bases = {name: r for name, r in on_it.items() if not _declared("method", r.method, "pretrains", True)}
+    bases = {name: r for name, r in on_it.items() if not method_pretrains(r)}
     found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
     return min(found, key=lambda pair: len(pair[1]), default=None)
 

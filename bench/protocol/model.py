@@ -55,6 +55,7 @@ class Protocol:
     about: str = ""
     expected: str = ""  # what the paper printed, in words
     cost: str = ""  # what a run at this scale takes, in words
+    plugins: tuple[str, ...] = ()  # files or folders from outside, named from the protocol's folder
     notes: tuple[str, ...] = ()  # deviations and assumptions, printed under the table
     scale: Literal["paper", "pilot", "smoke"] = "paper"
     baseline: Literal["scratch", "unequal", "none"] = "scratch"

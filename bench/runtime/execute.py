@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench import digest, jobs
+from bench import digest, jobs, plugins
 from bench.atomic import append
 from bench.errors import BenchError, Damaged, Stopped
 from bench.job import Job, identify
@@ -79,6 +79,7 @@ def follow(out: str, job: str, run: RunOptions, stopping: Callable[[], bool]) ->
     store = Store(Path(out))
     try:
         described = _described(store, job)
+        plugins.arrive(run.plugins)
         with tempfile.TemporaryDirectory() as made:
             claim = Claim(job, 0, Path(made) / "claim")
             _run(Context(store, claim, described, run, Path(made), stopping=stopping))
@@ -191,6 +192,7 @@ def _taken(store: Store, claim: Claim) -> bool:
 
 
 def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
+    plugins.arrive(how.run.plugins)
     with store.attempt(claim) as made:
         context = Context[Any](
             store, claim, job, how.run, made, log=file.say, stopping=how.stopping,

@@ -7,10 +7,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import plugins, registry
 from bench.errors import BenchError
 from bench.jobs import KINDS
 from bench.registry import ROOMS, folder
@@ -24,11 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 APART = {
     "bench.atomic", "bench.data.parts", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
     "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.process",
-    "bench.protocol",
+    "bench.plugins", "bench.protocol",
     "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
 }  # fmt: skip
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
+OUTSIDE = "plugin:"  # begins the name of a file from outside: its content is in the ids of jobs
 FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the table: others' are not its own
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.phantoms",)
@@ -97,9 +98,10 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     recorded = made.get("sources")
     if recorded is None or "spec" not in manifest or "kind" not in manifest:
         return None if made.get("source") else ()
-    plugins = {name: path for path, name in _plugins(manifest)}
+    ours = {name: path for path, name in _plugins(manifest)}
     facts = _facts(manifest)
-    now = {name: plugins.get(name) or _path(name) for name in recorded if name not in facts}
+    here = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
+    now = {name: ours.get(name) or _path(name) for name in here}
     lost = [name for name, path in now.items() if path is None or _digest(path) != recorded[name]]
     return tuple(sorted(lost + [name for name in facts if facts[name] != recorded.get(name, facts[name])]))
 
@@ -111,32 +113,29 @@ def _beside(job: Mapping[str, Any]) -> tuple[str, ...]:
     return BESIDE if judged or job["kind"] not in ("finetune", "evaluate") else (*BESIDE, SCORES)
 
 
-def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Yield the files of a job's method and data sets, each with the name that it is known by."""
-    spec = job["spec"]
-    method, data = spec.get("method"), spec.get("data", spec.get("dataset"))
+def names(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of the method, the network and the data sets that a job's spec names."""
+    method, net, data = spec.get("method"), spec.get("network"), spec.get("data", spec.get("dataset"))
     parts = [*(data if isinstance(data, list) else [data]), *spec.get("tests", ())]
     named = [("method", method.get("name") if isinstance(method, dict) else None)]
+    named += [("network", net.get("network") if isinstance(net, dict) else None)]
     named += [("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts]
-    for kind, name in dict.fromkeys(named):
-        if isinstance(name, str):
-            yield from _plugin(kind, name)
+    yield from ((kind, name) for kind, name in dict.fromkeys(named) if isinstance(name, str))
 
 
-def _plugin(kind: str, name: str) -> Iterator[tuple[Path, str]]:
-    """Yield a plugin's file; a data set that is only a folder in MSD layout has none."""
-    try:
-        spec = find_spec(f"{ROOMS[kind][0]}.{name}") if name.isidentifier() else None
-    except ImportError:
-        spec = None
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).resolve()
-        own = path.parent == folder(kind).resolve()
-        yield path, f"{kind}s/{path.name}" if own else path.name
+def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a job's plugins, each with the name that it is known by."""
+    for kind, name in names(job["spec"]):
+        if (plugin := plugins.known(kind).get(name)) is not None:
+            yield from ((path, f"{OUTSIDE}{said}") for said, path in plugins.files(plugin).items())
+        elif kind in ROOMS and name.isidentifier():  # a data set that is only a folder in MSD layout has none
+            path = registry.file(kind, name, own=True).resolve()
+            if path.is_file():
+                yield path, f"{kind}s/{path.name}"
 
 
 def _facts(job: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digest of what the table says of a job's network."""
+    """Return the digest of what the table says of a job's network, nothing of one from outside."""
     return {f"{FACTS}{entry.name}": _sum(repr(entry).encode()) for entry in _entries(job)}
 
 

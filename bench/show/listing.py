@@ -7,11 +7,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import plugins, registry
 from bench.data.split import RULES
 from bench.errors import BenchError, printable
 
-ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = {"methods": "method", "datasets": "dataset"}  # what a person asks for: the kind of plugin
 
 
@@ -20,7 +19,7 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
     if what == "networks":
         from bench.nets.catalog import describe
 
-        return describe(), []
+        return [_from(entry, "network") for entry in describe()], []
     if what == "metrics":
         from bench.metrics import METRICS
 
@@ -29,7 +28,7 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
     found, broken = list[dict[str, Any]](), list[str]()
     for name in names:
         try:
-            found.append(entry(name))
+            found.append(_from(entry(name), PLUGINS.get(what, "")))
         except BenchError as error:
             broken.append(str(error))
         except (Exception, SystemExit) as error:  # a plugin half written may raise anything
@@ -39,11 +38,18 @@ def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
     return found, broken
 
 
+def _from(entry: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return an entry with where it comes from, if that is outside."""
+    plugin = plugins.known(kind).get(entry["name"])
+    return entry if plugin is None else {**entry, "from": plugin.place}
+
+
 def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
     """Return what there is of a kind, and what makes an entry of each."""
     if what == "protocols":
-        files = ROOT.joinpath("protocols").rglob("*.yaml")
-        return sorted(path for path in files if "settings" not in path.parts), _protocol
+        from bench.protocol import named
+
+        return named.files(), _protocol
     if what == "mixtures":
         from bench.protocol import mixture
 
@@ -82,12 +88,12 @@ def _mixture(name: str) -> dict[str, Any]:
 
 
 def _protocol(path: Path) -> dict[str, Any]:
-    from bench.protocol import read
+    from bench.protocol import named, read
 
     protocol = read(path)
     return {
         "name": protocol.name, "title": protocol.title, "paper": protocol.paper, "table": protocol.table,
-        "file": path.relative_to(ROOT).as_posix(), "scales": ["paper", *protocol.scales],
+        "file": path.relative_to(named.ROOT).as_posix(), "scales": ["paper", *protocol.scales],
     }  # fmt: skip
 
 
@@ -95,7 +101,7 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
     """Return a table for a person."""
     from tabulate import tabulate
 
-    shown = {
+    shown: tuple[str, ...] = {
         "methods": ("name", "title", "paper", "dims", "fidelity"),
         "datasets": ("name", "title", "modality", "splits", "licence"),
         "mixtures": ("name", "title", "datasets", "expected_cases"),
@@ -103,6 +109,7 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         "metrics": ("name", "title", "unit"),
         "protocols": ("name", "title", "scales", "file"),
     }[what]
+    shown += ("from",) if any("from" in entry for entry in found) else ()
     if what == "methods":  # the JSON has one number
         either = {e["name"]: registry.load("method", e["name"]).any_dims for e in found}
         found = [{**entry, "dims": "2, 3"} if either[entry["name"]] else entry for entry in found]

@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
-import torch
 
-from bench import nets, registry
+from bench import registry
+from bench.conformance.trial import Trial, tiny
 
 # whichever of these a method has; its other parameters stay the paper's
 SMALL = {"hidden": 64, "out": 32, "grid": (2, 2, 1)}
@@ -30,41 +30,28 @@ OWN = {  # of one method alone
 # of those whose loss reads several cells of the last map, or whose encoder reads parts of a crop
 CROPS = {"position_label": (32, 32, 32), "jigsaw_clustering": (32, 32, 16)}
 CROPS |= {"rpl3d": (64, 64, 64), "rpl2d": (64, 64, 1), "jigsaw3d": (48, 48, 48), "jigsaw2d": (48, 48, 1)}
-CLASSES = 3  # of the labels of `volumes`, background included
-NETWORK = {
-    ("features", 3): ("unet3d", (16, 16, 16)),
-    ("decoder", 3): ("unet3d", (16, 16, 16)),
-    ("tokens", 3): ("unetr", (32, 32, 32)),
-    ("patches", 3): ("unetr", (32, 32, 32)),
-    ("features", 2): ("unet2d", (32, 32, 1)),
-    ("decoder", 2): ("unet2d", (32, 32, 1)),
-}
 
 
-def tiny(needs="features", seed=0, crop=None, channels=1, dims=3, out=2):
-    """Return the smallest network of a kind."""
-    name, default = NETWORK[needs, dims]
-    torch.manual_seed(seed)
-    return nets.network(name, "tiny", channels, out, crop or default)
+def trial_of(name):
+    """Return a method as it is tried, small."""
+    known = {f.name for f in dataclasses.fields(registry.load("method", name).Params)}
+    small = {k: v for k, v in SMALL.items() if k in known}
+    return Trial(name, {**small, **OWN.get(name, {})}, CROPS.get(name))
 
 
 def fitting(name, params=None, channels=1, seed=0, dims=None):
     """Return the smallest network that a method can train, with the outputs that it asks for."""
-    cls = registry.load("method", name)
-    out = cls.make_params(params or {}).out_channels(channels, CLASSES)
-    return tiny(cls.needs, seed, CROPS.get(name), channels, dims or cls.dims, out)
+    return trial_of(name).network(params, channels, seed, dims)
 
 
 def make(name, params=None, seed=0, network=None):
     """Return a method around a tiny network, with ``crop_size`` as a note for the tests."""
-    cls = registry.load("method", name)
-    known = {f.name for f in dataclasses.fields(cls.Params)}
-    small = {k: v for k, v in SMALL.items() if k in known}
-    chosen = {**small, **OWN.get(name, {}), **(params or {})}
-    network = network or fitting(name, chosen)
-    method = cls.build(network, chosen, seed)
-    method.crop_size, method.network_keys = network.crop, set(network.state_dict())
-    return method
+    return trial_of(name).build(params, seed, network)
+
+
+@pytest.fixture
+def small_trial():
+    return trial_of
 
 
 @pytest.fixture

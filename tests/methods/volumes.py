@@ -5,27 +5,15 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from seeded import generator
 from torch import nn
 
 from bench import registry
+from bench.conformance.scans import SHAPE as SHAPE
+from bench.conformance.scans import labelled as labelled
+from bench.conformance.scans import read, smooth, view, volumes
+from bench.conformance.scans import sample as sample
 from bench.data.reader import Volume
-
-SHAPE = (64, 64, 32)
-
-
-def smooth(shape, sigma, seed):
-    noise = np.random.default_rng(seed).normal(size=shape)
-    field = gaussian_filter(noise, sigma, mode="wrap")
-    return field / field.std()
-
-
-def volumes(count, shape=SHAPE, sigma=3.0, own=0.5, first=1):
-    """Return one-channel volumes of standard deviation about 1: structure that all share, and their own."""
-    template = smooth(shape, sigma, 0)
-    made = [template + own * smooth(shape, sigma, first + i) for i in range(count)]
-    return [Volume(m[None].astype(np.float32), label=labelled(m)) for m in made]
 
 
 @lru_cache(1)
@@ -42,28 +30,6 @@ def textured(count, first, shape=(40, 40, 24), grains=(0.6, 4), contrast=(0.6, 1
         field = smooth(shape, grain, first + i) * rng.uniform(*contrast)
         made.append(Volume((field + rng.uniform(-shift, shift))[None].astype(np.float32)))
     return made
-
-
-def labelled(image):
-    """Return a label map of two classes and background: what is bright, and what is dark."""
-    return np.select([image > 0.7, image < -0.7], [1, 2], 0).astype(np.uint8)
-
-
-def sample(method, scan, number, rng):
-    """Return what the harness reads of a scan, with the class labels that a mixture may give."""
-    made = method.params.read(scan, method.crop_size, rng)
-    said = {"task": 1 + number % 2, "group": 1 + number % 2, "first": 0, "origin": number % 2}
-    return {**made, **{k: np.array(v, np.int64) for k, v in said.items()}}
-
-
-def read(method, scans, seed=0):
-    """Return the batch of one read per scan."""
-    rows = [sample(method, scan, i, np.random.default_rng((seed, i))) for i, scan in enumerate(scans)]
-    return {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
-
-
-def view(method, batch, seed=0):
-    return method.views(batch, generator(seed))
 
 
 def raw_of(method, count=4, seed=0):

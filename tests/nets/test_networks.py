@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from math import prod
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ import torch
 from built import built, count
 from monai.networks.nets import UNETR, BasicUNet, SegResNet, SwinUNETR
 from torch.nn.functional import avg_pool3d, normalize
-from torch.nn.utils import parameters_to_vector
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
@@ -20,7 +17,6 @@ from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
 CROPS = {name: (2 * x, y, z) for name, (x, y, z) in SMALLEST.items()}  # one small crop of uneven sides
-FLAT = [name for name in network_names() if CATALOG[name].dims == 2]
 DECODED = [name for name in network_names() if "segmentation" in CATALOG[name].tasks]
 
 
@@ -93,48 +89,6 @@ def test_base_has_the_printed_parameters(name, channels, whole, encoder, million
 
 
 @pytest.mark.parametrize("name", network_names())
-def test_declared_parameters_are_those_of_the_built_network(name):
-    for key, facts in CATALOG[name].presets.items():
-        net = built(name, key, (facts.in_channels, facts.out_channels), device=without_values(name))
-        assert count(net) == facts.parameters
-        assert count(net.encoder) == facts.encoder_parameters
-
-
-def flops(module, facts):
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.zeros(1, facts.in_channels, *facts.crop, device="meta"))
-    return counter.get_total_flops() // prod(facts.crop)
-
-
-@pytest.mark.parametrize("name", [name for name in network_names() if without_values(name) == "meta"])
-def test_declared_operations_are_those_that_torch_counts(name):
-    for key, facts in CATALOG[name].presets.items():
-        net = built(name, key, (facts.in_channels, facts.out_channels), device="meta")
-        assert flops(net if name in DECODED else net.encoder, facts) == facts.flops_per_voxel
-        assert flops(net.encoder, facts) == facts.encoder_flops_per_voxel
-
-
-@pytest.mark.parametrize("name", network_names())
-def test_pyramid_logits_and_embedding_have_the_declared_shapes(name):
-    crop = CROPS[name]
-    net = built(name, crop=crop).eval()  # dropout draws anew each time
-    x = torch.randn(2, 1, *crop)
-    with torch.no_grad():
-        maps, vector = net.encoder(x), net.encoder.embed(x)
-        logits = net.decoder.scales(x, maps) if name in DECODED else []
-        of_nothing = (net if name in DECODED else net.encoder.embed)(torch.zeros_like(x))
-    expected = [
-        (2, width, *(side // stride for side, stride in zip(crop, strides, strict=True)))
-        for width, strides in zip(net.encoder.widths, CATALOG[name].pyramid, strict=True)
-    ]
-    assert [tuple(m.shape) for m in maps] == expected
-    assert [tuple(s.shape) for s in logits[:1]] == [(2, 2, *crop)] * (name in DECODED)
-    assert len(logits) == (CATALOG[name].scales if name in DECODED else 0)
-    torch.testing.assert_close(vector, maps[-1].flatten(2).mean(2))
-    assert torch.isfinite(of_nothing).all()
-
-
-@pytest.mark.parametrize("name", network_names())
 def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
     facts, device = CATALOG[name], without_values(name)
     twice = tuple(2 * n if n > 1 else 1 for n in facts.multiple)
@@ -167,51 +121,11 @@ def test_refuses_views_that_the_encoder_cannot_read(name, view, says):
     check_view("resenc_unet", (32, 64, 32), "patches")
 
 
-@pytest.mark.parametrize(
-    ("make", "name"), [*((network, n) for n in DECODED), *((classifier, n) for n in network_names())]
-)
-def test_tiny_trains_on_the_smallest_crop_and_every_parameter_gets_a_gradient(make, name):
-    torch.manual_seed(0)
-    net = make(name, "tiny", 2, 3, SMALLEST[name]).train()
-    x = torch.randn(2, 2, *SMALLEST[name])  # batch norm needs two
-    loss = sum(out.square().mean() for out in (net.scales(x) if make is network else [net(x)]))
-    loss.backward()
-    assert not [k for k, p in net.named_parameters() if p.grad is None]
-    assert torch.isfinite(loss)
-
-
-@pytest.mark.parametrize("name", network_names())
-def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_layer(name):
-    net = built(name, "tiny", (1, 4), SMALLEST[name], seed=3)
-    torch.manual_seed(3)
-    other = classifier(name, "tiny", 1, 4, SMALLEST[name])
-    ours, theirs = net.state_dict(), other.state_dict()
-    assert {k for k in theirs if not k.startswith("encoder.")} == {"head.weight", "head.bias"}
-    assert {k for k in theirs if k.startswith("encoder.")} == {k for k in ours if k.startswith("encoder.")}
-    assert all(torch.equal(ours[k], v) for k, v in theirs.items() if k in ours)
-    assert (other.name, other.preset, other.crop, other.version) == (name, "tiny", net.crop, net.version)
-    assert (other.in_channels, other.out_channels) == (1, 4)
-
-
 def test_no_channels_and_a_classification_of_one_class_are_refused():
     with pytest.raises(BenchError, match="in_channels = 0"):
         network("unet3d", "tiny", 0, 2)
     with pytest.raises(BenchError, match="1 class"):
         classifier("unet2d", "tiny", 1, 1)
-
-
-@pytest.mark.parametrize("name", FLAT)
-def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(name):
-    net, x = built(name, crop=CROPS[name]).eval(), torch.randn(2, 1, *CROPS[name][:2])
-    with torch.no_grad():
-        maps = zip(net.encoder(x), net.encoder(x[..., None]), strict=True)
-        assert all(torch.equal(a, b[..., 0]) for a, b in maps)
-        assert torch.equal(net.encoder.embed(x), net.encoder.embed(x[..., None]))
-        if name in DECODED:
-            picture, piece = net(x), net(x[..., None])
-            assert picture.shape == (2, 2, *CROPS[name][:2]) and torch.equal(picture, piece[..., 0])
-    with pytest.raises(BenchError, match=r"was given \(32, 48, 2\) voxels; cut the volume to slices"):
-        net.encoder(torch.zeros(1, 1, 32, 48, 2))
 
 
 @pytest.mark.parametrize("name", [name for name in network_names() if name not in DECODED])
@@ -220,16 +134,6 @@ def test_a_network_without_decoder_gives_no_label_maps(name):
         check_task(name, "segmentation")
     with pytest.raises(BenchError, match="no decoder"):
         built(name)(torch.zeros(1, 1, 64, 64))
-
-
-@pytest.mark.parametrize("name", network_names())
-def test_a_sample_does_not_depend_on_the_rest_of_its_batch(name):
-    net = built(name, crop=CROPS[name])
-    net.train(not CATALOG[name].batch_norm)
-    run = net if name in DECODED else net.encoder.embed
-    x = torch.randn(3, 1, *CROPS[name])
-    with torch.no_grad():
-        torch.testing.assert_close(run(x)[:1], run(x[:1]), rtol=1e-4, atol=1e-5)
 
 
 def spread(encoder, x):
@@ -256,12 +160,6 @@ def test_convolutional_inputs_may_differ_from_the_crop(name):
     net = built(name, crop=SMALLEST[name]).eval()
     with torch.no_grad():
         assert tuple(net(torch.zeros(1, 1, 64, 32, 32)).shape) == (1, 2, 64, 32, 32)
-
-
-@pytest.mark.parametrize("name", network_names())
-def test_one_seed_gives_one_initialisation_and_another_gives_another(name):
-    first, again, other = (parameters_to_vector(built(name, seed=n).parameters()) for n in (3, 3, 4))
-    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_unetr_linear_on_patches_plus_positions_is_its_tokens_and_runs_any_of_them_to_its_last_map():

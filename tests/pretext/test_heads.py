@@ -6,9 +6,7 @@ from torch import nn
 
 from bench import nets
 from bench.pretext import heads
-from bench.pretext.heads import (
-    Classifier, DecoderSize, DropoutMLP, MaskedDecoder, Prototypes, kept, mlp,
-)
+from bench.pretext.heads import Classifier, DecoderSize, DropoutMLP, MaskedDecoder, Prototypes, kept, mlp
 
 
 @pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])

@@ -3,10 +3,10 @@
 import ast
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
+from bench import plugins
 from bench.errors import BenchError
 from bench.jobs import KINDS
 from bench.runtime import sources as made_by
@@ -147,14 +147,12 @@ def test_a_worker_says_what_it_runs_and_not_what_was_written_since(tree, tmp_pat
     assert sources(asked, again=False) == before != sources(asked)
 
 
-def test_a_plugin_from_outside_is_behind_its_jobs(tmp_path, monkeypatch):
-    bench_methods = import_module("bench_methods")
-    (tmp_path / "my_method.py").write_text("from bench.pretext import queue\n")
-    monkeypatch.setattr(bench_methods, "__path__", [*bench_methods.__path__, str(tmp_path)])
+def test_a_plugin_from_outside_is_behind_its_jobs_and_an_edit_makes_another_job_of_it(tmp_path):
+    file = tmp_path / "my_method.py"
+    file.write_text("from bench.method import Method\nfrom bench.pretext import queue\n")
+    plugins.use([tmp_path])
     asked = {"kind": "pretrain", "spec": {**SPECS["pretrain"], "method": {"name": "my_method"}}}
     found = sources(asked)
-    assert {"my_method.py", "bench/pretext/queue.py"} <= set(found)
-    manifest = {**asked, "provenance": {"sources": found}}
-    assert changed(manifest) == ()
-    (tmp_path / "my_method.py").write_text("from bench.pretext import queue  # edited\n")
-    assert changed(manifest) == ("my_method.py",)
+    assert {"plugin:my_method.py", "bench/pretext/queue.py"} <= set(found)
+    file.write_text("from bench.method import Method\n")
+    assert changed({**asked, "provenance": {"sources": found}}) == ()  # it is in the id that it changed

@@ -5,7 +5,7 @@ import pickle
 import traceback
 
 import torch
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import TCPStore
 
 from bench import distributed
 

@@ -1,0 +1,122 @@
+"""Two processes, and micro-batches one after the other, train every method as one process does.
+
+All in double precision: on these tiny networks a last digit of one weight grows to 1e-3 within three
+steps of single precision, also in one process.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench import distributed
+from bench.conformance.scans import sample as one
+from bench.conformance.scans import volumes
+from bench.conformance.trial import Trial as Trial
+from bench.conformance.trial import only, try_methods
+from bench.jobs.pretraining import Pretext
+from bench.protocol.sections import Optimiser, Schedule, Training
+from bench.random import numpy_rng
+from bench.train import loop
+from bench.train.loop import Run, fit
+from bench.train.samples import Samples, batches
+
+STEPS, BATCH = 3, 4
+TRAINING = Training(
+    steps=STEPS, batch=BATCH, schedule=Schedule(name="constant"),
+    optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-3),
+)  # fmt: skip
+each = only(lambda cls: cls.pretrains)
+pytest_generate_tests = try_methods
+
+
+@pytest.fixture
+def trial(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return volumes(5)
+
+
+def read(method, scans, case, step, sample):
+    return one(method, scans[case], case, numpy_rng(0, "read", step, sample))
+
+
+def unwatched():
+    return SimpleNamespace(at=lambda step: None)
+
+
+def trained(method, scans, accumulate=1):
+    """Return the curve and every weight after some steps of the real loop."""
+    samples = Samples(len(scans), BATCH, 0, partial(read, method, scans))
+
+    def data(start):
+        return batches(samples, BATCH, start, STEPS, accumulate=accumulate)
+
+    run = Run(replace(TRAINING, accumulate=accumulate), 0, Path("never written"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(loop.PRECISION, "fp32", "64-true")
+        curve = fit(Pretext(method.double(), {}, None, unwatched()), data, run)
+    return curve, method.state_dict()
+
+
+@pytest.fixture(scope="module")
+def alone(scans):
+    """Return a function that trains a method in this process, each but once."""
+    done = {}
+
+    def found(trial):
+        if trial.name not in done:
+            done[trial.name] = trained(trial.build(), scans)
+        return done[trial.name]
+
+    return found
+
+
+def untold(method, scans):
+    """Do the same in processes that see only their own part of each batch; its curve says nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "gather", lambda x: x)
+        patch.setattr(distributed, "mean", lambda x: x)
+        return trained(method, scans)[1]
+
+
+def furthest(one, other):
+    assert one.keys() == other.keys()
+    # of the largest weight where that is above 1: steps of SGD at this rate can make them large
+    scale = {k: other[k].double().abs().max().clamp_min(1) for k in one}
+    return max(((one[k].double() - other[k]).abs().max() / scale[k]).item() for k in one)
+
+
+def assert_alike(one, other):
+    (curve, weights), (again, same) = one, other
+    assert (curve.samples, curve.voxels) == (again.samples, again.voxels)
+    for row, twin in zip(curve.rows, again.rows, strict=True):
+        assert row.keys() == twin.keys()
+        assert list(row.values()) == pytest.approx(list(twin.values()), abs=1e-5, rel=1e-5)
+    assert furthest(weights, same) < 1e-8
+
+
+@each
+def test_two_processes_equal_one(trial, alone, scans, bench_pair):
+    whole = alone(trial)
+    first, second = bench_pair(trained, trial.build(), scans)
+    before = dict(trial.build().named_parameters())
+    assert furthest(before, {k: whole[1][k] for k in before}) > 1e-3  # the steps move the weights
+    assert_alike(first, whole)
+    assert_alike(second, whole)
+
+
+@each
+def test_it_says_whether_its_loss_looks_across_the_batch(trial, alone, scans, bench_pair):
+    (_, expected), (found, _) = alone(trial), bench_pair(untold, trial.build(), scans)
+    assert (furthest(found, expected) > 1e-5) is trial.cls.across_batch
+
+
+@only(lambda cls: cls.pretrains and not cls.across_batch)
+def test_micro_batches_equal_the_batch(trial, alone, scans):
+    assert_alike(trained(trial.build(), scans, 2), alone(trial))

@@ -1,0 +1,78 @@
+"""``bench new``: a method, data set, network or protocol of one's own, as one that runs and is tested.
+
+The files under ``templates/`` are what is written, with another name: they are checked, and run by the tests.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench import registry
+from bench.errors import BenchError, printable
+from bench.nets import catalog
+from bench.protocol import named, under
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def new(kind: str, name: str, to: Path) -> list[str]:
+    """Write ``NAME.py``, ``test_NAME.py``, ``NAME.yaml`` and what else a kind needs; return what to do next.
+
+    Args:
+        kind: method, dataset, network or protocol.
+        name: of the plugin, or of the protocol.
+        to: the folder; it is made where there is none.
+
+    Raises:
+        BenchError: the name is none or is taken, or a file is there already; nothing is written then.
+    """
+    _check_name(kind, name)
+    mine = f"my_{kind}"
+    templates = [file for file in sorted(TEMPLATES.rglob(f"*{mine}*")) if file.suffix != ".pyc"]
+    texts = {
+        to / str(file.relative_to(TEMPLATES)).replace(mine, name): _named(file.read_text(), mine, name)
+        for file in templates
+    }
+    there = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
+    if there:
+        raise BenchError(f"{there}: there already, and nothing is overwritten; take another name or --to")
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return [*map(printable, map(str, texts)), *_next(name, to)]
+
+
+def _next(name: str, to: Path) -> Iterable[str]:
+    yield "next:"
+    yield f"    bench run {printable(str(to / f'{name}.yaml'))}"
+    yield f"    python -m pytest {printable(str(to / f'test_{name}.py'))}"
+
+
+def _named(text: str, mine: str, name: str) -> str:
+    """Return a template's text with one's own name: as a module, a class and a title are called."""
+    words = [word for word in name.split("_") if word]
+    text = text.replace(mine, name)
+    text = text.replace(_class(mine.split("_")), _class(words))
+    return text.replace(mine.replace("_", " ").capitalize(), " ".join(words).capitalize())
+
+
+def _class(words: Iterable[str]) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _check_name(kind: str, name: str) -> None:
+    plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
+    if not plain or name.startswith(("_", "test_", "conftest")):
+        raise BenchError(
+            f"{name[:80]!r}: is no name for a {kind}; take letters, digits and '_', beginning with a letter"
+        )
+    there = {
+        "method": lambda: registry.names("method"),
+        "dataset": lambda: registry.names("dataset"),
+        "network": lambda: list(catalog.entries()),
+        "protocol": lambda: ["_".join(under(path)) for path in named.files()],
+    }[kind]()
+    if name in there:
+        raise BenchError(f"{kind} {name!r} is there already; 'bench list {kind}s' has all, take another name")

@@ -1,0 +1,236 @@
+"""Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import small_protocol
+import yaml
+
+from bench import plugins, registry
+from bench.cli import main
+from bench.errors import BenchError
+from bench.nets import catalog, network
+from bench.new import TEMPLATES
+from bench.run import _plugins
+
+pytestmark = pytest.mark.usefixtures("own_place")
+
+
+def written(folder, kind, name="", change=str):
+    """Write a template under another name, changed; return its file."""
+    text = (TEMPLATES / f"my_{kind}.py").read_text().replace(f"my_{kind}", name or f"my_{kind}")
+    folder.mkdir(exist_ok=True, parents=True)
+    file = folder / f"{name or f'my_{kind}'}.py"
+    file.write_text(change(text))
+    return file
+
+
+def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
+    for kind in ("method", "dataset", "network"):
+        written(tmp_path, kind)
+    for aside in ("test_my_method", "_base", "conftest", "helper"):
+        (tmp_path / f"{aside}.py").write_text(
+            "x = 1\n" if aside == "helper" else "from bench.method import Method\n"
+        )
+    plugins.use([tmp_path])
+    assert {kind: [*plugins.known(kind)] for kind in plugins.GROUPS} == {
+        "method": ["my_method"], "dataset": ["my_dataset"], "network": ["my_network"],
+    }  # fmt: skip
+    assert registry.load("method", "my_method").name() == "my_method"
+    assert registry.load("dataset", "my_dataset")().person(type("C", (), {"patient": "7"})) == "my_dataset:7"
+    assert network("my_network", "tiny", 1, 2).name == "my_network"
+    assert "my_method" in registry.names("method") and "my_network" in catalog.entries()
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+REFUSED = {
+    "nothing there": (lambda d: d / "gone.py", r"gone\.py: no such file or folder"),
+    "no plugin": (
+        lambda d: (d / "x.py").write_text("x = 1\n") and d / "x.py",
+        r"x\.py: no plugin; a method imports",
+    ),
+    "no name": (lambda d: written(d, "method", "my-method"), "no plugin; .*its name is a Python name"),
+    "no path": (lambda d: "a\0b", "embedded null byte"),
+    "two lines": (lambda d: "a\nb", r"a\\nb|a\\x0ab"),
+    "an empty folder": (lambda d: d, "no plugin"),
+}
+
+
+@pytest.mark.parametrize(("made", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_plugin_is_refused_at_its_line_of_the_protocol(
+    tmp_path, protocol_file, capsys, made, said
+):
+    (tmp_path / "mine").mkdir()
+    path = protocol_file({"plugins": [str(made(tmp_path / "mine"))]})
+    assert main(["plan", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and plugins.re.search(rf"test\.yaml:\d+: plugins\.0: .*{said}", told)
+
+
+def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
+    one, other = written(tmp_path / "a", "method"), written(tmp_path / "b", "method")
+    plugins.use([one, one, tmp_path / "a"])
+    assert [*plugins.known("method")] == ["my_method"]  # one file is one plugin
+    plugins.use([other])
+    with pytest.raises(BenchError, match=f"{one} and {other}; rename"):
+        registry.names("method")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("method", "scratch"), ("dataset", "acdc"), ("network", "unet3d")]
+)
+def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, kind, name):
+    file = written(tmp_path, kind, name)
+    plugins.use([file])
+    place = "bench.nets.unet" if kind == "network" else f"{name}.py"
+    with pytest.raises(BenchError, match=f"{name}' is .*{place} and {file}"):
+        catalog.entries() if kind == "network" else registry.load(kind, name)
+
+
+BROKEN = {  # kind, what is written in the template: what is said of it
+    "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
+    "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
+    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"network\.py:13: NETWORK: NameError"),
+    "another name": ("network", ('"my_network", "My', '"other", "My'), r"network\.py:13: NETWORK: must be"),
+    "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "change", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, change, said):
+    plugins.use([written(tmp_path, kind, change=lambda text: text.replace(*change))])
+    with pytest.raises(BenchError, match=said) as told:
+        registry.load("method", "my_method") if kind == "method" else network("my_network", "tiny", 1, 2)
+    assert "\n" not in str(told.value)
+
+
+def test_a_networks_facts_are_read_without_running_its_file(tmp_path, protocol_file, capsys):
+    file = written(tmp_path, "network", change=lambda text: text + "\nraise RuntimeError('run')\n")
+    plugins.use([file])
+    assert catalog.preset("my_network", "tiny").encoder_parameters == 17_664
+    assert main(["list", "networks", "--plugins", str(file)]) == 0
+    assert str(file) in capsys.readouterr().out
+
+
+@pytest.fixture
+def planned(plan_of):
+    """Return a function from rows and plugins to the ids of a plan's jobs, by kind."""
+
+    def ids(files, **changes):
+        plan = plan_of({"plugins": [str(f) for f in files], **changes})
+        return plan, {kind: small_protocol.ids(plan, kind) for kind in ("pretrain", "finetune")}
+
+    return ids
+
+
+def test_an_edit_of_a_method_is_another_job_and_its_place_is_none(tmp_path, planned):
+    helped = {"change": lambda text: "from .helper import x\n" + text}
+    rows = {"rows": {"pair": {"method": "my_method"}}}
+    one = written(tmp_path / "a", "method", **helped)
+    (tmp_path / "a" / "helper.py").write_text("x = 1\n")
+    plan, first = planned([one], **rows)
+    text, spec = one.read_text(), str([job.plain() for job in plan.jobs.values()])
+    assert str(tmp_path) not in spec and registry.source("method", "my_method") in spec
+    touching = {job for job in plan.jobs if _plugins(plan, job)}
+    assert touching >= first["pretrain"] and touching < {*plan.jobs}
+    one.write_text(text + "\n# edited\n")
+    assert not planned([one], **rows)[1]["pretrain"] & first["pretrain"]
+    one.write_text(text)
+    assert planned([one], **rows)[1] == first
+    (tmp_path / "a" / "helper.py").write_text("x = 2\n")
+    assert not planned([one], **rows)[1]["pretrain"] & first["pretrain"]
+    (tmp_path / "a" / "helper.py").write_text("x = 1\n")
+    (tmp_path / "a").rename(tmp_path / "b")
+    plugins.os.environ[plugins.PATHS] = ""
+    assert planned([tmp_path / "b" / "my_method.py"], **rows)[1] == first
+
+
+def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):
+    _, before = planned([])
+    file = written(tmp_path / "a", "network")
+    nets = {"networks": {"net": {"network": "my_network"}}}
+    _, first = planned([file], **nets)
+    file.write_text(file.read_text() + "\n")
+    _, second = planned([file], **nets)
+    assert not first["finetune"] & second["finetune"] and not first["pretrain"] & second["pretrain"]
+    assert planned([file])[1] == before  # who does not touch it
+
+
+def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_imported(tmp_path):
+    file = written(tmp_path, "method")
+    plugins.use([file])
+    as_planned = plugins.planned([("method", "my_method"), ("method", "scratch")])
+    assert [one.plugin.name for one in as_planned] == ["my_method"]
+    first = registry.load("method", "my_method")
+    file.write_text(file.read_text().replace("noise: float = 0.01", "noise: float = 0.5"))
+    plugins.arrive(as_planned)
+    assert registry.load("method", "my_method") is first  # as the plan saw it
+    plugins._pinned.clear()
+    assert registry.load("method", "my_method").Params().noise == 0.5
+    with pytest.raises(BenchError, match="my_method' was edited since this run began; run it again"):
+        plugins.arrive([replace(one, digest="0" * 16) for one in as_planned])
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Return a function that installs a package with a method, as its entry points say."""
+
+    def install(point="my_method = outsiders.methods.my_method"):
+        written(tmp_path / "site" / "outsiders" / "methods", "method")
+        for folder in ("outsiders", "outsiders/methods"):
+            (tmp_path / "site" / folder / "__init__.py").write_text("raise_if_listed = 1\n")
+        info = tmp_path / "site" / "outsiders-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Name: outsiders\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[bench.methods]\n{point}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        return tmp_path / "site" / "outsiders"
+
+    yield install
+    for name in [n for n in sys.modules if n.split(".")[0] == "outsiders"]:
+        del sys.modules[name]
+    plugins._imported.clear()
+
+
+def test_an_installed_package_brings_plugins_by_its_entry_points(installed, capsys):
+    home = installed()
+    found = plugins.known("method")["my_method"]
+    assert found.file == home / "methods" / "my_method.py" and "outsiders" not in sys.modules
+    assert set(plugins.files(found)) == {"__init__.py", "methods/__init__.py", "methods/my_method.py"}
+    before = registry.source("method", "my_method")
+    assert registry.load("method", "my_method").__module__ == "outsiders.methods.my_method"
+    assert main(["list", "methods"]) == 0
+    assert "my_method.py (package outsiders)" in capsys.readouterr().out
+    (home / "methods" / "__init__.py").write_text("raise_if_listed = 2\n")
+    assert registry.source("method", "my_method") != before
+
+
+def test_an_entry_point_is_called_as_its_file_is(installed):
+    installed("other = outsiders.methods.my_method")
+    with pytest.raises(BenchError, match=r"point 'other' of bench\.methods leads to outsiders\.methods"):
+        registry.names("method")
+
+
+def test_a_protocol_is_named_as_the_list_prints_it(tmp_path, capsys):
+    assert main(["plan", "voco_table1", "--scale", "smoke", "--only", "method=scratch"]) == 0
+    assert "voco_table1" in capsys.readouterr().out
+    assert main(["plan", "voco_table"]) == 2
+    assert "did you mean 'voco_table" in capsys.readouterr().err
+
+
+def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_path, capsys):
+    file = written(tmp_path / "mine", "dataset")
+    (tmp_path / "mine" / "splits").mkdir()
+    listed = tmp_path / "mine" / "splits" / "my_dataset.mine.json"
+    listed.write_text((TEMPLATES / "splits" / "my_dataset.mine.json").read_text())
+    data = tmp_path / "data"
+    told = ["--plugins", str(file)]
+    assert main(["phantom", "my_dataset", str(data), "--cases", "12", *told]) == 0
+    assert main(["check", "my_dataset", "--data", str(data), *told]) == 0
+    protocol = yaml.safe_load((TEMPLATES / "my_dataset.yaml").read_text())
+    (tmp_path / "mine" / "p.yaml").write_text(yaml.safe_dump(protocol))
+    for text, code in ((listed.read_text(), 0), ("{", 2)):
+        listed.write_text(text)
+        assert main(["plan", str(tmp_path / "mine" / "p.yaml"), "--data", str(data)]) == code
+    assert "my_dataset.mine.json: no list of cases" in capsys.readouterr().err
