@@ -53,22 +53,28 @@ def vectors(encoder: Encoder, x: Tensor, pool: Pool) -> Tensor:
 class Classifier(nn.Module):
     """Linear - ReLU - batch norm - dropout blocks, then a bare Linear: the classifier of Taleb et al. 2020.
 
-    What the dropout keeps is given (``kept``), so that a loss is a function of its batch.
+    What the dropout keeps is given (``kept``), so that a loss stays a pure function of its batch, and
+    processes that share one drop what a single one would. Batch norm uses the batch that it sees and keeps
+    no statistics. Weights begin as Keras', Glorot's uniform.
 
     Args:
         width: of the vectors that come in.
         hidden: of each block; the released code has 2048 and 1024.
         classes: of the logits.
+        norm: is there batch norm?
     """
 
-    def __init__(self, width: int, hidden: Sequence[int], classes: int) -> None:
+    def __init__(self, width: int, hidden: Sequence[int], classes: int, norm: bool = True) -> None:
         super().__init__()
         self.hidden = list(hidden)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b, eps=1e-3))  # eps: Keras'
-            for a, b in pairwise((width, *hidden))
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), *_norm(b, norm)) for a, b in pairwise((width, *hidden))
         )
-        self.out = nn.Linear([width, *hidden][-1], classes)
+        self.leave = nn.Linear([width, *hidden][-1], classes)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return logits (N, classes) of vectors (N, width); ``kept`` (N, sum of hidden), by default all."""
@@ -76,7 +82,12 @@ class Classifier(nn.Module):
         for block, mask in zip(self.blocks, masks, strict=True):
             x = block(x)
             x = x if mask is None else x * mask
-        return self.out(x)
+        return self.leave(x)
+
+
+def _norm(width: int, asked: bool) -> list[nn.Module]:
+    """Return batch norm with the epsilon of Keras, or nothing."""
+    return [nn.BatchNorm1d(width, eps=1e-3, track_running_stats=False)] if asked else []
 
 
 def kept(rows: int, hidden: Sequence[int], dropout: float, generator: torch.Generator) -> Tensor:
@@ -89,40 +100,6 @@ def kept(rows: int, hidden: Sequence[int], dropout: float, generator: torch.Gene
         generator: the only randomness.
     """
     return (rand((rows, sum(hidden)), generator) >= dropout) / (1 - dropout)
-
-
-class DropoutMLP(nn.Module):
-    """Linear - ReLU - batch norm - dropout blocks, ending in a bare Linear; it is told which units to drop.
-
-    So a loss stays a pure function of its batch, and processes that share one drop what a single one would.
-    Batch norm uses the batch that it sees and keeps no statistics. Weights begin as Keras', Glorot's uniform.
-
-    Args:
-        widths: that comes in, of the hidden layers, that goes out.
-        norm: is there batch norm?
-        dropout: share of hidden units that are dropped; what is left is scaled up by it.
-    """
-
-    def __init__(self, widths: list[int], norm: bool, dropout: float) -> None:
-        super().__init__()
-        self.hidden, self.dropout = widths[1:-1], dropout
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b, eps=1e-3, track_running_stats=False))
-            if norm
-            else nn.Sequential(nn.Linear(a, b), nn.ReLU())
-            for a, b in pairwise(widths[:-1])
-        )
-        self.leave = nn.Linear(widths[-2], widths[-1])
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
-        """Map (N, first width) to (N, last); ``kept`` (N, hidden units) has one layer behind the other."""
-        for block, keep in zip(self.blocks, kept.split(self.hidden, dim=1), strict=True):
-            x = block(x) * keep / (1 - self.dropout)
-        return self.leave(x)
 
 
 class Block(nn.Module):

@@ -15,8 +15,7 @@ from bench.errors import BenchError
 from bench.method import MethodParams, Recipe, Triple
 from bench.nets import catalog
 from bench.nets.base import Encoder
-from bench.pretext.heads import DropoutMLP
-from bench.random import rand
+from bench.pretext.heads import Classifier, kept
 from bench.ranges import Count, Part, Whole
 
 Place = Literal["random", "corner"]  # of the grid: anywhere in the volume, or from its first voxel
@@ -84,12 +83,12 @@ class Patches(MethodParams):
         return x, y, z
 
     def kept(self, rows: int, times: int, generator: torch.Generator) -> Tensor:
-        """Draw which hidden units of the head are not dropped, (rows, times, their number)."""
-        return rand((rows, times, sum(self.hidden)), generator) >= self.dropout
+        """Draw what the head's dropout keeps, (rows, times, hidden units), scaled."""
+        return kept(rows * times, self.hidden, self.dropout, generator).unflatten(0, (rows, times))
 
-    def head(self, width: int, classes: int) -> DropoutMLP:
+    def head(self, width: int, classes: int) -> Classifier:
         """Return what names the class of ``width`` joined features."""
-        return DropoutMLP([width, *self.hidden, classes], self.norm, self.dropout)
+        return Classifier(width, self.hidden, classes, self.norm)
 
     def head_flops_of(self, rows: int, classes: int) -> float:
         """Return the head's operations without its first layer, whose width is the network's."""

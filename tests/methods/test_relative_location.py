@@ -137,7 +137,7 @@ def test_dropped_units_are_drawn_with_the_views(build, name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3, "queries_per_image": 3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
-    assert kept.shape == (4, 3, 400) and kept.float().mean().item() == pytest.approx(0.7, abs=0.03)
+    assert kept.shape == (4, 3, 400) and (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.03)
     assert not torch.equal(view(method, raw, 1)["kept"], kept)
     assert build(name, {"dropout": 0.0}).params.kept(2, 1, torch.Generator()).all()
 

@@ -34,7 +34,7 @@ def test_each_cube_comes_in_different_turns_and_the_label_tells_which(classes, v
 @pytest.mark.parametrize("head", ["mlp", "linear"])
 def test_a_head_that_says_nothing_costs_the_logarithm_of_the_classes(build, head):
     method = build(NAME, {"head": head, "classes": 24})
-    last = method.head if head == "linear" else method.head.out
+    last = method.head if head == "linear" else method.head.leave
     torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
     terms = method.loss(batch_of(method))
     assert terms["total"].item() == pytest.approx(math.log(24), abs=1e-5)

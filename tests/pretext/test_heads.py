@@ -6,7 +6,7 @@ from torch import nn
 
 from bench import nets
 from bench.pretext import heads
-from bench.pretext.heads import Classifier, DecoderSize, DropoutMLP, MaskedDecoder, Prototypes, kept, mlp
+from bench.pretext.heads import Classifier, DecoderSize, MaskedDecoder, Prototypes, kept, mlp
 
 
 @pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
@@ -30,7 +30,7 @@ def test_a_classifier_drops_what_it_is_told_behind_each_norm():
     head = Classifier(3, (4, 2), 5).eval()
     x = torch.randn(6, 3)
     first, second = (torch.randint(2, (6, n)) * 2.0 for n in (4, 2))
-    expected = head.out(head.blocks[1](head.blocks[0](x) * first) * second)
+    expected = head.leave(head.blocks[1](head.blocks[0](x) * first) * second)
     assert torch.equal(head(x, torch.cat([first, second], 1)), expected)
     assert torch.equal(head(x), head(x, torch.ones(6, 6)))
 
@@ -49,23 +49,15 @@ def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
     assert torch.equal(head(x), head.eval()(x))
 
 
-def test_a_head_drops_the_units_that_it_is_told_and_scales_up_the_others():
-    head = DropoutMLP([3, 4, 2, 5], norm=False, dropout=0.75)
-    x, kept = torch.randn(6, 3), torch.rand(6, 6) < 0.5
-    hidden = head.blocks[0](x) * kept[:, :4] * 4
-    hidden = head.blocks[1](hidden) * kept[:, 4:] * 4
-    assert torch.allclose(head(x, kept), head.leave(hidden))
-    assert torch.equal(head(x, torch.zeros_like(kept)), head.leave.bias.expand(6, 5))
-    plain = DropoutMLP([3, 5], norm=True, dropout=0.5)
-    assert torch.equal(plain(x, torch.ones(6, 0, dtype=torch.bool)), plain.leave(x))
-
-
-def test_batch_norm_of_a_head_with_dropout_comes_behind_relu_and_keeps_nothing():
-    head = DropoutMLP([3, 4, 5], norm=True, dropout=0.0)
+def test_a_classifiers_batch_norm_comes_behind_relu_and_keeps_nothing():
+    head = Classifier(3, (4,), 5)
     assert [type(m).__name__ for m in head.blocks[0]] == ["Linear", "ReLU", "BatchNorm1d"]
-    x, kept = torch.randn(6, 3), torch.ones(6, 4, dtype=torch.bool)
-    assert torch.equal(head(x, kept), head.eval()(x, kept))
+    assert [type(m).__name__ for m in Classifier(3, (4,), 5, norm=False).blocks[0]] == ["Linear", "ReLU"]
+    x = torch.randn(6, 3)
+    assert torch.equal(head(x), head.eval()(x))
     assert all("running" not in k for k in head.state_dict())
+    assert torch.equal(head(x, torch.zeros(6, 4)), head.leave.bias.expand(6, 5))
+    assert head.leave.weight.abs().max() <= (6 / 9) ** 0.5 and not head.leave.bias.any()
 
 
 def test_plain_layer_norm_sees_one_row_at_a_time_and_keeps_nothing():
