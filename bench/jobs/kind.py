@@ -12,7 +12,7 @@ from bench import registry
 from bench.job import Job, Spec
 from bench.nets import catalog
 from bench.protocol.sections import Net
-from bench.typed import narrowed, sparse
+from bench.typed import sparse
 
 if TYPE_CHECKING:
     from bench.jobs.context import Context
@@ -101,7 +101,7 @@ class NetSpec(Net):
         """
         catalog.check_crop(net.network, net.preset, net.crop)
         version, source = catalog.entry(net.network).version, registry.source("network", net.network)
-        return narrowed(cls, net, in_channels=channels, version=version, out_channels=None, source=source)
+        return cls(net.network, net.preset, net.crop, in_channels=channels, version=version, source=source)
 
     def flops(self, whole: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""
