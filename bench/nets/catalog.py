@@ -147,11 +147,11 @@ def check_view(name: str, view: Triple, called: str) -> None:
         fit = ", ".join(e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims)
         raise BenchError(f"{where}; it reads whole crops alone; take {fit}")
     if facts.views == "multiples" and any(n % m for n, m in zip(view, facts.multiple, strict=True)):
-        raise BenchError(f"{where}; it reads multiples of {facts.multiple}")
+        raise BenchError(f"{where}; it reads multiples of {facts.multiple} alone")
     if min(last) < 1:
-        raise BenchError(f"{where}; it halves {facts.pyramid[-1]} away")
+        raise BenchError(f"{where}; it halves {facts.pyramid[-1]} away; make them larger")
     if prod(last) < 2 and not all(p.lone for p in facts.presets.values()):
-        raise BenchError(f"{where}; instance norm cannot train on one bottleneck voxel")
+        raise BenchError(f"{where}; instance norm cannot train on one bottleneck voxel; make them larger")
 
 
 def check_task(name: str, task: str) -> None:
