@@ -113,10 +113,11 @@ class PredictsPatches(MethodParams):
         """Refuse a grid that does not fit into volumes of a known size."""
         whole = self.window(crop)
         if recipe.resize and any(0 < r < w for r, w in zip(recipe.resize, whole, strict=True)):
+            name = type(self).__module__.rpartition(".")[2]  # of the method's file
             raise BenchError(
-                f"{self.grid} patches of {tuple(crop)} voxels, overlap {self.overlap:g}, cover {whole} and "
-                f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop (one patch) "
-                "or fewer patches_per_side"
+                f"method {name!r}: {self.grid} patches of {tuple(crop)} voxels, overlap {self.overlap:g}, "
+                f"cover {whole} and do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop, "
+                "which is one patch, or fewer patches_per_side"
             )
 
     def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:

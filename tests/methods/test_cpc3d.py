@@ -178,5 +178,5 @@ def test_refuses_grids_without_context_or_targets(build, params, says):
 def test_refuses_a_grid_that_does_not_fit():
     params = CODE.make_params({})
     params.check((16, 16, 16), Recipe(resize=(40, 40, 0)))
-    with pytest.raises(BenchError, match=r"cover \(40, 40, 40\) and do not fit into .*\(32, 48, 32\)"):
+    with pytest.raises(BenchError, match=r"'cpc3d': .*\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"):
         params.check((16, 16, 16), Recipe(resize=(32, 48, 32)))

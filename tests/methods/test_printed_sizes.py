@@ -7,6 +7,7 @@ from bench import nets, registry
 from bench.errors import BenchError
 
 RESNET, PGL = ("hssl_resnet34", "base", 1, 2), ("pgl_resnet50", "base", 1, 2, (96, 96, 16))
+TALEB = ("taleb_unet3d", "base", 1, 2, (32, 32, 32))
 BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
 
 
@@ -20,6 +21,9 @@ BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
         ("simclr2d", {"batch_norm": False, "proj_layers": 3}, RESNET, {"projector": 590_976}),
         # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
         ("hssl", {}, RESNET, {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}),
+        # a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
+        ("cpc3d", {}, TALEB, {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}),
+        ("cpc3d", {"skip_row": True}, TALEB, {"predict": 263_168}),
         ("pgl", {}, PGL, {"projector": 9_449_728, "predictor": 2_109_696}),
         ("mae3d", {}, ("unetr", "small", 1, 14, (96, 96, 96)), {"encoder": 6_159_936}),
         ("mae3d", {}, ("unetr", "base", 1, 14, (96, 96, 96)), {"encoder": 88_340_736, "decoder": 27_813_888}),

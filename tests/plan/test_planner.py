@@ -354,6 +354,7 @@ MASKED = {
     "networks": {"net": {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}},
     "rows": {"pair": {"method": "mae3d"}},
 }  # its loss looks at every sample alone
+CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}}  # without: alone
 
 
 @pytest.mark.parametrize(
@@ -363,6 +364,7 @@ MASKED = {
         ({**MASKED, "pretrain": {"batch": 4, "accumulate": 2}}, 4, "no 8 equal parts.* take a multiple of 8"),
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
         ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
+        ({**CODED, "pretrain": {"batch": 4, "accumulate": 2}}, 1, "'cpc3d' compares the samples of a batch"),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
         ({"rows": {"alone": {"params": {"temprature": 1}}}}, 1, "method 'scratch': temprature: unknown key"),
         ({"finetune": {"recipe": "defaut"}}, 1, "no recipe of data set .* did you mean 'default'"),
