@@ -24,7 +24,7 @@ SCALED = [
 @pytest.mark.parametrize(("path", "scale"), SCALED)
 def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
     protocol = read(path, scale)
-    maps = fitting(protocol.metrics, "segmentation")
+    maps = fitting(protocol.metrics, "segmentation") or ("dice",)  # none is of label maps
     Request.checked(maps, protocol.convention, protocol.empty or "default")
     planner = Planner(Roots(), Contents(None), need_data=False)
     planner.expand(protocol)

@@ -33,7 +33,6 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "dice": Metric("1", "Dice similarity coefficient", True),
-    "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
     "iou": Metric("1", "Intersection over union (Jaccard index)", True),
     "hd": Metric("mm", "Hausdorff distance", False),
     "hd95": Metric("mm", "95th percentile Hausdorff distance", False),
@@ -44,6 +43,7 @@ METRICS: dict[str, Metric] = {
     "relative_volume_error": Metric(
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
     ),
+    "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
     "auc": Metric("1", "Area under the ROC curve, each class against the rest", True, "classification"),
     "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
