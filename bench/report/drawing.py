@@ -136,7 +136,7 @@ def _lines_of(ax: Axes, plot: Plot, looks: dict[str, dict]) -> None:
         ax.set_xticklabels([f"{t} %" for t in plot.ticks])
         ax.set_xlim(min(plot.ticks) / 1.15, max(plot.ticks) * 1.15)
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.grid(axis="x", visible=False)
     ax.set_title(fill(words(plot.title, 2 * LINE), LINE))
     ax.set_xlabel(plot.x)

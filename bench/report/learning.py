@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.report.cells import PLACE, RUN, of_runs, sections_of
@@ -12,7 +13,7 @@ from bench.report.scene import Scene
 if TYPE_CHECKING:
     import pandas as pd
 
-PARTS = {"val": "patients that validate", "test": "test patients", "train": "patients that train"}
+PARTS = {"val": "validation patients", "test": "test patients", "train": "training patients"}
 HOW = (
     "Mean over targets at each look; over a patient's cases, patients and runs as in the table, as far as "
     "all runs of a row go. The band is ± one standard deviation over runs. Predicted on the prepared grid, "
@@ -25,31 +26,37 @@ POINT = [*(p for p in PLACE if p != "target"), "look"]
 
 
 def plots(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per section, label fraction and metric that is tracked."""
+    """Return one plot per part, section, label fraction and metric that is tracked.
+
+    Of metrics the protocol's own; all where none of those is tracked.
+    """
     table = scene.extras.tracked
     if table is None or not len(table):
         return ()
-    points = _points(table.assign(section=sections_of(scene.protocol, table)))
-    made = []
+    table = table.assign(section=sections_of(scene.protocol, table))
+    return tuple(plot for part, own in table.groupby("part") for plot in _of_part(scene, own, str(part)))
+
+
+def _of_part(scene: Scene, table: pd.DataFrame, part: str) -> Iterator[Plot]:
+    points = _points(table)
+    asked = {*scene.protocol.metrics} & {*points["metric"]} or {*points["metric"]}  # else all
     for (section, fraction, metric), found in points.groupby(["section", "fraction", "metric"], sort=True):
-        if not _shown(scene, points, metric):
+        if metric not in asked:
             continue
-        tuned = scene.protocol.finetune[section]
-        in_epochs = tuned.epochs is not None and bool(found["epoch"].notna().all())
+        in_epochs = scene.protocol.finetune[section].epochs is not None and found["epoch"].notna().all()
         lines = [_line(scene, r, found[found["row"] == r], in_epochs) for r in scene.rows_of({*found["row"]})]
         several = len({*points.loc[points["section"] == section, "fraction"]}) > 1
         title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
         y, lower = metric_axis(metric, scene.unit(metric))
-        made.append(Plot(title, "Epoch" if in_epochs else "Step", y, lower, tuple(lines)))
-    return tuple(made)
+        yield Plot(
+            title, "Epoch" if in_epochs else "Step", f"{y}, {PARTS.get(part, part)}", lower, tuple(lines)
+        )
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
-    """Return what is said below the figure: of whom it is, and that it chose nothing."""
+    """Return what is said below the figure."""
     table = scene.extras.tracked
-    parts = [] if table is None else sorted({*table["part"]})
-    whom = " and ".join(PARTS.get(part, part) for part in parts)
-    return (f"On the {whom}. {HOW}", *([PEEKED] if "test" in parts else []))
+    return (HOW, *([PEEKED] if table is not None and "test" in {*table["part"]} else []))
 
 
 def _points(table: pd.DataFrame) -> pd.DataFrame:
@@ -64,12 +71,6 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     points = over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)
     points = points.reset_index().merge(shared.reset_index(), on=["row", "section", "fraction"])
     return points[(points["look"] <= points["shared"]) & points["mean"].notna()]
-
-
-def _shown(scene: Scene, points: pd.DataFrame, metric: str) -> bool:
-    """Tell whether a metric is drawn: the protocol's own, all where none of those is tracked."""
-    asked = {*scene.protocol.metrics} & {*points["metric"]}
-    return metric in asked or not asked
 
 
 def _line(scene: Scene, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:

@@ -85,7 +85,7 @@ def scene_of(made, table):
 def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
     (plot,) = plots(scene_of(tracked, view(tracked)))
     scratch, pair = plot.series
-    assert (plot.x, plot.y, plot.lower) == ("Step", "Dice (%)", False)
+    assert (plot.x, plot.y, plot.lower) == ("Step", "Dice (%), test patients", False)
     assert scratch.baseline and not pair.baseline
     assert scratch.xs == pair.xs == (2, 4, 6)
     # Seeds 0.00 and 0.01 above; targets 0 and 0.1 above; cases of one patient 0 and 0.02 above.
