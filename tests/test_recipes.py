@@ -18,7 +18,7 @@ RECIPES = sorted(p.stem for p in SETTINGS.glob("*.yaml"))
 STEPS = 5
 MAPS, CLASSES = "msd04_hippocampus", "cc_ccii"
 PHANTOMS = {MAPS: (20, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
-CLASSIFIED = {"voco_cc_ccii"}
+CLASSIFIED = {"voco_cc_ccii", "taleb_retina"}
 NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "glmae": ("unetr", [32, 32, 16]),
     "hssl": ("hssl_resnet34", [64, 64, 1]),
@@ -27,6 +27,7 @@ NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "pilot": ("genesis_unet3d", [32, 32, 16]),
     "pilot_slices": ("hssl_unet", [32, 32, 1]),
     "taleb": ("taleb_unet3d", [32, 32, 32]),
+    "taleb_retina": ("unet3d", [32, 32, 16]),
     "voco_cc_ccii": ("unet3d", [32, 32, 16]),
     "voco_mmwhs": ("unet3d", [32, 32, 32]),
     "voco": ("swin_unetr", [32, 32, 32]),
@@ -127,7 +128,17 @@ def test_stopped_after_any_step_a_recipe_ends_with_the_same_bits(name, prepared,
 
 def test_the_recipes_together_use_every_part_of_fine_tuning():
     said = [stated(name) for name in RECIPES]
-    parts = {"frozen", "holdout", "patience", "deep_supervision", "clip", "clip_each", "scans", "batch_dice"}
+    parts = {
+        "frozen",
+        "holdout",
+        "patience",
+        "deep_supervision",
+        "clip",
+        "clip_each",
+        "scans",
+        "batch_dice",
+        "hidden",
+    }
     assert parts <= {key for s in said for key, value in s.items() if value}
     assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}
-    assert {s.get("head", "softmax") for s in said} == {"softmax", "regions"}
+    assert {s.get("head", "softmax") for s in said} == {"softmax", "regions", "ordinal"}

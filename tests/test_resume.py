@@ -24,11 +24,28 @@ from bench.store import Store
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 SMALL = {**HEADS, "grid": [2, 2, 1], "queue": 16}
-OWN = {"rubik": {"grid": [2, 2, 2], "jitter": [4, 4, 0]}}  # parameters of one method alone
-CROPS = {
-    "position_label": [32, 32, 32],
-    "jigsaw_clustering": [32, 32, 16],
-}  # of losses that read several cells
+OWN = {  # parameters of one method alone
+    "rubik": {"grid": [2, 2, 2], "jitter": [4, 4, 0]},
+    "cpc3d": {"patches_per_side": 2, "boundary": "zero", "code_size": 16, "gru": 8},
+    "cpc2d": {"code_size": 16, "gru": 8},
+    "rpl3d": {"jitter": 2},
+    "rpl2d": {"jitter": 4},
+    "jigsaw3d": {"n": 2, "jitter": 2, "permutations": 20},
+    "jigsaw2d": {"n": 2, "jitter": 4, "permutations": 20},
+}
+NETS = {  # what a method needs, or its dimensions: a network that fits, and a crop
+    "features": ("unet3d", [16, 16, 16]),
+    "tokens": ("unetr", [32, 32, 16]),
+    "slices": ("unet2d", [32, 32, 1]),
+    # of one method: of losses that read several cells, of encoders that read parts of a crop
+    "position_label": ("unet3d", [32, 32, 32]),
+    "jigsaw_clustering": ("unet3d", [32, 32, 16]),
+    "cpc2d": ("unet2d", [16, 16, 1]),
+    "rpl3d": ("genesis_unet3d", [32, 32, 32]),
+    "rpl2d": ("unet2d", [64, 64, 1]),
+    "jigsaw3d": ("genesis_unet3d", [32, 32, 32]),
+    "jigsaw2d": ("unet2d", [48, 48, 1]),
+}
 STEPS = 5
 
 
@@ -47,12 +64,13 @@ def planned(out, method, changes=None):
     """Plan one method and fine-tuning from it; leave the jobs' descriptions in ``out``."""
     cls = registry.load("method", method)
     known = cls.Params.__dataclass_fields__
-    network = {"network": "unet3d", "preset": "tiny", "crop": CROPS.get(method, [16, 16, 16])}
-    if cls.dims == 2:
-        network = {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}
-    if cls.needs in ("tokens", "patches"):
-        network = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 16]}
-    params = {**{k: v for k, v in SMALL.items() if k in known}, **OWN.get(method, {})}
+    masks = "tokens" if cls.needs in ("tokens", "patches") else "features"
+    net, crop = NETS.get(method) or NETS["slices" if cls.dims == 2 else masks]
+    network = {"network": net, "preset": "tiny", "crop": crop}
+    params = {k: v for k, v in SMALL.items() if k in known}
+    if isinstance(getattr(cls.Params, "hidden", 0), tuple):
+        params["hidden"] = [16, 8]
+    params |= OWN.get(method, {})
     row = {"method": method, "network": "net", "params": params}
     value = yaml.safe_load(reliability.SMOKE.replace("steps: 40", f"steps: {STEPS}"))
     value |= {"baseline": "none", "networks": {"net": network}, "rows": {method: row}}

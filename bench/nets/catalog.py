@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -41,19 +41,45 @@ def _stated(plugin: plugins.Plugin, changed: int) -> Entry:
         node = next(n for n in ast.parse(path.read_bytes()).body if plugins.NETWORK in _targets(n))
     except (SyntaxError, ValueError, StopIteration, RecursionError) as error:
         raise registry.raised(path, error) from None
-    words = {**vars(sizes), "Source": Source, "__name__": plugin.module}
+    words: dict[str, Any] = {name: found for name, found in vars(sizes).items() if is_dataclass(found)}
+    words |= {"Source": Source, "__name__": plugin.module}
     where = f"{path}:{node.lineno}: {plugins.NETWORK}"
     try:
-        found = eval(compile(ast.Expression(node.value), str(path), "eval"), words)  # type: ignore[attr-defined]
-    except Exception as error:  # whatever the expression raises
+        found = _plain(node.value, words)  # type: ignore[attr-defined]
+    except (ValueError, TypeError) as error:
         raise BenchError(
-            f"{where}: {type(error).__name__}: {error}; state it by Entry, Preset, Source and plain values: "
-            "it is read without running the file"
+            f"{where}: {error}; state it by Entry, Preset, Source and plain values: it is read without "
+            "running the file"
         ) from None
     if not isinstance(found, Entry) or (found.name, found.module) != (plugin.name, plugin.module):
         called = f"Entry({plugin.name!r}, title, __name__, ...)"
         raise BenchError(f"{where}: must be {called}, as the file is called")
     return found
+
+
+def _plain(node: ast.AST, words: Mapping[str, Any]) -> Any:
+    """Return what an expression of plain values, and calls of ``words`` that are classes, says.
+
+    Raises:
+        ValueError: it holds anything else.
+        TypeError: a class does not take what it is given.
+    """
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name) if name in words:
+            return words[name]
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            return tuple(_plain(element, words) for element in elements)
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            pairs = zip(keys, values, strict=True)
+            return {_plain(key, words): _plain(value, words) for key, value in pairs if key is not None}
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if isinstance(
+            words.get(name), type
+        ):
+            options = {word.arg: _plain(word.value, words) for word in named if word.arg is not None}
+            return words[name](*(_plain(value, words) for value in given), **options)
+    raise ValueError(f"{ast.unparse(node)[:60]!r} is no plain value")
 
 
 def _targets(node: ast.AST) -> set[str]:
