@@ -91,7 +91,7 @@ def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, ki
 BROKEN = {  # kind, what is written in the template: what is said of it
     "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
     "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
-    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"network\.py:13: NETWORK: 'size' is no plain"),
+    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"\.py:13: NETWORK: 'size' is no plain"),
     "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"), r"NETWORK: 'print\(4\)' is no plain"),
     "another name": ("network", ('"my_network", "My', '"other", "My'), r"network\.py:13: NETWORK: must be"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),

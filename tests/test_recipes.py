@@ -114,6 +114,7 @@ def test_stopped_after_any_step_a_recipe_ends_with_the_same_bits(name, prepared,
     tuned = kinds["finetune"]
     said = {k: v for k, v in stated(name).items() if k not in (*CHANGED, "epochs", "crops", "hold", "crop")}
     holdout = said.pop("holdout", 0)
+    assert tuned.spec.network.hidden == said.pop("hidden", 0)
     assert tuned.spec.data.holdout == holdout
     whole = plain(tuned.spec.finetune)
     assert overlay(whole, json.loads(json.dumps(said))) == whole
@@ -128,17 +129,8 @@ def test_stopped_after_any_step_a_recipe_ends_with_the_same_bits(name, prepared,
 
 def test_the_recipes_together_use_every_part_of_fine_tuning():
     said = [stated(name) for name in RECIPES]
-    parts = {
-        "frozen",
-        "holdout",
-        "patience",
-        "deep_supervision",
-        "clip",
-        "clip_each",
-        "scans",
-        "batch_dice",
-        "hidden",
-    }
+    parts = {"frozen", "holdout", "patience", "deep_supervision", "clip", "clip_each", "scans", "batch_dice"}
+    parts |= {"hidden"}
     assert parts <= {key for s in said for key, value in s.items() if value}
     assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}
     assert {s.get("head", "softmax") for s in said} == {"softmax", "regions", "ordinal"}
