@@ -29,6 +29,7 @@ from bench.store import write_atomic
 # Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
 LINE = 44  # characters of a plot's title
+DOTS, PIXELS = 170, 4e6  # of a PNG: per inch, and in all at most
 MARKED = 25  # points of a line that are marked each
 SIDE = 2.5  # of a cloud's panel, inches
 BRIGHT = (  # for labels over grey images; neighbours in the list differ in hue and lightness
@@ -61,11 +62,17 @@ def save(figure: Figure, files: tuple[Path, Path]) -> None:
     png, pdf = files
     made = io.BytesIO(), io.BytesIO()
     with style():
-        figure.savefig(made[0], format="png", dpi=170, metadata={"Software": None})
+        figure.savefig(made[0], format="png", dpi=_dpi(figure), metadata={"Software": None})
         nothing = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(made[1], format="pdf", metadata=nothing)
     for path, file in zip((png, pdf), made, strict=True):
         write_atomic(path, file.getvalue(), flush=False)
+
+
+def _dpi(figure: Figure) -> float:
+    """Return dots per inch: fewer for a tall figure of many panels, whose picture a page carries."""
+    width, height = figure.get_size_inches()
+    return float(min(DOTS, (PIXELS / (width * height)) ** 0.5))
 
 
 def words(text: str, most: int = 48) -> str:
