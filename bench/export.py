@@ -38,6 +38,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     folder = store.jobs / _whole(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
     if format == SUBMISSION:
+        if step:
+            raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
     if kind not in KINDS:
         way = "take --format submission" if (folder / submission.FILE).is_file() else "name a pretrain job"

@@ -4,7 +4,7 @@ Frank and Hall 2001 (ECML, "A Simple Approach to Ordinal Classification") ask K 
 grades. Taleb et al. ask K, as the first, "at least the lowest?", is always answered yes: targets 11000 for
 grade 1 of 5, binary cross-entropy over all five, and the grade is how many sigmoids exceed one half, less
 one (HealthML/self-supervised-3d-tasks @ecc86ef: data/kaggle_retina_data.py, utils/metrics.py). That is what
-is done here; the first question only lowers the loss, by the constant 1 / K of what it costs.
+is done here; the first question counts the others (K - 1) / K and adds a term that falls to 0.
 """
 
 from __future__ import annotations

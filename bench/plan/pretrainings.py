@@ -118,7 +118,12 @@ class Pretrainings:
 
 def _has_snapshot(arm: Arm, made: Pretraining) -> None:
     at, there = arm.row.at, list(made.snapshots)
-    if at is not None and (at not in there or (made.steps is not None and at > made.steps)):
+    if at is not None and made.steps is not None and at > made.steps:
+        raise BenchError(
+            f"row {arm.name!r}: 'at: {at}', and the pretraining is over after {made.steps} steps; take "
+            "fewer, or leave it out for the end"
+        )
+    if at is not None and at not in there:
         raise BenchError(
             f"row {arm.name!r}: 'at: {at}' is not among the snapshots {there} that "
             f"{made.steps} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.augment.draw import per_sample
 from bench.data.reader import Volume
+from bench.errors import BenchError
 from bench.method import Batch, MethodParams, Triple
 from bench.nets import Encoder, Network
 from bench.pretext.heads import Classifier, Pool, kept, vectors, width_of
@@ -58,6 +59,16 @@ class Named(MethodParams):
         rows, turns = made["label"].shape
         drawn = kept(rows * turns, self.hidden, self.dropout, generator)
         return {**made, "kept": drawn.unflatten(0, (rows, turns))}
+
+    @property
+    def across_batch(self) -> bool:
+        """The batch norm of ``mlp`` takes its statistics over the batch."""
+        return self.head == "mlp"
+
+    def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
+        """Refuse a single crop where the head has batch norm."""
+        if self.head == "mlp" and rows * self.crops_per_sample < 2:
+            raise BenchError("head: mlp has batch norm, for which one crop is too few; take a batch of 2")
 
     @property
     def pool(self) -> Pool:

@@ -111,6 +111,11 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
             f"{document.where((*keys, 'init'))}: the weights come from this file; name the method that made "
             "them, and leave 'pretrain' and 'at' out"
         )
+    if row.at is not None and not method_pretrains(row):
+        where = document.where((*keys, "at"))
+        raise BenchError(
+            f"{where}: method {row.method!r} is not pretrained and has no snapshots; leave it out"
+        )
     if pretrains(row):
         _check_pretraining(protocol, name, row, document)
     _check_tuning(protocol, name, row, document)

@@ -299,7 +299,8 @@ class Track:
 
     part: Literal["val", "test", "train"] = "val"  # of the split; those who validate as for `best_val`
     every: Steps | None = None
-    every_epochs: Epochs | None = None  # in its place: of the labelled cases, as `epochs` counts them
+    # in its place: of the labelled cases, as `epochs` counts them
+    every_epochs: Annotated[float, Range(0.001, 1e7)] | None = None
 
     def __post_init__(self) -> None:
         if (self.every is None) == (self.every_epochs is None):

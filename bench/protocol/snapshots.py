@@ -27,6 +27,9 @@ def spelled_out(document: Document) -> Document:
     names: dict[str, list[str]] = {}
     for name, row in rows.items():
         made = _rows(name, row, document) if _several(row) else {name: row}
+        if double := made.keys() & (found.keys() | rows.keys() - {name}):
+            where = document.where(("rows", name))
+            raise BenchError(f"{where}: {min(double)!r} is a row already; give one of them another name")
         names[name] = list(made)
         found |= made
         for keys, line in document.lines.items():
@@ -46,10 +49,16 @@ def _several(row: Any) -> bool:
 def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
     """Return the rows that one row means, by name."""
     steps, where = row["at"], document.where(("rows", name, "at"))
+    if row.get("method") in registry.names("method") and not _pretrains(row["method"]):
+        raise BenchError(
+            f"{where}: method {row['method']!r} has no snapshots, it is not pretrained; leave it out"
+        )
     right = [s == LAST or (type(s) is int and s > 0) for s in steps]
     if not steps or not all(right) or len({*steps}) < len(steps):
         raise BenchError(f"{where}: list steps, each once, and 'last' for the end, got {shown(steps)}")
     own = row.get("pretrain") or {}
+    if not isinstance(own, dict) or not _steps(own.get("snapshots", [])):
+        return {name: {k: v for k, v in row.items() if k != "at"}}  # refused where sections are read
     kept = _snapshots(own if "snapshots" in own else document.value.get("pretrain"))
     wanted = sorted({*kept, *(s for s in steps if s != LAST)})
     if wanted != sorted(kept):
@@ -62,6 +71,10 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
     }
 
 
+def _pretrains(method: str) -> bool:
+    return bool(registry.declared("method", method, "pretrains", True))
+
+
 def _title(method: Any) -> Any:
     """Return a method's own title; what is none is refused later, by its name."""
     known = method in registry.names("method")
@@ -71,6 +84,10 @@ def _title(method: Any) -> Any:
 def _snapshots(section: Any) -> list[int]:
     given = section.get("snapshots") if isinstance(section, dict) else None
     return [s for s in given if type(s) is int] if isinstance(given, list) else []
+
+
+def _steps(given: Any) -> bool:
+    return isinstance(given, list) and all(type(step) is int for step in given)
 
 
 def _named(group: Any, names: dict[str, list[str]]) -> Any:

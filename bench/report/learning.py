@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bench.protocol import Protocol
 from bench.report.cells import PLACE, RUN, of_runs, sections_of
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
@@ -19,9 +20,7 @@ HOW = (
     "all runs of a row go. The band is ± one standard deviation over runs. Predicted on the prepared grid, "
     "so the last point is not the table's number."
 )
-PEEKED = (
-    "A learning curve looks at the test patients on the way; neither weights nor settings are chosen by it."
-)
+PEEKED = "A learning curve looks at the test patients on the way"
 POINT = [*(p for p in PLACE if p != "target"), "look"]
 
 
@@ -56,7 +55,7 @@ def _of_part(scene: Scene, table: pd.DataFrame, part: str) -> Iterator[Plot]:
 def captions(scene: Scene) -> tuple[str, ...]:
     """Return what is said below the figure."""
     table = scene.extras.tracked
-    return (HOW, *([PEEKED] if table is not None and "test" in {*table["part"]} else []))
+    return (HOW, *([peeked(scene.protocol)] if table is not None and "test" in {*table["part"]} else []))
 
 
 def _points(table: pd.DataFrame) -> pd.DataFrame:
@@ -83,3 +82,9 @@ def _line(scene: Scene, row: str, points: pd.DataFrame, in_epochs: bool) -> Seri
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
     )
+
+
+def peeked(protocol: Protocol) -> str:
+    """Return what to say of a curve of test patients: weights may be chosen by them all the same."""
+    chosen = any(target.select == "best_test" for target in protocol.finetune)
+    return f"{PEEKED}{'' if chosen else '; neither weights nor settings are chosen by it'}."

@@ -114,7 +114,7 @@ def _reading(scene: Scene) -> list[str]:
         scale = " at paper scale" if protocol.scale != "paper" else ""
         notes.append(f"Expected{scale}: {protocol.expected}")
     if any(target.track and target.track.part == "test" for target in protocol.finetune):
-        notes.append(learning.PEEKED)
+        notes.append(learning.peeked(protocol))
     metrics = ", ".join(metric_title(m) for m in scene.metrics)
     masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""

@@ -112,3 +112,12 @@ def test_turns_are_named_after_a_short_run(build):
     trained(method, scans, 50, 3e-3)
     after = shown(method, scans, [999])["accuracy"]
     assert after > max(0.5, before + 0.2), (before, after)
+
+
+def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
+    cls = registry.load("method", "rotation2d")
+    mlp = cls.make_params({"head": "mlp", "rotations_per_image": 1})
+    assert mlp.across_batch and not cls.make_params({}).across_batch
+    with pytest.raises(BenchError, match="take a batch of 2"):
+        mlp.check_batch("unet2d", (32, 32, 1), 1, 1)
+    mlp.check_batch("unet2d", (32, 32, 1), 2, 1)

@@ -32,6 +32,25 @@ def test_what_is_no_list_of_steps_is_refused(protocol_file, at):
         read(protocol_file({"rows": {"pair": {"at": at}}}))
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"pair": {"at": [2, 4], "pretrain": "soon"}}, r"pretrain: expected"),
+        ({"pair": {"at": [2, 4], "pretrain": {"snapshots": ["2"]}}}, r"snapshots"),
+        (
+            {"pair": {"at": [2, "last"]}, "pair @ 2": {"method": "simclr3d", "network": "net"}},
+            "is a row already",
+        ),
+        ({"alone": {"at": [2, 4]}}, r"rows\.alone\.at: method 'scratch' has no snapshots"),
+        ({"alone": {"at": 4}}, r"rows\.alone\.at: method 'scratch' .* not pretrained"),
+    ],
+)
+def test_what_such_a_row_cannot_say_is_one_line(protocol_file, rows, said):
+    with pytest.raises(BenchError, match=said) as told:
+        read(protocol_file({"rows": rows}))
+    assert "\n" not in str(told.value)
+
+
 def test_a_mistake_in_such_a_row_is_told_at_its_line(protocol_file):
     path = protocol_file({"rows": {"pair": {"at": [2, 4], "methot": "x"}}})
     (line,) = (n for n, text in enumerate(path.read_text().splitlines(), 1) if "methot" in text)
