@@ -56,10 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _from_outside(arguments: argparse.Namespace) -> None:
     """Make known the plugins that a command names, and find the protocols that it names by their names."""
-    if getattr(arguments, "plugins", None):
+    stated = os.environ.get("BENCH_PLUGINS", "")
+    if stated or getattr(arguments, "plugins", None):
         from bench import plugins
 
-        plugins.use(arguments.plugins)
+        plugins.use_stated()
+        plugins.use(getattr(arguments, "plugins", None) or [])
     if hasattr(arguments, "protocols"):
         from bench.protocol.named import find
 

@@ -6,7 +6,9 @@ The files under ``templates/`` are what is written, with another name: they are 
 from __future__ import annotations
 
 import keyword
+import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import registry
@@ -15,6 +17,7 @@ from bench.nets import catalog
 from bench.protocol import named, under
 
 TEMPLATES = Path(__file__).with_name("templates")
+LONGEST = 100  # characters of a name: files are called after it
 
 
 def new(kind: str, name: str, to: Path) -> list[str]:
@@ -38,9 +41,12 @@ def new(kind: str, name: str, to: Path) -> list[str]:
     there = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
     if there:
         raise BenchError(f"{there}: there already, and nothing is overwritten; take another name or --to")
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    try:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"--to {printable(str(to))}: {error.strerror}; name a folder to write to") from None
     return [*map(printable, map(str, texts)), *_next(name, to)]
 
 
@@ -64,10 +70,12 @@ def _class(words: Iterable[str]) -> str:
 
 def _check_name(kind: str, name: str) -> None:
     plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
-    if not plain or name.startswith(("_", "test_", "conftest")):
+    if not plain or name.startswith(("_", "test_", "conftest")) or len(name) > LONGEST:
         raise BenchError(
             f"{name[:80]!r}: is no name for a {kind}; take letters, digits and '_', beginning with a letter"
         )
+    if name in sys.stdlib_module_names or find_spec(name) is not None:
+        raise BenchError(f"{name!r}: is a Python package, which {name}.py would hide; take another name")
     there = {
         "method": lambda: registry.names("method"),
         "dataset": lambda: registry.names("dataset"),

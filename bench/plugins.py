@@ -88,10 +88,16 @@ def use(paths: Iterable[Path], where: str = "--plugins") -> None:
     os.environ[PATHS] = os.pathsep.join(filter(None, known))
 
 
+def use_stated() -> None:
+    """Take what the environment names as if it had been given: absolute, and refused where it is nothing."""
+    stated = [Path(text) for text in os.environ.pop(PATHS, "").split(os.pathsep) if text]
+    use(stated, PATHS)
+
+
 def _nothing(path: Path) -> str:
     said = printable(str(path))
     if not path.exists():
-        return f"{said}: no such file or folder"
+        return f"{said}: no such file or folder; '~' and variables are not expanded in it"
     return (
         f"{said}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
         f"a layout of bench.data, a network states {NETWORK} = Entry(...); its name is a Python name"

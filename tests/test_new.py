@@ -49,7 +49,19 @@ def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_pat
     assert "test_deep.py: there already, and nothing is overwritten" in told and told.count("\n") == 1
 
 
-NAMES = ["../x", "a-b", "", "class", "_x", "test_x", "1a", "é"]
+@pytest.mark.parametrize("name", ["torch", "json", "pytest"])
+def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
+    assert main(["new", "protocol", name, "--to", str(tmp_path / "to")]) == 2
+    assert f"which {name}.py would hide" in capsys.readouterr().err and not (tmp_path / "to").exists()
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["new", "method", "deep", "--to", str(tmp_path / "file")]) == 2
+    assert "name a folder to write to" in capsys.readouterr().err
+
+
+NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]
 TAKEN = [("method", "scratch"), ("dataset", "acdc"), ("network", "unet3d"), ("protocol", "voco_table1")]
 
 

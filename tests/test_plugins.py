@@ -1,5 +1,6 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
+import json
 import sys
 from dataclasses import replace
 
@@ -51,6 +52,7 @@ REFUSED = {
         r"x\.py: no plugin; a method imports",
     ),
     "no name": (lambda d: written(d, "method", "my-method"), "no plugin; .*its name is a Python name"),
+    "no text": (lambda d: "", "names no file"),
     "no path": (lambda d: "a\0b", "embedded null byte"),
     "two lines": (lambda d: "a\nb", r"a\\nb|a\\x0ab"),
     "an empty folder": (lambda d: d, "no plugin"),
@@ -231,7 +233,37 @@ def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_p
     assert main(["check", "my_dataset", "--data", str(data), *told]) == 0
     protocol = yaml.safe_load((TEMPLATES / "my_dataset.yaml").read_text())
     (tmp_path / "mine" / "p.yaml").write_text(yaml.safe_dump(protocol))
-    for text, code in ((listed.read_text(), 0), ("{", 2)):
+    twice = {"train": ["scan_001", "scan_002"], "val": [], "test": ["scan_001"]}
+    wrong = {
+        "{": "no list of cases",
+        '{"train": "scan_001"}': "train: expected",
+        '{"train": ["scan_001"], "test": null}': "test: expected",
+        '{"folds": [1]}': "folds",
+        json.dumps(twice): "lists patient 'scan_001' twice in fold 0",
+        json.dumps({"folds": [{"train": [], "val": [], "test": ["a", "a"]}]}): "lists patient 'a' twice",
+    }
+    plan = ["plan", str(tmp_path / "mine" / "p.yaml"), "--data", str(data)]
+    assert main(plan) == 0
+    for text, said in wrong.items():
         listed.write_text(text)
-        assert main(["plan", str(tmp_path / "mine" / "p.yaml"), "--data", str(data)]) == code
-    assert "my_dataset.mine.json: no list of cases" in capsys.readouterr().err
+        capsys.readouterr()
+        assert main(plan) == 2
+        told = capsys.readouterr().err
+        assert "my_dataset.mine.json" in told and said in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("stated", ["/nope", "x" * 300, "nonsense:more"])
+def test_what_the_environment_names_and_is_not_there_is_refused(stated, monkeypatch, capsys):
+    monkeypatch.setenv(plugins.PATHS, stated)
+    assert main(["list", "methods"]) == 2
+    told = capsys.readouterr().err
+    assert "BENCH_PLUGINS: " in told and told.count("\n") == 1
+
+
+def test_a_file_named_by_the_environment_from_here_and_by_a_protocol_is_one(
+    tmp_path, protocol_file, monkeypatch
+):
+    file = written(tmp_path / "mine", "method")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(plugins.PATHS, "mine/my_method.py")
+    assert main(["plan", str(protocol_file({"plugins": [str(file)]}))]) == 0

@@ -25,7 +25,8 @@ CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation o
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
-PARTS = {RULE: ("train", "val", "test"), EVEN: ("train", "val", "test")}  # that nobody may lack
+SIDES = ("train", "val", "test")
+PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
 FEWEST = 5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
 
 
@@ -161,14 +162,27 @@ def listed(dataset: Dataset, split: str) -> list[Fold]:
     """Return a registered division as its file, in ``splits/`` beside the data set's own, lists it.
 
     Raises:
-        BenchError: the file is not there, or no such list.
+        BenchError: the file is not there, or no such list; a patient stands in it twice.
     """
-    read = read_list(dataset, dataset.splits[split])
-    entries = read.get("folds", [read])
-    return [
-        Fold(split, i, *(tuple(entry.get(p, ())) for p in ("train", "val", "test")))
+    file = dataset.splits[split]
+    read = read_list(dataset, file)
+
+    def where(keys: tuple[str, ...]) -> str:
+        return f"split {split!r}: {file}: {'.'.join(keys)}"
+
+    entries = typed.build(tuple[dict[str, Any], ...], read.get("folds", [read]), where, ("folds",))
+    folds = [
+        Fold(split, i, *(typed.build(tuple[str, ...], entry.get(p, ()), where, (p,)) for p in SIDES))
         for i, entry in enumerate(entries)
     ]
+    for fold in folds:
+        every = [*fold.train, *fold.val, *fold.test]
+        if len({*every}) < len(every):
+            twice = next(patient for patient in every if every.count(patient) > 1)
+            raise BenchError(
+                f"split {split!r}: {file} lists patient {twice!r} twice in fold {fold.index}; leave one"
+            )
+    return folds
 
 
 def read_list(dataset: Dataset, file: str) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def _use_plugins(document: Document) -> None:
     listed = document.build(tuple[str, ...], document.value.get("plugins", ()), ("plugins",))
     for number, text in enumerate(listed):
         where = document.where(("plugins", str(number)))
+        if not text.strip():
+            raise BenchError(f"{where}: names no file; a path from the protocol's folder, or leave it out")
         plugins.use([document.path.parent / text], where)
 
 
