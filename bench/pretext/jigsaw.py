@@ -18,6 +18,7 @@ from bench.pretext.losses import classified
 from bench.pretext.patches import Patches
 from bench.random import randint
 from bench.ranges import Count, Whole
+from bench.source import Source
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class JigsawParams(Patches):
     What a label means follows from ``n`` and the permutations' number, mode and seed, on every machine.
     """
 
-    permutations: Count
-    perm_mode: Far
-    perm_seed: Whole
+    permutations: Count = 100  # code (P)
+    perm_mode: Far = "mean"  # paper, 3.3: Noroozi & Favaro's; code: in 2D that, in 3D random
+    perm_seed: Whole = 0  # ours
 
     def __post_init__(self) -> None:
         if self.n < 2:
@@ -83,6 +84,13 @@ class JigsawParams(Patches):
 class Jigsaw(Method):
     """Names the permutation from the features of all patches, joined in the order in which they lie."""
 
+    paper = "taleb"
+    source = Source(
+        "A. Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020",
+        "https://arxiv.org/abs/2006.03829",
+        "https://github.com/HealthML/self-supervised-3d-tasks",
+    )
+    fidelity = "official code compared: cells, patches, shuffling; head and loss by its text (Keras)"
     figure = Figure("accuracy", "puzzles whose permutation was named", chance="chance")
     min_batch = 2  # the head's batch norm
 

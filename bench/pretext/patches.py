@@ -24,20 +24,20 @@ Pool = Literal["mean", "max"]  # of the encoder's last map
 
 @dataclass(frozen=True)
 class Patches(MethodParams):
-    """The parameters that the tasks share; a method's ``Params`` states the values.
+    """The parameters that the tasks share. Defaults are the paper's; where it is silent, the code's.
 
     The crop is what the grid covers: ``n`` cells along each axis of more than one voxel (a slice has one
     along z), each of ``crop // n`` voxels; the remainder is not read. A patch is smaller than its cell by
     ``jitter`` and lies anywhere in it.
     """
 
-    n: Count
-    jitter: Whole
-    place: Place
-    pool: Pool
-    hidden: tuple[Count, ...]
-    norm: bool
-    dropout: Part
+    n: Count = 3  # paper, Figure 1 and 3.3; puzzles of 2 are what it compares with
+    jitter: Whole = 3  # code, of volumes: cells of 42 voxels, patches of 39
+    place: Place = "random"  # paper, 3.2; code: the whole image from its corner
+    pool: Pool = "mean"  # code: one cell, which needs none; DenseNet: max
+    hidden: tuple[Count, ...] = (2048, 1024)  # code (big_fully)
+    norm: bool = True  # code, behind ReLU
+    dropout: Part = 0.5  # code, behind batch norm
 
     def grid(self, crop: Triple) -> Triple:
         """Return the cells along x, y, z."""

@@ -27,6 +27,7 @@ from bench.pretext.losses import NOTHING, full_precision, info_nce, spread
 from bench.pretext.patch_grid import cut_patches, stride_of, window_of
 from bench.random import rand
 from bench.ranges import Count, Part, Positive, Share
+from bench.source import Source
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class PredictsPatches(MethodParams):
     patch_flip: Share
     skip_row: bool
     boundary: Boundary
-    code_size: Count
-    gru: Count
-    loss: Literal["infonce", "bce_code"]
-    negatives: Literal["same_volume", "batch"]
-    other_rows: bool
-    temperature: Positive
+    code_size: Count = 1024  # code
+    gru: Count = 256  # code
+    loss: Literal["infonce", "bce_code"] = "infonce"  # paper, Eq. 1; code bce_code
+    negatives: Literal["same_volume", "batch"] = "same_volume"  # paper; code: a batch, of one volume in 3D
+    other_rows: bool = True  # paper: "other locations"; how many are taken is not said: all; code: no
+    temperature: Positive = 1.0  # paper, Eq. 1 has none
 
     def __post_init__(self) -> None:
         n = self.patches_per_side
@@ -146,6 +147,13 @@ class PredictsPatches(MethodParams):
 class PredictiveCoding(Method):
     """Encoder, code, recurrent context and one linear prediction for each row below."""
 
+    paper = "taleb"
+    source = Source(
+        "A. Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020",
+        "https://arxiv.org/abs/2006.03829",
+        "https://github.com/HealthML/self-supervised-3d-tasks",
+    )
+    fidelity = "official code compared: patches, context, targets, binary loss; InfoNCE: paper only"
     figure = Figure("found", "patches found among the candidates by what was predicted", chance="chance")
     across_batch = False  # with negatives of the batch ``Params`` says otherwise
 

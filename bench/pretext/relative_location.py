@@ -18,6 +18,7 @@ from bench.pretext.cells import cell_corners
 from bench.pretext.losses import classified
 from bench.pretext.patches import Patches
 from bench.ranges import Count
+from bench.source import Source
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LocationParams(Patches):
     The class of a query is its cell's number in raster order, (i n + j) n + k, less one behind the middle.
     """
 
-    queries_per_image: Count
+    queries_per_image: Count = 1  # code; paper, Eq. 2: K of all samples
 
     def __post_init__(self) -> None:
         if self.n % 2 == 0 or self.n < 3:
@@ -71,6 +72,13 @@ class LocationParams(Patches):
 class RelativeLocation(Method):
     """Names the cell of a query patch from the features of the middle patch and, behind them, its own."""
 
+    paper = "taleb"
+    source = Source(
+        "A. Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020",
+        "https://arxiv.org/abs/2006.03829",
+        "https://github.com/HealthML/self-supervised-3d-tasks",
+    )
+    fidelity = "official code compared: cells, patches, classes; head and loss by its text (Keras)"
     figure = Figure("accuracy", "patches whose place was named", chance="chance")
     min_batch = 2  # the head's batch norm
 
