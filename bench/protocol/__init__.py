@@ -19,6 +19,7 @@ from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
     Origin,
     Protocol,
+    Quoted,
     Row,
     finetune_of,
     labelled,
@@ -33,7 +34,6 @@ from bench.protocol.sections import (
     Augment,
     Finetune,
     Inference,
-    Layout,
     Mix,
     Net,
     Optimiser,
@@ -42,11 +42,12 @@ from bench.protocol.sections import (
     one_of_each,
 )
 from bench.protocol.strict import Document, overlay, parse
+from bench.protocol.views import Layout, View
 
 __all__ = [
     "PAPERS", "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin", "Phantom",
-    "Pretrain", "Protocol", "Row", "finetune_of", "labelled", "method_pretrains", "mixture", "pretrain_of",
-    "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
+    "Pretrain", "Protocol", "Quoted", "Row", "View", "finetune_of", "labelled", "method_pretrains", "mixture",
+    "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 

@@ -7,7 +7,7 @@ from typing import Any
 from bench import registry
 from bench.errors import BenchError, printable, unknown
 from bench.nets import catalog
-from bench.protocol import mixture
+from bench.protocol import mixture, views
 from bench.protocol.comparable import baseline_of
 from bench.protocol.model import (
     Protocol,
@@ -27,7 +27,7 @@ PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
-SHARED = ("name", "dataset", "split", "folds", "where", "exclude", "submit", "regions", "pretrain")
+SHARED = ("name", "title", "dataset", "split", "folds", "where", "exclude", "submit", "regions", "pretrain")
 
 
 def check(protocol: Protocol, document: Document) -> None:
@@ -54,6 +54,7 @@ def check(protocol: Protocol, document: Document) -> None:
         _has_budget(protocol.pretrain, document, ("pretrain",))
         _has_mixture(protocol.pretrain, document, ("pretrain",))
     _check_picture(protocol, document)
+    views.check(protocol, document)
     if protocol.controls and not any(map(method_pretrains, protocol.rows.values())):
         raise BenchError(f"{document.where(('controls',))}: no row starts from weights; leave it out")
     if protocol.baseline != "none":

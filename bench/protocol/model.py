@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from bench import registry
 from bench.errors import BenchError
-from bench.protocol.sections import Embeddings, Finetune, Layout, Net, Phantom, Pretrain, Steps, one_of_each
+from bench.protocol.sections import Embeddings, Finetune, Net, Phantom, Pretrain, Steps, one_of_each
 from bench.protocol.strict import Document, overlay
+from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain
 
@@ -27,6 +28,16 @@ class Row:
     init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
+    sections: tuple[str, ...] = ()  # the fine-tuning sections that it has cells in; all by default
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A line of the table that nobody here runs: the paper printed it for a method that cannot be had."""
+
+    published: str  # its name in results/published/<paper>.csv, as a row's
+    title: str = ""  # by default the name there
+    why: str = ""  # it is not run, for a footnote
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Protocol:
     networks: dict[str, Net]
     rows: dict[str, Row]
     finetune: tuple[Finetune, ...]
+    published_only: dict[str, Quoted] = field(default_factory=dict)  # in grey, beside the rows
     name: str = ""
     paper: str = ""
     table: str = ""
@@ -56,7 +68,9 @@ class Protocol:
     expected: str = ""  # what the paper printed, in words
     cost: str = ""  # what a run at this scale takes, in words
     plugins: tuple[str, ...] = ()  # files or folders from outside, named from the protocol's folder
-    notes: tuple[str, ...] = ()  # deviations and assumptions, printed under the table
+    notes: tuple[str, ...] = ()  # printed under the table
+    assumed: tuple[str, ...] = ()  # what the paper does not say and is taken from elsewhere, and from where
+    deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
     scale: Literal["paper", "pilot", "smoke"] = "paper"
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
     controls: tuple[Literal["random", "shuffled"], ...] = ()  # beside every row that starts from weights

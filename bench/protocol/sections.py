@@ -314,6 +314,7 @@ class Finetune(Tuning):
     dataset: str
     split: str
     name: str = ""  # what records and tables call the section; by default its data set, "#2" where twice
+    title: str = ""  # as printed; by default the data set's, and more where that comes twice
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
     recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's
@@ -347,16 +348,6 @@ class Finetune(Tuning):
     def held(self) -> str:
         """Return what stays the same over label fractions: ``epochs`` or ``steps``."""
         return self.hold or ("epochs" if self.steps is None else "steps")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the table is laid out."""
-
-    columns: Literal["targets", "fractions", "datasets"] = "targets"
-    metric: str = ""  # the table's own, by default the first; the others follow as further tables
-    mean: str = "Mean"
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from bench.typed import plain
 from bench.volumes.files import is_there
 
 OWN = (  # of a section
-    "name", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "submit", "regions",
-    "anchor", "pretrain",
+    "name", "title", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "submit",
+    "regions", "anchor", "pretrain",
 )  # fmt: skip
 KEPT = (*OWN, "recipe", "track")  # a row's settings leave these to the section, unless they state them
 STAND_IN = {"dataset": "any", "split": "any"}

@@ -90,7 +90,7 @@ def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> Da
 def section_labels(protocol: Protocol, info: dict[str, DatasetInfo]) -> list[str]:
     """Return one label per fine-tuning section, no two alike: the data set, and more where it comes twice."""
     targets = protocol.finetune
-    titles = [info[t.dataset].title for t in targets]
+    titles = [t.title or info[t.dataset].title for t in targets]
     labels = []
     for target, title in zip(targets, titles, strict=True):
         twins = [t for t, other in zip(targets, titles, strict=True) if other == title]

@@ -1,0 +1,115 @@
+"""How a report is laid out: its tables and figures, in the order of print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from bench.errors import BenchError, unknown
+from bench.protocol.strict import Document
+from bench.ranges import Range
+
+# What a cell is of. A row is a method on a network: where `network` is an axis beside it, rows of one
+# title on several networks are one line.
+Axis = Literal["row", "network", "section", "fraction", "target", "metric"]
+MEAN = "mean"  # the target that is the mean over all
+Percents = Annotated[tuple[int, ...], Range(1, 100, order=False)]
+Cases = Annotated[int, Range(0, 100, above=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One table or figure. What it does not narrow down it shows all of.
+
+    A table is a pivot: ``lines`` and ``columns`` name axes, outermost first; of an axis in neither, every
+    value has a table of its own (`target` alone means the mean then).
+    ``bars``, ``lines`` and ``dots`` have ``columns`` along the axis, a colour for each row, and a plot for
+    each value of what is left.
+    """
+
+    title: str = ""
+    draw: Literal[
+        "table", "bars", "lines", "dots", "learning", "pretraining", "embeddings", "panels", "mixture"
+    ] = "table"
+    lines: tuple[Axis, ...] = ("row",)
+    columns: tuple[Axis, ...] = ("target",)
+    rows: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    fractions: Percents = ()
+    targets: tuple[str, ...] = ()  # by name; "mean" is the mean over all
+    metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
+    published: bool = True  # are the paper's numbers printed beside ours?
+    # of a table
+    gain: str = ""  # a row, or "baseline", each row's own: what is gained on it stands behind every number
+    facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()  # columns about the row
+    checks: dict[str, str] = field(default_factory=dict)  # column of check marks: a parameter of the method
+    # of panels
+    cases: Cases = 3
+    pick: Literal["first", "best", "median", "worst"] = "first"  # by the mean over rows of the first metric
+    slices: Literal["largest", "middle"] = "largest"  # where most is labelled, or half-way through that
+    errors: bool = False  # a map of what is wrong beside each prediction
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the results are laid out: by ``columns`` where no views are stated."""
+
+    columns: Literal["targets", "fractions", "datasets"] = "targets"
+    metric: str = ""  # the table's own, by default the first; the others follow as further tables
+    mean: str = "Mean"
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
+    views: tuple[View, ...] = ()
+
+
+def check(protocol: Any, document: Document) -> None:
+    """Refuse views that name what the protocol lacks, or that cannot be laid out.
+
+    Args:
+        protocol: a ``Protocol``.
+        document: where its words stand.
+
+    Raises:
+        BenchError: names file, line, key and the nearest name.
+    """
+    rows = (*protocol.rows, *protocol.published_only)
+    for heading, named in protocol.layout.groups.items():
+        _known("row", named, rows, document, ("layout", "groups", heading))
+    for name, row in protocol.rows.items():
+        _known("section", row.sections, protocol.sections, document, ("rows", name, "sections"))
+    if twice := protocol.rows.keys() & protocol.published_only.keys():
+        where = document.where(("published_only", min(twice)))
+        raise BenchError(f"{where}: {min(twice)!r} is a row already; give one of them another name")
+    for number, view in enumerate(protocol.layout.views):
+        keys = ("layout", "views", str(number))
+        _check_view(view, protocol, rows, document, keys)
+
+
+def _check_view(
+    view: View, protocol: Any, rows: tuple[str, ...], document: Document, keys: tuple[str, ...]
+) -> None:
+    _known("row", view.rows, rows, document, (*keys, "rows"))
+    _known("section", view.sections, protocol.sections, document, (*keys, "sections"))
+    if view.metrics and protocol.metrics:
+        _known("metric", view.metrics, protocol.metrics, document, (*keys, "metrics"))
+    if view.gain and view.gain != "baseline":
+        _known("row", (view.gain,), rows, document, (*keys, "gain"))
+    axes = (*view.lines, *view.columns)
+    if len({*axes}) < len(axes):
+        raise BenchError(f"{document.where(keys)}: names each axis once, got {', '.join(axes)}")
+    if view.draw == "table" and ("row" not in axes or not view.columns):
+        where = document.where(keys)
+        raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
+    if view.draw == "mixture" and not (protocol.pretrain and protocol.pretrain.mixture):
+        where = document.where((*keys, "draw"))
+        raise BenchError(
+            f"{where}: there is no mixture; state 'pretrain: {{mixture: NAME}}', or leave it out"
+        )
+    if view.draw == "embeddings" and protocol.embeddings is None:
+        where = document.where((*keys, "draw"))
+        raise BenchError(f"{where}: no embeddings are made; state 'embeddings', or leave it out")
+
+
+def _known(kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]) -> None:
+    for name in named:
+        if name not in known:
+            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(known))}")
