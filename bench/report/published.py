@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.protocol import Protocol, Row
+from bench.protocol import Protocol, Quoted, Row
 from bench.report.names import unit_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Published:
         return "" if name in self._mean else name
 
     def find(
-        self, row: Row | None, datasets: tuple[str, ...], targets: tuple[str, ...],
+        self, row: Row | Quoted | None, datasets: tuple[str, ...], targets: tuple[str, ...],
         fraction: int, metric: str,
     ) -> Value | None:  # fmt: skip
         """Return the one printed value for a row, or None.
@@ -86,7 +86,7 @@ class Published:
         for dataset, target in product(datasets, targets):
             where = (method, plain(dataset), self._name(target), fraction, plain(metric))
             if where in self._lines:
-                return _only(self._lines[where], note, row.network)
+                return _only(self._lines[where], note, getattr(row, "network", ""))
         return None
 
 

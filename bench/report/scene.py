@@ -112,7 +112,7 @@ class Scene:
         names = ("mean", *self._only_target(key.section)) if key.target == MEAN else (key.target,)
         if key.target != MEAN and self._only_target(key.section):
             names = (key.target, "mean")
-        row = self.protocol.rows.get(key.row)
+        row = self.protocol.rows.get(key.row) or self.protocol.published_only.get(key.row)
         return self.published.find(row, self._printed_as(key.section), names, key.fraction, key.metric)
 
     def _printed_as(self, section: int) -> tuple[str, ...]:
