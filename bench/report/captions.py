@@ -46,9 +46,10 @@ def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[st
     if any(e.mark for e in entries):
         said.append(_marks(scene, pivot))
     if any(e.gain for e in entries):
-        over = "the row from scratch of its network" if view.gain == "baseline" else scene.named(view.gain)
+        named = f"row {scene.named(view.gain)!r}"
+        over = "the row from scratch of its network" if view.gain == "baseline" else named
         said.append(f"In brackets the gain on {over}.")
-    said += sentences(view)
+    said += sentences(view, entries)
     said += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*said, counted(n), *same_patients(scene, pivot)])
 

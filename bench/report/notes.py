@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Track
-from bench.report import gate, learning
+from bench.report import gate, learning, other_papers
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
@@ -76,14 +76,21 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Training", _plain(_training(scene, records))),
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
+        Block(other_papers.HEADING, _plain(other_papers.sentences(scene))),
         Block("Predicted for the challenge's server", _plain(extras.submissions)),
-        Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
+        Block(f"Deviations and assumptions{of_paper}", _plain(_told(protocol, extras))),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
         Block("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
         Block("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
     return [block for block in made if block.notes]
+
+
+def _told(protocol: Protocol, extras: Extras) -> tuple[str, ...]:
+    """Return in what a protocol differs from its paper and what it assumes, in its own words."""
+    assumed = (f"Assumed: {text}" for text in protocol.assumed)
+    return (*protocol.deviations, *assumed, *protocol.notes, *extras.notes)
 
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import registry
 from bench.nets import catalog
 from bench.nets.sizes import Preset
 from bench.protocol import Row, View, method_pretrains, row_of
@@ -20,8 +19,9 @@ FACTS: dict[str, tuple[str, Callable[[Preset], int]]] = {
     "decoder_parameters": ("Decoder (M)", lambda size: size.parameters - size.encoder_parameters),
 }
 MILLION = 1e6
-SIZES = "Parameters of networks in millions, with the channels and classes of `bench list networks`."
+SIZES = "Parameters of networks in millions, with the channels and classes that bench list networks states."
 CHECKS = f"{CHECK}: on in the row's pretraining."
+UNKNOWN = f"{DASH}: the run left no word of it."
 
 
 def columns(view: View) -> list[Column]:
@@ -36,9 +36,11 @@ def entries(scene: Scene, view: View, rows: Sequence[str]) -> list[Entry]:
     return [*facts, *(_check(scene, rows, parameter) for parameter in view.checks.values())]
 
 
-def sentences(view: View) -> list[str]:
-    """Return what a caption says of them."""
-    return [*([SIZES] if {*view.facts} & {*FACTS} else []), *([CHECKS] if view.checks else [])]
+def sentences(view: View, entries: Sequence[Entry]) -> list[str]:
+    """Return what a caption says of them; ``entries`` are the table's."""
+    said = [SIZES] if {*view.facts} & {*FACTS} else []
+    said += [CHECKS] if view.checks else []
+    return said + ([UNKNOWN] if view.checks and any(e == Entry(DASH) for e in entries) else [])
 
 
 def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
@@ -67,7 +69,5 @@ def _is_on(scene: Scene, row: Row, parameter: str) -> bool | None:
         return False
     if parameter == PRETRAINED:
         return True
-    declared = registry.declared("method", row.method, parameter, None)  # what is no constant is not read
-    default = scene.extras.defaults.get(row.method, {}).get(parameter, declared)
-    value: Any = row.params.get(parameter, default)
+    value: Any = row.params.get(parameter, scene.extras.defaults.get(row.method, {}).get(parameter))
     return None if value is None else value > 0 if isinstance(value, int | float) else bool(value)

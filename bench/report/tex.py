@@ -77,7 +77,8 @@ def _pretraining(scene: Scene) -> list[str]:
 def _tabular(table: Table) -> str:
     left = len(table.stubs)
     width = left + len(table.columns) + table.counted
-    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{'r' * (width - left)}@{{}}}}", "\\toprule"]
+    kinds = "".join("c" if c.kind == "check" else "r" for c in table.columns) + "r" * table.counted
+    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}@{{}}}}", "\\toprule"]
     for level in table.heads:
         lines += _group_head(level, left, table.counted)
     n = ["\\textit{n}"] if table.counted else []

@@ -239,7 +239,11 @@ def tidy(scene: Scene) -> str:
         for target in (*scene.targets(section), MEAN)
     ]
     for metric, row, place in product(scene.metrics, scene.rows, places):
-        writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+        if scene.has(row, place[0]):
+            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+    for metric, row, place in product(scene.metrics, scene.protocol.published_only, places):
+        if scene.printed(Key(row, *place, metric)):
+            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
     return out.getvalue()
 
 
@@ -260,7 +264,8 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
         _plain(cell.mean), _plain(cell.sd),
         *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
-        _plain(printed.number if printed else None), _plain(gap), state(scene, key, found),
+        _plain(printed.number if printed else None), _plain(gap),
+        "published" if key.row in scene.protocol.published_only else state(scene, key, found),
     )  # fmt: skip
 
 
