@@ -1,4 +1,4 @@
-"""The tables as Markdown, as plain text for a terminal, and as a tidy CSV."""
+"""The tables as Markdown, and every cell as a tidy CSV."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from itertools import product
 from bench.errors import printable
 from bench.protocol import row_of
 from bench.report import gate, pretrainings
-from bench.report.captions import counted
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.entries import MINUS
 from bench.report.footnotes import Footnotes, state
@@ -23,7 +22,6 @@ CSV_COLUMNS = (
     "unit", "mean", "sd", "n_runs", "n_patients", "n_cases", "values", "undefined", "penalised", "failed",
     "published", "difference", "state",
 )  # fmt: skip
-BEST = "^"  # of a terminal, where asterisks would read as significance
 
 
 def title_of(scene: Scene) -> str:
@@ -75,7 +73,7 @@ def _md_table(table: Table) -> str:
             n = [line.n] if table.counted else []
             rows.append([*_md_labels(table, line), *map(_md_entry, line.entries), *n])
             if line.published:
-                said = _at_leaf(table, f"*{table.beside} (ours {MINUS} published)*")
+                said = at_leaf(table, f"*{table.beside} (ours {MINUS} published)*")
                 rows.append([*said, *(_md(e.beside) + _sup(e.erratum) for e in line.entries), *[""] * len(n)])
     return _md_grid(rows, len(table.stubs))
 
@@ -92,7 +90,7 @@ def _sup(letter: str) -> str:
     return f"<sup>{letter}</sup>" if letter else ""
 
 
-def _at_leaf(table: Table, said: str) -> list[str]:
+def at_leaf(table: Table, said: str) -> list[str]:
     """Return cells for the columns of labels, empty but for the innermost."""
     return [said if i == table.leaf else "" for i in range(len(table.stubs))]
 
@@ -101,10 +99,11 @@ def _md_grid(rows: list[list[str]], left: int = 2) -> str:
     """Return rows, the first one the head, of words in the first columns and numbers in the others."""
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
+    return "\n".join("| " + " | ".join(padded(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
 
 
-def _pad(row: list[str], widths: list[int], left: int) -> list[str]:
+def padded(row: list[str], widths: list[int], left: int) -> list[str]:
+    """Return cells of these widths, words in the first columns and numbers in the others."""
     return [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
 
 
@@ -154,74 +153,6 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def terminal(scene: Scene, made: list[Table], notes: Footnotes, width: int) -> str:
-    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
-    parts = [printable(title_of(scene))]
-    for table in made:
-        parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
-    parts.append(_legend(made))
-    parts += ["\n".join(dict.fromkeys(text for table in made for text in table.same))]
-    parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
-    parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
-    return "\n\n".join(p for p in parts if p)
-
-
-def _legend(made: list[Table]) -> str:
-    """Return what the signs in a terminal's tables mean, of those that are there."""
-    lines = [line for table in made for line in table.lines]
-    entries = [e for line in lines for e in line.entries]
-    best = f"{BEST} best of its network, among rows fine-tuned alike"
-    said = [best] if any(e.mark for e in entries) else []
-    said += ["± over runs"] if any(e.sd for e in entries) else []
-    said += ["in brackets the gain"] if any(e.gain for e in entries) else []
-    n = [line.n for line in lines] + [e.mean for line in lines if line.kind == "n" for e in line.entries]
-    return "; ".join([*said, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
-
-
-def _grid(table: Table, width: int) -> str:
-    words = ["" if stub == "Method" else stub.lower() for stub in table.stubs]
-    heads = [c.heading + (f" [{c.note}]" if c.note else "") for c in table.columns]
-    rows = [[*words, *heads, *(["n"] if table.counted else [])]]
-    for group, lines in table.groups:
-        if group:
-            rows.append([group])
-        for line in lines:
-            n = [line.n] if table.counted else []
-            labels = [*line.labels]
-            labels[table.leaf] += f" [{line.note}]" if line.note else ""
-            rows.append([*labels, *map(_grid_entry, line.entries), *n])
-            if line.published:
-                beside = [e.beside + (f" [{e.erratum}]" if e.erratum else "") for e in line.entries]
-                rows.append([*_at_leaf(table, f"  {table.beside}"), *beside, *[""] * len(n)])
-    rows = [[printable(c) for c in r] for r in rows]
-    left = len(table.stubs)
-    widths = [max(map(len, column)) for column in zip(*(r for r in rows if len(r) > 1), strict=True)]
-    return "\n\n".join(_block(rows, widths, left, at) for at in _cuts(widths, left, width))
-
-
-def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
-    """Return the columns of each block; the names of the rows stand in every one."""
-    blocks: list[list[int]] = [[]]
-    room = width - sum(widths[:left])
-    for i in range(left, len(widths)):
-        if blocks[-1] and sum(widths[j] + 2 for j in [*blocks[-1], i]) > room:
-            blocks.append([])
-        blocks[-1].append(i)
-    return blocks
-
-
-def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -> str:
-    kept = [*range(left), *at]
-    sizes = [widths[i] for i in kept]
-    text = ["  ".join(_pad([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0] for r in rows]
-    return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
-
-
-def _grid_entry(entry: Entry) -> str:
-    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "") + (f" ({entry.gain})" if entry.gain else "")
-    return text + (f" {BEST}" if entry.mark == "best" else "") + (f" [{entry.note}]" if entry.note else "")
 
 
 def tidy(scene: Scene) -> str:

@@ -15,8 +15,9 @@ from bench.report.published import Published
 from bench.report.scene import Scene
 from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables
+from bench.report.terminal import terminal
 from bench.report.tex import tex
-from bench.report.text import markdown, terminal, tidy
+from bench.report.text import markdown, tidy
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
