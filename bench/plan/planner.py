@@ -18,7 +18,7 @@ from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
 from bench.jobs.latency import LatencySpec
 from bench.jobs.pretrain import PretrainSpec
-from bench.metrics.request import LATENCY, Request, check_tasks, fitting
+from bench.metrics.request import LATENCY, Request, check_tasks, fitting, looped
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels, controls
 from bench.plan.cohorts import Cohorts, check_folds
@@ -195,6 +195,7 @@ class Planner:
                 data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint),
                 weights=weights,
                 inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
+                seen=tuned.data.task == MAPS and any(map(looped, arm.protocol.metrics)),
             )
         )
 
