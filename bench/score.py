@@ -91,7 +91,7 @@ def score_several(
         BenchError: as ``score_files``, or two predictions have one name.
     """
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
-    if found := next(filter(looped, metrics), None):
+    if validated := next(filter(looped, metrics), None):
         raise BenchError(
             f"{found}: is taken on the grid that a network saw, which files do not tell; take dice"
         )
