@@ -93,7 +93,7 @@ def score_several(
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
     if validated := next(filter(looped, metrics), None):
         raise BenchError(
-            f"{found}: is taken on the grid that a network saw, which files do not tell; take dice"
+            f"{validated}: is taken on the grid that a network saw, which files do not tell; take dice"
         )
     checked = verifiable(metrics, conventions[0]) if verify else ()
     if verify and not checked:
