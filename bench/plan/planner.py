@@ -116,7 +116,7 @@ class Planner:
         )
         check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
             for fold, control in product(folds, controls(protocol, row)):
                 self._arm(Arm(protocol, name, row, tuned, target, fold, index, control))

@@ -30,7 +30,7 @@ class Selection:
         nets, labels = protocol.networks, set()
         for name, row in protocol.rows.items():
             labels |= {labelled(name, control) for control in controls(protocol, row)}
-        sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
+        sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
         known = {
             "row": {*protocol.rows, *labels}, "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},

@@ -55,6 +55,12 @@ def check(protocol: Protocol, document: Document) -> None:
         _has_mixture(protocol.pretrain, document, ("pretrain",))
     _check_picture(protocol, document)
     views.check(protocol, document)
+    for i, name in enumerate(protocol.sections):
+        if protocol.rows and not protocol.rows_in(i):
+            where = document.where(("finetune", str(i)))
+            raise BenchError(
+                f"{where}: no row has cells in section {name!r}; leave it out, or name it in one"
+            )
     if protocol.controls and not any(map(method_pretrains, protocol.rows.values())):
         raise BenchError(f"{document.where(('controls',))}: no row starts from weights; leave it out")
     if protocol.baseline != "none":
@@ -75,7 +81,7 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
 
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     """Return the names under which the records have a row besides its own."""
-    tuned = [finetune_of(protocol, i, row) for i in range(len(protocol.finetune))]
+    tuned = [finetune_of(protocol, i, row) for i in protocol.sections_of(row)]
     found = [labelled(name, control) for control in protocol.controls if method_pretrains(row)]
     last = any(section.select == "best_test" for section in tuned)
     return found + [labelled(n, "last") for n in (name, *found) if last]
@@ -125,9 +131,9 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
 def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     if protocol.pretrain is None:
         raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
-    for i, target in enumerate(protocol.finetune):
-        section = pretrain_of(protocol, row, i, document, name)
-        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if target.pretrain else ("pretrain",)
+    for i in protocol.sections_of(row):
+        section, there = pretrain_of(protocol, row, i, document, name), protocol.finetune[i].pretrain
+        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if there else ("pretrain",)
         keys = ("rows", name, "pretrain") if row.pretrain else own
         _has_budget(section, document, keys)
         _has_mixture(section, document, keys)
@@ -142,7 +148,7 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
         if key in row.finetune:
             where = document.where(("rows", name, "finetune", key))
             raise BenchError(f"{where}: is the same for all rows; set it in the 'finetune' section")
-    for i in range(len(protocol.finetune)):
+    for i in protocol.sections_of(row):
         tuned = finetune_of(protocol, i, row, document, name)
         keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
         _check_section(tuned, protocol.scale, document, keys)
@@ -193,11 +199,12 @@ def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -
 
 def _has_baseline(protocol: Protocol, document: Document) -> None:
     for index, section in enumerate(protocol.sections):
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(index).items():
             near, where = baseline_of(protocol, index, row), document.where(("rows", name))
             if near is None:
+                on = f" in section {section!r}" if len(protocol.sections) > 1 else ""
                 raise BenchError(
-                    f"{where}: nothing to compare with; add a row with 'method: scratch' on network "
+                    f"{where}: nothing to compare with{on}; add a row with 'method: scratch' on network "
                     f"{row.network!r}, or say 'baseline: none'"
                 )
             if near[1] and method_pretrains(row) and protocol.baseline != "unequal":

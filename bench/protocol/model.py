@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,7 +88,7 @@ class Protocol:
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
 
-    @property
+    @cached_property
     def sections(self) -> tuple[str, ...]:
         """Return what records and tables call each fine-tuning section.
 
@@ -98,6 +99,14 @@ class Protocol:
             twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
+
+    def rows_in(self, index: int) -> dict[str, Row]:
+        """Return the rows that have cells in one fine-tuning section."""
+        return {name: row for name, row in self.rows.items() if index in self.sections_of(row)}
+
+    def sections_of(self, row: Row) -> list[int]:
+        """Return the indices of the fine-tuning sections that a row has cells in."""
+        return [i for i, name in enumerate(self.sections) if not row.sections or name in row.sections]
 
 
 def labelled(name: str, variant: str) -> str:

@@ -93,6 +93,17 @@ TWIN = """\
     steps: 9
     name: twin # 2
 """
+SECOND = "    steps: 6\n  - {dataset: msd04_hippocampus, split: even, steps: 9, name: second}\n"
+
+
+def narrowed(alone, pair):
+    """Return the protocol with a second section, and what each row says of sections."""
+    text = edit("    steps: 6\n    optimiser: {lr: 1e-3, weight_decay: 1}\n", SECOND)
+    text = text.replace("{method: scratch, network: net}", f"{{method: scratch, network: net{alone}}}")
+    return text.replace("    network: net\n", f"    network: net\n{pair}")
+
+
+FIRST = "sections: [msd04_hippocampus]"
 MISTAKES = [
     (edit("preset: small", "pre_set: small"), None, "pre_set", "did you mean 'preset'"),
     (edit("network: unet3d", "network: unet3"), None, "unet3,", "named 'unet3'; did you mean 'unet3d'"),
@@ -127,6 +138,9 @@ MISTAKES = [
     (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
     (pair("finetune: {name: x}\n"), None, "name: x", "the same for all rows"),
     (edit("    steps: 6\n", "    steps: 6\n    name: a/b\n"), None, "name: a/b", "name of a file"),
+    (pair("sections: [other]\n"), None, "sections: [other]", "no section named 'other'"),
+    (narrowed(f", {FIRST}", f"    {FIRST}\n"), None, "- {dataset", "no row has cells in section 'second'"),
+    (narrowed(f", {FIRST}", ""), None, "  pair:", "nothing to compare with in section 'second'"),
     (edit("    steps: 6\n", TWIN), None, "name: twin # 2", "two sections are called 'twin'"),
 ]  # fmt: skip
 
