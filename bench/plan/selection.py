@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.plan.arm import controls
-from bench.protocol import Protocol, finetune_of, labelled
+from bench.protocol import Protocol, controls_of, finetune_of, labelled
 
 KEYS = ("method", "network", "dataset", "fraction", "seed", "row")
 
@@ -29,7 +28,8 @@ class Selection:
         rows = protocol.rows.values()
         nets, labels = protocol.networks, set()
         for name, row in protocol.rows.items():
-            labels |= {labelled(name, control) for control in controls(protocol, row)}
+            for index in protocol.sections_of(row):
+                labels |= {labelled(name, control) for control in controls_of(protocol, row, index)}
         sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
         known = {
             "row": {*protocol.rows, *labels}, "method": {r.method for r in rows},

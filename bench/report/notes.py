@@ -43,6 +43,8 @@ SELECT = {
 CONTROLS = {
     "random": "Rows (random): the same fine-tuning from fresh weights.",
     "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
+    "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
+    "that network saw; what more training gives by itself.",
 }
 
 
