@@ -71,7 +71,10 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
 @pytest.mark.parametrize(("path", "scale"), SCALED)
 def test_a_text_claims_nothing_that_rows_or_the_machine_may_break(path, scale):
     protocol = read(path, scale)
-    said = " ".join((protocol.title, protocol.about, *protocol.notes)).lower()
+    said = " ".join(
+        (protocol.title, protocol.about, *protocol.notes, *protocol.assumed, *protocol.deviations)
+    )
+    said = said.lower()
     if any(row.params or row.pretrain for row in protocol.rows.values()):
         assert not re.search(r"keeps its paper|same for all", said)
     if any(row.finetune for row in protocol.rows.values()):
