@@ -57,7 +57,8 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     )  # fmt: skip
     if found is None:
         return Read(data, (), fold, False)
-    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
+    absent = "allow" if cohorts.roots.phantoms else section.absent
+    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     cohorts.check_usable(mix.dataset, cases)
