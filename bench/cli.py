@@ -86,7 +86,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         only.setdefault(key, []).append(value)
     return Request(
         tuple(arguments.protocols), arguments.out, arguments.scale, arguments.data, only,
-        tuple(arguments.sets),
+        tuple(arguments.sets), arguments.phantoms,
     )  # fmt: skip
 
 

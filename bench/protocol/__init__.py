@@ -17,10 +17,13 @@ from bench.errors import BenchError, shown, unknown
 from bench.protocol import mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
+    Control,
     Origin,
     Protocol,
     Quoted,
     Row,
+    beside,
+    controls_of,
     finetune_of,
     labelled,
     method_pretrains,
@@ -45,9 +48,10 @@ from bench.protocol.strict import Document, overlay, parse
 from bench.protocol.views import Layout, View
 
 __all__ = [
-    "PAPERS", "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin", "Phantom",
-    "Pretrain", "Protocol", "Quoted", "Row", "View", "finetune_of", "labelled", "method_pretrains", "mixture",
-    "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
+    "PAPERS", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin",
+    "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside", "controls_of", "finetune_of",
+    "labelled", "method_pretrains", "mixture", "pretrain_of", "pretrained_net", "pretrains", "read",
+    "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 

@@ -94,6 +94,7 @@ def _protocol(path: Path) -> dict[str, Any]:
     return {
         "name": protocol.name, "title": protocol.title, "paper": protocol.paper, "table": protocol.table,
         "file": path.relative_to(named.ROOT).as_posix(), "scales": ["paper", *protocol.scales],
+        "assumed": len(protocol.assumed), "deviations": len(protocol.deviations),
     }  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         "mixtures": ("name", "title", "datasets", "expected_cases"),
         "networks": ("name", "title", "dims", "presets"),
         "metrics": ("name", "title", "unit"),
-        "protocols": ("name", "title", "scales", "file"),
+        "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
     }[what]
     shown += ("from",) if any("from" in entry for entry in found) else ()
     if what == "methods":  # the JSON has one number
