@@ -93,9 +93,31 @@ def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, ki
 BROKEN = {  # kind, what is written in the template: what is said of it
     "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
     "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
-    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"\.py:13: NETWORK: 'size' is no plain"),
-    "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"), r"NETWORK: 'print\(4\)' is no plain"),
+    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"),
+         r"\.py:13: NETWORK: 'size' is no plain"),
+    "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"),
+         r"NETWORK: 'print\(4\)' is no plain"),
     "another name": ("network", ('"my_network", "My', '"other", "My'), r"network\.py:13: NETWORK: must be"),
+    "two sides": ("network", ("multiple=(4, 4, 4)", "multiple=(4, 4)"),
+                  r"network\.py:16: Entry\.multiple: expected 3 values, got 2"),
+    "text": ("network", ("(32, 32, 32), 21_174", "(32, 32, 32), '21'"),
+         r"\.py:19: Preset\.parameters: expected"),
+    "no side": ("network", ("(96, 96, 96)", "(96, 0, 96)"),
+         r"\.py:20: Preset: crop must be sides of 1 or more"),
+    "none at all": ("network", ("21_174", "0"), r"\.py:19: Preset\.parameters must be 1 or more, got 0"),
+    "no size": ("network", ("presets={  #", "presets={} or {  #"), r"is no plain value"),
+    "a key": ("network", ('"tiny": Preset', "3: Preset"), r"\.py:18: Entry\.presets: expected text, got 3"),
+    "no preset": ("network", ('"tiny": Preset(', '"tiny": ('),
+         r"\.py:18: Entry\.presets\.tiny: expected a map"),
+    "who": ("network", ('Source("Who, What, Where and When",', "Source(None,"),
+         r"\.py:15: Source\.cite: expected"),
+    "no such field": ("network", ("multiple=", "multiples="), r"\.py:16: Entry\.multiples: unknown key"),
+    "one lacks": ("network", ("multiple=(4, 4, 4),", ""), r"\.py:13: Entry: key 'multiple' is missing"),
+    "four dimensions": ("network", ("multiple=", "dims=4, multiple="),
+         r"Entry\.dims: expected one of 2, 3, got 4"),
+    "twice": ("network", ("multiple=", "title='x', multiple="), r"Entry\.title is stated twice"),
+    "unpacked": ("network", ("multiple=(4, 4, 4)", "**{'multiple': 4}"),
+         r"does not state the fields of Entry"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
 }  # fmt: skip
 
@@ -114,6 +136,23 @@ def test_a_networks_facts_are_read_without_running_its_file(tmp_path, protocol_f
     assert catalog.preset("my_network", "tiny").encoder_parameters == 17_664
     assert main(["list", "networks", "--plugins", str(file)]) == 0
     assert str(file) in capsys.readouterr().out
+
+
+def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_it(
+    tmp_path, protocol_file, capsys
+):
+    good = written(tmp_path, "network", "my_other")
+    bad = written(tmp_path, "network", change=lambda text: text.replace("multiple=(4, 4, 4)", "multiple=4"))
+    mine = {"plugins": [str(bad), str(good)], "networks": {"net": {"network": "my_other"}}}
+    assert main(["plan", str(protocol_file(mine))]) == 0
+    capsys.readouterr()
+    assert main(["list", "networks"]) == 1
+    told = capsys.readouterr()
+    assert "my_other" in told.out and "unet3d" in told.out and "my_network" not in told.out
+    assert told.err == f"bench: {bad}:16: Entry.multiple: expected a list, got 4\n"
+    assert "unet3d" in registry.load("method", "scratch").networks()
+    assert main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))]) == 2
+    assert f"{bad}:16: Entry.multiple" in capsys.readouterr().err
 
 
 @pytest.fixture
