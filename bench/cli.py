@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import digest, streams
 from bench.arguments import parser
+from bench.blame import blaming
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         _from_outside(arguments)
-        return BODIES[arguments.command](arguments)
+        with blaming():
+            return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1 if isinstance(error, Damaged) else 2

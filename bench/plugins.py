@@ -143,6 +143,13 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
     return tuple(found)
 
 
+def brings(module: str) -> bool:
+    """Tell whether a module is of a folder, or of an installed package, that brings plugins."""
+    first = module.partition(".")[0]
+    packages = {plugin.module.partition(".")[0] for plugin in _installed(tuple(sys.path))}
+    return first.startswith(PREFIX) or first in packages
+
+
 def _located(module: str) -> Path:
     """Return a module's file as its name says it, although it may not be there."""
     first, *rest = module.split(".")

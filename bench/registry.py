@@ -11,14 +11,13 @@ import ast
 import importlib
 import pkgutil
 import sys
-import traceback
 import types
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench import plugins
+from bench import blame, plugins
 from bench.errors import BenchError, unknown
 
 ROOMS = {  # kind: (package of plugins, module and name of their base class)
@@ -150,14 +149,8 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
-        lines.append(error.lineno)
-    where = f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
+    where = blame.place(error, path) or path
+    return BenchError(f"{where}: {blame.said(error)}; mend or remove the file")
 
 
 def _lacking(plugin: type) -> str:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench.atomic", "bench.data.parts", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
+    "bench.atomic", "bench.blame", "bench.data.parts",
+    "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
     "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.process",
     "bench.plugins", "bench.protocol",
     "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
