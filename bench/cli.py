@@ -289,7 +289,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store, told = Store.open(arguments.out, create=False), set[str]()
-    read = read_all(arguments.protocols, arguments.scale)
+    read = read_all(arguments.protocols, arguments.scale, drawn=True)
     for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:

@@ -274,6 +274,29 @@ def test_an_edit_of_a_method_is_another_job_and_its_place_is_none(tmp_path, plan
     assert planned([tmp_path / "b" / "my_method.py"], **rows)[1] == first
 
 
+IMPORTS = {  # what a plugin begins with: is its helper one of its files?
+    "from .helper import x": True,
+    "from . import helper": True,
+    "def later():\n    from .helper import x": True,
+    "import importlib\nimportlib.import_module('.helper', __package__)": True,
+    "from importlib import import_module\nimport_module(package=__package__, name='.helper')": True,
+    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .helper import x": False,
+    "from helper import x": False,
+}
+
+
+@pytest.mark.parametrize(("text", "its"), IMPORTS.items())
+def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, its):
+    file = written(tmp_path, "method", change=lambda rest: f"{text}\n{rest}")
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    plugins.use([file])
+    found = plugins.known("method")["my_method"]
+    assert set(plugins.files(found)) == {"my_method.py", *(["helper.py"] if its else [])}
+    before = plugins.digest(found)
+    (tmp_path / "helper.py").write_text("x = 222\n")
+    assert (plugins.digest(found) != before) is its
+
+
 def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):
     _, before = planned([])
     file = written(tmp_path / "a", "network")
