@@ -138,8 +138,7 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     if origin is dict:
         return _dict(get_args(kind), _mapping(value, keys, where), keys, where)
     if is_dataclass(kind):
-        built = isinstance(value, kind)  # type: ignore[arg-type]
-        return value if built else _dataclass(kind, _mapping(value, keys, where), keys, where)
+        return _dataclass(kind, value, keys, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -178,9 +177,11 @@ def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Wher
     return value
 
 
-def _dataclass(kind: Any, value: dict[Any, Any], keys: Keys, where: Where) -> Any:
+def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     known, hints = _known(kind)
-    for key in value:
+    if isinstance(value, kind):
+        value = {name: getattr(value, name) for name in known}
+    for key in _mapping(value, keys, where):
         if key not in known:
             near = get_close_matches(str(key)[:80], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"

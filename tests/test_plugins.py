@@ -125,6 +125,35 @@ BROKEN = {  # kind, what is written in the template: what is said of it
     "twice": ("network", ("multiple=", "title='x', multiple="), r"Entry\.title is stated twice"),
     "unpacked": ("network", ("multiple=(4, 4, 4)", "**{'multiple': 4}"),
          r"does not state the fields of Entry"),
+    "a title": ("method", ('title = "My method"', "title = 3"),
+         r"my_method\.py: title: expected text, got 3; put"),
+    "a source": ("method", ('source = Source("', 'source = ("'),
+         r"my_method\.py: source: must be a Source, got"),
+    "a mapping": ("method", ('source = Source("Who, What, Where and When", "https://example.org")',
+                             'source = {"cite": "Who", "url": "u"}'), r"source: must be a Source, got \{"),
+    "a citation": ("method", ('"https://example.org"', "None"), r"source\.url: expected text, got None"),
+    "a figure": ("method", ('figure = Figure("accuracy"', 'figure = Figure(7'),
+         r"figure\.term: expected text"),
+    "no figure": ("method", ('figure = Figure("accuracy", ', 'figure = dict(says='),
+         r"figure: must be a Figure, got \{'"),
+    "a need": ("method", ('fidelity =', 'needs = "token"; fidelity ='),
+         r"needs: .*did you mean 'tokens'\?"),
+    "params": ("method", ("class Params(MethodParams)", "class Params"),
+         r"Params: must be .* MethodParams"),
+    "a licence": ("dataset", ('licence = "not stated"', "licence = None"),
+         r"my_dataset\.py: licence: expected"),
+    "channels": ("dataset", ('channels = ("CT",)', 'channels = "CT"'),
+         r"channels: expected a list, got 'CT'"),
+    "text labels": ("dataset", ('1: "liver"', '"1": "liver"'), r"labels: expected a whole number, got '1'"),
+    "a gap": ("dataset", ('2: "kidney"', '5: "kidney"'),
+              r"labels: a segmentation's values are 1, 2, \.\.\. without a gap, got \[1, 5\]; map"),
+    "background": ("dataset", ('1: "liver"', '0: "liver"'), r"without a gap, got \[0, 2\]"),
+    "classes": ("dataset", ('title =', 'task = "classification"; title ='),
+         r"a classification's values are 0, 1"),
+    "raw": ("dataset", ('recipes =', 'raw_labels = {7: 3}; recipes ='),
+         r"raw_labels: 3 is no value of labels"),
+    "a region": ("dataset", ('recipes =', 'regions = {"both": (1, 3)}; recipes ='),
+         r"regions\.both: 3 is no value"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
 }  # fmt: skip
 
@@ -133,7 +162,7 @@ BROKEN = {  # kind, what is written in the template: what is said of it
 def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, change, said):
     plugins.use([written(tmp_path, kind, change=lambda text: text.replace(*change))])
     with pytest.raises(BenchError, match=said) as told:
-        registry.load("method", "my_method") if kind == "method" else network("my_network", "tiny", 1, 2)
+        network("my_network", "tiny", 1, 2) if kind == "network" else registry.load(kind, f"my_{kind}")
     assert "\n" not in str(told.value)
 
 
