@@ -4,8 +4,8 @@ import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row
 from bench.report import Extras, Failure, Leak
-from bench.report.footnotes import TIMES, Footnotes
 from bench.report.entries import MINUS, number, signed
+from bench.report.footnotes import TIMES, Footnotes
 from bench.report.tables import tables
 from bench.report.write import _scene
 
