@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench.data.cache import PackWriter, compress, unpacked
 from bench.data.prepared import Prepared, opened
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
-from bench.jobs import submission
+from bench.jobs import scoring, submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
 from bench.jobs.evaluate import EvaluateSpec
@@ -28,16 +29,16 @@ from bench.protocol.sections import Windows
 from bench.train.loop import channels_last, fabric
 
 Found = dict[str, np.ndarray]
-FRAME, SCORES = "frame", "scores"  # no case's panel: those have a slash
+FRAME, SEEN, SCORES = "frame", "seen", "scores"  # no case's panel: those have a slash
 PANELS = 3  # cases whose middle slice is kept for the report
 
 
 def run(context: Context[EvaluateSpec]) -> None:
     """Write what is predicted of every test case.
 
-    Of a segmentation that is the pack ``prediction`` (uint8, original grid) and ``panels.npz``, of a
-    classification the scores of every class. Cases that a challenge's server scores have no panels, and
-    ``submission.zip`` in place of the pack.
+    Of a segmentation that is the pack ``prediction`` (uint8, original grid), where asked for the same on the
+    prepared grid, and ``panels.npz``; of a classification the scores of every class. Cases that a challenge's
+    server scores have no panels, and ``submission.zip`` in place of the pack.
     """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
@@ -53,7 +54,7 @@ def run(context: Context[EvaluateSpec]) -> None:
     predict: Callable[[str, bool], Found] = (
         partial(_scores, network, prepared, spec.inference, head)
         if classes
-        else partial(_predicted, network, prepared, spec.inference, spec.data.paint or None)
+        else partial(_predicted, network, prepared, spec)
     )
     with device.autocast():
         results = _each(context, cases, predict)
@@ -67,9 +68,13 @@ def run(context: Context[EvaluateSpec]) -> None:
                     add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
         else:
             panels: Found = {}
-            with PackWriter(context.made, "prediction") as pack:
+            with ExitStack() as packs:
+                pack = packs.enter_context(PackWriter(context.made, "prediction"))
+                also = packs.enter_context(PackWriter(context.made, scoring.SEEN)) if spec.seen else None
                 for case, found in results:
                     pack.add_frame(case, found.pop(FRAME).tobytes())
+                    if also is not None:
+                        also.add_frame(case, found.pop(SEEN).tobytes())
                     panels |= found
             np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
     context.facts.update(cases=len(cases), method=manifest.method)
@@ -100,17 +105,31 @@ def _scores(
 
 
 def _predicted(
-    network: torch.nn.Module, prepared: Prepared, windows: Windows, paint: Paint | None,
-    case: str, panel: bool,
-) -> Found:  # fmt: skip
-    """Return one case's label map on the original grid as a Blosc2 frame, and its panel if wanted."""
-    scores = slabs(network, prepared.volume(case), windows)
+    network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str, panel: bool
+) -> Found:
+    """Return one case's label map on the original grid as a Blosc2 frame, and what else is wanted of it."""
+    paint = spec.data.paint or None
+    scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
+    maps = list[np.ndarray]()
+    if spec.seen:
+        scores = _decided(scores, paint, maps)
     z, kept = -1, list[np.ndarray]()
     if panel:  # the slice with most reference
         z = int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
     found = restore_slabs(_watched(scores, z, kept), prepared.geometry(case), paint)
     shown = _panel(prepared, case, z, kept[0], paint) if panel else {}
-    return {FRAME: np.frombuffer(compress(found), np.uint8), **shown}
+    also = {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
+    return {FRAME: np.frombuffer(compress(found), np.uint8), **also, **shown}
+
+
+def _decided(
+    passing: Iterable[np.ndarray], paint: Paint | None, maps: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Pass slabs (K, x, y, dz) on and keep the label map of each, (x, y, dz)."""
+    for slab in passing:
+        x, y, z = slab.shape[1:]
+        maps.append(restore_slabs([slab], unchanged((x, y, z)), paint))
+        yield slab
 
 
 def _watched(passing: Iterable[np.ndarray], z: int, kept: list[np.ndarray]) -> Iterator[np.ndarray]:

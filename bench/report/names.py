@@ -16,7 +16,7 @@ METRICS = {
     "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
     "volume_error": "Volume error", "relative_volume_error": "Relative volume error",
     "latency": "Latency", "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
-    "dice_pooled": "Dice over all test voxels",
+    "dice_pooled": "Dice over all test voxels", "dice_monai": "Dice as MONAI's validation loops take it",
 }  # fmt: skip
 
 

@@ -47,8 +47,8 @@ class Published:
 
     @property
     def any(self) -> bool:
-        """Is there a printed number for this table at all?"""
-        return bool(self._lines or self._facts)
+        """Is there a printed score for this table, or a fact? Gains alone stand beside no row."""
+        return bool(self._facts) or any(not where[-1].endswith(plain(GAIN)) for where in self._lines)
 
     def _add(self, r: tuple) -> None:
         method, network, dataset, target, fraction, metric, value, unit, dagger, note = (_text(v) for v in r)

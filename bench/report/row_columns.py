@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.errors import BenchError
 from bench.nets import catalog
 from bench.nets.sizes import Preset
 from bench.protocol import Row, View, method_pretrains, row_of
@@ -51,7 +52,10 @@ def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
     if not known:
         return Entry(beside, quoted=bool(quoted), sort=printed.number if printed else None)
     nets = [scene.protocol.networks[own.network] for own in known]
-    sizes = dict.fromkeys(FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets)
+    try:
+        sizes = dict.fromkeys(FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets)
+    except BenchError:  # a plugin's, which is gone
+        return Entry(DASH, published=beside, hole="absent")
     text = " / ".join(number(size, "M") for size in sizes)
     gap = difference(text, number(printed.number, "M")) if printed and len(sizes) == 1 else ""
     return Entry(text, published=beside, difference=gap, sort=next(iter(sizes)))

@@ -1,5 +1,7 @@
 """Sliding-window prediction: a pointwise network is the same voxel by voxel."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -71,9 +73,14 @@ def test_under_a_region_head_the_mean_dice_is_of_the_regions():
     assert found(["good"], [[1, 2], [1]], [[0, 2], [1, 1]]) == pytest.approx((dice + 1) / 2)
 
 
+def asked(paint=None, seen=False):
+    """Return what an evaluation is told."""
+    return SimpleNamespace(inference=inference(), data=SimpleNamespace(paint=paint), seen=seen)
+
+
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
 def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint, labels):
-    found = evaluating._predicted(Pointwise(), Cases(), inference(), paint, "good", True)
+    found = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good", True)
     native = unpacked(found[evaluating.FRAME].tobytes(), "here")[:]
     expected = np.zeros((12, 9, 24), np.uint8)
     expected[2:10, 1:9] = labels[0]
@@ -82,8 +89,13 @@ def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint
     np.testing.assert_array_equal(found["good/prediction"], expected[2:10, 1:9, 0])
     np.testing.assert_array_equal(found["good/reference"], Cases().label("good")[..., 0])
     assert found["good/image"].shape == (8, 8) and found["good/aspect"] == 0.5
-    alone = evaluating._predicted(Pointwise(), Cases(), inference(), paint, "good", False)
+    alone = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good", False)
     assert list(alone) == [evaluating.FRAME]
+    both = evaluating._predicted(Pointwise(), Cases(), asked(paint, seen=True), "good", False)
+    assert both[evaluating.FRAME].tobytes() == alone[evaluating.FRAME].tobytes()
+    seen = unpacked(both[evaluating.SEEN].tobytes(), "here")[:]
+    assert seen.shape == Cases().label("good").shape
+    np.testing.assert_array_equal(seen[..., 0], found["good/prediction"])
 
 
 def test_the_panel_is_of_the_slice_with_most_reference():
@@ -101,7 +113,7 @@ def test_the_panel_is_of_the_slice_with_most_reference():
         def geometry(self, case):
             return Geometry((8, 8, 30), (1.0,) * 3, ((0, 8), (0, 8), (0, 30)), (8, 8, 30))
 
-    found = evaluating._predicted(Pointwise(), Pillar(), inference(), None, "good", True)
+    found = evaluating._predicted(Pointwise(), Pillar(), asked(), "good", True)
     assert found["good/prediction"].all() and found["good/reference"].sum() == 25
     assert len(np.unique(found["good/image"])) == 2
 
