@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bench.protocol import Protocol
-from bench.report.cells import PLACE, RUN, of_runs, sections_of
+from bench.protocol import Protocol, View
+from bench.report import selected
+from bench.report.cells import MEAN, PLACE, RUN, of_runs, sections_of
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
@@ -17,35 +18,45 @@ if TYPE_CHECKING:
 PARTS = {"val": "validation patients", "test": "test patients", "train": "training patients"}
 HOW = (
     "Mean over targets at each look; over a patient's cases, patients and runs as in the table, as far as "
-    "all runs of a row go. The band is ± one standard deviation over runs. Predicted on the prepared grid, "
-    "so the last point is not the table's number."
+    "all runs of a row go. Predicted on the prepared grid, so the last point is not the table's number."
 )
 PEEKED = "A learning curve looks at the test patients on the way"
+ALL = View(draw="learning")
 POINT = [*(p for p in PLACE if p != "target"), "look"]
 
 
-def plots(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per part, section, label fraction and metric that is tracked.
+def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
+    """Return one plot per part, section, label fraction, target and metric that is tracked.
 
-    Of metrics the protocol's own; all where none of those is tracked.
+    Of metrics the view's, else the protocol's own; all where none of those is tracked.
     """
     table = scene.extras.tracked
     if table is None or not len(table):
         return ()
     table = table.assign(section=sections_of(scene.protocol, table))
-    return tuple(plot for part, own in table.groupby("part") for plot in _of_part(scene, own, str(part)))
+    made = list[Plot]()
+    for part, own in table.groupby("part"):
+        for section in selected.sections(view, scene.protocol.sections):
+            here = own[own["section"] == section]
+            for target in selected.targets(scene, view, section):
+                found = here if target == MEAN else here[here["target"] == target]
+                made += _of_part(scene, view, found, str(part), target) if len(found) else []
+    return tuple(made)
 
 
-def _of_part(scene: Scene, table: pd.DataFrame, part: str) -> Iterator[Plot]:
+def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: str) -> Iterator[Plot]:
     points = _points(table)
-    asked = {*scene.protocol.metrics} & {*points["metric"]} or {*points["metric"]}  # else all
+    asked = {*(view.metrics or scene.protocol.metrics)} & {*points["metric"]} or {*points["metric"]}
+    shares = {*(view.fractions or points["fraction"])}
     for (section, fraction, metric), found in points.groupby(["section", "fraction", "metric"], sort=True):
-        if metric not in asked:
+        rows = selected.rows(view, scene.rows_of({*found["row"]}))
+        if metric not in asked or fraction not in shares or not rows:
             continue
         in_epochs = scene.protocol.finetune[section].epochs is not None and found["epoch"].notna().all()
-        lines = [_line(scene, r, found[found["row"] == r], in_epochs) for r in scene.rows_of({*found["row"]})]
-        several = len({*points.loc[points["section"] == section, "fraction"]}) > 1
+        lines = [_line(scene, r, found[found["row"] == r], in_epochs) for r in rows]
+        several = len({*points["fraction"]} & shares) > 1
         title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
+        title += "" if target == MEAN else f", {target}"
         y, lower = metric_axis(metric, scene.unit(metric))
         yield Plot(
             title, "Epoch" if in_epochs else "Step", f"{y}, {PARTS.get(part, part)}", lower, tuple(lines)
