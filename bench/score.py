@@ -13,9 +13,9 @@ import numpy as np
 from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
-from bench.metrics.pooled import Pooled
+from bench.metrics.pooled import DICE, Pooled
 from bench.metrics.ranking import Standing, changes, standings
-from bench.metrics.request import Request, Wanted, of_each
+from bench.metrics.request import Request, Wanted, looped
 from bench.metrics.volume import compare
 from bench.volumes.files import SUFFIXES, is_volume, stem
 from bench.volumes.reading import read_header, read_label, read_volume
@@ -91,6 +91,10 @@ def score_several(
         BenchError: as ``score_files``, or two predictions have one name.
     """
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
+    if validated := next(filter(looped, metrics), None):
+        raise BenchError(
+            f"{validated}: is taken on the grid that a network saw, which files do not tell; take dice"
+        )
     checked = verifiable(metrics, conventions[0]) if verify else ()
     if verify and not checked:
         raise BenchError(
@@ -103,7 +107,7 @@ def score_several(
     labels = _labels(files) if len(files) > 1 else None
     rows: list[Row] = []
     differences: list[str] = []
-    of_all = of_each(metrics) != metrics
+    of_all = DICE in metrics
     targets = {str(v): (v,) for v in (_labels(files) if labels is None else labels)} if of_all else {}
     for name, found_pairs in partners.items():
         pooled = Pooled(targets, empty) if of_all else None

@@ -31,6 +31,7 @@ class EvaluateSpec(Kind):
     weights: Literal["last", "best_val", "best_test"]
     inference: Windows
     submission: bool = sparse(False)  # of cases without labels, for a challenge's server
+    seen: bool = sparse(False)  # label maps on the grid that the network sees are kept, too
 
     def refuse(self, job: Job, around: Around) -> None:
         """Flips along an axis that a window does not have."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import torch
 
 from bench.data.cache import PackWriter, compress, unpacked
 from bench.data.prepared import Prepared, opened
-from bench.data.slabs import Paint, restore_slabs
+from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
-from bench.jobs import submission
+from bench.jobs import scoring, submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
 from bench.jobs.evaluate import EvaluateSpec
@@ -28,14 +29,15 @@ from bench.protocol.sections import Windows
 from bench.train.loop import channels_last, fabric
 
 Found = dict[str, np.ndarray]
-FRAME, SCORES = "frame", "scores"
+FRAME, SEEN, SCORES = "frame", "seen", "scores"
 
 
 def run(context: Context[EvaluateSpec]) -> None:
     """Write what is predicted of every test case.
 
-    Of a segmentation that is the pack ``prediction`` (uint8, original grid), of a classification the scores
-    of every class. Cases that a challenge's server scores have ``submission.zip`` in place of the pack.
+    Of a segmentation that is the pack ``prediction`` (uint8, original grid), where asked for the same on the
+    prepared grid, too; of a classification the scores of every class. Cases that a challenge's server scores
+    have ``submission.zip`` in place of the pack.
     """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
@@ -51,7 +53,7 @@ def run(context: Context[EvaluateSpec]) -> None:
     predict: Callable[[str], Found] = (
         partial(_scores, network, prepared, spec.inference, head)
         if classes
-        else partial(_predicted, network, prepared, spec.inference, spec.data.paint or None)
+        else partial(_predicted, network, prepared, spec)
     )
     with device.autocast():
         results = _each(context, cases, predict)
@@ -64,9 +66,13 @@ def run(context: Context[EvaluateSpec]) -> None:
                 for case, found in results:
                     add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
         else:
-            with PackWriter(context.made, "prediction") as pack:
+            with ExitStack() as packs:
+                pack = packs.enter_context(PackWriter(context.made, "prediction"))
+                also = packs.enter_context(PackWriter(context.made, scoring.SEEN)) if spec.seen else None
                 for case, found in results:
                     pack.add_frame(case, found[FRAME].tobytes())
+                    if also is not None:
+                        also.add_frame(case, found[SEEN].tobytes())
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
@@ -94,10 +100,23 @@ def _scores(
     return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
-def _predicted(
-    network: torch.nn.Module, prepared: Prepared, windows: Windows, paint: Paint | None, case: str
-) -> Found:  # fmt: skip
-    """Return one case's label map on the original grid as a Blosc2 frame."""
-    scores = slabs(network, prepared.volume(case), windows)
+def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str) -> Found:
+    """Return one case's label map on the original grid as a Blosc2 frame; on the prepared one if wanted."""
+    paint = spec.data.paint or None
+    scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
+    maps = list[np.ndarray]()
+    if spec.seen:
+        scores = _decided(scores, paint, maps)
     found = restore_slabs(scores, prepared.geometry(case), paint)
-    return {FRAME: np.frombuffer(compress(found), np.uint8)}
+    also = {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
+    return {FRAME: np.frombuffer(compress(found), np.uint8), **also}
+
+
+def _decided(
+    passing: Iterable[np.ndarray], paint: Paint | None, maps: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Pass slabs (K, x, y, dz) on and keep the label map of each, (x, y, dz)."""
+    for slab in passing:
+        x, y, z = slab.shape[1:]
+        maps.append(restore_slabs([slab], unchanged((x, y, z)), paint))
+        yield slab

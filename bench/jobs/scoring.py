@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bench.metrics import Score
 
 VERSION = 1  # raised by hand when scores change on purpose
+SEEN = "prediction_prepared"  # pack of label maps on the grid that the network sees
+LOOPED = "dice_monai"
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,14 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
     """Return a row per case and target; of a metric over all cases one per target, case and patient empty."""
     from bench.data.cache import Pack
     from bench.metrics import score
-    from bench.metrics.pooled import Pooled
-    from bench.metrics.request import of_each
+    from bench.metrics.pooled import DICE, Pooled
+    from bench.metrics.request import looped, of_each
 
     predictions, each = Pack(folder, "prediction"), of_each(scoring.metrics)
     names = {**scoring.labels, **{r: r for r in scoring.regions}}
     labels = {name: (int(name),) for name in scoring.labels}
-    pooled = None if each == scoring.metrics else Pooled(scoring.regions or labels, scoring.empty)
+    pooled = Pooled(scoring.regions or labels, scoring.empty) if DICE in scoring.metrics else None
+    seen = Pack(folder, SEEN) if any(map(looped, scoring.metrics)) else None
     rows = []
     for case in predictions:
         predicted, reference = predictions[case][:], prepared.native(case)
@@ -123,9 +126,27 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
             labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
             regions=scoring.regions or None, empty=scoring.empty,
         ) if each else []  # fmt: skip
+        if seen is not None:
+            found = [*found, *_as_validated(seen[case][:], prepared.label(case), scoring)]
         rows += [row(case, prepared.patient(case), names[s.target], s) for s in found]
     rows += [row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
+
+
+def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring) -> list[Score]:
+    """Return the Dice of every target that the reference has; of the others there is none.
+
+    MONAI's ``DiceMetric`` leaves them out (``ignore_empty``), and validation loops from UNETR's on call it
+    on the grid that the network sees (Luffy03/VoCo, Finetune/BTCV/trainer.py, ``val_epoch``).
+    """
+    from bench.metrics import score
+
+    labels = None if scoring.regions else [int(v) for v in scoring.labels]
+    found = score(
+        predicted, reference, (1.0, 1.0, 1.0), ("dice",), labels=labels, regions=scoring.regions or None
+    )
+    empty = ("empty_reference", "both_empty")
+    return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in found]
 
 
 def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ class Metric:
     higher_is_better: bool
     task: str = "segmentation"  # what it judges: that, classification, or the network itself
     pooled: bool = False  # of label maps: one number for each target over all cases, none of a case by itself
+    # as a loop that validates does: on the grid that the network sees, and of each case's targets first
+    looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
 
 
@@ -44,6 +46,9 @@ METRICS: dict[str, Metric] = {
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
     ),
     "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
+    "dice_monai": Metric(
+        "1", "Dice as MONAI's validation loops take it: case first, prepared grid", True, looped=True
+    ),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
     "auc": Metric("1", "Area under the ROC curve, each class against the rest", True, "classification"),
     "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
@@ -132,6 +137,7 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
 
     request = Request.checked(tuple(metrics), convention, empty)
     if len(of_each(request.metrics)) < len(request.metrics):
-        raise BenchError("dice_pooled is over all cases at once and has no number of one; take dice")
+        other = next(m for m in request.metrics if m not in of_each(request.metrics))
+        raise BenchError(f"{other}: {METRICS[other].title}; it has no number of one volume, take dice")
     (found,) = compare(prediction, reference, spacing, (request,), Wanted(labels, regions))
     return found

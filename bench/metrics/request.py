@@ -89,8 +89,16 @@ def _take(wanted: str) -> str:
 
 
 def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the metrics that have a number for each case, without those over the voxels of all of them."""
-    return tuple(m for m in metrics if not (m in METRICS and METRICS[m].pooled))
+    """Return the metrics that have a number for each case on its original grid.
+
+    Those over the voxels of all cases have none, and those of validation loops have one on another grid.
+    """
+    return tuple(m for m in metrics if not (m in METRICS and (METRICS[m].pooled or METRICS[m].looped)))
+
+
+def looped(metric: str) -> bool:
+    """Tell whether a metric is taken as a loop that validates takes it."""
+    return metric in METRICS and METRICS[metric].looped
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,15 @@ def _check_view(
     axes = (*view.lines, *view.columns)
     if len({*axes}) < len(axes):
         raise BenchError(f"{document.where(keys)}: names each axis once, got {', '.join(axes)}")
-    if view.draw == "table" and "row" not in axes:
-        raise BenchError(f"{document.where(keys)}: a table has 'row' among its lines or columns")
+    if view.draw == "table" and ("row" not in axes or not view.columns):
+        where = document.where(keys)
+        raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
+    if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
+        key = "facts" if view.facts else "checks"
+        raise BenchError(f"{document.where((*keys, key))}: these are columns; put 'row' among the lines")
     if refused := _undrawn(view):
         raise BenchError(f"{document.where((*keys, 'columns'))}: {refused}")
-    if view.draw == "mixture" and not (protocol.pretrain and protocol.pretrain.mixture):
+    if view.draw == "mixture" and protocol.pretrain is None:
         where = document.where((*keys, "draw"))
         raise BenchError(
             f"{where}: there is no mixture; state 'pretrain: {{mixture: NAME}}', or leave it out"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics.request import LATENCY, VOLUMES
+from bench.metrics.request import LATENCY, VOLUMES, looped
 from bench.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ HOW = (
     "A cell is the mean over a patient's test cases, then over the patients of all folds together, then "
     "over runs; a value that is over all test cases at once is averaged over folds instead. The mean over "
     "targets is taken within each run, undefined targets left out."
+)
+LOOPED = (
+    " Of Dice as validation loops take it the mean is over the targets that a case's reference has, then "
+    "over cases, and masks are compared on the prepared grid."
 )
 SPREAD = " ± is the standard deviation over runs (n-1)."
 RUNS = " A run is one fine-tuning seed."
@@ -92,7 +96,8 @@ class Cells:
     def how(self) -> str:
         """Return how the means came about, in words."""
         spread = SPREAD if any(cell.sd is not None for cell in self.cells.values()) else ""
-        return HOW + spread + (CROSSED if self.crossed else RUNS)
+        validated = LOOPED if any(looped(key.metric) for key in self.cells) else ""
+        return HOW + validated + spread + (CROSSED if self.crossed else RUNS)
 
     def alike(self, section: int) -> list[tuple[tuple[int, ...], str]]:
         """Return label fractions of a section that mean the same patients, and how many, in words.
@@ -211,13 +216,24 @@ def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
     whole = [p for p in PLACE if p != "target"]
     over = runs.groupby([*whole, *RUN], observed=True)
     counts = over.count().groupby(whole, observed=True).min()
-    means = _cells(over.mean(), good, whole)
+    means = _cells(_case_first(good, over.mean(), whole), good, whole)
     n_targets = dict(zip(counts.index, counts, strict=True))
     for where, cell in means.items():
         row, section, fraction, metric = where
         key = Key(row, int(section), int(fraction), MEAN, metric)
         cells[key] = replace(cell, targets=int(n_targets[where]))
     return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
+
+
+def _case_first(good: pd.DataFrame, means: pd.Series, whole: list[str]) -> pd.Series:
+    """Return means over targets; those of validation loops are of each case first, then over cases."""
+    own = good[good["metric"].map(looped).astype(bool)]
+    if own.empty:
+        return means
+    place = [*whole, *RUN]
+    cases = own.groupby([*place, "case"], observed=True)["value"].mean()
+    taken = cases.groupby(place, observed=True).mean()
+    return taken.reindex(means.index).fillna(means)
 
 
 def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:

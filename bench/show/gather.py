@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
 from bench.data.roots import Roots, adapter
-from bench.errors import Damaged
+from bench.errors import BenchError, Damaged
 from bench.job import Job
 from bench.jobs import guard
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
-from bench.protocol import Protocol, row_of
-from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Pretraining
+from bench.protocol import Protocol, mixture, row_of
+from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -174,6 +175,41 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         )
         alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
+
+
+def ingredients(protocol: Protocol, plan: Plan, store: Store) -> tuple[Ingredient, ...]:
+    """Return what a pretraining of the protocol read of each entry of its mixture, where a view shows that.
+
+    It is the first that is done and reads the protocol's own data sets; nothing where there is none.
+    """
+    section = protocol.pretrain
+    if section is None or all(view.draw != "mixture" for view in protocol.layout.views):
+        return ()
+    own = [part.dataset for part in mixture.parts(section)]
+    for job in dict.fromkeys(c.pretrain for c in plan.cells[protocol.name] if c.pretrain):
+        spec = plan.spec(job, PretrainSpec)
+        if [entry.dataset for entry in spec.data] == own and store.done(job):
+            with suppress(BenchError):  # what it read is not whole here
+                return _read(spec, [store.jobs / need for need in plan.jobs[job].needs], plan.roots)
+    return ()
+
+
+def _read(spec: PretrainSpec, needs: list[Path], roots: dict[str, str]) -> tuple[Ingredient, ...]:
+    """Return the same of one pretraining; ``needs``: the folder of each data set, then a guard's."""
+    from bench.data.index import Index
+    from bench.data.prepared import opened
+    from bench.jobs.inputs import mixed
+
+    names, folders = [entry.dataset for entry in spec.data], needs[: len(spec.data)]
+    gone = guard.seen(needs[len(names)]) if spec.leaks == "drop" else set()
+    cases: list[list[str]] = [[] for _ in names]
+    for number, case in mixed([opened(f) for f in folders], spec.data, spec.take, spec.seed, roots):
+        cases[number] += [case.id] if (names[number], case.id) not in gone else []
+    slices = [
+        sum(int(index.row(case)["shape"][2]) for case in some)
+        for index, some in zip(map(Index, folders), cases, strict=True)
+    ]
+    return tuple(Ingredient(*one) for one in zip(names, map(len, cases), slices, strict=True))
 
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:

@@ -1,5 +1,7 @@
 """Sliding-window prediction: a pointwise network is the same voxel by voxel."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -71,15 +73,25 @@ def test_under_a_region_head_the_mean_dice_is_of_the_regions():
     assert found(["good"], [[1, 2], [1]], [[0, 2], [1, 1]]) == pytest.approx((dice + 1) / 2)
 
 
+def asked(paint=None, seen=False):
+    """Return what an evaluation is told."""
+    return SimpleNamespace(inference=inference(), data=SimpleNamespace(paint=paint), seen=seen)
+
+
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
-def test_a_case_is_predicted_on_its_own_grid(paint, labels):
-    found = evaluating._predicted(Pointwise(), Cases(), inference(), paint, "good")
+def test_a_case_is_predicted_on_its_own_grid_and_where_asked_on_the_prepared_one(paint, labels):
+    found = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good")
     native = unpacked(found[evaluating.FRAME].tobytes(), "here")[:]
     expected = np.zeros((12, 9, 24), np.uint8)
     expected[2:10, 1:9] = labels[0]
     expected[4:7, 1:9] = labels[1]
     np.testing.assert_array_equal(native, expected)
     assert list(found) == [evaluating.FRAME]
+    both = evaluating._predicted(Pointwise(), Cases(), asked(paint, seen=True), "good")
+    assert both[evaluating.FRAME].tobytes() == found[evaluating.FRAME].tobytes()
+    seen = unpacked(both[evaluating.SEEN].tobytes(), "here")[:]
+    assert seen.shape == Cases().label("good").shape
+    np.testing.assert_array_equal(seen[..., 0], expected[2:10, 1:9, 0])
 
 
 class Lopsided(nn.Module):

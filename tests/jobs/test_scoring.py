@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from small_prepared import write_prepared
 
 from bench.data.cache import PackWriter
@@ -65,6 +66,25 @@ def test_a_metric_over_all_cases_has_a_row_for_each_target_without_case_and_pati
         assert found["value"][("", "body", "dice_pooled")] == pytest.approx(2 * 4 / (8 + 4 + 8))
         assert found["patient"][("", "body", "dice_pooled")] == ""
         assert len(found) == 2 + 2 * 2 * (len(metrics) - 1)
+
+
+def test_validation_loops_score_the_prepared_grid_as_monai_does(store):
+    from monai.metrics import DiceMetric
+
+    truth = {"c1": boxes((0, 2), (2, 4)), "c2": boxes((0, 2), (0, 0))}  # as in the store
+    seen = {"c1": boxes((0, 1), (2, 4)), "c2": boxes((0, 2), (3, 4))}
+    with PackWriter(store.jobs / "e", "prediction_prepared") as writer:
+        for case, array in seen.items():
+            writer.add(case, array)
+    found = scores(store, replace(SCORING, metrics=("dice", "dice_monai")))
+    loop = found.xs("dice_monai", level="metric")["value"]
+    assert loop["c1"].tolist() == [pytest.approx(2 * 4 / (4 + 8)), 1.0]
+    assert loop["c2"]["head"] == 1.0 and np.isnan(loop["c2"]["body"])  # MONAI's NaN: not in the reference
+    assert found["value"][("c1", "head", "dice")] == 1.0  # of the original grid, as ever
+    peer = DiceMetric(include_background=False)
+    for case in truth:
+        one_hot = [torch.stack([torch.tensor(m[case] == v) for v in range(3)])[None] for m in (seen, truth)]
+        assert loop[case].mean() == pytest.approx(float(peer(*one_hot).nanmean()))
 
 
 def test_regions_take_the_place_of_labels(store):

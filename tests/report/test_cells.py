@@ -56,6 +56,19 @@ CELLS = {  # rows, where the cell stands, what it holds
         key(),
         {"mean": 0.4, "cases": 4, "undefined": 2, "penalised": 1},
     ),
+    "a validation loop's mean is of each case first": (  # targets first it were (0.6 + 0.9) / 2
+        [
+            {"metric": "dice_monai", "case": c, "patient": c, "target": t, "value": v, "status": s}
+            for c, t, v, s in (
+                ("c1", "liver", 0.8, "ok"),
+                ("c1", "spleen", 0.9, "ok"),
+                ("c2", "liver", 0.4, "ok"),
+                ("c2", "spleen", NAN, "empty_reference"),
+            )
+        ],
+        key(target=MEAN, metric="dice_monai"),
+        {"mean": (0.85 + 0.4) / 2, "cases": 2, "undefined": 1, "targets": 2},
+    ),
     "the mean over targets is taken within each seed": (  # seeds 0.7 and 0.9
         [
             *({"target": t, "value": v} for t, v in (("liver", 0.8), ("spleen", 0.6))),
