@@ -240,7 +240,7 @@ def test_a_job_of_an_older_version_is_named_as_not_verifiable_and_can_be_read(ma
 def test_a_report_drawn_from_a_damaged_prediction_fails_as_a_check_does(made, capsys):
     everywhere(found(made.out, "prediction-000.b2"))
     assert main(["report", str(made.path), "--out", str(made.out)]) == 1
-    assert "prediction-000.b2: damaged" in capsys.readouterr().err
+    assert "prediction-000.b2, byte 0: damaged" in capsys.readouterr().err
 
 
 def test_status_names_a_damaged_manifest_and_goes_on(made, capsys):

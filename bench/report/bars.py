@@ -15,12 +15,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from bench.report.canvas import GRID, INK, LINE, grid, hollow, looks, new, printed, style, words
-from bench.report.plots import Chart, Series
+from bench.report.plots import Chart, Group, Series
 
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
 CUT = 0.4  # bars that are all longer than so much of the longest are cut
 LETTER, LETTERS = 0.072, 11  # inches of a letter of a label, and letters for which there is always room
+TITLE = 0.092  # inches of a letter of a title
 DOWN = 9  # strips below one another
 WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8}
 
@@ -83,7 +84,8 @@ def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, dict[str, Any
         ax.plot(*np.reshape(shown, (-1, 2)).T, zorder=4, **mark)
     ax.set_ylim(start, end)
     ax.grid(axis="x", visible=False)
-    ax.set_title(words(chart.title, int(LINE * 1.5), 2) if part[0] == 0 else "")
+    wide = unit * (_length(chart, part) + 0.2)
+    ax.set_title(words(chart.title, max(LINE // 2, int(wide / TITLE))) if part[0] == 0 else "")
     group = chart.groups[0]
     said = (
         group.axis,
@@ -144,7 +146,8 @@ def dots(found: Sequence[Chart]) -> Figure:
         look = looks(series)
         strips = [(chart, n) for chart in found for n in range(len(chart.groups))]
         columns = 1 if len(strips) <= DOWN else 2
-        tall = 0.55 + 0.13 * len(look)
+        lines = max(_name(chart.groups[n]).count("\n") + 1 for chart, n in strips)
+        tall = max(0.55 + 0.13 * len(look), 0.25 + 0.15 * lines)
         figure = new(2.2 + 5.0 * columns, tall * -(-len(strips) // columns) + 0.6)
         for ax, (chart, n) in zip(grid(len(strips), columns, figure), strips, strict=True):
             _strip(ax, chart, n, look)
@@ -175,10 +178,14 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, dict[str, Any]]) -> N
     ax.tick_params(axis="x", labelsize=7.5, length=2, pad=1.5)
     if group.lower:
         ax.invert_xaxis()
+    ax.set_ylabel(_name(group), rotation=0, ha="right", va="center", fontsize=8)
+
+
+def _name(group: Group) -> str:
+    """Return what stands beside a strip, in lines."""
     *outer, last = (*group.labels, *([] if group.axis in group.labels else [group.axis]))
-    turned = "\nlower is better: axis turned" if group.lower else ""
-    name = words(", ".join(outer), 26) + "\n" + words(last, 26) + turned
-    ax.set_ylabel(name.strip(), rotation=0, ha="right", va="center", fontsize=8)
+    turned = "lower is better: axis turned" if group.lower else ""
+    return "\n".join(filter(None, [words(", ".join(outer), 28), words(last, 28), turned]))
 
 
 def _mark(look: dict[str, Any]) -> dict[str, Any]:

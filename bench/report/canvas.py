@@ -34,7 +34,7 @@ STYLE: Any = {
     "axes.titlelocation": "left", "axes.edgecolor": "#9aa4b1", "axes.labelcolor": INK,
     "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
-    "axes.axisbelow": True, "pdf.fonttype": 42, "text.parse_math": False,
+    "axes.axisbelow": True, "axes.formatter.useoffset": False, "pdf.fonttype": 42, "text.parse_math": False,
 }  # fmt: skip
 
 
