@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.metrics import METRICS
+from bench.metrics.request import tolerance
 from bench.protocol import Protocol, Row
 from bench.report.names import unit_of
 
@@ -46,15 +48,15 @@ class Published:
 
     @property
     def any(self) -> bool:
-        """Is there a printed number for this table at all?"""
+        """Is there a printed score for this table at all?"""
         return bool(self._lines)
 
     def _add(self, r: tuple) -> None:
         method, network, dataset, target, fraction, metric, value, unit, dagger, note = (_text(v) for v in r)
         number = _float(value)
         percent = _float(fraction.rstrip("%"))
-        if number is None or percent is None:
-            return
+        if number is None or percent is None or not (metric in METRICS or tolerance(metric)):
+            return  # a gain, a count or a size: nothing of ours stands beside it
         # a distance printed without a unit is in its metric's own
         share = (unit or unit_of(metric)) not in ("mm", "ml", "s", "count")
         if share and (unit in ("%", "percent") or number > 1):  # 0 to 1 in rows, percent in print
