@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import digest, streams
 from bench.arguments import parser
+from bench.blame import blaming
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         _from_outside(arguments)
-        return BODIES[arguments.command](arguments)
+        with blaming():
+            return BODIES[arguments.command](arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1 if isinstance(error, Damaged) else 2
@@ -86,7 +88,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         only.setdefault(key, []).append(value)
     return Request(
         tuple(arguments.protocols), arguments.out, arguments.scale, arguments.data, only,
-        tuple(arguments.sets),
+        tuple(arguments.sets), arguments.phantoms,
     )  # fmt: skip
 
 
@@ -287,7 +289,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store, told = Store.open(arguments.out, create=False), set[str]()
-    read = read_all(arguments.protocols, arguments.scale)
+    read = read_all(arguments.protocols, arguments.scale, drawn=True)
     for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:

@@ -11,15 +11,15 @@ import ast
 import importlib
 import pkgutil
 import sys
-import traceback
 import types
 from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from bench import plugins
-from bench.errors import BenchError, unknown
+from bench import blame, plugins, typed
+from bench.errors import BenchError, shown, unknown
 
 ROOMS = {  # kind: (package of plugins, module and name of their base class)
     "method": ("bench_methods", "bench.method", "Method"),
@@ -140,6 +140,8 @@ def load(kind: str, name: str) -> Any:
         raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
     if lacking := _lacking(found[0]):
         raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
+    if mistake := _mistaken(base, found[0]):
+        raise BenchError(f"{module.__file__}: {mistake}; mend it")
     return found[0]
 
 
@@ -150,14 +152,8 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
-        lines.append(error.lineno)
-    where = f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
+    where = blame.place(error, path) or path
+    return BenchError(f"{where}: {blame.said(error)}; mend or remove the file")
 
 
 def _lacking(plugin: type) -> str:
@@ -170,6 +166,29 @@ def _lacking(plugin: type) -> str:
     }
     absent = {name for name in declared if not hasattr(plugin, name)}
     return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
+
+
+@lru_cache(maxsize=256)
+def _mistaken(base: type, plugin: type) -> str:
+    """Return what is wrong with what a plugin's class states; empty where nothing is."""
+    hints = get_type_hints(base)
+    for name in (n for n, kind in hints.items() if get_origin(kind) is ClassVar and hasattr(plugin, n)):
+        (kind,), stated = get_args(hints[name]), getattr(plugin, name)
+        if get_origin(kind) is type:
+            wanted = get_args(kind)[0]
+            if not (isinstance(stated, type) and issubclass(stated, wanted)):
+                return f"{name}: must be a class that inherits {wanted.__name__}"
+            continue
+        must = f"must be a {getattr(kind, '__name__', kind)}"
+        if is_dataclass(kind) and not isinstance(stated, kind):  # type: ignore[arg-type]
+            return f"{name}: {must}, got {shown(stated)}"
+        try:
+            built = typed.build(kind, stated, ".".join, (name,))
+        except BenchError as error:
+            return str(error)
+        if built != stated:
+            return f"{name}: {must}, got {shown(stated)}"
+    return str(plugin.mistake()) if hasattr(base, "mistake") and hasattr(plugin, "mistake") else ""
 
 
 def callable_module(module: str, kind: str) -> None:

@@ -34,6 +34,7 @@ class LASC(Dataset):
     title = "LASC 2018 left atrium"
     licence = "research use, registration at cardiacatlas.org"
     modality = "MR"
+    phantoms = 36  # split `rule` tests five
     channels = ("LGE",)
     labels = {1: "left atrium"}
     raw_labels = {255: 1}

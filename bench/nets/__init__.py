@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins, registry
 from bench.errors import BenchError
-from bench.nets.catalog import check_crop, entries, entry
+from bench.nets.catalog import check_crop, entry, names
 
 if TYPE_CHECKING:
     from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder, Triple
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
 def network_names() -> list[str]:
     """List the networks by name."""
-    return sorted(entries())
+    return names()
 
 
 def presets(name: str) -> list[str]:

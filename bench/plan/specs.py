@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from bench.data import regions as regional
 from bench.data import split as splits
@@ -74,6 +75,13 @@ def held(section: Finetune, full: int, used: int, percent: int) -> int | None:
     if section.steps is None:
         return steps(section, used)
     return max(1, round(section.steps * (used / full if full else percent / 100)))
+
+
+def longer(section: TuningSpec, samples: int | None) -> TuningSpec:
+    """Return a fine-tuning with a budget for so many samples more; None where nobody knows the steps."""
+    if section.steps is None or samples is None:
+        return replace(section, steps=None)
+    return replace(section, steps=section.steps + ceil(samples / section.batch))
 
 
 def epoch(cases: int, crops: int, batch: int) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,10 @@ from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain
+
+# What stands beside a row: one that starts from weights again from fresh ones, or from the same in disorder;
+# one from scratch again, fine-tuned for as many samples more as the longest pretraining of its network saw.
+Control = Literal["random", "shuffled", "long"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Protocol:
     deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
     scale: Literal["paper", "pilot", "smoke"] = "paper"
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    controls: tuple[Literal["random", "shuffled"], ...] = ()  # beside every row that starts from weights
+    controls: tuple[Control, ...] = ()  # rows beside a row; `controls_of` says beside which
     pretrain: Pretrain | None = None
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"
@@ -87,7 +92,7 @@ class Protocol:
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
 
-    @property
+    @cached_property
     def sections(self) -> tuple[str, ...]:
         """Return what records and tables call each fine-tuning section.
 
@@ -99,6 +104,14 @@ class Protocol:
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
 
+    def rows_in(self, index: int) -> dict[str, Row]:
+        """Return the rows that have cells in one fine-tuning section."""
+        return {name: row for name, row in self.rows.items() if index in self.sections_of(row)}
+
+    def sections_of(self, row: Row) -> list[int]:
+        """Return the indices of the fine-tuning sections that a row has cells in."""
+        return [i for i, name in enumerate(self.sections) if not row.sections or name in row.sections]
+
 
 def labelled(name: str, variant: str) -> str:
     """Return what the records call a variant of a row; ``row_of`` is the way back."""
@@ -108,7 +121,7 @@ def labelled(name: str, variant: str) -> str:
 def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     """Return the row that records call ``name``, and what follows its own name: "voco (shuffled)".
 
-    The plan expands a row to several where weights are compared: ``(last)``, ``(random)``, ``(shuffled)``.
+    The plan expands a row to several: ``(last)`` weights beside the best, and the controls.
     """
     own = name
     while own not in protocol.rows and own.endswith(")") and " (" in own:  # a row's own name may have one
@@ -124,6 +137,19 @@ def method_pretrains(row: Row) -> bool:
 def pretrains(row: Row) -> bool:
     """Tell whether a row is pretrained here: neither from scratch nor from a file."""
     return not row.init and method_pretrains(row)
+
+
+def beside(protocol: Protocol, row: Row, index: int) -> dict[str, Row]:
+    """Return the rows that are pretrained here on a row's network and have cells in one section."""
+    rows = protocol.rows_in(index).items()
+    return {name: other for name, other in rows if other.network == row.network and pretrains(other)}
+
+
+def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
+    """Return the controls that stand beside a row in one section."""
+    if method_pretrains(row):
+        return [control for control in protocol.controls if control != "long"]
+    return ["long"] if "long" in protocol.controls and beside(protocol, row, index) else []
 
 
 def pretrain_of(

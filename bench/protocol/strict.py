@@ -77,6 +77,7 @@ class Document:
     path: Path
     value: dict[str, Any]
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    drawn: bool = False  # are its records drawn and nothing run? A plugin that it names may then be gone
     room: int = 0  # values that are still allowed: aliases of aliases can mean billions
 
     def where(self, keys: tuple[str, ...]) -> str:

@@ -99,7 +99,10 @@ def _check_view(
     if view.draw == "table" and ("row" not in axes or not view.columns):
         where = document.where(keys)
         raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
-    if view.draw == "mixture" and not (protocol.pretrain and protocol.pretrain.mixture):
+    if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
+        key = "facts" if view.facts else "checks"
+        raise BenchError(f"{document.where((*keys, key))}: these are columns; put 'row' among the lines")
+    if view.draw == "mixture" and protocol.pretrain is None:
         where = document.where((*keys, "draw"))
         raise BenchError(
             f"{where}: there is no mixture; state 'pretrain: {{mixture: NAME}}', or leave it out"

@@ -43,6 +43,8 @@ SELECT = {
 CONTROLS = {
     "random": "Rows (random): the same fine-tuning from fresh weights.",
     "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
+    "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
+    "that network saw; what more training gives by itself.",
 }
 
 
@@ -77,7 +79,8 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
         Block("Predicted for the challenge's server", _plain(extras.submissions)),
-        Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
+        Block(f"Notes{of_paper}", _plain(protocol.notes + extras.notes)),
+        Block(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
         Block("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
@@ -88,6 +91,12 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:
     return tuple(map(Note, texts))
+
+
+def _unlike(protocol: Protocol) -> list[str]:
+    """Return where a protocol knowingly differs from its paper, and what it had to assume."""
+    told = {"Deviation": protocol.deviations, "Assumed": protocol.assumed}
+    return [f"{kind}: {text}" for kind, texts in told.items() for text in texts]
 
 
 def _reading(scene: Scene) -> list[str]:

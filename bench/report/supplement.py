@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.protocol import Origin
 from bench.source import Source
@@ -49,6 +49,15 @@ class Pretraining:
     schedule: str
     precision: str
     name: str = ""  # of what was read, as the records have it
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """What was read of one entry of the pretraining's mixture, as it was prepared."""
+
+    dataset: str
+    cases: int
+    slices: int  # along z
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,8 @@ class Beside:
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
+    read: tuple[Ingredient, ...] = ()  # of the mixture, in its order
+    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
     submissions: tuple[str, ...] = ()  # what was predicted for a challenge's server, and how to get it
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
@@ -225,7 +236,8 @@ class Extras(Beside):
 
     notes: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
-    published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
+    published: pd.DataFrame | None = None  # results/published/*.csv together, read as text or numbers
+    errata: str = ""  # results/published/errata.md
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`
 

@@ -10,11 +10,13 @@ from itertools import product
 from bench.errors import printable
 from bench.protocol import row_of
 from bench.report import gate, pretrainings
+from bench.report.captions import counted
 from bench.report.cells import MEAN, Cell, Key
+from bench.report.entries import MINUS
 from bench.report.footnotes import Footnotes, state
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.tables import MINUS, Column, Entry, Table, counted, same_patients, tables
+from bench.report.tabular import Entry, Line, Table
 
 CSV_COLUMNS = (
     "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
@@ -63,18 +65,36 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: Table) -> str:
-    head = ["Method", *(["Network"] if table.networks else []), *map(heading, table.columns), "n"]
-    rows = [[_md(h) for h in head]]
+    n = ["n"] if table.counted else []
+    head = [*map(_md, table.stubs), *(_md(c.heading) + _sup(c.note) for c in table.columns), *n]
+    rows = [head]
     for group, lines in table.groups:
         if group:
             rows.append([f"**{_md(group)}**"] + [""] * (len(head) - 1))
         for line in lines:
-            network = [_md(line.network)] if table.networks else []
-            rows.append([_md(line.title), *network, *map(_md_entry, line.entries), line.n])
+            n = [line.n] if table.counted else []
+            rows.append([*_md_labels(table, line), *map(_md_entry, line.entries), *n])
             if line.published:
-                rows.append([f"*published (ours {MINUS} published)*", *[""] * len(network),
-                             *(_md(beside(e)) for e in line.entries), ""])  # fmt: skip
-    return _md_grid(rows, 1 + table.networks)
+                said = _at_leaf(table, f"*{table.beside} (ours {MINUS} published)*")
+                rows.append([*said, *(_md(e.beside) + _sup(e.erratum) for e in line.entries), *[""] * len(n)])
+    return _md_grid(rows, len(table.stubs))
+
+
+def _md_labels(table: Table, line: Line) -> list[str]:
+    """Return a line's labels; that of a row that nobody here runs in italics."""
+    words = [*map(_md, line.labels)]
+    if line.kind == "quoted":
+        words[table.leaf] = f"*{words[table.leaf]}*{_sup(line.note)}"
+    return words
+
+
+def _sup(letter: str) -> str:
+    return f"<sup>{letter}</sup>" if letter else ""
+
+
+def _at_leaf(table: Table, said: str) -> list[str]:
+    """Return cells for the columns of labels, empty but for the innermost."""
+    return [said if i == table.leaf else "" for i in range(len(table.stubs))]
 
 
 def _md_grid(rows: list[list[str]], left: int = 2) -> str:
@@ -88,22 +108,11 @@ def _pad(row: list[str], widths: list[int], left: int) -> list[str]:
     return [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
 
 
-def heading(column: Column) -> str:
-    """Return a column's name in one line, its group first."""
-    return f"{column.group}, {column.label}" if column.group else column.label
-
-
-def beside(entry: Entry) -> str:
-    """Return the published number and, in brackets, ours minus it."""
-    if not entry.published:
-        return ""
-    return f"{entry.published} ({entry.difference})" if entry.difference else entry.published
-
-
 def _md_entry(entry: Entry) -> str:
     text = {"best": "**{}**", "second": "<u>{}</u>"}.get(entry.mark, "{}").format(entry.mean)
     text += f" ± {entry.sd}" if entry.sd else ""
-    return text + (f"<sup>{entry.note}</sup>" if entry.note else "")
+    text += f" ({entry.gain})" if entry.gain else ""
+    return (f"*{text}*" if entry.quoted and text else text) + _sup(entry.note)
 
 
 def _md_plain(heading: str, head: tuple[str, ...], lines: list[tuple[str, ...]], note: str = "") -> list[str]:
@@ -147,14 +156,13 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
 
 
-def terminal(scene: Scene, width: int) -> str:
+def terminal(scene: Scene, made: list[Table], notes: Footnotes, width: int) -> str:
     """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
-    made, notes = tables(scene)
     parts = [printable(title_of(scene))]
     for table in made:
         parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
     parts.append(_legend(made))
-    parts += ["\n".join(dict.fromkeys(t for m in made for t in same_patients(scene, m.columns)))]
+    parts += ["\n".join(dict.fromkeys(text for table in made for text in table.same))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
     parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
     return "\n\n".join(p for p in parts if p)
@@ -167,21 +175,28 @@ def _legend(made: list[Table]) -> str:
     best = f"{BEST} best of its network, among rows fine-tuned alike"
     said = [best] if any(e.mark for e in entries) else []
     said += ["± over runs"] if any(e.sd for e in entries) else []
-    return "; ".join([*said, counted(lines).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
+    said += ["in brackets the gain"] if any(e.gain for e in entries) else []
+    n = [line.n for line in lines] + [e.mean for line in lines if line.kind == "n" for e in line.entries]
+    return "; ".join([*said, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
 
 
 def _grid(table: Table, width: int) -> str:
-    rows = [["", *(["network"] if table.networks else []), *map(heading, table.columns), "n"]]
+    words = ["" if stub == "Method" else stub.lower() for stub in table.stubs]
+    heads = [c.heading + (f" [{c.note}]" if c.note else "") for c in table.columns]
+    rows = [[*words, *heads, *(["n"] if table.counted else [])]]
     for group, lines in table.groups:
         if group:
             rows.append([group])
         for line in lines:
-            network = [line.network] if table.networks else []
-            rows.append([line.title, *network, *map(_grid_entry, line.entries), line.n])
+            n = [line.n] if table.counted else []
+            labels = [*line.labels]
+            labels[table.leaf] += f" [{line.note}]" if line.note else ""
+            rows.append([*labels, *map(_grid_entry, line.entries), *n])
             if line.published:
-                rows.append(["  published", *[""] * table.networks, *map(beside, line.entries), ""])
+                beside = [e.beside + (f" [{e.erratum}]" if e.erratum else "") for e in line.entries]
+                rows.append([*_at_leaf(table, f"  {table.beside}"), *beside, *[""] * len(n)])
     rows = [[printable(c) for c in r] for r in rows]
-    left = 1 + table.networks
+    left = len(table.stubs)
     widths = [max(map(len, column)) for column in zip(*(r for r in rows if len(r) > 1), strict=True)]
     return "\n\n".join(_block(rows, widths, left, at) for at in _cuts(widths, left, width))
 
@@ -205,7 +220,7 @@ def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -
 
 
 def _grid_entry(entry: Entry) -> str:
-    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "")
+    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "") + (f" ({entry.gain})" if entry.gain else "")
     return text + (f" {BEST}" if entry.mark == "best" else "") + (f" [{entry.note}]" if entry.note else "")
 
 

@@ -53,7 +53,7 @@ def write(
         csv=_put(to / "table.csv", tidy(scene)),
         page=_put(to / "index.html", page(scene, (made, notes), said, plans, to, seeds)),
         figures=drawn,
-        text=terminal(scene, WIDTH),
+        text=terminal(scene, made, notes, WIDTH),
     )
 
 
@@ -65,7 +65,8 @@ def terminal_table(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    return terminal(_scene(protocol, records, extras or Extras()), width)
+    scene = _scene(protocol, records, extras or Extras())
+    return terminal(scene, *tables(scene), width)
 
 
 def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:

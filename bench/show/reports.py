@@ -67,10 +67,11 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
     """Draw a report again from its records, without planning or running anything.
 
-    ``records/<name>.parquet`` and ``.json`` suffice, on any machine, and ``records/curves/<name>.parquet``
-    where something is tracked; the panels need the job folders.
+    ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
+    plugin is gone, and ``records/curves/<name>.parquet`` where something is tracked; the panels need the job
+    folders.
     """
-    protocol = read(path, scale)
+    protocol = read(path, scale, drawn=True)
     refuse_others([protocol], store)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
@@ -79,7 +80,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     table = read_rows(view, COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
-        protocol = read(path, ran)
+        protocol = read(path, ran, drawn=True)
     return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name))
 
 
