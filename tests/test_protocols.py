@@ -56,6 +56,9 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
     with (ROOT / "results" / "published" / f"{protocol.paper}.csv").open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["table"] == protocol.table]
     rows = [r for r in rows if not r["metric"].endswith("_gain")]  # a gain told in the text is no row's score
+    if rows and not any(r["method"] for r in rows):  # what is printed is of data sets
+        assert not named and any(view.draw == "mixture" for view in protocol.layout.views)
+        return
     if not rows:  # a figure prints none, or a table is lost, and the protocol says so
         assert not named and "prints no numbers" in protocol.expected
         return
