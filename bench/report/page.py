@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report import gate, pretrainings
-from bench.report.figures import Figure, current
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
+from bench.report.redraw import Figure, current
 from bench.report.scene import Scene
 from bench.report.tabular import Table
 from bench.report.text import COST_HEAD, costs, title_of

@@ -169,6 +169,7 @@ class Cloud:
     how: str = "t-SNE"
     std: float | None = None  # of the embeddings themselves
     rank: float | None = None
+    rows: tuple[str, ...] = ()  # whose encoder it is; none of a network beside the rows
 
     def __post_init__(self) -> None:
         if not self.points or len(self.points) != len(self.group):
@@ -188,11 +189,12 @@ class Panel:
     row: str
     section: str
     case: str
-    title: str
+    title: str  # of the row, and what else tells its predictions apart
     image: np.ndarray
     reference: np.ndarray
     prediction: np.ndarray
     aspect: float = 1.0
+    view: int = -1  # of the layout, counted from 0; the report's own where it has none of panels
 
 
 # columns of one length: step, loss, its terms; None where there was no number

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
 from bench.report.cells import aggregate
-from bench.report.figures import refresh, wanted
+from bench.report.figures import wanted
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
 from bench.report.page import page
 from bench.report.published import Published
+from bench.report.redraw import refresh
 from bench.report.scene import Scene
 from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +19,7 @@ from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
-from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Panel, Pretraining
+from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -31,13 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from bench.data.npz import Arrays
     from bench.plan import Plan
 
 UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
-PANEL_CASES = 3
-LONG = 1000.0  # a pixel's height over its width
-JOB = re.compile(r"[0-9a-f]{16}")
 POINTS = 100  # of a fine-tuning's curve
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
@@ -373,35 +368,3 @@ def row_title(protocol: Protocol, name: str, methods: Mapping[str, str]) -> str:
     if row is None:
         return name
     return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
-
-
-def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
-    """Yield the same cases for every row, section by section: its largest fraction, its first run."""
-    from bench.data.npz import Arrays
-
-    largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
-    seen: set[tuple[str, str]] = set()
-    for cell in cells(table):
-        file = store.jobs / cell.job / "panels.npz"
-        place = (cell.row, cell.section)
-        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
-            continue
-        if cell.fraction != largest.get(cell.section) or place in seen or not file.exists():
-            continue
-        seen.add(place)
-        arrays = Arrays(file)
-        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
-        for case in names:
-            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
-
-
-def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
-    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
-    image, reference, prediction = (
-        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
-    )
-    aspect = arrays[f"{case}/aspect"]
-    alike = {a.shape for a in (image, reference, prediction)}
-    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
-        raise Damaged(arrays.path, "no panels")
-    return Panel(cell.row, cell.section, case, title, image, reference, prediction, float(aspect))

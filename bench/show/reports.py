@@ -13,7 +13,7 @@ from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
-from bench.show import gather, pretrainings
+from bench.show import gather, predictions, pretrainings
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -143,7 +143,7 @@ def _read(file: Path) -> Beside:
 
 
 def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
-    panels = tuple(gather.panels(protocol, table, store, said.titles))
+    panels = tuple(predictions.panels(protocol, table, store, said.titles))
     published = _kept("published/*.csv") if protocol.paper else None
     file = records.curves_file(store, protocol.name)
     extras = Extras(
