@@ -84,7 +84,9 @@ def _axis(scene: Scene, place: Key) -> tuple[str, bool]:
 
 def _shown(scene: Scene, view: View) -> list[str]:
     """Return the rows of a view; at the end those that the paper alone has numbers for."""
-    return selected.rows(view, [*scene.rows, *(scene.protocol.published_only if view.published else ())])
+    return selected.rows(
+        scene.protocol, view, [*scene.rows, *(scene.protocol.published_only if view.published else ())]
+    )
 
 
 def _known(scene: Scene, view: View, place: Key) -> bool:
@@ -105,15 +107,14 @@ def _of_row(scene: Scene, view: View, row: str, places: list[tuple[float, Key]])
     keys = [(x, place._replace(row=row)) for x, place in places]
     ours = [(x, key, found) for x, key in keys if (found := _ours(scene, key)) is not None]
     printed = [(x, key, scene.printed(key)) for x, key in keys] if view.published else []
-    quoted = scene.protocol.published_only.get(row)
     return Series(
-        title=quoted.title or quoted.published.partition("|")[0] if quoted else scene.named(row),
+        title=scene.named(row),
         baseline=scene.from_scratch(row),
         xs=tuple(x for x, _, _ in ours),
         means=tuple(_print(scene, key, mean) for _, key, (mean, _) in ours),
         sds=tuple(_print(scene, key, sd) for _, key, (_, sd) in ours),
         printed=tuple((x, _print(scene, key, value.number)) for x, key, value in printed if value),
-        quoted=quoted is not None,
+        quoted=row in scene.protocol.published_only,
     )
 
 

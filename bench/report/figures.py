@@ -118,7 +118,7 @@ def _captions(series: list[Series]) -> tuple[str, ...]:
 def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
     """Return the picture of the clouds of a view's rows, and of those of networks beside the rows."""
     every = scene.extras.clouds
-    rows = {*selected.rows(view, [row for cloud in every for row in cloud.rows])}
+    rows = {*selected.rows(scene.protocol, view, [row for cloud in every for row in cloud.rows])}
     clouds = tuple(cloud for cloud in every if not cloud.rows or rows & {*cloud.rows})
     if not clouds:
         return []

@@ -52,7 +52,7 @@ def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: s
     asked = {*(view.metrics or scene.protocol.metrics)} & {*points["metric"]} or {*points["metric"]}
     shares = {*(view.fractions or points["fraction"])}
     for (section, fraction, metric), found in points.groupby(["section", "fraction", "metric"], sort=True):
-        rows = selected.rows(view, scene.rows_of({*found["row"]}))
+        rows = selected.rows(scene.protocol, view, scene.rows_of({*found["row"]}))
         if metric not in asked or fraction not in shares or not rows:
             continue
         in_epochs = found["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)

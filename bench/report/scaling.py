@@ -83,7 +83,7 @@ def _plots(scene: Scene, view: View, x: str, groups: Callable[[int], list[Points
 
 def _plot(scene: Scene, view: View, x: str, place: Key, groups: list[Points]) -> Plot | None:
     """Return the plot of one section, fraction, target and metric; None where no line has two points."""
-    rows = selected.rows(view, scene.rows)
+    rows = selected.rows(scene.protocol, view, scene.rows)
     own = [sorted((at, row) for at, row in points if row in rows) for points in groups]
     found = [points for points in own if len({at for at, _ in points}) > 1]
     lines = [_line(scene, place, points) for points in found]

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.metrics.request import LATENCY
-from bench.protocol import View
+from bench.protocol import Protocol, View, row_of
+from bench.protocol.views import MEAN as MEAN_TARGET
 from bench.report.cells import MEAN, Key
 from bench.report.names import metric_axis
 from bench.report.scene import Scene
 
-MEAN_TARGET = "mean"  # what a view calls the mean over targets
 
-
-def rows(view: View, known: Iterable[str]) -> list[str]:
+def rows(protocol: Protocol, view: View, known: Iterable[str]) -> list[str]:
     """Return those of some rows that a view names, in its order, each with its variants; all by default."""
     found = list(known)
-    if view.rows:
-        named = ((name, row) for name in view.rows for row in found)
-        found = [row for name, row in named if row == name or row.startswith(f"{name} (")]
-    return list(dict.fromkeys(found))
+    own = {row: row.removesuffix(row_of(protocol, row)[1]) for row in found}
+    return [row for name in view.rows for row in found if own[row] == name] if view.rows else found
 
 
 def sections(view: View, known: Sequence[str]) -> list[int]:

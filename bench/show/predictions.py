@@ -18,6 +18,7 @@ from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import Damaged, shown
 from bench.protocol import Protocol, View
+from bench.protocol.views import MEAN
 from bench.report import Panel, selected
 from bench.report.names import lower_is_better, zero_is_best
 from bench.show.gather import row_title
@@ -54,7 +55,7 @@ def panels(
         for section in selected.sections(view, protocol.sections):
             shares = view.fractions or (max(protocol.finetune[section].fractions),)
             own = scored[scored["section"].eq(protocol.sections[section]) & scored["fraction"].isin(shares)]
-            rows = selected.rows(view, own["row"].unique())
+            rows = selected.rows(protocol, view, own["row"].unique())
             own = own[own["row"].isin(rows)]
             for case in picked(protocol, view, own)[: view.cases]:
                 for row, share, panel in _predicted(own[own["case"] == case], rows, store, view):
@@ -94,7 +95,7 @@ def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
         return names
     asked = (*view.metrics, protocol.layout.metric, *protocol.metrics, "dice")
     metric = next(name for name in asked if name)
-    named = [name for name in view.targets if name != selected.MEAN_TARGET]
+    named = [name for name in view.targets if name != MEAN]
     scores = own[own["metric"].eq(metric) & (own["target"].isin(named) | (not named))]
     value = scores["value"].abs() if zero_is_best(metric) else scores["value"]
     means = scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()

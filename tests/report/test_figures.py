@@ -75,7 +75,7 @@ def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_an
     assert values(found[1]) == {
         "A": ({0: 61, 1: 41, 2: 51}, {2: 55}),
         "B": ({0: 71, 1: 51, 2: 61}, {0: 81}),
-        "Entrant": ({}, {0: 33}),
+        "Entrant (published)": ({}, {0: 33}),
     }
     a, b, entrant = found[1].series
     assert (a.baseline, b.baseline, entrant.quoted) == (True, False, True)
@@ -107,8 +107,10 @@ def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_p
         ("Organs, Mean", (10, 100)),
     ]
     assert values(liver) == {
-        "A": ({10: 41, 100: 61}, {}), "B": ({10: 51, 100: 71}, {10: 42, 100: 81}), "Entrant": ({}, {100: 33}),
-    }  # fmt: skip
+        "A": ({10: 41, 100: 61}, {}),
+        "B": ({10: 51, 100: 71}, {10: 42, 100: 81}),
+        "Entrant (published)": ({}, {100: 33}),
+    }
     assert values(mean)["A"] == ({10: 31, 100: 51}, {100: 55})
     assert lines(scene(), View(draw="lines", sections=("others",))) == ()  # one fraction is no line
 
@@ -118,9 +120,10 @@ def test_what_nobody_ran_is_not_drawn(scene, records):
     assert wanted(nothing) == []
 
 
-def test_controls_stand_beside_the_row_that_is_named(scene, records):
-    table = records(*({"row": r, "value": 0.5} for r in ("a", "b", "b (random)", "b (shuffled)")))
-    (found,) = charts(scene(table=table), View(draw="bars", rows=("b",), published=False))
+def test_controls_stand_beside_the_row_that_is_named_and_no_row_of_a_like_name(protocol, records):
+    rows = {**ROWS, "b (mine)": Row("voco", "net", title="Mine")}
+    table = records(*({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)")))
+    (found,) = charts(_scene(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",)))
     assert [s.title for s in found.series] == ["B", "B (random)", "B (shuffled)"]
 
 
@@ -317,7 +320,7 @@ def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
                              View(draw="lines")))[:1]  # fmt: skip
     drawn = organs.draw()
     said = [t.get_text() for t in drawn.legends[0].get_texts()]
-    assert said == ["A", "B", "Entrant", "printed in the paper"]
+    assert said == ["A", "B", "Entrant (published)", "printed in the paper"]
     assert all(ax.get_legend() is None for ax in drawn.axes)
 
 
