@@ -10,9 +10,10 @@ import numpy as np
 
 from bench.dataset import Dataset, Recipe
 from bench.errors import BenchError, unknown
+from bench.ranges import Triple
 from bench.volumes.header import MAX_BYTES, VolumeError
 from bench.volumes.reading import LabelVolume, Volume3D, check_finite
-from bench.volumes.resampling import Geometry, Triple, linear, nearest, restore, smooth
+from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
 
 __all__ = ["Geometry", "Prepared", "consistent", "contiguous", "prepare", "restore"]
 
