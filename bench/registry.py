@@ -142,13 +142,19 @@ def load(kind: str, name: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise broken(kind, name, error) from error
+    return _class(module, base)
+
+
+@lru_cache(maxsize=256)
+def _class(module: types.ModuleType, base: type) -> Any:
+    """Return the one plugin class that a module defines."""
     found = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
+        raise BenchError(f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}")
     if lacking := _lacking(found[0]):
         raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
     return found[0]
@@ -171,7 +177,6 @@ def raised(path: Path, error: BaseException) -> BenchError:
     return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
 
 
-@lru_cache(maxsize=256)
 def _lacking(plugin: type) -> str:
     """Return the first thing that a plugin's class must state and does not; empty where nothing lacks."""
     declared = {

@@ -42,9 +42,9 @@ def plain(value: Any) -> Any:
     if kind in ATOMS:
         return value
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {k: v if v.__class__ in ATOMS else plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
+        return [v if v.__class__ in ATOMS else plain(v) for v in value]
     if not is_dataclass(value):
         return value
     return {
