@@ -84,7 +84,7 @@ class Dataset(ABC):
     invented: ClassVar[bool] = False  # are phantoms all there is of it?
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
-    # cases of `--phantoms`: few, as guards compare all pairs; enough for rules and for short registered splits
+    # cases of `--phantoms`: few, as guards compare pairs; enough for rules and short registered splits
     phantoms: ClassVar[int] = 12
     flat: ClassVar[bool] = False  # pictures: one voxel along z
     task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
