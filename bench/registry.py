@@ -185,7 +185,6 @@ def _lacking(plugin: type) -> str:
     return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
 
 
-@lru_cache(maxsize=256)
 def _mistaken(base: type, plugin: type) -> str:
     """Return what is wrong with what a plugin's class states; empty where nothing is."""
     hints = get_type_hints(base)
