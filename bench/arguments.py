@@ -59,6 +59,8 @@ def _run_parsers(commands: Any) -> None:
     for parser in (run, plan):
         _protocol_flags(parser, "the protocol's")
         _data_flag(parser)
+        parser.add_argument("--phantoms", action="store_true",
+                            help="synthetic cases in the place of all data, in OUT/phantoms")  # fmt: skip
         parser.add_argument("--executor", choices=("local", "slurm"), default="local")
         parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
         parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.registry import callable_module
 from bench.source import Source
 
@@ -84,13 +84,15 @@ class Dataset(ABC):
     invented: ClassVar[bool] = False  # are phantoms all there is of it?
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
+    # cases of `--phantoms`: few, as guards compare pairs; enough for rules and short registered splits
+    phantoms: ClassVar[int] = 12
     flat: ClassVar[bool] = False  # pictures: one voxel along z
     task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     # contiguous value -> name; background (0) left out of a segmentation, classes count from 0
     labels: ClassVar[dict[int, str]]
     raw_labels: ClassVar[dict[int, int]] = {}  # value in the files -> contiguous value, if differing
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
-    empty: ClassVar[str] = "default"  # empty-mask convention: default | brats | skip
+    empty: ClassVar[Literal["default", "brats", "skip"]] = "default"  # the convention of empty masks
     recipes: ClassVar[dict[str, Recipe]]
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
     lists: ClassVar[dict[str, str]] = {}  # for pretraining alone: name -> file under datasets/splits/
@@ -142,6 +144,23 @@ class Dataset(ABC):
         one of them; otherwise nobody here is known to be anybody there (``overlaps`` says it in words).
         """
         return f"{type(self).__module__.rpartition('.')[2]}:{case.patient}"
+
+    @classmethod
+    def mistake(cls) -> str:
+        """Return what does not fit together in what is declared; empty where everything does."""
+        first = 0 if cls.task == "classification" else 1
+        wanted = [*range(first, first + len(cls.labels))]
+        if sorted(cls.labels) != wanted:
+            return (
+                f"labels: a {cls.task}'s values are {first}, {first + 1}, ... without a gap, got "
+                f"{shown(sorted(cls.labels))}; map those of the files to these by raw_labels"
+            )
+        known = {0, *cls.labels}
+        for name, values in {"raw_labels": cls.raw_labels.values(), **cls.regions}.items():
+            if lost := sorted({*values} - known):
+                where = name if name == "raw_labels" else f"regions.{name}"
+                return f"{where}: {lost[0]} is no value of labels"
+        return ""
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -28,6 +28,17 @@ class BenchError(Exception):
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
+class Bug(BenchError):  # noqa: N818 - as the words are used
+    """What a plugin's code raised, as one line. ``trace``: its traceback, for a log."""
+
+    def __init__(self, said: str, trace: str = "") -> None:
+        self.trace = trace
+        super().__init__(said)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.trace)  # handed over between processes
+
+
 class Damaged(BenchError):  # noqa: N818 - as the words are used: something is damaged
     """A stored file is not what was written. ``path``: the file, in the folder of the job that made it."""
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,11 +25,11 @@ from bench.dataset import Recipe as Recipe  # methods know bench.method, not ben
 from bench.errors import BenchError
 from bench.nets import Network
 from bench.nets.base import NoDecoder
+from bench.ranges import Triple as Triple
 from bench.registry import callable_module
 from bench.source import Source
 
 Batch = dict[str, Tensor]
-Triple = tuple[int, int, int]
 
 
 class Owned(dict[str, Tensor]):
@@ -167,10 +167,10 @@ class Method(nn.Module, ABC):
     source: ClassVar[Source]
     title: ClassVar[str]
     paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
-    dims: ClassVar[int] = 3
+    dims: ClassVar[Literal[2, 3]] = 3
     any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
     # a pyramid; tokens: reads subsets of patches; patches: replaces some of them; decoder: trains one, too
-    needs: ClassVar[str] = "features"
+    needs: ClassVar[Literal["features", "tokens", "patches", "decoder"]] = "features"
     figure: ClassVar[Figure]  # of a method that pretrains
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch

@@ -79,7 +79,7 @@ def _check_name(kind: str, name: str) -> None:
     there = {
         "method": lambda: registry.names("method"),
         "dataset": lambda: registry.names("dataset"),
-        "network": lambda: list(catalog.entries()),
+        "network": catalog.names,
         "protocol": lambda: ["_".join(under(path)) for path in named.files()],
     }[kind]()
     if name in there:

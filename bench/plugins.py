@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import BenchError, printable, shown
+from bench.imports import imports
 
 GROUPS = {"method": "bench.methods", "dataset": "bench.datasets", "network": "bench.networks"}
 PATHS = "BENCH_PLUGINS"  # files and folders, separated as those of PATH are
@@ -110,8 +111,15 @@ def known(kind: str) -> dict[str, Plugin]:
     Raises:
         BenchError: two have one name; names both places.
     """
+    if not os.environ.get(PATHS):
+        return _of_kind(kind, _installed(tuple(sys.path)))
+    return _of_kind(kind, tuple(_all()))
+
+
+@lru_cache(maxsize=64)  # plans ask thousands of times
+def _of_kind(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
-    for plugin in (p for p in _all() if p.kind == kind):
+    for plugin in (p for p in plugins if p.kind == kind):
         other = found.setdefault(plugin.name, plugin)
         if other.file != plugin.file:
             both = f"{other.place} and {plugin.place}"
@@ -141,6 +149,13 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
                 )
             found.append(Plugin(kind, point.name, _located(module), module, package))
     return tuple(found)
+
+
+def brings(module: str) -> bool:
+    """Tell whether a module is of a folder, or of an installed package, that brings plugins."""
+    first = module.partition(".")[0]
+    packages = {plugin.module.partition(".")[0] for plugin in _installed(tuple(sys.path))}
+    return first.startswith(PREFIX) or first in packages
 
 
 def _located(module: str) -> Path:
@@ -253,15 +268,7 @@ def _imports(file: Path, package: Sequence[str]) -> list[str]:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):  # it says why where it is imported
         return []
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            home = ".".join([*above, *filter(None, [node.module])])
-            found += [home, *(f"{home}.{alias.name}" for alias in node.names)]
-    return [module for name in found for module in _prefixes(name)]
+    return [module for name in imports(tree.body, package) for module in _prefixes(name)]
 
 
 _digests: dict[Plugin, tuple[tuple[Any, ...], str]] = {}  # of one state of its files

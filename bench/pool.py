@@ -18,7 +18,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from bench import process
-from bench.errors import BenchError, Damaged
+from bench.blame import blaming
+from bench.errors import BenchError, Bug, Damaged
 
 GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -118,7 +119,9 @@ def _serve(pipe: connection.Connection, parent: int, start: Start) -> None:
     try:
         with start() as do:
             while (task := _received(pipe)) is not None:
-                pipe.send((True, do(task)))
+                with blaming():
+                    done = do(task)
+                pipe.send((True, done))
     except Exception as error:  # whatever it is, its controller says so
         with suppress(OSError):
             pipe.send((False, _sendable(error, task)))
@@ -134,7 +137,7 @@ def _received(pipe: connection.Connection) -> Any:
 
 def _sendable(error: Exception, task: Any) -> Exception:
     """Return an exception that says the same and can be unpickled, as not every one can."""
-    if isinstance(error, Damaged):
+    if isinstance(error, Bug | Damaged):
         return error
     if isinstance(error, BenchError):
         return BenchError(str(error))

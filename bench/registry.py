@@ -11,15 +11,15 @@ import ast
 import importlib
 import pkgutil
 import sys
-import traceback
 import types
 from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from bench import plugins
-from bench.errors import BenchError, unknown
+from bench import blame, plugins, typed
+from bench.errors import BenchError, shown, unknown
 
 ROOMS = {  # kind: (package of plugins, module and name of their base class)
     "method": ("bench_methods", "bench.method", "Method"),
@@ -39,15 +39,22 @@ def names(kind: str) -> list[str]:
 
 def _own(kind: str) -> tuple[str, ...]:
     """Return the names of a kind's own plugins: those in its room."""
-    folders = tuple(importlib.import_module(ROOMS[kind][0]).__path__)
-    there = [Path(f) for f in folders]  # one of an editable installation is no folder
-    return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in there))
+    folders = _folders(kind, tuple(sys.path))  # one of an editable installation is no folder
+    return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders))
 
 
 @lru_cache(maxsize=8)
-def _names(folders: tuple[str, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
+def _folders(kind: str, places: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the folders of a kind's own plugins, as seen from ``sys.path``."""
+    return tuple(map(Path, importlib.import_module(ROOMS[kind][0]).__path__))
+
+
+@lru_cache(maxsize=8)
+def _names(folders: tuple[Path, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
     """Return the modules in ``folders`` as they were ``changed`` last: plans ask thousands of times."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_")))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_"))
+    )
 
 
 def outside(kind: str) -> dict[str, plugins.Plugin]:
@@ -71,14 +78,18 @@ def file(kind: str, name: str, *, own: bool = False) -> Path:
     """Return the file of a plugin as its name says it, whether it is there or not; ``own``: in our room."""
     if not own and (plugin := outside(kind).get(name)) is not None:
         return plugin.file
-    folders = [Path(f) for f in importlib.import_module(ROOMS[kind][0]).__path__]
+    return _file(_folders(kind, tuple(sys.path)), name)
+
+
+@lru_cache(maxsize=512)
+def _file(folders: tuple[Path, ...], name: str) -> Path:
     files = [folder / f"{name}.py" for folder in folders]
     return next((path for path in files if path.is_file()), files[0])
 
 
 def folder(kind: str) -> Path:
     """Return the folder in which the plugins of a kind lie."""
-    return Path(next(iter(importlib.import_module(ROOMS[kind][0]).__path__)))
+    return _folders(kind, tuple(sys.path))[0]
 
 
 def source(kind: str, name: str) -> str:
@@ -121,25 +132,33 @@ def load(kind: str, name: str) -> Any:
             or lacks something of it.
     """
     room, home, base_name = ROOMS[kind]
-    if name not in names(kind):
+    own = outside(kind).get(name)
+    if own is None and name not in _own(kind):
         raise BenchError(unknown(kind, name, names(kind)))
     base = getattr(importlib.import_module(home), base_name)
-    own = outside(kind).get(name)
     try:
         module = plugins.module(own) if own else importlib.import_module(f"{room}.{name}")
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
         raise broken(kind, name, error) from error
+    return _class(module, base)
+
+
+@lru_cache(maxsize=256)
+def _class(module: types.ModuleType, base: type) -> Any:
+    """Return the one plugin class that a module defines."""
     found = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
+        raise BenchError(f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}")
     if lacking := _lacking(found[0]):
         raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
+    if mistake := _mistaken(base, found[0]):
+        raise BenchError(f"{module.__file__}: {mistake}; mend it")
     return found[0]
 
 
@@ -150,14 +169,8 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
-        lines.append(error.lineno)
-    where = f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return BenchError(f"{where}: {type(error).__name__}: {said}; mend or remove the file")
+    where = blame.place(error, path) or path
+    return BenchError(f"{where}: {blame.said(error)}; mend or remove the file")
 
 
 def _lacking(plugin: type) -> str:
@@ -170,6 +183,29 @@ def _lacking(plugin: type) -> str:
     }
     absent = {name for name in declared if not hasattr(plugin, name)}
     return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
+
+
+@lru_cache(maxsize=256)
+def _mistaken(base: type, plugin: type) -> str:
+    """Return what is wrong with what a plugin's class states; empty where nothing is."""
+    hints = get_type_hints(base)
+    for name in (n for n, kind in hints.items() if get_origin(kind) is ClassVar and hasattr(plugin, n)):
+        (kind,), stated = get_args(hints[name]), getattr(plugin, name)
+        if get_origin(kind) is type:
+            wanted = get_args(kind)[0]
+            if not (isinstance(stated, type) and issubclass(stated, wanted)):
+                return f"{name}: must be a class that inherits {wanted.__name__}"
+            continue
+        must = f"must be a {getattr(kind, '__name__', kind)}"
+        if is_dataclass(kind) and not isinstance(stated, kind):  # type: ignore[arg-type]
+            return f"{name}: {must}, got {shown(stated)}"
+        try:
+            built = typed.build(kind, stated, ".".join, (name,))
+        except BenchError as error:
+            return str(error)
+        if built != stated:
+            return f"{name}: {must}, got {shown(stated)}"
+    return str(plugin.mistake()) if hasattr(base, "mistake") and hasattr(plugin, "mistake") else ""
 
 
 def callable_module(module: str, kind: str) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench import digest, plugins, records
+from bench import digest, plugins, records, stand_ins
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
-from bench.phantoms import synthetic
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
-from bench.protocol import Phantom, Protocol, read_all
+from bench.protocol import Protocol, read_all
 from bench.runtime import stale
 from bench.runtime.sources import names
 from bench.store import Store
@@ -40,6 +37,11 @@ class Request:
     data: Path | None = None
     only: dict[str, list[str]] | None = None
     sets: tuple[str, ...] = ()
+    phantoms: bool = False  # in the place of all data
+
+    def __post_init__(self) -> None:
+        if self.phantoms and self.data is not None:
+            raise BenchError("--phantoms reads none of this machine's data; leave --data out, or --phantoms")
 
     def read(self) -> list[Protocol]:
         """Return the protocols at the scale asked for; two of one name are refused."""
@@ -47,12 +49,14 @@ class Request:
 
 
 def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1) -> Plan:
-    """Expand protocols against the data on this machine; phantoms are made where a protocol says so.
+    """Expand protocols against the data on this machine; phantoms are made where that is asked.
 
     A pretraining that ``processes`` processes cannot share is refused.
     """
-    roots = Roots.here(request.data)
-    roots = _with_phantoms(roots, protocols, request.out, make=need_data)
+    if request.phantoms:
+        roots = stand_ins.of_all(protocols, request.out, make=need_data)
+    else:
+        roots = stand_ins.where_lacking(Roots.here(request.data), protocols, request.out, make=need_data)
     memory = request.out / "contents.json"
     contents = Contents(memory)
     overrides = [Override(text) for text in request.sets]
@@ -61,38 +65,6 @@ def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool, p
         planner.expand(protocol)
     contents.save()
     return planner.finish()
-
-
-def _with_phantoms(roots: Roots, protocols: list[Protocol], out: Path, *, make: bool) -> Roots:
-    """Find the phantoms that a protocol asks for where its data is not on this machine, or make them."""
-    from bench import registry
-
-    named = dict(roots.named)
-    for protocol in protocols:
-        for name, phantom in protocol.phantoms.items():
-            if roots.find(name) is not None:
-                continue
-            place = Store(out).within(out / "phantoms") / f"{name}-{phantom.cases}-{phantom.seed}"
-            if make and not place.exists():
-                _make_phantom(registry.load("dataset", name), phantom, place)
-            if place.exists():
-                synthetic.mark(place)  # an earlier version left none
-                named[name] = place
-    return Roots(roots.data, named)
-
-
-def _make_phantom(dataset: Any, phantom: Phantom, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-    aside.mkdir()  # tempfile's own are closed to the user's group, whatever the umask
-    try:
-        synthetic.write(dataset, aside, phantom.cases, phantom.seed)
-        aside.rename(place)
-    except OSError:
-        if not place.exists():  # else another command was quicker, with equal files
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def mend(plan: Plan, store: Store) -> list[str]:
@@ -129,7 +101,7 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
     What was set aside as damaged is among them also where nothing reads it any more.
     """
-    whole = {job for job in plan.jobs if records.done(plan, store, job)}
+    whole = {job for job in store.present(plan.jobs) if records.done(plan, store, job)}
     again = store.aside() & plan.jobs.keys()
     for job in plan.jobs.values():  # needs first
         if again.intersection(job.needs):

@@ -24,6 +24,7 @@ T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
+ATOMS = frozenset((str, int, float, bool, type(None)))
 LARGEST = 2.0**63  # a stored number beyond it counts nothing here
 
 
@@ -37,15 +38,18 @@ def sparse(default: Any = None) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: dataclasses as mappings of their fields, tuples as lists."""
-    if is_dataclass(value):
-        return {
-            name: plain(inner)
-            for name, default in _stored(value.__class__)
-            if (inner := getattr(value, name)) != default
-        }
+    kind = value.__class__
+    if kind in ATOMS:
+        return value
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {k: v if v.__class__ in ATOMS else plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [v if v.__class__ in ATOMS else plain(v) for v in value]
+    if not is_dataclass(value):
+        return value
+    return {
+        name: plain(inner) for name, default in _stored(kind) if (inner := getattr(value, name)) != default
+    }
 
 
 def read(kind: type[T], raw: bytes) -> T:
@@ -112,7 +116,7 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
     Args:
         kind: a frozen dataclass (a field with ``unsaid`` in its metadata cannot be given), or what else
             stands above.
-        value: a mapping of plain values; lists and tuples are alike.
+        value: a mapping of plain values, a dataclass built already among them; lists and tuples are alike.
         where: names the place of a value in errors.
         keys: the path of ``value`` itself.
 
@@ -124,9 +128,9 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
 
 
 def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
-    origin = get_origin(kind)
-    if kind is Any:
+    if kind is Any or (type(value) is kind and kind in ATOMS):
         return value
+    origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _union(kind, value, keys, where)
     if origin is Literal:
@@ -136,10 +140,9 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     if isinstance(kind, dict | list):
         return _shape(kind, value, keys, where)
     if origin is dict:
-        inner = get_args(kind)[1]
-        return {k: _value(inner, v, (*keys, k), where) for k, v in _mapping(value, keys, where).items()}
+        return _dict(get_args(kind), _mapping(value, keys, where), keys, where)
     if is_dataclass(kind):
-        return _dataclass(kind, _mapping(value, keys, where), keys, where)
+        return _dataclass(kind, value, keys, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -152,6 +155,12 @@ def _mapping(value: Any, keys: Keys, where: Where) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise BenchError(f"{where(keys)}: expected a mapping, got {shown(value)}")
     return value
+
+
+def _dict(kinds: tuple[Any, ...], value: dict[Any, Any], keys: Keys, where: Where) -> dict[Any, Any]:
+    """Check keys and values of a mapping whose keys are free."""
+    key, inner = kinds
+    return {_value(key, k, keys, where): _value(inner, v, (*keys, str(k)), where) for k, v in value.items()}
 
 
 def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Where) -> Any:
@@ -172,9 +181,11 @@ def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Wher
     return value
 
 
-def _dataclass(kind: Any, value: dict[Any, Any], keys: Keys, where: Where) -> Any:
+def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     known, hints = _known(kind)
-    for key in value:
+    if isinstance(value, kind):
+        value = {name: getattr(value, name) for name in known}
+    for key in _mapping(value, keys, where):
         if key not in known:
             near = get_close_matches(str(key)[:80], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"

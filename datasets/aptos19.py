@@ -45,6 +45,7 @@ class APTOS19(Photographs):
     title = "APTOS 2019 diabetic retinopathy"
     licence = "Kaggle's competition rules; may not be passed on"
     task = "classification"
+    phantoms = 36
     labels = {
         0: "no retinopathy", 1: "mild", 2: "moderate", 3: "severe", 4: "proliferative",
     }  # fmt: skip

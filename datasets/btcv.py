@@ -31,6 +31,7 @@ class BTCV(Dataset):
     title = "BTCV abdomen"
     licence = "Synapse registration and terms of use; research only"
     modality = "CT"
+    phantoms = 30  # all that a split names
     channels = ("CT",)
     labels = {
         1: "spleen", 2: "right kidney", 3: "left kidney", 4: "gallbladder", 5: "oesophagus",

@@ -9,7 +9,7 @@ from typing import ClassVar
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.reading import within
+from bench.volumes.files import within
 
 ID = re.compile(r"[0-9A-Z]{20}")
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -34,6 +34,7 @@ class LASC(Dataset):
     title = "LASC 2018 left atrium"
     licence = "research use, registration at cardiacatlas.org"
     modality = "MR"
+    phantoms = 36  # split `rule` tests five
     channels = ("LGE",)
     labels = {1: "left atrium"}
     raw_labels = {255: 1}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.layout_names import by_name
+from bench.data.split import read_list
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
 
 UID = re.compile(r"(?P<case>\d+(?:\.\d+){7,})")  # of a series
 SUBSET = re.compile(r"subset_?(\d)", re.IGNORECASE)
-PREFIX = "1.3.6.1.4.1.14519.5.2.1.6279.6001."
 SOFT = (-175.0, 250.0)  # HU; VoCo reads these chests with its abdomen's window
 WIDE = (-1000.0, 1000.0)
 SPACING = (6.0, 6.0, 7.0)  # mm, of the phantoms
@@ -77,14 +76,15 @@ class LUNA16(Dataset):
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
-        """Write series in ten subsets with their nodules listed; every fourth has flipped axes."""
+        """Write up to 888 series of the list in ten subsets, nodules listed; each fourth has flipped axes."""
         from bench.phantoms.chest import chest
+        from bench.phantoms.order import first, interleaved
         from bench.phantoms.organs import write_metaimage
 
+        listed = read_list(cls(), cls.lists["swin_unetr_ssl"])["cases"]
         nodules, candidates = ["seriesuid,coordX,coordY,coordZ,diameter_mm"], []
-        for i in range(cases):
-            digits = int(hashlib.sha256(f"luna16:{i}".encode()).hexdigest(), 16) % 10**29 + 10**29
-            uid, axes = f"{PREFIX}{digits}", "RAS" if i % 4 == 3 else "LPS"
+        for i, uid in enumerate(first(cls, interleaved(listed["train"], listed["val"]), cases)):
+            axes = "RAS" if i % 4 == 3 else "LPS"
             made = chest((56, 46, 36 + 4 * (i % 3)), SPACING, seed, i, nodules=True)
             write_metaimage(root / f"subset{i % 10}" / f"{uid}.mhd", made.image, SPACING, "int16", axes)
             lungs = np.where(made.lungs > 0, made.lungs + 2, 0)  # 3 left, 4 right, 5 airway

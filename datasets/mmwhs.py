@@ -31,6 +31,7 @@ class MMWHS(Dataset):
     title = "MM-WHS whole heart"
     licence = "registration form; research only"
     modality = "CT"  # of the published tables; the MR scans are read too
+    phantoms = 40  # all that a split names
     channels = ("CT or MR",)
     # By raw value. VoCo's dataset.json names its classes in another order than its own code maps
     # them, so rows of single classes of that paper may carry a neighbour's name.

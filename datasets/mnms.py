@@ -37,6 +37,7 @@ class MnMs(Dataset):
     title = "M&Ms cardiac cine MR"
     licence = "download form; research only"
     modality = "MR"
+    phantoms = 24  # two a patient
     channels = ("cine",)
     labels = {1: "left ventricle", 2: "myocardium", 3: "right ventricle"}
     recipes = {

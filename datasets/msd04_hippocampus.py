@@ -17,6 +17,7 @@ class Hippocampus(Decathlon):
     archive = "Task04_Hippocampus"
     stems = ""  # cases of any name: what a lab has of this kind is read by it, too
     modality = "MR"
+    phantoms = 36  # split `rule` tests five
     channels = ("T1",)
     labels = {1: "anterior", 2: "posterior"}
     recipes = {

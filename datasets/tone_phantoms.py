@@ -23,6 +23,7 @@ class TonePhantoms(MSDLayout):
     redistribution = True
     invented = True
     modality = "MR"
+    phantoms = 60
     channels = ("grey",)
     labels = {1: "second", 2: "third"}  # of four tissues in order of brightness
     recipes = {"default": Recipe(scale="percentile")}

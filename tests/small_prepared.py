@@ -1,9 +1,10 @@
-"""A prepared data set out of arrays, written as the job writes it."""
+"""A prepared data set out of arrays, written as the job writes it, and what an evaluation left of it."""
 
+import json
 import tempfile
 from pathlib import Path
 
-from bench.data.cache import compress
+from bench.data.cache import PackWriter, compress
 from bench.data.prepared import Prepared
 from bench.data.shards import Gathered, Made, Writer, join
 from bench.dataset import Case
@@ -29,3 +30,18 @@ def write_prepared(
         known = [Case(c, (patients or {}).get(c, c), (), (classes or {}).get(c)) for c in cases]
         join(found, folder, known)
     return Prepared(folder)
+
+
+def write_evaluated(jobs, job, basis, cases, spacing=(1.0, 1.0, 1.0)):
+    """Write an evaluation and the preparation under it: case id -> image, reference, prediction (X, Y, Z)."""
+    (jobs / job).mkdir(parents=True)
+    with PackWriter(jobs / job, "prediction") as pack:
+        for case, (_, _, prediction) in cases.items():
+            pack.add(case, prediction)
+    (jobs / job / "manifest.json").write_text(json.dumps({"kind": "evaluate", "needs": ["f" * 16, basis]}))
+    if not (jobs / basis).exists():
+        (jobs / basis).mkdir()
+        frames = {c: {"image": image[None], "label": reference, "native": reference}
+                  for c, (image, reference, _) in cases.items()}  # fmt: skip
+        write_prepared(jobs / basis, frames, spacing=spacing)
+        (jobs / basis / "manifest.json").write_text(json.dumps({"kind": "prepare"}))

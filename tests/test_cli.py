@@ -88,6 +88,8 @@ def test_list_as_json_and_as_text(say, what):
     if what == "methods":
         assert all(entry["networks"] for entry in entries.values())
         assert entries["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in entries["mae3d"]["params"]
+    if what == "protocols":
+        assert (entries["quickstart"]["assumed"], entries["quickstart"]["deviations"]) == (0, 1)
     code, text, _ = say("list", what)
     assert code == 0 and all(name in text for name in entries)
 

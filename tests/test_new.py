@@ -109,19 +109,37 @@ def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
     assert main(["run", str(made / f"deep_{kind}.yaml"), "--workers", "2"]) == 0
 
 
+def suite(folder, *words):
+    """Run the suite on what is in a folder, in a process of its own."""
+    ours = ["-p", "no:cacheprovider", "-p", "bench.conformance.options"]
+    command = [sys.executable, "-m", "pytest", "-q", *ours, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+MISFITS = {  # words of pytest: what is said
+    "--dataset deep_method.py": "--dataset deep_method.py: no such dataset; it is a method, take --method",
+    "--network deep_nothing": "--network deep_nothing: no such network; 'bench list networks' has all",
+    "--method gone.py": "gone.py: no such file or folder",
+    "--dataset deep_dataset.py --crop 16,16,16": "--crop: makes a method small, and none is tried",
+    "": "bench.conformance: say what to try: --method, --dataset or --network FILE",
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISFITS.items())
+def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
+    ran = suite(made, "--pyargs", "bench.conformance", *words.split())
+    assert ran.returncode == 4 and said in ran.stderr and ran.stderr.count("\n") <= 2, ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
+    ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
+    assert ran.returncode == 2 and "tries what its CONFORMANCE says, and --method is for" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
 @pytest.mark.slow
 def test_the_suite_runs_on_a_file_as_on_a_name(made):
     words = ["--method", "deep_method.py", "--dataset", "deep_dataset.py", "--network", "deep_network.py"]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "bench.conformance.options",
-    ]
-    command += ["--pyargs", "bench.conformance", *words]
-    ran = subprocess.run(command, cwd=made, capture_output=True, text=True)
+    ran = suite(made, "--pyargs", "bench.conformance", *words)
     assert ran.returncode == 0, ran.stdout

@@ -1,19 +1,26 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
 import json
+import pickle
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import small_protocol
 import yaml
+from described import inline
 
-from bench import plugins, registry
+from bench import plugins, pool, registry
+from bench.blame import blaming
 from bench.cli import main
-from bench.errors import BenchError
+from bench.errors import BenchError, Bug
+from bench.executors import local
 from bench.nets import catalog, network
 from bench.new import TEMPLATES
 from bench.run import _plugins
+from bench.train.samples import Samples, batches
 
 pytestmark = pytest.mark.usefixtures("own_place")
 
@@ -93,9 +100,60 @@ def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, ki
 BROKEN = {  # kind, what is written in the template: what is said of it
     "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
     "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
-    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"), r"\.py:13: NETWORK: 'size' is no plain"),
-    "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"), r"NETWORK: 'print\(4\)' is no plain"),
+    "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"),
+         r"\.py:13: NETWORK: 'size' is no plain"),
+    "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"),
+         r"NETWORK: 'print\(4\)' is no plain"),
     "another name": ("network", ('"my_network", "My', '"other", "My'), r"network\.py:13: NETWORK: must be"),
+    "two sides": ("network", ("multiple=(4, 4, 4)", "multiple=(4, 4)"),
+                  r"network\.py:16: Entry\.multiple: expected 3 values, got 2"),
+    "text": ("network", ("(32, 32, 32), 21_174", "(32, 32, 32), '21'"),
+         r"\.py:19: Preset\.parameters: expected"),
+    "no side": ("network", ("(96, 96, 96)", "(96, 0, 96)"),
+         r"\.py:20: Preset: crop must be sides of 1 or more"),
+    "none at all": ("network", ("21_174", "0"), r"\.py:19: Preset\.parameters must be 1 or more, got 0"),
+    "no size": ("network", ("presets={  #", "presets={} or {  #"), r"is no plain value"),
+    "a key": ("network", ('"tiny": Preset', "3: Preset"), r"\.py:18: Entry\.presets: expected text, got 3"),
+    "no preset": ("network", ('"tiny": Preset(', '"tiny": ('),
+         r"\.py:18: Entry\.presets\.tiny: expected a map"),
+    "who": ("network", ('Source("Who, What, Where and When",', "Source(None,"),
+         r"\.py:15: Source\.cite: expected"),
+    "no such field": ("network", ("multiple=", "multiples="), r"\.py:16: Entry\.multiples: unknown key"),
+    "one lacks": ("network", ("multiple=(4, 4, 4),", ""), r"\.py:13: Entry: key 'multiple' is missing"),
+    "four dimensions": ("network", ("multiple=", "dims=4, multiple="),
+         r"Entry\.dims: expected one of 2, 3, got 4"),
+    "twice": ("network", ("multiple=", "title='x', multiple="), r"Entry\.title is stated twice"),
+    "unpacked": ("network", ("multiple=(4, 4, 4)", "**{'multiple': 4}"),
+         r"does not state the fields of Entry"),
+    "a title": ("method", ('title = "My method"', "title = 3"),
+         r"my_method\.py: title: expected text, got 3; put"),
+    "a source": ("method", ('source = Source("', 'source = ("'),
+         r"my_method\.py: source: must be a Source, got"),
+    "a mapping": ("method", ('source = Source("Who, What, Where and When", "https://example.org")',
+                             'source = {"cite": "Who", "url": "u"}'), r"source: must be a Source, got \{"),
+    "a citation": ("method", ('"https://example.org"', "None"), r"source\.url: expected text, got None"),
+    "a figure": ("method", ('figure = Figure("accuracy"', 'figure = Figure(7'),
+         r"figure\.term: expected text"),
+    "no figure": ("method", ('figure = Figure("accuracy", ', 'figure = dict(says='),
+         r"figure: must be a Figure, got \{'"),
+    "a need": ("method", ('fidelity =', 'needs = "token"; fidelity ='),
+         r"needs: .*did you mean 'tokens'\?"),
+    "params": ("method", ("class Params(MethodParams)", "class Params"),
+         r"Params: must be .* MethodParams"),
+    "a licence": ("dataset", ('licence = "not stated"', "licence = None"),
+         r"my_dataset\.py: licence: expected"),
+    "channels": ("dataset", ('channels = ("CT",)', 'channels = "CT"'),
+         r"channels: expected a list, got 'CT'"),
+    "text labels": ("dataset", ('1: "liver"', '"1": "liver"'), r"labels: expected a whole number, got '1'"),
+    "a gap": ("dataset", ('2: "kidney"', '5: "kidney"'),
+              r"labels: a segmentation's values are 1, 2, \.\.\. without a gap, got \[1, 5\]; map"),
+    "background": ("dataset", ('1: "liver"', '0: "liver"'), r"without a gap, got \[0, 2\]"),
+    "classes": ("dataset", ('title =', 'task = "classification"; title ='),
+         r"a classification's values are 0, 1"),
+    "raw": ("dataset", ('recipes =', 'raw_labels = {7: 3}; recipes ='),
+         r"raw_labels: 3 is no value of labels"),
+    "a region": ("dataset", ('recipes =', 'regions = {"both": (1, 3)}; recipes ='),
+         r"regions\.both: 3 is no value"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
 }  # fmt: skip
 
@@ -104,7 +162,7 @@ BROKEN = {  # kind, what is written in the template: what is said of it
 def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, change, said):
     plugins.use([written(tmp_path, kind, change=lambda text: text.replace(*change))])
     with pytest.raises(BenchError, match=said) as told:
-        registry.load("method", "my_method") if kind == "method" else network("my_network", "tiny", 1, 2)
+        network("my_network", "tiny", 1, 2) if kind == "network" else registry.load(kind, f"my_{kind}")
     assert "\n" not in str(told.value)
 
 
@@ -114,6 +172,102 @@ def test_a_networks_facts_are_read_without_running_its_file(tmp_path, protocol_f
     assert catalog.preset("my_network", "tiny").encoder_parameters == 17_664
     assert main(["list", "networks", "--plugins", str(file)]) == 0
     assert str(file) in capsys.readouterr().out
+
+
+def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_it(
+    tmp_path, protocol_file, capsys
+):
+    good = written(tmp_path, "network", "my_other")
+    bad = written(tmp_path, "network", change=lambda text: text.replace("multiple=(4, 4, 4)", "multiple=4"))
+    mine = {"plugins": [str(bad), str(good)], "networks": {"net": {"network": "my_other"}}}
+    assert main(["plan", str(protocol_file(mine))]) == 0
+    capsys.readouterr()
+    assert main(["list", "networks"]) == 1
+    told = capsys.readouterr()
+    assert "my_other" in told.out and "unet3d" in told.out and "my_network" not in told.out
+    assert told.err == f"bench: {bad}:16: Entry.multiple: expected a list, got 4\n"
+    assert "unet3d" in registry.load("method", "scratch").networks()
+    assert main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))]) == 2
+    assert f"{bad}:16: Entry.multiple" in capsys.readouterr().err
+
+
+FAILS = {  # command, kind, what is written in the template: what is said, and of which exception
+    "check": ("check", "dataset", ('clean(root.glob("images/*.nii.gz"))', 'root["x"]'),
+              r":22: TypeError: 'PosixPath' object is not subscriptable; mend it"),
+    "plan": ("plan", "dataset", ("found = []", "found = {}['gone']"), r":25: KeyError: 'gone'; mend it"),
+    "below": ("plan", "dataset", ("clean(root.glob(", "clean((1, "),
+              r":22: AttributeError: .* \(raised in bench/dataset\.py:\d+\); mend it"),
+    "its own kind": ("plan", "dataset", ("found = []", "raise type('Odd', (Exception,), {})('a\\nb')"),
+                     r":25: Odd: a; mend it"),
+    "leaves": ("check", "dataset", ("found = []", "raise SystemExit(0)"), r":25: SystemExit: 0; mend it"),
+    "a list": ("plan", "dataset", ("found = []", "found = open('gone')"),
+               r":25: FileNotFoundError: .*'gone'"),
+    "phantoms": ("run", "dataset", ("len(cls.labels)", "cls.lables"),
+                 r":36: AttributeError: .*lables"),
+    "no head": ("run", "method", ("network.encoder.widths", "network.width"),
+                r":39: AttributeError: .*width"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "kind", "change", "said"), FAILS.values(), ids=FAILS)
+def test_what_a_plugins_code_raises_is_one_line_with_its_file_and_line(
+    tmp_path, capsys, command, kind, change, said
+):
+    file = written(tmp_path / "mine", kind, change=lambda text: text.replace(*change))
+    protocol = tmp_path / "mine" / "p.yaml"
+    protocol.write_text((TEMPLATES / f"my_{kind}.yaml").read_text())
+    shutil.copytree(TEMPLATES / "splits", tmp_path / "mine" / "splits")
+    (images := tmp_path / "data" / "my_dataset" / "images").mkdir(parents=True)
+    (images / "a.nii.gz").write_bytes(b"")
+    given = [] if command == "run" else ["--data", str(tmp_path / "data")]
+    named = ["my_dataset", "--plugins", str(file)] if command == "check" else [str(protocol)]
+    assert main([command, *named, *given]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "Traceback" not in told.out
+    assert plugins.re.search(f"^bench: {file}{said}", told.err), told.err
+
+
+HELPS = {  # what a plugin's helper does as it is called, or imported: what is raised, and what it says
+    "raises": ("return {}[1]", Bug, r"helper\.py:2: KeyError: 1; mend it"),
+    "a full disk": ("raise OSError(28, 'full')", OSError, r"^\[Errno 28\] full$"),
+    "half": ("x = (", BenchError, r"helper\.py:2: SyntaxError: '\(' was never closed; mend or"),
+}
+
+
+@pytest.mark.parametrize(("does", "kind", "said"), HELPS.values(), ids=HELPS)
+def test_what_a_plugins_helper_raises_is_named_where_it_stands(tmp_path, does, kind, said):
+    file = written(tmp_path, "method", change=lambda text: "from .helper import x\n" + text)
+    (tmp_path / "helper.py").write_text(f"def x():\n    {does}\n")
+    plugins.use([file])
+    with pytest.raises(kind, match=said) as told, blaming():
+        sys.modules[registry.load("method", "my_method").__module__].x()
+    if kind is Bug:  # handed from one process to another
+        again = pickle.loads(pickle.dumps(pool._sendable(told.value, "task")))
+        assert str(again) == str(told.value) and "helper.py" in again.trace
+
+
+def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_the_log(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(local, "run", inline)
+    raises = ('batch["way"])', 'batch["gone"])')
+    file = written(tmp_path, "method", change=lambda text: text.replace(*raises))
+    protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())
+    protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
+    protocol["scales"]["smoke"] = {"pretrain": {"steps": 1}, "finetune": {"fractions": [100], "steps": 1}}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(protocol))
+    assert main(["run", str(tmp_path / "p.yaml"), "--only", "row=my_method"]) == 1
+    told = capsys.readouterr()
+    line = next(line for line in told.out.splitlines() if line.startswith("failed: "))
+    assert f"{file}:42: KeyError: 'gone'; mend it" in line and "Traceback" not in told.out + told.err
+    assert "Traceback" in Path(plugins.re.search(r"\(log (.+?)\)", line)[1]).read_text()
+
+
+def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
+    plugins.use([written(tmp_path, "method", change=lambda text: text + "\n\ndef read(*at):\n    1 / 0\n")])
+    read = sys.modules[registry.load("method", "my_method").__module__].read
+    with pytest.raises(Bug, match=r"my_method\.py:47: ZeroDivisionError: division by zero; mend it"):
+        next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))
 
 
 @pytest.fixture
@@ -147,6 +301,29 @@ def test_an_edit_of_a_method_is_another_job_and_its_place_is_none(tmp_path, plan
     (tmp_path / "a").rename(tmp_path / "b")
     plugins.os.environ[plugins.PATHS] = ""
     assert planned([tmp_path / "b" / "my_method.py"], **rows)[1] == first
+
+
+IMPORTS = {  # what a plugin begins with: is its helper one of its files?
+    "from .helper import x": True,
+    "from . import helper": True,
+    "def later():\n    from .helper import x": True,
+    "import importlib\nimportlib.import_module('.helper', __package__)": True,
+    "from importlib import import_module\nimport_module(package=__package__, name='.helper')": True,
+    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .helper import x": False,
+    "from helper import x": False,
+}
+
+
+@pytest.mark.parametrize(("text", "its"), IMPORTS.items())
+def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, its):
+    file = written(tmp_path, "method", change=lambda rest: f"{text}\n{rest}")
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    plugins.use([file])
+    found = plugins.known("method")["my_method"]
+    assert set(plugins.files(found)) == {"my_method.py", *(["helper.py"] if its else [])}
+    before = plugins.digest(found)
+    (tmp_path / "helper.py").write_text("x = 222\n")
+    assert (plugins.digest(found) != before) is its
 
 
 def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):

@@ -13,7 +13,6 @@ from described import inline
 from bench import digest
 from bench.cli import main
 from bench.data.cache import Pack
-from bench.data.npz import Arrays
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local
@@ -87,7 +86,6 @@ READERS = {  # of each kind of published file: who reads it
     "curve.csv": logged, "embeddings.csv": logged,
     "latency.json": lambda path: latency.read(path.parent),
     "leaks.json": lambda path: guard.read(path.parent),
-    "panels.npz": lambda path: list(Arrays(path)),
     "index.npz": lambda path: Prepared(path.parent),
     "shard-0000.b2": lambda path: every_frame(Prepared(path.parent)),
     "prediction.json": lambda path: every_prediction(path.parent),
@@ -188,7 +186,7 @@ MENDED = {  # file, what happens to it, what else is gone, so that somebody read
     "a curve": ("curve.csv", middle, None),
     "a time": ("latency.json", middle, None),
     "a guard's finding": ("leaks.json", middle, None),
-    "panels": ("panels.npz", middle, None),
+    "a prediction, drawn": ("prediction-000.b2", everywhere, None),
     "a manifest": ("manifest.json", middle, None),
     "a manifest that is lost": ("manifest.json", Path.unlink, None),
     "a file that is lost": ("prediction-000.b2", Path.unlink, unscored),
@@ -239,10 +237,10 @@ def test_a_job_of_an_older_version_is_named_as_not_verifiable_and_can_be_read(ma
     assert again(made) == 0
 
 
-def test_a_report_drawn_from_a_damaged_curve_fails_as_a_check_does(made, capsys):
-    flip(found(made.out, "panels.npz"), 0.5)
+def test_a_report_drawn_from_a_damaged_prediction_fails_as_a_check_does(made, capsys):
+    everywhere(found(made.out, "prediction-000.b2"))
     assert main(["report", str(made.path), "--out", str(made.out)]) == 1
-    assert "panels.npz: damaged" in capsys.readouterr().err
+    assert "prediction-000.b2: damaged" in capsys.readouterr().err
 
 
 def test_status_names_a_damaged_manifest_and_goes_on(made, capsys):

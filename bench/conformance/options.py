@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import plugins, registry
+from bench.errors import BenchError
+from bench.nets import catalog
+
 if TYPE_CHECKING:
     from bench.conformance.pair import Pair
 
@@ -39,20 +43,56 @@ def _crop(text: str) -> tuple[int, ...]:
     return tuple(int(side) for side in text.split(","))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Refuse options that do not fit what is tried, in one line and before anything is imported."""
+    option = session.config.getoption
+    given = [(kind, what) for kind in SUITES for what in option(f"bench_{kind}")]
+    if not given and any(arg.startswith("bench.conformance") for arg in session.config.args):
+        raise pytest.UsageError("bench.conformance: say what to try: --method, --dataset or --network FILE")
+    for kind, what in given:
+        try:
+            its = _kinds(kind, what)
+        except BenchError as error:
+            raise pytest.UsageError(str(error)) from None
+        if kind not in its:
+            hint = f"it is a {its[0]}, take --{its[0]}" if its else f"'bench list {kind}s' has all"
+            raise pytest.UsageError(f"--{kind} {what}: no such {kind}; {hint}")
+    small = [key for key in ("params", "crop") if option(f"bench_{key}")]
+    if small and not option("bench_method"):
+        raise pytest.UsageError(f"--{small[0]}: makes a method small, and none is tried; leave it out")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Pass over the suites that nothing is given to."""
     if collection_path.parent != HERE or not collection_path.stem.startswith("test_"):
         return None
-    given = [kind for kind in SUITES if config.getoption(f"bench_{kind}")]
-    if not given:
-        raise pytest.UsageError("bench.conformance: say what to try: --method, --dataset or --network FILE")
-    return True if collection_path.stem not in [name for kind in given for name in SUITES[kind]] else None
+    given = [name for kind in SUITES if config.getoption(f"bench_{kind}") for name in SUITES[kind]]
+    return None if collection_path.stem in given else True
+
+
+def _kinds(given: str, what: str) -> list[str]:
+    """Return of which kinds there is a plugin, ``given`` as of one by its name or its file."""
+    path = Path(what)
+    if path.suffix == ".py":
+        plugins.use([path], f"--{given}")
+    known = {
+        "method": registry.names("method"),
+        "dataset": registry.names("dataset"),
+        "network": catalog.names(),
+    }
+    return [kind for kind in SUITES if (path.stem if path.suffix == ".py" else what) in known[kind]]
 
 
 def asked(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
     """Return what a test module is to try: its ``CONFORMANCE``, else what the command line names."""
     own = getattr(metafunc.module, "CONFORMANCE", None)
     if own is not None:
+        if given := [name for name in SUITES if metafunc.config.getoption(f"bench_{name}")]:
+            raise pytest.Collector.CollectError(
+                f"{metafunc.module.__file__}: tries what its CONFORMANCE says, and --{given[0]} is for "
+                "'pytest --pyargs bench.conformance'; leave one of them out"
+            )
         return list(own) if isinstance(own, list | tuple) else [own]
     return list(metafunc.config.getoption(f"bench_{kind}"))
 

@@ -19,6 +19,7 @@ class Roots:
 
     data: Path | None = None
     named: dict[str, Path] = field(default_factory=dict)
+    phantoms: bool = False  # is all of it synthetic? Then a pretraining list may name cases that are not here
 
     @classmethod
     def here(cls, data: Path | None) -> Roots:

@@ -29,16 +29,15 @@ from bench.protocol.sections import Windows
 from bench.train.loop import channels_last, fabric
 
 Found = dict[str, np.ndarray]
-FRAME, SEEN, SCORES = "frame", "seen", "scores"  # no case's panel: those have a slash
-PANELS = 3  # cases whose middle slice is kept for the report
+FRAME, SEEN, SCORES = "frame", "seen", "scores"
 
 
 def run(context: Context[EvaluateSpec]) -> None:
     """Write what is predicted of every test case.
 
     Of a segmentation that is the pack ``prediction`` (uint8, original grid), where asked for the same on the
-    prepared grid, and ``panels.npz``; of a classification the scores of every class. Cases that a challenge's
-    server scores have no panels, and ``submission.zip`` in place of the pack.
+    prepared grid, too; of a classification the scores of every class. Cases that a challenge's server scores
+    have ``submission.zip`` in place of the pack.
     """
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
@@ -51,7 +50,7 @@ def run(context: Context[EvaluateSpec]) -> None:
     root = context.run.roots.get(spec.data.dataset)
     cases = part(prepared, spec.data, root)
     classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
-    predict: Callable[[str, bool], Found] = (
+    predict: Callable[[str], Found] = (
         partial(_scores, network, prepared, spec.inference, head)
         if classes
         else partial(_predicted, network, prepared, spec)
@@ -67,29 +66,26 @@ def run(context: Context[EvaluateSpec]) -> None:
                 for case, found in results:
                     add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
         else:
-            panels: Found = {}
             with ExitStack() as packs:
                 pack = packs.enter_context(PackWriter(context.made, "prediction"))
                 also = packs.enter_context(PackWriter(context.made, scoring.SEEN)) if spec.seen else None
                 for case, found in results:
-                    pack.add_frame(case, found.pop(FRAME).tobytes())
+                    pack.add_frame(case, found[FRAME].tobytes())
                     if also is not None:
-                        also.add_frame(case, found.pop(SEEN).tobytes())
-                    panels |= found
-            np.savez_compressed(context.made / "panels.npz", **panels)  # type: ignore[arg-type]
+                        also.add_frame(case, found[SEEN].tobytes())
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
 def _each(
-    context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str, bool], Found]
+    context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str], Found]
 ) -> Iterator[tuple[str, Found]]:
     """Yield every case with what is predicted of it, which the next attempt takes over."""
-    kept, panels = Kept(context.scratch), 0 if context.spec.submission else PANELS
+    kept = Kept(context.scratch)
     for number, case in enumerate(cases, 1):
         found = kept.get(number)
         new = found is None
         if found is None:
-            found = predict(case, number <= panels)
+            found = predict(case)
             kept.put(number, found)
         yield case, found
         context.progress(number, len(cases))
@@ -98,28 +94,22 @@ def _each(
 
 
 def _scores(
-    network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str, panel: bool
-) -> Found:
+    network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str
+) -> Found:  # fmt: skip
     """Return one case's probability of each class."""
     return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
-def _predicted(
-    network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str, panel: bool
-) -> Found:
-    """Return one case's label map on the original grid as a Blosc2 frame, and what else is wanted of it."""
+def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str) -> Found:
+    """Return one case's label map on the original grid as a Blosc2 frame; on the prepared one if wanted."""
     paint = spec.data.paint or None
     scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
     maps = list[np.ndarray]()
     if spec.seen:
         scores = _decided(scores, paint, maps)
-    z, kept = -1, list[np.ndarray]()
-    if panel:  # the slice with most reference
-        z = int((prepared.label(case) > 0).sum(axis=(0, 1)).argmax())
-    found = restore_slabs(_watched(scores, z, kept), prepared.geometry(case), paint)
-    shown = _panel(prepared, case, z, kept[0], paint) if panel else {}
+    found = restore_slabs(scores, prepared.geometry(case), paint)
     also = {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
-    return {FRAME: np.frombuffer(compress(found), np.uint8), **also, **shown}
+    return {FRAME: np.frombuffer(compress(found), np.uint8), **also}
 
 
 def _decided(
@@ -130,27 +120,3 @@ def _decided(
         x, y, z = slab.shape[1:]
         maps.append(restore_slabs([slab], unchanged((x, y, z)), paint))
         yield slab
-
-
-def _watched(passing: Iterable[np.ndarray], z: int, kept: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Pass slabs (K, x, y, dz) on and keep plane z of them, (K, x, y, 1)."""
-    first = 0
-    for slab in passing:
-        if 0 <= z - first < slab.shape[3]:
-            kept.append(slab[..., z - first : z - first + 1].copy())
-        first += slab.shape[3]
-        yield slab
-
-
-def _panel(prepared: Prepared, case: str, z: int, scores: np.ndarray, paint: Paint | None) -> Found:
-    """Return one slice on the prepared grid: image (uint8), reference, prediction, aspect."""
-    x, y = scores.shape[1:3]
-    image = prepared.volume(case).crop((0, 0, z), (x, y, 1))[0, :, :, 0]
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    spacing = prepared.geometry(case).prepared_spacing
-    return {
-        f"{case}/image": grey, f"{case}/reference": prepared.label(case)[:, :, z],
-        f"{case}/prediction": restore_slabs([scores], unchanged((x, y, 1)), paint)[:, :, 0],
-        f"{case}/aspect": np.array(spacing[1] / spacing[0]),
-    }  # fmt: skip

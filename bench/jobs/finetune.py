@@ -148,8 +148,6 @@ class FinetuneSpec(Trains):
                 f"finetune.track: looks every {track.every:g} steps, and the {steps} steps at "
                 f"{self.data.fraction} % of the labels are over before; look at least once in as many"
             )
-        if bool(track.targets) != (self.data.task == MAPS):
-            raise BenchError("finetune.track.targets: are the protocol's regions, --set cannot change them")
 
     def rehearse(self, weights: Path | None) -> None:
         """The network with the weights in it."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins, registry
 from bench.errors import BenchError
-from bench.nets.catalog import check_crop, entries, entry
+from bench.nets.catalog import check_crop, entry, names
 
 if TYPE_CHECKING:
-    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder, Triple
+    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
     from bench.nets.sizes import Entry
+    from bench.ranges import Triple
 
 __all__ = [
     "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",
@@ -30,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
 def network_names() -> list[str]:
     """List the networks by name."""
-    return sorted(entries())
+    return names()
 
 
 def presets(name: str) -> list[str]:

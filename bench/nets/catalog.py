@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from contextlib import suppress
+from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
 from math import prod
+from pathlib import Path
 from typing import Any
 
-from bench import plugins, registry
+from bench import plugins, registry, typed
 from bench.errors import BenchError, unknown
 from bench.nets import sizes
-from bench.nets.sizes import Entry, Preset, Triple
+from bench.nets.sizes import Entry, Preset
 from bench.nets.table import NETWORKS
+from bench.ranges import Triple
 from bench.source import Source
 
 CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}  # bench's own
 
 
-def entries() -> dict[str, Entry]:
-    """Return the facts of every network by name, those from outside among them.
+def names() -> list[str]:
+    """List the networks, those from outside among them; no file is read.
 
     Raises:
-        BenchError: two have one name (names both places), or a file does not state its facts.
+        BenchError: two have one name; names both places.
+    """
+    outside = plugins.known("network")
+    for name in outside.keys() & CATALOG.keys():
+        raise registry.taken(outside[name], CATALOG[name].module)
+    return sorted([*CATALOG, *outside])
+
+
+def entries() -> dict[str, Entry]:
+    """Return the facts of every network by name; one from outside that states none is in nobody's way.
+
+    Raises:
+        BenchError: two have one name; names both places.
     """
     found = dict(CATALOG)
-    for name, plugin in plugins.known("network").items():
-        if name in CATALOG:
-            raise registry.taken(plugin, CATALOG[name].module)
-        found[name] = _stated(plugin, plugin.file.stat().st_mtime_ns)
+    for name in names():
+        with suppress(BenchError):  # it says why where it is asked for
+            found[name] = entry(name)
     return found
 
 
@@ -45,8 +59,8 @@ def _stated(plugin: plugins.Plugin, changed: int) -> Entry:
     words |= {"Source": Source, "__name__": plugin.module}
     where = f"{path}:{node.lineno}: {plugins.NETWORK}"
     try:
-        found = _plain(node.value, words)  # type: ignore[attr-defined]
-    except (ValueError, TypeError) as error:
+        found = _plain(node.value, words, path)  # type: ignore[attr-defined]
+    except (ValueError, TypeError, RecursionError) as error:
         raise BenchError(
             f"{where}: {error}; state it by Entry, Preset, Source and plain values: it is read without "
             "running the file"
@@ -57,29 +71,47 @@ def _stated(plugin: plugins.Plugin, changed: int) -> Entry:
     return found
 
 
-def _plain(node: ast.AST, words: Mapping[str, Any]) -> Any:
+def _plain(node: ast.AST, words: Mapping[str, Any], path: Path) -> Any:
     """Return what an expression of plain values, and calls of ``words`` that are classes, says.
 
     Raises:
         ValueError: it holds anything else.
-        TypeError: a class does not take what it is given.
+        TypeError: a key of a mapping cannot be one.
+        BenchError: a class has no such field, or one of another type; names the line.
     """
     match node:
         case ast.Constant(value=value):
             return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
         case ast.Name(id=name) if name in words:
             return words[name]
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            return tuple(_plain(element, words) for element in elements)
+            return tuple(_plain(element, words, path) for element in elements)
         case ast.Dict(keys=keys, values=values) if None not in keys:
             pairs = zip(keys, values, strict=True)
-            return {_plain(key, words): _plain(value, words) for key, value in pairs if key is not None}
-        case ast.Call(func=ast.Name(id=name), args=given, keywords=named) if isinstance(
-            words.get(name), type
-        ):
-            options = {word.arg: _plain(word.value, words) for word in named if word.arg is not None}
-            return words[name](*(_plain(value, words) for value in given), **options)
+            return {_plain(k, words, path): _plain(v, words, path) for k, v in pairs if k is not None}
+        case ast.Call(func=ast.Name(id=name)) if isinstance(words.get(name), type):
+            return _built(words[name], node, words, path)
     raise ValueError(f"{ast.unparse(node)[:60]!r} is no plain value")
+
+
+def _built(kind: type, call: ast.Call, words: Mapping[str, Any], path: Path) -> Any:
+    """Return the dataclass that a call states, its fields checked."""
+    known = [field.name for field in fields(kind)]
+    if len(call.args) > len(known) or any(word.arg is None for word in call.keywords):
+        raise ValueError(f"{ast.unparse(call)[:60]!r} does not state the fields of {kind.__name__}")
+    stated = dict(zip(known, call.args, strict=False))
+    for word in call.keywords:
+        if word.arg in stated:
+            raise ValueError(f"{kind.__name__}.{word.arg} is stated twice")
+        stated[str(word.arg)] = word.value
+
+    def where(keys: typed.Keys) -> str:
+        line = stated[keys[0]].lineno if keys and keys[0] in stated else call.lineno
+        return f"{path}:{line}: {'.'.join([kind.__name__, *map(str, keys)])}"
+
+    return typed.build(kind, {name: _plain(value, words, path) for name, value in stated.items()}, where)
 
 
 def _targets(node: ast.AST) -> set[str]:
@@ -92,14 +124,15 @@ def entry(name: str) -> Entry:
     """Return one network's facts.
 
     Raises:
-        BenchError: no such network; names the nearest one.
+        BenchError: no such network (names the nearest one), two of that name, or a file that does not state
+            its facts.
     """
-    if name in CATALOG and not plugins.known("network"):  # plans ask thousands of times
-        return CATALOG[name]
-    every = entries()
-    if name not in every:
-        raise BenchError(unknown("network", name, every))
-    return every[name]
+    plugin = plugins.known("network").get(name)
+    if plugin is not None and name not in CATALOG:
+        return _stated(plugin, plugin.file.stat().st_mtime_ns)
+    if plugin is not None or name not in CATALOG:
+        raise BenchError(unknown("network", name, names()))
+    return CATALOG[name]
 
 
 def preset(name: str, size: str) -> Preset:
@@ -234,18 +267,17 @@ def check_handover(source: tuple[str, str], target: tuple[str, str]) -> None:
         )
 
 
-def describe() -> list[dict[str, Any]]:
-    """Return what ``bench list networks --json`` prints, one entry per network."""
-    return [
-        {
-            "name": e.name,
-            "title": e.title,
-            "dims": e.dims,
-            "presets": [
-                {"preset": key, **{k: getattr(p, k) for k in ("in_channels", "out_channels", "parameters")}}
-                for key, p in e.presets.items()
-            ],
-            "source": asdict(e.source),
-        }
-        for e in entries().values()
-    ]
+def describe(name: str) -> dict[str, Any]:
+    """Return what ``bench list networks --json`` prints of one network."""
+    found = entry(name)
+    counts = ("in_channels", "out_channels", "parameters")
+    return {
+        "name": name,
+        "title": found.title,
+        "dims": found.dims,
+        "presets": [
+            {"preset": key, **{count: getattr(size, count) for count in counts}}
+            for key, size in found.presets.items()
+        ],
+        "source": asdict(found.source),
+    }

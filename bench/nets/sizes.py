@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
+from bench.ranges import Count, Triple
 from bench.source import Source
 
-Triple = tuple[int, int, int]
-BOTH = ("segmentation", "classification")
+BOTH: tuple[Literal["segmentation", "classification"], ...] = ("segmentation", "classification")
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,16 @@ class Preset:
 
     size: Any  # what the network's module makes of it
     crop: Triple
-    parameters: int
-    encoder_parameters: int
-    flops_per_voxel: int  # forward, at `crop`; counted by torch's FlopCounterMode
-    encoder_flops_per_voxel: int  # the encoder's share
-    in_channels: int = 1
-    out_channels: int = 14  # BTCV: 13 organs and background
+    parameters: Count
+    encoder_parameters: Count
+    flops_per_voxel: Count  # forward, at `crop`; counted by torch's FlopCounterMode
+    encoder_flops_per_voxel: Count  # the encoder's share
+    in_channels: Count = 1
+    out_channels: Count = 14  # BTCV: 13 organs and background
     lone: bool = True  # can it train where its bottleneck is one voxel? not under instance norm
+
+    def __post_init__(self) -> None:
+        _positive("crop", [self.crop])
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,28 @@ class Entry:
     multiple: Triple  # every side of a crop is a multiple of this
     pyramid: tuple[Triple, ...]  # by what each of the encoder's maps is coarser than the input
     presets: dict[str, Preset]
-    dims: int = 3  # 2: reads slices along z, crops (x, y, 1)
+    dims: Literal[2, 3] = 3  # 2: reads slices along z, crops (x, y, 1)
     tokens: bool = False  # its encoder is a ViT that can read a subset of the patches
     patches: bool = False  # its encoder embeds patches, which can be replaced
-    tasks: tuple[str, ...] = BOTH  # without a decoder: classification alone
+    tasks: tuple[Literal["segmentation", "classification"], ...] = (
+        BOTH  # without a decoder: classification alone
+    )
     batch_norm: bool = False  # a sample's output depends on its batch while training
     views: Literal["any", "multiples", "crops"] = "any"  # sizes that its encoder reads
-    scales: int = 1  # resolutions at which the decoder can give logits (deep supervision)
+    scales: Count = 1  # resolutions at which the decoder can give logits (deep supervision)
     version: int = 1  # raised by hand when the architecture or its initialisation changes
+
+    def __post_init__(self) -> None:
+        _positive("multiple", [self.multiple])
+        _positive("pyramid", self.pyramid)
+        for name in ("presets", "tasks"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty")
+
+
+def _positive(name: str, sides: Sequence[Triple]) -> None:
+    if not sides or min(map(min, sides)) < 1:
+        raise ValueError(f"{name} must be sides of 1 or more, got {sides}")
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,24 @@ from typing import Literal
 from bench.data import split as splits
 from bench.plan.cohorts import Target
 from bench.protocol import (
+    Control,
     Finetune,
     Net,
     Pretrain,
     Protocol,
     Row,
     labelled,
-    method_pretrains,
     pretrain_of,
     pretrained_net,
     tuned_net,
 )
-
-Control = Literal["", "random", "shuffled"]
 
 
 @dataclass(frozen=True)
 class Arm:
     """A row, its network, how it is fine-tuned, on which data, by which fold.
 
-    ``control`` says what its weights are replaced by: nothing, fresh ones, or themselves in disorder.
+    ``control`` says which of a row's controls it is, if one.
     """
 
     protocol: Protocol
@@ -37,7 +35,7 @@ class Arm:
     target: Target
     fold: splits.Fold
     index: int  # of the fine-tuning section
-    control: Control = ""
+    control: Control | Literal[""] = ""
 
     @property
     def section(self) -> str:
@@ -76,8 +74,3 @@ class Labels:
     percent: int
     seed: int
     patients: tuple[str, ...]  # none where nobody knows them
-
-
-def controls(protocol: Protocol, row: Row) -> list[Control]:
-    """Return how often a row is expanded: as it is, and once for each control of a pretrained one."""
-    return ["", *protocol.controls] if method_pretrains(row) else [""]

@@ -12,7 +12,7 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts, Target
-from bench.protocol import Mix, Pretrain, mixture, pretrain_of
+from bench.protocol import Mix, Pretrain, mixture, pretrain_of, pretrains
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     )  # fmt: skip
     if found is None:
         return Read(data, (), fold, False)
-    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=section.absent)
+    absent = "allow" if cohorts.roots.phantoms else section.absent
+    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     cohorts.check_usable(mix.dataset, cases)
@@ -100,12 +101,14 @@ def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
 def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
     """Return every downstream test part behind which an arm's pretraining stands, with its recipe.
 
-    Of a data set whose training patients are pretrained on, only the same fold's.
+    A section counts where any row that has cells there stands on that pretraining: such rows share it. Of a
+    data set whose training patients are pretrained on, only the same fold's.
     """
     divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
     found: list[tuple[Target, Fold, str | Recipe]] = []
     for index, section in enumerate(arm.protocol.finetune):
-        if pretrain_of(arm.protocol, arm.row, index) != arm.before:
+        rows = filter(pretrains, arm.protocol.rows_in(index).values())
+        if all(pretrain_of(arm.protocol, row, index) != arm.before for row in rows):
             continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]

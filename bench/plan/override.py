@@ -20,7 +20,11 @@ FIXED = (
     "data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights", "take",
     "leaks", "task",
 )  # fmt: skip
-FACTS = ("method.name", "network.in_channels", "network.out_channels", "inference.crop")
+FACTS = (
+    "method.name", "network.in_channels", "network.out_channels", "inference.crop", "finetune.track.targets",
+    "finetune.track.empty",
+)  # fmt: skip
+CHOSEN = {"fraction": "fraction", "fractions": "fraction", "seeds": "seed"}  # last of a path: key of --only
 
 
 class Override:
@@ -49,8 +53,9 @@ class Override:
             return spec
         old = holder[self.keys[-1]]
         if self.keys[-1] in FIXED or self.keys[0] in FIXED or self.path in FACTS:
-            raise BenchError(f"--set {self.text}: {self.path} is a fact, not a setting")
-        if isinstance(old, dict) and len(self.keys) == 1:
+            raise BenchError(f"--set {self.text}: {self.path} is a fact, not a setting{self._only()}")
+        holds_facts = any(fact.startswith(f"{self.path}.") for fact in FACTS) and self.value is not None
+        if isinstance(old, dict) and (len(self.keys) == 1 or holds_facts):
             raise BenchError(f"--set {self.text}: name one setting of {self.path}, e.g. {self.path}."
                              f"{next(iter(old))}")  # fmt: skip
         alike = type(self.value) is type(old) or (isinstance(old, float) and type(self.value) is int)
@@ -80,7 +85,12 @@ class Override:
             return
         near = get_close_matches(self.path, sorted(self._seen), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows every path"
-        raise BenchError(f"--set {self.text}: no job has {self.path!r}; {hint}")
+        raise BenchError(f"--set {self.text}: no job has {self.path!r}{self._only() or f'; {hint}'}")
+
+    def _only(self) -> str:
+        """Return how to pick what is no setting of a job, where that is what was meant."""
+        key = CHOSEN.get(self.keys[-1])
+        return f"; --only {key}=VALUE picks among those that the protocol lists" if key else ""
 
 
 def _paths(spec: dict[str, Any], prefix: str = "") -> set[str]:

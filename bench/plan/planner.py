@@ -20,7 +20,7 @@ from bench.jobs.latency import LatencySpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting, looped
 from bench.plan import specs
-from bench.plan.arm import Arm, Labels, controls
+from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.dag import Cell, Plan
 from bench.plan.initialisation import Initialisation
@@ -28,7 +28,7 @@ from bench.plan.override import Override
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
-from bench.protocol import Finetune, Protocol, finetune_of, labelled, mixture
+from bench.protocol import Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -116,10 +116,12 @@ class Planner:
         )
         check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
-            for fold, control in product(folds, controls(protocol, row)):
-                self._arm(Arm(protocol, name, row, tuned, target, fold, index, control))
+            for fold in folds:
+                arm = Arm(protocol, name, row, tuned, target, fold, index)
+                for one in [arm, *(replace(arm, control=c) for c in controls_of(protocol, row, index))]:
+                    self._arm(one)
 
     def _arm(self, arm: Arm) -> None:
         # fresh weights are one, however many pretrainings
@@ -174,6 +176,8 @@ class Planner:
                 control="shuffled" if arm.control == "shuffled" else "",
             )
         )
+        if arm.control == "long":
+            spec = replace(spec, finetune=specs.longer(spec.finetune, self.pretrainings.samples(arm)))
         if spec.finetune.judged or spec.finetune.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)

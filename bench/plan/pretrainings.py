@@ -16,7 +16,7 @@ from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
-from bench.protocol import Pretrain, mixture
+from bench.protocol import Pretrain, beside, mixture
 from bench.protocol.sections import Pretraining
 from bench.typed import narrowed
 
@@ -33,6 +33,7 @@ class Pretrainings:
     def __init__(self, plan: Plan, cohorts: Cohorts, overridden: Callable[[Any], Any]) -> None:
         self.plan, self.cohorts, self._overridden = plan, cohorts, overridden
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
+        self._prepared: dict[tuple[str, Any], str] = {}  # data set, recipe -> job
 
     def add(self, arm: Arm, seed: int) -> str:
         """Add an arm's pretraining under one of its seeds and return it.
@@ -65,11 +66,27 @@ class Pretrainings:
         _has_snapshot(arm, spec.pretrain)
         return job
 
+    def samples(self, arm: Arm) -> int | None:
+        """Return the samples that the longest pretraining beside an arm sees, None where nobody knows.
+
+        Those are the ones of its network in its section; of a row that starts from a snapshot, up to there.
+        """
+        seen = list[int | None]()
+        for name, row in beside(arm.protocol, arm.row, arm.index).items():
+            other = replace(arm, name=name, row=row, control="")
+            for seed in other.before.every_seed:
+                made = self.plan.spec(self.add(other, seed), PretrainSpec).pretrain
+                steps = row.at or made.steps
+                seen.append(None if steps is None else steps * made.batch)
+        return None if None in seen else max(filter(None, seen))
+
     def prepare(self, name: str, recipe: Any) -> str:
         """Add the preparation of a data set by a recipe and return it."""
-        job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
-        self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
-        return job
+        if (name, recipe) not in self._prepared:
+            job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
+            self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
+            self._prepared[name, recipe] = job
+        return self._prepared[name, recipe]
 
     def channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
         """Return the channels that all prepared data sets have.

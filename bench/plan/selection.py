@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.plan.arm import controls
-from bench.protocol import Protocol, finetune_of, labelled
+from bench.protocol import Protocol, controls_of, finetune_of, labelled
 
 KEYS = ("method", "network", "dataset", "fraction", "seed", "row")
 
@@ -29,8 +28,9 @@ class Selection:
         rows = protocol.rows.values()
         nets, labels = protocol.networks, set()
         for name, row in protocol.rows.items():
-            labels |= {labelled(name, control) for control in controls(protocol, row)}
-        sections = [finetune_of(protocol, i, r) for i in range(len(protocol.finetune)) for r in rows]
+            for index in protocol.sections_of(row):
+                labels |= {labelled(name, control) for control in controls_of(protocol, row, index)}
+        sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
         known = {
             "row": {*protocol.rows, *labels}, "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},

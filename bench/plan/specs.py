@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
+from typing import Any
 
 from bench.data import regions as regional
 from bench.data import split as splits
@@ -76,6 +79,13 @@ def held(section: Finetune, full: int, used: int, percent: int) -> int | None:
     return max(1, round(section.steps * (used / full if full else percent / 100)))
 
 
+def longer(section: TuningSpec, samples: int | None) -> TuningSpec:
+    """Return a fine-tuning with a budget for so many samples more; None where nobody knows the steps."""
+    if section.steps is None or samples is None:
+        return replace(section, steps=None)
+    return replace(section, steps=section.steps + ceil(samples / section.batch))
+
+
 def epoch(cases: int, crops: int, batch: int) -> float | None:
     """Return the optimiser steps of one epoch over so many labelled cases; None where nobody knows them."""
     return cases * crops / batch if cases else None
@@ -125,5 +135,11 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
 def differing(row: Row, before: PretrainSpec | None) -> str:
     """Return canonical JSON of the parameters that are not the method's defaults."""
     own = before.method if before else MethodSpec.of(row.method, row.params)
-    default = plain(own.method.Params())  # without what is sparse: that is stored where it differs
+    default = _defaults(own.method.Params)
     return canonical({k: v for k, v in own.params.items() if k not in default or v != default[k]})
+
+
+@cache
+def _defaults(params: Any) -> dict[str, Any]:
+    """Return what a method's parameters are by default, without what is sparse: stored where it differs."""
+    return dict(plain(params()))

@@ -149,6 +149,7 @@ class Exemplars(MethodParams):
 class Exemplar(Method):
     """The half that learns: a Linear on the last map codes each image, and triplets of codes are compared."""
 
+    version = 2  # 2: chance over the triplets that the accuracy counts
     paper = "taleb"
     source = Source(
         "Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020",
@@ -184,7 +185,7 @@ class Exemplar(Method):
             total, _ = nt_xent(a, b, p.temperature, self.cases(batch, len(a)))
         won = ((near < far) + 0.5 * (near == far)).to(near.dtype)
         shown = {"accuracy": won, "near": near.detach(), "far": far.detach()}
-        guess = self.chance([images[place] for place in roles], batch, index)
+        guess = self.chance([images[place] for place in roles], batch, index, there)
         means = {k: over(v, there) for k, v in shown.items()}
         return {"total": total, **means, "chance": guess, "std": spread(a.detach())}
 
@@ -211,13 +212,14 @@ class Exemplar(Method):
         return deranged(self.cases(batch, rows), batch["turn"][0])
 
     @torch.no_grad()
-    def chance(self, images: list[Tensor], batch: Batch, index: Tensor) -> Tensor:
+    def chance(self, images: list[Tensor], batch: Batch, index: Tensor, there: Tensor) -> Tensor:
         """Return what telling origins apart, or intensities, gets of the same triplets.
 
         Args:
             images: of the roles, (B, C, X, Y, Z) each.
             batch: ``origin``, and ``other_origin`` where negatives are read beside.
             index: (N,) rows of the negatives, of all processes.
+            there: (N,) which rows have one: the others are no triplets, and 0 is returned without any.
         """
         a, b, c = (distributed.gather(nuisance.intensities(x)) for x in images)
         apart = torch.stack([a - b, a - c[index]], dim=1).norm(dim=2)
@@ -225,7 +227,8 @@ class Exemplar(Method):
         other = distributed.gather(batch["other_origin"]) if "other_origin" in batch else own
         same = own == other[index]
         allowed = torch.stack([torch.ones_like(same), same], dim=1)
-        return nuisance.guessed(apart, torch.zeros_like(index), allowed)
+        found = nuisance.nearest(apart, torch.zeros_like(index), allowed)
+        return torch.maximum(*(over(hits, there) for hits in (1 / allowed.sum(dim=1), found)))
 
 
 @full_precision

@@ -17,10 +17,13 @@ from bench.errors import BenchError, shown, unknown
 from bench.protocol import mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
+    Control,
     Origin,
     Protocol,
     Quoted,
     Row,
+    beside,
+    controls_of,
     finetune_of,
     labelled,
     method_pretrains,
@@ -45,15 +48,21 @@ from bench.protocol.strict import Document, overlay, parse
 from bench.protocol.views import Layout, View
 
 __all__ = [
-    "PAPERS", "Augment", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin", "Phantom",
-    "Pretrain", "Protocol", "Quoted", "Row", "View", "finetune_of", "labelled", "method_pretrains", "mixture",
-    "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
+    "PAPERS", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin",
+    "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside", "controls_of", "finetune_of",
+    "labelled", "method_pretrains", "mixture", "pretrain_of", "pretrained_net", "pretrains", "read",
+    "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 
 
-def read(path: Path, scale: str | None = None) -> Protocol:
+def read(path: Path, scale: str | None = None, *, drawn: bool = False) -> Protocol:
     """Return the protocol in ``path`` at ``scale`` (its own by default).
+
+    Args:
+        path: a YAML file.
+        scale: one that it has.
+        drawn: its records are drawn and nothing is run, so what it names as ``plugins`` may be gone.
 
     Raises:
         BenchError: names file, line, key and the nearest valid name.
@@ -66,10 +75,11 @@ def read(path: Path, scale: str | None = None) -> Protocol:
         if not isinstance(chosen, str) or chosen not in scales:
             raise BenchError(f"{path}: has no scale {shown(chosen)}; it has: {', '.join(['paper', *scales])}")
         document = _laid_over(document, chosen)
+    document.drawn = drawn
+    _use_plugins(document)
     document = snapshots.spelled_out(document)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
-    _use_plugins(document)
     protocol = replace(document.build(Protocol), folder=path.parent, origin=origin)
     check(protocol, document)
     return protocol
@@ -82,10 +92,14 @@ def _use_plugins(document: Document) -> None:
         where = document.where(("plugins", str(number)))
         if not text.strip():
             raise BenchError(f"{where}: names no file; a path from the protocol's folder, or leave it out")
-        plugins.use([document.path.parent / text], where)
+        try:
+            plugins.use([document.path.parent / text], where)
+        except BenchError:
+            if not document.drawn:
+                raise
 
 
-def read_all(paths: Sequence[Path], scale: str | None = None) -> list[Protocol]:
+def read_all(paths: Sequence[Path], scale: str | None = None, *, drawn: bool = False) -> list[Protocol]:
     """Return the protocols in ``paths``, as ``read`` does.
 
     Raises:
@@ -93,7 +107,7 @@ def read_all(paths: Sequence[Path], scale: str | None = None) -> list[Protocol]:
     """
     found: dict[str, tuple[Path, Protocol]] = {}
     for path in paths:
-        protocol = read(path, scale)
+        protocol = read(path, scale, drawn=drawn)
         if protocol.name in found:
             other = found[protocol.name][0]
             raise BenchError(

@@ -12,6 +12,7 @@ from bench.protocol.comparable import baseline_of
 from bench.protocol.model import (
     Protocol,
     Row,
+    controls_of,
     finetune_of,
     labelled,
     method_pretrains,
@@ -43,10 +44,6 @@ def check(protocol: Protocol, document: Document) -> None:
         _check_net(net, document, ("networks", name))
     for name, row in protocol.rows.items():
         _check_row(protocol, name, row, document)
-        for variant in _variants(protocol, name, row):
-            if variant in protocol.rows:
-                where = document.where(("rows", variant))
-                raise BenchError(f"{where}: is what a variant of row {name!r} is called; rename it")
     _check_section_names(protocol, document)
     for i, target in enumerate(protocol.finetune):
         _check_section(target, protocol.scale, document, ("finetune", str(i)))
@@ -55,10 +52,49 @@ def check(protocol: Protocol, document: Document) -> None:
         _has_mixture(protocol.pretrain, document, ("pretrain",))
     _check_picture(protocol, document)
     views.check(protocol, document)
-    if protocol.controls and not any(map(method_pretrains, protocol.rows.values())):
-        raise BenchError(f"{document.where(('controls',))}: no row starts from weights; leave it out")
-    if protocol.baseline != "none":
+    _check_cells(protocol, document)
+    _check_quoted(protocol, document)
+    if protocol.baseline != "none" and not document.drawn:
         _has_baseline(protocol, document)
+
+
+def _check_cells(protocol: Protocol, document: Document) -> None:
+    """Refuse sections and controls without a row, and rows that are called as a variant of another is."""
+    for i, section in enumerate(protocol.sections):
+        if protocol.rows and not protocol.rows_in(i):
+            where = document.where(("finetune", str(i)))
+            raise BenchError(
+                f"{where}: no row has cells in section {section!r}; leave it out, or name it in one"
+            )
+    beside = {
+        control for row in protocol.rows.values() for i in protocol.sections_of(row)
+        for control in controls_of(protocol, row, i)
+    }  # fmt: skip
+    for number, control in enumerate(protocol.controls):
+        if control not in beside:
+            where = document.where(("controls", str(number)))
+            lacking = "starts from weights"
+            if control == "long":
+                lacking = "is from scratch on a network that another pretrains here"
+            raise BenchError(f"{where}: no row {lacking}; leave it out")
+    for name, row in protocol.rows.items():
+        for variant in _variants(protocol, name, row):
+            for kind in ("rows", "published_only"):
+                if variant in getattr(protocol, kind):
+                    where = document.where((kind, variant))
+                    raise BenchError(f"{where}: is what a variant of row {name!r} is called; rename it")
+
+
+def _check_quoted(protocol: Protocol, document: Document) -> None:
+    """Refuse lines that are only quoted where nothing says from where."""
+    for name, quoted in protocol.published_only.items():
+        where = document.where(("published_only", name))
+        if not name or name != printable(name):
+            raise BenchError(f"{where}: {name[:80]!r} is no name to print; write one line of text")
+        if not quoted.published.strip():
+            raise BenchError(f"{where}: 'published' is empty; give its name in results/published/<paper>.csv")
+        if not protocol.paper or not protocol.table:
+            raise BenchError(f"{where}: state the 'paper' and the 'table' that printed it")
 
 
 def _check_picture(protocol: Protocol, document: Document) -> None:
@@ -75,8 +111,9 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
 
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     """Return the names under which the records have a row besides its own."""
-    tuned = [finetune_of(protocol, i, row) for i in range(len(protocol.finetune))]
-    found = [labelled(name, control) for control in protocol.controls if method_pretrains(row)]
+    tuned = [finetune_of(protocol, i, row) for i in protocol.sections_of(row)]
+    asked = {c: None for i in protocol.sections_of(row) for c in controls_of(protocol, row, i)}
+    found = [labelled(name, control) for control in asked]
     last = any(section.select == "best_test" for section in tuned)
     return found + [labelled(n, "last") for n in (name, *found) if last]
 
@@ -101,7 +138,7 @@ def _check_file_names(protocol: Protocol, document: Document) -> None:
 def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     keys = ("rows", name)
     methods = registry.names("method")
-    if row.method not in methods:
+    if row.method not in methods and not document.drawn:
         where = document.where((*keys, "method"))
         raise BenchError(f"{where}: {unknown('method', row.method, methods)}")
     if row.network not in protocol.networks:
@@ -125,9 +162,9 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
 def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     if protocol.pretrain is None:
         raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
-    for i, target in enumerate(protocol.finetune):
-        section = pretrain_of(protocol, row, i, document, name)
-        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if target.pretrain else ("pretrain",)
+    for i in protocol.sections_of(row):
+        section, there = pretrain_of(protocol, row, i, document, name), protocol.finetune[i].pretrain
+        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if there else ("pretrain",)
         keys = ("rows", name, "pretrain") if row.pretrain else own
         _has_budget(section, document, keys)
         _has_mixture(section, document, keys)
@@ -142,7 +179,7 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
         if key in row.finetune:
             where = document.where(("rows", name, "finetune", key))
             raise BenchError(f"{where}: is the same for all rows; set it in the 'finetune' section")
-    for i in range(len(protocol.finetune)):
+    for i in protocol.sections_of(row):
         tuned = finetune_of(protocol, i, row, document, name)
         keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
         _check_section(tuned, protocol.scale, document, keys)
@@ -154,6 +191,8 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
 
 
 def _check_net(net: Net, document: Document, keys: tuple[str, ...]) -> None:
+    if document.drawn:
+        return
     try:
         catalog.check_crop(net.network, net.preset, net.crop)
     except BenchError as error:
@@ -193,11 +232,12 @@ def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -
 
 def _has_baseline(protocol: Protocol, document: Document) -> None:
     for index, section in enumerate(protocol.sections):
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(index).items():
             near, where = baseline_of(protocol, index, row), document.where(("rows", name))
             if near is None:
+                on = f" in section {section!r}" if len(protocol.sections) > 1 else ""
                 raise BenchError(
-                    f"{where}: nothing to compare with; add a row with 'method: scratch' on network "
+                    f"{where}: nothing to compare with{on}; add a row with 'method: scratch' on network "
                     f"{row.network!r}, or say 'baseline: none'"
                 )
             if near[1] and method_pretrains(row) and protocol.baseline != "unequal":

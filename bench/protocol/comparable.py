@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
-from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, tuned_net
+from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, once, tuned_net
 from bench.typed import plain
 
 LOSSES = {  # by task, the default first
@@ -24,6 +24,10 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     Dotted key -> plain value, with overrides, scale and defaults worked in; two rows are comparable where
     these are equal.
     """
+    return once(protocol, "way", index, row, lambda: _way(protocol, index, row))
+
+
+def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     tuned = finetune_of(protocol, index, row)
     task = registry.declared("dataset", tuned.dataset, "task", "segmentation")
     stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}
@@ -55,9 +59,9 @@ def differing(protocol: Protocol, index: int, row: Row, baseline: Row) -> dict[s
 def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
     """Return the row from scratch that is nearest to a row in one section, and in what they differ.
 
-    None where no row on its network starts from scratch.
+    None where no row on its network starts from scratch there.
     """
-    on_it = {name: r for name, r in protocol.rows.items() if r.network == row.network}
+    on_it = {name: r for name, r in protocol.rows_in(index).items() if r.network == row.network}
     bases = {name: r for name, r in on_it.items() if not method_pretrains(r)}
     found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
     return min(found, key=lambda pair: len(pair[1]), default=None)
@@ -67,7 +71,7 @@ def unequal(protocol: Protocol) -> list[str]:
     """Return, in words, every row whose baseline is of another fine-tuning, and in what."""
     said: dict[str, list[str]] = {}
     for index, section in enumerate(protocol.sections):
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(index).items():
             near = baseline_of(protocol, index, row)
             if near is not None and near[1]:
                 keys = ", ".join(

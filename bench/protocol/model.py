@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
 from bench.errors import BenchError
@@ -13,6 +15,11 @@ from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain
+
+T = TypeVar("T")
+# What stands beside a row: one that starts from weights again from fresh ones, or from the same in disorder;
+# one from scratch again, fine-tuned for as many samples more as the longest pretraining of its network saw.
+Control = Literal["random", "shuffled", "long"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Protocol:
     deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
     scale: Literal["paper", "pilot", "smoke"] = "paper"
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    controls: tuple[Literal["random", "shuffled"], ...] = ()  # beside every row that starts from weights
+    controls: tuple[Control, ...] = ()  # rows beside a row; `controls_of` says beside which
     pretrain: Pretrain | None = None
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"
@@ -87,7 +94,7 @@ class Protocol:
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
 
-    @property
+    @cached_property
     def sections(self) -> tuple[str, ...]:
         """Return what records and tables call each fine-tuning section.
 
@@ -99,6 +106,19 @@ class Protocol:
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
 
+    @cached_property
+    def resolved(self) -> dict[Any, Any]:
+        """Return what is known of rows and sections laid over each other: the plan asks again and again."""
+        return {}
+
+    def rows_in(self, index: int) -> dict[str, Row]:
+        """Return the rows that have cells in one fine-tuning section."""
+        return {name: row for name, row in self.rows.items() if index in self.sections_of(row)}
+
+    def sections_of(self, row: Row) -> list[int]:
+        """Return the indices of the fine-tuning sections that a row has cells in."""
+        return [i for i, name in enumerate(self.sections) if not row.sections or name in row.sections]
+
 
 def labelled(name: str, variant: str) -> str:
     """Return what the records call a variant of a row; ``row_of`` is the way back."""
@@ -108,7 +128,7 @@ def labelled(name: str, variant: str) -> str:
 def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     """Return the row that records call ``name``, and what follows its own name: "voco (shuffled)".
 
-    The plan expands a row to several where weights are compared: ``(last)``, ``(random)``, ``(shuffled)``.
+    The plan expands a row to several: ``(last)`` weights beside the best, and the controls.
     """
     own = name
     while own not in protocol.rows and own.endswith(")") and " (" in own:  # a row's own name may have one
@@ -126,15 +146,32 @@ def pretrains(row: Row) -> bool:
     return not row.init and method_pretrains(row)
 
 
+def beside(protocol: Protocol, row: Row, index: int) -> dict[str, Row]:
+    """Return the rows that are pretrained here on a row's network and have cells in one section."""
+    rows = protocol.rows_in(index).items()
+    return {name: other for name, other in rows if other.network == row.network and pretrains(other)}
+
+
+def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
+    """Return the controls that stand beside a row in one section."""
+    if method_pretrains(row):
+        return [control for control in protocol.controls if control != "long"]
+    return ["long"] if "long" in protocol.controls and beside(protocol, row, index) else []
+
+
 def pretrain_of(
     protocol: Protocol, row: Row, index: int, where: Document | None = None, name: str = ""
 ) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
-    own = protocol.finetune[index].pretrain
-    section = _overridden(protocol.pretrain, own, where, ("finetune", str(index), "pretrain"))
-    return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+    shared, own = protocol.pretrain, protocol.finetune[index].pretrain
+
+    def made() -> Pretrain:
+        section = _overridden(shared, own, where, ("finetune", str(index), "pretrain"))
+        return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+
+    return once(protocol, "pretrain", index, row, made)
 
 
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:
@@ -154,10 +191,20 @@ def finetune_of(
     protocol: Protocol, index: int, row: Row, where: Document | None = None, name: str = ""
 ) -> Finetune:
     """Return one fine-tuning section with one row's overrides laid over it."""
-    return _overridden(protocol.finetune[index], row.finetune, where, ("rows", name, "finetune"))
+    section, keys = protocol.finetune[index], ("rows", name, "finetune")
+    return once(protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys))
 
 
-def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> Any:
+def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[], T]) -> T:
+    """Return what a function makes of a row in a section, from the second time on without calling it."""
+    key = what, index, id(row)
+    if key not in protocol.resolved:
+        protocol.resolved[key] = row, made()  # with the row, so that its id stays its own
+    found: T = protocol.resolved[key][1]
+    return found
+
+
+def _overridden(section: T, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> T:
     if not over:
         return section
     document = where or Document(Path("protocol"), {})

@@ -39,7 +39,7 @@ def spelled_out(document: Document) -> Document:
     layout = value.get("layout")
     if isinstance(layout, dict) and isinstance(groups := layout.get("groups"), dict):
         value["layout"] = {**layout, "groups": {k: _named(v, names) for k, v in groups.items()}}
-    return Document(document.path, value, lines)
+    return Document(document.path, value, lines, document.drawn)
 
 
 def _several(row: Any) -> bool:

@@ -15,6 +15,10 @@ Axis = Literal["row", "network", "section", "fraction", "target", "metric"]
 MEAN = "mean"  # the target that is the mean over all
 Percents = Annotated[tuple[int, ...], Range(1, 100, order=False)]
 Cases = Annotated[int, Range(0, 100, above=True)]
+COLUMNS: dict[str, tuple[Axis, ...]] = {  # by `draw`; of others targets
+    "lines": ("fraction",), "learning": ("fraction",), "pretraining": ("fraction",),
+    "dots": ("section", "metric"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +27,8 @@ class View:
 
     A table is a pivot: ``lines`` and ``columns`` name axes, outermost first; of an axis in neither, every
     value has a table of its own (`target` alone means the mean then).
-    ``bars``, ``lines`` and ``dots`` have ``columns`` along the axis, a colour for each row, and a plot for
-    each value of what is left.
+    ``bars``, ``lines`` and ``dots`` have ``columns`` along the axis (by default targets, fractions, and
+    sections by metrics), a colour for each row, and a plot for each value of what is left.
     """
 
     title: str = ""
@@ -32,7 +36,7 @@ class View:
         "table", "bars", "lines", "dots", "learning", "pretraining", "embeddings", "panels", "mixture"
     ] = "table"
     lines: tuple[Axis, ...] = ("row",)
-    columns: tuple[Axis, ...] = ("target",)
+    columns: tuple[Axis, ...] = ()  # by default ("target",), or those of a figure's kind
     rows: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     fractions: Percents = ()
@@ -43,11 +47,15 @@ class View:
     gain: str = ""  # a row, or "baseline", each row's own: what is gained on it stands behind every number
     facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()  # columns about the row
     checks: dict[str, str] = field(default_factory=dict)  # column of check marks: a parameter of the method
-    # of panels
+    # of panels; `fractions` is the largest by default
     cases: Cases = 3
     pick: Literal["first", "best", "median", "worst"] = "first"  # by the mean over rows of the first metric
     slices: Literal["largest", "middle"] = "largest"  # where most is labelled, or half-way through that
     errors: bool = False  # a map of what is wrong beside each prediction
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            object.__setattr__(self, "columns", COLUMNS.get(self.draw, ("target",)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,12 @@ def _check_view(
     if view.draw == "table" and ("row" not in axes or not view.columns):
         where = document.where(keys)
         raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
-    if view.draw == "mixture" and not (protocol.pretrain and protocol.pretrain.mixture):
+    if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
+        key = "facts" if view.facts else "checks"
+        raise BenchError(f"{document.where((*keys, key))}: these are columns; put 'row' among the lines")
+    if refused := _undrawn(view):
+        raise BenchError(f"{document.where((*keys, 'columns'))}: {refused}")
+    if view.draw == "mixture" and protocol.pretrain is None:
         where = document.where((*keys, "draw"))
         raise BenchError(
             f"{where}: there is no mixture; state 'pretrain: {{mixture: NAME}}', or leave it out"
@@ -107,6 +120,20 @@ def _check_view(
     if view.draw == "embeddings" and protocol.embeddings is None:
         where = document.where((*keys, "draw"))
         raise BenchError(f"{where}: no embeddings are made; state 'embeddings', or leave it out")
+
+
+def _undrawn(view: View) -> str:
+    """Return in words why a figure cannot have a view's columns along its axis; empty where it can."""
+    along = ", ".join(view.columns)
+    if view.draw == "lines" and view.columns != ("fraction",):
+        return f"lines go over label fractions: [fraction], got [{along}]; draw bars or dots over others"
+    if view.draw in ("bars", "dots") and {"row", "network"} & {*view.columns}:
+        return f"a row has a colour and no place along the axis, got [{along}]"
+    if view.draw == "bars" and "metric" in view.columns:
+        return (
+            f"bars of several metrics share no axis, got [{along}]; each has a plot of its own, or draw dots"
+        )
+    return ""
 
 
 def _known(kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]) -> None:

@@ -1,81 +1,132 @@
-"""Which figures a report has, and drawing only those whose input changed.
-
-matplotlib takes half a second to import, so the drawing itself lives in ``drawing.py`` and is
-imported only when something must be drawn.
-"""
+"""Which figures a report has: those of the layout's views, then those of every report."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from bench.report import learning, pretrainings, scaling
-from bench.report.cells import MEAN, Key
-from bench.report.names import metric_axis
+from bench.protocol import View
+from bench.report import charts, learning, pretrainings, scaling, selected
+from bench.report.names import metric_title
 from bench.report.plots import Plot, Series
+from bench.report.redraw import Figure, digest, drawing
 from bench.report.scene import Scene
 from bench.report.supplement import Course, DatasetInfo, Panel
-from bench.store import write_atomic
 
-DRAWING = 6  # raised by hand when drawing.py draws the same input differently
-MEMORY = "figures.json"
-SHARE = "Share of labelled training patients (log scale)"
+FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
+STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
+SPREAD = "Bands and error bars are ± one standard deviation over runs."
+PRINTED = "Hollow marks are the numbers that the paper printed."
 TRAINING = (
     "One line for each run, by share of training patients with labels. Of a run whose line still falls "
     "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure: a file name without suffix, what it shows, its input, who draws it."""
-
-    name: str
-    title: str
-    digest: str
-    embed: bool
-    draw: Callable[[], Any]
-    reason: str = ""  # why it is not embedded
-    captions: tuple[str, ...] = ()
+CHARTS = {"bars": "Scores side by side", "dots": "Scores, better to the right"}
+PICKED = {
+    "first": "the first by name", "best": "the best", "median": "those in the middle", "worst": "the worst",
+}  # fmt: skip
+SLICES = {"largest": "where most is labelled", "middle": "half-way through what is labelled"}
+ERRORS = (
+    "Beside each prediction, what is wrong with it: missed is labelled in the reference alone, added in the "
+    "prediction alone, confused in both and differently."
+)
 
 
 def wanted(scene: Scene) -> list[Figure]:
-    """Return the figures this report should have, none of them drawn yet."""
-    extras, made = scene.extras, list[Figure]()
+    """Return the figures this report should have, none of them drawn yet.
 
-    def add(
-        name: str, title: str, draw: Callable[[], Any], *parts: str, captions: tuple[str, ...] = ()
-    ) -> None:
-        made.append(Figure(name, title, _digest(name, *parts), True, draw, captions=captions))
-
-    def overlaid(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> None:
-        if plots:
-            drawn = json.dumps([astuple(p) for p in plots])
-            add(name, title, lambda: _draw().plots(plots), drawn, captions=captions)
-
-    overlaid("fractions", "Score against label fraction", fraction_plots(scene))
-    overlaid("learning", "Score as fine-tuning goes", learning.plots(scene), *learning.captions(scene))
-    overlaid("pretraining_steps", "Score against pretraining steps", scaling.by_steps(scene), scaling.STEPS)
-    overlaid("pretraining_cases", "Score against pretraining cases", scaling.by_cases(scene), scaling.CASES)
+    Those of the layout's views stand first, in their order; they take the place of those of their kind
+    that a report has by itself.
+    """
+    extras, stated = scene.extras, {view.draw for view in scene.protocol.layout.views}
+    made = [
+        f for number, view in enumerate(scene.protocol.layout.views) for f in _of_view(scene, number, view)
+    ]
+    if "lines" not in stated:
+        own = View(draw="lines", metrics=(scene.metrics[0],))
+        made += _plots("fractions", FRACTIONS, charts.lines(scene, own))
+    if "learning" not in stated:
+        made += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
+    if "pretraining" not in stated:
+        made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS)
+        made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES)
     if curves := extras.curves:
-        add("curves", "Pretraining loss", lambda: _draw().curves(curves), repr(sorted(curves.items())))
+        drawn = repr(sorted(curves.items()))
+        made.append(_figure("curves", "Pretraining loss", lambda: drawing().curves(curves), drawn))
     if lines := [(pretrainings.title_of(scene, p), p) for p in extras.pretexts if p.steps]:
-        add("pretext", "What pretraining tracked", lambda: _draw().pretexts(lines), repr(lines))
-    if clouds := extras.clouds:
-        titles = pretrainings.group_titles(extras)
-        add("embeddings", "Embeddings of the pretraining's data", lambda: _draw().clouds(clouds, titles),
-            repr(titles), *map(repr, clouds),
-            captions=(pretrainings.explained(clouds), *extras.absent))  # fmt: skip
+        title = "What pretraining tracked"
+        made.append(_figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines)))
+    if "embeddings" not in stated:
+        made += _clouds(scene, "embeddings", View(draw="embeddings"))
     if courses := _training(scene):
-        add("training", "Fine-tuning loss", lambda: _draw().training(courses), repr(courses),
-            captions=(TRAINING,))  # fmt: skip
-    shown = {p.section for p in extras.panels}
-    return made + [_panels(scene, i) for i, name in enumerate(scene.protocol.sections) if name in shown]
+        drawn = repr(courses)
+        made.append(_figure("training", "Fine-tuning loss", lambda: drawing().training(courses), drawn,
+                            captions=(TRAINING,)))  # fmt: skip
+    return made if "panels" in stated else [*made, *_panels(scene, -1, View(draw="panels"))]
+
+
+def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
+    """Return the figures of one view: of panels one for each section, else one, if there is what it shows."""
+    name = f"view{number + 1}_{view.draw}"
+    if view.draw in CHARTS:
+        return _charts(scene, name, view)
+    if view.draw == "lines":
+        return _plots(name, view.title or FRACTIONS, charts.lines(scene, view))
+    if view.draw == "learning":
+        return _plots(name, view.title or LEARNING, learning.plots(scene, view), *learning.captions(scene))
+    if view.draw == "pretraining":
+        steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
+        said = [*([scaling.STEPS] if steps else []), *([scaling.CASES] if cases else [])]
+        return _plots(name, view.title or (STEPS if steps else CASES), (*steps, *cases), *said)
+    if view.draw == "embeddings":
+        return _clouds(scene, name, view)
+    return _panels(scene, number, view) if view.draw == "panels" else []
+
+
+def _figure(
+    name: str, title: str, draw: Callable[[], Any], *parts: str | bytes, captions: tuple[str, ...] = ()
+) -> Figure:
+    return Figure(name, title, digest(name, *parts), True, draw, captions=captions)
+
+
+def _plots(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> list[Figure]:
+    if not plots:
+        return []
+    said = (*captions, *_captions([line for plot in plots for line in plot.series]))
+    drawn = json.dumps([asdict(plot) for plot in plots])
+    return [_figure(name, title, lambda: drawing().plots(plots), drawn, captions=said)]
+
+
+def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
+    found = charts.charts(scene, view)
+    if not found:
+        return []
+    said = _captions([marks for chart in found for marks in chart.series])
+    drawn = json.dumps([asdict(chart) for chart in found])
+    title = view.title or CHARTS[view.draw]
+    return [_figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)]
+
+
+def _captions(series: list[Series]) -> tuple[str, ...]:
+    spread, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
+    return (*([SPREAD] if spread else []), *([PRINTED] if printed else []))
+
+
+def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
+    """Return the picture of the clouds of a view's rows, and of those of networks beside the rows."""
+    every = scene.extras.clouds
+    rows = {*selected.rows(scene.protocol, view, [row for cloud in every for row in cloud.rows])}
+    clouds = tuple(cloud for cloud in every if not cloud.rows or rows & {*cloud.rows})
+    if not clouds:
+        return []
+    titles = pretrainings.group_titles(scene.extras)
+    title = view.title or "Embeddings of the pretraining's data"
+    said = (pretrainings.explained(clouds), *scene.extras.absent)
+    drawn = (repr(titles), *map(repr, clouds))
+    return [_figure(name, title, lambda: drawing().clouds(clouds, titles), *drawn, captions=said)]
 
 
 def _training(scene: Scene) -> dict[str, list[Course]]:
@@ -89,28 +140,37 @@ def _training(scene: Scene) -> dict[str, list[Course]]:
     return plots
 
 
-def _draw() -> Any:
-    from bench.report import drawing
-
-    return drawing
-
-
-def _panels(scene: Scene, section: int) -> Figure:
-    """Return the figure of one fine-tuning section's predictions."""
+def _panels(scene: Scene, number: int, view: View) -> list[Figure]:
+    """Return the pictures of a view's predictions, by section: each data set has its own licence."""
     named = scene.protocol.sections
-    panels = [p for p in scene.extras.panels if p.section == named[section]]
+    found = {i: [p for p in scene.extras.panels if p.view == number and p.section == named[i]]
+             for i in selected.sections(view, named)}  # fmt: skip
+    shown = [i for i, panels in found.items() if panels]
+    return [_of_section(scene, number, view, i, found[i], alone=len(shown) == 1) for i in shown]
+
+
+def _of_section(
+    scene: Scene, number: int, view: View, section: int, panels: list[Panel], *, alone: bool
+) -> Figure:
     info = scene.info[scene.protocol.finetune[section].dataset]
-    labels = dict(info.labels)
-    shared = info.redistribution is True
-    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in named]
+    labels, shared, label = dict(info.labels), info.redistribution is True, scene.labels[section]
+    safe = [re.sub(r"[^\w-]", "_", name) for name in scene.protocol.sections]
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
+    name = name if number < 0 else f"view{number + 1}_{name}"
+    said = f"Cases: {PICKED[view.pick]}"
+    if view.pick != "first":
+        metric = metric_title(view.metrics[0] if view.metrics else scene.metrics[0])
+        said += f" by the mean of {metric} over the rows shown"
     return Figure(
         name=name,
-        title=f"Predictions on {scene.labels[section]}",
-        digest=_digest("panels", repr(labels), *(_bytes(p) for p in panels)),
+        title=(view.title if alone else f"{view.title}: {label}")
+        if view.title
+        else f"Predictions on {label}",
+        digest=digest("panels", repr((labels, view.errors)), *(_bytes(p) for p in panels)),
         embed=shared,
-        draw=lambda: _draw().panels(panels, labels),
+        draw=lambda: drawing().panels(panels, labels, view.errors),
         reason="" if shared else f"{_withheld(info)} They lie beside it as {name}.png.",
+        captions=(f"{said}; slice: {SLICES[view.slices]}.", *([ERRORS] if view.errors else [])),
     )
 
 
@@ -133,79 +193,3 @@ def _bytes(panel: Panel) -> bytes:
     words = (panel.row, panel.case, panel.title, panel.aspect, panel.image.shape)
     arrays = (panel.image, panel.reference, panel.prediction)
     return repr(words).encode() + b"".join(a.tobytes() for a in arrays)
-
-
-def _digest(*parts: str | bytes) -> str:
-    digest = hashlib.sha256(f"{DRAWING} {version('matplotlib')}".encode())
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
-
-
-def fraction_plots(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per section with several label fractions, of the table's own metric."""
-    y, lower = metric_axis(scene.metrics[0], scene.unit(scene.metrics[0]))
-    made = []
-    for section, label in enumerate(scene.labels):
-        ticks = tuple(sorted(scene.fractions(section)))
-        lines = [line for row in scene.rows if (line := _series(scene, row, section, ticks)).xs]
-        if len(ticks) > 1 and lines:
-            made.append(Plot(label, SHARE, y, lower, tuple(lines), ticks))
-    return tuple(made)
-
-
-def _series(scene: Scene, row: str, section: int, ticks: tuple[int, ...]) -> Series:
-    metric = scene.metrics[0]
-    factor = 100 if scene.unit(metric) == "1" else 1
-    found = [(f, scene.cells.at(Key(row, section, f, MEAN, metric))) for f in ticks]
-    kept = [(f, c.mean, c.sd or 0.0) for f, c in found if c is not None and c.mean is not None]
-    return Series(
-        title=scene.named(row),
-        baseline=scene.from_scratch(row),
-        xs=tuple(f for f, _, _ in kept),
-        means=tuple(round(factor * m, 6) for _, m, _ in kept),
-        sds=tuple(round(factor * s, 6) for _, _, s in kept),
-    )
-
-
-def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
-    """Draw what is missing or out of date, remove what is no longer wanted; return the files."""
-    known = _remembered(folder)
-    for name in set(known) - {f.name for f in figures}:
-        for path in _files(folder, name):
-            path.unlink(missing_ok=True)
-    for figure in figures:
-        files = _files(folder, figure.name)
-        if known.get(figure.name) != figure.digest or not all(map(_own, files)):
-            _draw().save(figure.draw(), files)
-    digests = {f.name: f.digest for f in figures}
-    if figures or known:
-        text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
-        write_atomic(folder / MEMORY, text, flush=False)
-    return tuple(path for f in figures for path in _files(folder, f.name))
-
-
-def _remembered(folder: Path) -> dict[str, str]:
-    try:
-        known = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    # Files of these names are removed: they must not lie anywhere else.
-    return {k: v for k, v in known.items() if Path(k).name == k} if isinstance(known, dict) else {}
-
-
-def current(figure: Figure, folder: Path) -> Path | None:
-    """Return the figure's PNG if it was drawn from this very input."""
-    png = _files(folder, figure.name)[0]
-    drawn = _remembered(folder).get(figure.name) == figure.digest and _own(png)
-    return png if drawn else None
-
-
-def _own(path: Path) -> bool:
-    """Is a file here that was drawn here, and no link to somebody's picture?"""
-    return path.is_file() and not path.is_symlink()
-
-
-def _files(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.png", folder / f"{name}.pdf"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.protocol import Protocol
-from bench.report.cells import PLACE, RUN, of_runs, sections_of
+from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
+from bench.report import selected
+from bench.report.cells import MEAN, PLACE, RUN, of_runs, sections_of
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
@@ -16,36 +17,49 @@ if TYPE_CHECKING:
 
 PARTS = {"val": "validation patients", "test": "test patients", "train": "training patients"}
 HOW = (
-    "Mean over targets at each look; over a patient's cases, patients and runs as in the table, as far as "
-    "all runs of a row go. The band is ± one standard deviation over runs. Predicted on the prepared grid, "
-    "so the last point is not the table's number."
+    "Mean over targets at each look; over a patient's cases, patients and runs as in the table, at the looks "
+    "that all runs of a row share: as far as the shortest goes. Predicted on the prepared grid, so the last "
+    "point is not the table's number."
 )
+MIXED = "The budget is in epochs for {} and in steps for others, so the axis counts steps"
+HALF = 0.5 + 1e-6  # steps: an epoch that is no whole number of them is rounded
 PEEKED = "A learning curve looks at the test patients on the way"
+ALL = View(draw="learning")
 POINT = [*(p for p in PLACE if p != "target"), "look"]
 
 
-def plots(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per part, section, label fraction and metric that is tracked.
+def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
+    """Return one plot per part, section, label fraction, target and metric that is tracked.
 
-    Of metrics the protocol's own; all where none of those is tracked.
+    Of metrics the view's, else the protocol's own; all where none of those is tracked.
     """
     table = scene.extras.tracked
     if table is None or not len(table):
         return ()
     table = table.assign(section=sections_of(scene.protocol, table))
-    return tuple(plot for part, own in table.groupby("part") for plot in _of_part(scene, own, str(part)))
+    made = list[Plot]()
+    for part, own in table.groupby("part"):
+        for section in selected.sections(view, scene.protocol.sections):
+            here = own[own["section"] == section]
+            for target in selected.targets(scene, view, section):
+                found = here if target == MEAN else here[here["target"] == target]
+                made += _of_part(scene, view, found, str(part), target) if len(found) else []
+    return tuple(made)
 
 
-def _of_part(scene: Scene, table: pd.DataFrame, part: str) -> Iterator[Plot]:
-    points = _points(table)
-    asked = {*scene.protocol.metrics} & {*points["metric"]} or {*points["metric"]}  # else all
+def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: str) -> Iterator[Plot]:
+    points = _points(scene.protocol, table)
+    asked = {*(view.metrics or scene.protocol.metrics)} & {*points["metric"]} or {*points["metric"]}
+    shares = {*(view.fractions or points["fraction"])}
     for (section, fraction, metric), found in points.groupby(["section", "fraction", "metric"], sort=True):
-        if metric not in asked:
+        rows = selected.rows(scene.protocol, view, scene.rows_of({*found["row"]}))
+        if metric not in asked or fraction not in shares or not rows:
             continue
-        in_epochs = scene.protocol.finetune[section].epochs is not None and found["epoch"].notna().all()
-        lines = [_line(scene, r, found[found["row"] == r], in_epochs) for r in scene.rows_of({*found["row"]})]
-        several = len({*points.loc[points["section"] == section, "fraction"]}) > 1
+        in_epochs = found["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)
+        lines = [_line(scene, row, found[found["row"] == row], in_epochs) for row in rows]
+        several = len({*points["fraction"]} & shares) > 1
         title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
+        title += "" if target == MEAN else f", {target}"
         y, lower = metric_axis(metric, scene.unit(metric))
         yield Plot(
             title, "Epoch" if in_epochs else "Step", f"{y}, {PARTS.get(part, part)}", lower, tuple(lines)
@@ -55,21 +69,68 @@ def _of_part(scene: Scene, table: pd.DataFrame, part: str) -> Iterator[Plot]:
 def captions(scene: Scene) -> tuple[str, ...]:
     """Return what is said below the figure."""
     table = scene.extras.tracked
-    return (HOW, *([peeked(scene.protocol)] if table is not None and "test" in {*table["part"]} else []))
+    if table is None or not len(table):
+        return (HOW,)
+    return (HOW, *_mixed(scene, table), *([peeked(scene.protocol)] if "test" in {*table["part"]} else []))
 
 
-def _points(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation over runs of each point, by ``POINT``, and where it lies."""
-    table = table.assign(look=table.groupby("job")["step"].rank("dense").astype(int))
-    place = [*PLACE, "look"]
-    runs = of_runs(table, place).groupby([*POINT, *RUN], observed=True).mean()  # over targets
-    looks = table.groupby(["row", "section", "fraction", "job"])["look"].max()
-    shared = looks.groupby(["row", "section", "fraction"]).min().rename("shared")
+def _mixed(scene: Scene, table: pd.DataFrame) -> Iterator[str]:
+    """Yield which rows of a section are in epochs where others are in steps."""
+    for section, found in table.assign(section=sections_of(scene.protocol, table)).groupby("section"):
+        rows = scene.rows_of({*found["row"]})
+        by_steps = _by_steps(scene.protocol, section, rows)
+        if by_steps and len(by_steps) < len(rows):
+            others = ", ".join(scene.named(row) for row in rows if row not in by_steps)
+            yield f"{scene.labels[section]}: {MIXED.format(others)}."
+
+
+def _by_steps(protocol: Protocol, section: int, rows: Sequence[str]) -> list[str]:
+    """Return the rows whose budget is in steps."""
+    return [row for row in rows if _tuned(protocol, section, row).epochs is None]
+
+
+def _tuned(protocol: Protocol, section: int, row: str) -> Finetune:
+    """Return how a row is fine-tuned; one that the protocol no longer has, as its section says."""
+    known, _ = row_of(protocol, row)
+    return protocol.finetune[section] if known is None else finetune_of(protocol, section, known)
+
+
+def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and standard deviation over runs of each point, by ``POINT``, and where it lies.
+
+    A point is a look that every run of its row has.
+    """
+    import pandas as pd
+
+    groups = table.groupby(["section", "row"], sort=False)
+    looks = [_looks(_tuned(protocol, section, row), own) for (section, row), own in groups]
+    table = table.assign(look=pd.concat(looks))
+    runs = of_runs(table, [*PLACE, "look"]).groupby([*POINT, *RUN], observed=True).mean()  # over targets
+    line = ["row", "section", "fraction"]
+    jobs = table.groupby(line)["job"].nunique().rename("jobs")
+    seen = table.groupby([*line, "look"])["job"].nunique().rename("seen")
     where = table.drop_duplicates(["job", "row", "step", "metric"]).groupby(POINT)[["step", "epoch"]].mean()
     over = runs.groupby(POINT, observed=True)
     points = over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)
-    points = points.reset_index().merge(shared.reset_index(), on=["row", "section", "fraction"])
-    return points[(points["look"] <= points["shared"]) & points["mean"].notna()]
+    points = points.reset_index().merge(jobs.reset_index(), on=line)
+    points = points.merge(seen.reset_index(), on=[*line, "look"])
+    return points[(points["seen"] == points["jobs"]) & points["mean"].notna()]
+
+
+def _looks(tuned: Finetune, table: pd.DataFrame) -> pd.Series:
+    """Return what the looks of a row's runs have in common: the step, or the epoch where they go by epochs.
+
+    Folds have epochs of different length, and each look is at the nearest whole step.
+    """
+    every = tuned.track.every_epochs if tuned.track else None
+    step, epoch = table["step"].astype(float), table["epoch"]
+    if every is None or epoch.isna().any():
+        return step
+    found = epoch
+    for planned in (every * (epoch / every).round(), tuned.epochs):
+        if planned is not None:
+            found = found.mask((epoch - planned).abs() * step / epoch <= HALF, planned)
+    return found
 
 
 def _line(scene: Scene, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:

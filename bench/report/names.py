@@ -8,7 +8,7 @@ from bench import registry
 from bench.dataset import Dataset
 from bench.errors import BenchError
 from bench.metrics import METRICS as KNOWN
-from bench.protocol import Protocol, row_of
+from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
 NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
@@ -118,6 +118,11 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
         r: f"{titles[r]} ({r})" if shown.count(key) > 1 else titles[r]
         for r, key in zip(rows, shown, strict=True)
     }
+
+
+def quoted_title(quoted: Quoted) -> str:
+    """Return the printed name of a row that nobody here runs."""
+    return f"{quoted.title or quoted.published.partition('|')[0].strip()} (published)"
 
 
 def with_network(protocol: Protocol, row: str, title: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Track
-from bench.report import gate, learning
+from bench.report import gate, learning, other_papers
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
@@ -43,6 +43,8 @@ SELECT = {
 CONTROLS = {
     "random": "Rows (random): the same fine-tuning from fresh weights.",
     "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
+    "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
+    "that network saw; what more training gives by itself.",
 }
 
 
@@ -76,8 +78,10 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("Training", _plain(_training(scene, records))),
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
+        Block(other_papers.HEADING, _plain(other_papers.sentences(scene))),
         Block("Predicted for the challenge's server", _plain(extras.submissions)),
-        Block(f"Deviations and assumptions{of_paper}", _plain(protocol.notes + extras.notes)),
+        Block(f"Notes{of_paper}", _plain(protocol.notes + extras.notes)),
+        Block(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
         Block("Sources of the methods", _method_sources(protocol, extras)),
         Block("Sources of the data sets", _dataset_sources(scene)),
         Block("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
@@ -88,6 +92,12 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:
     return tuple(map(Note, texts))
+
+
+def _unlike(protocol: Protocol) -> list[str]:
+    """Return where a protocol knowingly differs from its paper, and what it had to assume."""
+    told = {"Deviation": protocol.deviations, "Assumed": protocol.assumed}
+    return [f"{kind}: {text}" for kind, texts in told.items() for text in texts]
 
 
 def _reading(scene: Scene) -> list[str]:

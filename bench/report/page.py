@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report import gate, pretrainings
-from bench.report.cells import MEAN
-from bench.report.figures import Figure, current
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
+from bench.report.redraw import Figure, current
 from bench.report.scene import Scene
-from bench.report.tables import Table
+from bench.report.tabular import Table
 from bench.report.text import COST_HEAD, costs, title_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ def page(
         title=title_of(scene),
         protocol=scene.protocol,
         tables=tables,
-        starts={t.title: _starts(t) for t in tables},
         letters=notes.letters,
         figures=[_shown(f, folder) for f in figures],
         pretexts=pretrainings.pretexts(scene),
@@ -68,13 +66,6 @@ def page(
         facts=_facts(scene, seeds),
         stacked=MOST_SIDE_BY_SIDE,
     )
-
-
-def _starts(table: Table) -> list[int]:
-    """Return the columns before which a thin line helps: a new group, the mean after targets."""
-    pairs = zip(table.columns, table.columns[1:], strict=False)
-    kinds = ((a.group, a.target == MEAN) != (b.group, b.target == MEAN) for a, b in pairs)
-    return [i for i, differs in enumerate(kinds, start=1) if differs]
 
 
 def _shown(figure: Figure, folder: Path) -> dict[str, Any]:

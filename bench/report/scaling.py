@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from bench.protocol import Row, pretrain_of, row_of
+from bench.protocol import Row, View, pretrain_of, row_of
+from bench.report import selected
 from bench.report.cells import MEAN, Key
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
@@ -17,17 +19,21 @@ STEPS = (
     "from its end. Under a schedule that decays, earlier points had not come to its end."
 )
 CASES = "One line for each method: every point is a pretraining of its own on so many cases."
+ALL = View(draw="pretraining")
 Points = list[tuple[float, str]]  # x, row
 
 
-def by_steps(scene: Scene) -> tuple[Plot, ...]:
-    """Return one plot per section and label fraction in which rows are snapshots of one pretraining."""
-    return _plots(scene, "Pretraining step", lambda section: _snapshots(scene, section))
+def by_steps(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
+    """Return one plot per section and label fraction in which rows are snapshots of one pretraining.
+
+    And for each target and metric that a view names; else of the mean, in the table's own metric.
+    """
+    return _plots(scene, view, "Pretraining step", lambda section: _snapshots(scene, section))
 
 
-def by_cases(scene: Scene) -> tuple[Plot, ...]:
+def by_cases(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
     """Return the same of rows whose pretrainings differ in ``take`` alone."""
-    return _plots(scene, "Pretraining cases", lambda section: _shares(scene, section))
+    return _plots(scene, view, "Pretraining cases", lambda section: _shares(scene, section))
 
 
 def _snapshots(scene: Scene, section: int) -> list[Points]:
@@ -69,24 +75,29 @@ def _last(scene: Scene, row: str) -> int | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _plots(scene: Scene, x: str, groups: Callable[[int], list[Points]]) -> tuple[Plot, ...]:
-    metric = scene.metrics[0]
-    y, lower = metric_axis(metric, scene.unit(metric))
-    made = []
-    for section, label in enumerate(scene.labels):
-        found = [sorted(points) for points in groups(section) if len({at for at, _ in points}) > 1]
-        ends = [at for points in found for at, _ in points]
-        fractions = sorted(scene.fractions(section))
-        for fraction in fractions if found else ():
-            lines = [_line(scene, Key("", section, fraction, MEAN, metric), points) for points in found]
-            flat = [(at, r) for r in scene.rows if scene.from_scratch(r) for at in (min(ends), max(ends))]
-            level = [_line(scene, Key("", section, fraction, MEAN, metric), [p for p in flat if p[1] == r])
-                     for r in dict.fromkeys(r for _, r in flat)]  # fmt: skip
-            kept = [line for line in (*level, *lines) if line.xs]
-            title = label + (f", {fraction} % of the labels" if len(fractions) > 1 else "")
-            if any(line.xs for line in lines):
-                made.append(Plot(title, x, y, lower, tuple(kept)))
-    return tuple(made)
+def _plots(scene: Scene, view: View, x: str, groups: Callable[[int], list[Points]]) -> tuple[Plot, ...]:
+    view = replace(view, metrics=view.metrics or (scene.metrics[0],))
+    made = [_plot(scene, view, x, place, groups(place.section)) for place in selected.places(scene, view)]
+    return tuple(plot for plot in made if plot is not None)
+
+
+def _plot(scene: Scene, view: View, x: str, place: Key, groups: list[Points]) -> Plot | None:
+    """Return the plot of one section, fraction, target and metric; None where no line has two points."""
+    rows = selected.rows(scene.protocol, view, scene.rows)
+    own = [sorted((at, row) for at, row in points if row in rows) for points in groups]
+    found = [points for points in own if len({at for at, _ in points}) > 1]
+    lines = [_line(scene, place, points) for points in found]
+    if not any(line.xs for line in lines):
+        return None
+    ends = [at for points in found for at, _ in points]
+    scratch = [row for row in rows if scene.from_scratch(row)]
+    level = [_line(scene, place, [(min(ends), row), (max(ends), row)]) for row in scratch]
+    title = scene.labels[place.section]
+    if len(selected.fractions(scene, view, place.section)) > 1:
+        title += f", {place.fraction} % of the labels"
+    title += "" if place.target == MEAN else f", {place.target}"
+    y, lower = metric_axis(place.metric, scene.unit(place.metric))
+    return Plot(title, x, y, lower, tuple(line for line in (*level, *lines) if line.xs))
 
 
 def _line(scene: Scene, place: Key, points: Points) -> Series:

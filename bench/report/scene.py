@@ -11,7 +11,7 @@ from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import way
 from bench.registry import declared
 from bench.report.cells import MEAN, Cells, Key
-from bench.report.names import row_titles, section_labels, unit_of, with_network
+from bench.report.names import quoted_title, row_titles, section_labels, unit_of, with_network
 from bench.report.published import Published, Value
 from bench.report.supplement import DatasetInfo, Extras
 
@@ -47,7 +47,8 @@ class Scene:
     def titles(self) -> dict[str, str]:
         """Return the printed name of every row that has results or is spoken of beside them."""
         beside = (*self.extras.receipts, *(pretext.row for pretext in self.extras.pretexts))
-        return row_titles(self.protocol, list(dict.fromkeys([*self.rows, *beside])), self.extras)
+        titles = row_titles(self.protocol, list(dict.fromkeys([*self.rows, *beside])), self.extras)
+        return titles | {name: quoted_title(one) for name, one in self.protocol.published_only.items()}
 
     def named(self, row: str) -> str:
         """Return a row's printed name where no column says its network."""
@@ -107,13 +108,21 @@ class Scene:
         met = {k.fraction for k in self.cells.cells if k.section == section}
         return list(dict.fromkeys([*self.protocol.finetune[section].fractions, *sorted(met)]))
 
-    def printed(self, key: Key) -> Value | None:
-        """Return what the paper printed for a cell."""
-        names = ("mean", *self._only_target(key.section)) if key.target == MEAN else (key.target,)
-        if key.target != MEAN and self._only_target(key.section):
-            names = (key.target, "mean")
-        row = self.protocol.rows.get(key.row)
-        return self.published.find(row, self._printed_as(key.section), names, key.fraction, key.metric)
+    def has(self, row: str, section: int) -> bool:
+        """Tell whether a row has cells in a section."""
+        known, _ = row_of(self.protocol, row)
+        return not (known and known.sections) or self.protocol.sections[section] in known.sections
+
+    def printed(self, key: Key, network: str = "") -> Value | None:
+        """Return what the paper printed for a cell, on one ``network`` alone where it is given."""
+        row = self.protocol.rows.get(key.row) or self.protocol.published_only.get(key.row)
+        return self.published.find(row, *self.printed_as(key), on=network)
+
+    def printed_as(self, key: Key) -> tuple[tuple[str, ...], tuple[str, ...], int, str]:
+        """Return names of a cell's data set and target in print, best first, its fraction and its metric."""
+        only = self._only_target(key.section)
+        targets = ("mean", *only) if key.target == MEAN else (key.target, *(("mean",) if only else ()))
+        return self._printed_as(key.section), targets, key.fraction, key.metric
 
     def _printed_as(self, section: int) -> tuple[str, ...]:
         """Return the names under which a paper may print a section; of twins one alone is the data set."""

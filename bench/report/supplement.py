@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.protocol import Origin
 from bench.source import Source
@@ -49,6 +49,15 @@ class Pretraining:
     schedule: str
     precision: str
     name: str = ""  # of what was read, as the records have it
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """What was read of one entry of the pretraining's mixture, as it was prepared."""
+
+    dataset: str
+    cases: int
+    slices: int  # along z
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,7 @@ class Cloud:
     how: str = "t-SNE"
     std: float | None = None  # of the embeddings themselves
     rank: float | None = None
+    rows: tuple[str, ...] = ()  # whose encoder it is; none of a network beside the rows
 
     def __post_init__(self) -> None:
         if not self.points or len(self.points) != len(self.group):
@@ -179,11 +189,12 @@ class Panel:
     row: str
     section: str
     case: str
-    title: str
+    title: str  # of the row, and what else tells its predictions apart
     image: np.ndarray
     reference: np.ndarray
     prediction: np.ndarray
     aspect: float = 1.0
+    view: int = -1  # of the layout, counted from 0; the report's own where it has none of panels
 
 
 # columns of one length: step, loss, its terms; None where there was no number
@@ -210,6 +221,8 @@ class Beside:
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
+    read: tuple[Ingredient, ...] = ()  # of the mixture, in its order
+    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
     submissions: tuple[str, ...] = ()  # what was predicted for a challenge's server, and how to get it
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
@@ -225,7 +238,8 @@ class Extras(Beside):
 
     notes: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
-    published: pd.DataFrame | None = None  # results/published/<paper>.csv, read as text or numbers
+    published: pd.DataFrame | None = None  # results/published/*.csv together, read as text or numbers
+    errata: str = ""  # results/published/errata.md
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`
 

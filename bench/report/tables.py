@@ -1,250 +1,125 @@
-"""The tables of a report as plain data: columns, lines, entries and marks.
-
-Nothing here knows a file format; numbers are already in print: shares in percent, others as they
-are.
-"""
+"""The tables of a report, made from the layout's views; without views, from its ``columns``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
 
-from bench.protocol import Protocol, row_of
-from bench.report.cells import MEAN, Cell, Key
-from bench.report.footnotes import TIMES, Footnotes, in_words, remark, state, usual_n
-from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.protocol import Layout, View, row_of
+from bench.report import headings, mixture_table, row_columns
+from bench.report.captions import caption, same_patients, title
+from bench.report.entries import Entries, entry, marked, quoted
+from bench.report.errata import Errata
+from bench.report.footnotes import Footnotes, usual_n
+from bench.report.pivot import Pivot, Place, pivots
 from bench.report.scene import Scene
+from bench.report.tabular import Entry, Line, Table
 
-DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of results; ``group`` is a heading over several of them."""
-
-    label: str
-    section: int
-    fraction: int
-    target: str
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One printed cell. ``mean`` also holds the words of a hole: ``failed``, ``not scored``, an em dash."""
-
-    mean: str
-    sd: str = ""
-    mark: str = ""  # best | second
-    note: str = ""  # letter of a footnote
-    published: str = ""
-    difference: str = ""
-    counts: str = ""  # in words, for a tooltip
-    sort: float | None = None  # None where there is no number
-    hole: str = ""  # failed | not scored | absent | undefined
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table."""
-
-    row: str
-    title: str
-    network: str
-    n: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def published(self) -> bool:
-        """Did the paper print anything for this row?"""
-        return any(e.published for e in self.entries)
-
-
-@dataclass(frozen=True)
-class Table:
-    """One metric on one set of columns."""
-
-    metric: str
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    groups: tuple[tuple[str, tuple[Line, ...]], ...]  # heading ("" for none), its rows
-    networks: bool  # does it need a column for the network?
-    published: bool
-
-    @property
-    def lines(self) -> list[Line]:
-        """Every row, in the order of print."""
-        return [line for _, lines in self.groups for line in lines]
-
-    @property
-    def heads(self) -> list[tuple[str, int]]:
-        """The headings over the columns and how many each spans; none where no column has one."""
-        spans = [(group, len(list(columns))) for group, columns in groupby(self.columns, lambda c: c.group)]
-        return spans if any(group for group, _ in spans) else []
+BY = {
+    "targets": View(),
+    "fractions": View(columns=("section", "fraction")),
+    "datasets": View(columns=("fraction", "section")),
+}
+TABLES = ("table", "mixture")
+LINES, COLUMNS = 0, 1
 
 
 def tables(scene: Scene) -> tuple[list[Table], Footnotes]:
     """Return the tables in the order of print, and the footnotes they share."""
-    notes = Footnotes()
-    made = []
-    for metric in scene.metrics:
-        for heading, columns in _layouts(scene):
-            judged = [c for c in columns if scene.judges(metric, c.section)]
-            if judged:  # Dice says nothing of classes
-                made.append(_table(scene, metric, heading, judged, notes))
+    notes, errata = Footnotes(), Errata(scene.protocol, scene.extras.errata)
+    made: list[Table] = []
+    for view in views(scene.protocol.layout):
+        if view.draw == "mixture":
+            made.append(mixture_table.made(scene, view))
+        else:
+            made += [_table(scene, pivot, notes, errata) for pivot in pivots(scene, view)]
     return made, notes
 
 
-def _layouts(scene: Scene) -> list[tuple[str, list[Column]]]:
-    """Return (heading, columns) of every table that one metric needs."""
-    labels = scene.labels
-    places = [(s, f) for s in range(len(labels)) for f in scene.fractions(s)]
-    several = len({f for _, f in places}) > 1
-    kind = scene.protocol.layout.columns
-    if kind == "targets":
-        return [(f"{labels[s]}, {_percent(f)}", _by_target(scene, s, f)) for s, f in places]
-    if kind == "fractions":
-        group = [labels[s] if len(labels) > 1 else "" for s, _ in places]
-        columns = [Column(f"{f} %", s, f, MEAN, g) for (s, f), g in zip(places, group, strict=True)]
-        by = "by share of training patients with labels"
-        return [(by if len(labels) > 1 else f"{labels[0]}, {by}", columns)]
-    places.sort(key=lambda place: place[1])
-    columns = [Column(labels[s], s, f, MEAN, _percent(f) if several else "") for s, f in places]
-    return [("" if several else _percent(places[0][1]), columns)]
+def views(layout: Layout) -> list[View]:
+    """Return the views that are tables; where there is none, the one that ``columns`` stands for."""
+    return [view for view in layout.views if view.draw in TABLES] or [BY[layout.columns]]
 
 
-def _by_target(scene: Scene, section: int, fraction: int) -> list[Column]:
-    targets = scene.targets(section)
-    columns = [Column(t, section, fraction, t) for t in targets]
-    if len(targets) != 1:
-        columns.append(Column(scene.protocol.layout.mean, section, fraction, MEAN))
-    return columns
-
-
-def _percent(fraction: int) -> str:
-    return f"{fraction} % of labels"
-
-
-def _table(scene: Scene, metric: str, heading: str, columns: list[Column], notes: Footnotes) -> Table:
-    unit, made = scene.unit(metric), []
-    for row in scene.rows:
-        keys = [Key(row, c.section, c.fraction, c.target, metric) for c in columns]
-        cells = [scene.cells.at(k) for k in keys]
-        n = usual_n(cells)
-        entries = tuple(
-            _entry(scene, key, cell, unit, notes.mark(remark(scene, key, cell, n)))
-            for key, cell in zip(keys, cells, strict=True)
-        )
-        known, _ = row_of(scene.protocol, row)
-        made.append(Line(row, scene.titles[row], known.network if known else "", n, entries))
-    made = _marked(scene, made, columns, metric, unit)
+def _table(scene: Scene, pivot: Pivot, notes: Footnotes, errata: Errata) -> Table:
+    below = not {"row", "section", "fraction"} & {*pivot.view.lines}  # counts that all lines share
+    usual = _usual(scene, pivot, COLUMNS if below else LINES)
+    why = {row: _why(scene, row, notes) for row in pivot.rows if row in scene.protocol.published_only}
+    entries = _entries(scene, pivot, usual, COLUMNS if below else LINES, notes, errata)
+    networks = "row" in pivot.view.lines and (
+        "network" in pivot.view.facts or headings.several_networks(scene, pivot)
+    )
+    stubs = headings.stubs(scene, pivot)
+    lines = _lines(scene, pivot, entries, {} if below else usual, why, networks)
+    groups = headings.blocks(scene, lines, nested=len(stubs) > 1)
+    scores = headings.columns(scene, pivot, why)
+    columns = [*row_columns.columns(pivot.view), *scores]
+    if below:
+        groups.append(("", (_counts(usual, pivot, len(stubs)),)))
+    shown = [e for line in lines for e in line.entries]
     return Table(
-        metric=metric,
-        title=", ".join(p for p in (metric_title(metric), heading) if p),
-        caption=" ".join([_caption(scene, made, metric, unit), *same_patients(scene, columns)]),
+        title=title(scene, pivot),
+        caption=caption(scene, pivot, shown, [*usual.values()]),
+        stubs=(*stubs, *(["Network"] if networks else [])),
         columns=tuple(columns),
-        groups=_grouped(scene.protocol, made),
-        networks=len({line.network for line in made}) > 1,
-        published=any(line.published for line in made),
+        groups=tuple(groups),
+        leaf=len(stubs) - 1,
+        metrics=tuple(pivot.values("metric")),
+        counted=not below,
+        sortable=pivot.view.lines == ("row",),
+        beside=_beside(shown),
+        same=tuple(same_patients(scene, pivot)),
     )
 
 
-def _caption(scene: Scene, lines: list[Line], metric: str, unit: str) -> str:
-    entries = [e for line in lines for e in line.entries]
-    spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
-    what = f"{metric_title(metric)} in {'percent' if unit == '1' else unit}, mean{spread}"
-    if zero_is_best(metric):
-        return f"{what}; 0 is best; as signs cancel, nothing is ranked. {counted(lines)}"
-    said = [f"{what}; {'lower' if lower_is_better(metric, unit) else 'higher'} is better."]
-    if any(e.mark for e in entries):
-        aside = " and (last)" if any(line.row.endswith("(last)") for line in lines) else ""
-        besides = f", {'controls' if scene.protocol.controls else 'rows'}{aside} left out"
-        said.append(
-            "Best of its network in each column bold, second underlined, among rows that are fine-tuned alike"
-            f"{besides if aside or scene.protocol.controls else ''}; equal in print means equal in mark."
-        )
-    return " ".join([*said, counted(lines)])
+def _why(scene: Scene, row: str, notes: Footnotes) -> str:
+    """Return the letter of the footnote on a row that nobody here runs."""
+    why = scene.protocol.published_only[row].why
+    return notes.mark(f"{scene.titles[row]}: not run here{f'; {why}' if why else ''}")
 
 
-def counted(lines: Sequence[Line]) -> str:
-    """Return what the column n counts."""
-    cases = ", in brackets test cases" if any("(" in line.n for line in lines) else ""
-    return f"n = runs {TIMES} test patients{cases}."
+def _usual(scene: Scene, pivot: Pivot, side: int) -> dict[Place, str]:
+    """Return the n that most cells of each line, or column, have."""
+    cells: dict[Place, list] = {place: [] for place in (pivot.lines, pivot.columns)[side]}
+    for at, point in pivot.points.items():
+        cells[at[side]].append(scene.cells.at(point.key))
+    return {place: usual_n(some) for place, some in cells.items()}
 
 
-def same_patients(scene: Scene, columns: Sequence[Column]) -> list[str]:
-    """Return a sentence for each pair of label fractions in print that mean the same patients."""
-    said = []
-    for section in dict.fromkeys(c.section for c in columns):
-        for fractions, n in scene.cells.alike(section):
-            if any(c.fraction in fractions for c in columns if c.section == section):
-                which = " and ".join(f"{f} %" for f in fractions)
-                patients = "patient" if n == "1" else "patients"
-                said.append(f"{scene.labels[section]}: {which} are the same {n} {patients}.")
-    return said
+def _entries(
+    scene: Scene, pivot: Pivot, usual: dict[Place, str], side: int, notes: Footnotes, errata: Errata
+) -> Entries:
+    made: Entries = {}
+    for at in ((line, column) for line in pivot.lines for column in pivot.columns):
+        point = pivot.points.get(at)
+        if point is not None and point.row in scene.protocol.published_only:
+            made[at] = quoted(scene, point, notes, errata)
+        elif point is not None:
+            made[at] = entry(scene, pivot, point, usual[at[side]], notes, errata)
+    return marked(scene, made, pivot.points)
 
 
-def _entry(scene: Scene, key: Key, cell: Cell | None, unit: str, note: str) -> Entry:
-    printed = scene.printed(key)
-    beside = number(printed.number, unit) + printed.dagger if printed else ""
-    if cell is None or cell.mean is None:
-        hole = state(scene, key, cell)
-        text = DASH if hole == "absent" else hole
-        return Entry(text, note=note, published=beside, hole=hole, counts=in_words(cell))
-    mean = number(cell.mean, unit)
-    gap = ""
-    if printed:  # of the printed numbers, so that a reader's subtraction agrees
-        gap = signed(float(mean) - float(number(printed.number, unit)))
-    return Entry(
-        mean=mean,
-        sd="" if cell.sd is None else number(cell.sd, unit),
-        note=note,
-        published=beside,
-        difference=gap,
-        counts=in_words(cell),
-        sort=cell.mean,
-    )
+def _lines(
+    scene: Scene, pivot: Pivot, entries: Entries, n: dict[Place, str], why: dict[str, str], networks: bool
+) -> list[Line]:
+    """Return the lines of the scores, what is about their rows before them."""
+    labels, made = headings.labels(scene, pivot, LINES), []
+    for place in pivot.lines:
+        rows = headings.rows_at(pivot, place, LINES) if "row" in pivot.view.lines else [""]
+        known, _ = row_of(scene.protocol, rows[0])
+        network = [known.network if known else ""] if networks else []
+        about = row_columns.entries(scene, pivot.view, rows) if rows != [""] else []
+        scores = [entries.get((place, column), Entry()) for column in pivot.columns]
+        words, found = (*labels[place], *network), (*about, *scores)
+        letter = why.get(rows[0], "")
+        made.append(Line(words, found, n.get(place, ""), rows[0], "quoted" if letter else "", letter))
+    return made
 
 
-def number(value: float, unit: str) -> str:
-    """Return two decimals, shares of one in percent."""
-    text = f"{100 * value if unit == '1' else value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", MINUS)
+def _counts(n: dict[Place, str], pivot: Pivot, labels: int) -> Line:
+    """Return the line of counts below a table of which all lines are of the same cases."""
+    return Line(("n",) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n")
 
 
-def signed(value: float) -> str:
-    """Return two decimals with their sign; nothing is never negative."""
-    text = f"{value:+.2f}"
-    return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
-
-
-def _marked(scene: Scene, lines: list[Line], columns: Sequence[Column], metric: str, unit: str) -> list[Line]:
-    """Mark the best and the second printed value of each column among comparable rows, ties alike."""
-    if zero_is_best(metric):  # signed errors cancel
-        return lines
-    marks: dict[tuple[str, int], str] = {}  # row, column
-    for i, column in enumerate(columns):
-        groups: dict[str, list[Line]] = {}
-        for line in lines:
-            alike = scene.alike.get((line.row, column.section))
-            if alike is not None and line.entries[i].sort is not None:
-                groups.setdefault(alike, []).append(line)
-        for group in (g for g in groups.values() if len(g) > 1):  # a lone value is not the best
-            merits = {line.row: float(line.entries[i].mean.replace(MINUS, "-")) for line in group}
-            ranked = sorted(set(merits.values()), reverse=not lower_is_better(metric, unit))
-            names = dict(zip(ranked, ("best", "second"), strict=False))
-            marks |= {(row, i): names.get(merit, "") for row, merit in merits.items()}
-    marked = [[replace(e, mark=marks.get((x.row, i), "")) for i, e in enumerate(x.entries)] for x in lines]
-    return [replace(line, entries=tuple(found)) for line, found in zip(lines, marked, strict=True)]
-
-
-def _grouped(protocol: Protocol, lines: list[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:
-    headed = protocol.layout.groups.items()
-    named = {row for _, rows in headed for row in rows}
-    # variants stay beside their row
-    own = [(line.row.removesuffix(row_of(protocol, line.row)[1]), line) for line in lines]
-    groups = [("", tuple(line for row, line in own if row not in named))]
-    groups += [(heading, tuple(line for row, line in own if row in rows)) for heading, rows in headed]
-    return tuple((heading, found) for heading, found in groups if found)
+def _beside(entries: Sequence[Entry]) -> str:
+    """Return what stands on the line below a line: the paper's numbers, or these and their gains."""
+    return "published, its gain" if any(", " in e.published for e in entries) else "published"

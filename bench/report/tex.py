@@ -9,8 +9,8 @@ from bench.report import gate, pretrainings
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.tables import Entry, Line, Table
-from bench.report.text import beside, title_of
+from bench.report.tabular import Column, Entry, Line, Table
+from bench.report.text import title_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -25,6 +25,7 @@ SPECIAL = {
     "\N{EN DASH}": r"\textendash{}", "†": r"\textsuperscript{\dag}", "·": r"\textperiodcentered{}",
     "→": r"\ensuremath{\rightarrow}", "…": r"\ldots{}", "\N{MICRO SIGN}": r"\ensuremath{\mu}",
     "≤": r"\ensuremath{\leq}", "≥": r"\ensuremath{\geq}", "°": r"\ensuremath{^\circ}",
+    "✓": r"\ensuremath{\surd}",
 }  # fmt: skip
 
 
@@ -74,38 +75,57 @@ def _pretraining(scene: Scene) -> list[str]:
 
 
 def _tabular(table: Table) -> str:
-    left = 1 + table.networks
-    width = left + len(table.columns) + 1
-    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{'r' * (width - left)}@{{}}}}", "\\toprule"]
-    if table.heads:
-        lines += _group_head(table, left)
-    network = ["Network"] if table.networks else []
-    lines += [_row(["Method", *network, *(escape(c.label) for c in table.columns), "\\textit{n}"])]
+    left = len(table.stubs)
+    width = left + len(table.columns) + table.counted
+    kinds = "".join("c" if c.kind == "check" else "r" for c in table.columns) + "r" * table.counted
+    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}@{{}}}}", "\\toprule"]
+    for level in table.heads:
+        lines += _group_head(level, left, table.counted)
+    n = ["\\textit{n}"] if table.counted else []
+    lines += [_row([*map(escape, table.stubs), *map(_heading, table.columns), *n])]
     for i, (heading, rows) in enumerate(table.groups):
         lines.append("\\midrule" if i == 0 or heading else "\\addlinespace")
         if heading:
             lines.append(f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\textit{{{escape(heading)}}}}} \\\\")
         for line in rows:
-            lines += _line(line, table.networks)
+            lines += _line(table, line)
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 
 
-def _group_head(table: Table, left: int) -> list[str]:
+def _heading(column: Column) -> str:
+    return _quoted(escape(column.label), column.quoted) + _sup(column.note)
+
+
+def _quoted(text: str, quoted: bool) -> str:
+    return f"\\textit{{{text}}}" if quoted and text else text
+
+
+def _sup(letter: str) -> str:
+    return f"\\textsuperscript{{{letter}}}" if letter else ""
+
+
+def _group_head(level: list[tuple[str, int]], left: int, counted: bool) -> list[str]:
+    """Return one level of headings over columns, and the rules below it."""
     cells, rules, at = [""] * left, [], left + 1
-    for group, n in table.heads:
+    for group, n in level:
         cells.append(f"\\multicolumn{{{n}}}{{c}}{{{escape(group)}}}")
-        rules.append(f"\\cmidrule(lr){{{at}-{at + n - 1}}}")
+        rules += [f"\\cmidrule(lr){{{at}-{at + n - 1}}}"] if group else []
         at += n
-    return [_row([*cells, ""]), "".join(rules)]
+    return [_row([*cells, *([""] if counted else [])]), "".join(rules)]
 
 
-def _line(line: Line, networks: bool) -> list[str]:
-    network = [escape(line.network)] if networks else []
-    made = [_row([escape(line.title), *network, *map(_entry, line.entries), escape(line.n)])]
+def _line(table: Table, line: Line) -> list[str]:
+    labels = [*map(escape, line.labels)]
+    labels[table.leaf] = _quoted(labels[table.leaf], line.kind == "quoted") + _sup(line.note)
+    made = [_row([*labels, *map(_entry, line.entries), *([escape(line.n)] if table.counted else [])])]
     if line.published:
-        cells = [f"{{\\footnotesize {escape(beside(e))}}}" if e.published else "" for e in line.entries]
-        label = "\\quad{\\footnotesize published (ours $-$ published)}"
-        made.append(_row([label, *[""] * len(network), *cells, ""]))
+        cells = [
+            f"{{\\footnotesize {escape(e.beside)}{_sup(e.erratum)}}}" if e.published else ""
+            for e in line.entries
+        ]
+        said = f"\\quad{{\\footnotesize {table.beside} (ours $-$ published)}}"
+        label = [said if i == table.leaf else "" for i in range(len(table.stubs))]
+        made.append(_row([*label, *cells, *([""] if table.counted else [])]))
     return made
 
 
@@ -113,7 +133,8 @@ def _entry(entry: Entry) -> str:
     wrap = {"best": "\\textbf{%s}", "second": "\\underline{%s}"}.get(entry.mark, "%s")
     text = wrap % escape(entry.mean)
     text += f" {{\\footnotesize\\ensuremath{{\\pm}} {escape(entry.sd)}}}" if entry.sd else ""
-    return text + (f"\\textsuperscript{{{entry.note}}}" if entry.note else "")
+    text += f" {{\\footnotesize ({escape(entry.gain)})}}" if entry.gain else ""
+    return _quoted(text, entry.quoted) + _sup(entry.note)
 
 
 def _row(cells: list[str]) -> str:

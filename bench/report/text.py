@@ -1,4 +1,4 @@
-"""The tables as Markdown, as plain text for a terminal, and as a tidy CSV."""
+"""The tables as Markdown, and every cell as a tidy CSV."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bench.errors import printable
 from bench.protocol import row_of
 from bench.report import gate, pretrainings
 from bench.report.cells import MEAN, Cell, Key
+from bench.report.entries import MINUS
 from bench.report.footnotes import Footnotes, state
 from bench.report.notes import Block
 from bench.report.scene import Scene
-from bench.report.tables import MINUS, Column, Entry, Table, counted, same_patients, tables
+from bench.report.tabular import Entry, Line, Table
 
 CSV_COLUMNS = (
     "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
     "unit", "mean", "sd", "n_runs", "n_patients", "n_cases", "values", "undefined", "penalised", "failed",
     "published", "difference", "state",
 )  # fmt: skip
-BEST = "^"  # of a terminal, where asterisks would read as significance
 
 
 def title_of(scene: Scene) -> str:
@@ -63,47 +63,55 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: Table) -> str:
-    head = ["Method", *(["Network"] if table.networks else []), *map(heading, table.columns), "n"]
-    rows = [[_md(h) for h in head]]
+    n = ["n"] if table.counted else []
+    head = [*map(_md, table.stubs), *(_md(c.heading) + _sup(c.note) for c in table.columns), *n]
+    rows = [head]
     for group, lines in table.groups:
         if group:
             rows.append([f"**{_md(group)}**"] + [""] * (len(head) - 1))
         for line in lines:
-            network = [_md(line.network)] if table.networks else []
-            rows.append([_md(line.title), *network, *map(_md_entry, line.entries), line.n])
+            n = [line.n] if table.counted else []
+            rows.append([*_md_labels(table, line), *map(_md_entry, line.entries), *n])
             if line.published:
-                rows.append([f"*published (ours {MINUS} published)*", *[""] * len(network),
-                             *(_md(beside(e)) for e in line.entries), ""])  # fmt: skip
-    return _md_grid(rows, 1 + table.networks)
+                said = at_leaf(table, f"*{table.beside} (ours {MINUS} published)*")
+                rows.append([*said, *(_md(e.beside) + _sup(e.erratum) for e in line.entries), *[""] * len(n)])
+    return _md_grid(rows, len(table.stubs))
+
+
+def _md_labels(table: Table, line: Line) -> list[str]:
+    """Return a line's labels; that of a row that nobody here runs in italics."""
+    words = [*map(_md, line.labels)]
+    if line.kind == "quoted":
+        words[table.leaf] = f"*{words[table.leaf]}*{_sup(line.note)}"
+    return words
+
+
+def _sup(letter: str) -> str:
+    return f"<sup>{letter}</sup>" if letter else ""
+
+
+def at_leaf(table: Table, said: str) -> list[str]:
+    """Return cells for the columns of labels, empty but for the innermost."""
+    return [said if i == table.leaf else "" for i in range(len(table.stubs))]
 
 
 def _md_grid(rows: list[list[str]], left: int = 2) -> str:
     """Return rows, the first one the head, of words in the first columns and numbers in the others."""
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join("| " + " | ".join(_pad(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
+    return "\n".join("| " + " | ".join(padded(r, widths, left)) + " |" for r in [rows[0], rule, *rows[1:]])
 
 
-def _pad(row: list[str], widths: list[int], left: int) -> list[str]:
+def padded(row: list[str], widths: list[int], left: int) -> list[str]:
+    """Return cells of these widths, words in the first columns and numbers in the others."""
     return [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-
-
-def heading(column: Column) -> str:
-    """Return a column's name in one line, its group first."""
-    return f"{column.group}, {column.label}" if column.group else column.label
-
-
-def beside(entry: Entry) -> str:
-    """Return the published number and, in brackets, ours minus it."""
-    if not entry.published:
-        return ""
-    return f"{entry.published} ({entry.difference})" if entry.difference else entry.published
 
 
 def _md_entry(entry: Entry) -> str:
     text = {"best": "**{}**", "second": "<u>{}</u>"}.get(entry.mark, "{}").format(entry.mean)
     text += f" ± {entry.sd}" if entry.sd else ""
-    return text + (f"<sup>{entry.note}</sup>" if entry.note else "")
+    text += f" ({entry.gain})" if entry.gain else ""
+    return (f"*{text}*" if entry.quoted and text else text) + _sup(entry.note)
 
 
 def _md_plain(heading: str, head: tuple[str, ...], lines: list[tuple[str, ...]], note: str = "") -> list[str]:
@@ -147,68 +155,6 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
 
 
-def terminal(scene: Scene, width: int) -> str:
-    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
-    made, notes = tables(scene)
-    parts = [printable(title_of(scene))]
-    for table in made:
-        parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
-    parts.append(_legend(made))
-    parts += ["\n".join(dict.fromkeys(t for m in made for t in same_patients(scene, m.columns)))]
-    parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
-    parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
-    return "\n\n".join(p for p in parts if p)
-
-
-def _legend(made: list[Table]) -> str:
-    """Return what the signs in a terminal's tables mean, of those that are there."""
-    lines = [line for table in made for line in table.lines]
-    entries = [e for line in lines for e in line.entries]
-    best = f"{BEST} best of its network, among rows fine-tuned alike"
-    said = [best] if any(e.mark for e in entries) else []
-    said += ["± over runs"] if any(e.sd for e in entries) else []
-    return "; ".join([*said, counted(lines).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
-
-
-def _grid(table: Table, width: int) -> str:
-    rows = [["", *(["network"] if table.networks else []), *map(heading, table.columns), "n"]]
-    for group, lines in table.groups:
-        if group:
-            rows.append([group])
-        for line in lines:
-            network = [line.network] if table.networks else []
-            rows.append([line.title, *network, *map(_grid_entry, line.entries), line.n])
-            if line.published:
-                rows.append(["  published", *[""] * table.networks, *map(beside, line.entries), ""])
-    rows = [[printable(c) for c in r] for r in rows]
-    left = 1 + table.networks
-    widths = [max(map(len, column)) for column in zip(*(r for r in rows if len(r) > 1), strict=True)]
-    return "\n\n".join(_block(rows, widths, left, at) for at in _cuts(widths, left, width))
-
-
-def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
-    """Return the columns of each block; the names of the rows stand in every one."""
-    blocks: list[list[int]] = [[]]
-    room = width - sum(widths[:left])
-    for i in range(left, len(widths)):
-        if blocks[-1] and sum(widths[j] + 2 for j in [*blocks[-1], i]) > room:
-            blocks.append([])
-        blocks[-1].append(i)
-    return blocks
-
-
-def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -> str:
-    kept = [*range(left), *at]
-    sizes = [widths[i] for i in kept]
-    text = ["  ".join(_pad([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0] for r in rows]
-    return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
-
-
-def _grid_entry(entry: Entry) -> str:
-    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "")
-    return text + (f" {BEST}" if entry.mark == "best" else "") + (f" [{entry.note}]" if entry.note else "")
-
-
 def tidy(scene: Scene) -> str:
     """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1).
 
@@ -224,7 +170,11 @@ def tidy(scene: Scene) -> str:
         for target in (*scene.targets(section), MEAN)
     ]
     for metric, row, place in product(scene.metrics, scene.rows, places):
-        writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+        if scene.has(row, place[0]):
+            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+    for metric, row, place in product(scene.metrics, scene.protocol.published_only, places):
+        if scene.printed(Key(row, *place, metric)):
+            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
     return out.getvalue()
 
 
@@ -245,7 +195,8 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
         _plain(cell.mean), _plain(cell.sd),
         *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
-        _plain(printed.number if printed else None), _plain(gap), state(scene, key, found),
+        _plain(printed.number if printed else None), _plain(gap),
+        "published" if key.row in scene.protocol.published_only else state(scene, key, found),
     )  # fmt: skip
 
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
 from bench.report.cells import aggregate
-from bench.report.figures import refresh, wanted
+from bench.report.figures import wanted
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
 from bench.report.page import page
 from bench.report.published import Published
+from bench.report.redraw import refresh
 from bench.report.scene import Scene
 from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables
+from bench.report.terminal import terminal
 from bench.report.tex import tex
-from bench.report.text import markdown, terminal, tidy
+from bench.report.text import markdown, tidy
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def write(
         csv=_put(to / "table.csv", tidy(scene)),
         page=_put(to / "index.html", page(scene, (made, notes), said, plans, to, seeds)),
         figures=drawn,
-        text=terminal(scene, WIDTH),
+        text=terminal(scene, made, notes, WIDTH),
     )
 
 
@@ -65,7 +67,8 @@ def terminal_table(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    return terminal(_scene(protocol, records, extras or Extras()), width)
+    scene = _scene(protocol, records, extras or Extras())
+    return terminal(scene, *tables(scene), width)
 
 
 def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from bench import digest, jobs, plugins
 from bench.atomic import append
-from bench.errors import BenchError, Damaged, Stopped
+from bench.blame import blaming, said
+from bench.errors import BenchError, Bug, Damaged, Stopped
 from bench.job import Job, identify
 from bench.jobs.context import Context, RunOptions
 from bench.jobs.scoring import Scoring, score_missing
@@ -143,12 +144,13 @@ def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
     try:
         if scorings:
             store.within(store.jobs / job)
-        score_missing(store, job, scorings)
+        with blaming():
+            score_missing(store, job, scorings)
     except (BenchError, OSError, *BUGS) as error:
         reason, kind = _said(error)
         if kind == "bug":
             log.path.parent.mkdir(exist_ok=True)
-            log.say(traceback.format_exc())
+            log.say(_trace(error))
             reason += f" (log {log.path})"
         return Outcome(job, "failed", f"scoring: {reason}", aside=_aside(store, error))
     return Outcome(job, "done")
@@ -169,8 +171,8 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
             return Outcome(claim.job, "stopped", str(why))
         except FAILURES as error:
             # A bug in one method's file must not stop the other rows: it becomes a typed hole.
-            if not isinstance(error, (BenchError, MemoryError)):
-                file.say(traceback.format_exc())
+            if _said(error)[1] in ("bug", "system"):
+                file.say(_trace(error))
             if _taken(store, claim):  # it stumbled over what the other attempt has cleared
                 return Outcome(claim.job, "busy")
             reason, kind = _said(error)
@@ -224,7 +226,8 @@ def _run(context: Context[Any]) -> None:
 
     if torch.get_num_threads() != context.run.threads:
         torch.set_num_threads(context.run.threads)
-    context.job.spec.run(context)
+    with blaming():
+        context.job.spec.run(context)
 
 
 def _aside(store: Store, error: BaseException) -> str:
@@ -245,14 +248,18 @@ def _aside(store: Store, error: BaseException) -> str:
 def _said(error: BaseException) -> tuple[str, str]:
     """Return why an attempt failed, and of which kind that is."""
     if isinstance(error, BenchError):
-        return str(error), "mistake"
+        return str(error), "bug" if isinstance(error, Bug) else "mistake"
     if isinstance(error, MemoryError):
         return "out of memory", "memory"
     if isinstance(error, OSError):
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{place}", "system"
-    first = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first}", "bug"
+    return said(error), "bug"
+
+
+def _trace(error: BaseException) -> str:
+    """Return a traceback for a log: that of a plugin's code may be of another process."""
+    return error.trace if isinstance(error, Bug) else "".join(traceback.format_exception(error))
 
 
 class _Log:

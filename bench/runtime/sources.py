@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins, registry
 from bench.errors import BenchError
+from bench.imports import imports
 from bench.jobs import KINDS
 from bench.registry import ROOMS, folder
 
@@ -22,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench.atomic", "bench.data.parts", "bench.digest", "bench.errors", "bench.job", "bench.jobs.context",
-    "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.process",
-    "bench.plugins", "bench.protocol",
-    "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
+    "bench.atomic", "bench.blame", "bench.data.parts", "bench.digest", "bench.errors", "bench.imports",
+    "bench.job", "bench.jobs.context", "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog",
+    "bench.nets.table", "bench.process", "bench.plugins", "bench.protocol", "bench.ranges",
+    "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
 }  # fmt: skip
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
@@ -155,13 +156,13 @@ def _parsed(path: Path, again: bool) -> _File:
         return known
     try:
         stamp, raw = _stamp(path), path.read_bytes()
-        imports = tuple(dict.fromkeys(_imports(ast.parse(raw).body)))
+        found = tuple(dict.fromkeys(imports(ast.parse(raw).body)))
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BenchError(f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it") from None
-    _known[path] = _File(stamp, _sum(raw), imports)
+    _known[path] = _File(stamp, _sum(raw), found)
     return _known[path]
 
 
@@ -183,30 +184,6 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _sum(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:12]
-
-
-def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield what is imported anywhere below ``nodes``; ``package.name`` also where the name is no module."""
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in _words(node.test):
-            waiting += node.orelse
-            continue
-        waiting += ast.iter_child_nodes(node)
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and "import_module" in _words(node.func):
-            yield from (
-                a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)
-            )
-
-
-def _words(node: ast.AST) -> set[str]:
-    """Return the name that an expression is, or the last of a dotted one."""
-    return {getattr(node, "id", ""), getattr(node, "attr", "")}
 
 
 def _paths(module: str) -> Iterator[Path]:

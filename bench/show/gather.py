@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
 from bench.data.roots import Roots, adapter
-from bench.errors import Damaged
+from bench.errors import BenchError, Damaged
 from bench.job import Job
 from bench.jobs import guard
 from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
-from bench.protocol import Protocol, row_of
-from bench.report import Cost, Course, DatasetInfo, Failure, Leak, Panel, Pretraining
+from bench.protocol import Protocol, mixture, row_of
+from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -30,13 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from bench.data.npz import Arrays
     from bench.plan import Plan
 
 UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
-PANEL_CASES = 3
-LONG = 1000.0  # a pixel's height over its width
-JOB = re.compile(r"[0-9a-f]{16}")
 POINTS = 100  # of a fine-tuning's curve
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
@@ -179,6 +175,41 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         )
         alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
+
+
+def ingredients(protocol: Protocol, plan: Plan, store: Store) -> tuple[Ingredient, ...]:
+    """Return what a pretraining of the protocol read of each entry of its mixture, where a view shows that.
+
+    It is the first that is done and reads the protocol's own data sets; nothing where there is none.
+    """
+    section = protocol.pretrain
+    if section is None or all(view.draw != "mixture" for view in protocol.layout.views):
+        return ()
+    own = [part.dataset for part in mixture.parts(section)]
+    for job in dict.fromkeys(c.pretrain for c in plan.cells[protocol.name] if c.pretrain):
+        spec = plan.spec(job, PretrainSpec)
+        if [entry.dataset for entry in spec.data] == own and store.done(job):
+            with suppress(BenchError):  # what it read is not whole here
+                return _read(spec, [store.jobs / need for need in plan.jobs[job].needs], plan.roots)
+    return ()
+
+
+def _read(spec: PretrainSpec, needs: list[Path], roots: dict[str, str]) -> tuple[Ingredient, ...]:
+    """Return the same of one pretraining; ``needs``: the folder of each data set, then a guard's."""
+    from bench.data.index import Index
+    from bench.data.prepared import opened
+    from bench.jobs.inputs import mixed
+
+    names, folders = [entry.dataset for entry in spec.data], needs[: len(spec.data)]
+    gone = guard.seen(needs[len(names)]) if spec.leaks == "drop" else set()
+    cases: list[list[str]] = [[] for _ in names]
+    for number, case in mixed([opened(f) for f in folders], spec.data, spec.take, spec.seed, roots):
+        cases[number] += [case.id] if (names[number], case.id) not in gone else []
+    slices = [
+        sum(int(index.row(case)["shape"][2]) for case in some)
+        for index, some in zip(map(Index, folders), cases, strict=True)
+    ]
+    return tuple(Ingredient(*one) for one in zip(names, map(len, cases), slices, strict=True))
 
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
@@ -337,35 +368,3 @@ def row_title(protocol: Protocol, name: str, methods: Mapping[str, str]) -> str:
     if row is None:
         return name
     return with_network(protocol, name, (row.title or methods.get(row.method, row.method)) + more)
-
-
-def panels(protocol: Protocol, table: pd.DataFrame, store: Store, methods: dict[str, str]) -> Iterator[Panel]:
-    """Yield the same cases for every row, section by section: its largest fraction, its first run."""
-    from bench.data.npz import Arrays
-
-    largest = dict(zip(protocol.sections, (max(t.fractions) for t in protocol.finetune), strict=True))
-    seen: set[tuple[str, str]] = set()
-    for cell in cells(table):
-        file = store.jobs / cell.job / "panels.npz"
-        place = (cell.row, cell.section)
-        if not JOB.fullmatch(cell.job):  # records may come from elsewhere: no path is made of them
-            continue
-        if cell.fraction != largest.get(cell.section) or place in seen or not file.exists():
-            continue
-        seen.add(place)
-        arrays = Arrays(file)
-        names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays))[:PANEL_CASES]
-        for case in names:
-            yield _panel(cell, case, arrays, row_title(protocol, cell.row, methods))
-
-
-def _panel(cell: Any, case: str, arrays: Arrays, title: str) -> Panel:
-    # Arrays are (x, y) in RAS+: turned so that anterior is up, the patient's right on the left.
-    image, reference, prediction = (
-        arrays[f"{case}/{kind}"].T[::-1, ::-1] for kind in ("image", "reference", "prediction")
-    )
-    aspect = arrays[f"{case}/aspect"]
-    alike = {a.shape for a in (image, reference, prediction)}
-    if len(alike) != 1 or image.ndim != 2 or not image.size or aspect.shape or not 0 < aspect < LONG:
-        raise Damaged(arrays.path, "no panels")
-    return Panel(cell.row, cell.section, case, title, image, reference, prediction, float(aspect))

@@ -11,15 +11,15 @@ from bench import plugins, registry
 from bench.data.split import RULES
 from bench.errors import BenchError, printable
 
-PLUGINS = {"methods": "method", "datasets": "dataset"}  # what a person asks for: the kind of plugin
+PLUGINS = {
+    "methods": "method",
+    "datasets": "dataset",
+    "networks": "network",
+}  # what a person asks for: the kind of plugin
 
 
 def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Return one mapping per thing, as the public contract lists its keys, and a line for each broken one."""
-    if what == "networks":
-        from bench.nets.catalog import describe
-
-        return [_from(entry, "network") for entry in describe()], []
     if what == "metrics":
         from bench.metrics import METRICS
 
@@ -54,6 +54,10 @@ def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
         from bench.protocol import mixture
 
         return mixture.names(), _mixture
+    if what == "networks":
+        from bench.nets import catalog
+
+        return catalog.names(), catalog.describe
     return registry.names(PLUGINS[what]), {"methods": _method, "datasets": _dataset}[what]
 
 
@@ -94,6 +98,7 @@ def _protocol(path: Path) -> dict[str, Any]:
     return {
         "name": protocol.name, "title": protocol.title, "paper": protocol.paper, "table": protocol.table,
         "file": path.relative_to(named.ROOT).as_posix(), "scales": ["paper", *protocol.scales],
+        "assumed": len(protocol.assumed), "deviations": len(protocol.deviations),
     }  # fmt: skip
 
 
@@ -107,7 +112,7 @@ def as_text(what: str, found: list[dict[str, Any]]) -> str:
         "mixtures": ("name", "title", "datasets", "expected_cases"),
         "networks": ("name", "title", "dims", "presets"),
         "metrics": ("name", "title", "unit"),
-        "protocols": ("name", "title", "scales", "file"),
+        "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
     }[what]
     shown += ("from",) if any("from" in entry for entry in found) else ()
     if what == "methods":  # the JSON has one number

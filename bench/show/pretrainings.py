@@ -48,7 +48,7 @@ def beside(
     for job, rows in _told(protocol, plan, store, "embed"):
         titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
         if job not in jobs:
-            clouds.append(_cloud("; ".join(titles), store.jobs / job, how))
+            clouds.append(_cloud("; ".join(titles), store.jobs / job, how, rows))
     cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
     known = [(job, title) for job, title in [*jobs.items(), *cells] if job is not None]
     failed = {title: None if store.done(job) else store.failure(job) for job, title in known}
@@ -127,7 +127,7 @@ def _mean(values: np.ndarray) -> float | None:
     return _plain(values.mean()) if len(values) else None
 
 
-def _cloud(title: str, folder: Path, how: str) -> Cloud:
+def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
     arrays = Arrays(folder / FILE)
     known = digest.read_json(folder / NAMES, Embedded)
@@ -140,6 +140,7 @@ def _cloud(title: str, folder: Path, how: str) -> Cloud:
         cloud = Cloud(
             title, _scaled(points), tuple(group.tolist()), known.groups,
             "PCA" if np.array_equal(points, linear) else "t-SNE", known.std, known.rank,
+            rows,
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None

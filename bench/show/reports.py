@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report, typed
 from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
-from bench.show import gather, pretrainings
+from bench.show import gather, predictions, pretrainings
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -67,10 +67,11 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
     """Draw a report again from its records, without planning or running anything.
 
-    ``records/<name>.parquet`` and ``.json`` suffice, on any machine, and ``records/curves/<name>.parquet``
-    where something is tracked; the panels need the job folders.
+    ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
+    plugin is gone, and ``records/curves/<name>.parquet`` where something is tracked; the panels need the job
+    folders.
     """
-    protocol = read(path, scale)
+    protocol = read(path, scale, drawn=True)
     refuse_others([protocol], store)
     name = protocol.name
     view = store.root / "records" / f"{name}.parquet"
@@ -79,7 +80,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     table = read_rows(view, COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
-        protocol = read(path, ran)
+        protocol = read(path, ran, drawn=True)
     return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name))
 
 
@@ -117,7 +118,14 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         clouds=clouds,
         absent=absent,
         submissions=tuple(gather.submissions(protocol, plan, store)),
+        read=gather.ingredients(protocol, plan, store),
+        defaults={k: _scalars(m) for k, m in methods.items()},
     )
+
+
+def _scalars(method: Any) -> dict[str, Any]:
+    """Return the defaults of a method's parameters that are numbers or yes and no."""
+    return {k: v for k, v in plain(method.make_params({})).items() if isinstance(v, bool | int | float)}
 
 
 def _read(file: Path) -> Beside:
@@ -135,11 +143,12 @@ def _read(file: Path) -> Beside:
 
 
 def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
-    panels = tuple(gather.panels(protocol, table, store, said.titles))
-    published = _kept(f"published/{protocol.paper}.csv") if protocol.paper else None
+    panels = tuple(predictions.panels(protocol, table, store, said.titles))
+    published = _kept("published/*.csv") if protocol.paper else None
     file = records.curves_file(store, protocol.name)
     extras = Extras(
-        **vars(said), panels=panels, published=published, reference=_kept("reference.csv"),
+        **vars(said), panels=panels, published=published, errata=_errata(),
+        reference=_kept("reference.csv"),
         tracked=read_rows(file, CURVE) if file.exists() else None,
     )  # fmt: skip
     paths = report.write(protocol, table, to, extras)
@@ -147,9 +156,18 @@ def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
     return Shown(paths.text, paths.page, tuple(told))
 
 
-def _kept(name: str) -> pd.DataFrame | None:
-    """Return a table of ``results/``, None where this installation has none."""
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def _kept(pattern: str) -> pd.DataFrame | None:
+    """Return tables of ``results/`` as one, None where this installation has none."""
     import pandas as pd
 
-    file = Path(__file__).resolve().parents[2] / "results" / name
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else None
+    files = sorted(RESULTS.glob(pattern))
+    return pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files) if files else None
+
+
+def _errata() -> str:
+    """Return what is listed of the papers' numbers; nothing where this installation has no list."""
+    file = RESULTS / "published" / "errata.md"
+    return file.read_text(encoding="utf-8") if file.exists() else ""

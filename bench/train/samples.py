@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench import distributed
+from bench.blame import blaming
 from bench.errors import BenchError
 from bench.random import order
 
@@ -32,7 +33,8 @@ class Samples(Dataset):
         epoch, place = divmod(number // self.each, self.cases)
         case = int(order(self.seed, epoch, self.cases)[place])
         try:
-            return self.read(case, *divmod(number, self.batch))
+            with blaming():
+                return self.read(case, *divmod(number, self.batch))
         except BenchError as error:
             return error  # raised by `batches`: a loader's process would hand over its text and trace alone
 

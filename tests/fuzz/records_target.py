@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 from protocol_target import SMALL, command
+from small_prepared import write_prepared
 from target import Folder, tried
 
 import bench.report.write
+from bench.data.cache import PackWriter
 from bench.jobs import guard
 from bench.jobs.guard import Leak
 from bench.jobs.scoring import path as scores_path
@@ -58,6 +60,10 @@ class Records(Folder):
             figure = {"term": "total", "says": "loss", "chance": "lr", "rises": False}
             (place / "manifest.json").write_text(json.dumps({**entry, "id": job, **FACTS, "figure": figure}))
             (place / "embeddings.csv").write_text("step,std,rank\n0,0.5,4\n2,0.4,4\n")
+        if made.kind == "prepare":
+            label = np.ones((6, 5, 4), np.uint8)
+            frames = {"image": label[None].astype(np.int16), "label": label, "native": label}
+            write_prepared(place, {"c": frames, "d": frames})
         if made.kind == "embed":
             z = np.arange(24, dtype=np.float32).reshape(12, 2)
             np.savez(place / "embeddings.npz", tsne=z, pca=-z, group=np.zeros(12, int))
@@ -71,8 +77,9 @@ class Records(Folder):
             self._scored(place, job)
 
     def _scored(self, place, job):
-        images = {f"c/{k}": np.zeros((6, 5), np.uint8) for k in ("image", "reference", "prediction")}
-        np.savez_compressed(place / "panels.npz", **images, **{"c/aspect": np.float32(1.0)})
+        with PackWriter(place, "prediction") as pack:
+            for case in ("c", "d"):
+                pack.add(case, np.ones((6, 5, 4), np.uint8))
         for scoring in self.plan.scoring[job]:
             rows = [
                 {"case": c, "patient": c, "target": t, "metric": m, "value": 0.5, "unit": "1", "status": "ok"}

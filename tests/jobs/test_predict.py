@@ -79,43 +79,19 @@ def asked(paint=None, seen=False):
 
 
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
-def test_a_case_is_predicted_on_its_own_grid_and_shown_on_the_prepared_one(paint, labels):
-    found = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good", True)
+def test_a_case_is_predicted_on_its_own_grid_and_where_asked_on_the_prepared_one(paint, labels):
+    found = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good")
     native = unpacked(found[evaluating.FRAME].tobytes(), "here")[:]
     expected = np.zeros((12, 9, 24), np.uint8)
     expected[2:10, 1:9] = labels[0]
     expected[4:7, 1:9] = labels[1]
     np.testing.assert_array_equal(native, expected)
-    np.testing.assert_array_equal(found["good/prediction"], expected[2:10, 1:9, 0])
-    np.testing.assert_array_equal(found["good/reference"], Cases().label("good")[..., 0])
-    assert found["good/image"].shape == (8, 8) and found["good/aspect"] == 0.5
-    alone = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good", False)
-    assert list(alone) == [evaluating.FRAME]
-    both = evaluating._predicted(Pointwise(), Cases(), asked(paint, seen=True), "good", False)
-    assert both[evaluating.FRAME].tobytes() == alone[evaluating.FRAME].tobytes()
+    assert list(found) == [evaluating.FRAME]
+    both = evaluating._predicted(Pointwise(), Cases(), asked(paint, seen=True), "good")
+    assert both[evaluating.FRAME].tobytes() == found[evaluating.FRAME].tobytes()
     seen = unpacked(both[evaluating.SEEN].tobytes(), "here")[:]
     assert seen.shape == Cases().label("good").shape
-    np.testing.assert_array_equal(seen[..., 0], found["good/prediction"])
-
-
-def test_the_panel_is_of_the_slice_with_most_reference():
-    class Pillar(Cases):
-        def label(self, case):
-            label = np.zeros((8, 8, 30), np.uint8)
-            label[2:4, 2:4] = label[1:6, 1:6, 21] = 1
-            return label
-
-        def volume(self, case):
-            image = np.full((1, 8, 8, 30), -1.0, np.float32)
-            image[0, ..., 21], image[0, 0, 0] = 0.5, 2
-            return Volume(image)
-
-        def geometry(self, case):
-            return Geometry((8, 8, 30), (1.0,) * 3, ((0, 8), (0, 8), (0, 30)), (8, 8, 30))
-
-    found = evaluating._predicted(Pointwise(), Pillar(), asked(), "good", True)
-    assert found["good/prediction"].all() and found["good/reference"].sum() == 25
-    assert len(np.unique(found["good/image"])) == 2
+    np.testing.assert_array_equal(seen[..., 0], expected[2:10, 1:9, 0])
 
 
 class Lopsided(nn.Module):

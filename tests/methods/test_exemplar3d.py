@@ -98,6 +98,30 @@ def test_rows_of_one_case_are_no_negatives_of_each_other(build):
     assert method.loss(batch)["total"].item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("case", "levels", "accuracy", "chance"),
+    [
+        ([7, 7], [0, 9], 0, 0),  # no triplet
+        ([7, 8], [0, 9], 0.5, 1),  # each is unlike the other
+        (
+            [4, 4, 9],
+            [0, 9, 0],
+            0.5,
+            (0.5 + 1 + 0.5) / 3,
+        ),  # the first and the third are each other's, and alike
+    ],
+)
+def test_figure_and_chance_are_of_the_same_triplets(build, case, levels, accuracy, chance):
+    method = build(NAME, {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "colour": 0.0})
+    for p in method.heads.parameters():
+        torch.nn.init.zeros_(p)  # all codes alike: ties
+    x = torch.tensor(levels).float().view(-1, 1, 1, 1, 1).expand(-1, 1, 16, 16, 16)
+    batch = {**view(method, {"crop": x}), "case": torch.tensor(case)}
+    batch["turn"] = torch.zeros(len(case))  # the next row, and of its own case the one after
+    terms = method.loss(batch)
+    assert [terms[k].item() for k in ("accuracy", "chance")] == pytest.approx([accuracy, chance])
+
+
 @pytest.mark.slow
 def test_transforms_are_found_after_a_short_run(build):
     scans = volumes(8, shape=(16, 16, 16), sigma=3.0, own=1.0)

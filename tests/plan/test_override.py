@@ -50,6 +50,8 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
     ("text", "message"),
     [
         ("finetune.optimiser.rate=1", "no job has 'finetune.optimiser.rate'; did you mean 'finetune.opt"),
+        *((f"{path}=[5]", "--only fraction=VALUE picks") for path in ("finetune.fractions", "data.fraction")),
+        ("finetune.seeds=[1]", "no job has 'finetune.seeds'; --only seed=VALUE picks among those"),
         ("zzzzzz=1", "'bench plan --json' shows every path"),
         *((text, "write KEY=VALUE") for text in ("finetune.batch", "=3")),
         ("finetune.batch=[1", "is not a YAML value"),
@@ -101,3 +103,18 @@ def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
     plan_of(sets=["finetune.select=best_test"])
     with pytest.raises(BenchError, match="'paper' scale only"):
         plan_of({"scales": {"pilot": {}}}, sets=["finetune.select=best_test"], scale="pilot")
+
+
+def test_what_a_learning_curve_scores_is_the_protocols_to_say(plan_of):
+    tracked = {"finetune": {"track": {"part": "val", "every": 2}}}
+    for text, said in {
+        "finetune.track.targets=[[2]]": "finetune.track.targets is a fact, not a setting",
+        "finetune.track.targets=[]": "finetune.track.targets is a fact, not a setting",
+        "finetune.track={part: test, every: 3, targets: [[2]]}": "name one setting of finetune.track, e.g.",
+    }.items():
+        with pytest.raises(BenchError, match=said):
+            plan_of(tracked, sets=[text])
+    assert ids(plan_of(tracked, sets=["finetune.track=null"])) == ids(plan_of())
+    assert ids(plan_of(tracked, sets=["finetune.track.every=3"])) == ids(
+        plan_of({"finetune": {"track": {"part": "val", "every": 3}}})
+    )

@@ -254,6 +254,31 @@ def test_two_sections_on_one_data_set_are_told_apart_in_the_records(plan_of):
     assert ids(alone, "finetune", "evaluate") < ids(plan)
 
 
+def test_a_row_has_cells_and_guards_in_the_sections_that_it_names(plan_of):
+    section = {"dataset": NAME, "split": "even", "seeds": [0], "steps": 3}
+    changes = {
+        "finetune": [{**section, "name": n} for n in ("a", "b")],
+        "rows": {
+            "pair": {"sections": ["a"], "pretrain": {"steps": 3}},
+            "other": {"method": "simclr3d", "network": "net"},
+        },
+    }
+    plan = plan_of(changes)
+    met = [(c.row, c.columns["section"]) for c in plan.cells["test0"]]
+    assert met == [(r, "a") for r in ("alone", "pair", "other")] + [(r, "b") for r in ("alone", "other")]
+    # what is pretrained for one section is not held against the test cases of another
+    changes["finetune"][1]["split"] = "cv5"
+    plan = plan_of(changes)
+    tested = {c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
+              for c in plan.cells["test0"] if c.guard and c.columns["section"] == "a"}  # fmt: skip
+    assert tested == {"pair": {"even"}, "other": {"even"}}
+    changes["pretrain"] = {"datasets": [{"dataset": NAME, "cases": "all"}]}
+    plan = plan_of(changes)
+    tested = {c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
+              for c in plan.cells["test0"] if c.guard}  # fmt: skip
+    assert tested == {"pair": {"even"}, "other": {"even", "cv5"}}
+
+
 def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
     def wanted(**only):
         plan = plan_of(only=only)

@@ -85,7 +85,13 @@ def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of, tmp_path):
         *(({"pretrain": {"snapshots": [4]}, **with_file(**row)}, r"rows\.taken\.init: the weights come from")
           for row in ({"at": 4}, {"pretrain": {"steps": 3}}, {"method": "scratch"})),
         ({"pretrain": None, "baseline": "none"}, r"rows\.pair: needs a 'pretrain' section, or 'init: FILE'"),
-        ({"controls": ["randon"]}, r"controls\.0: expected one of random, shuffled"),
+        ({"controls": ["randon"]}, r"controls\.0: expected one of random, shuffled, long"),
+        ({"controls": ["long"], "rows": {"pair": None}, "pretrain": None},
+         r"controls\.0: no row is from scratch on a network that another pretrains here"),
+        ({"controls": ["long"], "rows": {"pair": {"init": "weights.safetensors"}}}, "controls.0: no row is"),
+        ({"controls": ["random"], "rows": {"pair": None}}, r"controls\.0: no row starts from weights"),
+        ({"controls": ["long"], "rows": {"alone (long)": {"method": "scratch", "network": "net"}}},
+         r"rows\.alone \(long\): is what a variant of row 'alone' is called"),
         ({"controls": "random"}, r"controls: expected a list"),
         ({"controls": ["random"], "rows": {"pair (random)": {"method": "scratch", "network": "net"}}},
          r"rows\.pair \(random\): is what a variant of row 'pair' is called"),
@@ -131,6 +137,76 @@ def test_a_random_control_has_its_rows_own_recipe(plan_of):
     fresh = plan.jobs[cell(plan, row="pair (random)").finetune]
     assert fresh.spec.finetune.steps == 9 and fresh.spec.init == "random"
     assert fresh.id != cell(plan, row="alone").finetune
+
+
+LONGER = {  # pretrained for 8 steps of 2, 5 of 7, and at most 3 of 4: 16, 35 and 12 samples
+    "controls": ["random", "long"],
+    "rows": {
+        "wide": {"method": "simclr3d", "network": "net", "pretrain": {"steps": 5, "batch": 7}},
+        "early": {"method": "simclr3d", "network": "net", "at": 3,
+                  "pretrain": {"steps": 30, "batch": 4, "snapshots": [3]}},
+    },
+    "finetune": {"batch": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sets", "steps"),
+    [
+        ({}, (), [6 + 9, 6 + 9]),  # 35 samples are 9 batches of 4
+        ({"finetune": {"batch": 4, "hold": "epochs"}}, (), [2 + 9, 6 + 9]),  # 4 of 14 patients; 6 x 4 / 14
+        ({"rows": {**LONGER["rows"], "early": {**LONGER["rows"]["early"], "at": None}}}, (),
+         [6 + 30, 6 + 30]),
+        ({"rows": {**LONGER["rows"], "wide": {"method": "simclr3d", "network": "net", "init": "w"}}}, (),
+         [6 + 4, 6 + 4]),
+        ({}, ("pretrain.steps=2", "finetune.steps=1", "finetune.batch=5"), [1 + 3, 1 + 3]),  # 2 of 7 in fives
+    ],
+)  # fmt: skip
+def test_scratch_may_train_as_long_as_pretraining_and_fine_tuning_together(plan_of, changes, sets, steps):
+    first = {"early": {**LONGER["rows"]["early"], "at": None, "pretrain": {}}} if sets else {}
+    rows = {**LONGER["rows"], **changes.get("rows", {}), **first}
+    plan = plan_of({**LONGER, **changes, "rows": rows}, sets=sets, only={"row": ["alone"]})
+    found = {
+        c.columns["fraction"]: plan.jobs[c.finetune].spec
+        for c in plan.cells["test0"] if c.row == "alone (long)" and c.wanted
+    }  # fmt: skip
+    assert [found[fraction].finetune.steps for fraction in (25, 100)] == steps
+    alone = plan.jobs[cell(plan, row="alone", fraction=100, seed=0).finetune].spec
+    assert (
+        replace(found[100], seed=0, finetune=replace(found[100].finetune, steps=alone.finetune.steps))
+        == alone
+    )
+    assert {c.row for c in plan.cells["test0"]} >= {"alone (long)", "pair (random)"}
+    assert not {c.row for c in plan.cells["test0"]} & {"alone (random)", "pair (long)"}
+
+
+def test_a_longer_scratch_is_of_its_network_and_section_and_unknown_where_a_pretraining_is(plan_of):
+    section = {"dataset": NAME, "split": "even", "seeds": [0], "steps": 3, "batch": 2}
+    rows = {
+        "other": {"method": "scratch", "network": "wide"},
+        "pair": {"sections": ["a"]},
+        "brief": {"method": "simclr3d", "network": "net", "sections": ["b"], "pretrain": {"steps": 1}},
+    }
+    changes = {
+        "networks": {"wide": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}}, "rows": rows,
+        "controls": ["long"], "finetune": [{**section, "name": n} for n in ("a", "b")],
+    }  # fmt: skip
+    plan = plan_of(changes)
+    long = {(c.row, c.columns["section"]): plan.jobs[c.finetune].spec.finetune.steps
+            for c in plan.cells["test0"] if "(long)" in c.row}  # fmt: skip
+    assert long == {("alone (long)", "a"): 3 + 8, ("alone (long)", "b"): 3 + 1}
+    epochs = {"controls": ["long"], "pretrain": {"steps": None, "epochs": 2}}
+    unseen = plan_of(epochs, data=None)
+    assert (
+        unseen.jobs[cell(unseen, row="alone (long)", fraction=25, seed=0).finetune].spec.finetune.steps
+        is None
+    )
+
+
+def test_a_longer_scratch_is_scored_by_the_best_weights_on_the_test_and_the_last(plan_of):
+    plan = plan_of({**ONE, "controls": ["long"], "finetune": {**ONE["finetune"], "select": "best_test"}})
+    rows = [c.row for c in plan.cells["test0"]]
+    assert rows == [f"{r}{v}" for r in ("alone", "alone (long)", "pair") for v in ("", " (last)")]
 
 
 def test_only_takes_a_control_by_its_name_or_a_row_with_all_of_its(plan_of):

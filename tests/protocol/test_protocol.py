@@ -93,6 +93,26 @@ TWIN = """\
     steps: 9
     name: twin # 2
 """
+SECOND = "    steps: 6\n  - {dataset: msd04_hippocampus, split: even, steps: 9, name: second}\n"
+
+
+def narrowed(alone, pair):
+    """Return the protocol with a second section, and what each row says of sections."""
+    text = edit("    steps: 6\n    optimiser: {lr: 1e-3, weight_decay: 1}\n", SECOND)
+    text = text.replace("{method: scratch, network: net}", f"{{method: scratch, network: net{alone}}}")
+    return text.replace("    network: net\n", f"    network: net\n{pair}")
+
+
+def quoted(what, name="q"):
+    return f"paper: voco\ntable: table1\npublished_only:\n  {name}: {what}\nrows:\n"
+
+
+def view(words):
+    return edit("rows:\n", f"layout: {{views: [{words}]}}\nrows:\n")
+
+
+LONG = "controls: [long]\n"
+FIRST = "sections: [msd04_hippocampus]"
 MISTAKES = [
     (edit("preset: small", "pre_set: small"), None, "pre_set", "did you mean 'preset'"),
     (edit("network: unet3d", "network: unet3"), None, "unet3,", "named 'unet3'; did you mean 'unet3d'"),
@@ -127,6 +147,21 @@ MISTAKES = [
     (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
     (pair("finetune: {name: x}\n"), None, "name: x", "the same for all rows"),
     (edit("    steps: 6\n", "    steps: 6\n    name: a/b\n"), None, "name: a/b", "name of a file"),
+    (edit("rows:\n", quoted("{published: X}", "alone")), None, "  alone: {pub", "'alone' is a row already"),
+    (edit("rows:\n", LONG + quoted("{published: X}", "alone (long)")), None, "(long): {",
+     "variant of row 'alone'"),
+    (edit("rows:\n", quoted("{published: ' '}")), None, "  q: {", "'published' is empty"),
+    (edit("rows:\n", quoted("{title: X}")), None, "  q: {", "'published' is missing"),
+    (edit("rows:\n", quoted("{published: X}", '"q\\tq"')), None, '"q\\tq"', "is no name to print"),
+    (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "state the 'paper'"),
+    (edit("rows:\n", "layout: {groups: {A: [alone, q]}}\nrows:\n"), None, "layout", "no row named 'q'"),
+    (view("{lines: [target], columns: [row], facts: [parameters]}"), None, "layout", "put 'row' among"),
+    (view("{lines: [target], columns: [metric]}"), None, "layout", "a table has 'row' among"),
+    (view("{columns: [target, target]}"), None, "layout", "each axis once"),
+    (view("{gain: alone, rows: [pears]}"), None, "layout", "no row named 'pears'; did you mean 'pair'?"),
+    (pair("sections: [other]\n"), None, "sections: [other]", "no section named 'other'"),
+    (narrowed(f", {FIRST}", f"    {FIRST}\n"), None, "- {dataset", "no row has cells in section 'second'"),
+    (narrowed(f", {FIRST}", ""), None, "  pair:", "nothing to compare with in section 'second'"),
     (edit("    steps: 6\n", TWIN), None, "name: twin # 2", "two sections are called 'twin'"),
 ]  # fmt: skip
 
@@ -200,6 +235,13 @@ def test_sections_are_named_after_their_data_sets_and_counted_where_one_comes_tw
     text = edit("    steps: 6\n    optimiser: {lr: 1e-3, weight_decay: 1}\n", more)
     name = "msd04_hippocampus"
     assert read(text_file(text)).sections == (name, f"{name}#2", f"{name}#3", "mine")
+
+
+def test_a_line_that_is_only_quoted_may_be_grouped_and_shown_as_rows_are(text_file):
+    layout = "layout: {groups: {A: [alone, q]}, views: [{rows: [q, pair], gain: q}]}\n"
+    found = read(text_file(edit("rows:\n", layout + quoted("{published: X, why: a server's}"))))
+    assert (found.published_only["q"].published, found.published_only["q"].why) == ("X", "a server's")
+    assert list(found.rows) == ["alone", "pair"] and found.layout.groups["A"] == ("alone", "q")
 
 
 def test_two_files_of_one_name_are_refused_in_one_command(text_file):

@@ -65,6 +65,15 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
     assert block(without, "What each row was pretrained on") == said
 
 
+def test_notes_assumptions_and_deviations_stand_apart(protocol, records, told):
+    said = {"notes": ("read this",), "assumed": ("a rate of 1",), "deviations": ("another net",)}
+    text, _ = told(protocol(paper="voco", scale="pilot", scales={"pilot": {}}, **said), records({}))
+    assert block(text, "Notes of the paper scale") == ["read this"]
+    unlike = block(text, "Deviations and assumptions of the paper scale")
+    assert unlike == ["Deviation: another net", "Assumed: a rate of 1"]
+    assert "assumptions" not in told(protocol(notes=("read this",)), records({}))[0]
+
+
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
     seeds = protocol(finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),))
     text, page = told(seeds, records({}))

@@ -4,8 +4,9 @@ import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row
 from bench.report import Extras, Failure, Leak
+from bench.report.entries import MINUS, number, signed
 from bench.report.footnotes import TIMES, Footnotes
-from bench.report.tables import MINUS, number, signed, tables
+from bench.report.tables import tables
 from bench.report.write import _scene
 
 NAN = float("nan")
@@ -96,7 +97,7 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
 def test_the_best_distance_is_the_smallest(four_rows, records, metric, unit, values, ranks, said):
     scores = four(records, dict(zip("abc", values, strict=True)), metric=metric, unit=unit)
     table = build(four_rows, scores)[0][-1]
-    assert table.metric == metric and list(marks(table).values()) == ranks and said in table.caption
+    assert table.metrics == (metric,) and list(marks(table).values()) == ranks and said in table.caption
 
 
 def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
@@ -189,7 +190,9 @@ def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
     classes = {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"}
     table = records({"metric": "dice"}, classes)
     made, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
-    assert [(t.metric, t.columns[0].section) for t in made] == [("dice", 0), ("accuracy", 1)]
+    assert [(t.metrics, [c.label for c in t.columns]) for t in made] == [
+        (("dice",), ["liver"]), (("accuracy",), ["all"]),
+    ]  # fmt: skip
 
 
 def test_a_deviating_n_is_footnoted(protocol, records):
@@ -212,7 +215,7 @@ def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_th
         ("", ["b", "x (y)", "x (y) (random)", "stray"]),
         ("Late", ["z", "a", "a (random)", "a (random) (last)", "a (shuffled)"]),
     ]
-    shown = {line.row: (line.title, line.network) for line in made[0].lines}
+    shown = {line.row: line.labels for line in made[0].lines}
     assert shown["a (random) (last)"] == ("A (random) (last)", "net")
     assert shown["x (y) (random)"] == ("voco (random)", "net")
 
@@ -221,8 +224,9 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
     rows = {"a": Row("voco", "net"), "b": Row("voco", "net"), "c": Row("voco", "other")}
     networks = {"net": Net("unetr"), "other": Net("unet")}
     made, _ = build(protocol(rows=rows, networks=networks), records({}), titles={"voco": "VoCo"})
-    assert [line.title for line in made[0].lines] == ["VoCo (a)", "VoCo (b)", "VoCo"]
-    assert made[0].networks and not build(protocol(), records({}))[0][0].networks
+    assert [line.labels[0] for line in made[0].lines] == ["VoCo (a)", "VoCo (b)", "VoCo"]
+    assert made[0].stubs == ("Method", "Network")
+    assert build(protocol(), records({}))[0][0].stubs == ("Method",)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,6 @@ from bench.errors import BenchError
 from bench.nets import transfer
 from bench.protocol import read
 from bench.protocol.strict import MOST, scalar
-from bench.show.gather import panels
-from bench.store import Store
 from bench.train import checkpoint
 from bench.volumes.reading import read_volume
 
@@ -110,20 +108,6 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path, bomb, form):
         np.savez(path, **{**columns, "rows": np.array([bomb], dtype=object)})
     with pytest.raises(BenchError, match=r"index\.npz: damaged"):
         Prepared(tmp_path)
-
-
-def test_panels_run_no_code(tmp_path, bomb, report_of):
-    store = Store.open(tmp_path / "out")
-    protocol, table = report_of("x")
-    folder = store.jobs / ("0" * 16)
-    folder.mkdir()
-    arrays = io.BytesIO()
-    np.savez(arrays, **{"c/image": np.array([bomb], dtype=object)})
-    for raw in (arrays.getvalue(), pickle.dumps(bomb)):
-        (folder / "panels.npz").write_bytes(raw)
-        with pytest.raises(BenchError, match="damaged") as error:
-            list(panels(protocol, table, store, {}))
-        one_line(error)
 
 
 def udf(inputs, output, offset):

@@ -152,7 +152,8 @@ def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch)
 def test_a_word_in_a_figure_is_one_line_and_never_hidden_from_its_legend():
     assert words("_a") == " _a"
     assert words("a\nb\x1b") == "a\\nb\\x1b"
-    assert len(words("x" * 999)) == 48
+    assert words("x" * 999) == "x" * 22 + "\n" + "x" * 22 + "\n…"
+    assert words("Portal_and_splenic_veins of both", 12, 2) == "Portal_and_\nsplenic_ …"
 
 
 def test_every_character_alone_survives_latex():

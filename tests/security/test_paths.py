@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_prepared import write_prepared
+from small_prepared import write_evaluated, write_prepared
 
 from bench.atomic import append, write_atomic
 from bench.data.cache import Pack, PackWriter
@@ -78,8 +78,7 @@ def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     with PackWriter(folder, "image") as pack:
         for name in ids:
             pack.add(name, array)
-    np.savez_compressed(folder / "panels.npz", **{f"{name}/image": array for name in ids})
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["image-000.b2", "image.json", "job", "panels.npz"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["image-000.b2", "image.json", "job"]
     assert all((Pack(folder, "image")[name][:] == 1).all() for name in ids)
     (tmp_path / "prepared").mkdir()
     found = write_prepared(tmp_path / "prepared", {name: {"image": array[None]} for name in ids})
@@ -241,15 +240,19 @@ def test_a_figure_that_is_a_link_to_a_picture_is_drawn_and_not_shown(shared, rep
     assert (folder / "fractions.png").read_bytes() == drawn and untouched(mine)
 
 
-def test_records_cannot_point_at_panels_elsewhere(tmp_path, records_of):
+@pytest.mark.parametrize("job", ["../../private", "a" * 16])
+def test_neither_records_nor_manifests_can_point_at_panels_elsewhere(job, tmp_path, records_of):
     _, left = records_of
-    private = tmp_path / "private"
-    private.mkdir()
-    picture = np.zeros((4, 4), np.uint8)
-    kinds = {k: picture for k in ("image", "reference", "prediction")}
-    np.savez(private / "panels.npz", **{f"c/{k}": v for k, v in kinds.items()}, **{"c/aspect": np.array(1.0)})
-    shown = left(job="../../private")()
-    assert "panels" not in " ".join(p.name for p in shown.page.parent.iterdir())
+    volume = np.ones((4, 4, 4), np.uint8)
+    cases = {"x": (volume.astype(np.int16), volume, volume)}
+    write_evaluated(tmp_path, "private", "b" * 16, cases)
+    write_evaluated(tmp_path / "out" / "jobs", "a" * 16, "b" * 16, cases)
+    drawn = left(job="a" * 16, case="x")()
+    assert any(p.name.startswith("panels") for p in drawn.page.parent.iterdir())
+    elsewhere = {"kind": "evaluate", "needs": ["f" * 16, f"../../{'b' * 16}"]}
+    (tmp_path / "out" / "jobs" / ("a" * 16) / "manifest.json").write_text(json.dumps(elsewhere))
+    shown = left(job=job, case="x")()
+    assert not any(p.name.startswith("panels") for p in shown.page.parent.iterdir())
 
 
 def test_a_run_with_hostile_names_writes_under_out_and_to_alone(attacked):

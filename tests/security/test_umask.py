@@ -8,7 +8,7 @@ import pytest
 from small_prepared import write_prepared
 from small_protocol import NAME
 
-from bench import run
+from bench import stand_ins
 from bench.data.cache import PackWriter
 from bench.data.roots import Roots
 from bench.protocol import read
@@ -55,6 +55,6 @@ def test_files_get_the_users_umask(tmp_path, umask, mask, report_of, protocol_fi
     write_atomic(tmp_path / "out" / "contents.json", "{}")
     write(*report_of("x"), tmp_path / "out" / "reports" / "x", figures=mask == 0o027)
     protocol = read(protocol_file({"phantoms": {NAME: {"cases": 3}}}))
-    run._with_phantoms(Roots(), [protocol], tmp_path / "out", make=True)
+    stand_ins.where_lacking(Roots(), [protocol], tmp_path / "out", make=True)
     assert modes(tmp_path / "out", mask) == []
     assert len(list((tmp_path / "out").rglob("*"))) > 20

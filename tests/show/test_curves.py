@@ -9,7 +9,7 @@ from bench import record, records
 from bench.errors import BenchError, Damaged
 from bench.jobs.finetune import TRACKED
 from bench.report import Extras
-from bench.report.learning import PEEKED, plots
+from bench.report.learning import PEEKED, captions, plots
 from bench.report.write import _scene
 from bench.show.reports import rewrite_report, write_reports
 
@@ -103,6 +103,44 @@ def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_
     table["epoch"] = table["step"] / 2
     (plot,) = plots(scene_of(made, table))
     assert plot.x == "Epoch" and [line.xs for line in plot.series] == [(1, 2), (1, 2, 3)]
+
+
+def test_the_last_look_of_a_run_that_stopped_early_meets_no_other_look_of_its_number(tracked):
+    leave(tracked, 0, {2: 0.2, 4: 0.4, 5: 0.9})  # patience: the third look of the other is at 6
+    (plot,) = plots(scene_of(tracked, view(tracked)))
+    alone, pair = plot.series
+    assert alone.xs == (2, 4) and pair.xs == (2, 4, 6)
+    assert alone.means == pytest.approx([26.5, 46.5])
+
+
+def test_looks_by_epochs_meet_where_folds_have_epochs_of_different_length(finished):
+    track = {"part": "test", "every_epochs": 2, "every": None}
+    section = {**SECTION, "track": track, "steps": None, "epochs": 5, "hold": None}
+    made = finished({"finetune": section})
+    lengths = (2.5, 3.5, 2.5, 2.5)  # steps of an epoch
+    steps = ((5, 10, 12), (7, 14, 18), (5, 10, 12), (5, 10, 12))  # 2, 4 and the last of 5 epochs
+    for number in range(4):
+        leave(made, number, dict(zip(steps[number], (0.2, 0.4, 0.6), strict=True)))
+    table = view(made)
+    numbered = {c.finetune: n for n, c in enumerate(made.plan.cells["test0"])}
+    table["epoch"] = table["step"] / table["job"].map(lambda job: lengths[numbered[job]])
+    (plot,) = plots(scene_of(made, table))
+    assert plot.series[0].xs == pytest.approx((2, 4, (12 / 2.5 + 18 / 3.5) / 2))
+    assert plot.series[1].xs == pytest.approx((2, 4, 12 / 2.5))
+
+
+def test_rows_in_epochs_beside_rows_in_steps_are_drawn_by_steps_and_it_is_said(finished):
+    rows = {"pair": {"finetune": {"epochs": 3}}}
+    made = finished({"finetune": SECTION, "rows": rows, "baseline": "unequal"})
+    for number in range(4):
+        leave(made, number, LOOKS)
+    table = view(made)
+    table["epoch"] = table["step"] / 2
+    scene = scene_of(made, table)
+    (plot,) = plots(scene)
+    assert plot.x == "Step" and [line.xs for line in plot.series] == [(2, 4, 6)] * 2
+    said = [text for text in captions(scene) if "the axis counts steps" in text]
+    assert len(said) == 1 and f"in epochs for {scene.named('pair')} and in steps" in said[0]
 
 
 def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_path):

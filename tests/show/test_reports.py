@@ -78,3 +78,17 @@ def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_o
     rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
     told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]
     assert told == [(NAME, 2, ("a (patient)", "b (patient)")), ("one", 1, ("c (patient)",))]
+
+
+def test_a_report_is_drawn_where_a_plugin_is_gone(drawn, protocol_file, tmp_path, capsys):
+    lost = {"plugins": ["gone.py"], "networks": {"net": {"network": "my_network"}}}
+    path = protocol_file({**lost, "rows": {"alone": {"method": "my_method"}}}, "x/m.yaml")
+    said = {
+        "titles": {"my_method": "My method"},
+        "sources": {"method/my_method": {"cite": "Who", "url": "u"}},
+    }
+    code, text = drawn(said)
+    assert code == 0 and "My method" in text and "gone" not in text
+    assert "Who" in (tmp_path / "out" / "reports" / "m" / "index.html").read_text()
+    for wrong in (["plan", str(path)], ["run", str(path), "--out", str(tmp_path / "out")]):
+        assert main(wrong) == 2 and "gone.py: no such file" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""Whose code an exception comes from: what a plugin raises is one line with its file and line."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import BenchError, Bug
+
+OWN = ("bench_methods", "bench_datasets")  # the packages of bench's own plugins
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)  # else the system's, whoever asked for it
+
+
+@contextmanager
+def blaming() -> Iterator[None]:
+    """Raise what a plugin's code raises inside as a ``Bug``; anything else stays as it is."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        system = isinstance(error, OSError) and error.errno not in (None, *ABSENT)
+        where = "" if system or isinstance(error, BenchError | MemoryError) else place(error)
+        if not where:
+            raise
+        trace = "".join(traceback.format_exception(error))
+        raise Bug(f"{where}: {said(error)}{_below(error, where)}; mend it", trace) from error
+
+
+def place(error: BaseException, named: Path | None = None) -> str:
+    """Return ``file:line`` of the innermost call in a plugin's code, or in the file ``named``, else nothing.
+
+    A file that is no Python is named by the line that is none.
+    """
+    ours = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(named) or _ours(str(frame.f_globals.get("__name__")))
+    ]
+    if isinstance(error, SyntaxError) and error.filename and (ours or error.filename == str(named)):
+        ours.append(f"{error.filename}:{error.lineno or 1}")
+    return ours[-1] if ours else ""
+
+
+def said(error: BaseException) -> str:
+    """Return an exception's kind and the first line of its text."""
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+
+
+def _ours(module: str) -> bool:
+    return module.partition(".")[0] in OWN or plugins.brings(module)
+
+
+def _below(error: BaseException, where: str) -> str:
+    """Return where it was raised, if not in the plugin itself: it may have handed on a wrong value."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(last.filename)
+    if f"{file}:{last.lineno}" == where or isinstance(error, SyntaxError):
+        return ""
+    return f" (raised in {file.parent.name}/{file.name}:{last.lineno})"

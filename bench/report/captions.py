@@ -1,0 +1,108 @@
+"""What stands over and under a table, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.cells import MEAN
+from bench.report.footnotes import TIMES
+from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.report.pivot import TABLES, Pivot, word
+from bench.report.row_columns import sentences
+from bench.report.scene import Scene
+from bench.report.tabular import Entry
+
+SHARES = "by share of training patients with labels"
+QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
+
+
+def title(scene: Scene, pivot: Pivot) -> str:
+    """Return the view's title and what tells its tables apart; without one, what all cells share."""
+    view = pivot.view
+    if view.title:
+        return ", ".join([view.title, *(_said(scene, pivot, axis) for axis in pivot.apart)])
+    kept = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
+    said = [a for a in TABLES if a not in kept and not (a == "target" and pivot.values(a) == [MEAN])]
+    shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
+    return ", ".join([*(_said(scene, pivot, axis) for axis in said), *shares])
+
+
+def _said(scene: Scene, pivot: Pivot, axis: str) -> str:
+    return word(scene, axis, pivot.values(axis)[0], alone=False)
+
+
+def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[str]) -> str:
+    """Return what stands under a table.
+
+    Args:
+        scene: knows units and names.
+        pivot: the table.
+        entries: what is in it.
+        n: the counts that are printed beside or below them.
+    """
+    view, metrics = pivot.view, pivot.values("metric")
+    spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
+    said = [_of_one(scene, metrics[0], spread) if len(metrics) == 1 else _of_many(scene, metrics, spread)]
+    if any(e.mark for e in entries):
+        said.append(_marks(scene, pivot))
+    if any(e.gain for e in entries):
+        named = f"row {scene.named(view.gain)!r}"
+        over = "the row from scratch of its network" if view.gain == "baseline" else named
+        said.append(f"In brackets the gain on {over}.")
+    said += sentences(view, entries)
+    said += [QUOTED] if any(e.quoted for e in entries) else []
+    return " ".join([*said, counted(n), *same_patients(scene, pivot)])
+
+
+def _of_one(scene: Scene, metric: str, spread: str) -> str:
+    unit = scene.unit(metric)
+    what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
+    if zero_is_best(metric):
+        return f"{what}; 0 is best; as signs cancel, nothing is ranked."
+    return f"{what}; {'lower' if lower_is_better(metric, unit) else 'higher'} is better."
+
+
+def _of_many(scene: Scene, metrics: Sequence[str], spread: str) -> str:
+    said = []
+    for metric in metrics:
+        unit = scene.unit(metric)
+        way = "lower is better" if lower_is_better(metric, unit) else "higher is better"
+        way = "0 is best and, as signs cancel, nothing is ranked" if zero_is_best(metric) else way
+        said.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
+    return f"{'; '.join(said)}. Mean{spread}."
+
+
+def _unit(unit: str) -> str:
+    return "percent" if unit == "1" else unit
+
+
+def _marks(scene: Scene, pivot: Pivot) -> str:
+    """Return what bold and underlined are among."""
+    view, controls = pivot.view, scene.protocol.controls
+    aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
+    besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
+    side = view.lines if "row" in view.lines else view.columns
+    nested = " of each block" if len(pivot.shown(side)) > 1 else ""
+    return (
+        f"Best of its network in each {'column' if side is view.lines else 'line'}{nested} bold, second "
+        f"underlined, among rows that are fine-tuned alike{besides}; equal in print means equal in mark."
+    )
+
+
+def counted(n: Sequence[str]) -> str:
+    """Return what the counts beside a table's lines, or below its columns, are of."""
+    cases = ", in brackets test cases" if any("(" in one for one in n) else ""
+    return f"n = runs {TIMES} test patients{cases}."
+
+
+def same_patients(scene: Scene, pivot: Pivot) -> list[str]:
+    """Return a sentence for each pair of label fractions in print that mean the same patients."""
+    said = []
+    here = {(point.section, point.fraction) for point in pivot.points.values()}
+    for section in pivot.values("section"):
+        for fractions, n in scene.cells.alike(section):
+            if any((section, fraction) in here for fraction in fractions):
+                which = " and ".join(f"{f} %" for f in fractions)
+                patients = "patient" if n == "1" else "patients"
+                said.append(f"{scene.labels[section]}: {which} are the same {n} {patients}.")
+    return said

@@ -1,0 +1,128 @@
+"""Bars, dots and lines of a view as plain data: which plots, which groups, whose values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.protocol import View
+from bench.report import selected
+from bench.report.cells import MEAN, Key
+from bench.report.names import metric_axis
+from bench.report.plots import Chart, Group, Plot, Series
+from bench.report.scene import Scene
+
+SHARE = "Share of labelled training patients (log scale)"
+DATA = ("section", "fraction", "target", "metric")  # axes of a place, besides its row
+
+
+def lines(scene: Scene, view: View) -> tuple[Plot, ...]:
+    """Return a plot over label fractions for each section, target and metric that has several of them."""
+    made = []
+    for places in _apart(scene, view):
+        ticks = tuple(place.fraction for place in places)
+        series = _series(scene, view, places, ticks)
+        if len(ticks) > 1 and any(line.xs for line in series):
+            y, lower = _axis(scene, places[0])
+            made.append(Plot(_title(scene, view, places[0]), SHARE, y, lower, series, ticks))
+    return tuple(made)
+
+
+def charts(scene: Scene, view: View) -> tuple[Chart, ...]:
+    """Return a chart for each value of what a view does not have along the axis; bars and dots are alike."""
+    made = []
+    for every in _apart(scene, view):
+        places = [place for place in every if _known(scene, view, place)]
+        series = _series(scene, view, places, range(len(places)))
+        if any(marks.xs for marks in series):
+            groups = tuple(
+                Group(
+                    tuple(selected.label(scene, place, axis) for axis in view.columns), *_axis(scene, place)
+                )
+                for place in places
+            )
+            made.append(Chart(_title(scene, view, places[0]), groups, series))
+    return tuple(made)
+
+
+def _apart(scene: Scene, view: View) -> list[list[Key]]:
+    """Return a view's places, those of one plot together and in the order of its axis."""
+    places = selected.places(scene, view)
+    order = {axis: list(dict.fromkeys(_at(place, axis) for place in places)) for axis in DATA}
+    if not view.targets:  # sections have targets of their own; the mean stands behind all
+        order["target"].sort(key=lambda target: target == MEAN)
+    found: dict[tuple, list[Key]] = {}
+    for place in places:
+        left = tuple(_at(place, axis) for axis in DATA if axis not in view.columns)
+        found.setdefault(left, []).append(place)
+
+    def along(place: Key) -> list[int]:
+        return [order[axis].index(_at(place, axis)) for axis in view.columns]
+
+    return [sorted(group, key=along) for group in found.values()]
+
+
+def _at(place: Key, axis: str) -> int | str:
+    value: int | str = getattr(place, axis)
+    return value
+
+
+def _title(scene: Scene, view: View, place: Key) -> str:
+    """Return what a plot's places share, of what may differ between plots; the axis says its metric."""
+    parts = []
+    if "section" not in view.columns:
+        parts.append(scene.labels[place.section])
+    if "fraction" not in view.columns and len(selected.fractions(scene, view, place.section)) > 1:
+        parts.append(f"{place.fraction} % of the labels")
+    if "target" not in view.columns and (place.target != MEAN or len(view.targets) > 1):
+        parts.append(selected.label(scene, place, "target"))
+    return ", ".join(parts)
+
+
+def _axis(scene: Scene, place: Key) -> tuple[str, bool]:
+    return metric_axis(place.metric, scene.unit(place.metric))
+
+
+def _shown(scene: Scene, view: View) -> list[str]:
+    """Return the rows of a view; at the end those that the paper alone has numbers for."""
+    return selected.rows(
+        scene.protocol, view, [*scene.rows, *(scene.protocol.published_only if view.published else ())]
+    )
+
+
+def _known(scene: Scene, view: View, place: Key) -> bool:
+    return any(
+        _ours(scene, key) is not None or (view.published and scene.printed(key) is not None)
+        for key in (place._replace(row=row) for row in _shown(scene, view))
+    )
+
+
+def _series(
+    scene: Scene, view: View, places: Sequence[Key], xs: Sequence[float]
+) -> tuple[Series, ...]:  # fmt: skip
+    found = [_of_row(scene, view, row, list(zip(xs, places, strict=True))) for row in _shown(scene, view)]
+    return tuple(series for series in found if series.xs or series.printed)
+
+
+def _of_row(scene: Scene, view: View, row: str, places: list[tuple[float, Key]]) -> Series:
+    keys = [(x, place._replace(row=row)) for x, place in places]
+    ours = [(x, key, found) for x, key in keys if (found := _ours(scene, key)) is not None]
+    printed = [(x, key, scene.printed(key)) for x, key in keys] if view.published else []
+    return Series(
+        title=scene.named(row),
+        baseline=scene.from_scratch(row),
+        xs=tuple(x for x, _, _ in ours),
+        means=tuple(_print(scene, key, mean) for _, key, (mean, _) in ours),
+        sds=tuple(_print(scene, key, sd) for _, key, (_, sd) in ours),
+        printed=tuple((x, _print(scene, key, value.number)) for x, key, value in printed if value),
+        quoted=row in scene.protocol.published_only,
+    )
+
+
+def _ours(scene: Scene, key: Key) -> tuple[float, float] | None:
+    """Return mean and standard deviation of a cell, None where there is no number."""
+    cell = scene.cells.at(key)
+    return None if cell is None or cell.mean is None else (cell.mean, cell.sd or 0.0)
+
+
+def _print(scene: Scene, key: Key, value: float) -> float:
+    return round((100 if scene.unit(key.metric) == "1" else 1) * value, 6)

@@ -1,0 +1,62 @@
+"""The table of a pretraining's mixture: its data sets, and what was read of each."""
+
+from __future__ import annotations
+
+from bench.protocol import View, mixture
+from bench.protocol.sections import Mix
+from bench.report.entries import DASH, MINUS
+from bench.report.names import dataset_info
+from bench.report.scene import Scene
+from bench.report.supplement import Ingredient
+from bench.report.tabular import Column, Entry, Line, Table
+
+COUNTS = {"Group ID": "group_id", "Classes": "n_classes", "Cases": "n_cases", "Slices": "n_slices"}
+NOTE = (
+    "Cases and slices (along z, as prepared): what the pretraining read, a dash where nothing ran here. "
+    "Labels are those of the data set; a pretraining need not read them."
+)
+
+
+def made(scene: Scene, view: View) -> Table:
+    """Return the table, one line for each entry of the mixture."""
+    section = scene.protocol.pretrain
+    assert section is not None  # a protocol without one is refused
+    named = mixture.mixture(section.mixture) if section.mixture else None
+    parts, read = mixture.parts(section), scene.extras.read
+    known = read if [one.dataset for one in read] == [part.dataset for part in parts] else ()
+    groups = {str(number): name for number, name in (named.groups if named else {}).items()}
+    lines = [_line(scene, view, part, groups, known[i] if known else None) for i, part in enumerate(parts)]
+    return Table(
+        title=view.title or (named.title if named else mixture.title(section)),
+        caption=NOTE,
+        stubs=("Task", "Data set", "Group", "Labels"),
+        columns=tuple(Column((name,)) for name in COUNTS),
+        groups=(("", tuple(lines)),),
+        leaf=1,
+        counted=False,
+    )
+
+
+def _line(scene: Scene, view: View, part: Mix, groups: dict[str, str], read: Ingredient | None) -> Line:
+    info = dataset_info(part.dataset, scene.extras)
+    labels = ", ".join(f"{value}: {name}" for value, name in info.labels) or DASH
+    task, group = (DASH if n is None else str(n) for n in (part.task, part.group))
+    ours = {
+        "Group ID": part.group,
+        "Classes": len(info.labels) or None,
+        "Cases": read.cases if read else None,
+        "Slices": read.slices if read else None,
+    }
+    entries = tuple(
+        _entry(ours[name], scene.published.count(part.dataset, metric) if view.published else None)
+        for name, metric in COUNTS.items()
+    )
+    return Line((task, info.title, groups.get(group, DASH), labels), entries)
+
+
+def _entry(ours: int | None, printed: float | None) -> Entry:
+    beside = "" if printed is None else f"{printed:,.0f}"
+    if ours is None:
+        return Entry(DASH, published=beside, hole="absent")
+    gap = "" if printed is None else f"{ours - printed:+,.0f}".replace("-", MINUS)
+    return Entry(f"{ours:,}", published=beside, difference="" if gap in ("+0",) else gap, sort=float(ours))

@@ -1,0 +1,77 @@
+"""Columns about a row itself: the size of its network, and which of its method's parts are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.errors import BenchError
+from bench.nets import catalog
+from bench.nets.sizes import Preset
+from bench.protocol import Row, View, method_pretrains, row_of
+from bench.report.entries import DASH, difference, number
+from bench.report.scene import Scene
+from bench.report.tabular import Column, Entry
+
+CHECK = "\N{CHECK MARK}"
+PRETRAINED = "pretrained"  # the check that any row has whose weights were pretrained
+FACTS: dict[str, tuple[str, Callable[[Preset], int]]] = {
+    "parameters": ("Parameters (M)", lambda size: size.parameters),
+    "decoder_parameters": ("Decoder (M)", lambda size: size.parameters - size.encoder_parameters),
+}
+MILLION = 1e6
+SIZES = "Parameters of networks in millions, with the channels and classes that bench list networks states."
+CHECKS = f"{CHECK}: on in the row's pretraining."
+UNKNOWN = f"{DASH}: the run left no word of it."
+
+
+def columns(view: View) -> list[Column]:
+    """Return a view's columns about rows; the network is no number and stands beside the row's title."""
+    facts = [Column((FACTS[name][0],), "fact") for name in view.facts if name in FACTS]
+    return [*facts, *(Column((heading,), "check") for heading in view.checks)]
+
+
+def entries(scene: Scene, view: View, rows: Sequence[str]) -> list[Entry]:
+    """Return their entries of one line, of one row or of one title on several networks."""
+    facts = [_fact(scene, view, name, rows) for name in view.facts if name in FACTS]
+    return [*facts, *(_check(scene, rows, parameter) for parameter in view.checks.values())]
+
+
+def sentences(view: View, entries: Sequence[Entry]) -> list[str]:
+    """Return what a caption says of them; ``entries`` are the table's."""
+    said = [SIZES] if {*view.facts} & {*FACTS} else []
+    said += [CHECKS] if view.checks else []
+    return said + ([UNKNOWN] if view.checks and any(e == Entry(DASH) for e in entries) else [])
+
+
+def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
+    known = [own for own, _ in (row_of(scene.protocol, row) for row in rows) if own]
+    quoted = scene.protocol.published_only.get(rows[0])
+    printed = scene.published.fact(known[0] if known else quoted, name) if view.published else None
+    beside = number(printed.number, "M") + printed.dagger if printed else ""
+    if not known:
+        return Entry(beside, quoted=bool(quoted), sort=printed.number if printed else None)
+    nets = [scene.protocol.networks[own.network] for own in known]
+    try:
+        sizes = dict.fromkeys(FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets)
+    except BenchError:  # a plugin's, which is gone
+        return Entry(DASH, published=beside, hole="absent")
+    text = " / ".join(number(size, "M") for size in sizes)
+    gap = difference(text, number(printed.number, "M")) if printed and len(sizes) == 1 else ""
+    return Entry(text, published=beside, difference=gap, sort=next(iter(sizes)))
+
+
+def _check(scene: Scene, rows: Sequence[str], parameter: str) -> Entry:
+    known = [own for own, _ in (row_of(scene.protocol, row) for row in rows) if own]
+    on = _is_on(scene, known[0], parameter) if known else False
+    return Entry(DASH if on is None else CHECK if on else "")
+
+
+def _is_on(scene: Scene, row: Row, parameter: str) -> bool | None:
+    """Tell whether a row's parameter is neither false nor 0; None where nobody here knows its default."""
+    if not method_pretrains(row):
+        return False
+    if parameter == PRETRAINED:
+        return True
+    value: Any = row.params.get(parameter, scene.extras.defaults.get(row.method, {}).get(parameter))
+    return None if value is None else value > 0 if isinstance(value, int | float) else bool(value)

@@ -1,0 +1,85 @@
+"""Phantoms in the place of data: where a protocol asks for them, or of everything by ``--phantoms``."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import registry
+from bench.data.roots import Roots
+from bench.phantoms import synthetic
+from bench.protocol import Phantom, Protocol, mixture, pretrain_of, pretrains
+from bench.store import Store
+
+
+def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
+    """Return the roots with the phantoms that protocols ask for where their data is not on this machine.
+
+    Args:
+        roots: of this command.
+        protocols: with their ``phantoms``.
+        out: the output folder; phantoms lie in its ``phantoms``.
+        make: write those that are not there yet?
+    """
+    asked = {
+        name: phantom for protocol in protocols for name, phantom in protocol.phantoms.items()
+        if roots.find(name) is None
+    }  # fmt: skip
+    return Roots(roots.data, {**roots.named, **_found(asked, out, make=make)})
+
+
+def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
+    """Return roots at which every data set of some protocols is phantoms, whatever is on this machine.
+
+    There are as many as the data set's declaration says or, if more, a protocol does, so that what one
+    protocol reads does not depend on which are run beside it.
+
+    Raises:
+        BenchError: a data set has no phantom.
+    """
+    asked: dict[str, Phantom] = {}
+    for protocol in protocols:
+        for name in read_by(protocol):
+            usual = registry.load("dataset", name).phantoms
+            said = [p for p in (asked.get(name), protocol.phantoms.get(name)) if p is not None]
+            cases = max([usual, *(phantom.cases for phantom in said)])
+            asked[name] = Phantom(cases, next((phantom.seed for phantom in said), 0))
+    return Roots(None, _found(asked, out, make=make), phantoms=True)
+
+
+def read_by(protocol: Protocol) -> list[str]:
+    """Return the data sets that a protocol reads, those of its pretraining mixtures among them."""
+    sections = [protocol.pretrain] if protocol.pretrain and protocol.embeddings else []
+    for row in filter(pretrains, protocol.rows.values()):
+        sections += [pretrain_of(protocol, row, index) for index in protocol.sections_of(row)]
+    mixed = [part.dataset for section in sections for part in mixture.parts(section)]
+    return list(dict.fromkeys([*(section.dataset for section in protocol.finetune), *mixed]))
+
+
+def _found(asked: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Path]:
+    """Return the folders of phantoms, by data set; those not there are written first, or left out."""
+    named = dict[str, Path]()
+    for name, phantom in asked.items():
+        place = Store(out).within(out / "phantoms") / f"{name}-{phantom.cases}-{phantom.seed}"
+        if make and not place.exists():
+            _write(name, phantom, place)
+        if place.exists():
+            synthetic.mark(place)  # an earlier version left none
+            named[name] = place
+    return named
+
+
+def _write(name: str, phantom: Phantom, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+    aside.mkdir()  # tempfile's own are closed to the user's group, whatever the umask
+    try:
+        synthetic.write(registry.load("dataset", name), aside, phantom.cases, phantom.seed)
+        aside.rename(place)
+    except OSError:
+        if not place.exists():  # else another command was quicker, with equal files
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,340 @@
+"""Views: what stands in lines and columns, marks wherever rows stand, and what is printed beside."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View
+from bench.protocol.sections import Mix
+from bench.report import Extras, Ingredient, terminal_table, write
+from bench.report.entries import MINUS
+from bench.report.footnotes import TIMES
+from bench.report.tables import tables
+from bench.report.text import _md_table, tidy
+from bench.report.write import _scene
+
+NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
+
+
+def said(line):
+    """Return a line with one kind of blank, and signs that are on a keyboard."""
+    return re.sub(r"[ \xa0]+", " ", line).strip().replace(TIMES, "x").replace(MINUS, "-")
+
+
+def section(dataset="organs", **given):
+    return Finetune(dataset=dataset, split="even", steps=10, **given)
+
+
+def made(protocol, records, *views, extras=None, **changes):
+    """Return the tables of views, in Markdown without the padding, and as they are, and the footnotes."""
+    viewed = protocol(layout=replace(changes.pop("layout", Layout()), views=views), **changes)
+    found, notes = tables(_scene(viewed, records, extras or Extras()))
+    grids = [[said(line) for line in _md_table(t).splitlines()] for t in found]
+    return [[line for line in grid if not line.startswith("| --")] for grid in grids], found, notes
+
+
+@pytest.fixture
+def scores(records):
+    """Two rows, two targets, Dice and HD: a is better by Dice at the liver, by HD nowhere."""
+    value = {
+        ("a", "liver", "dice"): 0.8, ("b", "liver", "dice"): 0.7, ("a", "tumour", "dice"): 0.4,
+        ("b", "tumour", "dice"): 0.5, ("a", "liver", "hd"): 9.0, ("b", "liver", "hd"): 8.0,
+        ("a", "tumour", "hd"): 5.0, ("b", "tumour", "hd"): 4.0,
+    }  # fmt: skip
+    return records(
+        *({"row": r, "target": t, "metric": m, "value": v, "unit": "mm" if m == "hd" else "1"}
+          for (r, t, m), v in value.items())
+    )  # fmt: skip
+
+
+PIVOTS = {  # view: the table
+    "rows in the columns, targets and metrics in the lines": (
+        View(lines=("target", "metric"), columns=("row",)),
+        ["| Target | Metric | A | B |",
+         "| liver | Dice (%) | **80.00** | <u>70.00</u> |",
+         "| | HD (mm) | <u>9.00</u> | **8.00** |",
+         "| tumour | Dice (%) | <u>40.00</u> | **50.00** |",
+         "| | HD (mm) | <u>5.00</u> | **4.00** |",
+         "| Mean | Dice (%) | **60.00** | **60.00** |",
+         "| | HD (mm) | <u>7.00</u> | **6.00** |",
+         "| n | | 1 x 1 | 1 x 1 |"],
+    ),
+    "metrics in the columns, of the mean": (
+        View(columns=("metric",)),
+        ["| Method | Dice (%) | HD (mm) | n |",
+         "| A | **60.00** | <u>7.00</u> | 1 x 1 |",
+         "| B | **60.00** | **6.00** | 1 x 1 |"],
+    ),
+    "a block for each metric, of two targets in the view's order": (
+        View(lines=("metric", "row"), targets=("mean", "liver")),
+        ["| Metric | Method | Mean | liver | n |",
+         "| Dice (%) | A | **60.00** | **80.00** | 1 x 1 |",
+         "| | B | **60.00** | <u>70.00</u> | 1 x 1 |",
+         "| HD (mm) | A | <u>7.00</u> | <u>9.00</u> | 1 x 1 |",
+         "| | B | **6.00** | **8.00** | 1 x 1 |"],
+    ),
+    "one row, one metric, one target: what is left out is no rival": (
+        View(columns=("target", "metric"), rows=("b",), metrics=("hd",), targets=("tumour",)),
+        ["| Method | HD (mm) | n |", "| B | 4.00 | 1 x 1 |"],
+    ),
+    "metrics under targets": (
+        View(columns=("target", "metric"), targets=("liver", "mean"), rows=("b", "a")),
+        ["| Method | liver, Dice (%) | liver, HD (mm) | Mean, Dice (%) | Mean, HD (mm) | n |",
+         "| B | <u>70.00</u> | **8.00** | **60.00** | **6.00** | 1 x 1 |",
+         "| A | **80.00** | <u>9.00</u> | **60.00** | <u>7.00</u> | 1 x 1 |"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PIVOTS)
+def test_a_view_is_a_pivot_and_marks_are_among_rows_wherever_these_stand(protocol, scores, what):
+    view, expected = PIVOTS[what]
+    grids, (table,), _ = made(protocol, scores, view, metrics=("dice", "hd"))
+    assert grids[0] == expected
+    ways = {"Dice in percent, higher is better", "HD in mm, lower is better"}
+    assert {one for one in ways if one in table.caption} == (ways if len(table.metrics) > 1 else set())
+    if "row" in view.columns:
+        assert "in each line bold" in table.caption and table.counted is False
+
+
+def test_a_table_says_in_its_title_what_all_its_cells_share(protocol, scores):
+    two = (section(fractions=(5, 100)), section(name="again"))
+    views = (
+        View(columns=("row",), lines=("target",), metrics=("hd",)),
+        View(title="T", lines=("metric", "row")),
+    )
+    _, found, _ = made(protocol, scores, *views, metrics=("dice", "hd"), finetune=two)
+    places = ("organs (organs), 5 % of labels", "organs (organs), 100 % of labels",
+              "organs (again), 100 % of labels")  # fmt: skip
+    assert [t.title for t in found] == [f"HD, {p}" for p in places] + [f"T, {p}" for p in places]
+
+
+SEVERAL = (
+    section(title="Liver", fractions=(10, 100)), section("hearts", title="Heart", fractions=(10,)),
+)  # fmt: skip
+
+
+def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(protocol, records):
+    rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B", sections=("organs",))}
+    table = records(
+        *({"row": r, "fraction": f, "value": v} for (r, f), v in
+          {("a", 10): 0.1, ("a", 100): 0.2, ("b", 10): 0.3, ("b", 100): 0.4}.items()),
+        {"row": "a", "dataset": "hearts", "fraction": 10, "value": 0.5, "target": "atrium"},
+    )  # fmt: skip
+    grids, found, notes = made(
+        protocol, table, View(lines=("section", "fraction", "target"), columns=("row",)),
+        rows=rows, finetune=SEVERAL,
+    )  # fmt: skip
+    assert grids[0] == [
+        "| Data | Labels | Target | A | B | n |",
+        "| Liver | 10 % | liver | <u>10.00</u> | **30.00** | 1 x 1 |",
+        "| | 100 % | liver | <u>20.00</u> | **40.00** | 1 x 1 |",
+        "| Heart | 10 % | atrium | 50.00 | | 1 x 1 |",
+    ]
+    assert not notes.letters and found[0].heads == []
+    written = [
+        line.split(",")
+        for line in tidy(_scene(protocol(rows=rows, finetune=SEVERAL), table, Extras())).splitlines()
+    ]
+    assert {line[3] for line in written if line[0] == "b"} == {"organs"}
+
+
+def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_networks_scratch(
+    protocol, records, printed
+):
+    rows = {
+        f"{name}_{net}": Row(method, net, title=title, published=f"{title}|{net}")
+        for net in "SL" for name, method, title in (("base", "scratch", "Base"), ("ours", "voco", "Ours"))
+    }  # fmt: skip
+    value = {"base_S": 0.5, "ours_S": 0.51, "base_L": 0.7, "ours_L": 0.66}
+    table = records(*({"row": r, "value": v, "network": rows[r].network} for r, v in value.items()))
+    lines = [{"method": "Ours", "note": "S", "metric": m, "value": v} for m, v in
+             (("dice", "52.00"), ("dice_gain", "1.50"))]  # fmt: skip
+    view = View(columns=("section", "network"), gain="baseline")
+    grids, (found,), _ = made(
+        protocol, table, view, rows=rows, networks=NETS, finetune=(section(title="Liver"),),
+        extras=Extras(published=printed(*lines)),
+    )  # fmt: skip
+    assert grids[0] == [
+        "| Method | S | L | n |",
+        "| Base | <u>50.00</u> | **70.00** | 1 x 1 |",
+        "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
+        "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
+    ]
+    assert "In brackets the gain on the row from scratch of its network." in found.caption
+    assert found.title == "Dice, Liver, 100 % of labels"
+    named = View(columns=("metric",), gain="base_L")
+    grids, _, _ = made(protocol, table, named, rows=rows, networks=NETS)
+    assert grids[0][1:3] == [
+        "| Base | S | <u>50.00</u> (-20.00) | 1 x 1 |",
+        "| Ours | S | **51.00** (-19.00) | 1 x 1 |",
+    ]
+
+
+def test_headings_over_columns_span_what_they_are_of(protocol, scores):
+    view = View(columns=("target", "metric"), facts=("parameters",), targets=("liver", "mean"))
+    _, (found,), _ = made(protocol, scores, view, metrics=("dice", "hd"), networks={"net": Net("unetr")})
+    assert found.heads == [[("", 1), ("liver", 2), ("Mean", 2)]] and found.starts == {1, 3}
+
+
+def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
+    rows = {
+        "a": Row("scratch", "S", title="A"),
+        "b": Row("voco", "L", title="B", params={"reg": 0.0}, published="VoCo"),
+        "c": Row("voco", "L", title="C", params={"size": 3}),
+    }
+    checks = {"Any": "pretrained", "Reg": "reg", "On": "on", "Lost": "lost"}
+    view = View(facts=("network", "parameters", "decoder_parameters"), checks=checks, columns=("section",))
+    fact = {
+        "metric": "parameters",
+        "value": "40.00",
+        "unit": "M",
+        "fraction": "",
+        "dataset": "",
+        "target": "",
+    }
+    extras = Extras(published=printed(fact), defaults={"voco": {"reg": 0.5, "on": True}})
+    grids, (found,), _ = made(protocol, records({}), view, rows=rows, networks=NETS, extras=extras)
+    assert grids[0] == [
+        "| Method | Network | Parameters (M) | Decoder (M) | Any | Reg | On | Lost | organs | n |",
+        "| A | S | 1.40 | 0.71 | | | | | 50.00 | 1 x 1 |",
+        "| B | L | 92.78 | 4.44 | ✓ | | ✓ | — | — | |",
+        "| *published (ours - published)* | | 40.00 (+52.78) | | | | | | | |",
+        "| C | L | 92.78 | 4.44 | ✓ | ✓ | ✓ | — | — | |",
+    ]
+    assert "the run left no word" in found.caption and "Parameters of networks in millions" in found.caption
+
+
+QUOTED = {"q": Quoted("Other", title="Theirs", why="no code"), "none": Quoted("Nobody")}
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_never_best(
+    protocol, scores, printed, tmp_path, across
+):
+    view = View(lines=("target",), columns=("row",)) if across else View()
+    view = replace(view, metrics=("dice",))
+    extras = Extras(published=printed({"method": "Other", "value": "99.00", "dagger": "1"}))
+    grids, (found,), notes = made(protocol, scores, view, published_only=QUOTED, extras=extras)
+    assert list(notes.letters) == ["Theirs (published): not run here; no code"]
+    if across:
+        assert grids[0][:3] == [
+            "| Target | A | B | Theirs (published)<sup>a</sup> |",
+            "| liver | **80.00** | <u>70.00</u> | *99.00†* |",
+            "| tumour | <u>40.00</u> | **50.00** | |",
+        ]
+        assert [c.quoted for c in found.columns] == [False, False, True]
+    else:
+        assert grids[0][3].startswith("| *Theirs (published)*<sup>a</sup> | *99.00†* |")
+        assert [line.kind for line in found.lines] == ["", "", "quoted"]
+    viewed = protocol(published_only=QUOTED, layout=Layout(views=(view,)))
+    paths = write(viewed, scores, tmp_path, extras, figures=False)
+    csv = [line for line in paths.csv.read_text().splitlines() if line.startswith(("q,", "none,"))]
+    assert [line.split(",")[7:12] + line.split(",")[-3:] for line in csv] == [
+        ["100", "liver", "dice", "1", "", "0.990000", "", "published"]
+    ]
+    assert 'class="quoted"' in paths.page.read_text() or " quoted" in paths.page.read_text()
+    assert r"\textit{99.00\textsuperscript{\dag}}" in paths.tex.read_text()
+    silent = replace(view, published=False)
+    assert "Theirs" not in str(made(protocol, scores, silent, published_only=QUOTED, extras=extras)[0])
+
+
+ERRATA = """# Errata
+
+| paper | table | method | note | dataset | metric | printed | mean of parts | difference |
+|---|---|---|---|---|---|---|---|---|
+| voco | table1 | VoCo |  | organs | dice | 60.00 | 59.500 | +0.5 |
+| voco | table2 | VoCo |  | organs | dice | 60.00 | 1.000 | 59 |
+
+| paper | dataset | target | metric | first | printed | second | printed |
+|---|---|---|---|---|---|---|---|
+| voco | organs | liver | dice | table5: VoCo 5 | 71.00 | table1: VoCo | 70.50 |
+
+| here | voco | glmae |
+|---|---|---|
+| VoCo | VoCo | Volume Contrast, VC |
+"""
+
+
+def test_errata_and_other_papers_numbers_stand_below_the_papers_own(protocol, scores, printed, tmp_path):
+    rows = {
+        "a": Row("scratch", "net", title="A", published="UNet"),
+        "b": Row("voco", "net", title="B", published="VoCo"),
+    }
+    frame = printed(
+        {"target": "mean", "value": "60.00"}, {"value": "70.50"},
+        {"method": "UNet", "value": "1.00", "pretrain": "none"},
+        {"paper": "glmae", "method": "VC", "value": "71.20", "note": "copied_from voco"},
+        {"paper": "glmae", "method": "UNet", "value": "2.00"},  # that one was pretrained
+        {"paper": "glmae", "method": "VC", "table": "table2", "value": "3.00", "note": "one"},
+        {"paper": "glmae", "method": "VC", "table": "table2", "value": "4.00", "note": "another"},
+        {"paper": "voco", "table": "table2", "value": "5.00"},
+    )  # fmt: skip
+    extras = Extras(published=frame, errata=ERRATA)
+    paths = write(protocol(rows=rows, metrics=("dice",)), scores, tmp_path, extras, figures=False)
+    text = paths.markdown.read_text().replace(MINUS, "-")
+    assert "70.50 (-0.50)<sup>a</sup>" in text and "60.00 (+0.00)<sup>b</sup>" in text
+    assert "</sup> Table 5 of the same paper (VoCo 5) prints 71.00 for this cell." in text
+    assert "</sup> The paper prints 60.00; the parts that it prints have the mean 59.500." in text
+    block = text.partition("### Other papers on the same cells\n\n")[2].partition("\n\n")[0].splitlines()
+    assert block == [
+        "- B, organs, liver, 100 %, Dice: 71.20 (copied_from voco) in Table 1 of glmae.",
+        "- As printed; splits, networks and settings are each paper's own and may differ.",
+    ]
+
+
+def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(protocol, records, printed):
+    parts = (Mix("msd02_heart", task=1, group=1), Mix("msd09_spleen", task=5))
+    count = {"method": "", "target": "", "fraction": "", "unit": "", "dataset": "msd02_heart"}
+    frame = printed(
+        {**count, "metric": "n_slices", "value": "1262"}, {**count, "metric": "group_id", "value": "1"}
+    )
+    read = (Ingredient("msd02_heart", 20, 2271), Ingredient("msd09_spleen", 41, 3650))
+    for known, cells in ((read, ("20 | 2,271", "41 | 3,650")), ((), ("— | —", "— | —"))):
+        grids, _, _ = made(
+            protocol, records({}), View(draw="mixture", title="M"), pretrain=Pretrain(datasets=parts),
+            extras=Extras(published=frame, read=known),
+        )  # fmt: skip
+        assert grids[0] == [
+            "| Task | Data set | Group | Labels | Group ID | Classes | Cases | Slices |",
+            f"| 1 | MSD Task02 Heart | — | 1: left atrium | 1 | 1 | {cells[0]} |",
+            f"| | *published (ours - published)* | | | 1 | | | 1,262{' (+1,009)' if known else ''} |",
+            f"| 5 | MSD Task09 Spleen | — | 1: spleen | — | 1 | {cells[1]} |",
+        ]
+
+
+def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_tags(
+    protocol, scores, printed, tmp_path
+):
+    wild = "<b>x</b> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
+    rows = {"a": Row("scratch", "net", title=wild), "b": Row("voco", "net", title="B")}
+    views = (
+        View(title=wild, lines=("metric", "row"), checks={wild: "on"}, facts=("parameters",)),
+        View(lines=("target", "metric"), columns=("row",)),
+    )
+    viewed = protocol(
+        rows=rows, networks={"net": Net("unetr")}, metrics=("dice", "hd"),
+        published_only={"q": Quoted("Other", wild, wild)}, layout=Layout(views=views, groups={wild: ("a",)}),
+    )  # fmt: skip
+    paths = write(viewed, scores, tmp_path, Extras(published=printed({"method": "Other"})), figures=False)
+    for tabular in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", paths.tex.read_text(), re.DOTALL):
+        width = len(re.search(r"\{@\{\}([lrc]+)@\{\}\}", tabular)[1])
+        lines = [line for line in tabular.splitlines() if line.endswith(r" \\") and "multicolumn" not in line]
+        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {width}
+    assert "<b>" not in paths.page.read_text() and "<b>" not in paths.markdown.read_text()
+    for block in paths.markdown.read_text().split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_a_terminal_shows_every_level_of_labels(protocol, scores):
+    view = View(lines=("metric", "row"), gain="a")
+    text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)
+    lines = [said(line) for line in text.splitlines()]
+    assert lines[3:9] == [
+        "metric liver tumour Mean n", lines[4], "Dice (%) A 80.00 ^ 40.00 60.00 ^ 1 x 1",
+        "B 70.00 (-10.00) 50.00 (+10.00) ^ 60.00 (+0.00) ^ 1 x 1", "HD (mm) A 9.00 5.00 7.00 1 x 1",
+        "B 8.00 (-1.00) ^ 4.00 (-1.00) ^ 6.00 (-1.00) ^ 1 x 1",
+    ]  # fmt: skip
+    assert "in brackets the gain" in text
