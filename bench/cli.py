@@ -16,7 +16,7 @@ from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bench import digest, streams
+from bench import digest, no_torch, streams
 from bench.arguments import parser
 from bench.blame import blaming
 from bench.errors import BenchError, Damaged, printable
@@ -35,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
     streams.ready()
     arguments = parser().parse_args(argv)
+    plans = arguments.command == "plan" or (arguments.command == "run" and arguments.dry_run)
+    bare = argv is None and plans and no_torch.install()  # of a process of its own alone
     try:
-        _from_outside(arguments)
-        with blaming():
-            return BODIES[arguments.command](arguments)
+        return _body(arguments, bare)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1 if isinstance(error, Damaged) else 2
@@ -54,6 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
         wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         return 2 if wrong else 1
+
+
+def _body(arguments: argparse.Namespace, bare: bool) -> int:
+    """Run a command; without torch, what fails is done again with it: that may be why."""
+    try:
+        _from_outside(arguments)
+        with blaming():
+            return BODIES[arguments.command](arguments)
+    except BrokenPipeError:
+        raise
+    except Exception:
+        if bare and no_torch.used():
+            no_torch.start_anew()
+        raise
 
 
 def _from_outside(arguments: argparse.Namespace) -> None:
@@ -105,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
-    plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world)
+    plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world if cluster else 1)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), _without_gpu(arguments, cluster))
     if arguments.redo:
@@ -132,7 +146,7 @@ def _run(arguments: argparse.Namespace) -> int:
         anew |= found
 
 
-def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) -> dict[str, Outcome]:
+def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile | None) -> dict[str, Outcome]:
     """Run what is to do of a plan, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
@@ -146,7 +160,7 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) 
     with _stopping(saves=arguments.executor == "local"), Watch(plan, store, jobs) as watch:
         for line in run.changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        if jobs and arguments.executor == "slurm":
+        if jobs and cluster is not None:
             from bench.executors import slurm
 
             def start(job: str) -> RunOptions:
@@ -159,16 +173,17 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile) 
     return outcomes
 
 
-def _cluster(arguments: argparse.Namespace) -> Profile:
-    from bench.executors.slurm.profile import Profile, profile
-
+def _cluster(arguments: argparse.Namespace) -> Profile | None:
+    """Return what is asked of a cluster, None where jobs run here."""
     if arguments.workers is not None and arguments.workers < 1:
         raise BenchError(f"--workers {arguments.workers}: needs at least 1")
     if arguments.executor == "slurm":
+        from bench.executors.slurm.profile import profile
+
         return profile(arguments.cluster)
     if arguments.cluster is not None:
         raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
-    return Profile()
+    return None
 
 
 @contextmanager
@@ -211,11 +226,11 @@ def _say(text: str) -> None:
         os.write(2, f"{shown}\nbench: {text}\n".encode())
 
 
-def _without_gpu(arguments: argparse.Namespace, cluster: Profile) -> str:
+def _without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
     """Return what will run jobs without a GPU and what may have one, in words; empty where one is there."""
     from bench.process import gpus
 
-    if arguments.executor != "slurm":
+    if cluster is None:
         return (
             "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
         )
@@ -250,7 +265,7 @@ def _show(protocols: list[Any], plan: Any, store: Any, outcomes: dict[str, Outco
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import run
-    from bench.plan.feasible import refuse_half
+    from bench.plan.feasible import refuse_half, told_half
     from bench.runtime import stale
     from bench.show.plan_text import as_json, as_text
     from bench.store import Store
@@ -258,11 +273,15 @@ def _plan(arguments: argparse.Namespace) -> int:
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     Store.check_place(request.out)
-    plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world)
+    plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world if cluster else 1)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
-    refuse_half(plan, run.todo(plan, seen), _without_gpu(arguments, cluster))
+    work = plan, run.todo(plan, seen), _without_gpu(arguments, cluster)
+    if arguments.command == "run":  # a dry run says what a run would say
+        refuse_half(*work)
+    for line in told_half(*work):
+        print(f"bench: {line}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(as_json(plan, seen), indent=1))
         return 0

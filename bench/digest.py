@@ -74,8 +74,9 @@ def manifest(folder: Path, kind: Any = MANIFEST) -> dict[str, Any] | None:
 
 def published(folder: Path) -> bool:
     """Tell whether a job's folder has a manifest that is whole; not where it cannot be read now."""
+    file = folder / NAME
     try:
-        return _published(folder / NAME, Path.cwd(), stamp(folder / NAME))
+        return file.exists() and _published(file, Path.cwd(), stamp(file))
     except OSError:
         return False
 

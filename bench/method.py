@@ -25,11 +25,11 @@ from bench.dataset import Recipe as Recipe  # methods know bench.method, not ben
 from bench.errors import BenchError
 from bench.nets import Network
 from bench.nets.base import NoDecoder
+from bench.ranges import Triple as Triple
 from bench.registry import callable_module
 from bench.source import Source
 
 Batch = dict[str, Tensor]
-Triple = tuple[int, int, int]
 
 
 class Owned(dict[str, Tensor]):

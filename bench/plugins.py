@@ -111,8 +111,15 @@ def known(kind: str) -> dict[str, Plugin]:
     Raises:
         BenchError: two have one name; names both places.
     """
+    if not os.environ.get(PATHS):
+        return _of_kind(kind, _installed(tuple(sys.path)))
+    return _of_kind(kind, tuple(_all()))
+
+
+@lru_cache(maxsize=64)  # plans ask thousands of times
+def _of_kind(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
-    for plugin in (p for p in _all() if p.kind == kind):
+    for plugin in (p for p in plugins if p.kind == kind):
         other = found.setdefault(plugin.name, plugin)
         if other.file != plugin.file:
             both = f"{other.place} and {plugin.place}"

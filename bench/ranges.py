@@ -46,6 +46,7 @@ Amount = Annotated[float, Range(0)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 Pair = tuple[float, float]
+Triple = tuple[int, int, int]  # x, y, z
 Shares = Annotated[Pair, Range(0, 1, above=True)]  # bounds of a share that is never nothing
 Amounts = Annotated[Pair, Range(0)]
 Factors = Annotated[Pair, Range(0, above=True)]

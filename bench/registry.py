@@ -39,15 +39,22 @@ def names(kind: str) -> list[str]:
 
 def _own(kind: str) -> tuple[str, ...]:
     """Return the names of a kind's own plugins: those in its room."""
-    folders = tuple(importlib.import_module(ROOMS[kind][0]).__path__)
-    there = [Path(f) for f in folders]  # one of an editable installation is no folder
-    return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in there))
+    folders = _folders(kind, tuple(sys.path))  # one of an editable installation is no folder
+    return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders))
 
 
 @lru_cache(maxsize=8)
-def _names(folders: tuple[str, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
+def _folders(kind: str, places: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the folders of a kind's own plugins, as seen from ``sys.path``."""
+    return tuple(map(Path, importlib.import_module(ROOMS[kind][0]).__path__))
+
+
+@lru_cache(maxsize=8)
+def _names(folders: tuple[Path, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
     """Return the modules in ``folders`` as they were ``changed`` last: plans ask thousands of times."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_")))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_"))
+    )
 
 
 def outside(kind: str) -> dict[str, plugins.Plugin]:
@@ -71,14 +78,18 @@ def file(kind: str, name: str, *, own: bool = False) -> Path:
     """Return the file of a plugin as its name says it, whether it is there or not; ``own``: in our room."""
     if not own and (plugin := outside(kind).get(name)) is not None:
         return plugin.file
-    folders = [Path(f) for f in importlib.import_module(ROOMS[kind][0]).__path__]
+    return _file(_folders(kind, tuple(sys.path)), name)
+
+
+@lru_cache(maxsize=512)
+def _file(folders: tuple[Path, ...], name: str) -> Path:
     files = [folder / f"{name}.py" for folder in folders]
     return next((path for path in files if path.is_file()), files[0])
 
 
 def folder(kind: str) -> Path:
     """Return the folder in which the plugins of a kind lie."""
-    return Path(next(iter(importlib.import_module(ROOMS[kind][0]).__path__)))
+    return _folders(kind, tuple(sys.path))[0]
 
 
 def source(kind: str, name: str) -> str:
@@ -121,23 +132,29 @@ def load(kind: str, name: str) -> Any:
             or lacks something of it.
     """
     room, home, base_name = ROOMS[kind]
-    if name not in names(kind):
+    own = outside(kind).get(name)
+    if own is None and name not in _own(kind):
         raise BenchError(unknown(kind, name, names(kind)))
     base = getattr(importlib.import_module(home), base_name)
-    own = outside(kind).get(name)
     try:
         module = plugins.module(own) if own else importlib.import_module(f"{room}.{name}")
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
         raise broken(kind, name, error) from error
+    return _class(module, base)
+
+
+@lru_cache(maxsize=256)
+def _class(module: types.ModuleType, base: type) -> Any:
+    """Return the one plugin class that a module defines."""
     found = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchError(f"{module.__file__} must define one {base_name} subclass, found {len(found)}")
+        raise BenchError(f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}")
     if lacking := _lacking(found[0]):
         raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
     if mistake := _mistaken(base, found[0]):
@@ -168,7 +185,6 @@ def _lacking(plugin: type) -> str:
     return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
 
 
-@lru_cache(maxsize=256)
 def _mistaken(base: type, plugin: type) -> str:
     """Return what is wrong with what a plugin's class states; empty where nothing is."""
     hints = get_type_hints(base)

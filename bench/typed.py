@@ -24,6 +24,7 @@ T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
+ATOMS = frozenset((str, int, float, bool, type(None)))
 LARGEST = 2.0**63  # a stored number beyond it counts nothing here
 
 
@@ -37,15 +38,18 @@ def sparse(default: Any = None) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: dataclasses as mappings of their fields, tuples as lists."""
-    if is_dataclass(value):
-        return {
-            name: plain(inner)
-            for name, default in _stored(value.__class__)
-            if (inner := getattr(value, name)) != default
-        }
+    kind = value.__class__
+    if kind in ATOMS:
+        return value
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {k: v if v.__class__ in ATOMS else plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [v if v.__class__ in ATOMS else plain(v) for v in value]
+    if not is_dataclass(value):
+        return value
+    return {
+        name: plain(inner) for name, default in _stored(kind) if (inner := getattr(value, name)) != default
+    }
 
 
 def read(kind: type[T], raw: bytes) -> T:
@@ -124,9 +128,9 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
 
 
 def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
-    origin = get_origin(kind)
-    if kind is Any:
+    if kind is Any or (type(value) is kind and kind in ATOMS):
         return value
+    origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _union(kind, value, keys, where)
     if origin is Literal:

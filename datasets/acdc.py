@@ -37,7 +37,7 @@ class ACDC(Dataset):
     title = "ACDC cardiac cine MR"
     licence = "CC BY-NC-SA 4.0, research only"
     modality = "MR"
-    phantoms = 48  # two a patient
+    phantoms = 24  # two a patient
     channels = ("cine",)
     labels = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
     recipes = {

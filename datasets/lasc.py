@@ -9,7 +9,7 @@ from typing import ClassVar
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.source import Source
-from bench.volumes.reading import within
+from bench.volumes.files import within
 
 ID = re.compile(r"[0-9A-Z]{20}")
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"

@@ -37,7 +37,7 @@ class MnMs(Dataset):
     title = "M&Ms cardiac cine MR"
     licence = "download form; research only"
     modality = "MR"
-    phantoms = 48  # two a patient
+    phantoms = 24  # two a patient
     channels = ("cine",)
     labels = {1: "left ventricle", 2: "myocardium", 3: "right ventricle"}
     recipes = {

@@ -17,7 +17,6 @@ class Spleen(Decathlon):
     version = 2  # slices of the recipe hssl are 192 x 192
     archive = "Task09_Spleen"
     modality = "CT"
-    phantoms = 50  # all that a split names, and a fifth more without labels
     channels = ("CT",)
     labels = {1: "spleen"}
     recipes = {

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment.draw import chance, uniform
+from bench.ranges import Triple
 
 if TYPE_CHECKING:
     from bench.protocol.sections import Augment
 
-Triple = tuple[int, int, int]
 ANISOTROPIC = 3  # times the voxels of z along x or y, nnU-Net's threshold
 
 

@@ -12,8 +12,7 @@ from torch.nn import functional
 from bench.augment import rows
 from bench.augment.draw import chance, per_sample
 from bench.random import randint
-
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
 
 
 def flip(x: Tensor, flipped: Tensor, inplace: bool = False) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
+
 CACHED = 2**18  # voxels at a time, 1 MB
 LINE = 8  # voxels; shorter lines of memory are not worth a look-up each
 MATRIX = 96  # voxels; up to this length a product with a matrix is faster than turning the axis to the front

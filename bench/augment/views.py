@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.augment.affine import Triple, centred, draw_affine, in_plane, places, sampled
+from bench.augment.affine import centred, draw_affine, in_plane, places, sampled
 from bench.augment.draw import chance
 from bench.augment.effects import intensities
 from bench.augment.geometry import draw_turns, flip_rot90
 from bench.augment.intensity import scale, shift
+from bench.ranges import Triple
 
 if TYPE_CHECKING:
     from bench.protocol.sections import Augment

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.dataset import Dataset, Recipe
 from bench.errors import BenchError, unknown
+from bench.ranges import Triple
 from bench.volumes.header import MAX_BYTES, VolumeError
-from bench.volumes.reading import LabelVolume, Volume3D, check_finite
-from bench.volumes.resampling import Geometry, Triple, linear, nearest, restore, smooth
+from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
+
+if TYPE_CHECKING:
+    from bench.volumes.reading import LabelVolume, Volume3D
 
 __all__ = ["Geometry", "Prepared", "consistent", "contiguous", "prepare", "restore"]
 
@@ -52,6 +56,8 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
         BenchError: contradictory recipe, NaN voxels, an unknown label value, another grid.
     """
     consistent(recipe)
+    from bench.volumes.reading import check_finite  # a plan asks for recipes and reads no file
+
     check_finite(volume)
     if recipe.channels is not None:
         there, picked = len(volume.array), list(recipe.channels)

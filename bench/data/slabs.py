@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bench.volumes.resampling import WHOLE, Geometry, Triple, Way
+from bench.ranges import Triple
+from bench.volumes.resampling import WHOLE, Geometry, Way
 
 Paint = Sequence[Sequence[int]]
 

@@ -25,9 +25,10 @@ from bench.jobs.prepare import PrepareSpec
 from bench.jobs.supervised import Judge, Supervised, Task
 from bench.jobs.tracking import Curve, Looks, Predict
 from bench.nets import transfer
-from bench.nets.base import Triple, triple
+from bench.nets.base import triple
 from bench.protocol.sections import Inference, Tuning, Windows
 from bench.random import numpy_rng
+from bench.ranges import Triple
 from bench.train import label_losses
 from bench.train.frozen import Frozen
 from bench.train.loop import Run, fit

@@ -14,8 +14,8 @@ from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.jobs import ordinal, window
 from bench.jobs.class_scores import true_classes
-from bench.nets.base import Triple
 from bench.protocol.sections import Windows
+from bench.ranges import Triple
 
 AXES = "xyz"
 Seen = Callable[[str, np.ndarray], None]  # a case, and what is predicted of it

@@ -19,8 +19,9 @@ from torch.nn.functional import pad
 
 from bench.data.cache import BLOCK
 from bench.data.reader import Volume
-from bench.nets.base import Triple, triple
+from bench.nets.base import triple
 from bench.protocol.sections import Windows
+from bench.ranges import Triple
 
 PLANES = 16  # of a slab at most: few, and still whole cache lines of the ring, where z is innermost
 

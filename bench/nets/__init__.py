@@ -10,8 +10,9 @@ from bench.errors import BenchError
 from bench.nets.catalog import check_crop, entry, names
 
 if TYPE_CHECKING:
-    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder, Triple
+    from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
     from bench.nets.sizes import Entry
+    from bench.ranges import Triple
 
 __all__ = [
     "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
 
 
 def triple(sizes: Sequence[int]) -> Triple:

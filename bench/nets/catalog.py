@@ -14,8 +14,9 @@ from typing import Any
 from bench import plugins, registry, typed
 from bench.errors import BenchError, unknown
 from bench.nets import sizes
-from bench.nets.sizes import Entry, Preset, Triple
+from bench.nets.sizes import Entry, Preset
 from bench.nets.table import NETWORKS
+from bench.ranges import Triple
 from bench.source import Source
 
 CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}  # bench's own

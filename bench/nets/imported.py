@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import BenchError, shown
-from bench.nets.base import Triple, triple
+from bench.nets.base import triple
 from bench.nets.catalog import entry
 from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, read
+from bench.ranges import Triple
 
 # Around the model: distributed training, compilation. Then a part of the objective; where a file has a
 # student and its slow mean, the student, as the authors' newer loaders take it.

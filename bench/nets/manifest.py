@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench import digest, typed
 from bench.errors import BenchError, shown
-from bench.nets.base import Triple
+from bench.ranges import Triple
 from bench.store import write_atomic
 
 KEY = "bench.manifest"  # in the header's metadata

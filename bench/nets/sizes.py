@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-from bench.ranges import Count
+from bench.ranges import Count, Triple
 from bench.source import Source
 
-Triple = tuple[int, int, int]
 BOTH: tuple[Literal["segmentation", "classification"], ...] = ("segmentation", "classification")
 
 

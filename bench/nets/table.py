@@ -18,11 +18,11 @@ from bench.nets.sizes import (
     SegResNetSize,
     SwinUnetrSize,
     TalebSize,
-    Triple,
     UnetrSize,
     UNetSize,
     VggSize,
 )
+from bench.ranges import Triple
 from bench.source import Source
 
 MONAI = "https://github.com/Project-MONAI/MONAI/blob/1.6.1/monai/networks/nets"

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.nets.base import Decoder, Encoder, TokenEncoder, Triple, Wanted
+from bench.nets.base import Decoder, Encoder, TokenEncoder, Wanted
 from bench.nets.sizes import UnetrSize
+from bench.ranges import Triple
 
 PATCH = 16  # the decoder's four transposed convolutions fix it
 

@@ -53,7 +53,7 @@ def _measured(plan: Plan, store: Store) -> tuple[dict[str, float], dict[str, flo
     around = plan.around()
     per_unit: dict[str, list[float]] = {}
     slower: dict[str, list[float]] = {}
-    for job in plan.jobs.values():
+    for job in map(plan.jobs.__getitem__, store.present(plan.jobs)):
         if not store.done(job.id):
             continue
         seconds, units = store.manifest(job.id).get("seconds"), job.spec.units

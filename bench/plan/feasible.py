@@ -1,8 +1,8 @@
-"""Refuse, before anything runs, what the machine that would run it cannot do."""
+"""What the machine that would run a plan cannot do: refused before anything runs, and told by a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.errors import BenchError
 from bench.jobs.finetune import FinetuneSpec
@@ -23,17 +23,35 @@ def refuse_half(plan: Plan, jobs: Sequence[str], lacking: str) -> None:
     Raises:
         BenchError: names the first such row, its setting, and the ways out.
     """
-    todo = set(jobs) if lacking else set()
+    for protocol, row, setting, precision in _half(plan, jobs) if lacking else ():
+        raise BenchError(
+            f"protocol {protocol!r}, row {row!r}: {setting} {precision} needs a GPU, and "
+            f"{lacking}; or add --set {setting}=fp32"
+        )
+
+
+def told_half(plan: Plan, jobs: Sequence[str], lacking: str) -> list[str]:
+    """Return a line for each setting that ``refuse_half`` would refuse: how many rows have it, and why."""
+    rows: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+    for protocol, row, *asked in _half(plan, jobs) if lacking else ():
+        rows.setdefault((asked[0], asked[1]), {})[protocol, row] = None
+    return [
+        f"{setting} {precision} of {len(found)} row{'s' * (len(found) > 1)} ({next(iter(found))[0]}"
+        f"{' and others' * (len({p for p, _ in found}) > 1)}) needs a GPU, and {lacking}"
+        for (setting, precision), found in rows.items()
+    ]
+
+
+def _half(plan: Plan, jobs: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield protocol, row, setting and precision of every wanted cell with work in half precision."""
+    todo = set(jobs)
     for name, cells in plan.cells.items():
         for cell in (c for c in cells if c.wanted):
-            asked = []
             if cell.pretrain in todo:
-                asked.append(("pretrain", plan.spec(cell.pretrain, PretrainSpec).pretrain.precision))
-            if {cell.finetune, cell.evaluate} & todo:  # a prediction takes it over
-                asked.append(("finetune", plan.spec(cell.finetune, FinetuneSpec).finetune.precision))
-            for kind, precision in asked:
+                precision = plan.spec(cell.pretrain, PretrainSpec).pretrain.precision
                 if precision in HALF:
-                    raise BenchError(
-                        f"protocol {name!r}, row {cell.row!r}: {kind}.precision {precision} needs a GPU, and "
-                        f"{lacking}; or add --set {kind}.precision=fp32"
-                    )
+                    yield name, cell.row, "pretrain.precision", precision
+            if {cell.finetune, cell.evaluate} & todo:  # a prediction takes it over
+                precision = plan.spec(cell.finetune, FinetuneSpec).finetune.precision
+                if precision in HALF:
+                    yield name, cell.row, "finetune.precision", precision

@@ -33,6 +33,7 @@ class Pretrainings:
     def __init__(self, plan: Plan, cohorts: Cohorts, overridden: Callable[[Any], Any]) -> None:
         self.plan, self.cohorts, self._overridden = plan, cohorts, overridden
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
+        self._prepared: dict[tuple[str, Any], str] = {}  # data set, recipe -> job
 
     def add(self, arm: Arm, seed: int) -> str:
         """Add an arm's pretraining under one of its seeds and return it.
@@ -81,9 +82,11 @@ class Pretrainings:
 
     def prepare(self, name: str, recipe: Any) -> str:
         """Add the preparation of a data set by a recipe and return it."""
-        job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
-        self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
-        return job
+        if (name, recipe) not in self._prepared:
+            job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
+            self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
+            self._prepared[name, recipe] = job
+        return self._prepared[name, recipe]
 
     def channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
         """Return the channels that all prepared data sets have.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
+from typing import Any
 
 from bench.data import regions as regional
 from bench.data import split as splits
@@ -133,5 +135,11 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
 def differing(row: Row, before: PretrainSpec | None) -> str:
     """Return canonical JSON of the parameters that are not the method's defaults."""
     own = before.method if before else MethodSpec.of(row.method, row.params)
-    default = plain(own.method.Params())  # without what is sparse: that is stored where it differs
+    default = _defaults(own.method.Params)
     return canonical({k: v for k, v in own.params.items() if k not in default or v != default[k]})
+
+
+@cache
+def _defaults(params: Any) -> dict[str, Any]:
+    """Return what a method's parameters are by default, without what is sparse: stored where it differs."""
+    return dict(plain(params()))

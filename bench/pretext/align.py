@@ -18,8 +18,8 @@ from torch import Tensor
 from bench.augment import resize_box
 from bench.errors import BenchError
 from bench.pretext.losses import full_precision
+from bench.ranges import Triple
 
-Triple = tuple[int, int, int]
 Box = tuple[Tensor, Tensor]
 Coordinates = Literal["scaled", "literal"]
 

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from bench.data.reader import Volume
+from bench.ranges import Triple
 
 Ratio = Literal["isotropic", "per_axis", "volume"]
-Triple = tuple[int, int, int]
 TRIES = 512  # pairs of boxes that are looked at before both are the same
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from bench.data.reader import Volume
+from bench.ranges import Triple
 
-Triple = tuple[int, int, int]
 Far = Literal["mean", "least", "random"]
 EVERY = 8  # of so few things all orders are looked at
 SOME = 20_000  # of more so many

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.pretext.deform import Triple, last_entry, triple, written_out
+from bench.pretext.deform import last_entry, triple, written_out
 from bench.random import rand, randn
+from bench.ranges import Triple
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from bench.augment.draw import per_sample
 from bench.random import rand, randint
+from bench.ranges import Triple
 
-Triple = tuple[int, int, int]
 Pair = tuple[int, int]
 # factors of the finaliser of MurmurHash3 (A. Appleby, public domain), as signed numbers of 64 bits
 MIX = (0xFF51AFD7ED558CCD - (1 << 64), 0xC4CEB9FE1A85EC53 - (1 << 64))

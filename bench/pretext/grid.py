@@ -13,8 +13,7 @@ import numpy as np
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
-
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
 
 
 def tiles(window: np.ndarray, grid: Triple) -> np.ndarray:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.random import rand
-
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
 
 
 def stride_of(patch: Triple, overlap: float) -> Triple:

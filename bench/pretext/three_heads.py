@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.nets.sizes import Triple
+from bench.ranges import Triple
 
 Up = Literal["vae", "deconv", "large"]
 Pool = Literal["token", "mean"]

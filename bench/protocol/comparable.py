@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
-from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, tuned_net
+from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, once, tuned_net
 from bench.typed import plain
 
 LOSSES = {  # by task, the default first
@@ -24,6 +24,10 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     Dotted key -> plain value, with overrides, scale and defaults worked in; two rows are comparable where
     these are equal.
     """
+    return once(protocol, "way", index, row, lambda: _way(protocol, index, row))
+
+
+def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     tuned = finetune_of(protocol, index, row)
     task = registry.declared("dataset", tuned.dataset, "task", "segmentation")
     stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
 from bench.errors import BenchError
@@ -15,6 +16,7 @@ from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain
 
+T = TypeVar("T")
 # What stands beside a row: one that starts from weights again from fresh ones, or from the same in disorder;
 # one from scratch again, fine-tuned for as many samples more as the longest pretraining of its network saw.
 Control = Literal["random", "shuffled", "long"]
@@ -104,6 +106,11 @@ class Protocol:
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
 
+    @cached_property
+    def resolved(self) -> dict[Any, Any]:
+        """Return what is known of rows and sections laid over each other: the plan asks again and again."""
+        return {}
+
     def rows_in(self, index: int) -> dict[str, Row]:
         """Return the rows that have cells in one fine-tuning section."""
         return {name: row for name, row in self.rows.items() if index in self.sections_of(row)}
@@ -158,9 +165,13 @@ def pretrain_of(
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
-    own = protocol.finetune[index].pretrain
-    section = _overridden(protocol.pretrain, own, where, ("finetune", str(index), "pretrain"))
-    return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+    shared, own = protocol.pretrain, protocol.finetune[index].pretrain
+
+    def made() -> Pretrain:
+        section = _overridden(shared, own, where, ("finetune", str(index), "pretrain"))
+        return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+
+    return once(protocol, "pretrain", index, row, made)
 
 
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:
@@ -180,10 +191,20 @@ def finetune_of(
     protocol: Protocol, index: int, row: Row, where: Document | None = None, name: str = ""
 ) -> Finetune:
     """Return one fine-tuning section with one row's overrides laid over it."""
-    return _overridden(protocol.finetune[index], row.finetune, where, ("rows", name, "finetune"))
+    section, keys = protocol.finetune[index], ("rows", name, "finetune")
+    return once(protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys))
 
 
-def _overridden(section: Any, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> Any:
+def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[], T]) -> T:
+    """Return what a function makes of a row in a section, from the second time on without calling it."""
+    key = what, index, id(row)
+    if key not in protocol.resolved:
+        protocol.resolved[key] = row, made()  # with the row, so that its id stays its own
+    found: T = protocol.resolved[key][1]
+    return found
+
+
+def _overridden(section: T, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> T:
     if not over:
         return section
     document = where or Document(Path("protocol"), {})

@@ -42,7 +42,7 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
         return over
     pairs = {**ALTERNATIVES, **(SEEDS if pretrain else {})}
     gone = {v: empty for k, (v, empty) in pairs.items() if k in over and v not in over}
-    inner = {"track": one_of_each(over["track"])} if "track" in over else {}
+    inner = {k: one_of_each(over[k], k == "pretrain") for k in ("track", "pretrain") if k in over}
     return {**over, **gone, **inner}
 
 

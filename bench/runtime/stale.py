@@ -41,7 +41,7 @@ def finished(store: Store) -> dict[str, dict[str, Any]]:
 
 def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for job in jobs:
+    for job in store.present(jobs):
         with suppress(Damaged):
             manifest = digest.manifest(store.jobs / job)
             found |= {job: manifest} if manifest is not None else {}

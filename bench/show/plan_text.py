@@ -37,15 +37,16 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     """Return the tree: per protocol its rows, what is done, what the rest will cost."""
     wanted = plan.wanted()
     costs = forecast(plan, store, wanted)
+    done = {job for job in store.present(wanted) if records.done(plan, store, job)}
     lines = []
     if plan.provisional:
         lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
     lines += _changed(plan, store)
     for protocol in protocols:
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
-        lines += _rows(plan, store, protocol, costs)
+        lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
-    lines.append(_total(plan, [j for j in wanted if not records.done(plan, store, j)], costs))
+    lines.append(_total(plan, [j for j in wanted if j not in done], costs))
     return "\n".join(map(printable, lines))
 
 
@@ -69,18 +70,18 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     return lines
 
 
-def _rows(plan: Plan, store: Store, protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
+def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
     lines = []
     asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
     for row in dict.fromkeys(c.row for c in asked_for):
         cells = [c for c in asked_for if c.row == row]
-        done = sum(records.done(plan, store, c.evaluate) for c in cells)
+        finished = sum(c.evaluate in done for c in cells)
         cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
         way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
-        lines.append(f"  {row}: {len(cells)} cells, {done} done, {cost}, {way}")
+        lines.append(f"  {row}: {len(cells)} cells, {finished} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
             spec, seconds = plan.spec(pretrain, PretrainSpec), costs[pretrain]
-            state = "done" if store.done(pretrain) else "to do"
+            state = "done" if pretrain in done else "to do"
             shown = "unknown cost" if seconds is None else f"about {duration(seconds)}"
             steps = spec.pretrain.steps or "?"
             lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Triple = tuple[int, int, int]
+from bench.ranges import Triple
+
 Box = tuple[slice, slice, slice]
 WHOLE: Box = (slice(None), slice(None), slice(None))
 

@@ -107,6 +107,10 @@ def quoted(what, name="q"):
     return f"paper: voco\ntable: table1\npublished_only:\n  {name}: {what}\nrows:\n"
 
 
+def view(words):
+    return edit("rows:\n", f"layout: {{views: [{words}]}}\nrows:\n")
+
+
 LONG = "controls: [long]\n"
 FIRST = "sections: [msd04_hippocampus]"
 MISTAKES = [
@@ -151,6 +155,10 @@ MISTAKES = [
     (edit("rows:\n", quoted("{published: X}", '"q\\tq"')), None, '"q\\tq"', "is no name to print"),
     (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "state the 'paper'"),
     (edit("rows:\n", "layout: {groups: {A: [alone, q]}}\nrows:\n"), None, "layout", "no row named 'q'"),
+    (view("{lines: [target], columns: [row], facts: [parameters]}"), None, "layout", "put 'row' among"),
+    (view("{lines: [target], columns: [metric]}"), None, "layout", "a table has 'row' among"),
+    (view("{columns: [target, target]}"), None, "layout", "each axis once"),
+    (view("{gain: alone, rows: [pears]}"), None, "layout", "no row named 'pears'; did you mean 'pair'?"),
     (pair("sections: [other]\n"), None, "sections: [other]", "no section named 'other'"),
     (narrowed(f", {FIRST}", f"    {FIRST}\n"), None, "- {dataset", "no row has cells in section 'second'"),
     (narrowed(f", {FIRST}", ""), None, "  pair:", "nothing to compare with in section 'second'"),
