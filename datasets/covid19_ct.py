@@ -13,6 +13,7 @@ from bench.source import Source
 PREFIX = "volume-covid19-A-"
 NAME = re.compile(rf"(?P<case>{PREFIX}\d{{4}}(?:_\d+)?(?:_day\d+)?)(?:_ct)?")
 SOFT = (-175.0, 250.0)  # HU; most papers read these chests with their abdomen's window
+PATIENTS = 16000  # number of the first phantom: no other data set shows the same bodies
 
 
 class Covid19CT(Dataset):
@@ -66,5 +67,5 @@ class Covid19CT(Dataset):
             again = i % 5 == 4
             patient = i if again else i + 1
             name = f"{PREFIX}{patient:04d}{'_day008' if again else ''}.nii.gz"
-            image, _ = organs((84, 72, 48 + 4 * (i % 3)), spacing, 13, seed, i)
+            image, _ = organs((84, 72, 48 + 4 * (i % 3)), spacing, 13, seed, PATIENTS + i)
             write_nifti(root / name, image, spacing, "int16")
