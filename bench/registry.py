@@ -39,14 +39,18 @@ def names(kind: str) -> list[str]:
 
 def _own(kind: str) -> tuple[str, ...]:
     """Return the names of a kind's own plugins: those in its room."""
-    folders = _folders(kind, tuple(sys.path))  # one of an editable installation is no folder
+    folders = _folders(kind)  # one of an editable installation is no folder
     return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders))
 
 
+def _folders(kind: str) -> tuple[Path, ...]:
+    """Return the folders of a kind's own plugins."""
+    return _paths(tuple(importlib.import_module(ROOMS[kind][0]).__path__))
+
+
 @lru_cache(maxsize=8)
-def _folders(kind: str, places: tuple[str, ...]) -> tuple[Path, ...]:
-    """Return the folders of a kind's own plugins, as seen from ``sys.path``."""
-    return tuple(map(Path, importlib.import_module(ROOMS[kind][0]).__path__))
+def _paths(folders: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(map(Path, folders))
 
 
 @lru_cache(maxsize=8)
@@ -78,7 +82,7 @@ def file(kind: str, name: str, *, own: bool = False) -> Path:
     """Return the file of a plugin as its name says it, whether it is there or not; ``own``: in our room."""
     if not own and (plugin := outside(kind).get(name)) is not None:
         return plugin.file
-    return _file(_folders(kind, tuple(sys.path)), name)
+    return _file(_folders(kind), name)
 
 
 @lru_cache(maxsize=512)
@@ -89,7 +93,7 @@ def _file(folders: tuple[Path, ...], name: str) -> Path:
 
 def folder(kind: str) -> Path:
     """Return the folder in which the plugins of a kind lie."""
-    return _folders(kind, tuple(sys.path))[0]
+    return _folders(kind)[0]
 
 
 def source(kind: str, name: str) -> str:

@@ -109,7 +109,7 @@ HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
 
 @pytest.mark.parametrize("what", HALF)
 @pytest.mark.parametrize("gpus", ["", "0"])
-def test_half_precision_is_refused_at_once_where_no_gpu_is(what, gpus, written, capsys, monkeypatch):
+def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(what, gpus, written, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     Path("bench.toml").write_text(NO_GPU)
     flags, told = HALF[what]
@@ -117,9 +117,13 @@ def test_half_precision_is_refused_at_once_where_no_gpu_is(what, gpus, written, 
     if not told or (what == "here" and gpus):
         assert main(["plan", path, "--out", "out", *flags]) == 0
         return
-    for command in ("plan", "run"):
-        line = refused(capsys, command, path, "--out", "out", *flags)
+    for dry in ([], ["--dry-run"]):
+        line = refused(capsys, "run", path, "--out", "out", *flags, *dry)
         assert told in line and "row " in line and "--set pretrain.precision=fp32" in line
+    assert main(["plan", path, "--out", "out", *flags]) == 0  # which is told why a run would not start
+    shown = capsys.readouterr()
+    assert "12 jobs" in shown.out and shown.err.count("\n") == 1
+    assert told.split(" and this")[0].removeprefix("pretrain.precision bf16 ") in shown.err
 
 
 FLAGS = {

@@ -56,10 +56,10 @@ class Plan:
     files: WeightFiles = field(default_factory=WeightFiles)  # weights that rows start from
     provisional: bool = False
 
-    def wanted(self, done: Callable[[str], bool] = lambda job: False) -> list[str]:
-        """Return the jobs that the wanted cells stand on, needs first, without what is ``done``.
+    def wanted(self, done: Callable[[str], bool] = lambda job: False, protocol: str = "") -> list[str]:
+        """Return the jobs that the wanted cells stand on, of one ``protocol`` or all, needs first.
 
-        What only a done job needs is left out with it.
+        Without what is ``done``: what only a done job needs is left out with it.
         """
         found: dict[str, None] = {}
 
@@ -69,11 +69,11 @@ class Plan:
                     want(need)
                 found[job] = None
 
-        for protocol, cells in self.cells.items():
-            for cell in (c for c in cells if c.wanted):
-                for job in cell.ends:
-                    want(job)
-            for job in self.beside.get(protocol, {}).values() if any(c.wanted for c in cells) else ():
+        for name in [protocol] if protocol else self.cells:
+            cells = [cell for cell in self.cells[name] if cell.wanted]
+            for job in (job for cell in cells for job in cell.ends):
+                want(job)
+            for job in self.beside.get(name, {}).values() if cells else ():
                 want(job)
         return list(found)
 

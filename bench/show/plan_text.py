@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bench import digest, records
@@ -10,11 +11,14 @@ from bench.jobs import KINDS
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.trains import Trains
 from bench.plan import Plan
 from bench.plan.cost import TERAFLOPS_PER_GPU, forecast
-from bench.protocol import Protocol
+from bench.protocol import Protocol, row_of
 from bench.show.progress import duration
 from bench.store import Store
+
+FEW = 4  # protocols that are told row by row
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
 
 
 def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
-    """Return the tree: per protocol its rows, what is done, what the rest will cost."""
+    """Return per protocol its rows, what is done, what the rest will cost; of many a line for each."""
     wanted = plan.wanted()
     costs = forecast(plan, store, wanted)
     done = {job for job in store.present(wanted) if records.done(plan, store, job)}
@@ -42,7 +46,9 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     if plan.provisional:
         lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
     lines += _changed(plan, store)
-    for protocol in protocols:
+    if len(protocols) > FEW:
+        lines += _shared(plan, done, protocols)
+    for protocol in protocols if len(protocols) <= FEW else ():
         lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
@@ -70,10 +76,39 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     return lines
 
 
+def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
+    """Return a table of what each protocol asks for, and what is saved where they share jobs."""
+    from tabulate import SEPARATING_LINE, tabulate
+
+    def line(name: str, cells: int, jobs: list[str]) -> list[Any]:
+        todo = [job for job in jobs if job not in done]
+        unsized = [spec for job in todo if isinstance(spec := plan.jobs[job].spec, Trains) and not spec.units]
+        return [name, cells, len(jobs), len(todo), _gpu_hours(plan, todo), len(unsized)]
+
+    rows = []
+    for protocol in protocols:
+        cells = sum(cell.wanted for cell in plan.cells[protocol.name])
+        rows.append(line(f"{protocol.name} ({protocol.scale})", cells, plan.wanted(protocol=protocol.name)))
+    alone = ["each by itself", *(sum(row[i] for row in rows) for i in range(1, 6))]
+    union = line("together", alone[1], plan.wanted())
+    saved = ["sharing saves", "", *(a - u for a, u in zip(alone[2:], union[2:], strict=True))]
+    headers = ["protocol", "cells", "jobs", "to do", "GPU-hours", "trainings of unknown length"]
+    table = [*rows, SEPARATING_LINE, alone, union, saved]
+    text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
+    return [*text.splitlines(), "", "GPU-hours: of training to do, of known length, on one nominal GPU."]
+
+
+def _gpu_hours(plan: Plan, jobs: Sequence[str]) -> float:
+    """Return what training takes on one nominal GPU, as far as steps are known."""
+    return sum(plan.jobs[job].spec.operations() or 0.0 for job in jobs) / (TERAFLOPS_PER_GPU * 1e12) / 3600
+
+
 def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
     lines = []
     asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
-    for row in dict.fromkeys(c.row for c in asked_for):
+    order = list(protocol.rows)
+    rows = dict.fromkeys(c.row for c in asked_for)
+    for row in sorted(rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
         cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
@@ -135,5 +170,5 @@ def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
     unknown = sum(costs[j] is None for j in todo)
     text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"
     text += f" and {unknown} jobs of unknown cost" if unknown else ""
-    gpu = sum(plan.jobs[j].spec.operations() or 0.0 for j in todo) / (TERAFLOPS_PER_GPU * 1e12)
-    return text + (f", or {duration(gpu)} of training on a nominal GPU" if known > 36_000 else "")
+    gpu = _gpu_hours(plan, todo)
+    return text + (f", or {duration(3600 * gpu)} of training on a nominal GPU" if known > 36_000 else "")

@@ -57,6 +57,27 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol_fi
     assert "7 finetune" in as_text(plan, store, [protocol])
 
 
+def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, protocol_file):
+    # all five pretrain the one network alike; one tunes it otherwise
+    others = [{"name": f"test{i}"} for i in range(1, 4)] + [{"name": "other", "finetune": {"steps": 9}}]
+    plan = plan_of({"name": "test0"}, others=others)
+    protocols = [read(protocol_file(changes, f"{changes['name']}.yaml")) for changes in
+                 ({"name": "test0"}, *others)]  # fmt: skip
+    finished(store, plan.jobs[cell(plan, protocol="test0", row="alone", fraction=25, seed=0).finetune])
+    lines = [line.split() for line in as_text(plan, store, protocols).splitlines()]
+    told = {line[0]: line[2:5] for line in lines if line and line[0].startswith(("test", "other"))}
+    assert told == {f"test{i}": ["8", "20", "19"] for i in range(4)} | {"other": ["8", "20", "20"]}
+    sums = {line[0]: line for line in lines if line and line[0] in ("each", "together", "sharing")}
+    assert sums["each"][3:6] == ["40", "100", "96"]
+    # fine-tunings and evaluations of the fifth are its own: 16 more than one protocol's 20
+    assert sums["together"][1:4] == ["40", "36", "35"] and sums["sharing"][2:4] == ["64", "61"]
+    assert len(as_text(plan, store, protocols[:4]).splitlines()) > 4 * 4  # of few every row
+    unsized = plan_of({"pretrain": {"steps": None, "epochs": 5}}, others=[{**o, "pretrain": {"steps": None,
+                      "epochs": 5}} for o in others], data=None)  # fmt: skip
+    (line,) = (x for x in as_text(unsized, store, protocols).splitlines() if x.startswith("together"))
+    assert line.split()[-1] == "1"
+
+
 def test_changed_data_is_named_as_the_reason(plan_of, store, protocol_file):
     protocol = replace(read(protocol_file()), name="test0")
     plan = plan_of()
