@@ -1,37 +1,22 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
 import json
-import pickle
-import shutil
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import small_protocol
 import yaml
-from described import inline
+from outside import written
 
-from bench import plugins, pool, registry
-from bench.blame import blaming
+from bench import plugins, registry
 from bench.cli import main
-from bench.errors import BenchError, Bug
-from bench.executors import local
+from bench.errors import BenchError
 from bench.nets import catalog, network
 from bench.new import TEMPLATES
 from bench.run import _plugins
-from bench.train.samples import Samples, batches
 
 pytestmark = pytest.mark.usefixtures("own_place")
-
-
-def written(folder, kind, name="", change=str):
-    """Write a template under another name, changed; return its file."""
-    text = (TEMPLATES / f"my_{kind}.py").read_text().replace(f"my_{kind}", name or f"my_{kind}")
-    folder.mkdir(exist_ok=True, parents=True)
-    file = folder / f"{name or f'my_{kind}'}.py"
-    file.write_text(change(text))
-    return file
 
 
 def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
@@ -189,85 +174,6 @@ def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_i
     assert "unet3d" in registry.load("method", "scratch").networks()
     assert main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))]) == 2
     assert f"{bad}:16: Entry.multiple" in capsys.readouterr().err
-
-
-FAILS = {  # command, kind, what is written in the template: what is said, and of which exception
-    "check": ("check", "dataset", ('clean(root.glob("images/*.nii.gz"))', 'root["x"]'),
-              r":22: TypeError: 'PosixPath' object is not subscriptable; mend it"),
-    "plan": ("plan", "dataset", ("found = []", "found = {}['gone']"), r":25: KeyError: 'gone'; mend it"),
-    "below": ("plan", "dataset", ("clean(root.glob(", "clean((1, "),
-              r":22: AttributeError: .* \(raised in bench/dataset\.py:\d+\); mend it"),
-    "its own kind": ("plan", "dataset", ("found = []", "raise type('Odd', (Exception,), {})('a\\nb')"),
-                     r":25: Odd: a; mend it"),
-    "leaves": ("check", "dataset", ("found = []", "raise SystemExit(0)"), r":25: SystemExit: 0; mend it"),
-    "a list": ("plan", "dataset", ("found = []", "found = open('gone')"),
-               r":25: FileNotFoundError: .*'gone'"),
-    "phantoms": ("run", "dataset", ("len(cls.labels)", "cls.lables"),
-                 r":36: AttributeError: .*lables"),
-    "no head": ("run", "method", ("network.encoder.widths", "network.width"),
-                r":39: AttributeError: .*width"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("command", "kind", "change", "said"), FAILS.values(), ids=FAILS)
-def test_what_a_plugins_code_raises_is_one_line_with_its_file_and_line(
-    tmp_path, capsys, command, kind, change, said
-):
-    file = written(tmp_path / "mine", kind, change=lambda text: text.replace(*change))
-    protocol = tmp_path / "mine" / "p.yaml"
-    protocol.write_text((TEMPLATES / f"my_{kind}.yaml").read_text())
-    shutil.copytree(TEMPLATES / "splits", tmp_path / "mine" / "splits")
-    (images := tmp_path / "data" / "my_dataset" / "images").mkdir(parents=True)
-    (images / "a.nii.gz").write_bytes(b"")
-    given = [] if command == "run" else ["--data", str(tmp_path / "data")]
-    named = ["my_dataset", "--plugins", str(file)] if command == "check" else [str(protocol)]
-    assert main([command, *named, *given]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and "Traceback" not in told.out
-    assert plugins.re.search(f"^bench: {file}{said}", told.err), told.err
-
-
-HELPS = {  # what a plugin's helper does as it is called, or imported: what is raised, and what it says
-    "raises": ("return {}[1]", Bug, r"helper\.py:2: KeyError: 1; mend it"),
-    "a full disk": ("raise OSError(28, 'full')", OSError, r"^\[Errno 28\] full$"),
-    "half": ("x = (", BenchError, r"helper\.py:2: SyntaxError: '\(' was never closed; mend or"),
-}
-
-
-@pytest.mark.parametrize(("does", "kind", "said"), HELPS.values(), ids=HELPS)
-def test_what_a_plugins_helper_raises_is_named_where_it_stands(tmp_path, does, kind, said):
-    file = written(tmp_path, "method", change=lambda text: "from .helper import x\n" + text)
-    (tmp_path / "helper.py").write_text(f"def x():\n    {does}\n")
-    plugins.use([file])
-    with pytest.raises(kind, match=said) as told, blaming():
-        sys.modules[registry.load("method", "my_method").__module__].x()
-    if kind is Bug:  # handed from one process to another
-        again = pickle.loads(pickle.dumps(pool._sendable(told.value, "task")))
-        assert str(again) == str(told.value) and "helper.py" in again.trace
-
-
-def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_the_log(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(local, "run", inline)
-    raises = ('batch["way"])', 'batch["gone"])')
-    file = written(tmp_path, "method", change=lambda text: text.replace(*raises))
-    protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())
-    protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
-    protocol["scales"]["smoke"] = {"pretrain": {"steps": 1}, "finetune": {"fractions": [100], "steps": 1}}
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(protocol))
-    assert main(["run", str(tmp_path / "p.yaml"), "--only", "row=my_method"]) == 1
-    told = capsys.readouterr()
-    line = next(line for line in told.out.splitlines() if line.startswith("failed: "))
-    assert f"{file}:42: KeyError: 'gone'; mend it" in line and "Traceback" not in told.out + told.err
-    assert "Traceback" in Path(plugins.re.search(r"\(log (.+?)\)", line)[1]).read_text()
-
-
-def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
-    plugins.use([written(tmp_path, "method", change=lambda text: text + "\n\ndef read(*at):\n    1 / 0\n")])
-    read = sys.modules[registry.load("method", "my_method").__module__].read
-    with pytest.raises(Bug, match=r"my_method\.py:47: ZeroDivisionError: division by zero; mend it"):
-        next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))
 
 
 @pytest.fixture
