@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     plans = arguments.command == "plan" or (arguments.command == "run" and arguments.dry_run)
     bare = argv is None and plans and no_torch.install()  # of a process of its own alone
+    if bare:
+        gc.disable()  # it is short, and keeps what it makes
     try:
         return _body(arguments, bare)
     except BenchError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 import sys
 import types
 from contextlib import suppress
@@ -45,7 +46,12 @@ def _own(kind: str) -> tuple[str, ...]:
 
 def _folders(kind: str) -> tuple[Path, ...]:
     """Return the folders of a kind's own plugins."""
-    return _paths(tuple(importlib.import_module(ROOMS[kind][0]).__path__))
+    return _paths(tuple(_module(ROOMS[kind][0]).__path__))
+
+
+def _module(name: str) -> Any:
+    """Import a module, or return it at once where that was done: plans ask thousands of times."""
+    return sys.modules.get(name) or importlib.import_module(name)
 
 
 @lru_cache(maxsize=8)
@@ -106,16 +112,17 @@ def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
     """Return a constant that a plugin's class states, read from the file without importing it."""
     path = file(kind, name)
     try:
-        return _stated(path, path.stat().st_mtime_ns).get(attribute, default)
+        return _stated(path, path.stat().st_mtime_ns, attribute).get(attribute, default)
     except OSError:  # it says why where it is loaded
         return default
 
 
-@lru_cache(maxsize=256)
-def _stated(path: Path, changed: int) -> dict[str, Any]:
-    """Return the constants that the classes of a file state: rows and sections ask again and again."""
+@lru_cache(maxsize=1024)
+def _stated(path: Path, changed: int, attribute: str) -> dict[str, Any]:
+    """Return the constants that the classes of a file state, none where ``attribute`` is not among them."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text if re.search(rf"\b{attribute}\s*[:=]", text) else "")  # most state few
     except (SyntaxError, ValueError):
         return {}
     found: dict[str, Any] = {}
@@ -136,12 +143,15 @@ def load(kind: str, name: str) -> Any:
             or lacks something of it.
     """
     room, home, base_name = ROOMS[kind]
+    there = sys.modules.get(f"{room}.{name}")
+    if there is not None and not plugins.known(kind):  # plans ask thousands of times
+        return _class(there, getattr(_module(home), base_name))
     own = outside(kind).get(name)
     if own is None and name not in _own(kind):
         raise BenchError(unknown(kind, name, names(kind)))
-    base = getattr(importlib.import_module(home), base_name)
+    base = getattr(_module(home), base_name)
     try:
-        module = plugins.module(own) if own else importlib.import_module(f"{room}.{name}")
+        module = plugins.module(own) if own else _module(f"{room}.{name}")
     except BenchError:
         raise
     except (Exception, SystemExit) as error:

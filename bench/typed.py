@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bench import ranges
@@ -47,9 +48,12 @@ def plain(value: Any) -> Any:
         return [v if v.__class__ in ATOMS else plain(v) for v in value]
     if not is_dataclass(value):
         return value
-    return {
-        name: plain(inner) for name, default in _stored(kind) if (inner := getattr(value, name)) != default
-    }
+    names, inner, left_out = _stored(kind)
+    found = {k: v if v.__class__ in ATOMS else plain(v) for k, v in zip(names, inner(value), strict=True)}
+    for name, default in left_out:
+        if getattr(value, name) == default:
+            del found[name]
+    return found
 
 
 def read(kind: type[T], raw: bytes) -> T:
@@ -85,14 +89,12 @@ def _number(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() else number
 
 
-class _Nothing:
-    """What no value equals: the field is never left out."""
-
-
 @cache
-def _stored(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Return a dataclass's fields, each with the value that leaves it out."""
-    return tuple((f.name, _default(f) if f.metadata.get(SPARSE) else _Nothing) for f in fields(kind))
+def _stored(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Sequence[Any]], tuple[tuple[str, Any], ...]]:
+    """Return a dataclass's fields, what gets the values of all, and of which a value leaves them out."""
+    names = tuple(f.name for f in fields(kind))
+    inner = attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, n) for n in names]
+    return names, inner, tuple((f.name, _default(f)) for f in fields(kind) if f.metadata.get(SPARSE))
 
 
 def _default(f: Field[Any]) -> Any:
@@ -106,8 +108,8 @@ def canonical(value: Any) -> str:
 
 def narrowed(kind: type[T], value: Any, **changed: Any) -> T:
     """Return a ``kind`` with the fields of a larger dataclass, ``changed`` over them."""
-    names = (f.name for f in fields(kind) if f.name not in changed)  # type: ignore[arg-type]
-    return kind(**{name: getattr(value, name) for name in names} | changed)
+    names: tuple[str, ...] = _stored(kind)[0]  # type: ignore[arg-type]
+    return kind(**{name: getattr(value, name) for name in names if name not in changed} | changed)
 
 
 def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:

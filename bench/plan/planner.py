@@ -29,6 +29,7 @@ from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Finetune, Protocol, controls_of, finetune_of, labelled, mixture
+from bench.protocol.model import once
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -134,7 +135,7 @@ class Planner:
         """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
         method = registry.load("method", arm.row.method)
         try:  # also where nothing is pretrained: names are checked
-            method.make_params(arm.row.params)
+            once(arm.protocol, "params", 0, arm.row, lambda: method.make_params(arm.row.params))
         except BenchError as error:
             raise BenchError(f"protocol {arm.protocol.name!r}, row {arm.name!r}: {error}") from None
         if not method.pretrains:

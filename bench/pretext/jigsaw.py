@@ -42,17 +42,21 @@ class JigsawParams(Patches):
         Raises:
             BenchError: there are not so many.
         """
+        return far_orders(self._counted(crop), self.permutations, self.perm_seed, self.perm_mode)
+
+    def _counted(self, crop: Triple) -> int:
+        """Return how many patches there are, if they have so many orders."""
         patches = prod(self.grid(crop))
         if self.permutations > factorial(patches):
             raise BenchError(
                 f"permutations = {self.permutations}: {patches} patches have {factorial(patches)} orders"
             )
-        return far_orders(patches, self.permutations, self.perm_seed, self.perm_mode)
+        return patches
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
         """Refuse grids that do not fit, or have fewer permutations."""
         super().check(crop, recipe)
-        self.orders(crop)
+        self._counted(crop)
 
     def voxels_per_sample(self, crop: Triple) -> int:
         """All patches."""

@@ -177,14 +177,16 @@ def pretrain_of(
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:
     """Return the network that a row pretrains for one section, with the crop it reads then."""
     section = pretrain_of(protocol, row, index)
-    net = protocol.networks[section.network or row.network]
-    return replace(net, crop=section.crop or net.crop)
+    return _cropped(protocol.networks[section.network or row.network], section.crop)
 
 
 def tuned_net(protocol: Protocol, row: Row, tuned: Finetune) -> Net:
     """Return the network that a row fine-tunes, with the crop it reads then."""
-    net = protocol.networks[row.network]
-    return replace(net, crop=tuned.crop or net.crop)
+    return _cropped(protocol.networks[row.network], tuned.crop)
+
+
+def _cropped(net: Net, crop: tuple[int, int, int] | None) -> Net:
+    return net if crop is None else replace(net, crop=crop)
 
 
 def finetune_of(

@@ -80,10 +80,12 @@ def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
     """Return a table of what each protocol asks for, and what is saved where they share jobs."""
     from tabulate import SEPARATING_LINE, tabulate
 
+    hours = {job: _gpu_hours(plan, [job]) for job in plan.jobs if job not in done}
+
     def line(name: str, cells: int, jobs: list[str]) -> list[Any]:
         todo = [job for job in jobs if job not in done]
         unsized = [spec for job in todo if isinstance(spec := plan.jobs[job].spec, Trains) and not spec.units]
-        return [name, cells, len(jobs), len(todo), _gpu_hours(plan, todo), len(unsized)]
+        return [name, cells, len(jobs), len(todo), sum(hours[job] for job in todo), len(unsized)]
 
     rows = []
     for protocol in protocols:
