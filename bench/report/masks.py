@@ -17,6 +17,7 @@ LABELS = (  # for labels over grey images; neighbours in the list differ in hue 
 )  # fmt: skip
 MISSED, ADDED, CONFUSED = 1, 2, 3
 ERRORS = {MISSED: ("missed", "#FF2D9B"), ADDED: ("added", "#7DF9FF"), CONFUSED: ("confused", "#FFF26B")}
+KEY = 1.8  # inches that an entry of the legend takes at most
 SIDE = 1.75  # of a picture, inches
 LETTER = 0.075  # of a case's name, inches
 BESIDE = 4  # predictions at most with their errors beside them; of more they stand below
@@ -62,7 +63,8 @@ def panels(found: list[Panel], labels: dict[int, str], errors: bool = False) -> 
         for ax, (title, _, _) in zip(axes[0], lines[0][1], strict=True):
             ax.set_title(words(title), fontsize=8.5, loc="center")
         if handles := _handles(found, labels, errors):
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)),
+            across = max(1, min(7, len(handles), int(figure.get_figwidth() / KEY)))
+            figure.legend(handles=handles, loc="outside lower center", ncols=across,
                           frameon=False, fontsize=8)  # fmt: skip
         return figure
 

@@ -91,12 +91,12 @@ class Scene:
         }  # fmt: skip
 
     def targets(self, section: int) -> tuple[str, ...]:
-        """Return the targets of a section that have rows, in the order of the declaration."""
-        info = self.info[self.protocol.finetune[section].dataset]
-        met = self.cells.targets.get(section)
+        """Return the targets of a section that have rows, in the order of its regions or the declaration."""
+        tuned = self.protocol.finetune[section]
+        info, met = self.info[tuned.dataset], self.cells.targets.get(section)
         if not met:
-            return info.targets
-        known = [t for t in info.known if t in met]
+            return (*tuned.regions,) or info.targets
+        known = [t for t in dict.fromkeys([*tuned.regions, *info.known]) if t in met]
         return (*known, *(t for t in met if t not in known))
 
     def judges(self, metric: str, section: int) -> bool:
