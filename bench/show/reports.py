@@ -84,6 +84,15 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name))
 
 
+def said_beside(store: Store, name: str) -> Beside:
+    """Return what a run left beside its records, which protocol they are of among it.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    return _read(_file(store, name))
+
+
 def _drawn(store: Store, name: str) -> Path:
     return store.within(store.root / "reports" / name)
 
