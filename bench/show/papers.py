@@ -114,7 +114,8 @@ def _file(paper: str, name: str) -> Path:
 def _title(name: str) -> str:
     """Return an item as papers write it: ``table1`` is Table 1."""
     word = name.rstrip("0123456789")
-    return f"{ {'fig': 'Fig.'}.get(word, word.capitalize().replace('_', ', ')) } {name.removeprefix(word)}".strip()
+    kind = "Fig." if word == "fig" else word.capitalize().replace("_", ", ")
+    return f"{kind} {name.removeprefix(word)}".strip()
 
 
 def _published(root: Path, paper: str) -> Counter[str]:
