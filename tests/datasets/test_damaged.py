@@ -305,7 +305,7 @@ CASES["lasc"] = [
     ("line ends of Windows", LGE, windows),
 ]  # fmt: skip
 
-UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.168807733819466470936737617972"
+UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.154677396354641150280013275227"  # of the second phantom, by the list
 MHD, RAW = f"subset1/{UID}.mhd", f"subset1/{UID}.raw"
 UNREAD = f"extra {RAW}: voxels of no header"
 CASES["luna16"] = [
