@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +204,14 @@ def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
 
 def ranked(patients: Iterable[str], split: str, seed: int) -> list[str]:
     """Order training patients; label fractions are prefixes of this one ranking."""
-    return sorted(patients, key=lambda p: hashlib.sha256(f"{split}:{seed}:{p}".encode()).hexdigest())
+    return list(_ranked(tuple(patients), split, seed))
+
+
+@lru_cache(maxsize=1024)
+def _ranked(patients: tuple[str, ...], split: str, seed: int) -> tuple[str, ...]:
+    """Return the ranking; a plan asks for the same few in every cell."""
+    keys = (hashlib.sha256(f"{split}:{seed}:{p}".encode()).hexdigest() for p in patients)
+    return tuple(p for _, p in sorted(zip(keys, patients, strict=True), key=itemgetter(0)))
 
 
 def leading(ranking: Sequence[str], percent: int) -> list[str]:
