@@ -51,6 +51,8 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     if clusters is None:
         return Layout(np.eye(runs)[:, None, :])
     named, p = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(named) == 1:
+        return Layout(np.eye(runs)[None])
     if seeds is None or len(np.unique(np.asarray(seeds))) == runs > len(named):  # none is shared
         return Layout((np.equal.outer(np.arange(len(named)), p) / np.bincount(p)[:, None])[:, None, :])
     numbered, f = np.unique(np.asarray(seeds), return_inverse=True)
