@@ -105,7 +105,7 @@ def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Ag
         if known is None or not scene.has(row, section):
             continue
         near = baseline_of(scene.protocol, section, known)
-        if near is None or (near[0] == row or not method_pretrains(known) and not known.init and not variant):
+        if near is None or (near[0] == row or not (method_pretrains(known) or known.init or variant)):
             continue
         key = Key(row, section, fraction, MEAN, metric)
         made = None if near[1] and not variant else beside(scene, key, near[0])
@@ -154,7 +154,7 @@ def differences(
     values = over_targets(sign * (one - two))
     if np.isnan(values).all():
         return None
-    return (values, *_seeds(scene, key.row, other.row, runs))
+    return (values, *run_seeds(scene, key.row, other.row, runs))
 
 
 def over_targets(values: np.ndarray) -> np.ndarray:
@@ -164,7 +164,7 @@ def over_targets(values: np.ndarray) -> np.ndarray:
         return np.nanmean(values, axis=2)
 
 
-def _seeds(
+def run_seeds(
     scene: Scene, row: str, other: str, runs: Sequence[tuple[int, int]]
 ) -> tuple[list[int] | None, list[int] | None]:
     """Return the pretraining and the fine-tuning seed of each run; of two rows from scratch neither matters.
