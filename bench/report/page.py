@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report import gate, pretrainings
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
-from bench.report.redraw import Figure, current
+from bench.report.redraw import Figure, current_svg
 from bench.report.scene import Scene
 from bench.report.tabular import Table
 from bench.report.text import COST_HEAD, costs, title_of
@@ -69,12 +68,11 @@ def page(
 
 
 def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
-    png = current(figure, folder)
-    shown = base64.b64encode(png.read_bytes()).decode("ascii") if png is not None and figure.embed else ""
+    svg = current_svg(figure, folder)
     return {
         "title": figure.title,
-        "data": f"data:image/png;base64,{shown}" if shown else "",
-        "reason": figure.reason or ("" if png else "Not drawn in this report."),
+        "svg": svg if figure.embed else "",
+        "reason": figure.reason or ("" if svg else "Not drawn in this report."),
         "captions": figure.captions,
     }
 
