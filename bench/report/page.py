@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,7 @@ from bench.report import gate, pretrainings, ranking, verdicts, worst
 from bench.report.answer import Answer, interval
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
-from bench.report.redraw import Figure, current
+from bench.report.redraw import Figure, current_svg
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Table
 from bench.report.tex import tabular
@@ -127,13 +126,12 @@ def _parts(found: dict[str, Any], tables: list[Table]) -> list[tuple[str, str]]:
 
 
 def _shown(figure: Figure, folder: Path) -> dict[str, Any]:
-    png = current(figure, folder)
-    shown = base64.b64encode(png.read_bytes()).decode("ascii") if png is not None and figure.embed else ""
+    svg = current_svg(figure, folder)
     return {
         "title": figure.title,
         "late": figure.name.startswith(LATE),
-        "data": f"data:image/png;base64,{shown}" if shown else "",
-        "reason": figure.reason or ("" if png else "Not drawn in this report."),
+        "svg": svg if figure.embed else "",
+        "reason": figure.reason or ("" if svg else "Not drawn in this report."),
         "captions": figure.captions,
     }
 
