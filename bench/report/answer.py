@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from bench import stats
 from bench.report.cells import Key
 from bench.report.entries import MINUS, number, signed
+from bench.report.figures import forest
 from bench.report.footnotes import TIMES, counted
 from bench.report.names import lower_is_better, metric_title
+from bench.report.plots import Interval
+from bench.report.redraw import Figure
 from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place, over_targets, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, ROPE, WEIGHTS, WORSE
@@ -82,6 +85,11 @@ class Answer:
         """Is there anything to show?"""
         return bool(self.forests)
 
+    @property
+    def adjusted(self) -> bool:
+        """Has any comparison a p that was adjusted?"""
+        return any(dot.p for one in self.forests for dot in (*one.dots, *one.controls))
+
 
 def answer(scene: Scene, places: Sequence[Place]) -> Answer:
     """Return the answer of a report; without comparisons an empty one."""
@@ -139,7 +147,7 @@ def _limit(scene: Scene, places: Sequence[Place], place: Place) -> float:
 def _forest(scene: Scene, place: Place, limit: float) -> Forest:
     unit = scene.unit(place.metric)
     lower = lower_is_better(place.metric, unit)
-    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels"
+    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
     said = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
     band = (_at(-ROPE, limit), _at(ROPE, limit)) if unit == "1" else None
     step = _step(limit, unit)
@@ -154,6 +162,15 @@ def _forest(scene: Scene, place: Place, limit: float) -> Forest:
         tuple(_dot(scene, one, limit, unit) for one in place.controls),
         band, ticks, tuple({one.judged.why: None for one in place.rows if one.judged.why}), place.aside,
     )  # fmt: skip
+
+
+def _trained(scene: Scene, place: Place) -> str:
+    """Return how many patients that is, in words; nothing where it is not known."""
+    sizes = sorted({*scene.cells.trained.get(place.section, {}).get(place.fraction, {}).values()})
+    if not sizes:
+        return ""
+    many = f"{sizes[0]} to {sizes[-1]} patients" if len(sizes) > 1 else counted(sizes[0], "patient")
+    return f" ({many})"
 
 
 def _step(limit: float, unit: str) -> float:
@@ -202,6 +219,31 @@ def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
         weights=c.of_weights if verdict == WEIGHTS else "",
         more=_more(one, unit),
     )
+
+
+def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
+    """Return the forest plot as a figure for print: of the places that have the first one's metric."""
+    here = [place for place in places if place.metric == places[0].metric]
+    if not here:
+        return []
+    metric, unit = here[0].metric, scene.unit(here[0].metric)
+    factor = 100 if unit == "1" else 1
+    rows = tuple(
+        Interval(
+            title=scene.named(one.key.row),
+            group=f"{scene.labels[place.section]}, {place.fraction} %",
+            difference=round(factor * one.difference, 6),
+            low=round(factor * c.low, 6),
+            high=round(factor * c.high, 6),
+            verdict=one.judged.verdict,
+            published=None if one.published is None else round(factor * one.published, 6),
+        )
+        for place in here
+        for one in place.rows
+        if (c := one.judged.comparison).low == c.low
+    )
+    axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
+    return [forest(rows, axis, factor * ROPE if unit == "1" else 0.0)] if rows else []
 
 
 def interval(scene: Scene, key: Key) -> str:

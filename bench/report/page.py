@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     import jinja2
 
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
+FOREST = "forest"  # has its own, of text, at the top of the page
 LATE = ("curves", "pretext", "pretraining_steps", "pretraining_cases", "embeddings", "training")
 
 
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
+@lru_cache
+def template(name: str) -> jinja2.Template:
+    """Return one of the pages in ``html``; what is put into it is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -36,7 +38,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def page(scene: Scene, made: Content) -> str:
         answer=made.answer or Answer("", (), ""),
         rankings=[] if plain else ranking.rankings(scene),
         hard=[] if plain else worst.worst(scene),
-        figures=[_shown(f, made.folder) for f in made.figures],
+        figures=[_shown(f, made.folder) for f in made.figures if f.name != FOREST],
         pretexts=pretrainings.pretexts(scene),
         costs=costs(scene),
         failures=failed_jobs(scene),
         blocks=[b for b in made.blocks if b.heading not in aside],
         provenance=scene.extras.provenance,
     )
-    return _template().render(
+    return template("page.html.j2").render(
         **found,
         title=title_of(scene),
         protocol=scene.protocol,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
-from bench.report.answer import answer
+from bench.report import index
+from bench.report.answer import answer, forest_figures
 from bench.report.cells import aggregate
 from bench.report.figures import wanted
 from bench.report.names import dataset_info
@@ -54,8 +55,9 @@ def write(
     found = None if plain else answer(scene, places)
     seeds = records.loc[records["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
-    plans = wanted(scene)
+    plans = [*wanted(scene), *forest_figures(scene, places)]
     drawn = refresh(plans, to) if figures else ()
+    index.put(index.summary(scene, places, found), to)
     content = Content(made, notes, said, plans, to, seeds, found)
     if places:
         _put(to / "verdicts.csv", verdicts_csv(scene, places))

@@ -165,6 +165,8 @@ def _write(
         tracked=read_rows(file, CURVE) if file.exists() else None,
     )  # fmt: skip
     paths = report.write(protocol, table, to, extras, plain=bare)
+    if to.parent == store.root / "reports" or (to.parent / "index.html").exists():
+        report.write_index(to.parent)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
