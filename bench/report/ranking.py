@@ -80,8 +80,8 @@ def _ranking(
     found = _array(scene, keys)
     if found is None:
         return None
-    kept, values = found
-    ranked = ranks(values, higher=not lower_is_better(metric, unit))
+    kept, values, clusters = found
+    ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [kept[i] for i in order]
     pairs = _pairs(scene, keys, unit, every)
@@ -109,19 +109,23 @@ def _settled(ranked: Ranks, order: np.ndarray) -> str:
     return f"{apart} of {len(order) - 1} neighbours have rank intervals apart."
 
 
-def _array(scene: Scene, keys: list[Key]) -> tuple[list[Key], np.ndarray] | None:
-    """Return (rows, patients, runs) of those that have scores, NaN where one is missing."""
+def _array(scene: Scene, keys: list[Key]) -> tuple[list[Key], np.ndarray, list[int]] | None:
+    """Return (rows, patients, runs) of those that have scores, NaN where a run is missing.
+
+    Patients are those that all of them have: one that is missing from a row would change its mean alone.
+    """
     scores = {key: found for key in keys if (found := scene.cells.scores(key)) is not None}
     if len(scores) < 3:
         return None
-    patients = sorted({p for one in scores.values() for p in one.patients})
+    patients = sorted(set.intersection(*({*one.patients} for one in scores.values())))
     runs = sorted({r for one in scores.values() for r in one.runs})
     values = np.full((len(scores), len(patients), len(runs)), np.nan)
-    at_p, at_r = ({v: i for i, v in enumerate(some)} for some in (patients, runs))
+    at = {run: i for i, run in enumerate(runs)}
     for i, one in enumerate(scores.values()):
-        rows, columns = [at_p[p] for p in one.patients], [at_r[r] for r in one.runs]
-        values[np.ix_([i], rows, columns)] = over_targets(one.values)[None]
-    return list(scores), values
+        own = {patient: j for j, patient in enumerate(one.patients)}
+        means = over_targets(one.values)[[own[patient] for patient in patients]]
+        values[i][:, [at[run] for run in one.runs]] = means
+    return list(scores), values, [pretrained for pretrained, _ in runs]
 
 
 def _pairs(scene: Scene, keys: list[Key], unit: str, every: bool) -> list[list[tuple[str, str, str]]]:
