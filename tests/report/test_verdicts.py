@@ -10,6 +10,7 @@ import pytest
 from bench import report, stats
 from bench.protocol import Finetune, Layout, Row, View
 from bench.report import Extras
+from bench.report.across import across
 from bench.report.answer import answer
 from bench.report.cells import MEAN, Key
 from bench.report.index import write as write_index
@@ -145,6 +146,21 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
     assert [c.patient for c in found.cases] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
     assert found.cases[0].best.startswith("B ") and found.cases[0].worst.startswith("D ")
+
+
+def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
+    names = ("organs", "hearts", "brains", "lungs")
+    tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
+    rows = [{**row, "dataset": name} for name in names for row in usual]
+    (found,) = across(scene(*rows, finetune=tuned))
+    assert [(bar.row, bar.rank) for bar in found.bars][::3] == [("B", "1.00"), ("D", "4.00")]
+    assert found.bars[0].high < found.bars[-1].low
+    assert found.said.startswith("Friedman p 0.0") and "need" not in found.said
+    (two,) = across(scene(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
+    assert "before anything can be said" in two.said
+    assert across(scene(*usual)) == []
+    made = report.write(protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False)
+    assert "4 rows over 4 data sets" in made.page.read_text()
 
 
 def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, usual, tmp_path):
