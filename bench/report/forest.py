@@ -67,7 +67,11 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
             ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(own, centres, strict=True):
                 _interval(ax, row, y, low, high)
-                at = {"transform": ax.get_yaxis_transform(), "va": "center_baseline", "fontsize": 8}
+                at: dict[str, Any] = {
+                    "transform": ax.get_yaxis_transform(),
+                    "va": "center_baseline",
+                    "fontsize": 8,
+                }
                 ax.text(1 + 0.1 / WIDE, y, said[id(row)], **at)
                 weight = "bold" if row.verdict in TINTS else "normal"
                 ax.text(1 + (numbers + 0.1) / WIDE, y, row.verdict, fontweight=weight, **at)
@@ -119,7 +123,7 @@ def spots(found: Sequence[Strip]) -> Figure:
                    label="patient: mean over runs"),
         ]  # fmt: skip
         named = [(strip.title, [words(row.title, NAME) for row in strip.rows]) for strip in found]
-        figure, axes = _stacked(named, DENSE, 0.75, handles)
+        figure, axes = _stacked(named, DENSE, 0.75, handles, each=True)
         for (ax, centres), strip in zip(axes, found, strict=True):
             low, high = _most(
                 [other for other in found if (other.axis, other.against) == (strip.axis, strip.against)]
@@ -169,9 +173,17 @@ Stacked = list[tuple[Axes, list[float]]]
 
 
 def _stacked(
-    groups: Sequence[tuple[str, list[str]]], row: float, right: float, handles: Sequence[Artist]
+    groups: Sequence[tuple[str, list[str]]],
+    row: float,
+    right: float,
+    handles: Sequence[Artist],
+    *,
+    each: bool = False,
 ) -> tuple[Figure, Stacked]:
-    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches."""
+    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches.
+
+    ``each``: has every group an axis with numbers, or the last alone?
+    """
     names = [name for _, own in groups for name in own]
     left = max(len(line) for name in names for line in name.split("\n")) * LETTER + 0.25
     sizes = [[max(row, height(name) * PITCH + 0.06) for name in own] for _, own in groups]
@@ -182,7 +194,8 @@ def _stacked(
         1, min(len(handles), int(width / (0.6 + LETTER * max(len(str(h.get_label())) for h in handles))))
     )
     legend = 0.2 * -(-len(handles) // across) + 0.1
-    tall = sum(map(sum, sizes)) + sum(above) + 0.5 * len(groups) + legend
+    below = [0.5 if each or last else 0.12 for last in [*[False] * (len(groups) - 1), True]]
+    tall = sum(map(sum, sizes)) + sum(above) + sum(below) + legend
     figure, top, made = new(width, tall, constrained=False), 0.03, Stacked()
     for (_, own), size, head, room in zip(groups, sizes, heads, above, strict=True):
         figure.text(0.08 / width, 1 - top / tall, head, fontsize=9.5, fontweight="bold", va="top")
@@ -197,7 +210,7 @@ def _stacked(
         ax.spines["left"].set_visible(False)
         ax.xaxis.set_major_locator(MaxNLocator(7, steps=STEPS))
         made.append((ax, centres))
-        top += sum(size) + 0.5
+        top += sum(size) + below[len(made) - 1]
     figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across, frameon=False,
                   fontsize=8, borderaxespad=0.2)  # fmt: skip
     return figure, made
