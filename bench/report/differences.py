@@ -14,6 +14,7 @@ from bench.report.plots import Spots, Strip
 from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
 
+AGAINST = "its row from scratch"
 MOST = 120  # patients of a row that are drawn
 HOW = (
     "Differences are paired: of the same patients and fine-tuning seeds, mean over targets. Triangles at an "
@@ -55,7 +56,7 @@ def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
         else:
             one, zero, _, runs = aligned(scores, other)
             paired += _spots(scene.named(row), one - zero, runs, factor)
-    made = [Strip(title, f"{name} ({said})", lower, "scratch", tuple(paired))] if paired else []
+    made = [Strip(title, f"{name} ({said})", lower, AGAINST, tuple(paired))] if paired else []
     what = f"{name} ({'%' if unit == '1' else unit})"
     return [*made, Strip(title, what, lower, "", tuple(alone))] if alone else made
 

@@ -76,7 +76,7 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
                 weight = "bold" if row.verdict in TINTS else "normal"
                 ax.text(1 + (numbers + 0.1) / WIDE, y, row.verdict, fontweight=weight, **at)
             ax.set_xlim(low, high)
-        _below([ax for ax, _ in axes], axis, lower, "scratch")
+        _below([ax for ax, _ in axes], axis, lower, "its row from scratch")
         return figure
 
 
