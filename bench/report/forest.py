@@ -45,8 +45,8 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
 
     Args:
         rows: in the order of print, those of a group together.
-        axis: what the differences are of, and their unit.
-        rope: differences of at most so much are equivalent, in the same unit.
+        axis: what the differences are of, their unit, and against what they are.
+        rope: differences of at most so much are equivalent, in the same unit; 0 where none are.
         lower: is less better?
     """
     groups = [(name, list(own)) for name, own in groupby(rows, lambda one: one.group)]
@@ -54,16 +54,17 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
     numbers = max(map(len, said.values())) * LETTER + 0.15
     verdicts = max(len(row.verdict) for row in rows) * LETTER
     with style():
-        handles: list[Artist] = [
-            Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent: within {rope:g} of scratch")
-        ]
+        handles = list[Artist]()
+        if rope:
+            handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent: within {rope:g} of scratch"))
         if any(row.published is not None for row in rows):
             handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
         named = [(name, [words(row.title, NAME) for row in own]) for name, own in groups]
         figure, axes = _stacked(named, ROW, numbers + verdicts + 0.2, handles)
         low, high = _reach(rows, rope)
         for (ax, centres), (_, own) in zip(axes, groups, strict=True):
-            ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
+            if rope:
+                ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
             ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(own, centres, strict=True):
                 _interval(ax, row, y, low, high)
@@ -76,7 +77,7 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
                 weight = "bold" if row.verdict in TINTS else "normal"
                 ax.text(1 + (numbers + 0.1) / WIDE, y, row.verdict, fontweight=weight, **at)
             ax.set_xlim(low, high)
-        _below([ax for ax, _ in axes], axis, lower, "its row from scratch")
+        _below([ax for ax, _ in axes], axis, lower)
         return figure
 
 
@@ -119,8 +120,8 @@ def spots(found: Sequence[Strip]) -> Figure:
         handles: list[Artist] = [
             Line2D([], [], marker="|", markersize=11, markeredgewidth=2, label="mean", **thin),
             Line2D([], [], marker="o", markersize=5.5, linestyle="", color=COLOURS[0], label=run),
-            Line2D([], [], marker="o", markersize=2.6, linestyle="", color=SOFT, alpha=0.5, markeredgewidth=0,
-                   label="patient: mean over runs"),
+            Line2D([], [], marker="o", markersize=2.6, linestyle="", color=SOFT, alpha=0.55,
+                   markeredgewidth=0, label="patient: mean over runs"),
         ]  # fmt: skip
         named = [(strip.title, [words(row.title, NAME) for row in strip.rows]) for strip in found]
         figure, axes = _stacked(named, DENSE, 0.75, handles, each=True)
@@ -136,7 +137,8 @@ def spots(found: Sequence[Strip]) -> Figure:
                 ax.text(1 + 0.1 / WIDE, y, mean, transform=ax.get_yaxis_transform(), va="center_baseline",
                         fontsize=8)  # fmt: skip
             ax.set_xlim(low, high)
-            _below([ax], strip.axis, strip.lower, strip.against)
+            more = f", against {strip.against}" if strip.against else ""
+            _below([ax], strip.axis + more, strip.lower)
         return figure
 
 
@@ -156,7 +158,7 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
     values = np.array(row.patients, float)
     aside = y + (np.arange(1, len(values) + 1) * GOLDEN % 1 - 0.5) * 0.6 * DENSE
     inside = (values >= low) & (values <= high)
-    pale: dict[str, Any] = {"linestyle": "", "color": SOFT, "alpha": 0.4, "markeredgewidth": 0}
+    pale: dict[str, Any] = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
     ax.plot(values[inside], aside[inside], marker="o", markersize=2.6, **pale)
     for mark, beyond, end in (("<", values < low, low), (">", values > high, high)):
         if beyond.any():
@@ -190,9 +192,8 @@ def _stacked(
     heads = [words(name, 2 * LINE) for name, _ in groups]
     above = [height(head) * 0.19 + 0.06 for head in heads]
     width = left + WIDE + right
-    across = max(
-        1, min(len(handles), int(width / (0.6 + LETTER * max(len(str(h.get_label())) for h in handles))))
-    )
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    across = max(1, min(len(handles), int(width / (0.6 + LETTER * longest))))
     legend = 0.2 * -(-len(handles) // across) + 0.1
     below = [0.5 if each or last else 0.12 for last in [*[False] * (len(groups) - 1), True]]
     tall = sum(map(sum, sizes)) + sum(above) + sum(below) + legend
@@ -211,15 +212,15 @@ def _stacked(
         ax.xaxis.set_major_locator(MaxNLocator(7, steps=STEPS))
         made.append((ax, centres))
         top += sum(size) + below[len(made) - 1]
-    figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across, frameon=False,
-                  fontsize=8, borderaxespad=0.2)  # fmt: skip
+    if handles:
+        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across,
+                      frameon=False, fontsize=8, borderaxespad=0.2)  # fmt: skip
     return figure, made
 
 
-def _below(axes: Sequence[Axes], axis: str, lower: bool, against: str) -> None:
+def _below(axes: Sequence[Axes], axis: str, lower: bool) -> None:
     """Say below the last of some axes what they are and which way is better."""
     better = "\N{LEFTWARDS ARROW} better" if lower else "better \N{RIGHTWARDS ARROW}"
-    what = f"{axis}, against {against}" if against else axis
-    axes[-1].set_xlabel(f"{what}, {better}", fontsize=8, labelpad=2)
+    axes[-1].set_xlabel(f"{axis}, {better}", fontsize=8, labelpad=2)
     for ax in axes[:-1]:
         ax.tick_params(labelbottom=False)

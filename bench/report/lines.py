@@ -86,7 +86,8 @@ def _apart(found: tuple[Plot, ...]) -> Figure:
 
 
 def _sides(plot: Plot) -> list[Literal["left", "center", "right"]]:
-    return ["left", *["center"] * (len(plot.ticks) - 2), "right"]
+    middle: list[Literal["left", "center", "right"]] = ["center"] * (len(plot.ticks) - 2)
+    return ["left", *middle, "right"]
 
 
 def _all(plot: Plot) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 
 from bench.protocol import Finetune, Net, Row
 from bench.report import Extras, drawing
-from bench.report.differences import MOST, strips
+from bench.report.differences import AGAINST, MOST, strips
 from bench.report.forest import spots
 from bench.report.plots import Interval
 from bench.report.write import _scene
@@ -35,7 +35,7 @@ def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protoc
         "organs",
         "Dice (points)",
         False,
-        "scratch",
+        AGAINST,
     )
     (b,) = strip.rows
     # liver differs by 10, 20 in p1 and -10, 0 in p2; the tumour of p1 by 0, 10
@@ -62,8 +62,16 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
     found = strips(_scene(made, table, Extras()))
     assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in found] == [
         (f"organs, {f} % of the labels", *rest) for f in (10, 100)
-        for rest in (("scratch", [("B, net", 10.0)]), ("", [("C, other", 70.0)]))
+        for rest in ((AGAINST, [("B, net", 10.0)]), ("", [("C, other", 70.0)]))
     ]  # fmt: skip
+
+
+def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(protocol, records):
+    rows = {"a": Row("scratch", "net", title="A"), "c": Row("scratch", "other", title="C")}
+    made = protocol(rows=rows, networks={"net": Net("swin_unetr"), "other": Net("swin_unetr")})
+    (strip,) = strips(_scene(made, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras()))
+    assert [(r.title, r.mean) for r in strip.rows] == [("A, net", 50), ("C, other", 70)]
+    assert strip.axis == "Dice (%)"
 
 
 def test_values_over_all_cases_at_once_have_no_dots(protocol, records):
@@ -91,7 +99,7 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
         Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", 1.25),
         Interval("C", "100 %", 0.4, -60, 60, "not separable"),
     )  # fmt: skip
-    figure = drawing.forest(rows, "HD95 (mm)", 1.0, lower=True)
+    figure = drawing.forest(rows, "HD95 (mm) against scratch", 1.0, lower=True)
     one, two = figure.axes
     said = [t.get_text() for t in one.texts]
     minus = "\N{MINUS SIGN}"
@@ -102,8 +110,6 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     assert [(round(box.x0, 6), round(box.x1, 6)) for box in shaded] == [(-1, 1), (-1, 1)]
     hollow = [line for line in one.lines if line.get_marker() == "d"]
     assert [list(line.get_xdata()) for line in hollow] == [[1.25]]
-    assert (
-        one.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
-    )  # one wide interval is cut, and says so
+    assert one.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20  # a wide interval is cut, and says so
     assert {line.get_marker() for line in two.lines} >= {"<", ">"}
-    assert two.get_xlabel() == "HD95 (mm), against scratch, \N{LEFTWARDS ARROW} better"
+    assert two.get_xlabel() == "HD95 (mm) against scratch, \N{LEFTWARDS ARROW} better"
