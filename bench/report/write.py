@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.protocol import Protocol
 from bench.report.cells import aggregate
 from bench.report.figures import wanted
+from bench.report.grouping import distinct
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
 from bench.report.page import page
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 120  # characters of a terminal
+SAID = [  # columns of which the notes speak
+    "section", "row", "fraction", "seed", "params", "pretrain", "init", "split_hash", "task", "n_train",
+    "status", "patient", "case",
+]  # fmt: skip
 
 
 def write(
@@ -44,8 +49,9 @@ def write(
     """
     scene = _scene(protocol, records, extras or Extras())
     made, notes = tables(scene)
-    said = blocks(scene, records)
-    seeds = records.loc[records["status"] != "failed", "seed"].nunique()
+    few = distinct(records, SAID)  # notes say what there is, not how often
+    said = blocks(scene, few)
+    seeds = few.loc[few["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
     plans = wanted(scene)
     drawn = refresh(plans, to) if figures else ()
