@@ -23,7 +23,7 @@ from bench.record import COLUMNS, CURVE
 from bench.report.errata import same_methods
 from bench.report.published import plain, printed_name
 from bench.runtime.provenance import tree
-from bench.show.reports import RESULTS, errata, kept, recorded, said_beside
+from bench.show.reports import RESULTS, errata, kept, recorded, refuse_others, said_beside
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
     read, files = dict[str, tuple[Protocol, "pd.DataFrame"]](), dict[str, Path]()
     for path in paths:
         protocol, table = recorded(path, None, store)
+        refuse_others([protocol], store)
         if protocol.name in read:
             raise BenchError(f"{path}: a protocol of its name {protocol.name!r} is in this bundle already")
         read[protocol.name], files[protocol.name] = (protocol, table), path

@@ -15,7 +15,8 @@ from bench.bundle import is_bundle
 from bench.bundle import manifest as manifests
 from bench.bundle.manifest import Manifest, allowed
 from bench.errors import BenchError
-from bench.show.reports import Shown, rewrite_report
+from bench.show import reports
+from bench.show.reports import Shown
 from bench.store import Store
 from bench.volumes.archive import Archive, Limits
 
@@ -72,9 +73,10 @@ def as_folder(path: Path) -> Iterator[Path]:
 def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True) -> Shown:
     """Draw the report of one protocol of a bundle from what the bundle holds."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
-    return rewrite_report(
-        bundle.root / listed.file, listed.scale, store, to, results=bundle.root / "results", figures=figures
-    )
+    protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
+    said = reports.said_beside(store, protocol.name)
+    more = reports.extras(protocol, table, said, store, bundle.root / "results")
+    return reports.draw(protocol, table, more, to, figures=figures)
 
 
 def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,8 +53,8 @@ def verify(file: Path) -> Verified:
         lists = dict[Division, Patients]()
         found.findings += _lists(bundle, lists)
         for name in bundle.manifest.protocols:
-            found.findings += _protocol(bundle, name, lists)
-            found.findings += _tables(bundle, name)
+            found.findings += _protocol(bundle, name, lists, found.notes)
+        found.findings = [line.replace(f"{bundle.root}{os.sep}", "") for line in found.findings]
         here = making.drawn()
         if any("tables drawn here" in line for line in found.findings) and bundle.manifest.drawn != here:
             differ = sorted(k for k in here if bundle.manifest.drawn.get(k) != here[k])
@@ -80,11 +81,7 @@ def as_text(found: Verified) -> str:
 def _tables(bundle: Opened, name: str) -> Iterator[str]:
     """Yield what of a protocol's tables does not come out again."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        try:
-            draw(bundle, name, Path(folder), figures=False)
-        except BenchError as error:
-            yield f"{name}: no table can be drawn ({error})"
-            return
+        draw(bundle, name, Path(folder), figures=False)
         for table in making.TABLES:
             file = bundle.root / "reports" / name / table
             if not file.is_file():
@@ -126,16 +123,21 @@ def _lists(bundle: Opened, lists: dict[Division, Patients]) -> Iterator[str]:
             yield f"{one.file}: the patients of fold {one.fold} have hash {folds[0].digest}, not {one.hash}"
 
 
-def _protocol(bundle: Opened, name: str, lists: dict[Division, Patients]) -> Iterator[str]:
-    """Yield where a protocol's records do not fit it, or the patients that are listed."""
+def _protocol(
+    bundle: Opened, name: str, lists: dict[Division, Patients], notes: list[str]
+) -> Iterator[str]:  # fmt: skip
+    """Yield where a protocol's records do not fit it, its tables, or the patients that are listed."""
     stated, store = bundle.manifest.protocols[name], Store(bundle.root)
     try:
         protocol, table = recorded(bundle.root / stated.file, stated.scale, store)
         said = said_beside(store, name)
         sections_of(protocol, table)
+        yield from _tables(bundle, name)
     except BenchError as error:
-        yield f"{name}: {error}"
+        yield f"{name}: no table can be drawn ({error})"
         return
+    if said.origin is not None and said.origin.content != protocol.origin.content:
+        notes.append(f"{stated.file}: was edited since its records were made")
     if protocol.name != name:
         yield f"{stated.file}: is called {protocol.name!r}, not {name!r}"
     yield from (f"records/{name}.parquet: {what}" for what in _misfits(protocol, table, said, name))

@@ -10,8 +10,10 @@ from bench.errors import printable
 from bench.report.entries import number
 from bench.show.compare import SOME, Compared
 from bench.show.moved import Moved, Place
+from bench.stats.comparison import WEIGHTS
 
 SHOWN = 30  # cells in the text; --json has all
+NUMBERS = {"%", "A", "B", "B - A", "interval", "p"}  # columns that end alike
 
 
 def as_json(found: Compared) -> dict[str, Any]:
@@ -40,8 +42,8 @@ def as_text(found: Compared) -> str:
     every = found.cells
     lines = [f"A  {found.a.path}", f"B  {found.b.path}", ""]
     if found.differs:
-        differs = [(d.what, d.a or "-", d.b or "-") for d in found.differs]
-        lines += [_grid([("differs", "A", "B"), *differs], "lll"), ""]
+        differs = [{"differs": d.what, "from A": d.a or "-", "to B": d.b or "-"} for d in found.differs]
+        lines += [_grid(differs), ""]
     same = sum(m.same_jobs for m in every.moved)
     lines += [
         f"alike: {', '.join(found.alike)}",
@@ -70,29 +72,36 @@ def _origin(same: int, moved: int) -> str:
 
 
 def _table(moved: Sequence[Moved]) -> str:
-    several = len({m.unit for m in moved}) > 1
-    head = ("row", "section", "%", "target", "metric", "A", "B", "B - A", "interval", "p", "verdict")
-    rows = [
-        (
-            *map(str, m.place), _number(m.a, m.unit), _number(m.b, m.unit), _signed(m.difference, m.unit),
-            f"[{_signed(m.low, m.unit)}, {_signed(m.high, m.unit)}]" if m.low == m.low else "",
-            "" if m.p != m.p else f"{m.p:.3f}" if m.p >= 0.001 else "< 0.001", _verdict(m),
-        )
-        for m in moved[:SHOWN]
+    lines = [_line(m) for m in moved[:SHOWN]]
+    if len({m.place.section for m in moved}) == 1:  # it need not be said of each
+        lines = [{k: v for k, v in line.items() if k != "section"} for line in lines]
+    said = [
+        "shares in percent" + (", others in their own unit" if len({m.unit for m in moved}) > 1 else "")
+        + "; B - A is paired by patient and run, in 95 % intervals; p after Holm over all cells"
     ]  # fmt: skip
-    more = [f"and {len(moved) - SHOWN} more; --json lists all"] if len(moved) > SHOWN else []
-    units = "shares in percent" + (", others in their own unit" if several else "")
-    seeds = [] if all(m.verdict != "these weights only" for m in moved) else [
-        "these weights only: of one run or one pretraining; what another seed would give is not known"
-    ]  # fmt: skip
-    said = f"{units}; B - A is paired by patient and run, in 95 % intervals; p after Holm over all cells"
-    return "\n".join([_grid([head, *rows], "llrllrrrrrl"), *more, said, *seeds])
+    if len(moved) > SHOWN:
+        said.insert(0, f"and {len(moved) - SHOWN} more; --json lists all")
+    if any(m.verdict == WEIGHTS for m in moved):
+        said.append(f"{WEIGHTS}: of one run or one pretraining; what another seed would give is not known")
+    return "\n".join([_grid(lines), *said])
+
+
+def _line(moved: Moved) -> dict[str, str]:
+    place, unit = moved.place, moved.unit
+    ends = [_signed(end, unit) for end in (moved.low, moved.high)]
+    return {
+        "row": place.row, "section": place.section, "%": str(place.fraction), "target": place.target,
+        "metric": place.metric, "A": _number(moved.a, unit), "B": _number(moved.b, unit),
+        "B - A": _signed(moved.difference, unit), "interval": f"[{', '.join(ends)}]" if all(ends) else "",
+        "p": "" if moved.p != moved.p else f"{moved.p:.3f}" if moved.p >= 0.001 else "< 0.001",
+        "verdict": _verdict(moved),
+    }  # fmt: skip
 
 
 def _verdict(moved: Moved) -> str:
     if not moved.verdict:
         return moved.why
-    beyond = " (beyond noise)" if moved.beyond and moved.verdict == "these weights only" else ""
+    beyond = " (beyond noise)" if moved.beyond and moved.verdict == WEIGHTS else ""
     return moved.verdict + beyond
 
 
@@ -105,12 +114,11 @@ def _signed(value: float, unit: str) -> str:
     return f"+{text}" if value > 0 else text
 
 
-def _grid(rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Return rows, the first one the head, with a column to the l(eft) or r(ight) for each of ``sides``."""
+def _grid(lines: Sequence[dict[str, str]]) -> str:
     from tabulate import tabulate
 
-    align = [{"l": "left", "r": "right"}[side] for side in sides]
-    return tabulate(rows[1:], headers=rows[0], disable_numparse=True, colalign=align, maxcolwidths=60)
+    align = ["right" if name in NUMBERS else "left" for name in lines[0]]
+    return tabulate(lines, headers="keys", disable_numparse=True, colalign=align, maxcolwidths=60)
 
 
 def _places(places: Sequence[Place]) -> str:

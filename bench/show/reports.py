@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -61,45 +63,31 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         text = json.dumps(plain(_beside(protocol, table, store, plan)))
         write_atomic(_file(store, protocol.name), text)
         said = read_beside(_file(store, protocol.name))  # so that a report drawn again is the same
-        extras = _extras(protocol, table, said, store, RESULTS)
-        yield _write(protocol, extras, table, _drawn(store, protocol.name))
+        more = extras(protocol, table, said, store, RESULTS)
+        yield draw(protocol, table, more, _drawn(store, protocol.name))
 
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
-
-
-def rewrite_report(
-    path: Path, scale: str | None, store: Store, to: Path | None,
-    *, results: Path | None = None, figures: bool = True,
-) -> Shown:  # fmt: skip
+def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
     """Draw a report again from its records, without planning or running anything.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
     plugin is gone, and ``records/curves/<name>.parquet`` where something is tracked; the panels need the job
     folders.
-
-    Args:
-        path: the protocol.
-        scale: that of the records by default.
-        store: where the records lie.
-        to: the report's folder; by default the store's own.
-        results: where published numbers lie; by default this clone's.
-        figures: draw those that are out of date.
     """
     protocol, table = recorded(path, scale, store)
+    refuse_others([protocol], store)
     said = said_beside(store, protocol.name)
-    to = to or _drawn(store, protocol.name)
-    return _write(protocol, _extras(protocol, table, said, store, results or RESULTS), table, to, figures)
+    more = extras(protocol, table, said, store, RESULTS)
+    return draw(protocol, table, more, to or _drawn(store, protocol.name))
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
-    """Return a protocol as its records ran, and these.
+    """Return a protocol at the scale of its records, and these.
 
     Raises:
-        BenchError: there are none, or they are another protocol's.
+        BenchError: there are none.
     """
     protocol = read(path, scale, drawn=True)
-    refuse_others([protocol], store)
     view = store.root / "records" / f"{protocol.name}.parquet"
     if not view.exists():
         raise BenchError(f"{view}: no records of {protocol.name!r} yet; run 'bench run {path}' first")
@@ -177,8 +165,8 @@ def read_beside(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
-def _extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path) -> Extras:
-    """Return all that a report shows besides rows."""
+def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path) -> Extras:
+    """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
     return Extras(
         **vars(said),
@@ -190,11 +178,12 @@ def _extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store,
     )
 
 
-def _write(
-    protocol: Protocol, extras: Extras, table: pd.DataFrame, to: Path, figures: bool = True
+def draw(
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True
 ) -> Shown:  # fmt: skip
-    paths = report.write(protocol, table, to, extras, figures)
-    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
+    """Write a report of records and what stands beside them."""
+    paths = report.write(protocol, table, to, more, figures)
+    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
 
