@@ -223,11 +223,11 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
 
     before = digests()
     assert before == digests()
-    for change, others in (
+    for change, other in (
         ({"errors": True}, {"view2_panels_organs"}), ({"rows": ("b",)}, {"view3_embeddings"}),
         ({"table": records({"row": "a"})}, {"view1_bars", "dots"}),
     ):  # fmt: skip
-        assert {n for n, d in digests(**change).items() if before[n] != d} == others
+        assert {n for n, d in digests(**change).items() if before[n] != d} == other
 
 
 def test_a_picture_is_withheld_section_by_section(scene):
