@@ -86,6 +86,9 @@ def _report_parsers(commands: Any) -> None:
     report = _command(commands, "report", "draw tables, figures and page from the records")
     _protocol_flags(report, "the records'")
     report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
+    report.add_argument(
+        "--plain", action="store_true", help="as papers print: no verdicts, intervals or ranks"
+    )
 
 
 def _data_parsers(commands: Any) -> None:

@@ -316,7 +316,7 @@ def _report(arguments: argparse.Namespace) -> int:
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
             to = to / protocol.name  # one folder each, or the last would replace the others
-        told |= _tell(rewrite_report(path, arguments.scale, store, to))
+        told |= _tell(rewrite_report(path, arguments.scale, store, to, plain=arguments.plain))
     return 1 if told else 0
 
 

@@ -64,7 +64,9 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         yield _write(protocol, table, said, store, _drawn(store, protocol.name))
 
 
-def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
+def rewrite_report(
+    path: Path, scale: str | None, store: Store, to: Path | None, *, plain: bool = False
+) -> Shown:  # fmt: skip
     """Draw a report again from its records, without planning or running anything.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
@@ -81,7 +83,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
-    return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name))
+    return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name), plain)
 
 
 def said_beside(store: Store, name: str) -> Beside:
@@ -151,7 +153,9 @@ def _read(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
-def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
+def _write(
+    protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path, bare: bool = False
+) -> Shown:  # fmt: skip
     panels = tuple(predictions.panels(protocol, table, store, said.titles))
     published = _kept("published/*.csv") if protocol.paper else None
     file = records.curves_file(store, protocol.name)
@@ -160,7 +164,9 @@ def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
         reference=_kept("reference.csv"),
         tracked=read_rows(file, CURVE) if file.exists() else None,
     )  # fmt: skip
-    paths = report.write(protocol, table, to, extras)
+    paths = report.write(protocol, table, to, extras, plain=bare)
+    if to.parent == store.root / "reports" or (to.parent / "index.html").exists():
+        report.write_index(to.parent)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
