@@ -64,10 +64,14 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         write_atomic(_file(store, protocol.name), text)
         said = read_beside(_file(store, protocol.name))  # so that a report drawn again is the same
         more = extras(protocol, table, said, store, RESULTS)
-        yield draw(protocol, table, more, _drawn(store, protocol.name))
+        shown = draw(protocol, table, more, _drawn(store, protocol.name))
+        _list(shown.page.parents[1], store)
+        yield shown
 
 
-def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
+def rewrite_report(
+    path: Path, scale: str | None, store: Store, to: Path | None, *, plain: bool = False
+) -> Shown:  # fmt: skip
     """Draw a report again from its records, without planning or running anything.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
@@ -77,8 +81,10 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
     said = said_beside(store, protocol.name)
-    more = extras(protocol, table, said, store, RESULTS)
-    return draw(protocol, table, more, to or _drawn(store, protocol.name))
+    more, place = extras(protocol, table, said, store, RESULTS), to or _drawn(store, protocol.name)
+    shown = draw(protocol, table, more, place, bare=plain)
+    _list(place.parent, store)
+    return shown
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
@@ -109,6 +115,12 @@ def said_beside(store: Store, name: str) -> Beside:
 
 def _drawn(store: Store, name: str) -> Path:
     return store.within(store.root / "reports" / name)
+
+
+def _list(folder: Path, store: Store) -> None:
+    """Write the index over the reports of a folder, where it is the store's or has one."""
+    if folder == store.root / "reports" or (folder / "index.html").exists():
+        report.write_index(folder)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -179,10 +191,11 @@ def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
 
 
 def draw(
-    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *,
+    figures: bool = True, bare: bool = False,
 ) -> Shown:  # fmt: skip
-    """Write a report of records and what stands beside them."""
-    paths = report.write(protocol, table, to, more, figures)
+    """Write a report of records and what stands beside them; ``bare``: without verdicts."""
+    paths = report.write(protocol, table, to, more, figures, plain=bare)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 

@@ -52,6 +52,11 @@ class Comparison:
     rope: float = ROPE
 
     @property
+    def of_weights(self) -> str:
+        """The verdict that these weights would have, were they the method."""
+        return word(self.difference, self.p, self.p_equivalent, self.alpha)
+
+    @property
     def half(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2

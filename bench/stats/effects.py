@@ -51,6 +51,8 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     if clusters is None:
         return Layout(np.eye(runs)[:, None, :])
     named, p = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(named) == 1:
+        return Layout(np.eye(runs)[None])
     if seeds is None or len(np.unique(np.asarray(seeds))) == runs > len(named):  # none is shared
         return Layout((np.equal.outer(np.arange(len(named)), p) / np.bincount(p)[:, None])[:, None, :])
     numbered, f = np.unique(np.asarray(seeds), return_inverse=True)
@@ -106,9 +108,13 @@ class Effects:
 
     @property
     def df(self) -> float:
-        """Degrees of freedom of the variance (Satterthwaite 1946); infinite where nothing varies."""
+        """Degrees of freedom of the variance (Satterthwaite 1946); infinite where nothing varies.
+
+        Never fewer than the scarcest part has: only what is taken off a sum could bring them below.
+        """
         below = sum(part.value**2 / part.df for part in self.parts if part.df > 0)
-        return self.variance**2 / below if below > 0 else np.inf
+        least = min((part.df for part in self.parts if part.value > 0 and part.df > 0), default=1)
+        return max(self.variance**2 / below, least) if below > 0 else np.inf
 
 
 def effects(values: Array, runs: Layout) -> Effects:

@@ -46,10 +46,10 @@ def _judged(one: Comparison, adjusted: tuple[float, float] | None, size: int) ->
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return p adjusted by Holm (1979); NaN stays, and counts for nothing."""
-    from statsmodels.stats.multitest import multipletests
-
     values = np.asarray(p, float)
     there = ~np.isnan(values)
     if there.any():
+        from statsmodels.stats.multitest import multipletests
+
         values[there] = multipletests(values[there], method="holm")[1]
     return [float(v) for v in values]

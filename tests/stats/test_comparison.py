@@ -42,6 +42,13 @@ def test_fine_tunings_of_one_pretraining_are_averaged():
     assert (one.pretrainings, one.seeds, one.units) == (3, 2, 3)
 
 
+def test_fine_tunings_of_the_only_pretraining_are_runs():
+    values = some(runs=3)
+    one, other = stats.compared(values, [4, 4, 4]), stats.compared(values)
+    assert (one.low, one.p, one.pretrainings, one.seeds) == (other.low, other.p, 1, 3)
+    assert (one.verdict, one.of_weights) == ("these weights only", other.verdict)
+
+
 def test_fine_tuning_seeds_that_pretrainings_share_are_a_factor_of_their_own():
     rng = np.random.default_rng(3)
     runs = rng.normal(size=(2, 3))  # no patient differs: P x F means alone
