@@ -328,6 +328,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
     from bench.bundle.opening import draw, opened
+    from bench.report import write_index
 
     file = bundles[0]
     if len(arguments.protocols) > 1:
@@ -339,7 +340,10 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     with opened(file) as bundle:
         for name in bundle.manifest.protocols:
             several = len(bundle.manifest.protocols) > 1
-            told |= _tell(draw(bundle, name, arguments.to / name if several else arguments.to))
+            to = arguments.to / name if several else arguments.to
+            told |= _tell(draw(bundle, name, to, bare=arguments.plain))
+            if several:
+                write_index(arguments.to)
     return 1 if told else 0
 
 

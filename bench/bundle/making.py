@@ -29,7 +29,7 @@ from bench.store import Store, write_atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("table.csv", "table.md")
+TABLES = ("table.csv", "table.md", "verdicts.csv")  # the last where there are any
 PACKAGES = ("bench", "numpy", "pandas", "pyarrow")  # that tables are drawn with
 Read = Mapping[str, tuple[Protocol, "pd.DataFrame"]]  # by name: a protocol and its records
 
@@ -144,7 +144,8 @@ def _tables(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes
         with opened(file) as made:
             for name in manifest.protocols:
                 draw(made, name, Path(folder) / name, figures=False)
-                found |= {f"reports/{name}/{t}": (Path(folder) / name / t).read_bytes() for t in TABLES}
+                drawn = (Path(folder) / name / table for table in TABLES)
+                found |= {f"reports/{name}/{t.name}": t.read_bytes() for t in drawn if t.is_file()}
     return found
 
 

@@ -84,10 +84,12 @@ def _tables(bundle: Opened, name: str) -> Iterator[str]:
         draw(bundle, name, Path(folder), figures=False)
         for table in making.TABLES:
             file = bundle.root / "reports" / name / table
-            if not file.is_file():
-                yield f"reports/{name}/{table}: is not in the bundle"
+            pair = [f.read_bytes() if f.is_file() else None for f in (file, Path(folder) / table)]
+            if None in pair and pair != [None, None]:
+                where = "is not in the bundle" if pair[0] is None else "is not drawn here"
+                yield f"reports/{name}/{table}: {where}"
                 continue
-            theirs, ours = (f.read_bytes() for f in (file, Path(folder) / table))
+            theirs, ours = (raw or b"" for raw in pair)
             if theirs != ours:
                 yield f"reports/{name}/{table}: differs from the tables drawn here, {_first(theirs, ours)}"
 

@@ -136,7 +136,7 @@ def compare(a: Side, b: Side) -> Compared:
 def _refuse(a: Side, b: Side, what: str, columns: list[str], place: list[str]) -> None:
     """Refuse records that say something else of one place: they are no runs of one comparison."""
     known = [_said(side.table, columns, place) for side in (a, b)]
-    for where in known[0].keys() & known[1].keys():
+    for where in sorted(known[0].keys() & known[1].keys()):
         if known[0][where] != known[1][where]:
             at = " of " + ", ".join(f"{k} {v}" for k, v in zip(place, where, strict=True)) if where else ""
             one, other = (" or ".join(" ".join(v) for v in sorted(k[where])) for k in known)

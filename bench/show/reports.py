@@ -64,7 +64,9 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         write_atomic(_file(store, protocol.name), text)
         said = read_beside(_file(store, protocol.name))  # so that a report drawn again is the same
         more = extras(protocol, table, said, store, RESULTS)
-        yield draw(protocol, table, more, _drawn(store, protocol.name))
+        shown = draw(protocol, table, more, _drawn(store, protocol.name))
+        _list(shown.page.parents[1], store)
+        yield shown
 
 
 def rewrite_report(
@@ -79,8 +81,10 @@ def rewrite_report(
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
     said = said_beside(store, protocol.name)
-    more = extras(protocol, table, said, store, RESULTS)
-    return draw(protocol, table, more, to or _drawn(store, protocol.name), plain=plain)
+    more, place = extras(protocol, table, said, store, RESULTS), to or _drawn(store, protocol.name)
+    shown = draw(protocol, table, more, place, bare=plain)
+    _list(place.parent, store)
+    return shown
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
@@ -111,6 +115,13 @@ def said_beside(store: Store, name: str) -> Beside:
 
 def _drawn(store: Store, name: str) -> Path:
     return store.within(store.root / "reports" / name)
+
+
+def _list(folder: Path, store: Store) -> None:
+    """Write the index over the reports of a folder: the store's, one of that name, or that has one."""
+    own = folder == store.root / "reports" or folder.absolute().name == "reports"
+    if report.indexed(folder, new=own):
+        report.write_index(folder)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -181,13 +192,11 @@ def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
 
 
 def draw(
-    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True,
-    plain: bool = False,
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *,
+    figures: bool = True, bare: bool = False,
 ) -> Shown:  # fmt: skip
-    """Write a report of records and what stands beside them, and the index over a folder ``reports``."""
-    paths = report.write(protocol, table, to, more, figures, plain)
-    if to.absolute().parent.name == "reports":
-        report.write_index(to.parent)
+    """Write a report of records and what stands beside them; ``bare``: without verdicts."""
+    paths = report.write(protocol, table, to, more, figures, plain=bare)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
