@@ -86,6 +86,9 @@ def _report_parsers(commands: Any) -> None:
     report = _command(commands, "report", "draw tables, figures and page from the records")
     _protocol_flags(report, "the records'")
     report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
+    report.add_argument("--serve", action="store_true",
+                        help="show them to a browser here, drawn again while a run goes on")  # fmt: skip
+    report.add_argument("--port", type=int, metavar="N", help="of --serve; default: 8321, any free one: 0")
 
 
 def _data_parsers(commands: Any) -> None:

@@ -113,6 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
     from bench.show.reports import refuse_others
+    from bench.show.run_note import forget
     from bench.store import Store
 
     if arguments.dry_run:
@@ -133,11 +134,13 @@ def _run(arguments: argparse.Namespace) -> int:
     while True:
         for line in run.mend(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        outcomes = _go(arguments, plan, store, cluster)
+        outcomes = _go(arguments, protocols, plan, store, cluster)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
             try:
-                return _show(protocols, plan, store, outcomes)
+                code = _show(protocols, plan, store, outcomes)
+                forget(store, plan.cells)
+                return code
             except Damaged as error:
                 job = error.path.parent.name
                 again = job not in anew and digest.differs(error.path)
@@ -149,10 +152,13 @@ def _run(arguments: argparse.Namespace) -> int:
         anew |= found
 
 
-def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile | None) -> dict[str, Outcome]:
-    """Run what is to do of a plan, and return how each job ended."""
+def _go(
+    arguments: argparse.Namespace, protocols: list[Any], plan: Any, store: Any, cluster: Profile | None
+) -> dict[str, Outcome]:
+    """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
+    from bench.show.live import Live
     from bench.show.progress import Watch
 
     jobs = run.todo(plan, store)
@@ -160,7 +166,17 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile |
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
-    with _stopping(saves=arguments.executor == "local"), Watch(plan, store, jobs) as watch:
+    workers = _workers(arguments, plan) if cluster is None else None
+    with (
+        _stopping(saves=arguments.executor == "local"),
+        Watch(plan, store, jobs) as watch,
+        Live(protocols, plan, store, jobs, workers, watch.say) as live,
+    ):
+
+        def on_outcome(outcome: Outcome) -> None:
+            watch.outcome(outcome)
+            live.outcome(outcome)
+
         for line in run.changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
         if jobs and cluster is not None:
@@ -170,9 +186,9 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile |
                 run.describe(plan, store, [job])
                 return run.options(plan, job, cluster.cpus or 0)
 
-            outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
-        elif jobs:
-            outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
+            outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
+        elif jobs and workers is not None:
+            outcomes = run.run_local(plan, store, jobs, workers, on_outcome).outcomes
     return outcomes
 
 
@@ -310,14 +326,46 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.show.reports import rewrite_report
     from bench.store import Store
 
+    if arguments.port is not None and not arguments.serve:
+        raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
     store, told = Store.open(arguments.out, create=False), set[str]()
     read = read_all(arguments.protocols, arguments.scale, drawn=True)
+    if arguments.serve:
+        return _serve(arguments, store, [protocol.name for protocol in read])
     for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
             to = to / protocol.name  # one folder each, or the last would replace the others
         told |= _tell(rewrite_report(path, arguments.scale, store, to))
     return 1 if told else 0
+
+
+def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
+    """Show reports to a browser until Ctrl-C."""
+    from bench.show.drawer import Looked
+    from bench.show.redrawing import Redrawing
+    from bench.show.reports import rows_of
+    from bench.show.run_note import name as run_of
+    from bench.show.serve import PORT, Server, address, tunnel
+
+    if arguments.to is not None:
+        raise BenchError(f"--to {arguments.to}: --serve shows what lies in OUT/reports; leave --to out")
+    wishes = {n: Looked(p, arguments.scale) for p, n in zip(arguments.protocols, names, strict=True)}
+    for name, wish in wishes.items():
+        if not run_of(store, name):
+            rows_of(store, name, wish.file)
+    redrawing = Redrawing(store, wishes, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+    with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
+        print(address(server.port), "from another machine, through:", tunnel(server.port))
+        print("Ctrl-C ends it", flush=True)
+        try:
+            with _stopping(saves=False):
+                server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nbench: no longer served", file=sys.stderr)
+        finally:
+            redrawing.close()
+    return 0
 
 
 def _tell(shown: Shown) -> set[str]:

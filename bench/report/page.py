@@ -65,6 +65,7 @@ def page(
         provenance=scene.extras.provenance,
         facts=_facts(scene, seeds),
         stacked=MOST_SIDE_BY_SIDE,
+        progress=scene.extras.progress,
     )
 
 

@@ -13,7 +13,9 @@ from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
-from bench.show import gather, predictions, pretrainings
+from bench.report.progress import Progress
+from bench.show import gather, predictions, pretrainings, run_note
+from bench.show.run_state import State
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -54,14 +56,20 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
 def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
-        refuse_others([protocol], store)  # again: another command may have run meanwhile
-        table = records.collect(plan, store, protocol.name)
-        records.save(table, store, protocol.name)
-        records.save_curves(records.curves(plan, store, protocol.name), store, protocol.name)
-        text = json.dumps(plain(_beside(protocol, table, store, plan)))
-        write_atomic(_file(store, protocol.name), text)
-        said = _read(_file(store, protocol.name))  # so that a report drawn again is the same
-        yield _write(protocol, table, said, store, _drawn(store, protocol.name))
+        yield write_report(protocol, plan, store)
+
+
+def write_report(
+    protocol: Protocol, plan: Plan, store: Store, progress: Progress | None = None
+) -> Shown:  # fmt: skip
+    """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
+    name = protocol.name
+    refuse_others([protocol], store)  # again: another command may have run meanwhile
+    table = records.collect(plan, store, name, over=progress is None)
+    records.save(table, store, name)
+    records.save_curves(records.curves(plan, store, name), store, name)
+    write_atomic(_file(store, name), json.dumps(plain(_beside(protocol, table, store, plan))))
+    return _write(protocol, table, store, _drawn(store, name), progress, figures=progress is None)
 
 
 def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
@@ -74,14 +82,29 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     protocol = read(path, scale, drawn=True)
     refuse_others([protocol], store)
     name = protocol.name
-    view = store.root / "records" / f"{name}.parquet"
-    if not view.exists():
-        raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
-    table = read_rows(view, COLUMNS)
+    table = read_rows(rows_of(store, name, path), COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
-    return _write(protocol, table, _read(_file(store, name)), store, to or _drawn(store, name))
+    return _write(protocol, table, store, to or _drawn(store, name), unfinished(store, name))
+
+
+def rows_of(store: Store, name: str, path: Path) -> Path:
+    """Return where the rows of a protocol lie.
+
+    Raises:
+        BenchError: nobody has run it.
+    """
+    view = store.root / "records" / f"{name}.parquet"
+    if not view.exists():
+        raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
+    return view
+
+
+def unfinished(store: Store, name: str) -> Progress | None:
+    """Return how far the last run of a protocol is; None where it is over, or nothing of it is left to do."""
+    run = run_note.latest(store, name)
+    return None if run is None else State(run, store).of(name)
 
 
 def said_beside(store: Store, name: str) -> Beside:
@@ -151,16 +174,20 @@ def _read(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
-def _write(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, to: Path) -> Shown:
-    panels = tuple(predictions.panels(protocol, table, store, said.titles))
+def _write(
+    protocol: Protocol, table: pd.DataFrame, store: Store, to: Path, progress: Progress | None,
+    *, figures: bool = True,
+) -> Shown:  # fmt: skip
+    said = _read(_file(store, protocol.name))  # also of a run: so that a report drawn again is the same
+    panels = tuple(predictions.panels(protocol, table, store, said.titles)) if figures else ()
     published = _kept("published/*.csv") if protocol.paper else None
     file = records.curves_file(store, protocol.name)
     extras = Extras(
         **vars(said), panels=panels, published=published, errata=_errata(),
         reference=_kept("reference.csv"),
-        tracked=read_rows(file, CURVE) if file.exists() else None,
+        tracked=read_rows(file, CURVE) if file.exists() else None, progress=progress,
     )  # fmt: skip
-    paths = report.write(protocol, table, to, extras)
+    paths = report.write(protocol, table, to, extras, figures)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
