@@ -1,7 +1,7 @@
 """The pages of a run are drawn again while it goes on.
 
-No job is waited for, slowed or endangered by it (see ``drawer``). It takes a tenth of the time at most, and what
-goes wrong is said once.
+No job is waited for, slowed or endangered by it (see ``drawer``). It takes a tenth of the time at most,
+and what goes wrong is said once.
 """
 
 from __future__ import annotations

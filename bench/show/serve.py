@@ -28,8 +28,8 @@ ADDRESS, PORT = "127.0.0.1", 8321
 HOSTS = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 TYPES = {
     ".html": "text/html; charset=utf-8", ".md": "text/plain; charset=utf-8",
-    ".tex": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json", ".png": "image/png",
-    ".svg": "image/svg+xml", ".pdf": "application/pdf",
+    ".tex": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json", ".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application/pdf",
 }  # fmt: skip
 POLICY = (  # of pages, which carry all they need; scripts ask only whether there is a newer page
     "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -90,10 +90,9 @@ class Handler(BaseHTTPRequestHandler):
         parts = _parts(self.path)
         if parts is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "No such report.")
-        if len(parts) == 1 and parts[0] and (self.server.reports / parts[0]).is_dir():
+        if len(parts) == 1 and parts[0] and _folder(self.server.reports / parts[0]):
             return self._moved(f"/{quote(parts[0])}/")
-        if parts[-1] == "":
-            parts = (*parts[:-1], "index.html")
+        parts = (*parts[:-1], parts[-1] or "index.html")
         self.server.redrawing.asked(parts[0] if len(parts) > 1 else "")
         file = _opened(self.server.reports, parts)
         if file is not None:
@@ -160,6 +159,13 @@ def _parts(target: str) -> tuple[str, ...] | None:
         return None
     odd = any(p.startswith(".") or "\\" in p or not p.isprintable() for p in parts) or "" in parts[:-1]
     return None if odd else parts
+
+
+def _folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:  # not there, or a name of any length
+        return False
 
 
 def _opened(folder: Path, parts: tuple[str, ...]) -> IO[bytes] | None:
