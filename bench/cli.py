@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bench.jobs.context import RunOptions
     from bench.run import Request
     from bench.runtime.execute import Outcome
+    from bench.show.drawer import Source
     from bench.show.reports import Shown
 
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
@@ -112,6 +113,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
+    from bench.show.drawer import Source
     from bench.show.reports import refuse_others
     from bench.show.run_note import forget
     from bench.store import Store
@@ -130,11 +132,13 @@ def _run(arguments: argparse.Namespace) -> int:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
+    files = zip(request.protocols, protocols, strict=True)
+    sources = {p.name: Source(file, p.scale, p.origin.content) for file, p in files if p.origin}
     anew: set[str] = set()  # jobs that were set aside as damaged: done again, each once
     while True:
         for line in run.mend(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        outcomes = _go(arguments, protocols, plan, store, cluster)
+        outcomes = _go(arguments, sources, plan, store, cluster)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
             try:
@@ -153,7 +157,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _go(
-    arguments: argparse.Namespace, protocols: list[Any], plan: Any, store: Any, cluster: Profile | None
+    arguments: argparse.Namespace, sources: dict[str, Source], plan: Any, store: Any, cluster: Profile | None
 ) -> dict[str, Outcome]:
     """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
@@ -170,7 +174,7 @@ def _go(
     with (
         _stopping(saves=arguments.executor == "local"),
         Watch(plan, store, jobs) as watch,
-        Live(protocols, plan, store, jobs, workers, watch.say) as live,
+        Live(sources, plan, store, jobs, workers, watch.say) as live,
     ):
 
         def on_outcome(outcome: Outcome) -> None:
@@ -342,7 +346,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     """Show reports to a browser until Ctrl-C."""
-    from bench.show.drawer import Looked
+    from bench.show.drawer import Looked, Source
     from bench.show.redrawing import Redrawing
     from bench.show.reports import rows_of
     from bench.show.run_note import name as run_of
@@ -350,10 +354,10 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
 
     if arguments.to is not None:
         raise BenchError(f"--to {arguments.to}: --serve shows what lies in OUT/reports; leave --to out")
-    wishes = {n: Looked(p, arguments.scale) for p, n in zip(arguments.protocols, names, strict=True)}
+    wishes = {n: Looked(Source(p, arguments.scale)) for p, n in zip(arguments.protocols, names, strict=True)}
     for name, wish in wishes.items():
         if not run_of(store, name):
-            rows_of(store, name, wish.file)
+            rows_of(store, name, wish.source.file)
     redrawing = Redrawing(store, wishes, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
     with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
         print(address(server.port), "from another machine, through:", tunnel(server.port))

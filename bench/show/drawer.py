@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench import no_torch, process, protocol
-from bench.errors import printable
+from bench.errors import BenchError, printable
 from bench.report.progress import EVERY
 from bench.show import run_note
 from bench.show.run_note import Run
@@ -36,10 +36,30 @@ class Wish(Protocol):
 
 
 @dataclass(frozen=True)
+class Source:
+    """A protocol by its file, read where it is drawn: handed over, its parameters would bring torch along."""
+
+    file: Path
+    scale: str | None = None
+    content: str = ""  # digest of what the file said; empty where it may say something else by now
+
+    def read(self) -> protocol.Protocol:
+        """Return the protocol.
+
+        Raises:
+            BenchError: its file was edited, or cannot be read any more.
+        """
+        found = protocol.read(self.file, self.scale, drawn=True)
+        if self.content and found.origin is not None and found.origin.content != self.content:
+            raise BenchError(f"{self.file}: was edited while its run goes on")
+        return found
+
+
+@dataclass(frozen=True)
 class Followed:
     """The pages of protocols as their run stands, for the command that follows it."""
 
-    protocols: tuple[protocol.Protocol, ...]
+    sources: tuple[Source, ...]
     run: Run
     every: float = EVERY  # seconds until the next time, as the pages say
 
@@ -49,35 +69,38 @@ class Followed:
         from bench.show.run_state import State
 
         state, over = State(self.run, store), []
-        for one in self.protocols:
-            progress = state.of(one.name)
+        for source in self.sources:
+            found = source.read()
+            progress = state.of(found.name)
             if progress is None:
-                over.append(one.name)
+                over.append(found.name)
             else:
                 progress = replace(progress, every=self.every)
-            write_report(one, self.run.plan, store, progress)
+            write_report(found, self.run.plan, store, progress)
         return tuple(over)
 
 
 @dataclass(frozen=True)
 class Looked:
-    """The page of the protocol in a file, for whoever looks at it: as its run stands, else from its rows."""
+    """The page of a protocol for whoever looks at it: as its run stands, else from its rows.
 
-    file: Path
-    scale: str | None = None
+    One that brings plugins is drawn from the rows that its run has left: looking runs no code from outside.
+    """
+
+    source: Source
 
     def draw(self, store: Store) -> tuple[str, ...]:
         """Draw it; return its name where nothing of it is left to do."""
         from bench.show.reports import rewrite_report
 
-        found = protocol.read(self.file, self.scale, drawn=True)
+        found = self.source.read()
         run = run_note.latest(store, found.name)
-        if run is None:
-            rewrite_report(self.file, self.scale, store, None)
-            return (found.name,)
+        if run is None or found.plugins:
+            rewrite_report(self.source.file, self.source.scale, store, None)
+            return (found.name,) if run is None else ()
         scales = [cell.columns["scale"] for cell in run.plan.cells[found.name]]
-        found = protocol.read(self.file, *scales[:1] or (self.scale,), drawn=True)
-        return Followed((found,), run).draw(store)
+        ran = replace(self.source, scale=scales[0] if scales else self.source.scale)
+        return Followed((ran,), run).draw(store)
 
 
 @dataclass(frozen=True)

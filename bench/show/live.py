@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError
 from bench.report.progress import EVERY
 from bench.show import run_note
-from bench.show.drawer import ENDING, LIMIT, Drawer, Followed
+from bench.show.drawer import ENDING, LIMIT, Drawer, Followed, Source
 from bench.show.run_note import Run
 from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.plan import Plan
-    from bench.protocol import Protocol
     from bench.runtime.execute import Outcome
 
 TICK = 0.5  # seconds between looks whether it is time
@@ -61,7 +60,7 @@ class Live:
     """Keeps the pages of a run up to date; use as a context manager around it.
 
     Args:
-        protocols: of the run.
+        sources: of the run's protocols, by their names.
         plan: theirs.
         store: the output folder.
         jobs: that are to be done.
@@ -70,10 +69,10 @@ class Live:
     """
 
     def __init__(
-        self, protocols: Sequence[Protocol], plan: Plan, store: Store, jobs: Sequence[str],
+        self, sources: Mapping[str, Source], plan: Plan, store: Store, jobs: Sequence[str],
         workers: int | None, tell: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._protocols, self._plan, self._store = list(protocols), plan, store
+        self._sources, self._plan, self._store = dict(sources), plan, store
         self._jobs, self._workers, self._tell = tuple(jobs), workers, tell
         self._numbers = {c.evaluate for cells in plan.cells.values() for c in cells if c.wanted}
         self._pace, self._drawer = Pace(), Drawer(store)
@@ -115,12 +114,12 @@ class Live:
                 self._draw()
 
     def _draw(self, limit: float = LIMIT) -> None:
-        if self._run is None or not self._protocols:
+        if self._run is None or not self._sources:
             return
         began = self._pace.begin()
-        drawn = self._drawer.draw(Followed(tuple(self._protocols), self._run, self._pace.every), limit)
+        drawn = self._drawer.draw(Followed(tuple(self._sources.values()), self._run, self._pace.every), limit)
         self._pace.end(began)
-        self._protocols = [p for p in self._protocols if p.name not in drawn.over]
+        self._sources = {n: source for n, source in self._sources.items() if n not in drawn.over}
         if drawn.reason and not self._over.is_set():
             self._say(drawn.reason)
 

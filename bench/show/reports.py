@@ -86,7 +86,8 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
-    return _write(protocol, table, store, to or _drawn(store, name), unfinished(store, name))
+    progress = unfinished(store, name, priced=not protocol.plugins)
+    return _write(protocol, table, store, to or _drawn(store, name), progress)
 
 
 def rows_of(store: Store, name: str, path: Path) -> Path:
@@ -101,10 +102,16 @@ def rows_of(store: Store, name: str, path: Path) -> Path:
     return view
 
 
-def unfinished(store: Store, name: str) -> Progress | None:
-    """Return how far the last run of a protocol is; None where it is over, or nothing of it is left to do."""
+def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | None:
+    """Return how far the last run of a protocol is; None where it is over, or nothing of it is left to do.
+
+    Args:
+        store: the output folder.
+        name: of the protocol.
+        priced: as ``State`` has it.
+    """
     run = run_note.latest(store, name)
-    return None if run is None else State(run, store).of(name)
+    return None if run is None else State(run, store, priced=priced).of(name)
 
 
 def said_beside(store: Store, name: str) -> Beside:

@@ -26,9 +26,18 @@ TELLING = 0.05  # share of a job's steps from which its own pace says more than 
 
 
 class State:
-    """The jobs of a run, looked at once: done, working, failed, stuck behind one that did, or waiting."""
+    """The jobs of a run, looked at once: done, working, failed, stuck behind one that did, or waiting.
 
-    def __init__(self, run: Run, store: Store, now: Callable[[], float] = time.time) -> None:
+    Args:
+        run: its note and its plan.
+        store: the output folder.
+        now: seconds since 1970.
+        priced: reckon when the rest will be there; that runs the code of methods, which say what they cost.
+    """
+
+    def __init__(
+        self, run: Run, store: Store, now: Callable[[], float] = time.time, *, priced: bool = True
+    ) -> None:  # fmt: skip
         self.run, self._store, self._plan, self.at = run, store, run.plan, now()
         self._began = run_note.since(store, run)
         self.followed = store.owner(run.name)
@@ -42,7 +51,9 @@ class State:
         self.waiting = [job for job in open_ if job not in ended]
         listed = queued(store) if self.waiting else {}
         self.queued = {job: listed[job] for job in self.waiting if job in listed}
-        self._guess = guesses(run.plan, store, [*self.waiting, *self.working])
+        self._open = [*self.waiting, *self.working]
+        self._unknown = "no job of it is in work now" if priced else "its plugins would be asked, and so run"
+        self._guess = guesses(run.plan, store, self._open) if priced and self._places() else {}
         self._left = {job: self._still(job) for job in self.working}
         self._ends = self._reckon()
 
@@ -70,8 +81,11 @@ class State:
         passed = self.at - _since(owner, self.at)
         if share >= TELLING and len(self._store.claims(job)) == 1:  # not one that goes on from a checkpoint
             return passed * (1 - share) / share
-        expected = self._guess[job].seconds or 0.0
+        expected = self._seconds(job) or 0.0
         return expected * (1 - share) if told else max(0.0, expected - passed)
+
+    def _seconds(self, job: str) -> float | None:
+        return self._guess.get(job, Guess()).seconds
 
     def _places(self) -> int:
         """Return how many jobs run at one time; 0 where nobody can tell."""
@@ -79,15 +93,16 @@ class State:
         return workers or len(self.working)
 
     def _reckon(self) -> dict[str, float]:
-        if not self._places():
+        if not self._guess:
             return {}
-        waiting = {job: self._guess[job].seconds or 0.0 for job in self.waiting}
+        waiting = {job: self._seconds(job) or 0.0 for job in self.waiting}
         return ends(self._plan, waiting, self._left, self._places())
 
     def of(self, protocol: str) -> Progress | None:
         """Return what the page of one protocol says; None where nothing of it is left to do."""
         own = self._plan.wanted(protocol=protocol)
-        left = [job for job in own if job in self._guess]
+        still = set(self._open)
+        left = [job for job in own if job in still]
         if not left:
             return None
         called, mine = labels(self._plan, protocol), set(own)
@@ -112,7 +127,7 @@ class State:
             ),
             stages=tuple(self._stages(own)),
             queue=tuple(_said(self.queued[job] for job in left if job in self.queued)),
-            seconds=seconds, reckoned=self._reckoned(left) if seconds is not None else "",
+            seconds=seconds, reckoned=self._reckoned(left) if seconds is not None else self._unknown,
         )  # fmt: skip
 
     def _attended(self) -> Literal["running", "unattended", "stopped"]:
@@ -127,7 +142,7 @@ class State:
         owner, told = self.working[job], self._store.progress(job)
         return Working(
             kind, label, _place(owner), _since(owner, None), told.get("step"), told.get("steps"),
-            self._left[job] if self._guess[job].seconds is not None or told else None,
+            self._left[job] if self._seconds(job) is not None or told else None,
         )  # fmt: skip
 
     def _stages(self, own: list[str]) -> Iterable[Stage]:
@@ -163,7 +178,7 @@ class State:
         text = f"Of {len(left)} jobs left: {how}. Laid out in the run's order, with {where} at one time"
         if self.working:
             text += "; one in work counts by its own pace once 5 % of its steps are done"
-        others = "." if len(left) == len(self._guess) else "; the run's other protocols come in between."
+        others = "." if len(left) == len(self._open) else "; the run's other protocols come in between."
         return text + others
 
 

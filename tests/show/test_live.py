@@ -16,7 +16,7 @@ from bench.cli import main
 from bench.report.progress import EVERY
 from bench.runtime.execute import Outcome
 from bench.show import drawer, live, run_note
-from bench.show.drawer import Drawer, Drawn, Followed
+from bench.show.drawer import Drawer, Drawn, Followed, Source
 from bench.show.live import SHARE, SOON, Live, Pace
 from bench.show.progress import Watch
 
@@ -78,6 +78,15 @@ def test_drawing_that_takes_long_is_rare():
     assert pace.due()
 
 
+def source(made):
+    """Return where the protocol of a finished folder is read from."""
+    return Source(made.protocol.folder / "test0.yaml", None, made.protocol.origin.content)
+
+
+def sources(made):
+    return {made.protocol.name: source(made)}
+
+
 @pytest.fixture
 def followed(made, monkeypatch):
     """Return a function from a way to draw to what a run is told of it, after it was drawn a few times."""
@@ -93,7 +102,7 @@ def followed(made, monkeypatch):
             return draw(wish)
 
         monkeypatch.setattr(Drawer, "draw", counted)
-        with Live([made.protocol], made.plan, made.store, jobs, 1, told.append) as one:
+        with Live(sources(made), made.plan, made.store, jobs, 1, told.append) as one:
             for _ in range(200):
                 one.outcome(Outcome(jobs[0], "done"))
                 time.sleep(0.01)
@@ -122,7 +131,7 @@ def test_a_run_that_cannot_say_what_it_does_goes_on(made, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_note, "write_atomic", full)
-    with Live([made.protocol], made.plan, made.store, list(made.plan.jobs), 1, told.append):
+    with Live(sources(made), made.plan, made.store, list(made.plan.jobs), 1, told.append):
         pass
     assert len(told) == 1 and "No space left" in told[0]
 
@@ -130,20 +139,20 @@ def test_a_run_that_cannot_say_what_it_does_goes_on(made, monkeypatch):
 def test_what_fails_in_the_process_that_draws_comes_back_as_a_line(made, tmp_path):
     jobs = [cell.evaluate for cell in made.plan.cells[made.protocol.name]]
     with run_note.announced(made.store, made.plan, jobs, 1) as run:
-        lost = replace(made.protocol, name="another")  # no cells of it in the plan
-        found = Drawer(made.store).draw(Followed((lost,), run))
-    assert "another" in found.reason and "\n" not in found.reason and found.over == ()
+        edited = replace(source(made), content="another")
+        found = Drawer(made.store).draw(Followed((edited,), run))
+    assert found.reason.endswith("test0.yaml: was edited while its run goes on") and found.over == ()
 
 
 def test_a_drawing_that_takes_too_long_or_is_called_off_ends(made, monkeypatch):
     jobs = [cell.evaluate for cell in made.plan.cells[made.protocol.name]]
     monkeypatch.setattr(drawer, "ENDING", 0.2)
     with run_note.announced(made.store, made.plan, jobs, 1) as run:
-        found = Drawer(made.store).draw(Followed((made.protocol,), run), limit=0.01)
+        found = Drawer(made.store).draw(Followed((source(made),), run), limit=0.01)
         assert "longer than 0 s" in found.reason
         stopped = Drawer(made.store)
         monkeypatch.setattr(stopped, "_stopped", True)
-        assert stopped._draw(Followed((made.protocol,), run), 60.0).reason == ""
+        assert stopped._draw(Followed((source(made),), run), 60.0).reason == ""
 
 
 def page_of(out):

@@ -15,7 +15,7 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.report.progress import EVERY
 from bench.show import redrawing, run_note
-from bench.show.drawer import Drawn, Looked
+from bench.show.drawer import Drawn, Looked, Source
 from bench.show.redrawing import Redrawing
 from bench.show.serve import ADDRESS, Handler, Server
 
@@ -177,7 +177,7 @@ class Ticking:
         self.page.parent.mkdir()
         monkeypatch.setattr(redrawing.run_note, "name", lambda store, name: self.run)
         monkeypatch.setattr(redrawing.Drawer, "draw", self.draw)
-        wishes = {"attack": Looked(store.root.parent / "test.yaml")}
+        wishes = {"attack": Looked(Source(store.root.parent / "test.yaml"))}
         self.one = Redrawing(store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now)
 
     def draw(self, wish):
@@ -286,3 +286,17 @@ def test_before_its_first_number_a_run_is_served(records_of, plan_of, monkeypatc
         ]
         assert main(words) == 0
     assert record.COLUMNS and "http://127.0.0.1:" in capsys.readouterr().out
+
+
+def test_looking_at_a_run_runs_no_code_from_outside(protocol_file, records_of, plan_of, tmp_path):
+    store, draw = records_of
+    marker, plugin = tmp_path / "ran", tmp_path / "mine.py"
+    plugin.write_text(f"open({str(marker)!r}, 'w')\n")
+    plan = plan_of({"name": "attack"}, data=None)
+    draw()
+    path = protocol_file({"name": "attack", "plugins": ["mine.py"]})
+    path.write_text(path.read_text().replace("simclr3d", "mine"))
+    with run_note.announced(store, plan, plan.wanted(), 1):
+        assert Looked(Source(path)).draw(store) == ()
+    page = (store.root / "reports" / "attack" / "index.html").read_text()
+    assert 'data-state="running"' in page and "cannot be told" in page and not marker.exists()
