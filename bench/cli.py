@@ -340,7 +340,7 @@ def _report(arguments: argparse.Namespace) -> int:
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
             to = to / protocol.name  # one folder each, or the last would replace the others
-        told |= _tell(rewrite_report(path, arguments.scale, store, to))
+        told |= _tell(rewrite_report(path, arguments.scale, store, to, plain=arguments.plain))
     return 1 if told else 0
 
 
@@ -352,8 +352,9 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     from bench.show.run_note import name as run_of
     from bench.show.serve import PORT, Server, address, tunnel
 
-    if arguments.to is not None:
-        raise BenchError(f"--to {arguments.to}: --serve shows what lies in OUT/reports; leave --to out")
+    if arguments.to is not None or arguments.plain:
+        what = "--plain" if arguments.to is None else f"--to {arguments.to}"
+        raise BenchError(f"{what}: --serve shows what lies in OUT/reports; leave it out")
     wishes = {n: Looked(Source(p, arguments.scale)) for p, n in zip(arguments.protocols, names, strict=True)}
     for name, wish in wishes.items():
         if not run_of(store, name):

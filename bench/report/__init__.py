@@ -1,5 +1,6 @@
 """Tables, figures and a page, drawn from rows alone. Never imports torch."""
 
+from bench.report.index import write as write_index
 from bench.report.supplement import (
     Beside,
     Cloud,
@@ -33,4 +34,5 @@ __all__ = [
     "ReportPaths",
     "terminal_table",
     "write",
+    "write_index",
 ]

@@ -19,21 +19,33 @@ from matplotlib.lines import Line2D
 
 from bench.errors import printable
 from bench.report.plots import Series
+from bench.report.svg import GRID, INK, PAPER, SOFT, themed
 from bench.store import write_atomic
 
-# Okabe and Ito's colour-blind-safe set without its yellow, which vanishes on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FB0", "#8C6D31")
+__all__ = ["GRID", "INK", "PAPER", "SOFT"]
+# At least 3:1 on white and on a dark page (#1a2028), which leaves little room for lightness: the first two
+# are Okabe and Ito's; all pairs differ under the three kinds of colour blindness, but markers and dashes
+# are what tells rows apart, and names stand beside them.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc6fa0", "#9a55ee", "#7a7d2e", "#4797b8", "#c4364f")
 LINE = 44  # characters of a plot's title
+LINES = 16  # of a name at most: what is longer is no name
 DOTS, PIXELS = 170, 4e6  # of a PNG: per inch, and in all at most
 MARKERS = "osD^vPX"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-INK, SOFT, GRID, SCRATCH, QUOTED = "#1c2430", "#5b6675", "#e3e7ec", "#4a5360", "#9aa4b1"
+SCRATCH = (  # rows from scratch, each of another network or fine-tuning
+    {"color": INK, "linestyle": (0, (4, 2)), "marker": "."},
+    {"color": SOFT, "linestyle": (0, (1.2, 1.6)), "marker": "x"},
+    {"color": INK, "linestyle": (0, (7, 2, 1.2, 2)), "marker": "+"},
+    {"color": SOFT, "linestyle": (0, (7, 3)), "marker": "1"},
+)
+STEPS = (1, 2, 5, 10)  # of the numbers along an axis
 PRINTED = "printed in the paper"
 STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.edgecolor": "#9aa4b1", "axes.labelcolor": INK,
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.edgecolor": SOFT, "axes.linewidth": 0.6, "axes.labelcolor": SOFT,
     "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
+    "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6, "axes.unicode_minus": True,
     "axes.axisbelow": True, "axes.formatter.useoffset": False, "pdf.fonttype": 42, "text.parse_math": False,
 }  # fmt: skip
 
@@ -47,20 +59,21 @@ def style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, files: tuple[Path, Path]) -> None:
-    """Write PNG and PDF without dates or versions, so that equal figures are equal files."""
-    png, pdf = files
+def save(figure: Figure, files: tuple[Path, Path, Path], title: str) -> None:
+    """Write PNG, PDF and SVG without dates or versions, so that equal figures are equal files."""
+    png, pdf, svg = files
     made = io.BytesIO(), io.BytesIO()
     with style():
         figure.savefig(made[0], format="png", dpi=_dpi(figure), metadata={"Software": None})
         nothing = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(made[1], format="pdf", metadata=nothing)
+        write_atomic(svg, themed(figure, svg.stem, title), flush=False)
     for path, file in zip((png, pdf), made, strict=True):
         write_atomic(path, file.getvalue(), flush=False)
 
 
 def _dpi(figure: Figure) -> float:
-    """Return dots per inch: fewer for a tall figure of many panels, whose picture a page carries."""
+    """Return dots per inch: fewer for a tall figure of many panels."""
     width, height = figure.get_size_inches()
     return float(min(DOTS, (PIXELS / (width * height)) ** 0.5))
 
@@ -71,28 +84,32 @@ class _Wrapper(TextWrapper):
     wordsep_re = re.compile(r"(\s+|[^\s_-]*[_-]+)")
 
 
-def words(text: str, width: int = 22, lines: int = 3) -> str:
-    """Return a name as a figure can show it, never hidden from a legend.
+def words(text: str, width: int = 22) -> str:
+    """Return a name as a figure can show it, whole, never hidden from a legend.
 
     Args:
         text: may hold anything.
         width: characters of a line; breaks are between words, but for words that are longer.
-        lines: at most; three dots say that there was more.
     """
-    made = "\n".join(_Wrapper(width, max_lines=lines, placeholder=" …").wrap(printable(text)))
+    made = "\n".join(_Wrapper(width, max_lines=LINES, placeholder=" …").wrap(printable(text)))
     return f" {made}" if made.startswith("_") else made  # matplotlib hides labels that begin with _
 
 
-def new(width: float, height: float) -> Figure:
+def height(text: str) -> int:
+    """Return the lines of a text that is broken already."""
+    return text.count("\n") + 1 if text else 0
+
+
+def new(width: float, tall: float, *, constrained: bool = True) -> Figure:
     """Return an empty figure of so many inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, tall), layout="constrained" if constrained else None, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 
 
-def grid(number: int, columns: int, figure: Figure, *, sharey: bool = False) -> list[Axes]:
+def grid(number: int, columns: int, figure: Figure) -> list[Axes]:
     """Return as many axes as there is to draw, in rows of so many columns; places left over stay empty."""
-    axes = figure.subplots(-(-number // columns), columns, squeeze=False, sharey=sharey).ravel()
+    axes = figure.subplots(-(-number // columns), columns, squeeze=False).ravel()
     for ax in axes[number:]:
         ax.set_axis_off()
     return list(axes[:number])
@@ -104,14 +121,14 @@ def even(number: int, most: int) -> int:
 
 
 def looks(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
-    """Give each row one look; scratch is dark and dashed, what is quoted grey, both behind no colour."""
-    rows, number = {one.title: one for one in series}, count()
+    """Give each row one look; rows from scratch are dark and dashed, each otherwise; what is quoted grey."""
+    rows, number, scratch = {one.title: one for one in series}, count(), count()
     found: dict[str, dict[str, Any]] = {}
     for title, row in rows.items():
         if row.baseline:
-            found[title] = {"color": SCRATCH, "linestyle": (0, (4, 2)), "marker": "."}
+            found[title] = dict(SCRATCH[next(scratch) % len(SCRATCH)])
         elif row.quoted:
-            found[title] = {"color": QUOTED, "linestyle": "", "marker": "d"}
+            found[title] = {"color": SOFT, "linestyle": "", "marker": "d"}
         else:
             i = next(number)
             dash = DASHES[i // len(COLOURS) % len(DASHES)]
@@ -122,7 +139,7 @@ def looks(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
 
 def hollow(look: dict[str, Any]) -> dict[str, Any]:
     """Return the look of a number that the paper printed, beside ours."""
-    return {"linestyle": "", "marker": "d", "markersize": 5, "markerfacecolor": "white",
+    return {"linestyle": "", "marker": "d", "markersize": 5, "markerfacecolor": PAPER,
             "markeredgecolor": look["color"], "markeredgewidth": 1.1}  # fmt: skip
 
 

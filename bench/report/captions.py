@@ -13,6 +13,7 @@ from bench.report.scene import Scene
 from bench.report.tabular import Entry
 
 SHARES = "by share of training patients with labels"
+HABIT = "Marks go by the second decimal, as papers do; what may be claimed is said by the verdicts."
 QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
 
 
@@ -85,7 +86,8 @@ def _marks(scene: Scene, pivot: Pivot) -> str:
     nested = " of each block" if len(pivot.shown(side)) > 1 else ""
     return (
         f"Best of its network in each {'column' if side is view.lines else 'line'}{nested} bold, second "
-        f"underlined, among rows that are fine-tuned alike{besides}; equal in print means equal in mark."
+        f"underlined, among rows that are fine-tuned alike{besides}; equal in print means equal in mark. "
+        f"{HABIT}"
     )
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY, VOLUMES, looped
 from bench.protocol import Protocol
+from bench.report.scores import RUN, PatientMeans, Scores, patient_means
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MEAN = "*"  # the target that stands for the mean over all targets
 
-RUN = ["pretrain_seed", "seed"]  # a run is a fine-tuning seed of a pretraining seed
 PLACE = ["row", "section", "fraction", "target", "metric"]
 HOW = (
     "A cell is the mean over a patient's test cases, then over the patients of all folds together, then "
@@ -79,6 +79,7 @@ class Cells:
     trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # section, fraction, fold: n
     initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # row, section: `init`s
     crossed: bool = False  # has a row several pretraining seeds?
+    means: PatientMeans | None = field(default=None, repr=False, compare=False)
 
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
@@ -91,6 +92,15 @@ class Cells:
             return cell
         jobs = tuple(sorted({run.job for run in runs if run.job}))
         return replace(cell or Cell(), failed=len({run[:3] for run in runs}), jobs=jobs)
+
+    def scores(self, key: Key) -> Scores | None:
+        """Return what a cell is the mean of by patient, run and target: ``MEAN`` stands for all targets.
+
+        None where nothing ran, and where values are over all test cases at once.
+        """
+        group = (key.row, key.section, key.fraction, key.metric)
+        target = None if key.target == MEAN else key.target
+        return None if self.means is None else self.means.of(group, target)
 
     @property
     def how(self) -> str:
@@ -140,7 +150,9 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
     targets = {int(section): tuple(of) for section, of in pairs.groupby("section")["target"]}
     crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
-    return Cells(cells, units, failed, targets, _trained(table), _initials(table), crossed)
+    return Cells(
+        cells, units, failed, targets, _trained(table), _initials(table), crossed, patient_means(good)
+    )
 
 
 def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:

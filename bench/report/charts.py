@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from bench.protocol import View
 from bench.report import selected
 from bench.report.cells import MEAN, Key
+from bench.report.differences import of_runs, scratch_of
 from bench.report.names import metric_axis
 from bench.report.plots import Chart, Group, Plot, Series
 from bench.report.scene import Scene
 
-SHARE = "Share of labelled training patients (log scale)"
+SHARE = "Share of labelled training patients, log scale"
 DATA = ("section", "fraction", "target", "metric")  # axes of a place, besides its row
 
 
@@ -107,6 +108,7 @@ def _of_row(scene: Scene, view: View, row: str, places: list[tuple[float, Key]])
     keys = [(x, place._replace(row=row)) for x, place in places]
     ours = [(x, key, found) for x, key in keys if (found := _ours(scene, key)) is not None]
     printed = [(x, key, scene.printed(key)) for x, key in keys] if view.published else []
+    scratch = scratch_of(scene, row, places[0][1].section) if places else ""
     return Series(
         title=scene.named(row),
         baseline=scene.from_scratch(row),
@@ -115,6 +117,23 @@ def _of_row(scene: Scene, view: View, row: str, places: list[tuple[float, Key]])
         sds=tuple(_print(scene, key, sd) for _, key, (_, sd) in ours),
         printed=tuple((x, _print(scene, key, value.number)) for x, key, value in printed if value),
         quoted=row in scene.protocol.published_only,
+        runs=runs_at(scene, [key for _, key, _ in ours]) if view.draw == "lines" else (),
+        scratch=scene.named(scratch) if scratch else "",
+    )
+
+
+def runs_at(scene: Scene, keys: Sequence[Key]) -> tuple[tuple[float | None, ...], ...]:
+    """Return of each run its values at some cells, in print units; nothing where all are of one run."""
+    found = [of_runs(scene.cells.scores(key)) for key in keys]
+    runs = sorted({run for cell in found for run in cell})
+    if len(runs) < 2:
+        return ()
+    return tuple(
+        tuple(
+            _print(scene, key, cell[run]) if run in cell else None
+            for key, cell in zip(keys, found, strict=True)
+        )
+        for run in runs
     )
 
 

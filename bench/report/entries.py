@@ -96,6 +96,7 @@ def _ours(scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str) 
         note=letter,
         counts=in_words(cell),
         sort=cell.mean,
+        key=key,
     )
 
 

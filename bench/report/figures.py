@@ -8,22 +8,31 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench.protocol import View
-from bench.report import charts, learning, pretrainings, scaling, selected
+from bench.protocol import View, row_of
+from bench.protocol.comparable import way
+from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.names import metric_title
-from bench.report.plots import Plot, Series
+from bench.report.plots import Interval, Plot, Series
 from bench.report.redraw import Figure, digest, drawing
 from bench.report.scene import Scene
-from bench.report.supplement import Course, DatasetInfo, Panel
+from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
-SPREAD = "Bands and error bars are ± one standard deviation over runs."
+DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
+SPREAD = "Bands are ± one standard deviation over runs; where rows are many, thin lines are single runs."
+ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks are the numbers that the paper printed."
+AVERAGED = "Points are means of neighbouring logged steps."
 TRAINING = (
     "One line for each run, by share of training patients with labels. Of a run whose line still falls "
     "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
 )
+TERMS = (
+    "Losses are each method's own and compare within a plot alone. Below each, on an axis of their own, what "
+    "was logged beside it: parts of the loss before their weights, and figures that are only watched."
+)
+LOSSES = {"dice_ce": "Dice loss + cross-entropy", "dice": "Dice loss", "cross_entropy": "cross-entropy"}
 CHARTS = {"bars": "Scores side by side", "dots": "Scores, better to the right"}
 PICKED = {
     "first": "the first by name", "best": "the best", "median": "those in the middle", "worst": "the worst",
@@ -48,23 +57,25 @@ def wanted(scene: Scene) -> list[Figure]:
     if "lines" not in stated:
         own = View(draw="lines", metrics=(scene.metrics[0],))
         made += _plots("fractions", FRACTIONS, charts.lines(scene, own))
+    made += _dots(scene)
     if "learning" not in stated:
         made += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
     if "pretraining" not in stated:
         made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS)
         made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES)
-    if curves := extras.curves:
-        drawn = repr(sorted(curves.items()))
-        made.append(_figure("curves", "Pretraining loss", lambda: drawing().curves(curves), drawn))
+    if curves := [(scene.named(row), extras.curves[row]) for row in scene.rows_of(extras.curves)]:
+        made.append(_curves(curves))
     if lines := [(pretrainings.title_of(scene, p), p) for p in extras.pretexts if p.steps]:
         title = "What pretraining tracked"
-        made.append(_figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines)))
+        made.append(
+            _figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=(AVERAGED,))
+        )
     if "embeddings" not in stated:
         made += _clouds(scene, "embeddings", View(draw="embeddings"))
     if courses := _training(scene):
         drawn = repr(courses)
         made.append(_figure("training", "Fine-tuning loss", lambda: drawing().training(courses), drawn,
-                            captions=(TRAINING,)))  # fmt: skip
+                            captions=(TRAINING, AVERAGED)))  # fmt: skip
     return made if "panels" in stated else [*made, *_panels(scene, -1, View(draw="panels"))]
 
 
@@ -104,15 +115,38 @@ def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
     found = charts.charts(scene, view)
     if not found:
         return []
-    said = _captions([marks for chart in found for marks in chart.series])
+    said = _captions([marks for chart in found for marks in chart.series], ERROR_BARS)
     drawn = json.dumps([asdict(chart) for chart in found])
     title = view.title or CHARTS[view.draw]
     return [_figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)]
 
 
-def _captions(series: list[Series]) -> tuple[str, ...]:
-    spread, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
-    return (*([SPREAD] if spread else []), *([PRINTED] if printed else []))
+def _captions(series: list[Series], spread: str = SPREAD) -> tuple[str, ...]:
+    spreads, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
+    return (*([spread] if spreads else []), *([PRINTED] if printed else []))
+
+
+def _curves(curves: list[tuple[str, Curves]]) -> Figure:
+    return _figure("curves", "Pretraining loss", lambda: drawing().curves(curves), repr(curves),
+                   captions=(TERMS, AVERAGED))  # fmt: skip
+
+
+def _dots(scene: Scene) -> list[Figure]:
+    """Return the figure of every row's runs and patients, where values are of patients."""
+    found = differences.strips(scene)
+    if not found:
+        return []
+    paired = [differences.HOW] if any(strip.against for strip in found) else []
+    many = any(len(row.patients) == differences.MOST for strip in found for row in strip.rows)
+    said = (*paired, *([differences.EVERY.format(differences.MOST)] if many else []))
+    drawn = json.dumps([asdict(strip) for strip in found])
+    return [_figure("dots", DIFFERENCES, lambda: drawing().spots(found), drawn, captions=said)]
+
+
+def forest(rows: tuple[Interval, ...], axis: str, rope: float, *, lower: bool = False) -> Figure:
+    """Return the figure of what rows differ from scratch by; see ``bench.report.forest.forest``."""
+    drawn = json.dumps([[asdict(row) for row in rows], axis, rope, lower])
+    return _figure("forest", FOREST, lambda: drawing().forest(rows, axis, rope, lower=lower), drawn)
 
 
 def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
@@ -129,15 +163,21 @@ def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
     return [_figure(name, title, lambda: drawing().clouds(clouds, titles), *drawn, captions=said)]
 
 
-def _training(scene: Scene) -> dict[str, list[Course]]:
-    """Return the fine-tunings' losses by plot: who has learnt, who is on a plateau, who fell off."""
-    labels = dict(zip(scene.protocol.sections, scene.labels, strict=True))
-    plots: dict[str, list[Course]] = {}
+def _training(scene: Scene) -> list[tuple[str, str, list[tuple[str, tuple[Course, ...]]]]]:
+    """Return the fine-tunings' losses by section and loss: who has learnt, is on a plateau, fell off."""
+    sections, found = scene.protocol.sections, dict[tuple[str, str], dict[str, list[Course]]]()
     for course in scene.extras.courses:
         if course.steps:
-            more = f", {labels.get(course.section, course.section)}" if len(labels) > 1 else ""
-            plots.setdefault(scene.named(course.row) + more, []).append(course)
-    return plots
+            index = sections.index(course.section) if course.section in sections else -1
+            known, _ = row_of(scene.protocol, course.row)
+            name = way(scene.protocol, index, known)["loss"] if known and index >= 0 else ""
+            loss = f"loss of a batch ({LOSSES[name]})" if name in LOSSES else "loss of a batch"
+            place = (scene.labels[index] if index >= 0 else course.section, f"{loss}, lower is better")
+            found.setdefault(place, {}).setdefault(scene.named(course.row), []).append(course)
+    return [
+        (*place, [(title, tuple(courses)) for title, courses in rows.items()])
+        for place, rows in found.items()
+    ]
 
 
 def _panels(scene: Scene, number: int, view: View) -> list[Figure]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
 from bench.report import selected
-from bench.report.cells import MEAN, PLACE, RUN, of_runs, sections_of
+from bench.report.cells import MEAN, PLACE, of_runs, sections_of
+from bench.report.differences import scratch_of
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
+from bench.report.scores import RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +60,7 @@ def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: s
         if metric not in asked or fraction not in shares or not rows:
             continue
         in_epochs = found["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)
-        lines = [_line(scene, row, found[found["row"] == row], in_epochs) for row in rows]
+        lines = [_line(scene, section, row, found[found["row"] == row], in_epochs) for row in rows]
         several = len({*points["fraction"]} & shares) > 1
         title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
         title += "" if target == MEAN else f", {target}"
@@ -96,7 +100,7 @@ def _tuned(protocol: Protocol, section: int, row: str) -> Finetune:
 
 
 def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation over runs of each point, by ``POINT``, and where it lies.
+    """Return mean, standard deviation and runs of each point, by ``POINT``, and where it lies.
 
     A point is a look that every run of its row has.
     """
@@ -112,6 +116,8 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     where = table.drop_duplicates(["job", "row", "step", "metric"]).groupby(POINT)[["step", "epoch"]].mean()
     over = runs.groupby(POINT, observed=True)
     points = over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)
+    single = runs.unstack(RUN).reindex(points.index)
+    points = points.assign(runs=list(single.to_numpy(float)))
     points = points.reset_index().merge(jobs.reset_index(), on=line)
     points = points.merge(seen.reset_index(), on=[*line, "look"])
     return points[(points["seen"] == points["jobs"]) & points["mean"].notna()]
@@ -133,15 +139,21 @@ def _looks(tuned: Finetune, table: pd.DataFrame) -> pd.Series:
     return found
 
 
-def _line(scene: Scene, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:
+def _line(scene: Scene, section: int, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:
     points = points.sort_values("look")
     factor = 100 if scene.unit(points["metric"].iloc[0]) == "1" else 1
+    runs = [run for run in np.stack(list(points["runs"]), axis=1) if np.isfinite(run).any()]
+    scratch = scratch_of(scene, row, section)
     return Series(
         title=scene.named(row),
         baseline=scene.from_scratch(row),
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
+        runs=tuple(tuple(round(factor * float(v), 6) if v == v else None for v in run) for run in runs)
+        if len(runs) > 1
+        else (),
+        scratch=scene.named(scratch) if scratch else "",
     )
 
 

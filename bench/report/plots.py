@@ -1,4 +1,4 @@
-"""What a plot is, before it is drawn: lines over something, or marks side by side in groups."""
+"""What a plot is, before it is drawn: lines, marks side by side in groups, rows below one another."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Series:
     sds: tuple[float, ...]  # 0 where there is one run
     printed: tuple[tuple[float, float], ...] = ()  # x and value, as the paper has it
     quoted: bool = False  # has the paper's numbers alone
+    runs: tuple[tuple[float | None, ...], ...] = ()  # of each run a value at every x, where known
+    scratch: str = ""  # title of the row from scratch that it is read against
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,38 @@ class Chart:
     title: str
     groups: tuple[Group, ...]
     series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Spots:
+    """One row's scores, or what they differ from scratch by, in print units."""
+
+    title: str
+    mean: float
+    runs: tuple[float, ...]  # mean over patients, of each run
+    pretrained: tuple[int, ...]  # of each run, which of the row's pretrainings it starts from, from 0
+    patients: tuple[float, ...]  # mean over runs, of each patient, ascending
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows below one another on one axis."""
+
+    title: str
+    axis: str
+    lower: bool  # is less better?
+    against: str  # what zero is, empty where values are scores
+    rows: tuple[Spots, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What a row is above scratch, in print units, and what may be said of it."""
+
+    title: str
+    group: str  # rows of one group stand together under its name
+    difference: float
+    low: float
+    high: float
+    verdict: str
+    published: float | None = None  # the difference that the paper printed

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.store import write_atomic
 
-DRAWING = 7  # raised by hand when the same input is drawn differently
+DRAWING = 8  # raised by hand when the same input is drawn differently
 MEMORY = "figures.json"
 
 
@@ -58,7 +58,7 @@ def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
     for figure in figures:
         files = _files(folder, figure.name)
         if known.get(figure.name) != figure.digest or not all(map(_own, files)):
-            drawing().save(figure.draw(), files)
+            drawing().save(figure.draw(), files, figure.title)
     digests = {f.name: f.digest for f in figures}
     if figures or known:
         text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
@@ -77,9 +77,19 @@ def _remembered(folder: Path) -> dict[str, str]:
 
 def current(figure: Figure, folder: Path) -> Path | None:
     """Return the figure's PNG if it was drawn from this very input."""
-    png = _files(folder, figure.name)[0]
-    drawn = _remembered(folder).get(figure.name) == figure.digest and _own(png)
-    return png if drawn else None
+    return _current(figure, folder, 0)
+
+
+def current_svg(figure: Figure, folder: Path) -> str:
+    """Return the figure as ``<svg>`` for a page, empty where it was not drawn from this very input."""
+    svg = _current(figure, folder, 2)
+    return svg.read_text(encoding="utf-8") if svg else ""
+
+
+def _current(figure: Figure, folder: Path, which: int) -> Path | None:
+    path = _files(folder, figure.name)[which]
+    drawn = _remembered(folder).get(figure.name) == figure.digest and _own(path)
+    return path if drawn else None
 
 
 def _own(path: Path) -> bool:
@@ -87,5 +97,5 @@ def _own(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _files(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.png", folder / f"{name}.pdf"
+def _files(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    return folder / f"{name}.png", folder / f"{name}.pdf", folder / f"{name}.svg"

@@ -9,6 +9,8 @@ from typing import Any
 from bench.protocol import Row, View, pretrain_of, row_of
 from bench.report import selected
 from bench.report.cells import MEAN, Key
+from bench.report.charts import runs_at
+from bench.report.differences import scratch_of
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
@@ -106,12 +108,15 @@ def _line(scene: Scene, place: Key, points: Points) -> Series:
     found = [(at, scene.cells.at(place._replace(row=row))) for at, row in points]
     kept = [(at, c.mean, c.sd or 0.0) for at, c in found if c is not None and c.mean is not None]
     names = [row for _, row in points]
+    scratch = scratch_of(scene, names[0], place.section)
     return Series(
         title=scene.named(names[0]) if len({*names}) == 1 else _shared(scene, names),
         baseline=scene.from_scratch(names[0]),
         xs=tuple(at for at, _, _ in kept),
         means=tuple(round(factor * m, 6) for _, m, _ in kept),
         sds=tuple(round(factor * s, 6) for _, _, s in kept),
+        runs=() if len(kept) < len(points) else runs_at(scene, [place._replace(row=row) for row in names]),
+        scratch=scene.named(scratch) if scratch else "",
     )
 
 

@@ -113,6 +113,12 @@ class Scene:
         known, _ = row_of(self.protocol, row)
         return not (known and known.sections) or self.protocol.sections[section] in known.sections
 
+    def place(self, key: Key) -> str:
+        """Return where a cell's rows stand in the records, in words."""
+        target = "all targets" if key.target == MEAN else f"target {key.target}"
+        section = self.protocol.sections[key.section]
+        return f"row {key.row}, section {section}, fraction {key.fraction}, {target}, metric {key.metric}"
+
     def printed(self, key: Key, network: str = "") -> Value | None:
         """Return what the paper printed for a cell, on one ``network`` alone where it is given."""
         row = self.protocol.rows.get(key.row) or self.protocol.published_only.get(key.row)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
+from bench.report.cells import Key
+
 
 @dataclass(frozen=True)
 class Column:
@@ -53,6 +55,7 @@ class Entry:
     sort: float | None = None  # None where there is no number
     hole: str = ""  # failed | not scored | absent | undefined
     quoted: bool = False  # the paper's own number, where ours would stand
+    key: Key | None = None  # of the cell, where it has a number
 
     @property
     def beside(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.errors import printable
-from bench.report import gate, pretrainings
+from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report.answer import Answer
 from bench.report.captions import counted
 from bench.report.footnotes import Footnotes
 from bench.report.scene import Scene
@@ -13,16 +14,33 @@ from bench.report.text import at_leaf, padded, title_of
 BEST = "^"  # an asterisk would read as significance
 
 
-def terminal(scene: Scene, made: list[Table], notes: Footnotes, width: int) -> str:
-    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``."""
+def terminal(
+    scene: Scene, made: list[Table], notes: Footnotes, width: int, found: Answer | None = None
+) -> str:  # fmt: skip
+    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``.
+
+    ``found``: what stands beside scratch.
+    """
     parts = [printable(title_of(scene))]
     for table in made:
         parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
     parts.append(_legend(made))
     parts += ["\n".join(dict.fromkeys(text for table in made for text in table.same))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
+    parts += [_against(found)] if found is not None and found.any else []
     parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
     return "\n\n".join(p for p in parts if p)
+
+
+def _against(found: Answer) -> str:
+    """Return the verdicts beside scratch, in a line each."""
+    parts = [f"{verdicts.HEADING} {found.sentence}"]
+    for title, caption, lines in verdict_table.lines(found):
+        rows = [[printable(c) for c in line] for line in (verdict_table.HEAD, *lines)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        drawn = "\n".join("  ".join(padded(row, widths, 1)).rstrip() for row in rows)
+        parts.append(f"{printable(title)}\n{drawn}\n{printable(caption)}")
+    return "\n\n".join(parts)
 
 
 def _legend(made: list[Table]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from bench.errors import printable
-from bench.report import gate, pretrainings
+from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report.answer import Answer
 from bench.report.footnotes import Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
@@ -35,8 +36,10 @@ def escape(text: str) -> str:
     return re.sub(r"-(?=-)", "-{}", "".join(kept))  # two hyphens would become a dash
 
 
-def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) -> str:
-    """Return ``table.tex``; its reader loads the package booktabs."""
+def tex(
+    scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block], found: Answer | None = None
+) -> str:  # fmt: skip
+    """Return ``table.tex``; its reader loads the package booktabs. ``found``: what stands beside scratch."""
     parts = [
         "% Generated. Needs \\usepackage{booktabs}.",
         "% A wide tabular fits the line inside \\resizebox{\\linewidth}{!}{...}.",
@@ -47,9 +50,10 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
     for table in made:
         parts += [
             f"\\textbf{{{escape(table.title)}}}\\par\\smallskip",
-            _tabular(table),
+            tabular(table),
             f"\\par\\smallskip{{\\footnotesize {escape(table.caption)}}}\\par\\medskip",
         ]
+    parts += _against(found) if found is not None else []
     parts += _pretraining(scene)
     lines = [f"\\textsuperscript{{{k}}}~{escape(t)}" for t, k in notes.letters.items()]
     for block in blocks:
@@ -58,6 +62,19 @@ def tex(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) 
     body = "\\par\n".join(lines)
     parts.append("{\\footnotesize\\raggedright\n" + body + "\\par}")
     return "\n".join(parts) + "\n"
+
+
+def _against(found: Answer) -> list[str]:
+    made = []
+    for title, caption, lines in verdict_table.lines(found):
+        rows = [_row([escape(c) for c in cells]) for cells in (verdict_table.HEAD, *lines)]
+        made += [
+            f"\\textbf{{{escape(verdicts.HEADING)} {escape(title)}}}\\par\\smallskip",
+            "\\begin{tabular}{@{}lrrrlr@{}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
+            "\\bottomrule", "\\end{tabular}",
+            f"\\par\\smallskip{{\\footnotesize {escape(caption)}}}\\par\\medskip",
+        ]  # fmt: skip
+    return [*made, f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip"] if made else []
 
 
 def _pretraining(scene: Scene) -> list[str]:
@@ -74,7 +91,8 @@ def _pretraining(scene: Scene) -> list[str]:
     ]  # fmt: skip
 
 
-def _tabular(table: Table) -> str:
+def tabular(table: Table) -> str:
+    """Return one table as a bare ``tabular``."""
     left = len(table.stubs)
     width = left + len(table.columns) + table.counted
     kinds = "".join("c" if c.kind == "check" else "r" for c in table.columns) + "r" * table.counted

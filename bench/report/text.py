@@ -9,7 +9,8 @@ from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.report import gate, pretrainings
+from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report.answer import Answer
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.entries import MINUS
 from bench.report.footnotes import Footnotes, state
@@ -31,8 +32,10 @@ def title_of(scene: Scene) -> str:
     return scene.protocol.title + (f" [{', '.join(said)}]" if said else "")
 
 
-def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block]) -> str:
-    """Return ``table.md``."""
+def markdown(
+    scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block], found: Answer | None = None
+) -> str:  # fmt: skip
+    """Return ``table.md``; ``found``: what stands beside scratch."""
     parts = [f"# {_md(title_of(scene))}"]
     if scene.protocol.about:
         parts.append(_md(scene.protocol.about))
@@ -41,6 +44,11 @@ def markdown(scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Blo
     for table in made:
         parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
     parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
+    if found is not None and found.any:
+        parts += [f"## {verdicts.HEADING}", f"**{_md(found.sentence)}**"]
+        for title, caption, rows in verdict_table.lines(found):
+            parts += _md_plain(_md(title), verdict_table.HEAD, rows, _md(caption))
+        parts.append(_md(found.notes))
     tracked = [line.all for line in pretrainings.pretexts(scene)]
     parts += _md_plain(pretrainings.HEADING, pretrainings.HEAD, tracked, _md(pretrainings.NOTE))
     parts += _md_plain("Cost, as measured", COST_HEAD, costs(scene))

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
+from bench.report import index
+from bench.report.answer import answer, forest_figures
 from bench.report.cells import aggregate
 from bench.report.figures import wanted
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
-from bench.report.page import page
+from bench.report.page import Content, page
 from bench.report.published import Published
 from bench.report.redraw import refresh
 from bench.report.scene import Scene
@@ -19,6 +21,8 @@ from bench.report.tables import tables
 from bench.report.terminal import terminal
 from bench.report.tex import tex
 from bench.report.text import markdown, tidy
+from bench.report.verdict_table import verdicts_csv
+from bench.report.verdicts import verdicts
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -28,8 +32,9 @@ WIDTH = 120  # characters of a terminal
 
 
 def write(
-    protocol: Protocol, records: pd.DataFrame, to: Path, extras: Extras | None = None, figures: bool = True
-) -> ReportPaths:
+    protocol: Protocol, records: pd.DataFrame, to: Path, extras: Extras | None = None, figures: bool = True,
+    plain: bool = False,
+) -> ReportPaths:  # fmt: skip
     """Draw a report from rows alone and return where its files are.
 
     Args:
@@ -38,6 +43,7 @@ def write(
         to: the report's own folder, created if missing.
         extras: what rows do not carry.
         figures: draw those that are out of date; otherwise the page shows those that are current.
+        plain: the paper's own look, without verdicts, intervals and ranks.
 
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
@@ -45,17 +51,25 @@ def write(
     scene = _scene(protocol, records, extras or Extras())
     made, notes = tables(scene)
     said = blocks(scene, records)
+    places = [] if plain else verdicts(scene)
+    found = None if plain else answer(scene, places)
     seeds = records.loc[records["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
-    plans = wanted(scene)
+    plans = [*wanted(scene), *forest_figures(scene, places)]
     drawn = refresh(plans, to) if figures else ()
+    index.put(index.summary(scene, places, found), to)
+    content = Content(made, notes, said, plans, to, seeds, found)
+    if places:
+        _put(to / "verdicts.csv", verdicts_csv(scene, places))
+    else:
+        (to / "verdicts.csv").unlink(missing_ok=True)
     return ReportPaths(
-        markdown=_put(to / "table.md", markdown(scene, made, notes, said)),
-        tex=_put(to / "table.tex", tex(scene, made, notes, said)),
+        markdown=_put(to / "table.md", markdown(scene, made, notes, said, found)),
+        tex=_put(to / "table.tex", tex(scene, made, notes, said, found)),
         csv=_put(to / "table.csv", tidy(scene)),
-        page=_put(to / "index.html", page(scene, (made, notes), said, plans, to, seeds)),
+        page=_put(to / "index.html", page(scene, content)),
         figures=drawn,
-        text=terminal(scene, made, notes, WIDTH),
+        text=terminal(scene, made, notes, WIDTH, found),
     )
 
 

@@ -69,10 +69,12 @@ def write_report(
     records.save(table, store, name)
     records.save_curves(records.curves(plan, store, name), store, name)
     write_atomic(_file(store, name), json.dumps(plain(_beside(protocol, table, store, plan))))
-    return _write(protocol, table, store, _drawn(store, name), progress, figures=progress is None)
+    return _write(protocol, table, store, _drawn(store, name), _How(progress, figures=progress is None))
 
 
-def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None) -> Shown:
+def rewrite_report(
+    path: Path, scale: str | None, store: Store, to: Path | None, *, plain: bool = False
+) -> Shown:  # fmt: skip
     """Draw a report again from its records, without planning or running anything.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
@@ -87,7 +89,7 @@ def rewrite_report(path: Path, scale: str | None, store: Store, to: Path | None)
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
     progress = unfinished(store, name, priced=not protocol.plugins)
-    return _write(protocol, table, store, to or _drawn(store, name), progress)
+    return _write(protocol, table, store, to or _drawn(store, name), _How(progress, bare=plain))
 
 
 def rows_of(store: Store, name: str, path: Path) -> Path:
@@ -181,20 +183,30 @@ def _read(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
+@dataclass(frozen=True)
+class _How:
+    """How a report is drawn."""
+
+    progress: Progress | None = None
+    figures: bool = True  # and panels
+    bare: bool = False  # as papers print
+
+
 def _write(
-    protocol: Protocol, table: pd.DataFrame, store: Store, to: Path, progress: Progress | None,
-    *, figures: bool = True,
+    protocol: Protocol, table: pd.DataFrame, store: Store, to: Path, how: _How
 ) -> Shown:  # fmt: skip
     said = _read(_file(store, protocol.name))  # also of a run: so that a report drawn again is the same
-    panels = tuple(predictions.panels(protocol, table, store, said.titles)) if figures else ()
+    panels = tuple(predictions.panels(protocol, table, store, said.titles)) if how.figures else ()
     published = _kept("published/*.csv") if protocol.paper else None
     file = records.curves_file(store, protocol.name)
     extras = Extras(
         **vars(said), panels=panels, published=published, errata=_errata(),
         reference=_kept("reference.csv"),
-        tracked=read_rows(file, CURVE) if file.exists() else None, progress=progress,
+        tracked=read_rows(file, CURVE) if file.exists() else None, progress=how.progress,
     )  # fmt: skip
-    paths = report.write(protocol, table, to, extras, figures)
+    paths = report.write(protocol, table, to, extras, how.figures, plain=how.bare)
+    if to.parent == store.root / "reports" or (to.parent / "index.html").exists():
+        report.write_index(to.parent)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
     return Shown(paths.text, paths.page, tuple(told))
 

@@ -1,0 +1,308 @@
+"""The answer at the top of a page: every row's difference from scratch as words and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import stats
+from bench.report.cells import Key
+from bench.report.entries import MINUS, number, signed
+from bench.report.figures import forest
+from bench.report.footnotes import TIMES, counted
+from bench.report.names import lower_is_better, metric_title
+from bench.report.plots import Interval
+from bench.report.redraw import Figure
+from bench.report.scene import Scene
+from bench.report.verdicts import Against, Place, over_targets, run_seeds
+from bench.stats.comparison import BETTER, EQUIVALENT, ROPE, WEIGHTS, WORSE
+
+SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", stats.VERDICTS[3]: "?", WEIGHTS: "·"}
+HOW = (
+    "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
+    "network, section and fine-tuning; the line is its 95 % interval, patients, pretraining seeds and "
+    "fine-tuning seeds being random (two-way random effects, Satterthwaite). An arrow says that the line "
+    "goes on. "
+)
+SHADED = "Shaded is ± {rope}, the region of practical equivalence. "
+HOLLOW = "A hollow diamond is the difference that the paper printed. "
+FAMILY = (
+    "Family: {m}, p adjusted by Holm (1979), differences and equivalences each. Better and worse: p below "
+    "0.05; equivalent: the interval within the region, tested twice at 0.025. "
+)
+NONE = "No row has two seeds of what is random, so no p is adjusted. "
+WHERE = "docs/statistics.md has how often these verdicts err."
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row of a forest plot; places in percent of its width."""
+
+    row: str
+    against: str
+    difference: str
+    interval: str
+    low: float
+    mid: float
+    high: float
+    beyond: tuple[bool, bool]  # does the line go on to the left, to the right?
+    published: float | None
+    printed: str  # the published difference
+    verdict: str
+    sign: str
+    kind: str  # of its look
+    p: str
+    n: str
+    weights: str  # what these weights alone would be called
+    more: str  # on hover and on focus
+
+
+@dataclass(frozen=True)
+class Forest:
+    """One section and label fraction."""
+
+    title: str
+    summary: str
+    unit: str
+    dots: tuple[Dot, ...]
+    controls: tuple[Dot, ...]
+    band: tuple[float, float] | None  # of equivalence
+    ticks: tuple[tuple[float, str], ...]
+    why: tuple[str, ...]  # verdicts that are of no number
+    aside: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a page says first."""
+
+    sentence: str
+    forests: tuple[Forest, ...]
+    notes: str
+
+    @property
+    def any(self) -> bool:
+        """Is there anything to show?"""
+        return bool(self.forests)
+
+    @property
+    def adjusted(self) -> bool:
+        """Has any comparison a p that was adjusted?"""
+        return any(dot.p for one in self.forests for dot in (*one.dots, *one.controls))
+
+
+def answer(scene: Scene, places: Sequence[Place]) -> Answer:
+    """Return the answer of a report; without comparisons an empty one."""
+    forests = tuple(_forest(scene, place, _limit(scene, places, place)) for place in places)
+    return Answer(_sentence(places), forests, _notes(scene, places) if places else "")
+
+
+def _sentence(places: Sequence[Place]) -> str:
+    every = [one for place in places for one in place.rows]
+    if not every:
+        return ""
+    found = [(v, sum(one.judged.verdict == v for one in every)) for v in stats.VERDICTS]
+    if all(one.judged.verdict == WEIGHTS for one in every):
+        return (
+            f"None of {counted(len(every), 'comparison')} with scratch says anything about a method: each "
+            f"rests on {_rests(every)}. What is shown is of these weights only."
+        )
+    words = {BETTER: "better than scratch", WORSE: "worse", EQUIVALENT: "equivalent to it", WEIGHTS: WEIGHTS}
+    said = ", ".join(f"{n} {words.get(v, v)}" for v, n in found if n or v in (BETTER, WORSE))
+    return f"Of {counted(len(every), 'comparison')}: {said}."
+
+
+def _rests(some: Sequence[Against]) -> str:
+    """Return what comparisons of weights rest on: ``one pretraining`` or ``one run each``."""
+    return " or ".join(sorted({one.judged.why.partition(":")[0] for one in some}))
+
+
+def _notes(scene: Scene, places: Sequence[Place]) -> str:
+    every = [one for place in places for one in (*place.rows, *place.controls)]
+    judged = [one for one in every if not one.control and one.judged.verdict != WEIGHTS]
+    metrics = dict.fromkeys(metric_title(place.metric) for place in places)
+    family = f"the {counted(len(judged), 'comparison')} of {' and '.join(metrics)} on this page"
+    shares = any(scene.unit(place.metric) == "1" for place in places)
+    return (
+        HOW
+        + (SHADED.format(rope=f"{100 * ROPE:g} point{'' if ROPE == 0.01 else 's'}") if shares else "")
+        + (HOLLOW if any(one.published is not None for one in every) else "")
+        + (FAMILY.format(m=family) if judged else NONE)
+        + WHERE
+    )
+
+
+def _limit(scene: Scene, places: Sequence[Place], place: Place) -> float:
+    """Return how far the axis goes to each side, alike for all places of one unit."""
+    unit = scene.unit(place.metric)
+    alike = [p for p in places if scene.unit(p.metric) == unit]
+    every = [one for p in alike for one in (*p.rows, *p.controls)]
+    least = 1.5 * ROPE if unit == "1" else 0.0
+    dots = max((abs(v) for one in every for v in (one.difference, one.published or 0.0)), default=0.0)
+    ends = sorted(max(abs(one.judged.comparison.low), abs(one.judged.comparison.high)) for one in every)
+    usual = ends[int(0.75 * (len(ends) - 1))] if ends else 0.0  # a few seeds give lines beyond all measure
+    return max(least, 1.15 * dots, min(1.05 * usual, 4 * dots)) or 1.0
+
+
+def _forest(scene: Scene, place: Place, limit: float) -> Forest:
+    unit = scene.unit(place.metric)
+    lower = lower_is_better(place.metric, unit)
+    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
+    said = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
+    band = (_at(-ROPE, limit), _at(ROPE, limit)) if unit == "1" else None
+    step = _step(limit, unit)
+    ticks = tuple(
+        (_at(k * step, limit), _tick(k * step, unit)) for k in (-2, -1, 0, 1, 2) if abs(k * step) < limit
+    )
+    what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
+    what += "; less is better, so to the right is less" if lower else ""
+    return Forest(
+        title, said, what,
+        tuple(_dot(scene, one, limit, unit) for one in place.rows),
+        tuple(_dot(scene, one, limit, unit) for one in place.controls),
+        band, ticks, tuple({one.judged.why: None for one in place.rows if one.judged.why}), place.aside,
+    )  # fmt: skip
+
+
+def _trained(scene: Scene, place: Place) -> str:
+    """Return how many patients that is, in words; nothing where it is not known."""
+    sizes = sorted({*scene.cells.trained.get(place.section, {}).get(place.fraction, {}).values()})
+    if not sizes:
+        return ""
+    many = f"{sizes[0]} to {sizes[-1]} patients" if len(sizes) > 1 else counted(sizes[0], "patient")
+    return f" ({many})"
+
+
+def _step(limit: float, unit: str) -> float:
+    """Return a round distance between ticks, about half of the axis."""
+    factor = 100 if unit == "1" else 1
+    for power in range(-3, 6):
+        for digit in (1, 2, 5):
+            if digit * 10.0**power >= 0.4 * limit * factor:
+                return float(digit * 10.0**power / factor)
+    return limit
+
+
+def _tick(value: float, unit: str) -> str:
+    shown = f"{100 * value if unit == '1' else value:+g}".replace("-", MINUS)
+    return "0" if shown in ("+0", f"{MINUS}0") else shown
+
+
+def _at(value: float, limit: float) -> float:
+    return round(50 + 50 * max(-1.0, min(1.0, value / limit)), 2)
+
+
+def _signed(value: float, unit: str) -> str:
+    return signed(100 * value if unit == "1" else value)
+
+
+def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
+    c, judged = one.judged.comparison, one.judged
+    verdict = judged.verdict
+    kind = verdict.replace(" ", "-")
+    return Dot(
+        row=scene.named(one.key.row),
+        against=scene.named(one.baseline),
+        difference=_signed(c.difference, unit),
+        interval=f"{_signed(c.low, unit)} to {_signed(c.high, unit)}" if c.low == c.low else "",
+        low=_at(c.low, limit) if c.low == c.low else _at(c.difference, limit),
+        mid=_at(c.difference, limit),
+        high=_at(c.high, limit) if c.high == c.high else _at(c.difference, limit),
+        beyond=(c.low < -limit, c.high > limit),
+        published=None if one.published is None else _at(one.published, limit),
+        printed="" if one.published is None else _signed(one.published, unit),
+        verdict=verdict,
+        sign=SIGNS[verdict],
+        kind=kind,
+        p="" if judged.p != judged.p else p_value(judged.p),
+        n=_n(c),
+        weights=c.of_weights if verdict == WEIGHTS else "",
+        more=_more(one, unit),
+    )
+
+
+def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
+    """Return the forest plot as a figure for print: of the places that have the first one's metric."""
+    here = [place for place in places if place.metric == places[0].metric]
+    if not here:
+        return []
+    metric, unit = here[0].metric, scene.unit(here[0].metric)
+    factor = 100 if unit == "1" else 1
+    rows = tuple(
+        Interval(
+            title=scene.named(one.key.row),
+            group=f"{scene.labels[place.section]}, {place.fraction} %",
+            difference=round(factor * one.difference, 6),
+            low=round(factor * c.low, 6),
+            high=round(factor * c.high, 6),
+            verdict=one.judged.verdict,
+            published=None if one.published is None else round(factor * one.published, 6),
+        )
+        for place in here
+        for one in place.rows
+        if (c := one.judged.comparison).low == c.low
+    )
+    axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
+    return [forest(rows, axis, factor * ROPE if unit == "1" else 0.0)] if rows else []
+
+
+def interval(scene: Scene, key: Key) -> str:
+    """Return the 95 % interval of a cell's own mean in words, patients and runs being random; "" for none."""
+    scores = scene.cells.scores(key)
+    if scores is None:
+        return ""
+    values, (clusters, seeds) = over_targets(scores.values), run_seeds(scene, key.row, key.row, scores.runs)
+    c = stats.compared(values, clusters, None, seeds=seeds) if (values == values).any() else None
+    if c is None or c.low != c.low:
+        return ""
+    unit = scene.unit(key.metric)
+    of = "" if c.verdict != WEIGHTS else " of these weights"
+    return f"95 % interval{of} {number(c.low, unit)} to {number(c.high, unit)}"
+
+
+def p_value(p: float) -> str:
+    """Return a p as print has it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _n(c: stats.Comparison) -> str:
+    return f"{c.patients} {TIMES} {c.pretrainings} {TIMES} {c.seeds}"
+
+
+def _more(one: Against, unit: str) -> str:
+    """Return all that is known of a comparison, and what would settle it."""
+    c = one.judged.comparison
+    noun = "run" if c.seeds == 1 else "pretraining"
+    of = f" of {counted(c.seeds, 'fine-tuning')}" if c.seeds > 1 else ""
+    said = [f"{counted(c.patients, 'patient')}, {counted(c.pretrainings, noun)}{of}"]
+    if c.sd_run == c.sd_run:
+        sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
+        said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
+    said.append(f"crossed bootstrap {_signed(one.check[0], unit)} to {_signed(one.check[1], unit)}")
+    said.append(f"do these weights differ? sign-flip p {p_value(one.flips)}")
+    if one.judged.verdict == WEIGHTS:
+        said.append(f"of these weights: {c.of_weights}")
+    if c.detectable == c.detectable:
+        said.append(
+            f"a difference of {number(c.detectable, unit)} would be seen in four of five such studies"
+        )
+    said += [settles(one)] if settles(one) else []
+    return "; ".join(said) + "."
+
+
+def settles(one: Against) -> str:
+    """Say what would tell such a difference from none: seeds first, then patients."""
+    c = one.judged.comparison
+    if one.judged.verdict == WEIGHTS:
+        what = (
+            "another fine-tuning seed" if c.pretrainings > 1 and c.seeds == 1 else "another pretraining seed"
+        )
+        return f"what would say more: {what}"
+    if one.judged.verdict != stats.VERDICTS[3] or c.sd_run != c.sd_run:
+        return ""
+    noun = "pretraining" if c.seeds > 1 else "run"
+    units, patients = c.needed("units", 50), c.needed("patients", 2000)
+    said = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
+    said += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
+    tail = "" if patients else "; more patients alone would not"
+    return f"what would settle it: {' '.join(said)}{tail}"

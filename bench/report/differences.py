@@ -1,0 +1,124 @@
+"""Dots of every row as plain data: runs and patients, as differences against scratch where there is one."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from bench.protocol import row_of
+from bench.protocol.comparable import baseline_of
+from bench.report.cells import MEAN, Key
+from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.report.plots import Spots, Strip
+from bench.report.scene import Scene
+from bench.report.scores import Scores, aligned
+
+AGAINST = "its row from scratch"
+MOST = 120  # patients of a row that are drawn
+HOW = (
+    "Differences are paired: of the same patients and fine-tuning seeds, mean over targets. Triangles at an "
+    "edge are patients beyond it."
+)
+EVERY = "Of more than {} patients every k-th by size is drawn."
+
+
+def strips(scene: Scene) -> tuple[Strip, ...]:
+    """Return, for each section and label fraction, the rows' dots in the table's own metric.
+
+    Rows without one from scratch of their network stand in a strip of scores.
+    """
+    metric = scene.metrics[0]
+    if zero_is_best(metric):  # of two signed values neither difference is the better one
+        return ()
+    made = list[Strip]()
+    for section in range(len(scene.protocol.finetune)):
+        shares = sorted(scene.fractions(section))
+        for fraction in shares:
+            place = Key("", section, fraction, MEAN, metric)
+            title = scene.labels[section] + (f", {fraction} % of the labels" if len(shares) > 1 else "")
+            made += _of_place(scene, place, title)
+    return tuple(made)
+
+
+def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
+    unit = scene.unit(place.metric)
+    factor, said = (100, "points") if unit == "1" else (1, unit)
+    name, lower = metric_title(place.metric), lower_is_better(place.metric, unit)
+    paired, alone = list[Spots](), list[Spots]()
+    for row in scene.rows:
+        scores, base = scene.cells.scores(place._replace(row=row)), scratch_of(scene, row, place.section)
+        if scores is None or base == row:
+            continue
+        other = scene.cells.scores(place._replace(row=base)) if base else None
+        if other is None:
+            alone += _spots(scene.named(row), scores.values, scores.runs, factor)
+        else:
+            one, zero, _, runs = aligned(scores, other)
+            paired += _spots(scene.named(row), one - zero, runs, factor)
+    made = [Strip(title, f"{name} ({said})", lower, AGAINST, tuple(paired))] if paired else []
+    what = f"{name} ({'%' if unit == '1' else unit})"
+    return [*made, Strip(title, what, lower, "", tuple(alone))] if alone else made
+
+
+def scratch_of(scene: Scene, row: str, section: int) -> str:
+    """Return the row from scratch that a row is read against, itself where it is one; empty without."""
+    known, more = row_of(scene.protocol, row)
+    near = baseline_of(scene.protocol, section, known) if known else None
+    if near is None:
+        return ""
+    return near[0] + more if near[0] + more in scene.rows else near[0]
+
+
+def _spots(title: str, values: np.ndarray, runs: tuple[tuple[int, int], ...], factor: float) -> list[Spots]:
+    """Return a row's dots, none where no value is defined.
+
+    Args:
+        title: of the row.
+        values: (patients, runs, targets), NaN where undefined.
+        runs: pretraining and fine-tuning seed of each.
+        factor: from the metric's own unit to that of print.
+    """
+    by_run = factor * run_means(values)
+    by_patient = factor * _mean(_mean(values, 1), 1)  # over runs, then targets
+    known = np.isfinite(by_run)
+    if not known.any():
+        return []
+    order = {seed: i for i, seed in enumerate(dict.fromkeys(pretrained for pretrained, _ in runs))}
+    own = np.sort(by_patient[np.isfinite(by_patient)])
+    if len(own) > MOST:
+        own = own[np.linspace(0, len(own) - 1, MOST).round().astype(int)]
+    return [
+        Spots(
+            title,
+            round(float(by_run[known].mean()), 6),
+            tuple(round(float(v), 6) for v in by_run[known]),
+            tuple(order[run[0]] for run, there in zip(runs, known, strict=True) if there),
+            tuple(round(float(v), 4) for v in own),
+        )
+    ]
+
+
+def run_means(values: np.ndarray) -> np.ndarray:
+    """Return a table's number of each run: the mean over patients, then over targets.
+
+    Args:
+        values: (patients, runs, targets), NaN where undefined.
+
+    Returns:
+        (runs,), NaN where a run has no value.
+    """
+    return _mean(_mean(values, 0), 1)
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN here
+        return np.asarray(np.nanmean(values, axis=axis))
+
+
+def of_runs(scores: Scores | None) -> dict[tuple[int, int], float]:
+    """Return a cell's value in each of its runs; empty where no value is of a patient."""
+    if scores is None:
+        return {}
+    return {run: float(v) for run, v in zip(scores.runs, run_means(scores.values), strict=True) if v == v}

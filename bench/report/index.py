@@ -1,0 +1,87 @@
+"""One page over all reports of a folder: what each found, in a line, and a link."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import stats, typed
+from bench.errors import BenchError
+from bench.report import gate
+from bench.report.answer import SIGNS, Answer
+from bench.report.page import template
+from bench.report.scene import Scene
+from bench.report.verdicts import Place
+from bench.store import write_atomic
+from bench.typed import plain
+
+SUMMARY, INDEX = "summary.json", "index.html"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the index says of one report; written beside it."""
+
+    name: str
+    title: str
+    scale: str
+    paper: str
+    synthetic: str
+    data: tuple[str, ...]
+    rows: int
+    done: int  # rows with results
+    failed: int  # jobs
+    undertrained: bool
+    verdicts: dict[str, int]
+    sentence: str
+    last: str = ""  # date of the last run
+
+
+def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summary:
+    """Return what the index says of a report."""
+    protocol, counts = scene.protocol, dict[str, int]()
+    for place in places:
+        for verdict, n in place.counted().items():
+            counts[verdict] = counts.get(verdict, 0) + n
+    done = {k.row for k, c in scene.cells.cells.items() if c.mean is not None}
+    return Summary(
+        name=protocol.name,
+        title=protocol.title,
+        scale=protocol.scale,
+        paper=" ".join(filter(None, (protocol.paper, protocol.table))),
+        synthetic=scene.synthetic,
+        data=tuple(dict.fromkeys(scene.info[t.dataset].title for t in protocol.finetune)),
+        rows=len(scene.rows),
+        done=len(done),
+        failed=len({f.job for f in scene.extras.failures}),
+        undertrained=bool(gate.warning(scene)),
+        verdicts=counts,
+        sentence=found.sentence if found else "",
+        last=scene.extras.provenance.get("last run", ""),
+    )
+
+
+def put(found: Summary, folder: Path) -> None:
+    """Write ``summary.json`` into a report's folder."""
+    write_atomic(folder / SUMMARY, json.dumps(plain(found), indent=1, sort_keys=True) + "\n", flush=False)
+
+
+def write(folder: Path) -> Path:
+    """Write ``index.html`` over the reports in a folder, from the summaries that lie beside them.
+
+    A summary that is damaged, or of another version, is named on the page and left out.
+    """
+    found, lost = list[tuple[str, Summary]](), list[str]()
+    for file in sorted(folder.glob(f"*/{SUMMARY}")):
+        try:
+            found.append((file.parent.name, typed.read(Summary, file.read_bytes())))
+        except (OSError, ValueError, BenchError):
+            lost.append(file.parent.name)
+    found.sort(key=lambda pair: (pair[1].paper == "", pair[1].paper, pair[1].name))
+    page = template("index.html.j2").render(
+        reports=found, lost=lost, verdicts=stats.VERDICTS, signs=SIGNS, index=INDEX
+    )
+    write_atomic(folder / INDEX, page.encode("utf-8", "backslashreplace"), flush=False)
+    return folder / INDEX

@@ -1,0 +1,61 @@
+"""Verdicts as lines of text, for Markdown, LaTeX, a terminal and a table of numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from bench.errors import printable
+from bench.report.answer import Answer
+from bench.report.scene import Scene
+from bench.report.verdicts import Against, Place
+
+HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", "n")
+CSV_COLUMNS = (
+    "row", "baseline", "section", "fraction", "metric", "unit", "control", "difference", "low", "high", "p",
+    "p_holm", "verdict", "why", "patients", "pretrainings", "seeds", "sd_patient", "sd_run", "sd_residual",
+    "df", "detectable", "bootstrap_low", "bootstrap_high", "p_sign_flip", "published_difference",
+)  # fmt: skip
+
+
+def lines(found: Answer) -> list[tuple[str, str, list[tuple[str, ...]]]]:
+    """Return for every place its title, its caption and its lines, controls last."""
+    return [
+        (
+            one.title,
+            f"{one.unit}. {' '.join(f'{why.capitalize()}.' for why in one.why)}".strip(),
+            [(d.row, d.difference, d.interval, d.p, d.verdict, d.n) for d in (*one.dots, *one.controls)],
+        )
+        for one in found.forests
+    ]
+
+
+def verdicts_csv(scene: Scene, places: Sequence[Place]) -> str:
+    """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for place in places:
+        for one in (*place.rows, *place.controls):
+            writer.writerow(map(_cell, _line(scene, one)))
+    return out.getvalue()
+
+
+def _line(scene: Scene, one: Against) -> tuple[object, ...]:
+    c = one.judged.comparison
+    return (
+        one.key.row, one.baseline, scene.protocol.sections[one.key.section], one.key.fraction, one.key.metric,
+        scene.unit(one.key.metric), int(one.control), c.difference, c.low, c.high, c.p, one.judged.p,
+        one.judged.verdict, one.judged.why, c.patients, c.pretrainings, c.seeds, c.sd_patient, c.sd_run,
+        c.sd_residual, c.df, c.detectable, *one.check, one.flips, one.published,
+    )  # fmt: skip
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6f}".replace("-0.000000", "0.000000")
+    text = printable(str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

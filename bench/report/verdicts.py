@@ -1,0 +1,186 @@
+"""Which rows differ from scratch, by how much and how sure: paired comparisons of one metric."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import stats
+from bench.protocol import method_pretrains, row_of
+from bench.protocol.comparable import baseline_of
+from bench.report.cells import MEAN, Key
+from bench.report.names import lower_is_better, zero_is_best
+from bench.report.scene import Scene
+from bench.report.scores import Scores, aligned
+from bench.stats.comparison import ROPE
+
+HEADING = "Which rows differ from scratch?"
+UNLIKE = "not fine-tuned alike"  # as its baseline
+MANY = 2000  # comparisons of one report that are made pair by pair
+
+
+@dataclass(frozen=True)
+class Against:
+    """One row beside its baseline at one place, in the metric's own unit; more is better."""
+
+    key: Key
+    baseline: str  # the row from scratch
+    judged: stats.Judged
+    check: tuple[float, float]  # what the crossed bootstrap says of the interval
+    flips: float  # p of the exact sign-flip: do these weights differ?
+    published: float | None = None  # the paper's own difference
+    control: bool = False
+
+    @property
+    def difference(self) -> float:
+        """Ours minus the baseline's, the sign turned where less is better."""
+        return self.judged.comparison.difference
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is known of one section and label fraction, the largest difference first."""
+
+    section: int
+    fraction: int
+    metric: str
+    rows: tuple[Against, ...]
+    controls: tuple[Against, ...] = ()
+    aside: tuple[str, ...] = ()  # rows without a comparison, and why
+
+    def counted(self) -> dict[str, int]:
+        """Return how many rows have each verdict."""
+        found = [one.judged.verdict for one in self.rows]
+        return {verdict: found.count(verdict) for verdict in stats.VERDICTS if verdict in found}
+
+
+def verdicts(scene: Scene) -> list[Place]:
+    """Return every place where a row stands beside its own row from scratch, in the protocol's order.
+
+    Of each section the first metric that judges it, its mean over targets. All comparisons of the report
+    are one family, controls another.
+    """
+    made = [
+        (section, fraction, metric)
+        for section in range(len(scene.protocol.finetune))
+        if (metric := judging(scene, section))
+        for fraction in sorted(scene.fractions(section))
+    ]
+    found = [_at(scene, *place) for place in made]
+    rows = _family([one for known, _ in found for one in known if not one.control])
+    controls = _family([one for known, _ in found for one in known if one.control])
+    places = []
+    for (section, fraction, metric), (_, aside) in zip(made, found, strict=True):
+        here = (section, fraction, metric)
+        own, others = (tuple(one for one in some if _where(one) == here) for some in (rows, controls))
+        if own or others:
+            places.append(Place(section, fraction, metric, own, others, tuple(aside)))
+    return places
+
+
+def judging(scene: Scene, section: int) -> str:
+    """Return the metric that a section's rows are judged by, "" for none."""
+    fitting = (m for m in scene.metrics if scene.judges(m, section) and not zero_is_best(m))
+    return next(fitting, "")
+
+
+def _where(one: Against) -> tuple[int, int, str]:
+    return one.key.section, one.key.fraction, one.key.metric
+
+
+def _family(family: list[Against]) -> list[Against]:
+    """Return comparisons with the verdicts that they have together, the largest difference first."""
+    made = stats.judged([one.judged.comparison for one in family])
+    both = [Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)]
+    return sorted(both, key=lambda one: -one.difference)
+
+
+def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Against], list[str]]:
+    found, aside = list[Against](), list[str]()
+    for row in scene.rows:
+        known, variant = row_of(scene.protocol, row)
+        if known is None or not scene.has(row, section):
+            continue
+        near = baseline_of(scene.protocol, section, known)
+        if near is None or (near[0] == row or not (method_pretrains(known) or known.init or variant)):
+            continue
+        key = Key(row, section, fraction, MEAN, metric)
+        made = None if near[1] and not variant else beside(scene, key, near[0])
+        if near[1] and not variant:
+            aside.append(f"{scene.named(row)}: {UNLIKE}")
+        elif made is None:
+            aside.append(f"{scene.named(row)}: no patient and fine-tuning seed in common with scratch")
+        else:
+            found.append(made)
+    return found, aside
+
+
+def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
+    """Return one row's comparison with another at a place; None where they share no patient and run."""
+    base = key._replace(row=baseline)
+    found = differences(scene, key, base)
+    if found is None:
+        return None
+    values, clusters, seeds = found
+    unit = scene.unit(key.metric)
+    one = stats.compared(values, clusters, ROPE if unit == "1" else None, seeds=seeds)
+    printed = [scene.printed(k) for k in (key, base)]
+    sign = -1 if lower_is_better(key.metric, unit) else 1
+    gap = sign * (printed[0].number - printed[1].number) if printed[0] and printed[1] else None
+    return Against(
+        key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
+        stats.bootstrap(values, clusters, seeds=seeds), stats.sign_flip(values), gap,
+        bool(row_of(scene.protocol, key.row)[1]),
+    )  # fmt: skip
+
+
+def differences(
+    scene: Scene, key: Key, other: Key
+) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
+    """Return one row minus another, more being better: (patients, runs), and the seeds of the runs.
+
+    The mean over targets is of those that are defined for both in that patient and run.
+    """
+    ours, theirs = scene.cells.scores(key), scene.cells.scores(other)
+    if ours is None or theirs is None:
+        return None
+    one, two, patients, runs = aligned(ours, theirs)
+    if not patients or not runs:
+        return None
+    sign = -1 if lower_is_better(key.metric, scene.unit(key.metric)) else 1
+    values = over_targets(sign * (one - two))
+    if np.isnan(values).all():
+        return None
+    return (values, *run_seeds(scene, key.row, other.row, runs))
+
+
+def over_targets(values: np.ndarray) -> np.ndarray:
+    """Return the mean over targets, (patients, runs), NaN where none is defined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a patient without any
+        return np.nanmean(values, axis=2)
+
+
+def run_seeds(
+    scene: Scene, row: str, other: str, runs: Sequence[tuple[int, int]]
+) -> tuple[list[int] | None, list[int] | None]:
+    """Return the pretraining and the fine-tuning seed of each run; of two rows from scratch neither matters.
+
+    Weights from a file are one pretraining, whatever the seed.
+    """
+    known = [row_of(scene.protocol, name)[0] for name in (row, other)]
+    if any(one is not None and one.init for one in known):
+        return [0] * len(runs), [seed for _, seed in runs]
+    if not any(one is not None and method_pretrains(one) for one in known):
+        return None, None
+    return [pretrained for pretrained, _ in runs], [seed for _, seed in runs]
+
+
+def patients_of(scores: Scores) -> np.ndarray:
+    """Return the mean over targets and runs of every patient, (patients,)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmean(over_targets(scores.values), axis=1)

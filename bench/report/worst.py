@@ -1,0 +1,75 @@
+"""The cases on which all rows do worst: where to look first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.report.cells import MEAN, Key
+from bench.report.entries import number
+from bench.report.names import lower_is_better, metric_title
+from bench.report.scene import Scene
+from bench.report.verdicts import judging, patients_of
+
+HEADING = "Worst five cases"
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Hard:
+    """One patient, in print."""
+
+    patient: str
+    mean: str  # over rows
+    best: str  # row and score
+    worst: str
+
+
+@dataclass(frozen=True)
+class HardCases:
+    """The hardest patients of one section, by its largest label fraction."""
+
+    title: str
+    cases: tuple[Hard, ...]
+    patients: int
+
+
+def worst(scene: Scene) -> list[HardCases]:
+    """Return the patients with the lowest mean over all rows, section by section."""
+    made = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
+    return [found for found in made if found is not None]
+
+
+def _of_section(scene: Scene, section: int) -> HardCases | None:
+    metric, fractions = judging(scene, section), scene.fractions(section)
+    if not metric or not fractions:
+        return None
+    unit, by_row = scene.unit(metric), dict[str, dict[str, float]]()
+    for row in scene.rows:
+        scores = scene.cells.scores(Key(row, section, max(fractions), MEAN, metric))
+        if scores is not None:
+            by_row[row] = dict(zip(scores.patients, patients_of(scores).tolist(), strict=True))
+    patients = sorted({p for known in by_row.values() for p in known})
+    if not patients:
+        return None
+    table = np.array([[known.get(p, np.nan) for p in patients] for known in by_row.values()])
+    whole = ~np.isnan(table).all(axis=0)
+    patients, table = [p for p, keep in zip(patients, whole, strict=True) if keep], table[:, whole]
+    sign = -1 if lower_is_better(metric, unit) else 1
+    order = np.argsort(sign * np.nanmean(table, axis=0), kind="stable")[:MOST]
+    rows = list(by_row)
+
+    def said(i: int, at: int) -> str:
+        return f"{scene.named(rows[i])} {number(float(table[i, at]), unit)}"
+
+    cases = tuple(
+        Hard(
+            patients[at], number(float(np.nanmean(table[:, at])), unit),
+            said(int(np.nanargmax(sign * table[:, at])), at),
+            said(int(np.nanargmin(sign * table[:, at])), at),
+        )
+        for at in order
+    )  # fmt: skip
+    what = f"{scene.labels[section]}, {max(fractions)} % of the labels, {metric_title(metric)}"
+    return HardCases(what, cases, len(patients))

@@ -1,0 +1,17 @@
+"""What may be claimed of scores: paired differences, families of them, ranks. Arrays in, numbers out."""
+
+from bench.stats.comparison import VERDICTS, Comparison, compared, paired
+from bench.stats.family import Judged, judged
+from bench.stats.resampling import bootstrap, sign_flip, smallest_p
+
+__all__ = [
+    "VERDICTS",
+    "Comparison",
+    "Judged",
+    "bootstrap",
+    "compared",
+    "judged",
+    "paired",
+    "sign_flip",
+    "smallest_p",
+]

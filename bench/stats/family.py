@@ -1,0 +1,55 @@
+"""Several comparisons together: p adjusted for their number, and verdicts by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.stats.comparison import UNCLEAR, WEIGHTS, Comparison, word
+
+FEW = "too few patients: {n} allow no p below {p:.2g}, which of {m} comparisons is none below {alpha:g}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One comparison of a family: p after Holm, and the verdict by it."""
+
+    comparison: Comparison
+    p: float
+    verdict: str
+    why: str = ""
+
+
+def judged(family: Sequence[Comparison]) -> list[Judged]:
+    """Return every comparison's verdict, adjusted by Holm (1979) over those that have a p of a method.
+
+    Differences and equivalences are a family each. What no exact test of so many patients could show at
+    the family's first step is called not separable, whatever the model says.
+    """
+    known = [i for i, one in enumerate(family) if one.verdict != WEIGHTS]
+    p = holm([family[i].p for i in known])
+    equal = holm([family[i].p_equivalent for i in known])
+    adjusted = dict(zip(known, zip(p, equal, strict=True), strict=True))
+    return [_judged(one, adjusted.get(i), len(known)) for i, one in enumerate(family)]
+
+
+def _judged(one: Comparison, adjusted: tuple[float, float] | None, size: int) -> Judged:
+    if adjusted is None or one.why:
+        return Judged(one, float("nan"), one.verdict, one.why)
+    if min(1.0, size * one.smallest_p) > one.alpha:
+        why = FEW.format(n=one.patients, p=one.smallest_p, m=size, alpha=one.alpha)
+        return Judged(one, adjusted[0], UNCLEAR, why)
+    return Judged(one, adjusted[0], word(one.difference, *adjusted, one.alpha))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p adjusted by Holm (1979); NaN stays, and counts for nothing."""
+    values = np.asarray(p, float)
+    there = ~np.isnan(values)
+    if there.any():
+        from statsmodels.stats.multitest import multipletests
+
+        values[there] = multipletests(values[there], method="holm")[1]
+    return [float(v) for v in values]

@@ -1,0 +1,126 @@
+"""Scores by patient, run and target, and two rows' scores side by side, worked out by hand."""
+
+import numpy as np
+import pytest
+
+from bench.report.cells import MEAN, Key, aggregate
+from bench.report.scores import Scores, aligned
+
+NAN = float("nan")
+BAD = {"status": "failed", "value": NAN, "case": ""}
+WHOLE = {"metric": "auc", "target": "all", "case": "", "patient": "", "value": 0.7}
+
+
+def row(value=0.5, patient="p1", seed=0, **given):
+    return {"case": f"case of {patient}", "patient": patient, "seed": seed, "value": value, **given}
+
+
+def key(target=MEAN, row="a", metric="dice", fraction=100):
+    return Key(row, 0, fraction, target, metric)
+
+
+ARRAYS = {  # rows, key, values by patient, run and target, patients, runs, targets
+    "a patient's cases first, folds together": (
+        [
+            row(0.2, case="c1"),
+            row(0.6, case="c2"),
+            row(0.7, case="c3", fold=1),
+            row(0.9, "p0", fold=1),
+            row(0.1, "p0", 1, fold=1),
+        ],
+        key(),
+        [[[0.9], [0.1]], [[0.5], [NAN]]],
+        ("p0", "p1"), ((0, 0), (0, 1)), ("liver",),
+    ),
+    "undefined cases count for nothing, a patient without another is NaN": (
+        [row(0.4, case="c1"), row(NAN, case="c2", status="both_empty"), row(NAN, "p2", status="both_empty")],
+        key("liver"),
+        [[[0.4]], [[NAN]]],
+        ("p1", "p2"), ((0, 0),), ("liver",),
+    ),
+    "all targets that the section has, whichever row has them": (
+        [row(0.4, target="spleen"), row(0.3, "p2"), row(0.8, row="b", target="aorta")],
+        key(),
+        [[[NAN, NAN, 0.4]], [[NAN, 0.3, NAN]]],
+        ("p1", "p2"), ((0, 0),), ("aorta", "liver", "spleen"),
+    ),
+    "one target alone": (
+        [row(0.4, target="spleen"), row(0.3, "p2")],
+        key("spleen"), [[[0.4]]], ("p1",), ((0, 0),), ("spleen",),
+    ),
+    "runs are crossed, failed ones are none": (
+        [row(0.4, pretrain_seed=1, seed=2), row(0.5, pretrain_seed=0, seed=3), {**BAD, "seed": 4}],
+        key(),
+        [[[0.5], [0.4]]],
+        ("p1",), ((0, 3), (1, 2)), ("liver",),
+    ),
+}  # fmt: skip
+NONE = {
+    "nothing ran": ([row()], key(row="b")),
+    "another fraction": ([row()], key(fraction=10)),
+    "a target that the row has not": ([row(), row(row="b", target="spleen")], key("spleen")),
+    "all failed": ([BAD, row(row="b")], key()),
+    "over all cases at once": ([row(), WHOLE], key("all", metric="auc")),
+}
+
+
+@pytest.mark.parametrize("what", ARRAYS)
+def test_scores_are_what_was_worked_out_by_hand(protocol, records, what):
+    rows, where, values, patients, runs, targets = ARRAYS[what]
+    found = aggregate(protocol(), records(*rows)).scores(where)
+    np.testing.assert_allclose(found.values, values, rtol=1e-15)
+    assert (found.patients, found.runs, found.targets) == (patients, runs, targets)
+
+
+@pytest.mark.parametrize("what", NONE)
+def test_where_no_case_has_a_score_there_is_no_array(protocol, records, what):
+    rows, where = NONE[what]
+    assert aggregate(protocol(), records(*rows)).scores(where) is None
+
+
+def scores(runs, values, patients=("p1", "p2"), targets=("liver",)):
+    return Scores(
+        np.array(values, float).reshape(len(patients), len(runs), len(targets)), patients, runs, targets
+    )
+
+
+SCRATCH = scores(((0, 0), (0, 1)), [1, 2, 3, 4])
+CROSSED = scores(((0, 0), (0, 1), (5, 0), (5, 1)), range(8))
+ALIGNED = {  # a, b, values of both, patients, runs
+    "of one pretraining seed each, whatever it is": (
+        SCRATCH, scores(((7, 1), (7, 2)), [5, 6, 7, 8]),
+        [[[2]], [[4]]], [[[5]], [[7]]], ("p1", "p2"), ((0, 1),),
+    ),
+    "scratch is repeated for every pretraining seed": (
+        CROSSED, SCRATCH,
+        [[[0], [1], [2], [3]], [[4], [5], [6], [7]]], [[[1], [2], [1], [2]], [[3], [4], [3], [4]]],
+        ("p1", "p2"), CROSSED.runs,
+    ),
+    "and on the other side": (
+        SCRATCH, CROSSED,
+        [[[1], [2], [1], [2]], [[3], [4], [3], [4]]], [[[0], [1], [2], [3]], [[4], [5], [6], [7]]],
+        ("p1", "p2"), CROSSED.runs,
+    ),
+    "two crossed rows share both seeds": (
+        CROSSED, scores(((5, 1), (6, 0)), [9, 8, 7, 6]),
+        [[[3]], [[7]]], [[[9]], [[7]]], ("p1", "p2"), ((5, 1),),
+    ),
+    "patients and targets in common, undefined on both sides": (
+        scores(((0, 0),), [1, 2, NAN, 4], targets=("aorta", "liver")),
+        scores(((0, 0),), [NAN, 6, 7, 8], ("p2", "p3"), ("aorta", "liver")),
+        [[[NAN, 4]]], [[[NAN, 6]]], ("p2",), ((0, 0),),
+    ),
+    "nothing in common": (
+        SCRATCH, scores(((0, 2),), [5], ("p3",)),
+        np.zeros((0, 0, 1)), np.zeros((0, 0, 1)), (), (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ALIGNED)
+def test_two_rows_are_aligned_as_by_hand(what):
+    a, b, *expected = ALIGNED[what]
+    for found, wanted in zip(aligned(a, b), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted) if isinstance(found, np.ndarray) else None
+        assert isinstance(found, np.ndarray) or found == wanted
+    assert SCRATCH.values[0, 0, 0] == 1  # what was given is left as it was

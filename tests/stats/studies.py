@@ -1,0 +1,167 @@
+"""Studies that are known to the last component: differences = truth + patient + runs + residual.
+
+In scores of 0 to 1; standard deviations are given in points (of a hundred).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from bench import stats
+from bench.random import numpy_rng
+
+POINT = 0.01
+ALPHA, ROPE = 0.05, 0.01  # the defaults of ``bench.stats.paired``
+FLIPS = 1999
+FULL, TENTH, UNFINISHED = "full", "a tenth of the cells missing", "a third of the patients lack half the runs"
+NORMAL, HEAVY = "normal", "skewed patients, heavy-tailed residuals"
+RUNS, CLUSTERS, SEEDS = "runs", "clusters", "clusters and seeds"
+
+
+@dataclass(frozen=True)
+class Design:
+    """Of one study. ``told``: what ``paired`` is told of how the runs hang together."""
+
+    patients: int = 42
+    pretrainings: int = 1
+    seeds: int = 3  # fine-tunings of each pretraining
+    shared: bool = True  # one fine-tuning seed brings the same luck to every pretraining
+    sd_patient: float = 2.0
+    sd_residual: float = 2.0
+    sd_pretraining: float = 0.0
+    sd_seed: float = 1.0
+    cells: str = FULL
+    shape: str = NORMAL
+    told: str = RUNS
+
+    def lists(self) -> dict[str, np.ndarray]:
+        """Return the pretraining and the fine-tuning seed of each run, as far as they are told."""
+        clusters = np.repeat(np.arange(self.pretrainings), self.seeds)
+        seeds = np.tile(np.arange(self.seeds), self.pretrainings)
+        given = {"clusters": clusters, "seeds": seeds}
+        return {RUNS: {}, CLUSTERS: {"clusters": clusters}, SEEDS: given}[self.told]
+
+
+def differences(design: Design, studies: int, seed: int = 0) -> np.ndarray:
+    """Return studies without any effect, (studies, patients, runs), NaN where a cell is missing."""
+    rng = numpy_rng(seed, f"studies of {design}")
+    n, p, f = design.patients, design.pretrainings, design.seeds
+    patient, residual = rng.standard_normal((studies, n, 1, 1)), rng.standard_normal((studies, n, p, f))
+    if design.shape == HEAVY:
+        patient = rng.exponential(size=patient.shape) - 1
+        residual = rng.standard_t(3, residual.shape) / np.sqrt(3)
+    seeds = rng.standard_normal((studies, 1, 1 if design.shared else p, f))
+    values = design.sd_patient * patient + design.sd_residual * residual
+    values = values + design.sd_pretraining * rng.standard_normal((studies, 1, p, 1)) + design.sd_seed * seeds
+    values = POINT * values.reshape(studies, n, p * f)
+    if design.cells == TENTH:
+        values[rng.random(values.shape) < 0.1] = np.nan
+    if design.cells == UNFINISHED:
+        values[:, : n // 3, p * f // 2 :] = np.nan
+    return values
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``paired`` said of studies without an effect: estimates and half widths, (studies,).
+
+    Adding a constant to a study moves its interval and nothing else (``test_what_changes_nothing``), so
+    that these also say what would have been found of any other true difference.
+    """
+
+    estimate: np.ndarray
+    half: np.ndarray
+
+    @property
+    def rejected(self) -> float:
+        """Share of the studies that claim a difference: the type-I error."""
+        return float((np.abs(self.estimate) > self.half).mean())
+
+    @property
+    def falsely_equivalent(self) -> float:
+        """Share called equivalent, were the truth on the region's edge."""
+        return float((np.abs(self.estimate + ROPE) + self.half < ROPE).mean())
+
+    def power(self, points: float) -> float:
+        """Share that would call a method better that is better by so many points."""
+        return float((self.estimate + points * POINT > self.half).mean())
+
+
+def paired(design: Design, studies: int) -> Found:
+    """Judge studies by ``bench.stats.paired``, whose p and interval must say the same."""
+    found = []
+    for study in differences(design, studies):
+        one = stats.paired(study, np.zeros(study.shape), **design.lists(), rope=ROPE, alpha=ALPHA)
+        assert (one.p < ALPHA) == (abs(one.difference) > one.half)
+        found.append((one.difference, one.half))
+    return Found(*np.array(found).T)
+
+
+def bootstrapped(design: Design, studies: int, draws: int = 500) -> float:
+    """Return the share of studies whose crossed bootstrap interval leaves the truth out."""
+    found = [stats.bootstrap(s, draws=draws, **design.lists()) for s in differences(design, studies)]
+    low, high = np.array(found).T
+    return float(((low > 0) | (high < 0)).mean())
+
+
+@lru_cache(maxsize=4)
+def _flips(patients: int) -> np.ndarray:
+    """Return signs, (flips, patients): all of them where there are few patients."""
+    if 2**patients <= FLIPS:
+        return 1.0 - 2 * ((np.arange(2**patients)[:, None] >> np.arange(patients)) & 1)
+    drawn = numpy_rng(0, "flips").choice([-1.0, 1.0], (FLIPS, patients))
+    return np.vstack([np.ones(patients), drawn])  # as observed
+
+
+def sign_flipped(design: Design, studies: int) -> float:
+    """Return how often a sign-flip test on patients' means rejects.
+
+    The same flips for all studies; ``bench.stats.sign_flip`` is the same test of one study.
+    """
+    means = np.nanmean(differences(design, studies), axis=2)
+    sums = np.abs(_flips(design.patients) @ means.T)  # (flips, studies)
+    p = (sums >= np.abs(means.sum(axis=1)) * (1 - 1e-9)).mean(axis=0)
+    return float((p < ALPHA).mean())
+
+
+def signed_ranks(design: Design, studies: int) -> float:
+    """Return how often Wilcoxon's signed-rank test on patients' means rejects."""
+    means = np.nanmean(differences(design, studies), axis=2)
+    return float((wilcoxon(means, axis=1).pvalue < ALPHA).mean())
+
+
+def families(size: int, design: Design, studies: int) -> float:
+    """Return the share of families without an effect in which any method is called better or worse.
+
+    Methods differ from one scratch: half of each difference's variance is the scratch's and shared.
+    """
+    mine = differences(design, size * studies, seed=1).reshape(studies, size, design.patients, -1)
+    common = differences(design, studies, seed=2)
+    wrong = 0
+    for methods, scratch in zip(mine, common, strict=True):
+        of = [stats.paired(m / np.sqrt(2), scratch / np.sqrt(2), rope=None) for m in methods]
+        wrong += any(one.verdict in ("better", "worse") for one in stats.judged(of))
+    return wrong / studies
+
+
+def ranked(design: Design, studies: int, methods: int, step: float) -> tuple[float, float]:
+    """Return how often a 95 % rank interval holds the true rank, and its mean width in ranks.
+
+    ``step``: points from one method's true mean to the next one's. A patient is as hard for every method.
+    """
+    from bench.stats.ranks import ranks
+
+    own = differences(replace(design, sd_patient=0), methods * studies, seed=3)
+    own = own.reshape(studies, methods, design.patients, -1)
+    patient = (
+        POINT * design.sd_patient * numpy_rng(3, "patients").standard_normal((studies, 1, design.patients, 1))
+    )
+    truth = np.arange(1, methods + 1)
+    level = -POINT * step * truth[:, None, None]
+    found = [ranks(study) for study in own + patient + level]
+    held = np.mean([(one.low <= truth) & (truth <= one.high) for one in found])
+    return float(held), float(np.mean([one.high - one.low for one in found]))

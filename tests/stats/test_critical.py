@@ -1,0 +1,77 @@
+"""Friedman's test and Nemenyi's critical difference, against Demsar's worked example."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from bench.stats.critical import critical_difference
+
+# Demsar 2006, table 6: ranks of C4.5 and three of its variants on 14 data sets.
+DEMSAR = np.array([
+    [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1], [1, 2.5, 4, 2.5], [3, 2, 4, 1],
+    [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5], [4, 2.5, 1, 2.5], [3, 2, 4, 1], [4, 1, 2, 3],
+    [3, 1, 4, 2],
+]).T  # fmt: skip
+
+
+def test_demsars_example():
+    found = critical_difference(DEMSAR, alpha=0.1, higher=False)
+    np.testing.assert_allclose(found.rank, [3.143, 2.000, 2.893, 1.964], atol=5e-4)  # his averages
+    assert found.difference == pytest.approx(1.12, abs=5e-3)  # his
+    ties = 1 - (3 * 6 + 60) / (14 * 60)  # three of two, one of four: (t^3 - t) over n (k^3 - k)
+    assert found.p == pytest.approx(chi2.sf(9.28 / ties, 3), abs=1e-4)  # his 9.28 is without
+    assert found.groups == ((3, 1, 2), (2, 0))  # 3.143 and 2.893 against the two best: 1.143, 1.179; 0.929
+    assert critical_difference(DEMSAR, higher=False).difference == pytest.approx(
+        2.569 * np.sqrt(20 / 84), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("methods", "q"), [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (8, 3.031), (10, 3.164)]
+)
+def test_critical_values_are_those_of_demsars_table_5(methods, q):
+    means = np.random.default_rng(0).random((methods, 12))
+    found = critical_difference(means).difference / np.sqrt(methods * (methods + 1) / (6 * 12))
+    assert found == pytest.approx(q, abs=1e-3)
+
+
+def test_how_many_data_sets_can_say_anything():
+    same = np.array([[3.0, 30.0], [2.0, 20.0], [1.0, 10.0]])
+    two = critical_difference(same)
+    assert two.p == pytest.approx(two.smallest_p) == pytest.approx(np.exp(-2))  # chi-square of 4 on 2
+    assert two.needed == 3 and two.groups == ((0, 1, 2),)  # not rejected: nobody is told apart
+    three = critical_difference(np.hstack([same, same[:, :1]]))
+    assert three.p == pytest.approx(np.exp(-3)) and three.groups == ((0, 1), (1, 2))
+
+
+def test_invariances():
+    means = np.random.default_rng(1).random((5, 9)) + np.arange(5)[:, None] / 4
+    found = critical_difference(means)
+    for other, back in [
+        (critical_difference(means[::-1]), slice(None, None, -1)),
+        (critical_difference(means[:, ::-1]), slice(None)),
+        (critical_difference(np.exp(means) * np.arange(1, 10)), slice(None)),  # each data set by itself
+        (critical_difference(-means, higher=False), slice(None)),
+    ]:
+        np.testing.assert_allclose(other.rank[back], found.rank)
+        assert (other.p, other.difference) == (pytest.approx(found.p), found.difference)
+
+
+def test_methods_that_are_all_alike():
+    found = critical_difference(np.ones((4, 6)))
+    assert found.rank.tolist() == [2.5] * 4 and found.p == 1 and found.groups == ((0, 1, 2, 3),)
+
+
+@pytest.mark.parametrize(
+    ("means", "alpha", "said"),
+    [
+        (np.ones((2, 9)), 0.05, "at least 3 methods"),
+        (np.ones((5, 1)), 0.05, "at least 2 data sets"),
+        (np.ones(5), 0.05, "shape"),
+        ([[1, 2], [1, np.nan], [1, 2]], 0.05, "method 1 has no value on data set 1"),
+        (np.ones((3, 3)), 0, "alpha"),
+    ],
+)
+def test_refusals_of_means(means, alpha, said):
+    with pytest.raises(ValueError, match=said):
+        critical_difference(means, alpha)
