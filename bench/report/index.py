@@ -70,7 +70,7 @@ def put(found: Summary, folder: Path) -> None:
 
 
 def indexed(folder: Path, *, new: bool) -> bool:
-    """Tell whether a folder's ``index.html`` may be written: it is an index of reports, or ``new`` and absent.
+    """Tell whether a folder's ``index.html`` may be written: if it is one of reports, or absent and ``new``.
 
     Somebody's own page is left alone.
     """
