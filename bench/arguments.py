@@ -87,9 +87,8 @@ def _report_parsers(commands: Any) -> None:
     _protocol_flags(report, "the records'")
     report.add_argument("--to", type=Path, metavar="DIR",
                         help="default: OUT/reports/<name>; of a bundle none")  # fmt: skip
-    report.add_argument(
-        "--plain", action="store_true", help="as papers print: no verdicts, intervals or ranks"
-    )
+    report.add_argument("--plain", action="store_true",
+                        help="as papers print: no verdicts, intervals or ranks")  # fmt: skip
     _bundle_parser(commands)
     _compare_parser(commands)
 

@@ -16,6 +16,7 @@ from bench.data.split import Fold
 from bench.digest import short
 from bench.errors import BenchError
 from bench.protocol import Finetune, Protocol
+from bench.report.grouping import distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ def divided(
     """
     found: dict[Division, Fold | None] = {}
     for protocol, table in some.values():
-        for section, *place in table[HASHED].drop_duplicates().itertuples(index=False, name=None):
+        for section, *place in distinct(table, HASHED).itertuples(index=False, name=None):
             one = Division(*place)
             if found.get(one) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]

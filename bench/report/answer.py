@@ -22,13 +22,14 @@ HOW = (
     "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
     "network, section and fine-tuning; the line is its 95 % interval, patients, pretraining seeds and "
     "fine-tuning seeds being random (two-way random effects, Satterthwaite). An arrow says that the line "
-    "goes on. "
+    "goes on. Better is to the right. n = patients, pretrainings (or runs) and fine-tunings of each. "
 )
 SHADED = "Shaded is ± {rope}, the region of practical equivalence. "
 HOLLOW = "A hollow diamond is the difference that the paper printed. "
 FAMILY = (
-    "Family: {m}, p adjusted by Holm (1979), differences and equivalences each. Better and worse: p below "
-    "0.05; equivalent: the interval within the region, tested twice at 0.025. "
+    "Family: the rows of one place, that is of one data set and label fraction ({m}), controls apart; p "
+    "adjusted by Holm (1979), differences and equivalences each. Better and worse: p below 0.05; equivalent: "
+    "the difference shown to lie within the region. "
 )
 NONE = "No row has two seeds of what is random, so no p is adjusted. "
 WHERE = "docs/statistics.md has how often these verdicts err."
@@ -120,14 +121,14 @@ def _rests(some: Sequence[Against]) -> str:
 def _notes(scene: Scene, places: Sequence[Place]) -> str:
     every = [one for place in places for one in (*place.rows, *place.controls)]
     judged = [one for one in every if not one.control and one.judged.verdict != WEIGHTS]
-    metrics = dict.fromkeys(metric_title(place.metric) for place in places)
-    family = f"the {counted(len(judged), 'comparison')} of {' and '.join(metrics)} on this page"
+    sizes = sorted({sum(one.judged.verdict != WEIGHTS for one in place.rows) for place in places} - {0})
+    many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     shares = any(scene.unit(place.metric) == "1" for place in places)
     return (
         HOW
         + (SHADED.format(rope=f"{100 * ROPE:g} point{'' if ROPE == 0.01 else 's'}") if shares else "")
         + (HOLLOW if any(one.published is not None for one in every) else "")
-        + (FAMILY.format(m=family) if judged else NONE)
+        + (FAMILY.format(m=many) if judged else NONE)
         + WHERE
     )
 

@@ -14,7 +14,23 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.canvas import GRID, INK, LINE, grid, hollow, looks, new, printed, style, words
+from bench.report.canvas import (
+    COLOURS,
+    GRID,
+    HATCHES,
+    INK,
+    LINE,
+    PAPER,
+    SOFT,
+    STEPS,
+    grid,
+    hollow,
+    looks,
+    new,
+    printed,
+    style,
+    words,
+)
 from bench.report.plots import Chart, Group, Series
 
 UNIT = 0.17  # inches of a bar
@@ -48,6 +64,17 @@ def bars(found: Sequence[Chart]) -> Figure:
         return figure
 
 
+def _fills(look: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the faces of rows' bars: hatched where a colour comes again, as scratch's grey does."""
+    made = dict[str, dict[str, Any]]()
+    for title, own in look.items():
+        colour = own["color"] if own["color"] in COLOURS else SOFT
+        again = sum(face["facecolor"] == colour for face in made.values())
+        hatch = HATCHES[again % len(HATCHES)]
+        made[title] = {"facecolor": colour, "hatch": hatch, "edgecolor": PAPER, "linewidth": 0}
+    return made
+
+
 def _lines_of(chart: Chart, most: int) -> list[list[int]]:
     """Return the numbers of a chart's groups in lines of about so many, broken between outer groups."""
     numbers = range(len(chart.groups))
@@ -70,13 +97,13 @@ def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, dict[str, Any
     outer = list(dict.fromkeys(chart.groups[n].labels[:-1] for n in part))
     at = {n: i + 0.5 * outer.index(chart.groups[n].labels[:-1]) for i, n in enumerate(part)}
     start, end = extent(chart)
-    width = 0.82 / len(chart.series)
+    width, fills = 0.82 / len(chart.series), _fills(look)
     for number, row in enumerate(chart.series):
         shift = (number + 0.5) * width - 0.41
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
                 place = at[int(x)] + shift
-                ax.bar(place, mean - start, width * 0.9, bottom=start, color=look[row.title]["color"])
+                ax.bar(place, mean - start, width * 0.9, bottom=start, **fills[row.title])
                 if sd:
                     ax.errorbar(place, mean, down_and_up(mean, sd), color=INK, zorder=3, **WHISKER)
         mark = hollow(look[row.title] if row.quoted else {"color": INK})
@@ -174,7 +201,7 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, dict[str, Any]]) -> N
     ax.set_yticks([])
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
     ax.tick_params(axis="x", labelsize=7.5, length=2, pad=1.5)
     if group.lower:
         ax.invert_xaxis()
@@ -201,7 +228,7 @@ def _handles(series: list[Series], look: dict[str, dict[str, Any]], *, bars: boo
         if title in quoted:
             made.append(Line2D([], [], label=name, **hollow(own)))
         elif bars:
-            made.append(Patch(facecolor=own["color"], label=name))
+            made.append(Patch(label=name, **_fills(look)[title]))
         else:
             made.append(Line2D([], [], label=name, **_mark(own)))
     return [*made, *printed(series)]

@@ -30,6 +30,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc6fa0", "#9a55ee", "#7a7d2e", "#4
 LINE = 44  # characters of a plot's title
 LINES = 16  # of a name at most: what is longer is no name
 DOTS, PIXELS = 170, 4e6  # of a PNG: per inch, and in all at most
+HATCHES = ("", "////", "....", "xxxx")  # of bars, once the colours are used up
 MARKERS = "osD^vPX"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 SCRATCH = (  # rows from scratch, each of another network or fine-tuning
@@ -78,8 +79,8 @@ def _dpi(figure: Figure) -> float:
     return float(min(DOTS, (PIXELS / (width * height)) ** 0.5))
 
 
-class _Wrapper(TextWrapper):
-    """Breaks lines at spaces, and in names behind underscores and hyphens."""
+class _Names(TextWrapper):
+    """Breaks lines at spaces, and behind underscores and hyphens."""
 
     wordsep_re = re.compile(r"(\s+|[^\s_-]*[_-]+)")
 
@@ -91,7 +92,9 @@ def words(text: str, width: int = 22) -> str:
         text: may hold anything.
         width: characters of a line; breaks are between words, but for words that are longer.
     """
-    made = "\n".join(_Wrapper(width, max_lines=LINES, placeholder=" …").wrap(printable(text)))
+    said = printable(text)
+    wrapper = _Names if any(len(word) > width for word in said.split()) else TextWrapper
+    made = "\n".join(wrapper(width, max_lines=LINES, placeholder=" …", break_on_hyphens=False).wrap(said))
     return f" {made}" if made.startswith("_") else made  # matplotlib hides labels that begin with _
 
 

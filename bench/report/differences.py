@@ -26,7 +26,8 @@ EVERY = "Of more than {} patients every k-th by size is drawn."
 def strips(scene: Scene) -> tuple[Strip, ...]:
     """Return, for each section and label fraction, the rows' dots in the table's own metric.
 
-    Rows without one from scratch of their network stand in a strip of scores.
+    Rows without one from scratch of their network stand in a strip of scores, and so do those from scratch
+    where nothing is measured against them.
     """
     metric = scene.metrics[0]
     if zero_is_best(metric):  # of two signed values neither difference is the better one
@@ -45,17 +46,19 @@ def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
     unit = scene.unit(place.metric)
     factor, said = (100, "points") if unit == "1" else (1, unit)
     name, lower = metric_title(place.metric), lower_is_better(place.metric, unit)
-    paired, alone = list[Spots](), list[Spots]()
+    paired, alone, bases = list[Spots](), list[Spots](), set[str]()
     for row in scene.rows:
         scores, base = scene.cells.scores(place._replace(row=row)), scratch_of(scene, row, place.section)
-        if scores is None or base == row:
+        if scores is None:
             continue
-        other = scene.cells.scores(place._replace(row=base)) if base else None
+        other = scene.cells.scores(place._replace(row=base)) if base not in ("", row) else None
         if other is None:
             alone += _spots(scene.named(row), scores.values, scores.runs, factor)
         else:
+            bases.add(scene.named(base))
             one, zero, _, runs = aligned(scores, other)
             paired += _spots(scene.named(row), one - zero, runs, factor)
+    alone = [spots for spots in alone if spots.title not in bases]
     made = [Strip(title, f"{name} ({said})", lower, AGAINST, tuple(paired))] if paired else []
     what = f"{name} ({'%' if unit == '1' else unit})"
     return [*made, Strip(title, what, lower, "", tuple(alone))] if alone else made

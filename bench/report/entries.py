@@ -70,7 +70,7 @@ def entry(scene: Scene, pivot: Pivot, point: Point, usual: str, notes: Footnotes
     """
     key, unit = point.key, scene.unit(point.metric)
     cell = scene.cells.at(key)
-    letter = notes.mark(remark(scene, key, cell, usual))
+    letter = remark(scene, key, cell, usual, notes)
     made = _ours(scene, pivot, key, cell, letter)
     printed = scene.printed(key) if pivot.view.published else None
     if printed is None:

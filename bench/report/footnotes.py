@@ -10,24 +10,49 @@ from bench.report.scene import Scene
 from bench.report.supplement import Failure, Leak
 
 LISTED = 10  # test cases that a footnote names
+UNDEFINED = {
+    "segmentation": "values undefined (an empty mask), left out",
+    "classification": "values undefined (a class without cases), left out",
+}
+PENALISED = "values penalised (one mask empty)"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass
 class Footnotes:
-    """Letters for texts; equal texts share a letter."""
+    """Letters for texts; equal texts share a letter, and so do counts of one kind, cell by cell."""
 
-    letters: dict[str, str] = field(default_factory=dict)
+    found: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)  # kind: count: cells
 
     def mark(self, text: str) -> str:
         """Return the letter of ``text``: a, b, ... z, aa."""
-        if text and text not in self.letters:
-            n, letter = len(self.letters) + 1, ""
-            while n:
-                n, digit = divmod(n - 1, 26)
-                letter = chr(ord("a") + digit) + letter
-            self.letters[text] = letter
-        return self.letters.get(text, "")
+        return self._letter(text) if text else ""
+
+    def tally(self, kind: str, count: str, cell: str) -> str:
+        """Return the letter of a kind of count, of which there is one note for all cells."""
+        letter = self._letter(kind)
+        self.found[kind].setdefault(count, {})[cell] = None  # of several metrics once
+        return letter
+
+    def _letter(self, text: str) -> str:
+        self.found.setdefault(text, {})
+        n, letter = list(self.found).index(text) + 1, ""
+        while n:
+            n, digit = divmod(n - 1, 26)
+            letter = chr(ord("a") + digit) + letter
+        return letter
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """Every note and its letter, in the order of print."""
+        return {self._text(kind): self._letter(kind) for kind in self.found}
+
+    def _text(self, kind: str) -> str:
+        counts = self.found[kind]
+        if not counts:
+            return kind
+        few = [f"{count} ({'; '.join(cells)})" for count, cells in counts.items()]
+        return f"{kind}: {', '.join(few)}"
 
 
 def usual_n(cells: list[Cell | None]) -> str:
@@ -41,10 +66,21 @@ def _n(cell: Cell) -> str:
     return text + (f"\N{NO-BREAK SPACE}({cell.cases})" if cell.cases != cell.patients else "")
 
 
-def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
-    """Return the footnote of a cell: what failed, was undefined or penalised, and a deviating n."""
+def remark(scene: Scene, key: Key, cell: Cell | None, usual: str, notes: Footnotes) -> str:
+    """Return the letters of a cell's footnotes: what failed, a deviating n, counts of empty masks."""
     if cell is None:
-        return _why(_failures(scene, key, ()))
+        return notes.mark(_why(_failures(scene, key, ())))
+    letters = [notes.mark("; ".join(_own(scene, key, cell, usual)))]
+    target = scene.protocol.layout.mean if key.target == MEAN else key.target
+    where = f"{scene.named(key.row)}, {key.fraction} %, {target}"
+    for count, kind in ((cell.undefined, UNDEFINED[_task(scene, key)]), (cell.penalised, PENALISED)):
+        if count:
+            letters.append(notes.tally(kind, f"{count} of {cell.values}", where))
+    return " ".join(filter(None, letters))
+
+
+def _own(scene: Scene, key: Key, cell: Cell, usual: str) -> list[str]:
+    """Return what is said of one cell alone."""
     parts = []
     if cell.failed:
         found = _failures(scene, key, cell.jobs)
@@ -53,12 +89,6 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
         parts.append(f"{counted(cell.failed, 'run')} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"n = {_n(cell)}")
-    if cell.undefined:
-        task = scene.info[scene.protocol.finetune[key.section].dataset].task
-        why = "a class without cases" if task == "classification" else "an empty mask"
-        parts.append(f"{cell.undefined} of {cell.values} values undefined ({why}), left out")
-    if cell.penalised:
-        parts.append(f"{cell.penalised} of {cell.values} values penalised (one mask empty)")
     n_targets = len(scene.targets(key.section))
     section = scene.protocol.sections[key.section]
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
@@ -66,7 +96,11 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str) -> str:
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         some = " in at least one run" if cell.runs > 1 else ""
         parts.append(f"over {cell.targets} of {n_targets} targets{some}")
-    return "; ".join(parts)
+    return parts
+
+
+def _task(scene: Scene, key: Key) -> str:
+    return scene.info[scene.protocol.finetune[key.section].dataset].task
 
 
 def leaked(leak: Leak) -> str:

@@ -45,8 +45,8 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
 
     Args:
         rows: in the order of print, those of a group together.
-        axis: what the differences are of, and their unit.
-        rope: differences of at most so much are equivalent, in the same unit.
+        axis: what the differences are of, their unit, and against what they are.
+        rope: differences of at most so much are equivalent, in the same unit; 0 where none are.
         lower: is less better?
     """
     groups = [(name, list(own)) for name, own in groupby(rows, lambda one: one.group)]
@@ -54,25 +54,30 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
     numbers = max(map(len, said.values())) * LETTER + 0.15
     verdicts = max(len(row.verdict) for row in rows) * LETTER
     with style():
-        handles: list[Artist] = [
-            Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent: within {rope:g} of scratch")
-        ]
+        handles = list[Artist]()
+        if rope:
+            handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent: within {rope:g} of scratch"))
         if any(row.published is not None for row in rows):
             handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
         named = [(name, [words(row.title, NAME) for row in own]) for name, own in groups]
         figure, axes = _stacked(named, ROW, numbers + verdicts + 0.2, handles)
         low, high = _reach(rows, rope)
         for (ax, centres), (_, own) in zip(axes, groups, strict=True):
-            ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
+            if rope:
+                ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
             ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(own, centres, strict=True):
                 _interval(ax, row, y, low, high)
-                at = {"transform": ax.get_yaxis_transform(), "va": "center_baseline", "fontsize": 8}
+                at: dict[str, Any] = {
+                    "transform": ax.get_yaxis_transform(),
+                    "va": "center_baseline",
+                    "fontsize": 8,
+                }
                 ax.text(1 + 0.1 / WIDE, y, said[id(row)], **at)
                 weight = "bold" if row.verdict in TINTS else "normal"
                 ax.text(1 + (numbers + 0.1) / WIDE, y, row.verdict, fontweight=weight, **at)
             ax.set_xlim(low, high)
-        _below([ax for ax, _ in axes], axis, lower, "its row from scratch")
+        _below([ax for ax, _ in axes], axis, lower)
         return figure
 
 
@@ -115,11 +120,11 @@ def spots(found: Sequence[Strip]) -> Figure:
         handles: list[Artist] = [
             Line2D([], [], marker="|", markersize=11, markeredgewidth=2, label="mean", **thin),
             Line2D([], [], marker="o", markersize=5.5, linestyle="", color=COLOURS[0], label=run),
-            Line2D([], [], marker="o", markersize=2.6, linestyle="", color=SOFT, alpha=0.5, markeredgewidth=0,
-                   label="patient: mean over runs"),
+            Line2D([], [], marker="o", markersize=2.6, linestyle="", color=SOFT, alpha=0.55,
+                   markeredgewidth=0, label="patient: mean over runs"),
         ]  # fmt: skip
         named = [(strip.title, [words(row.title, NAME) for row in strip.rows]) for strip in found]
-        figure, axes = _stacked(named, DENSE, 0.75, handles)
+        figure, axes = _stacked(named, DENSE, 0.75, handles, each=True)
         for (ax, centres), strip in zip(axes, found, strict=True):
             low, high = _most(
                 [other for other in found if (other.axis, other.against) == (strip.axis, strip.against)]
@@ -132,7 +137,8 @@ def spots(found: Sequence[Strip]) -> Figure:
                 ax.text(1 + 0.1 / WIDE, y, mean, transform=ax.get_yaxis_transform(), va="center_baseline",
                         fontsize=8)  # fmt: skip
             ax.set_xlim(low, high)
-            _below([ax], strip.axis, strip.lower, strip.against)
+            more = f", against {strip.against}" if strip.against else ""
+            _below([ax], strip.axis + more, strip.lower)
         return figure
 
 
@@ -152,7 +158,7 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
     values = np.array(row.patients, float)
     aside = y + (np.arange(1, len(values) + 1) * GOLDEN % 1 - 0.5) * 0.6 * DENSE
     inside = (values >= low) & (values <= high)
-    pale: dict[str, Any] = {"linestyle": "", "color": SOFT, "alpha": 0.4, "markeredgewidth": 0}
+    pale: dict[str, Any] = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
     ax.plot(values[inside], aside[inside], marker="o", markersize=2.6, **pale)
     for mark, beyond, end in (("<", values < low, low), (">", values > high, high)):
         if beyond.any():
@@ -169,20 +175,28 @@ Stacked = list[tuple[Axes, list[float]]]
 
 
 def _stacked(
-    groups: Sequence[tuple[str, list[str]]], row: float, right: float, handles: Sequence[Artist]
+    groups: Sequence[tuple[str, list[str]]],
+    row: float,
+    right: float,
+    handles: Sequence[Artist],
+    *,
+    each: bool = False,
 ) -> tuple[Figure, Stacked]:
-    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches."""
+    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches.
+
+    ``each``: has every group an axis with numbers, or the last alone?
+    """
     names = [name for _, own in groups for name in own]
     left = max(len(line) for name in names for line in name.split("\n")) * LETTER + 0.25
     sizes = [[max(row, height(name) * PITCH + 0.06) for name in own] for _, own in groups]
     heads = [words(name, 2 * LINE) for name, _ in groups]
     above = [height(head) * 0.19 + 0.06 for head in heads]
     width = left + WIDE + right
-    across = max(
-        1, min(len(handles), int(width / (0.6 + LETTER * max(len(str(h.get_label())) for h in handles))))
-    )
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    across = max(1, min(len(handles), int(width / (0.6 + LETTER * longest))))
     legend = 0.2 * -(-len(handles) // across) + 0.1
-    tall = sum(map(sum, sizes)) + sum(above) + 0.5 * len(groups) + legend
+    below = [0.5 if each or last else 0.12 for last in [*[False] * (len(groups) - 1), True]]
+    tall = sum(map(sum, sizes)) + sum(above) + sum(below) + legend
     figure, top, made = new(width, tall, constrained=False), 0.03, Stacked()
     for (_, own), size, head, room in zip(groups, sizes, heads, above, strict=True):
         figure.text(0.08 / width, 1 - top / tall, head, fontsize=9.5, fontweight="bold", va="top")
@@ -197,16 +211,16 @@ def _stacked(
         ax.spines["left"].set_visible(False)
         ax.xaxis.set_major_locator(MaxNLocator(7, steps=STEPS))
         made.append((ax, centres))
-        top += sum(size) + 0.5
-    figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across, frameon=False,
-                  fontsize=8, borderaxespad=0.2)  # fmt: skip
+        top += sum(size) + below[len(made) - 1]
+    if handles:
+        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across,
+                      frameon=False, fontsize=8, borderaxespad=0.2)  # fmt: skip
     return figure, made
 
 
-def _below(axes: Sequence[Axes], axis: str, lower: bool, against: str) -> None:
+def _below(axes: Sequence[Axes], axis: str, lower: bool) -> None:
     """Say below the last of some axes what they are and which way is better."""
     better = "\N{LEFTWARDS ARROW} better" if lower else "better \N{RIGHTWARDS ARROW}"
-    what = f"{axis}, against {against}" if against else axis
-    axes[-1].set_xlabel(f"{what}, {better}", fontsize=8, labelpad=2)
+    axes[-1].set_xlabel(f"{axis}, {better}", fontsize=8, labelpad=2)
     for ax in axes[:-1]:
         ax.tick_params(labelbottom=False)

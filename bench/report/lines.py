@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -65,7 +65,7 @@ def _apart(found: tuple[Plot, ...]) -> Figure:
     every = [line for plot in found for line in plot.series]
     if any(line.runs for line in every):
         handles.append(Line2D([], [], color=COLOURS[0], linewidth=0.7, alpha=0.7, label="single runs"))
-    size = Size(columns, 1.5, 1.15, right=0.2, gap=0.14)
+    size = Size(columns, 1.5, 1.15, right=0.2, gap=0.2)
     figure, axes = tiled(blocks, size, [*handles, *printed(every)])
     for (plot, rows), own in zip(shown, axes, strict=True):
         limits = _limits(plot)
@@ -79,8 +79,15 @@ def _apart(found: tuple[Plot, ...]) -> Figure:
             _spread(ax, line, look, bands=False)
             _scaled(ax, plot, limits, few=True)
             ax.tick_params(labelleft=number % columns == 0)
+            for label, side in zip(ax.get_xticklabels() if plot.ticks else (), _sides(plot), strict=False):
+                label.set_horizontalalignment(side)  # neighbours' labels would meet
             ax.set_xlabel(plot.x if number >= len(rows) - columns and number % columns == 0 else "")
     return figure
+
+
+def _sides(plot: Plot) -> list[Literal["left", "center", "right"]]:
+    middle: list[Literal["left", "center", "right"]] = ["center"] * (len(plot.ticks) - 2)
+    return ["left", *middle, "right"]
 
 
 def _all(plot: Plot) -> list[str]:

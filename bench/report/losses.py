@@ -92,10 +92,12 @@ def training(found: Sequence[tuple[str, str, Sequence[Named]]]) -> Figure:
     Args:
         found: of each section its name, what its loss is, and its rows.
     """
-    courses = [c for *_, rows in found for _, own in rows for c in own]
-    most = max(20, min(COURSE, POINTS // len(courses)))
-    shares = sorted({c.fraction for c in courses})
-    looks = {s: {"color": COLOURS[i % 8], "linestyle": DASHES[i % 4]} for i, s in enumerate(shares)}
+    every = [c for *_, rows in found for _, courses in rows for c in courses]
+    most = max(20, min(COURSE, POINTS // len(every)))
+    shares = sorted({c.fraction for c in every})
+    looks: dict[int, dict[str, Any]] = {
+        s: {"color": COLOURS[i % 8], "linestyle": DASHES[i % 4]} for i, s in enumerate(shares)
+    }
     with style():
         size = Size(even(max(len(rows) for *_, rows in found), 5), 1.75, 1.2, right=0.2, gap=0.14)
         blocks = [

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report import gate, pretrainings, ranking, verdicts, worst
+from bench.report.across import NOTE as ACROSS
+from bench.report.across import across
 from bench.report.answer import Answer, interval
 from bench.report.footnotes import Footnotes, failed_jobs
 from bench.report.notes import Block
@@ -61,6 +63,7 @@ def page(scene: Scene, made: Content) -> str:
     found = dict(
         answer=made.answer or Answer("", (), ""),
         rankings=[] if plain else ranking.rankings(scene),
+        across=[] if plain else across(scene),
         hard=[] if plain else worst.worst(scene),
         figures=[_shown(f, made.folder) for f in made.figures if f.name != FOREST],
         pretexts=pretrainings.pretexts(scene),
@@ -79,6 +82,7 @@ def page(scene: Scene, made: Content) -> str:
         tabular=tabular,
         verdicts=verdicts,
         ranking=ranking,
+        across_note=ACROSS,
         worst=worst,
         pretext=pretrainings,
         below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
@@ -115,7 +119,7 @@ def _parts(found: dict[str, Any], tables: list[Table]) -> list[tuple[str, str]]:
     every = [
         ("answer", "The answer", found["answer"].any),
         ("table", "Tables", tables),
-        ("order", "How sure the order is", found["rankings"]),
+        ("order", "How sure the order is", found["rankings"] or found["across"]),
         ("figures", "Figures", found["figures"]),
         ("worst", "Worst cases", found["hard"]),
         ("pretraining", "What pretraining did", found["pretexts"]),

@@ -28,6 +28,7 @@ THEME = {
 SPACE, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 NARROW, WIDE = 1.2, 1.6  # pixels of a point: text of 9 points is never below 10.8 pixels
 SHARED = ("fill", "stroke", "stroke-width", "clip-path", "font-size", "text-anchor")
+DOTS, PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 DEFAULT = {"stroke-linejoin": "round", "stroke-linecap": "butt", "text-anchor": "start", "fill": THEME[INK]}
@@ -44,7 +45,9 @@ def themed(figure: Figure, name: str, title: str) -> str:
     made = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(made, format="svg", transparent=True, metadata=nothing)
+        width, height = figure.get_size_inches()
+        dots = min(DOTS, (PIXELS / (width * height)) ** 0.5)  # of pictures inside; all else has none
+        figure.savefig(made, format="svg", transparent=True, dpi=dots, metadata=nothing)
     root = Tree.fromstring(made.getvalue())
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     name, title = re.sub(r"[^\w-]", "_", name), printable(title)
@@ -103,10 +106,11 @@ def _attributes(element: Tree.Element, ids: dict[str, str]) -> dict[str, str]:
         found["id"] = ids[own]
     if link := element.get(LINK):
         found["href"] = f"#{ids[link[1:]]}" if link.startswith("#") else "".join(link.split())
-    if "clip-path" in found:
-        found["clip-path"] = re.sub(r"#([^)]+)", lambda m: f"#{ids[m[1]]}", found["clip-path"])
     for key, value in found.items():
-        if key in ("id", "href", "clip-path"):
+        if key in ("id", "href"):
+            continue
+        if "url(" in value:
+            found[key] = re.sub(r"#([^)]+)", lambda m: f"#{ids[m[1]]}", value)
             continue
         value = NUMBER.sub(lambda m: _short(float(m[0])), value)
         found[key] = COLOUR.sub(lambda m: THEME.get(m[0], m[0]), value)

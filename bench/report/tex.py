@@ -53,7 +53,7 @@ def tex(
             tabular(table),
             f"\\par\\smallskip{{\\footnotesize {escape(table.caption)}}}\\par\\medskip",
         ]
-    parts += _against(found) if found is not None else []
+    parts += _against(found) if found is not None and found.any else []
     parts += _pretraining(scene)
     lines = [f"\\textsuperscript{{{k}}}~{escape(t)}" for t, k in notes.letters.items()]
     for block in blocks:
@@ -74,7 +74,8 @@ def _against(found: Answer) -> list[str]:
             "\\bottomrule", "\\end{tabular}",
             f"\\par\\smallskip{{\\footnotesize {escape(caption)}}}\\par\\medskip",
         ]  # fmt: skip
-    return [*made, f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip"] if made else []
+    made.insert(0, f"\\textbf{{{escape(found.sentence)}}}\\par\\smallskip")
+    return [*made, f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip"]
 
 
 def _pretraining(scene: Scene) -> list[str]:

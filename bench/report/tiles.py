@@ -112,13 +112,13 @@ def _said(figure: Figure, block: Block, top: float, left: float) -> None:
 def _title(ax: Axes, tile: Tile) -> None:
     """Put title and note above a plot, lines of each below one another."""
     at = 4.0
-    for text, points, more in (
-        (tile.note, NOTE, {"color": SOFT}),
-        (tile.title, TITLE, {"fontweight": "bold"}),
-    ):
+    looks: list[tuple[str, float, dict[str, Any]]] = [
+        (tile.note, NOTE, {"color": SOFT}), (tile.title, TITLE, {"fontweight": "bold"}),
+    ]  # fmt: skip
+    for text, points, look in looks:
         if text:
             ax.annotate(text, (0, 1), (0, at), "axes fraction", "offset points", fontsize=points, va="bottom",
-                        linespacing=1.1, **more)  # fmt: skip
+                        linespacing=1.1, **look)  # fmt: skip
             at += height(text) * points * 1.25
     ax.set_label(tile.title)
 

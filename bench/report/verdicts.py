@@ -60,24 +60,18 @@ class Place:
 def verdicts(scene: Scene) -> list[Place]:
     """Return every place where a row stands beside its own row from scratch, in the protocol's order.
 
-    Of each section the first metric that judges it, its mean over targets. All comparisons of the report
-    are one family, controls another.
+    Of each section the first metric that judges it, its mean over targets. The rows of a place are a family,
+    its controls another.
     """
-    made = [
-        (section, fraction, metric)
-        for section in range(len(scene.protocol.finetune))
-        if (metric := judging(scene, section))
-        for fraction in sorted(scene.fractions(section))
-    ]
-    found = [_at(scene, *place) for place in made]
-    rows = _family([one for known, _ in found for one in known if not one.control])
-    controls = _family([one for known, _ in found for one in known if one.control])
     places = []
-    for (section, fraction, metric), (_, aside) in zip(made, found, strict=True):
-        here = (section, fraction, metric)
-        own, others = (tuple(one for one in some if _where(one) == here) for some in (rows, controls))
-        if own or others:
-            places.append(Place(section, fraction, metric, own, others, tuple(aside)))
+    for section in range(len(scene.protocol.finetune)):
+        metric = judging(scene, section)
+        for fraction in sorted(scene.fractions(section)) if metric else ():
+            found, aside = _at(scene, section, fraction, metric)
+            rows = _family([one for one in found if not one.control])
+            controls = _family([one for one in found if one.control])
+            if found:
+                places.append(Place(section, fraction, metric, rows, controls, tuple(aside)))
     return places
 
 
@@ -87,15 +81,11 @@ def judging(scene: Scene, section: int) -> str:
     return next(fitting, "")
 
 
-def _where(one: Against) -> tuple[int, int, str]:
-    return one.key.section, one.key.fraction, one.key.metric
-
-
-def _family(family: list[Against]) -> list[Against]:
+def _family(family: list[Against]) -> tuple[Against, ...]:
     """Return comparisons with the verdicts that they have together, the largest difference first."""
     made = stats.judged([one.judged.comparison for one in family])
     both = [Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)]
-    return sorted(both, key=lambda one: -one.difference)
+    return tuple(sorted(both, key=lambda one: -one.difference))
 
 
 def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Against], list[str]]:

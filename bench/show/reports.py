@@ -64,9 +64,7 @@ def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterat
         write_atomic(_file(store, protocol.name), text)
         said = read_beside(_file(store, protocol.name))  # so that a report drawn again is the same
         more = extras(protocol, table, said, store, RESULTS)
-        shown = draw(protocol, table, more, _drawn(store, protocol.name))
-        _list(shown.page.parents[1], store)
-        yield shown
+        yield draw(protocol, table, more, _drawn(store, protocol.name))
 
 
 def rewrite_report(
@@ -81,10 +79,8 @@ def rewrite_report(
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
     said = said_beside(store, protocol.name)
-    more, place = extras(protocol, table, said, store, RESULTS), to or _drawn(store, protocol.name)
-    shown = draw(protocol, table, more, place, bare=plain)
-    _list(place.parent, store)
-    return shown
+    more = extras(protocol, table, said, store, RESULTS)
+    return draw(protocol, table, more, to or _drawn(store, protocol.name), plain=plain)
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
@@ -115,12 +111,6 @@ def said_beside(store: Store, name: str) -> Beside:
 
 def _drawn(store: Store, name: str) -> Path:
     return store.within(store.root / "reports" / name)
-
-
-def _list(folder: Path, store: Store) -> None:
-    """Write the index over the reports of a folder, where it is the store's or has one."""
-    if folder == store.root / "reports" or (folder / "index.html").exists():
-        report.write_index(folder)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -191,11 +181,13 @@ def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
 
 
 def draw(
-    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *,
-    figures: bool = True, bare: bool = False,
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True,
+    plain: bool = False,
 ) -> Shown:  # fmt: skip
-    """Write a report of records and what stands beside them; ``bare``: without verdicts."""
-    paths = report.write(protocol, table, to, more, figures, plain=bare)
+    """Write a report of records and what stands beside them, and the index over a folder ``reports``."""
+    paths = report.write(protocol, table, to, more, figures, plain)
+    if to.absolute().parent.name == "reports":
+        report.write_index(to.parent)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.protocol import Finetune, Layout, Quoted, Row, View
+from bench.protocol import Finetune, Layout, Net, Quoted, Row, View
 from bench.record import CURVE
 from bench.report import Extras
 from bench.report.bars import _lines_of, extent
+from bench.report.canvas import looks
 from bench.report.charts import charts, lines
 from bench.report.figures import wanted
 from bench.report.learning import plots as learning_plots
@@ -194,7 +195,7 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
         "curves": {"b": {"step": (1, 2), "loss": (2.0, 1.0)}},
         "panels": tuple(panel("a", s, v) for v in (-1, 1) for s in ("organs", "others")),
     }
-    own = ["fractions", "curves", "embeddings", "panels_organs", "panels_others"]
+    own = ["fractions", "dots", "curves", "embeddings", "panels_organs", "panels_others"]
     assert [f.name for f in wanted(scene(**extras))] == own
     views = (View(draw="bars"), View(draw="panels", title="Fig. 8"), View(), View(draw="lines"))
     found = wanted(scene(*views, **extras))
@@ -203,6 +204,7 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
         "view2_panels_organs",
         "view2_panels_others",
         "view4_lines",
+        "dots",
         "curves",
         "embeddings",
     ]
@@ -222,10 +224,10 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
     before = digests()
     assert before == digests()
     for change, other in (
-        ({"errors": True}, "view2_panels_organs"), ({"rows": ("b",)}, "view3_embeddings"),
-        ({"table": records({"row": "a"})}, "view1_bars"),
+        ({"errors": True}, {"view2_panels_organs"}), ({"rows": ("b",)}, {"view3_embeddings"}),
+        ({"table": records({"row": "a"})}, {"view1_bars", "dots"}),
     ):  # fmt: skip
-        assert {n for n, d in digests(**change).items() if before[n] != d} == {other}
+        assert {n for n, d in digests(**change).items() if before[n] != d} == other
 
 
 def test_a_picture_is_withheld_section_by_section(scene):
@@ -241,7 +243,7 @@ def test_a_picture_is_withheld_section_by_section(scene):
 def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(scene):
     every = (cloud("A; C", "a", "c"), cloud("B", "b"), cloud("VGG-19"))
     (figure,) = wanted(scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every))[:1]
-    assert [ax.get_title(loc="left") for ax in figure.draw().axes] == ["A; C", "VGG-19"]
+    assert [ax.get_label() for ax in figure.draw().axes] == ["A; C", "VGG-19"]
 
 
 def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):
@@ -324,13 +326,30 @@ def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
     assert all(ax.get_legend() is None for ax in drawn.axes)
 
 
-@pytest.mark.parametrize("number", [4, 5])
-def test_many_lines_have_error_bars_and_no_bands(protocol, records, number):
+@pytest.mark.parametrize(("number", "drawn"), [(3, (1, 3, 0)), (4, (1, 0, 8)), (7, (7, 0, 14))])
+def test_few_rows_have_bands_more_have_their_runs_and_many_a_plot_each(protocol, records, number, drawn):
     rows = {f"r{i}": Row("voco", "net", title=f"R{i}") for i in range(number)}
     both = (replace(SECTIONS[0], dataset="organs"),)
     table = records(*({"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10}
                       for r in rows for f in (10, 100) for s in (0, 1)))  # fmt: skip
-    (figure,) = wanted(_scene(protocol(rows=rows, finetune=both), table, Extras()))
-    (ax,) = figure.draw().axes
-    bands = [c for c in ax.collections if type(c).__name__ != "LineCollection"]
-    assert (len(bands), len(ax.containers)) == ((4, 0) if number == 4 else (0, 5))
+    figure, _ = wanted(_scene(protocol(rows=rows, finetune=both), table, Extras()))
+    axes = figure.draw().axes
+    bands = sum(type(c).__name__ == "FillBetweenPolyCollection" for ax in axes for c in ax.collections)
+    runs = [
+        line for ax in axes for line in ax.lines if line.get_alpha() == 0.6 and line.get_linewidth() > 0.6
+    ]
+    assert (len(axes), bands, len(runs)) == drawn
+    assert all(list(line.get_xdata()) == [10, 100] and {*line.get_ydata()} < {50.0, 60.0} for line in runs)
+
+
+def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, records):
+    rows = {f"{method}_{net}": Row(method, net) for net in ("net", "other") for method in ("scratch", "voco")}
+    made = protocol(rows=rows, networks={n: Net("swin_unetr") for n in ("net", "other")},
+                    finetune=(replace(SECTIONS[0], dataset="organs"),))  # fmt: skip
+    table = records(*({"row": r, "fraction": f} for r in rows for f in (10, 100)))
+    (plot,) = lines(_scene(made, table, Extras()), View(draw="lines"))
+    found = {s.title: (s.baseline, s.scratch) for s in plot.series}
+    bases = [title for title, (baseline, _) in found.items() if baseline]
+    assert len(bases) == 2 and [found[t][1] for t in found if t not in bases] == bases
+    one, two = (looks(plot.series)[title] for title in bases)
+    assert all(one[key] != two[key] for key in ("color", "linestyle", "marker"))

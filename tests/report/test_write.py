@@ -74,8 +74,9 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
     paths = write(*full[:2], tmp_path, full[2])
     markup = paths.page.read_text()
     text = html.unescape(markup)
-    assert len(pictures(markup)) == 6
-    assert all(source.startswith("data:image/png;base64,") for source in pictures(markup))
+    assert markup.count('class="drawn"') == 7 and pictures(markup) == []
+    links = re.findall(r'href="([^"]*)', "".join(re.findall(r"<svg .*?</svg>", markup, re.DOTALL)))
+    assert links and all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert "pilot scale" in markup and "2 h 05 min" in markup
     assert markup.count("<script") == 1 and "javascript:" not in markup  # the page's own, for sorting
     assert text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
@@ -99,8 +100,8 @@ def test_equal_records_make_equal_bytes(full, tmp_path):
     write(protocol, table, one, extras)
     write(protocol, table.sample(frac=1, random_state=1), two, extras)
     names = sorted(p.name for p in one.iterdir())
-    drawn = {"fractions", "curves", "training", "pretext", "embeddings", "panels_organs"}
-    assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf")} < set(names)
+    drawn = {"fractions", "dots", "curves", "training", "pretext", "embeddings", "panels_organs"}
+    assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf", "svg")} < set(names)
     assert [p for p in names if (one / p).read_bytes() != (two / p).read_bytes()] == []
 
 
@@ -110,12 +111,15 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
     changed = table.assign(value=table["value"] / 2)
     page = write(protocol, changed, tmp_path, extras, figures=False).page.read_text()
-    assert len(pictures(page)) == 5 and "Not drawn" in page  # a figure that is out of date is not shown
+    assert (
+        page.count('class="drawn"') == 5 and "Not drawn" in page
+    )  # a figure that is out of date is not shown
     write(protocol, changed, tmp_path, extras)
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}
-    assert drawn == {"fractions.png"}
+    assert drawn == {"fractions.png", "dots.png"}
     write(protocol, changed, tmp_path, Extras())
-    assert {p.name for p in tmp_path.glob("*.p*")} == {"fractions.png", "fractions.pdf"}
+    kept = {p.name for kind in ("png", "pdf", "svg") for p in tmp_path.glob(f"*.{kind}")}
+    assert kept == {f"{name}.{kind}" for name in ("fractions", "dots") for kind in ("png", "pdf", "svg")}
 
 
 def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):

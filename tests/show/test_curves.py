@@ -146,7 +146,7 @@ def test_rows_in_epochs_beside_rows_in_steps_are_drawn_by_steps_and_it_is_said(f
 def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_path):
     (shown,) = write_reports([tracked.protocol], tracked.plan, tracked.store)
     before = {p.name: p.read_bytes() for p in shown.page.parent.glob("learning.*")}
-    assert before.keys() == {"learning.png", "learning.pdf"}
+    assert before.keys() == {"learning.png", "learning.pdf", "learning.svg"}
     assert PEEKED in shown.page.with_name("table.md").read_text()
     for job in tracked.store.jobs.iterdir():
         shutil.rmtree(job)

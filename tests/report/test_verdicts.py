@@ -1,0 +1,217 @@
+"""What is said beside scratch: which rows are compared, in which family, and what pages and files print."""
+
+import csv
+import html
+import json
+
+import numpy as np
+import pytest
+
+from bench import report, stats
+from bench.protocol import Finetune, Layout, Row, View
+from bench.report import Extras
+from bench.report.across import across
+from bench.report.answer import answer
+from bench.report.cells import MEAN, Key
+from bench.report.index import write as write_index
+from bench.report.ranking import rankings
+from bench.report.verdicts import beside, differences, verdicts
+from bench.report.worst import worst
+from bench.report.write import _scene
+
+PATIENTS, SEEDS = 12, (0, 1, 2)
+ROWS = {
+    "a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B"),
+    "c": Row("mae3d", "net", title="C"), "d": Row("simmim3d", "net", title="D"),
+}  # fmt: skip
+
+
+def scores(row: str, gain: float, pretrainings=(0, 1, 2), seeds=SEEDS, noise=0.002, **given) -> list[dict]:
+    """Rows of patients that differ by 0.1 at random, ``gain`` above them, ``noise`` in every number."""
+    rng = np.random.default_rng(sum(map(ord, row)))
+    hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
+    return [
+        {"row": row, "pretrain_seed": p, "seed": s, "case": f"c{i:02d}",
+         "value": float(hard[i] + gain + rng.normal(0, noise)), **given}
+        for p in pretrainings for s in seeds for i in range(PATIENTS)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def scene(protocol, records):
+    """Return a function from rows of records to what a report is drawn from."""
+
+    def made(*rows, **changes):
+        return _scene(protocol(**{"rows": ROWS, **changes}), records(*rows), Extras())
+
+    return made
+
+
+@pytest.fixture
+def usual():
+    """Records of scratch, of a better, an equivalent and a worse row."""
+    return [
+        *scores("a", 0.0, (0,)), *scores("b", 0.05), *scores("c", 0.0), *scores("d", -0.05),
+    ]  # fmt: skip
+
+
+def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(scene, usual):
+    (place,) = verdicts(scene(*usual))
+    assert [(one.key.row, one.judged.verdict) for one in place.rows] == [
+        ("b", "better"), ("c", "equivalent"), ("d", "worse"),
+    ]  # fmt: skip
+    one = place.rows[0]
+    assert one.difference == pytest.approx(0.05, abs=0.002)
+    assert (one.judged.comparison.pretrainings, one.judged.comparison.seeds) == (3, 3)
+    assert one.check[0] < one.difference < one.check[1] and one.flips == pytest.approx(2 / 2**PATIENTS)
+    assert place.counted() == {"better": 1, "worse": 1, "equivalent": 1}
+
+
+def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_sign(scene):
+    base = {"metric": "hd95", "unit": "mm"}
+    rows = [
+        {"row": r, "target": t, "value": v, "case": c, **base}
+        for r, t, c, v in [
+            ("a", "liver", "1", 5.0), ("a", "spleen", "1", 9.0), ("a", "liver", "2", 2.0),
+            ("b", "liver", "1", 4.0), ("b", "liver", "2", 5.0), ("b", "spleen", "2", 1.0),
+        ]
+    ]  # fmt: skip
+    found = differences(
+        scene(*rows, metrics=("hd95",)), Key("b", 0, 100, MEAN, "hd95"), Key("a", 0, 100, MEAN, "hd95")
+    )
+    assert found is not None
+    assert found[0].tolist() == [[1.0], [-3.0]]  # spleen: defined for one of the two alone
+
+
+def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
+    rows = {**ROWS, "c": Row("mae3d", "net", title="C", init="weights.pt")}
+    made = scene(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, (0, 1)), rows=rows)
+    (place,) = verdicts(made)
+    assert {one.key.row: one.judged.verdict for one in place.rows} == dict.fromkeys(
+        "bc", "these weights only"
+    )
+    assert answer(made, [place]).sentence.startswith("None of 2 comparisons with scratch says anything")
+    assert "of these weights: better" in answer(made, [place]).forests[0].dots[0].more
+
+
+def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(scene, usual):
+    rows = {**ROWS, "d": Row("simmim3d", "net", title="D", finetune={"steps": 99})}
+    control = scores("b (random)", 0.0)
+    (place,) = verdicts(scene(*usual, *control, rows=rows, baseline="unequal"))
+    assert [one.key.row for one in place.rows] == ["b", "c"]
+    assert [one.key.row for one in place.controls] == ["b (random)"]
+    assert place.aside == ("D: not fine-tuned alike",)
+    alone = place.controls[0].judged
+    assert alone.p == alone.comparison.p  # the only one of its family
+
+
+def test_a_family_is_of_one_place(scene, usual):
+    more = [{**row, "fraction": 10} for row in usual if row["row"] in "ab"]
+    tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
+    few, many = verdicts(scene(*usual, *more, finetune=(tuned,)))
+    assert [place.fraction for place in (few, many)] == [10, 100]
+    assert few.rows[0].judged.p == few.rows[0].judged.comparison.p
+    assert many.rows[0].judged.p == pytest.approx(3 * many.rows[0].judged.comparison.p)  # the smallest of 3
+
+
+def test_published_differences_stand_beside(protocol, records, printed, usual):
+    lines = printed(
+        {"method": "A", "target": "mean", "value": "80.0"},
+        {"method": "VoCo", "target": "mean", "value": "83.5"},
+    )
+    rows = {"a": Row("scratch", "net", title="A", published="A"), "b": Row("voco", "net", published="VoCo")}
+    usual = [row for row in usual if row["row"] in rows]
+    made = _scene(protocol(rows=rows), records(*usual), Extras(published=lines))
+    (place,) = verdicts(made)
+    assert place.rows[0].published == pytest.approx(0.035)
+    (forest,) = answer(made, [place]).forests
+    assert forest.dots[0].printed == "+3.50"
+    assert forest.dots[0].low < forest.dots[0].mid < forest.dots[0].high
+
+
+def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
+    (ranking,) = rankings(scene(*usual))
+    assert (ranking.rungs[0].row, ranking.rungs[0].rank) == ("B", "1")
+    assert ranking.rungs[-1].row == "D" and ranking.rungs[0].best == "100 %"
+    assert [sign for sign, _ in ranking.rungs[0].pairs] == ["", "▲", "▲", "▲"]
+    assert [sign for sign, _ in ranking.rungs[-1].pairs] == ["▼", "▼", "▼", ""]
+    assert ranking.rungs[-1].verdict == "worse"
+    other = {**ROWS, "c": Row("mae3d", "net", title="C", finetune={"steps": 99})}
+    assert [len(one.rungs) for one in rankings(scene(*usual, rows=other, baseline="unequal"))] == [3]
+
+
+def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
+    (found,) = worst(scene(*usual))
+    hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
+    assert [c.patient for c in found.cases] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
+    assert found.cases[0].best.startswith("B ") and found.cases[0].worst.startswith("D ")
+
+
+def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
+    names = ("organs", "hearts", "brains", "lungs")
+    tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
+    rows = [{**row, "dataset": name} for name in names for row in usual]
+    (found,) = across(scene(*rows, finetune=tuned))
+    assert [(bar.row, bar.rank) for bar in found.bars][::3] == [("B", "1.00"), ("D", "4.00")]
+    assert found.bars[0].high < found.bars[-1].low
+    assert found.said.startswith("Friedman p 0.0") and "need" not in found.said
+    (two,) = across(scene(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
+    assert "before anything can be said" in two.said
+    assert across(scene(*usual)) == []
+    made = report.write(protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False)
+    assert "4 rows over 4 data sets" in made.page.read_text()
+
+
+def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, usual, tmp_path):
+    made = report.write(protocol(rows=ROWS), records(*usual), tmp_path, figures=False)
+    page = made.page.read_text()
+    sentence = "Of 3 comparisons: 1 better than scratch, 1 worse, 1 equivalent to it."
+    for text in (page, made.markdown.read_text(), made.tex.read_text().replace("\n", " "), made.text):
+        assert sentence in html.unescape(text)
+    assert "95 % interval" in page and "records/test_table.parquet: row b, section organs" in page
+    lines = list(csv.DictReader((tmp_path / "verdicts.csv").read_text().splitlines()))
+    assert [(one["row"], one["verdict"]) for one in lines] == [
+        ("b", "better"),
+        ("c", "equivalent"),
+        ("d", "worse"),
+    ]
+    assert float(lines[0]["low"]) < float(lines[0]["difference"]) < float(lines[0]["high"])
+    again = report.write(protocol(rows=ROWS), records(*usual), tmp_path / "again", figures=False)
+    assert again.page.read_bytes() == made.page.read_bytes()
+    plain = report.write(protocol(rows=ROWS), records(*usual), tmp_path, figures=False, plain=True)
+    for text in (plain.page.read_text(), plain.markdown.read_text(), plain.tex.read_text(), plain.text):
+        assert "differ from" not in text and "95 % interval" not in text
+    assert not (tmp_path / "verdicts.csv").exists()
+
+
+def test_the_index_links_every_report_and_names_what_it_cannot_read(protocol, records, usual, tmp_path):
+    report.write(protocol(rows=ROWS, title="<Table>"), records(*usual), tmp_path / "one", figures=False)
+    report.write(protocol(rows=ROWS), records(), tmp_path / "two", figures=False)
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "summary.json").write_text("{")
+    page = write_index(tmp_path).read_text()
+    assert "&lt;Table&gt;" in page and 'href="one/index.html"' in page and 'href="two/index.html"' in page
+    assert "cannot be read: three;" in page
+    found = json.loads((tmp_path / "one" / "summary.json").read_text())
+    assert found["verdicts"] == {"better": 1, "worse": 1, "equivalent": 1} and found["done"] == 4
+
+
+def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
+    rows = [
+        {"row": r, "case": c, "target": t, "value": 0.0, "status": "empty_prediction"}
+        for r, c, t in [("a", "1", "liver"), ("b", "1", "liver"), ("b", "2", "liver")]
+    ]
+    rows += [{"row": "a", "case": "2", "value": 0.5}]
+    made = report.write(protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False)
+    said = "values penalised (one mask empty): 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
+    assert said in made.text
+    assert html.unescape(made.page.read_text()).count("values penalised") == 1
+
+
+def test_a_row_beside_any_other(scene, usual):
+    made = scene(*usual)
+    one, other = (beside(made, Key(a, 0, 100, MEAN, "dice"), b) for a, b in (("b", "d"), ("d", "b")))
+    assert one is not None and other is not None
+    assert one.difference == pytest.approx(-other.difference) and one.judged.verdict == "better"
+    assert beside(made, Key("b", 0, 100, MEAN, "iou"), "a") is None
+    assert stats.VERDICTS[0] == "better"
