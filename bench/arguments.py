@@ -85,6 +85,7 @@ def _report_parsers(commands: Any) -> None:
     _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")
     _protocol_flags(report, "the records'")
+    report.epilog = "In the place of a protocol also a bundle: 'bench report FILE.bench.zip --to DIR'."
     report.add_argument("--to", type=Path, metavar="DIR",
                         help="default: OUT/reports/<name>; of a bundle none")  # fmt: skip
     report.add_argument("--plain", action="store_true",
