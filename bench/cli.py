@@ -365,7 +365,7 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
         for name in bundle.manifest.protocols:
             several = len(bundle.manifest.protocols) > 1
             to = arguments.to / name if several else arguments.to
-            told |= _tell(draw(bundle, name, to, bare=arguments.plain))
+            told |= _tell(draw(bundle, name, to, plain=arguments.plain))
             if several:
                 write_index(arguments.to)
     return 1 if told else 0

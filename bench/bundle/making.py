@@ -71,7 +71,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         protocols[name] = Listed(f"files/{name}/{next(iter(texts))}", protocol.scale, said.provenance)
         if said.origin is not None and said.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
-    found = divisions.divided(read, Roots.here(data))
+    made = sorted((store.root / "phantoms").glob("*-*-*"))  # as a run with --phantoms left them
+    phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in made]
+    found = divisions.divided(read, [Roots.here(data), *phantoms])
     lists, splits = divisions.members(found)
     notes += [
         f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, for what lies "
