@@ -85,13 +85,48 @@ def _report_parsers(commands: Any) -> None:
     _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")
     _protocol_flags(report, "the records'")
-    report.add_argument("--to", type=Path, metavar="DIR", help="default: OUT/reports/<name>")
+    report.add_argument("--to", type=Path, metavar="DIR",
+                        help="default: OUT/reports/<name>; of a bundle none")  # fmt: skip
+    report.add_argument("--plain", action="store_true",
+                        help="as papers print: no verdicts, intervals or ranks")  # fmt: skip
     report.add_argument("--serve", action="store_true",
                         help="show them to a browser here, drawn again while a run goes on")  # fmt: skip
     report.add_argument("--port", type=int, metavar="N", help="of --serve; default: 8321, any free one: 0")
-    report.add_argument(
-        "--plain", action="store_true", help="as papers print: no verdicts, intervals or ranks"
+    _bundle_parser(commands)
+    _compare_parser(commands)
+
+
+def _bundle_parser(commands: Any) -> None:
+    bundle = _command(commands, "bundle", "put protocols, records and splits into one file to pass on")
+    bundle.usage = (
+        "bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]\n"
+        "       bench bundle verify FILE [--json]"
     )
+    bundle.epilog = (
+        "'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify "
+        "FILE' looks at every digest, and whether the tables come out as they are in it. It holds no image."
+    )
+    bundle.add_argument("what", nargs="+", type=Path, metavar="PROTOCOL",
+                        help="a file, or a name of 'bench list protocols'; or: verify FILE")  # fmt: skip
+    _out_flag(bundle)
+    bundle.add_argument("--data", type=Path, metavar="DIR",
+                        help="to list the patients of splits by rule (or BENCH_DATA)")  # fmt: skip
+    bundle.add_argument("--to", type=Path, metavar="FILE",
+                        help="default: <name>.bench.zip here; of several bundle.bench.zip")  # fmt: skip
+    bundle.add_argument("--json", action="store_true", help="what verify finds")
+
+
+def _compare_parser(commands: Any) -> None:
+    compare = _command(commands, "compare", "which cells moved beyond noise between two runs of a protocol")
+    compare.epilog = (
+        "Exit code 1: something moved beyond noise. E.g. 'bench compare runs runs_of_last_month', "
+        "'bench compare mine.bench.zip theirs.bench.zip --protocol pilot_lasc'."
+    )
+    where = "an output folder, a bundle, or records/<name>.parquet"
+    compare.add_argument("a", type=Path, metavar="A", help=where)
+    compare.add_argument("b", type=Path, metavar="B", help="what is compared with it, likewise")
+    compare.add_argument("--protocol", metavar="NAME", help="where both hold several")
+    compare.add_argument("--json", action="store_true")
 
 
 def _data_parsers(commands: Any) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -326,12 +327,18 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from bench.bundle import is_bundle
     from bench.protocol import read_all
     from bench.show.reports import rewrite_report
     from bench.store import Store
 
     if arguments.port is not None and not arguments.serve:
         raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
+    bundles = [path for path in arguments.protocols if is_bundle(path)]
+    if bundles and arguments.serve:
+        raise BenchError(f"{bundles[0]}: is a bundle; --serve shows the reports of an output folder")
+    if bundles:
+        return _report_bundle(arguments, bundles)
     store, told = Store.open(arguments.out, create=False), set[str]()
     read = read_all(arguments.protocols, arguments.scale, drawn=True)
     if arguments.serve:
@@ -371,6 +378,66 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
         finally:
             redrawing.close()
     return 0
+
+
+def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
+    """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
+    from bench.bundle.opening import draw, opened
+
+    file = bundles[0]
+    if len(arguments.protocols) > 1:
+        raise BenchError(f"{file}: is a bundle; draw it by itself")
+    if arguments.to is None or arguments.scale is not None:
+        why = "has one scale; leave --scale out" if arguments.scale else "name the report's folder with --to"
+        raise BenchError(f"{file}: is a bundle: {why}")
+    told = set[str]()
+    with opened(file) as bundle:
+        for name in bundle.manifest.protocols:
+            several = len(bundle.manifest.protocols) > 1
+            told |= _tell(draw(bundle, name, arguments.to / name if several else arguments.to))
+    return 1 if told else 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    first, *more = arguments.what
+    if first == Path("verify"):
+        return _bundle_verify(arguments, more)
+    from bench.bundle.making import bundle, name_of, put
+    from bench.protocol.named import find
+    from bench.store import Store
+
+    if arguments.json:
+        raise BenchError("--json: is of 'bench bundle verify FILE'; leave it out")
+    made = bundle(
+        [find(path) for path in arguments.what], Store.open(arguments.out, create=False), arguments.data
+    )
+    for line in made.notes:
+        print(f"bench: {line}", file=sys.stderr)
+    print(put(made, arguments.to or Path(name_of(made))))
+    return 0
+
+
+def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
+    from bench.bundle.verifying import as_text, verify
+
+    if len(files) != 1 or arguments.to or arguments.data:
+        raise BenchError("bundle verify: takes one FILE and --json")
+    found = verify(files[0])
+    print(
+        json.dumps({**asdict(found), "file": str(found.file)}, indent=1) if arguments.json else as_text(found)
+    )
+    return 1 if found.findings else 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from bench.bundle.opening import as_folder
+    from bench.show.compare import compare, sides
+    from bench.show.compare_text import as_json, as_text
+
+    with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
+        found = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
+    print(json.dumps(as_json(found), indent=1) if arguments.json else as_text(found))
+    return 1 if found.beyond else 0
 
 
 def _tell(shown: Shown) -> set[str]:
@@ -505,7 +572,7 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
-    "cancel": _cancel, "cluster": _cluster_check, "new": _new,
+    "cancel": _cancel, "cluster": _cluster_check, "new": _new, "bundle": _bundle, "compare": _compare,
 }  # fmt: skip
 
 if __name__ == "__main__":

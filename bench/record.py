@@ -14,6 +14,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 COLUMNS: dict[str, str] = {
     "job": "str", "protocol": "str", "paper": "str", "table": "str", "scale": "str",
@@ -32,20 +33,54 @@ STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 
 
 def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return ``columns`` of a Parquet file of records, their types fixed.
+    """Return ``columns`` of a Parquet file of records, their types fixed; text as sorted categories.
+
+    Ten million rows hold few different texts: as codes they take a tenth of the memory and of the time.
 
     Raises:
         BenchError: the file is damaged, or holds other columns or types; names it.
     """
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    text = [name for name, kind in columns.items() if kind == "str"]
+    found: dict[str, Any] = {}
     try:
-        return pd.read_parquet(path)[list(columns)].astype(columns)
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, OverflowError) as error:
+        with pq.ParquetFile(path, read_dictionary=text) as file:
+            for (
+                name,
+                kind,
+            ) in columns.items():  # one by one: an index takes four bytes a row before it is a code
+                column = file.read([name]).column(name)
+                found[name] = _category(column) if kind == "str" else column.cast(kind).to_numpy()
+        return pd.DataFrame(found, copy=False)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
             f"{path}: no records of bench ({what}); delete it and run the protocol again"
         ) from None
+
+
+def _category(column: pa.ChunkedArray) -> pd.Categorical:
+    """Return a column of text as sorted categories."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    chunks = column.unify_dictionaries().chunks
+    names = chunks[0].dictionary.to_pylist() if chunks else []
+    rank = np.empty(len(names), dtype=np.min_scalar_type(-len(names) - 1))
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank[order] = np.arange(len(names))
+    codes = np.empty(len(column), dtype=rank.dtype)
+    at = 0
+    for chunk in chunks:
+        np.take(rank, chunk.indices, out=codes[at : at + len(chunk)])
+        at += len(chunk)
+    return pd.Categorical.from_codes(codes, pd.Index([names[i] for i in order], dtype="str"), validate=False)
 
 
 def frame(rows: list[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:

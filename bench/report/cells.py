@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics.request import LATENCY, VOLUMES, looped
+from bench.metrics.request import LATENCY, looped
 from bench.protocol import Protocol
-from bench.report.scores import RUN, PatientMeans, Scores, patient_means
+from bench.report.grouping import Coded, coded, distinct
+from bench.report.levels import OWN, RUN, Levels
+from bench.report.scores import PLACE, PatientMeans, Scores, patient_means
+from bench.report.summary import summary
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MEAN = "*"  # the target that stands for the mean over all targets
 
-PLACE = ["row", "section", "fraction", "target", "metric"]
+SECTION = ["section", "dataset"]
 HOW = (
     "A cell is the mean over a patient's test cases, then over the patients of all folds together, then "
     "over runs; a value that is over all test cases at once is averaged over folds instead. The mean over "
@@ -131,45 +134,60 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
         BenchError: rows of several scales, of another scale than the protocol's, or of a fine-tuning
             section that the protocol does not have.
     """
-    records = records[records["metric"] != LATENCY]  # of a network, not of a target: under the costs
     _one_scale(protocol, records)
-    table = _lean(records).assign(section=sections_of(protocol, records))
-    table = table.sort_values(["patient", "case", *RUN, "fold"], kind="stable")  # sums in a fixed order
-    bad = table[table["status"] == "failed"]
-    good = table[table["status"] != "failed"]
-    empty = good["status"].isin(["empty_reference", "empty_prediction"])
-    natural = good["metric"].isin(VOLUMES)  # what they are where a mask is empty is no penalty
-    good = good.assign(penalised=empty & good["value"].notna() & ~natural)
-    cells = _summary(good)
-    units = dict(good[["metric", "unit"]].drop_duplicates().itertuples(index=False, name=None))
-    failed: dict[Key, set[Run]] = {}
-    for r in bad.itertuples():
-        key = Key(r.row, int(r.section), int(r.fraction), r.target, r.metric)
-        run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
-        failed.setdefault(key, set()).add(run)
-    pairs = good[["section", "target"]].drop_duplicates().sort_values(["section", "target"])
-    targets = {int(section): tuple(of) for section, of in pairs.groupby("section")["target"]}
-    crossed = bool((table.groupby("row", observed=True)["pretrain_seed"].nunique() > 1).any())
+    columns = {name: coded(records[name]) for name in (*PLACE, *RUN, *OWN, "status")}
+    columns["section"] = _sections(protocol, records, columns["section"])
+    scored = ~columns["metric"].among(LATENCY)  # which is of a network, not of a target: under the costs
+    failed = columns["status"].among("failed")
+    good = scored & ~failed
+    if not good.all():
+        columns = {name: column.of(good) for name, column in columns.items()}
+    values = records["value"].to_numpy()
+    levels = Levels(columns, values if good.all() else values[good], PLACE)
+    first = records.iloc[np.flatnonzero(good)[levels.place_lines]]
     return Cells(
-        cells, units, failed, targets, _trained(table), _initials(table), crossed, patient_means(good)
+        cells=_cells(levels),
+        units=dict(zip(first["metric"], first["unit"], strict=True)),
+        failed=_failed(protocol, records[failed & scored]),
+        targets=_targets(levels),
+        trained=_trained(protocol, distinct(records, [*SECTION, "fraction", "fold", "n_train"], scored)),
+        initials=_initials(protocol, distinct(records, [*SECTION, "row", "init"], scored)),
+        crossed=bool(distinct(records, ["row", RUN[0]], scored)["row"].duplicated().any()),
+        means=patient_means(levels),
     )
 
 
-def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
+def _failed(protocol: Protocol, bad: pd.DataFrame) -> dict[Key, set[Run]]:
+    failed: dict[Key, set[Run]] = {}
+    for section, r in zip(sections_of(protocol, bad), bad.itertuples(), strict=True):
+        key = Key(r.row, int(section), int(r.fraction), r.target, r.metric)
+        run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
+        failed.setdefault(key, set()).add(run)
+    return failed
+
+
+def _targets(levels: Levels) -> dict[int, tuple[str, ...]]:
+    found: dict[int, set[str]] = {}
+    for section, target in zip(levels.at_places("section"), levels.at_places("target"), strict=True):
+        found.setdefault(section, set()).add(target)
+    return {section: tuple(sorted(found[section])) for section in sorted(found)}
+
+
+def _initials(protocol: Protocol, table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
     """Return what the fine-tunings of every row and section started from."""
     found: dict[str, dict[int, tuple[str, ...]]] = {}
-    pairs = table[["row", "section", "init"]].drop_duplicates().sort_values(["row", "section", "init"])
-    for row, section, init in pairs.itertuples(index=False, name=None):
+    sections = sections_of(protocol, table)
+    for row, section, init in sorted(zip(table["row"], map(int, sections), table["init"], strict=True)):
         known = found.setdefault(row, {})
-        known[int(section)] = (*known.get(int(section), ()), init)
+        known[section] = (*known.get(section, ()), init)
     return found
 
 
-def _trained(table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
+def _trained(protocol: Protocol, table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
     """Return the labelled patients that train, by section, fraction and fold; where known."""
     found: dict[int, dict[int, dict[int, int]]] = {}
-    sizes = table[["section", "fraction", "fold", "n_train"]].drop_duplicates()
-    for section, fraction, fold, n in sizes.itertuples(index=False, name=None):
+    sizes = table[["fraction", "fold", "n_train"]].itertuples(index=False, name=None)
+    for section, (fraction, fold, n) in zip(sections_of(protocol, table), sizes, strict=True):
         if n:
             found.setdefault(int(section), {}).setdefault(int(fraction), {})[int(fold)] = int(n)
     return found
@@ -195,57 +213,37 @@ def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
         )
 
 
-def _lean(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that matter, repeated text as categories: grouping is then quick."""
-    text = ["row", "case", "patient", "target", "metric", "status", "unit", "job", "init"]
-    kept = records[[*text, "fraction", "n_train", "fold", *RUN, "value"]]
-    return kept.astype(dict.fromkeys(text, "category"))
-
-
 def sections_of(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
     """Return each row's fine-tuning section, counted from 0.
 
     Raises:
         BenchError: one that the protocol does not have.
     """
-    place = records.groupby(["section", "dataset"], sort=False)
-    sections, known = np.zeros(len(records), dtype=int), protocol.sections
-    for (name, dataset), at in place.indices.items():
+    found = _sections(protocol, records, coded(records["section"]))
+    return np.array(found.names, dtype=int)[found.codes] if len(found) else np.zeros(0, dtype=int)
+
+
+def _sections(protocol: Protocol, records: pd.DataFrame, named: Coded) -> Coded:
+    """Return the column of sections with their numbers as names."""
+    known = protocol.sections
+    for name, dataset in distinct(records, SECTION).itertuples(index=False, name=None):
         if name not in known or protocol.finetune[known.index(name)].dataset != dataset:
             raise BenchError(
                 f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
                 "protocol does not have; run it again so that its records are written anew"
             )
-        sections[at] = known.index(name)
-    return sections
+    return Coded(named.codes, [known.index(name) if name in known else -1 for name in named.names])
 
 
-def _summary(good: pd.DataFrame) -> dict[Key, Cell]:
-    if good.empty:
-        return {}
-    runs = of_runs(good, PLACE)
-    cells = _cells(runs, good, PLACE)
-    whole = [p for p in PLACE if p != "target"]
-    over = runs.groupby([*whole, *RUN], observed=True)
-    counts = over.count().groupby(whole, observed=True).min()
-    means = _cells(_case_first(good, over.mean(), whole), good, whole)
-    n_targets = dict(zip(counts.index, counts, strict=True))
-    for where, cell in means.items():
-        row, section, fraction, metric = where
-        key = Key(row, int(section), int(fraction), MEAN, metric)
-        cells[key] = replace(cell, targets=int(n_targets[where]))
-    return {Key(k[0], int(k[1]), int(k[2]), k[3], k[4]): c for k, c in cells.items()}
-
-
-def _case_first(good: pd.DataFrame, means: pd.Series, whole: list[str]) -> pd.Series:
-    """Return means over targets; those of validation loops are of each case first, then over cases."""
-    own = good[good["metric"].map(looped).astype(bool)]
-    if own.empty:
-        return means
-    place = [*whole, *RUN]
-    cases = own.groupby([*place, "case"], observed=True)["value"].mean()
-    taken = cases.groupby(place, observed=True).mean()
-    return taken.reindex(means.index).fillna(means)
+def _cells(levels: Levels) -> dict[Key, Cell]:
+    """Return the cell of every place, and of all targets of a place together."""
+    cells, places = dict[Key, Cell](), zip(*map(levels.at_places, PLACE), strict=True)
+    for (mean, sd, *counts), together in summary(levels):
+        if not together:
+            row, section, fraction, metric, target = next(places)
+        key = Key(row, section, fraction, MEAN if together else target, metric)
+        cells[key] = Cell(_number(mean), _number(sd), *counts)
+    return cells
 
 
 def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:
@@ -257,33 +255,12 @@ def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:
     """
     import pandas as pd
 
-    named = good["case"] != ""  # else a value is over all test cases of its fold
-    kinds = [(good[named], "patient"), (good[~named], "fold")]
-    parts = [
-        rows.groupby([*place, *RUN, unit], observed=True)["value"].mean()
-        .groupby([*place, *RUN], observed=True).mean()
-        for rows, unit in kinds if len(rows)
-    ]  # fmt: skip
-    return pd.concat(parts)
-
-
-def _cells(runs: pd.Series, good: pd.DataFrame, place: list[str]) -> dict[tuple, Cell]:
-    import pandas as pd
-
-    over, back = runs.groupby(place, observed=True), good.groupby(place, observed=True)
-    means, sizes, defined = over.mean(), back["value"].size(), back["value"].count()
-    tested = good[good["case"] != ""].groupby(place, observed=True)[["patient", "case"]].nunique()
-    tested = tested.reindex(means.index, fill_value=0)
-    table = pd.DataFrame({  # in the order of a Cell's fields
-        "mean": means, "sd": over.std(ddof=1), "runs": over.count(),
-        "patients": tested["patient"], "cases": tested["case"],
-        "values": sizes, "undefined": sizes - defined, "penalised": back["penalised"].sum(),
-    })  # fmt: skip
-    made = dict[tuple, Cell]()
-    for key, mean, sd, *counts in table.itertuples(name=None):
-        n, patients, cases, values, undefined, penalised = map(int, counts)
-        made[key] = Cell(_number(mean), _number(sd), n, patients, cases, values, undefined, penalised)
-    return made
+    names = [*place, *RUN]
+    columns = {name: coded(good[name]) for name in (*names, *OWN)}
+    levels = Levels(columns, good["value"].to_numpy(), place)
+    runs = [levels.at_runs(name) for name in names]
+    index = pd.MultiIndex(levels=[r.names for r in runs], codes=[r.codes for r in runs], names=names)
+    return pd.Series(levels.run_means, index, name="value")
 
 
 def _number(value: float) -> float | None:

@@ -9,12 +9,13 @@ import numpy as np
 
 from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
 from bench.report import selected
-from bench.report.cells import MEAN, PLACE, of_runs, sections_of
+from bench.report.cells import MEAN, of_runs, sections_of
 from bench.report.differences import scratch_of
+from bench.report.levels import RUN
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
-from bench.report.scores import RUN
+from bench.report.scores import PLACE
 
 if TYPE_CHECKING:
     import pandas as pd

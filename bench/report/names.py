@@ -49,10 +49,15 @@ def zero_is_best(metric: str) -> bool:
 
 
 def dataset_info(name: str, extras: Extras) -> DatasetInfo:
-    """Return what is known of a data set: what the run left, else its file, else its bare name."""
+    """Return what is known of a data set: what the run left, else its file, else its bare name.
+
+    A file from outside is not asked: a report runs no code of whoever sent its protocol.
+    """
     for known in extras.datasets:
         if known.name == name:
             return known
+    if name in registry.outside("dataset"):
+        return DatasetInfo(name, name, registered=False)
     try:
         return declared_info(name, registry.load("dataset", name)())
     except BenchError:

@@ -26,7 +26,7 @@ class Scene:
     info: dict[str, DatasetInfo]
     published: Published
 
-    @property
+    @cached_property
     def rows(self) -> list[str]:
         """Return the protocol's rows in its order, each with its variants, then what only records know."""
         met, found = sorted({k.row for k in self.cells.cells}), dict[str, None]()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import pandas as pd
+from bench.report.grouping import combined, sizes
+from bench.report.levels import RUN, Levels
 
-RUN = ("pretrain_seed", "seed")  # a run is a fine-tuning seed of a pretraining seed
-COLUMNS = ("row", "section", "fraction", "metric", "target", *RUN, "patient")  # outermost first
+PLACE = ("row", "section", "fraction", "metric", "target")  # target last: without it places stand together
 
 Run = tuple[int, int]  # pretraining seed, fine-tuning seed
 Group = tuple[str, int, int, str]  # row, section, fraction, metric
@@ -35,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class PatientMeans:
-    """The means over the cases of every patient, run and target, in the order of ``COLUMNS``."""
+    """Means over the cases of a patient, in the order of ``PLACE``, run and patient."""
 
     values: np.ndarray  # float64, (n,)
     patient: np.ndarray  # of each value its patient, counted in ``patients``
@@ -68,68 +66,32 @@ class PatientMeans:
         )
 
 
-def patient_means(good: pd.DataFrame) -> PatientMeans:
-    """Return the mean over cases of every patient, from rows that are no holes, in a fixed order."""
-    import pandas as pd
-
-    rows = good[good["case"] != ""]  # else a value is over all test cases of its fold
-    coded = [pd.factorize(rows[name], sort=True) for name in COLUMNS]
-    codes = {name: code for name, (code, _) in zip(COLUMNS, coded, strict=True)}
-    names = {name: list(known) for name, (_, known) in zip(COLUMNS, coded, strict=True)}
-    key = combined([(codes[name], len(names[name])) for name in COLUMNS])
-    order = np.argsort(key, kind="stable")
-    start = starts(key[order])
-    first = order[start]
-    values = means(rows["value"].to_numpy()[order], start)
-    of = {name: code[first] for name, code in codes.items()}
-    pairs = of[RUN[0]].astype(np.int64) * max(1, len(names[RUN[1]])) + of[RUN[1]]
-    known_runs, run = np.unique(pairs, return_inverse=True)
-    runs = tuple(
-        (int(names[RUN[0]][p]), int(names[RUN[1]][s]))
-        for p, s in (divmod(int(pair), len(names[RUN[1]])) for pair in known_runs)
-    )
-    place = combined([(of[name], len(names[name])) for name in COLUMNS[:5]])
-    begin = starts(place)
+def patient_means(levels: Levels) -> PatientMeans:
+    """Return the mean over cases of every patient, taken out of scores whose place is ``PLACE``."""
+    patient = levels.unit.codes[levels.unit_lines]
+    named = patient < len(levels.patients)  # else a value is over all test cases of its fold
+    bounds = np.append(levels.unit_places, len(patient))
+    if not named.all():
+        bounds = np.concatenate([[0], np.cumsum(named)])[bounds]
+    crossed, seeds = map(levels.at_runs, RUN)
+    key, _ = combined([crossed, seeds])
+    _, first, run = np.unique(key, return_index=True, return_inverse=True)
+    run = np.repeat(run.astype(np.int32), sizes(levels.run_starts, len(patient)))
     spans: dict[Group, dict[str, tuple[int, int]]] = {}
     targets: dict[tuple[int, str], set[str]] = {}
-    for low, high in pairwise([*begin, len(place)]):
-        row, section, fraction, metric, target = (names[name][of[name][low]] for name in COLUMNS[:5])
-        spans.setdefault((row, int(section), int(fraction), metric), {})[target] = (int(low), int(high))
-        targets.setdefault((int(section), metric), set()).add(target)
+    places = zip(*map(levels.at_places, PLACE), strict=True)
+    for (row, section, fraction, metric, target), span in zip(places, pairwise(bounds.tolist()), strict=True):
+        if span[0] < span[1]:
+            spans.setdefault((row, section, fraction, metric), {})[target] = span
+            targets.setdefault((section, metric), set()).add(target)
+    means = levels.unit_means
+    if not named.all():
+        means, patient, run = means[named], patient[named], run[named]
     return PatientMeans(
-        values, of["patient"], run, tuple(names["patient"]), runs, spans,
-        {place: tuple(sorted(found)) for place, found in targets.items()},
+        means, patient, run, tuple(levels.patients),
+        tuple((crossed.names[crossed.codes[i]], seeds.names[seeds.codes[i]]) for i in first),
+        spans, {place: tuple(sorted(found)) for place, found in targets.items()},
     )  # fmt: skip
-
-
-def combined(columns: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
-    """Return one integer per line that orders lines as their codes do, outermost column first.
-
-    Args:
-        columns: of each its codes, from 0, and how many there may be.
-    """
-    key, size = np.zeros(len(columns[0][0]), dtype=np.int64), 1
-    for codes, n in columns:
-        if size * max(1, n) >= 2**62:  # too many to count through: number those that there are
-            key = np.unique(key, return_inverse=True)[1]
-            size = int(key.max(initial=0)) + 1
-        key, size = key * n + codes, size * max(1, n)
-    return key
-
-
-def starts(key: np.ndarray) -> np.ndarray:
-    """Return where in a sorted key a new value begins."""
-    return np.flatnonzero(np.concatenate([np.ones(min(1, len(key)), bool), key[1:] != key[:-1]]))
-
-
-def means(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Return the mean of the defined values of every stretch, NaN where it has none."""
-    if not len(start):
-        return np.zeros(0)
-    defined = ~np.isnan(values)
-    sums = np.add.reduceat(np.where(defined, values, 0.0), start)
-    counts = np.add.reduceat(defined, start, dtype=np.int64)
-    return np.divide(sums, counts, out=np.full(len(start), np.nan), where=counts > 0)
 
 
 def aligned(

@@ -10,6 +10,7 @@ from bench.report import index
 from bench.report.answer import answer, forest_figures
 from bench.report.cells import aggregate
 from bench.report.figures import wanted
+from bench.report.grouping import distinct
 from bench.report.names import dataset_info
 from bench.report.notes import blocks
 from bench.report.page import Content, page
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 120  # characters of a terminal
+SAID = [  # columns of which the notes speak
+    "section", "row", "fraction", "seed", "params", "pretrain", "init", "split_hash", "task", "n_train",
+    "status", "patient", "case",
+]  # fmt: skip
 
 
 def write(
@@ -50,10 +55,11 @@ def write(
     """
     scene = _scene(protocol, records, extras or Extras())
     made, notes = tables(scene)
-    said = blocks(scene, records)
+    few = distinct(records, SAID)  # notes say what there is, not how often
+    said = blocks(scene, few)
     places = [] if plain else verdicts(scene)
     found = None if plain else answer(scene, places)
-    seeds = records.loc[records["status"] != "failed", "seed"].nunique()
+    seeds = few.loc[few["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
     plans = [*wanted(scene), *forest_figures(scene, places)]
     drawn = refresh(plans, to) if figures else ()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -43,7 +45,7 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
     for protocol in protocols:
         file = _file(store, protocol.name)
         try:
-            known = _read(file).origin
+            known = read_beside(file).origin
         except BenchError:  # damaged: a run writes it anew, and a report says so itself
             continue
         if known is not None and not protocol.origin.same(known):
@@ -63,13 +65,15 @@ def write_report(
     protocol: Protocol, plan: Plan, store: Store, progress: Progress | None = None
 ) -> Shown:  # fmt: skip
     """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
-    name = protocol.name
+    name, over = protocol.name, progress is None
     refuse_others([protocol], store)  # again: another command may have run meanwhile
-    table = records.collect(plan, store, name, over=progress is None)
+    table = records.collect(plan, store, name, over=over)
     records.save(table, store, name)
     records.save_curves(records.curves(plan, store, name), store, name)
     write_atomic(_file(store, name), json.dumps(plain(_beside(protocol, table, store, plan))))
-    return _write(protocol, table, store, _drawn(store, name), _How(progress, figures=progress is None))
+    said = read_beside(_file(store, name))  # so that a report drawn again is the same
+    more = replace(extras(protocol, table, said, store, RESULTS, panels=over), progress=progress)
+    return draw(protocol, table, more, _drawn(store, name), figures=over)
 
 
 def rewrite_report(
@@ -81,15 +85,26 @@ def rewrite_report(
     plugin is gone, and ``records/curves/<name>.parquet`` where something is tracked; the panels need the job
     folders.
     """
-    protocol = read(path, scale, drawn=True)
+    protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
-    name = protocol.name
-    table = read_rows(rows_of(store, name, path), COLUMNS)
+    said = said_beside(store, protocol.name)
+    progress = unfinished(store, protocol.name, priced=not protocol.plugins)
+    more = replace(extras(protocol, table, said, store, RESULTS), progress=progress)
+    return draw(protocol, table, more, to or _drawn(store, protocol.name), plain=plain)
+
+
+def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
+    """Return a protocol at the scale of its records, and these.
+
+    Raises:
+        BenchError: there are none.
+    """
+    protocol = read(path, scale, drawn=True)
+    table = read_rows(rows_of(store, protocol.name, path), COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
-    progress = unfinished(store, name, priced=not protocol.plugins)
-    return _write(protocol, table, store, to or _drawn(store, name), _How(progress, bare=plain))
+    return protocol, table
 
 
 def rows_of(store: Store, name: str, path: Path) -> Path:
@@ -122,7 +137,7 @@ def said_beside(store: Store, name: str) -> Beside:
     Raises:
         BenchError: the file is damaged.
     """
-    return _read(_file(store, name))
+    return read_beside(_file(store, name))
 
 
 def _drawn(store: Store, name: str) -> Path:
@@ -169,7 +184,7 @@ def _scalars(method: Any) -> dict[str, Any]:
     return {k: v for k, v in plain(method.make_params({})).items() if isinstance(v, bool | int | float)}
 
 
-def _read(file: Path) -> Beside:
+def read_beside(file: Path) -> Beside:
     """Return what a run left beside its records; nothing where it left nothing.
 
     Raises:
@@ -183,46 +198,42 @@ def _read(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
-@dataclass(frozen=True)
-class _How:
-    """How a report is drawn."""
-
-    progress: Progress | None = None
-    figures: bool = True  # and panels
-    bare: bool = False  # as papers print
-
-
-def _write(
-    protocol: Protocol, table: pd.DataFrame, store: Store, to: Path, how: _How
-) -> Shown:  # fmt: skip
-    said = _read(_file(store, protocol.name))  # also of a run: so that a report drawn again is the same
-    panels = tuple(predictions.panels(protocol, table, store, said.titles)) if how.figures else ()
-    published = _kept("published/*.csv") if protocol.paper else None
+def extras(
+    protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path, *, panels: bool = True
+) -> Extras:  # fmt: skip
+    """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
-    extras = Extras(
-        **vars(said), panels=panels, published=published, errata=_errata(),
-        reference=_kept("reference.csv"),
-        tracked=read_rows(file, CURVE) if file.exists() else None, progress=how.progress,
-    )  # fmt: skip
-    paths = report.write(protocol, table, to, extras, how.figures, plain=how.bare)
-    if to.parent == store.root / "reports" or (to.parent / "index.html").exists():
+    return Extras(
+        **vars(said),
+        panels=tuple(predictions.panels(protocol, table, store, said.titles)) if panels else (),
+        published=kept(results, "published/*.csv") if protocol.paper else None,
+        errata=errata(results),
+        reference=kept(results, "reference.csv"),
+        tracked=read_rows(file, CURVE) if file.exists() else None,
+    )
+
+
+def draw(
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True,
+    plain: bool = False,
+) -> Shown:  # fmt: skip
+    """Write a report of records and what stands beside them, and the index over a folder ``reports``."""
+    paths = report.write(protocol, table, to, more, figures, plain)
+    if to.absolute().parent.name == "reports":
         report.write_index(to.parent)
-    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in extras.failures)
+    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
-
-
-def _kept(pattern: str) -> pd.DataFrame | None:
-    """Return tables of ``results/`` as one, None where this installation has none."""
+def kept(results: Path, pattern: str) -> pd.DataFrame | None:
+    """Return tables of a ``results/`` folder as one, None where it has none."""
     import pandas as pd
 
-    files = sorted(RESULTS.glob(pattern))
+    files = sorted(results.glob(pattern))
     return pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files) if files else None
 
 
-def _errata() -> str:
-    """Return what is listed of the papers' numbers; nothing where this installation has no list."""
-    file = RESULTS / "published" / "errata.md"
+def errata(results: Path) -> str:
+    """Return what is listed of the papers' numbers; nothing where a ``results/`` folder has no list."""
+    file = results / "published" / "errata.md"
     return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -15,7 +15,7 @@ from PIL import Image
 from bench import record
 from bench.errors import BenchError
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
-from bench.report import write
+from bench.report import write, write_index
 from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
 from bench.source import Source
 
@@ -134,14 +134,52 @@ def empty():
     return planned(rows, sections=("organs", "others")), record.frame([]), Extras()
 
 
-@pytest.mark.xfail(
-    strict=False, raises=AssertionError, reason="pale ink, links known by colour alone, boxes no key scrolls"
-)
 @pytest.mark.parametrize("report", [whole, many, empty])
 def test_a_report_has_nothing_wrong_in_a_browser(report, browser, source, tmp_path):
     page = write(*report()[:2], tmp_path, report()[2]).page
     wrong, _ = axe.findings(browser, page, source)
     assert not wrong, "\n".join(map(axe.line, wrong))
+
+
+def test_the_index_has_nothing_wrong_in_a_browser(browser, source, tmp_path):
+    for report in (whole, empty):
+        write(*report()[:2], tmp_path / report.__name__, report()[2], figures=False)
+    wrong, _ = axe.findings(browser, write_index(tmp_path), source)
+    assert not wrong, "\n".join(map(axe.line, wrong))
+
+
+PRESS = """(key => {
+  const from = document.activeElement;
+  from.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  return [document.activeElement.cellIndex, document.getElementById("tip").hidden,
+          document.getElementById("tip").textContent];
+})"""
+TABLE = 'document.querySelector("#table table")'
+
+
+def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
+    tab = browser.open(write(*many()[:2], tmp_path, many()[2], figures=False).page, width=1400, dark=False)
+    tab.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+    firsts = f'[...{TABLE}.querySelectorAll("tbody.rows tr")].map(r => parseFloat(r.cells[1].dataset.sort))'
+    drawn = tab.value(firsts)
+    tab.value(f'{TABLE}.querySelector("thead button").click()')
+    assert tab.value(firsts) == sorted(drawn, reverse=True) != drawn
+    tab.value(f'{TABLE}.querySelector("thead button").click()')
+    assert tab.value(firsts) == sorted(drawn)
+    assert tab.value(f'{TABLE}.querySelectorAll("[tabindex=\\"0\\"]").length') == 1  # one stop for the table
+    tab.value(f"{TABLE}.querySelector('[tabindex=\"0\"]').focus()")
+    at, hidden, said = tab.value(f'{PRESS}("x")')
+    assert not hidden and "95 % interval" in said and "records/test_page.parquet: row r" in said
+    there, hidden, other = tab.value(f'{PRESS}("ArrowRight")')
+    assert there == at + 1 and not hidden and other != said
+    assert tab.value(f'{PRESS}("Escape")')[1]
+    tab.value("""(() => { const i = document.querySelector("#table input"); i.value = "ARE) 1";
+        i.dispatchEvent(new Event("input")); })()""")
+    seen = tab.value(f'[...{TABLE}.querySelectorAll("tbody.rows tr")].filter(r => !r.hidden).length')
+    assert seen == 11  # 1, and 10 to 19
+    lines = tab.value(f"csv({TABLE})").splitlines()
+    assert len(lines) == 12 and lines[0].startswith('"Method"')
+    assert tab.value('document.querySelector("#table pre.tex").textContent').startswith("\\begin{tabular}")
 
 
 def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(browser, source, tmp_path, run, capsys):

@@ -20,17 +20,16 @@ all("table.sortable").forEach(table => {
   }));
 });
 
-// what is typed leaves the lines that hold it
+// what is typed leaves the lines whose name holds it
 all(".tools input").forEach(input => {
   const section = input.closest("section"), said = section.querySelector(".left-over");
   input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = input.value.toLowerCase().trim();
     const rows = all("tbody.rows tr", section);
     rows.forEach(row => {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every(word => text.includes(word));
+      row.hidden = !(row.querySelector("th") ?? row).textContent.toLowerCase().includes(words);
     });
-    said.textContent = words.length ? `${rows.filter(row => !row.hidden).length} of ${rows.length} rows` : "";
+    said.textContent = words ? `${rows.filter(row => !row.hidden).length} of ${rows.length} rows` : "";
   });
 });
 

@@ -1,0 +1,51 @@
+"""The files that a protocol is made of: its own text, and the settings that it builds on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.protocol import under
+from bench.protocol.strict import Document, parse
+
+
+def files(path: Path) -> dict[str, Path]:
+    """Return the files by their names from one folder that holds all of them; the protocol's own is first.
+
+    Raises:
+        BenchError: one is named by its place on this machine, where no bundle can hold it.
+    """
+    own = Path(os.path.abspath(path))  # noqa: PTH100 - names are from where a link lies
+    found, waiting = dict.fromkeys([own]), [own]
+    while waiting:
+        document = parse(waiting.pop())
+        for keys, name in _settings(document.value, ()):
+            file = _beside(document, keys, name)
+            if file not in found:
+                found[file] = None
+                waiting.append(file)
+    top = own.parents[len(under(own))] if under(own) else own.parent  # what holds ``protocols/``
+    root = Path(os.path.commonpath([top, *(file.parent for file in found)]))
+    return {file.relative_to(root).as_posix(): file for file in found}
+
+
+def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield where a file names shared settings, and which."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        if key == "settings" and isinstance(below, str):
+            yield (*keys, key), below
+        else:
+            yield from _settings(below, (*keys, str(key)))
+
+
+def _beside(document: Document, keys: tuple[str, ...], name: str) -> Path:
+    if Path(name).is_absolute():
+        raise BenchError(
+            f"{document.where(keys)}: {name} is a place on this machine; name it from the folder of "
+            f"{document.path.name}, so that a bundle can hold it"
+        )
+    return Path(os.path.normpath(document.path.parent / name))

@@ -1,0 +1,56 @@
+"""What in a bundle tells of a machine or a person: named to whoever passes it on, nothing is taken out."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import platform
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bench.errors import printable
+
+PLACE = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")  # no URL, no fraction
+SHOWN = 3
+
+
+def told(members: Mapping[str, bytes]) -> list[str]:
+    """Return a line for each member that names a path, or this machine's host or user."""
+    names = _names()
+    found = ((name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items()))
+    return [
+        f"{name} names {', '.join(printable(text) for text in met[:SHOWN])}"
+        + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
+        for name, met in found if met
+    ]  # fmt: skip
+
+
+def _met(name: str, raw: bytes, names: re.Pattern[str] | None) -> Iterator[str]:
+    for text in [name, *_texts(name, raw)]:
+        yield from PLACE.findall(text)
+        if names is not None:
+            yield from names.findall(text)
+
+
+def _texts(name: str, raw: bytes) -> list[str]:
+    if not name.endswith(".parquet"):
+        return [raw.decode("utf-8", "replace")]
+    import pandas as pd
+
+    table = pd.read_parquet(io.BytesIO(raw))
+    columns = table.select_dtypes(include=["str", "object"])
+    return [str(value) for column in columns for value in columns[column].unique()]
+
+
+def _names() -> re.Pattern[str] | None:
+    """Return what finds this machine's names and its user's; a short one, or ``root``, is everybody's."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without an entry
+        user = ""
+    hosts = {socket.gethostname(), platform.node(), socket.gethostname().partition(".")[0]}
+    known = {name for name in (*hosts, user, Path.home().name) if len(name) > 3}
+    known -= {"root", "localhost", "home", "user"}
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(known)))})\b") if known else None
