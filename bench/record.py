@@ -6,7 +6,7 @@ scored while a network trains is no result, and no table can take it for one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,10 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     found: dict[str, Any] = {}
     try:
         with pq.ParquetFile(path, read_dictionary=text) as file:
-            for (
-                name,
-                kind,
-            ) in columns.items():  # one by one: an index takes four bytes a row before it is a code
+            # column by column: before it is narrowed, a code takes four bytes
+            for name, kind in columns.items():
                 column = file.read([name]).column(name)
-                found[name] = _category(column) if kind == "str" else column.cast(kind).to_numpy()
+                found[name] = _text(column) if kind == "str" else column.cast(kind).to_numpy()
         return pd.DataFrame(found, copy=False)
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
         what = str(error).partition("\n")[0]
@@ -62,25 +60,67 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         ) from None
 
 
-def _category(column: pa.ChunkedArray) -> pd.Categorical:
+def _text(column: pa.ChunkedArray) -> pd.Categorical:
     """Return a column of text as sorted categories."""
-    import numpy as np
-    import pandas as pd
     import pyarrow as pa
 
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
-    chunks = column.unify_dictionaries().chunks
-    names = chunks[0].dictionary.to_pylist() if chunks else []
-    rank = np.empty(len(names), dtype=np.min_scalar_type(-len(names) - 1))
-    order = sorted(range(len(names)), key=names.__getitem__)
-    rank[order] = np.arange(len(names))
-    codes = np.empty(len(column), dtype=rank.dtype)
-    at = 0
-    for chunk in chunks:
-        np.take(rank, chunk.indices, out=codes[at : at + len(chunk)])
-        at += len(chunk)
-    return pd.Categorical.from_codes(codes, pd.Index([names[i] for i in order], dtype="str"), validate=False)
+    return _categories((chunk.dictionary.to_pylist(), chunk.indices) for chunk in column.chunks)
+
+
+def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
+    """Return texts one below the other, given as names and codes that count them."""
+    import numpy as np
+    import pandas as pd
+
+    numbers: dict[str, int] = {}
+    codes = [np.zeros(0, np.int8)]
+    for names, own in pieces:
+        rank = np.array([numbers.setdefault(name, len(numbers)) for name in names])
+        codes.append(rank.astype(np.min_scalar_type(-len(numbers) - 1)).take(own))
+    ranked = sorted(numbers)
+    place = np.empty(len(ranked), dtype=np.min_scalar_type(-len(ranked) - 1))
+    place[[numbers[name] for name in ranked]] = np.arange(len(ranked))
+    return pd.Categorical.from_codes(
+        place[np.concatenate(codes)], pd.Index(ranked, dtype="str"), validate=False
+    )
+
+
+def stacked(
+    parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], columns: Mapping[str, str] = COLUMNS
+) -> pd.DataFrame:
+    """Return tables one below the other with exactly ``columns``, text as sorted categories.
+
+    Args:
+        parts: each a table, and what all of its rows have in columns that it lacks or has otherwise.
+        columns: names and types.
+    """
+    import numpy as np
+    import pandas as pd
+
+    made: dict[str, Any] = {}
+    for name, kind in columns.items():
+        if kind == "str":
+            made[name] = _categories(_piece(table, common, name) for table, common in parts)
+        else:
+            found = [np.broadcast_to(c.get(name, t.get(name)), len(t)).astype(kind) for t, c in parts]
+            made[name] = np.concatenate([np.zeros(0, kind), *found])
+    return pd.DataFrame(made, copy=False)
+
+
+def _piece(table: pd.DataFrame, common: Mapping[str, Any], name: str) -> tuple[Sequence[str], Any]:
+    """Return a column of text as names and codes."""
+    import numpy as np
+    import pandas as pd
+
+    if name in common:
+        return [str(common[name])], np.zeros(len(table), np.int8)
+    column = table[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return list(column.cat.categories), column.cat.codes
+    codes, names = pd.factorize(column)
+    return list(names), codes
 
 
 def frame(rows: list[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from bench.jobs import latency
 from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES, frame, read_rows
+from bench.record import CURVE, SCORES, frame, read_rows, stacked
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -34,27 +34,21 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
     cell that is predicted but not scored, or not judged by its guard, is a failed one once the run is
     ``over``: no silent gap.
     """
-    import pandas as pd
-
-    parts: list[pd.DataFrame] = []
+    parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
     failed: list[dict[str, Any]] = []
     for cell, scoring in _scored(plan, protocol):
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
         guarded = cell.guard is None or store.done(cell.guard)
         if file.exists() and guarded:  # a number that a guard refuses, or has not judged, is none
-            parts.append(read_rows(file, SCORES).assign(**columns))
+            parts.append((read_rows(file, SCORES), columns))
             if cell.latency is not None and store.done(cell.latency):
-                parts.append(_latency(store, cell.latency).assign(**columns))
+                parts.append((_latency(store, cell.latency), columns))
             elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
-    if failed:
-        parts.append(frame(failed))
-    if not parts:
-        return frame([])
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+    return stacked([*parts, (frame(failed), {})])
 
 
 def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
@@ -66,9 +60,7 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     Raises:
         Damaged: a curve is not what was published.
     """
-    import pandas as pd
-
-    parts: list[pd.DataFrame] = []
+    parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
     for cell, scoring in _scored(plan, protocol):
         file = store.jobs / cell.finetune / TRACKED
         if cell.curve and store.done(cell.finetune) and (cell.guard is None or store.done(cell.guard)):
@@ -77,10 +69,8 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             found = _named(read_rows(file, {"step": "int64", **SCORES}), scoring)
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
-            parts.append(found.assign(**{**cell.columns, **own}))
-    if not parts:
-        return frame([], CURVE)
-    return pd.concat(parts, ignore_index=True)[list(CURVE)].astype(CURVE)
+            parts.append((found, {**cell.columns, **own}))
+    return stacked(parts, CURVE)
 
 
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
@@ -104,8 +94,12 @@ def save_curves(table: pd.DataFrame, store: Store, protocol: str) -> None:
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
+    """Return a view's file, its text as plain text to whoever reads it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer, made = io.BytesIO(), pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(made.replace_schema_metadata(), buffer, store_schema=False)
     return buffer.getvalue()
 
 

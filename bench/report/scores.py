@@ -57,13 +57,20 @@ class PatientMeans:
             return None
         low, high = found[0][0], found[-1][1]  # targets of a group lie side by side
         at = np.repeat([i for *_, i in found], [end - start for start, end, _ in found])
-        patients, patient = np.unique(self.patient[low:high], return_inverse=True)
-        runs, run = np.unique(self.run[low:high], return_inverse=True)
+        patients, patient = _those(self.patient[low:high], len(self.patients))
+        runs, run = _those(self.run[low:high], len(self.runs))
         values = np.full((len(patients), len(runs), len(asked)), np.nan)
         values[patient, run, at] = self.values[low:high]
         return Scores(
             values, tuple(self.patients[i] for i in patients), tuple(self.runs[i] for i in runs), asked
         )
+
+
+def _those(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of ``n`` codes there are, and of each line where its own stands among them."""
+    there = np.zeros(n, dtype=bool)
+    there[codes] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
 
 
 def patient_means(levels: Levels) -> PatientMeans:
@@ -130,6 +137,8 @@ def _paired(a: tuple[Run, ...], b: tuple[Run, ...]) -> list[tuple[Run, Run, Run]
 def _taken(
     scores: Scores, patients: Sequence[str], runs: Sequence[Run], targets: Sequence[str]
 ) -> np.ndarray:  # fmt: skip
-    wanted = ((patients, scores.patients), (runs, scores.runs), (targets, scores.targets))
-    at = [[{name: i for i, name in enumerate(known)}[one] for one in some] for some, known in wanted]
+    at = []
+    for some, known in ((patients, scores.patients), (runs, scores.runs), (targets, scores.targets)):
+        place = {name: i for i, name in enumerate(known)}
+        at.append([place[one] for one in some])
     return scores.values[np.ix_(*at)]

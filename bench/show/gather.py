@@ -20,6 +20,7 @@ from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
 from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
+from bench.report.grouping import distinct
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -49,8 +50,8 @@ Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it 
 
 def cells(table: pd.DataFrame) -> list[Any]:
     """Return every cell of the rows: its job, row, section, dataset, fraction, seed and mixture."""
-    columns = table[["job", "row", "section", "dataset", "fraction", "seed", "pretrain"]]
-    return list(columns.drop_duplicates().itertuples(index=False))
+    columns = ["job", "row", "section", "dataset", "fraction", "seed", "pretrain"]
+    return list(distinct(table, columns).itertuples(index=False))
 
 
 def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chains:
@@ -252,7 +253,8 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
 
     A guard looks for those of a data set; where two sections share it, each names what its own rows test.
     """
-    tested = {str(name): {*cases} - {""} for name, cases in table.groupby("section")["case"]}
+    cases = distinct(table, ["section", "case"])
+    tested = {str(name): {*own} - {""} for name, own in cases.groupby("section")["case"]}
     sections: dict[str, set[str]] = {}
     for cell in plan.cells[protocol]:
         sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])

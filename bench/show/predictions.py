@@ -48,9 +48,10 @@ def panels(
         Damaged: a prediction, an image or a reference is not what was published.
     """
     views = {n: view for n, view in enumerate(protocol.layout.views) if view.draw == "panels"}
-    scored = table[table["case"].ne("") & table["status"].ne("failed")]
-    bases = {job: _basis(store, str(job)) for job in scored["job"].unique()}
-    scored = scored.assign(basis=scored["job"].map(bases)).dropna(subset="basis")
+    bases = {job: _basis(store, str(job)) for job in table["job"].unique()}
+    here = table["job"].isin([job for job, basis in bases.items() if basis is not None])
+    scored = table[here & table["case"].ne("") & table["status"].ne("failed")]
+    scored = scored.assign(basis=scored["job"].map(bases))
     for number, view in (views or {-1: View(draw="panels")}).items():
         for section in selected.sections(view, protocol.sections):
             shares = view.fractions or (max(protocol.finetune[section].fractions),)

@@ -43,7 +43,8 @@ def view(made):
 
 def test_a_curve_has_the_records_columns_and_its_own_file_and_no_table_counts_it(tracked, finished):
     table = view(tracked)
-    assert {c: str(t) for c, t in table.dtypes.items()} == record.CURVE
+    types = {c: str(t).replace("category", "str") for c, t in table.dtypes.items()}
+    assert types == record.CURVE
     assert list(record.CURVE) == [*record.COLUMNS, "part", "step", "epoch"]
     assert len(table) == 4 * 3 * 2 * 2 and set(table["part"]) == {"test"}
     assert set(table["target"]) == {"anterior", "posterior"} and table["step"].unique().tolist() == [2, 4, 6]

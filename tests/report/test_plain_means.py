@@ -1,0 +1,107 @@
+"""Cells and scores of random records against the plain computation: one pandas grouping for each step."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.report.cells import MEAN, Key, aggregate
+from bench.report.grouping import Coded, combined, ordered, pairs
+
+RUN = ["pretrain_seed", "seed"]
+ONE = ["row", "fraction", "target", "metric"]
+WHOLE = ["row", "fraction", "metric"]
+NAMED, POOLED = ("dice", "volume_error", "dice_monai"), ("dice_pooled",)
+STATES = {"ok": 0.5, "both_empty": np.nan, "empty_prediction": 0.0, "failed": np.nan}
+
+AXES = {"row": "ab", "fraction": (10, 100), "target": "xy", "pretrain_seed": (0, 1), "seed": (0, 1, 2)}
+
+
+def rows_of(seed):
+    """Return rows of a random part of all places, runs, patients and cases; folds and states at random."""
+    rng = np.random.default_rng(seed)
+    kept, made = rng.uniform(0.1, 1), []
+    cases = [(f"p{patient}", f"p{patient}c{n}") for patient in range(4) for n in range(1 + patient % 3)]
+    tested = product(*AXES.values(), NAMED, cases, (0,))
+    pooled = product(*AXES.values(), POOLED, [("", "")], (0, 1))
+    for *at, metric, (patient, case), fold in (*tested, *pooled):
+        if rng.random() < kept:
+            status = str(rng.choice(list(STATES), p=[0.7, 0.1, 0.1, 0.1]))
+            row = {**dict(zip(AXES, at, strict=True)), "metric": metric, "patient": patient, "case": case}
+            fold = int(rng.integers(2)) if case else fold
+            row |= {"fold": fold, "status": status, "value": rng.random() + STATES[status]}
+            made.append(row | ({"case": "", "patient": ""} if status == "failed" else {}))
+    return [made[i] for i in rng.permutation(len(made))]
+
+
+def plainly(good, by):
+    """Return the cells of places, by the definition: cases, patients (or folds), targets, runs."""
+    unit = good["patient"].where(good["case"] != "", good["fold"].astype(str))
+    of_patients = good.assign(unit=unit).groupby([*ONE, *RUN, "unit"])["value"].mean()
+    of_runs = of_patients.groupby([*ONE, *RUN]).mean()
+    if by == WHOLE:
+        looped = good[good["metric"] == "dice_monai"]
+        cases = looped.groupby([*WHOLE, *RUN, "case"])["value"].mean().groupby([*WHOLE, *RUN]).mean()
+        of_runs = of_runs.groupby([*WHOLE, *RUN]).mean()
+        of_runs.update(cases)
+    over = of_runs.groupby(by)
+    rows, named = good.groupby(by), good[good["case"] != ""].groupby(by)
+    penalised = good["status"].eq("empty_prediction") & good["metric"].ne("volume_error")
+    made = pd.DataFrame(
+        {
+            "mean": over.mean(), "sd": over.std(ddof=1), "runs": over.count(),
+            "values": rows.size(), "undefined": rows.size() - rows["value"].count(),
+            "penalised": penalised.groupby([good[name] for name in by]).sum(),
+        }
+    )  # fmt: skip
+    counts = named[["patient", "case"]].nunique().reindex(made.index, fill_value=0)
+    return made.assign(patients=counts["patient"], cases=counts["case"])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cells_and_scores_are_those_of_the_plain_computation(protocol, records, seed):
+    table = records(*rows_of(seed))
+    cells, good = aggregate(protocol(), table), table[table["status"] != "failed"]
+    expected = {}
+    for by, n in ((ONE, 0), (WHOLE, 0)) if len(good) else ():
+        for at, line in plainly(good, by).iterrows():
+            named = dict(zip(by, at, strict=True))
+            target = named.get("target", MEAN)
+            expected[Key(named["row"], n, named["fraction"], target, named["metric"])] = line
+    assert cells.cells.keys() == expected.keys()
+    for key, line in expected.items():
+        cell = cells.cells[key]
+        for name, value in line.items():
+            own = getattr(cell, name)
+            assert (np.nan if own is None else own) == pytest.approx(value, nan_ok=True), (key, name)
+        _scores(cells.scores(key), key, good)
+
+
+def _scores(found, key, good):
+    own = good[good["row"].eq(key.row) & good["fraction"].eq(key.fraction) & good["metric"].eq(key.metric)]
+    own = own[own["case"].ne("") & (own["target"].eq(key.target) | (key.target == MEAN))]
+    assert (found is None) == own.empty
+    if found is not None:
+        values = own.groupby(["patient", *RUN, "target"])["value"].mean()
+        at = [(p, *run, t) for p in found.patients for run in found.runs for t in found.targets]
+        expected = [values.get(where, np.nan) for where in at]
+        np.testing.assert_allclose(found.values.ravel(), expected, rtol=1e-12)
+        assert found.patients == tuple(sorted(own["patient"].unique()))
+        assert set(found.runs) == set(own[RUN].itertuples(index=False, name=None))
+
+
+def test_keys_too_large_for_an_integer_still_order_lines():
+    rng = np.random.default_rng(0)
+    columns = [Coded(rng.integers(0, n, 500), range(n)) for n in (3, 2**31, 2**31, 2, 2**31)]
+    key, size = combined(columns)
+    order, in_order = ordered(key, size)
+    assert order.tolist() == np.lexsort([column.codes for column in columns[::-1]]).tolist()
+    assert in_order.tolist() == key[order].tolist() and key.max() < size < 2**62
+
+
+@pytest.mark.parametrize("n", [5, 2**40])
+def test_each_pair_of_group_and_name_is_found_once(n):
+    group, codes = np.array([1, 0, 1, 1, 0]), np.array([4, 2, 4, 0, 2])
+    found = pairs(group, 2, Coded(codes, range(n)))
+    assert [of.tolist() for of in found] == [[0, 1, 1], [2, 0, 4]]
