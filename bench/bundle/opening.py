@@ -76,7 +76,7 @@ def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bo
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
     said = reports.said_beside(store, protocol.name)
     more = reports.extras(protocol, table, said, store, bundle.root / "results")
-    return reports.draw(protocol, table, more, to, figures=figures, plain=plain)
+    return reports.draw(protocol, table, more, to, figures=figures, bare=plain)
 
 
 def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
