@@ -50,7 +50,7 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         with pq.ParquetFile(path, read_dictionary=text) as file:
             # column by column: before it is narrowed, a code takes four bytes
             for name, kind in columns.items():
-                column = file.read([name]).column(name)
+                column = file.read([name], use_threads=False).column(name)
                 found[name] = _text(column) if kind == "str" else column.cast(kind).to_numpy()
         return pd.DataFrame(found, copy=False)
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
@@ -74,17 +74,16 @@ def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
     import numpy as np
     import pandas as pd
 
-    numbers: dict[str, int] = {}
-    codes = [np.zeros(0, np.int8)]
+    pieces = list(pieces)
+    known = sorted({name for names, _ in pieces for name in names})
+    number = {name: i for i, name in enumerate(known)}
+    codes = np.empty(sum(len(own) for _, own in pieces), dtype=np.min_scalar_type(-len(known) - 1))
+    at = 0
     for names, own in pieces:
-        rank = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-        codes.append(rank.astype(np.min_scalar_type(-len(numbers) - 1)).take(own))
-    ranked = sorted(numbers)
-    place = np.empty(len(ranked), dtype=np.min_scalar_type(-len(ranked) - 1))
-    place[[numbers[name] for name in ranked]] = np.arange(len(ranked))
-    return pd.Categorical.from_codes(
-        place[np.concatenate(codes)], pd.Index(ranked, dtype="str"), validate=False
-    )
+        rank = np.array([number[name] for name in names], dtype=codes.dtype)
+        np.take(rank, own, out=codes[at : at + len(own)])
+        at += len(own)
+    return pd.Categorical.from_codes(codes, pd.Index(known, dtype="str"), validate=False)
 
 
 def stacked(
