@@ -32,6 +32,7 @@ FAMILY = (
     "the difference shown to lie within the region. "
 )
 NONE = "No row has two seeds of what is random, so no p is adjusted. "
+ALONE = "Nothing is claimed: no row here has one from scratch of its own network and fine-tuning beside it."
 WHERE = "docs/statistics.md has how often these verdicts err."
 
 
@@ -94,8 +95,11 @@ class Answer:
 
 def answer(scene: Scene, places: Sequence[Place]) -> Answer:
     """Return the answer of a report; without comparisons an empty one."""
+    if not places:
+        ran = any(cell.mean is not None for cell in scene.cells.cells.values())
+        return Answer(ALONE if ran else "", (), "")
     forests = tuple(_forest(scene, place, _limit(scene, places, place)) for place in places)
-    return Answer(_sentence(places), forests, _notes(scene, places) if places else "")
+    return Answer(_sentence(places), forests, _notes(scene, places))
 
 
 def _sentence(places: Sequence[Place]) -> str:
