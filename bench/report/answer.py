@@ -284,9 +284,8 @@ def _more(one: Against, unit: str) -> str:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
         said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
     said.append(f"crossed bootstrap {_signed(one.check[0], unit)} to {_signed(one.check[1], unit)}")
-    said.append(f"do these weights differ? sign-flip p {p_value(one.flips)}")
     if one.judged.verdict == WEIGHTS:
-        said.append(f"of these weights: {c.of_weights}")
+        said.append(f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}")
     if c.detectable == c.detectable:
         said.append(
             f"a difference of {number(c.detectable, unit)} would be seen in four of five such studies"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,11 +64,9 @@ def bootstrap(
         seed: of the draws.
         seeds: as in ``paired``.
     """
-    rng = np.random.Generator(np.random.Philox(seed))
     how = layout(differences.shape[1], clusters, seeds)
-    p, f = how.shape
-    rows = _drawn(rng, draws, len(differences))
-    table = np.einsum("bp,bf,pfr->br", _drawn(rng, draws, p), _drawn(rng, draws, f), how.table)
+    rows, p, f = (_drawn(seed, i, draws, n) for i, n in enumerate((len(differences), *how.shape)))
+    table = np.einsum("bp,bf,pfr->br", p, f, how.table, optimize=True)
     there = ~np.isnan(differences)
     known = np.where(there, differences, 0.0)
     above = ((rows @ known) * table).sum(axis=1)
@@ -77,6 +76,8 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _drawn(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
-    """Return how often each of so many things is drawn, (draws, size)."""
+@lru_cache(maxsize=64)
+def _drawn(seed: int, what: int, draws: int, size: int) -> np.ndarray:
+    """Return how often each of so many things is drawn, (draws, size); ``what`` tells patients from runs."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, what]))
     return rng.multinomial(size, np.full(size, 1 / size), draws).astype(float)
