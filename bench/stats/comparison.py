@@ -137,7 +137,7 @@ def compared(
 ) -> Comparison:
     """Return ``paired`` of differences, (patients, runs).
 
-    ``flips``: of one run, p by flipping signs (20 ms); else by the interval's own t.
+    ``flips``: of one run, p by flipping signs (3 ms); else by the interval's own t.
 
     Raises:
         ValueError: no number, or lists of another length than the runs.

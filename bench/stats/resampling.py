@@ -10,7 +10,7 @@ import numpy as np
 from bench.stats.effects import layout
 
 EXACT = 13  # patients up to which all flips of signs are tried
-FLIPS = 9999  # else so many at random
+FLIPS = 999  # else so many at random
 
 
 def smallest_p(patients: int) -> float:
@@ -21,7 +21,7 @@ def smallest_p(patients: int) -> float:
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     """Return the p of "these weights do not differ": signs of the patients' mean differences flipped.
 
-    Exact up to 13 patients, by 9,999 random flips beyond. It takes the luck of a run for the method's, so
+    Exact up to 13 patients, by 999 random flips beyond. It takes the luck of a run for the method's, so
     it says nothing of methods.
 
     Args:
