@@ -89,6 +89,9 @@ def _report_parsers(commands: Any) -> None:
                         help="default: OUT/reports/<name>; of a bundle none")  # fmt: skip
     report.add_argument("--plain", action="store_true",
                         help="as papers print: no verdicts, intervals or ranks")  # fmt: skip
+    report.add_argument("--serve", action="store_true",
+                        help="show them to a browser here, drawn again while a run goes on")  # fmt: skip
+    report.add_argument("--port", type=int, metavar="N", help="of --serve; default: 8321, any free one: 0")
     _bundle_parser(commands)
     _compare_parser(commands)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bench.jobs.context import RunOptions
     from bench.run import Request
     from bench.runtime.execute import Outcome
+    from bench.show.drawer import Source
     from bench.show.reports import Shown
 
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
@@ -113,7 +114,9 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _run(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
+    from bench.show.drawer import Source
     from bench.show.reports import refuse_others
+    from bench.show.run_note import forget
     from bench.store import Store
 
     if arguments.dry_run:
@@ -130,15 +133,19 @@ def _run(arguments: argparse.Namespace) -> int:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
+    files = zip(request.protocols, protocols, strict=True)
+    sources = {p.name: Source(file, p.scale, p.origin.content) for file, p in files if p.origin}
     anew: set[str] = set()  # jobs that were set aside as damaged: done again, each once
     while True:
         for line in run.mend(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        outcomes = _go(arguments, plan, store, cluster)
+        outcomes = _go(arguments, sources, plan, store, cluster)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
             try:
-                return _show(protocols, plan, store, outcomes)
+                code = _show(protocols, plan, store, outcomes)
+                forget(store, plan.cells)
+                return code
             except Damaged as error:
                 job = error.path.parent.name
                 again = job not in anew and digest.differs(error.path)
@@ -150,10 +157,13 @@ def _run(arguments: argparse.Namespace) -> int:
         anew |= found
 
 
-def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile | None) -> dict[str, Outcome]:
-    """Run what is to do of a plan, and return how each job ended."""
+def _go(
+    arguments: argparse.Namespace, sources: dict[str, Source], plan: Any, store: Any, cluster: Profile | None
+) -> dict[str, Outcome]:
+    """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
+    from bench.show.live import Live
     from bench.show.progress import Watch
 
     jobs = run.todo(plan, store)
@@ -161,7 +171,17 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile |
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
-    with _stopping(saves=arguments.executor == "local"), Watch(plan, store, jobs) as watch:
+    workers = _workers(arguments, plan) if cluster is None else None
+    with (
+        _stopping(saves=arguments.executor == "local"),
+        Watch(plan, store, jobs) as watch,
+        Live(sources, plan, store, jobs, workers, watch.say) as live,
+    ):
+
+        def on_outcome(outcome: Outcome) -> None:
+            watch.outcome(outcome)
+            live.outcome(outcome)
+
         for line in run.changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
         if jobs and cluster is not None:
@@ -171,9 +191,9 @@ def _go(arguments: argparse.Namespace, plan: Any, store: Any, cluster: Profile |
                 run.describe(plan, store, [job])
                 return run.options(plan, job, cluster.cpus or 0)
 
-            outcomes = slurm.run(plan, store, jobs, cluster, watch.outcome, start)
-        elif jobs:
-            outcomes = run.run_local(plan, store, jobs, _workers(arguments, plan), watch.outcome).outcomes
+            outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
+        elif jobs and workers is not None:
+            outcomes = run.run_local(plan, store, jobs, workers, on_outcome).outcomes
     return outcomes
 
 
@@ -312,11 +332,15 @@ def _report(arguments: argparse.Namespace) -> int:
     from bench.show.reports import rewrite_report
     from bench.store import Store
 
+    if arguments.port is not None and not arguments.serve:
+        raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
     bundles = [path for path in arguments.protocols if is_bundle(path)]
     if bundles:
         return _report_bundle(arguments, bundles)
     store, told = Store.open(arguments.out, create=False), set[str]()
     read = read_all(arguments.protocols, arguments.scale, drawn=True)
+    if arguments.serve:
+        return _serve(arguments, store, [protocol.name for protocol in read])
     for path, protocol in zip(arguments.protocols, read, strict=True):
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
@@ -328,6 +352,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
     from bench.bundle.opening import draw, opened
+    from bench.report import write_index
 
     file = bundles[0]
     if len(arguments.protocols) > 1:
@@ -339,7 +364,10 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     with opened(file) as bundle:
         for name in bundle.manifest.protocols:
             several = len(bundle.manifest.protocols) > 1
-            told |= _tell(draw(bundle, name, arguments.to / name if several else arguments.to))
+            to = arguments.to / name if several else arguments.to
+            told |= _tell(draw(bundle, name, to, plain=arguments.plain))
+            if several:
+                write_index(arguments.to)
     return 1 if told else 0
 
 
@@ -383,6 +411,35 @@ def _compare(arguments: argparse.Namespace) -> int:
         found = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
     print(json.dumps(as_json(found), indent=1) if arguments.json else as_text(found))
     return 1 if found.beyond else 0
+
+
+def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
+    """Show reports to a browser until Ctrl-C."""
+    from bench.show.drawer import Looked, Source
+    from bench.show.redrawing import Redrawing
+    from bench.show.reports import rows_of
+    from bench.show.run_note import name as run_of
+    from bench.show.serve import PORT, Server, address, tunnel
+
+    if arguments.to is not None or arguments.plain:
+        what = "--plain" if arguments.to is None else f"--to {arguments.to}"
+        raise BenchError(f"{what}: --serve shows what lies in OUT/reports; leave it out")
+    wishes = {n: Looked(Source(p, arguments.scale)) for p, n in zip(arguments.protocols, names, strict=True)}
+    for name, wish in wishes.items():
+        if not run_of(store, name):
+            rows_of(store, name, wish.source.file)
+    redrawing = Redrawing(store, wishes, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+    with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
+        print(address(server.port), "from another machine, through:", tunnel(server.port))
+        print("Ctrl-C ends it", flush=True)
+        try:
+            with _stopping(saves=False):
+                server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nbench: no longer served", file=sys.stderr)
+        finally:
+            redrawing.close()
+    return 0
 
 
 def _tell(shown: Shown) -> set[str]:

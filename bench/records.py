@@ -27,11 +27,12 @@ def done(plan: Plan, store: Store, job: str) -> bool:
     )
 
 
-def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
+def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd.DataFrame:
     """Return one row per case, target and metric of every cell; a failed cell is one row.
 
     A cell that has neither run nor failed leaves no row, nor one that failed and is not wanted. A wanted
-    cell that is predicted but not scored, or not judged by its guard, is a failed one: no silent gap.
+    cell that is predicted but not scored, or not judged by its guard, is a failed one once the run is
+    ``over``: no silent gap.
     """
     parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
     failed: list[dict[str, Any]] = []
@@ -45,7 +46,7 @@ def collect(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
                 parts.append((_latency(store, cell.latency), columns))
             elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
-        elif cell.wanted and (store.done(cell.evaluate) or _failure(plan, store, cell)):
+        elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
     return stacked([*parts, (frame(failed), {})])
 

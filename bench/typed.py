@@ -1,10 +1,10 @@
 """Plain values of YAML, JSON or Python to frozen dataclasses and back: every type and bound checked.
 
 One engine for protocols, profiles, the parameters of methods, the specs of jobs and what lies beside them.
-Annotations say everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``dict[str, X]``,
-dataclasses, numbers of ``bench.ranges``. Files of which others may know more are checked and stay plain
-values: ``{"kind": str, "steps?": int}`` names the keys that are looked at (with ``?`` they may be absent or
-null; ``*`` is whatever keys there are), ``[str]`` is a list.
+Annotations say everything: ``float``, ``Literal``, ``X | None``, ``tuple[int, int]``, ``list[X]``,
+``dict[str, X]``, dataclasses, numbers of ``bench.ranges``. Files of which others may know more are checked
+and stay plain values: ``{"kind": str, "steps?": int}`` names the keys that are looked at (with ``?`` they may
+be absent or null; ``*`` is whatever keys there are), ``[str]`` is a list.
 """
 
 from __future__ import annotations
@@ -137,8 +137,9 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         return _union(kind, value, keys, where)
     if origin is Literal:
         return _choice(get_args(kind), value, keys, where)
-    if origin is tuple:
-        return _tuple(get_args(kind), value, keys, where)
+    if origin in (tuple, list):
+        inner = get_args(kind) if origin is tuple else (*get_args(kind), ...)
+        return origin(_tuple(inner, value, keys, where))
     if isinstance(kind, dict | list):
         return _shape(kind, value, keys, where)
     if origin is dict:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from bench.data.split import Fold
 from bench.digest import short
 from bench.errors import BenchError
 from bench.protocol import Finetune, Protocol
+from bench.report.grouping import distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,19 +49,21 @@ class Lists:
     folds: tuple[Patients, ...]
 
 
-def divided(some: Mapping[str, tuple[Protocol, pd.DataFrame]], roots: Roots) -> dict[Division, Fold | None]:
+def divided(
+    some: Mapping[str, tuple[Protocol, pd.DataFrame]], places: Sequence[Roots]
+) -> dict[Division, Fold | None]:
     """Return every fold that records were scored on, with its patients where they are known here.
 
-    A list is taken only where it has the digest that the records have.
+    A list is taken only where it has the digest that the records have; ``places``: where data may lie.
     """
     found: dict[Division, Fold | None] = {}
     for protocol, table in some.values():
-        for section, *place in table[HASHED].drop_duplicates().itertuples(index=False, name=None):
+        for section, *place in distinct(table, HASHED).itertuples(index=False, name=None):
             one = Division(*place)
             if found.get(one) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]
-                known = (fold for fold in _folds(tuned, one, roots) if fold.index == one.fold)
-                found[one] = next((fold for fold in known if fold.digest == one.hash), None)
+                known = (fold for roots in places for fold in _folds(tuned, one, roots))
+                found[one] = next((f for f in known if (f.index, f.digest) == (one.fold, one.hash)), None)
     return dict(sorted(found.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold)))
 
 
@@ -86,20 +90,17 @@ def _file(dataset: str, name: str) -> str:
 
 
 def _folds(tuned: Finetune, one: Division, roots: Roots) -> Iterator[Fold]:
-    """Yield the folds of a section's split: as they are listed, then as the patients here divide."""
-    try:
-        dataset = adapter(one.dataset, roots)
-    except BenchError:  # a folder in MSD layout that is not here
-        return
-    if one.split in dataset.splits:
-        yield from split.listed(dataset, one.split)
+    """Yield the folds of a section's split: as they are listed, then as the patients in a place divide."""
     root = roots.find(one.dataset)
-    if root is not None:
-        cases = dataset.cases(root)
-        without = case_filter.excluded(dataset, one.dataset, tuned.exclude, cases)
-        kept = case_filter.kept(cases, tuned.where, without)
-        gone = {case.patient for case in cases} - {case.patient for case in kept}
-        try:
+    if root is None and roots.phantoms:
+        return
+    with suppress(BenchError):  # a folder in MSD layout that is not here, or other patients lie there now
+        dataset = adapter(one.dataset, roots)
+        if one.split in dataset.splits:
+            yield from split.listed(dataset, one.split)
+        if root is not None:
+            cases = dataset.cases(root)
+            without = case_filter.excluded(dataset, one.dataset, tuned.exclude, cases)
+            kept = case_filter.kept(cases, tuned.where, without)
+            gone = {case.patient for case in cases} - {case.patient for case in kept}
             yield from split.folds(dataset, one.dataset, kept, one.split, gone)
-        except BenchError:  # other patients lie here now
-            return

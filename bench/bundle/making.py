@@ -29,7 +29,7 @@ from bench.store import Store, write_atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("table.csv", "table.md")
+TABLES = ("table.csv", "table.md", "verdicts.csv")  # the last where there are any
 PACKAGES = ("bench", "numpy", "pandas", "pyarrow")  # that tables are drawn with
 Read = Mapping[str, tuple[Protocol, "pd.DataFrame"]]  # by name: a protocol and its records
 
@@ -71,7 +71,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         protocols[name] = Listed(f"files/{name}/{next(iter(texts))}", protocol.scale, said.provenance)
         if said.origin is not None and said.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
-    found = divisions.divided(read, Roots.here(data))
+    made = sorted((store.root / "phantoms").glob("*-*-*"))  # as a run with --phantoms left them
+    phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in made]
+    found = divisions.divided(read, [Roots.here(data), *phantoms])
     lists, splits = divisions.members(found)
     notes += [
         f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, for what lies "
@@ -144,7 +146,8 @@ def _tables(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes
         with opened(file) as made:
             for name in manifest.protocols:
                 draw(made, name, Path(folder) / name, figures=False)
-                found |= {f"reports/{name}/{t}": (Path(folder) / name / t).read_bytes() for t in TABLES}
+                drawn = (Path(folder) / name / table for table in TABLES)
+                found |= {f"reports/{name}/{t.name}": t.read_bytes() for t in drawn if t.is_file()}
     return found
 
 

@@ -70,13 +70,13 @@ def as_folder(path: Path) -> Iterator[Path]:
         yield found.root
 
 
-def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True) -> Shown:
+def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bool = False) -> Shown:
     """Draw the report of one protocol of a bundle from what the bundle holds."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
     said = reports.said_beside(store, protocol.name)
     more = reports.extras(protocol, table, said, store, bundle.root / "results")
-    return reports.draw(protocol, table, more, to, figures=figures)
+    return reports.draw(protocol, table, more, to, figures=figures, bare=plain)
 
 
 def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:

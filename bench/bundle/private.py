@@ -37,11 +37,11 @@ def _met(name: str, raw: bytes, names: re.Pattern[str] | None) -> Iterator[str]:
 def _texts(name: str, raw: bytes) -> list[str]:
     if not name.endswith(".parquet"):
         return [raw.decode("utf-8", "replace")]
-    import pandas as pd
+    import pyarrow.parquet as pq
 
-    table = pd.read_parquet(io.BytesIO(raw))
-    columns = table.select_dtypes(include=["str", "object"])
-    return [str(value) for column in columns for value in columns[column].unique()]
+    names = pq.read_schema(io.BytesIO(raw)).names
+    columns = (pq.read_table(io.BytesIO(raw), columns=[name]).column(name) for name in names)
+    return [text for c in columns for text in c.unique().to_pylist() if isinstance(text, str)]
 
 
 def _names() -> re.Pattern[str] | None:

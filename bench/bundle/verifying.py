@@ -19,6 +19,7 @@ from bench.errors import BenchError, printable, shown
 from bench.protocol import Protocol, finetune_of, row_of
 from bench.record import STATUSES
 from bench.report.cells import sections_of
+from bench.report.grouping import distinct
 from bench.report.supplement import Beside
 from bench.show.reports import recorded, said_beside
 from bench.store import Store
@@ -84,10 +85,12 @@ def _tables(bundle: Opened, name: str) -> Iterator[str]:
         draw(bundle, name, Path(folder), figures=False)
         for table in making.TABLES:
             file = bundle.root / "reports" / name / table
-            if not file.is_file():
-                yield f"reports/{name}/{table}: is not in the bundle"
+            pair = [f.read_bytes() if f.is_file() else None for f in (file, Path(folder) / table)]
+            if None in pair and pair != [None, None]:
+                where = "is not in the bundle" if pair[0] is None else "is not drawn here"
+                yield f"reports/{name}/{table}: {where}"
                 continue
-            theirs, ours = (f.read_bytes() for f in (file, Path(folder) / table))
+            theirs, ours = (raw or b"" for raw in pair)
             if theirs != ours:
                 yield f"reports/{name}/{table}: differs from the tables drawn here, {_first(theirs, ours)}"
 
@@ -142,14 +145,16 @@ def _protocol(
         yield f"{stated.file}: is called {protocol.name!r}, not {name!r}"
     yield from (f"records/{name}.parquet: {what}" for what in _misfits(protocol, table, said, name))
     known = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
-    good = table[table["case"].ne("") & table["status"].ne("failed")]
-    for (_, *place), rows in good.groupby(HASHED, sort=False):
-        one = Division(*place)
+    good = table["case"].ne("") & table["status"].ne("failed")
+    scored: dict[Division, set[str]] = {}
+    for _, *place, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(index=False):
+        scored.setdefault(Division(*place), set()).add(who)
+    for one, patients in scored.items():
         if one not in known:
             what = f"split {one.split} {one.hash} of {one.dataset}"
             yield f"records/{name}.parquet: {what} is not in the manifest"
         elif one in lists:
-            strangers = sorted({*rows["patient"]} - {*lists[one].test})
+            strangers = sorted(patients - {*lists[one].test})
             if strangers:
                 yield (
                     f"records/{name}.parquet: patient {strangers[0]!r} is scored and not among the test "
@@ -161,17 +166,17 @@ def _misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) -
     """Yield what rows say that their protocol does not."""
     stated = {"protocol": name, "paper": protocol.paper, "table": protocol.table, "scale": protocol.scale}
     for column, value in stated.items():
-        other = sorted({*table[column]} - {value})
+        other = sorted({*distinct(table, [column])[column]} - {value})
         if other:
             yield f"has {column} {other[0]!r}, its protocol {value!r}"
-    if strange := sorted({*table["status"]} - {*STATUSES}):
+    if strange := sorted({*distinct(table, ["status"])["status"]} - {*STATUSES}):
         yield f"has a status {strange[0]!r}"
     if (twice := int(table[table["status"].ne("failed")].duplicated(ONE).sum())) > 0:
         yield f"has {twice} rows twice"
     changed = bool(said.overrides)  # --set says otherwise than the protocol
     places = ["row", "method", "network", "section", "split", "fraction", "convention"]
-    for row, method, network, section, split, fraction, way in (
-        table[places].drop_duplicates().itertuples(index=False, name=None)
+    for row, method, network, section, split, fraction, way in distinct(table, places).itertuples(
+        index=False, name=None
     ):
         own, _ = row_of(protocol, row)
         if own is None or own.method != method:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from bench.job import Job
@@ -20,18 +21,34 @@ from bench.typed import canonical
 TERAFLOPS_PER_GPU = 20.0  # nominal, bf16 on a data-centre card; not measured by this project
 
 
+@dataclass(frozen=True)
+class Guess:
+    """What a job will take: ``seconds``, None where nothing is known of it.
+
+    ``measured``: is it what an alike job took here, or the plan's estimate?
+    """
+
+    seconds: float | None = None
+    measured: bool = False
+
+
 def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float | None]:
     """Return seconds per job, None where nothing is known of it."""
+    return {job: guess.seconds for job, guess in guesses(plan, store, jobs).items()}
+
+
+def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
+    """Return what each job will take, and how that is known."""
     alike, slower = _measured(plan, store)
     busy, around = _busy(), plan.around()
-    found: dict[str, float | None] = {}
+    found: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
         per_unit, units, seconds = alike.get(likeness(job)), job.spec.units, job.spec.seconds(job, around)
         if per_unit is not None and units:
-            found[name] = per_unit * units
+            found[name] = Guess(per_unit * units, measured=True)
         else:
-            found[name] = None if seconds is None else seconds * slower.get(job.kind, busy)
+            found[name] = Guess(None if seconds is None else seconds * slower.get(job.kind, busy))
     return found
 
 

@@ -1,5 +1,6 @@
 """Tables, figures and a page, drawn from rows alone. Never imports torch."""
 
+from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.supplement import (
     Beside,
@@ -32,6 +33,7 @@ __all__ = [
     "Pretext",
     "Pretraining",
     "ReportPaths",
+    "indexed",
     "terminal_table",
     "write",
     "write_index",

@@ -253,7 +253,7 @@ def interval(scene: Scene, key: Key) -> str:
     if scores is None:
         return ""
     values, (clusters, seeds) = over_targets(scores.values), run_seeds(scene, key.row, key.row, scores.runs)
-    c = stats.compared(values, clusters, None, seeds=seeds) if (values == values).any() else None
+    c = stats.compared(values, clusters, None, seeds=seeds, flips=False) if (values == values).any() else None
     if c is None or c.low != c.low:
         return ""
     unit = scene.unit(key.metric)

@@ -24,6 +24,7 @@ from bench.report.canvas import (
     SOFT,
     STEPS,
     grid,
+    height,
     hollow,
     looks,
     new,
@@ -32,6 +33,7 @@ from bench.report.canvas import (
     words,
 )
 from bench.report.plots import Chart, Group, Series
+from bench.report.tiles import legend_of
 
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
@@ -53,13 +55,12 @@ def bars(found: Sequence[Chart]) -> Figure:
         longest = max(_length(chart, part) for chart, part in strips)
         inches = 0.9 + unit * longest
         columns = min(len(strips), max(1, int(WIDE / inches)))
-        figure = new(max(inches * columns, 5), 2.75 * -(-len(strips) // columns) + 0.4)
+        wide, handles = max(inches * columns, 5), _handles(series, look, bars=True)
+        across, foot = legend_of(wide, handles)
+        figure = new(wide, 2.75 * -(-len(strips) // columns) + 0.1 + foot)
         for ax, (chart, part) in zip(grid(len(strips), columns, figure), strips, strict=True):
             _bars(ax, chart, part, look, unit)
             ax.set_xlim(-0.6, longest - 0.4)
-        handles = _handles(series, look, bars=True)
-        most = max(len(str(handle.get_label())) for handle in handles)
-        across = max(1, min(len(handles), int(figure.get_figwidth() / (0.6 + LETTER * most))))
         figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=8.5)
         return figure
 
@@ -175,13 +176,14 @@ def dots(found: Sequence[Chart]) -> Figure:
         columns = 1 if len(strips) <= DOWN else 2
         lines = max(_name(chart.groups[n]).count("\n") + 1 for chart, n in strips)
         tall = max(0.55 + 0.13 * len(look), 0.25 + 0.15 * lines)
-        figure = new(2.2 + 5.0 * columns, tall * -(-len(strips) // columns) + 0.6)
+        handles = _handles(series, look, bars=False)
+        beside = 0.17 * sum(height(str(handle.get_label())) for handle in handles) + 0.2
+        figure = new(2.2 + 5.0 * columns, max(tall * -(-len(strips) // columns) + 0.6, beside))
         for ax, (chart, n) in zip(grid(len(strips), columns, figure), strips, strict=True):
             _strip(ax, chart, n, look)
             if n == 0 and len(found) > 1:
                 ax.set_title(words(chart.title, LINE))
-        figure.legend(handles=_handles(series, look, bars=False), loc="outside right upper", frameon=False,
-                      fontsize=8.5)  # fmt: skip
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5)
         return figure
 
 

@@ -94,7 +94,8 @@ def words(text: str, width: int = 22) -> str:
     """
     said = printable(text)
     wrapper = _Names if any(len(word) > width for word in said.split()) else TextWrapper
-    made = "\n".join(wrapper(width, max_lines=LINES, placeholder=" …", break_on_hyphens=False).wrap(said))
+    lines = wrapper(width, max_lines=LINES, placeholder=" …", break_on_hyphens=wrapper is _Names).wrap(said)
+    made = "\n".join(lines)
     return f" {made}" if made.startswith("_") else made  # matplotlib hides labels that begin with _
 
 

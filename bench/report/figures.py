@@ -12,7 +12,7 @@ from bench.protocol import View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.names import metric_title
-from bench.report.plots import Interval, Plot, Series
+from bench.report.plots import BANDS, Interval, Plot, Series
 from bench.report.redraw import Figure, digest, drawing
 from bench.report.scene import Scene
 from bench.report.supplement import Course, Curves, DatasetInfo, Panel
@@ -20,7 +20,7 @@ from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
-SPREAD = "Bands are ± one standard deviation over runs; where rows are many, thin lines are single runs."
+BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are single runs."
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks are the numbers that the paper printed."
 AVERAGED = "Points are means of neighbouring logged steps."
@@ -106,7 +106,11 @@ def _figure(
 def _plots(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> list[Figure]:
     if not plots:
         return []
-    said = (*captions, *_captions([line for plot in plots for line in plot.series]))
+    few = any(len(plot.series) <= BANDS for plot in plots)
+    many = [line for plot in plots if len(plot.series) > BANDS for line in plot.series if any(line.sds)]
+    runs, rest = any(line.runs for line in many), any(not line.runs for line in many)
+    spread = [said for said, there in ((BAND, few), (RUNS, runs), (ERROR_BARS, rest)) if there]
+    said = (*captions, *_captions([line for plot in plots for line in plot.series], *spread))
     drawn = json.dumps([asdict(plot) for plot in plots])
     return [_figure(name, title, lambda: drawing().plots(plots), drawn, captions=said)]
 
@@ -121,9 +125,9 @@ def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
     return [_figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)]
 
 
-def _captions(series: list[Series], spread: str = SPREAD) -> tuple[str, ...]:
+def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
     spreads, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
-    return (*([spread] if spreads else []), *([PRINTED] if printed else []))
+    return (*(spread if spreads else ()), *([PRINTED] if printed else []))
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> Figure:

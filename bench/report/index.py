@@ -18,6 +18,7 @@ from bench.store import write_atomic
 from bench.typed import plain
 
 SUMMARY, INDEX = "summary.json", "index.html"
+TITLE = "<title>bench: all reports</title>"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,19 @@ def put(found: Summary, folder: Path) -> None:
     write_atomic(folder / SUMMARY, json.dumps(plain(found), indent=1, sort_keys=True) + "\n", flush=False)
 
 
+def indexed(folder: Path, *, new: bool) -> bool:
+    """Tell whether a folder's ``index.html`` may be written: if it is one of reports, or absent and ``new``.
+
+    Somebody's own page is left alone.
+    """
+    try:
+        return TITLE in (folder / INDEX).read_text(encoding="utf-8")[:2000]
+    except FileNotFoundError:
+        return new
+    except (OSError, ValueError):
+        return False
+
+
 def write(folder: Path) -> Path:
     """Write ``index.html`` over the reports in a folder, from the summaries that lie beside them.
 
@@ -81,7 +95,7 @@ def write(folder: Path) -> Path:
             lost.append(file.parent.name)
     found.sort(key=lambda pair: (pair[1].paper == "", pair[1].paper, pair[1].name))
     page = template("index.html.j2").render(
-        reports=found, lost=lost, verdicts=stats.VERDICTS, signs=SIGNS, index=INDEX
+        reports=found, lost=lost, verdicts=stats.VERDICTS, signs=SIGNS, index=INDEX, title=TITLE
     )
     write_atomic(folder / INDEX, page.encode("utf-8", "backslashreplace"), flush=False)
     return folder / INDEX

@@ -12,11 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from bench.report.canvas import COLOURS, LINE, SOFT, STEPS, even, hollow, looks, printed, style, words
-from bench.report.plots import Plot, Series
+from bench.report.plots import BANDS, Plot, Series
 from bench.report.tiles import LETTER, SIDE, Block, End, Size, Tile, name_ends, tiled
 
 MARKED = 25  # points of a line that are marked each
-BANDS = 3  # lines of a plot at most that have bands; of more these would cover each other
 MANY = 6  # lines of a plot at most that are told apart in one
 NAME = 24  # letters of a line of a name
 Look = dict[str, Any]

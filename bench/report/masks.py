@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.report.canvas import SOFT, new, style, words
+from bench.report.canvas import SOFT, height, new, style, words
 from bench.report.supplement import Panel
 
 LABELS = (  # for labels over grey images; neighbours in the list differ in hue and lightness
@@ -52,18 +52,25 @@ def panels(found: list[Panel], labels: dict[int, str], errors: bool = False) -> 
     with style():
         tall = found[0].image.shape[0] / found[0].image.shape[1] * found[0].aspect
         wide = len(lines[0][1])
-        figure = new(SIDE * wide + 0.3, (SIDE * tall + 0.03) * len(lines) + 0.6)
+        heads, names = [words(title) for title, _, _ in lines[0][1]], max(10, int(SIDE * tall / LETTER))
+        aside = max(height(words(case, names)) for case in cases)
+        handles = _handles(found, labels, errors)
+        across = max(1, min(7, len(handles), int((SIDE * wide + 0.3) / KEY)))
+        keys = max((height(str(key.get_label())) for key in handles), default=0) * -(-len(handles) // across)
+        above = 0.15 * max(map(height, heads))
+        figure = new(
+            SIDE * wide + 0.1 + 0.15 * aside, (SIDE * tall + 0.03) * len(lines) + above + 0.17 * keys + 0.3
+        )
         axes = figure.subplots(len(lines), wide, squeeze=False)
         figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
         for row, (case, line) in zip(axes, lines, strict=True):
             for ax, cell in zip(row, line, strict=True):
                 _cell(ax, cell)
             if line[0][1] is not None:
-                row[0].set_ylabel(words(case, max(10, int(SIDE * tall / LETTER))), fontsize=8)
-        for ax, (title, _, _) in zip(axes[0], lines[0][1], strict=True):
-            ax.set_title(words(title), fontsize=8.5, loc="center")
-        if handles := _handles(found, labels, errors):
-            across = max(1, min(7, len(handles), int(figure.get_figwidth() / KEY)))
+                row[0].set_ylabel(words(case, names), fontsize=8)
+        for ax, head in zip(axes[0], heads, strict=True):
+            ax.set_title(head, fontsize=8.5, loc="center")
+        if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=across,
                           frameon=False, fontsize=8)  # fmt: skip
         return figure

@@ -94,6 +94,7 @@ def page(scene: Scene, made: Content) -> str:
         facts=_facts(scene, made.seeds),
         parts=_parts(found, made.tables),
         stacked=MOST_SIDE_BY_SIDE,
+        progress=scene.extras.progress,
     )
 
 

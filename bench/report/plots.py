@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BANDS = 3  # lines of a plot at most that have bands; of more these would cover each other
+
 
 @dataclass(frozen=True)
 class Series:

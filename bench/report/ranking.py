@@ -137,7 +137,7 @@ def _pairs(scene: Scene, keys: list[Key], unit: str, every: bool) -> list[list[t
     for i, j in where:
         found = differences(scene, keys[i], keys[j])
         family.append(None if found is None else stats.compared(
-            found[0], found[1], ROPE if unit == "1" else None, seeds=found[2]
+            found[0], found[1], ROPE if unit == "1" else None, seeds=found[2], flips=False
         ))  # fmt: skip
     judged = iter(stats.judged([one for one in family if one is not None]))
     factor = 100 if unit == "1" else 1

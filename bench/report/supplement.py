@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.protocol import Origin
+from bench.report.progress import Progress
 from bench.source import Source
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ class Extras(Beside):
     errata: str = ""  # results/published/errata.md
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`
+    progress: Progress | None = None  # of a run that is not over: its page alone says so
 
 
 @dataclass(frozen=True)

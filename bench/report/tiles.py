@@ -62,9 +62,9 @@ def tiled(
     blocks: Sequence[Block], size: Size, handles: Sequence[Artist] = ()
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure and the axes of each block, in order; a legend of ``handles`` stands at its foot."""
-    legend = _legend(size.width, handles)
+    across, foot = legend_of(size.width, handles)
     tops, below = _tops(blocks, size)
-    tall = below + legend.get("inches", 0.0) + 0.05
+    tall = below + foot + 0.05
     figure = new(size.width, tall, constrained=False)
     step = size.wide + (size.left + size.right if size.gap is None else size.gap)
     made = list[list[Axes]]()
@@ -80,7 +80,7 @@ def tiled(
             made[-1].append(ax)
     if handles:
         corner = (0.5 * size.left / size.width, 0.0)
-        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=corner, ncols=legend["across"],
+        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=corner, ncols=across,
                       frameon=False, borderaxespad=0.2, fontsize=8.5)  # fmt: skip
     return figure, made
 
@@ -123,15 +123,16 @@ def _title(ax: Axes, tile: Tile) -> None:
     ax.set_label(tile.title)
 
 
-def _legend(width: float, handles: Sequence[Artist]) -> dict[str, Any]:
-    if not handles:
-        return {}
+def legend_of(width: float, handles: Sequence[Artist]) -> tuple[int, float]:
+    """Return the columns of a legend below a figure of so many inches, and the inches that it takes up."""
     names = [str(handle.get_label()) for handle in handles]
+    if not names:
+        return 1, 0.0
     longest = max(len(line) for name in names for line in name.split("\n"))
     across = max(1, min(len(names), int(width / (0.6 + longest * 8.5 * LETTER))))
-    rows = [names[i : i + -(-len(names) // across)] for i in range(0, len(names), -(-len(names) // across))]
-    lines = max(sum(height(name) for name in column) for column in rows)
-    return {"across": across, "inches": lines * 8.5 * 1.45 / 72 + 0.15}
+    each = -(-len(names) // across)
+    lines = max(sum(map(height, names[i : i + each])) for i in range(0, len(names), each))
+    return across, lines * 8.5 * 1.45 / 72 + 0.15
 
 
 def split(ax: Axes, share: float, gap: float) -> tuple[Axes, Axes]:

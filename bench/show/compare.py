@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, unknown
 from bench.record import COLUMNS, read_rows
 from bench.report import Beside
+from bench.report.grouping import distinct
 from bench.show.moved import Cells, cells
 from bench.show.reports import read_beside
 from bench.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SOME = 5  # names in a line
@@ -107,7 +109,7 @@ def _records(named: Path, place: Path) -> dict[str, Path]:
 
 def _side(named: Path, file: Path) -> Side:
     table = read_rows(file, COLUMNS)
-    names = sorted({*table["protocol"]})
+    names = sorted(distinct(table, ["protocol"])["protocol"])
     if len(names) != 1:
         raise BenchError(f"{named}: records of {len(names)} protocols in {file.name}; name one protocol's")
     return Side(named, names[0], table, read_beside(file.with_suffix(".json")))
@@ -136,7 +138,7 @@ def compare(a: Side, b: Side) -> Compared:
 def _refuse(a: Side, b: Side, what: str, columns: list[str], place: list[str]) -> None:
     """Refuse records that say something else of one place: they are no runs of one comparison."""
     known = [_said(side.table, columns, place) for side in (a, b)]
-    for where in known[0].keys() & known[1].keys():
+    for where in sorted(known[0].keys() & known[1].keys()):
         if known[0][where] != known[1][where]:
             at = " of " + ", ".join(f"{k} {v}" for k, v in zip(place, where, strict=True)) if where else ""
             one, other = (" or ".join(" ".join(v) for v in sorted(k[where])) for k in known)
@@ -150,9 +152,8 @@ def _said(
     table: pd.DataFrame, columns: list[str], place: list[str]
 ) -> dict[tuple[Any, ...], set[tuple[str, ...]]]:
     """Return by place what its rows say in some columns."""
-    good = table[table["status"].ne("failed")]
     found: dict[tuple[Any, ...], set[tuple[str, ...]]] = {}
-    for line in good[[*place, *columns]].drop_duplicates().itertuples(index=False, name=None):
+    for line in distinct(table, [*place, *columns], _good(table)).itertuples(index=False, name=None):
         found.setdefault(line[: len(place)], set()).add(line[len(place) :])
     return found
 
@@ -183,19 +184,24 @@ def _rows(a: Side, b: Side) -> list[Difference]:
 def _tested(a: Side, b: Side) -> list[Difference]:
     """Return which patients and runs are on one side only, and how many runs failed."""
     made = list[Difference]()
-    tables = [side.table[side.table["status"].ne("failed")] for side in (a, b)]
-    for section in sorted({*tables[0]["section"]} & {*tables[1]["section"]}):
-        own = [table[table["section"].eq(section)] for table in tables]
-        patients = [{*rows["patient"]} - {""} for rows in own]
-        runs = [{*rows[["pretrain_seed", "seed", "fold"]].itertuples(index=False, name=None)} for rows in own]
-        named = [{f"pretraining {p}, seed {s}, fold {f}" for p, s, f in some} for some in runs]
-        for what, (one, other) in (("patients", patients), ("runs", named)):
-            if one != other:
-                alone = _some(one - other), _some(other - one)
-                made.append(Difference(f"{what} of {section} on one side only", *alone))
-    failed = [side.table[side.table["status"].eq("failed")] for side in (a, b)]
-    holes = [str(len(rows[["job", "row"]].drop_duplicates())) for rows in failed]
+    for what, columns in (("patients", ["patient"]), ("runs", ["pretrain_seed", "seed", "fold"])):
+        one, other = (_said(side.table, columns, ["section"]) for side in (a, b))
+        for section in sorted(one.keys() & other.keys()):
+            here, there = ({_called(v) for v in k[section]} - {""} for k in (one, other))
+            if here != there:
+                alone = _some(here - there), _some(there - here)
+                made.append(Difference(f"{what} of {section[0]} on one side only", *alone))
+    holes = [str(len(distinct(side.table, ["job", "row"], ~_good(side.table)))) for side in (a, b)]
     return [*made, *([Difference("failed jobs", *holes)] if holes[0] != holes[1] else [])]
+
+
+def _good(table: pd.DataFrame) -> np.ndarray:
+    return table["status"].ne("failed").to_numpy()
+
+
+def _called(values: tuple[Any, ...]) -> str:
+    """Return what a patient, or a run, is called."""
+    return "pretraining {}, seed {}, fold {}".format(*values) if len(values) > 1 else str(values[0])
 
 
 def _some(names: set[str]) -> str:

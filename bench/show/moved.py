@@ -10,8 +10,10 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY
+from bench.report.grouping import Coded, coded, combined, distinct
+from bench.report.levels import OWN, RUN, Levels
 from bench.report.names import lower_is_better, zero_is_best
-from bench.report.scores import PatientMeans, Scores, aligned, patient_means
+from bench.report.scores import PLACE, PatientMeans, Scores, aligned, patient_means
 from bench.stats import Comparison, judged, paired
 from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
 
@@ -80,19 +82,20 @@ def cells(a: pd.DataFrame, b: pd.DataFrame) -> Cells:
     Raises:
         BenchError: a case was scored twice.
     """
-    one, other = _scored(a, "A"), _scored(b, "B")
-    counts = _counts(one, other)
-    both = counts[counts["both"] > 0]
-    changed = both[both["same"] < both["both"]]
-    alone = counts[counts["both"].eq(0)]
-    found = list(_moved([Place(*place) for place in changed.index], one, other, len(both)))
-    found.sort(key=lambda m: (not m.beyond, -_size(m), m.place))
-    of = {side: tuple(Place(*place) for place in alone.index[which]) for side, which in (
-        ("a", alone["b"].eq(0)), ("b", alone["a"].eq(0)), ("", alone["a"].gt(0) & alone["b"].gt(0)),
-    )}  # fmt: skip
+    one, other = _scored(a), _scored(b)
+    met = _met(one, other)
+    compared, changed = met.both > 0, met.same < met.both
+    own = [table[changed[cell]] for table, cell in ((one, met.cells[0]), (other, met.cells[1]))]
+    places = [met.places[i] for i in np.flatnonzero(changed)]
+    found = sorted(_moved(places, own, int(compared.sum())), key=lambda m: (not m.beyond, -_size(m), m.place))
+    here, there = met.a > 0, met.b > 0
+
+    def some(which: np.ndarray) -> tuple[Place, ...]:
+        return tuple(met.places[i] for i in np.flatnonzero(which & ~compared))
+
     return Cells(
-        len(both) - len(changed), tuple(found), of["a"], of["b"], of[""],
-        int((both["a"] + both["b"] > 0).sum()),
+        int((compared & ~changed).sum()), tuple(found), some(here & ~there), some(there & ~here),
+        some(here & there), int((compared & (here | there)).sum()),
     )  # fmt: skip
 
 
@@ -102,38 +105,78 @@ def _size(moved: Moved) -> float:
     return value if value == value else -1.0
 
 
-def _scored(table: pd.DataFrame, side: str) -> pd.DataFrame:
-    found = table[table["status"].ne("failed") & table["metric"].ne(LATENCY)]
-    twice = found.duplicated(VALUE)
-    if twice.any():
-        at = found[twice].iloc[0]
+def _scored(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["status"].ne("failed") & table["metric"].ne(LATENCY)]
+
+
+class _Met(NamedTuple):
+    """Every cell of two tables, and how many values of it are where."""
+
+    places: list[Place]
+    cells: tuple[np.ndarray, np.ndarray]  # the cell of each line of either table, counted in ``places``
+    a: np.ndarray  # in the first alone
+    b: np.ndarray
+    both: np.ndarray
+    same: np.ndarray  # of these: to the bit
+
+
+def _met(a: pd.DataFrame, b: pd.DataFrame) -> _Met:
+    columns = [_joint(a[name], b[name]) for name in VALUE]
+    known, first, cell = np.unique(combined(columns[: len(CELL)])[0], return_index=True, return_inverse=True)
+    named = [[column.names[code] for code in column.codes[first]] for column in columns[: len(CELL)]]
+    places = [Place(*place) for place in zip(*named, strict=True)]
+    key, n = combined(columns)[0], len(a)
+    for side, keys, table in (("A", key[:n], a), ("B", key[n:], b)):
+        _once(side, keys, table)
+    _, at_a, at_b = np.intersect1d(key[:n], key[n:], assume_unique=True, return_indices=True)
+    values = [t["value"].to_numpy(float)[at] for t, at in ((a, at_a), (b, at_b))]
+    state = _joint(a["status"], b["status"]).codes
+    same = (values[0].view(np.int64) == values[1].view(np.int64)) | (
+        np.isnan(values[0]) & np.isnan(values[1])
+    )
+    same &= state[:n][at_a] == state[n:][at_b]
+
+    def counted(cells: np.ndarray) -> np.ndarray:
+        return np.bincount(cells, minlength=len(known))
+
+    both = counted(cell[:n][at_a])
+    alone = (counted(cell[:n]) - both, counted(cell[n:]) - both)
+    return _Met(places, (cell[:n], cell[n:]), *alone, both, counted(cell[:n][at_a][same]))
+
+
+def _joint(a: pd.Series, b: pd.Series) -> Coded:
+    """Return two columns below each other as codes of the names of both."""
+    one, other = coded(a), coded(b)
+    names = sorted({*one.names, *other.names})
+    rank = {name: i for i, name in enumerate(names)}
+    codes = [np.array([rank[n] for n in c.names], dtype=np.int32)[c.codes] for c in (one, other)]
+    return Coded(np.concatenate(codes), names)
+
+
+def _once(side: str, keys: np.ndarray, table: pd.DataFrame) -> None:
+    _, first = np.unique(keys, return_index=True)
+    if len(first) < len(keys):
+        twice = np.setdiff1d(np.arange(len(keys)), first)
+        at = table.iloc[twice[0]]
         raise BenchError(
-            f"{side}: {int(twice.sum())} values are there twice, first {at['metric']} of case {at['case']!r} "
-            f"in row {at['row']!r}; run the protocol again"
+            f"{side}: {len(twice)} values are there twice, first {at['metric']} of case {at['case']!r} in "
+            f"row {at['row']!r}; run the protocol again"
         )
-    return found
 
 
-def _counts(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Return by cell how many values are in ``a`` alone, in ``b`` alone, in ``both``, and the ``same``."""
-    kept = [*VALUE, "value", "status"]
-    met = a[kept].merge(b[kept], on=VALUE, how="outer", indicator=True)
-    bits = [met[f"value_{side}"].to_numpy(float).view(np.int64) for side in "xy"]
-    undefined = met["value_x"].isna() & met["value_y"].isna()
-    same = (bits[0] == bits[1]) | undefined.to_numpy()
-    same &= (met["status_x"] == met["status_y"]).to_numpy()
-    both = met["_merge"].eq("both").to_numpy()
-    sides = {"a": met["_merge"].eq("left_only"), "b": met["_merge"].eq("right_only")}
-    return met[CELL].assign(**sides, both=both, same=same & both).groupby(CELL).sum()
+def _moved(places: Sequence[Place], tables: Sequence[pd.DataFrame], compared: int) -> Iterator[Moved]:
+    """Yield every cell that moved with its verdict, adjusted for all cells that were compared.
 
-
-def _moved(places: Sequence[Place], a: pd.DataFrame, b: pd.DataFrame, compared: int) -> Iterator[Moved]:
-    """Yield every cell that moved with its verdict, adjusted for all cells that were compared."""
+    Args:
+        places: the cells.
+        tables: their lines on either side.
+        compared: how many cells there are in all.
+    """
     if not places:
         return
     sections = sorted({p.section for p in places})
-    means = [_means(table, sections) for table in (a, b)]
-    facts = [_facts(table) for table in (a, b)]
+    means = [_means(table, sections) for table in tables]
+    facts = [_facts(table) for table in tables]
     made = [_paired(place, sections.index(place.section), means, facts) for place in places]
     family = [comparison for _, comparison in made if comparison is not None]
     # of one seed a cell is judged as the others are, and what is said is said of these weights alone
@@ -158,22 +201,25 @@ def _still() -> Comparison:
 
 
 def _means(table: pd.DataFrame, sections: Sequence[str]) -> PatientMeans:
-    own = table[table["section"].isin(sections)]
-    signed = own["metric"].map(zero_is_best).astype(bool)  # best at 0: the size counts
-    value = own["value"].where(~signed, own["value"].abs())
-    return patient_means(own.assign(section=own["section"].map(sections.index), value=value))
+    columns = {name: coded(table[name]) for name in (*PLACE, *RUN, *OWN)}
+    section = columns["section"]
+    number = {name: i for i, name in enumerate(sections)}  # what did not move has no line here
+    columns["section"] = Coded(section.codes, [number.get(name, -1) for name in section.names])
+    signed = columns["metric"].among(*filter(zero_is_best, columns["metric"].names))  # its size counts
+    value = table["value"].to_numpy()
+    return patient_means(Levels(columns, np.where(signed, np.abs(value), value), PLACE))
 
 
 def _facts(table: pd.DataFrame) -> Facts:
     """Return by cell its jobs, whether it was pretrained, its unit, and its mean over all values."""
-    found = table.groupby(CELL).agg(
-        jobs=("job", frozenset), pretrain=("pretrain", "first"), unit=("unit", "first"),
-        mean=("value", "mean"),
-    )  # fmt: skip
-    return {
-        place: (jobs, pretrain != "none", unit, float(mean))
-        for place, jobs, pretrain, unit, mean in found.itertuples(name=None)
-    }
+    said = distinct(table, [*CELL, "job", "pretrain", "unit"])
+    means = table.groupby(CELL, observed=True)["value"].mean().to_dict()
+    found: Facts = {}
+    for *place, job, pretrain, unit in said.itertuples(index=False, name=None):
+        key = tuple(place)
+        jobs = found[key][0] if key in found else frozenset()
+        found[key] = (jobs | {job}, pretrain != "none", unit, float(means[key]))
+    return found
 
 
 def _paired(

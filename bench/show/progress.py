@@ -70,6 +70,10 @@ class Watch:
         line = f"[{len(self._ended)}/{len(self._jobs)}] {self._title(outcome.job)} {said}"
         self._console.print(f"{printable(line)}{self._left()}", markup=False, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        """Print a line beside the bars."""
+        self._console.print(printable(f"bench: {text}"), markup=False, soft_wrap=True)
+
     def _waiting(self, job: str) -> None:
         """Say once that another command does a job, so that this one does not seem to hang."""
         owner = self._store.owner(job)

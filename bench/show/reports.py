@@ -13,7 +13,9 @@ from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
-from bench.show import gather, predictions, pretrainings
+from bench.report.progress import Progress
+from bench.show import gather, predictions, pretrainings, run_note
+from bench.show.run_state import State
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -56,15 +58,24 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
 def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
-        refuse_others([protocol], store)  # again: another command may have run meanwhile
-        table = records.collect(plan, store, protocol.name)
-        records.save(table, store, protocol.name)
-        records.save_curves(records.curves(plan, store, protocol.name), store, protocol.name)
-        text = json.dumps(plain(_beside(protocol, table, store, plan)))
-        write_atomic(_file(store, protocol.name), text)
-        said = read_beside(_file(store, protocol.name))  # so that a report drawn again is the same
-        more = extras(protocol, table, said, store, RESULTS)
-        yield draw(protocol, table, more, _drawn(store, protocol.name))
+        yield write_report(protocol, plan, store)
+
+
+def write_report(
+    protocol: Protocol, plan: Plan, store: Store, progress: Progress | None = None
+) -> Shown:  # fmt: skip
+    """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
+    name = protocol.name
+    refuse_others([protocol], store)  # again: another command may have run meanwhile
+    table = records.collect(plan, store, name, over=progress is None)
+    records.save(table, store, name)
+    records.save_curves(records.curves(plan, store, name), store, name)
+    write_atomic(_file(store, name), json.dumps(plain(_beside(protocol, table, store, plan))))
+    said, over = read_beside(_file(store, name)), progress is None  # so that a report drawn again is the same
+    more = replace(extras(protocol, table, said, store, RESULTS, panels=over), progress=progress)
+    shown = draw(protocol, table, more, _drawn(store, name), figures=over)
+    _list(shown.page.parents[1], store)
+    return shown
 
 
 def rewrite_report(
@@ -79,8 +90,12 @@ def rewrite_report(
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
     said = said_beside(store, protocol.name)
-    more = extras(protocol, table, said, store, RESULTS)
-    return draw(protocol, table, more, to or _drawn(store, protocol.name), plain=plain)
+    progress = unfinished(store, protocol.name, priced=not protocol.plugins)
+    more = replace(extras(protocol, table, said, store, RESULTS), progress=progress)
+    place = to or _drawn(store, protocol.name)
+    shown = draw(protocol, table, more, place, bare=plain)
+    _list(place.parent, store)
+    return shown
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
@@ -90,14 +105,35 @@ def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.
         BenchError: there are none.
     """
     protocol = read(path, scale, drawn=True)
-    view = store.root / "records" / f"{protocol.name}.parquet"
-    if not view.exists():
-        raise BenchError(f"{view}: no records of {protocol.name!r} yet; run 'bench run {path}' first")
-    table = read_rows(view, COLUMNS)
+    table = read_rows(rows_of(store, protocol.name, path), COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
     if scale is None and ran != protocol.scale:
         protocol = read(path, ran, drawn=True)
     return protocol, table
+
+
+def rows_of(store: Store, name: str, path: Path) -> Path:
+    """Return where the rows of a protocol lie.
+
+    Raises:
+        BenchError: nobody has run it.
+    """
+    view = store.root / "records" / f"{name}.parquet"
+    if not view.exists():
+        raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
+    return view
+
+
+def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | None:
+    """Return how far the last run of a protocol is; None where it is over, or nothing of it is left to do.
+
+    Args:
+        store: the output folder.
+        name: of the protocol.
+        priced: as ``State`` has it.
+    """
+    run = run_note.latest(store, name)
+    return None if run is None else State(run, store, priced=priced).of(name)
 
 
 def said_beside(store: Store, name: str) -> Beside:
@@ -111,6 +147,13 @@ def said_beside(store: Store, name: str) -> Beside:
 
 def _drawn(store: Store, name: str) -> Path:
     return store.within(store.root / "reports" / name)
+
+
+def _list(folder: Path, store: Store) -> None:
+    """Write the index over the reports of a folder: the store's, one of that name, or that has one."""
+    own = folder == store.root / "reports" or folder.absolute().name == "reports"
+    if report.indexed(folder, new=own):
+        report.write_index(folder)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -167,12 +210,14 @@ def read_beside(file: Path) -> Beside:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
 
-def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path) -> Extras:
+def extras(
+    protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path, *, panels: bool = True
+) -> Extras:  # fmt: skip
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
     return Extras(
         **vars(said),
-        panels=tuple(predictions.panels(protocol, table, store, said.titles)),
+        panels=tuple(predictions.panels(protocol, table, store, said.titles)) if panels else (),
         published=kept(results, "published/*.csv") if protocol.paper else None,
         errata=errata(results),
         reference=kept(results, "reference.csv"),
@@ -181,13 +226,11 @@ def extras(protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, 
 
 
 def draw(
-    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *, figures: bool = True,
-    plain: bool = False,
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *,
+    figures: bool = True, bare: bool = False,
 ) -> Shown:  # fmt: skip
-    """Write a report of records and what stands beside them, and the index over a folder ``reports``."""
-    paths = report.write(protocol, table, to, more, figures, plain)
-    if to.absolute().parent.name == "reports":
-        report.write_index(to.parent)
+    """Write a report of records and what stands beside them; ``bare``: without verdicts."""
+    paths = report.write(protocol, table, to, more, figures, plain=bare)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
     return Shown(paths.text, paths.page, tuple(told))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, printable
 from bench.runtime.stale import Stale, finished, lines, stale
 from bench.schema import SPEC
 from bench.show.labels import Label, known
 from bench.store import Store, read_json
+
+if TYPE_CHECKING:
+    from bench.executors.slurm.squeue import Line
 
 UNWANTED = "no longer wanted by any protocol"
 
@@ -50,20 +53,25 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
     """Add what SLURM says of waiting jobs, where it can be asked: ``task``, ``slurm``, ``pending``."""
+    lines = queued(store)
+    for entry in waiting:
+        if line := lines.get(entry["job"]):
+            entry |= {"task": line.id, "slurm": line.state, "pending": line.reason}
+
+
+def queued(store: Store) -> dict[str, Line]:
+    """Return what SLURM lists of this folder's jobs; nothing where it has none, or does not answer."""
     from bench.executors.slurm import squeue
     from bench.executors.slurm.submission import earlier
 
     tasks = earlier(store.root.resolve() / "slurm")
     if not tasks or shutil.which("squeue") is None:
-        return
+        return {}
     try:
         listed = squeue.listed({task.name for task in tasks}, tries=1)
     except BenchError:
-        return
-    lines = {job: listed[task.key] for task in tasks if task.key in listed for job in task.pack}
-    for entry in waiting:
-        if line := lines.get(entry["job"]):
-            entry |= {"task": line.id, "slurm": line.state, "pending": line.reason}
+        return {}
+    return {job: listed[task.key] for task in tasks if task.key in listed for job in task.pack}
 
 
 def _called(called: dict[str, Label] | None, job: str) -> dict[str, Any]:

@@ -133,8 +133,11 @@ def compared(
     alpha: float = ALPHA,
     *,
     seeds: Sequence[int] | None = None,
+    flips: bool = True,
 ) -> Comparison:
     """Return ``paired`` of differences, (patients, runs).
+
+    ``flips``: of one run, p by flipping signs (20 ms); else by the interval's own t.
 
     Raises:
         ValueError: no number, or lists of another length than the runs.
@@ -154,7 +157,7 @@ def compared(
     found, (p, f) = effects(kept, how), how.shape
     f = f if f > 1 or clusters is None else kept.shape[1] // p
     why = _alone(kept.shape[1], p if clusters is not None else 0, seeds)
-    made = _judged(found, rope, alpha, kept)
+    made = _judged(found, rope, alpha, sign_flip(kept) if flips and kept.shape[1] == 1 else None)
     least = smallest_p(kept.shape[0])
     if why:
         verdict = WEIGHTS
@@ -190,7 +193,7 @@ def _alone(runs: int, pretrainings: int, seeds: Sequence[int] | None) -> str:
     return ONE_SEED if seeds is not None and len({*seeds}) == 1 else ""
 
 
-def _judged(found: Effects, rope: float | None, alpha: float, kept: np.ndarray) -> Comparison:
+def _judged(found: Effects, rope: float | None, alpha: float, p: float | None) -> Comparison:
     from scipy.stats import t
 
     every = [(found.variance, found.df), *found.of_runs]
@@ -205,12 +208,11 @@ def _judged(found: Effects, rope: float | None, alpha: float, kept: np.ndarray) 
         return max((float(t.ppf(q, df)) * v**0.5 for v, df in ways), default=0.0)
 
     width = within(1 - alpha / 2) if found.patients > 1 else np.nan
-    p = beyond(abs(found.mean)) if kept.shape[1] > 1 else sign_flip(kept)
     return Comparison(
         difference=found.mean,
         low=found.mean - width,
         high=found.mean + width,
-        p=p,
+        p=beyond(abs(found.mean)) if p is None else p,
         verdict="",
         p_equivalent=float("nan") if rope is None else beyond(rope - abs(found.mean)),
         patients=found.patients,

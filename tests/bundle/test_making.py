@@ -19,8 +19,8 @@ def test_a_bundle_holds_rows_text_and_patients_and_no_more(ran, phantoms):
     made = bundle([one.path], one.store, phantoms)
     assert sorted(made.members) == sorted([
         f"files/{one.name}/test0.yaml", f"records/{one.name}.json", f"records/{one.name}.parquet",
-        f"reports/{one.name}/table.csv", f"reports/{one.name}/table.md", "results/reference.csv",
-        f"splits/{NAME}.even.json",
+        f"reports/{one.name}/table.csv", f"reports/{one.name}/table.md", f"reports/{one.name}/verdicts.csv",
+        "results/reference.csv", f"splits/{NAME}.even.json",
     ])  # fmt: skip
     (fold,) = json.loads(made.members[f"splits/{NAME}.even.json"])["folds"]
     assert (sorted(fold["train"]), sorted(fold["val"]), sorted(fold["test"])) == (TRAIN, VAL, TEST)
@@ -36,7 +36,7 @@ def test_equal_records_make_equal_bytes_and_nothing_else_is_replaced(ran, phanto
     assert made.raw == again.raw
     to = tmp_path / "x.bench.zip"
     for _ in range(2):
-        assert put(made, to).startswith(f"{to}: {one.name}; 8 members") and to.read_bytes() == made.raw
+        assert put(made, to).startswith(f"{to}: {one.name}; 9 members") and to.read_bytes() == made.raw
     to.write_bytes(b"somebody's")
     for file, why in (
         (to, "exists already"),

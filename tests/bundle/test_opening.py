@@ -22,10 +22,10 @@ def said(capsys, *arguments):
 
 def test_an_honest_bundle_is_whole_and_draws_anywhere(made, tmp_path, capsys):
     assert said(capsys, "bundle", "verify", made) == (
-        0, f"{made}: 8 members of test0: whole, and its tables come out again",
+        0, f"{made}: 9 members of test0: whole, and its tables come out again",
     )  # fmt: skip
     assert said(capsys, "report", made, "--to", tmp_path / "drawn")[0] == 0
-    for table in ("table.csv", "table.md"):
+    for table in ("table.csv", "table.md", "verdicts.csv"):
         assert (tmp_path / "drawn" / table).read_bytes() == members(made)[f"reports/test0/{table}"]
 
 

@@ -13,6 +13,7 @@ from bench.report import Extras
 from bench.report.across import across
 from bench.report.answer import answer
 from bench.report.cells import MEAN, Key
+from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.ranking import rankings
 from bench.report.verdicts import beside, differences, verdicts
@@ -193,6 +194,10 @@ def test_the_index_links_every_report_and_names_what_it_cannot_read(protocol, re
     assert "&lt;Table&gt;" in page and 'href="one/index.html"' in page and 'href="two/index.html"' in page
     assert "cannot be read: three;" in page
     found = json.loads((tmp_path / "one" / "summary.json").read_text())
+    assert indexed(tmp_path, new=False) and indexed(tmp_path / "three", new=True)
+    assert not indexed(tmp_path / "three", new=False)
+    (tmp_path / "index.html").write_text("<title>somebody's own</title>")
+    assert not indexed(tmp_path, new=True)
     assert found["verdicts"] == {"better": 1, "worse": 1, "equivalent": 1} and found["done"] == 4
 
 

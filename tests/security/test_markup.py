@@ -33,7 +33,7 @@ ATTACKS = {
 }  # fmt: skip
 
 
-LINKS = r"#note-[a-z]+$|https?://|data:image/png;base64,"
+LINKS = r"#[a-z]+(-[a-z]+)?$|https?://|data:image/png;base64,"
 
 
 class Page(HTMLParser):

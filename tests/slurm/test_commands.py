@@ -10,6 +10,9 @@ from daemons import wait
 from smoke import BENCH, Smoke, profile
 from trial import Trial
 
+from bench.show.drawer import Looked, Source
+from bench.store import Store
+
 pytestmark = pytest.mark.slurm
 
 
@@ -52,6 +55,19 @@ def test_cancelling_empties_the_queue_and_ends_the_command(cluster, cell, trial)
     assert bench(cluster, trial.folder, "cancel", "--out", trial.out).stdout == "nothing in the queue\n"
     assert trial.again() == 0
     trial.check()
+
+
+def test_a_page_says_which_task_does_what_also_when_the_command_is_gone(cell, trial):
+    attempt = trial.begin()
+    with attempt.slowed():
+        trial.kill()
+        assert Looked(Source(cell.path)).draw(Store(trial.out)) == ()
+        page = (trial.out / "reports" / "smoke" / "index.html").read_text()
+    assert 'data-state="unattended"' in page and "0 of 1 cells" in page
+    assert f"SLURM {attempt.task} on {attempt.host}, process {attempt.pid}" in page
+    assert trial.again() == 0
+    trial.check()
+    assert "data-state" not in (trial.out / "reports" / "smoke" / "index.html").read_text()
 
 
 def test_a_pretraining_in_two_processes_on_two_nodes_has_the_losses_of_one(cluster, tmp_path):
