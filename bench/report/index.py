@@ -38,6 +38,7 @@ class Summary:
     verdicts: dict[str, int]
     sentence: str
     last: str = ""  # date of the last run
+    unfinished: bool = False
 
 
 def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summary:
@@ -61,6 +62,7 @@ def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summ
         verdicts=counts,
         sentence=found.sentence if found else "",
         last=scene.extras.provenance.get("last run", ""),
+        unfinished=scene.extras.progress is not None,
     )
 
 

@@ -199,6 +199,7 @@ def test_the_index_links_every_report_and_names_what_it_cannot_read(protocol, re
     assert not indexed(tmp_path / "three", new=False)
     (tmp_path / "index.html").write_text("<title>somebody's own</title>")
     assert not indexed(tmp_path, new=True)
+    assert "not finished" not in page and found["unfinished"] is False
     assert found["verdicts"] == {"better": 1, "worse": 1, "equivalent": 1} and found["done"] == 4
 
 
