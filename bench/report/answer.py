@@ -32,6 +32,7 @@ FAMILY = (
     "the difference shown to lie within the region. "
 )
 NONE = "No row has two seeds of what is random, so no p is adjusted. "
+ALONE = "Nothing is claimed: no row here has one from scratch of its own network and fine-tuning beside it."
 WHERE = "docs/statistics.md has how often these verdicts err."
 
 
@@ -94,8 +95,11 @@ class Answer:
 
 def answer(scene: Scene, places: Sequence[Place]) -> Answer:
     """Return the answer of a report; without comparisons an empty one."""
+    if not places:
+        ran = any(cell.mean is not None for cell in scene.cells.cells.values())
+        return Answer(ALONE if ran else "", (), "")
     forests = tuple(_forest(scene, place, _limit(scene, places, place)) for place in places)
-    return Answer(_sentence(places), forests, _notes(scene, places) if places else "")
+    return Answer(_sentence(places), forests, _notes(scene, places))
 
 
 def _sentence(places: Sequence[Place]) -> str:
@@ -280,9 +284,8 @@ def _more(one: Against, unit: str) -> str:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
         said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
     said.append(f"crossed bootstrap {_signed(one.check[0], unit)} to {_signed(one.check[1], unit)}")
-    said.append(f"do these weights differ? sign-flip p {p_value(one.flips)}")
     if one.judged.verdict == WEIGHTS:
-        said.append(f"of these weights: {c.of_weights}")
+        said.append(f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}")
     if c.detectable == c.detectable:
         said.append(
             f"a difference of {number(c.detectable, unit)} would be seen in four of five such studies"

@@ -15,7 +15,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, zero_is_best
 from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
-from bench.stats.comparison import ROPE
+from bench.stats.comparison import ROPE, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "not fine-tuned alike"  # as its baseline
@@ -30,7 +30,7 @@ class Against:
     baseline: str  # the row from scratch
     judged: stats.Judged
     check: tuple[float, float]  # what the crossed bootstrap says of the interval
-    flips: float  # p of the exact sign-flip: do these weights differ?
+    flips: float  # p of the exact sign-flip: do these weights differ? NaN where a method is judged
     published: float | None = None  # the paper's own difference
     control: bool = False
 
@@ -122,9 +122,16 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
     gap = sign * (printed[0].number - printed[1].number) if printed[0] and printed[1] else None
     return Against(
         key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
-        stats.bootstrap(values, clusters, seeds=seeds), stats.sign_flip(values), gap,
+        stats.bootstrap(values, clusters, seeds=seeds), _flips(one, values), gap,
         bool(row_of(scene.protocol, key.row)[1]),
     )  # fmt: skip
+
+
+def _flips(one: stats.Comparison, values: np.ndarray) -> float:
+    """Return the p of "these weights do not differ"; NaN where something may be said of the method."""
+    if one.verdict != WEIGHTS:
+        return float("nan")
+    return one.p if one.pretrainings * one.seeds == 1 else stats.sign_flip(values)
 
 
 def differences(

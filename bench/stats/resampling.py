@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from bench.stats.effects import layout
 
 EXACT = 13  # patients up to which all flips of signs are tried
-FLIPS = 9999  # else so many at random
+FLIPS = 999  # else so many at random
 
 
 def smallest_p(patients: int) -> float:
@@ -20,7 +21,7 @@ def smallest_p(patients: int) -> float:
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     """Return the p of "these weights do not differ": signs of the patients' mean differences flipped.
 
-    Exact up to 13 patients, by 9,999 random flips beyond. It takes the luck of a run for the method's, so
+    Exact up to 13 patients, by 999 random flips beyond. It takes the luck of a run for the method's, so
     it says nothing of methods.
 
     Args:
@@ -63,11 +64,9 @@ def bootstrap(
         seed: of the draws.
         seeds: as in ``paired``.
     """
-    rng = np.random.Generator(np.random.Philox(seed))
     how = layout(differences.shape[1], clusters, seeds)
-    p, f = how.shape
-    rows = _drawn(rng, draws, len(differences))
-    table = np.einsum("bp,bf,pfr->br", _drawn(rng, draws, p), _drawn(rng, draws, f), how.table)
+    rows, p, f = (_drawn(seed, i, draws, n) for i, n in enumerate((len(differences), *how.shape)))
+    table = np.einsum("bp,bf,pfr->br", p, f, how.table, optimize=True)
     there = ~np.isnan(differences)
     known = np.where(there, differences, 0.0)
     above = ((rows @ known) * table).sum(axis=1)
@@ -77,6 +76,8 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _drawn(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
-    """Return how often each of so many things is drawn, (draws, size)."""
+@lru_cache(maxsize=64)
+def _drawn(seed: int, what: int, draws: int, size: int) -> np.ndarray:
+    """Return how often each of so many things is drawn, (draws, size); ``what`` tells patients from runs."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, what]))
     return rng.multinomial(size, np.full(size, 1 / size), draws).astype(float)

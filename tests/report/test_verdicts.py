@@ -64,7 +64,7 @@ def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(scene,
     one = place.rows[0]
     assert one.difference == pytest.approx(0.05, abs=0.002)
     assert (one.judged.comparison.pretrainings, one.judged.comparison.seeds) == (3, 3)
-    assert one.check[0] < one.difference < one.check[1] and one.flips == pytest.approx(2 / 2**PATIENTS)
+    assert one.check[0] < one.difference < one.check[1] and np.isnan(one.flips)
     assert place.counted() == {"better": 1, "worse": 1, "equivalent": 1}
 
 
@@ -92,6 +92,7 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
         "bc", "these weights only"
     )
     assert answer(made, [place]).sentence.startswith("None of 2 comparisons with scratch says anything")
+    assert place.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
     assert "of these weights: better" in answer(made, [place]).forests[0].dots[0].more
 
 
