@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -42,12 +42,15 @@ class PatientMeans:
     runs: tuple[Run, ...]
     spans: dict[Group, dict[str, tuple[int, int]]]  # target: from where to where its values lie
     targets: dict[tuple[int, str], tuple[str, ...]]  # by section and metric, of whatever row
+    made: dict[tuple[Group, str | None], Scores] = field(default_factory=dict)  # scratch is asked for often
 
     def of(self, group: Group, target: str | None) -> Scores | None:
         """Return the scores of one target, or of all that the section has in this metric.
 
         None where no case has a score: nothing ran, or a value is over all test cases at once.
         """
+        if (group, target) in self.made:
+            return self.made[group, target]
         spans = self.spans.get(group, {})
         if target is not None and target not in spans:
             return None
@@ -61,9 +64,9 @@ class PatientMeans:
         runs, run = _those(self.run[low:high], len(self.runs))
         values = np.full((len(patients), len(runs), len(asked)), np.nan)
         values[patient, run, at] = self.values[low:high]
-        return Scores(
-            values, tuple(self.patients[i] for i in patients), tuple(self.runs[i] for i in runs), asked
-        )
+        values.setflags(write=False)  # others will be given it as well
+        names = tuple(self.patients[i] for i in patients), tuple(self.runs[i] for i in runs)
+        return self.made.setdefault((group, target), Scores(values, *names, asked))
 
 
 def _those(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
