@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 
 from bench.protocol import row_of
-from bench.protocol.comparable import baseline_of
 from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.plots import Spots, Strip
@@ -66,8 +65,8 @@ def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
 
 def scratch_of(scene: Scene, row: str, section: int) -> str:
     """Return the row from scratch that a row is read against, itself where it is one; empty without."""
-    known, more = row_of(scene.protocol, row)
-    near = baseline_of(scene.protocol, section, known) if known else None
+    _, more = row_of(scene.protocol, row)
+    near = scene.nearest.get((row, section))
     if near is None:
         return ""
     return near[0] + more if near[0] + more in scene.rows else near[0]

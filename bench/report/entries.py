@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.protocol import row_of
-from bench.protocol.comparable import baseline_of
 from bench.report.cells import Cell, Key
 from bench.report.errata import Errata
 from bench.report.footnotes import Footnotes, in_words, remark, state
@@ -115,8 +113,7 @@ def _gain(scene: Scene, over: str, key: Key, mean: str) -> str:
 
 def _baseline(scene: Scene, key: Key) -> str:
     """Return the row from scratch that a row is measured against; none where there is none."""
-    known, _ = row_of(scene.protocol, key.row)
-    near = baseline_of(scene.protocol, key.section, known) if known else None
+    near = scene.nearest.get((key.row, key.section))
     return near[0] if near else ""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol, row_of
-from bench.protocol.comparable import way
+from bench.protocol.comparable import baseline_of, way
 from bench.registry import declared
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.names import quoted_title, row_titles, section_labels, unit_of, with_network
@@ -118,6 +119,16 @@ class Scene:
         target = "all targets" if key.target == MEAN else f"target {key.target}"
         section = self.protocol.sections[key.section]
         return f"row {key.row}, section {section}, fraction {key.fraction}, {target}, metric {key.metric}"
+
+    @cached_property
+    def nearest(self) -> dict[tuple[str, int], tuple[str, dict[str, Any]] | None]:
+        """Return, by row and section, the row from scratch that is nearest, and in what the two differ."""
+        sections = range(len(self.protocol.finetune))
+        known = {row: row_of(self.protocol, row)[0] for row in self.rows}
+        return {
+            (name, section): baseline_of(self.protocol, section, row)
+            for name, row in known.items() if row is not None for section in sections
+        }  # fmt: skip
 
     def printed(self, key: Key, network: str = "") -> Value | None:
         """Return what the paper printed for a cell, on one ``network`` alone where it is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from functools import lru_cache
 from itertools import product
 
 from bench.errors import printable
@@ -208,6 +209,7 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=1024)  # few names stand in many lines
 def _inert(name: str) -> str:
     line = printable(name)  # csv leaves a bare carriage return unquoted
     return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line

@@ -10,7 +10,6 @@ import numpy as np
 
 from bench import stats
 from bench.protocol import method_pretrains, row_of
-from bench.protocol.comparable import baseline_of
 from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, zero_is_best
 from bench.report.scene import Scene
@@ -94,7 +93,7 @@ def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Ag
         known, variant = row_of(scene.protocol, row)
         if known is None or not scene.has(row, section):
             continue
-        near = baseline_of(scene.protocol, section, known)
+        near = scene.nearest[row, section]
         if near is None or (near[0] == row or not (method_pretrains(known) or known.init or variant)):
             continue
         key = Key(row, section, fraction, MEAN, metric)
