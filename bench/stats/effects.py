@@ -53,7 +53,7 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     named, p = np.unique(np.asarray(clusters), return_inverse=True)
     if len(named) == 1:
         return Layout(np.eye(runs)[None])
-    if seeds is None or len(np.unique(np.asarray(seeds))) == runs > len(named):  # none is shared
+    if seeds is None or len(np.unique(np.asarray(seeds))) == runs:  # none is shared
         return Layout((np.equal.outer(np.arange(len(named)), p) / np.bincount(p)[:, None])[:, None, :])
     numbered, f = np.unique(np.asarray(seeds), return_inverse=True)
     marks = np.hstack([np.eye(len(named))[p], np.eye(len(numbered))[f]])  # an additive model of the runs

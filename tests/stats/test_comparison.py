@@ -62,6 +62,12 @@ def test_fine_tuning_seeds_that_pretrainings_share_are_a_factor_of_their_own():
     assert within.p == stats.compared(values, [0, 0, 0, 1, 1, 1]).p  # none is shared
 
 
+def test_a_pretraining_and_a_fine_tuning_for_each_run_are_runs():
+    values = some(runs=4)
+    one, other = stats.compared(values, [0, 1, 2, 3], seeds=[5, 6, 7, 8]), stats.compared(values)
+    assert (one.low, one.p, one.units, one.verdict) == (other.low, other.p, 4, other.verdict)
+
+
 def test_a_crossing_with_a_hole_is_filled_by_the_additive_model():
     table = layout(3, [0, 0, 1], [0, 1, 0])
     assert table.laid(np.array([1.0, 2.0, 5.0])) == pytest.approx(np.array([[1, 2], [5, 6]]))
