@@ -26,6 +26,8 @@ HEAD = (
     "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
 )
 
+NOTE = "Row {row} was run for this report; the other rows are the records of {track}, patient by patient."
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -83,6 +85,7 @@ class Entry:
                 view["rows"] = [*view["rows"], self.row]
         found |= {
             "name": self.name, "scale": self.track.protocol.scale, "rows": {**found["rows"], self.row: row},
+            "notes": [*found.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
             "plugins": list(dict.fromkeys(os.path.relpath(file, folder) for file in found["plugins"])),
         }  # fmt: skip
         rebased: dict[str, Any] = _rebased(found, path.parent, folder)
@@ -107,10 +110,10 @@ def entered(track: Track, method: str, network: str | None, params: Sequence[str
         BenchError: no such method or network, or the method is a row already.
     """
     registry.load("method", method)
-    protocol, rows = track.protocol, track.protocol.rows
+    rows = track.protocol.rows
     net = network or next(iter(rows.values())).network
-    if net not in protocol.networks:
-        raise BenchError(f"--network {net}: {unknown(f'network in {track.name}', net, protocol.networks)}")
+    if net not in (used := {row.network for row in rows.values()}):
+        raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
     given = dict(_param(text) for text in params)
     for name, row in rows.items():
         if (row.method, row.network, row.params) == (method, net, given):
