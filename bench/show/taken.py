@@ -24,13 +24,12 @@ def joined(own: Beside, theirs: Beside) -> Beside:
         return own
     here = {cost.row for cost in own.costs}
     known = {info.name for info in own.datasets}
+    both: dict[str, Any] = {name: getattr(theirs, name) | getattr(own, name) for name in TOGETHER}
+    for name in ONE_AFTER_ANOTHER:
+        both[name] = (*_elsewhere(getattr(theirs, name), here), *getattr(own, name))
     return replace(
         own,
-        **{name: getattr(theirs, name) | getattr(own, name) for name in TOGETHER},
-        **{
-            name: (*_elsewhere(getattr(theirs, name), here), *getattr(own, name))
-            for name in ONE_AFTER_ANOTHER
-        },
+        **both,
         datasets=(*own.datasets, *(info for info in theirs.datasets if info.name not in known)),
         read=own.read or theirs.read,
         other_source=(*own.other_source, *(f"{THEIRS}: {line}" for line in theirs.other_source)),
