@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from bundles import members
-from small_protocol import NAME, TEST
+from small_protocol import TEST
 
 from bench import plugins, record, records
 from bench.bundle.verifying import verify
@@ -69,11 +69,11 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "no such method": (None, None, ["--method", "my_methd"], "did you mean 'my_method'?"),
     "a row already": (None, None, ["--method", "simclr3d"], "is row 'pair' of test0 already, on network net"),
     "no such network": (None, None, [*MINE, "--network", "nat"], "did you mean 'net'?"),
-    "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0 named"),
+    "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0"),
     "no such parameter": (None, None, [*MINE, "--params", "noize=0.1"], "noise"),
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
     "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
-    "hash": (column(split_hash="abc"), None, MINE, "fold 0 of the records of test0 is msd04_hippocampus even abc"),
+    "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),
     "no such scale": (column(scale="pilot"), None, MINE, "has no scale 'pilot'"),
     "metric": (column(metric="hd95"), None, MINE, "of the records of test0 is hd95, here dice"),
@@ -167,7 +167,7 @@ def test_where_it_stands_is_that_of_scores_by_hand(put):
     for first, second in (beside, ranked):
         assert "+20.00" in first and "these weights only" in first  # 0.7 - 0.5, one pretraining
         assert "1 of 3" in second and "100 %" in second
-    (cost,) = [line for line in lines if line.startswith("SimCLR") or line.startswith("pair")]
+    (cost,) = [line for line in lines if line.startswith("simclr3d")]
     assert cost.split()[-2:] == ["70", "16"]
 
 
