@@ -53,6 +53,12 @@ def _plugins_flag(parser: argparse.ArgumentParser) -> None:
                         help="a file or folder of plugins from outside; may be repeated")  # fmt: skip
 
 
+def _place_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
+    parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
+
+
 def _run_parsers(commands: Any) -> None:
     run = _command(commands, "run", "run protocols and draw their tables")
     plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
@@ -61,9 +67,7 @@ def _run_parsers(commands: Any) -> None:
         _data_flag(parser)
         parser.add_argument("--phantoms", action="store_true",
                             help="synthetic cases in the place of all data, in OUT/phantoms")  # fmt: skip
-        parser.add_argument("--executor", choices=("local", "slurm"), default="local")
-        parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
-        parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
+        _place_flags(parser)
         many: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
         only = "method, network, dataset, fraction, seed or row; may be repeated"
         parser.add_argument("--only", **many, help=only)
@@ -73,6 +77,28 @@ def _run_parsers(commands: Any) -> None:
                             help="do again what other source files made, and what stands on it")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     plan.add_argument("--json", action="store_true")
+    _compete_parser(commands)
+
+
+def _compete_parser(commands: Any) -> None:
+    compete = _command(commands, "compete", "run one more method beside a protocol's recorded rows")
+    compete.epilog = (
+        "Only the method's own cells are run; the others' scores are taken patient by patient from the "
+        "records. Refused where these are of another split, scale, recipe or convention."
+    )
+    known = "a protocol with records: a file, or a name of 'bench list protocols'"
+    compete.add_argument("track", type=Path, metavar="TRACK", help=known)
+    compete.add_argument("--method", required=True, metavar="NAME")
+    _plugins_flag(compete)
+    compete.add_argument("--records", type=Path, metavar="DIR",
+                         help="an output folder or a bundle; default: those tracked in results/")  # fmt: skip
+    compete.add_argument("--network", metavar="NAME", help="of the track; default: its first row's")
+    compete.add_argument("--params", action="append", default=[], metavar="KEY=VALUE",
+                         help="a parameter of the method; may be repeated")  # fmt: skip
+    _out_flag(compete)
+    _data_flag(compete)
+    _place_flags(compete)
+    compete.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
 def _report_parsers(commands: Any) -> None:

@@ -197,6 +197,32 @@ def _go(
     return outcomes
 
 
+def _compete(arguments: argparse.Namespace) -> int:
+    from bench import run
+    from bench.compete import entry, standing, terms
+    from bench.compete.track import tracked
+    from bench.store import Store
+
+    track = tracked(arguments.track, arguments.records)
+    one = entry.entered(track, arguments.method, arguments.network, arguments.params)
+    arguments.sets, arguments.only = list(track.said.overrides), [f"row={one.row}"]
+    arguments.scale = arguments.redo = None
+    arguments.phantoms = arguments.json = False
+    if not arguments.dry_run:
+        store = Store.open(arguments.out)
+    with one.tried() as file:
+        arguments.protocols = [file]
+        request = _request(arguments)
+        (protocol,) = request.read()
+        terms.check(track, one, protocol, run.make_plan(request, [protocol], need_data=not arguments.dry_run))
+        if arguments.dry_run:
+            return _plan(arguments)
+    arguments.protocols = [one.put(store)]
+    code = _run(arguments)
+    print(standing.as_text(track, one, store))
+    return code
+
+
 def _cluster(arguments: argparse.Namespace) -> Profile | None:
     """Return what is asked of a cluster, None where jobs run here."""
     if arguments.workers is not None and arguments.workers < 1:
@@ -575,6 +601,7 @@ BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
     "cancel": _cancel, "cluster": _cluster_check, "new": _new, "bundle": _bundle, "compare": _compare,
+    "compete": _compete,
 }  # fmt: skip
 
 if __name__ == "__main__":

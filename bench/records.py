@@ -1,4 +1,8 @@
-"""The views of a protocol: every cell's scores and learning curve, with columns that say what they are."""
+"""The views of a protocol: every cell's scores and learning curve, with columns that say what they are.
+
+An output folder may have rows of cells that nobody ran in it: ``tracks/<protocol>.parquet``, and
+``tracks/curves/``. A cell's job says what it is, so the folder's own scores of that job win over them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from bench.jobs import latency
 from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import CURVE, SCORES, frame, read_rows, stacked
+from bench.record import COLUMNS, CURVE, SCORES, frame, read_rows, stacked
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
-    return stacked([*parts, (frame(failed), {})])
+    return _with_taken(stacked([*parts, (frame(failed), {})]), taken_file(store, protocol), COLUMNS)
 
 
 def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
@@ -70,7 +74,27 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
             parts.append((found, {**cell.columns, **own}))
-    return stacked(parts, CURVE)
+    return _with_taken(stacked(parts, CURVE), taken_file(store, protocol, "tracks/curves"), CURVE)
+
+
+def taken_file(store: Store, protocol: str, folder: str = "tracks") -> Path:
+    """Return where a protocol's rows that were taken from elsewhere lie, if there are any."""
+    return store.within(store.root / folder) / f"{protocol}.parquet"
+
+
+def take(table: pd.DataFrame, file: Path, protocol: str) -> None:
+    """Leave rows of elsewhere as those of a protocol here."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    columns = {name: CURVE[name] for name in table}
+    write_atomic(file, _parquet(stacked([(table, {"protocol": protocol})], columns)))
+
+
+def _with_taken(own: pd.DataFrame, file: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Return the rows made here, below those taken from elsewhere of jobs that have none here."""
+    if not file.exists():
+        return own
+    taken = read_rows(file, columns)
+    return stacked([(taken[~taken["job"].isin(own["job"].unique())], {}), (own, {})], columns)
 
 
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:

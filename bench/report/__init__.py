@@ -17,7 +17,7 @@ from bench.report.supplement import (
     Pretraining,
     ReportPaths,
 )
-from bench.report.write import terminal_table, write
+from bench.report.write import scene_of, terminal_table, write
 
 __all__ = [
     "Beside",
@@ -34,6 +34,7 @@ __all__ = [
     "Pretraining",
     "ReportPaths",
     "indexed",
+    "scene_of",
     "terminal_table",
     "write",
     "write_index",

@@ -53,7 +53,7 @@ def write(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    scene = _scene(protocol, records, extras or Extras())
+    scene = scene_of(protocol, records, extras or Extras())
     made, notes = tables(scene)
     few = distinct(records, SAID)  # notes say what there is, not how often
     said = blocks(scene, few)
@@ -87,11 +87,16 @@ def terminal_table(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    scene = _scene(protocol, records, extras or Extras())
+    scene = scene_of(protocol, records, extras or Extras())
     return terminal(scene, *tables(scene), width)
 
 
-def _scene(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
+def scene_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
+    """Return what a report is made of.
+
+    Raises:
+        BenchError: the records mix scales, or do not belong to this protocol.
+    """
     info = {t.dataset: dataset_info(t.dataset, extras) for t in protocol.finetune}
     cells = aggregate(protocol, records)
     return Scene(protocol, cells, extras, info, Published(protocol, extras.published))

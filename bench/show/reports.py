@@ -14,7 +14,7 @@ from bench.protocol import Protocol, read
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
 from bench.report.progress import Progress
-from bench.show import gather, predictions, pretrainings, run_note
+from bench.show import gather, predictions, pretrainings, run_note, taken
 from bench.show.run_state import State
 from bench.store import Store, write_atomic
 from bench.typed import plain
@@ -167,7 +167,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     pretexts, clouds, absent = pretrainings.beside(protocol, plan, store, titles)
-    return Beside(
+    own = Beside(
         origin=protocol.origin,
         titles=titles,
         sources={f"method/{k}": m.source for k, m in methods.items()},
@@ -189,6 +189,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
     )
+    return taken.joined(own, read_beside(records.taken_file(store, protocol.name).with_suffix(".json")))
 
 
 def _scalars(method: Any) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""A newcomer's place in a track: the track's protocol with one more row, as a file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import records, registry
+from bench.compete.track import Track
+from bench.errors import BenchError, unknown
+from bench.protocol import settings
+from bench.protocol.strict import parse, scalar
+from bench.store import Store, write_atomic
+from bench.typed import plain
+
+FOLDER = "tracks"  # of an output folder
+HEAD = (
+    "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
+)
+
+NOTE = "Row {row} was run for this report; the other rows are the records of {track}, patient by patient."
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One more row of a track."""
+
+    track: Track
+    row: str  # its name
+    method: str
+    network: str  # a key of the protocol's
+    params: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the protocol that has it."""
+        return f"{self.track.name}_with_{self.row}"
+
+    @contextmanager
+    def tried(self) -> Iterator[Path]:
+        """Give the protocol's file for a while: nothing is known yet to be fit to stay."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            try:
+                yield self._written(Path(folder).resolve())
+            except BenchError as error:
+                said = str(error).replace(f"{Path(folder).resolve()}{os.sep}", "")
+                raise BenchError(said) from None
+
+    def put(self, store: Store) -> Path:
+        """Write the protocol, the track's rows and what stands beside them; return the protocol's file."""
+        file = records.taken_file(store, self.name)
+        records.take(self.track.table, file, self.name)
+        write_atomic(file.with_suffix(".json"), json.dumps(plain(self.track.said)))
+        curves = records.taken_file(store, self.name, f"{FOLDER}/curves")
+        if self.track.curves is not None:
+            records.take(self.track.curves, curves, self.name)
+        else:
+            curves.unlink(missing_ok=True)
+        return self._written(file.parent)
+
+    def _written(self, folder: Path) -> Path:
+        file = folder / f"{self.name}.yaml"
+        text = yaml.safe_dump(self._value(folder), sort_keys=False, allow_unicode=True, width=120)
+        write_atomic(file, HEAD.format(track=self.track.name, row=self.row) + text)
+        return file
+
+    def _value(self, folder: Path) -> dict[str, Any]:
+        """Return what the protocol says, its files named from ``folder``."""
+        path = self.track.path
+        found: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))  # no aliases
+        row = {"method": self.method, "network": self.network} | (
+            {"params": self.params} if self.params else {}
+        )
+        found["plugins"] = [*(path.parent / text for text in found.get("plugins", ())), *self._brought()]
+        for view in found.get("layout", {}).get("views", ()):
+            if "rows" in view:  # whoever competes is shown beside those that a view names
+                view["rows"] = [*view["rows"], self.row]
+        found |= {
+            "name": self.name, "scale": self.track.protocol.scale, "rows": {**found["rows"], self.row: row},
+            "notes": [*found.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
+            "plugins": list(dict.fromkeys(os.path.relpath(file, folder) for file in found["plugins"])),
+        }  # fmt: skip
+        rebased: dict[str, Any] = _rebased(found, path.parent, folder)
+        return rebased
+
+    def _brought(self) -> list[Path]:
+        """Return the method's file where it is from outside and not installed."""
+        plugin = registry.outside("method").get(self.method)
+        return [plugin.file] if plugin is not None and not plugin.package else []
+
+
+def entered(track: Track, method: str, network: str | None, params: Sequence[str] = ()) -> Entry:
+    """Return the row that a method is in a track.
+
+    Args:
+        track: what it competes with.
+        method: its name.
+        network: a key of the protocol's; by default its first row's.
+        params: ``KEY=VALUE`` each.
+
+    Raises:
+        BenchError: no such method or network, or the method is a row already.
+    """
+    registry.load("method", method)
+    rows = track.protocol.rows
+    net = network or next(iter(rows.values())).network
+    if net not in (used := {row.network for row in rows.values()}):
+        raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
+    given = dict(_param(text) for text in params)
+    for name, row in rows.items():
+        if (row.method, row.network, row.params) == (method, net, given):
+            raise BenchError(f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
+                             "its numbers are in the records")  # fmt: skip
+    free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
+    return Entry(track, next(free), method, net, given)
+
+
+def _param(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise BenchError(f"--params {text}: write KEY=VALUE, e.g. temperature=0.2")
+    return key, scalar(value)
+
+
+def _rebased(value: Any, old: Path, new: Path) -> Any:
+    """Return spelled out values without where they come from, weights named from another folder."""
+    if isinstance(value, list):
+        return [_rebased(one, old, new) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        k: os.path.relpath(old / v, new)
+        if k == "init" and isinstance(v, str) and v
+        else _rebased(v, old, new)
+        for k, v in value.items() if k != "settings" or not isinstance(v, str)
+    }  # fmt: skip

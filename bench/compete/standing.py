@@ -1,0 +1,88 @@
+"""Where a newcomer stands in a track: beside scratch, in rank, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from bench.compete.entry import Entry
+from bench.compete.track import Track
+from bench.errors import printable
+from bench.protocol import row_of
+from bench.records import taken_file
+from bench.report import scene_of
+from bench.report.answer import answer
+from bench.report.ranking import rankings
+from bench.report.scene import Scene
+from bench.report.verdict_table import HEAD
+from bench.report.verdicts import verdicts
+from bench.show.reports import RESULTS, extras, recorded, said_beside
+from bench.store import Store
+
+STAGES = ("pretrain", "finetune")
+
+
+def as_text(track: Track, entry: Entry, store: Store) -> str:
+    """Return it in lines, read from the records of the whole track as its report is."""
+    path = taken_file(store, entry.name).with_suffix(".yaml")
+    protocol, table = recorded(path, track.protocol.scale, store)
+    more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
+    scene = scene_of(protocol, table, more)
+    parts = [
+        f"{scene.named(entry.row)} in {track.name}, beside {len(track.protocol.rows)} rows of {track.place}",
+        *_beside_scratch(scene, entry.row),
+        *_ranks(scene, entry.row),
+        _costs(scene, entry.row),
+        f"to pass it on: bench bundle {path} --out {store.root}",
+    ]
+    return "\n\n".join("\n".join(map(printable, part.split("\n"))) for part in parts if part)
+
+
+def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
+    places = verdicts(scene)
+    lines = [
+        [one.title, d.difference, d.interval, d.p, d.verdict, d.n]
+        for place, one in zip(places, answer(scene, places).forests, strict=False)
+        for against, d in zip(place.rows, one.dots, strict=True)
+        if against.key.row == name
+    ]
+    if lines:
+        yield "beside scratch\n" + tabulate(lines, ["", *HEAD[1:]], disable_numparse=True)
+    else:
+        yield "beside scratch: no comparison, for no row from scratch has its fine-tuning and its scores"
+
+
+def _ranks(scene: Scene, name: str) -> Iterator[str]:
+    lines = [
+        [one.title, f"{rung.rank} of {len(one.rungs)}", rung.interval, rung.best, rung.beside, rung.verdict]
+        for one in rankings(scene)
+        for rung in one.rungs
+        if rung.row == scene.named(name)
+    ]
+    if lines:
+        heads = ["", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict"]
+        yield "rank among rows fine-tuned alike\n" + tabulate(lines, heads, disable_numparse=True)
+
+
+def _costs(scene: Scene, name: str) -> str:
+    """Return what every row that it may be compared with took, its own first."""
+    own, _ = row_of(scene.protocol, name)
+    alike = [name, *(row for row in scene.rows if row != name and _on(scene, row) == (own and own.network))]
+    lines = []
+    for row in alike:
+        found = {c.stage.partition(" ")[0]: c for c in scene.extras.costs if c.row == row}
+        told = [(c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES]
+        lines.append([scene.named(row), *(_count(v) for pair in told for v in pair)])
+    heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
+    said = "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
+    return f"{said}\n" + tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4))
+
+
+def _on(scene: Scene, name: str) -> str | None:
+    row, _ = row_of(scene.protocol, name)
+    return row.network if row else None
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"

@@ -1,0 +1,150 @@
+"""May a newcomer stand beside a track's records? Only where what is asked of both is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from bench.compete.entry import Entry
+from bench.compete.track import Track
+from bench.errors import BenchError
+from bench.metrics.request import LATENCY
+from bench.protocol import Protocol, row_of
+from bench.protocol.comparable import differing, way
+from bench.report.grouping import distinct
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.plan import Plan
+
+CELL = ["row", "section", "fraction", "fold", "pretrain_seed", "seed"]  # columns that name one
+SPLIT = ["dataset", "split", "split_hash"]
+Said = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
+
+
+def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
+    """Refuse records that were made otherwise than this protocol is run here.
+
+    Args:
+        track: has the records.
+        entry: the newcomer.
+        protocol: the track's, with the newcomer's row.
+        plan: of that; where the data is not here (``provisional``), splits and jobs cannot be compared.
+
+    Raises:
+        BenchError: names what differs, the records' and here.
+    """
+    table, cells = track.table, plan.cells[protocol.name]
+    scales = {*distinct(table, ["scale"])["scale"]}
+    if scales != {protocol.scale}:
+        raise _other(track, "scale", scales, [protocol.scale])
+    for name in distinct(table, ["section"])["section"]:
+        if name not in protocol.sections:
+            raise _other(track, "fine-tuning section", [name], protocol.sections)
+    columns = [cell.columns for cell in cells]
+    _same(track, "metrics", _said(table, ["section"], ["metric"]), {
+        (name,): {(m,) for m in (*one.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))}
+        for name, one in plan.scoring_of[protocol.name].items()
+    })  # fmt: skip
+    _same(
+        track,
+        "convention",
+        _said(table, ["section"], ["convention"]),
+        _here(columns, ["section"], ["convention"]),
+    )
+    if not plan.provisional:
+        place = ["section", "fold"]
+        _same(track, "split", _said(table, place, SPLIT), _here(columns, place, SPLIT))
+        _jobs(track, plan, protocol)
+    _rivals(track, entry, protocol)
+
+
+def _same(track: Track, what: str, there: Said, here: Said) -> None:
+    for place in sorted(there):
+        if there[place] != here.get(place, set()):
+            at = " of " + ", fold ".join(map(str, place))
+            raise _other(track, what + at, *(_words(said.get(place, set())) for said in (there, here)))
+
+
+def _other(track: Track, what: str, there: Iterable[str], here: Iterable[str]) -> BenchError:
+    one, other = (" or ".join(sorted(some)) or "none" for some in (there, here))
+    return BenchError(
+        f"{track.place}: {what} of the records of {track.name} is {one}, here {other}; only what was made "
+        "alike can be compared: take records of this protocol and data with --records"
+    )
+
+
+def _words(some: set[tuple[Any, ...]]) -> list[str]:
+    """Return what stands in a place, in words; of several metrics all, in one."""
+    texts = sorted(" ".join(str(v) for v in one if v != "") for one in some)
+    return [", ".join(texts)]
+
+
+def _said(table: pd.DataFrame, place: list[str], columns: list[str]) -> Said:
+    found: Said = {}
+    for line in distinct(table, [*place, *columns]).itertuples(index=False, name=None):
+        found.setdefault(line[: len(place)], set()).add(line[len(place) :])
+    return found
+
+
+def _here(cells: list[dict[str, Any]], place: list[str], columns: list[str]) -> Said:
+    found: Said = {}
+    for cell in cells:
+        found.setdefault(tuple(cell[k] for k in place), set()).add(tuple(cell[k] for k in columns))
+    return found
+
+
+def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
+    """Refuse records of other jobs: the id of a job is all that it was asked, recipe, budget and versions."""
+    asked = {
+        tuple(cell.columns[k] for k in CELL): {cell.evaluate, cell.latency}
+        for cell in plan.cells[protocol.name]
+    }
+    for *key, job in distinct(track.table, [*CELL, "job"]).itertuples(index=False, name=None):
+        here = asked.get(tuple(key))
+        what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
+        if here is None:
+            raise BenchError(f"{track.place}: the records of {track.name} have a cell that its protocol has "
+                             f"not ({what}); take records of this protocol with --records")  # fmt: skip
+        if job not in here:
+            raise BenchError(
+                f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
+                f"states now ({what}: job {job}, here {next(iter(here - {None}))}; {_why(track)}); run it "
+                "anew, or take the bench that made them"
+            )
+
+
+def _why(track: Track) -> str:
+    """Say what may have changed."""
+    origin = track.said.origin
+    if origin is not None and origin.content != track.protocol.origin.content:
+        return "the protocol was edited since"
+    made = track.said.provenance.get("commit", "")
+    return "a setting or a version of bench" + (f", they are of commit {made}" if made else "")
+
+
+def _rivals(track: Track, entry: Entry, protocol: Protocol) -> None:
+    """Refuse a newcomer that no recorded row is fine-tuned alike to, on its network, in some section."""
+    own = protocol.rows[entry.row]
+    for index in protocol.sections_of(own):
+        section = protocol.sections[index]
+        ran = distinct(track.table, ["row", "section"])
+        names = {row for row, at in ran.itertuples(index=False, name=None) if at == section}
+        rows = [row for name in sorted(names) if (row := row_of(protocol, name)[0]) is not None]
+        rivals = [row for row in rows if row.network == own.network]
+        if any(way(protocol, index, row) == way(protocol, index, own) for row in rivals):
+            continue
+        if not rivals:
+            known = " or ".join(sorted({row.network for row in rows}))
+            raise BenchError(
+                f"--network {entry.network}: no row of {track.name} has records on it in {section}; "
+                f"take {known}"
+            )
+        keys = ", ".join(
+            f"{k} {b}, here {a}" for k, (a, b) in sorted(differing(protocol, index, own, rivals[0]).items())
+        )
+        raise BenchError(
+            f"{track.place}: no row of {track.name} on network {entry.network} is fine-tuned in {section} as "
+            f"{entry.row} would be ({keys}); nothing to compare it with"
+        )
