@@ -8,7 +8,7 @@ from bench.report import Extras, drawing
 from bench.report.differences import AGAINST, MOST, strips
 from bench.report.forest import spots
 from bench.report.plots import Interval
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 ROWS = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
 # patient, target: value of scratch in seeds 0 and 1, of b likewise
@@ -30,7 +30,7 @@ def rows_of(row, which, *, pretrained=0, scale=1.0, seeds=(0, 1)):
 
 def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protocol, records):
     table = records(*rows_of("a", 0), *rows_of("b", 1))
-    (strip,) = strips(_scene(protocol(rows=ROWS), table, Extras()))
+    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     assert (strip.title, strip.axis, strip.lower, strip.against) == (
         "organs",
         "Dice (points)",
@@ -48,7 +48,7 @@ def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_
     table = records(
         *rows_of("a", 0, seeds=(0,)), *rows_of("b", 1), *rows_of("b", 1, pretrained=7, scale=0.5, seeds=(0,))
     )
-    (strip,) = strips(_scene(protocol(rows=ROWS), table, Extras()))
+    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     (b,) = strip.rows
     assert b.pretrained == (0, 1) and b.runs == pytest.approx((0, (-30 - 10) / 2))
 
@@ -59,7 +59,7 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
     made = protocol(rows=rows, networks=networks, finetune=FRACTIONS, baseline="none")
     table = records(*({"row": r, "fraction": f, "value": v} for f in (10, 100) for r, v in
                       (("a", 0.5), ("b", 0.6), ("c", 0.7))))  # fmt: skip
-    found = strips(_scene(made, table, Extras()))
+    found = strips(scene_of(made, table, Extras()))
     assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in found] == [
         (f"organs, {f} % of the labels", *rest) for f in (10, 100)
         for rest in ((AGAINST, [("B, net", 10.0)]), ("", [("C, other", 70.0)]))
@@ -69,21 +69,23 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
 def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(protocol, records):
     rows = {"a": Row("scratch", "net", title="A"), "c": Row("scratch", "other", title="C")}
     made = protocol(rows=rows, networks={"net": Net("swin_unetr"), "other": Net("swin_unetr")})
-    (strip,) = strips(_scene(made, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras()))
+    (strip,) = strips(
+        scene_of(made, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras())
+    )
     assert [(r.title, r.mean) for r in strip.rows] == [("A, net", 50), ("C, other", 70)]
     assert strip.axis == "Dice (%)"
 
 
 def test_values_over_all_cases_at_once_have_no_dots(protocol, records):
     table = records(*({"row": r, "case": "", "metric": "auc", "value": 0.5} for r in "ab"))
-    assert strips(_scene(protocol(rows=ROWS, metrics=("auc",)), table, Extras())) == ()
+    assert strips(scene_of(protocol(rows=ROWS, metrics=("auc",)), table, Extras())) == ()
 
 
 def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_drawn(protocol, records):
     n = 3 * MOST
     table = records(*({"row": r, "case": f"c{i}", "value": 0.5 + 0.1 * (r == "b") * i / n}
                       for r in "ab" for i in range(n)))  # fmt: skip
-    found = strips(_scene(protocol(rows=ROWS), table, Extras()))
+    found = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     dots = found[0].rows[0].patients
     assert len(dots) == MOST and (dots[0], dots[-1]) == pytest.approx((0, 10 * (n - 1) / n), abs=1e-3)
     (ax,) = spots(found).axes

@@ -17,7 +17,7 @@ from bench.report.masks import ADDED, CONFUSED, MISSED, wrong
 from bench.report.plots import Chart, Group, Series
 from bench.report.scaling import by_steps
 from bench.report.supplement import Cloud, DatasetInfo, Panel, Pretraining
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 SECTIONS = (
     Finetune(dataset="organs", split="even", steps=10, fractions=(100, 10)),
@@ -53,7 +53,7 @@ def scene(protocol, records, printed):
                     published_only={"old": Quoted("Old", title="Entrant")})  # fmt: skip
 
     def build(*views, table=None, **extras):
-        return _scene(replace(made, layout=Layout(views=views)), records(*rows) if table is None else table,
+        return scene_of(replace(made, layout=Layout(views=views)), records(*rows) if table is None else table,
                       Extras(published=frame, datasets=KNOWN, **extras))  # fmt: skip
 
     return build
@@ -124,7 +124,7 @@ def test_what_nobody_ran_is_not_drawn(scene, records):
 def test_controls_stand_beside_the_row_that_is_named_and_no_row_of_a_like_name(protocol, records):
     rows = {**ROWS, "b (mine)": Row("voco", "net", title="Mine")}
     table = records(*({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)")))
-    (found,) = charts(_scene(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",)))
+    (found,) = charts(scene_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",)))
     assert [s.title for s in found.series] == ["B", "B (random)", "B (shuffled)"]
 
 
@@ -175,7 +175,7 @@ def test_lines_over_pretraining_are_narrowed(protocol, records, view, drawn):
         for r, v in (("a", 0.5), ("b2", 0.2), ("b", 0.8)) for t, d in (("liver", -0.1), ("tumour", 0.1))
     ))  # fmt: skip
     done = Pretraining(("b2", "b"), ("organs",), (1, 1), (8, 8), 1, "adam", 0.1, "cosine", "fp32")
-    found = by_steps(_scene(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=KNOWN)),
+    found = by_steps(scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=KNOWN)),
                      View(draw="pretraining", **view))  # fmt: skip
     assert [(p.title, {s.title: list(s.means) for s in p.series}) for p in found] == drawn
 
@@ -332,7 +332,7 @@ def test_few_rows_have_bands_more_have_their_runs_and_many_a_plot_each(protocol,
     both = (replace(SECTIONS[0], dataset="organs"),)
     table = records(*({"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10}
                       for r in rows for f in (10, 100) for s in (0, 1)))  # fmt: skip
-    figure, _ = wanted(_scene(protocol(rows=rows, finetune=both), table, Extras()))
+    figure, _ = wanted(scene_of(protocol(rows=rows, finetune=both), table, Extras()))
     axes = figure.draw().axes
     bands = sum(type(c).__name__ == "FillBetweenPolyCollection" for ax in axes for c in ax.collections)
     runs = [
@@ -347,7 +347,7 @@ def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, rec
     made = protocol(rows=rows, networks={n: Net("swin_unetr") for n in ("net", "other")},
                     finetune=(replace(SECTIONS[0], dataset="organs"),))  # fmt: skip
     table = records(*({"row": r, "fraction": f} for r in rows for f in (10, 100)))
-    (plot,) = lines(_scene(made, table, Extras()), View(draw="lines"))
+    (plot,) = lines(scene_of(made, table, Extras()), View(draw="lines"))
     found = {s.title: (s.baseline, s.scratch) for s in plot.series}
     bases = [title for title, (baseline, _) in found.items() if baseline]
     assert len(bases) == 2 and [found[t][1] for t in found if t not in bases] == bases

@@ -10,7 +10,7 @@ from bench.protocol import Row
 from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
 from bench.report.figures import wanted
 from bench.report.pretrainings import pretexts, short
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
 
@@ -30,7 +30,7 @@ def cloud(title="B", groups=("organs", "others"), n=5):
 def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protocol, records):
     rows = {r: Row("voco", "net", title=r.upper()) for r in "abc"}
     other = pretext(row="a", shared=("c",), rises=False, chance=None, std=None, rank=None)
-    lines = pretexts(_scene(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other))))
+    lines = pretexts(scene_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other))))
     assert [line.all for line in lines] == [
         ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
         ("B", "rotations told (higher is better)", "0.200", "0.800", "0.250", "0.500 → 0.250",
@@ -68,7 +68,7 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
 
 def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):
     nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
-    scene = _scene(protocol(), records({}), Extras(pretexts=(nothing,)))
+    scene = scene_of(protocol(), records({}), Extras(pretexts=(nothing,)))
     assert len(pretexts(scene)) == 1 and "pretext" not in [f.name for f in wanted(scene)]
 
 
@@ -113,7 +113,7 @@ def test_many_data_sets_differ_by_marker_once_the_colours_are_used_up():
 
 def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
     def digest(found):
-        scene = _scene(protocol(), records({}), Extras(clouds=(found,), pretexts=(pretext(),)))
+        scene = scene_of(protocol(), records({}), Extras(clouds=(found,), pretexts=(pretext(),)))
         return {f.name: f.digest for f in wanted(scene)}
 
     before, moved = cloud(), cloud()

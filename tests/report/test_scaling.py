@@ -6,7 +6,7 @@ from bench.protocol import Mix, Pretrain, Row
 from bench.report import Extras
 from bench.report.scaling import by_cases, by_steps
 from bench.report.supplement import Pretraining
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 SECTION = Pretrain(datasets=(Mix("organs"),), steps=8, snapshots=(2, 4))
 
@@ -34,7 +34,7 @@ def test_snapshots_of_one_pretraining_are_one_line_and_scratch_is_level(protocol
     values = {"a": 0.5, "v2": 0.2, "v4": 0.4, "v": 0.8, "other": 0.9, "linear": 0.1}
     table = records(*({"row": r, "init": inits[r], "value": v} for r, v in values.items()))
     extras = Extras(pretrainings=(pretraining("v2", "v4", "v", "linear"), pretraining("other")))
-    scene = _scene(protocol(rows=rows, pretrain=SECTION), table, extras)
+    scene = scene_of(protocol(rows=rows, pretrain=SECTION), table, extras)
     assert drawn(by_steps(scene)) == [
         ("Pretraining step", [("A", True, [(2, 50), (8, 50)]), ("B", False, [(2, 20), (4, 40), (8, 80)])])
     ]
@@ -50,7 +50,7 @@ def test_pretrainings_that_differ_in_take_alone_are_one_line(protocol, records, 
     values = {"a": 0.5, "few": 0.3, "all": 0.6}
     table = records(*({"row": r, "value": v, "init": f"job:{r}"} for r, v in values.items()))
     extras = Extras(titles={"voco": "B"}, pretrainings=(pretraining("all"), pretraining("few", cases=2)))
-    scene = _scene(protocol(rows=rows, pretrain=SECTION), table, extras)
+    scene = scene_of(protocol(rows=rows, pretrain=SECTION), table, extras)
     lines = [("A", True, [(2, 50), (10, 50)]), ("B", False, drawn_at)]
     assert drawn(by_cases(scene)) == ([("Pretraining cases", lines)] if drawn_at else [])
     assert by_steps(scene) == ()

@@ -15,7 +15,7 @@ from bench.report.plots import Interval, Series
 from bench.report.redraw import current_svg, refresh
 from bench.report.supplement import DatasetInfo
 from bench.report.svg import GRID, INK, PAPER, SOFT, themed
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 LONG = "A network whose name goes on for longer than any legend of any paper has ever had the room to print"
 ATTACK = "\"/><script>alert(1)</script>]]>&lt; ' onload='x"
@@ -49,7 +49,7 @@ def full(protocol, records, mask):
         panels=(Panel("b", "organs", "case", LONG, mask * 100, mask, mask.T[:10, :].repeat(2, 0)[:12, :10]),),
         datasets=(DatasetInfo("organs", LONG, redistribution=True),),
     )
-    return _scene(made, table, extras)
+    return scene_of(made, table, extras)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_an_svg_that_is_out_of_date_or_not_ours_is_not_shown(full, records, tmp_
     refresh([plans["dots"]], tmp_path)
     assert current_svg(plans["dots"], tmp_path).startswith("<svg ")
     changed = records(*({"row": r, "fraction": f, "value": 0.1} for r in "ab" for f in (10, 100)))
-    other = wanted(_scene(full.protocol, changed, full.extras))
+    other = wanted(scene_of(full.protocol, changed, full.extras))
     assert current_svg({plan.name: plan for plan in other}["dots"], tmp_path) == ""
     (tmp_path / "mine.svg").write_text("<svg/>")
     (tmp_path / "dots.svg").unlink()

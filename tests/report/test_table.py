@@ -7,13 +7,13 @@ from bench.report import Extras, Failure, Leak
 from bench.report.entries import MINUS, number, signed
 from bench.report.footnotes import TIMES, Footnotes
 from bench.report.tables import tables
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 NAN = float("nan")
 
 
 def build(protocol, records, **extras):
-    return tables(_scene(protocol, records, Extras(**extras)))
+    return tables(scene_of(protocol, records, Extras(**extras)))
 
 
 def texts(table):

@@ -18,7 +18,7 @@ from bench.report.index import write as write_index
 from bench.report.ranking import rankings
 from bench.report.verdicts import beside, differences, verdicts
 from bench.report.worst import worst
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 PATIENTS, SEEDS = 12, (0, 1, 2)
 ROWS = {
@@ -43,7 +43,7 @@ def scene(protocol, records):
     """Return a function from rows of records to what a report is drawn from."""
 
     def made(*rows, **changes):
-        return _scene(protocol(**{"rows": ROWS, **changes}), records(*rows), Extras())
+        return scene_of(protocol(**{"rows": ROWS, **changes}), records(*rows), Extras())
 
     return made
 
@@ -123,7 +123,7 @@ def test_published_differences_stand_beside(protocol, records, printed, usual):
     )
     rows = {"a": Row("scratch", "net", title="A", published="A"), "b": Row("voco", "net", published="VoCo")}
     usual = [row for row in usual if row["row"] in rows]
-    made = _scene(protocol(rows=rows), records(*usual), Extras(published=lines))
+    made = scene_of(protocol(rows=rows), records(*usual), Extras(published=lines))
     (place,) = verdicts(made)
     assert place.rows[0].published == pytest.approx(0.035)
     (forest,) = answer(made, [place]).forests

@@ -12,7 +12,7 @@ from bench.report.entries import MINUS
 from bench.report.footnotes import TIMES
 from bench.report.tables import tables
 from bench.report.text import _md_table, tidy
-from bench.report.write import _scene
+from bench.report.write import scene_of
 
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
 
@@ -29,7 +29,7 @@ def section(dataset="organs", **given):
 def made(protocol, records, *views, extras=None, **changes):
     """Return the tables of views, in Markdown without the padding, and as they are, and the footnotes."""
     viewed = protocol(layout=replace(changes.pop("layout", Layout()), views=views), **changes)
-    found, notes = tables(_scene(viewed, records, extras or Extras()))
+    found, notes = tables(scene_of(viewed, records, extras or Extras()))
     grids = [[said(line) for line in _md_table(t).splitlines()] for t in found]
     return [[line for line in grid if not line.startswith("| --")] for grid in grids], found, notes
 
@@ -135,7 +135,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
     assert not notes.letters and found[0].heads == []
     written = [
         line.split(",")
-        for line in tidy(_scene(protocol(rows=rows, finetune=SEVERAL), table, Extras())).splitlines()
+        for line in tidy(scene_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())).splitlines()
     ]
     assert {line[3] for line in written if line[0] == "b"} == {"organs"}
 

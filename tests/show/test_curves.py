@@ -10,7 +10,7 @@ from bench.errors import BenchError, Damaged
 from bench.jobs.finetune import TRACKED
 from bench.report import Extras
 from bench.report.learning import PEEKED, captions, plots
-from bench.report.write import _scene
+from bench.report.write import scene_of
 from bench.show.reports import rewrite_report, write_reports
 
 TRACK = {"part": "test", "every": 2}
@@ -79,12 +79,12 @@ def test_the_view_goes_where_nothing_is_tracked_any_more(tracked):
     assert not file.exists()
 
 
-def scene_of(made, table):
-    return _scene(made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table))
+def tracked_scene(made, table):
+    return scene_of(made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table))
 
 
 def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
-    (plot,) = plots(scene_of(tracked, view(tracked)))
+    (plot,) = plots(tracked_scene(tracked, view(tracked)))
     scratch, pair = plot.series
     assert (plot.x, plot.y, plot.lower) == ("Step", "Dice (%), test patients", False)
     assert scratch.baseline and not pair.baseline
@@ -102,13 +102,13 @@ def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_
         leave(made, number, {step: value for step, value in LOOKS.items() if step <= last})
     table = view(made)
     table["epoch"] = table["step"] / 2
-    (plot,) = plots(scene_of(made, table))
+    (plot,) = plots(tracked_scene(made, table))
     assert plot.x == "Epoch" and [line.xs for line in plot.series] == [(1, 2), (1, 2, 3)]
 
 
 def test_the_last_look_of_a_run_that_stopped_early_meets_no_other_look_of_its_number(tracked):
     leave(tracked, 0, {2: 0.2, 4: 0.4, 5: 0.9})  # patience: the third look of the other is at 6
-    (plot,) = plots(scene_of(tracked, view(tracked)))
+    (plot,) = plots(tracked_scene(tracked, view(tracked)))
     alone, pair = plot.series
     assert alone.xs == (2, 4) and pair.xs == (2, 4, 6)
     assert alone.means == pytest.approx([26.5, 46.5])
@@ -125,7 +125,7 @@ def test_looks_by_epochs_meet_where_folds_have_epochs_of_different_length(finish
     table = view(made)
     numbered = {c.finetune: n for n, c in enumerate(made.plan.cells["test0"])}
     table["epoch"] = table["step"] / table["job"].map(lambda job: lengths[numbered[job]])
-    (plot,) = plots(scene_of(made, table))
+    (plot,) = plots(tracked_scene(made, table))
     assert plot.series[0].xs == pytest.approx((2, 4, (12 / 2.5 + 18 / 3.5) / 2))
     assert plot.series[1].xs == pytest.approx((2, 4, 12 / 2.5))
 
@@ -137,7 +137,7 @@ def test_rows_in_epochs_beside_rows_in_steps_are_drawn_by_steps_and_it_is_said(f
         leave(made, number, LOOKS)
     table = view(made)
     table["epoch"] = table["step"] / 2
-    scene = scene_of(made, table)
+    scene = tracked_scene(made, table)
     (plot,) = plots(scene)
     assert plot.x == "Step" and [line.xs for line in plot.series] == [(2, 4, 6)] * 2
     said = [text for text in captions(scene) if "the axis counts steps" in text]
