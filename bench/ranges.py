@@ -20,8 +20,8 @@ class Range:
     order: bool = True
 
     def problem(self, value: Any) -> str:
-        """Return what is wrong with a value (None is never wrong), "" where nothing is."""
-        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        """Return what is wrong with a value, "" where nothing is: None or a word in its place never is."""
+        numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, (int, float)) else ()
         if any(not self._holds(number) for number in numbers):
             return f"must be {self._words()}"
         return "must not fall" if self.order and list(numbers) != sorted(numbers) else ""

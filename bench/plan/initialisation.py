@@ -18,6 +18,9 @@ class Initialisation:
 
     init: str = "random"
     pretrain: str | None = None
+    seed: int | None = (
+        None  # the one fine-tuning seed that it is for, where each has a pretraining of its own
+    )
 
 
 @dataclass

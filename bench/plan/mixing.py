@@ -35,7 +35,7 @@ def count(section: Pretrain, parts: Sequence[Read]) -> int:
     if not all(part.present for part in parts):
         return 0
     cases = [(part.data.dataset, case) for part in parts for case in part.cases]
-    return len(case_filter.shared(cases, overall(section), section.every_seed[0]))
+    return len(case_filter.shared(cases, overall(section), section.first_seed))
 
 
 def overall(section: Pretrain) -> Take:
@@ -58,7 +58,7 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     if found is None:
         return Read(data, (), fold, False)
     absent = "allow" if cohorts.roots.phantoms else section.absent
-    cases = case_filter.selected(found, data, dataset, fold, section.every_seed[0], absent=absent)
+    cases = case_filter.selected(found, data, dataset, fold, section.first_seed, absent=absent)
     if not cases:
         raise BenchError(_nothing(mix, found, fold))
     cohorts.check_usable(mix.dataset, cases)

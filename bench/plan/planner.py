@@ -128,6 +128,8 @@ class Planner:
         # fresh weights are one, however many pretrainings
         initials = [Initialisation()] if arm.control == "random" else self._initials(arm)
         for initial, percent, seed in product(initials, arm.tuned.fractions, arm.tuned.seeds):
+            if initial.seed not in (None, seed):
+                continue
             labels = self._labels(arm, percent, seed)
             self._evaluate(arm, labels, self._finetune(arm, labels, initial), initial)
 
@@ -143,8 +145,10 @@ class Planner:
         if arm.row.init:
             return [Initialisation(self.plan.files.add(arm.protocol.folder / arm.row.init))]
         at = f"@{arm.row.at}" if arm.row.at else ""
-        jobs = [self.pretrainings.add(arm, seed) for seed in arm.before.every_seed]
-        return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs)]
+        jobs = {seed: self.pretrainings.add(arm, seed) for seed in arm.before.every_seed(arm.tuned.seeds)}
+        if arm.before.paired:
+            return [Initialisation(f"job:{job}{at}", job, seed) for seed, job in jobs.items()]
+        return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs.values())]
 
     def _labels(self, arm: Arm, percent: int, seed: int) -> Labels:
         if not arm.target.present and not arm.fold.train:

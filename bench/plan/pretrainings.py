@@ -74,7 +74,7 @@ class Pretrainings:
         seen = list[int | None]()
         for name, row in beside(arm.protocol, arm.row, arm.index).items():
             other = replace(arm, name=name, row=row, control="")
-            for seed in other.before.every_seed:
+            for seed in other.before.every_seed(arm.tuned.seeds):
                 made = self.plan.spec(self.add(other, seed), PretrainSpec).pretrain
                 steps = row.at or made.steps
                 seen.append(None if steps is None else steps * made.batch)

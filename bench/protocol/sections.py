@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ SEEDS: dict[str, tuple[str, Any]] = {
     "seed": ("seeds", []),
     "seeds": ("seed", None),
 }  # likewise, of a pretraining
+PAIRED = "paired"  # in place of a list of seeds
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
 
 
@@ -144,21 +146,31 @@ class Pretrain(Pretraining):
     epochs: Epochs | None = None  # with `crops` samples per case and epoch
     crops: Samples = 1
     seed: Number | None = None  # by default 0
-    seeds: Numbers = ()  # in its place: a pretraining each, crossed with those of fine-tuning
+    # in its place: a pretraining each, crossed with those of fine-tuning, or one of its own for each of these
+    seeds: Numbers | Literal["paired"] = ()
 
     def __post_init__(self) -> None:
         _amount(self.take)
         if self.seeds and self.seed is not None:
             raise ValueError("state one 'seed' or a list of 'seeds', not both")
-        if len(set(self.seeds)) < len(self.seeds):
+        if self.seeds != PAIRED and len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds names each seed once, got {list(self.seeds)}")
         if bool(self.datasets) == bool(self.mixture):
             raise ValueError("state either 'datasets' or the name of a 'mixture'")
 
+    def every_seed(self, tuned: Sequence[int]) -> tuple[int, ...]:
+        """Return the seeds of the pretrainings behind fine-tunings of seeds ``tuned``, at least one."""
+        return tuple(tuned) if self.paired else tuple(map(int, self.seeds)) or (self.seed or 0,)
+
     @property
-    def every_seed(self) -> tuple[int, ...]:
-        """Return the seeds of the pretrainings that this asks for, at least one."""
-        return self.seeds or (self.seed or 0,)
+    def first_seed(self) -> int:
+        """Return the seed of the one pretraining, or of the first."""
+        return self.every_seed((0,))[0]
+
+    @property
+    def paired(self) -> bool:
+        """Tell whether each fine-tuning seed has a pretraining of its own, of that seed."""
+        return self.seeds == PAIRED
 
 
 @dataclass(frozen=True)

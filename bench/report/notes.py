@@ -226,13 +226,15 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
         made.append(f"Changed on the command line, and so not as stated below: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
-    every = [pretrain_of(protocol, row, i).every_seed for row in rows if pretrains(row) for i in sections]
-    seeds = max(every, key=len, default=())
-    if len(seeds) > 1:
-        made.append(
-            f"Pretraining seeds {', '.join(map(str, seeds))}, each with every fine-tuning seed; curves, "
-            "the table of pretrainings, embeddings and predictions show the first."
-        )
+    every = [pretrain_of(protocol, row, i) for row in rows if pretrains(row) for i in sections]
+    shown = "; curves, the table of pretrainings, embeddings and predictions show the first."
+    if any(section.paired for section in every):
+        made.append(f"Each fine-tuning seed has a pretraining of its own, of that seed{shown}")
+    else:
+        seeds = max((section.every_seed((0,)) for section in every), key=len, default=())
+        if len(seeds) > 1:
+            listed = ", ".join(map(str, seeds))
+            made.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
     made += _tuning(scene)
     made += unequal(protocol) if protocol.baseline == "unequal" else []
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))

@@ -44,7 +44,8 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     """Return what each job of a plan, or of one protocol in it, is called."""
     cells = [cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found]
     several = len({cell.columns["fold"] for cell in cells}) > 1
-    crossed = len({cell.columns["pretrain_seed"] for cell in cells if cell.pretrain}) > 1
+    seeds = {(cell.columns["pretrain_seed"], cell.columns["seed"]) for cell in cells if cell.pretrain}
+    crossed = len({before for before, _ in seeds}) > 1 and any(before != tuned for before, tuned in seeds)
     behind: dict[str, list[Cell]] = {}
     for cell in cells:
         for job in _behind(plan, cell):

@@ -223,6 +223,19 @@ def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
     assert ids(plan_of(single)) == ids(plan_of({"pretrain": {"seed": 3}}))
 
 
+def test_paired_seeds_give_each_fine_tuning_seed_a_pretraining_of_its_own(plan_of):
+    changes = {"pretrain": {"seeds": "paired"}, "finetune": {"seeds": [3, 4, 5]}, "controls": ["shuffled"]}
+    plan = plan_of(changes)
+    assert sorted(plan.jobs[job].spec.seed for job in ids(plan, "pretrain")) == [3, 4, 5]
+    for c in plan.cells["test0"]:
+        before = plan.jobs[c.pretrain].spec.seed if c.pretrain else 0
+        assert c.columns["pretrain_seed"] == before
+        assert c.columns["seed"] == before or c.row == "alone"
+    crossed = plan_of({**changes, "pretrain": {"seeds": [3, 4, 5]}})
+    assert ids(plan, "pretrain") == ids(crossed, "pretrain")
+    assert set(ids(plan, "finetune")) < set(ids(crossed, "finetune"))
+
+
 def test_a_section_may_have_a_pretraining_of_its_own_over_which_a_rows_settings_stand(plan_of):
     section = {"dataset": NAME, "split": "even", "seeds": [0], "hold": "steps", "steps": 3}
     own = {**section, "name": "own", "pretrain": {"steps": 9, "name": "other scans"}}
