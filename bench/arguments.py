@@ -95,6 +95,8 @@ def _compete_parser(commands: Any) -> None:
     compete.add_argument("--network", metavar="NAME", help="of the track; default: its first row's")
     compete.add_argument("--params", action="append", default=[], metavar="KEY=VALUE",
                          help="a parameter of the method; may be repeated")  # fmt: skip
+    own = "of its pretraining, in place of the track's: crop=[24,32,24], steps=2000, optimiser.lr=1e-4"
+    compete.add_argument("--pretrain", action="append", default=[], metavar="KEY=VALUE", help=own)
     _out_flag(compete)
     _data_flag(compete)
     _place_flags(compete)

@@ -204,12 +204,10 @@ def _compete(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     track = tracked(arguments.track, arguments.records)
-    one = entry.entered(track, arguments.method, arguments.network, arguments.params)
+    one = entry.entered(track, arguments.method, arguments.network, arguments.params, arguments.pretrain)
     arguments.sets, arguments.only = list(track.said.overrides), [f"row={one.row}"]
     arguments.scale = arguments.redo = None
     arguments.phantoms = arguments.json = False
-    if not arguments.dry_run:
-        store = Store.open(arguments.out)
     with one.tried() as file:
         arguments.protocols = [file]
         request = _request(arguments)
@@ -217,6 +215,7 @@ def _compete(arguments: argparse.Namespace) -> int:
         terms.check(track, one, protocol, run.make_plan(request, [protocol], need_data=not arguments.dry_run))
         if arguments.dry_run:
             return _plan(arguments)
+    store = Store.open(arguments.out)  # only now: what is refused leaves nothing
     arguments.protocols = [one.put(store)]
     code = _run(arguments)
     print(standing.as_text(track, one, store))

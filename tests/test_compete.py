@@ -72,6 +72,9 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0"),
     "no such parameter": (None, None, [*MINE, "--params", "noize=0.1"], "noise"),
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
+    "no value of the pretraining": (None, None, [*MINE, "--pretrain", "optimiser.=1"], "e.g. steps=2000"),
+    "no such setting": (None, None, [*MINE, "--pretrain", "stepps=7"], "did you mean 'steps'?"),
+    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "one way"),
     "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
     "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),
@@ -122,6 +125,13 @@ def test_a_dry_run_wants_the_newcomers_cells_alone_and_writes_nothing(track, tmp
     assert main([*track(), *MINE, "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "my_method" in told and not (tmp_path / "runs").exists()
+
+
+def test_what_it_changes_of_the_pretraining_is_its_own(track, capsys):
+    changed = ["--pretrain", "steps=7", "--pretrain", "optimiser.lr=0.25"]
+    assert main([*track(), *MINE, *changed, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "my_method, 7 steps" in told and "pair, 7 steps" not in told
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ HEAD = (
     "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
 )
 
+EXAMPLES = {"--params": "temperature=0.2", "--pretrain": "steps=2000"}
 NOTE = "Row {row} was run for this report; the other rows are the records of {track}, patient by patient."
 
 
@@ -38,6 +39,7 @@ class Entry:
     method: str
     network: str  # a key of the protocol's
     params: dict[str, Any]
+    pretrain: dict[str, Any]  # what it changes of the track's pretraining
 
     @property
     def name(self) -> str:
@@ -76,9 +78,8 @@ class Entry:
         """Return what the protocol says, its files named from ``folder``."""
         path = self.track.path
         found: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))  # no aliases
-        row = {"method": self.method, "network": self.network} | (
-            {"params": self.params} if self.params else {}
-        )
+        own = {"params": self.params, "pretrain": self.pretrain}
+        row = {"method": self.method, "network": self.network, **{k: v for k, v in own.items() if v}}
         found["plugins"] = [*(path.parent / text for text in found.get("plugins", ())), *self._brought()]
         for view in found.get("layout", {}).get("views", ()):
             if "rows" in view:  # whoever competes is shown beside those that a view names
@@ -97,7 +98,9 @@ class Entry:
         return [plugin.file] if plugin is not None and not plugin.package else []
 
 
-def entered(track: Track, method: str, network: str | None, params: Sequence[str] = ()) -> Entry:
+def entered(
+    track: Track, method: str, network: str | None, params: Sequence[str] = (), pretrain: Sequence[str] = ()
+) -> Entry:
     """Return the row that a method is in a track.
 
     Args:
@@ -105,6 +108,7 @@ def entered(track: Track, method: str, network: str | None, params: Sequence[str
         method: its name.
         network: a key of the protocol's; by default its first row's.
         params: ``KEY=VALUE`` each.
+        pretrain: likewise, of the pretraining; a dot leads into a section (``optimiser.lr``).
 
     Raises:
         BenchError: no such method or network, or the method is a row already.
@@ -114,20 +118,29 @@ def entered(track: Track, method: str, network: str | None, params: Sequence[str
     net = network or next(iter(rows.values())).network
     if net not in (used := {row.network for row in rows.values()}):
         raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
-    given = dict(_param(text) for text in params)
+    given, before = _given("--params", params), _given("--pretrain", pretrain)
     for name, row in rows.items():
-        if (row.method, row.network, row.params) == (method, net, given):
+        if (row.method, row.network, row.params, row.pretrain) == (method, net, given, before):
             raise BenchError(f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
                              "its numbers are in the records")  # fmt: skip
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
-    return Entry(track, next(free), method, net, given)
+    return Entry(track, next(free), method, net, given, before)
 
 
-def _param(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise BenchError(f"--params {text}: write KEY=VALUE, e.g. temperature=0.2")
-    return key, scalar(value)
+def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        *sections, key = path.split(".") if flag == "--pretrain" else [path]
+        if not equals or not all((*sections, key)):
+            raise BenchError(f"{flag} {text}: write KEY=VALUE, e.g. {EXAMPLES[flag]}")
+        inner = found
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise BenchError(f"{flag} {text}: {section!r} is stated whole already; say it one way")
+        inner[key] = scalar(value)
+    return found
 
 
 def _rebased(value: Any, old: Path, new: Path) -> Any:
