@@ -6,7 +6,6 @@ import argparse
 import errno
 import gc
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -253,6 +252,8 @@ def _stopping(*, saves: bool) -> Iterator[None]:
             raise KeyboardInterrupt
         # `timeout` and a closed terminal send more than one signal for one wish
         if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:
+            import multiprocessing
+
             for child in multiprocessing.active_children():
                 child.kill()  # what is published is whole; the rest goes on from its last checkpoint
             _say("left at once; the same command goes on from the last checkpoints")

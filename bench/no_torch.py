@@ -7,7 +7,6 @@ else is done with them raises, and the command then starts anew with torch itsel
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import os
 import sys
@@ -65,13 +64,14 @@ def named(name: str, owner: Any) -> Any:
     return made
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Finder:
     """Finds ``torch`` and all below it."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return a module of names for torch's, None for any other."""
         ours = name == "torch" or name.startswith("torch.")
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if ours else None
+        loader: Any = self  # by its methods: importlib.abc, which names them, imports much else
+        return importlib.machinery.ModuleSpec(name, loader, is_package=True) if ours else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Return an empty one."""

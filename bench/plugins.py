@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
@@ -29,14 +28,12 @@ from bench.imports import imports
 GROUPS = {"method": "bench.methods", "dataset": "bench.datasets", "network": "bench.networks"}
 PATHS = "BENCH_PLUGINS"  # files and folders, separated as those of PATH are
 NETWORK = "NETWORK"  # what a network's file calls its row of facts
-SIGNS = {  # what a file's text has that makes it a plugin of a kind
-    "network": re.compile(rf"^{NETWORK}\b[^=\n]*=", re.MULTILINE),
-    "method": re.compile(r"^from bench\.method import (\([^)]*|[^\n]*)\bMethod\b", re.MULTILINE),
-    "dataset": re.compile(
-        r"^from bench\.(data\.layout_\w+ import|dataset import (\([^)]*|[^\n]*)\bDataset\b)", re.MULTILINE
-    ),
+SIGNS = {  # what a file's text has that makes it a plugin of a kind; compiled when first asked for
+    "network": rf"^{NETWORK}\b[^=\n]*=",
+    "method": r"^from bench\.method import (\([^)]*|[^\n]*)\bMethod\b",
+    "dataset": r"^from bench\.(data\.layout_\w+ import|dataset import (\([^)]*|[^\n]*)\bDataset\b)",
 }
-ASIDE = re.compile(r"_|test_|conftest\.py|setup\.py")  # begins what is passed over in a folder
+ASIDE = r"_|test_|conftest\.py|setup\.py"  # begins what is passed over in a folder
 PREFIX = "bench_outside_"  # begins the package that the files of one folder are imported from
 
 
@@ -181,7 +178,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _of(path: Path, stamp: tuple[int, int]) -> tuple[Plugin, ...]:
     """Return the plugins that a file, or a folder, is or holds."""
     listed = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    files = listed if listed == [path] else [file for file in listed if not ASIDE.match(file.name)]
+    files = listed if listed == [path] else [file for file in listed if not re.match(ASIDE, file.name)]
     return tuple(plugin for file in files for plugin in _plugin(file))
 
 
@@ -192,7 +189,7 @@ def _plugin(file: Path) -> Iterator[Plugin]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{file}: cannot be read ({error}); mend it") from None
-    kind = next((kind for kind, sign in SIGNS.items() if sign.search(text)), None)
+    kind = next((kind for kind, sign in SIGNS.items() if re.search(sign, text, re.MULTILINE)), None)
     if kind is not None:
         yield Plugin(kind, file.stem, file, f"{_package(file.parent)}.{file.stem}")
 
@@ -209,7 +206,7 @@ class _Loader(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds what ``PATHS`` names. The files of a folder are a package's modules: ``from .other import x``."""
 
     def find_spec(
