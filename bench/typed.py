@@ -48,10 +48,15 @@ def plain(value: Any) -> Any:
         return [v if v.__class__ in ATOMS else plain(v) for v in value]
     if not is_dataclass(value):
         return value
-    names, inner, left_out = _stored(kind)
-    found = {k: v if v.__class__ in ATOMS else plain(v) for k, v in zip(names, inner(value), strict=True)}
+    return {k: v if v.__class__ in ATOMS else plain(v) for k, v in _fields(value).items()}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that are stored, each as it is."""
+    names, inner, left_out = _stored(value.__class__)
+    found = dict(zip(names, inner(value), strict=True))
     for name, default in left_out:
-        if getattr(value, name) == default:
+        if found[name] == default:
             del found[name]
     return found
 
@@ -103,7 +108,10 @@ def _default(f: Field[Any]) -> Any:
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no white space."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+    return CANONICAL.encode(value)
+
+
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_fields)  # in C, but for fields
 
 
 def narrowed(kind: type[T], value: Any, **changed: Any) -> T:
