@@ -1,0 +1,81 @@
+"""Sides of a contest, each in a process of its own: it has the allocator that its users have.
+
+A job of bench keeps the pages of arrays that are gone (``bench.runtime.memory``); a script of MONAI's users
+has glibc's default. ``KEPT`` gives it the same pages, which tells what of a ratio they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+Made = Callable[[], Any]  # what is timed, ready to run
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side.
+
+    Args:
+        name: in the table.
+        make: a function of a module, which returns what is timed.
+        given: what ``make`` is called with.
+        pages: does its process keep them?
+    """
+
+    name: str
+    make: Callable[..., Made]
+    given: tuple[Any, ...] = ()
+    pages: bool = False
+
+
+def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, tuple[list[float], Any]]:
+    """Return processor seconds of every round that counts, and the last result, by the sides' names.
+
+    Sides take turns, A B A B; rounds before those that count pay imports and let the heap grow.
+    """
+    with ExitStack() as stack:
+        runs = {side.name: stack.enter_context(_running(side)) for side in sides}
+        found = {name: ([], None) for name in runs}
+        for number in range(warm + rounds):
+            for name, run in runs.items():
+                seconds, last = run(number == warm + rounds - 1)
+                found[name] = ([*found[name][0], *([seconds] if number >= warm else [])], last)
+    return found
+
+
+@contextmanager
+def _running(side: Side) -> Iterator[Callable[[bool], tuple[float, Any]]]:
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_work, args=(theirs, side), daemon=True)
+    process.start()
+
+    def run(last: bool) -> tuple[float, Any]:
+        ours.send(last)
+        answer: tuple[float, Any] = ours.recv()
+        return answer
+
+    try:
+        yield run
+    finally:
+        process.kill()
+
+
+def _work(pipe: Any, side: Side) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    if side.pages:
+        from bench.runtime.memory import keep_pages
+
+        keep_pages()
+    made = side.make(*side.given)
+    while True:
+        wanted = pipe.recv()
+        start = time.process_time()
+        result = made()
+        pipe.send((time.process_time() - start, result if wanted else None))
