@@ -96,8 +96,8 @@ def line(name: str, labels: int, shape: tuple[int, int, int], side: int, rounds:
     what = (name, labels, shape, side)
     sides = Side("MONAI", ready, ("MONAI", *what)), Side(KEPT, ready, ("MONAI", *what), pages=True)
     found = contest([*sides, Side("ours", ready, ("ours", *what), pages=True)], rounds)
-    theirs, kept, mine = (median(times) for times, _ in found.values())
-    other = int((found["MONAI"][1] != found["ours"][1]).sum())
+    theirs, kept, mine = (median(seconds for seconds, _ in rounds) for rounds in found.values())
+    other = int((found["MONAI"][-1][1] != found["ours"][-1][1]).sum())
     seconds = f"{theirs:.2f} | {kept:.2f} | {mine:.2f} | {theirs / mine:.2f} | {kept / mine:.2f}"
     return f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |"
 

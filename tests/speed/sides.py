@@ -33,29 +33,25 @@ class Side:
     pages: bool = False
 
 
-def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, tuple[list[float], Any]]:
-    """Return processor seconds of every round that counts, and the last result, by the sides' names.
+def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, list[tuple[float, Any]]]:
+    """Return processor seconds and result of every round that counts, by the sides' names.
 
     Sides take turns, A B A B; rounds before those that count pay imports and let the heap grow.
     """
     with ExitStack() as stack:
         runs = {side.name: stack.enter_context(_running(side)) for side in sides}
-        found = {name: ([], None) for name in runs}
-        for number in range(warm + rounds):
-            for name, run in runs.items():
-                seconds, last = run(number == warm + rounds - 1)
-                found[name] = ([*found[name][0], *([seconds] if number >= warm else [])], last)
-    return found
+        every = [{name: run() for name, run in runs.items()} for _ in range(warm + rounds)]
+    return {name: [one[name] for one in every[warm:]] for name in runs}
 
 
 @contextmanager
-def _running(side: Side) -> Iterator[Callable[[bool], tuple[float, Any]]]:
+def _running(side: Side) -> Iterator[Callable[[], tuple[float, Any]]]:
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_work, args=(theirs, side), daemon=True)
     process.start()
 
-    def run(last: bool) -> tuple[float, Any]:
-        ours.send(last)
+    def run() -> tuple[float, Any]:
+        ours.send("again")
         answer: tuple[float, Any] = ours.recv()
         return answer
 
@@ -75,7 +71,7 @@ def _work(pipe: Any, side: Side) -> None:
         keep_pages()
     made = side.make(*side.given)
     while True:
-        wanted = pipe.recv()
+        pipe.recv()
         start = time.process_time()
         result = made()
-        pipe.send((time.process_time() - start, result if wanted else None))
+        pipe.send((time.process_time() - start, result))

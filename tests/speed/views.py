@@ -1,26 +1,26 @@
-"""Views batched against MONAI's transforms sample by sample. Prints a markdown table per number of threads.
+"""Views batched against MONAI's transforms sample by sample. Prints a markdown table.
 
-    OMP_NUM_THREADS=2 python tests/speed/views.py [--threads 1 2] [--rounds 7] [--only PGL SimCLR VoCo slices]
+    OMP_NUM_THREADS=1 python tests/speed/views.py [--rounds 7] [--only PGL SimCLR VoCo slices]
 
-Both sides make the same views of the same boxes, with the same probabilities and ranges, on the same cores.
+Both sides make the same views of the same boxes, with the same probabilities and ranges, on one core.
 MONAI's side is a loop over samples in three forms: ``tensors`` (array transforms on plain tensors, without
 metadata), ``lazy`` (``Compose(lazy=True)``: neighbouring moves in one resampling) and ``dict`` (dictionary
 transforms with metadata, as its tutorials have it: ``dict / ours``). The other ratios are to the fastest of
-them. Sides take turns;
-ratios are medians over rounds of one round's two times: processor time on one thread, wall time on several.
+them. Sides take turns in processes of their own; ratios are medians over rounds of one round's two processor
+times.
 
 ``alone`` is from what each side is handed to its views: a batch that the loader stacked for us, single boxes
-for MONAI. ``stacked`` counts from single boxes to a batch of views on both sides. The script ends with an
-error where the views' mean, spread or roughness (spread of the difference of neighbours) does not agree.
-
-As in a job, the process keeps its pages (``bench.runtime.memory``) and a batch's views may be made in its
-memory. MONAI's side runs in the same process, and so gains by the pages, too.
+for MONAI. ``stacked`` counts from single boxes to a batch of views on both sides. Our process keeps pages,
+as a job's does (``bench.runtime.memory``), and a batch's views may be made in its memory; MONAI's have the
+allocator that a script has, and in the last ratio ours. The script ends with an error where the views' mean,
+spread or roughness (spread of the difference of neighbours) does not agree.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -28,6 +28,7 @@ import monai.transforms as mt
 import numpy as np
 import torch
 from monai.data import set_track_meta
+from sides import Side, contest
 from torch import Tensor
 
 from bench import nets, registry
@@ -36,7 +37,6 @@ from bench.method import Owned
 from bench.pretext.pair import Pairing, read_pair
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.pretext.volume_views import VolumeViews
-from bench.runtime.memory import keep_pages
 from bench.train.samples import stack
 
 TOLD = ("mean", "spread", "roughness")
@@ -214,80 +214,93 @@ def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
     return whole
 
 
-def timed(act: Callable[[], Any], clock: Callable[[], float]) -> tuple[Any, float]:
-    start = clock()
-    done = act()
-    return done, (clock() - start) * 1000
-
-
 def told(x: Tensor) -> Tensor:
     """Return mean, spread and roughness of each view, (3, N)."""
     axes = tuple(range(1, x.ndim))
     return torch.stack([x.mean(axes), x.std(axes), x.diff(dim=2).std(axes)])
 
 
-def contest(name: str, task: Task, rounds: int, threads: int) -> list[str]:
-    torch.set_num_threads(threads)
-    clock = time.process_time if threads == 1 else time.perf_counter
+Round = tuple[float, float, Tensor]  # milliseconds of the views and of stacking, and what they look like
+
+
+def monais(name: str, form: str) -> Callable[[], Round]:
+    """Return one form of MONAI's side: the views of every box, then their batch."""
+    task = TASKS[name]()
     boxes = [box for sample in task.samples for box in task.boxes(sample)]
-    forms = {form: composed(task.steps, form) for form in FORMS}
-    times: dict[str, list[float]] = {k: [] for k in (*FORMS, "ours", "stack", "stack ours")}
-    seen: dict[str, list[Tensor]] = {"MONAI": [], "ours": []}
-    for step in range(-WARM, rounds):
-        generator = torch.Generator().manual_seed(step + WARM)
-        took = {}
-        batch, took["stack ours"] = timed(lambda: Owned(stack(task.samples)), clock)
-        for form in FORMS:
-            set_track_meta(form != "tensors")
-            views, took[form] = timed(lambda f=forms[form]: [f(box) for box in boxes], clock)
-            if form == "tensors":
-                views, took["stack"] = timed(lambda v=views: torch.stack(v), clock)
-                seen["MONAI"].append(told(views))
-        mine, took["ours"] = timed(lambda b=batch, g=generator: task.ours(b, g), clock)
-        seen["ours"].append(told(mine))
-        for key, value in took.items():
-            times[key] += [value / len(boxes)] if step >= 0 else []
-    best = min(FORMS, key=lambda form: median(times[form]))
-    alone = median(a / b for a, b in zip(times[best], times["ours"], strict=True))
-    stacked = median(
-        (a + c) / (b + d)
-        for a, b, c, d in zip(*(times[k] for k in (best, "ours", "stack", "stack ours")), strict=True)
-    )
-    a, b = (torch.cat(seen[k], dim=1) for k in ("MONAI", "ours"))
-    theirs, mine = a.mean(1), b.mean(1)
-    error = (a.var(1) / a.shape[1] + b.var(1) / b.shape[1]).sqrt()
+    act = composed(task.steps, form)
+    set_track_meta(form != "tensors")
+
+    def run() -> Round:
+        first = time.process_time()
+        views = [act(box) for box in boxes]
+        second = time.process_time()
+        batch = torch.stack(views)
+        return second - first, time.process_time() - second, told(torch.as_tensor(batch))
+
+    return run
+
+
+def ours(name: str) -> Callable[[], Round]:
+    """Return our side: a batch, then its views."""
+    task, rounds = TASKS[name](), count()
+
+    @torch.no_grad()
+    def run() -> Round:
+        generator = torch.Generator().manual_seed(next(rounds))
+        first = time.process_time()
+        batch = Owned(stack(task.samples))
+        second = time.process_time()
+        views = task.ours(batch, generator)
+        return time.process_time() - second, second - first, told(views)
+
+    return run
+
+
+def line(name: str, rounds: int) -> list[str]:
+    """Return a line of the table, and one for each way in which the two sides' views do not agree."""
+    forms = [Side(form, monais, (name, form)) for form in FORMS]
+    kept = [Side(f"{form}, pages kept", monais, (name, form), pages=True) for form in FORMS]
+    found = contest([*forms, *kept, Side("ours", ours, (name,), pages=True)], rounds, WARM)
+    views = {side: [v for _, (v, _, _) in each] for side, each in found.items()}
+    whole = {side: [v + s for _, (v, s, _) in each] for side, each in found.items()}
+    seen = {side: torch.cat([t for _, (_, _, t) in found[side]], dim=1) for side in ("tensors", "ours")}
+    number = seen["tensors"].shape[1] // rounds
+
+    def ratio(times: dict[str, list[float]], after: str = "") -> float:
+        best = min((form + after for form in FORMS), key=lambda side: median(views[side]))
+        return median(a / b for a, b in zip(times[best], times["ours"], strict=True))
+
+    usual = median(a / b for a, b in zip(views["dict"], views["ours"], strict=True))
+    ratios = [usual, ratio(views), ratio(whole), ratio(whole, ", pages kept")]
+    cells = " | ".join(f"{1000 * median(views[k]) / number:.3f}" for k in (*FORMS, "ours"))
+    theirs, mine = (seen[k].mean(1) for k in ("tensors", "ours"))
+    error = sum(s.var(1) / s.shape[1] for s in seen.values()).sqrt()
     off = (mine - theirs).abs() > TOLERANCE * theirs + 3 * error
-    cells = " | ".join(f"{median(times[k]):.3f}" for k in (*FORMS, "ours"))
-    about = f"{theirs[0]:.3f}, {theirs[1]:.3f}, {theirs[2]:.4f} | {mine[0]:.3f}, {mine[1]:.3f}, {mine[2]:.4f}"
-    usual = median(a / b for a, b in zip(times["dict"], times["ours"], strict=True))
-    line = f"| {name} | {len(boxes)} | {cells} | {usual:.1f} | {alone:.1f} | {stacked:.1f} | {about} |"
-    return [line, *(f"{name}: {k} does not agree" for k, o in zip(TOLD, off.tolist(), strict=True) if o)]
+    looks = " | ".join(f"{t[0]:.3f}, {t[1]:.3f}, {t[2]:.4f}" for t in (theirs, mine))
+    said = f"| {name} | {number} | {cells} | {' | '.join(f'{r:.1f}' for r in ratios)} | {looks} |"
+    return [said, *(f"{name}: {k} does not agree" for k, o in zip(TOLD, off.tolist(), strict=True) if o)]
 
 
 TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
 
 
-@torch.no_grad()
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     given = parser.parse_args()
-    keep_pages()
     wrong = []
-    for threads in given.threads:
-        print(f"\nms per view, {threads} thread(s), medians of {given.rounds} rounds\n")
-        print(
-            "| views | number | tensors | lazy | dict | ours | dict / ours | ratio alone | ratio stacked |",
-            end="",
-        )
-        print(" mean, std, roughness: MONAI | ours |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|")
-        for name in given.only:
-            line, *off = contest(name, TASKS[name](), given.rounds, threads)
-            wrong += off
-            print(line, flush=True)
-    print(*(f"\n{line}" for line in wrong), sep="", end="")
+    print(f"ms per view, one thread, medians of {given.rounds} rounds\n")
+    print(
+        "| views | number | tensors | lazy | dict | ours | dict / ours | alone | stacked | stacked, pages ",
+        end="",
+    )
+    print("kept | mean, std, roughness: MONAI | ours |\n|---|" + "--:|" * 9 + "---|---|")
+    for name in given.only:
+        said, *off = line(name, given.rounds)
+        wrong += off
+        print(said, flush=True)
+    print(*(f"\n{text}" for text in wrong), sep="", end="")
     return 1 if wrong else 0
 
 
