@@ -114,6 +114,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
     from bench.show.drawer import Source
+    from bench.show.progress import bar
     from bench.show.reports import refuse_others
     from bench.show.run_note import forget
     from bench.store import Store
@@ -125,7 +126,8 @@ def _run(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
-    plan = run.make_plan(request, protocols, need_data=True, processes=cluster.world if cluster else 1)
+    processes = cluster.world if cluster else 1
+    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bar)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), _without_gpu(arguments, cluster))
     if arguments.redo:
@@ -318,12 +320,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     from bench.plan.feasible import refuse_half, told_half
     from bench.runtime import stale
     from bench.show.plan_text import as_json, as_text
+    from bench.show.progress import bar
     from bench.store import Store
 
     cluster, request = _cluster(arguments), _request(arguments)
     protocols = request.read()
     Store.check_place(request.out)
-    plan = run.make_plan(request, protocols, need_data=False, processes=cluster.world if cluster else 1)
+    processes = cluster.world if cluster else 1
+    plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
     there = (request.out / "bench.json").exists()
     store = Store.open(request.out) if there else Store(request.out)
     seen = run.without_changed(plan, store) if arguments.redo else store

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import digest, plugins, records, stand_ins
+from bench.data.contents import Bar, no_bar
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
@@ -48,17 +49,19 @@ class Request:
         return read_all(self.protocols, self.scale)
 
 
-def make_plan(request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1) -> Plan:
+def make_plan(
+    request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1, bar: Bar = no_bar
+) -> Plan:
     """Expand protocols against the data on this machine; phantoms are made where that is asked.
 
-    A pretraining that ``processes`` processes cannot share is refused.
+    A pretraining that ``processes`` processes cannot share is refused. ``bar`` shows a long first reading.
     """
     if request.phantoms:
         roots = stand_ins.of_all(protocols, request.out, make=need_data)
     else:
         roots = stand_ins.where_lacking(Roots.here(request.data), protocols, request.out, make=need_data)
     memory = request.out / "contents.json"
-    contents = Contents(memory)
+    contents = Contents(memory, bar)
     overrides = [Override(text) for text in request.sets]
     planner = Planner(roots, contents, request.only, overrides, need_data=need_data, processes=processes)
     for protocol in protocols:

@@ -99,6 +99,7 @@ def plan_of(protocol_file, phantoms, contents):
 
     def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=(), processes=1):
         roots = Roots(data)
+        contents._stamps.clear()  # each plan is a command of its own
         planner = Planner(
             roots, contents, only, [Override(text) for text in sets], need_data=data is not None,
             processes=processes,

@@ -12,28 +12,47 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
+from bench.pool import work
 from bench.volumes import zipped
 
 THREADS = 4
-MANY = 500  # files that a thread asks the file system about at one time
+MANY = 500  # files that a thread or a process is handed at one time
+SLOW = 2e-5  # seconds to ask about a file from which threads wait side by side: a file system on a network
+ALONE = 4000  # files to read for the first time from which processes pay
 SUM, HEADER = 1, 2  # places in an entry of the memory, after the stamp
 UNKNOWN = "-"
 FORMS = {SUM: re.compile(r"[0-9a-f]{64}"), HEADER: re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){3}")}
+Told = Callable[[int, int], None]  # how many of how many
+Bar = Callable[[str], AbstractContextManager[Told]]
+Found = dict[str, str | BenchError]
+
+
+def no_bar(text: str) -> AbstractContextManager[Told]:
+    """Show nothing."""
+    return nullcontext(lambda done, total: None)
 
 
 class Contents:
-    """Digests and headers; opened once per command."""
+    """Digests and headers; opened once per command, which sees every file as it is at its first look.
 
-    def __init__(self, memory: Path | None) -> None:
-        self._memory, self._changed = memory, False
+    Args:
+        memory: the file in which they are remembered.
+        bar: shows how far a first reading is.
+    """
+
+    def __init__(self, memory: Path | None, bar: Bar = no_bar) -> None:
+        self._memory, self._changed, self._bar = memory, False, bar
+        self._stamps = dict[str, str]()
         # path -> "stamp sum header"; texts, because 100 000 lists keep the garbage collector busy
         self._known: dict[str, str] = {}
         if memory is not None and memory.is_file():
@@ -76,6 +95,7 @@ class Contents:
         for file in files_of(case):
             for name in (str(file), str(_beside(str(file)) or "")):
                 self._changed = self._known.pop(name, None) is not None or self._changed
+                self._stamps.pop(name, None)
 
     def save(self) -> None:
         """Remember what was hashed for the next command."""
@@ -98,29 +118,55 @@ class Contents:
             found[name] += found[voxels]
         yield from ([found[str(f)] for f in files_of(case)] for case in cases)
 
-    def _recalled(
-        self, names: Iterable[str], place: int, find: Callable[[str], str]
-    ) -> dict[str, str | BenchError]:
+    def _recalled(self, names: Iterable[str], place: int, find: Callable[[str], str]) -> Found:
         """Return what is known of each path, found anew where its stamp is another; or the BenchError."""
-        names, found, lacking = list(names), dict[str, str | BenchError](), dict[str, str]()
-        with ThreadPoolExecutor(THREADS) as pool:
-            groups = [names[start : start + MANY] for start in range(0, len(names), MANY)]
-            stamps = (stamp for group in pool.map(lambda g: list(map(_stamp, g)), groups) for stamp in group)
-            for name, stamp in zip(names, stamps, strict=True):
-                known = self._entry(name, stamp)[place]
-                if known == UNKNOWN:
-                    lacking[name] = stamp
-                else:
-                    found[name] = known
-            new = pool.map(lambda name: _tried(find, name), lacking)
-            for (name, stamp), value in zip(lacking.items(), new, strict=True):
-                found[name] = value
-                if stamp and isinstance(value, str):
-                    entry = self._entry(name, stamp)
-                    entry[place] = value
-                    self._known[name] = " ".join(entry)
-                    self._changed = True
+        names, found, lacking = list(names), Found(), list[str]()
+        self._look(names)
+        for name in names:
+            stamp, form = self._stamps[name], FORMS[place]
+            known = self._known.get(name, "")
+            entry = known.split(" ") if isinstance(known, str) else []
+            if stamp and len(entry) == 3 and entry[0] == stamp and form.fullmatch(entry[place]):
+                found[name] = entry[place]
+            else:
+                lacking.append(name)
+        for name, value in self._read(lacking, find):
+            found[name] = value
+            if self._stamps[name] and isinstance(value, str):
+                entry = self._entry(name, self._stamps[name])
+                entry[place] = value
+                self._known[name] = " ".join(entry)
+                self._changed = True
         return found
+
+    def _look(self, names: Sequence[str]) -> None:
+        """Ask the file system about files that nobody looked at yet, one by one while it answers at once."""
+        new = [name for name in names if name not in self._stamps]
+        first, start = new[:MANY], time.perf_counter()
+        self._stamps |= {name: _stamp(name) for name in first}
+        if time.perf_counter() - start < SLOW * len(first):
+            self._stamps |= {name: _stamp(name) for name in new[MANY:]}
+            return
+        with ThreadPoolExecutor(THREADS) as pool:
+            for group in pool.map(_stamped, _groups(new[MANY:])):
+                self._stamps |= group
+
+    def _read(
+        self, names: Sequence[str], find: Callable[[str], str]
+    ) -> Iterator[tuple[str, str | BenchError]]:
+        """Yield what is found in files: by threads, or where they are many by as many processes as cores."""
+        cores = os.cpu_count() or 1
+        if len(names) < ALONE or cores == 1:
+            with ThreadPoolExecutor(THREADS) as pool:
+                yield from zip(names, pool.map(partial(_tried, find), names), strict=True)
+            return
+        done = 0
+        every = work(_groups(names), partial(_reader, find), cores)
+        with self._bar("reading files for the first time") as told, closing(every) as groups:
+            for group in groups:
+                yield from group.items()
+                done += len(group)
+                told(done, len(names))
 
     def _entry(self, name: str, stamp: str) -> list[str]:
         """Return stamp, sum and header of a file as far as they are known of its present state."""
@@ -151,14 +197,41 @@ def _label(case: Case) -> list[int | None]:
     return [label] if case.frame is None else [label, case.frame]
 
 
+class _Group(tuple[str, ...]):
+    """Files that are handed over together."""
+
+    def __str__(self) -> str:
+        return f"{self[0]} and {len(self) - 1} files more"
+
+
+def _groups(names: Sequence[str]) -> list[_Group]:
+    return [_Group(names[start : start + MANY]) for start in range(0, len(names), MANY)]
+
+
+def _stamped(names: _Group) -> dict[str, str]:
+    return {name: _stamp(name) for name in names}
+
+
+@contextmanager
+def _reader(find: Callable[[str], str]) -> Iterator[Callable[[_Group], Found]]:
+    yield lambda names: {name: _tried(find, name) for name in names}
+
+
+@lru_cache(maxsize=4096)
+def _parsed(header: str) -> tuple[tuple[int, ...], list[int], int]:
+    """Return a header's shape, its sides by length, and its channels: those of many scans are alike."""
+    *shape, count = map(int, header.split("x"))
+    return tuple(shape), sorted(shape), count
+
+
 def _fault(case: Case, headers: dict[str, str | BenchError], channels: int) -> str:
-    files, shapes, counts = files_of(case), list[list[int]](), list[int]()
+    files, shapes, counts = files_of(case), list[tuple[tuple[int, ...], list[int]]](), list[int]()
     for file in files:
         header = headers[str(file)]
         if isinstance(header, BenchError):
             return str(header)
-        *shape, count = map(int, header.split("x"))
-        shapes.append(shape)
+        shape, sides, count = _parsed(header)
+        shapes.append((shape, sides))
         counts.append(count)
     images = counts[: len(case.images)]
     found = sum(images) if case.frame is None else len(images)
@@ -166,9 +239,9 @@ def _fault(case: Case, headers: dict[str, str | BenchError], channels: int) -> s
         return f"{files[0]}: {found} channel(s), the data set declares {channels}"
     if case.frame is not None and case.frame >= min(counts):
         return f"{files[0]}: frame {case.frame} of {min(counts)} (counted from 0) is not there"
-    for file, shape in zip(files[1:], shapes[1:], strict=True):
-        if sorted(shape) != sorted(shapes[0]):  # the order of axes may differ between two headers
-            return f"{file}: {tuple(shape)} voxels, its image {files[0].name}: {tuple(shapes[0])}"
+    for file, (shape, sides) in zip(files[1:], shapes[1:], strict=True):
+        if sides != shapes[0][1]:  # the order of axes may differ between two headers
+            return f"{file}: {shape} voxels, its image {files[0].name}: {shapes[0][0]}"
     return ""
 
 

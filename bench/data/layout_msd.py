@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
-from bench.volumes.files import is_volume, nameable, stem, within
+from bench.volumes.files import inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
@@ -40,6 +40,7 @@ class MSDLayout(Dataset):
         suffixed = _suffixed(files, {*labels, *(listed or ())}, listing)
         images = _grouped(files, suffixed)
         keys = {*images, *(labels if listed is None else listed)}
+        ordered = list(images) if len(keys) == len(images) else sorted(keys, key=natural)
         if not keys:
             raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{_hint(self.unpack)}")
         found = [
@@ -47,14 +48,11 @@ class MSDLayout(Dataset):
                 key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
                 labels.get(key) or home / "labelsTr" / f"{key}.nii.gz", {"part": "training"},
             )
-            for key in sorted(keys, key=natural)
+            for key in ordered
         ]  # fmt: skip
         labelled = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
         held_back = _grouped(_by_stem(home / "imagesTs"), suffixed)
-        tests = [
-            Case(key, key, held_back[key], labelled.get(key), {"part": "test"})
-            for key in sorted(held_back, key=natural)
-        ]
+        tests = [Case(key, key, held_back[key], labelled.get(key), {"part": "test"}) for key in held_back]
         both = sorted(keys & {c.id for c in tests}, key=natural)
         if both:
             raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
@@ -187,12 +185,11 @@ def _home(root: Path) -> Path | None:
 def _by_stem(folder: Path) -> dict[str, Path]:
     """Return every volume of a folder by its stem."""
     found: dict[str, Path] = {}
-    for path in within(folder, 1):
-        if not is_volume(path):
-            continue
-        if stem(path) in found:
-            raise BenchError(f"{path}: {found[stem(path)].name} is the same case; remove one")
-        found[stem(path)] = path
+    for name in sorted(entry.name for entry in inside(folder) if is_volume(entry.name)):
+        key = stem(name)
+        if key in found:
+            raise BenchError(f"{folder / name}: {found[key].name} is the same case; remove one")
+        found[key] = folder / name
     return found
 
 
@@ -208,17 +205,17 @@ def _listed(home: Path, listing: Mapping[str, Any]) -> set[str] | None:
             raise BenchError(
                 f"{home / 'dataset.json'}: training must list {{image, label}} names, got {shown(name)}"
             )
-        stems.add(stem(Path(name)))
+        stems.add(stem(name))
     return stems
 
 
 def _grouped(files: Mapping[str, Path], suffixed: bool) -> dict[str, tuple[Path, ...]]:
-    """Return the image files of each case, in channel order."""
+    """Return the image files of each case, cases in order of their numbers, files in that of channels."""
     grouped: dict[str, tuple[Path, ...]] = {}
     for key in sorted(files, key=natural):
         case = CHANNEL.sub("", key) if suffixed else key
         grouped[case] = (*grouped.get(case, ()), files[key])
-    return grouped
+    return dict(sorted(grouped.items(), key=lambda item: natural(item[0]))) if suffixed else grouped
 
 
 def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, Any]) -> bool:

@@ -58,7 +58,10 @@ def test_the_digest_of_all_cases_is_of_bytes_ids_patients_and_meta_wherever_they
                 Case("b", "pb", (tmp_path / folder / "b.img",))]  # fmt: skip
 
     a, b = made("one")
-    whole = Contents(None).digest
+
+    def whole(cases):
+        return Contents(None).digest(cases)
+
     seen = {whole([a, b])}
     assert {whole(made("moved"))} == seen
     others = ([a], [replace(a, id="A"), b], [a, replace(b, patient="pa")], [a, replace(b, label=1)],
