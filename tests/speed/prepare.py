@@ -7,6 +7,7 @@ Memory is the peak of the largest process that works, by the system's own count.
 of processor time are those of one core, whatever else runs.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -122,6 +123,7 @@ def opening(pipe: Connection, place: Path, count: int) -> None:
 
 def planning(pipe: Connection, place: Path, count: int) -> None:
     """Look at a data set of ``count`` tiny scans whose contents are remembered, as a plan does."""
+    gc.disable()  # as plan does
     root, memory = place / "many", place / "contents.json"
     scans(root, count, (8, 8, 8))
     dataset = adapter(root.name, Roots(place))
