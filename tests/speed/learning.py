@@ -1,12 +1,15 @@
-"""Dice after so many minutes of one core: bench against a plain MONAI script. Prints a markdown table.
+"""Dice after so many minutes of one core: bench, a plain MONAI script and nnU-Net. Prints a markdown table.
 
     BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
+    ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2 (pip install torch==... nnunetv2)
 
-Both sides train the same network from the same first weights on the hippocampi of the split ``rule``,
+bench and MONAI train the same network from the same first weights on the hippocampi of the split ``rule``,
 with the same crops, batch, optimiser, schedule and gradient norm, and score the same test patients. A
 budget holds all that the command does: imports, reading and preparing, training, prediction, scores. Two
 short runs tell what a step costs and what everything else does; the schedule then ends with the budget.
-Both sides take their turn on one thread; run nothing beside them, or pin each to a core (``taskset``).
+nnU-Net's side (``nnunet_side.py``) is its own trainer and plan on the same patients, crops and batch, as it
+is and with its first stage as narrow as the others' network. All sides take their turn on one thread; run
+nothing beside them, or pin each to a core (``taskset``).
 """
 
 import argparse
@@ -24,7 +27,8 @@ import yaml
 DATASET, SPLIT = "msd04_hippocampus", "rule"
 NETWORK, CROP, BATCH, CENTRED = "genesis_unet3d", (32, 48, 32), 2, 0.7
 LR, DECAY, CLIP, WARMUP = 2e-3, 1e-5, 1.0, 0.05
-SIDES = ("bench", "MONAI")
+WIDTHS = {"nnU-Net": 0, "nnU-Net, narrow": 8}  # channels of its first stage; 0: its own plan's
+SIDES = ("bench", "MONAI", *WIDTHS)
 
 
 def protocol(steps: int) -> dict[str, object]:
@@ -130,12 +134,37 @@ def theirs(steps: int) -> float:
     return float(np.nanmean(np.asarray(dice.aggregate("none"))))
 
 
-def measured(side: str, steps: int) -> tuple[float, float]:
+def nnunet(folder: str, side: str, steps: int) -> str:
+    """Write what nnU-Net's side is to do; return the file."""
+    import bench
+    from bench.data import split
+
+    dataset, root = bench.dataset(DATASET), Path(os.environ["BENCH_DATA"], DATASET)
+    cases = dataset.cases(root)
+    fold = split.folds(dataset, DATASET, cases, SPLIT, set())[0]
+    pairs = {
+        part: [[str(c.images[0]), str(c.label)] for c in cases if c.patient in patients]
+        for part, patients in (("train", set(fold.train)), ("test", set(fold.test)))
+    }
+    patch = CROP[::-1]  # it reads z, y, x
+    about = {"patch": patch, "batch": BATCH, "width": WIDTHS[side], "steps": steps, "folder": folder}
+    file = Path(folder, "job.json")
+    file.write_text(json.dumps(pairs | about))
+    return str(file)
+
+
+def measured(side: str, steps: int, python: str = "") -> tuple[float, float]:
     """Return processor seconds of a fresh process, and its Dice."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--one", side, "--steps", str(steps)]
+        if side in WIDTHS:
+            command = [python, str(Path(__file__).with_name("nnunet_side.py")), nnunet(folder, side, steps)]
+        return timed(command)
+
+
+def timed(command: list[str]) -> tuple[float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", side, "--steps", str(steps)], stdout=subprocess.PIPE, check=True
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return spent, json.loads(done.stdout.splitlines()[-1])
@@ -147,6 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 5, 10])
     parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--nnunet", metavar="PYTHON", help="an interpreter that has nnunetv2")
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -157,12 +187,12 @@ def main() -> None:
         print(json.dumps((ours if given.one == "bench" else theirs)(given.steps)))
         return
     print("| side | minutes asked | CPU minutes | steps | Dice |\n|---|--:|--:|--:|--:|", flush=True)
-    for side in [given.side] if given.side else SIDES:
-        (short, _), (long, _) = (measured(side, n) for n in (20, 80))
+    for side in [given.side] if given.side else SIDES[: None if given.nnunet else 2]:
+        (short, _), (long, _) = (measured(side, n, given.nnunet) for n in (20, 80))
         step = (long - short) / 60
         for minutes in given.minutes:
             steps = max(1, round((60 * minutes - short) / step) + 20)
-            spent, dice = measured(side, steps)
+            spent, dice = measured(side, steps, given.nnunet)
             print(f"| {side} | {minutes:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |", flush=True)
 
 
