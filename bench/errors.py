@@ -28,6 +28,17 @@ class BenchError(Exception):
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
+class Misstated(BenchError):  # noqa: N818 - as the words are used
+    """A protocol's value does not fit. ``key``: of its section, dotted; ``Protocol.at`` adds the line."""
+
+    def __init__(self, key: str, said: str) -> None:
+        self.key = key
+        super().__init__(said)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.key, str(self))  # handed over between processes
+
+
 class Bug(BenchError):  # noqa: N818 - as the words are used
     """What a plugin's code raised, as one line. ``trace``: its traceback, for a log."""
 

@@ -140,8 +140,8 @@ def parse(path: Path) -> Document:
         raise BenchError(f"{path}: the file states nothing; write 'key: value' lines, or name another")
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "text"
-        line = node.start_mark.line + 1
-        raise BenchError(f"{path}:{line}: expected a mapping of keys ('key: value' lines), got {what}")
+        first = node.start_mark.line + 1
+        raise BenchError(f"{path}:{first}: expected a mapping of keys ('key: value' lines), got {what}")
     document = Document(path, {}, room=MOST)
     document.value = _values(node, document)
     return document
@@ -196,7 +196,7 @@ def _problem(error: yaml.YAMLError, text: str) -> str:
     line = f"{text}\n".split("\n")[mark.line] if mark else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "a tab indents the line; write spaces"
-    if "cannot start any token" in said:
+    if mark and "cannot start any token" in said:
         return f"no value begins with {line[mark.column]!r}; put the value in quotes"
     since = f" of line {begun.line + 1}" if begun else ""
     return next((words.format(since=since) for part, words in PLAINLY.items() if part in said), said)

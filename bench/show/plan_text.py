@@ -49,7 +49,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     if len(protocols) > FEW:
         lines += _shared(plan, done, protocols)
     for protocol in protocols if len(protocols) <= FEW else ():
-        lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
+        lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
     lines.append(_total(plan, [j for j in wanted if j not in done], costs))
@@ -90,7 +90,7 @@ def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
     rows = []
     for protocol in protocols:
         cells = sum(cell.wanted for cell in plan.cells[protocol.name])
-        rows.append(line(f"{protocol.name} ({protocol.scale})", cells, plan.wanted(protocol=protocol.name)))
+        rows.append(line(_called(protocol), cells, plan.wanted(protocol=protocol.name)))
     alone = ["each by itself", *(sum(row[i] for row in rows) for i in range(1, 6))]
     union = line("together", alone[1], plan.wanted())
     saved = ["sharing saves", "", *(a - u for a, u in zip(alone[2:], union[2:], strict=True))]
@@ -98,6 +98,11 @@ def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
     return [*text.splitlines(), "", "GPU-hours: of training to do, of known length, on one nominal GPU."]
+
+
+def _called(protocol: Protocol) -> str:
+    """Return a protocol's name, and its scale where it has several."""
+    return f"{protocol.name} ({protocol.scale})" if protocol.scaled else protocol.name
 
 
 def _gpu_hours(plan: Plan, jobs: Sequence[str]) -> float:
