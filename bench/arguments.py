@@ -184,11 +184,13 @@ def _score_parser(commands: Any) -> None:
                        help="a volume or a folder; repeat it to rank several")  # fmt: skip
     score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
     score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
-                       help="dice,iou,hd,hd95,assd,nsd@1mm; all: bench list metrics")  # fmt: skip
+                       help="comma-separated names of 'bench list metrics', or all")  # fmt: skip
     score.add_argument("--convention", choices=("medpy", "monai", "deepmind"),
                        help="default: medpy; of several predictions all three")  # fmt: skip
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
     score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
+    score.add_argument("--ignore-geometry", action="store_true",
+                       help="compare voxels as stored, wherever the headers place them")  # fmt: skip
     score.add_argument("--json", action="store_true")
 
 
