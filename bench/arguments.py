@@ -162,6 +162,9 @@ def _data_parsers(commands: Any) -> None:
     listing.add_argument("what", choices=(
         "methods", "datasets", "mixtures", "networks", "metrics", "protocols",
     ))  # fmt: skip
+    listing.add_argument("name", nargs="?", metavar="NAME",
+                         help="of a data set: its recipes, splits, and how large they are here")  # fmt: skip
+    _data_flag(listing)
     _plugins_flag(listing)
     listing.add_argument("--json", action="store_true")
     check = _command(commands, "check", "open and judge every case of a data set")

@@ -476,8 +476,18 @@ def _tell(shown: Shown) -> set[str]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from bench.show import listing
+    from bench.show import listing, one_dataset
 
+    if arguments.name is not None:
+        if arguments.what != "datasets":
+            raise BenchError(
+                f"list {arguments.what} {arguments.name}: takes no NAME; it is of 'list datasets'"
+            )
+        one = one_dataset.entry(arguments.name, arguments.data)
+        print(json.dumps(one, indent=1) if arguments.json else one_dataset.as_text(one))
+        return 0
+    if arguments.data is not None:
+        raise BenchError(f"--data {arguments.data}: is of 'bench list datasets NAME'; leave it out")
     found, broken = listing.entries(arguments.what)
     print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
     for line in broken:

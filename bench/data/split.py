@@ -27,7 +27,7 @@ CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation o
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
-SIDES = ("train", "val", "test")
+SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
 FEWEST = 5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, Literal, TypeVar
 
@@ -251,6 +252,9 @@ class Planner:
         scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
+        full_val = arm.tuned.val == "full"
+        drawn = partial(splits.drawn, arm.fold, tuned.data, seed=tuned.seed, full=full_val)
+        patients = tuple(len(drawn(side)) for side in splits.SIDES) if arm.fold.train else ()
         latency = None
         if LATENCY in protocol.metrics:
             latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
@@ -275,6 +279,7 @@ class Planner:
                 submission=sent,
                 curve=tuned.finetune.track is not None and not variant,
                 epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
+                patients=patients,
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)
