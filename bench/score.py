@@ -155,7 +155,8 @@ def verified(rows: list[Row], metrics: tuple[str, ...], convention: str, differi
     compared = sum(_has_partner(row, checked) for row in rows if row["convention"] == convention)
     others = [metric for metric in metrics if metric not in checked]
     without = f"; MedPy has none of {', '.join(others)} under convention {convention}" if others else ""
-    return f"{compared} numbers computed again with MedPy, {differing or 'none'} of them differs{without}"
+    how = f"{differing} differ" if differing else f"all agree within {AGREE:g}"
+    return f"{compared} numbers computed again with MedPy, {how}{without}"
 
 
 def _has_partner(row: Row, checked: tuple[str, ...]) -> bool:

@@ -95,6 +95,7 @@ def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
 MISSTATED = {  # changes, the key whose line is told, what is said of it
     "metric": ({"metrics": ["dice", "dcie"]}, "metrics.1", "did you mean 'dice'"),
     "metric of a task": ({"metrics": ["accuracy"]}, "metrics", "is for segmentation; take dice"),
+    "metric of the layout": ({"layout": {"metric": "dcie"}}, "layout.metric", "did you mean 'dice'"),
     "data set": ({"finetune": {"dataset": "msd04_hipocampus"}}, "finetune.0.dataset", "did you mean"),
     "split": ({"finetune": {"split": "evne"}}, "finetune.0.split", "did you mean 'even'"),
     "few cases": ({"finetune": {"split": "rule"}}, "finetune.0.split", "fewer than 5 tested"),
