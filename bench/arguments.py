@@ -162,6 +162,9 @@ def _data_parsers(commands: Any) -> None:
     listing.add_argument("what", choices=(
         "methods", "datasets", "mixtures", "networks", "metrics", "protocols",
     ))  # fmt: skip
+    listing.add_argument("name", nargs="?", metavar="NAME",
+                         help="of a data set: its recipes, splits, and how large they are here")  # fmt: skip
+    _data_flag(listing)
     _plugins_flag(listing)
     listing.add_argument("--json", action="store_true")
     check = _command(commands, "check", "open and judge every case of a data set")
@@ -184,11 +187,13 @@ def _score_parser(commands: Any) -> None:
                        help="a volume or a folder; repeat it to rank several")  # fmt: skip
     score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
     score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
-                       help="dice,iou,hd,hd95,assd,nsd@1mm; all: bench list metrics")  # fmt: skip
+                       help="comma-separated names of 'bench list metrics', or all")  # fmt: skip
     score.add_argument("--convention", choices=("medpy", "monai", "deepmind"),
                        help="default: medpy; of several predictions all three")  # fmt: skip
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
     score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
+    score.add_argument("--ignore-geometry", action="store_true",
+                       help="compare voxels as stored, wherever the headers place them")  # fmt: skip
     score.add_argument("--json", action="store_true")
 
 

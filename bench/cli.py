@@ -480,8 +480,18 @@ def _tell(shown: Shown) -> set[str]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from bench.show import listing
+    from bench.show import listing, one_dataset
 
+    if arguments.name is not None:
+        if arguments.what != "datasets":
+            raise BenchError(
+                f"list {arguments.what} {arguments.name}: takes no NAME; it is of 'list datasets'"
+            )
+        one = one_dataset.entry(arguments.name, arguments.data)
+        print(json.dumps(one, indent=1) if arguments.json else one_dataset.as_text(one))
+        return 0
+    if arguments.data is not None:
+        raise BenchError(f"--data {arguments.data}: is of 'bench list datasets NAME'; leave it out")
     found, broken = listing.entries(arguments.what)
     print(json.dumps(found, indent=1) if arguments.json else listing.as_text(arguments.what, found))
     for line in broken:
@@ -530,22 +540,28 @@ def _phantom(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace) -> int:
     from bench.metrics import CONVENTIONS
-    from bench.score import as_ranking, as_text, doubts, score_files, score_several
+    from bench.metrics.request import named
+    from bench.score import as_json, doubts, score_several, verified
+    from bench.show.scored import as_ranking, as_text
 
-    metrics = tuple(m.strip() for m in arguments.metrics.split(",") if m.strip())
+    metrics = named(arguments.metrics)
     conventions = (arguments.convention,) if arguments.convention else CONVENTIONS
     first, *more = arguments.prediction
-    options = arguments.empty, arguments.verify
-    if more:
-        rows, mismatches = score_several((first, *more), arguments.reference, metrics, conventions, *options)
+    several = bool(more)
+    options = arguments.empty, arguments.verify, arguments.ignore_geometry
+    conventions = conventions if several else conventions[:1]
+    rows, mismatches = score_several((first, *more), arguments.reference, metrics, conventions, *options)
+    text = as_ranking if several else as_text
+    print(json.dumps(as_json(rows, several=several), indent=1) if arguments.json else text(rows))
+    notes = [f"differs from medpy: {line}" for line in mismatches]
+    if arguments.ignore_geometry:
+        notes.insert(0, "voxels were compared as they are stored, in the references' spacing")
     else:
-        rows, mismatches = score_files(first, arguments.reference, metrics, conventions[0], *options)
-    text = as_ranking if more else as_text
-    print(json.dumps(rows, indent=1) if arguments.json else text(rows))
-    for line in doubts(tuple(arguments.prediction), arguments.reference):
+        notes = [*doubts(tuple(arguments.prediction), arguments.reference), *notes]
+    if arguments.verify:
+        notes.append(verified(rows, metrics, conventions[0], len(mismatches)))
+    for line in notes:
         print(f"bench: {line}", file=sys.stderr)
-    for line in mismatches:
-        print(f"bench: differs from medpy: {line}", file=sys.stderr)
     return 1 if mismatches else 0
 
 

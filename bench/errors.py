@@ -28,6 +28,17 @@ class BenchError(Exception):
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
+class Misstated(BenchError):  # noqa: N818 - as the words are used
+    """A protocol's value does not fit. ``key``: of its section, dotted; ``Protocol.at`` adds the line."""
+
+    def __init__(self, key: str, said: str) -> None:
+        self.key = key
+        super().__init__(said)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.key, str(self))  # handed over between processes
+
+
 class Bug(BenchError):  # noqa: N818 - as the words are used
     """What a plugin's code raised, as one line. ``trace``: its traceback, for a log."""
 
@@ -70,14 +81,19 @@ def shown(value: Any) -> str:
 
 
 LISTED = 40  # names that are listed where none is near
+FEW = 16  # of what `bench list` prints as well
+KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return ``no <kind> named <name>; did you mean <nearest>?``."""
+    """Return ``no <kind> named <name>; did you mean <nearest>?``, or what there is."""
     known = sorted(known)
     near = get_close_matches(name[:80], known, n=1)
+    plain = kind.replace(" ", "")
     if near:
         hint = f"did you mean {near[0]!r}?"
+    elif plain in KINDS and len(known) > FEW:
+        hint = f"'bench list {plain}s' prints all {len(known)}"
     else:
         more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
         hint = "known: " + ", ".join(known[:LISTED]) + more if known else "none is known here"

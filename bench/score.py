@@ -14,7 +14,6 @@ from bench.dataset import clean
 from bench.errors import BenchError, printable
 from bench.metrics import CONVENTIONS, Score
 from bench.metrics.pooled import DICE, Pooled
-from bench.metrics.ranking import Standing, changes, standings
 from bench.metrics.request import Request, Wanted, looped
 from bench.metrics.volume import compare
 from bench.volumes.files import SUFFIXES, is_volume, stem
@@ -22,24 +21,28 @@ from bench.volumes.reading import read_header, read_label, read_volume
 
 AGREE = 1e-6  # what --verify calls a difference
 SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round
-PLACE_AGREE = 0.1  # of a voxel's shortest side: how far two corners of one grid may lie apart
+# Of a voxel's shortest side: how far two corners of one grid may lie apart. On 512 x 512 x 300 voxels of
+# 0.35 mm, as much as 1 m from the origin, an affine stored as float32 moves them by 0.0002 of it, as NIfTI's
+# quaternion by 0.003, as text of six digits by 0.006; half a voxel would change scores.
+PLACE_AGREE = 0.1
+WAYS_OUT = (
+    "correct the wrong header (a prediction takes the affine of the image it was made from), resample, or"
+    " --ignore-geometry compares the voxels as they are stored"
+)
 CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of one prediction
 COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}  # by MedPy's name, without spacing
-LEGEND = (
-    "Mean over the cases of each target, then over targets; rank in brackets. n: pairs of case and target"
-    " that\nhave a value for every prediction; only they count."
-)
 ALL = ""  # in place of a case, in the row of a metric over all of them
 Row = dict[str, Any]
 
 
-def score_files(
+def score_files(  # noqa: PLR0913 - the command's flags
     prediction: Path,
     reference: Path,
     metrics: tuple[str, ...],
     convention: str = "medpy",
     empty: str = "default",
     verify: bool = False,
+    ignore_geometry: bool = False,
 ) -> tuple[list[Row], list[str]]:
     """Score two label volumes, or two folders of them paired by name.
 
@@ -50,6 +53,7 @@ def score_files(
         convention: ``medpy``, ``monai`` or ``deepmind``.
         empty: ``default``, ``brats`` or ``skip``.
         verify: compute again with MedPy what MedPy defines (see ``verifiable``).
+        ignore_geometry: compare the voxels as they are stored, in the reference's spacing.
 
     Returns:
         Rows ``{case, target, metric, value, unit}`` (undefined: None), and one line for every
@@ -60,17 +64,30 @@ def score_files(
             metrics. Grids are compared in RAS+: axes that are stored flipped or in another order differ in
             nothing.
     """
-    rows, differences = score_several((prediction,), reference, metrics, (convention,), empty, verify)
-    return [{key: row[key] for key in CONTRACT} for row in rows], differences
+    options = empty, verify, ignore_geometry
+    rows, differences = score_several((prediction,), reference, metrics, (convention,), *options)
+    return as_json(rows), differences
 
 
-def score_several(
+def as_json(rows: list[Row], *, several: bool = False) -> list[Row]:
+    """Return rows of ``score_several`` with the keys that the public contract lists.
+
+    Args:
+        rows: with more keys.
+        several: are there several predictions, which the rows name then?
+    """
+    keys = (*CONTRACT, "prediction", "convention") if several else CONTRACT
+    return [{key: row[key] for key in keys} for row in rows]
+
+
+def score_several(  # noqa: PLR0913 - the command's flags
     predictions: tuple[Path, ...],
     reference: Path,
     metrics: tuple[str, ...],
     conventions: tuple[str, ...] = CONVENTIONS,
     empty: str = "default",
     verify: bool = False,
+    ignore_geometry: bool = False,
 ) -> tuple[list[Row], list[str]]:
     """Score several predictions of the same cases, under several conventions at once.
 
@@ -81,9 +98,10 @@ def score_several(
         conventions: MedPy checks those metrics that it defines as the first of them does.
         empty: the rule of empty masks.
         verify: compute again with MedPy.
+        ignore_geometry: as for ``score_files``.
 
     Returns:
-        Rows as those of ``score_files`` and two keys more, ``prediction`` and ``convention``; every
+        Rows as those of ``score_files`` and the keys ``prediction``, ``convention`` and ``status``; every
         prediction has a row for every label that any of the files has. The case of a metric over all
         cases at once is empty. And the differences.
 
@@ -112,19 +130,38 @@ def score_several(
     for name, found_pairs in partners.items():
         pooled = Pooled(targets, empty) if of_all else None
         for case, pair in found_pairs.items():
-            volumes = _read(*pair)
+            volumes = _read(*pair, ignore_geometry=ignore_geometry)
             if pooled is not None:
                 pooled.add(*volumes[:2])
             found = compare(*volumes, requests, Wanted(labels))
             for request, scores in zip(requests, found, strict=True):
                 more = {"prediction": name, "convention": request.convention}
-                rows += [{"case": case} | {k: getattr(s, k) for k in CONTRACT[1:]} | more for s in scores]
+                rows += [_row(case, score) | more for score in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
             differences += _differences(where, found[0], volumes, checked)
         for request, one in product(requests, [] if pooled is None else pooled.scores()):
             more = {"prediction": name, "convention": request.convention}
-            rows.append({"case": ALL} | {k: getattr(one, k) for k in CONTRACT[1:]} | more)
+            rows.append(_row(ALL, one) | more)
     return rows, differences
+
+
+def _row(case: str, score: Score) -> Row:
+    return {"case": case, **vars(score)}
+
+
+def verified(rows: list[Row], metrics: tuple[str, ...], convention: str, differing: int) -> str:
+    """Return in a line how many numbers ``verify`` compared with MedPy's, and which MedPy has not."""
+    checked = verifiable(metrics, convention)
+    compared = sum(_has_partner(row, checked) for row in rows if row["convention"] == convention)
+    others = [metric for metric in metrics if metric not in checked]
+    without = f"; MedPy has none of {', '.join(others)} under convention {convention}" if others else ""
+    how = f"{differing} differ" if differing else f"all agree within {AGREE:g}"
+    return f"{compared} numbers computed again with MedPy, {how}{without}"
+
+
+def _has_partner(row: Row, checked: tuple[str, ...]) -> bool:
+    """Tell whether MedPy computes a number, too: where one mask is empty it is a matter of convention."""
+    return row["metric"] in checked and row["status"] == "ok" and row["value"] is not None
 
 
 def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
@@ -213,14 +250,18 @@ def _oriented(path: Path) -> bool:
     return read_header(path).oriented
 
 
-def _read(prediction: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+def _read(
+    prediction: Path, reference: Path, *, ignore_geometry: bool = False
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Return both label maps in RAS+ and the reference's spacing.
 
-    A file that states no orientation is taken to be stored as its partner is.
+    A file that states no orientation is taken to be stored as its partner is, and so is a prediction whose
+    geometry is to be ignored.
     """
-    if _oriented(reference):
+    if _oriented(reference) or ignore_geometry:
         two = read_label(reference)
-        one = read_label(prediction, None if _oriented(prediction) else read_volume(reference))
+        own = _oriented(prediction) and not ignore_geometry
+        one = read_label(prediction, None if own else read_volume(reference))
     else:
         one = read_label(prediction)
         two = read_label(reference, read_volume(prediction))
@@ -229,17 +270,18 @@ def _read(prediction: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tu
             f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
             " resample the prediction to the reference's grid"
         )
+    if ignore_geometry:
+        return one.array, two.array, tuple(float(s) for s in two.spacing)
     if not np.allclose(one.spacing, two.spacing, rtol=SPACING_AGREE, atol=0):
         raise BenchError(
             f"{prediction}: spacing {tuple(one.spacing)} mm, but {reference} has"
-            f" {tuple(two.spacing)}; correct the header or resample"
+            f" {tuple(two.spacing)}; {WAYS_OUT}"
         )
     apart = _apart(one.affine, two.affine, two.array.shape)
     if apart > PLACE_AGREE * min(two.spacing):
         raise BenchError(
             f"{prediction}: lies up to {apart:.4g} mm from {reference}: in RAS+ their affines are"
-            f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; correct the wrong header (a prediction"
-            " takes the affine of the image it was made from) or resample"
+            f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; {WAYS_OUT}"
         )
     return one.array, two.array, tuple(float(s) for s in two.spacing)
 
@@ -254,48 +296,6 @@ def _by_rows(affine: np.ndarray) -> str:
     return "[" + "; ".join(" ".join(f"{v + 0.0:.5g}" for v in row) for row in affine[:3]) + "]"
 
 
-def as_text(rows: list[Row]) -> str:
-    """Return a table, one line per case and target, one column per metric; undefined is ``-``."""
-    from tabulate import tabulate
-
-    table: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        line = table.setdefault((row["case"] or "all cases", row["target"]), {})
-        value = "-" if row["value"] is None else f"{row['value']:.4f}"
-        line[_heading(row["metric"], row["unit"])] = value
-    lines = [{"case": case, "target": target} | line for (case, target), line in table.items()]
-    return tabulate(lines, headers="keys", disable_numparse=True)
-
-
-def as_ranking(rows: list[Row]) -> str:
-    """Return a table, one line per metric and prediction, and what changes with the convention."""
-    from tabulate import tabulate
-
-    found = standings(rows)
-    lines: dict[tuple[str, str], Row] = {}
-    for standing in found:
-        called = _heading(f"|{standing.metric}|" if standing.by_size else standing.metric, standing.unit)
-        for name, mean in standing.means.items():
-            line = lines.setdefault((standing.metric, name), {"metric": called, "prediction": name})
-            place = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
-            line[standing.convention] = place
-    counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in found}
-    table = [line | {"n": counts[metric]} for (metric, _), line in lines.items()]
-    drawn = tabulate(table, headers="keys", disable_numparse=True)
-    return "\n".join([drawn, "", LEGEND, *_verdict(found)])
-
-
-def _heading(metric: str, unit: str) -> str:
-    return metric if unit == "1" else f"{metric} ({unit})"
-
-
-def _verdict(found: list[Standing]) -> list[str]:
-    if len({standing.convention for standing in found}) < 2:
-        return []
-    changed = [f"the ranking changes, {line}" for line in changes(found)]
-    return changed or ["no ranking changes with the convention"]
-
-
 def _differences(
     case: str,
     found: list[Score],
@@ -306,7 +306,7 @@ def _differences(
     differences = []
     masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for one in found:
-        if one.metric not in checked or one.status != "ok" or one.value is None:
+        if one.value is None or not _has_partner(vars(one), checked):
             continue
         if one.target not in masks:
             masks = {one.target: _cropped(int(one.target), *volumes[:2])}

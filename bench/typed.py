@@ -120,6 +120,14 @@ def narrowed(kind: type[T], value: Any, **changed: Any) -> T:
     return kind(**{name: getattr(value, name) for name in names if name not in changed} | changed)
 
 
+class Missing(BenchError):  # noqa: N818 - as the words are used
+    """Keys that a mapping lacks, of all its mappings at once. ``places``: a text for each."""
+
+    def __init__(self, places: list[str]) -> None:
+        self.places = places
+        super().__init__("; ".join(places))
+
+
 def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
     """Return ``value`` as a ``kind``.
 
@@ -131,7 +139,8 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
         keys: the path of ``value`` itself.
 
     Raises:
-        BenchError: unknown key (with the nearest valid one), missing key, wrong type or out of bounds.
+        BenchError: unknown key (with the nearest valid one), wrong type or out of bounds.
+        Missing: else all keys that are missing anywhere.
     """
     found: T = _value(kind, value, keys, where)
     return found
@@ -171,7 +180,21 @@ def _mapping(value: Any, keys: Keys, where: Where) -> dict[Any, Any]:
 def _dict(kinds: tuple[Any, ...], value: dict[Any, Any], keys: Keys, where: Where) -> dict[Any, Any]:
     """Check keys and values of a mapping whose keys are free."""
     key, inner = kinds
-    return {_value(key, k, keys, where): _value(inner, v, (*keys, str(k)), where) for k, v in value.items()}
+    values = _values([(inner, v, (*keys, str(k))) for k, v in value.items()], where)
+    return {_value(key, k, keys, where): v for k, v in zip(value, values, strict=True)}
+
+
+def _values(parts: Sequence[tuple[Any, Any, Keys]], where: Where, missing: Sequence[str] = ()) -> list[Any]:
+    """Return each value as its kind; what is missing, here or in them, is told after any other mistake."""
+    found, lacking = list[Any](), list(missing)
+    for kind, value, keys in parts:
+        try:
+            found.append(_value(kind, value, keys, where))
+        except Missing as error:
+            lacking += error.places
+    if lacking:
+        raise Missing(lacking)
+    return found
 
 
 def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Where) -> Any:
@@ -201,16 +224,22 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
             near = get_close_matches(str(key)[:80], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise BenchError(f"{where((*keys, key))}: unknown key {shown(key)}; {hint}")
-    for key, f in known.items():
-        if key not in value and f.default is MISSING and f.default_factory is MISSING:
-            raise BenchError(f"{where(keys)}: key {key!r} is missing")
-    built = {k: _value(hints[k], v, (*keys, k), where) for k, v in value.items()}
+    needed = (k for k, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
+    absent = [repr(k) for k in needed if k not in value]
+    missing = [f"{where(keys)}: {_missing(absent)}"] if absent else []
+    found = _values([(hints[k], v, (*keys, k)) for k, v in value.items()], where, missing)
+    built = dict(zip(value, found, strict=True))
     for name, said in ranges.problems(kind, built).items():
         raise BenchError(f"{where((*keys, name))} {said}")
     try:
         return kind(**built)
     except ValueError as error:  # a dataclass's own __post_init__ names the field
         raise BenchError(f"{where(keys)}: {error}") from None
+
+
+def _missing(names: list[str]) -> str:
+    *most, last = names
+    return f"keys {', '.join(most)} and {last} are missing" if most else f"key {last} is missing"
 
 
 @cache
@@ -246,11 +275,11 @@ def _tuple(inner: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
     if not isinstance(value, (list, tuple)):
         raise BenchError(f"{where(keys)}: expected a list, got {shown(value)}")
     if inner[-1] is Ellipsis:
-        return tuple(_value(inner[0], v, (*keys, str(i)), where) for i, v in enumerate(value))
+        return tuple(_values([(inner[0], v, (*keys, str(i))) for i, v in enumerate(value)], where))
     if len(value) != len(inner):
         raise BenchError(f"{where(keys)}: expected {len(inner)} values, got {len(value)}")
     pairs = zip(inner, value, strict=True)
-    return tuple(_value(k, v, (*keys, str(i)), where) for i, (k, v) in enumerate(pairs))
+    return tuple(_values([(k, v, (*keys, str(i))) for i, (k, v) in enumerate(pairs)], where))
 
 
 def _name(kind: Any) -> str:

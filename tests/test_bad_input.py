@@ -92,6 +92,40 @@ def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
         assert text in line
 
 
+MISSTATED = {  # changes, the key whose line is told, what is said of it
+    "metric": ({"metrics": ["dice", "dcie"]}, "metrics.1", "did you mean 'dice'"),
+    "metric of a task": ({"metrics": ["accuracy"]}, "metrics", "is for segmentation; take dice"),
+    "metric of the layout": ({"layout": {"metric": "dcie"}}, "layout.metric", "did you mean 'dice'"),
+    "data set": ({"finetune": {"dataset": "msd04_hipocampus"}}, "finetune.0.dataset", "did you mean"),
+    "split": ({"finetune": {"split": "evne"}}, "finetune.0.split", "did you mean 'even'"),
+    "few cases": ({"finetune": {"split": "rule"}}, "finetune.0.split", "fewer than 5 tested"),
+    "fold": ({"finetune": {"folds": [3]}}, "finetune.0.folds", "fold 3 of split 'even'"),
+    "recipe": ({"finetune": {"recipe": "defaut"}}, "finetune.0.recipe", "did you mean 'default'"),
+    "region": ({"finetune": {"regions": {"a": [9]}}}, "finetune.0.regions", "1 anterior, 2 posterior"),
+    "head": ({"finetune": {"head": "regions"}}, "finetune.0.head", "declares no regions"),
+    "case": ({"finetune": {"exclude": ["hippocampus_3"]}}, "finetune.0.exclude", "did you mean"),
+    "fraction": ({"finetune": {"fractions": [5]}}, "finetune.0.fractions", "less than half a patient"),
+    "anchor": ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, "finetune.0.anchor.metric", ""),
+    "pretraining": ({"pretrain": {"datasets": [{"dataset": "msd04"}]}}, "pretrain.datasets.0.dataset", ""),
+    "its recipe": ({"pretrain": {"recipe": "defaut"}}, "pretrain.recipe", "did you mean 'default'"),
+    "a row's recipe": (
+        {"rows": {"simclr3d": {"finetune": {"recipe": "x"}}}, "baseline": "none"},
+        "rows.simclr3d.finetune.recipe", "named 'x'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISSTATED)
+def test_a_misstated_value_is_told_with_its_line(what, written, capsys, data):
+    changes, keys, told = MISSTATED[what]
+    path = written(changes)
+    line = refused(capsys, "plan", path, "--out", "out", "--data", "data")
+    found = re.fullmatch(rf"bench: {re.escape(path)}:(\d+): {re.escape(keys)}: .*{told}.*", line)
+    assert found, line
+    stated = Path(path).read_text().splitlines()[int(found[1]) - 1]
+    last = [key for key in keys.split(".") if not key.isdigit()][-1]
+    assert last in stated or stated.strip().startswith("- "), stated
+
+
 def test_a_protocol_without_rows_is_refused_by_name(written, capsys):
     text = yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}})
     assert "protocol 'smoke': 'rows' is empty" in refused(capsys, "run", written(text=text), "--out", "out")

@@ -185,7 +185,7 @@ def test_score_as_json_has_nulls_and_no_nan(say, tmp_path):
 
 
 WRONG = [
-    (("plan", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    (("plan", "nowhere.yaml"), "nowhere.yaml: no such file"),
     (("report", "nowhere.yaml", "--out", "OUT"), "no output folder"),
     (("check", NAME), "no --data DIR was given"),
     (("phantom", "nothing", "."), "no dataset named 'nothing'"),

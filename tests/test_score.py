@@ -14,8 +14,10 @@ import bench.score
 from bench.cli import main
 from bench.errors import BenchError
 from bench.metrics import CONVENTIONS, Score, score
+from bench.metrics import METRICS as METRIC
 from bench.metrics.volume import compare
-from bench.score import CONTRACT, as_ranking, as_text, score_files, score_several, verifiable
+from bench.score import CONTRACT, score_files, score_several, verifiable
+from bench.show.scored import as_ranking, as_text
 
 METRICS = ("dice", "hd95")
 
@@ -105,6 +107,31 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     assert said.err.count("\n") == 1 and not said.out
     assert "p.nii.gz: lies up to" in said.err and "r.nii.gz" in said.err
     assert "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err  # the reference's, and before it the prediction's
+    assert "--ignore-geometry compares the voxels as they are stored" in said.err
+    plain, _ = score_files(write(tmp_path / "plain.nii.gz", organ(3)), r, METRICS)
+    assert score_files(p, r, METRICS, ignore_geometry=True)[0] == plain
+    flags = ["--ignore-geometry", "--metrics", "dice", "--json"]
+    assert main(["score", "--prediction", str(p), "--reference", str(r), *flags]) == 0
+    said = capsys.readouterr()
+    assert "compared as they are stored" in said.err and json.loads(said.out)[0]["metric"] == "dice"
+
+
+def test_a_moved_origin_is_found_in_every_format(tmp_path):
+    grid = "ObjectType = Image\nNDims = 3\nDimSize = 12 10 8\nElementType = MET_UCHAR\n"
+    space = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 12 10 8\nencoding: raw\nspace: RAS\n"
+    raw = organ(2).tobytes(order="F")
+    r = placed(tmp_path / "r.nii.gz", organ(2), AXES)
+    for x, told in ((0, ""), (30, "lies up to 30 mm")):
+        head = f"{grid}TransformMatrix = -1 0 0 0 -1 0 0 0 1\nOffset = {-x} 0 0\nElementSpacing = 1 1 2\n"
+        (tmp_path / "p.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + raw)
+        head = f"{space}space directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: ({x},0,0)\n\n"
+        (tmp_path / "p.nrrd").write_bytes(head.encode() + raw)
+        for p in (tmp_path / "p.mha", tmp_path / "p.nrrd"):
+            if told:
+                with pytest.raises(BenchError, match=f"{p.name}: {told}"):
+                    score_files(p, r, METRICS)
+            else:
+                assert {row["value"] for row in score_files(p, r, METRICS)[0]} == {0.0, 1.0}
 
 
 UNLIKE = {  # prediction, reference: what is said
@@ -150,11 +177,28 @@ def test_the_text_has_a_line_per_target_and_a_dash_for_undefined(tmp_path):
     p, r = organ(3), organ(2)
     r[r == 4] = 0  # label 4 is in the prediction only
     files = write(tmp_path / "p.nii.gz", p), write(tmp_path / "case.nii.gz", r)
-    rows, _ = score_files(*files, METRICS)
+    rows, _ = score_several(files[:1], files[1], METRICS, ("medpy",))
     lines = [line.split() for line in as_text(rows).splitlines()]
     assert lines[0] == ["case", "target", "dice", "hd95", "(mm)"]
     assert lines[3] == ["case", "4", "0.0000", "-"]
-    assert len(lines) == 4
+    assert lines[4][:3] == ["mean", "of", "targets"]
+    assert " ".join(lines[5]) == "undefined, in no mean: hd95 1 of 2" and len(lines) == 6
+
+
+def test_one_prediction_has_means_over_cases_then_over_targets(tmp_path):
+    for case, dices in {"a": (1, 0), "b": (0, 1)}.items():  # label 1 is found in a, label 2 in b
+        truth, found = np.zeros((2, 4, 4, 4), np.uint8)
+        for label, hit in zip((1, 2), dices, strict=True):
+            truth[label, 1, 1] = label
+            found[label, 1, 1] = label * hit
+        write(tmp_path / "p" / f"{case}.nii", found, (3.0, 4.0, 12.0))
+        write(tmp_path / "r" / f"{case}.nii", truth, (3.0, 4.0, 12.0))
+    rows, _ = score_several((tmp_path / "p",), tmp_path / "r", ("dice", "hd", "dice_pooled"), ("medpy",))
+    text = [" ".join(line.split()) for line in as_text(rows).splitlines()]
+    assert "mean of 2 1 0.5000 26.0000" in text  # 0 mm, and the diagonal of 12 x 16 x 48 mm: 52 mm
+    assert "mean of 2 2 0.5000 26.0000" in text and "mean of targets 0.5000 26.0000" in text
+    assert "all cases 1 0.6667" in text  # 2 * 4 voxels found of 4 + 8
+    assert text[-1] == "the penalty of an empty mask: hd 2 of 4"
 
 
 def test_verify_refuses_what_medpy_does_not_define(folders):
@@ -184,7 +228,8 @@ def contest(tmp_path: Path) -> tuple[tuple[Path, ...], Path]:
 def test_several_predictions_have_the_rows_that_each_has_alone(contest):
     predictions, truth = contest
     rows, differences = score_several(predictions, truth, METRICS)
-    assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows) and differences == []
+    assert all(list(row) == [*CONTRACT, "status", "prediction", "convention"] for row in rows)
+    assert differences == []
     assert len(rows) == 2 * 2 * 3 * 2 * len(METRICS)  # predictions, cases, conventions, labels
     for path in predictions:
         for convention in CONVENTIONS:
@@ -260,3 +305,13 @@ def test_the_command_takes_several_predictions_and_one_keeps_to_the_contract(con
     (one, other) = (json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy")))
     assert one == other and all(tuple(row) == CONTRACT for row in one)
     assert {(row["metric"], row["unit"]) for row in one} == {("hd95", "mm"), ("volume_error", "ml")}
+
+
+def test_all_stands_for_every_metric_of_label_maps_and_verify_says_what_it_did(folders, capsys):
+    flags = ["--prediction", str(folders[0]), "--reference", str(folders[1]), "--metrics"]
+    assert main(["score", *flags, "all", "--json"]) == 0
+    asked = {row["metric"] for row in json.loads(capsys.readouterr().out)}
+    assert asked == {m for m, one in METRIC.items() if one.task == "segmentation"} - {"dice_monai"}
+    assert main(["score", *flags, "dice,nsd@1mm", "--verify"]) == 0  # 2 cases of 2 labels
+    told = "4 numbers computed again with MedPy, all agree within 1e-06; MedPy has none of nsd@1mm"
+    assert told in capsys.readouterr().err

@@ -11,7 +11,7 @@ from bench.data import split as splits
 from bench.data.parts import Entry, Take
 from bench.data.split import Fold, read_list
 from bench.dataset import Case, Dataset, natural
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 
 T = TypeVar("T")
 DOUBTFUL = "doubtful"
@@ -30,7 +30,8 @@ def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collect
         if entry == DOUBTFUL:
             found |= dataset.doubtful.keys()
         elif known and entry not in known:
-            raise BenchError(f"exclude: {unknown(f'case of data set {name!r}', entry, known | {DOUBTFUL})}")
+            said = unknown(f"case of data set {name!r}", entry, known | {DOUBTFUL})
+            raise Misstated("exclude", said)
         else:
             found.add(entry)
     return sorted(found & known if known else found, key=natural)
@@ -70,7 +71,7 @@ def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:
         BenchError: the data set has no such list.
     """
     if which not in dataset.lists:
-        raise BenchError(unknown(f"pretraining list of data set {name!r}", which, dataset.lists))
+        raise Misstated("list", unknown(f"pretraining list of data set {name!r}", which, dataset.lists))
     return tuple(read_list(dataset, dataset.lists[which])["cases"]["train"])
 
 

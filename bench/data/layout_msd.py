@@ -19,6 +19,7 @@ from bench.volumes.files import inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
+EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
 
 
@@ -91,7 +92,8 @@ def msd_folder(root: Path) -> Dataset:
     """Return the declaration that a folder's own ``dataset.json`` makes.
 
     Its default recipe keeps the spacing: window [-175, 250] HU for CT, z-score over non-zero
-    voxels for anything else. Labels with gaps become contiguous in their order.
+    voxels for anything else. Labels with gaps become contiguous in their order. Where a label of nnU-Net's is
+    a list of values, all are regions, as nnU-Net's region-based training takes them.
 
     Raises:
         BenchError: no ``dataset.json``, or one without usable ``labels`` and ``modality``.
@@ -100,13 +102,14 @@ def msd_folder(root: Path) -> Dataset:
     path = home / "dataset.json"
     listing = read_listing(home)
     if not path.is_file():
-        raise BenchError(f"{path}: no such file; a folder in MSD layout needs one")
+        lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
+        raise BenchError(f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}")
     if not listing:
         raise BenchError(
             f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
             "'modality' (channel number to name): unpack it again, or write them"
         )
-    raw = _labels(path, listing)
+    raw, regions = _labels(path, listing)
     names = listing.get("modality", listing.get("channel_names"))
     if not isinstance(names, dict) or not names:
         raise BenchError(
@@ -116,15 +119,16 @@ def msd_folder(root: Path) -> Dataset:
     is_ct = all(name.upper() == "CT" for name in channels)
     recipe = Recipe(window=ABDOMEN) if is_ct else Recipe(scale="zscore", nonzero=True)
     ordered = sorted(raw)
-    gaps = ordered != list(range(1, len(ordered) + 1))
+    place = {value: i for i, value in enumerate(ordered, 1)}
     declared = {
         "source": Source(str(listing.get("reference") or listing.get("name") or root.name), ""),
         "title": str(listing.get("name") or root.name),
         "licence": str(listing.get("licence") or listing.get("license") or "not stated"),
         "modality": "CT" if is_ct else "MR",
         "channels": channels,
-        "labels": {i: raw[value] for i, value in enumerate(ordered, 1)},
-        "raw_labels": {value: i for i, value in enumerate(ordered, 1)} if gaps else {},
+        "labels": {i: raw[value] for value, i in place.items()},
+        "raw_labels": place if any(value != i for value, i in place.items()) else {},
+        "regions": {name: tuple(place[v] for v in values) for name, values in regions.items()},
         "recipes": {"default": recipe},
         "version": 2,  # nonzero scaling keeps zeros
         "person": lambda _, case: f"{root.name}:{case.patient}",
@@ -225,14 +229,20 @@ def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, 
     return bool(known & {CHANNEL.sub("", key) for key in files}) or "channel_names" in listing
 
 
-def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
-    """Return value -> name without background, from MSD's or nnU-Net's way of writing it."""
+def _labels(path: Path, listing: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
+    """Return value -> name without background, from MSD's or nnU-Net's way of writing it, and regions."""
     labels = listing.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise BenchError(
             f'{path}: key \'labels\' {_lacks(labels)}; it maps values to names, {{"1": "liver"}}'
         )
     swapped = not all(str(key).lstrip("-").isdecimal() for key in labels)
+    several = swapped and any(isinstance(value, list) for value in labels.values())
+    regions = _regions(path, labels) if several else {}
+    if several:  # a value that no region has to itself has no name
+        alone = {values[0]: name for name, values in regions.items() if len(values) == 1}
+        every = sorted({value for values in regions.values() for value in values})
+        labels = {alone.get(value, f"label {value}"): value for value in every}
     pairs = [(v, k) if swapped else (k, v) for k, v in labels.items()]
     found: dict[int, str] = {}
     for value, name in pairs:
@@ -246,7 +256,20 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> dict[int, str]:
     found.pop(0, None)
     if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
         raise BenchError(f"{path}: labels: 1 to 255 classes with different names are needed")
-    return found
+    return found, regions
+
+
+def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return name -> values of nnU-Net's labels, ``{"whole": [1, 2], "core": 2}``, without background."""
+    found = {}
+    for name, stated in labels.items():
+        values = stated if isinstance(stated, list) else [stated]
+        if not values or not all(map(_is_value, values)) or (0 in map(int, values) and len(values) > 1):
+            raise BenchError(
+                f"{path}: labels: {shown(name)} needs values from 1 to {LARGEST}, got {shown(stated)}"
+            )
+        found[name] = tuple(sorted({*map(int, values)}))
+    return {name: values for name, values in found.items() if values != (0,)}
 
 
 def _is_value(value: Any) -> bool:

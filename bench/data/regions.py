@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import Misstated
 
 
 def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, int]]:
@@ -26,12 +26,13 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
     """
     sets = {key: set(values) for key, values in regions.items()}
     if len({frozenset(own) for own in sets.values()}) < len(sets):
-        raise BenchError(f"finetune.regions: two of data set {name!r} have the same labels; take one of them")
+        raise Misstated("regions", f"two of data set {name!r} have the same labels; take one of them")
     for (one, a), (two, b) in combinations(sets.items(), 2):
         if a & b and not (a <= b or b <= a):
-            raise BenchError(
-                f"finetune.head: regions {one!r} and {two!r} of data set {name!r} overlap and neither holds "
-                "the other, so a voxel of both cannot be written as a label map; take softmax"
+            raise Misstated(
+                "head",
+                f"regions {one!r} and {two!r} of data set {name!r} overlap and neither holds "
+                "the other, so a voxel of both cannot be written as a label map; take softmax",
             )
     order = sorted(range(len(sets)), key=lambda i: -len([*sets.values()][i]))
     found = []
@@ -39,9 +40,10 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
         key, own = [*sets.items()][number]
         alone = [v for v in sorted(own) if all(own <= other for other in sets.values() if v in other)]
         if not alone:
-            raise BenchError(
-                f"finetune.head: region {key!r} of data set {name!r} has no label of its own, so its sigmoid "
-                "cannot be written as a label map; take softmax"
+            raise Misstated(
+                "head",
+                f"region {key!r} of data set {name!r} has no label of its own, so its sigmoid "
+                "cannot be written as a label map; take softmax",
             )
         found.append((number, alone[0]))
     return found

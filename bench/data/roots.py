@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import registry
 from bench.data.contents import Contents as Contents
 from bench.dataset import Dataset
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,19 @@ def adapter(name: str, roots: Roots) -> Dataset:
     """Return a registered adapter, or one read from a folder in MSD layout.
 
     Raises:
-        BenchError: neither is there; names the nearest registered one.
+        Misstated: neither is there; names the nearest registered one.
+        BenchError: the folder's ``dataset.json`` is not there, or cannot be used.
     """
     if name in registry.names("dataset"):
         return registry.load("dataset", name)()
     folder = roots.find(name)
-    if folder is not None and (folder / "dataset.json").is_file():
-        from bench.data.layout_msd import msd_folder
+    if folder is None:
+        inside = [p.name for p in roots.data.iterdir() if p.is_dir()] if roots.data else []
+        said = unknown("data set", name, {*registry.names("dataset"), *roots.named, *inside})
+        where = "under --data DIR" if roots.data is None else f"in {roots.data}"
+        raise Misstated(
+            "dataset", f"{said} (or put a folder of your own, in MSD layout, {where} by this name)"
+        )
+    from bench.data.layout_msd import msd_folder
 
-        return msd_folder(folder)
-    raise BenchError(
-        unknown("data set", name, registry.names("dataset"))
-        + "; any folder with a dataset.json in MSD layout works by its name under --data"
-    )
+    return msd_folder(folder)

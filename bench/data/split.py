@@ -18,7 +18,7 @@ from typing import Any
 from bench import typed
 from bench.data.parts import Labelled, Which
 from bench.dataset import Case, Dataset, natural
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 
 RULE = "rule"
 EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of the rule's hash: 7:1:2 where no list is known
@@ -27,7 +27,7 @@ CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation o
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
-SIDES = ("train", "val", "test")
+SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
 FEWEST = 5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
 
@@ -87,7 +87,7 @@ def folds(
         found = [_without(fold, without) for fold in _registered(dataset, split, name, [*patients, *without])]
     else:
         known = [*dataset.splits, *RULES]
-        raise BenchError(unknown(f"split of data set {name!r}", split, known))
+        raise Misstated("split", unknown(f"split of data set {name!r}", split, known))
     if not patients:
         raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
     for fold in found:
@@ -100,14 +100,16 @@ def _full(name: str, fold: Fold, patients: int) -> None:
     for part in PARTS.get(fold.name, ("train", "test")):
         if not getattr(fold, part):
             other = "" if fold.name == LEAVE_ONE_OUT else f", or take 'split: {LEAVE_ONE_OUT}'"
-            raise BenchError(
-                f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}"
+            raise Misstated(
+                "split",
+                f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}",
             )
     if fold.name == RULE and len(fold.test) < FEWEST:
-        raise BenchError(
+        raise Misstated(
+            "split",
             f"{name}: split {RULE!r} draws each patient by himself, which leaves {len(fold.train)} to train, "
             f"{len(fold.val)} to validate and {len(fold.test)} to test; fewer than {FEWEST} tested say too "
-            f"little: take 'split: {EVEN}' or '{CV5}'"
+            f"little: take 'split: {EVEN}' or '{CV5}'",
         )
 
 
@@ -147,10 +149,11 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
     wanted = {p for fold in parts for p in (*fold.train, *fold.val, *fold.test)}
     lacking = sorted(wanted - set(patients), key=natural)
     if lacking:
-        raise BenchError(
+        raise Misstated(
+            "split",
             f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
             f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
-            "folder, or take 'split: even', which divides what is there"
+            "folder, or take 'split: even', which divides what is there",
         )
     return parts
 
@@ -227,9 +230,10 @@ def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what:
     """
     n = len(patients)
     if percent * n / 100 < 0.5:
-        raise BenchError(
+        raise Misstated(
+            "fractions",
             f"{what}: {percent} % of {n} training patients is less than half a patient; "
-            f"take at least {-(-50 // n)} %"
+            f"take at least {-(-50 // n)} %",
         )
     return leading(ranked(patients, split, seed), percent)
 
@@ -249,9 +253,10 @@ def parted(patients: Sequence[str], share: float, what: str = "") -> tuple[list[
         return list(patients), []
     back = max(1, int(share * len(patients) + 0.5))
     if back >= len(patients):
-        raise BenchError(
+        raise Misstated(
+            "holdout",
             f"{what}holdout {share:g} of {len(patients)} training patient(s) leaves none to train; take a "
-            "larger fraction, or 'holdout: 0'"
+            "larger fraction, or 'holdout: 0'",
         )
     return list(patients[:-back]), list(patients[-back:])
 

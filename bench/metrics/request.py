@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 from bench.metrics import CONVENTIONS, EMPTY, METRICS
 
 TOLERANCE = re.compile(r"nsd@(\d+(?:\.\d+)?)mm")
@@ -70,17 +70,18 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
         tasks: data set -> its task.
 
     Raises:
-        BenchError: an unknown metric, or one that does not fit; names the data set and what fits.
+        BenchError: an unknown metric.
+        Misstated: one that does not fit; names the data set and what fits.
     """
     for metric in metrics:
         if metric != LATENCY and tasks and task(metric) not in tasks.values():
             name, other = next(iter(tasks.items()))
-            raise BenchError(f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}")
+            raise Misstated("metrics", f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}")
     for name, other in tasks.items():
         if not fitting(metrics, other):
             asked = ", ".join(metrics)
-            raise BenchError(
-                f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}"
+            raise Misstated(
+                "metrics", f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}"
             )
 
 
@@ -94,6 +95,13 @@ def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
     Those over the voxels of all cases have none, and those of validation loops have one on another grid.
     """
     return tuple(m for m in metrics if not (m in METRICS and (METRICS[m].pooled or METRICS[m].looped)))
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Return the metrics that a comma-separated text names; ``all``: every one that label maps have."""
+    asked = tuple(name.strip() for name in text.split(",") if name.strip())
+    every = tuple(name for name, one in METRICS.items() if one.task == "segmentation" and not one.looped)
+    return every if asked == ("all",) else asked
 
 
 def looped(metric: str) -> bool:

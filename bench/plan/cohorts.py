@@ -13,7 +13,7 @@ from bench.data import split as splits
 from bench.data.parts import Division, Narrowed, Part, Which
 from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 from bench.jobs.prepare import PrepareSpec
 from bench.protocol.sections import Finetune
 
@@ -117,20 +117,16 @@ class Cohorts:
     def _divided(self, section: Finetune) -> Target:
         name, dataset = section.dataset, self.dataset(section.dataset)
         if not dataset.labels:
-            raise BenchError(
-                f"finetune: data set {name!r} has no labels; pretrain on it, and fine-tune on another"
+            raise Misstated(
+                "dataset", f"data set {name!r} has no labels; pretrain on it, and fine-tune on another"
             )
         if section.regions and dataset.task == "classification":
-            raise BenchError(
-                f"finetune.regions: data set {name!r} has classes and no label maps; leave it out"
-            )
+            raise Misstated("regions", f"data set {name!r} has classes and no label maps; leave it out")
         regions = section.regions or dict(dataset.regions)
         strange = sorted({v for values in section.regions.values() for v in values} - {*dataset.labels})
         if strange or not all(section.regions.values()):
             labels = ", ".join(f"{value} {label}" for value, label in dataset.labels.items())
-            raise BenchError(
-                f"finetune.regions: data set {name!r} has the labels {labels}; take some for each"
-            )
+            raise Misstated("regions", f"data set {name!r} has the labels {labels}; take some for each")
         cases = self.cases(name)
         exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
         narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
@@ -138,9 +134,8 @@ class Cohorts:
             return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions)
         kept = case_filter.kept(cases, section.where, exclude)
         if not kept:
-            raise BenchError(
-                f"finetune: data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
-            )
+            key = "where" if section.where else "exclude"
+            raise Misstated(key, f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases")
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
         _apart(name, dataset, kept, folds)
@@ -164,7 +159,7 @@ class Cohorts:
         dataset = self.dataset(name)
         if isinstance(recipe, str):
             if recipe not in dataset.recipes:
-                raise BenchError(unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
+                raise Misstated("recipe", unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
             recipe = dataset.recipes[recipe]
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
@@ -182,9 +177,10 @@ def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[s
     for fold in folds:
         for patients in several:
             if patients & {*fold.train, *fold.val} and patients & {*fold.test}:
-                raise BenchError(
+                raise Misstated(
+                    "split",
                     f"{name}: {' and '.join(sorted(patients))} are one person, on both sides of split "
-                    f"{fold.name!r}; leave one out by 'exclude: [doubtful]' or by name"
+                    f"{fold.name!r}; leave one out by 'exclude: [doubtful]' or by name",
                 )
 
 
@@ -197,9 +193,10 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
     gone = sorted({*(section.folds or ())} - {f.index for f in folds})
     if gone or section.folds == ():
         which = f"fold {gone[0]}" if gone else "no fold"
-        raise BenchError(
-            f"finetune.folds: {which} of split {section.split!r} of data set {section.dataset!r}, which has "
-            f"{len(folds)}, counted from 0"
+        raise Misstated(
+            "folds",
+            f"{which} of split {section.split!r} of data set {section.dataset!r}, which has "
+            f"{len(folds)}, counted from 0",
         )
 
 
@@ -210,5 +207,5 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
         known = [*dataset.splits, *splits.RULES]
-        raise BenchError(unknown(f"split of data set {section.dataset!r}", section.split, known))
+        raise Misstated("split", unknown(f"split of data set {section.dataset!r}", section.split, known))
     return splits.listed(dataset, section.split)

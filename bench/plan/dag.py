@@ -30,6 +30,7 @@ class Cell:
     submission: str | None = None  # the job that predicts for the challenge's server, where the protocol asks
     curve: bool = False  # does its row show the learning curve of the fine-tuning?
     epoch: float | None = None  # steps of one over its labelled cases, where known
+    patients: tuple[int, ...] = ()  # that train, validate, are tested, where known
 
     @property
     def ends(self) -> list[str]:

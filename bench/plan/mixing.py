@@ -9,7 +9,7 @@ from bench.data import case_filter
 from bench.data.parts import Entry, Narrowed, Part, Take
 from bench.data.split import Fold
 from bench.dataset import Case, Dataset, Recipe
-from bench.errors import BenchError
+from bench.errors import Misstated
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts, Target
 from bench.protocol import Mix, Pretrain, mixture, pretrain_of, pretrains
@@ -27,7 +27,13 @@ class Read:
 
 def mixed(cohorts: Cohorts, arm: Arm, section: Pretrain, labels: bool) -> list[Read]:
     """Return the parts of a mixture, as one arm's fold divides them; only ``labels``, where it says so."""
-    return [_part(cohorts, arm, mix, section, labels) for mix in mixture.parts(section)]
+    found = []
+    for number, mix in enumerate(mixture.parts(section)):
+        try:
+            found.append(_part(cohorts, arm, mix, section, labels))
+        except Misstated as error:
+            raise Misstated(f"datasets.{number}.{error.key}", str(error)) from None
+    return found
 
 
 def count(section: Pretrain, parts: Sequence[Read]) -> int:
@@ -60,7 +66,7 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     absent = "allow" if cohorts.roots.phantoms else section.absent
     cases = case_filter.selected(found, data, dataset, fold, section.first_seed, absent=absent)
     if not cases:
-        raise BenchError(_nothing(mix, found, fold))
+        raise Misstated("where" if mix.where else "dataset", _nothing(mix, found, fold))
     cohorts.check_usable(mix.dataset, cases)
     return Read(data, tuple(cases), fold, True)
 
@@ -68,7 +74,7 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
 def _classes(dataset: Dataset, name: str) -> int:
     """Return how many classes the label maps have that a method reads, background left out."""
     if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
-        raise BenchError(f"pretrain: data set {name!r} has no label maps, from which the method learns")
+        raise Misstated("dataset", f"data set {name!r} has no label maps, from which the method learns")
     return max(dataset.labels)
 
 
@@ -81,7 +87,7 @@ def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
     )
     met = {key: sorted({c.meta[key] for c in found if key in c.meta}) for key in mix.where}
     there = "; ".join(f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items())
-    return f"pretrain: data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
+    return f"data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
         f" (there, {there})" if there else ""
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, Literal, TypeVar
 
@@ -11,7 +12,7 @@ from bench import registry
 from bench.data import split as splits
 from bench.data.parts import Labelled, Tested
 from bench.data.roots import Contents, Roots
-from bench.errors import BenchError
+from bench.errors import BenchError, Misstated
 from bench.job import Job, Spec
 from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
@@ -57,31 +58,40 @@ class Planner:
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
         self.selection.learn(protocol)
-        check_tasks(protocol.metrics, {t.dataset: self._task(t.dataset) for t in protocol.finetune})
-        self._anchors(protocol)
+        tasks = {section.dataset: self._task(protocol, i) for i, section in enumerate(protocol.finetune)}
+        with protocol.at():
+            check_tasks(protocol.metrics, tasks)
+        self._anchors(protocol, tasks)
         label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
-        for index, section in enumerate(protocol.finetune):
-            asked_for = self.selection.wants("dataset", section.dataset)
-            if asked_for or self.cohorts.roots.find(section.dataset) is not None:
-                self._section(protocol, index, section)
+        sections = [
+            (index, section) for index, section in enumerate(protocol.finetune)
+            if self.selection.wants("dataset", section.dataset)
+            or self.cohorts.roots.find(section.dataset) is not None
+        ]  # fmt: skip
+        for index, section in sections:  # all before any pretraining, which looks at every one
+            with protocol.at(("finetune", str(index))):
+                check_folds(section, self.cohorts.target(section).folds)
+        for index, section in sections:
+            self._section(protocol, index, section)
 
-    def _anchors(self, protocol: Protocol) -> None:
+    def _anchors(self, protocol: Protocol, tasks: Mapping[str, str]) -> None:
         """Refuse an anchor of a metric that is not computed: nothing would be judged by it."""
-        for section in protocol.finetune:
-            computed = fitting(protocol.metrics, self._task(section.dataset))
+        for index, section in enumerate(protocol.finetune):
+            computed = fitting(protocol.metrics, tasks[section.dataset])
             asked = section.anchor.metric if section.anchor else ""
             if asked and asked not in computed:
-                raise BenchError(
-                    f"protocol {protocol.name!r}, {section.dataset}: anchor.metric {asked!r} is not "
-                    f"computed; name one of {', '.join(computed)}, or add it to 'metrics'"
-                )
+                instead = f"name one of {', '.join(computed)}, or add it to 'metrics'"
+                with protocol.at(("finetune", str(index))):
+                    raise Misstated("anchor.metric", f"{asked!r} is not computed; {instead}")
 
-    def _task(self, name: str) -> str:
+    def _task(self, protocol: Protocol, index: int) -> str:
         """Return a data set's task; a folder that is not here and not registered must be in MSD layout."""
+        name = protocol.finetune[index].dataset
         known = name in registry.names("dataset") or self.cohorts.roots.find(name) is not None
-        return self.cohorts.dataset(name).task if known else "segmentation"
+        with protocol.at(("finetune", str(index))):
+            return self.cohorts.dataset(name).task if known else "segmentation"
 
     def finish(self) -> Plan:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
@@ -115,14 +125,14 @@ class Planner:
         self.plan.scoring_of.setdefault(protocol.name, {})[protocol.sections[index]] = specs.scoring(
             protocol, target
         )
-        check_folds(section, target.folds)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
             for fold in folds:
                 arm = Arm(protocol, name, row, tuned, target, fold, index)
                 for one in [arm, *(replace(arm, control=c) for c in controls_of(protocol, row, index))]:
-                    self._arm(one)
+                    with protocol.at(("rows", name, "finetune"), ("finetune", str(index))):
+                        self._arm(one)
 
     def _arm(self, arm: Arm) -> None:
         # fresh weights are one, however many pretrainings
@@ -145,7 +155,9 @@ class Planner:
         if arm.row.init:
             return [Initialisation(self.plan.files.add(arm.protocol.folder / arm.row.init))]
         at = f"@{arm.row.at}" if arm.row.at else ""
-        jobs = {seed: self.pretrainings.add(arm, seed) for seed in arm.before.every_seed(arm.tuned.seeds)}
+        own = ("rows", arm.name, "pretrain"), ("finetune", str(arm.index), "pretrain"), ("pretrain",)
+        with arm.protocol.at(*own):
+            jobs = {s: self.pretrainings.add(arm, s) for s in arm.before.every_seed(arm.tuned.seeds)}
         if arm.before.paired:
             return [Initialisation(f"job:{job}{at}", job, seed) for seed, job in jobs.items()]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs.values())]
@@ -240,6 +252,9 @@ class Planner:
         scoring = self.plan.scoring_of[protocol.name][arm.section]
         if select == "best_test" and protocol.scale != "paper":
             raise BenchError("select: best_test exists for the 'paper' scale only")
+        full_val = arm.tuned.val == "full"
+        drawn = partial(splits.drawn, arm.fold, tuned.data, seed=tuned.seed, full=full_val)
+        patients = tuple(len(drawn(side)) for side in splits.SIDES) if arm.fold.train else ()
         latency = None
         if LATENCY in protocol.metrics:
             latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
@@ -264,6 +279,7 @@ class Planner:
                 submission=sent,
                 curve=tuned.finetune.track is not None and not variant,
                 epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
+                patients=patients,
             )  # fmt: skip
             if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
                 self.plan.cells[protocol.name].append(cell)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.data import regions as regional
 from bench.data import split as splits
-from bench.errors import BenchError
+from bench.errors import BenchError, Misstated
 from bench.jobs.finetune import FinetuneSpec, Tracked, TuningSpec
 from bench.jobs.pretrain import MethodSpec, PretrainSpec
 from bench.jobs.scoring import Scoring, targets_of
@@ -49,8 +49,8 @@ def head(target: Target, tuned: Finetune) -> Head:
     if tuned.head != "regions":
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:
-        raise BenchError(
-            f"finetune.head: data set {target.name!r} declares no regions; state 'regions', or take softmax"
+        raise Misstated(
+            "head", f"data set {target.name!r} declares no regions; state 'regions', or take softmax"
         )
     painted = regional.paint(target.regions, target.name)
     return Head(len(target.regions), tuple(map(tuple, target.regions.values())), tuple(painted))

@@ -73,14 +73,19 @@ def read(path: Path, scale: str | None = None, *, drawn: bool = False) -> Protoc
     scales = _scales(document)
     if chosen != "paper":
         if not isinstance(chosen, str) or chosen not in scales:
-            raise BenchError(f"{path}: has no scale {shown(chosen)}; it has: {', '.join(['paper', *scales])}")
+            has = (
+                f"it has: {', '.join(['paper', *scales])}"
+                if scales
+                else "it states no 'scales'; leave it out"
+            )
+            raise BenchError(f"{path}: has no scale {shown(chosen)}; {has}")
         document = _laid_over(document, chosen)
     document.drawn = drawn
     _use_plugins(document)
     document = snapshots.spelled_out(document)
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
-    protocol = replace(document.build(Protocol), folder=path.parent, origin=origin)
+    protocol = replace(document.build(Protocol), folder=path.parent, origin=origin, document=document)
     check(protocol, document)
     return protocol
 

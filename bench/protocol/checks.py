@@ -6,6 +6,7 @@ from typing import Any
 
 from bench import registry
 from bench.errors import BenchError, printable, unknown
+from bench.metrics.request import unit
 from bench.nets import catalog
 from bench.protocol import mixture, views
 from bench.protocol.comparable import baseline_of
@@ -44,6 +45,11 @@ def check(protocol: Protocol, document: Document) -> None:
         _check_net(net, document, ("networks", name))
     for name, row in protocol.rows.items():
         _check_row(protocol, name, row, document)
+    for number, metric in enumerate(protocol.metrics if not document.drawn else ()):
+        try:
+            unit(metric)
+        except BenchError as error:
+            raise BenchError(f"{document.where(('metrics', str(number)))}: {error}") from None
     _check_section_names(protocol, document)
     for i, target in enumerate(protocol.finetune):
         _check_section(target, protocol.scale, document, ("finetune", str(i)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
-from bench.errors import BenchError
+from bench.errors import BenchError, Misstated
 from bench.protocol.sections import Embeddings, Finetune, Net, Phantom, Pretrain, Steps, one_of_each
 from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
@@ -93,6 +94,7 @@ class Protocol:
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
+    document: Document | None = field(default=None, repr=False, compare=False, metadata={"unsaid": True})
 
     @cached_property
     def sections(self) -> tuple[str, ...]:
@@ -105,6 +107,26 @@ class Protocol:
             twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
             found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
         return tuple(found)
+
+    @property
+    def scaled(self) -> bool:
+        """Tell whether it has more than one scale; else its rows' `paper` means: as it is written."""
+        return bool(self.scales) or self.scale != "paper"
+
+    @contextmanager
+    def at(self, *places: tuple[str, ...]) -> Iterator[None]:
+        """Say of what is misstated on which line of the file it stands.
+
+        Args:
+            places: the keys of what is looked at inside, those that win first.
+        """
+        try:
+            yield
+        except Misstated as error:
+            document = self.document or Document(Path(f"protocol {self.name!r}"), {})
+            stated = [(*keys, *error.key.split(".")) for keys in places or [()]]
+            keys = next((keys for keys in stated if keys in document.lines), stated[-1])
+            raise BenchError(f"{document.where(keys)}: {error}") from None
 
     @cached_property
     def resolved(self) -> dict[Any, Any]:

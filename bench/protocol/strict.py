@@ -83,6 +83,16 @@ SCALARS: dict[str, Callable[[str], Any]] = {  # tag: what its text means; no oth
     "tag:yaml.org,2002:null": lambda text: None,
 }
 
+PLAINLY = {  # what libyaml says: what that means to who wrote the file
+    "mapping values are not allowed": "': ' inside a value; put the value in quotes, or mend the indentation",
+    "expected ',' or": "the bracket{since} is not closed; a ',' or the closing one is missing",
+    "unexpected end of stream": "the quote{since} is not closed",
+    "did not find expected key": "no key begins here; mend the indentation, or the brackets and quotes above",
+    "could not find expected ':'": "the key{since} has no ':' behind it",
+    "expected '-'": "the list{since} goes on with no '-'; mend the indentation",
+    "but found another document": "'---' begins a second document; keep one",
+}
+
 
 @dataclass
 class Document:
@@ -115,25 +125,43 @@ def parse(path: Path) -> Document:
     """Read one YAML mapping.
 
     Raises:
-        BenchError: unreadable, not YAML, not a mapping, or a key twice; names file and line.
+        BenchError: unreadable, empty, not YAML, not a mapping, or a key twice; names file and line.
     """
+    text = _text(path)
     try:
-        if path.stat().st_size > LARGEST:
-            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB is no protocol")
-        node = _composed(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot be read ({error})") from None
+        node = _composed(text)
     except RecursionError:
         raise BenchError(f"{path}: nested too deeply; write it flat") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise BenchError(f"{path}{line}: not YAML: {_problem(error)}") from None
+        raise BenchError(f"{path}{line}: not YAML: {_problem(error, text)}") from None
+    if node is None:
+        raise BenchError(f"{path}: the file states nothing; write 'key: value' lines, or name another")
     if not isinstance(node, yaml.MappingNode):
-        raise BenchError(f"{path}: expected a mapping of keys, got something else")
+        what = "a list" if isinstance(node, yaml.SequenceNode) else "text"
+        first = node.start_mark.line + 1
+        raise BenchError(f"{path}:{first}: expected a mapping of keys ('key: value' lines), got {what}")
     document = Document(path, {}, room=MOST)
     document.value = _values(node, document)
     return document
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise BenchError(f"{path}: is a folder; name a file in it")
+        if path.stat().st_size > LARGEST:
+            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB is no protocol")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BenchError(
+            f"{path}: no such file; correct the path, or take a name of 'bench list protocols'"
+        ) from None
+    except UnicodeDecodeError:
+        raise BenchError(f"{path}: is no text in UTF-8; save it as that") from None
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend that, or name another") from None
 
 
 @lru_cache(maxsize=64)
@@ -157,13 +185,21 @@ def scalar(text: str) -> Any:
     except RecursionError:
         raise BenchError(f"{shown(text)} is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise BenchError(f"{shown(text)} is not a YAML value ({_problem(error)})") from None
+        raise BenchError(f"{shown(text)} is not a YAML value: {_problem(error, text)}") from None
     return None if node is None else _values(node, Document(Path("--set"), {}, room=MOST))
 
 
-def _problem(error: yaml.YAMLError) -> str:
-    """Return what is wrong in one line: PyYAML's own text has several."""
-    return getattr(error, "problem", None) or str(error).splitlines()[0]
+def _problem(error: yaml.YAMLError, text: str) -> str:
+    """Return what is wrong and what to write, in one line: libyaml names its own grammar, in several."""
+    said = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark, begun = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    line = f"{text}\n".split("\n")[mark.line] if mark else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "a tab indents the line; write spaces"
+    if mark and "cannot start any token" in said:
+        return f"no value begins with {line[mark.column]!r}; put the value in quotes"
+    since = f" of line {begun.line + 1}" if begun else ""
+    return next((words.format(since=since) for part, words in PLAINLY.items() if part in said), said)
 
 
 def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:

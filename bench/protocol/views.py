@@ -80,6 +80,8 @@ def check(protocol: Any, document: Document) -> None:
         BenchError: names file, line, key and the nearest name.
     """
     rows = (*protocol.rows, *protocol.published_only)
+    if protocol.layout.metric and protocol.metrics:
+        _known("metric", (protocol.layout.metric,), protocol.metrics, document, ("layout", "metric"))
     for heading, named in protocol.layout.groups.items():
         _known("row", named, rows, document, ("layout", "groups", heading))
     for name, row in protocol.rows.items():

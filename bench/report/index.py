@@ -51,7 +51,7 @@ def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summ
     return Summary(
         name=protocol.name,
         title=protocol.title,
-        scale=protocol.scale,
+        scale=protocol.scale if protocol.scaled else "",
         paper=" ".join(filter(None, (protocol.paper, protocol.table))),
         synthetic=scene.synthetic,
         data=tuple(dict.fromkeys(scene.info[t.dataset].title for t in protocol.finetune)),

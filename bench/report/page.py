@@ -89,7 +89,6 @@ def page(scene: Scene, made: Content) -> str:
         undertrained=gate.UNDERTRAINED,
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
-        scaled=scene.scaled,
         synthetic=scene.synthetic,
         facts=_facts(scene, made.seeds),
         parts=_parts(found, made.tables),

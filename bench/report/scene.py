@@ -65,11 +65,6 @@ class Scene:
         return self.cells.units.get(metric, unit_of(metric))
 
     @property
-    def scaled(self) -> bool:
-        """Does the protocol state scales, so that a title must say which?"""
-        return bool(self.protocol.scales) or self.protocol.scale != "paper"
-
-    @property
     def synthetic(self) -> str:
         """Return ``synthetic data`` where all scores are of it, ``partly synthetic data``, or nothing."""
         found = [info.synthetic for info in self.info.values()]

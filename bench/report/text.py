@@ -28,7 +28,7 @@ CSV_COLUMNS = (
 
 def title_of(scene: Scene) -> str:
     """Return the report's title: its scale where the protocol has several, and whether data is synthetic."""
-    said = [f"{scene.protocol.scale} scale"] if scene.scaled else []
+    said = [f"{scene.protocol.scale} scale"] if scene.protocol.scaled else []
     said += [scene.synthetic] if scene.synthetic else []
     return scene.protocol.title + (f" [{', '.join(said)}]" if said else "")
 

@@ -49,7 +49,7 @@ def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
     if len(protocols) > FEW:
         lines += _shared(plan, done, protocols)
     for protocol in protocols if len(protocols) <= FEW else ():
-        lines += [f"{protocol.name} ({protocol.scale}): {protocol.title}"]
+        lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
     lines.append(_total(plan, [j for j in wanted if j not in done], costs))
@@ -90,7 +90,7 @@ def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
     rows = []
     for protocol in protocols:
         cells = sum(cell.wanted for cell in plan.cells[protocol.name])
-        rows.append(line(f"{protocol.name} ({protocol.scale})", cells, plan.wanted(protocol=protocol.name)))
+        rows.append(line(_called(protocol), cells, plan.wanted(protocol=protocol.name)))
     alone = ["each by itself", *(sum(row[i] for row in rows) for i in range(1, 6))]
     union = line("together", alone[1], plan.wanted())
     saved = ["sharing saves", "", *(a - u for a, u in zip(alone[2:], union[2:], strict=True))]
@@ -98,6 +98,11 @@ def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
     return [*text.splitlines(), "", "GPU-hours: of training to do, of known length, on one nominal GPU."]
+
+
+def _called(protocol: Protocol) -> str:
+    """Return a protocol's name, and its scale where it has several."""
+    return f"{protocol.name} ({protocol.scale})" if protocol.scaled else protocol.name
 
 
 def _gpu_hours(plan: Plan, jobs: Sequence[str]) -> float:
@@ -136,26 +141,30 @@ def _cost(training: list[float | None], predicting: list[float | None]) -> str:
 
 
 def _patients(plan: Plan, protocol: Protocol) -> list[str]:
-    """Return how many patients each fraction trains on, and which fractions are the same patients.
+    """Return how many patients train, validate and are tested at each fraction, and which are the same.
 
     Fractions are prefixes of one ranking: as many patients of one fold and seed are the same ones.
     """
-    counts: dict[tuple[str, str], dict[int, set[int]]] = {}
-    for columns in (c.columns for c in plan.cells[protocol.name] if c.wanted and c.columns["n_train"]):
-        of = counts.setdefault((columns["dataset"], columns["split"]), {})
-        of.setdefault(columns["fraction"], set()).add(columns["n_train"])
+    counts: dict[tuple[str, str], dict[int, list[tuple[int, ...]]]] = {}
+    for cell in (c for c in plan.cells[protocol.name] if c.wanted and c.patients):
+        of = counts.setdefault((cell.columns["dataset"], cell.columns["split"]), {})
+        of.setdefault(cell.columns["fraction"], []).append(cell.patients)
     lines = []
     for (dataset, split), of in counts.items():
-        sizes = {p: "-".join(map(str, sorted({min(n), max(n)}))) for p, n in sorted(of.items())}
-        each = ", ".join(f"{size} at {percent} %" for percent, size in sizes.items())
-        lines.append(f"  {dataset}, split {split}: training patients {each}")
-        for size in dict.fromkeys(sizes.values()):
-            same = [f"{percent} %" for percent, other in sizes.items() if other == size]
+        sizes = {percent: [_span(part) for part in zip(*of[percent], strict=True)] for percent in sorted(of)}
+        each = ", ".join(f"{' / '.join(parts)} at {percent} %" for percent, parts in sizes.items())
+        lines.append(f"  {dataset}, split {split}: patients that train / validate / test {each}")
+        for size in dict.fromkeys(train for train, *_ in sizes.values()):
+            same = [f"{percent} %" for percent, (train, *_) in sizes.items() if train == size]
             if len(same) > 1:
                 who = "patient" if size == "1" else "patients"
                 joined = f"{', '.join(same[:-1])} and {same[-1]}"
-                lines.append(f"  {dataset}: {joined} are the same {size} {who}")
+                lines.append(f"  {dataset}: {joined} train on the same {size} {who}")
     return lines
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return "-".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def _way(spec: FinetuneSpec) -> str:

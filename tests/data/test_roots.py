@@ -62,5 +62,5 @@ def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, 
     (tmp_path / "my_task").symlink_to(phantoms / NAME)
     found = adapter("my_task", Roots(tmp_path))
     assert len(found.cases(tmp_path / "my_task")) == 20
-    with pytest.raises(BenchError, match=rf"did you mean '{NAME}'.*dataset.json"):
+    with pytest.raises(BenchError, match=rf"did you mean '{NAME}'.*in MSD layout, in .*by this name"):
         adapter("msd04_hipocampus", Roots(tmp_path))

@@ -61,6 +61,24 @@ def test_nnunets_own_json_is_read(tmp_path):
     assert [c.id for c in dataset.cases(root)] == ["x_1"]
 
 
+def test_nnunets_regions_are_regions(tmp_path):
+    labels = {"background": 0, "whole tumour": [1, 2, 4], "core": [2, 4], "enhancing": 4}
+    dataset = msd_folder(folder(tmp_path, labels=labels, regions_class_order=[1, 2, 4]))
+    assert dataset.labels == {1: "label 1", 2: "label 2", 3: "enhancing"}
+    assert dataset.raw_labels == {1: 1, 2: 2, 4: 3}
+    assert dataset.regions == {"whole tumour": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+    assert not dataset.mistake()
+
+
+@pytest.mark.parametrize(
+    ("there", "told"), [(ONE, "json: no such file; MSD"), ((), "nor a folder imagesTr;")]
+)
+def test_a_folder_without_its_json_is_told_what_to_write(tmp_path, there, told):
+    with pytest.raises(BenchError, match=told) as caught:
+        msd_folder(laid(tmp_path, there))
+    assert '"labels": {"0": "background", "1": "liver"}' in str(caught.value)
+
+
 CT = '{"modality": {"0": "CT"}, "labels": '
 
 
@@ -78,7 +96,10 @@ CT = '{"modality": {"0": "CT"}, "labels": '
         (CT + '{"0": "b", "-1": "a"}}', "'-1'"),
         (CT + '{"0": "b", "1": 5}}', "must be text"),
         (CT + '{"0": "b", "1": "a", "2": "a"}}', "different names"),
-        (CT + '{"background": 0, "all": [1, 2]}}', "[1, 2]"),
+        (CT + '{"background": 0, "all": []}}', "'all' needs values from 1 to 65535, got []"),
+        (CT + '{"background": 0, "all": [0, 2]}}', "'all' needs values from 1"),
+        (CT + '{"background": 0, "all": [1, "x"]}}', "'all' needs values from 1"),
+        (CT + '{"0": "b", "1": [1, 2]}}', "must be text, got [1, 2]"),
         (CT + '{"0": "background"}}', "1 to 255 classes"),
         ('{"a":' * 5000, "not JSON"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),

@@ -411,7 +411,7 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         ({"finetune": {"dataset": "msd04_hipocampus"}}, 1, f"no data set named .* did you mean '{NAME}'"),
         ({"finetune": {"fractions": [3]}}, 1, "3 % of 14 training patients .* take at least 4 %"),
         ({"metrics": ["dise"]}, 1, "dise"),
-        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, 1, "anchor.metric 'auc' is not computed"),
+        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, 1, "anchor.metric: 'auc' is not computed"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, processes, message):

@@ -69,12 +69,17 @@ def test_every_number_that_python_prints_reads_back_as_itself(number):
     ("raw", "message"),
     [
         (b"title: x\ninner:\n  lr: 1\n  lr: 2\n", r":4: key 'inner.lr' stands twice \(first on line 3\)"),
-        (b"title: [1\nx: 2", r":\d: not YAML"), (b"title: x\nsteps: \x07", "not YAML"),
-        (b"- a\n- b", "expected a mapping of keys"), (b"", "expected a mapping of keys"),
-        (b"title: \xe9\n", "cannot be read"), (None, "cannot be read"),
+        (b"title: [1\nx: 2", r":2: not YAML: the bracket of line 1 is not closed"),
+        (b"title: x\nsteps: \x07", "not YAML"), (b"title: a: b", ":1: .*put the value in quotes"),
+        (b"inner:\n\tlr: 1", ":2: not YAML: a tab indents the line; write spaces"),
+        (b"title: x\ninner: @a", ":2: .*no value begins with '@'"),
+        (b"title: x\nsteps\nflag: true", ":3: .*': ' inside a value|:3: .*the key of line 2"),
+        (b"\n- a\n- b", r":2: expected a mapping of keys \('key: value' lines\), got a list"),
+        (b"abc", "got text"), (b"", "the file states nothing"), (b"# later\n", "the file states nothing"),
+        (b"title: \xe9\n", "no text in UTF-8"), (None, "no such file; correct the path"),
         (b"# " + b"x" * (256 << 10), "256 KiB is no protocol"),
     ],
-    ids=range(8),
+    ids=range(14),
 )  # fmt: skip
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(tmp_path, raw, message):
     path = tmp_path / "file.yaml"
@@ -103,7 +108,7 @@ def test_plain_values_become_the_frozen_dataclass(read):
     [
         ("titel: x", r"file.yaml:1: titel: unknown key 'titel'; did you mean 'title'\?"),
         ("title: x\ninner:\n  rate: 1", r":3: inner.rate: unknown key 'rate'; known: betas, lr, name"),
-        ("steps: 1", "key 'title' is missing"),
+        ("steps: 1", ":1: top level: key 'title' is missing"),
         ("title: 1", ":1: title: expected text, got 1"),
         ("title: x\nsteps: 1e4", ":2: steps: expected a whole number, got 10000.0"),
         ("title: x\nsteps: true", ":2: steps: expected a whole number, got True"),
@@ -123,6 +128,32 @@ def test_plain_values_become_the_frozen_dataclass(read):
 def test_a_mistake_names_file_line_key_and_what_to_write(read, text, message):
     with pytest.raises(BenchError, match=message):
         read(text).build(Outer)
+
+
+@dataclass(frozen=True)
+class Pair:
+    one: int
+    two: int
+
+
+@dataclass(frozen=True)
+class Nested:
+    title: str
+    pair: Pair
+    more: dict[str, Pair]
+    many: tuple[Pair, ...] = ()
+
+
+def test_missing_keys_are_told_all_at_once_each_at_its_line(read):
+    document = read("pair: {one: 1, two: 2}\nmore:\n  a: {one: 1}\n  b: {one: 1, two: 1}\nmany:\n- {}\n")
+    with pytest.raises(BenchError) as caught:
+        document.build(Nested)
+    assert str(caught.value).replace(f"{document.path}", "") == (
+        ":1: top level: key 'title' is missing; :3: more.a: key 'two' is missing; "
+        ":6: many.0: keys 'one' and 'two' are missing"
+    )
+    with pytest.raises(BenchError, match="more: expected a mapping, got 3"):  # any other mistake first
+        read("more: 3\n").build(Nested)
 
 
 def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():

@@ -65,7 +65,7 @@ def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, p
                  ({"name": "test0"}, *others)]  # fmt: skip
     finished(store, plan.jobs[cell(plan, protocol="test0", row="alone", fraction=25, seed=0).finetune])
     lines = [line.split() for line in as_text(plan, store, protocols).splitlines()]
-    told = {line[0]: line[2:5] for line in lines if line and line[0].startswith(("test", "other"))}
+    told = {line[0]: line[1:4] for line in lines if line and line[0].startswith(("test", "other"))}
     assert told == {f"test{i}": ["8", "20", "19"] for i in range(4)} | {"other": ["8", "20", "20"]}
     sums = {line[0]: line for line in lines if line and line[0] in ("each", "together", "sharing")}
     assert sums["each"][3:6] == ["40", "100", "96"]
@@ -146,6 +146,10 @@ def test_an_alike_job_that_ran_here_replaces_the_estimate(plan_of, store):
 def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_file):
     changes = {"finetune": {"split": "even", "fractions": [4, 7, 50, 100], "seeds": [0, 1]}}
     told = as_text(plan_of(changes), store, [replace(read(protocol_file(changes)), name="test0")])
-    assert f"{NAME}, split even: training patients 1 at 4 %, 1 at 7 %, 7 at 50 %, 14 at 100 %" in told
-    assert f"{NAME}: 4 % and 7 % are the same 1 patient" in told
+    parts = "1 / 1 / 4 at 4 %, 1 / 1 / 4 at 7 %, 7 / 1 / 4 at 50 %, 14 / 2 / 4 at 100 %"
+    assert f"{NAME}, split even: patients that train / validate / test {parts}" in told
+    assert f"{NAME}: 4 % and 7 % train on the same 1 patient" in told
     assert "same 7" not in told and "same 14" not in told
+    held = {"finetune": {**changes["finetune"], "fractions": [50, 100], "holdout": 0.25}}
+    told = as_text(plan_of(held), store, [replace(read(protocol_file(held)), name="test0")])
+    assert "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told  # a quarter of 7 is 2, of 14 it is 4
