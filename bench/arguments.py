@@ -169,6 +169,8 @@ def _data_parsers(commands: Any) -> None:
     _data_flag(check)
     _plugins_flag(check)
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    check.add_argument("--to", type=Path, metavar="FILE",
+                       help="also a page: what there is, a slice of each case with its label")  # fmt: skip
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
     phantom.add_argument("dataset")

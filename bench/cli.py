@@ -486,26 +486,30 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from bench.data import check
+    from bench.data.check import check
     from bench.data.roots import Roots, adapter
+    from bench.show import survey_page
     from bench.show.progress import bar
+    from bench.show.survey import Survey
 
-    roots = Roots.here(arguments.data)
-    dataset = adapter(arguments.dataset, roots)
-    seen = [0]
-    with bar(f"checking {arguments.dataset}") as told:
-
-        def on_progress(done: int, cases: int) -> None:
-            seen[0] = cases
-            told(done, cases)
-
-        findings = check.check(dataset, roots.require(arguments.dataset), arguments.workers, on_progress)
+    roots, name = Roots.here(arguments.data), arguments.dataset
+    dataset = adapter(name, roots)
+    root = roots.require(name)
+    if arguments.to is not None:
+        survey_page.check_place(arguments.to)
+    survey = Survey(name, dataset, root, draw=arguments.to is not None)
+    with bar(f"checking {name}") as told:
+        survey.findings = check(dataset, root, arguments.workers, told, survey.look)
     if arguments.json:
-        print(json.dumps([asdict(f) for f in findings], indent=1))
+        print(json.dumps([asdict(f) for f in survey.findings], indent=1))
     else:
-        left_out = dataset.skipped(roots.require(arguments.dataset))
-        print(check.as_text(arguments.dataset, seen[0], findings, left_out))
-    return 1 if findings else 0
+        from bench.show.survey_text import as_text
+
+        print(as_text(survey))
+    if arguments.to is not None:
+        survey_page.write(survey, arguments.to)
+        print(f"page: {arguments.to}", file=sys.stderr if arguments.json else sys.stdout)
+    return 1 if survey.findings else 0
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
