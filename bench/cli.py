@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench import digest, no_torch, streams
 from bench.arguments import parser
 from bench.blame import blaming
+from bench.completion import ASKS
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
     streams.ready()
+    if ASKS in os.environ:
+        return _complete(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(argv)
     plans = arguments.command == "plan" or (arguments.command == "run" and arguments.dry_run)
     bare = argv is None and plans and no_torch.install()  # of a process of its own alone
@@ -72,6 +75,20 @@ def _body(arguments: argparse.Namespace, bare: bool) -> int:
         if bare and no_torch.used():
             no_torch.start_anew()
         raise
+
+
+def _complete(words: Sequence[str]) -> int:
+    """Answer a shell that completes a command line."""
+    from bench.completion import answer
+
+    if os.environ.get("BENCH_PLUGINS"):
+        from bench import plugins
+
+        with suppress(BenchError):
+            plugins.use_stated()
+    for line in answer(parser(), words):
+        print(line)
+    return 0
 
 
 def _from_outside(arguments: argparse.Namespace) -> None:
@@ -601,11 +618,18 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     return 0 if all(f.ok for f in found) else 1
 
 
+def _completion(arguments: argparse.Namespace) -> int:
+    from bench.completion import SCRIPTS
+
+    print(SCRIPTS[arguments.shell], end="")
+    return 0
+
+
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
     "cancel": _cancel, "cluster": _cluster_check, "new": _new, "bundle": _bundle, "compare": _compare,
-    "compete": _compete,
+    "compete": _compete, "completion": _completion,
 }  # fmt: skip
 
 if __name__ == "__main__":
