@@ -240,5 +240,14 @@ def _new_parser(commands: Any) -> None:
     new.add_argument("kind", choices=("method", "dataset", "network", "protocol"))
     new.add_argument("name", metavar="NAME", help="a Python name that nothing here has")
     new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="default: this folder")
+    init = _command(commands, "init", "write a first protocol over a folder of your own scans",
+                    "DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it "
+                    "lacks dataset.json one is written: what --labels and --channels do not name is "
+                    "asked on a terminal, and called label_1, ... elsewhere.")  # fmt: skip
+    init.add_argument("folder", type=Path, metavar="DIR")
+    init.add_argument("--to", type=Path, metavar="FILE", help="default: DIR's name and .yaml, here")
+    init.add_argument("--labels", default="", metavar="NAMES", help="e.g. 1=liver,2=tumour")
+    init.add_argument("--channels", default="", metavar="NAMES", help="e.g. CT, or T1,FLAIR")
+    init.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     shell = _command(commands, "completion", "print what makes a shell complete bench's words")
     shell.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -618,6 +618,25 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     return 0 if all(f.ok for f in found) else 1
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    from bench.init import init
+    from bench.show.progress import bar
+
+    def ask(question: str, default: str) -> str:
+        if not sys.stdin.isatty():
+            return default
+        try:
+            return input(f"{question} [{default}]: ").strip() or default
+        except EOFError:
+            return default
+
+    given = (arguments.labels, arguments.channels)
+    with bar(f"checking {arguments.folder}") as told:
+        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, told)
+    print("\n".join(lines))
+    return 0
+
+
 def _completion(arguments: argparse.Namespace) -> int:
     from bench.completion import SCRIPTS
 
@@ -629,7 +648,7 @@ BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
     "cancel": _cancel, "cluster": _cluster_check, "new": _new, "bundle": _bundle, "compare": _compare,
-    "compete": _compete, "completion": _completion,
+    "compete": _compete, "completion": _completion, "init": _init,
 }  # fmt: skip
 
 if __name__ == "__main__":

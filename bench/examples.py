@@ -67,6 +67,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
         ("bench new method my_method --to mine", "mine/my_method.py, its test and a protocol"),
         ("bench new dataset my_scans", "in this folder"),
     ),
+    "init": (
+        ("bench init DATA/my_scans", "writes my_scans.yaml"),
+        ("bench init DATA/my_scans --labels 1=liver,2=tumour --channels CT --to first.yaml", "asks nothing"),
+    ),
     "completion": (
         ("source <(bench completion bash)", "now; to keep it, put the line into ~/.bashrc (zsh: ~/.zshrc)"),
         ("bench completion fish > ~/.config/fish/completions/bench.fish", ""),
