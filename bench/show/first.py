@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
 from bench.data import split as splits
 from bench.data.facts import Facts
@@ -174,7 +174,7 @@ def seen_in_words(survey: Survey) -> str:
     """Return what was seen, in a line."""
     seen = survey.facts
     size, spacing = (
-        " x ".join(number(median(round(side, 3) for side in along)) for along in zip(*what, strict=True))
+        " x ".join(number(median_low(round(side, 3) for side in along)) for along in zip(*what, strict=True))
         for what in ([f.shape for f in seen], [f.spacing for f in seen])
     )
     return f"{len(survey.cases)} cases, {size} voxels of {spacing} mm (medians)"

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 
 from bench.data import split as splits
 from bench.data.check import Finding
 from bench.data.facts import PERCENTILES, Facts, facts, named
-from bench.dataset import Case, Dataset
+from bench.dataset import Case, Dataset, present
 from bench.errors import BenchError, printable
 from bench.phantoms.synthetic import is_synthetic
 from bench.show.thumbnail import Thumbnail, thumbnail
@@ -75,7 +75,7 @@ def count(survey: Survey) -> str:
 def overview(survey: Survey) -> list[tuple[str, str]]:
     """Return what there is, as pairs of a name and a value."""
     cases, seen, dataset = survey.cases, survey.facts, survey.dataset
-    labelled, published = sum(c.label is not None for c in cases), dataset.published
+    labelled, published = sum(map(_labelled, cases)), dataset.published
     of = f" of {published[0]}" if published and published[0] and not survey.synthetic else ""
     rows = [("cases", f"{count(survey)}; with label {labelled}{of}")]
     patients = {c.patient for c in cases}
@@ -107,6 +107,10 @@ def greys(survey: Survey) -> list[tuple[str, ...]]:
         if grey:
             found.append((printable(channel), *(spread(values) for values in zip(*grey, strict=True))))
     return found
+
+
+def _labelled(case: Case) -> bool:
+    return present(case.label) if isinstance(case.label, Path) else case.label is not None
 
 
 def labels(survey: Survey) -> list[Label]:
@@ -161,7 +165,7 @@ def number(value: float) -> str:
 def _triples(found: Sequence[tuple[float, ...]], unit: str) -> str:
     """Return the median along each axis, and the extremes where not all are equal."""
     sides = [[round(side, 4) for side in along] for along in zip(*found, strict=True)]
-    middle = " x ".join(number(median(along)) for along in sides)
+    middle = " x ".join(number(median_low(along)) for along in sides)
     if all(min(along) == max(along) for along in sides):
         return f"{middle} {unit}"
     low, high = (" x ".join(number(edge(along)) for along in sides) for edge in (min, max))

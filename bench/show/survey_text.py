@@ -9,7 +9,7 @@ from bench.data.split import SIDES
 from bench.errors import printable
 from bench.show.survey import GREY, Survey, count, divisions, greys, labels, number, overview
 
-LABEL_HEAD = ("label", "name", "cases", "ml: median", "least", "most")
+LABEL_HEAD = ("Label", "Name", "Cases", "Median ml", "Least", "Most")
 
 
 def as_text(survey: Survey) -> str:
@@ -17,7 +17,7 @@ def as_text(survey: Survey) -> str:
     from tabulate import tabulate
 
     rows = [tuple(map(printable, (f.case, f.kind, f.detail, f.file))) for f in survey.findings]
-    table = tabulate(rows, headers=("case", "kind", "detail", "file"), tablefmt="plain") if rows else ""
+    table = tabulate(rows, headers=("Case", "Kind", "What", "File"), tablefmt="plain") if rows else ""
     return "\n\n".join(filter(None, (*_holds(survey), table, closing(survey))))
 
 
@@ -37,14 +37,14 @@ def _holds(survey: Survey) -> Iterator[str]:
     yield printable(f"{survey.dataset.title} ({survey.dataset.modality}{synthetic})")
     yield tabulate(overview(survey), tablefmt="plain")
     if told := greys(survey):
-        yield tabulate(told, headers=("grey values", *GREY), tablefmt="plain", disable_numparse=True)
+        yield tabulate(told, headers=("Grey values", *GREY), tablefmt="plain", disable_numparse=True)
     if found := label_rows(survey):
         yield tabulate(found, headers=LABEL_HEAD[: len(found[0])], tablefmt="plain", disable_numparse=True,
                        colalign=("right", "left", *["right"] * (len(found[0]) - 2)))  # fmt: skip
     if divided := divisions(survey):
         sizes = [(split, *numbers) for split, numbers, why in divided if not why]
         if sizes:
-            yield tabulate(sizes, headers=("split (patients)", *SIDES, "folds"), tablefmt="plain")
+            yield tabulate(sizes, headers=("Patients", *SIDES, "folds"), tablefmt="plain")
         yield "\n".join(f"{split}: {printable(why)}" for split, _, why in divided if why)
 
 
