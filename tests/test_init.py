@@ -11,6 +11,8 @@ import yaml
 from bench import init as inits
 from bench import registry
 from bench.cli import main
+from bench.data.facts import Facts
+from bench.dataset import Case
 from bench.protocol import read
 from bench.show import first as firsts
 
@@ -173,3 +175,18 @@ def test_what_is_written_runs_and_ends_in_a_table(scans, tmp_path, capsys):
     out = capsys.readouterr().out
     assert all(f"{share} %" in out for share in protocol["finetune"][0]["fractions"])
     assert "SimCLR" in out and inits.TEMPLATE.exists()
+
+
+SPACINGS = {  # what is not alike, (shape, spacing) of each scan: the recipe's spacing
+    "alike": ([((35, 50, 36), (1, 1, 1))] * 3, None),
+    "nearly alike": ([((35, 50, 36), (1, 1, 1)), ((35, 50, 36), (1.01, 1, 1))], None),
+    "different": ([((99, 99, 20), (1, 1, s)) for s in (3, 5, 8)], (1.0, 1.0, 5.0)),
+    # 512 x 512 x 100 at 0.7 x 0.7 x 5 mm: at t x t x 5 mm (358.4 / t)^2 x 100 <= 1.5 million from t = 2.93 on
+    "large, thick slices": ([((512, 512, 100), (0.7, 0.7, 5.0))], (3.0, 3.0, 5.0)),
+}
+
+
+@pytest.mark.parametrize(("scans", "spacing"), SPACINGS.values(), ids=SPACINGS)
+def test_spacing_is_the_scans_own_or_coarser(scans, spacing):
+    seen = [Facts(Case("a", "a", ()), shape, own, (), None, 0) for shape, own in scans]
+    assert firsts._spacing(seen)[0] == spacing

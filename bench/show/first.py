@@ -22,7 +22,7 @@ UNUSABLE = (
     "label_value",
     "duplicate",
 )  # such a case is left out
-VOXELS = 1 << 20  # of a median scan on the recipe's grid, at most: coarser from there on
+VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: the network halves three times
 SAME = 0.02  # spacings that differ by less are one
@@ -117,7 +117,7 @@ def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
     while math.prod(e / s for e, s in zip(extent, coarse, strict=True)) > VOXELS:
         least = max(least, min(middle)) * 1.05
         coarse = [max(least, s) for s in middle]
-    told = tuple(float(f"{s:.2g}") for s in coarse)
+    told = tuple(float(f"{s:.4g}" if s == own else f"{s:.2g}") for s, own in zip(coarse, middle, strict=True))
     if coarse != middle:
         return told, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
     if all(max(along) - min(along) <= SAME * min(along) for along in spacings):
