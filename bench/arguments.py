@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
+from bench.examples import told
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of every command; ``command`` of what it parsed is the command's name."""
     made = argparse.ArgumentParser(
-        prog="bench", description="Compare self-supervised pretraining methods for medical images."
+        prog="bench",
+        description="Compare self-supervised pretraining methods for medical images.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
     )
-    made.add_argument("--version", action="version", version=f"bench {__version__}")
+    made.add_argument("--version", action=_Version, nargs=0, help="of bench, and of what it runs on")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     _run_parsers(commands)
     _report_parsers(commands)
@@ -27,8 +30,29 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+class _Version(argparse.Action):
+    """Prints versions and the commit, and leaves."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from bench.runtime.provenance import versions
+
+        print(versions())  # noqa: T201 - as argparse's own action does
+        parser.exit()
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps paragraphs, and keeps the lines of one that ends in indented lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = (p if "\n  " in p else textwrap.fill(p, width) for p in text.split("\n\n"))
+        return textwrap.indent("\n\n".join(parts), indent)
+
+
+def _command(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, formatter_class=_Help,
+        epilog="\n\n".join(filter(None, (more, told(name)))),
+    )  # fmt: skip
     made.set_defaults(command=name)
     return made
 
@@ -81,11 +105,11 @@ def _run_parsers(commands: Any) -> None:
 
 
 def _compete_parser(commands: Any) -> None:
-    compete = _command(commands, "compete", "run one more method beside a protocol's recorded rows")
-    compete.epilog = (
+    more = (
         "Only the method's own cells are run; the others' scores are taken patient by patient from the "
         "records. Refused where these are of another split, scale, recipe or convention."
     )
+    compete = _command(commands, "compete", "run one more method beside a protocol's recorded rows", more)
     known = "a protocol with records: a file, or a name of 'bench list protocols'"
     compete.add_argument("track", type=Path, metavar="TRACK", help=known)
     compete.add_argument("--method", required=True, metavar="NAME")
@@ -125,14 +149,15 @@ def _report_parsers(commands: Any) -> None:
 
 
 def _bundle_parser(commands: Any) -> None:
-    bundle = _command(commands, "bundle", "put protocols, records and splits into one file to pass on")
+    more = (
+        "'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify "
+        "FILE' looks at every digest, and whether the tables come out as they are in it. It holds no image."
+    )
+    text = "put protocols, records and splits into one file to pass on"
+    bundle = _command(commands, "bundle", text, more)
     bundle.usage = (
         "bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]\n"
         "       bench bundle verify FILE [--json]"
-    )
-    bundle.epilog = (
-        "'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify "
-        "FILE' looks at every digest, and whether the tables come out as they are in it. It holds no image."
     )
     bundle.add_argument("what", nargs="+", type=Path, metavar="PROTOCOL",
                         help="a file, or a name of 'bench list protocols'; or: verify FILE")  # fmt: skip
@@ -145,11 +170,8 @@ def _bundle_parser(commands: Any) -> None:
 
 
 def _compare_parser(commands: Any) -> None:
-    compare = _command(commands, "compare", "which cells moved beyond noise between two runs of a protocol")
-    compare.epilog = (
-        "Exit code 1: something moved beyond noise. E.g. 'bench compare runs runs_of_last_month', "
-        "'bench compare mine.bench.zip theirs.bench.zip --protocol pilot_lasc'."
-    )
+    compare = _command(commands, "compare", "which cells moved beyond noise between two runs of a protocol",
+                       "Exit code 1: something moved beyond noise.")  # fmt: skip
     where = "an output folder, a bundle, or records/<name>.parquet"
     compare.add_argument("a", type=Path, metavar="A", help=where)
     compare.add_argument("b", type=Path, metavar="B", help="what is compared with it, likewise")
@@ -172,6 +194,8 @@ def _data_parsers(commands: Any) -> None:
     _data_flag(check)
     _plugins_flag(check)
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    check.add_argument("--to", type=Path, metavar="FILE",
+                       help="also a page: what there is, a slice of each case with its label")  # fmt: skip
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
     phantom.add_argument("dataset")
@@ -223,3 +247,14 @@ def _new_parser(commands: Any) -> None:
     new.add_argument("kind", choices=("method", "dataset", "network", "protocol"))
     new.add_argument("name", metavar="NAME", help="a Python name that nothing here has")
     new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="default: this folder")
+    init = _command(commands, "init", "write a first protocol over a folder of your own scans",
+                    "DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it "
+                    "lacks dataset.json one is written: what --labels and --channels do not name is "
+                    "asked on a terminal, and called label_1, ... elsewhere.")  # fmt: skip
+    init.add_argument("folder", type=Path, metavar="DIR")
+    init.add_argument("--to", type=Path, metavar="FILE", help="default: DIR's name and .yaml, here")
+    init.add_argument("--labels", default="", metavar="NAMES", help="e.g. 1=liver,2=tumour")
+    init.add_argument("--channels", default="", metavar="NAMES", help="e.g. CT, or T1,FLAIR")
+    init.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    shell = _command(commands, "completion", "print what makes a shell complete bench's words")
+    shell.add_argument("shell", choices=("bash", "zsh", "fish"))

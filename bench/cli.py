@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench import digest, no_torch, streams
 from bench.arguments import parser
 from bench.blame import blaming
+from bench.completion import ASKS
 from bench.errors import BenchError, Damaged, printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
     streams.ready()
+    if ASKS in os.environ:
+        return _complete(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(argv)
     plans = arguments.command == "plan" or (arguments.command == "run" and arguments.dry_run)
     bare = argv is None and plans and no_torch.install()  # of a process of its own alone
@@ -72,6 +75,20 @@ def _body(arguments: argparse.Namespace, bare: bool) -> int:
         if bare and no_torch.used():
             no_torch.start_anew()
         raise
+
+
+def _complete(words: Sequence[str]) -> int:
+    """Answer a shell that completes a command line."""
+    from bench.completion import answer
+
+    if os.environ.get("BENCH_PLUGINS"):
+        from bench import plugins
+
+        with suppress(BenchError):
+            plugins.use_stated()
+    for line in answer(parser(), words):
+        print(line)
+    return 0
 
 
 def _from_outside(arguments: argparse.Namespace) -> None:
@@ -500,26 +517,30 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from bench.data import check
+    from bench.data.check import check
     from bench.data.roots import Roots, adapter
+    from bench.show import survey_page
     from bench.show.progress import bar
+    from bench.show.survey import Survey
 
-    roots = Roots.here(arguments.data)
-    dataset = adapter(arguments.dataset, roots)
-    seen = [0]
-    with bar(f"checking {arguments.dataset}") as told:
-
-        def on_progress(done: int, cases: int) -> None:
-            seen[0] = cases
-            told(done, cases)
-
-        findings = check.check(dataset, roots.require(arguments.dataset), arguments.workers, on_progress)
+    roots, name = Roots.here(arguments.data), arguments.dataset
+    dataset = adapter(name, roots)
+    root = roots.require(name)
+    if arguments.to is not None:
+        survey_page.check_place(arguments.to)
+    survey = Survey(name, dataset, root, draw=arguments.to is not None)
+    with bar(f"checking {name}") as told:
+        survey.findings = check(dataset, root, arguments.workers, told, survey.look)
     if arguments.json:
-        print(json.dumps([asdict(f) for f in findings], indent=1))
+        print(json.dumps([asdict(f) for f in survey.findings], indent=1))
     else:
-        left_out = dataset.skipped(roots.require(arguments.dataset))
-        print(check.as_text(arguments.dataset, seen[0], findings, left_out))
-    return 1 if findings else 0
+        from bench.show.survey_text import as_text
+
+        print(as_text(survey))
+    if arguments.to is not None:
+        survey_page.write(survey, arguments.to)
+        print(f"page: {arguments.to}", file=sys.stderr if arguments.json else sys.stdout)
+    return 1 if survey.findings else 0
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
@@ -617,11 +638,37 @@ def _cluster_check(arguments: argparse.Namespace) -> int:
     return 0 if all(f.ok for f in found) else 1
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    from bench.init import init
+    from bench.show.progress import bar
+
+    def ask(question: str, default: str) -> str:
+        if not sys.stdin.isatty():
+            return default
+        try:
+            return input(f"{question} [{default}]: ").strip() or default
+        except EOFError:
+            return default
+
+    given = (arguments.labels, arguments.channels)
+    with bar(f"checking {arguments.folder}") as told:
+        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, told)
+    print("\n".join(lines))
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from bench.completion import SCRIPTS
+
+    print(SCRIPTS[arguments.shell], end="")
+    return 0
+
+
 BODIES: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run, "plan": _plan, "status": _status, "report": _report, "list": _list,
     "check": _check, "phantom": _phantom, "score": _score, "export": _export, "verify": _verify,
     "cancel": _cancel, "cluster": _cluster_check, "new": _new, "bundle": _bundle, "compare": _compare,
-    "compete": _compete,
+    "compete": _compete, "completion": _completion, "init": _init,
 }  # fmt: skip
 
 if __name__ == "__main__":

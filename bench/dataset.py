@@ -82,6 +82,8 @@ class Dataset(ABC):
     # may a page meant for sharing show its images? Who does not state it does not know: none are shown
     redistribution: ClassVar[bool] = False
     invented: ClassVar[bool] = False  # are phantoms all there is of it?
+    # cases with and without a label that its makers hand out; None: not known, or it grows
+    published: ClassVar[tuple[int, int] | None] = None
     modality: ClassVar[str]  # CT | MR | fundus; a case of several has its own in meta["modality"]
     channels: ClassVar[tuple[str, ...]]
     # cases of `--phantoms`: few, as guards compare pairs; enough for rules and short registered splits

@@ -36,6 +36,7 @@ class ACDC(Dataset):
     )
     title = "ACDC cardiac cine MR"
     licence = "CC BY-NC-SA 4.0, research only"
+    published = (300, 0)  # 150 patients at both phases
     modality = "MR"
     phantoms = 24  # two a patient
     channels = ("cine",)

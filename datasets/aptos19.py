@@ -43,6 +43,7 @@ class APTOS19(Photographs):
         "https://www.kaggle.com/c/aptos2019-blindness-detection",
     )
     title = "APTOS 2019 diabetic retinopathy"
+    published = (3662, 1928)
     licence = "Kaggle's competition rules; may not be passed on"
     task = "classification"
     phantoms = 36

@@ -29,6 +29,7 @@ class BraTS18(ChannelFiles):
     )
     title = "BraTS 2018 glioma"
     licence = "registration at CBICA's portal; free for research with the citations"
+    published = (285, 66)
     modality = "MR"
     channels = ("FLAIR", "T1", "T1Gd", "T2")
     labels = {1: "necrotic and non-enhancing core", 2: "oedema", 3: "enhancing tumour"}

@@ -28,6 +28,7 @@ class BraTS21(ChannelFiles):
     )
     title = "BraTS 2021 glioma"
     licence = "Synapse registration and terms of use; research only"
+    published = (1251, 219)
     modality = "MR"
     channels = ("FLAIR", "T1Gd", "T1", "T2")  # Swin-UNETR's order
     labels = {1: "necrotic core", 2: "oedema", 3: "enhancing tumour"}

@@ -30,6 +30,7 @@ class BTCV(Dataset):
     )
     title = "BTCV abdomen"
     licence = "Synapse registration and terms of use; research only"
+    published = (30, 20)
     modality = "CT"
     phantoms = 30  # all that a split names
     channels = ("CT",)

@@ -40,6 +40,7 @@ class CCCCII(Dataset):
     )
     title = "CC-CCII chest CT classification"
     licence = "free for research with the citation"
+    published = (4178, 0)
     modality = "CT"
     channels = ("CT",)
     task = "classification"

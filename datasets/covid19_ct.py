@@ -27,6 +27,7 @@ class Covid19CT(Dataset):
     title = "TCIA CT Images in COVID-19"
     licence = "CC BY 4.0"
     redistribution = True
+    published = (0, 771)
     modality = "CT"
     channels = ("CT",)
     labels = {}

@@ -34,6 +34,7 @@ class Covid1920(Dataset):
     )
     title = "COVID-19-20 lung lesions"
     licence = "registration at grand-challenge.org; the images are TCIA's, CC BY 4.0"
+    published = (199, 96)  # 50 of them for validation
     modality = "CT"
     channels = ("CT",)
     labels = {1: "lesion"}

@@ -42,6 +42,7 @@ class KiTS19(Dataset):
     )
     title = "KiTS19 kidney tumours"
     licence = "CC BY-NC-SA 4.0"  # from memory of the challenge's page: see your copy
+    published = (210, 90)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "kidney", 2: "tumour"}

@@ -33,6 +33,7 @@ class LASC(Dataset):
     )
     title = "LASC 2018 left atrium"
     licence = "research use, registration at cardiacatlas.org"
+    published = (154, 0)
     modality = "MR"
     phantoms = 36  # split `rule` tests five
     channels = ("LGE",)

@@ -42,6 +42,7 @@ class LiTS(Dataset):
     title = "LiTS liver"
     # The licence and the test scans' names are from memory, not from the challenge: see your copy.
     licence = "CC BY-NC-ND 4.0, registration at the challenge"
+    published = (131, 70)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "tumour"}

@@ -37,6 +37,7 @@ class LUNA16(Dataset):
     title = "LUNA16"
     licence = "CC BY 4.0"
     redistribution = True
+    published = (0, 888)
     modality = "CT"
     channels = ("CT",)
     labels = {}

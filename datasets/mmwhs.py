@@ -30,6 +30,7 @@ class MMWHS(Dataset):
     )
     title = "MM-WHS whole heart"
     licence = "registration form; research only"
+    published = (40, 80)  # in both modalities
     modality = "CT"  # of the published tables; the MR scans are read too
     phantoms = 40  # all that a split names
     channels = ("CT or MR",)

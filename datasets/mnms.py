@@ -36,6 +36,7 @@ class MnMs(Dataset):
     )
     title = "M&Ms cardiac cine MR"
     licence = "download form; research only"
+    published = (640, 50)  # 345 patients, two frames each
     modality = "MR"
     phantoms = 24  # two a patient
     channels = ("cine",)

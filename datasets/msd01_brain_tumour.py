@@ -22,6 +22,7 @@ class BrainTumour(Decathlon):
 
     version = 2  # a z-score of non-zero voxels keeps zeros at 0
     archive = "Task01_BrainTumour"
+    published = (484, 266)
     modality = "MR"
     channels = ("FLAIR", "T1w", "T1gd", "T2w")
     labels = {1: "oedema", 2: "non-enhancing tumour", 3: "enhancing tumour"}

@@ -19,6 +19,7 @@ class Heart(Decathlon):
 
     version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
     archive = "Task02_Heart"
+    published = (20, 10)
     modality = "MR"
     channels = ("MRI",)
     labels = {1: "left atrium"}

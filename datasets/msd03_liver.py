@@ -21,6 +21,7 @@ class Liver(Decathlon):
     """
 
     archive = "Task03_Liver"
+    published = (131, 70)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "cancer"}

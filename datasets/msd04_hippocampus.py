@@ -16,6 +16,7 @@ class Hippocampus(Decathlon):
 
     archive = "Task04_Hippocampus"
     stems = ""  # cases of any name: what a lab has of this kind is read by it, too
+    published = (260, 130)
     modality = "MR"
     phantoms = 36  # split `rule` tests five
     channels = ("T1",)

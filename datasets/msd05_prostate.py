@@ -23,6 +23,7 @@ class Prostate(Decathlon):
 
     version = 2  # zeros stay 0 in the recipe voco, slices are 192 x 192 in hssl
     archive = "Task05_Prostate"
+    published = (32, 16)
     modality = "MR"
     channels = ("T2", "ADC")
     labels = {1: "peripheral zone", 2: "transition zone"}

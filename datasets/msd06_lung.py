@@ -15,6 +15,7 @@ class Lung(Decathlon):
     """63 labelled and 32 unlabelled scans; the site says 64. Most voxels of a scan are no tumour's."""
 
     archive = "Task06_Lung"
+    published = (63, 32)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "cancer"}

@@ -16,6 +16,7 @@ class Pancreas(Decathlon):
 
     version = 2  # slices of the recipe hssl are 192 x 192
     archive = "Task07_Pancreas"
+    published = (281, 139)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "pancreas", 2: "cancer"}

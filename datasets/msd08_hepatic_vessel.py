@@ -15,6 +15,7 @@ class HepaticVessel(Decathlon):
     """303 labelled and 140 unlabelled portal-venous scans."""
 
     archive = "Task08_HepaticVessel"
+    published = (303, 140)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "vessel", 2: "tumour"}

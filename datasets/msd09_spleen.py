@@ -16,6 +16,7 @@ class Spleen(Decathlon):
 
     version = 2  # slices of the recipe hssl are 192 x 192
     archive = "Task09_Spleen"
+    published = (41, 20)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "spleen"}

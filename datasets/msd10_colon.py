@@ -16,6 +16,7 @@ class Colon(Decathlon):
     """126 labelled and 64 unlabelled portal-venous scans; the bowel itself is not labelled."""
 
     archive = "Task10_Colon"
+    published = (126, 64)
     modality = "CT"
     channels = ("CT",)
     labels = {1: "colon cancer primaries"}

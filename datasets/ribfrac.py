@@ -39,6 +39,7 @@ class RibFrac(Dataset):
     )
     title = "RibFrac"
     licence = "CC BY-NC 4.0"  # from general knowledge: images are not passed on until it is checked
+    published = (0, 660)
     modality = "CT"
     channels = ("CT",)
     labels = {}

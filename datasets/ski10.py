@@ -33,6 +33,7 @@ class SKI10(Dataset):
     title = "SKI10 knee"
     licence = "registration; data and what is derived from them may not be passed on, knee segmentation only"
     redistribution = False
+    published = (100, 50)
     modality = "MR"
     channels = ("MR",)
     labels = {1: "femur", 2: "femoral cartilage", 3: "tibia", 4: "tibial cartilage"}

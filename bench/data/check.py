@@ -37,6 +37,7 @@ LEAN = 1.0  # degrees; headers round their numbers
 DEPTH = 6  # levels below a data set's folder that are searched
 A = TypeVar("A")
 T = TypeVar("T")
+Look = Callable[[Case, Volume3D, LabelVolume | None], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,11 @@ class Finding:
 
 
 def check(
-    dataset: Dataset, root: Path, workers: int = 1, on_progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    root: Path,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+    look: Look | None = None,
 ) -> list[Finding]:
     """Decode every file of every case and return what is wrong, in the order of the cases.
 
@@ -64,6 +69,8 @@ def check(
         root: its folder.
         workers: cases in work at once; each holds one image and its label in memory.
         on_progress: called with (cases done, cases in all).
+        look: called in a worker thread with every case whose image can be read and is finite, this image and,
+            where that can be read and is of its size, the label map as stored.
 
     Raises:
         BenchError: nothing under ``root`` looks like this data set.
@@ -78,7 +85,7 @@ def check(
     findings += _leftovers(dataset, root, cases, {Path(file) for file in gone})
     digests: dict[str, str] = {}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        judged = pool.map(lambda case: _judged(dataset, case, gone), cases)
+        judged = pool.map(lambda case: _judged(dataset, case, gone, look), cases)
         for done, (case, (faults, digest)) in enumerate(zip(cases, judged, strict=True), 1):
             findings += faults
             if digest is not None:
@@ -119,8 +126,10 @@ def _absent(path: Path) -> str:
     return f"a link that leads to {path.readlink()}" if path.is_symlink() else "no such file"
 
 
-def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding], str | None]:
-    """Return a case's faults and the digest of its image's voxels."""
+def _judged(
+    dataset: Dataset, case: Case, gone: set[str], look: Look | None
+) -> tuple[list[Finding], str | None]:
+    """Return a case's faults and the digest of its image's voxels; ``look`` sees what was read of it."""
     faults: list[VolumeError] = []
 
     def attempt(work: Callable[[A], T], given: A) -> T | None:
@@ -148,14 +157,26 @@ def _judged(dataset: Dataset, case: Case, gone: set[str]) -> tuple[list[Finding]
     if isinstance(case.label, int) and case.label not in dataset.labels:
         detail = f"class {case.label} is not declared ({', '.join(map(str, dataset.labels))})"
         faults.append(VolumeError(case.images[0], "label_value", detail))
+    label = None
     if isinstance(case.label, Path) and str(case.label) not in gone:
         label = attempt(partial(read_label, frame=case.frame), case.label)
-        if label is not None:
-            classes = attempt(lambda read: contiguous(read, dataset.labels, dataset.raw_labels), label)
-            if classes is not None and not classes.any():
-                faults.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
-            faults += _pair_faults(image, label)
+    if label is not None:
+        faults += _label_faults(dataset, image, label)
+    if look is not None and image is not None and all(fault.kind != "nonfinite" for fault in faults):
+        lies = label is not None and label.array.shape == image.array.shape[1:]
+        look(case, image, label if lies else None)
     return [_finding(case.id, fault) for fault in faults], None if image is None else _digest(image)
+
+
+def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) -> list[VolumeError]:
+    """Return what is wrong with a label map's values, and where it lies."""
+    found = list[VolumeError]()
+    try:
+        if not contiguous(label, dataset.labels, dataset.raw_labels).any():
+            found.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
+    except VolumeError as error:
+        found.append(error)
+    return found + _pair_faults(image, label)
 
 
 def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
@@ -308,16 +329,3 @@ def _voxels_of(path: Path) -> set[Path]:
     with suppress(BenchError):  # whoever reads the header will see
         return {metaimage.data_file(path)} if path.suffix.lower() == ".mhd" else set()
     return set()
-
-
-def as_text(name: str, cases: int, findings: Sequence[Finding], skipped: Sequence[tuple[str, str]]) -> str:
-    """Return a table of the findings and a closing line with their number, and what was left out."""
-    from tabulate import tabulate
-
-    out = f"{len(skipped)} left out (first {skipped[0][0]}: {skipped[0][1]}), " if skipped else ""
-    found = f"{len(findings)} findings" if findings else "nothing wrong"
-    closing = f"{name}: {cases} cases, " + printable(out) + found
-    if not findings:
-        return closing
-    rows = [tuple(map(printable, (f.case, f.kind, f.detail, f.file))) for f in findings]
-    return tabulate(rows, headers=("case", "kind", "detail", "file"), tablefmt="plain") + "\n" + closing

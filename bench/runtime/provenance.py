@@ -51,6 +51,14 @@ def provenance(made_by: Mapping[str, str], threads: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def versions() -> str:
+    """Return bench's version, its commit, and the versions of what it runs on; imports none of them."""
+    commit = tree().commit + ("+" if tree().modified else "")
+    parts = (f"commit {commit}" if commit else "", f"Python {platform.python_version()}")
+    packages = (f"{name} {_version(name) or 'not there'}" for name in ("torch", "monai"))
+    return ", ".join(filter(None, (f"bench {_version('bench')}", *parts, *packages)))
+
+
 def _processor() -> str:
     """Return the processor's own name where Linux tells it."""
     try:

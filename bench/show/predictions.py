@@ -146,7 +146,7 @@ class Slice:
             raise Damaged(folder / "prediction.json", f"case {shown(self._case)} is of another grid")
         x, y, _ = self._grid.native_spacing
         planes = (self._image, self._reference, found[..., self._z])
-        image, reference, prediction = (_turned(plane[self._kept]) for plane in planes)
+        image, reference, prediction = (turned(plane[self._kept]) for plane in planes)
         return Panel("", "", self._case, "", image, reference, prediction, y / x)
 
 
@@ -186,6 +186,6 @@ def _around(grid: Geometry, reference: np.ndarray) -> tuple[slice, slice]:
     return (sides[0], sides[1])
 
 
-def _turned(plane: np.ndarray) -> np.ndarray:
+def turned(plane: np.ndarray) -> np.ndarray:
     """Return a plane (x, y) of RAS+ as it is looked at: anterior up, the patient's right on the left."""
     return plane.T[::-1, ::-1]

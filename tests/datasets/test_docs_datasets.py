@@ -61,6 +61,8 @@ def test_the_table_agrees_with_the_declaration(name):
     assert row["passed"] == {True: "yes", False: "no", None: "not known"}[known]
     assert words(row["also"]) == list(dataset.overlaps)
     assert row["cases"]
+    numbers = re.fullmatch(r"(\d+) (?:labelled|graded), (\d+) not", row["cases"])
+    assert numbers is None or dataset.published == tuple(map(int, numbers.groups()))
 
 
 def test_nothing_is_described_that_is_not_registered():

@@ -1,0 +1,92 @@
+"""The ``dataset.json`` that a folder in MSD layout lacks: what its files say, and what a person is asked."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.layout_msd import CHANNEL, MSDLayout
+from bench.dataset import Case
+from bench.errors import BenchError
+from bench.volumes.files import stem
+from bench.volumes.reading import VolumeError, read_label, read_volume
+
+AIR = -500  # HU; where voxels are below it, a scan is CT
+Ask = Callable[[str, str], str]  # a question and what is taken without an answer
+
+
+class Unlisted(MSDLayout):
+    """A folder of imagesTr and labelsTr without dataset.json."""
+
+    title = "cases without dataset.json"
+
+
+def write_missing(
+    root: Path, labels: Mapping[int, str], channels: Sequence[str], ask: Ask, workers: int
+) -> str:
+    """Write ``dataset.json`` and return it in words.
+
+    Args:
+        root: the folder that holds imagesTr.
+        labels: name by value; those that occur and are not here are asked.
+        channels: their names; none: asked.
+        ask: answers, or returns what is taken without an answer.
+        workers: label maps that are read at once.
+
+    Raises:
+        BenchError: no label map can be read, or a name is given to what does not occur.
+    """
+    cases = Unlisted().cases(root)
+    found = _values(cases, workers)
+    strange = sorted({*labels} - {*found})
+    if strange:
+        there = ", ".join(map(str, sorted(found)))
+        raise BenchError(f"--labels: value {strange[0]} is in no label map of {root}; there are {there}")
+    names = {
+        value: labels.get(value) or ask(f"name of label {value}, in {n} label maps", f"label_{value}")
+        for value, n in sorted(found.items())
+    }
+    told = channels or _channels(cases[0], ask)
+    suffixed = len(cases[0].images) > 1 or bool(CHANNEL.search(stem(cases[0].images[0])))
+    listing = {
+        "name": root.name,
+        "channel_names" if suffixed else "modality": {str(i): name for i, name in enumerate(told)},
+        "labels": {"0": "background", **{str(value): name for value, name in names.items()}},
+    }
+    (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+    return ", ".join([*told, *(f"{value} {name}" for value, name in names.items())])
+
+
+def _values(cases: Sequence[Case], workers: int) -> Counter[int]:
+    """Return in how many label maps each value but 0 occurs."""
+
+    def one(case: Case) -> list[int]:
+        try:
+            return [int(v) for v in np.unique(read_label(Path(str(case.label))).array) if v]
+        except VolumeError:  # a check says so
+            return []
+
+    labelled = [case for case in cases if isinstance(case.label, Path)]
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        found = Counter(value for values in pool.map(one, labelled) for value in values)
+    if not found:
+        where = labelled[0].label if labelled else "labelsTr"
+        raise BenchError(
+            f"{where}: no label map with a label can be read; labelsTr must hold one for each case"
+        )
+    return found
+
+
+def _channels(case: Case, ask: Ask) -> list[str]:
+    image = read_volume(case.images[0])
+    n = max(len(case.images), image.array.shape[0])
+    guess = "CT" if image.array.min() < AIR else "MR"
+    return [
+        ask(f"channel {i} (CT is windowed in HU, all else scaled)", guess if n == 1 else f"{guess}{i}")
+        for i in range(n)
+    ]

@@ -1,0 +1,172 @@
+"""What a folder of scans holds, beside what is wrong with it: in numbers, as ``bench check`` says them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, median_low
+
+from bench.data import split as splits
+from bench.data.check import Finding
+from bench.data.facts import PERCENTILES, Facts, facts, named
+from bench.dataset import Case, Dataset, present
+from bench.errors import BenchError, printable
+from bench.phantoms.synthetic import is_synthetic
+from bench.show.thumbnail import Thumbnail, thumbnail
+from bench.volumes.reading import LabelVolume, Volume3D
+
+MOST = 500  # cases that are drawn; of more every n-th
+DIVISIONS = (splits.RULE, splits.EVEN, splits.CV5, splits.LEAVE_ONE_OUT)  # told of any data set
+GREY = ("lowest", *(f"{p:g} %" for p in PERCENTILES), "highest")  # of a case's channel
+
+
+class Survey:
+    """What is seen of a data set's cases while they are checked.
+
+    Args:
+        name: of the data set.
+        dataset: its declaration.
+        root: its folder.
+        draw: keep a slice of each case?
+    """
+
+    def __init__(self, name: str, dataset: Dataset, root: Path, *, draw: bool = False) -> None:
+        self.name, self.dataset, self.root = name, dataset, root
+        self.cases, _ = dataset.readable(root)
+        self.skipped = dataset.skipped(root)
+        self.synthetic = is_synthetic(root)
+        self.findings: Sequence[Finding] = ()
+        self._facts: dict[str, Facts] = {}
+        self.slices: dict[str, Thumbnail] = {}
+        self._drawn = {c.id for c in self.cases[:: -(-len(self.cases) // MOST) or 1]} if draw else set[str]()
+
+    def look(self, case: Case, image: Volume3D, label: LabelVolume | None) -> None:
+        """Take down what a case holds; called in the threads of a check."""
+        self._facts[case.id] = found = facts(case, image, label)
+        if case.id in self._drawn:
+            self.slices[case.id] = thumbnail(found, image, label, self.dataset)
+
+    @property
+    def facts(self) -> list[Facts]:
+        """Return what was seen, in the order of the cases."""
+        return [self._facts[case.id] for case in self.cases if case.id in self._facts]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label or class: its declared value, in how many cases it is, and how large there."""
+
+    value: int
+    name: str
+    cases: int
+    of: int  # cases whose labels were read
+    ml: tuple[float, ...]  # in each case that has it, ascending; empty of a class
+
+
+def count(survey: Survey) -> str:
+    """Return how many cases there are, of how many published."""
+    published = survey.dataset.published
+    of = f" of {sum(published)} published" if published and not survey.synthetic else ""
+    return f"{len(survey.cases)}{of}"
+
+
+def overview(survey: Survey) -> list[tuple[str, str]]:
+    """Return what there is, as pairs of a name and a value."""
+    cases, seen, dataset = survey.cases, survey.facts, survey.dataset
+    labelled, published = sum(map(_labelled, cases)), dataset.published
+    of = f" of {published[0]}" if published and published[0] and not survey.synthetic else ""
+    rows = [("cases", f"{count(survey)}; with label {labelled}{of}")]
+    patients = {c.patient for c in cases}
+    if len(patients) != len(cases):
+        rows.append(("patients", str(len(patients))))
+    parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
+    if len(parts) > 1:
+        rows.append(("parts", ", ".join(f"{part} {n}" for part, n in parts.items())))
+    if seen and not dataset.flat:
+        rows.append(("size", _triples([f.shape for f in seen], "voxels")))
+        rows.append(("spacing", _triples([f.spacing for f in seen], "mm")))
+        fields = [tuple(round(n * s) for n, s in zip(f.shape, f.spacing, strict=True)) for f in seen]
+        rows.append(("field of view", _triples(fields, "mm")))
+    elif seen:
+        rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
+    known = [c.id for c in cases if c.id in dataset.doubtful]
+    if known:
+        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+        why = f"{known[0]} ({dataset.doubtful[known[0]]}){more}"
+        rows.append(("doubtful", f"{why}; 'exclude: [doubtful]' in a protocol leaves it out"))
+    return [(printable(name), printable(value)) for name, value in rows]
+
+
+def greys(survey: Survey) -> list[tuple[str, ...]]:
+    """Return each channel with ``GREY`` of a case: the median over cases and the extremes."""
+    found = list[tuple[str, ...]]()
+    for n, channel in enumerate(survey.dataset.channels):
+        grey = [f.grey[n] for f in survey.facts if n < len(f.grey)]
+        if grey:
+            found.append((printable(channel), *(spread(values) for values in zip(*grey, strict=True))))
+    return found
+
+
+def _labelled(case: Case) -> bool:
+    return present(case.label) if isinstance(case.label, Path) else case.label is not None
+
+
+def labels(survey: Survey) -> list[Label]:
+    """Return every declared label or class, and every value that nobody declared (named so)."""
+    dataset, cases = survey.dataset, survey.cases
+    if dataset.task == "classification":
+        counts = Counter(c.label for c in cases if isinstance(c.label, int))
+        names = {**dataset.labels, **{v: "not declared" for v in counts if v not in dataset.labels}}
+        return [Label(value, name, counts[value], counts.total(), ()) for value, name in names.items()]
+    volumes: dict[tuple[int, str], list[float]] = {(v, name): [] for v, name in dataset.labels.items()}
+    read = [f for f in survey.facts if f.counts is not None]
+    for f in read:
+        known, strange = named(f.counts or {}, dataset.labels, dataset.raw_labels)
+        found = {(value, dataset.labels[value]): n for value, n in known.items()}
+        for key, n in (found | {(value, "not declared"): n for value, n in strange.items()}).items():
+            volumes.setdefault(key, []).append(f.ml(n))
+    return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]
+
+
+def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return each split with its patients to train, validate and test and its folds, or why it cannot be."""
+    if not survey.dataset.labels or not any(c.label is not None for c in survey.cases):
+        return []
+    found = list[tuple[str, tuple[str, ...], str]]()
+    for split in (*survey.dataset.splits, *DIVISIONS):
+        try:
+            folds = splits.folds(survey.dataset, survey.name, survey.cases, split)
+        except BenchError as error:
+            found.append((split, (), str(error).removeprefix(f"{survey.name}: ")))
+            continue
+        sizes = [sorted(len(getattr(fold, part)) for fold in folds) for part in splits.SIDES]
+        told = (f"{s[0]}" if s[0] == s[-1] else f"{s[0]} to {s[-1]}" for s in sizes)
+        found.append((split, (*told, str(len(folds))), ""))
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return one number where all are equal, else the median and the extremes."""
+    low, high = min(values), max(values)
+    return number(low) if low == high else f"{number(median(values))} ({number(low)} to {number(high)})"
+
+
+def number(value: float) -> str:
+    """Return a number as a person reads it: three digits or all before the point."""
+    if value == int(value) and abs(value) < 1e7:
+        return str(int(value))
+    if abs(value) >= 1e7 or 0 < abs(value) < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _triples(found: Sequence[tuple[float, ...]], unit: str) -> str:
+    """Return the median along each axis, and the extremes where not all are equal."""
+    sides = [[round(side, 4) for side in along] for along in zip(*found, strict=True)]
+    middle = " x ".join(number(median_low(along)) for along in sides)
+    if all(min(along) == max(along) for along in sides):
+        return f"{middle} {unit}"
+    low, high = (" x ".join(number(edge(along)) for along in sides) for edge in (min, max))
+    return f"{middle} {unit} (median; {low} to {high})"
