@@ -22,11 +22,13 @@ def test_studies_with_a_report_are_all_there():
 
 @pytest.mark.parametrize("one", STATED, ids=lambda one: "-".join(list(one.values())[:4]))
 def test_a_finding_is_what_the_report_says(one):
-    with open(ROOT / "reports" / one["report"] / "verdicts.csv", newline="") as file:
+    with (ROOT / "reports" / one["report"] / "verdicts.csv").open(newline="") as file:
         places = ("row", "section", "fraction")
         (found,) = [
             line for line in csv.DictReader(file)
             if line["metric"] == "dice" and line["control"] == "0" and all(line[k] == one[k] for k in places)
         ]  # fmt: skip
-    numbers = [f"{100 * float(found[k]):+.2f}".replace("-", "\N{MINUS SIGN}") for k in ("difference", "low", "high")]
+    numbers = [
+        f"{100 * float(found[k]):+.2f}".replace("-", "\N{MINUS SIGN}") for k in ("difference", "low", "high")
+    ]
     assert [one["difference"], one["low"], one["high"], one["verdict"]] == [*numbers, found["verdict"]]
