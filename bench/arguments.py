@@ -14,11 +14,9 @@ from bench.examples import told
 def parser() -> argparse.ArgumentParser:
     """Return the parser of every command; ``command`` of what it parsed is the command's name."""
     made = argparse.ArgumentParser(
-        prog="bench",
-        description="Compare self-supervised pretraining methods for medical images.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        prog="bench", description="Compare self-supervised pretraining methods for medical images."
     )
-    made.add_argument("--version", action=_Version, nargs=0, help="of bench, and of what it runs on")
+    made.add_argument("-V", "--version", action=_Version, nargs=0, help="of bench, and of what it runs on")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     _run_parsers(commands)
     _report_parsers(commands)
