@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,8 @@ class _Help(argparse.HelpFormatter):
     """Wraps paragraphs, and keeps the lines of one that ends in indented lines."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap  # as argparse does: only help needs it
+
         parts = (p if "\n  " in p else textwrap.fill(p, width) for p in text.split("\n\n"))
         return textwrap.indent("\n\n".join(parts), indent)
 
