@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from bench.examples import told
 def parser() -> argparse.ArgumentParser:
     """Return the parser of every command; ``command`` of what it parsed is the command's name."""
     made = argparse.ArgumentParser(
-        prog="bench",
-        description="Compare self-supervised pretraining methods for medical images.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        prog="bench", description="Compare self-supervised pretraining methods for medical images."
     )
-    made.add_argument("--version", action=_Version, nargs=0, help="of bench, and of what it runs on")
+    made.add_argument("-V", "--version", action=_Version, nargs=0, help="of bench, and of what it runs on")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     _run_parsers(commands)
     _report_parsers(commands)
@@ -44,6 +41,8 @@ class _Help(argparse.HelpFormatter):
     """Wraps paragraphs, and keeps the lines of one that ends in indented lines."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap  # as argparse does: only help needs it
+
         parts = (p if "\n  " in p else textwrap.fill(p, width) for p in text.split("\n\n"))
         return textwrap.indent("\n\n".join(parts), indent)
 

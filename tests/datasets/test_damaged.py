@@ -482,7 +482,7 @@ def test_what_a_table_shows_a_terminal_does_not_obey(trees, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert r"x\x1b[31m\nmask.nii.gz" in shown
     assert "\x1b" not in shown
-    assert shown.splitlines()[-1] == f"{HIPPOCAMPUS}: 4 cases, 1 findings"
+    assert shown.splitlines()[-1] == f"{HIPPOCAMPUS}: 4 of 390 published cases, 1 finding"
 
 
 @pytest.mark.parametrize(("name", "folder"), [("kits19", HOME), ("ukb_brain", "Brain MRI/T1/10")])
