@@ -262,7 +262,7 @@ def watched() -> Iterator[dict[str, float]]:
     """Give what the best pose of those that led to a match had at the early gates, by the gates' names."""
     had: dict[str, float] = {}
     last: dict[str, float] = {}
-    roughly, finely = duplicates._roughly, duplicates._finely
+    roughly, finely = duplicates.roughly, duplicates._finely
 
     def rough(pose: Pose) -> float:
         last.update(SEEN=pose.fit, ROUGHLY=roughly(pose))
@@ -274,7 +274,7 @@ def watched() -> Iterator[dict[str, float]]:
             had.update((gate, max(value, had.get(gate, -1.0))) for gate, value in last.items())
         return score
 
-    with mock.patch.multiple(duplicates, _roughly=rough, _finely=fine):
+    with mock.patch.multiple(duplicates, roughly=rough, _finely=fine):
         yield had
 
 
