@@ -17,12 +17,12 @@ from bench.leaks.duplicates import SAME, SURE, Match, compared, first_fits, roug
 from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
 from bench.leaks.screen import Sketches, sketches
 
-LEAST, SHARE = 96, 0.03  # scans that pass the screen for each other one: so many, and this share of them
+LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them
 POSES = 6  # of a pair of scans, all channels together, that a glance fits
 LOOKED = 2  # of these that it fits better, and whose fine structures it compares
 SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
 ROUGHLY = {2: 0.1, 3: 0.65}  # correlation of these below which it is not compared; see tests/leaks.py
-PATIENCE = 16  # comparisons without a match after which the search for a scan ends
+PATIENCE = 8  # comparisons without a match after which the search for a scan ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +74,17 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
     return best
 
 
+def passing(scans: int) -> int:
+    """Return how many of so many scans pass the screen for each other one."""
+    return min(scans, max(LEAST, round(SHARE * scans)))
+
+
 def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return the pairs (n, 2) that pass the screen, sorted: of each column of ``scores``, the highest."""
-    kept = min(len(scores), max(LEAST, round(SHARE * len(scores))))
-    if not kept:
-        return np.empty((0, 2), int)
-    least = np.partition(scores, -kept, axis=0)[-kept]
-    return np.argwhere((scores >= least) & (scores > -1))
+    highest = np.argsort(-scores, axis=0, kind="stable")[: passing(len(scores))]
+    passed = np.zeros(scores.shape, bool)
+    np.put_along_axis(passed, highest, True, axis=0)
+    return np.argwhere(passed & (scores > -1))
 
 
 def glance(first: Scans, second: Scans, pairs: np.ndarray) -> list[Sight]:
