@@ -139,7 +139,9 @@ class _Comparer:
 
         def do(task: _Task) -> tuple[int, Rows]:
             if task.step == "confirm":
-                sights = [search.Sight(*map(int, row[:4]), row[4]) for row in task.rows.tolist()]
+                sights = [
+                    search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
+                ]
                 found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
                 return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
             scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]])

@@ -171,9 +171,14 @@ def _tried(guessed: Sequence[Sequence[Pose]]) -> list[list[Pose]]:
 
 
 def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
-    """Return poses of thumbnails, fitted."""
-    parts = (poses[first : first + TOGETHER] for first in range(0, len(poses), TOGETHER))
-    return [pose for part in parts for pose in fitted(part, places, steps=2)]
+    """Return poses of thumbnails, fitted; those of pictures and of volumes apart."""
+    found = list(poses)
+    for d in places:
+        mine = [n for n, pose in enumerate(poses) if pose.whole.ndim == d]
+        for some in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
+            for n, pose in zip(some, fitted([poses[n] for n in some], places, steps=2), strict=True):
+                found[n] = pose
+    return found
 
 
 def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:

@@ -102,7 +102,9 @@ def glance(first: Scans, second: Scans, pairs: np.ndarray) -> list[Sight]:
     fine = first_fits([pose for _, _, pose in left], COARSE)
     for (pair, (i, j), _), pose in zip(left, fine, strict=True):
         best[pair, i, j] = max(best.get((pair, i, j), -1.0), roughly(pose))
-    found = [Sight(*pairs[pair].tolist(), i, j, value) for (pair, i, j), value in best.items()]
+    found = [
+        Sight(int(pairs[pair, 0]), int(pairs[pair, 1]), i, j, value) for (pair, i, j), value in best.items()
+    ]
     return [s for s in found if s.value >= ROUGHLY[first.views[s.a][s.i].volume.ndim]]
 
 
@@ -142,11 +144,13 @@ def _guessed(first: Scans, second: Scans, a: int, b: int) -> list[tuple[tuple[in
     for d in first.sketches.keys() & second.sketches.keys():
         one, two = first.sketches[d].of(a), second.sketches[d].of(b)
         for forth, wholes, copies in ((True, one, two), (False, two, one)):
-            for whole, boxes in enumerate(wholes.boxes):
-                value, box = screen.turns(boxes, copies.copies)
-                for copy, turn in _highest(value):
-                    channels = (whole, copy) if forth else (copy, whole)
-                    found.append((float(value[copy, turn]), d, forth, channels, turn, int(box[copy, turn])))
+            for mine, boxes in enumerate(wholes.boxes):
+                value, best = screen.turns(boxes, copies.copies)
+                for theirs, turn in _highest(value):
+                    channels = (mine, theirs) if forth else (theirs, mine)
+                    found.append(
+                        (float(value[theirs, turn]), d, forth, channels, turn, int(best[theirs, turn]))
+                    )
     found.sort(key=lambda f: -f[0])
     poses = []
     for _, d, forth, channels, turn, box in found[:POSES]:
