@@ -17,8 +17,9 @@ from bench.leaks.poses import View
 SPARSE = {
     2: tuple((a / 10, b / 10) for a in range(5) for b in range(a + 6, 11)),
     3: ((0.03, 0.97), (0.02, 0.66), (0.34, 0.98), (0.13, 0.77), (0.23, 0.87)),
-}  # boxes that end within the scan: a larger one shows more of the copy than one that fits its edges
-# Steeper weights than the first guess's: bodies share their lowest cosines.
+}
+# Set by the ranks of planted copies (the tuning half of tests/leaks.py). The weights are steeper than the
+# first guess's, as bodies share their lowest cosines.
 BASIS = {2: Basis(2, 6, SPARSE[2], power=2, width=5), 3: Basis(3, 4, SPARSE[3], power=2, width=5)}
 ROOM = 1 << 17  # scores at a time: they fit into the cache
 

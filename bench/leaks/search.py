@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.leaks import screen
-from bench.leaks.duplicates import SAME, SURE, Match, compared, first_fits, roughly
+from bench.leaks.duplicates import ROUGHLY, SAME, SURE, Match, compared, first_fits, roughly
 from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
 from bench.leaks.screen import Sketches, sketches
 
@@ -21,8 +21,7 @@ LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so man
 POSES = 6  # of a pair of scans, all channels together, that a glance fits
 LOOKED = 2  # of these that it fits better, and whose fine structures it compares
 SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
-ROUGHLY = {2: 0.1, 3: 0.65}  # correlation of these below which it is not compared; see tests/leaks.py
-PATIENCE = 8  # comparisons without a match after which the search for a scan ends
+PATIENCE = 5  # comparisons without a match after which the search for a scan ends
 
 
 @dataclass(frozen=True, eq=False)
