@@ -16,7 +16,7 @@ from bench.typed import plain, sparse
 FILE = "leaks.json"
 # Seconds of one core in real scans, see docs/leaks.md.
 PREPARED = 0.0015  # of a channel
-SCREENED = 1e-5  # of two channels
+SCREENED = 9e-8  # of two channels and a box
 GLANCED = 0.0025  # of two scans that pass the screen
 CONFIRMED = 0.1  # of what the search for a test case compares in the end
 
@@ -50,6 +50,7 @@ class GuardSpec(Kind):
 
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
+        from bench.leaks.screen import bases
         from bench.leaks.search import passing
 
         if self.judges:
@@ -59,7 +60,8 @@ class GuardSpec(Kind):
             return None
         prepared = PREPARED * (sides.channels + sides.test_channels)
         fitted = (GLANCED * passing(sides.read) + CONFIRMED) * sides.tests
-        return START + prepared + SCREENED * sides.channels * sides.test_channels + fitted
+        boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3
+        return START + prepared + SCREENED * boxes * sides.channels * sides.test_channels + fitted
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,10 @@ class _Comparer:
     @contextmanager
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
-        from bench.leaks import search
+        from bench.leaks import screen, search
 
-        others = search.Scans.of([_print(*place) for place in self.others])
+        bases = screen.bases(len(self.scans), len(self.others))
+        others = search.Scans.of([_print(*place) for place in self.others], bases)
 
         def do(task: _Task) -> tuple[int, Rows]:
             if task.step == "confirm":
@@ -144,7 +145,7 @@ class _Comparer:
                 ]
                 found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
                 return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
-            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]])
+            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], bases)
             if task.step == "screen":
                 return task.number, search.screened(scans, others)
             start = task.scans.start

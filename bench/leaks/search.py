@@ -15,10 +15,10 @@ import numpy as np
 from bench.leaks import screen
 from bench.leaks.duplicates import ROUGHLY, SAME, SURE, Match, compared, first_fits, roughly
 from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
-from bench.leaks.screen import Sketches, sketches
+from bench.leaks.screen import DENSE, Bases, Sketches, sketches
 
 LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them
-POSES = 6  # of a pair of scans, all channels together, that a glance fits
+POSES = 8  # of a pair of scans, all channels together, that a glance fits
 LOOKED = 2  # of these that it fits better, and whose fine structures it compares
 SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
 PATIENCE = 5  # comparisons without a match after which the search for a scan ends
@@ -32,12 +32,12 @@ class Scans:
     sketches: dict[int, Sketches]  # by number of axes
 
     @classmethod
-    def of(cls, prints: Sequence[np.ndarray]) -> Scans:
+    def of(cls, prints: Sequence[np.ndarray], bases: Bases = DENSE) -> Scans:
         """Prepare fingerprints (C, X, Y, Z)."""
         every_scan = [views(channels) for channels in prints]
         every = [(scan, v) for scan, channels in enumerate(every_scan) for v in channels]
         by_axes = {d: [(scan, v) for scan, v in every if v.volume.ndim == d] for d in (2, 3)}
-        return cls(every_scan, {d: sketches(some) for d, some in by_axes.items() if some})
+        return cls(every_scan, {d: sketches(some, bases[d]) for d, some in by_axes.items() if some})
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
         first: fingerprints (C, X, Y, Z).
         second: fingerprints; those of ``first`` compete to be one of these.
     """
-    ours, others = Scans.of(first), Scans.of(second)
+    bases = screen.bases(len(first), len(second))
+    ours, others = Scans.of(first, bases), Scans.of(second, bases)
     sights = glance(ours, others, likeliest(screened(ours, others)))
     found = confirmed(sights, ours.views.__getitem__, others.views)
     return sorted(found, key=lambda m: (m.a, m.b))
@@ -155,7 +156,7 @@ def _guessed(first: Scans, second: Scans, a: int, b: int) -> list[tuple[tuple[in
     for _, d, forth, channels, turn, box in found[:POSES]:
         pair = first.views[a][channels[0]], second.views[b][channels[1]]
         whole, copy = pair if forth else pair[::-1]
-        start, extent = screen.BASIS[d].box(box)
+        start, extent = first.sketches[d].basis.box(box)
         thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
         poses.append((channels, Pose(*thumbnails, start, extent, role=(forth, turn))))
     return poses

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from bench.leaks.poses import View, turned
-from bench.leaks.screen import BASIS, scores, sketches, turns
+from bench.leaks.screen import DENSE, SPARSE, scores, sketches, turns
 
 
 def noise(shape, seed=0):
@@ -16,8 +16,9 @@ def noise(shape, seed=0):
     return np.rint(255 * (image - image.min()) / np.ptp(image)).astype(np.uint8)
 
 
-def sketched(*volumes):
-    return sketches([(i, View(np.ascontiguousarray(v))) for i, v in enumerate(volumes)])
+def sketched(*volumes, bases=DENSE):
+    channels = [(i, View(np.ascontiguousarray(v))) for i, v in enumerate(volumes)]
+    return sketches(channels, bases[volumes[0].ndim])
 
 
 SHAPES = [(48, 40, 44), (120, 150)]
@@ -37,15 +38,16 @@ def test_no_turn_changes_a_score_and_it_is_named(shape):
         assert np.array_equal(turned(copy, turn), noise(shape))
 
 
+@pytest.mark.parametrize("bases", [DENSE, SPARSE])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_box_is_found_where_it_lies_whichever_side_it_is_on(shape):
+def test_a_box_is_found_where_it_lies_whichever_side_it_is_on(shape, bases):
     """The box's ends are on the screen's own grid, so that nothing but the sampling differs."""
-    basis = BASIS[len(shape)]
+    basis = bases[len(shape)]
     number = len(basis.ends) ** len(shape) // 2
     start, extent = basis.box(number)
     ends = zip(shape, start, extent, strict=True)
     part = noise(shape)[tuple(slice(round(n * a), round(n * (a + e))) for n, a, e in ends)]
-    whole, copy = sketched(noise(shape)), sketched(part)
+    whole, copy = sketched(noise(shape), bases=bases), sketched(part, bases=bases)
     value, box = turns(whole.boxes[0], copy.copies)
     assert value[0, 0] == value.max() > 0.98 and box[0, 0] == number
     assert (

@@ -72,12 +72,12 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
 
 def large(scans: list, read: int, tests: int, channels: int, part: int, asked: int) -> None:
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
-    from bench.leaks import search
+    from bench.leaks import screen, search
 
     rng = np.random.default_rng(0)
     drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
     search.matches(drawn[:1], drawn[1:2])
-    steps = {}
+    bases, steps = screen.bases(read, tests), {}
 
     def clock(name, times, function):
         began = time.process_time()
@@ -85,8 +85,8 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
         steps[name] = (time.process_time() - began) * times
         return done
 
-    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part]))
-    second = search.Scans.of(drawn[part:])
+    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], bases))
+    second = search.Scans.of(drawn[part:], bases)
     screened = clock("screened", read / part * tests / asked, lambda: search.screened(first, second))
     passing = search.passing(read)
     some = np.argwhere(screened >= np.quantile(screened, 1 - min(1, passing / part)))
