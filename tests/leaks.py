@@ -1,12 +1,15 @@
 """Plant copies of scans and count how many the leak guard's search finds, and how often it is wrong.
 
     OMP_NUM_THREADS=1 python tests/leaks.py [--planted 300] [--pairs 5000] [--data DIR] [--half report|tune]
+    OMP_NUM_THREADS=1 python tests/leaks.py --search 100 [--data DIR]    the search, not all comparisons
 
 A copy went through a crop, an orientation, a resampling, an intensity window and a storage type:
 each alone, all of them, or nothing. Scans are phantoms, synthetic eye-ground photographs, single
 slices and, with ``--data``, the real scans that lie there. Half of the patients of every source
 are for tuning, the other half for the report. Prints Markdown; exits 1 where a copy was missed or
 two patients were taken for one. The room of the early gates is what the worst copy that was found had there.
+With ``--search`` copies are looked for among all scans of the half; exits 1 where one is missed that the
+comparison with its own scan finds.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from unittest import mock
 import numpy as np
 from scipy import ndimage
 
-from bench.leaks import duplicates
+from bench.leaks import duplicates, search
 from bench.leaks.fingerprint import fingerprint
 from bench.leaks.poses import Pose
 from bench.phantoms.brain import brain
@@ -235,19 +238,60 @@ def _patient(path: Path) -> str:
 
 
 def planted(scans: list[Scan], number: int, rng: np.random.Generator) -> list[Planted]:
-    """Return planted copies, all kinds and sources in turn."""
-    by_source = grouped(scans)
+    """Return planted copies, all kinds and sources in turn, each compared with its scan."""
     rows = []
+    for scan, kind, copy in plants(scans, number, rng):
+        with watched() as early:
+            rows.append(Planted(scan.source, kind, lowered(fingerprint(scan.image), copy), early))
+    return rows
+
+
+def plants(
+    scans: list[Scan], number: int, rng: np.random.Generator
+) -> Iterator[tuple[Scan, str, np.ndarray]]:
+    """Yield scans, what a copy of each went through, and the copy's fingerprint."""
+    by_source = grouped(scans)
     sources = sorted(by_source)
     for n in range(number):
         # Every second copy went through everything.
         kind = "all" if n % 2 else KINDS[n // 2 % (len(KINDS) - 1)]
         source = sources[n // 2 % len(sources)]
         scan = by_source[source][int(rng.integers(len(by_source[source])))]
-        copy = fingerprint(copied(scan.image, rng, kind))
-        with watched() as early:
-            rows.append(Planted(source, kind, lowered(fingerprint(scan.image), copy), early))
-    return rows
+        yield scan, kind, fingerprint(copied(scan.image, rng, kind))
+
+
+def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> int:
+    """Look for copies among all scans; return how many are missed that a comparison with its scan finds."""
+    pool = [fingerprint(scan.image) for scan in scans]
+    ours = search.Scans.of(pool)
+    missed, rows, strangers = 0, defaultdict(lambda: [0, 0, 0, 0, 0]), 0
+    for scan, kind, copy in plants(scans, number, rng):
+        own = next(i for i, s in enumerate(scans) if s is scan)
+        other = search.Scans.of([copy])
+        scores = search.screened(ours, other)
+        sights = search.glance(ours, other, search.likeliest(scores))
+        values = np.full(len(pool), -1.0)
+        for sight in sights:
+            values[sight.a] = max(values[sight.a], sight.value)
+        ranks = [int((v > v[own]).sum()) for v in (scores[:, 0], values)]
+        found = [m.a for m in search.confirmed(sights, ours.views.__getitem__, other.views)]
+        full = bool(duplicates.matches([pool[own]], [copy]))
+        strangers += sum(scans[a].patient != scan.patient for a in found)
+        missed += full and own not in found
+        for group in (f"kind: {kind}", f"source: {scan.source}", "all"):
+            row = rows[group]
+            row[:] = row[0] + 1, row[1] + full, row[2] + (own in found), *map(max, row[3:], ranks)
+        if full and own not in found:
+            print(
+                f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} at a glance",
+                flush=True,
+            )
+    head = ("group", "planted", "full", "search", "worst rank of the screen", "of the glance")
+    print(f"\n{number} copies among {len(pool)} scans\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for group in sorted(rows):
+        print(f"| {group} | {' | '.join(map(str, rows[group]))} |")
+    print(f"\n{strangers} scans of other patients were found beside them")
+    return missed
 
 
 def lowered(one: np.ndarray, two: np.ndarray) -> float:
@@ -262,7 +306,7 @@ def watched() -> Iterator[dict[str, float]]:
     """Give what the best pose of those that led to a match had at the early gates, by the gates' names."""
     had: dict[str, float] = {}
     last: dict[str, float] = {}
-    roughly, finely = duplicates._roughly, duplicates._finely
+    roughly, finely = duplicates.roughly, duplicates._finely
 
     def rough(pose: Pose) -> float:
         last.update(SEEN=pose.fit, ROUGHLY=roughly(pose))
@@ -274,7 +318,7 @@ def watched() -> Iterator[dict[str, float]]:
             had.update((gate, max(value, had.get(gate, -1.0))) for gate, value in last.items())
         return score
 
-    with mock.patch.multiple(duplicates, _roughly=rough, _finely=fine):
+    with mock.patch.multiple(duplicates, roughly=rough, _finely=fine):
         yield had
 
 
@@ -343,6 +387,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--planted", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5000)
+    parser.add_argument("--search", type=int, default=0)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--half", choices=("tune", "report"), default="report")
     parser.add_argument("--seed", type=int, default=0)
@@ -351,6 +396,10 @@ def main() -> int:
     rng = np.random.default_rng([half, arguments.seed])
     began = time.perf_counter()
     scans = list(phantom_scans(half)) + (list(real_scans(arguments.data, half)) if arguments.data else [])
+    if arguments.search:
+        missed = report_search(scans, arguments.search, rng)
+        print(f"\n{missed} copies missed; {time.perf_counter() - began:.0f} s")
+        return 1 if missed else 0
     copies = planted(scans, arguments.planted, rng)
     missed = report_planted(copies)
     report_early(copies)

@@ -14,7 +14,11 @@ from bench.jobs.kind import START, Around, Kind
 from bench.typed import plain, sparse
 
 FILE = "leaks.json"
-PAIR = 0.01  # seconds of two scans that are compared: 2 to 10 ms in real scans, see docs/leaks.md
+# Seconds of one core in real scans, see docs/leaks.md.
+PREPARED = 0.0015  # of a channel
+SCREENED = 9e-8  # of two channels and a box
+GLANCED = 0.0025  # of two scans that pass the screen
+CONFIRMED = 0.1  # of what the search for a test case compares in the end
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,19 @@ class GuardSpec(Kind):
         return [self.judges]
 
     def seconds(self, job: Job, around: Around) -> float | None:
-        """By the pairs of scans."""
+        """By what is screened, what passes the screen, and what is compared."""
+        from bench.leaks.screen import bases
+        from bench.leaks.search import passing
+
         if self.judges:
             return 0.1
-        pairs = around.sizes.get(job.id)
-        return START + PAIR * pairs if pairs else None
+        sides = around.sides.get(job.id)
+        if sides is None or not sides.read * sides.tests:
+            return None
+        prepared = PREPARED * (sides.channels + sides.test_channels)
+        fitted = (GLANCED * passing(sides.read) + CONFIRMED) * sides.tests
+        boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3
+        return START + prepared + SCREENED * boxes * sides.channels * sides.test_channels + fitted
 
 
 @dataclass(frozen=True)

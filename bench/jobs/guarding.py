@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ SHOWN = 3  # cases that a failure names
 LOGGED = 1000  # and its log
 TOGETHER = 16  # scans that a process compares before it tells, and that a stop may cost
 Place = tuple[Path, str]  # a prepared data set and a case of it
-Pairs = np.ndarray  # float64 (N, 3): number of the scan, number of the other, score
+Rows = np.ndarray  # (N, M): what a step of the search says of pairs of scans
+NONE = np.empty((0, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,34 +110,47 @@ def _refusal(found: Sequence[Leak]) -> str:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Task:
-    """Some scans to be compared with all the others."""
+    """One step of the search for some scans."""
 
+    step: str  # screen | glance | confirm
     number: int
-    first: int  # number of its first scan
-    scans: tuple[Place, ...]
+    scans: slice
+    rows: Rows  # what the step before says
 
     def __str__(self) -> str:
-        return f"comparing {self.scans[0][1]} and what follows"
+        return f"{self.step} of scans, group {self.number}"
 
 
 @dataclass(frozen=True)
 class _Comparer:
     """How a process takes part in the work."""
 
+    scans: tuple[Place, ...]
     others: tuple[Place, ...]
 
     @contextmanager
-    def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Pairs]]]:
-        """Give the function that compares the scans of one task."""
-        from bench.leaks.duplicates import matches
+    def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
+        """Give the function that does one task; in its rows all scans are counted from the first."""
+        from bench.leaks import screen, search
 
-        others = [_print(*place) for place in self.others]
+        bases = screen.bases(len(self.scans), len(self.others))
+        others = search.Scans.of([_print(*place) for place in self.others], bases)
 
-        def do(task: _Task) -> tuple[int, Pairs]:
-            found = matches([_print(*place) for place in task.scans], others)
-            return task.number, np.array([(task.first + m.a, m.b, m.score) for m in found]).reshape(-1, 3)
+        def do(task: _Task) -> tuple[int, Rows]:
+            if task.step == "confirm":
+                sights = [
+                    search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
+                ]
+                found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
+                return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
+            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], bases)
+            if task.step == "screen":
+                return task.number, search.screened(scans, others)
+            start = task.scans.start
+            seen = search.glance(scans, others, task.rows - (start, 0))
+            return task.number, np.array([(s.a + start, s.b, s.i, s.j, s.value) for s in seen]).reshape(-1, 5)
 
         yield do
 
@@ -151,23 +165,60 @@ def _pairs(
     Raises:
         Stopped: between two tasks, as the context asks.
     """
-    kept, found = Kept(context.scratch), dict[int, Pairs]()
-    starts = range(0, len(scans), TOGETHER)
-    tasks = [_Task(n, start, tuple(scans[start : start + TOGETHER])) for n, start in enumerate(starts)]
-    for task in tasks:
-        before = kept.get(task.number)
-        if before is not None:
-            found[task.number] = before["pairs"]
-    rest = [task for task in tasks if task.number not in found]
-    with closing(work(rest, _Comparer(tuple(others)), context.run.loaders)) as results:
-        for number, made in results:
-            kept.put(number, {"pairs": made})
-            found[number] = made
-            context.progress(len(found), len(tasks))
-            if len(found) < len(tasks) and context.stopping():
-                raise Stopped(f"stopped after {len(found)} of {len(tasks)} groups of scans")
-    every = (tuple(row) for number in sorted(found) for row in found[number].tolist())
-    return [(int(a), int(b), score) for a, b, score in every]
+    from bench.leaks import search
+
+    if not scans or not others:
+        return []
+    groups = [slice(start, start + TOGETHER) for start in range(0, len(scans), TOGETHER)]
+    steps = _Work(context, _Comparer(tuple(scans), tuple(others)), 2 * len(groups) + len(others))
+    likely = search.likeliest(
+        np.concatenate(steps.done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
+    )
+    group = likely[:, 0] // TOGETHER
+    tasks = (_Task("glance", n, g, likely[group == n]) for n, g in enumerate(groups))
+    seen = np.concatenate(steps.done(tasks))
+    one = slice(0)  # which scans a comparison reads, its rows say
+    tasks = (_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(others)))
+    return [(int(a), int(b), score) for rows in steps.done(tasks) for a, b, score in rows.tolist()]
+
+
+class _Work:
+    """The tasks of a guard: kept, shared among processes, told.
+
+    Args:
+        context: of the guard.
+        start: how a process takes part.
+        count: tasks of all steps.
+    """
+
+    def __init__(self, context: Context[GuardSpec], start: _Comparer, count: int) -> None:
+        self._context, self._start, self._count, self._done = context, start, count, 0
+
+    def done(self, tasks: Iterable[_Task]) -> list[Rows]:
+        """Return what the tasks of one step give, in their order.
+
+        Raises:
+            Stopped: between two tasks.
+        """
+        every = list(tasks)
+        folder = self._context.scratch / every[0].step
+        folder.mkdir(exist_ok=True)
+        kept, found = Kept(folder), dict[int, Rows]()
+        for task in every:
+            before = kept.get(task.number)
+            if before is not None:
+                found[task.number] = before["rows"]
+        self._done += len(found)
+        rest = [task for task in every if task.number not in found]
+        with closing(work(rest, self._start, self._context.run.loaders)) as results:
+            for number, made in results:
+                kept.put(number, {"rows": made})
+                found[number] = made
+                self._done += 1
+                self._context.progress(self._done, self._count)
+                if self._done < self._count and self._context.stopping():
+                    raise Stopped(f"stopped after {self._done} of {self._count} groups of scans")
+        return [found[task.number] for task in every]
 
 
 def _print(folder: Path, case: str) -> np.ndarray:

@@ -24,11 +24,22 @@ GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured;
 
 
 @dataclass(frozen=True)
+class Sides:
+    """How much a guard compares with how much."""
+
+    read: int  # cases of the pretraining; 0: not known
+    channels: int  # that these have, all together
+    tests: int  # test cases
+    test_channels: int
+
+
+@dataclass(frozen=True)
 class Around:
     """What a job's cost and its refusals look at besides its own spec."""
 
     jobs: Mapping[str, Job]  # of its plan, by id
-    sizes: Mapping[str, int] = field(default_factory=dict)  # cases of a job, of a guard pairs; 0: not known
+    sizes: Mapping[str, int] = field(default_factory=dict)  # cases of a job; 0: not known
+    sides: Mapping[str, Sides] = field(default_factory=dict)  # of a guard
     threads: Mapping[str, int] = field(default_factory=dict)
     roots: Mapping[str, str] = field(default_factory=dict)  # data set -> folder
     processes: int = 1  # that share a pretraining

@@ -13,20 +13,20 @@ from itertools import islice
 
 import numpy as np
 
+from bench.leaks.fingerprint import read
 from bench.leaks.fits import TOGETHER, fitted
 from bench.leaks.poses import (
+    BASIS,
     COARSE,
     FINE,
     MIDDLE,
     Guesses,
     Pose,
     View,
-    box,
     correlation,
     gauss,
     grain,
     guess,
-    read,
     swept,
     turned,
     view,
@@ -79,9 +79,9 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
         if not ours or not others:
             continue
         my_turns, their_turns = (np.stack([v.turned for _, v in side], axis=1) for side in (ours, others))
-        back = [guess(v.thumbnail, my_turns) for _, v in others]
+        back = [guess(v, my_turns) for _, v in others]
         for number, (a, whole) in enumerate(ours):
-            forth = guess(whole.thumbnail, their_turns)
+            forth = guess(whole, their_turns)
             guessed = [
                 _guessed(whole, other, (forth, place), (back[place], number))
                 for place, (_, other) in enumerate(others)
@@ -93,6 +93,13 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
                 if score >= least:
                     best[a, b] = max(score, best.get((a, b), score))
     return [Match(a, b, score) for (a, b), score in sorted(best.items())]
+
+
+def compared(one: View, two: View) -> float:
+    """Return how alike two channels are, as ``matches`` judges it; -1 where an early stage drops them."""
+    forth, back = guess(one, two.turned[:, None]), guess(two, one.turned[:, None])
+    (tried,) = _tried([_guessed(one, two, (forth, 0), (back, 0))])
+    return _judged(one, two, tried)
 
 
 def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:
@@ -150,7 +157,7 @@ def _guessed(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guess
     found.sort(key=lambda f: -f[0])
     poses = []
     for _, role, copy, turn, number in found[:TRIES]:
-        start, extent = box(number, copy.volume.ndim)
+        start, extent = BASIS[copy.volume.ndim].box(number)
         whole = one if role else two
         thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
         poses.append(Pose(*thumbnails, start, extent, role=(role, turn)))
@@ -159,19 +166,25 @@ def _guessed(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guess
 
 def _tried(guessed: Sequence[Sequence[Pose]]) -> list[list[Pose]]:
     """Return all poses after their first fit, those of each pair of scans sorted by it."""
-    every = [pose for poses in guessed for pose in poses]
-    fits = iter([
-        pose
-        for first in range(0, len(every), TOGETHER)
-        for pose in fitted(every[first : first + TOGETHER], COARSE, steps=2)
-    ])  # fmt: skip
+    fits = iter(first_fits([pose for poses in guessed for pose in poses], COARSE))
     return [sorted(islice(fits, len(poses)), key=lambda p: -p.fit) for poses in guessed]
+
+
+def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
+    """Return poses of thumbnails, fitted; those of pictures and of volumes apart."""
+    found = list(poses)
+    for d in places:
+        mine = [n for n, pose in enumerate(poses) if pose.whole.ndim == d]
+        for some in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
+            for n, pose in zip(some, fitted([poses[n] for n in some], places, steps=2), strict=True):
+                found[n] = pose
+    return found
 
 
 def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:
     """Yield the poses that are worth a comparison of the volumes."""
     for pose in tried[:SURVIVORS]:
-        if pose.fit < SEEN or _roughly(pose) < ROUGHLY[pose.whole.ndim]:
+        if pose.fit < SEEN or roughly(pose) < ROUGHLY[pose.whole.ndim]:
             continue
         first, turn = pose.role
         whole, copy = (one, two) if first else (two, one)
@@ -180,7 +193,7 @@ def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:
         yield replace(pose, whole=levels[0], copy=levels[1], levels=levels)
 
 
-def _roughly(pose: Pose) -> float:
+def roughly(pose: Pose) -> float:
     """Return how what is fine in two thumbnails correlates, once one grey scale is mapped to the other."""
     counts = pose.counts(COARSE)
     window = [gauss(n, WINDOW) for n in counts]

@@ -62,6 +62,19 @@ def sampling(
     return weights / weights.sum(-1, keepdims=True)
 
 
+def read(volume: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+    """Return volumes (..., X, Y) or (..., X, Y, Z) with one matrix (..., m, n) applied along each axis."""
+    first, *middle, last = matrices
+    d = len(matrices)
+    lead, sides = volume.shape[:-d], volume.shape[-d:]
+    out = first @ volume.reshape(*lead, sides[0], -1)
+    out = out.reshape(*out.shape[:-1], *sides[1:])
+    for matrix in middle:
+        out = matrix[..., None, :, :] @ out
+    flat = out.reshape(*lead, -1, sides[-1]) @ last.swapaxes(-1, -2)
+    return flat.reshape(*out.shape[:-1], last.shape[-2])
+
+
 def _channel(channel: np.ndarray, sides: tuple[int, ...]) -> np.ndarray:
     """Return one channel's cube, stretched to 0..255."""
     low, scale, ranks = _ranks(channel)

@@ -1,43 +1,59 @@
 """Guess where in one scan another one lies: which box, with which axes turned and flipped how.
 
-For the first guess, both are described by low cosines. A box of the larger scan and the smaller
-scan as a whole are vectors then, their product is a correlation, and a flip only changes the sign
-of odd cosines, so that one product of matrices per parity answers all boxes, orders of axes and
-flips at once. Where many boxes look alike, a sweep along every axis compares what is fine.
+The first guess compares low cosines (``cosines``). Where many boxes look alike, a sweep along every
+axis compares what is fine.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from itertools import permutations, product
+from functools import cache, cached_property, lru_cache
+from itertools import permutations
 
 import numpy as np
 
-from bench.leaks.fingerprint import sampling
+from bench.leaks.cosines import Basis, signs
+from bench.leaks.fingerprint import read, sampling
 
-WAVES = 6  # cosines per axis
-POINTS = 12  # places per axis that they are fitted to
 CUBE = {2: 96, 3: 24}  # side of the thumbnails
-STEPS = {2: 20, 3: 10}  # the boxes' ends lie on a grid of 1/20 or 1/10 of an axis
 SMALLEST = 0.6  # share of an axis that a copy keeps, at least
 KEPT = 6  # turns kept for a pair
 SECOND = 2  # so many of them get a second box, as far off as one can be that is
 NEARLY = 0.03  # so little worse
 COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis of a box
+GLANCE = {2: 32, 3: 8}  # of one that only decides what is compared first
 SLICES, WIDE = 14, 48  # among fewer slices, finer places must tell two patients apart
 DETAIL = 2.0  # places; the sweep and the last fits see only what is finer
 SWEEP = 10  # the ends of the intervals lie on a grid of 1/10 of an axis
 BLOCK = 2  # scans compared at a time; their scores fit into the cache
 
 
+def _every_end(steps: int) -> tuple[tuple[float, float], ...]:
+    """Return all intervals of the least length or more whose ends lie on a grid of so many steps."""
+    least = round(SMALLEST * steps)
+    ends = ((a, b) for a in range(steps - least + 1) for b in range(a + least, steps + 1))
+    return tuple((a / steps, b / steps) for a, b in ends)
+
+
+BASIS = {d: Basis(d, 6, _every_end(steps), power=0.5, width=6) for d, steps in ((2, 20), (3, 10))}
+
+
 @dataclass(frozen=True, eq=False)
 class View:
-    """One channel, prepared: 2 or 3 axes."""
+    """One channel of 2 or 3 axes, and what its comparisons ask for."""
 
     volume: np.ndarray  # as in the fingerprint
-    thumbnail: np.ndarray  # float32, a square or a cube
-    turned: np.ndarray  # (parity, order of axes, cosine), of unit length over all but the order
+
+    @cached_property
+    def thumbnail(self) -> np.ndarray:
+        """A square or a cube, float32."""
+        sides = self.volume.shape
+        return read(self.volume.astype(np.float32), [sampling(n, CUBE[len(sides)]) for n in sides])
+
+    @cached_property
+    def turned(self) -> np.ndarray:
+        """Its cosines in every order of the axes, (parity, order, cosine)."""
+        return BASIS[self.volume.ndim].copies(self.thumbnail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +112,7 @@ class Pose:
 
 def view(channel: np.ndarray) -> View:
     """Prepare one channel (X, Y, Z) of a fingerprint."""
-    volume = np.ascontiguousarray(channel[..., 0] if channel.shape[2] == 1 else channel)
-    d = volume.ndim
-    thumbnail = read(volume.astype(np.float32), [sampling(n, CUBE[d]) for n in volume.shape])
-    waves = read(thumbnail, [_waves() @ sampling(CUBE[d], POINTS)] * d) * _weights(d)
-    waves /= max(float(np.linalg.norm(waves)), 1e-9)
-    turned = [_parities(waves.transpose(order)[None])[:, 0] for order in permutations(range(d))]
-    return View(volume, thumbnail, np.stack(turned, axis=1))
-
-
-def read(volume: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
-    """Return volumes (..., X, Y) or (..., X, Y, Z) with one matrix (..., m, n) applied along each axis."""
-    first, *middle, last = matrices
-    d = len(matrices)
-    lead, sides = volume.shape[:-d], volume.shape[-d:]
-    out = first @ volume.reshape(*lead, sides[0], -1)
-    out = out.reshape(*out.shape[:-1], *sides[1:])
-    for matrix in middle:
-        out = matrix[..., None, :, :] @ out
-    flat = out.reshape(*lead, -1, sides[-1]) @ last.swapaxes(-1, -2)
-    return flat.reshape(*out.shape[:-1], last.shape[-2])
+    return View(np.ascontiguousarray(channel[..., 0] if channel.shape[2] == 1 else channel))
 
 
 def turned(volume: np.ndarray, turn: int) -> np.ndarray:
@@ -126,37 +123,15 @@ def turned(volume: np.ndarray, turn: int) -> np.ndarray:
     return volume.transpose(list(permutations(range(d)))[order])[signs]
 
 
-def box(number: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a box's starts and extents, (d,) each, as shares of the axes."""
-    starts, extents = _intervals(d)
-    places = list(np.unravel_index(number, (len(starts),) * d))
-    return starts[places], extents[places]
-
-
-def boxes(thumbnail: np.ndarray) -> np.ndarray:
-    """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
-    d = thumbnail.ndim
-    starts, extents = _intervals(d)
-    matrix = _waves() @ sampling(len(thumbnail), POINTS, starts, extents)
-    # (odd, half the cosines, interval) along every axis, so that the large array is put in order only once
-    matrix = matrix.reshape(len(starts), -1, 2, len(thumbnail)).transpose(2, 1, 0, 3)
-    waves = read(thumbnail, [matrix.reshape(-1, len(thumbnail))] * d).reshape(matrix.shape[:3] * d)
-    waves = waves.transpose([3 * axis + part for part in range(3) for axis in range(d)])
-    waves = np.ascontiguousarray(waves).reshape(2**d, -1, len(starts) ** d)
-    waves *= _parities(_weights(d)[None]).transpose(0, 2, 1)
-    waves /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", waves, waves)), 1e-9)
-    return waves
-
-
-def guess(thumbnail: np.ndarray, others: np.ndarray) -> Guesses:
+def guess(whole: View, others: np.ndarray) -> Guesses:
     """Guess which box of a scan each other scan is.
 
     Args:
-        thumbnail: of the scan.
+        whole: the scan.
         others: ``View.turned`` of the other scans, (parity, scan, order, cosine).
     """
-    bank = boxes(thumbnail)
-    signs = _signs(thumbnail.ndim)
+    bank, corners = _bank(whole), BASIS[whole.volume.ndim].corners
+    flips = signs(whole.volume.ndim)
     parts = []
     parity, _, orders, cosines = others.shape
     # Written anew for every block: to ask the system for so much memory takes longer than the products.
@@ -166,19 +141,24 @@ def guess(thumbnail: np.ndarray, others: np.ndarray) -> Guesses:
         scans = some.shape[1]
         each, score = (part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room)
         np.matmul(some.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1))
-        score = np.matmul(signs, each, out=score).reshape(parity, scans, orders, -1)
+        score = np.matmul(flips, each, out=score).reshape(parity, scans, orders, -1)
         best = score.max(-1).transpose(1, 2, 0).reshape(scans, -1)
         turn = np.argsort(-best, axis=1)[:, :KEPT]
         row = np.arange(scans)[:, None]
-        whole = score[turn % parity, row, turn // parity]
-        number = whole.argmax(-1)
-        second = _second(whole[:, :SECOND], number[:, :SECOND], thumbnail.ndim)
+        kept = score[turn % parity, row, turn // parity]
+        number = kept.argmax(-1)
+        second = _second(kept[:, :SECOND], number[:, :SECOND], corners)
         value = best[row, turn]
         value = np.concatenate([value, value[:, :SECOND] - NEARLY], axis=1)
         turn = np.concatenate([turn, turn[:, :SECOND]], axis=1)
         number = np.concatenate([number, second], axis=1)
         parts.append((value, turn.astype(np.uint8), number.astype(np.int16)))
     return Guesses(*(np.concatenate(p) for p in zip(*parts, strict=True)))
+
+
+@lru_cache(maxsize=2)  # many scans are compared with one, one after the other
+def _bank(whole: View) -> np.ndarray:
+    return BASIS[whole.volume.ndim].boxes(whole.thumbnail)
 
 
 def swept(pose: Pose) -> Pose:
@@ -244,10 +224,9 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(unit(a)[0].ravel() @ unit(b)[0].ravel())
 
 
-def _second(scores: np.ndarray, best: np.ndarray, d: int) -> np.ndarray:
+def _second(scores: np.ndarray, best: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Return, for scores (..., box), the box farthest from the best one among those nearly as good."""
     near = scores >= scores.max(-1, keepdims=True) - NEARLY
-    corners = _corners(d)
     far = sum(np.abs(side - side[best][..., None]) for side in corners)
     return np.where(near, far, -1).argmax(-1)
 
@@ -259,56 +238,9 @@ def _whole_axis(size: int, count: int) -> np.ndarray:
 
 
 @cache
-def _intervals(d: int) -> tuple[np.ndarray, np.ndarray]:
-    steps = STEPS[d]
-    least = round(SMALLEST * steps)
-    ends = [(a, b) for a in range(steps - least + 1) for b in range(a + least, steps + 1)]
-    starts, stops = np.array(ends).T / steps
-    return starts, stops - starts
-
-
-@cache
 def _ends() -> tuple[np.ndarray, np.ndarray]:
     """Return starts and extents of the intervals to sweep; thick slices may stick out by one step."""
     least = round(SMALLEST * SWEEP) - 1
     ends = [(a, b) for a in range(-1, SWEEP + 1) for b in range(a + least, SWEEP + 2)]
     starts, stops = np.array(ends).T / SWEEP
     return starts, stops - starts
-
-
-@cache
-def _corners(d: int) -> np.ndarray:
-    """Return both ends of every box along every axis, (2 d, box)."""
-    starts, extents = _intervals(d)
-    places = np.indices((len(starts),) * d).reshape(d, -1)
-    return np.concatenate([starts[places], (starts + extents)[places]]).astype(np.float32)
-
-
-@cache
-def _waves() -> np.ndarray:
-    places = (np.arange(POINTS) + 0.5) / POINTS
-    waves = np.cos(np.pi * np.outer(np.arange(WAVES), places)) * np.sqrt(2 / POINTS)
-    waves[0] /= np.sqrt(2)
-    return waves.astype(np.float32)
-
-
-@cache
-def _weights(d: int) -> np.ndarray:
-    """Weigh cosines against the spectrum of scans, and drop the mean."""
-    length = np.sqrt(sum(k * k for k in np.meshgrid(*[np.arange(WAVES)] * d, indexing="ij")))
-    return (np.sqrt(length) * np.exp(-((length / 6) ** 2))).astype(np.float32)
-
-
-@cache
-def _signs(d: int) -> np.ndarray:
-    """Return (flip, parity): the sign that a flip gives to cosines that are odd along given axes."""
-    return np.array(
-        [[(-1) ** (flip & parity).bit_count() for parity in range(2**d)] for flip in range(2**d)], np.float32
-    )
-
-
-def _parities(waves: np.ndarray) -> np.ndarray:
-    """Sort cosines (n, WAVES, ...) by where they are odd: (parity, n, cosine)."""
-    halves = product((0, 1), repeat=waves.ndim - 1)
-    return np.stack([waves[(slice(None), *(slice(h, None, 2) for h in half))].reshape(len(waves), -1)
-                     for half in halves])  # fmt: skip

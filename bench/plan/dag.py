@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bench.job import Job, Spec
-from bench.jobs.kind import Around
+from bench.jobs.kind import Around, Sides
 from bench.jobs.scoring import Scoring
 from bench.plan.initialisation import WeightFiles
 
@@ -49,7 +49,8 @@ class Plan:
     scoring: dict[str, list[Scoring]] = field(default_factory=dict)  # evaluate id -> scorings
     scoring_of: dict[str, dict[str, Scoring]] = field(default_factory=dict)  # protocol, section
     threads: dict[str, int] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)  # job -> cases, of a guard pairs; 0 if not known
+    sizes: dict[str, int] = field(default_factory=dict)  # job -> cases; 0 if not known
+    sides: dict[str, Sides] = field(default_factory=dict)  # guard -> what it compares
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
     beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
     absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out
@@ -102,7 +103,7 @@ class Plan:
 
     def around(self, processes: int = 1) -> Around:
         """Return what a job's cost and refusals look at."""
-        return Around(self.jobs, self.sizes, self.threads, self.roots, processes)
+        return Around(self.jobs, self.sizes, self.sides, self.threads, self.roots, processes)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

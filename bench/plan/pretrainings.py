@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs.guard import GuardSpec
-from bench.jobs.kind import NetSpec
+from bench.jobs.kind import NetSpec, Sides
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import MethodSpec, PretrainSpec
 from bench.plan import mixing, specs
@@ -102,7 +102,7 @@ class Pretrainings:
                     f"data set {spec.dataset!r} holds pictures, which a crop {list(crop)} mostly misses; "
                     "take a 2D network and a crop [x, y, 1]"
                 )
-            per[spec.dataset] = len(spec.recipe.channels or dataset.channels)
+            per[spec.dataset] = self._channels(spec)
         if len(set(per.values())) > 1:
             listing = ", ".join(f"{name} {n}" for name, n in per.items())
             raise BenchError(
@@ -110,6 +110,9 @@ class Pretrainings:
                 "by 'channels' of a recipe"
             )
         return next(iter(per.values()))
+
+    def _channels(self, spec: PrepareSpec) -> int:
+        return len(spec.recipe.channels or self.cohorts.dataset(spec.dataset).channels)
 
     def _guard(
         self,
@@ -126,8 +129,11 @@ class Pretrainings:
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
         reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)
         found = self.plan.add(Job(wanted, (*needs, *reads)))
-        tested = sum(target.count(fold.test) for target, fold, _ in tests)
-        self.plan.sizes[found] = mixing.count(section, parts) * tested
+        counts = [target.count(fold.test) for target, fold, _ in tests]
+        each = (self._channels(self.plan.spec(job, PrepareSpec)) for job in reads)
+        channels = sum(n * per for n, per in zip(counts, each, strict=True))
+        read = mixing.count(section, parts)
+        self.plan.sides[found] = Sides(read, read * spec.network.in_channels, sum(counts), channels)
         if section.leaks != "fail":
             return found
         return self.plan.add(Job(GuardSpec(leaks="fail"), (found,)))

@@ -12,9 +12,9 @@ from bench.data.prepared import opened
 from bench.jobs import guard, guarding
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed
-from bench.leaks import duplicates
-from bench.leaks.duplicates import Match
+from bench.leaks import search
 from bench.leaks.fingerprint import fingerprint
+from bench.leaks.search import Sight
 from bench.phantoms.organs import organs
 from bench.runtime.execute import execute
 from bench.store import Store
@@ -61,11 +61,11 @@ def store(tmp_path):
 def watch(store, monkeypatch):
     """Return a function that runs a guard and returns (outcome, what it found)."""
 
-    def equal(first, second):
-        pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
-        return [Match(a, b, 0.9) for a, b in pairs if (first[a] == second[b]).all()]
+    def seen(first, second, pairs):
+        return [Sight(a, b, 0, 0, 1.0) for a, b in pairs.tolist()]
 
-    monkeypatch.setattr(duplicates, "matches", equal)
+    monkeypatch.setattr(search, "glance", seen)
+    monkeypatch.setattr(search, "compared", lambda one, two: 0.9 if (one.volume == two.volume).all() else -1)
 
     def run(read, tests, policy="tell", **given):
         made = compared(read, tests, **given)
@@ -141,8 +141,8 @@ def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
     test = prepared(store, "msd04_hippocampus", (1, 2), [prints[3], prints[3]])
     made = compared([("lits", read)], [("msd04_hippocampus", test, 0)])
     assert perform(store, made, loaders, lambda: True).state == "stopped"
-    before = {p.name for p in (store.work / made.id).glob("kept-*")}
-    assert len(before) == 1
+    before = {p.relative_to(store.work / made.id) for p in (store.work / made.id).rglob("kept-*")}
+    assert [p.parent.name for p in before] == ["screen"]
     assert perform(store, made, loaders).state == "done"
     found = guard.read(store.jobs / made.id)
     assert [(k.case, k.test_case) for k in found.leaks] == [("volume-3", "hippocampus_001")]

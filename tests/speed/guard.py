@@ -2,9 +2,15 @@
 
     OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR                   all but the first 42 with these
     OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR --scans 16 --against ../bench-before
+    OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR --large 22000 285 --channels 4
 
 Every round runs the trees in turn, a process each, on fingerprints made once. Prints the processor
-time of a pair, the ratio of each round, and whether both found the same.
+time of a pair, the ratio of each round, and whether both found the same. A checkout without
+``search`` compares all pairs.
+
+``--large`` draws synthetic fingerprints: those of the images under DIR, warped and with grain of their own,
+of as many channels as asked for (an image's own in turn). It times the steps on ``--part`` scans beside
+``--tests`` others and says what all would take, in proportion.
 """
 
 import argparse
@@ -13,18 +19,25 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
+
+import numpy as np
+from scipy import ndimage
 
 HERE = Path(__file__).resolve().parents[2]
 TIMED = """
 import json, pickle, sys, time
-from bench.leaks.duplicates import matches
+try:
+    from bench.leaks.search import matches
+except ImportError:
+    from bench.leaks.duplicates import matches
 first, second = pickle.load(open(sys.argv[1], "rb"))
 matches(first[:1], second[:1])  # what is computed once per process is not a pair's
 began = time.process_time()
-found = [m for i in range(0, len(first), 16) for m in matches(first[i : i + 16], second)]
-print(json.dumps([time.process_time() - began, [(m.b, round(m.score, 2)) for m in found]]))
+found = matches(first, second)
+print(json.dumps([time.process_time() - began, [(m.a, m.b, round(m.score, 2)) for m in found]]))
 """
 
 
@@ -36,6 +49,56 @@ def prints(folder: Path, number: int) -> list:
     files = sorted(p for p in within(folder, 3) if is_volume(p) and "label" not in str(p.parent.name))
     files = [p for p in files if "_gt" not in p.name and not p.name.startswith("laendo")]
     return [fingerprint(read_volume(p).array) for p in files[:number]]
+
+
+def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndarray:
+    """Return another patient: shifts of 2.5 of 48 voxels that vary over 6, and new grain."""
+    sides = scan.shape[1:]
+    coarse = [rng.standard_normal([4 + n // 12 for n in sides]) for _ in sides]
+    shifts = [
+        n / 48 * 2.5 * ndimage.zoom(c, [n / m for n, m in zip(sides, c.shape, strict=True)], order=1)
+        for n, c in zip(sides, coarse, strict=True)
+    ]
+    places = [grid + shift for grid, shift in zip(np.indices(sides), shifts, strict=True)]
+    found = []
+    for channel in range(channels):
+        image = ndimage.map_coordinates(
+            scan[channel % len(scan)].astype(np.float32), places, order=1, mode="nearest"
+        )
+        image += 8 * rng.standard_normal(sides)
+        found.append(np.rint(255 * (image - image.min()) / max(np.ptp(image), 1)).astype(np.uint8))
+    return np.stack(found)
+
+
+def large(scans: list, read: int, tests: int, channels: int, part: int, asked: int) -> None:
+    """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
+    from bench.leaks import screen, search
+
+    rng = np.random.default_rng(0)
+    drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
+    search.matches(drawn[:1], drawn[1:2])
+    bases, steps = screen.bases(read, tests), {}
+
+    def clock(name, times, function):
+        began = time.process_time()
+        done = function()
+        steps[name] = (time.process_time() - began) * times
+        return done
+
+    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], bases))
+    second = search.Scans.of(drawn[part:], bases)
+    screened = clock("screened", read / part * tests / asked, lambda: search.screened(first, second))
+    passing = search.passing(read)
+    some = np.argwhere(screened >= np.quantile(screened, 1 - min(1, passing / part)))
+    seen = clock("looked at", passing * tests / len(some), lambda: search.glance(first, second, some))
+    found = clock(
+        "confirmed", tests / asked, lambda: search.confirmed(seen, first.views.__getitem__, second.views)
+    )
+    print(f"{read} x {tests} scans of {channels} channels, synthetic, from {part} x {asked} of them:")
+    print(f"{passing} pass the screen of each; {len(seen)} sights of {len(some)} pairs, {len(found)} found")
+    for name, seconds in steps.items():
+        print(f"{name}: {seconds:.0f} s")
+    print(f"in all: {sum(steps.values()) / 60:.1f} minutes of processor time")
 
 
 def timed(tree: Path, scans: Path) -> tuple[float, list]:
@@ -52,8 +115,15 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=42)
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", type=int, nargs=2, metavar=("SCANS", "OTHERS"))
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--part", type=int, default=64)
+    parser.add_argument("--tests", type=int, default=8)
     options = parser.parse_args()
     every = prints(options.data, options.scans + options.others)
+    if options.large:
+        large(every, *options.large, options.channels, options.part, options.tests)
+        return
     second, first = every[: options.others], every[options.others :]
     trees = [HERE] + ([options.against.resolve()] if options.against else [])
     with tempfile.TemporaryDirectory() as folder:

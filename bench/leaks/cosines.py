@@ -1,0 +1,98 @@
+"""Describe scans, and boxes of scans, by low cosines, so that products of matrices compare them.
+
+A box of one scan and another scan as a whole are vectors, their product is a correlation, and a flip
+only changes the sign of odd cosines: one product per parity answers all boxes, orders of axes and flips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import permutations, product
+
+import numpy as np
+
+from bench.leaks.fingerprint import read, sampling
+
+POINTS = 12  # places per axis that the cosines are fitted to
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Which cosines of which boxes, of 2 or 3 axes. Two scans that are compared share it."""
+
+    axes: int
+    waves: int  # cosines per axis, even
+    ends: tuple[tuple[float, float], ...]  # where a box may begin and end along an axis, as shares of it
+    power: float  # weight of a cosine: ``length ** power * exp(-(length / width) ** 2)``,
+    width: float  # against the spectrum of scans; the mean has none
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Where each interval of an axis begins."""
+        return np.array(self.ends)[:, 0]
+
+    @cached_property
+    def extents(self) -> np.ndarray:
+        """How long each interval of an axis is."""
+        return np.array(self.ends)[:, 1] - self.starts
+
+    def box(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a box's starts and extents, (axis,) each, as shares of the axes."""
+        places = list(np.unravel_index(number, (len(self.ends),) * self.axes))
+        return self.starts[places], self.extents[places]
+
+    @cached_property
+    def corners(self) -> np.ndarray:
+        """Both ends of every box along every axis, (2 axes, box)."""
+        places = np.indices((len(self.ends),) * self.axes).reshape(self.axes, -1)
+        return np.concatenate([self.starts[places], (self.starts + self.extents)[places]]).astype(np.float32)
+
+    def copies(self, thumbnail: np.ndarray) -> np.ndarray:
+        """Return the cosines of a whole thumbnail, in every order of its axes, (parity, order, cosine)."""
+        d = self.axes
+        found = read(thumbnail, [_waves(self.waves) @ sampling(len(thumbnail), POINTS)] * d) * self._weights
+        found /= max(float(np.linalg.norm(found)), 1e-9)
+        ordered = [_parities(found.transpose(order)[None])[:, 0] for order in permutations(range(d))]
+        return np.stack(ordered, axis=1)
+
+    def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
+        """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
+        d, count, side = self.axes, len(self.ends), len(thumbnail)
+        matrix = _waves(self.waves) @ sampling(side, POINTS, self.starts, self.extents)
+        matrix = matrix.reshape(count, self.waves // 2, 2, side).transpose(2, 1, 0, 3).reshape(-1, side)
+        # (odd, half the cosines, interval) along every axis, so that the large array is put in order once
+        found = read(thumbnail, [matrix] * d).reshape((2, self.waves // 2, count) * d)
+        found = found.transpose([3 * axis + part for part in range(3) for axis in range(d)])
+        found = np.ascontiguousarray(found).reshape(2**d, -1, count**d)
+        found *= _parities(self._weights[None]).transpose(0, 2, 1)
+        found /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", found, found)), 1e-9)
+        return found
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        length = np.sqrt(sum(k * k for k in np.meshgrid(*[np.arange(self.waves)] * self.axes, indexing="ij")))
+        return (length**self.power * np.exp(-((length / self.width) ** 2))).astype(np.float32)
+
+
+@cache
+def signs(d: int) -> np.ndarray:
+    """Return (flip, parity): the sign that a flip gives to cosines that are odd along given axes."""
+    return np.array(
+        [[(-1) ** (flip & parity).bit_count() for parity in range(2**d)] for flip in range(2**d)], np.float32
+    )
+
+
+@cache
+def _waves(number: int) -> np.ndarray:
+    places = (np.arange(POINTS) + 0.5) / POINTS
+    waves = np.cos(np.pi * np.outer(np.arange(number), places)) * np.sqrt(2 / POINTS)
+    waves[0] /= np.sqrt(2)
+    return waves.astype(np.float32)
+
+
+def _parities(waves: np.ndarray) -> np.ndarray:
+    """Sort cosines (n, wave, ...) by where they are odd: (parity, n, cosine)."""
+    halves = product((0, 1), repeat=waves.ndim - 1)
+    return np.stack([waves[(slice(None), *(slice(h, None, 2) for h in half))].reshape(len(waves), -1)
+                     for half in halves])  # fmt: skip
