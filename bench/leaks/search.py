@@ -21,7 +21,7 @@ LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so man
 POSES = 8  # of a pair of scans, all channels together, that a glance fits
 LOOKED = 2  # of these that it fits better, and whose fine structures it compares
 SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
-PATIENCE = 5  # comparisons without a match after which the search for a scan ends
+PATIENCE = 8  # comparisons without a match after which the search for a scan ends
 
 
 @dataclass(frozen=True, eq=False)
