@@ -82,7 +82,7 @@ class Protocol:
     scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
     # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    controls: tuple[Control, ...] = ()  # rows beside a row; `controls_of` says beside which
+    controls: tuple[Control, ...] = ()  # random, shuffled: beside pretrained rows; long: beside scratch
     pretrain: Pretrain | None = None  # needed where a row is pretrained here
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # of distances

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from math import prod
+from typing import Any
 
 from bench import registry
 from bench.nets import catalog
 from bench.nets.sizes import Entry
+from bench.show.site.fields import as_yaml
 from bench.show.site.markdown import cited, facts, table
+from bench.typed import plain
 
 VIEWS = {"any": "of any size", "multiples": "of multiples of its step", "crops": "as large as its crop"}
 
@@ -19,7 +23,7 @@ def page(name: str, used: Mapping[str, Sequence[str]]) -> str:
     entry = catalog.entry(name)
     sizes = [
         (f"`{key}`", f"{p.parameters:,}", f"{p.encoder_parameters:,}", _sides(p.crop), p.in_channels,
-         p.out_channels, f"{p.flops_per_voxel * prod(p.crop) / 1e9:,.2f}", f"`{p.size}`")
+         p.out_channels, f"{p.flops_per_voxel * prod(p.crop) / 1e9:,.2f}", _size(p.size))
         for key, p in entry.presets.items()
     ]  # fmt: skip
     heading = ("preset", "parameters", "encoder", "crop", "channels in", "out", "GFLOP a crop", "size")
@@ -30,6 +34,11 @@ def page(name: str, used: Mapping[str, Sequence[str]]) -> str:
         "Counted at the crop and channels shown; GFLOP are of one forward pass, by torch's counter.",
         "## Methods that train it", trains, "## Protocols", ", ".join(used.get(name, ())) or "None.", "",
     ])  # fmt: skip
+
+
+def _size(size: Any) -> str:
+    """Return what a network's module makes a size of, in words."""
+    return ", ".join(f"{f.name} {as_yaml(plain(getattr(size, f.name)))}" for f in fields(size))
 
 
 def _sides(sides: Sequence[int]) -> str:
