@@ -1,4 +1,5 @@
-# make setup | quickstart | test | test-slurm (on a throw-away cluster of its own; skipped where SLURM is not installed)
+# make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
+# SLURM is not installed)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: setup quickstart test test-slow test-slurm lint clean
+.PHONY: setup quickstart test test-slow test-slurm lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -40,6 +41,14 @@ test-slow: setup
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m bench.show.site build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict -f build/docs/mkdocs.yml
 
 lint: setup
 	$(BIN)/ruff check .

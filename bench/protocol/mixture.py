@@ -15,9 +15,9 @@ from bench.protocol.strict import parse
 class Mixture:
     """Data sets that are pretrained on together, as a paper states them."""
 
-    title: str
-    source: str
-    datasets: tuple[Mix, ...]
+    title: str  # as printed
+    source: str  # where the paper or its code says so
+    datasets: tuple[Mix, ...]  # each with its recipe
     note: str = ""  # what is assumed, and what does not add up
     groups: dict[str, str] = field(default_factory=dict)  # number of a group class: its name
     expected_cases: int | None = None  # as printed

@@ -27,8 +27,9 @@ Control = Literal["random", "shuffled", "long"]
 class Row:
     """One line of the table: a method on a network, with what differs from its defaults."""
 
-    method: str
+    method: str  # a name of `bench list methods`
     network: str  # a key of `networks`
+    # of the method, where they differ from its defaults
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
@@ -64,31 +65,32 @@ class Origin:
 class Protocol:
     """One comparison: which rows, on what data, at what budget, against which table."""
 
-    title: str
-    networks: dict[str, Net]
-    rows: dict[str, Row]
-    finetune: tuple[Finetune, ...]
+    title: str  # of the table, as printed
+    networks: dict[str, Net]  # by the label that rows name
+    rows: dict[str, Row]  # by the name that records carry
+    finetune: tuple[Finetune, ...]  # the sections
     published_only: dict[str, Quoted] = field(default_factory=dict)  # in grey, beside the rows
-    name: str = ""
-    paper: str = ""
-    table: str = ""
-    about: str = ""
+    name: str = ""  # of records and reports; by default the path under `protocols/` with "_" for "/"
+    paper: str = ""  # pgl, hssl, voco, taleb or glmae: whose numbers stand beside ours
+    table: str = ""  # of that paper: table1, fig5
+    about: str = ""  # what is asked, printed under the title
     expected: str = ""  # what the paper printed, in words
     cost: str = ""  # what a run at this scale takes, in words
     plugins: tuple[str, ...] = ()  # files or folders from outside, named from the protocol's folder
     notes: tuple[str, ...] = ()  # printed under the table
     assumed: tuple[str, ...] = ()  # what the paper does not say and is taken from elsewhere, and from where
     deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
-    scale: Literal["paper", "pilot", "smoke"] = "paper"
+    scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
+    # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    controls: tuple[Control, ...] = ()  # rows beside a row; `controls_of` says beside which
-    pretrain: Pretrain | None = None
+    controls: tuple[Control, ...] = ()  # random, shuffled: beside pretrained rows; long: beside scratch
+    pretrain: Pretrain | None = None  # needed where a row is pretrained here
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
-    convention: Literal["medpy", "monai", "deepmind"] = "medpy"
+    convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # of distances
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
-    layout: Layout = field(default_factory=Layout)
-    embeddings: Embeddings | None = None
-    scales: dict[str, dict[str, Any]] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)  # of tables and figures
+    embeddings: Embeddings | None = None  # a picture of what encoders see; none by default
+    scales: dict[str, dict[str, Any]] = field(default_factory=dict)  # pilot, smoke: laid over all of this
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: Annotated[int, Range(0, 1024, above=True)] = 1  # per job; a resource, not part of any identity
     # where it lies, for files are named from there; no key of the format

@@ -57,9 +57,11 @@ def _amount(take: str) -> None:
 class Optimiser:
     """How weights move."""
 
+    # lars: as You et al. 2017; biases and norms are neither scaled nor decayed
     name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    lr: Factor = 1e-4
-    weight_decay: Weight = 0.0
+    lr: Factor = 1e-4  # peak rate
+    weight_decay: Weight = 0.0  # adam: coupled; adamw: decoupled
+    # adam, adamw
     betas: Annotated[tuple[float, float], Range(0, 1, below=True, order=False)] = (0.9, 0.999)
     eps: SomeShare = 1e-8  # adam, adamw
     momentum: Part = 0.9  # sgd, lars
@@ -72,7 +74,7 @@ class Optimiser:
 class Schedule:
     """Learning rate over the run: linear warm-up, then a decay."""
 
-    name: Literal["constant", "cosine", "poly"] = "cosine"
+    name: Literal["constant", "cosine", "poly"] = "cosine"  # what follows the warm-up
     warmup: Part = 0.0  # share of all steps
     warmup_from: Literal["first", "zero"] = "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
     end: Share = 0.0  # last rate as a share of the peak
@@ -83,9 +85,9 @@ class Schedule:
 class Net:
     """One network at one size, and the crop it reads."""
 
-    network: str
-    preset: str = "base"
-    crop: Triple = (96, 96, 96)
+    network: str  # a name of `bench list networks`
+    preset: str = "base"  # its size, by name
+    crop: Triple = (96, 96, 96)  # voxels along x, y, z
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,15 @@ class Mix:
     ``train`` reads its training patients only where it is also downstream, else everything.
     """
 
-    dataset: str
-    cases: Literal["train", "all"] = "train"
+    dataset: str  # a name of `bench list datasets`
+    cases: Literal["train", "all"] = "train"  # all: also those that are tested downstream
     recipe: str | Recipe | None = None  # where it differs from the mixture's
     list: str = ""  # a pretraining list of the data set: only what it names
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
     task: Number | None = None  # class labels that a method may learn from (HSSL)
-    group: Number | None = None
+    group: Number | None = None  # likewise, of the coarser classes
 
     def __post_init__(self) -> None:
         _amount(self.take)
@@ -113,12 +115,12 @@ class Mix:
 class Training:
     """How any training goes: its budget in steps, its batch, its rate."""
 
-    steps: Steps | None = None
+    steps: Steps | None = None  # of the optimiser; or state `epochs`
     batch: Samples = 2  # global: of all processes and micro-batches of a step
     accumulate: Samples = 1  # micro-batches per step
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    optimiser: Optimiser = Optimiser()  # how weights move
+    schedule: Schedule = Schedule()  # how the rate goes
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # the latter two need a GPU
     clip: Factor | None = None  # gradient norm
 
 
@@ -134,7 +136,7 @@ class Pretraining(Training):
 class Pretrain(Pretraining):
     """Unlabelled data and budget, shared by all rows that do not override it."""
 
-    datasets: tuple[Mix, ...] = ()
+    datasets: tuple[Mix, ...] = ()  # spelled out; or name a `mixture`
     mixture: str = ""  # one of datasets/mixtures, in place of `datasets`
     name: str = ""  # the mixture's name in the records; by default `mixture`, or the data sets joined by +
     take: str = ""  # "400 cases" or "20 %" of the whole mixture
@@ -144,7 +146,7 @@ class Pretrain(Pretraining):
     network: str = ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
     crop: Triple | None = None  # by default the network's
     epochs: Epochs | None = None  # with `crops` samples per case and epoch
-    crops: Samples = 1
+    crops: Samples = 1  # samples per case and epoch
     seed: Number | None = None  # by default 0
     # in its place: a pretraining each, crossed with those of fine-tuning, or one of its own for each of these
     seeds: Numbers | Literal["paired"] = ()
@@ -177,9 +179,9 @@ class Pretrain(Pretraining):
 class Inference:
     """Sliding window over the prepared volume."""
 
-    overlap: Part = 0.5
-    batch: Samples = 4
-    blend: Literal["gaussian", "constant"] = "gaussian"
+    overlap: Part = 0.5  # of neighbouring windows, a share of their size
+    batch: Samples = 4  # windows at once; changes no number
+    blend: Literal["gaussian", "constant"] = "gaussian"  # weights within a window
     mirror: tuple[Literal["x", "y", "z"], ...] = ()  # axes of test-time flips: the mean of all combinations
 
     def __post_init__(self) -> None:
@@ -204,32 +206,32 @@ class Augment:
     crops and in 2D ``angle: 180, margin: 1.18`` (angle 15 in 2D with one side over 1.5 times the other).
     """
 
-    flip: float = 0.0
+    flip: float = 0.0  # per axis
     rot90: float = 0.0  # quarter turns in the x-y plane
     scale: float = 0.0  # intensity times 1 +- 0.1
     shift: float = 0.0  # intensity +- 0.1
     rotate: float = 0.0  # about x, y and z, each by up to
     angle: float = 30.0  # degrees
-    zoom: float = 0.0
+    zoom: float = 0.0  # likewise
     zoom_range: Ends = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
-    zoom_axes: Literal["alike", "apart"] = "alike"
+    zoom_axes: Literal["alike", "apart"] = "alike"  # one factor, or one for each axis
     plane: bool | None = None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
     margin: float = 1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
-    noise: float = 0.0
-    noise_range: Ends = (0.0, 0.1)
-    noise_unit: Literal["std", "variance"] = "std"
-    blur: float = 0.0
+    noise: float = 0.0  # Gaussian
+    noise_range: Ends = (0.0, 0.1)  # its size, on the image's own scale
+    noise_unit: Literal["std", "variance"] = "std"  # what that size means
+    blur: float = 0.0  # Gaussian
     blur_sigma: Ends = (0.5, 1.0)  # voxels
     brightness: float = 0.0  # times
-    brightness_range: Ends = (0.75, 1.25)
+    brightness_range: Ends = (0.75, 1.25)  # factors
     brightness_clip: bool = False  # to the former range
     contrast: float = 0.0  # about the mean, cut off at the former range
-    contrast_range: Ends = (0.75, 1.25)
+    contrast_range: Ends = (0.75, 1.25)  # factors
     lowres: float = 0.0  # thinned to a share of the voxels, and back
-    lowres_range: Ends = (0.5, 1.0)
+    lowres_range: Ends = (0.5, 1.0)  # shares
     gamma_inverted: float = 0.0  # of the negative
-    gamma: float = 0.0
-    gamma_range: Ends = (0.7, 1.5)
+    gamma: float = 0.0  # a power of the values scaled to 0 to 1
+    gamma_range: Ends = (0.7, 1.5)  # exponents
     gamma_keep: Literal["moments", "range", "unit"] = "moments"  # mean and spread; extremes; 0 to 1
     channel: float = 1.0  # probability per channel of blur and lowres, in a sample that has them
     balanced: bool = False  # factors and exponents below 1 as often as above
@@ -256,7 +258,7 @@ class Anchor:
 
     mean: Share  # of all targets
     each: Share = 0.0  # the worst target
-    metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"
+    metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"  # what both are of
     family: str = ""  # of networks in results/reference.csv; by default every one with this metric
 
 
@@ -277,11 +279,12 @@ class Tuning(Training):
     exact: bool = False  # that share of every batch, not of many
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
     balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
-    augment: Augment = field(default_factory=Augment)
-    evaluation: Literal["end_to_end", "linear"] = "end_to_end"
+    augment: Augment = field(default_factory=Augment)  # none by default
+    evaluation: Literal["end_to_end", "linear"] = "end_to_end"  # linear: the encoder never trains
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
+    # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
-    val: Literal["fraction", "full"] = "fraction"
+    val: Literal["fraction", "full"] = "fraction"  # of the row's label fraction, or all of the split's
     val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
     patience: SomeShare | None = None  # stop after this share of all steps without a better validation
 
@@ -310,7 +313,7 @@ class Track:
     """
 
     part: Literal["val", "test", "train"] = "val"  # of the split; those who validate as for `best_val`
-    every: Steps | None = None
+    every: Steps | None = None  # steps
     # in its place: of the labelled cases, as `epochs` counts them
     every_epochs: Annotated[float, Range(0.001, 1e7)] | None = None
 
@@ -323,28 +326,28 @@ class Track:
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
-    dataset: str
-    split: str
+    dataset: str  # a name of `bench list datasets`
+    split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out
     name: str = ""  # what records and tables call the section; by default its data set, "#2" where twice
     title: str = ""  # as printed; by default the data set's, and more where that comes twice
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
-    recipe: str | Recipe = "default"
+    recipe: str | Recipe = "default"  # how scans are prepared: a name of the data set's, or spelled out
     crop: Triple | None = None  # by default the network's
     hidden: Annotated[int, Range(0, 65536)] = 0  # units of a layer before the last, of a classification
-    fractions: tuple[int, ...] = (100,)
-    seeds: Numbers = (0,)
+    fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
+    seeds: Numbers = (0,)  # a run each
     folds: Numbers | None = None  # which folds of the split; all by default
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of what is pretrained for this section
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    epochs: Epochs | None = None
-    crops: Samples = 1
+    epochs: Epochs | None = None  # with `crops` samples per case and epoch; or state `steps`
+    crops: Samples = 1  # samples per case and epoch
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
     # unlabelled cases, by their meta, that are predicted too, for the challenge's server
     submit: dict[str, str] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
     holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
-    inference: Inference = Inference()
+    inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
 
@@ -368,7 +371,7 @@ class Beside:
 
     network: str  # a key of `networks`
     init: str  # a file of weights, named from the protocol's folder; the panel is left out without it
-    title: str = ""
+    title: str = ""  # as printed; by default its name
 
 
 @dataclass(frozen=True)
@@ -377,13 +380,13 @@ class Embeddings:
 
     samples: Samples = 50  # of each data set
     layout: Literal["tsne", "pca"] = "tsne"  # which of the two that every job makes is drawn
-    seed: Number = 0
-    beside: dict[str, Beside] = field(default_factory=dict)
+    seed: Number = 0  # of the samples and of tsne
+    beside: dict[str, Beside] = field(default_factory=dict)  # further panels, by name
 
 
 @dataclass(frozen=True)
 class Phantom:
     """Synthetic cases that stand in for a data set which is not on this machine."""
 
-    cases: Samples = 24
-    seed: Number = 0
+    cases: Samples = 24  # how many
+    seed: Number = 0  # of what is drawn

@@ -31,15 +31,16 @@ class View:
     sections by metrics), a colour for each row, and a plot for each value of what is left.
     """
 
-    title: str = ""
+    title: str = ""  # over it
+    # a table, or which figure
     draw: Literal[
         "table", "bars", "lines", "dots", "learning", "pretraining", "embeddings", "panels", "mixture"
     ] = "table"
-    lines: tuple[Axis, ...] = ("row",)
+    lines: tuple[Axis, ...] = ("row",)  # axes down the table
     columns: tuple[Axis, ...] = ()  # by default ("target",), or those of a figure's kind
-    rows: tuple[str, ...] = ()
-    sections: tuple[str, ...] = ()
-    fractions: Percents = ()
+    rows: tuple[str, ...] = ()  # by name, in this order; all by default
+    sections: tuple[str, ...] = ()  # likewise
+    fractions: Percents = ()  # likewise, percents
     targets: tuple[str, ...] = ()  # by name; "mean" is the mean over all
     metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
     published: bool = True  # are the paper's numbers printed beside ours?
@@ -62,11 +63,11 @@ class View:
 class Layout:
     """How the results are laid out: by ``columns`` where no views are stated."""
 
-    columns: Literal["targets", "fractions", "datasets"] = "targets"
+    columns: Literal["targets", "fractions", "datasets"] = "targets"  # of the one table
     metric: str = ""  # the table's own, by default the first; the others follow as further tables
-    mean: str = "Mean"
+    mean: str = "Mean"  # what the mean over targets is called
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
-    views: tuple[View, ...] = ()
+    views: tuple[View, ...] = ()  # several tables and figures, in the order of print
 
 
 def check(protocol: Any, document: Document) -> None:
