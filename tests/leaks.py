@@ -263,20 +263,24 @@ def plants(
 def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> int:
     """Look for copies among all scans; return how many are missed that a comparison with its scan finds."""
     pool = [fingerprint(scan.image) for scan in scans]
-    ours = search.Scans.of(pool)
+    every = list(plants(scans, number, rng))
+    ours, others = search.Scans.of(pool), search.Scans.of([copy for _, _, copy in every])
+    scores = search.screened(ours, others)
+    pairs = search.likeliest(scores)
     missed, rows, strangers = 0, defaultdict(lambda: [0, 0, 0, 0, 0]), 0
-    for scan, kind, copy in plants(scans, number, rng):
+    for n, (scan, kind, copy) in enumerate(every):
         own = next(i for i, s in enumerate(scans) if s is scan)
-        other = search.Scans.of([copy])
-        scores = search.screened(ours, other)
-        sights = search.glance(ours, other, search.likeliest(scores))
+        sights = search.glance(ours, others, pairs[pairs[:, 1] == n])
         values = np.full(len(pool), -1.0)
         for sight in sights:
             values[sight.a] = max(values[sight.a], sight.value)
-        ranks = [int((v > v[own]).sum()) for v in (scores[:, 0], values)]
-        found = [m.a for m in search.confirmed(sights, ours.views.__getitem__, other.views)]
+        ranks = [int((v > v[own]).sum()) for v in (scores[:, n], values)]
+        found = [m.a for m in search.confirmed(sights, ours.views.__getitem__, others.views)]
         full = bool(duplicates.matches([pool[own]], [copy]))
-        strangers += sum(scans[a].patient != scan.patient for a in found)
+        strange = [a for a in found if scans[a].patient != scan.patient]
+        strangers += len(strange)
+        for a in strange:
+            print(f"found: {scans[a].patient} beside {scan.patient} ({kind})", flush=True)
         missed += full and own not in found
         for group in (f"kind: {kind}", f"source: {scan.source}", "all"):
             row = rows[group]

@@ -59,7 +59,7 @@ class GuardSpec(Kind):
         if sides is None or not sides.read * sides.tests:
             return None
         prepared = PREPARED * (sides.channels + sides.test_channels)
-        fitted = (GLANCED * passing(sides.read) + CONFIRMED) * sides.tests
+        fitted = (GLANCED * passing(sides.read, sides.tests) + CONFIRMED) * sides.tests
         boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3
         return START + prepared + SCREENED * boxes * sides.channels * sides.test_channels + fitted
 

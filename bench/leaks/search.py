@@ -17,11 +17,12 @@ from bench.leaks.duplicates import ROUGHLY, SAME, SURE, Match, compared, first_f
 from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
 from bench.leaks.screen import DENSE, Bases, Sketches, sketches
 
-LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them
+LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them,
+ALWAYS = 16_000  # and so many pairs in all, which take less than a minute
 POSES = 8  # of a pair of scans, all channels together, that a glance fits
 LOOKED = 2  # of these that it fits better, and whose fine structures it compares
 SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
-PATIENCE = 8  # comparisons without a match after which the search for a scan ends
+PATIENCE = 10  # comparisons without a match after which the search for a scan ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +75,14 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
     return best
 
 
-def passing(scans: int) -> int:
-    """Return how many of so many scans pass the screen for each other one."""
-    return min(scans, max(LEAST, round(SHARE * scans)))
+def passing(scans: int, others: int) -> int:
+    """Return how many of so many scans pass the screen for each of so many others."""
+    return min(scans, max(LEAST, round(SHARE * scans), ALWAYS // max(others, 1)))
 
 
 def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return the pairs (n, 2) that pass the screen, sorted: of each column of ``scores``, the highest."""
-    highest = np.argsort(-scores, axis=0, kind="stable")[: passing(len(scores))]
+    highest = np.argsort(-scores, axis=0, kind="stable")[: passing(*scores.shape)]
     passed = np.zeros(scores.shape, bool)
     np.put_along_axis(passed, highest, True, axis=0)
     return np.argwhere(passed & (scores > -1))

@@ -15,6 +15,7 @@ FEW = 6
 def few(monkeypatch):
     """Let so few scans pass that the screen must choose."""
     monkeypatch.setattr(search, "LEAST", FEW)
+    monkeypatch.setattr(search, "ALWAYS", 0)
 
 
 @pytest.mark.parametrize("scan", [drawn, small, picture], ids=lambda f: f.__name__)
@@ -48,13 +49,25 @@ def test_pictures_meet_pictures_volumes_volumes_and_the_empty_nothing():
     assert (screened(Scans.of([*flat, *empty]), Scans.of(volume)) == -1).all()
 
 
-@pytest.mark.parametrize(("scans", "expected"), [(0, 0), (5, 5), (64, 64), (1808, 64), (22_000, 440)])
-def test_how_many_pass(scans, expected):
-    assert passing(scans) == expected
+@pytest.mark.parametrize(
+    ("scans", "others", "expected"),
+    [
+        (0, 0, 0),
+        (5, 3, 5),
+        (139, 42, 139),
+        (732, 64, 250),
+        (1808, 200, 80),
+        (1808, 300, 64),
+        (22_000, 285, 440),
+    ],
+)
+def test_how_many_pass(scans, others, expected):
+    assert passing(scans, others) == expected
 
 
 def test_each_scan_keeps_its_own_likeliest(monkeypatch):
     monkeypatch.setattr(search, "LEAST", 3)
+    monkeypatch.setattr(search, "ALWAYS", 0)
     scores = np.array([[9, -1, 1], [1, -1, 2], [2, -1, 3], [3, -1, 4], [4, -1, 5]], np.float32)
     assert likeliest(scores).tolist() == [[0, 0], [2, 2], [3, 0], [3, 2], [4, 0], [4, 2]]
 

@@ -88,7 +88,7 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], bases))
     second = search.Scans.of(drawn[part:], bases)
     screened = clock("screened", read / part * tests / asked, lambda: search.screened(first, second))
-    passing = search.passing(read)
+    passing = search.passing(read, tests)
     some = np.argwhere(screened >= np.quantile(screened, 1 - min(1, passing / part)))
     seen = clock("looked at", passing * tests / len(some), lambda: search.glance(first, second, some))
     found = clock(
