@@ -49,7 +49,7 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
     (section,) = written.finetune
     assert (section.dataset, section.split, section.fractions) == ("my scans", "even", (10, 100))
     for scale in ("smoke", "pilot", "paper"):
-        assert "training patients 2 at 10 %, 21 at 100 %" in planned(capsys, path, root, "--scale", scale)
+        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in planned(capsys, path, root, "--scale", scale)
     assert len(path.read_text().splitlines()) < 60
 
 
@@ -81,7 +81,7 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
     assert "2 findings, 2 cases left out" in capsys.readouterr().out
     out = ("hippocampus_003", "hippocampus_005")
     assert read(tmp_path / "own.yaml").finetune[0].exclude == out
-    assert "training patients" in planned(capsys, tmp_path / "own.yaml", root)
+    assert "patients that train" in planned(capsys, tmp_path / "own.yaml", root)
 
 
 def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypatch, capsys):

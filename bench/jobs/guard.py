@@ -17,6 +17,7 @@ FILE = "leaks.json"
 # Seconds of one core in real scans, see docs/leaks.md.
 PREPARED = 0.0015  # of a channel
 SCREENED = 9e-8  # of two channels and a box
+PAIR = 0.005  # seconds of two channels that are compared: 2 to 10 ms in real scans, see docs/leaks.md
 GLANCED = 0.0025  # of two scans that pass the screen
 CONFIRMED = 0.1  # of what the search for a test case compares in the end
 
@@ -51,7 +52,7 @@ class GuardSpec(Kind):
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
         from bench.leaks.screen import bases
-        from bench.leaks.search import passing
+        from bench.leaks.search import EXACT, passing
 
         if self.judges:
             return 0.1
@@ -59,6 +60,8 @@ class GuardSpec(Kind):
         if sides is None or not sides.read * sides.tests:
             return None
         prepared = PREPARED * (sides.channels + sides.test_channels)
+        if sides.read * sides.tests <= EXACT:
+            return START + prepared + PAIR * sides.channels * sides.test_channels
         fitted = (GLANCED * passing(sides.read, sides.tests) + CONFIRMED) * sides.tests
         boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3
         return START + prepared + SCREENED * boxes * sides.channels * sides.test_channels + fitted

@@ -114,7 +114,7 @@ def _refusal(found: Sequence[Leak]) -> str:
 class _Task:
     """One step of the search for some scans."""
 
-    step: str  # screen | glance | confirm
+    step: str  # compare, or screen | glance | confirm
     number: int
     scans: slice
     rows: Rows  # what the step before says
@@ -133,12 +133,19 @@ class _Comparer:
     @contextmanager
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
-        from bench.leaks import screen, search
+        from bench.leaks import duplicates, screen, search
 
-        bases = screen.bases(len(self.scans), len(self.others))
-        others = search.Scans.of([_print(*place) for place in self.others], bases)
+        prints, bases = (
+            [_print(*place) for place in self.others],
+            screen.bases(len(self.scans), len(self.others)),
+        )
+        others = search.Scans.of(prints if len(self.scans) * len(prints) > search.EXACT else [], bases)
 
         def do(task: _Task) -> tuple[int, Rows]:
+            start = task.scans.start
+            if task.step == "compare":
+                every = duplicates.matches([_print(*place) for place in self.scans[task.scans]], prints)
+                return task.number, np.array([(m.a + start, m.b, m.score) for m in every]).reshape(-1, 3)
             if task.step == "confirm":
                 sights = [
                     search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
@@ -148,7 +155,6 @@ class _Comparer:
             scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], bases)
             if task.step == "screen":
                 return task.number, search.screened(scans, others)
-            start = task.scans.start
             seen = search.glance(scans, others, task.rows - (start, 0))
             return task.number, np.array([(s.a + start, s.b, s.i, s.j, s.value) for s in seen]).reshape(-1, 5)
 
@@ -170,7 +176,11 @@ def _pairs(
     if not scans or not others:
         return []
     groups = [slice(start, start + TOGETHER) for start in range(0, len(scans), TOGETHER)]
-    steps = _Work(context, _Comparer(tuple(scans), tuple(others)), 2 * len(groups) + len(others))
+    comparer = _Comparer(tuple(scans), tuple(others))
+    if len(scans) * len(others) <= search.EXACT:
+        tasks = (_Task("compare", n, g, NONE) for n, g in enumerate(groups))
+        return _found(_Work(context, comparer, len(groups)).done(tasks))
+    steps = _Work(context, comparer, 2 * len(groups) + len(others))
     likely = search.likeliest(
         np.concatenate(steps.done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
     )
@@ -179,7 +189,11 @@ def _pairs(
     seen = np.concatenate(steps.done(tasks))
     one = slice(0)  # which scans a comparison reads, its rows say
     tasks = (_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(others)))
-    return [(int(a), int(b), score) for rows in steps.done(tasks) for a, b, score in rows.tolist()]
+    return _found(steps.done(tasks))
+
+
+def _found(every: Iterable[Rows]) -> list[tuple[int, int, float]]:
+    return [(int(a), int(b), score) for rows in every for a, b, score in rows.tolist()]
 
 
 class _Work:

@@ -17,6 +17,7 @@ from bench.leaks.duplicates import ROUGHLY, SAME, SURE, Match, compared, first_f
 from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
 from bench.leaks.screen import DENSE, Bases, Sketches, sketches
 
+EXACT = 6_000  # pairs of scans up to which each is compared: a search finds fewer copies, and gains nothing
 LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them,
 ALWAYS = 16_000  # and so many pairs in all, which take less than a minute
 POSES = 8  # of a pair of scans, all channels together, that a glance fits

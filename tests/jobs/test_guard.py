@@ -12,7 +12,8 @@ from bench.data.prepared import opened
 from bench.jobs import guard, guarding
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed
-from bench.leaks import search
+from bench.leaks import duplicates, search
+from bench.leaks.duplicates import Match
 from bench.leaks.fingerprint import fingerprint
 from bench.leaks.search import Sight
 from bench.phantoms.organs import organs
@@ -57,15 +58,22 @@ def store(tmp_path):
     return Store.open(tmp_path / "out")
 
 
-@pytest.fixture
-def watch(store, monkeypatch):
+@pytest.fixture(params=["few", "many"])
+def watch(store, monkeypatch, request):
     """Return a function that runs a guard and returns (outcome, what it found)."""
+    if request.param == "many":
+        monkeypatch.setattr(search, "EXACT", 0)
 
     def seen(first, second, pairs):
         return [Sight(a, b, 0, 0, 1.0) for a, b in pairs.tolist()]
 
     monkeypatch.setattr(search, "glance", seen)
+
+    def every(first, second):
+        return [Match(a, b, 0.9) for a, x in enumerate(first) for b, y in enumerate(second) if (x == y).all()]
+
     monkeypatch.setattr(search, "compared", lambda one, two: 0.9 if (one.volume == two.volume).all() else -1)
+    monkeypatch.setattr(duplicates, "matches", every)
 
     def run(read, tests, policy="tell", **given):
         made = compared(read, tests, **given)
@@ -132,9 +140,12 @@ def test_a_mixture_is_read_as_the_plan_counted_it(store):
     assert {(i, c.id) for i, c in found} <= {(i, c.id) for i, c in whole}
 
 
-@pytest.mark.parametrize("loaders", [0, 2])
-def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
+@pytest.mark.parametrize(
+    ("loaders", "exact", "step"), [(0, 0, "screen"), (2, 10, "compare"), (0, 10, "compare")]
+)
+def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders, exact, step):
     monkeypatch.setattr(guarding, "TOGETHER", 2)
+    monkeypatch.setattr(search, "EXACT", exact)
     scans = [organs((28, 26, 20), (12.0, 12.0, 16.0), 4, 0, i)[0] for i in range(5)]
     prints = [fingerprint(scan[None]) for scan in scans]
     read = prepared(store, "lits", range(5), prints)
@@ -142,7 +153,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(store, monkeypatch, loaders):
     made = compared([("lits", read)], [("msd04_hippocampus", test, 0)])
     assert perform(store, made, loaders, lambda: True).state == "stopped"
     before = {p.relative_to(store.work / made.id) for p in (store.work / made.id).rglob("kept-*")}
-    assert [p.parent.name for p in before] == ["screen"]
+    assert [p.parent.name for p in before] == [step]
     assert perform(store, made, loaders).state == "done"
     found = guard.read(store.jobs / made.id)
     assert [(k.case, k.test_case) for k in found.leaks] == [("volume-3", "hippocampus_001")]
