@@ -52,7 +52,7 @@ class GuardSpec(Kind):
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
         from bench.leaks.screen import bases
-        from bench.leaks.search import EXACT, passing
+        from bench.leaks.search import exact, passing
 
         if self.judges:
             return 0.1
@@ -60,7 +60,7 @@ class GuardSpec(Kind):
         if sides is None or not sides.read * sides.tests:
             return None
         prepared = PREPARED * (sides.channels + sides.test_channels)
-        if sides.read * sides.tests <= EXACT:
+        if exact(sides.read, sides.tests):
             return START + prepared + PAIR * sides.channels * sides.test_channels
         fitted = (GLANCED * passing(sides.read, sides.tests) + CONFIRMED) * sides.tests
         boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3

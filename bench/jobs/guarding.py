@@ -135,11 +135,10 @@ class _Comparer:
         """Give the function that does one task; in its rows all scans are counted from the first."""
         from bench.leaks import duplicates, screen, search
 
-        prints, bases = (
-            [_print(*place) for place in self.others],
-            screen.bases(len(self.scans), len(self.others)),
-        )
-        others = search.Scans.of(prints if len(self.scans) * len(prints) > search.EXACT else [], bases)
+        prints = [_print(*place) for place in self.others]
+        counts = len(self.scans), len(prints)
+        bases = screen.bases(*counts)
+        others = search.Scans.of([] if search.exact(*counts) else prints, bases)
 
         def do(task: _Task) -> tuple[int, Rows]:
             start = task.scans.start
@@ -177,7 +176,7 @@ def _pairs(
         return []
     groups = [slice(start, start + TOGETHER) for start in range(0, len(scans), TOGETHER)]
     comparer = _Comparer(tuple(scans), tuple(others))
-    if len(scans) * len(others) <= search.EXACT:
+    if search.exact(len(scans), len(others)):
         tasks = (_Task("compare", n, g, NONE) for n, g in enumerate(groups))
         return _found(_Work(context, comparer, len(groups)).done(tasks))
     steps = _Work(context, comparer, 2 * len(groups) + len(others))

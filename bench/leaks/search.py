@@ -76,6 +76,11 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
     return best
 
 
+def exact(scans: int, others: int) -> bool:
+    """Tell whether every pair of so many scans and so many others is compared, and none searched for."""
+    return scans * others <= EXACT
+
+
 def passing(scans: int, others: int) -> int:
     """Return how many of so many scans pass the screen for each of so many others."""
     return min(scans, max(LEAST, round(SHARE * scans), ALWAYS // max(others, 1)))
