@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from pkgutil import iter_modules
 
 import nibabel as nib
 import numpy as np
 import pytest
 from small_protocol import NAME
 
-from bench import __version__
+from bench import __version__, commands
 from bench.arguments import parser
-from bench.cli import BODIES, _stopping, main
+from bench.cli import main
+from bench.commands.stopping import stopping
+from bench.examples import EXAMPLES
 from bench.process import started
 from bench.store import Store
 
@@ -40,7 +43,8 @@ def say(capsys):
 
 def test_help_lists_what_there_is_and_nothing_else(say):
     code, out, _ = say("--help")
-    assert code == 0 and set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == set(BODIES)
+    there = {m.name for m in iter_modules(commands.__path__)} - {"asked", "stopping"}
+    assert code == 0 and set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == there == set(EXAMPLES)
     versions = rf"bench {__version__}(, commit [0-9a-f]+\+?)?, Python 3\.\d+\.\d+, torch 2\S+, monai 1\S+\n"
     code, out, _ = say("--version")
     assert code == 0 and re.fullmatch(versions, out)
@@ -218,7 +222,7 @@ def test_a_command_that_does_not_parse_exits_2(say, words):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), _stopping(saves=saves):
+    with pytest.raises(KeyboardInterrupt), stopping(saves=saves):
         os.kill(os.getpid(), number)
         time.sleep(5)
     said = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
@@ -228,7 +232,7 @@ def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
 
 TWICE = """\
 import multiprocessing, os, signal, sys, time
-from bench.cli import _stopping
+from bench.commands.stopping import stopping
 
 def busy(pipe):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -238,7 +242,7 @@ def busy(pipe):
 if __name__ == "__main__":
     ours, theirs = multiprocessing.Pipe()
     child = multiprocessing.get_context("spawn").Process(target=busy, args=(theirs,))
-    with _stopping(saves=True):
+    with stopping(saves=True):
         child.start()
         ours.recv()
         try:

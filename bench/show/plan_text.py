@@ -37,7 +37,7 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
     return {"provisional": plan.provisional, "jobs": jobs}
 
 
-def as_text(plan: Plan, store: Store, protocols: list[Protocol]) -> str:
+def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol]) -> str:
     """Return per protocol its rows, what is done, what the rest will cost; of many a line for each."""
     wanted = plan.wanted()
     costs = forecast(plan, store, wanted)
@@ -76,7 +76,7 @@ def _changed(plan: Plan, store: Store) -> list[str]:
     return lines
 
 
-def _shared(plan: Plan, done: set[str], protocols: list[Protocol]) -> list[str]:
+def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[str]:
     """Return a table of what each protocol asks for, and what is saved where they share jobs."""
     from tabulate import SEPARATING_LINE, tabulate
 

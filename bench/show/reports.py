@@ -55,7 +55,7 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
             )
 
 
-def write_reports(protocols: list[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
+def write_reports(protocols: Sequence[Protocol], plan: Plan, store: Store) -> Iterator[Shown]:
     """Gather each protocol's rows, write its view, what is said beside it, and its report."""
     for protocol in protocols:
         yield write_report(protocol, plan, store)

@@ -1,0 +1,68 @@
+"""What the flags of a command ask for, as the rooms below take it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.executors.slurm.profile import Profile
+    from bench.plan import Plan
+    from bench.run import Request
+
+
+def request(arguments: argparse.Namespace) -> Request:
+    """Return what is asked of a run or a plan."""
+    from bench.run import Request
+
+    only: dict[str, list[str]] = {}
+    for text in arguments.only:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BenchError(f"--only {text}: write KEY=VALUE, e.g. method=voco")
+        only.setdefault(key, []).append(value)
+    return Request(
+        tuple(arguments.protocols), arguments.out, arguments.scale, arguments.data, only,
+        tuple(arguments.sets), arguments.phantoms,
+    )  # fmt: skip
+
+
+def cluster(arguments: argparse.Namespace) -> Profile | None:
+    """Return what is asked of a cluster, None where jobs run here."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise BenchError(f"--workers {arguments.workers}: needs at least 1")
+    if arguments.executor == "slurm":
+        from bench.executors.slurm.profile import profile
+
+        return profile(arguments.cluster)
+    if arguments.cluster is not None:
+        raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
+    return None
+
+
+def workers(arguments: argparse.Namespace, plan: Plan) -> int:
+    """Return how many worker processes run jobs here."""
+    if arguments.workers:
+        return int(arguments.workers)
+    from bench.process import gpus
+
+    threads = max(plan.threads.values(), default=1)
+    return gpus() or max(1, (os.cpu_count() or 1) // threads)
+
+
+def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
+    """Return what will run jobs without a GPU and what may have one, in words; empty where one is there."""
+    from bench.process import gpus
+
+    if cluster is None:
+        return (
+            "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+        )
+    if cluster.gpus or cluster.gres:
+        return ""
+    if arguments.cluster is None:
+        return "SLURM is asked for none without --cluster; name a profile of bench.toml with 'gpus'"
+    return f"profile [cluster.{arguments.cluster}] of bench.toml asks for none; give it 'gpus' or 'gres'"

@@ -1,0 +1,43 @@
+"""``bench bundle`` and ``bench bundle verify``: one file to pass on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.errors import BenchError
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Write a bundle, or judge one."""
+    first, *more = arguments.what
+    if first == Path("verify"):
+        return _bundle_verify(arguments, more)
+    from bench.bundle.making import bundle, name_of, put
+    from bench.protocol.named import find
+    from bench.store import Store
+
+    if arguments.json:
+        raise BenchError("--json: is of 'bench bundle verify FILE'; leave it out")
+    made = bundle(
+        [find(path) for path in arguments.what], Store.open(arguments.out, create=False), arguments.data
+    )
+    for line in made.notes:
+        print(f"bench: {line}", file=sys.stderr)
+    print(put(made, arguments.to or Path(name_of(made))))
+    return 0
+
+
+def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
+    from bench.bundle.verifying import as_text, verify
+
+    if len(files) != 1 or arguments.to or arguments.data:
+        raise BenchError("bundle verify: takes one FILE and --json")
+    found = verify(files[0])
+    print(
+        json.dumps({**asdict(found), "file": str(found.file)}, indent=1) if arguments.json else as_text(found)
+    )
+    return 1 if found.findings else 0

@@ -1,0 +1,36 @@
+"""``bench check``: open and judge every case of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Judge, print what is there, and draw it where asked."""
+    from bench.data.check import check
+    from bench.data.roots import Roots, adapter
+    from bench.show import survey_page
+    from bench.show.progress import bar
+    from bench.show.survey import Survey
+
+    roots, name = Roots.here(arguments.data), arguments.dataset
+    dataset = adapter(name, roots)
+    root = roots.require(name)
+    if arguments.to is not None:
+        survey_page.check_place(arguments.to)
+    survey = Survey(name, dataset, root, draw=arguments.to is not None)
+    with bar(f"checking {name}") as told:
+        survey.findings = check(dataset, root, arguments.workers, told, survey.look)
+    if arguments.json:
+        print(json.dumps([asdict(f) for f in survey.findings], indent=1))
+    else:
+        from bench.show.survey_text import as_text
+
+        print(as_text(survey))
+    if arguments.to is not None:
+        survey_page.write(survey, arguments.to)
+        print(f"page: {arguments.to}", file=sys.stderr if arguments.json else sys.stdout)
+    return 1 if survey.findings else 0

@@ -1,0 +1,18 @@
+"""``bench compare``: two folders or bundles, cell by cell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Compare, and print it."""
+    from bench.bundle.opening import as_folder
+    from bench.show.compare import compare, sides
+    from bench.show.compare_text import as_json, as_text
+
+    with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
+        found = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
+    print(json.dumps(as_json(found), indent=1) if arguments.json else as_text(found))
+    return 1 if found.beyond else 0

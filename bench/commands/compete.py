@@ -1,0 +1,46 @@
+"""``bench compete``: one more method beside a protocol's recorded rows."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.commands import asked, plan, run
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Plan the newcomer's row alone, refuse what cannot be compared, run it and say where it stands."""
+    from bench import run as doing
+    from bench.compete import entry, standing, terms
+    from bench.compete.track import tracked
+    from bench.plan.feasible import refuse_half
+    from bench.protocol import read_all
+    from bench.run import Request
+    from bench.show.progress import bar
+    from bench.show.reports import refuse_others
+    from bench.store import Store
+
+    track = tracked(arguments.track, arguments.records)
+    one = entry.entered(track, arguments.method, arguments.network, arguments.params, arguments.pretrain)
+    arguments.redo = None
+    cluster = asked.cluster(arguments)
+    with one.tried() as file:
+        request = Request(
+            (file,), arguments.out, None, arguments.data, {"row": [one.row]}, tuple(track.said.overrides)
+        )
+        (protocol,) = request.read()
+        processes = cluster.world if cluster else 1
+        found = doing.make_plan(
+            request, [protocol], need_data=not arguments.dry_run, processes=processes, bar=bar
+        )
+        terms.check(track, one, protocol, found)
+        if arguments.dry_run:
+            return plan.tell(arguments, [protocol], found)
+    refuse_half(found, list(found.jobs), asked.without_gpu(arguments, cluster))
+    store = Store.open(arguments.out)  # only now: what is refused leaves nothing
+    file = one.put(store)
+    (protocol,) = read_all([file], None)  # as it stays, its paths from there
+    refuse_others([protocol], store)
+    workers = asked.workers(arguments, found) if cluster is None else None
+    code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers))
+    print(standing.as_text(track, one, store))
+    return code

@@ -1,0 +1,13 @@
+"""``bench completion``: a shell's script."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Print the script."""
+    from bench.completion import SCRIPTS
+
+    print(SCRIPTS[arguments.shell], end="")
+    return 0

@@ -1,0 +1,14 @@
+"""``bench export``: a job's weights for elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Write the weights."""
+    from bench.export import export
+    from bench.store import Store
+
+    print(export(Store.open(arguments.out, create=False), arguments.job, arguments.to, arguments.format))
+    return 0

@@ -1,0 +1,26 @@
+"""``bench init``: a first protocol over a folder of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Ask, write, and say what was written."""
+    from bench.init import init
+    from bench.show.progress import bar
+
+    def ask(question: str, default: str) -> str:
+        if not sys.stdin.isatty():
+            return default
+        try:
+            return input(f"{question} [{default}]: ").strip() or default
+        except EOFError:
+            return default
+
+    given = (arguments.labels, arguments.channels)
+    with bar(f"checking {arguments.folder}") as told:
+        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, told)
+    print("\n".join(lines))
+    return 0

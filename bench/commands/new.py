@@ -1,0 +1,13 @@
+"""``bench new``: a method, data set or network to begin with."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Write the files, and say what to do with them."""
+    from bench.new import new
+
+    print("\n".join(new(arguments.kind, arguments.name, arguments.to)))
+    return 0

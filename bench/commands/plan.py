@@ -1,0 +1,55 @@
+"""``bench plan``: what a run would do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.commands import asked
+from bench.errors import printable
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+    from bench.protocol import Protocol
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Plan without the data where they lack, and print it."""
+    from bench import run
+    from bench.show.progress import bar
+    from bench.store import Store
+
+    cluster, request = asked.cluster(arguments), asked.request(arguments)
+    protocols = request.read()
+    Store.check_place(request.out)
+    processes = cluster.world if cluster else 1
+    return tell(
+        arguments, protocols, run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
+    )
+
+
+def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:
+    """Print a plan; a dry run also refuses what its run would."""
+    from bench import run
+    from bench.plan.feasible import refuse_half, told_half
+    from bench.runtime import stale
+    from bench.show.plan_text import as_json, as_text
+    from bench.store import Store
+
+    out = arguments.out
+    store = Store.open(out) if (out / "bench.json").exists() else Store(out)
+    seen = run.without_changed(plan, store) if arguments.redo else store
+    work = plan, run.todo(plan, seen), asked.without_gpu(arguments, asked.cluster(arguments))
+    if arguments.command != "plan":
+        refuse_half(*work)
+    for line in told_half(*work):
+        print(f"bench: {line}", file=sys.stderr)
+    if getattr(arguments, "json", False):
+        print(json.dumps(as_json(plan, seen), indent=1))
+        return 0
+    then = "to do again" if arguments.redo else stale.AGAIN
+    print(*map(printable, run.changed(plan, store, then)), as_text(plan, seen, protocols), sep="\n")
+    return 0

@@ -1,0 +1,96 @@
+"""``bench report``: draw tables, figures and pages from records."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.commands.stopping import stopping
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.show.reports import Shown
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Draw, or show to a browser."""
+    from bench.bundle import is_bundle
+    from bench.protocol import read_all
+    from bench.show.reports import rewrite_report
+    from bench.store import Store
+
+    if arguments.port is not None and not arguments.serve:
+        raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
+    bundles = [path for path in arguments.protocols if is_bundle(path)]
+    if bundles:
+        return _report_bundle(arguments, bundles)
+    store, told = Store.open(arguments.out, create=False), set[str]()
+    read = read_all(arguments.protocols, arguments.scale, drawn=True)
+    if arguments.serve:
+        return _serve(arguments, store, [protocol.name for protocol in read])
+    for path, protocol in zip(arguments.protocols, read, strict=True):
+        to = arguments.to
+        if to is not None and len(arguments.protocols) > 1:
+            to = to / protocol.name  # one folder each, or the last would replace the others
+        told |= tell(rewrite_report(path, arguments.scale, store, to, plain=arguments.plain))
+    return 1 if told else 0
+
+
+def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
+    """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
+    from bench.bundle.opening import draw, opened
+    from bench.report import write_index
+
+    file = bundles[0]
+    if len(arguments.protocols) > 1:
+        raise BenchError(f"{file}: is a bundle; draw it by itself")
+    if arguments.to is None or arguments.scale is not None:
+        why = "has one scale; leave --scale out" if arguments.scale else "name the report's folder with --to"
+        raise BenchError(f"{file}: is a bundle: {why}")
+    told = set[str]()
+    with opened(file) as bundle:
+        for name in bundle.manifest.protocols:
+            several = len(bundle.manifest.protocols) > 1
+            to = arguments.to / name if several else arguments.to
+            told |= tell(draw(bundle, name, to, plain=arguments.plain))
+            if several:
+                write_index(arguments.to)
+    return 1 if told else 0
+
+
+def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
+    """Show reports to a browser until Ctrl-C."""
+    from bench.show.drawer import Looked, Source
+    from bench.show.redrawing import Redrawing
+    from bench.show.reports import rows_of
+    from bench.show.run_note import name as run_of
+    from bench.show.serve import PORT, Server, address, tunnel
+
+    if arguments.to is not None or arguments.plain:
+        what = "--plain" if arguments.to is None else f"--to {arguments.to}"
+        raise BenchError(f"{what}: --serve shows what lies in OUT/reports; leave it out")
+    wishes = {n: Looked(Source(p, arguments.scale)) for p, n in zip(arguments.protocols, names, strict=True)}
+    for name, wish in wishes.items():
+        if not run_of(store, name):
+            rows_of(store, name, wish.source.file)
+    redrawing = Redrawing(store, wishes, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+    with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
+        print(address(server.port), "from another machine, through:", tunnel(server.port))
+        print("Ctrl-C ends it", flush=True)
+        try:
+            with stopping(saves=False):
+                server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nbench: no longer served", file=sys.stderr)
+        finally:
+            redrawing.close()
+    return 0
+
+
+def tell(shown: Shown) -> set[str]:
+    """Print a finished report with what failed, and return the jobs that did."""
+    lines = {f.job: f.line for f in shown.failures}
+    print("\n".join([shown.text, *lines.values(), f"page: {shown.page}"]))
+    return set(lines)

@@ -1,0 +1,151 @@
+"""``bench run``: do what is to do of a plan, and draw its reports."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands import asked
+from bench.commands.report import tell
+from bench.commands.stopping import stopping
+from bench.errors import Damaged
+
+if TYPE_CHECKING:
+    from bench.executors.slurm.profile import Profile
+    from bench.jobs.context import RunOptions
+    from bench.plan import Plan
+    from bench.protocol import Protocol
+    from bench.runtime.execute import Outcome
+    from bench.show.drawer import Source
+    from bench.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is run: a plan, where its files go, and who runs them."""
+
+    files: Sequence[Path]  # of the protocols, in their order
+    protocols: Sequence[Protocol]
+    plan: Plan
+    store: Store
+    cluster: Profile | None = None
+    workers: int | None = None
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Return what each protocol's page is drawn from."""
+        from bench.show.drawer import Source
+
+        read = zip(self.files, self.protocols, strict=True)
+        return {p.name: Source(file, p.scale, p.origin.content) for file, p in read if p.origin}
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Plan, and carry it out."""
+    from bench import run
+    from bench.plan.feasible import refuse_half
+    from bench.show.progress import bar
+    from bench.show.reports import refuse_others
+    from bench.store import Store
+
+    if arguments.dry_run:
+        from bench.commands import plan as dry
+
+        return dry.body(arguments)
+    cluster, request = asked.cluster(arguments), asked.request(arguments)
+    protocols = request.read()
+    store = Store.open(request.out)
+    refuse_others(protocols, store)
+    processes = cluster.world if cluster else 1
+    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bar)
+    seen = run.without_changed(plan, store) if arguments.redo else store
+    refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
+    if arguments.redo:
+        run.rehearse(plan, run.todo(plan, seen))
+        for line in run.take_away_changed(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
+    workers = asked.workers(arguments, plan) if cluster is None else None
+    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers))
+
+
+def carry_out(work: Work) -> int:
+    """Run a plan until all of it is there or failed; what is found damaged is done anew, each once."""
+    from bench import digest, run
+    from bench.show.run_note import forget
+
+    plan, store = work.plan, work.store
+    anew: set[str] = set()
+    while True:
+        for line in run.mend(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
+        outcomes = _go(work)
+        found = {o.aside for o in outcomes.values() if o.aside} - anew
+        if not found:
+            try:
+                code = _show(work, outcomes)
+                forget(store, plan.cells)
+                return code
+            except Damaged as error:
+                job = error.path.parent.name
+                again = job not in anew and digest.differs(error.path)
+                if not again or store.set_aside(error.path.parent) is None:
+                    raise
+                print(f"bench: {error}", file=sys.stderr)
+                found = {job}
+        print(f"bench: set aside in {store.damaged}, done anew: {', '.join(sorted(found))}", file=sys.stderr)
+        anew |= found
+
+
+def _go(work: Work) -> dict[str, Outcome]:
+    """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
+    from bench import run
+    from bench.show.labels import remember
+    from bench.show.live import Live
+    from bench.show.progress import Watch
+
+    plan, store, cluster, workers = work.plan, work.store, work.cluster, work.workers
+    jobs = run.todo(plan, store)
+    run.rehearse(plan, jobs)
+    run.describe(plan, store, jobs)
+    remember(plan, store)
+    outcomes: dict[str, Outcome] = {}
+    with (
+        stopping(saves=cluster is None),
+        Watch(plan, store, jobs) as watch,
+        Live(work.sources, plan, store, jobs, workers, watch.say) as live,
+    ):
+
+        def on_outcome(outcome: Outcome) -> None:
+            watch.outcome(outcome)
+            live.outcome(outcome)
+
+        for line in run.changed(plan, store):
+            print(f"bench: {line}", file=sys.stderr)
+        if jobs and cluster is not None:
+            from bench.executors import slurm
+
+            def start(job: str) -> RunOptions:
+                run.describe(plan, store, [job])
+                return run.options(plan, job, cluster.cpus or 0)
+
+            outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
+        elif jobs and workers is not None:
+            outcomes = run.run_local(plan, store, jobs, workers, on_outcome).outcomes
+    return outcomes
+
+
+def _show(work: Work, outcomes: dict[str, Outcome]) -> int:
+    from bench.show.reports import write_reports
+
+    failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
+    told: set[str] = set()
+    for shown in write_reports(work.protocols, work.plan, work.store):
+        told |= tell(shown)
+    for job, outcome in failed.items():
+        if job not in told and not failed.keys() & set(work.plan.before(job)):
+            print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
+    return 1 if failed or told else 0

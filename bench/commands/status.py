@@ -1,0 +1,20 @@
+"""``bench status``: how far an output folder is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    from bench.show.status import as_text, prune, status
+    from bench.store import Store
+
+    store = Store.open(arguments.out, create=False)
+    for line in prune(store) if arguments.prune else ():
+        print(line, file=sys.stderr)
+    found = status(store)
+    print(json.dumps(found, indent=1) if arguments.json else as_text(found))
+    return 0

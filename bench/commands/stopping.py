@@ -1,0 +1,55 @@
+"""Ctrl-C, a signal or a closed terminal end a command the same way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+AGAIN = 0.5  # seconds after which a second Ctrl-C is one
+
+
+@contextmanager
+def stopping(*, saves: bool) -> Iterator[None]:
+    """Stop a run the same way on Ctrl-C, when it is terminated, or when its terminal is closed.
+
+    Args:
+        saves: jobs run here, which takes a while to save: say so at once, and leave at a second Ctrl-C.
+    """
+    asked: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not saves:
+            raise KeyboardInterrupt
+        if not asked:
+            asked.append(time.monotonic())
+            say("saving (up to 30 s; again Ctrl-C leaves at once)")
+            raise KeyboardInterrupt
+        # `timeout` and a closed terminal send more than one signal for one wish
+        if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:
+            import multiprocessing
+
+            for child in multiprocessing.active_children():
+                child.kill()  # what is published is whole; the rest goes on from its last checkpoint
+            say("left at once; the same command goes on from the last checkpoints")
+            os._exit(130)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    usual = (signal.SIG_DFL, signal.default_int_handler)  # not under nohup
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) in usual}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """Write a line to stderr from a signal's handler, which may have interrupted a ``print``."""
+    shown = "\x1b[?25h" * sys.stderr.isatty()  # a progress bar hides the cursor
+    with suppress(OSError):
+        os.write(2, f"{shown}\nbench: {text}\n".encode())

@@ -1,0 +1,15 @@
+"""``bench verify``: compare an output folder with its digests."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def body(arguments: argparse.Namespace) -> int:
+    """Compare, and print it."""
+    from bench.store import Store
+    from bench.verify import as_text, verify
+
+    found = verify(Store.open(arguments.out, create=False))
+    print(as_text(found))
+    return 1 if found.findings else 0
