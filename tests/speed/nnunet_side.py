@@ -58,6 +58,7 @@ def trained(job: dict):
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
+    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process; its planner wants a number above 0
     trainer = get_trainer_from_args(str(NUMBER), "3d_fullres", 0, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch = min(EPOCH, job["steps"])
     trainer.num_epochs = max(1, round(job["steps"] / trainer.num_iterations_per_epoch))
@@ -96,7 +97,7 @@ def main() -> None:
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(folder / name)
         (folder / name).mkdir(exist_ok=True)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
+    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
     raw(folder, job)
     planned(folder, job)
     print(json.dumps(scored(trained(job), job)))
