@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.cache import Pack
-from bench.data.prepared import Prepared
 from bench.errors import Damaged, shown
 from bench.protocol import Protocol, View
 from bench.protocol.views import MEAN
@@ -27,6 +25,8 @@ from bench.volumes.resampling import Geometry, linear
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.data.prepared import Prepared
 
 JOB = re.compile(r"[0-9a-f]{16}")
 DARK, BRIGHT = 0.5, 99.5  # percentiles of a slice that are drawn black and white
@@ -112,6 +112,8 @@ def _predicted(
     own: pd.DataFrame, rows: list[str], store: Store, view: View
 ) -> Iterator[tuple[str, int, Panel]]:
     """Yield row, fraction and picture of one case as the first run of each predicted it."""
+    from bench.data.prepared import Prepared  # which loads Blosc2: most reports open no array
+
     case, found = str(own["case"].iloc[0]), own.sort_values(["fraction", *RUN], kind="stable")
     slices: dict[str, Slice] = {}
     for row in rows:
@@ -141,6 +143,8 @@ class Slice:
 
     def panel(self, folder: Path) -> Panel:
         """Return the slice with the prediction that an evaluation left in a folder."""
+        from bench.data.cache import Pack
+
         found = Pack(folder, "prediction")[self._case]
         if found.shape != self._grid.native_shape or found.dtype != np.uint8:
             raise Damaged(folder / "prediction.json", f"case {shown(self._case)} is of another grid")

@@ -46,10 +46,8 @@ def _judged(one: Comparison, adjusted: tuple[float, float] | None, size: int) ->
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return p adjusted by Holm (1979); NaN stays, and counts for nothing."""
-    values = np.asarray(p, float)
-    there = ~np.isnan(values)
-    if there.any():
-        from statsmodels.stats.multitest import multipletests
-
-        values[there] = multipletests(values[there], method="holm")[1]
-    return [float(v) for v in values]
+    values = np.array(p, float)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted last
+    steps = np.arange(len(order), 0, -1)
+    values[order] = np.minimum(np.maximum.accumulate(steps * values[order]), 1.0)
+    return values.tolist()

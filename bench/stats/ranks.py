@@ -85,10 +85,12 @@ def ranks(
 
 def ranked(means: ArrayLike, higher: bool = True) -> Numbers:
     """Return the ranks along the last axis from 1 (best): equals share the mean rank, NaN stays NaN."""
-    from scipy.stats import rankdata
-
-    rounded = np.round(np.asarray(means, dtype=float), DIGITS)
-    return rankdata(-rounded if higher else rounded, axis=-1, nan_policy="omit")
+    given = np.round(np.asarray(means, dtype=float), DIGITS)
+    given = -given if higher else given
+    found = np.where(np.isnan(given), np.nan, 0.5)
+    for other in np.moveaxis(given, -1, 0):
+        found += (other[..., None] < given) + 0.5 * (other[..., None] == given)
+    return found
 
 
 def kendall(*rankings: ArrayLike) -> Numbers:
@@ -107,8 +109,6 @@ def kendall(*rankings: ArrayLike) -> Numbers:
     Raises:
         ValueError: the rankings have different lengths.
     """
-    from scipy.stats import kendalltau
-
     if len({np.shape(each) for each in rankings}) != 1 or np.ndim(rankings[0]) != 1:
         raise ValueError(f"rankings must be of the same methods, not {[np.shape(r) for r in rankings]}")
     given = np.round(np.asarray(rankings, dtype=float), DIGITS)
@@ -116,8 +116,10 @@ def kendall(*rankings: ArrayLike) -> Numbers:
     for i, one in enumerate(given):
         for j, other in enumerate(given[: i + 1]):
             both = ~np.isnan(one) & ~np.isnan(other)
-            if both.sum() > 1:
-                found[i, j] = found[j, i] = kendalltau(one[both], other[both]).statistic
+            orders = [np.sign(np.subtract.outer(r[both], r[both])) for r in (one, other)]
+            untied = np.prod([np.count_nonzero(order) for order in orders], dtype=float)
+            if untied:
+                found[i, j] = found[j, i] = np.vdot(*orders) / np.sqrt(untied)
     return found
 
 

@@ -58,7 +58,9 @@ def trained(job: dict):
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
-    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process; its planner wants a number above 0
+    os.environ |= {
+        "nnUNet_n_proc_DA": "0"
+    }  # augmentation in this process; its planner wants a number above 0
     trainer = get_trainer_from_args(str(NUMBER), "3d_fullres", 0, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch = min(EPOCH, job["steps"])
     trainer.num_epochs = max(1, round(job["steps"] / trainer.num_iterations_per_epoch))

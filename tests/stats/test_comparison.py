@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import permutation_test, t
+from statsmodels.stats.multitest import multipletests
 
 import bench
 from bench import stats
@@ -141,6 +142,25 @@ def test_a_lone_run_is_judged_by_all_flips_of_signs():
     half = t.ppf(0.975, 2) / 3**0.5
     assert (one.low, one.high) == pytest.approx((2 - half, 2 + half))
     assert stats.sign_flip(np.zeros((4, 1))) == 1
+
+
+@pytest.mark.parametrize("patients", [2, 5, 12, 30])
+def test_the_sign_flip_is_scipys(patients):
+    """Exact where few; else what 9,999 draws leave of either."""
+    for values in np.random.default_rng(0).normal(0.2, 1, (3, patients, 1)).round(1):
+        theirs = permutation_test(
+            (values[:, 0],), np.mean, permutation_type="samples", n_resamples=9999, rng=0
+        ).pvalue
+        apart = 1e-12 if patients <= 13 else 4 * np.sqrt(2 * theirs * (1 - theirs) / 9999)
+        assert abs(stats.sign_flip(np.hstack([values, values])) - theirs) <= apart
+    gone = np.vstack([values, [[np.nan]]])
+    assert stats.sign_flip(gone) == stats.sign_flip(values)  # who has no score flips nothing
+
+
+def test_holm_is_statsmodels():
+    """Which is not imported by what it takes a second to report."""
+    for values in np.round(np.random.default_rng(0).beta(0.3, 2, (200, 7)), 2):
+        np.testing.assert_allclose(holm(values), multipletests(values, method="holm")[1])
 
 
 def test_holm_and_what_a_family_changes():

@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau, rankdata
 
 from bench.random import numpy_rng
-from bench.stats.ranks import kendall, ranks
+from bench.stats.ranks import kendall, ranked, ranks
 
 NAN = np.nan
 DRAWS = 20_000
@@ -164,6 +165,16 @@ def test_kendalls_tau(one, other, tau):
     found = kendall(one, other)
     np.testing.assert_allclose([found[0, 1], found[1, 0]], tau)
     assert found.shape == (2, 2) and kendall(one).shape == (1, 1)
+
+
+def test_ranks_and_tau_are_scipys():
+    drawn = np.random.default_rng(0).integers(0, 5, (300, 2, 6)).astype(float)
+    drawn[drawn == 4] = NAN
+    np.testing.assert_array_equal(ranked(drawn, higher=False), rankdata(drawn, axis=-1, nan_policy="omit"))
+    for one, other in drawn:
+        both = ~np.isnan(one + other)
+        expected = kendalltau(one[both], other[both]).statistic if both.sum() > 1 else NAN
+        np.testing.assert_allclose(kendall(one, other)[0, 1], expected, atol=1e-12)
 
 
 def test_kendalls_tau_needs_the_same_methods():
