@@ -52,7 +52,7 @@ def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
 def read_by(protocol: Protocol) -> list[str]:
     """Return the data sets that a protocol reads, those of its pretraining mixtures among them."""
     sections = [protocol.pretrain] if protocol.pretrain and protocol.embeddings else []
-    for row in filter(pretrains, protocol.rows.values()):
+    for row in (r for r in protocol.rows.values() if pretrains(protocol, r)):
         sections += [pretrain_of(protocol, row, index) for index in protocol.sections_of(row)]
     mixed = [part.dataset for section in sections for part in mixture.parts(section)]
     return list(dict.fromkeys([*(section.dataset for section in protocol.finetune), *mixed]))

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Fold:
     val: tuple[str, ...]
     test: tuple[str, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return 16 hex digits of the division: equal lists, equal digest."""
         text = json.dumps([sorted(self.train), sorted(self.val), sorted(self.test)])
@@ -198,11 +198,17 @@ def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
     """
     path = Path(str(sys.modules[type(dataset).__module__].__file__)).parent / "splits" / file
     try:
-        return typed.read(dict[str, Any], path.read_bytes())
+        return _read_list(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); put the list there") from None
     except ValueError as error:
         raise BenchError(f"{path}: no list of cases ({error}); mend it") from None
+
+
+@lru_cache(maxsize=64)
+def _read_list(path: Path, changed: int) -> dict[str, Any]:
+    """Return what a file holds as it was ``changed`` last; a plan asks for it in every row."""
+    return typed.read(dict[str, Any], path.read_bytes())
 
 
 def ranked(patients: Iterable[str], split: str, seed: int) -> list[str]:

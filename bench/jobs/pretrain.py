@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,10 @@ class MethodSpec:
 
     def made(self) -> Any:
         """Return its parameters as its own ``Params``."""
+        return self._made
+
+    @cached_property
+    def _made(self) -> Any:  # plans ask thousands of times
         return self.method.make_params(self.params)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,11 @@ class Target:
         """Return how many labelled cases patients have; where none is here, one each."""
         if not self.present:
             return len(patients)
-        return sum(c.label is not None and c.patient in patients for c in self.cases)
+        return sum(self._labelled[patient] for patient in {*patients})
+
+    @cached_property
+    def _labelled(self) -> Counter[str]:
+        return Counter(c.patient for c in self.cases if c.label is not None)
 
     def division(self, fold: splits.Fold) -> Division:
         """Return what a spec says of a fold; the digest where its patients are known."""

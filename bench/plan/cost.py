@@ -44,7 +44,8 @@ def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
     found: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
-        per_unit, units, seconds = alike.get(likeness(job)), job.spec.units, job.spec.seconds(job, around)
+        per_unit = alike.get(likeness(job)) if alike else None
+        units, seconds = job.spec.units, job.spec.seconds(job, around)
         if per_unit is not None and units:
             found[name] = Guess(per_unit * units, measured=True)
         else:

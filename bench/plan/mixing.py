@@ -113,7 +113,7 @@ def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Targe
     divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
     found: list[tuple[Target, Fold, str | Recipe]] = []
     for index, section in enumerate(arm.protocol.finetune):
-        rows = filter(pretrains, arm.protocol.rows_in(index).values())
+        rows = [r for r in arm.protocol.rows_in(index).values() if pretrains(arm.protocol, r)]
         if all(pretrain_of(arm.protocol, row, index) != arm.before for row in rows):
             continue
         target = cohorts.target(section)

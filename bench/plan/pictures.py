@@ -49,7 +49,7 @@ class Pictures:
             self._others(arm)
         key = protocol.name, arm.name
         if key not in self._made:
-            own = arm.pretrained if pretrains(arm.row) else None
+            own = arm.pretrained if pretrains(arm.protocol, arm.row) else None
             self._made[key] = self._job(arm, own or protocol.networks[arm.row.network], initial)
         return self._made[key]
 

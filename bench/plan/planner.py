@@ -51,6 +51,7 @@ class Planner:
         self.pretrainings = Pretrainings(self.plan, self.cohorts, self._overridden)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
+        self._cells: dict[tuple[str, str, str], list[Cell]] = {}  # by protocol, row and evaluate job
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
@@ -281,7 +282,9 @@ class Planner:
                 epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
                 patients=patients,
             )  # fmt: skip
-            if cell not in self.plan.cells[protocol.name]:  # --set seed=7 makes two seeds one
+            alike = self._cells.setdefault((protocol.name, cell.row, job), [])
+            if cell not in alike:  # --set seed=7 makes two seeds one
+                alike.append(cell)
                 self.plan.cells[protocol.name].append(cell)
             for done in (initial.pretrain, finetune, job, latency, sent):
                 if done is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import BenchError
 from bench.job import Job
@@ -20,6 +20,8 @@ from bench.protocol import Pretrain, beside, mixture
 from bench.protocol.sections import Pretraining
 from bench.typed import narrowed
 
+T = TypeVar("T")
+
 
 class Pretrainings:
     """Adds pretrainings to a plan; remembers their guards.
@@ -34,6 +36,7 @@ class Pretrainings:
         self.plan, self.cohorts, self._overridden = plan, cohorts, overridden
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._prepared: dict[tuple[str, Any], str] = {}  # data set, recipe -> job
+        self._known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def add(self, arm: Arm, seed: int) -> str:
         """Add an arm's pretraining under one of its seeds and return it.
@@ -44,7 +47,10 @@ class Pretrainings:
         row, net = arm.row, arm.pretrained
         method = MethodSpec.of(row.method, row.params)
         section = replace(arm.before, seed=seed, seeds=())
-        parts = mixing.mixed(self.cohorts, arm, section, method.made().reads_labels)
+        labels = method.made().reads_labels
+        parts = self._once(
+            arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
+        )
         needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         budget = specs.steps(section, mixing.count(section, parts))
         spec: PretrainSpec = self._overridden(
@@ -124,7 +130,7 @@ class Pretrainings:
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
         chosen = spec.take.amount or any(entry.take for entry in spec.data)  # else no seed decides
-        tests = mixing.tests(self.cohorts, arm, parts)
+        tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm, parts))
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
         reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)
@@ -137,6 +143,14 @@ class Pretrainings:
         if section.leaks != "fail":
             return found
         return self.plan.add(Job(GuardSpec(leaks="fail"), (found,)))
+
+    def _once(self, arm: Arm, key: tuple[Any, ...], made: Callable[[], T]) -> T:
+        """Return what a function makes of where an arm's pretraining reads, called once: rows share it."""
+        place = (*map(id, (arm.protocol, arm.before, arm.target)), arm.fold.name, arm.fold.index, *key)
+        if place not in self._known:
+            self._known[place] = arm, arm.before, made()  # with what the ids are of, so that they stay theirs
+        found: T = self._known[place][-1]
+        return found
 
 
 def _has_snapshot(arm: Arm, made: Pretraining) -> None:

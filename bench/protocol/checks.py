@@ -160,7 +160,7 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
         raise BenchError(
             f"{where}: method {row.method!r} is not pretrained and has no snapshots; leave it out"
         )
-    if pretrains(row):
+    if pretrains(protocol, row):
         _check_pretraining(protocol, name, row, document)
     _check_tuning(protocol, name, row, document)
 

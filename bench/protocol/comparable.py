@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
-from bench.protocol.model import Protocol, Row, finetune_of, method_pretrains, once, tuned_net
+from bench.protocol.model import Protocol, Row, finetune_of, learns, once, tuned_net
 from bench.typed import plain
 
 LOSSES = {  # by task, the default first
@@ -62,7 +62,7 @@ def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str
     None where no row on its network starts from scratch there.
     """
     on_it = {name: r for name, r in protocol.rows_in(index).items() if r.network == row.network}
-    bases = {name: r for name, r in on_it.items() if not method_pretrains(r)}
+    bases = {name: r for name, r in on_it.items() if not learns(protocol, r)}
     found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
     return min(found, key=lambda pair: len(pair[1]), default=None)
 

@@ -165,20 +165,26 @@ def method_pretrains(row: Row) -> bool:
     return bool(registry.declared("method", row.method, "pretrains", True))
 
 
-def pretrains(row: Row) -> bool:
+def learns(protocol: Protocol, row: Row) -> bool:
+    """Return ``method_pretrains``, asked once of a row of a protocol: plans ask thousands of times."""
+    return once(protocol, "learns", 0, row, lambda: method_pretrains(row))
+
+
+def pretrains(protocol: Protocol, row: Row) -> bool:
     """Tell whether a row is pretrained here: neither from scratch nor from a file."""
-    return not row.init and method_pretrains(row)
+    return not row.init and learns(protocol, row)
 
 
 def beside(protocol: Protocol, row: Row, index: int) -> dict[str, Row]:
     """Return the rows that are pretrained here on a row's network and have cells in one section."""
     rows = protocol.rows_in(index).items()
-    return {name: other for name, other in rows if other.network == row.network and pretrains(other)}
+    near = ((name, other) for name, other in rows if other.network == row.network)
+    return {name: other for name, other in near if pretrains(protocol, other)}
 
 
 def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
     """Return the controls that stand beside a row in one section."""
-    if method_pretrains(row):
+    if learns(protocol, row):
         return [control for control in protocol.controls if control != "long"]
     return ["long"] if "long" in protocol.controls and beside(protocol, row, index) else []
 
