@@ -267,15 +267,16 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
     ours, others = search.Scans.of(pool), search.Scans.of([copy for _, _, copy in every])
     scores = search.screened(ours, others)
     pairs = search.likeliest(scores)
+    sights = search.looked_at(ours, others, pairs)
     missed, rows, strangers = 0, defaultdict(lambda: [0, 0, 0, 0, 0]), 0
     for n, (scan, kind, copy) in enumerate(every):
         own = next(i for i, s in enumerate(scans) if s is scan)
-        sights = search.glance(ours, others, pairs[pairs[:, 1] == n])
+        mine = [s for s in sights if s.b == n]
         values = np.full(len(pool), -1.0)
-        for sight in sights:
-            values[sight.a] = max(values[sight.a], sight.value)
-        ranks = [int((v > v[own]).sum()) for v in (scores[:, n], values)]
-        found = [m.a for m in search.confirmed(sights, ours.views.__getitem__, others.views)]
+        for sight in mine:
+            values[sight.a] = sight.value
+        ranks = [int((v > v[own]).sum()) for v in (scores[:, n, 0], values)]
+        found = [m.a for m in search.confirmed(mine, ours.views.__getitem__, others.views)]
         full = bool(duplicates.matches([pool[own]], [copy]))
         strange = [a for a in found if scans[a].patient != scan.patient]
         strangers += len(strange)
@@ -287,10 +288,10 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
             row[:] = row[0] + 1, row[1] + full, row[2] + (own in found), *map(max, row[3:], ranks)
         if full and own not in found:
             print(
-                f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} at a glance",
+                f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} once refined",
                 flush=True,
             )
-    head = ("group", "planted", "full", "search", "worst rank of the screen", "of the glance")
+    head = ("group", "planted", "full", "search", "worst rank of the screen", "once refined")
     print(f"\n{number} copies among {len(pool)} scans\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for group in sorted(rows):
         print(f"| {group} | {' | '.join(map(str, rows[group]))} |")

@@ -18,8 +18,10 @@ FILE = "leaks.json"
 PREPARED = 0.0015  # of a channel
 SCREENED = 9e-8  # of two channels and a box
 PAIR = 0.005  # seconds of two channels that are compared: 2 to 10 ms in real scans, see docs/leaks.md
-GLANCED = 0.0025  # of two scans that pass the screen
-CONFIRMED = 0.1  # of what the search for a test case compares in the end
+GROUP = 256  # scans that a process looks at together: what is made of each test case serves all
+REFINED = 1.5e-4  # of two scans that pass the screen
+BOXES = 0.007  # of a channel, whose boxes move
+CONFIRMED = 0.3  # of what the search for a test case compares in the end
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class GuardSpec(Kind):
 
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
-        from bench.leaks.screen import bases
+        from bench.leaks.screen import level
         from bench.leaks.search import exact, passing
 
         if self.judges:
@@ -62,9 +64,11 @@ class GuardSpec(Kind):
         prepared = PREPARED * (sides.channels + sides.test_channels)
         if exact(sides.read, sides.tests):
             return START + prepared + PAIR * sides.channels * sides.test_channels
-        fitted = (GLANCED * passing(sides.read, sides.tests) + CONFIRMED) * sides.tests
-        boxes = len(bases(sides.read, sides.tests)[3].ends) ** 3
-        return START + prepared + SCREENED * boxes * sides.channels * sides.test_channels + fitted
+        boxes = len(level(sides.read, sides.tests).screen[3].ends) ** 3
+        screened = SCREENED * boxes * sides.channels * sides.test_channels
+        moved = BOXES * (sides.channels + sides.test_channels * -(-sides.read // GROUP))
+        found = (REFINED * passing(sides.read) + CONFIRMED) * sides.tests
+        return START + prepared + screened + moved + found
 
 
 @dataclass(frozen=True)

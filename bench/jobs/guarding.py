@@ -114,7 +114,7 @@ def _refusal(found: Sequence[Leak]) -> str:
 class _Task:
     """One step of the search for some scans."""
 
-    step: str  # compare, or screen | glance | confirm
+    step: str  # compare, or screen | refine | confirm
     number: int
     scans: slice
     rows: Rows  # what the step before says
@@ -137,8 +137,8 @@ class _Comparer:
 
         prints = [_print(*place) for place in self.others]
         counts = len(self.scans), len(prints)
-        bases = screen.bases(*counts)
-        others = search.Scans.of([] if search.exact(*counts) else prints, bases)
+        level = screen.level(*counts)
+        others = search.Scans.of([] if search.exact(*counts) else prints, level)
 
         def do(task: _Task) -> tuple[int, Rows]:
             start = task.scans.start
@@ -151,10 +151,10 @@ class _Comparer:
                 ]
                 found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
                 return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
-            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], bases)
+            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], level)
             if task.step == "screen":
                 return task.number, search.screened(scans, others)
-            seen = search.glance(scans, others, task.rows - (start, 0))
+            seen = search.looked_at(scans, others, task.rows - (start, 0, 0, 0))
             return task.number, np.array([(s.a + start, s.b, s.i, s.j, s.value) for s in seen]).reshape(-1, 5)
 
         yield do
@@ -174,17 +174,20 @@ def _pairs(
 
     if not scans or not others:
         return []
-    groups = [slice(start, start + TOGETHER) for start in range(0, len(scans), TOGETHER)]
+    groups, larger = (
+        [slice(start, start + size) for start in range(0, len(scans), size)]
+        for size in (TOGETHER, guard.GROUP)
+    )
     comparer = _Comparer(tuple(scans), tuple(others))
     if search.exact(len(scans), len(others)):
         tasks = (_Task("compare", n, g, NONE) for n, g in enumerate(groups))
         return _found(_Work(context, comparer, len(groups)).done(tasks))
-    steps = _Work(context, comparer, 2 * len(groups) + len(others))
+    steps = _Work(context, comparer, len(groups) + len(larger) + len(others))
     likely = search.likeliest(
         np.concatenate(steps.done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
     )
-    group = likely[:, 0] // TOGETHER
-    tasks = (_Task("glance", n, g, likely[group == n]) for n, g in enumerate(groups))
+    group = likely[:, 0] // guard.GROUP
+    tasks = (_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger))
     seen = np.concatenate(steps.done(tasks))
     one = slice(0)  # which scans a comparison reads, its rows say
     tasks = (_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(others)))

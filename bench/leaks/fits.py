@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.leaks.fingerprint import read, sampling
-from bench.leaks.poses import COARSE, DETAIL, GLANCE, Pose, gauss, grain
+from bench.leaks.poses import COARSE, DETAIL, Pose, gauss, grain
 
 EXTENT = (0.5, 1.25)  # share of an axis; wider than 0.6 to 1, as thick slices move the ends
 OUTSIDE = 0.13  # share of an axis by which a box may stick out, for the same reason
@@ -77,7 +77,7 @@ def fitted(
     target, _ = _units(grain(np.stack([p.target(counts) for p in poses]), high))
     start, extent = (np.stack([getattr(p, side) for p in poses]) for side in ("start", "extent"))
     boxes = _Boxes(np.stack([p.whole for p in poses]), counts, poses[0].blur, start, extent)
-    bounds = EXTENT if places in (GLANCE, COARSE) else _bounds(poses[0])
+    bounds = EXTENT if places is COARSE else _bounds(poses[0])
     best = np.full(len(poses), -1.0)
     for step in range(steps + 1):
         matrices = boxes.matrices()

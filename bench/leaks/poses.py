@@ -21,21 +21,20 @@ KEPT = 6  # turns kept for a pair
 SECOND = 2  # so many of them get a second box, as far off as one can be that is
 NEARLY = 0.03  # so little worse
 COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis of a box
-GLANCE = {2: 32, 3: 8}  # of one that only decides what is compared first
 SLICES, WIDE = 14, 48  # among fewer slices, finer places must tell two patients apart
 DETAIL = 2.0  # places; the sweep and the last fits see only what is finer
 SWEEP = 10  # the ends of the intervals lie on a grid of 1/10 of an axis
 BLOCK = 2  # scans compared at a time; their scores fit into the cache
 
 
-def _every_end(steps: int) -> tuple[tuple[float, float], ...]:
+def every_end(steps: int) -> tuple[tuple[float, float], ...]:
     """Return all intervals of the least length or more whose ends lie on a grid of so many steps."""
     least = round(SMALLEST * steps)
     ends = ((a, b) for a in range(steps - least + 1) for b in range(a + least, steps + 1))
     return tuple((a / steps, b / steps) for a, b in ends)
 
 
-BASIS = {d: Basis(d, 6, _every_end(steps), power=0.5, width=6) for d, steps in ((2, 20), (3, 10))}
+BASIS = {d: Basis(d, 6, every_end(steps), power=0.5, width=6) for d, steps in ((2, 20), (3, 10))}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from bench.leaks.cosines import Basis, signs
-from bench.leaks.poses import View
+from bench.leaks.poses import View, every_end
 
 # The intervals were set by the ranks of planted copies (the tuning half of tests/leaks.py). The weights are
 # steeper than the first guess's, as bodies share their lowest cosines.
 _PICTURES = Basis(2, 6, tuple((a / 10, b / 10) for a in range(5) for b in range(a + 6, 11)), power=2, width=5)
 _MANY = ((0.02, 0.98), (0, 0.63), (0.12, 0.75), (0.25, 0.88), (0.37, 1), (0, 0.82), (0.18, 1))
 _FEW = ((0.03, 0.97), (0.02, 0.66), (0.34, 0.98), (0.13, 0.77), (0.23, 0.87))
-Bases = dict[int, Basis]  # by number of axes
-DENSE: Bases = {2: _PICTURES, 3: Basis(3, 4, _MANY, power=2, width=5)}
-SPARSE: Bases = {2: _PICTURES, 3: Basis(3, 4, _FEW, power=2, width=5)}
+
+
+@dataclass(frozen=True)
+class Level:
+    """How closely scans are looked at, by number of axes."""
+
+    screen: dict[int, Basis]
+    sweeps: dict[int, tuple[Basis, ...]]  # of ``refine``
+
+
+def _level(ends: tuple[tuple[float, float], ...], *waves: int) -> Level:
+    picture = Basis(2, 6, every_end(20), power=2, width=5)
+    sweeps = tuple(Basis(3, each, every_end(10), power=2, width=5) for each in waves)
+    screen = {2: _PICTURES, 3: Basis(3, 4, ends, power=2, width=5)}
+    return Level(screen, {2: (picture,) * len(waves), 3: sweeps})
+
+
+DENSE, SPARSE = _level(_MANY, 4, 6), _level(_FEW, 4, 4)
 PAIRS = 1_000_000  # of scans; more are screened by fewer boxes, which takes a third of the time
 ROOM = 1 << 17  # scores at a time: they fit into the cache
 
@@ -32,26 +48,36 @@ class Sketches:
 
     basis: Basis
     scans: np.ndarray  # int (channel,), the number of each channel's scan
+    channels: np.ndarray  # int (channel,), its number among its scan's
     copies: np.ndarray  # float32 (parity, channel, order of axes, cosine)
     boxes: np.ndarray  # float32 (channel, parity, cosine, box)
 
-    def of(self, scan: int) -> Sketches:
-        """Return one scan's channels."""
-        mine = self.scans == scan
-        return Sketches(self.basis, self.scans[mine], self.copies[:, mine], self.boxes[mine])
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """Scan and channel of each."""
+        return list(zip(self.scans.tolist(), self.channels.tolist(), strict=True))
+
+    @cached_property
+    def number(self) -> dict[tuple[int, int], int]:
+        """Where each scan's channel is."""
+        return {place: number for number, place in enumerate(self.places)}
 
 
-def bases(scans: int, others: int) -> Bases:
-    """Return what so many scans and so many others are described by."""
+def level(scans: int, others: int) -> Level:
+    """Return how closely so many scans and so many others are looked at."""
     return DENSE if scans * others <= PAIRS else SPARSE
 
 
 def sketches(channels: Sequence[tuple[int, View]], basis: Basis) -> Sketches:
-    """Describe channels, (number of the scan, view) each, at least one, of as many axes as the basis."""
+    """Describe channels, (number of the scan, view) each, at least one, of as many axes as the basis.
+
+    A scan's channels stand together, in their order.
+    """
     copies = [basis.copies(view.thumbnail) for _, view in channels]
     boxes = [basis.boxes(view.thumbnail) for _, view in channels]
     scans = np.array([scan for scan, _ in channels])
-    return Sketches(basis, scans, np.stack(copies, axis=1), np.stack(boxes))
+    numbers = np.arange(len(scans)) - np.searchsorted(scans, scans)
+    return Sketches(basis, scans, numbers, np.stack(copies, axis=1), np.stack(boxes))
 
 
 def scores(first: Sketches, second: Sketches) -> np.ndarray:

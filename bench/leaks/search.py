@@ -1,29 +1,30 @@
-"""Find the scans that are one among many: a screen, a glance at the likeliest, then full comparisons.
+"""Find the scans that are one among many: a screen, a closer look at the likeliest, then full comparisons.
 
-All pairs are screened by a product of matrices. Of each scan's, the likeliest are fitted on thumbnails,
-which puts them in a better order, and the best of these are compared, until none is found for a while.
-So a pair is found only if the full comparison of it (``duplicates``) finds it.
+All pairs are screened by a product of matrices. Of each scan's, a third is put in a better order by
+``refine``, and the first of these are compared, until none is found for a while. So a pair is found only if
+the full comparison of it (``duplicates``) finds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 
-from bench.leaks import screen
-from bench.leaks.duplicates import ROUGHLY, SAME, SURE, Match, compared, first_fits, roughly
-from bench.leaks.poses import COARSE, GLANCE, Pose, View, turned, view
-from bench.leaks.screen import DENSE, Bases, Sketches, sketches
+from bench.leaks import refine, screen
+from bench.leaks.cosines import Basis
+from bench.leaks.duplicates import SAME, SURE, Match, compared
+from bench.leaks.poses import View, view
+from bench.leaks.screen import DENSE, Level, Sketches, sketches
 
 EXACT = 6_000  # pairs of scans up to which each is compared: a search finds fewer copies, and gains nothing
-LEAST, SHARE = 64, 0.02  # scans that pass the screen for each other one: so many, and this share of them,
-ALWAYS = 16_000  # and so many pairs in all, which take less than a minute
-POSES = 8  # of a pair of scans, all channels together, that a glance fits
-LOOKED = 2  # of these that it fits better, and whose fine structures it compares
-SEEN = 0.6  # correlation of thumbnails below which it does not; duplicates.SEEN, after a worse start
-PATIENCE = 10  # comparisons without a match after which the search for a scan ends
+SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
+PATIENCE = 24  # scans compared without a match after which the search for one ends
+WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +33,25 @@ class Scans:
 
     views: list[list[View]]  # by scan
     sketches: dict[int, Sketches]  # by number of axes
+    level: Level
 
     @classmethod
-    def of(cls, prints: Sequence[np.ndarray], bases: Bases = DENSE) -> Scans:
+    def of(cls, prints: Sequence[np.ndarray], level: Level = DENSE) -> Scans:
         """Prepare fingerprints (C, X, Y, Z)."""
         every_scan = [views(channels) for channels in prints]
         every = [(scan, v) for scan, channels in enumerate(every_scan) for v in channels]
         by_axes = {d: [(scan, v) for scan, v in every if v.volume.ndim == d] for d in (2, 3)}
-        return cls(every_scan, {d: sketches(some, bases[d]) for d, some in by_axes.items() if some})
+        sketched = {d: sketches(some, level.screen[d]) for d, some in by_axes.items() if some}
+        return cls(every_scan, sketched, level)
+
+    @cached_property
+    def turned(self) -> dict[Basis, np.ndarray]:
+        """Every channel in every turn, (channel, turn, cosine), by what it is described by."""
+        return {
+            basis: np.stack([refine.vectors(self.views[scan][i], basis) for scan, i in some.places])
+            for d, some in self.sketches.items()
+            for basis in self.level.sweeps[d]
+        }
 
 
 @dataclass(frozen=True)
@@ -60,19 +72,30 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
         first: fingerprints (C, X, Y, Z).
         second: fingerprints; those of ``first`` compete to be one of these.
     """
-    bases = screen.bases(len(first), len(second))
-    ours, others = Scans.of(first, bases), Scans.of(second, bases)
-    sights = glance(ours, others, likeliest(screened(ours, others)))
+    level = screen.level(len(first), len(second))
+    ours, others = Scans.of(first, level), Scans.of(second, level)
+    sights = looked_at(ours, others, likeliest(screened(ours, others)))
     found = confirmed(sights, ours.views.__getitem__, others.views)
     return sorted(found, key=lambda m: (m.a, m.b))
 
 
 def screened(first: Scans, second: Scans) -> np.ndarray:
-    """Return how likely each pair of scans is one, float32 (a, b); -1 where no channels can be compared."""
-    best = np.full((len(first.views), len(second.views)), -1, np.float32)
+    """Return how likely each pair of scans is one, and by which channels: float32 (a, b, 3), value, i and j.
+
+    The value is -1 where no channels can be compared.
+    """
+    best = np.full((len(first.views), len(second.views), 3), -1, np.float32)
     for d in first.sketches.keys() & second.sketches.keys():
         mine, theirs = first.sketches[d], second.sketches[d]
-        np.maximum.at(best, (mine.scans[:, None], theirs.scans), screen.scores(mine, theirs))
+        scores = screen.scores(mine, theirs)
+        for i in np.unique(mine.channels):
+            for j in np.unique(theirs.channels):
+                rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
+                place = np.ix_(mine.scans[rows], theirs.scans[columns])
+                found, known = scores[np.ix_(rows, columns)], best[place]
+                known[found > known[..., 0], 1:] = i, j
+                known[..., 0] = np.maximum(found, known[..., 0])
+                best[place] = known
     return best
 
 
@@ -81,38 +104,44 @@ def exact(scans: int, others: int) -> bool:
     return scans * others <= EXACT
 
 
-def passing(scans: int, others: int) -> int:
-    """Return how many of so many scans pass the screen for each of so many others."""
-    return min(scans, max(LEAST, round(SHARE * scans), ALWAYS // max(others, 1)))
+def passing(scans: int) -> int:
+    """Return how many of so many scans pass the screen for each other one."""
+    return min(scans, max(LEAST, round(SHARE * scans)))
 
 
 def likeliest(scores: np.ndarray) -> np.ndarray:
-    """Return the pairs (n, 2) that pass the screen, sorted: of each column of ``scores``, the highest."""
-    highest = np.argsort(-scores, axis=0, kind="stable")[: passing(*scores.shape)]
-    passed = np.zeros(scores.shape, bool)
+    """Return what passes the screen, rows (a, b, i, j) sorted by ``a``: of each ``b``, the highest."""
+    value = scores[..., 0]
+    highest = np.argsort(-value, axis=0, kind="stable")[: passing(len(value))]
+    passed = np.zeros(value.shape, bool)
     np.put_along_axis(passed, highest, True, axis=0)
-    return np.argwhere(passed & (scores > -1))
+    pairs = np.argwhere(passed & (value > -1))
+    return np.concatenate([pairs, scores[pairs[:, 0], pairs[:, 1], 1:].astype(int)], axis=1)
 
 
-def glance(first: Scans, second: Scans, pairs: np.ndarray) -> list[Sight]:
-    """Fit the likeliest poses of pairs (n, 2) on thumbnails; return what is worth a comparison."""
-    every = [_guessed(first, second, a, b) for a, b in pairs.tolist()]
-    fits = first_fits([pose for guesses in every for _, pose in guesses], GLANCE)
-    owners = [(pair, channels) for pair, guesses in enumerate(every) for channels, _ in guesses]
-    looked: dict[int, int] = {}
-    left = []
-    for (pair, channels), pose in sorted(zip(owners, fits, strict=True), key=lambda f: -f[1].fit):
-        if looked.get(pair, 0) < LOOKED and pose.fit >= SEEN:
-            looked[pair] = looked.get(pair, 0) + 1
-            left.append((pair, channels, pose))
-    best: dict[tuple[int, int, int], float] = {}
-    fine = first_fits([pose for _, _, pose in left], COARSE)
-    for (pair, (i, j), _), pose in zip(left, fine, strict=True):
-        best[pair, i, j] = max(best.get((pair, i, j), -1.0), roughly(pose))
-    found = [
-        Sight(int(pairs[pair, 0]), int(pairs[pair, 1]), i, j, value) for (pair, i, j), value in best.items()
-    ]
-    return [s for s in found if s.value >= ROUGHLY[first.views[s.a][s.i].volume.ndim]]
+def looked_at(first: Scans, second: Scans, rows: np.ndarray) -> list[Sight]:
+    """Return what passed the screen, rows (a, b, i, j), each with its refined correlation."""
+    best = np.full(len(rows), -1.0)
+    for whole, copies, side in ((first, second, 0), (second, first, 1)):
+        for mine, value in _refined(whole, copies, rows[:, [side, 2 + side, 1 - side, 3 - side]]):
+            best[mine] = np.maximum(best[mine], value)
+    return [Sight(a, b, i, j, v) for (a, b, i, j), v in zip(rows.tolist(), best.tolist(), strict=True)]
+
+
+def _refined(first: Scans, second: Scans, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, for each channel as the whole, which of the rows (scan, channel, b, j) it has, and fits."""
+    order = np.lexsort((rows[:, 1], rows[:, 0]))
+    starts = np.flatnonzero(np.any(np.diff(rows[order, :2], axis=0, prepend=-1), axis=1))
+    for mine in np.split(order, starts[1:]) if len(rows) else ():
+        scan, channel = rows[mine[0], :2].tolist()
+        one = first.views[scan][channel]
+        d = one.volume.ndim
+        known, others, sweeps = first.sketches[d], second.sketches[d], first.level.sweeps[d]
+        places = np.array([others.number[place] for place in map(tuple, rows[mine, 2:].tolist())])
+        coarse = known.boxes[known.number[scan, channel]], others.copies[:, places]
+        boxes = {basis: refine.boxes(one, basis) for basis in sweeps}
+        seen = [(boxes[basis], second.turned[basis][places]) for basis in sweeps]
+        yield mine, refine.refined(coarse, (known.basis, sweeps[0]), seen)
 
 
 def confirmed(
@@ -120,56 +149,45 @@ def confirmed(
 ) -> list[Match]:
     """Return what full comparisons find, of each scan ``b`` the likeliest first, until none is for a while.
 
+    Of the few that are likeliest each channel is compared with its own, or where one has more with every
+    other: those that look most alike may be two contrasts of one patient.
+
     Args:
-        sights: of any pairs.
+        sights: of any pairs, one of each.
         first: gives the channels of a scan ``a``.
         second: the channels of every scan ``b``.
     """
-    missed: dict[int, int] = {}
-    best: dict[tuple[int, int], float] = {}
+    asked: Counter[int] = Counter()
+    missed: Counter[int] = Counter()
+    found = []
     for s in sorted(sights, key=lambda s: -s.value):
-        if missed.get(s.b, 0) == PATIENCE or best.get((s.a, s.b), -1.0) >= SURE:
+        if missed[s.b] == PATIENCE:
             continue
-        two = second[s.b][s.j]
-        score = compared(first(s.a)[s.i], two)
-        if score >= SAME[two.volume.ndim]:
-            best[s.a, s.b] = max(score, best.get((s.a, s.b), score))
-            missed[s.b] = 0
+        asked[s.b] += 1
+        score = _best(first(s.a), second[s.b], (s.i, s.j), every=asked[s.b] <= WHOLLY)
+        if score is None:
+            missed[s.b] += 1
         else:
-            missed[s.b] = missed.get(s.b, 0) + 1
-    return [Match(a, b, score) for (a, b), score in best.items()]
+            missed[s.b] = 0
+            found.append(Match(s.a, s.b, score))
+    return found
+
+
+def _best(one: list[View], two: list[View], first: tuple[int, int], *, every: bool) -> float | None:
+    """Return how alike two scans are, by the channels ``first`` or any; None where they are two scans."""
+    axes = one[first[0]].volume.ndim
+    channels = range(len(one)), range(len(two))
+    rest = zip(*channels, strict=True) if len(one) == len(two) else product(*channels)
+    best = None
+    for i, j in [first, *(pair for pair in rest if every and pair != first)]:
+        score = compared(one[i], two[j])
+        if score >= SAME[axes]:
+            best = max(score, best or score)
+        if best is not None and best >= SURE:
+            break
+    return best
 
 
 def views(channels: np.ndarray) -> list[View]:
     """Return the channels (C, X, Y, Z) of a fingerprint that have content."""
     return [view(channel) for channel in channels if channel.any()]
-
-
-def _guessed(first: Scans, second: Scans, a: int, b: int) -> list[tuple[tuple[int, int], Pose]]:
-    """Return the likeliest poses of two scans by the screen, each with its two channels."""
-    found = []
-    for d in first.sketches.keys() & second.sketches.keys():
-        one, two = first.sketches[d].of(a), second.sketches[d].of(b)
-        for forth, wholes, copies in ((True, one, two), (False, two, one)):
-            for mine, boxes in enumerate(wholes.boxes):
-                value, best = screen.turns(boxes, copies.copies)
-                for theirs, turn in _highest(value):
-                    channels = (mine, theirs) if forth else (theirs, mine)
-                    found.append(
-                        (float(value[theirs, turn]), d, forth, channels, turn, int(best[theirs, turn]))
-                    )
-    found.sort(key=lambda f: -f[0])
-    poses = []
-    for _, d, forth, channels, turn, box in found[:POSES]:
-        pair = first.views[a][channels[0]], second.views[b][channels[1]]
-        whole, copy = pair if forth else pair[::-1]
-        start, extent = first.sketches[d].basis.box(box)
-        thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
-        poses.append((channels, Pose(*thumbnails, start, extent, role=(forth, turn))))
-    return poses
-
-
-def _highest(values: np.ndarray) -> list[tuple[int, int]]:
-    """Return where the highest values (copy, turn) are."""
-    places = np.argsort(-values, axis=None)[:POSES]
-    return [(int(c), int(t)) for c, t in zip(*np.unravel_index(places, values.shape), strict=True)]

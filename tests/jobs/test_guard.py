@@ -64,10 +64,10 @@ def watch(store, monkeypatch, request):
     if request.param == "many":
         monkeypatch.setattr(search, "EXACT", 0)
 
-    def seen(first, second, pairs):
-        return [Sight(a, b, 0, 0, 1.0) for a, b in pairs.tolist()]
+    def seen(first, second, rows):
+        return [Sight(*row, 1.0) for row in rows.tolist()]
 
-    monkeypatch.setattr(search, "glance", seen)
+    monkeypatch.setattr(search, "looked_at", seen)
 
     def every(first, second):
         return [Match(a, b, 0.9) for a, x in enumerate(first) for b, y in enumerate(second) if (x == y).all()]

@@ -18,7 +18,7 @@ def noise(shape, seed=0):
 
 def sketched(*volumes, bases=DENSE):
     channels = [(i, View(np.ascontiguousarray(v))) for i, v in enumerate(volumes)]
-    return sketches(channels, bases[volumes[0].ndim])
+    return sketches(channels, bases.screen[volumes[0].ndim])
 
 
 SHAPES = [(48, 40, 44), (120, 150)]
@@ -42,7 +42,7 @@ def test_no_turn_changes_a_score_and_it_is_named(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_box_is_found_where_it_lies_whichever_side_it_is_on(shape, bases):
     """The box's ends are on the screen's own grid, so that nothing but the sampling differs."""
-    basis = bases[len(shape)]
+    basis = bases.screen[len(shape)]
     number = len(basis.ends) ** len(shape) // 2
     start, extent = basis.box(number)
     ends = zip(shape, start, extent, strict=True)

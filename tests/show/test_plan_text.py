@@ -104,8 +104,8 @@ def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypat
     # 14 scans of training against 4 of test, of one channel: prepared, compared
     expected = 1.5 + 18 * 0.0015 + 14 * 4 * 0.005
     assert quiet[pairs] == pytest.approx(expected, rel=0.01)
-    monkeypatch.setattr(search, "EXACT", 0)  # prepared, screened, looked at, confirmed
-    expected = 1.5 + 18 * 0.0015 + 14 * 4 * (343 * 9e-8 + 0.0025) + 4 * 0.1
+    monkeypatch.setattr(search, "EXACT", 0)  # prepared, screened, boxes made and moved, confirmed
+    expected = 1.5 + 18 * (0.0015 + 0.007) + 14 * 4 * (343 * 9e-8 + 1.5e-4) + 4 * 0.3
     quiet = forecast(plan, store, list(plan.jobs))
     assert quiet[pairs] == pytest.approx(expected, rel=0.01)
     monkeypatch.setattr("os.getloadavg", lambda: (3.0 * os.cpu_count(), 0.0, 0.0))

@@ -26,6 +26,7 @@ from statistics import median
 import numpy as np
 from scipy import ndimage
 
+BESIDE = 96  # scans beside which each one's boxes are moved
 HERE = Path(__file__).resolve().parents[2]
 TIMED = """
 import json, pickle, sys, time
@@ -72,12 +73,13 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
 
 def large(scans: list, read: int, tests: int, channels: int, part: int, asked: int) -> None:
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
-    from bench.leaks import screen, search
+    from bench.jobs.guard import GROUP
+    from bench.leaks import refine, screen, search
 
     rng = np.random.default_rng(0)
     drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
     search.matches(drawn[:1], drawn[1:2])
-    bases, steps = screen.bases(read, tests), {}
+    level, steps = screen.level(read, tests), {}
 
     def clock(name, times, function):
         began = time.process_time()
@@ -85,17 +87,30 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
         steps[name] = (time.process_time() - began) * times
         return done
 
-    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], bases))
-    second = search.Scans.of(drawn[part:], bases)
+    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], level))
+    second = search.Scans.of(drawn[part:], level)
     screened = clock("screened", read / part * tests / asked, lambda: search.screened(first, second))
-    passing = search.passing(read, tests)
-    some = np.argwhere(screened >= np.quantile(screened, 1 - min(1, passing / part)))
-    seen = clock("looked at", passing * tests / len(some), lambda: search.glance(first, second, some))
+    passing = search.passing(read)
+    every = [v for scan in [*first.views, *second.views] for v in scan]
+    wholes = channels * (read + tests * -(-read // GROUP))
+    began = time.process_time()
+    for one, basis in ((v, basis) for v in every for basis in {*level.sweeps[v.volume.ndim]}):
+        refine.boxes(one, basis)
+    boxes = time.process_time() - began
+    steps["boxes"] = boxes * wholes / len(every)
+    seen = search.looked_at(first, second, search.likeliest(screened))
+    # A channel's boxes serve all others that pass beside it, so that a step on few would be mostly calls.
+    many = search.Scans.of(drawn[part:] * (BESIDE // asked), level)
+    rows = search.likeliest(search.screened(first, many))
+    seen_by = len({(a, i) for a, _, i, _ in rows.tolist()} | {(-1 - b, j) for _, b, _, j in rows.tolist()})
+    assert first.turned and many.turned  # made before the clock starts
+    clock("moved", 1, lambda: search.looked_at(first, many, rows))
+    steps["moved"] = (steps["moved"] - boxes * seen_by / len(every)) * passing * tests / len(rows)
     found = clock(
         "confirmed", tests / asked, lambda: search.confirmed(seen, first.views.__getitem__, second.views)
     )
     print(f"{read} x {tests} scans of {channels} channels, synthetic, from {part} x {asked} of them:")
-    print(f"{passing} pass the screen of each; {len(seen)} sights of {len(some)} pairs, {len(found)} found")
+    print(f"{passing} pass the screen of each; {len(found)} found")
     for name, seconds in steps.items():
         print(f"{name}: {seconds:.0f} s")
     print(f"in all: {sum(steps.values()) / 60:.1f} minutes of processor time")
