@@ -1,0 +1,60 @@
+"""What 100 000 volumes and 100 000 cells would cost by the slopes that ``growth.py`` measured; Markdown."""
+
+from collections.abc import Callable
+from typing import Any
+
+from growth_figures import beyond, lines
+
+MANY = 100_000
+SIDE = 128**3  # voxels of a volume
+CELLS = 4  # methods beside which seeds grew
+VOLUMES = {  # stage: axis of cases
+    "plan": "files", "plan again": "files", "prepare": "scans", "evaluate": "scans", "score": "scans",
+    "tables": "scans",
+}  # fmt: skip
+OF_CELLS = ("plan", "submit", "gather", "status", "tables", "report")
+Rows = list[dict[str, Any]]
+
+
+def volumes(rows: Rows, what: str, stage: str) -> float:
+    """Return the cost of a stage for ``MANY`` volumes of ``SIDE`` voxels: a product of two growths."""
+    cost = beyond(lines(rows, VOLUMES[stage], what)[stage], MANY)
+    by_voxel = dict(lines(rows, "voxels of a scan", what).get(stage, ()))
+    if what == "mb" or not by_voxel:  # one volume at a time is held, of which there are ever more
+        return cost
+    return cost * by_voxel[SIDE] / by_voxel[min(by_voxel)]
+
+
+def cells(rows: Rows, what: str, stage: str) -> float:
+    """Return the cost of a stage for ``MANY`` cells."""
+    points = [(CELLS * seeds, cost) for seeds, cost in lines(rows, "seeds", what)[stage]]
+    return beyond(points, MANY)
+
+
+def table(rows: Rows) -> str:
+    """Return both tables, a line per stage."""
+    head = "| processor time | memory beyond imports | on disk | files |\n|---|--:|--:|--:|--:|"
+    kinds = (f"{MANY:,} volumes of 128^3", volumes, VOLUMES), (f"{MANY:,} cells", cells, OF_CELLS)
+    return "\n\n".join(
+        "\n".join([f"| {title} {head}", *(_line(rows, cost, stage) for stage in stages)])
+        for title, cost, stages in kinds
+    )
+
+
+def _line(rows: Rows, cost: Callable[[Rows, str, str], float], stage: str) -> str:
+    seconds, held, size, files = (cost(rows, what, stage) for what in ("cpu_s", "mb", "bytes", "files"))
+    return f"| {stage} | {_time(seconds)} | {_size(held * 1e6)} | {_size(size)} | {files:,.0f} |"
+
+
+def _time(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.2g} s"
+
+
+def _size(count: float) -> str:
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return "below 1 MB"
