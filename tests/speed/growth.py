@@ -59,13 +59,14 @@ AXES = (
     Axis("scans", "cases", (8, 32, 128), f"SCANS, {SCORED}, GATHER, tables"),
     Axis("scans, real", "cases", (20, 40, 80), "HIPPOCAMPI, PLAN, PREPARE, guard, pretrain",
          {"methods": 1, "crop": 16}),
-    Axis("files", "cases", (250, 1000, 4000), "LINKS, plan, plan again"),
-    Axis("voxels of a scan", "side", (32, 64, 128), f"SCANS, {SCORED}", {}, 3),
+    Axis("pairs screened", "cases", (500, 1000, 2000, 4000), "likeliest", {}, 2),
+    Axis("files", "cases", (125, 500, 2000), "LINKS, plan, plan again"),
+    Axis("voxels of a scan", "side", (32, 64, 96), f"SCANS, {SCORED}", {}, 3),
     Axis("voxels of a crop", "crop", (16, 32, 48), "SCANS, PLAN, PREPARE, GUARD, pretrain, finetune",
          {"side": 48, "methods": 1, "steps": 4}, 3),
     Axis("labels", "classes", (2, 8, 32), f"SCANS, {SCORED}, GATHER, tables", {"side": 48}),
-    Axis("methods", "methods", (2, 8, 32), f"SCANS, {DRAWN}", {"seeds": 2}),
-    Axis("seeds", "seeds", (4, 16, 64), f"SCANS, {DRAWN}", {"methods": 4}),
+    Axis("methods", "methods", (2, 8, 32, 128), f"SCANS, {DRAWN}", {"seeds": 2}),
+    Axis("seeds", "seeds", (4, 16, 64, 256), f"SCANS, {DRAWN}", {"methods": 4}),
     Axis("processes", "workers", (1, 2, 4), "SCANS, PLAN, prepare", {"cases": 32, "side": 64}),
 )  # fmt: skip
 

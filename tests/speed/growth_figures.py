@@ -12,7 +12,8 @@ INK, SOFT = "#1a2230", "#5b6776"
 COLOURS = {
     "plan": "#0072b2", "plan again": "#56b4e9", "prepare": "#b8860b", "guard": "#d55e00",
     "pretrain": "#7b3294", "finetune": "#a6338c", "evaluate": "#00795a", "score": "#4d4d4d",
-    "submit": "#b8860b", "gather": "#00795a", "status": "#4d4d4d", "tables": "#d55e00", "report": "#7b3294",
+    "submit": "#b8860b", "likeliest": "#d55e00", "gather": "#00795a", "status": "#4d4d4d",
+    "tables": "#d55e00", "report": "#7b3294",
 }  # fmt: skip
 FIGURES = {
     "growth_time.svg": ("cpu_s", "processor time (s)", 0.01),

@@ -241,6 +241,14 @@ def report(figures: bool) -> Callable[[Path, Size], Act]:
     return stage
 
 
+def likeliest(folder: Path, size: Size) -> Act:
+    """Choose the pairs that pass a guard's screen, of as many scans as others; their scores are drawn."""
+    from bench.leaks import search
+
+    scores = np.random.default_rng(0).random((size.cases, size.cases), np.float32)
+    return lambda: search.likeliest(scores)
+
+
 def submit(folder: Path, size: Size) -> Act:
     """Hand all jobs to an ``sbatch`` that answers at once."""
     from bench import run
@@ -278,5 +286,6 @@ KINDS = ("prepare", "guard", "pretrain", "finetune", "evaluate")
 STAGES: dict[str, Callable[[Path, Size], Act]] = {
     "scans": scans, "hippocampi": hippocampi, "links": links, "plan": plan, "plan again": plan,
     **{kind: work(kind) for kind in KINDS}, "score": score, "invent": invent, "submit": submit,
-    "gather": gather, "status": status, "tables": report(False), "report": report(True),
+    "likeliest": likeliest, "gather": gather, "status": status, "tables": report(False),
+    "report": report(True),
 }  # fmt: skip

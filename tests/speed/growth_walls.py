@@ -12,6 +12,7 @@ VOLUMES = {  # stage: axis of cases
     "plan": "files", "plan again": "files", "prepare": "scans", "evaluate": "scans", "score": "scans",
     "tables": "scans",
 }  # fmt: skip
+OF_A_CELL = ("finetune", "evaluate", "score")
 OF_CELLS = ("plan", "submit", "gather", "status", "tables", "report")
 Rows = list[dict[str, Any]]
 
@@ -19,10 +20,10 @@ Rows = list[dict[str, Any]]
 def volumes(rows: Rows, what: str, stage: str) -> float:
     """Return the cost of a stage for ``MANY`` volumes of ``SIDE`` voxels: a product of two growths."""
     cost = beyond(lines(rows, VOLUMES[stage], what)[stage], MANY)
-    by_voxel = dict(lines(rows, "voxels of a scan", what).get(stage, ()))
-    if what == "mb" or not by_voxel:  # one volume at a time is held, of which there are ever more
+    by_voxel = lines(rows, "voxels of a scan", what).get(stage)
+    if what == "mb" or by_voxel is None:  # one volume at a time is held
         return cost
-    return cost * by_voxel[SIDE] / by_voxel[min(by_voxel)]
+    return cost * beyond(by_voxel, SIDE) / by_voxel[0][1]
 
 
 def cells(rows: Rows, what: str, stage: str) -> float:
@@ -31,10 +32,20 @@ def cells(rows: Rows, what: str, stage: str) -> float:
     return beyond(points, MANY)
 
 
+def work(rows: Rows, what: str, stage: str) -> float:
+    """Return the cost of the jobs of ``MANY`` cells as small as these; the memory is of one."""
+    every = lines(rows, "scans", what)
+    each = [every[stage][0][1] for stage in OF_A_CELL]
+    return max(each) if what == "mb" else MANY * sum(each)
+
+
 def table(rows: Rows) -> str:
     """Return both tables, a line per stage."""
     head = "| processor time | memory beyond imports | on disk | files |\n|---|--:|--:|--:|--:|"
-    kinds = (f"{MANY:,} volumes of 128^3", volumes, VOLUMES), (f"{MANY:,} cells", cells, OF_CELLS)
+    kinds = (
+        (f"{MANY:,} volumes of 128^3", volumes, VOLUMES), (f"{MANY:,} cells", cells, OF_CELLS),
+        ("the cells themselves", work, ("fine-tuned, evaluated, scored",)),
+    )  # fmt: skip
     return "\n\n".join(
         "\n".join([f"| {title} {head}", *(_line(rows, cost, stage) for stage in stages)])
         for title, cost, stages in kinds
