@@ -60,7 +60,7 @@ AXES = (
     Axis("scans, real", "cases", (20, 40, 80), "HIPPOCAMPI, PLAN, PREPARE, guard, pretrain",
          {"methods": 1, "crop": 16}),
     Axis("pairs screened", "cases", (500, 1000, 2000, 4000), "likeliest", {}, 2),
-    Axis("files", "cases", (125, 500, 2000), "LINKS, plan, plan again"),
+    Axis("scans planned", "cases", (125, 500, 1000), "LINKS, plan, plan again"),
     Axis("voxels of a scan", "side", (32, 64, 96), f"SCANS, {SCORED}", {}, 3),
     Axis("voxels of a crop", "crop", (16, 32, 48), "SCANS, PLAN, PREPARE, GUARD, pretrain, finetune",
          {"side": 48, "methods": 1, "steps": 4}, 3),

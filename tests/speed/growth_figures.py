@@ -76,6 +76,8 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
+    from matplotlib.ticker import LogLocator
+
     panel.set(xscale="log", yscale="log", title=axis)
     panel.grid(alpha=0.25, linewidth=0.5)
     panel.spines[["top", "right"]].set_visible(False)
@@ -84,6 +86,9 @@ def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
     values = sorted({x for points in found.values() for x, _ in points})
     panel.set_xticks(values, [_short(v) for v in values])
     panel.minorticks_off()
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    panel.yaxis.set_major_formatter("{x:g}")
     low, high = values[0], values[-1]
     panel.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.62)  # room for what stands beside
     _beside(panel, found)
@@ -97,8 +102,9 @@ def _beside(panel: Any, found: dict[str, Points]) -> None:
     rising = sorted(ends, key=lambda stage: ends[stage])
     for stage, place in zip(rising, _apart([ends[stage] for stage in rising]), strict=True):
         thin = {"arrowstyle": "-", "color": COLOURS[stage], "linewidth": 0.5, "alpha": 0.6}
+        said = f"{stage}  {_said(slope(found[stage]))}"
         panel.annotate(
-            f"{stage}  {slope(found[stage]):.2f}", found[stage][-1], (0.66, place), "data", "axes fraction",
+            said, found[stage][-1], (0.66, place), "data", "axes fraction",
             color=COLOURS[stage], va="center", fontsize=8, arrowprops=thin,
         )  # fmt: skip
 
@@ -120,3 +126,8 @@ def _short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:g}"
+
+
+def _said(power: float) -> str:
+    """Return a slope with the sign that print has; 0.00 has none."""
+    return f"{round(power, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")

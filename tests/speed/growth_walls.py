@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from growth_figures import beyond, lines
+from growth_figures import Points, beyond, lines
 
 MANY = 100_000
 SIDE = 128**3  # voxels of a volume
 CELLS = 4  # methods beside which seeds grew
+SCANS = "scans"
 VOLUMES = {  # stage: axis of cases
-    "plan": "files", "plan again": "files", "prepare": "scans", "evaluate": "scans", "score": "scans",
-    "tables": "scans",
+    "plan": "scans planned", "plan again": "scans planned", "prepare": SCANS, "evaluate": SCANS,
+    "score": SCANS, "tables": SCANS,
 }  # fmt: skip
 OF_A_CELL = ("finetune", "evaluate", "score")
 OF_CELLS = ("plan", "submit", "gather", "status", "tables", "report")
@@ -18,23 +19,34 @@ Rows = list[dict[str, Any]]
 
 
 def volumes(rows: Rows, what: str, stage: str) -> float:
-    """Return the cost of a stage for ``MANY`` volumes of ``SIDE`` voxels: a product of two growths."""
-    cost = beyond(lines(rows, VOLUMES[stage], what)[stage], MANY)
+    """Return the cost of a stage for ``MANY`` volumes of ``SIDE`` voxels: a product of two growths.
+
+    A stage that reads voxels holds one volume at a time; pages of mapped files and kept ones move its peak
+    more than its scans do. Its memory is the most that was measured.
+    """
+    axis = lines(rows, VOLUMES[stage], what)[stage]
     by_voxel = lines(rows, "voxels of a scan", what).get(stage)
-    if what == "mb" or by_voxel is None:  # one volume at a time is held
-        return cost
-    return cost * beyond(by_voxel, SIDE) / by_voxel[0][1]
+    if what == "mb":
+        return memory(axis, MANY) if by_voxel is None else max(held for _, held in axis + by_voxel)
+    cost = beyond(axis, MANY)
+    return cost if by_voxel is None else cost * beyond(by_voxel, SIDE) / by_voxel[0][1]
 
 
 def cells(rows: Rows, what: str, stage: str) -> float:
     """Return the cost of a stage for ``MANY`` cells."""
     points = [(CELLS * seeds, cost) for seeds, cost in lines(rows, "seeds", what)[stage]]
-    return beyond(points, MANY)
+    return memory(points, MANY) if what == "mb" else beyond(points, MANY)
+
+
+def memory(points: Points, value: float) -> float:
+    """Return the memory at a larger value, in proportion to what was added between the ends of an axis."""
+    (x, y), *_, (xx, yy) = points
+    return yy + max(0.0, yy - y) * (value - xx) / (xx - x)
 
 
 def work(rows: Rows, what: str, stage: str) -> float:
     """Return the cost of the jobs of ``MANY`` cells as small as these; the memory is of one."""
-    every = lines(rows, "scans", what)
+    every = lines(rows, SCANS, what)
     each = [every[stage][0][1] for stage in OF_A_CELL]
     return max(each) if what == "mb" else MANY * sum(each)
 

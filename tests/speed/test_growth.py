@@ -32,6 +32,11 @@ def test_volumes_cost_by_their_number_times_their_voxels():
     assert growth_walls.volumes(rows, "cpu_s", "prepare") == pytest.approx(3 * 10_000)
 
 
+def test_memory_goes_on_in_proportion():
+    assert growth_walls.memory([(10, 10.0), (20, 12.0), (110, 110.0)], 1000) == pytest.approx(1000)
+    assert growth_walls.memory([(10, 45.0), (110, 40.0)], 1000) == 40.0
+
+
 def test_every_axis_names_stages_and_sizes_that_there_are():
     for axis in growth.AXES:
         assert {stage.lower() for stage in axis.stages.split(", ")} <= growth_stages.STAGES.keys()
