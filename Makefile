@@ -1,5 +1,5 @@
 # make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
-# SLURM is not installed)
+# SLURM is not installed) | speed (docs/speed.md measured here, hours; ONLY=views for one): build/speed/*.md
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: setup quickstart test test-slow test-slurm lint docs clean
+.PHONY: setup quickstart test test-slow test-slurm speed lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -41,6 +41,9 @@ test-slow: setup
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
+
+speed: setup
+	$(BIN)/python tests/speed/every.py $(ONLY)
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(PIP) $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"
