@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.protocol import Protocol
     from bench.runtime.execute import Outcome
     from bench.show.drawer import Source
+    from bench.show.progress import Manner
     from bench.store import Store
 
 
@@ -34,6 +35,7 @@ class Work:
     store: Store
     cluster: Profile | None = None
     workers: int | None = None
+    how: Manner = "lines"  # the run shows itself
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -48,7 +50,7 @@ def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
     from bench import run
     from bench.plan.feasible import refuse_half
-    from bench.show.progress import bar
+    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
     from bench.store import Store
 
@@ -56,12 +58,13 @@ def body(arguments: argparse.Namespace) -> int:
         from bench.commands import plan as dry
 
         return dry.body(arguments)
+    how = manner(quiet=arguments.quiet, lines=arguments.lines)
     cluster, request = asked.cluster(arguments), asked.request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
-    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bar)
+    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
     if arguments.redo:
@@ -69,7 +72,7 @@ def body(arguments: argparse.Namespace) -> int:
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
     workers = asked.workers(arguments, plan) if cluster is None else None
-    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers))
+    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how))
 
 
 def carry_out(work: Work) -> int:
@@ -113,9 +116,11 @@ def _go(work: Work) -> dict[str, Outcome]:
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
+    for line in run.changed(plan, store):
+        print(f"bench: {line}", file=sys.stderr)
     with (
         stopping(saves=cluster is None),
-        Watch(plan, store, jobs) as watch,
+        Watch(plan, store, jobs, work.how) as watch,
         Live(work.sources, plan, store, jobs, workers, watch.say) as live,
     ):
 
@@ -123,8 +128,6 @@ def _go(work: Work) -> dict[str, Outcome]:
             watch.outcome(outcome)
             live.outcome(outcome)
 
-        for line in run.changed(plan, store):
-            print(f"bench: {line}", file=sys.stderr)
         if jobs and cluster is not None:
             from bench.executors import slurm
 
@@ -144,7 +147,7 @@ def _show(work: Work, outcomes: dict[str, Outcome]) -> int:
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
     for shown in write_reports(work.protocols, work.plan, work.store):
-        told |= tell(shown)
+        told |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(work.plan.before(job)):
             print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
