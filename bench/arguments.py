@@ -89,6 +89,8 @@ def _watch_flags(parser: argparse.ArgumentParser) -> None:
                        help="only warnings, what failed, and where the table is")  # fmt: skip
     shown.add_argument("--lines", action="store_true",
                        help="no bars and no colours: lines, as a file gets them")  # fmt: skip
+    parser.add_argument("--log", action="append", default=[], choices=("tensorboard", "mlflow", "wandb"),
+                        help="curves, settings, scores and tables go there too; may be repeated")  # fmt: skip
 
 
 def _run_parsers(commands: Any) -> None:

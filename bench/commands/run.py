@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.commands import asked
 from bench.commands.report import tell
 from bench.commands.stopping import stopping
-from bench.errors import Damaged
+from bench.errors import Damaged, printable
 
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.runtime.execute import Outcome
     from bench.show.drawer import Source
     from bench.show.progress import Manner
+    from bench.show.trackers.follow import Follow
     from bench.store import Store
 
 
@@ -36,6 +37,7 @@ class Work:
     cluster: Profile | None = None
     workers: int | None = None
     how: Manner = "lines"  # the run shows itself
+    log: Sequence[str] = ()  # trackers that follow it
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -52,6 +54,7 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.plan.feasible import refuse_half
     from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.trackers.tracker import check
     from bench.store import Store
 
     if arguments.dry_run:
@@ -59,6 +62,7 @@ def body(arguments: argparse.Namespace) -> int:
 
         return dry.body(arguments)
     how = manner(quiet=arguments.quiet, lines=arguments.lines)
+    check(arguments.log)
     cluster, request = asked.cluster(arguments), asked.request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
@@ -72,11 +76,27 @@ def body(arguments: argparse.Namespace) -> int:
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
     workers = asked.workers(arguments, plan) if cluster is None else None
-    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how))
+    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
 
 
 def carry_out(work: Work) -> int:
-    """Run a plan until all of it is there or failed; what is found damaged is done anew, each once."""
+    """Run a plan until all of it is there or failed, followed by the trackers that are asked for."""
+    from bench.show.trackers.follow import Follow
+
+    def news(line: str) -> None:
+        if work.how != "quiet":
+            _say(line)
+
+    with Follow(work.plan, work.store, work.log, _say, news) as follow:
+        return _carry_out(work, follow)
+
+
+def _say(line: str) -> None:
+    print(f"bench: {printable(line)}", file=sys.stderr)
+
+
+def _carry_out(work: Work, follow: Follow) -> int:
+    """Run a plan; what is found damaged is done anew, each once."""
     from bench import digest, run
     from bench.show.run_note import forget
 
@@ -85,11 +105,11 @@ def carry_out(work: Work) -> int:
     while True:
         for line in run.mend(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        outcomes = _go(work)
+        outcomes = _go(work, follow)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
             try:
-                code = _show(work, outcomes)
+                code = _show(work, outcomes, follow)
                 forget(store, plan.cells)
                 return code
             except Damaged as error:
@@ -103,7 +123,7 @@ def carry_out(work: Work) -> int:
         anew |= found
 
 
-def _go(work: Work) -> dict[str, Outcome]:
+def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
@@ -127,6 +147,7 @@ def _go(work: Work) -> dict[str, Outcome]:
         def on_outcome(outcome: Outcome) -> None:
             watch.outcome(outcome)
             live.outcome(outcome)
+            follow.outcome(outcome)
 
         if jobs and cluster is not None:
             from bench.executors import slurm
@@ -141,12 +162,13 @@ def _go(work: Work) -> dict[str, Outcome]:
     return outcomes
 
 
-def _show(work: Work, outcomes: dict[str, Outcome]) -> int:
+def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
     from bench.show.reports import write_reports
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
     for shown in write_reports(work.protocols, work.plan, work.store):
+        follow.drawn(shown.page.parent.name)
         told |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(work.plan.before(job)):
