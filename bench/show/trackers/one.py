@@ -70,6 +70,7 @@ class One:
             return
         if told.ended:
             told.begin()
+        self._begin(told)
         run, points = self._run(job), content.curves(self._plan, self._store, job)
         scores = content.scores(self._plan, self._store, job)
         if points:
@@ -95,9 +96,15 @@ class One:
             return
         if told.ended:
             told.begin()
+        self._begin(told)
         run = Logged(f"table-{protocol}-{told.number}", f"table {protocol}", "table", protocol)
         self.tracker.table(run, pd.read_csv(folder / "table.csv"), text, told.number)
         told.ended = result
+        self._noted.save(self._file)
+
+    def _begin(self, told: Told) -> None:
+        """Note that a result is being told: one that is cut off is told whole again, as another run."""
+        told.ended = "begun"
         self._noted.save(self._file)
 
     def _result(self, job: str) -> str:
