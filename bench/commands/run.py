@@ -138,9 +138,10 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for line in run.changed(plan, store):
         print(f"bench: {line}", file=sys.stderr)
+    watch = Watch(plan, store, jobs, work.how)
     with (
-        stopping(saves=cluster is None),
-        Watch(plan, store, jobs, work.how) as watch,
+        stopping(saves=cluster is None, shown=watch.last),
+        watch,
         Live(work.sources, plan, store, jobs, workers, watch.say) as live,
     ):
 

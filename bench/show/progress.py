@@ -65,6 +65,7 @@ class Watch:
         self._began = time.monotonic()
         self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
         self._looks, self._now = Looks(store), list[AtWork]()
+        self._note = ""  # below the bars
         self._live: Live | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -77,7 +78,7 @@ class Watch:
             if self._how == "bars":
                 from rich.live import Live
 
-                self._live = Live(self._page(), console=self._console, refresh_per_second=2)
+                self._live = Live(get_renderable=self._page, console=self._console, refresh_per_second=2)
                 self._live.start()
             self._thread.start()
         return self
@@ -87,8 +88,7 @@ class Watch:
     ) -> None:
         self._over.set()
         if self._live is not None:
-            self._now = []
-            self._live.update(self._page())
+            self._now, self._note = [], ""
             self._live.stop()
 
     def outcome(self, outcome: Outcome) -> None:
@@ -112,6 +112,11 @@ class Watch:
     def say(self, text: str) -> None:
         """Print a line beside the bars."""
         self._print(f"bench: {text}", always=True)
+
+    def last(self, text: str) -> bool:
+        """Show a line below the bars, from a signal's handler too; False where there are no bars."""
+        self._note = f"bench: {text}"
+        return self._live is not None
 
     def _print(self, line: str, *, style: str | None = None, always: bool = False) -> None:
         if always or self._how != "quiet":
@@ -143,9 +148,7 @@ class Watch:
             began = time.monotonic()
             with suppress(OSError, BenchError):  # a look for the eye alone, at folders that others write
                 self._now = self._looks.at(job for job in self._jobs if self._open(job))
-            if self._live is not None:
-                self._live.update(self._page())
-            else:
+            if self._live is None:
                 self._tell(time.monotonic())
             pause = max(REFRESH, SHARE * (time.monotonic() - began))
 
@@ -160,7 +163,7 @@ class Watch:
         states = list(self._ended.values())
         whole = screen.Whole(len(self._jobs), len(states), states.count("failed"), self._left().strip(" ()"))
         shown = [screen.Shown(self._title(one.job), one, self._unit(one.job)) for one in self._now]
-        return screen.Page(shown, whole)
+        return screen.Page(shown, whole, self._note)
 
     def _unit(self, job: str) -> str:
         return "step" if self._plan.jobs[job].kind in ("pretrain", "finetune") else ""

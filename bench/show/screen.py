@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
 INDENT = 2  # columns before a job's bar
-BELOW = 4  # lines of a terminal that are left to what is printed above
+BELOW = 5  # lines of a terminal that are left to what is printed above
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Page:
 
     shown: Sequence[Shown]
     whole: Whole
+    note: str = ""  # below all
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[object]:
         from rich.text import Text  # a row's name may look like markup
@@ -62,6 +63,8 @@ class Page:
         if len(self.shown) > room:
             yield Text(f"and {len(self.shown) - room} more in work")
         yield _line("all", (self.whole.ended, self.whole.jobs), self.whole.words, console.width)
+        if self.note:
+            yield Text(printable(self.note))
 
 
 def figures(at: AtWork, unit: str) -> list[str]:

@@ -60,7 +60,14 @@ def test_nothing_wraps_and_what_matters_most_stays(width):
 def test_a_page_stays_as_small_as_its_terminal():
     shown = [Shown(f"finetune {number}", FAST, "step") for number in range(300)]
     found = lines(Page(shown, Whole(900, 0, 0, "")), 80, 20)
-    assert len(found) == 2 * 8 + 2 and found[-2] == "and 292 more in work"
+    assert len(found) == 2 * 7 + 2 and found[-2] == "and 293 more in work"
+
+
+def test_a_last_word_stands_below_the_bars_or_is_left_to_others(trained):
+    plan, store, one, _ = trained
+    assert lines(Page([], Whole(2, 1, 0, ""), "bench: saving"), 60)[-1] == "bench: saving"
+    with Watch(plan, store, [one], "lines") as watch:
+        assert not watch.last("saving")
 
 
 def test_colours_come_and_go():

@@ -47,7 +47,8 @@ def one_of(made, name="told"):
     return One(name, made.plan, made.store, labels(made.plan))
 
 
-def test_all_of_a_finished_folder_is_told_once(made, told):
+def test_all_of_a_finished_folder_is_told_once(made, told, monkeypatch):
+    monkeypatch.setattr(follow, "SOON", 300.0)  # on a machine that is busy
     list(write_reports([made.protocol], made.plan, made.store))
     lines = []
     for _ in range(2):  # the second run finds nothing new
@@ -109,6 +110,8 @@ def test_what_was_cut_off_while_it_was_told_is_told_whole_as_another_run(made, t
 
 
 def test_a_tracker_that_fails_is_left_alone_and_the_other_goes_on(made, told, monkeypatch):
+    monkeypatch.setattr(follow, "SOON", 300.0)
+
     class Full(Told):
         def points(self, run, points):
             raise RuntimeError("no\nroom")
@@ -190,6 +193,7 @@ def test_tensorboard_reads_back_what_it_was_told(made, monkeypatch):
     assert "| Method" in text.tensor_proto.string_val[0].decode()
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload``")  # inside MLflow
 def test_mlflow_reads_back_what_it_was_told(made, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
