@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from bench.show.at_work import AtWork
 from bench.show.words import duration
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
@@ -51,7 +51,7 @@ class Page:
     whole: Whole
     note: str = ""  # below all
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[object]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text  # a row's name may look like markup
 
         room = max(1, (console.height - BELOW) // 2)
