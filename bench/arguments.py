@@ -82,6 +82,17 @@ def _place_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
 
 
+def _watch_flags(parser: argparse.ArgumentParser) -> None:
+    """Add how a run shows itself. ``--plain`` is another thing: a report's table as papers print it."""
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("-q", "--quiet", action="store_true",
+                       help="only warnings, what failed, and where the table is")  # fmt: skip
+    shown.add_argument("--lines", action="store_true",
+                       help="no bars and no colours: lines, as a file gets them")  # fmt: skip
+    parser.add_argument("--log", action="append", default=[], choices=("tensorboard", "mlflow", "wandb"),
+                        help="curves, settings, scores and tables go there too; may be repeated")  # fmt: skip
+
+
 def _run_parsers(commands: Any) -> None:
     run = _command(commands, "run", "run protocols and draw their tables")
     plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
@@ -99,6 +110,7 @@ def _run_parsers(commands: Any) -> None:
         parser.add_argument("--redo", choices=("changed",),
                             help="do again what other source files made, and what stands on it")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _watch_flags(run)
     plan.add_argument("--json", action="store_true")
     _compete_parser(commands)
 
@@ -124,6 +136,7 @@ def _compete_parser(commands: Any) -> None:
     _data_flag(compete)
     _place_flags(compete)
     compete.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _watch_flags(compete)
 
 
 def _report_parsers(commands: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 EXAMPLES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "run": (
         ("bench run quickstart", "synthetic scans, three minutes"),
-        ("bench run pilot_lasc --data DATA --only method=voco", "one method of a table"),
+        ("bench run pilot_lasc --data DATA --only method=voco --log tensorboard", "one method, with curves"),
     ),
     "plan": (
         ("bench plan pilot_lasc --data DATA", "what there is to do, and what it will cost"),

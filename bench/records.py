@@ -70,7 +70,7 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         if cell.curve and store.done(cell.finetune) and (cell.guard is None or store.done(cell.guard)):
             digest.check(file)
             track = plan.spec(cell.finetune, FinetuneSpec).finetune.track
-            found = _named(read_rows(file, {"step": "int64", **SCORES}), scoring)
+            found = named(read_rows(file, {"step": "int64", **SCORES}), scoring)
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
             parts.append((found, {**cell.columns, **own}))
@@ -127,7 +127,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _named(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
+def named(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
     """Return a curve's rows with targets as the records call them: a fine-tuning knows label values alone."""
     import pandas as pd
 

@@ -15,10 +15,13 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.plan.feasible import refuse_half
     from bench.protocol import read_all
     from bench.run import Request
-    from bench.show.progress import bar
+    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.trackers.tracker import check
     from bench.store import Store
 
+    how = manner(quiet=arguments.quiet, lines=arguments.lines)
+    check(arguments.log)
     track = tracked(arguments.track, arguments.records)
     one = entry.entered(track, arguments.method, arguments.network, arguments.params, arguments.pretrain)
     arguments.redo = None
@@ -30,7 +33,7 @@ def body(arguments: argparse.Namespace) -> int:
         (protocol,) = request.read()
         processes = cluster.world if cluster else 1
         found = doing.make_plan(
-            request, [protocol], need_data=not arguments.dry_run, processes=processes, bar=bar
+            request, [protocol], need_data=not arguments.dry_run, processes=processes, bar=bars(how)
         )
         terms.check(track, one, protocol, found)
         if arguments.dry_run:
@@ -41,6 +44,6 @@ def body(arguments: argparse.Namespace) -> int:
     (protocol,) = read_all([file], None)  # as it stays, its paths from there
     refuse_others([protocol], store)
     workers = asked.workers(arguments, found) if cluster is None else None
-    code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers))
+    code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log))
     print(standing.as_text(track, one, store))
     return code

@@ -89,8 +89,9 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     return 0
 
 
-def tell(shown: Shown) -> set[str]:
-    """Print a finished report with what failed, and return the jobs that did."""
+def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
+    """Print a finished report with what failed, and return the jobs that did; ``quiet``: not the table."""
     lines = {f.job: f.line for f in shown.failures}
-    print("\n".join([shown.text, *lines.values(), f"page: {shown.page}"]))
+    text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
+    print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {shown.page.parent / page}"]))
     return set(lines)

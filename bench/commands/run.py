@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.commands import asked
 from bench.commands.report import tell
 from bench.commands.stopping import stopping
-from bench.errors import Damaged
+from bench.errors import Damaged, printable
 
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bench.protocol import Protocol
     from bench.runtime.execute import Outcome
     from bench.show.drawer import Source
+    from bench.show.progress import Manner
+    from bench.show.trackers.follow import Follow
     from bench.store import Store
 
 
@@ -34,6 +36,8 @@ class Work:
     store: Store
     cluster: Profile | None = None
     workers: int | None = None
+    how: Manner = "lines"  # the run shows itself
+    log: Sequence[str] = ()  # trackers that follow it
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -48,20 +52,23 @@ def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
     from bench import run
     from bench.plan.feasible import refuse_half
-    from bench.show.progress import bar
+    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.trackers.tracker import check
     from bench.store import Store
 
     if arguments.dry_run:
         from bench.commands import plan as dry
 
         return dry.body(arguments)
+    how = manner(quiet=arguments.quiet, lines=arguments.lines)
+    check(arguments.log)
     cluster, request = asked.cluster(arguments), asked.request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
-    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bar)
+    plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
     if arguments.redo:
@@ -69,11 +76,27 @@ def body(arguments: argparse.Namespace) -> int:
         for line in run.take_away_changed(plan, store):
             print(f"bench: {line}", file=sys.stderr)
     workers = asked.workers(arguments, plan) if cluster is None else None
-    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers))
+    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
 
 
 def carry_out(work: Work) -> int:
-    """Run a plan until all of it is there or failed; what is found damaged is done anew, each once."""
+    """Run a plan until all of it is there or failed, followed by the trackers that are asked for."""
+    from bench.show.trackers.follow import Follow
+
+    def news(line: str) -> None:
+        if work.how != "quiet":
+            _say(line)
+
+    with Follow(work.plan, work.store, work.log, _say, news) as follow:
+        return _carry_out(work, follow)
+
+
+def _say(line: str) -> None:
+    print(f"bench: {printable(line)}", file=sys.stderr)
+
+
+def _carry_out(work: Work, follow: Follow) -> int:
+    """Run a plan; what is found damaged is done anew, each once."""
     from bench import digest, run
     from bench.show.run_note import forget
 
@@ -82,11 +105,11 @@ def carry_out(work: Work) -> int:
     while True:
         for line in run.mend(plan, store):
             print(f"bench: {line}", file=sys.stderr)
-        outcomes = _go(work)
+        outcomes = _go(work, follow)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
             try:
-                code = _show(work, outcomes)
+                code = _show(work, outcomes, follow)
                 forget(store, plan.cells)
                 return code
             except Damaged as error:
@@ -100,7 +123,7 @@ def carry_out(work: Work) -> int:
         anew |= found
 
 
-def _go(work: Work) -> dict[str, Outcome]:
+def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
@@ -113,18 +136,20 @@ def _go(work: Work) -> dict[str, Outcome]:
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
+    for line in run.changed(plan, store):
+        print(f"bench: {line}", file=sys.stderr)
+    watch = Watch(plan, store, jobs, work.how)
     with (
-        stopping(saves=cluster is None),
-        Watch(plan, store, jobs) as watch,
+        stopping(saves=cluster is None, shown=watch.last),
+        watch,
         Live(work.sources, plan, store, jobs, workers, watch.say) as live,
     ):
 
         def on_outcome(outcome: Outcome) -> None:
             watch.outcome(outcome)
             live.outcome(outcome)
+            follow.outcome(outcome)
 
-        for line in run.changed(plan, store):
-            print(f"bench: {line}", file=sys.stderr)
         if jobs and cluster is not None:
             from bench.executors import slurm
 
@@ -138,13 +163,14 @@ def _go(work: Work) -> dict[str, Outcome]:
     return outcomes
 
 
-def _show(work: Work, outcomes: dict[str, Outcome]) -> int:
+def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
     from bench.show.reports import write_reports
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     told: set[str] = set()
     for shown in write_reports(work.protocols, work.plan, work.store):
-        told |= tell(shown)
+        follow.drawn(shown.page.parent.name)
+        told |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(work.plan.before(job)):
             print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk

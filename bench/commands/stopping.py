@@ -6,19 +6,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+SAVING = "saving (up to 30 s; again Ctrl-C leaves at once)"
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
 
 @contextmanager
-def stopping(*, saves: bool) -> Iterator[None]:
+def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) -> Iterator[None]:
     """Stop a run the same way on Ctrl-C, when it is terminated, or when its terminal is closed.
 
     Args:
         saves: jobs run here, which takes a while to save: say so at once, and leave at a second Ctrl-C.
+        shown: shows a line among moving bars, which would write over it; False where there are none.
     """
     asked: list[float] = []
 
@@ -27,7 +29,8 @@ def stopping(*, saves: bool) -> Iterator[None]:
             raise KeyboardInterrupt
         if not asked:
             asked.append(time.monotonic())
-            say("saving (up to 30 s; again Ctrl-C leaves at once)")
+            if not shown(SAVING):
+                say(SAVING)
             raise KeyboardInterrupt
         # `timeout` and a closed terminal send more than one signal for one wish
         if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:

@@ -15,7 +15,7 @@ from bench.runtime.sources import changed
 from bench.schema import SPEC
 from bench.store import Store, read_json
 
-AGAIN = "--redo changed does them again"
+AGAIN = "they count as done; --redo changed does them again"
 NAMED = 5  # files that a line names
 SETS = 3  # of files, with a line each; more are told in one line
 
@@ -103,7 +103,7 @@ def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
             continue
         named = ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
         counted = ", ".join(filter(None, (own, f"{after} after them" if after else "")))
-        said.append(f"{were} other source: {named} ({counted}); {then}")
+        said.append(f"{were} another state of {named} ({counted}); {then}")
     return said
 
 

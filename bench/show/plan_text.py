@@ -7,7 +7,6 @@ from typing import Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
-from bench.jobs import KINDS
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
@@ -15,7 +14,7 @@ from bench.jobs.trains import Trains
 from bench.plan import Plan
 from bench.plan.cost import TERAFLOPS_PER_GPU, forecast
 from bench.protocol import Protocol, row_of
-from bench.show.progress import duration
+from bench.show.words import counted, duration
 from bench.store import Store
 
 FEW = 4  # protocols that are told row by row
@@ -175,8 +174,7 @@ def _way(spec: FinetuneSpec) -> str:
 
 
 def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
-    counts = {k: sum(plan.jobs[j].kind == k for j in todo) for k in KINDS}
-    parts = ", ".join(f"{n} {k}" for k, n in counts.items() if n) or "nothing"
+    parts = counted(plan.jobs[job].kind for job in todo) or "nothing"
     known = sum(costs[j] or 0.0 for j in todo)
     unknown = sum(costs[j] is None for j in todo)
     text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"

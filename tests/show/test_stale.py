@@ -16,8 +16,8 @@ from bench.store import Store
 
 METHOD = "methods/simclr3d.py"
 LINE = (
-    f"9 finished jobs were made by other source: {METHOD} (1 pretrain, 4 finetune, 4 evaluate after them); "
-    "--redo changed does them again"
+    f"9 finished jobs were made by another state of {METHOD} "
+    "(1 pretrain, 4 finetune, 4 evaluate after them); they count as done; --redo changed does them again"
 )
 MADE = {
     "packages": dict.fromkeys(("bench", "torch", "monai"), "1"), "date": "2026-01-01", "commit": "abc",
@@ -150,7 +150,7 @@ def test_an_edit_of_two_files_is_two_lines(made):
     found = sources(made.plan.jobs[own].plain())
     record(made.store, own, sources={**found, "bench/jobs/window.py": "0"})
     one, two = run.changed(made.plan, made.store)
-    assert one.startswith("1 finished job was made by other source: bench/jobs/window.py (1 evaluate);")
+    assert one.startswith("1 finished job was made by another state of bench/jobs/window.py (1 evaluate);")
     assert two == LINE
 
 
@@ -159,7 +159,7 @@ def test_edits_of_many_sets_of_files_are_one_line():
     assert len(stale.lines(some[:3])) == 3
     (line,) = stale.lines(some)
     files = "bench/0.py, bench/1.py, bench/2.py, bench/3.py, bench/z.py"
-    assert line == f"4 finished jobs were made by other source: {files} (4 evaluate); {stale.AGAIN}"
+    assert line == f"4 finished jobs were made by another state of {files} (4 evaluate); {stale.AGAIN}"
 
 
 def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made):

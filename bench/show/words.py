@@ -1,0 +1,24 @@
+"""Counts and times as a person says them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from bench.jobs import KINDS
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def counted(kinds: Iterable[str]) -> str:
+    """Return how many jobs there are of each kind, in the order in which they are done."""
+    counts, order = Counter(kinds), [*KINDS]
+    known = sorted(counts, key=lambda kind: order.index(kind) if kind in order else len(order))
+    return ", ".join(f"{counts[kind]} {kind}" for kind in known)
