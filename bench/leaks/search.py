@@ -23,7 +23,7 @@ from bench.leaks.screen import DENSE, Level, Sketches, sketches
 
 EXACT = 6_000  # pairs of scans up to which each is compared: a search finds fewer copies, and gains nothing
 SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
-PATIENCE = 24  # scans compared without a match after which the search for one ends
+PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
 
 
