@@ -173,9 +173,9 @@ class Watch:
         due = []
         for one in self._now:
             if one.job not in self._told:
-                on = f" goes on, it was at {one.step}/{one.steps}" if one.step else " begins"
+                on = f"is at {one.step}/{one.steps}" if one.step else "begins"
                 self._told[one.job] = now
-                self._print(f"{self._title(one.job)}{on}")
+                self._print(f"{self._title(one.job)} {on}")
             elif now - self._told[one.job] >= TELL:
                 self._told[one.job] = now
                 due.append(one)
