@@ -25,6 +25,7 @@ EXACT = 6_000  # pairs of scans up to which each is compared: a search finds few
 SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
 PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
+COLUMNS = 64  # scans whose likeliest are chosen at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +112,16 @@ def passing(scans: int) -> int:
 
 def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return what passes the screen, rows (a, b, i, j) sorted by ``a``: of each ``b``, the highest."""
-    value = scores[..., 0]
-    highest = np.argsort(-value, axis=0, kind="stable")[: passing(len(value))]
-    passed = np.zeros(value.shape, bool)
-    np.put_along_axis(passed, highest, True, axis=0)
-    pairs = np.argwhere(passed & (value > -1))
+    most = passing(len(scores))
+    kept = [np.empty((0, 2), int)]
+    for start in range(0, scores.shape[1], COLUMNS):  # an order of all of them would be larger than they are
+        value = scores[:, start : start + COLUMNS, 0]
+        highest = np.argsort(-value, axis=0, kind="stable")[:most]
+        passed = np.zeros(value.shape, bool)
+        np.put_along_axis(passed, highest, True, axis=0)
+        kept.append(np.argwhere(passed & (value > -1)) + np.array((0, start)))
+    pairs = np.concatenate(kept)
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
     return np.concatenate([pairs, scores[pairs[:, 0], pairs[:, 1], 1:].astype(int)], axis=1)
 
 

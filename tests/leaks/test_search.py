@@ -57,6 +57,7 @@ def test_how_many_pass(scans, expected):
 def test_each_scan_keeps_its_own_likeliest_with_their_channels(monkeypatch):
     monkeypatch.setattr(search, "LEAST", 3)
     monkeypatch.setattr(search, "SHARE", 0)
+    monkeypatch.setattr(search, "COLUMNS", 2)
     values = np.array([[9, -1, 1], [1, -1, 2], [2, -1, 3], [3, -1, 4], [4, -1, 5]], np.float32)
     scores = np.stack([values, np.full_like(values, 2), np.full_like(values, 1)], axis=-1)
     kept = [[0, 0], [2, 2], [3, 0], [3, 2], [4, 0], [4, 2]]
