@@ -14,21 +14,22 @@ LOCKED ?=
 PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+INSTALL := $(BIN)/python .ci/install.py
 
 .PHONY: setup quickstart test test-slow test-slurm lint docs clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
-	  || $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
-	$(BIN)/python -c "import torch; print('torch==' + torch.__version__)" >> $(VENV)/constraints.txt
-	$(if $(LOCKED),$(PIP) --require-hashes --no-deps -r .ci/requirements.lock)
-	$(PIP) $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[dev]"
-	touch $@
+	@echo "Set-up of $(VENV): with torch's CPU build SIZE MB are downloaded and 2.1 GB written; with a CUDA build, gigabytes more."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
+	  || $(INSTALL) --bar "1 of 2: $(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
+	@$(BIN)/python -c "import torch; print('torch==' + torch.__version__)" >> $(VENV)/constraints.txt
+	@$(if $(LOCKED),$(INSTALL) "2 of 2: packages by their hashes" --require-hashes --no-deps -r .ci/requirements.lock)
+	@$(INSTALL) "$(if $(LOCKED),bench,2 of 2: bench and its packages)" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[dev]"
+	@touch $@
 
 quickstart: setup
 	$(BIN)/bench run protocols/quickstart.yaml --out runs/quickstart
@@ -43,7 +44,7 @@ test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(PIP) $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"
+	@$(INSTALL) "what the site is built with" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"
 	touch $@
 
 docs: $(VENV)/.docs
