@@ -21,7 +21,7 @@ INSTALL := $(BIN)/python .ci/install.py
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
-	@echo "Set-up of $(VENV): with torch's CPU build SIZE MB are downloaded and 2.1 GB written; with a CUDA build, gigabytes more."
+	@echo "Set-up of $(VENV): with torch's CPU build 0.5 GB to download, 2.1 GB on disk; with a CUDA build, PyPI's for Linux, 3 GB more to download"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
 	  || $(INSTALL) --bar "1 of 2: $(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
@@ -32,6 +32,7 @@ $(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
 	@touch $@
 
 quickstart: setup
+	@echo "The quickstart takes about 4 CPU-minutes: two minutes on two quiet cores, four where they are busy"
 	$(BIN)/bench run protocols/quickstart.yaml --out runs/quickstart
 
 test: setup

@@ -1,7 +1,7 @@
 """Run ``pip install`` and tell how far it is; what pip printed is shown where it fails.
 
-``python .ci/install.py WHAT PIP_ARGUMENT...``: on a terminal one line that moves, else a line as it begins and
-one as it ends. For a single large package, ``--bar`` before WHAT leaves a terminal to pip and its progress bar.
+``python .ci/install.py WHAT PIP_ARGUMENT...``: on a terminal one line that moves, else a line as it begins
+and one as it ends. For one large package, ``--bar`` before WHAT leaves a terminal to pip and its own bar.
 """
 
 from __future__ import annotations
