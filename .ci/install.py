@@ -17,6 +17,7 @@ PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
 FETCHED = re.compile(
     r"\s*(?:Downloading|Using cached) (?:\S*/)?([^/\s-]+)\S*(?<!\.metadata) \(([\d.]+) (kB|MB|GB)\)"
 )
+ON_DISK = re.compile(r"Processing \S*/([^/\s-]+)-\S*\.whl")
 MEGABYTES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
 SHOWN = 30  # lines of pip's where it failed
 
@@ -35,11 +36,14 @@ class Progress:
             self.packages += 1
             self.size += float(found[2]) * MEGABYTES[found[3]]
             self.now = f"{found[1]} ({found[2]} {found[3]})"
+        elif found := ON_DISK.match(line):
+            self.packages += 1
+            self.now = found[1]
         elif line.startswith("Installing collected packages"):
             self.now = "unpacking"
 
     def __str__(self) -> str:
-        return f"{self.packages} packages, {self.size:.0f} MB"
+        return f"{self.packages} packages, {self.size:.0f} MB fetched"
 
 
 def main(arguments: list[str]) -> int:
