@@ -56,7 +56,7 @@ def init(
     survey = Survey(root.name, adapter(root.name, roots), root)
     survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
     chosen = first(survey)
-    command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.absolute().parent))}"
+    command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
     path.write_text(_text(survey, chosen, command), encoding="utf-8")
     return [*told, *_told(survey, chosen), printable(f"{path}: written; next:"), printable(f"    {command}")]
 

@@ -8,23 +8,25 @@ from bench.errors import BenchError, unknown
 from bench.protocol import under
 
 ROOT = Path(__file__).resolve().parents[2]
+WHEEL = ROOT / "bench_files"  # where a wheel has them (pyproject.toml); a clone has no such folder
+SHIPPED = WHEEL if WHEEL.is_dir() else ROOT  # holds ``protocols/`` and ``results/``
 
 
 def files() -> list[Path]:
-    """Return the protocols that lie here; an installation without a clone has none."""
-    found = ROOT.joinpath("protocols").rglob("*.yaml")
+    """Return the protocols that come with bench."""
+    found = SHIPPED.joinpath("protocols").rglob("*.yaml")
     return sorted(path for path in found if "settings" not in path.parts)
 
 
 def find(text: Path) -> Path:
-    """Return the protocol that a person names: a file's path, else a name.
+    """Return the protocol that a person names: a file's path, else a name (``voco_table1``, ``voco/table1``).
 
     Raises:
         BenchError: neither; names the nearest one.
     """
-    if text.exists() or text.suffix in (".yaml", ".yml") or len(text.parts) != 1:
+    if text.exists() or text.suffix in (".yaml", ".yml"):
         return text
-    here = {"_".join(under(path)): path for path in files()}
-    if str(text) not in here:
+    here, name = {"_".join(under(path)): path for path in files()}, "_".join(text.parts)
+    if name not in here:
         raise BenchError(f"{text}: no such file, and {unknown('protocol', str(text), here)}")
-    return here[str(text)]
+    return here[name]

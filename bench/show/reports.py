@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import records, registry, report, typed
 from bench.errors import BenchError, printable
 from bench.protocol import Protocol, read
+from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
 from bench.report.progress import Progress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
+RESULTS = SHIPPED / "results"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""The wheel holds what a clone holds, and runs without one."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HELD = {  # folder of the clone, which of its files: where the wheel has them
+    ("bench", "**/*.py"): "bench",
+    ("bench", "report/html/*"): "bench",
+    ("bench", "templates/**/*.*"): "bench",
+    ("methods", "*.py"): "bench_methods",
+    ("datasets", "*.py"): "bench_datasets",
+    ("datasets", "splits/*.json"): "bench_datasets",
+    ("datasets", "mixtures/*.yaml"): "bench_datasets",
+    ("protocols", "**/*.yaml"): "bench_files/protocols",
+    ("results", "published/*"): "bench_files/results",
+    ("results", "reference.csv"): "bench_files/results",
+    ("results", "*/records/*"): "bench_files/results",
+}
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build it from a copy: setuptools writes beside what it builds."""
+    source, to = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("bench", "methods", "datasets", "protocols", "results"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-c", BUILD, str(to)]
+    ran = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "would be ignored" not in ran.stderr
+    (found,) = to.glob("*.whl")
+    return found
+
+
+@pytest.mark.parametrize(("folder", "which"), HELD, ids="/".join)
+def test_holds(wheel, folder, which):
+    files = [path for path in (ROOT / folder).glob(which) if path.is_file() and path.suffix != ".pyc"]
+    assert files
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    for path in files:
+        name = f"{HELD[folder, which]}/{path.relative_to(ROOT / folder).as_posix()}"
+        assert held.get(name) == path.read_bytes(), name
+
+
+@pytest.mark.slow
+def test_runs_outside_a_clone(wheel, tmp_path):
+    """In an environment of its own, which borrows every other package from this one."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (room,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    own = [path for path in sys.path if path.endswith("site-packages")]  # their .pth files are not read again
+    (room / "borrowed.pth").write_text("\n".join(own))
+    pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv" / "bin" / "python"]
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+
+    def bench(*arguments):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        command = [tmp_path / "venv" / "bin" / "bench", *arguments]
+        ran = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    assert "bench_files/protocols/voco/table1.yaml" in bench("list", "protocols")
+    assert bench("list", "methods").count("\n") > 30
+    assert "voco_table1 (smoke)" in bench("plan", "voco/table1", "--scale", "smoke")
+    short = (
+        "--set",
+        "pretrain.steps=2",
+        "--set",
+        "finetune.steps=2",
+        "--only",
+        "seed=0",
+        "--only",
+        "fraction=100",
+    )
+    assert "From scratch" in bench("run", "quickstart", *short)
+    assert (tmp_path / "empty" / "runs" / "reports" / "quickstart" / "index.html").exists()
