@@ -118,8 +118,8 @@ def _sentence(places: Sequence[Place]) -> str:
 
 
 def _rests(some: Sequence[Against]) -> str:
-    """Return what comparisons of weights rest on: ``one pretraining`` or ``one run each``."""
-    return " or ".join(sorted({one.judged.why.partition(":")[0] for one in some}))
+    """Return what comparisons of weights rest on: ``one pretraining`` or ``one run``."""
+    return " or ".join(sorted({one.judged.why.partition(":")[0].removesuffix(" each") for one in some}))
 
 
 def _notes(scene: Scene, places: Sequence[Place]) -> str:
