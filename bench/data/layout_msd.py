@@ -19,6 +19,7 @@ from bench.volumes.files import inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
+IGNORE = "ignore"  # of nnU-Net's labels
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
 
@@ -254,6 +255,11 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> tuple[dict[int, str], dic
             raise BenchError(f"{path}: labels: {value} is declared twice")
         found[int(value)] = name
     found.pop(0, None)
+    if IGNORE in found.values():
+        raise BenchError(
+            f"{path}: labels: {IGNORE!r} names the voxels that nnU-Net leaves out of loss and scores, and bench "
+            "leaves none out; set them to 0 and remove the name, or give it another to train it as a class"
+        )
     if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
         raise BenchError(f"{path}: labels: 1 to 255 classes with different names are needed")
     return found, regions

@@ -102,6 +102,7 @@ CT = '{"modality": {"0": "CT"}, "labels": '
         (CT + '{"0": "b", "1": [1, 2]}}', "must be text, got [1, 2]"),
         (CT + '{"0": "background"}}', "1 to 255 classes"),
         ('{"a":' * 5000, "not JSON"),
+        ('{"channel_names": {"0": "CT"}, "labels": {"b": 0, "a": 1, "ignore": 2}}', "leaves out of loss"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
         (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
     ],
