@@ -257,7 +257,7 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> tuple[dict[int, str], dic
     found.pop(0, None)
     if IGNORE in found.values():
         raise BenchError(
-            f"{path}: labels: {IGNORE!r} names the voxels that nnU-Net leaves out of loss and scores, and bench "
+            f"{path}: labels: {IGNORE!r} names voxels that nnU-Net leaves out of loss and scores, and bench "
             "leaves none out; set them to 0 and remove the name, or give it another to train it as a class"
         )
     if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
