@@ -25,6 +25,7 @@ EXACT = 6_000  # pairs of scans up to which each is compared: a search finds few
 SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
 PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
+OWN = 0.05  # by so much another channel must look more alike than the same one: contrasts share their shapes
 COLUMNS = 64  # scans whose likeliest are chosen at a time
 
 
@@ -86,17 +87,17 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
     The value is -1 where no channels can be compared.
     """
     best = np.full((len(first.views), len(second.views), 3), -1, np.float32)
+    chosen = np.full(best.shape[:2], -1, np.float32)
     for d in first.sketches.keys() & second.sketches.keys():
         mine, theirs = first.sketches[d], second.sketches[d]
         scores = screen.scores(mine, theirs)
-        for i in np.unique(mine.channels):
-            for j in np.unique(theirs.channels):
-                rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
-                place = np.ix_(mine.scans[rows], theirs.scans[columns])
-                found, known = scores[np.ix_(rows, columns)], best[place]
-                known[found > known[..., 0], 1:] = i, j
-                known[..., 0] = np.maximum(found, known[..., 0])
-                best[place] = known
+        for i, j in product(np.unique(mine.channels), np.unique(theirs.channels)):
+            rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
+            place, found = np.ix_(mine.scans[rows], theirs.scans[columns]), scores[np.ix_(rows, columns)]
+            liked, known = found + OWN * (i == j), best[place]
+            known[liked > chosen[place], 1:] = i, j
+            known[..., 0] = np.maximum(found, known[..., 0])
+            best[place], chosen[place] = known, np.maximum(liked, chosen[place])
     return best
 
 
