@@ -114,7 +114,8 @@ def test_a_broken_protocol_is_named_and_the_others_are_listed(tmp_path, capsys, 
     good = named.ROOT / "protocols" / "quickstart.yaml"
     (tmp_path / "protocols" / "good.yaml").write_text(good.read_text())
     (tmp_path / "protocols" / "half.yaml").write_text("title: x\nrows: {a: [\n")
-    monkeypatch.setattr(named, "ROOT", tmp_path)
+    for place in ("ROOT", "SHIPPED"):
+        monkeypatch.setattr(named, place, tmp_path)
     assert main(["list", "protocols"]) == 1
     told = capsys.readouterr()
     assert "good" in told.out and told.err.count("\n") == 1 and "half.yaml" in told.err
