@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
 	@$(BIN)/python -c "import torch; v = torch.__version__.split('.'); assert (int(v[0]), int(v[1])) >= (2, 10)" 2>/dev/null \
 	  || $(INSTALL) --bar "1 of 2: $(TORCH)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	@grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
-	@$(BIN)/python -c "import torch; print('torch==' + torch.__version__)" >> $(VENV)/constraints.txt
+	@$(BIN)/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" >> $(VENV)/constraints.txt
 	@$(if $(LOCKED),$(INSTALL) "2 of 2: packages by their hashes" --require-hashes --no-deps -r .ci/requirements.lock)
 	@$(INSTALL) "$(if $(LOCKED),bench,2 of 2: bench and its packages)" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[dev]"
 	@touch $@
