@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from bench.jobs import KINDS
 
+YEAR = 365.25 * 86400  # seconds
+
 
 def duration(seconds: float) -> str:
     """Return seconds as a person says them."""
@@ -14,7 +16,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 4 * 86400:
+        return f"{seconds / 3600:.1f} h"
+    if seconds < 2 * YEAR:
+        return f"{seconds / 86400:.0f} days"
+    return f"{seconds / YEAR:,.0f} years"
 
 
 def counted(kinds: Iterable[str]) -> str:

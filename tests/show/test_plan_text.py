@@ -13,6 +13,7 @@ from bench.leaks import search
 from bench.plan.cost import forecast
 from bench.protocol import read
 from bench.show.plan_text import as_json, as_text
+from bench.show.words import duration
 from bench.store import Store
 
 
@@ -160,3 +161,18 @@ def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_
     held = {"finetune": {**changes["finetune"], "fractions": [50, 100], "holdout": 0.25}}
     told = as_text(plan_of(held), store, [replace(read(protocol_file(held)), name="test0")])
     assert "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told  # a quarter of 7 is 2, of 14 it is 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (89, "89 s"),
+        (600, "10 min"),
+        (5400, "1.5 h"),
+        (86400 * 4, "4 days"),
+        (3600 * 4e6, "456 years"),
+        (3600 * 4e7, "4,563 years"),
+    ],
+)
+def test_a_time_is_said_as_a_person_does(seconds, said):
+    assert duration(seconds) == said
