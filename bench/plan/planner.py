@@ -147,10 +147,11 @@ class Planner:
     def _initials(self, arm: Arm) -> list[Initialisation]:
         """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
         method = registry.load("method", arm.row.method)
-        try:  # also where nothing is pretrained: names are checked
-            once(arm.protocol, "params", 0, arm.row, lambda: method.make_params(arm.row.params))
-        except BenchError as error:
-            raise BenchError(f"protocol {arm.protocol.name!r}, row {arm.name!r}: {error}") from None
+        with arm.protocol.at(("rows", arm.name)):
+            try:  # also where nothing is pretrained: names are checked
+                once(arm.protocol, "params", 0, arm.row, lambda: method.make_params(arm.row.params))
+            except BenchError as error:
+                raise Misstated("params", str(error)) from None
         if not method.pretrains:
             return [Initialisation()]
         if arm.row.init:

@@ -405,7 +405,11 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
         ({**CODED, "pretrain": {"batch": 4, "accumulate": 2}}, 1, "'cpc3d' compares the samples of a batch"),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
-        ({"rows": {"alone": {"params": {"temprature": 1}}}}, 1, "method 'scratch': temprature: unknown key"),
+        (
+            {"rows": {"alone": {"params": {"temprature": 1}}}},
+            1,
+            r"rows\.alone\.params: method .scratch.: temprature: unknown key",
+        ),
         ({"finetune": {"recipe": "defaut"}}, 1, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, 1, "no split of data set .* did you mean 'rule'"),
         ({"finetune": {"dataset": "msd04_hipocampus"}}, 1, f"no data set named .* did you mean '{NAME}'"),
