@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
     from bench.plan import Plan
     from bench.run import Request
+    from bench.store import Store
 
 
 def request(arguments: argparse.Namespace) -> Request:
@@ -41,6 +43,13 @@ def cluster(arguments: argparse.Namespace) -> Profile | None:
     if arguments.cluster is not None:
         raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
     return None
+
+
+def seen(out: Path) -> Store:
+    """Return an output folder to look at, whether it is there or not; none is made."""
+    from bench.store import Store
+
+    return Store.open(out) if (out / "bench.json").exists() else Store(out)
 
 
 def workers(arguments: argparse.Namespace, plan: Plan) -> int:

@@ -38,7 +38,8 @@ def body(arguments: argparse.Namespace) -> int:
         terms.check(track, one, protocol, found)
         if arguments.dry_run:
             return plan.tell(arguments, [protocol], found)
-    refuse_half(found, list(found.jobs), asked.without_gpu(arguments, cluster))
+    to_do = doing.todo(found, asked.seen(arguments.out))
+    refuse_half(found, to_do, asked.without_gpu(arguments, cluster))
     store = Store.open(arguments.out)  # only now: what is refused leaves nothing
     file = one.put(store)
     (protocol,) = read_all([file], None)  # as it stays, its paths from there

@@ -37,10 +37,8 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     from bench.plan.feasible import refuse_half, told_half
     from bench.runtime import stale
     from bench.show.plan_text import as_json, as_text
-    from bench.store import Store
 
-    out = arguments.out
-    store = Store.open(out) if (out / "bench.json").exists() else Store(out)
+    store = asked.seen(arguments.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
     work = plan, run.todo(plan, seen), asked.without_gpu(arguments, asked.cluster(arguments))
     if arguments.command != "plan":

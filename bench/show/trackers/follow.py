@@ -42,7 +42,6 @@ class Follow:
         news: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._plan, self._store, self._names, self._tell, self._news = plan, store, names, tell, news
-        self._called = labels(plan)
         self._looks = Looks(store)
         self._done = set[str]()
         self._told = deque[tuple[str, str]]()  # what happened, and to what
@@ -103,7 +102,7 @@ class Follow:
                 return None
             self._stack.callback(shutil.rmtree, self._store.work / key, ignore_errors=True)
             self._stack.enter_context(self._store.beating(claim))
-            one = One(name, self._plan, self._store, self._called)
+            one = One(name, self._plan, self._store, labels(self._plan))
         except Exception as error:  # it is no part of bench: whatever is wrong with it, the run goes on
             self._tell(f"--log {name}: {_said(error)}")
             return None
