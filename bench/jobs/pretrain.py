@@ -42,12 +42,9 @@ class MethodSpec:
         """Return its class."""
         return registry.load("method", self.name)
 
+    @cached_property  # plans ask thousands of times
     def made(self) -> Any:
         """Return its parameters as its own ``Params``."""
-        return self._made
-
-    @cached_property
-    def _made(self) -> Any:  # plans ask thousands of times
         return self.method.make_params(self.params)
 
 
@@ -91,7 +88,7 @@ class PretrainSpec(Trains):
             )
         if training.batch < method.min_batch:
             raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
-        params = self.method.made()
+        params = self.method.made
         if (method.across_batch or params.across_batch) and training.accumulate > 1:
             raise BenchError(
                 f"{called} compares the samples of a batch, which pretrain.accumulate would "
@@ -120,6 +117,6 @@ class PretrainSpec(Trains):
 
     def sample(self) -> float:
         """Every voxel that a sample shows to the network, and the method's own heads."""
-        params, crop = self.method.made(), self.network.crop
+        params, crop = self.method.made, self.network.crop
         whole = self.method.method.needs == "decoder"  # few pretrainings have one
         return float(params.voxels_per_sample(crop) * self.network.flops(whole) + params.head_flops(crop))

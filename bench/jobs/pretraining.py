@@ -116,7 +116,7 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
     Raises:
         BenchError: the method cannot train this network at this size.
     """
-    net, params = spec.network, spec.method.made()
+    net, params = spec.network, spec.method.made
     initial_weights.seeded(spec.seed)
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
     network = nets.network(net.network, net.preset, net.in_channels, out, net.crop)

@@ -47,7 +47,7 @@ class Pretrainings:
         row, net = arm.row, arm.pretrained
         method = MethodSpec.of(row.method, row.params)
         section = replace(arm.before, seed=seed, seeds=())
-        labels = method.made().reads_labels
+        labels = method.made.reads_labels
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )

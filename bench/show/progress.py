@@ -102,7 +102,7 @@ class Watch:
         took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
         said = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state + took
         if self._how != "bars":
-            self._print(f"{number} {self._title(job)} {said}{self._left()}", always=not done)
+            self._print(f"{number} {self._title(job)} {said}{self._aside()}", always=not done)
         elif not done:
             self._print(f"{number} {self._title(job)} {said}", style="red", always=True)
         elif len(self._jobs) <= FEW or self._plan.jobs[job].kind == "pretrain":
@@ -133,14 +133,19 @@ class Watch:
         return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
 
     def _left(self) -> str:
-        """Return the time left by the forecast, scaled by how it has held so far."""
+        """Return the time left in words, by the forecast scaled by how it has held so far."""
         whole = sum(self._expected.values())
         share = {one.job: one.step / max(one.steps, 1) for one in self._now}
         done = sum(s if job in self._ended else s * share.get(job, 0.0) for job, s in self._expected.items())
         if done < 0.05 * whole or done >= whole:  # too early to scale by, or over
             return ""
         passed = time.monotonic() - self._began
-        return f"  (about {duration(passed / done * (whole - done))} left)"
+        return f"about {duration(passed / done * (whole - done))} left"
+
+    def _aside(self) -> str:
+        """Return the same for the end of a line."""
+        left = self._left()
+        return f"  ({left})" if left else ""
 
     def _follow(self) -> None:
         pause = REFRESH
@@ -161,7 +166,7 @@ class Watch:
     def _page(self) -> screen.Page:
         """Return what a terminal shows now."""
         states = list(self._ended.values())
-        whole = screen.Whole(len(self._jobs), len(states), states.count("failed"), self._left().strip(" ()"))
+        whole = screen.Whole(len(self._jobs), len(states), states.count("failed"), self._left())
         shown = [screen.Shown(self._title(one.job), one, self._unit(one.job)) for one in self._now]
         return screen.Page(shown, whole, self._note)
 
@@ -182,7 +187,7 @@ class Watch:
         for one in due[:NAMED]:
             self._print(f"{self._title(one.job)} {screen.words(one, self._unit(one.job))}")
         if len(due) > NAMED:
-            self._print(f"and {len(due) - NAMED} more in work{self._left()}")
+            self._print(f"and {len(due) - NAMED} more in work{self._aside()}")
 
 
 def bars(how: Manner) -> Bar:
