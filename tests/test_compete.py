@@ -134,6 +134,17 @@ def test_what_it_changes_of_the_pretraining_is_its_own(track, capsys):
     assert "my_method, 7 steps" in told and "pair, 7 steps" not in told
 
 
+def test_half_precision_is_refused_where_it_is_still_to_run(track, monkeypatch, capsys):
+    monkeypatch.setattr("bench.process.gpus", lambda: 0)
+    monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
+    monkeypatch.setattr(standing, "as_text", lambda *told: "")
+    words = [*track(), *MINE, "--pretrain", "precision=bf16"]
+    assert main(words) == 2
+    assert "pretrain.precision bf16 needs a GPU" in capsys.readouterr().err
+    monkeypatch.setattr("bench.run.todo", lambda plan, store: [])  # as once all of it is done
+    assert main(words) == 0
+
+
 @pytest.fixture
 def put(track, tmp_path, monkeypatch, contents, phantoms):
     """Leave the track with my_method in ``runs/``: the entry, the store, its protocol and plan."""

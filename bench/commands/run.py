@@ -74,7 +74,7 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
-            print(f"bench: {line}", file=sys.stderr)
+            _say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
     return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
 
@@ -104,7 +104,7 @@ def _carry_out(work: Work, follow: Follow) -> int:
     anew: set[str] = set()
     while True:
         for line in run.mend(plan, store):
-            print(f"bench: {line}", file=sys.stderr)
+            _say(line)
         outcomes = _go(work, follow)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
@@ -117,9 +117,9 @@ def _carry_out(work: Work, follow: Follow) -> int:
                 again = job not in anew and digest.differs(error.path)
                 if not again or store.set_aside(error.path.parent) is None:
                     raise
-                print(f"bench: {error}", file=sys.stderr)
+                _say(f"{error}")
                 found = {job}
-        print(f"bench: set aside in {store.damaged}, done anew: {', '.join(sorted(found))}", file=sys.stderr)
+        _say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(found))}")
         anew |= found
 
 
@@ -137,7 +137,7 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
     for line in run.changed(plan, store):
-        print(f"bench: {line}", file=sys.stderr)
+        _say(line)
     watch = Watch(plan, store, jobs, work.how)
     with (
         stopping(saves=cluster is None, shown=watch.last),
