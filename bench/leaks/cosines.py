@@ -7,7 +7,7 @@ only changes the sign of odd cosines: one product per parity answers all boxes, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -58,14 +58,13 @@ class Basis:
 
     def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
-        d, count, side = self.axes, len(self.ends), len(thumbnail)
-        matrix = _waves(self.waves) @ sampling(side, POINTS, self.starts, self.extents)
-        matrix = matrix.reshape(count, self.waves // 2, 2, side).transpose(2, 1, 0, 3).reshape(-1, side)
+        d, count = self.axes, len(self.ends)
         # (odd, half the cosines, interval) along every axis, so that the large array is put in order once
-        found = read(thumbnail, [matrix] * d).reshape((2, self.waves // 2, count) * d)
+        found = read(thumbnail, [_intervals(self, len(thumbnail))] * d)
+        found = found.reshape((2, self.waves // 2, count) * d)
         found = found.transpose([3 * axis + part for part in range(3) for axis in range(d)])
-        found = np.ascontiguousarray(found).reshape(2**d, -1, count**d)
-        found *= _parities(self._weights[None]).transpose(0, 2, 1)
+        weights = _parities(self._weights[None]).reshape(*found.shape[: 2 * d], *(1,) * d)
+        found = np.multiply(found, weights, order="C").reshape(2**d, -1, count**d)
         found /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", found, found)), 1e-9)
         return found
 
@@ -81,6 +80,14 @@ def signs(d: int) -> np.ndarray:
     return np.array(
         [[(-1) ** (flip & parity).bit_count() for parity in range(2**d)] for flip in range(2**d)], np.float32
     )
+
+
+@lru_cache(maxsize=16)
+def _intervals(basis: Basis, side: int) -> np.ndarray:
+    """Return what reads the cosines of every interval of an axis, (odd * cosine * interval, side)."""
+    matrix = _waves(basis.waves) @ sampling(side, POINTS, basis.starts, basis.extents)
+    matrix = matrix.reshape(len(basis.ends), basis.waves // 2, 2, side)
+    return matrix.transpose(2, 1, 0, 3).reshape(-1, side)
 
 
 @cache

@@ -183,19 +183,25 @@ def swept(pose: Pose) -> Pose:
 def _tried(
     pose: Pose, axis: int, intervals: list[np.ndarray], high: list[np.ndarray], target: np.ndarray
 ) -> np.ndarray:
-    """Return how the fine structures correlate for every interval, starts and extents, of an axis."""
-    counts = target.shape
+    """Return how the fine structures correlate for every interval, starts and extents, of an axis.
+
+    What is fine in an interval is a product of a matrix for the interval and one for the other axes. So
+    its length and its product with the target, whose mean is 0, come without it.
+    """
+    counts, size = target.shape, pose.whole.shape[axis]
+    as_is = np.eye(size, dtype=np.float32)
+    every = sampling(size, counts[axis], intervals[0], intervals[1], pose.blur)
     matrices = pose.matrices(list(counts))
-    every = sampling(pose.whole.shape[axis], counts[axis], intervals[0], intervals[1], pose.blur)
-    matrices[axis] = every.reshape(-1, every.shape[-1])
-    shown = read(pose.whole, matrices)
-    shown = np.moveaxis(shown.reshape(*counts[:axis], *every.shape[:2], *counts[axis + 1 :]), axis, 0)
-    smooth = shown
-    for other, matrix in enumerate(high, start=1):
-        smooth = np.moveaxis(np.tensordot(matrix, smooth, (1, other)), 0, other)
-    fine = (shown - smooth).reshape(len(every), -1)
-    fine -= fine.mean(1, keepdims=True)
-    return fine @ target.ravel() / np.maximum(np.linalg.norm(fine, axis=1), 1e-9)
+    matrices[axis] = as_is
+    lines = read(pose.whole, matrices)
+    smooth = read(lines, [as_is if other == axis else matrix for other, matrix in enumerate(high)])
+    along = np.concatenate([every, -high[axis] @ every], axis=-1).astype(np.float64)
+    across = np.concatenate([np.moveaxis(part, axis, 0).reshape(size, -1) for part in (lines, smooth)])
+    across = across.astype(np.float64)
+    product = (along * (np.moveaxis(target, axis, 0).reshape(counts[axis], -1) @ across.T)).sum((1, 2))
+    total = along.sum(1) @ across.sum(1)
+    square = ((along @ (across @ across.T)) * along).sum((1, 2)) - total**2 / target.size
+    return product / np.maximum(np.sqrt(np.maximum(square, 0)), 1e-9)
 
 
 @lru_cache(maxsize=256)

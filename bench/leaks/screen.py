@@ -102,18 +102,22 @@ def turns(boxes: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _best(boxes: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """Return the best correlation of boxes (parity, cosine, box) with each channel, in any turn."""
+    """Return the best correlation of boxes (parity, cosine, box) with each channel, in any turn.
+
+    Of a flip of the first axis and none the better is the even part and the odd one's absolute value: half
+    of the flips need not be looked at.
+    """
     parity, channels, orders, cosines = copies.shape
-    flips, number = signs(parity.bit_length() - 1), boxes.shape[2]
+    flips, number = signs(parity.bit_length() - 2), boxes.shape[2]
     some = max(1, ROOM // (parity * orders * number))
     best = np.empty(channels, np.float32)
     # Written anew for every block: to ask the system for so much memory takes longer than the products.
     room = np.empty((2, parity * some * orders * number), np.float32)
     for start in range(0, channels, some):
         part = copies[:, start : start + some].reshape(parity, -1, cosines)
-        each, score = (r[: part.shape[1] * parity * number] for r in room)
+        each, score = (r[: part.shape[1] * parity * number].reshape(2, len(flips), -1) for r in room)
         np.matmul(part, boxes, out=each.reshape(parity, -1, number))
-        np.matmul(flips, each.reshape(parity, -1), out=score.reshape(parity, -1))
-        turned = score.reshape(parity, -1).max(0)
-        best[start : start + some] = turned.reshape(-1, orders * number).max(1)
+        even, odd = np.matmul(flips, each, out=score)
+        even += np.abs(odd, out=odd)
+        best[start : start + some] = even.max(0).reshape(-1, orders * number).max(1)
     return best

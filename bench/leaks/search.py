@@ -167,7 +167,7 @@ def confirmed(
     asked: Counter[int] = Counter()
     missed: Counter[int] = Counter()
     found = []
-    for s in sorted(sights, key=lambda s: -s.value):
+    for s in sorted(sights, key=lambda s: (s.b, -s.value)):  # one after the other: its boxes are kept
         if missed[s.b] == PATIENCE:
             continue
         asked[s.b] += 1
