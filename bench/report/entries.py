@@ -99,16 +99,23 @@ def _ours(scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str) 
 
 
 def _gain(scene: Scene, over: str, key: Key, mean: str) -> str:
-    """Return what a printed mean gains on the row ``over``; nothing where there is no such number."""
+    """Return what a printed mean gains on the row ``over``; nothing where that has other runs."""
     name = _baseline(scene, key) if over == "baseline" else over
     variant = key.row.removeprefix(own(scene, key.row))
     other = f"{name}{variant}" if f"{name}{variant}" in scene.rows else name
     if not name or key.row in (name, other):
         return ""
-    cell = scene.cells.at(key._replace(row=other))
-    if cell is None or cell.mean is None:
+    beside = key._replace(row=other)
+    cell = scene.cells.at(beside)
+    if cell is None or cell.mean is None or _seeds(scene, key) != _seeds(scene, beside):
         return ""
     return difference(mean, number(cell.mean, scene.unit(key.metric)))
+
+
+def _seeds(scene: Scene, key: Key) -> set[int]:
+    """Return the fine-tuning seeds of a cell; none where its values are over all test cases at once."""
+    scores = scene.cells.scores(key)
+    return set() if scores is None else {seed for _, seed in scores.runs}
 
 
 def _baseline(scene: Scene, key: Key) -> str:

@@ -162,7 +162,8 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    assert "In brackets the gain on the row from scratch of its network." in found.caption
+    said = "In brackets the gain on the row from scratch of its network, where both have the same fine-tuning"
+    assert f"{said} seeds." in found.caption
     assert found.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
     grids, _, _ = made(protocol, table, named, rows=rows, networks=NETS)
@@ -170,6 +171,15 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Base | S | <u>50.00</u> (-20.00) | 1 x 1 |",
         "| Ours | S | **51.00** (-19.00) | 1 x 1 |",
     ]
+
+
+def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
+    """Half of a study must not read as if a lucky seed were a gain on the mean of three."""
+    half = [{"row": "a", "value": 0.5}, {"row": "a", "seed": 1, "value": 0.6}, {"row": "b", "value": 0.5}]
+    whole = [*half, {"row": "b", "seed": 1, "value": 0.8}]
+    for runs, gains in ((half, 0), (whole, 1)):
+        grids, _, _ = made(protocol, records(*runs), View(columns=("metric",), gain="a"))
+        assert sum(line.startswith("| B ") and "(" in line for line in grids[0]) == gains
 
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):
