@@ -29,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if bare:
         gc.disable()  # it is short, and keeps what it makes
     try:
-        return _body(arguments, bare)
+        code = _body(arguments, bare)
+        if bare:
+            _leave(code)
+        return code
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1 if isinstance(error, Damaged) else 2
@@ -45,6 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
         wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         return 2 if wrong else 1
+
+
+def _leave(code: int) -> None:
+    """End a process at once: taking a plan apart, object by object, takes a tenth of making it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _body(arguments: argparse.Namespace, bare: bool) -> int:

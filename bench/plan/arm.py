@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from bench.data import split as splits
@@ -37,12 +38,12 @@ class Arm:
     index: int  # of the fine-tuning section
     control: Control | Literal[""] = ""
 
-    @property
+    @cached_property
     def section(self) -> str:
         """Return what the records call the fine-tuning section."""
         return self.protocol.sections[self.index]
 
-    @property
+    @cached_property
     def before(self) -> Pretrain:
         """Return the pretraining behind it.
 
@@ -51,12 +52,12 @@ class Arm:
         """
         return pretrain_of(self.protocol, self.row, self.index)
 
-    @property
+    @cached_property
     def pretrained(self) -> Net:
         """Return the network that is pretrained, with the crop that it reads then."""
         return pretrained_net(self.protocol, self.row, self.index)
 
-    @property
+    @cached_property
     def net(self) -> Net:
         """Return the network that is fine-tuned."""
         return tuned_net(self.protocol, self.row, self.tuned)
