@@ -72,14 +72,12 @@ class Contents:
 
     def promised(self, cases: Iterable[Case]) -> tuple[str, dict[str, str]]:
         """Return ``digest`` and ``each`` of one and the same look at the files."""
-        cases, found, each = list(cases), hashlib.sha256(b"["), dict[str, str]()
-        for number, (case, sums) in enumerate(zip(cases, self._sums(cases), strict=True)):
-            each[case.id] = _content(case, sums)
-            about = [case.meta] if case.meta else []
-            row = json.dumps([case.id, case.patient, sums, *_label(case), *about])
-            found.update(f"{', ' if number else ''}{row}".encode())
-        found.update(b"]")
-        return found.hexdigest()[:16], each
+        cases, each, rows = list(cases), dict[str, str](), list[list[Any]]()
+        for case, sums in zip(cases, self._sums(cases), strict=True):
+            label = _label(case)
+            each[case.id] = _content(sums, label)
+            rows.append([case.id, case.patient, sums, *label, *([case.meta] if case.meta else [])])
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16], each
 
     def header_faults(self, cases: Sequence[Case], channels: int) -> dict[str, str]:
         """Return, by case id, what the files' headers already give away; no voxel is decoded.
@@ -185,11 +183,12 @@ def content_of(case: Case) -> str:
         BenchError: a zip is damaged. OSError: a file cannot be read.
     """
     files = [(str(file), _beside(str(file))) for file in files_of(case)]
-    return _content(case, [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files])
+    sums = [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files]
+    return _content(sums, _label(case))
 
 
-def _content(case: Case, sums: list[str]) -> str:
-    return hashlib.sha256(json.dumps([sums, *_label(case)]).encode()).hexdigest()[:32]
+def _content(sums: list[str], label: list[int | None]) -> str:
+    return hashlib.sha256(json.dumps([sums, *label]).encode()).hexdigest()[:32]
 
 
 def _label(case: Case) -> list[int | None]:
