@@ -29,12 +29,14 @@ rows:
   simclr3d: {method: simclr3d, network: unet3d}
 pretrain:
   datasets: [{dataset: msd04_hippocampus}]
+  recipe: &few {resize: [32, 32, 16], scale: zscore}  # four windows of a scan
   steps: 40
   batch: 2
   precision: fp32
 finetune:
   - dataset: msd04_hippocampus
     split: even
+    recipe: *few
     fractions: [50, 100]
     steps: 40
     batch: 2

@@ -22,8 +22,8 @@ from bench.store import Store
 
 SMOKE = yaml.safe_load(reliability.SMOKE.replace("steps: 40", "steps: 3"))
 SMOKE["rows"]["early"] = {**SMOKE["rows"]["simclr3d"], "at": 2}
-SMOKE["pretrain"] |= {"recipe": "resize", "snapshots": [2]}
-SMOKE["finetune"][0] |= {"recipe": "resize", "fractions": [100]}
+SMOKE["pretrain"]["snapshots"] = [2]
+SMOKE["finetune"][0]["fractions"] = [100]
 SMOKE["controls"] = ["random", "shuffled"]
 
 

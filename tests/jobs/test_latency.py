@@ -89,7 +89,8 @@ SMOKE = {
     "rows": {"deep": {"method": "scratch", "network": "net"},
              "flat": {"method": "scratch", "network": "flat"}},
     "finetune": [{"dataset": NAME, "split": "even", "steps": 1, "batch": 2, "precision": "fp32",
-                  "recipe": "resize", "inference": {"overlap": 0.0, "batch": 8}, "seeds": [0, 1]}],
+                  "recipe": {"resize": [32, 32, 16], "scale": "zscore"},
+                  "inference": {"overlap": 0.0, "batch": 8}, "seeds": [0, 1]}],
 }  # fmt: skip
 
 

@@ -35,14 +35,15 @@ LAYOUTS = {  # test_imported has the others, which differ by names alone
 
 
 def protocol(folder, network, preset):
-    net = {"network": network, "preset": preset, "crop": CROP.get(network, [64, 32, 32])}
+    crop = CROP.get(network, [64, 32, 32])
+    net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": "weights.pt", "title": "Theirs"}
     path = folder / "rows.yaml"
     path.write_text(yaml.safe_dump({
         "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
         "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
-        "finetune": [{"dataset": NAME, "split": "even", "recipe": "resize", "steps": 1, "batch": 2,
-                      "precision": "fp32", "inference": {"overlap": 0.0}}],
+        "finetune": [{"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"},
+                      "steps": 1, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}],
     }))  # fmt: skip
     return path
 
