@@ -165,8 +165,18 @@ def _forest(scene: Scene, place: Place, limit: float) -> Forest:
         title, said, what,
         tuple(_dot(scene, one, limit, unit) for one in place.rows),
         tuple(_dot(scene, one, limit, unit) for one in place.controls),
-        band, ticks, tuple({one.judged.why: None for one in place.rows if one.judged.why}), place.aside,
+        band, ticks, _reasons(scene, place.rows), place.aside,
     )  # fmt: skip
+
+
+def _reasons(scene: Scene, rows: Sequence[Against]) -> tuple[str, ...]:
+    """Return why verdicts are of no number, a sentence each, with the rows' names where others have one."""
+    found: dict[str, list[str]] = {}
+    for one in rows:
+        if one.judged.why:
+            found.setdefault(one.judged.why, []).append(scene.named(one.key.row))
+    said = [why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()]
+    return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
 def _trained(scene: Scene, place: Place) -> str:
