@@ -96,6 +96,15 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
     assert "of these weights: better" in answer(made, [place]).forests[0].dots[0].more
 
 
+@pytest.mark.parametrize(
+    ("runs", "before"), [((0,), "One pretraining: "), ((0, 1, 2), "Of B one pretraining: ")]
+)
+def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(scene, runs, before):
+    made = scene(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
+    (said,) = answer(made, verdicts(made)).forests[0].why
+    assert said.startswith(before) and said.endswith("is not known.")
+
+
 def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(scene, usual):
     rows = {**ROWS, "d": Row("simmim3d", "net", title="D", finetune={"steps": 99})}
     control = scores("b (random)", 0.0)
