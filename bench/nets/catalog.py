@@ -64,13 +64,10 @@ def preset(name: str, size: str) -> Preset:
     Raises:
         BenchError: no such network or preset; names the nearest one.
     """
-    return _of_size(name, entry(name), size)
-
-
-def _of_size(name: str, facts: Entry, size: str) -> Preset:
-    if size not in facts.presets:
-        raise BenchError(unknown(f"preset of network {name!r}", size, facts.presets))
-    return facts.presets[size]
+    found = entry(name).presets
+    if size not in found:
+        raise BenchError(unknown(f"preset of network {name!r}", size, found))
+    return found[size]
 
 
 def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
@@ -86,8 +83,7 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
             several slices for a network of two dimensions, or a crop whose bottleneck is a single
             voxel under instance norm (it has no variance).
     """
-    facts = entry(name)
-    chosen = _of_size(name, facts, size)
+    facts, chosen = entry(name), preset(name, size)
     if crop is None:
         return chosen.crop
     where = f"crop {tuple(crop)} of network {name!r}"

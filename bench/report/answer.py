@@ -70,7 +70,7 @@ class Forest:
     controls: tuple[Dot, ...]
     band: tuple[float, float] | None  # of equivalence
     ticks: tuple[tuple[float, str], ...]
-    why: tuple[str, ...]  # verdicts that are of no number
+    why: tuple[str, ...]  # verdicts that are of no number: sentences
     aside: tuple[str, ...]
 
 
