@@ -5,8 +5,10 @@ An adapter is a declaration. It never copies, resamples, splits or downloads.
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from bench.errors import BenchError, shown
 from bench.registry import callable_module
 from bench.source import Source
 
+MANY = 50  # files asked for in a folder from which it is listed instead
+NOTHING = frozenset[str]()
 LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
@@ -133,7 +137,8 @@ class Dataset(ABC):
             cases: what ``cases(root)`` returned, where that was asked already.
         """
         listed = self.cases(root) if cases is None else cases
-        return [(c.id, str(f)) for c in listed for f in files_of(c) if not present(f)]
+        gone = absent(f for c in listed for f in files_of(c))
+        return [(c.id, str(f)) for c in listed for f in files_of(c) if f in gone] if gone else []
 
     def skipped(self, root: Path) -> list[tuple[str, str]]:
         """Return (case id, why) of what the layout holds and ``cases`` leaves out on purpose."""
@@ -178,6 +183,29 @@ def files_of(case: Case) -> tuple[Path, ...]:
 def present(path: Path) -> bool:
     """Tell whether a file of a case is there; a path that leads into a zip is if the zip is."""
     return path.exists() or zip_of(path) is not None
+
+
+def absent(paths: Iterable[Path]) -> set[Path]:
+    """Return which of these files of cases are not there; a folder of which many are asked is listed once."""
+    gone, asked, names = set[Path](), Counter[str](), dict[str, frozenset[str]]()
+    for path in paths:
+        folder, _, name = str(path).rpartition(os.sep)
+        if folder not in names:
+            asked[folder] += 1
+            if asked[folder] == MANY:
+                names[folder] = _entries(folder)
+        # not among the names may be a link, or a name that this system takes for another's
+        if name not in names.get(folder, NOTHING) and not present(path):
+            gone.add(path)
+    return gone
+
+
+def _entries(folder: str) -> frozenset[str]:
+    """Return the names in a folder that are no links; none where it cannot be listed."""
+    try:
+        return frozenset(entry.name for entry in os.scandir(folder) if not entry.is_symlink())
+    except OSError:
+        return frozenset()
 
 
 def zip_of(path: Path) -> Path | None:

@@ -13,10 +13,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,18 @@ class Contents:
         another number of channels than ``channels``.
         """
         headers = self._recalled({str(f): None for c in cases for f in files_of(c)}, HEADER, _header)
-        return {case.id: fault for case in cases if (fault := _fault(case, headers, channels))}
+        faults, sound = dict[str, str](), set[tuple[object, ...]]()
+        for case in cases:
+            files = files_of(case)
+            read = [headers[str(file)] for file in files]
+            alike = (len(case.images), case.frame, *read)  # headers of many scans are alike
+            if alike in sound:
+                continue
+            if fault := _fault(case, files, read, channels):
+                faults[case.id] = fault
+            else:
+                sound.add(alike)
+        return faults
 
     def forget(self, case: Case) -> None:
         """Drop what is remembered of a case's files, whose bytes are others than was remembered."""
@@ -107,8 +118,8 @@ class Contents:
         """Yield the sum of every file of each case; empty where there is no file."""
         names = {str(f): None for c in cases for f in files_of(c)}
         beside = {name: str(data) for name in names if (data := _beside(name)) is not None}
-        found = dict[str, str]()
-        for name, value in self._recalled({**names, **dict.fromkeys(beside.values())}, SUM, _sum).items():
+        found, names = dict[str, str](), names | dict.fromkeys(beside.values())
+        for name, value in self._recalled(names, SUM, _sum).items():
             if isinstance(value, BenchError):
                 raise value
             found[name] = value
@@ -116,15 +127,14 @@ class Contents:
             found[name] += found[voxels]
         yield from ([found[str(f)] for f in files_of(case)] for case in cases)
 
-    def _recalled(self, names: Iterable[str], place: int, find: Callable[[str], str]) -> Found:
+    def _recalled(self, names: Collection[str], place: int, find: Callable[[str], str]) -> Found:
         """Return what is known of each path, found anew where its stamp is another; or the BenchError."""
-        names, found, lacking = list(names), Found(), list[str]()
+        found, lacking, formed = Found(), list[str](), FORMS[place].fullmatch
         self._look(names)
         for name in names:
-            stamp, form = self._stamps[name], FORMS[place]
-            known = self._known.get(name, "")
+            stamp, known = self._stamps[name], self._known.get(name, "")
             entry = known.split(" ") if isinstance(known, str) else []
-            if stamp and len(entry) == 3 and entry[0] == stamp and form.fullmatch(entry[place]):
+            if stamp and len(entry) == 3 and entry[0] == stamp and formed(entry[place]):
                 found[name] = entry[place]
             else:
                 lacking.append(name)
@@ -137,7 +147,7 @@ class Contents:
                 self._changed = True
         return found
 
-    def _look(self, names: Sequence[str]) -> None:
+    def _look(self, names: Iterable[str]) -> None:
         """Ask the file system about files that nobody looked at yet, one by one while it answers at once."""
         new = [name for name in names if name not in self._stamps]
         first, start = new[:MANY], time.perf_counter()
@@ -216,31 +226,23 @@ def _reader(find: Callable[[str], str]) -> Iterator[Callable[[_Group], Found]]:
     yield lambda names: {name: _tried(find, name) for name in names}
 
 
-@lru_cache(maxsize=4096)
-def _parsed(header: str) -> tuple[tuple[int, ...], list[int], int]:
-    """Return a header's shape, its sides by length, and its channels: those of many scans are alike."""
-    *shape, count = map(int, header.split("x"))
-    return tuple(shape), sorted(shape), count
-
-
-def _fault(case: Case, headers: dict[str, str | BenchError], channels: int) -> str:
-    files, shapes, counts = files_of(case), list[tuple[tuple[int, ...], list[int]]](), list[int]()
-    for file in files:
-        header = headers[str(file)]
+def _fault(case: Case, files: Sequence[Path], headers: Sequence[str | BenchError], channels: int) -> str:
+    shapes, counts = list[tuple[int, ...]](), list[int]()
+    for header in headers:
         if isinstance(header, BenchError):
             return str(header)
-        shape, sides, count = _parsed(header)
-        shapes.append((shape, sides))
-        counts.append(count)
+        sizes = tuple(map(int, header.split("x")))
+        shapes.append(sizes[:-1])
+        counts.append(sizes[-1])
     images = counts[: len(case.images)]
     found = sum(images) if case.frame is None else len(images)
     if found != channels:
         return f"{files[0]}: {found} channel(s), the data set declares {channels}"
     if case.frame is not None and case.frame >= min(counts):
         return f"{files[0]}: frame {case.frame} of {min(counts)} (counted from 0) is not there"
-    for file, (shape, sides) in zip(files[1:], shapes[1:], strict=True):
-        if sides != shapes[0][1]:  # the order of axes may differ between two headers
-            return f"{file}: {shape} voxels, its image {files[0].name}: {shapes[0][0]}"
+    for file, shape in zip(files[1:], shapes[1:], strict=True):
+        if sorted(shape) != sorted(shapes[0]):  # the order of axes may differ between two headers
+            return f"{file}: {shape} voxels, its image {files[0].name}: {shapes[0]}"
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,8 +37,8 @@ class MSDLayout(Dataset):
             raise BenchError(f"{root}: no folder imagesTr with .nii.gz files{_hint(self.unpack)}")
         listing = read_listing(home)
         labels = _by_stem(home / "labelsTr")
-        listed = _listed(home, listing)
         files = _by_stem(home / "imagesTr")
+        listed = _listed(home, listing, files)
         suffixed = _suffixed(files, {*labels, *(listed or ())}, listing)
         images = _grouped(files, suffixed)
         keys = {*images, *(labels if listed is None else listed)}
@@ -190,27 +190,28 @@ def _home(root: Path) -> Path | None:
 def _by_stem(folder: Path) -> dict[str, Path]:
     """Return every volume of a folder by its stem."""
     found: dict[str, Path] = {}
-    for name in sorted(entry.name for entry in inside(folder) if is_volume(entry.name)):
+    files = inside(folder)
+    for name in sorted(filter(is_volume, files)):
         key = stem(name)
         if key in found:
-            raise BenchError(f"{folder / name}: {found[key].name} is the same case; remove one")
-        found[key] = folder / name
+            raise BenchError(f"{files[name]}: {found[key].name} is the same case; remove one")
+        found[key] = files[name]
     return found
 
 
-def _listed(home: Path, listing: Mapping[str, Any]) -> set[str] | None:
-    """Return the stems of the training list, or None where there is no list."""
+def _listed(home: Path, listing: Mapping[str, Any], there: Container[str]) -> set[str] | None:
+    """Return the stems of the training list, or None where there is no list; ``there``: those of files."""
     entries = listing.get("training")
     if not entries:
         return None
     rows = entries if isinstance(entries, list) else [None]
     stems = set()
     for name in (e.get("image") if isinstance(e, dict) else e for e in rows):
-        if not isinstance(name, str) or not nameable(name):
+        if not isinstance(name, str) or ((key := stem(name)) not in there and not nameable(name)):
             raise BenchError(
                 f"{home / 'dataset.json'}: training must list {{image, label}} names, got {shown(name)}"
             )
-        stems.add(stem(name))
+        stems.add(key)
     return stems
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from bench.dataset import LITTER, clean
 from bench.errors import BenchError
 
+Entry = TypeVar("Entry")
 LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -60,14 +62,18 @@ def within(root: Path, depth: int) -> list[Path]:
     return clean(_walk(root, depth, (os.path.realpath(root),)))
 
 
-def inside(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what lies in a folder, litter left out, in no order; nothing where there is none.
+def inside(folder: Path) -> dict[str, Path]:
+    """Return what lies in a folder by its name, litter left out, in no order; nothing where there is none.
 
     Raises:
         BenchError: it cannot be listed.
     """
+    return {name: path for path in _tried(folder, Path.iterdir) if not LITTER.match(name := path.name)}
+
+
+def _tried(folder: Path, listed: Callable[[Path], Iterable[Entry]]) -> list[Entry]:
     try:
-        return [e for e in os.scandir(folder) if not LITTER.match(e.name)]
+        return list(listed(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -75,7 +81,9 @@ def inside(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _walk(folder: Path, depth: int, above: tuple[str, ...]) -> Iterator[Path]:
-    for entry in inside(folder):
+    for entry in _tried(folder, os.scandir):
+        if LITTER.match(entry.name):
+            continue
         path = folder / entry.name
         yield path
         if depth > 1 and _is_folder(entry):

@@ -6,6 +6,7 @@ import pytest
 from folders import laid, told
 
 from bench.data.layout_msd import msd_folder
+from bench.dataset import MANY, absent
 from bench.errors import BenchError
 
 LISTING = {
@@ -123,3 +124,19 @@ def test_an_unusable_training_list_is_refused(tmp_path, training):
     root = folder(tmp_path, training=training)
     with pytest.raises(BenchError, match="training must list"):
         msd_folder(root).cases(root)
+
+
+def test_what_is_missing_of_a_folder_that_is_listed_once(tmp_path):
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(2 * MANY)]
+    for path in paths:
+        path.touch()
+    paths[-1].unlink()
+    paths[-2].unlink()
+    paths[-2].symlink_to(tmp_path / "nowhere")  # as of a repository whose contents were not fetched
+    paths[-3].unlink()
+    paths[-3].symlink_to(paths[0])
+    assert absent(paths) == {paths[-1], paths[-2]}
+    beyond = [*paths[:-2], tmp_path / "a.zip" / "1.nii.gz"]
+    assert absent(beyond) == {beyond[-1]}
+    (tmp_path / "a.zip").touch()
+    assert absent(beyond) == set()
