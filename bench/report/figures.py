@@ -65,7 +65,7 @@ def wanted(scene: Scene) -> list[Figure]:
         made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES)
     if curves := [(scene.named(row), extras.curves[row]) for row in scene.rows_of(extras.curves)]:
         made.append(_curves(curves))
-    if lines := [(pretrainings.title_of(scene, p), p) for p in extras.pretexts if p.steps]:
+    if lines := pretrainings.plotted(scene):
         title = "What pretraining tracked"
         made.append(
             _figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=(AVERAGED,))

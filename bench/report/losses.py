@@ -137,19 +137,20 @@ def _thinned(steps: np.ndarray, values: Sequence[float | None], most: int) -> tu
     return np.add.reduceat(steps, edges) / counts, np.add.reduceat(y, edges) / counts
 
 
-def pretexts(found: Sequence[tuple[str, Pretext]]) -> Figure:
-    """Draw one plot per pretraining: its figure over the steps, what guessing gets dashed."""
+def pretexts(found: Sequence[tuple[str, Sequence[Pretext]]]) -> Figure:
+    """Draw one plot per row: the figure of each pretraining over its steps, what guessing gets dashed."""
     with style():
         size = Size(even(len(found), 4), 2.0, 1.2, left=0.5, right=0.2)
         tiles = tuple(
             Tile(words(title, 26), words(f"{p.says}, {'higher' if p.rises else 'lower'} is better", 36))
-            for title, p in found
+            for title, (p, *_) in found
         )
-        guessed = any(pretext.chances for _, pretext in found)
+        guessed = any(pretext.chances for _, some in found for pretext in some)
         chance = [Line2D([], [], label="chance: what guessing gets", **CHANCE)] if guessed else []
         figure, (axes,) = tiled([Block(tiles)], size, chance)
-        for ax, (_, pretext) in zip(axes, found, strict=True):
-            _pretext(ax, pretext)
+        for ax, (_, some) in zip(axes, found, strict=True):
+            for pretext in some:
+                _pretext(ax, pretext)
         return figure
 
 

@@ -227,7 +227,7 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
     every = [pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections]
-    shown = "; curves, the table of pretrainings, embeddings and predictions show the first."
+    shown = "; curves of pretraining losses, embeddings and predictions show the first."
     if any(section.paired for section in every):
         made.append(f"Each fine-tuning seed has a pretraining of its own, of that seed{shown}")
     else:

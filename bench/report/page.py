@@ -88,6 +88,7 @@ def page(scene: Scene, made: Content) -> str:
         below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
         undertrained=gate.UNDERTRAINED,
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),
+        guesses=sum(p.guesses for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
         synthetic=scene.synthetic,
         facts=_facts(scene, made.seeds),

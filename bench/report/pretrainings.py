@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.report.names import dataset_info
 from bench.report.scene import Scene
@@ -11,7 +11,7 @@ from bench.report.supplement import Cloud, Extras, Pretext
 HEADING = "Pretraining"
 HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "")
 LEFT = 2  # columns of words
-COLLAPSED = "collapsed"
+COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "At the start and at the end: mean over the first 1 % and the last 10 % of the logged steps; chance: "
@@ -22,7 +22,8 @@ NOTE = (
     "half of what it was) and a rank above half of the highest there can be, as of noise around a point; "
     "or std below "
     "0.001; or more than 90 % of the variance on one direction, as where only two data sets are told "
-    "apart. Where a decoder with skips is trained, it may only mean that the bottleneck went unused."
+    "apart. Where a decoder with skips is trained, it may only mean that the bottleneck went unused. No "
+    "better than guessing: the figure's end is not beyond chance; what is fine-tuned did not learn its task."
 )
 
 
@@ -31,33 +32,45 @@ class PretextLine:
     """One row of the table, in print."""
 
     cells: tuple[str, ...]  # as in HEAD, but for the last
-    collapsed: bool
+    fault: str  # what speaks against it, or nothing
 
     @property
     def all(self) -> tuple[str, ...]:
         """Return every cell."""
-        return (*self.cells, COLLAPSED if self.collapsed else "")
+        return (*self.cells, self.fault)
 
 
 def pretexts(scene: Scene) -> list[PretextLine]:
     """Return the table's lines in the protocol's order."""
     order = {row: i for i, row in enumerate(scene.rows)}
-    found = sorted(scene.extras.pretexts, key=lambda p: order.get(p.row, len(order)))
+    found = sorted(scene.extras.pretexts, key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
     return [
         PretextLine(
             (
                 title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
                 *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),
             ),
-            p.collapsed,
+            "; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]),
         )
         for p in found
     ]  # fmt: skip
 
 
 def title_of(scene: Scene, pretext: Pretext) -> str:
-    """Return the title of a pretraining's row, and of those that share it."""
-    return "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)])
+    """Return the title of a pretraining's row, and of those that share it, and its seed among several."""
+    seed = "" if pretext.seed is None else f", seed {pretext.seed}"
+    return (
+        "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)]) + seed
+    )
+
+
+def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
+    """Return what one plot each shows: the pretrainings of a row, of all its seeds."""
+    found: dict[str, list[Pretext]] = {}
+    for pretext in scene.extras.pretexts:
+        if pretext.steps:
+            found.setdefault(title_of(scene, replace(pretext, seed=None)), []).append(pretext)
+    return [(title, tuple(some)) for title, some in found.items()]
 
 
 def short(value: float | None) -> str:
@@ -73,14 +86,17 @@ def _course(pair: tuple[float, float] | None) -> str:
     return ARROW.join(map(short, pair)) if pair else short(None)
 
 
-def collapsed(scene: Scene) -> str:
-    """Return one line that names the rows whose encoder collapsed; empty where none did."""
-    names = [title_of(scene, p) for p in scene.extras.pretexts if p.collapsed]
-    return (
-        f"collapsed in pretraining (samples embed much alike, or along one direction): {'; '.join(names)}"
-        if names
-        else ""
-    )
+def faults(scene: Scene) -> list[str]:
+    """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
+    told = {
+        "collapsed in pretraining (samples embed much alike, or along one direction)": [
+            title_of(scene, p) for p in scene.extras.pretexts if p.collapsed
+        ],
+        "no better than guessing at the end of pretraining": [
+            title_of(scene, p) for p in scene.extras.pretexts if p.guesses
+        ],
+    }
+    return [f"{what}: {'; '.join(names)}" for what, names in told.items() if names]
 
 
 def explained(clouds: tuple[Cloud, ...]) -> str:

@@ -137,6 +137,14 @@ class Pretext:
     steps: tuple[float, ...] = ()  # of the curve that is drawn, averaged to few points
     values: tuple[float, ...] = ()
     chances: tuple[float, ...] = ()  # one for each step, or none
+    seed: int | None = None  # where its row has pretrainings of several
+
+    @property
+    def guesses(self) -> bool:
+        """Tell whether the figure ended where guessing is, or short of it."""
+        if self.last is None or self.chance is None:
+            return False
+        return self.last <= self.chance if self.rises else self.last >= self.chance
 
     def __post_init__(self) -> None:
         if len(self.steps) != len(self.values) or len(self.chances) not in (0, len(self.steps)):

@@ -28,7 +28,7 @@ def terminal(
     parts += ["\n".join(dict.fromkeys(text for table in made for text in table.same))]
     parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
     parts += [_against(found)] if found is not None and found.any else []
-    parts += [printable(pretrainings.collapsed(scene)), printable(gate.warning(scene))]
+    parts += [*map(printable, pretrainings.faults(scene)), printable(gate.warning(scene))]
     return "\n\n".join(p for p in parts if p)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,15 +38,18 @@ def beside(
         methods: titles by method.
     """
     pretexts = []
-    for job, rows in _told(protocol, plan, store, "pretrain"):
+    told = list(_told(protocol, plan, store, "pretrain", each=True))
+    rows_of = Counter(row for _, rows, _ in told for row in rows)
+    for job, rows, seed in told:
         folder = store.jobs / job
         figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
         if figure is not None and (folder / "curve.csv").exists():
-            pretexts.append(_pretext(rows, folder, figure))
+            several = any(rows_of[row] > 1 for row in rows)
+            pretexts.append(_pretext(rows, folder, figure, seed if several else None))
     jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
     how = protocol.embeddings.layout if protocol.embeddings else "tsne"
     clouds = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
-    for job, rows in _told(protocol, plan, store, "embed"):
+    for job, rows, _ in _told(protocol, plan, store, "embed"):
         titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
         if job not in jobs:
             clouds.append(_cloud("; ".join(titles), store.jobs / job, how, rows))
@@ -60,24 +64,27 @@ def beside(
     return tuple(pretexts), tuple(clouds), (*plan.absent.get(protocol.name, ()), *lost)
 
 
-Told = Iterator[tuple[str, tuple[str, ...]]]
+Told = Iterator[tuple[str, tuple[str, ...], int]]
 
 
-def _told(protocol: Protocol, plan: Plan, store: Store, which: str) -> Told:
-    """Yield every done job that a cell names, once, with the rows that stand on it.
+def _told(protocol: Protocol, plan: Plan, store: Store, which: str, each: bool = False) -> Told:
+    """Yield every done job that a cell names, once, with the rows that stand on it and its seed.
 
-    Variants and controls of a row are that row; of several pretrainings it shows the first that is done.
+    Variants and controls of a row are that row; of several pretrainings it shows the first that is done, or
+    with ``each`` the first of every seed.
     """
-    found: dict[str, str] = {}
+    found: dict[tuple[str, int], str] = {}
     for cell in plan.cells[protocol.name]:
         job, own = getattr(cell, which), cell.row.removesuffix(row_of(protocol, cell.row)[1])
-        if job is not None and own not in found and store.done(job):
-            found[own] = job
+        key = (own, int(cell.columns["pretrain_seed"]) if each else 0)
+        if job is not None and key not in found and store.done(job):
+            found[key] = job
     for job in dict.fromkeys(found.values()):
-        yield job, tuple(row for row, other in found.items() if other == job)
+        keys = [key for key, other in found.items() if other == job]
+        yield job, tuple(dict.fromkeys(row for row, _ in keys)), keys[0][1]
 
 
-def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> Pretext:
+def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any], seed: int | None) -> Pretext:
     columns = [figure["term"], *filter(None, [figure.get("chance")])]
     table = _usable(gather.logged(folder / "curve.csv", *columns), "step", *columns)
     steps, values, *guessed = (table[name].to_numpy(float) for name in ("step", *columns))
@@ -93,6 +100,7 @@ def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any]) -> 
         std=std,
         rank=rank,
         collapsed=fell,
+        seed=seed,
         shared=rows[1:],
         steps=gather.thinned(steps, DRAWN),
         values=gather.thinned(values, DRAWN),

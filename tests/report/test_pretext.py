@@ -9,7 +9,7 @@ import pytest
 from bench.protocol import Row
 from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
 from bench.report.figures import wanted
-from bench.report.pretrainings import pretexts, short
+from bench.report.pretrainings import plotted, pretexts, short
 from bench.report.write import scene_of
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
@@ -84,7 +84,7 @@ def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, rec
 
 
 def test_each_panel_shows_its_course_and_chance():
-    figure = drawing.pretexts([("B", pretext()), ("C", pretext(chances=()))])
+    figure = drawing.pretexts([("B", (pretext(),)), ("C", (pretext(chances=()),))])
     one, two = figure.axes
     assert [list(line.get_ydata()) for line in one.lines] == [[0.2, 0.8], [0.25, 0.25]]
     assert one.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
@@ -121,3 +121,18 @@ def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
     moved = replace(moved, points=((x + 0.1, y), *others))
     assert digest(before)["embeddings"] != digest(moved)["embeddings"]
     assert digest(before)["pretext"] == digest(moved)["pretext"]
+
+
+def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(protocol, records, tmp_path):
+    some = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
+    extras = Extras(pretexts=some)
+    rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
+    scene = scene_of(protocol(rows=rows), records({}), extras)
+    assert [(line.cells[0], line.fault) for line in pretexts(scene)] == [
+        ("A", "no better than guessing"), ("B, seed 0", ""), ("B, seed 1", "no better than guessing"),
+    ]  # fmt: skip
+    assert [(title, len(of)) for title, of in plotted(scene)] == [("B", 2), ("A", 1)]
+    paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)
+    assert "2 pretrainings no better than guessing<" in paths.page.read_text()
+    assert "no better than guessing at the end of pretraining: B, seed 1; A" in paths.text
+    assert not pretext(chance=None, last=0.0).guesses and pretext(rises=False, last=0.25).guesses
