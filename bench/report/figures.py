@@ -24,6 +24,7 @@ BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are s
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks are the numbers that the paper printed."
 AVERAGED = "Points are means of neighbouring logged steps."
+EACH_SEED = "One line for each pretraining seed."
 TRAINING = (
     "One line for each run, by share of training patients with labels. Of a run whose line still falls "
     "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
@@ -66,10 +67,9 @@ def wanted(scene: Scene) -> list[Figure]:
     if curves := [(scene.named(row), extras.curves[row]) for row in scene.rows_of(extras.curves)]:
         made.append(_curves(curves))
     if lines := pretrainings.plotted(scene):
-        title = "What pretraining tracked"
-        made.append(
-            _figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=(AVERAGED,))
-        )
+        title, several = "What pretraining tracked", any(len(some) > 1 for _, some in lines)
+        told = (EACH_SEED, AVERAGED) if several else (AVERAGED,)
+        made.append(_figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=told))
     if "embeddings" not in stated:
         made += _clouds(scene, "embeddings", View(draw="embeddings"))
     if courses := _training(scene):
