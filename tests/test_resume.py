@@ -127,10 +127,10 @@ def results(store, job):
 def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tmp_path):
     job, expected = whole(base, tmp_path, method, "pretrain")
     assert {"weights.safetensors", "weights-2.safetensors", "curve.csv", "embeddings.csv"} <= set(expected)
-    stops = [1, random.randint(1, STEPS - 2)]  # at a first step, at another, then on to the end
-    other, _ = fresh(base, tmp_path, "stopped", method)
-    interrupted(other, job, stops)
-    assert results(other, job) == expected, stops
+    for name, stops in {"once": [random.randint(1, STEPS - 1)], "each": [1] * STEPS}.items():
+        other, _ = fresh(base, tmp_path, name, method)
+        interrupted(other, job, stops)
+        assert results(other, job) == expected, stops
 
 
 @pytest.mark.parametrize("select", ["last", "best_val"])
