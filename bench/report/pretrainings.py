@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.report.names import dataset_info
 from bench.report.scene import Scene
@@ -57,11 +57,13 @@ def pretexts(scene: Scene) -> list[PretextLine]:
 
 
 def title_of(scene: Scene, pretext: Pretext) -> str:
-    """Return the title of a pretraining's row, and of those that share it, and its seed among several."""
-    seed = "" if pretext.seed is None else f", seed {pretext.seed}"
-    return (
-        "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)]) + seed
-    )
+    """Return the title of a pretraining's rows, and its seed among several."""
+    return _rows_title(scene, pretext) + ("" if pretext.seed is None else f", seed {pretext.seed}")
+
+
+def _rows_title(scene: Scene, pretext: Pretext) -> str:
+    """Return the title of a pretraining's row, and of those that share it."""
+    return "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)])
 
 
 def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
@@ -69,7 +71,7 @@ def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
     found: dict[str, list[Pretext]] = {}
     for pretext in scene.extras.pretexts:
         if pretext.steps:
-            found.setdefault(title_of(scene, replace(pretext, seed=None)), []).append(pretext)
+            found.setdefault(_rows_title(scene, pretext), []).append(pretext)
     return [(title, tuple(some)) for title, some in found.items()]
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from bench.dataset import LITTER, clean
 from bench.errors import BenchError
 
-Entry = TypeVar("Entry")
+Entry = TypeVar("Entry", Path, os.DirEntry[str])
 LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -68,12 +68,12 @@ def inside(folder: Path) -> dict[str, Path]:
     Raises:
         BenchError: it cannot be listed.
     """
-    return {name: path for path in _tried(folder, Path.iterdir) if not LITTER.match(name := path.name)}
+    return {path.name: path for path in _listed(folder, Path.iterdir)}
 
 
-def _tried(folder: Path, listed: Callable[[Path], Iterable[Entry]]) -> list[Entry]:
+def _listed(folder: Path, entries: Callable[[Path], Iterable[Entry]]) -> list[Entry]:
     try:
-        return list(listed(folder))
+        return [entry for entry in entries(folder) if not LITTER.match(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -81,9 +81,7 @@ def _tried(folder: Path, listed: Callable[[Path], Iterable[Entry]]) -> list[Entr
 
 
 def _walk(folder: Path, depth: int, above: tuple[str, ...]) -> Iterator[Path]:
-    for entry in _tried(folder, os.scandir):
-        if LITTER.match(entry.name):
-            continue
+    for entry in _listed(folder, os.scandir):
         path = folder / entry.name
         yield path
         if depth > 1 and _is_folder(entry):
