@@ -115,7 +115,9 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
 def changed(plan: Plan, store: Store, then: str = stale.AGAIN) -> list[str]:
     """Return what to tell of wanted jobs that other source files made; ``then`` says what to do."""
-    return stale.lines(stale.wanted(store, plan.wanted()).values(), then)
+    wanted = plan.wanted()
+    undone = [plan.jobs[job] for job in wanted if not store.done(job)]
+    return stale.lines(stale.wanted(store, wanted).values(), then) + stale.unfinished(store, undone)
 
 
 def without_changed(plan: Plan, store: Store) -> Store:

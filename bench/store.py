@@ -37,7 +37,7 @@ from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
 FOLDERS = ("jobs", "work", "records", "reports")
-KEPT = ("job.json", "log.txt", "failed.json", "progress.json")  # of a job that is begun anew
+KEPT = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 TURN = 0.5  # seconds between two looks at who is inside
@@ -205,6 +205,12 @@ class Store:
             return read_json(self.work / job / "progress.json", PROGRESS) or {}
         except (BenchError, OSError):
             return {}  # cut by a power failure, or just replaced elsewhere: it is for the eye only
+
+    def begun_by(self, job: str) -> str | None:
+        """Return the digest of the source files of a job's last attempt; None where none began."""
+        with suppress(OSError, UnicodeDecodeError):
+            return (self.work / job / "source").read_text()
+        return None
 
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
@@ -389,9 +395,8 @@ class Store:
         """
         folder = self.working(claim.job)
         note = folder / "source"
-        with suppress(OSError, UnicodeDecodeError):
-            if note.read_text() == source:
-                return False
+        if self.begun_by(claim.job) == source:
+            return False
         known = note.exists()
         if known:
             for path in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Finished jobs whose source files are others today, though nobody raised a version."""
+"""Jobs whose source files are others today, though nobody raised a version."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from bench import digest
 from bench.errors import Damaged
+from bench.job import Job
 from bench.jobs import KINDS
-from bench.runtime.sources import changed
+from bench.runtime.sources import changed, source_hash, sources
 from bench.schema import SPEC
 from bench.store import Store, read_json
 
@@ -104,6 +105,26 @@ def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
         named = ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
         counted = ", ".join(filter(None, (own, f"{after} after them" if after else "")))
         said.append(f"{were} another state of {named} ({counted}); {then}")
+    return said
+
+
+def goes_on(store: Store, job: Job) -> bool:
+    """Would an attempt go on with what is there of an unfinished job, or begin anew (``Store.renew``)?"""
+    return store.begun_by(job.id) in (None, source_hash(sources(job.plain())))
+
+
+def unfinished(store: Store, jobs: Iterable[Job]) -> list[str]:
+    """Return what to tell of jobs that other source files left half done: a line for each.
+
+    Their next attempt drops it; whoever wants to keep it goes back to those files first.
+    """
+    said = []
+    for job in jobs:
+        step = store.progress(job.id).get("step")
+        if step and not store.owner(job.id) and not goes_on(store, job):
+            said.append(
+                f"{job.kind} {job.id}: other source files made its first {step} steps; it begins anew"
+            )
     return said
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.data.contents import Bar, no_bar
 from bench.errors import BenchError, printable
 from bench.plan.cost import forecast
+from bench.runtime import stale
 from bench.show import screen
 from bench.show.at_work import AtWork, Looks
 from bench.show.labels import labels
@@ -173,12 +174,15 @@ class Watch:
     def _unit(self, job: str) -> str:
         return "step" if self._plan.jobs[job].kind in ("pretrain", "finetune") else ""
 
+    def _goes_on(self, job: str) -> bool:
+        return stale.goes_on(self._store, self._plan.jobs[job])
+
     def _tell(self, now: float) -> None:
         """Tell a file which jobs begin, and now and then how far they are."""
         due = []
         for one in self._now:
             if one.job not in self._told:
-                on = f"is at {one.step}/{one.steps}" if one.step else "begins"
+                on = f"is at {one.step}/{one.steps}" if one.step and self._goes_on(one.job) else "begins"
                 self._told[one.job] = now
                 self._print(f"{self._title(one.job)} {on}")
             elif now - self._told[one.job] >= TELL:

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 from small_protocol import cell
 
+from bench import run
 from bench.runtime.execute import Outcome
+from bench.runtime.sources import source_hash, sources
 from bench.show import progress
 from bench.show.at_work import WINDOW, AtWork, Looks
 from bench.show.progress import Watch, manner
@@ -154,6 +156,21 @@ def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained,
         f"[1/2] finetune {called} 0 done in 2.0 s", f"[2/2] finetune {called} 1 failed: out of memory",
     ]  # fmt: skip
     assert "\x1b" not in text
+
+
+def test_what_other_source_left_half_done_is_said_to_begin_anew(trained, capsys):
+    plan, store, one, two = trained
+    ours, said = source_hash(sources(plan.jobs[two].plain())), []
+    for made_by in ("other", ours):
+        claim = store.claim(two)
+        store.renew(claim, made_by)
+        store.tell(two, 3, 6, 0.25)
+        with Watch(plan, store, [one, two], "lines"):
+            said.append(until("seed 1", capsys))
+        store.release(claim)
+        said.append(run.changed(plan, store))
+    line = f"finetune {two}: other source files made its first 3 steps; it begins anew"
+    assert "seed 1 begins" in said[0] and "seed 1 is at 3/6" in said[2] and said[1::2] == [[line], []]
 
 
 def test_quiet_tells_of_failures_and_warnings_alone(trained, capsys):
