@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.disable()  # it is short, and keeps what it makes
     try:
         code = _body(arguments, bare)
+        sys.stdout.flush()  # what cannot be printed is told here, not as the interpreter ends
         if bare:
             _leave(code)
         return code
@@ -40,19 +41,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nbench: stopped; {_what_goes_on(arguments)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except OSError as error:
-        where = error.filename or getattr(arguments, "out", "")  # a full disk does not say which file
+        where = error.filename or _written(arguments)  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
         print(f"bench: {what}; mend it and run again", file=sys.stderr)
         wrong = isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         return 2 if wrong else 1
 
 
+def _drop_output() -> None:
+    """Send what is not printed yet nowhere, so that the interpreter does not stumble on it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _written(arguments: argparse.Namespace) -> str:
+    """Return what could not be written, where an error does not say: standard output, or the folder."""
+    try:
+        os.write(1, b"\n")  # what failed before may have left nothing to flush
+    except OSError:
+        _drop_output()
+        return "standard output"
+    return str(getattr(arguments, "out", ""))
+
+
 def _leave(code: int) -> None:
     """End a process at once: taking a plan apart, object by object, takes a tenth of making it."""
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 

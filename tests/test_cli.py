@@ -273,6 +273,16 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     assert "Traceback" not in said and started(child) == ""
 
 
+@pytest.mark.parametrize("buffered", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("asked", ["list metrics", "list metrics --json", "plan quickstart"])
+def test_what_cannot_be_printed_is_told_as_such(asked, buffered, tmp_path):
+    command = f"{sys.executable} -m bench.cli {asked} > /dev/full"
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | buffered
+    ran = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr == "bench: standard output: No space left on device; mend it and run again\n"
+
+
 def test_a_closed_pipe_is_no_traceback(protocol_file, phantoms):
     command = f"{sys.executable} -m bench.cli list metrics --json | head -c 1"
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
