@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from bench import stats
 from bench.report.cells import Key
@@ -145,7 +146,7 @@ def _limit(scene: Scene, places: Sequence[Place], place: Place) -> float:
     least = 1.5 * ROPE if unit == "1" else 0.0
     dots = max((abs(v) for one in every for v in (one.difference, one.published or 0.0)), default=0.0)
     ends = sorted(max(abs(one.judged.comparison.low), abs(one.judged.comparison.high)) for one in every)
-    usual = ends[int(0.75 * (len(ends) - 1))] if ends else 0.0  # a few seeds give lines beyond all measure
+    usual = ends[ceil(0.75 * (len(ends) - 1))] if ends else 0.0  # a few seeds give lines beyond all measure
     return max(least, 1.15 * dots, min(1.05 * usual, 4 * dots)) or 1.0
 
 
@@ -157,7 +158,9 @@ def _forest(scene: Scene, place: Place, limit: float) -> Forest:
     band = (_at(-ROPE, limit), _at(ROPE, limit)) if unit == "1" else None
     step = _step(limit, unit)
     ticks = tuple(
-        (_at(k * step, limit), _tick(k * step, unit)) for k in (-2, -1, 0, 1, 2) if abs(k * step) < limit
+        (_at(k * step, limit), _tick(k * step, unit))
+        for k in (-2, -1, 0, 1, 2)
+        if abs(k * step) < 0.9 * limit  # a number at the edge would run into the next column's head
     )
     what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
     what += "; less is better, so to the right is less" if lower else ""
@@ -189,13 +192,10 @@ def _trained(scene: Scene, place: Place) -> str:
 
 
 def _step(limit: float, unit: str) -> float:
-    """Return a round distance between ticks, about half of the axis."""
+    """Return a round distance between ticks, the largest at which the first stands clear of the edge."""
     factor = 100 if unit == "1" else 1
-    for power in range(-3, 6):
-        for digit in (1, 2, 5):
-            if digit * 10.0**power >= 0.4 * limit * factor:
-                return float(digit * 10.0**power / factor)
-    return limit
+    some = (digit * 10.0**power for power in range(5, -4, -1) for digit in (5, 2, 1))
+    return next((step / factor for step in some if step < 0.9 * limit * factor), limit)
 
 
 def _tick(value: float, unit: str) -> str:
