@@ -67,8 +67,8 @@ def recorded(plan: Plan, store: Store) -> set[str]:
 
 
 def touched(store: Store) -> set[str]:
-    """Return the jobs that a folder has anything of; one that is published meanwhile is seen, too."""
-    folders = (folder for place in (store.work, store.jobs) if place.is_dir() for folder in place.iterdir())
+    """Return the jobs that a folder has anything of."""
+    folders = (folder for place in (store.jobs, store.work) if place.is_dir() for folder in place.iterdir())
     return store.aside().union(folder.name for folder in folders)
 
 
