@@ -1,21 +1,16 @@
 """The views of a protocol: every cell's scores and learning curve, with columns that say what they are.
 
-An output folder may have rows of cells without their jobs, ``tracks/<protocol>.parquet`` and
-``tracks/curves/``: of cells that nobody ran in it, or of which it has kept the records alone. A cell's job
-says what it is. So the folder's own scores of that job win over such rows, and where rows are all that is
-left of a cell, they are what it would get again.
+An output folder may have rows of cells that nobody ran in it: ``tracks/<protocol>.parquet``, and
+``tracks/curves/``. A cell's job says what it is, so the folder's own scores of that job win over them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest
-from bench.errors import BenchError
 from bench.jobs import latency
 from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
 from bench.jobs.scoring import Scoring, path, targets_of
@@ -34,65 +29,6 @@ def done(plan: Plan, store: Store, job: str) -> bool:
     return store.done(job) and all(
         path(store, job, scoring).exists() for scoring in plan.scoring.get(job, [])
     )
-
-
-def there(plan: Plan, store: Store, jobs: Iterable[str]) -> set[str]:
-    """Return those of some jobs that need no doing: published and scored, or of cells that are recorded."""
-    some = list(jobs)
-    return {job for job in store.present(some) if done(plan, store, job)}.union(
-        recorded(plan, store).intersection(some)
-    )
-
-
-def recorded(plan: Plan, store: Store) -> set[str]:
-    """Return the evaluations, and the guards and latencies beside them, of which there are rows alone.
-
-    That is where nothing of an evaluation and its fine-tuning lies in the folder, neither whole nor half
-    done nor set aside, and each protocol of the plan that has the cell has all of its numbers.
-    """
-    found, lacking, known = set[str](), set[str](), touched(store)
-    for protocol in plan.cells:
-        scored = _scored(plan, protocol)
-        gone = {c.evaluate for c, _ in scored if not known.intersection((c.evaluate, c.finetune))}
-        numbers = _numbers(store, protocol) if gone else {}
-        curved = _curved(store, protocol) if any(c.curve for c, _ in scored if c.evaluate in gone) else set()
-        for cell, scoring in scored:
-            own = numbers.get(cell.evaluate, set()) if cell.evaluate in gone else set()
-            jobs = {job for job in (cell.evaluate, cell.guard, LATENCY in own and cell.latency) if job}
-            if own and own.issuperset(scoring.metrics) and (cell.finetune in curved or not cell.curve):
-                found |= jobs
-            elif cell.wanted or cell.evaluate in known:  # of another cell they may be needed yet
-                lacking |= jobs
-    return found - lacking
-
-
-def touched(store: Store) -> set[str]:
-    """Return the jobs that a folder has anything of."""
-    folders = (folder for place in (store.jobs, store.work) if place.is_dir() for folder in place.iterdir())
-    return store.aside().union(folder.name for folder in folders)
-
-
-def _numbers(store: Store, protocol: str) -> dict[str, set[str]]:
-    """Return which metrics each evaluation has rows of, in the view or kept; a failed one has none."""
-    found: dict[str, set[str]] = {}
-    for file in (view_file(store, protocol), taken_file(store, protocol)):
-        for job, metric, status in _distinct(file, ["job", "metric", "status"]):
-            found.setdefault(job, set()).update({metric} if status != "failed" else ())
-    return found
-
-
-def _curved(store: Store, protocol: str) -> set[str]:
-    """Return the fine-tunings that have a learning curve, in the view or kept."""
-    files = (curves_file(store, protocol), taken_file(store, protocol, "tracks/curves"))
-    return {job for file in files for (job,) in _distinct(file, ["job"])}
-
-
-def _distinct(file: Path, columns: list[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the different values of some columns of text; of what is not there or is damaged, none."""
-    if file.exists():
-        with suppress(BenchError):
-            table = read_rows(file, {name: COLUMNS[name] for name in columns})
-            yield from table.drop_duplicates().itertuples(index=False, name=None)
 
 
 def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd.DataFrame:
@@ -116,8 +52,7 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
-    own = stacked([*parts, (frame(failed), {})])
-    return _with_taken(own, taken_file(store, protocol), COLUMNS, {c.evaluate for c in plan.cells[protocol]})
+    return _with_taken(stacked([*parts, (frame(failed), {})]), taken_file(store, protocol), COLUMNS)
 
 
 def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
@@ -139,13 +74,7 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
             parts.append((found, {**cell.columns, **own}))
-    tuned = {cell.finetune for cell in plan.cells[protocol]}
-    return _with_taken(stacked(parts, CURVE), taken_file(store, protocol, "tracks/curves"), CURVE, tuned)
-
-
-def view_file(store: Store, protocol: str) -> Path:
-    """Return where the view of a protocol lies."""
-    return store.root / "records" / f"{protocol}.parquet"
+    return _with_taken(stacked(parts, CURVE), taken_file(store, protocol, "tracks/curves"), CURVE)
 
 
 def taken_file(store: Store, protocol: str, folder: str = "tracks") -> Path:
@@ -160,18 +89,17 @@ def take(table: pd.DataFrame, file: Path, protocol: str) -> None:
     write_atomic(file, _parquet(stacked([(table, {"protocol": protocol})], columns)))
 
 
-def _with_taken(own: pd.DataFrame, file: Path, columns: dict[str, str], jobs: set[str]) -> pd.DataFrame:
-    """Return the rows made here, below those taken from elsewhere of ``jobs`` that have none here."""
+def _with_taken(own: pd.DataFrame, file: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Return the rows made here, below those taken from elsewhere of jobs that have none here."""
     if not file.exists():
         return own
     taken = read_rows(file, columns)
-    lacking = taken["job"].isin(jobs - set(own["job"].unique()))
-    return stacked([(taken[lacking], {}), (own, {})], columns)
+    return stacked([(taken[~taken["job"].isin(own["job"].unique())], {}), (own, {})], columns)
 
 
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
     """Write the view ``records/<protocol>.parquet``."""
-    write_atomic(view_file(store, protocol), _parquet(table))
+    write_atomic(store.root / "records" / f"{protocol}.parquet", _parquet(table))
 
 
 def curves_file(store: Store, protocol: str) -> Path:

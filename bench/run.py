@@ -104,7 +104,7 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
     What was set aside as damaged is among them also where nothing reads it any more.
     """
-    whole = records.there(plan, store, plan.jobs)
+    whole = {job for job in store.present(plan.jobs) if records.done(plan, store, job)}
     again = store.aside() & plan.jobs.keys()
     for job in plan.jobs.values():  # needs first
         if again.intersection(job.needs):

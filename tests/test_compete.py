@@ -169,9 +169,7 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
     cell = next(c for c in plan.cells[protocol.name] if c.row == "pair")
     own = scored([cell], protocol.name).assign(value=0.25)
-    both = records._with_taken(
-        own, records.taken_file(store, protocol.name), record.COLUMNS, {*theirs["job"]}
-    )
+    both = records._with_taken(own, records.taken_file(store, protocol.name), record.COLUMNS)
     assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {0.25}
     assert [c.row for c in plan.cells[protocol.name] if c.wanted] == ["my_method"] * 4
     assert {c.columns["split_hash"] for c in plan.cells[protocol.name]} == {*theirs["split_hash"]}

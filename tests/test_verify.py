@@ -194,15 +194,6 @@ MENDED = {  # file, what happens to it, what else is gone, so that somebody read
 }
 
 
-def test_where_the_records_alone_are_left_nothing_is_run_and_the_records_stay(made, monkeypatch, capsys):
-    shutil.rmtree(made.out / "jobs")
-    shutil.rmtree(made.out / "work")
-    monkeypatch.setattr(local, "run", None)
-    assert again(made) == 0 and told(made.out) == made.records
-    assert "the records alone are left" in capsys.readouterr().err
-    assert main(["verify", "--out", str(made.out)]) == 0
-
-
 @pytest.mark.parametrize("case", MENDED)
 def test_what_is_damaged_is_named_and_made_anew_by_the_same_command(made, case, capsys):
     name, damage, before = MENDED[case]

@@ -98,12 +98,9 @@ def _say(line: str) -> None:
 def _carry_out(work: Work, follow: Follow) -> int:
     """Run a plan; what is found damaged is done anew, each once."""
     from bench import digest, run
-    from bench.show.kept import keep
     from bench.show.run_note import forget
 
     plan, store = work.plan, work.store
-    for line in keep(plan, store):
-        _say(line)
     anew: set[str] = set()
     while True:
         for line in run.mend(plan, store):

@@ -23,14 +23,16 @@ FEW = 4  # protocols that are told row by row
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
     """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
     wanted = plan.wanted()
-    costs, left, jobs = forecast(plan, store, wanted), set(_left(plan, store)), []
+    costs = forecast(plan, store, wanted)
+    jobs = []
     for job in (plan.jobs[name] for name in wanted):
         seconds, work = costs[job.id], job.spec.operations()
         estimate = {  # on this machine's processor, and on one nominal GPU
             "seconds": None if seconds is None else round(seconds, 1),
             "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
         }
-        jobs.append({"id": job.id, **job.plain(), "done": job.id not in left, "estimate": estimate})
+        done = records.done(plan, store, job.id)
+        jobs.append({"id": job.id, **job.plain(), "done": done, "estimate": estimate})
     return {"provisional": plan.provisional, "jobs": jobs}
 
 
@@ -38,8 +40,8 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol]) -> str:
     """Return per protocol its rows, what is done, what the rest will cost; of many a line for each."""
     wanted = plan.wanted()
     costs = forecast(plan, store, wanted)
-    left, lines = _left(plan, store), list[str]()
-    done = set(wanted).difference(left)
+    done = {job for job in store.present(wanted) if records.done(plan, store, job)}
+    lines = []
     if plan.provisional:
         lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
     lines += _changed(plan, store)
@@ -49,14 +51,8 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol]) -> str:
         lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
-    lines.append(_total(plan, left, costs))
+    lines.append(_total(plan, [j for j in wanted if j not in done], costs))
     return "\n".join(map(printable, lines))
-
-
-def _left(plan: Plan, store: Store) -> list[str]:
-    """Return what is to do: neither there, nor needed by nothing but what is."""
-    there = records.there(plan, store, plan.wanted())
-    return [job for job in plan.wanted(there.__contains__) if job not in there]
 
 
 def _changed(plan: Plan, store: Store) -> list[str]:

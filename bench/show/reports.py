@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report, typed
 from bench.errors import BenchError, printable
-from bench.protocol import Protocol, read, row_of
+from bench.protocol import Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
@@ -190,12 +190,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
     )
-    before = read_beside(records.taken_file(store, protocol.name).with_suffix(".json"))
-    if before.origin is None or not protocol.origin.same(before.origin):
-        return taken.joined(own, before)
-    jobs = [str(job) for job in table["job"].unique()]
-    names = table.loc[~table["job"].isin(store.present(jobs)), "row"].unique()
-    return taken.continued(own, before, {*names, *(n.removesuffix(row_of(protocol, n)[1]) for n in names)})
+    return taken.joined(own, read_beside(records.taken_file(store, protocol.name).with_suffix(".json")))
 
 
 def _scalars(method: Any) -> dict[str, Any]:

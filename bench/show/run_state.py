@@ -41,7 +41,6 @@ class State:
         self.run, self._store, self._plan, self.at = run, store, run.plan, now()
         self._began = run_note.since(store, run)
         self.followed = store.owner(run.name)
-        self._recorded = records.recorded(run.plan, store)
         self.done = {j for j in store.present(run.note.jobs) if records.done(run.plan, store, j)}
         open_ = [job for job in run.note.jobs if job not in self.done]
         self.failed = {job: why for job in open_ if (why := self._failure(job)) is not None}
@@ -137,8 +136,7 @@ class State:
         return "unattended" if self.working or self.queued else "stopped"
 
     def _whole(self, job: str, present: set[str]) -> bool:
-        published = job in present and records.done(self._plan, self._store, job)
-        return published or job in self.done or job in self._recorded
+        return job in self.done or (job in present and records.done(self._plan, self._store, job))
 
     def _working(self, job: str, kind: str, label: str) -> Working:
         owner, told = self.working[job], self._store.progress(job)
