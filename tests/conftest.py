@@ -1,6 +1,7 @@
 """What every room's tests share: no network, phantoms made once, small protocols by keyword."""
 
 import copy
+import os
 import signal
 import socket
 
@@ -19,6 +20,24 @@ from bench.store import Store
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so where a shell began the tests in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+REAL = os.environ.get("BENCH_DATA")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_real_data():
+    """Let every run read phantoms, whatever lies on this machine; real volumes are for who asks for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BENCH_DATA", raising=False)
+        yield
+
+
+@pytest.fixture
+def real_data(monkeypatch):
+    """Have BENCH_DATA as it is on this machine."""
+    if REAL is not None:
+        monkeypatch.setenv("BENCH_DATA", REAL)
 
 
 @pytest.fixture(autouse=True)

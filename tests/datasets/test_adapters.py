@@ -6,6 +6,7 @@ from bench import registry
 from bench.conformance.test_datasets import *  # noqa: F403
 
 CONFORMANCE = registry.names("dataset")
+pytestmark = pytest.mark.usefixtures("real_data")
 
 
 @pytest.fixture

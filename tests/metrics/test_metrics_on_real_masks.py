@@ -24,6 +24,7 @@ FILES = {  # data set: label files, how many cases and labels of each a quick te
     "lasc": ("*/laendo.nrrd", 1, 1),
     "own_ct_multiorgan": ("labelsTr/[!.]*.nii.gz", 1, 6),
 }
+pytestmark = pytest.mark.usefixtures("real_data")
 NEAR = {"medpy": 1e-6, "monai": 1e-4, "deepmind": 1e-6}
 Case = tuple[np.ndarray, np.ndarray, tuple[float, ...]]
 
