@@ -156,19 +156,13 @@ def _forest(scene: Scene, place: Place, limit: float) -> Forest:
     title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
     said = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
     band = (_at(-ROPE, limit), _at(ROPE, limit)) if unit == "1" else None
-    step = _step(limit, unit)
-    ticks = tuple(
-        (_at(k * step, limit), _tick(k * step, unit))
-        for k in (-2, -1, 0, 1, 2)
-        if abs(k * step) < 0.9 * limit  # a number at the edge would run into the next column's head
-    )
     what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
     what += "; less is better, so to the right is less" if lower else ""
     return Forest(
         title, said, what,
         tuple(_dot(scene, one, limit, unit) for one in place.rows),
         tuple(_dot(scene, one, limit, unit) for one in place.controls),
-        band, ticks, _reasons(scene, place.rows), place.aside,
+        band, _ticks(limit, unit), _reasons(scene, place.rows), place.aside,
     )  # fmt: skip
 
 
@@ -191,11 +185,15 @@ def _trained(scene: Scene, place: Place) -> str:
     return f" ({many})"
 
 
-def _step(limit: float, unit: str) -> float:
-    """Return a round distance between ticks, the largest at which the first stands clear of the edge."""
+def _ticks(limit: float, unit: str) -> tuple[tuple[float, str], ...]:
+    """Return places and numbers on an axis, of the largest round step that stands clear of its edge."""
     factor = 100 if unit == "1" else 1
-    some = (digit * 10.0**power for power in range(5, -4, -1) for digit in (5, 2, 1))
-    return next((step / factor for step in some if step < 0.9 * limit * factor), limit)
+    clear = 0.9 * limit  # beyond it a number would run into the next column's head
+    some = (digit * 10.0**power / factor for power in range(5, -4, -1) for digit in (5, 2, 1))
+    step = next((one for one in some if one < clear), limit)
+    return tuple(
+        (_at(k * step, limit), _tick(k * step, unit)) for k in (-2, -1, 0, 1, 2) if abs(k * step) < clear
+    )
 
 
 def _tick(value: float, unit: str) -> str:

@@ -11,7 +11,7 @@ from bench import report, stats
 from bench.protocol import Finetune, Layout, Row, View
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import answer
+from bench.report.answer import _ticks, answer
 from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
@@ -138,6 +138,21 @@ def test_published_differences_stand_beside(protocol, records, printed, usual):
     (forest,) = answer(made, [place]).forests
     assert forest.dots[0].printed == "+3.50"
     assert forest.dots[0].low < forest.dots[0].mid < forest.dots[0].high
+
+
+@pytest.mark.parametrize("unit", ["1", "mm"])
+def test_an_axis_has_round_numbers_on_both_sides_and_none_at_its_edge(unit):
+    for limit in np.geomspace(0.012, 9000, 500):
+        at, said = zip(*_ticks(limit, unit), strict=True)
+        assert len(at) in (3, 5) and said[len(at) // 2] == "0" and at[len(at) // 2] == 50
+        assert min(at) >= 5 and max(at) <= 95
+        assert {word.strip("+\u22120.") for word in said} <= {"", "1", "2", "4", "5"}
+
+
+def test_the_longer_line_of_two_rows_fits_the_axis(scene):
+    wide = scores("b", 0.02, noise=0.05) + scores("c", 0.02) + scores("a", 0.0)
+    (forest,) = answer(made := scene(*wide), verdicts(made)).forests
+    assert all(0 < dot.low < dot.high < 100 for dot in forest.dots) and len(forest.dots) == 2
 
 
 def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
