@@ -61,9 +61,8 @@ def no_plugins(monkeypatch):
 
 @pytest.fixture
 def own_place(tmp_path, monkeypatch):
-    """Work where there is no bench.toml, without a data folder of the person who tests."""
+    """Work where there is no bench.toml."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
 
 
 @pytest.fixture(scope="session")

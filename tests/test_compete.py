@@ -38,7 +38,6 @@ def scored(cells, name):
 def track(plan_of, tmp_path, monkeypatch, phantoms):
     """Return a function that leaves a track in ``track/``, changed, and the words that compete with it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
     outside.written(tmp_path / "mine", "method")
 
     def left(change=lambda table: table, protocol=None):

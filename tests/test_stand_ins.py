@@ -18,9 +18,8 @@ MIXED = {  # a paper's mixture, whose lists name more than there is; one row rea
 
 
 @pytest.fixture
-def made(protocol_file, tmp_path, monkeypatch):
+def made(protocol_file, tmp_path):
     """Return a function from changes of several protocols to their plan on phantoms."""
-    monkeypatch.delenv("BENCH_DATA", raising=False)
 
     def plan(*changes, make=True):
         files = [protocol_file(change, f"p{i}.yaml") for i, change in enumerate(changes)]

@@ -17,7 +17,6 @@ from bench.typed import plain
 def ran(plan_of, tmp_path, monkeypatch):
     """Return a function from changes to the small protocol: its file, and a folder with its records."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
 
     def left(changes=None, beside=None):
         plan, store = plan_of(changes), Store.open(tmp_path / "out")

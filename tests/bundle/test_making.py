@@ -123,7 +123,6 @@ def test_a_plugin_comes_along_as_text_and_no_redraw_runs_it(ran, phantoms, tmp_p
 
 def test_several_protocols_share_a_bundle_and_each_has_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
     from bench.protocol.named import ROOT
 
     names = ["pilot_lasc", "pilot_networks"]

@@ -10,7 +10,6 @@ from bench.errors import BenchError
 @pytest.fixture(autouse=True)
 def empty_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
 
 
 def test_flag_before_environment_and_toml_names_single_folders(tmp_path, monkeypatch):

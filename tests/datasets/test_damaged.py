@@ -532,7 +532,6 @@ def here(nine, tmp_path, monkeypatch):
 
     Jobs run in this process: the same ``execute``, without the seconds of a worker's imports.
     """
-    monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
     def run(store, queue, count, on_outcome, on_start):

@@ -37,8 +37,7 @@ def found(protocol, out):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_ids_are_what_they_were(protocol, tmp_path, monkeypatch):
-    monkeypatch.delenv("BENCH_DATA", raising=False)
+def test_ids_are_what_they_were(protocol, tmp_path):
     assert found(protocol, tmp_path) == json.loads(GOLDEN.read_text())[protocol]
 
 

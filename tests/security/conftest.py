@@ -47,7 +47,6 @@ def attacked(tmp_path_factory):
     path.write_text(yaml.safe_dump(value))
     before, out = {*root.rglob("*")}, str(root / "out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("BENCH_DATA", raising=False)
         patch.chdir(home)
         patch.setattr(local, "run", inline)
         for key, secret in SECRETS.items():

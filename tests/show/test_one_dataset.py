@@ -14,7 +14,6 @@ EVEN = {"train": 14, "val": 2, "test": 4}  # of 20 patients: a fifth, a tenth, t
 @pytest.fixture
 def say(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_DATA", raising=False)
 
     def run(*arguments, code=0):
         assert main(["list", *map(str, arguments)]) == code

@@ -26,9 +26,8 @@ MADE = {
 
 
 @pytest.fixture
-def made(finished, monkeypatch):
+def made(finished):
     """Return a finished folder whose pretraining was made by a method's file that is another today."""
-    monkeypatch.delenv("BENCH_DATA", raising=False)  # its plan is one without data
     done = finished({})
     for job in done.plan.jobs.values():
         found = sources(job.plain())
