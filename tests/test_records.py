@@ -1,6 +1,7 @@
 """Rows: columns and types as promised, one hole per metric of a failed cell."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from small_protocol import NAME, cell
 from bench import record, records
 from bench.jobs.scoring import path
 from bench.show import gather
+from bench.show.kept import keep
 from bench.store import Store
 
 CONTRACT = [
@@ -107,6 +109,27 @@ def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
     assert (told.hole, told.job, told.section) == ("not scored", one.evaluate, NAME)
     assert told.line.startswith("not scored: alone · ") and f", job {one.evaluate}: " in told.line
     assert "run it again" in told.line
+
+
+def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws_them(plan_of, store):
+    plan = plan_of()
+    one, other = (cell(plan, row="alone", fraction=f, seed=1) for f in (25, 100))
+    for c, value in ((one, 0.5), (other, 0.7)):
+        scored(store, plan, c.evaluate, [value])
+    before = records.collect(plan, store, "test0")
+    records.save(before, store, "test0")
+    assert keep(plan.cells, store) == [] and not (store.root / "kept").exists()
+    shutil.rmtree(store.jobs / one.evaluate)
+    (line,) = keep(plan.cells, store)
+    assert keep(plan.cells, store) == [line] and "1 job whose folder is gone" in line
+    (kept,) = (store.root / "kept").iterdir()
+    records.save(records.collect(plan, store, "test0"), store, "test0")
+    assert keep(plan.cells, store) == []  # what it has now has folders
+    rows = record.read_rows(Store.open(kept, create=False).root / "records/test0.parquet", record.COLUMNS)
+    assert rows.astype(object).equals(before.astype(object))
+    records.take(before, records.taken_file(store, "test0"), "test0")  # of a track: they never had one here
+    records.save(records.collect(plan, store, "test0"), store, "test0")
+    assert keep(plan.cells, store) == []
 
 
 STANDING = {"evaluate": 1, "finetune": 1, "pretrain": 4, "prepare": 8, "guard's need": 4}  # cells on it

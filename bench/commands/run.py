@@ -52,6 +52,7 @@ def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
     from bench import run
     from bench.plan.feasible import refuse_half
+    from bench.show.kept import keep
     from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
     from bench.show.trackers.tracker import check
@@ -71,6 +72,8 @@ def body(arguments: argparse.Namespace) -> int:
     plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
+    for line in keep(plan.cells, store):
+        _say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
