@@ -66,19 +66,15 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
         BenchError: a file cannot be read or is no Python; names it and the line.
     """
     named = dict(_plugins(job))
-    waiting = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
+    paths = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
     modules, beside = [entry.module for entry in _entries(job)], _beside(job)
-    found: dict[Path, str] = {}
-    while waiting or modules:
-        if modules:
-            module = modules.pop()
-            waiting += () if module.startswith(beside) else _paths(module)
-            continue
-        path = waiting.pop()
-        if path not in found:
-            file = _parsed(path, again)
-            found[path] = file.digest
-            modules += file.imports or ()
+    found, looked = dict[Path, str](), set[str]()
+    while paths or modules:
+        for module in modules:
+            paths += () if module.startswith(beside) else _paths(module, looked)
+        read = [(path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in found]
+        found |= {path: file.digest for path, file in read}
+        paths, modules = [], [module for _, file in read for module in file.imports or ()]
     files = {named.get(path) or _name(path): digest for path, digest in found.items()}
     return dict(sorted({**files, **_facts(job)}.items()))
 
@@ -186,8 +182,11 @@ def _sum(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:12]
 
 
-def _paths(module: str) -> Iterator[Path]:
-    """Yield the files that importing a module of ours runs: its own and its packages'."""
+def _paths(module: str, looked: set[str]) -> Iterator[Path]:
+    """Yield the files that importing a module of ours runs: its own and its packages'.
+
+    Those of what was ``looked`` at before are left out; a name inside a module leads to that module.
+    """
     parts = module.split(".")
     if parts[0] not in {"bench", *(package for package, *_ in ROOMS.values())}:
         return
@@ -197,6 +196,9 @@ def _paths(module: str) -> Iterator[Path]:
             continue
         if dotted in APART or dotted in DECLARE:
             return
+        if dotted in looked:
+            continue
+        looked.add(dotted)
         place = _place(parts[:count])
         for path in (place / "__init__.py", place.with_suffix(".py")):
             if path.is_file():
