@@ -6,7 +6,8 @@ scored while a network trains is no result, and no table can take it for one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,26 @@ SCORES = {  # of what one evaluate job's score file holds
     name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }
 CURVE = {**COLUMNS, "part": "str", "step": "int64", "epoch": "float64"}  # of learning curves
+SMALL = 4 << 20  # bytes of a file that is read at once, without the threads that wait for a disk
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one file as ``stacked`` takes them: text as names and codes that count them."""
+
+    rows: int
+    columns: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, name: str) -> Any:
+        return self.columns[name]
+
+    def get(self, name: str) -> Any:
+        """Return a column, None where the file was not asked for it."""
+        return self.columns.get(name)
 
 
 def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -41,18 +61,38 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         BenchError: the file is damaged, or holds other columns or types; names it.
     """
     import pandas as pd
+
+    found = {n: _categories(c) if columns[n] == "str" else c for n, c in _read(path, columns)}
+    return pd.DataFrame(found, copy=False)
+
+
+def read_part(path: Path, columns: Mapping[str, str]) -> Part:
+    """Return the same to be stacked: of a thousand small files, tables of their own take most of the time.
+
+    Raises:
+        BenchError: the same.
+    """
+    found = dict(_read(path, columns))
+    return Part(len(found["value"]), found)
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield columns of a file by name: of text names and codes, piece by piece, of numbers an array."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     text = [name for name, kind in columns.items() if kind == "str"]
-    found: dict[str, Any] = {}
     try:
-        with pq.ParquetFile(path, read_dictionary=text) as file:
-            # column by column: before it is narrowed, a code takes four bytes
+        small = path.stat().st_size <= SMALL
+        with pq.ParquetFile(
+            pa.BufferReader(path.read_bytes()) if small else path, read_dictionary=text
+        ) as file:
+            # a large one column by column: before it is narrowed, a code takes four bytes
+            whole = file.read(list(columns), use_threads=False) if small else None
             for name, kind in columns.items():
-                column = file.read([name], use_threads=False).column(name)
-                found[name] = _text(column) if kind == "str" else column.cast(kind).to_numpy()
-        return pd.DataFrame(found, copy=False)
+                table = file.read([name], use_threads=False) if whole is None else whole
+                column = table.column(name)
+                yield name, _pieces(column) if kind == "str" else column.cast(kind).to_numpy()
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
@@ -60,13 +100,14 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         ) from None
 
 
-def _text(column: pa.ChunkedArray) -> pd.Categorical:
-    """Return a column of text as sorted categories."""
+def _pieces(column: pa.ChunkedArray) -> list[tuple[list[str], Any]]:
     import pyarrow as pa
 
+    if column.null_count:
+        raise ValueError("a text is lacking")
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
-    return _categories((chunk.dictionary.to_pylist(), chunk.indices) for chunk in column.chunks)
+    return [(chunk.dictionary.to_pylist(), chunk.indices.to_numpy()) for chunk in column.chunks]
 
 
 def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
@@ -87,7 +128,7 @@ def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
 
 
 def stacked(
-    parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], columns: Mapping[str, str] = COLUMNS
+    parts: Sequence[tuple[pd.DataFrame | Part, Mapping[str, Any]]], columns: Mapping[str, str] = COLUMNS
 ) -> pd.DataFrame:
     """Return tables one below the other with exactly ``columns``, text as sorted categories.
 
@@ -101,25 +142,30 @@ def stacked(
     made: dict[str, Any] = {}
     for name, kind in columns.items():
         if kind == "str":
-            made[name] = _categories(_piece(table, common, name) for table, common in parts)
+            made[name] = _categories(piece for part, common in parts for piece in _of(part, common, name))
         else:
             found = [np.broadcast_to(c.get(name, t.get(name)), len(t)).astype(kind) for t, c in parts]
             made[name] = np.concatenate([np.zeros(0, kind), *found])
     return pd.DataFrame(made, copy=False)
 
 
-def _piece(table: pd.DataFrame, common: Mapping[str, Any], name: str) -> tuple[Sequence[str], Any]:
+def _of(
+    part: pd.DataFrame | Part, common: Mapping[str, Any], name: str
+) -> Sequence[tuple[Sequence[str], Any]]:
     """Return a column of text as names and codes."""
     import numpy as np
     import pandas as pd
 
     if name in common:
-        return [str(common[name])], np.zeros(len(table), np.int8)
-    column = table[name]
+        return [([str(common[name])], np.zeros(len(part), np.int8))]
+    column = part[name]
+    if isinstance(part, Part):
+        pieces: Sequence[tuple[Sequence[str], Any]] = column
+        return pieces
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return list(column.cat.categories), column.cat.codes
+        return [(list(column.cat.categories), column.cat.codes)]
     codes, names = pd.factorize(column)
-    return list(names), codes
+    return [(list(names), codes)]
 
 
 def frame(rows: list[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:

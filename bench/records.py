@@ -15,7 +15,7 @@ from bench.jobs import latency
 from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES, frame, read_rows, stacked
+from bench.record import COLUMNS, CURVE, SCORES, Part, frame, read_part, read_rows, stacked
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
     cell that is predicted but not scored, or not judged by its guard, is a failed one once the run is
     ``over``: no silent gap.
     """
-    parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
+    parts: list[tuple[pd.DataFrame | Part, dict[str, Any]]] = []
     failed: list[dict[str, Any]] = []
     for cell, scoring in _scored(plan, protocol):
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
         guarded = cell.guard is None or store.done(cell.guard)
         if file.exists() and guarded:  # a number that a guard refuses, or has not judged, is none
-            parts.append((read_rows(file, SCORES), columns))
+            parts.append((read_part(file, SCORES), columns))
             if cell.latency is not None and store.done(cell.latency):
                 parts.append((_latency(store, cell.latency), columns))
             elif cell.latency is not None and cell.wanted and store.failure(cell.latency):
