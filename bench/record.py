@@ -30,7 +30,7 @@ SCORES = {  # of what one evaluate job's score file holds
     name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }
 CURVE = {**COLUMNS, "part": "str", "step": "int64", "epoch": "float64"}  # of learning curves
-SMALL = 4 << 20  # bytes of a file that is read at once, without the threads that wait for a disk
+SMALL = 1 << 18  # bytes of a file that is read at once, without the threads that wait for a disk
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 
 

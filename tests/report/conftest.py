@@ -25,7 +25,7 @@ def row_of(**given):
             "patient": given.get("patient", found["case"] and f"patient of {found['case']}")}  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def records():
     """Return a function from partial rows to a table of records."""
     return lambda *rows: record.frame([row_of(**r) for r in rows])
@@ -42,7 +42,7 @@ def printed():
     return lambda *lines: pd.DataFrame([{**base, **line} for line in lines])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def protocol():
     """Two rows on one data set at pilot scale, changed by keyword."""
     names = {"title": "Test table", "name": "test_table", "paper": "voco", "table": "table1"}

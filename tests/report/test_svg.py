@@ -32,7 +32,7 @@ def mask():
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def full(protocol, records, mask):
     """A scene in which every kind of figure has something to show, under long and hostile names."""
     made = protocol(
@@ -52,12 +52,13 @@ def full(protocol, records, mask):
     return scene_of(made, table, extras)
 
 
-@pytest.fixture
-def drawn(full, tmp_path):
+@pytest.fixture(scope="module")
+def drawn(full, tmp_path_factory):
     """Return the SVG of every figure by name."""
     plans = [*wanted(full), forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", 2.0),), "Dice", 1.0)]
-    refresh(plans, tmp_path)
-    found = {plan.name: current_svg(plan, tmp_path) for plan in plans}
+    folder = tmp_path_factory.mktemp("drawn")
+    refresh(plans, folder)
+    found = {plan.name: current_svg(plan, folder) for plan in plans}
     kinds = {"fractions", "dots", "curves", "pretext", "embeddings", "training", "panels_organs", "forest"}
     assert found.keys() == kinds
     return found
@@ -104,11 +105,10 @@ def test_names_are_whole_and_words_are_words(drawn):
 
 
 def test_equal_figures_are_equal_bytes_and_numbers_have_two_decimals(full, drawn, tmp_path):
-    (tmp_path / "again").mkdir()
     plans = wanted(full)
-    refresh(plans, tmp_path / "again")
+    refresh(plans, tmp_path)
     for plan in plans:
-        assert current_svg(plan, tmp_path / "again") == drawn[plan.name]
+        assert current_svg(plan, tmp_path) == drawn[plan.name]
         assert not re.findall(r'(?<=[" ML])-?\d+\.\d{3,}', re.sub(r'href="data[^"]*"', "", drawn[plan.name]))
 
 
