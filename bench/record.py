@@ -103,10 +103,12 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
 def _pieces(column: pa.ChunkedArray) -> list[tuple[list[str], Any]]:
     import pyarrow as pa
 
-    if column.null_count:
-        raise ValueError("a text is lacking")
-    if not pa.types.is_dictionary(column.type):
+    kind = column.type
+    if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
         column = column.cast(pa.string()).dictionary_encode()
+    if column.null_count or any(chunk.dictionary.null_count for chunk in column.chunks):
+        raise ValueError("a text is lacking")
+    column.validate(full=True)  # a damaged file may count what its dictionary does not have
     return [(chunk.dictionary.to_pylist(), chunk.indices.to_numpy()) for chunk in column.chunks]
 
 

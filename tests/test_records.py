@@ -8,6 +8,7 @@ import pytest
 from small_protocol import NAME, cell
 
 from bench import record, records
+from bench.errors import BenchError
 from bench.jobs.scoring import path
 from bench.show import gather
 from bench.show.kept import keep
@@ -35,6 +36,16 @@ def test_columns_and_their_types_are_fixed():
 def test_a_column_that_is_lacking_or_mistyped_is_an_error(row):
     with pytest.raises((ValueError, TypeError)):
         record.frame([row])
+
+
+@pytest.mark.parametrize("read", [record.read_rows, record.read_part])
+@pytest.mark.parametrize("said", [["a", None], [None, None], None, [b"\xff", b"a"]], ids=str)
+def test_a_file_whose_text_is_lacking_or_damaged_is_one_line(read, said, tmp_path):
+    columns = {name: ["a", "b"] if kind == "str" else [0.5, 1.0] for name, kind in record.SCORES.items()}
+    columns |= {"case": said} if said else {}
+    pd.DataFrame({k: v for k, v in columns.items() if said or k != "case"}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(BenchError, match="no records of bench"):
+        read(tmp_path / "x.parquet", record.SCORES)
 
 
 @pytest.fixture
