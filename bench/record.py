@@ -38,14 +38,10 @@ STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 class Part:
     """The rows of one file as ``stacked`` takes them: text as names and codes that count them."""
 
-    rows: int
     columns: Mapping[str, Any]
 
     def __len__(self) -> int:
-        return self.rows
-
-    def __getitem__(self, name: str) -> Any:
-        return self.columns[name]
+        return len(self.columns["value"])
 
     def get(self, name: str) -> Any:
         """Return a column, None where the file was not asked for it."""
@@ -72,8 +68,7 @@ def read_part(path: Path, columns: Mapping[str, str]) -> Part:
     Raises:
         BenchError: the same.
     """
-    found = dict(_read(path, columns))
-    return Part(len(found["value"]), found)
+    return Part(dict(_read(path, columns)))
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
@@ -160,10 +155,10 @@ def _of(
 
     if name in common:
         return [([str(common[name])], np.zeros(len(part), np.int8))]
-    column = part[name]
     if isinstance(part, Part):
-        pieces: Sequence[tuple[Sequence[str], Any]] = column
+        pieces: Sequence[tuple[Sequence[str], Any]] = part.columns[name]
         return pieces
+    column = part[name]
     if isinstance(column.dtype, pd.CategoricalDtype):
         return [(list(column.cat.categories), column.cat.codes)]
     codes, names = pd.factorize(column)

@@ -47,7 +47,7 @@ def _scored(file: Path) -> set[str]:
         rows = read_rows(file, {name: COLUMNS[name] for name in ("job", "status")}) if file.exists() else None
     except BenchError:
         return set()
-    return set() if rows is None else set(rows["job"][rows["status"] != "failed"])
+    return set() if rows is None else set(rows["job"][rows["status"] != "failed"].unique())
 
 
 def _copy(view: Path, name: str, to: Path) -> None:

@@ -6,10 +6,7 @@ from small_protocol import NAME
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
 
-
-@pytest.fixture(autouse=True)
-def empty_place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_place")
 
 
 def test_flag_before_environment_and_toml_names_single_folders(tmp_path, monkeypatch):
