@@ -58,13 +58,15 @@ class Basis:
 
     def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
-        d, count = self.axes, len(self.ends)
-        # (odd, half the cosines, interval) along every axis, so that the large array is put in order once
-        found = read(thumbnail, [_intervals(self, len(thumbnail))] * d)
-        found = found.reshape((2, self.waves // 2, count) * d)
-        found = found.transpose([3 * axis + part for part in range(3) for axis in range(d)])
-        weights = _parities(self._weights[None]).reshape(*found.shape[: 2 * d], *(1,) * d)
-        found = np.multiply(found, weights, order="C").reshape(2**d, -1, count**d)
+        size, rest, matrix = len(thumbnail), self.axes - 1, _intervals(self, len(thumbnail))
+        parts = np.array((2, self.waves // 2, len(self.ends)))  # odd, half the cosines, interval
+        # The first axis joins the others when these are in order: so only long runs of a large array move.
+        lines = read(thumbnail, [np.eye(size, dtype=np.float32), *[matrix] * rest])
+        order = [1 + 3 * axis + part for part in range(3) for axis in range(rest)]
+        lines = lines.reshape(size, *parts.tolist() * rest).transpose(0, *order).reshape(size, -1)
+        found = (matrix @ lines).reshape(*parts, *parts**rest).transpose(0, 3, 1, 4, 2, 5)
+        weights = _parities(self._weights[None]).reshape(*found.shape[:4], 1, 1)
+        found = np.multiply(found, weights, order="C").reshape(2**self.axes, -1, len(self.ends) ** self.axes)
         found /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", found, found)), 1e-9)
         return found
 

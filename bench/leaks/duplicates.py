@@ -95,11 +95,15 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
     return [Match(a, b, score) for (a, b), score in sorted(best.items())]
 
 
-def compared(one: View, two: View) -> float:
-    """Return how alike two channels are, as ``matches`` judges it; -1 where an early stage drops them."""
-    forth, back = guess(one, two.turned[:, None]), guess(two, one.turned[:, None])
-    (tried,) = _tried([_guessed(one, two, (forth, 0), (back, 0))])
-    return _judged(one, two, tried)
+def compared(ones: Sequence[View], two: View) -> list[float]:
+    """Return how alike each of some channels and one other are, as ``matches`` judges it.
+
+    All have as many axes as the other; -1 where an early stage drops a pair.
+    """
+    back = guess(two, np.stack([one.turned for one in ones], axis=1))
+    forth = [guess(one, two.turned[:, None]) for one in ones]
+    guessed = [_guessed(one, two, (forth[n], 0), (back, n)) for n, one in enumerate(ones)]
+    return [_judged(one, two, poses) for one, poses in zip(ones, _tried(guessed), strict=True)]
 
 
 def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:

@@ -97,8 +97,10 @@ def turns(boxes: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray
     parity, channels, orders, cosines = copies.shape
     each = copies.reshape(parity, -1, cosines) @ boxes
     found = (signs(parity.bit_length() - 1) @ each.reshape(parity, -1)).reshape(parity, channels, orders, -1)
-    found = found.transpose(1, 2, 0, 3).reshape(channels, orders * parity, -1)  # a turn: order * flips + flip
-    return found.max(-1), found.argmax(-1)
+    box = found.argmax(-1)
+    fits = np.take_along_axis(found, box[..., None], -1)[..., 0]
+    fits, box = (each.transpose(1, 2, 0).reshape(channels, -1) for each in (fits, box))
+    return fits, box  # of a turn: order * flips + flip
 
 
 def _best(boxes: np.ndarray, copies: np.ndarray) -> np.ndarray:

@@ -7,11 +7,10 @@ the full comparison of it (``duplicates``) finds it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 
@@ -164,35 +163,45 @@ def confirmed(
         first: gives the channels of a scan ``a``.
         second: the channels of every scan ``b``.
     """
-    asked: Counter[int] = Counter()
-    missed: Counter[int] = Counter()
     found = []
-    for s in sorted(sights, key=lambda s: (s.b, -s.value)):  # one after the other: its boxes are kept
-        if missed[s.b] == PATIENCE:
-            continue
-        asked[s.b] += 1
-        score = _best(first(s.a), second[s.b], (s.i, s.j), every=asked[s.b] <= WHOLLY)
-        if score is None:
-            missed[s.b] += 1
-        else:
-            missed[s.b] = 0
-            found.append(Match(s.a, s.b, score))
+    for b, every in groupby(sorted(sights, key=lambda s: (s.b, -s.value)), key=lambda s: s.b):
+        waiting, two, asked, missed = list(every), second[b], 0, 0
+        while waiting and missed < PATIENCE:
+            some, waiting = waiting[: PATIENCE - missed], waiting[PATIENCE - missed :]  # all must be asked
+            ones = [first(s.a) for s in some]
+            for s, one, score in zip(some, ones, _liked(some, ones, two), strict=True):
+                asked += 1
+                best = _best(one, two, (s.i, s.j), score, every=asked <= WHOLLY)
+                missed = missed + 1 if best is None else 0
+                found += [] if best is None else [Match(s.a, b, best)]
     return found
 
 
-def _best(one: list[View], two: list[View], first: tuple[int, int], *, every: bool) -> float | None:
-    """Return how alike two scans are, by the channels ``first`` or any; None where they are two scans."""
+def _liked(sights: Sequence[Sight], ones: Sequence[list[View]], two: list[View]) -> list[float]:
+    """Return how alike the channels of some sights of one scan ``b`` are."""
+    scores = np.empty(len(sights))
+    for j in {s.j for s in sights}:
+        mine = [n for n, s in enumerate(sights) if s.j == j]
+        scores[mine] = compared([ones[n][sights[n].i] for n in mine], two[j])
+    return scores.tolist()
+
+
+def _best(
+    one: list[View], two: list[View], first: tuple[int, int], score: float, *, every: bool
+) -> float | None:
+    """Return how alike two scans are, by the channels ``first`` or any; None where they are two scans.
+
+    ``score``: how alike the first channels are.
+    """
     axes = one[first[0]].volume.ndim
     channels = range(len(one)), range(len(two))
     rest = zip(*channels, strict=True) if len(one) == len(two) else product(*channels)
-    best = None
-    for i, j in [first, *(pair for pair in rest if every and pair != first)]:
-        score = compared(one[i], two[j])
-        if score >= SAME[axes]:
-            best = max(score, best or score)
-        if best is not None and best >= SURE:
+    scores = [score]
+    for i, j in (pair for pair in rest if every and pair != first):
+        if max(scores) >= SURE:
             break
-    return best
+        scores += compared([one[i]], two[j])
+    return max(scores) if max(scores) >= SAME[axes] else None
 
 
 def views(channels: np.ndarray) -> list[View]:

@@ -72,7 +72,10 @@ def watch(store, monkeypatch, request):
     def every(first, second):
         return [Match(a, b, 0.9) for a, x in enumerate(first) for b, y in enumerate(second) if (x == y).all()]
 
-    monkeypatch.setattr(search, "compared", lambda one, two: 0.9 if (one.volume == two.volume).all() else -1)
+    def alike(ones, two):
+        return [0.9 if (one.volume == two.volume).all() else -1 for one in ones]
+
+    monkeypatch.setattr(search, "compared", alike)
     monkeypatch.setattr(duplicates, "matches", every)
 
     def run(read, tests, policy="tell", **given):

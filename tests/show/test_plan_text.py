@@ -106,7 +106,7 @@ def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypat
     expected = 1.5 + 18 * 0.0015 + 14 * 4 * 0.005
     assert quiet[pairs] == pytest.approx(expected, rel=0.01)
     monkeypatch.setattr(search, "EXACT", 0)  # prepared, screened, boxes made and moved, confirmed
-    expected = 1.5 + 18 * (0.0015 + 0.007) + 14 * 4 * (343 * 9e-8 + 1.5e-4) + 4 * 0.3
+    expected = 1.5 + 18 * (0.0015 + 0.003) + 14 * 4 * (343 * 9e-8 + 1.5e-4) + 4 * 0.15
     quiet = forecast(plan, store, list(plan.jobs))
     assert quiet[pairs] == pytest.approx(expected, rel=0.01)
     monkeypatch.setattr("os.getloadavg", lambda: (3.0 * os.cpu_count(), 0.0, 0.0))

@@ -75,7 +75,9 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
     from bench.jobs.guard import GROUP
     from bench.leaks import refine, screen, search
+    from bench.runtime.memory import keep_pages
 
+    keep_pages()  # as a job does
     rng = np.random.default_rng(0)
     drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
     search.matches(drawn[:1], drawn[1:2])
