@@ -54,7 +54,7 @@ class GuardSpec(Kind):
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
         from bench.leaks.screen import level
-        from bench.leaks.search import exact, passing
+        from bench.leaks.search import exact, parts, passing
 
         if self.judges:
             return 0.1
@@ -65,10 +65,11 @@ class GuardSpec(Kind):
         if exact(sides.read, sides.tests):
             return START + prepared + PAIR * sides.channels * sides.test_channels
         boxes = len(level(sides.read, sides.tests).screen[3].ends) ** 3
+        times = len(parts(sides.read, sides.tests))  # that all scans are prepared
         screened = SCREENED * boxes * sides.channels * sides.test_channels
-        moved = BOXES * (sides.channels + sides.test_channels * -(-sides.read // GROUP))
+        moved = BOXES * (times * sides.channels + sides.test_channels * -(-sides.read // GROUP))
         found = (REFINED * passing(sides.read) + CONFIRMED) * sides.tests
-        return START + prepared + screened + moved + found
+        return START + times * prepared + screened + moved + found
 
 
 @dataclass(frozen=True)

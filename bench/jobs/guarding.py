@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from bench.jobs.guard import Found, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
 from bench.partial import Kept
 from bench.pool import work
+
+if TYPE_CHECKING:
+    from bench.leaks.screen import Level
 
 SHOWN = 3  # cases that a failure names
 LOGGED = 1000  # and its log
@@ -129,35 +134,41 @@ class _Comparer:
 
     scans: tuple[Place, ...]
     others: tuple[Place, ...]
+    level: Level | None  # None: every pair is compared
 
     @contextmanager
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
-        from bench.leaks import duplicates, screen, search
-
         prints = [_print(*place) for place in self.others]
-        counts = len(self.scans), len(prints)
-        level = screen.level(*counts)
-        others = search.Scans.of([] if search.exact(*counts) else prints, level)
+        yield partial(self._compare, prints) if self.level is None else self._search(prints, self.level)
+
+    def _compare(self, prints: list[np.ndarray], task: _Task) -> tuple[int, Rows]:
+        from bench.leaks import duplicates
+
+        every = duplicates.matches([_print(*place) for place in self.scans[task.scans]], prints)
+        start = task.scans.start
+        return task.number, np.array([(m.a + start, m.b, m.score) for m in every]).reshape(-1, 3)
+
+    def _search(self, prints: list[np.ndarray], level: Level) -> Callable[[_Task], tuple[int, Rows]]:
+        from bench.leaks import search
+
+        others = search.Scans.of(prints, level)
 
         def do(task: _Task) -> tuple[int, Rows]:
-            start = task.scans.start
-            if task.step == "compare":
-                every = duplicates.matches([_print(*place) for place in self.scans[task.scans]], prints)
-                return task.number, np.array([(m.a + start, m.b, m.score) for m in every]).reshape(-1, 3)
             if task.step == "confirm":
                 sights = [
                     search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
                 ]
                 found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
                 return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
-            scans = search.Scans.of([_print(*place) for place in self.scans[task.scans]], level)
+            scans, start = [_print(*place) for place in self.scans[task.scans]], task.scans.start
+            seen_as = search.Scans.of(scans, level)
             if task.step == "screen":
-                return task.number, search.screened(scans, others)
-            seen = search.looked_at(scans, others, task.rows - (start, 0, 0, 0))
+                return task.number, search.screened(seen_as, others)
+            seen = search.looked_at(seen_as, others, task.rows - (start, 0, 0, 0))
             return task.number, np.array([(s.a + start, s.b, s.i, s.j, s.value) for s in seen]).reshape(-1, 5)
 
-        yield do
+        return do
 
 
 def _pairs(
@@ -170,7 +181,7 @@ def _pairs(
     Raises:
         Stopped: between two tasks, as the context asks.
     """
-    from bench.leaks import search
+    from bench.leaks import screen, search
 
     if not scans or not others:
         return []
@@ -178,20 +189,26 @@ def _pairs(
         [slice(start, start + size) for start in range(0, len(scans), size)]
         for size in (TOGETHER, guard.GROUP)
     )
-    comparer = _Comparer(tuple(scans), tuple(others))
-    if search.exact(len(scans), len(others)):
+    counts = len(scans), len(others)
+    if search.exact(*counts):
+        steps = _Work(context, len(groups))
         tasks = (_Task("compare", n, g, NONE) for n, g in enumerate(groups))
-        return _found(_Work(context, comparer, len(groups)).done(tasks))
-    steps = _Work(context, comparer, len(groups) + len(larger) + len(others))
-    likely = search.likeliest(
-        np.concatenate(steps.done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
-    )
-    group = likely[:, 0] // guard.GROUP
-    tasks = (_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger))
-    seen = np.concatenate(steps.done(tasks))
-    one = slice(0)  # which scans a comparison reads, its rows say
-    tasks = (_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(others)))
-    return _found(steps.done(tasks))
+        return _found(steps.done(_Comparer(tuple(scans), tuple(others), None), tasks))
+    parts = search.parts(*counts)
+    steps = _Work(context, len(parts) * (len(groups) + len(larger)) + len(others))
+    found = []
+    for number, some in enumerate(parts):
+        comparer = _Comparer(tuple(scans), tuple(others[some]), screen.level(*counts))
+        done = partial(steps.done, comparer, part=number)
+        likely = search.likeliest(
+            np.concatenate(done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
+        )
+        group = likely[:, 0] // guard.GROUP
+        seen = np.concatenate(done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger)))
+        one = slice(0)  # which scans a comparison reads, its rows say
+        every = done(_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(comparer.others)))
+        found += [(a, b + some.start, score) for a, b, score in _found(every)]
+    return found
 
 
 def _found(every: Iterable[Rows]) -> list[tuple[int, int, float]]:
@@ -203,22 +220,26 @@ class _Work:
 
     Args:
         context: of the guard.
-        start: how a process takes part.
         count: tasks of all steps.
     """
 
-    def __init__(self, context: Context[GuardSpec], start: _Comparer, count: int) -> None:
-        self._context, self._start, self._count, self._done = context, start, count, 0
+    def __init__(self, context: Context[GuardSpec], count: int) -> None:
+        self._context, self._count, self._done = context, count, 0
 
-    def done(self, tasks: Iterable[_Task]) -> list[Rows]:
+    def done(self, start: _Comparer, tasks: Iterable[_Task], part: int = 0) -> list[Rows]:
         """Return what the tasks of one step give, in their order.
+
+        Args:
+            start: how a process takes part.
+            tasks: of one step.
+            part: which of the others they are about.
 
         Raises:
             Stopped: between two tasks.
         """
         every = list(tasks)
-        folder = self._context.scratch / every[0].step
-        folder.mkdir(exist_ok=True)
+        folder = self._context.scratch / f"part-{part}" / every[0].step
+        folder.mkdir(parents=True, exist_ok=True)
         kept, found = Kept(folder), dict[int, Rows]()
         for task in every:
             before = kept.get(task.number)
@@ -226,7 +247,7 @@ class _Work:
                 found[task.number] = before["rows"]
         self._done += len(found)
         rest = [task for task in every if task.number not in found]
-        with closing(work(rest, self._start, self._context.run.loaders)) as results:
+        with closing(work(rest, start, self._context.run.loaders)) as results:
             for number, made in results:
                 kept.put(number, {"rows": made})
                 found[number] = made

@@ -21,6 +21,7 @@ from bench.leaks.poses import View, view
 from bench.leaks.screen import DENSE, Level, Sketches, sketches
 
 EXACT = 6_000  # pairs of scans up to which each is compared: a search finds fewer copies, and gains nothing
+AT_ONCE = 50_000_000  # pairs of scans whose scores are held at one time, 2.5 GB
 SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
 PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
@@ -103,6 +104,12 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
 def exact(scans: int, others: int) -> bool:
     """Tell whether every pair of so many scans and so many others is compared, and none searched for."""
     return scans * others <= EXACT
+
+
+def parts(scans: int, others: int) -> list[slice]:
+    """Return which others are looked for at one time among so many scans; no one's search asks another's."""
+    size = max(1, AT_ONCE // scans)
+    return [slice(start, start + size) for start in range(0, others, size)]
 
 
 def passing(scans: int) -> int:

@@ -58,11 +58,13 @@ def store(tmp_path):
     return Store.open(tmp_path / "out")
 
 
-@pytest.fixture(params=["few", "many"])
+@pytest.fixture(params=["few", "many", "very many"])
 def watch(store, monkeypatch, request):
     """Return a function that runs a guard and returns (outcome, what it found)."""
-    if request.param == "many":
+    if request.param != "few":
         monkeypatch.setattr(search, "EXACT", 0)
+    if request.param == "very many":
+        monkeypatch.setattr(search, "AT_ONCE", 1)  # one test case after the other
 
     def seen(first, second, rows):
         return [Sight(*row, 1.0) for row in rows.tolist()]
