@@ -133,6 +133,21 @@ def test_what_it_changes_of_the_pretraining_is_its_own(track, capsys):
     assert "my_method, 7 steps" in told and "pair, 7 steps" not in told
 
 
+def test_its_records_without_job_folders_are_kept(track, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
+    monkeypatch.setattr("bench.compete.standing.as_text", lambda *of: "")
+    said, out = track(), Store.open(tmp_path / "runs")
+    gone = pd.read_parquet(tmp_path / "track/records/test0.parquet").assign(job="0123456789abcdef")
+    gone.to_parquet(out.root / "records" / "test0_with_my_method.parquet", index=False)
+    assert main([*said, *MINE]) == 0
+    (kept,) = (out.root / "kept").iterdir()
+    assert (
+        f"1 job whose folder is gone; kept as it is in {kept.relative_to(tmp_path)}"
+        in capsys.readouterr().err
+    )
+    assert pd.read_parquet(kept / "records" / "test0_with_my_method.parquet").equals(gone)
+
+
 def test_half_precision_is_refused_where_it_is_still_to_run(track, monkeypatch, capsys):
     monkeypatch.setattr("bench.process.gpus", lambda: 0)
     monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)

@@ -15,6 +15,7 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.plan.feasible import refuse_half
     from bench.protocol import read_all
     from bench.run import Request
+    from bench.show.kept import keep
     from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
     from bench.show.trackers.tracker import check
@@ -44,6 +45,8 @@ def body(arguments: argparse.Namespace) -> int:
     file = one.put(store)
     (protocol,) = read_all([file], None)  # as it stays, its paths from there
     refuse_others([protocol], store)
+    for line in keep([one.name], store):
+        run.say(line)
     workers = asked.workers(arguments, found) if cluster is None else None
     code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log))
     print(standing.as_text(track, one, store))

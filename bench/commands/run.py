@@ -73,11 +73,11 @@ def body(arguments: argparse.Namespace) -> int:
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
     for line in keep(plan.cells, store):
-        _say(line)
+        say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):
-            _say(line)
+            say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
     return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
 
@@ -88,13 +88,14 @@ def carry_out(work: Work) -> int:
 
     def news(line: str) -> None:
         if work.how != "quiet":
-            _say(line)
+            say(line)
 
-    with Follow(work.plan, work.store, work.log, _say, news) as follow:
+    with Follow(work.plan, work.store, work.log, say, news) as follow:
         return _carry_out(work, follow)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line of bench's own, to stderr."""
     print(f"bench: {printable(line)}", file=sys.stderr)
 
 
@@ -107,7 +108,7 @@ def _carry_out(work: Work, follow: Follow) -> int:
     anew: set[str] = set()
     while True:
         for line in run.mend(plan, store):
-            _say(line)
+            say(line)
         outcomes = _go(work, follow)
         found = {o.aside for o in outcomes.values() if o.aside} - anew
         if not found:
@@ -120,9 +121,9 @@ def _carry_out(work: Work, follow: Follow) -> int:
                 again = job not in anew and digest.differs(error.path)
                 if not again or store.set_aside(error.path.parent) is None:
                     raise
-                _say(f"{error}")
+                say(f"{error}")
                 found = {job}
-        _say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(found))}")
+        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(found))}")
         anew |= found
 
 
@@ -140,7 +141,7 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
     for line in run.changed(plan, store):
-        _say(line)
+        say(line)
     watch = Watch(plan, store, jobs, work.how)
     with (
         stopping(saves=cluster is None, shown=watch.last),
