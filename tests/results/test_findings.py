@@ -1,18 +1,29 @@
-"""docs/findings.md: every interval and verdict in it is the one of the tracked report."""
+"""docs/findings.md: every interval and verdict in it is that of the tracked report, or of its records."""
 
 import csv
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from bench import stats
+
 ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "findings.md").read_text()
 LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| (?P<section>\w+), (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|",
     re.MULTILINE,
 )
-STATED = [match.groupdict() for match in LINE.finditer((ROOT / "docs" / "findings.md").read_text())]
+BESIDE = re.compile(
+    r"^\| `(?P<report>\w+)` \| `(?P<row>\w+)` \| `(?P<other>\w+)` \| \w+, (?P<fraction>\d+) % "
+    r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|$",
+    re.MULTILINE,
+)
+STATED = [match.groupdict() for match in LINE.finditer(TEXT)]
+NUMBERS = ("difference", "low", "high")
+PAIRS = [match.groupdict() for match in BESIDE.finditer(TEXT)]
 
 
 def test_studies_with_a_report_are_all_there():
@@ -28,7 +39,22 @@ def test_a_finding_is_what_the_report_says(one):
             line for line in csv.DictReader(file)
             if line["metric"] == "dice" and all(line[k] == one[k] for k in places)
         ]  # fmt: skip
-    numbers = [
-        f"{100 * float(found[k]):+.2f}".replace("-", "\N{MINUS SIGN}") for k in ("difference", "low", "high")
-    ]
-    assert [one["difference"], one["low"], one["high"], one["verdict"]] == [*numbers, found["verdict"]]
+    assert stated(one) == [*points(*(float(found[k]) for k in NUMBERS)), found["verdict"]]
+
+
+@pytest.mark.parametrize("one", PAIRS, ids=lambda one: "-".join(list(one.values())[:4]))
+def test_a_row_beside_another_is_what_the_records_say(one):
+    rows = pd.read_parquet(ROOT / "results" / "studies" / "records" / f"{one['report']}.parquet")
+    dice = rows[rows["metric"].eq("dice") & rows["fraction"].eq(int(one["fraction"]))]
+    means = dice.groupby(["row", "case", "seed"])["value"].mean()
+    gained = (means[one["row"]] - means[one["other"]]).unstack("seed")
+    found = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
+    assert stated(one) == [*points(found.difference, found.low, found.high), found.verdict]
+
+
+def stated(one):
+    return [one[key] for key in (*NUMBERS, "verdict")]
+
+
+def points(*shares):
+    return [f"{100 * share:+.2f}".replace("-", "\N{MINUS SIGN}") for share in shares]
