@@ -107,6 +107,9 @@ def _run_parsers(commands: Any) -> None:
         parser.add_argument("--only", **many, help=only)
         setting = "a setting of the jobs, e.g. finetune.optimiser.lr=1e-3"
         parser.add_argument("--set", **many, dest="sets", help=setting)
+        parser.add_argument("--records", type=Path, action="append", default=[], metavar="DIR",
+                            help="an output folder or a bundle: cells that it has scored are taken from "
+                            "there, not run; may be repeated")  # fmt: skip
         parser.add_argument("--redo", choices=("changed",),
                             help="do again what other source files made, and what stands on it")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")

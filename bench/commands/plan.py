@@ -26,9 +26,14 @@ def body(arguments: argparse.Namespace) -> int:
     protocols = request.read()
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
-    return tell(
-        arguments, protocols, run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
-    )
+    plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
+    store = asked.seen(arguments.out)
+    if reused := asked.reused(arguments, plan, store):
+        from bench.reuse import said
+
+        for line in said(reused, store):
+            print(f"bench: {printable(line)}", file=sys.stderr)
+    return tell(arguments, protocols, plan)
 
 
 def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:

@@ -18,10 +18,9 @@ from bench.compete.track import Track
 from bench.errors import BenchError, unknown
 from bench.protocol import settings
 from bench.protocol.strict import parse, scalar
+from bench.show.taken import leave
 from bench.store import Store, write_atomic
-from bench.typed import plain
 
-FOLDER = "tracks"  # of an output folder
 HEAD = (
     "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
 )
@@ -58,15 +57,8 @@ class Entry:
 
     def put(self, store: Store) -> Path:
         """Write the protocol, the track's rows and what stands beside them; return the protocol's file."""
-        file = records.taken_file(store, self.name)
-        records.take(self.track.table, file, self.name)
-        write_atomic(file.with_suffix(".json"), json.dumps(plain(self.track.said)))
-        curves = records.taken_file(store, self.name, f"{FOLDER}/curves")
-        if self.track.curves is not None:
-            records.take(self.track.curves, curves, self.name)
-        else:
-            curves.unlink(missing_ok=True)
-        return self._written(file.parent)
+        leave(store, self.name, self.track.table, self.track.said, self.track.curves)
+        return self._written(records.taken_file(store, self.name).parent)
 
     def _written(self, folder: Path) -> Path:
         file = folder / f"{self.name}.yaml"

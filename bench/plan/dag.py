@@ -23,7 +23,7 @@ class Cell:
     finetune: str
     pretrain: str | None
     columns: dict[str, Any]  # the record columns that do not vary within the cell
-    wanted: bool = True  # False: --only leaves it out of this run (its rows are shown if there)
+    wanted: bool = True  # False: --only or --records leave it out of this run (its rows are shown if there)
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings

@@ -16,6 +16,7 @@ from bench.report.supplement import (
     Pretext,
     Pretraining,
     ReportPaths,
+    Taken,
 )
 from bench.report.write import scene_of, terminal_table, write
 
@@ -33,6 +34,7 @@ __all__ = [
     "Pretext",
     "Pretraining",
     "ReportPaths",
+    "Taken",
     "indexed",
     "scene_of",
     "terminal_table",

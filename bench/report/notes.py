@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
         Block("What each row was pretrained on", _plain(_pretrained(scene, records))),
         Block("Training", _plain(_training(scene, records))),
         Block("What fine-tuning starts from", _plain(_taken_over(scene))),
+        Block("Taken from records, not run for this report", _plain(_taken(scene))),
         Block("Embeddings", _plain((*pictured, *extras.absent))),
         Block(other_papers.HEADING, _plain(other_papers.sentences(scene))),
         Block("Predicted for the challenge's server", _plain(extras.submissions)),
@@ -201,6 +202,14 @@ def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining
         f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
         f"{known.schedule} schedule, {known.precision}"
     )
+
+
+def _taken(scene: Scene) -> Iterator[str]:
+    """Yield for each row which of its cells are of records elsewhere."""
+    for row, place in dict.fromkeys((one.row, one.place) for one in scene.extras.taken):
+        own = [one for one in scene.extras.taken if (one.row, one.place) == (row, place)]
+        shares = ", ".join(f"{share} %" for share in sorted({one.fraction for one in own}))
+        yield f"{scene.named(row)}, {shares} of the labels: {counted(len(own), 'cell')} of {place}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:

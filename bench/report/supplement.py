@@ -168,6 +168,17 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A cell that was not run for its report: its scores are of records elsewhere."""
+
+    row: str
+    section: str
+    fraction: int  # percent
+    seed: int
+    place: str  # the records, in words
+
+
+@dataclass(frozen=True)
 class Cloud:
     """What one encoder makes of samples of every data set, laid out in two dimensions."""
 
@@ -228,6 +239,7 @@ class Beside:
     curves: dict[str, Curves] = field(default_factory=dict)  # of pretrainings, by row
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
+    taken: tuple[Taken, ...] = ()
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     read: tuple[Ingredient, ...] = ()  # of the mixture, in its order

@@ -29,7 +29,9 @@ def keep(names: Iterable[str], store: Store) -> list[str]:
             to = store.within(store.root / "kept") / f"{name}-{sha256(view)[:8]}"
             _copy(view, name, to)
             of = "1 job whose folder is" if len(lost) == 1 else f"{len(lost)} jobs whose folders are"
-            said.append(f"{view}: has scores of {of} gone; kept as it is in {to}")
+            said.append(
+                f"{view}: has scores of {of} gone; kept as it is in {to}, from where --records takes it over"
+            )
     return said
 
 

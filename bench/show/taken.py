@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, TypeVar
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench import records
 from bench.report import Beside
+from bench.store import Store, write_atomic
+from bench.typed import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 THEIRS = "track"  # begins what is said of how rows of elsewhere came about
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 TOGETHER = ("titles", "sources", "receipts", "curves", "defaults")  # mappings, of which our own win
 ONE_AFTER_ANOTHER = (
-    "costs", "failures", "leaks", "pretrainings", "pretexts", "courses", "clouds", "submissions",
+    "costs", "failures", "leaks", "pretrainings", "pretexts", "clouds", "submissions",
 )  # fmt: skip
+OF_CELLS = ("courses", "taken")  # a row may be from elsewhere in part
+Key = tuple[str, str, int, int]  # row, section, fraction, seed
 
 
 def joined(own: Beside, theirs: Beside) -> Beside:
@@ -23,10 +35,13 @@ def joined(own: Beside, theirs: Beside) -> Beside:
     if theirs == Beside():
         return own
     here = {cost.row for cost in own.costs}
+    ran = {cell_of(course) for course in own.courses}
     known = {info.name for info in own.datasets}
-    both: dict[str, Any] = {name: getattr(theirs, name) | getattr(own, name) for name in TOGETHER}
+    both = _both(own, theirs)
     for name in ONE_AFTER_ANOTHER:
         both[name] = (*_elsewhere(getattr(theirs, name), here), *getattr(own, name))
+    for name in OF_CELLS:
+        both[name] = (*(o for o in getattr(theirs, name) if cell_of(o) not in ran), *getattr(own, name))
     return replace(
         own,
         **both,
@@ -37,6 +52,10 @@ def joined(own: Beside, theirs: Beside) -> Beside:
     )
 
 
+def _both(own: Beside, theirs: Beside) -> dict[str, Any]:
+    return {name: getattr(theirs, name) | getattr(own, name) for name in TOGETHER}
+
+
 def _elsewhere(some: tuple[T, ...], here: set[str]) -> list[T]:
     """Return what is of no row that was run here."""
     return [one for one in some if not here & _rows(one)]
@@ -44,3 +63,100 @@ def _elsewhere(some: tuple[T, ...], here: set[str]) -> list[T]:
 
 def _rows(one: Any) -> set[str]:
     return {*getattr(one, "rows", ()), *filter(None, [getattr(one, "row", "")])}
+
+
+def cell_of(one: Any) -> Key:
+    """Return the cell that something is said of."""
+    return one.row, one.section, one.fraction, one.seed
+
+
+def leave(
+    store: Store, name: str, table: pd.DataFrame, said: Beside, curves: pd.DataFrame | None = None
+) -> None:
+    """Leave rows of elsewhere, what is said beside them and their learning curves as a protocol's here."""
+    file = records.taken_file(store, name)
+    records.take(table, file, name)
+    write_atomic(file.with_suffix(".json"), json.dumps(plain(said)))
+    points = records.taken_file(store, name, f"{file.parent.name}/curves")
+    if curves is not None:
+        records.take(curves, points, name)
+    else:
+        points.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What cells of elsewhere are called there, and here; nothing is said of others."""
+
+    cells: dict[Key, tuple[Key, ...]]
+    whole: frozenset[str]  # rows there of which every cell is taken
+    trained: frozenset[str]  # rows there of which every pretraining is behind a cell that is taken
+
+    @cached_property
+    def rows(self) -> dict[str, tuple[str, ...]]:
+        """Return the rows here by the row there."""
+        return _told((there[0], key[0]) for there, here in self.cells.items() for key in here)
+
+    @cached_property
+    def sections(self) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
+        """Return rows and sections here by those there."""
+        return _told((there[:2], key[:2]) for there, here in self.cells.items() for key in here)
+
+
+def _told(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
+    found: dict[K, dict[T, None]] = {}
+    for there, here in pairs:
+        found.setdefault(there, {})[here] = None
+    return {there: tuple(some) for there, some in found.items()}
+
+
+def renamed(said: Beside, names: Names) -> Beside:
+    """Return what is said elsewhere of the cells that are taken, by the names that they have here.
+
+    What is told of a row as a whole, as its costs, which are sums over its jobs, is told only where all of it
+    is taken. What every run says of its own protocol, methods and data sets is left to that.
+    """
+    trained = {row: () if row not in names.trained else here for row, here in names.rows.items()}
+    costs = (c for c in said.costs if c.row in names.whole or c.stage.startswith("pretrain"))
+    pretrainings = (replace(one, rows=_several(one.rows, names)) for one in said.pretrainings)
+    pretexts = (replace(one, shared=_several(one.shared, names)) for one in said.pretexts)
+    return Beside(
+        costs=tuple(_each(costs, trained)),
+        leaks=tuple(
+            replace(one, row=row, section=section)
+            for one in said.leaks for row, section in names.sections.get((one.row, one.section), ())
+        ),
+        pretrainings=tuple(one for one in pretrainings if one.rows),
+        receipts={here: text for row, text in said.receipts.items() for here in names.rows.get(row, ())},
+        curves={here: curve for row, curve in said.curves.items() for here in names.rows.get(row, ())},
+        pretexts=tuple(_each(pretexts, trained)),
+        courses=tuple(_of_cells(said.courses, names)),
+        taken=tuple(_of_cells(said.taken, names)),
+        other_source=said.other_source,
+        provenance=said.provenance,
+    )  # fmt: skip
+
+
+def _several(rows: Iterable[str], names: Names) -> tuple[str, ...]:
+    return tuple(here for row in rows for here in names.rows.get(row, ()))
+
+
+def _each(some: Iterable[Any], rows: Mapping[str, Iterable[str]]) -> Iterator[Any]:
+    return (replace(one, row=row) for one in some for row in rows.get(one.row, ()))
+
+
+def _of_cells(some: Iterable[Any], names: Names) -> Iterator[Any]:
+    for one in some:
+        for row, section, fraction, seed in names.cells.get(cell_of(one), ()):
+            yield replace(one, row=row, section=section, fraction=fraction, seed=seed)
+
+
+def together(a: Beside, b: Beside) -> Beside:
+    """Return what is said in two places of different cells, as of one place."""
+    both = _both(a, b)
+    for name in (*ONE_AFTER_ANOTHER, *OF_CELLS, "other_source"):
+        both[name] = tuple(dict.fromkeys((*getattr(a, name), *getattr(b, name))))
+    made = {**a.provenance, **b.provenance}
+    for name in a.provenance.keys() & b.provenance.keys():
+        made[name] = "; ".join(dict.fromkeys((a.provenance[name], b.provenance[name])))
+    return replace(a, **both, provenance=made)

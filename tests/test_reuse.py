@@ -1,0 +1,211 @@
+"""Cells that records elsewhere have: which are taken and which run, what is said of them."""
+
+import json
+
+import pandas as pd
+import pytest
+from small_protocol import BASE
+
+from bench import record, records
+from bench.cli import main
+from bench.report import Beside, Cost, Course, Pretext, Pretraining, Taken
+from bench.reuse import put, reuse, said
+from bench.show.reports import read_beside
+from bench.store import Store
+from bench.typed import plain
+
+THERE = {"rows": {"alone": None, "pair": None, "base": {"method": "scratch", "network": "net"},
+                  "contrast": {"method": "simclr3d", "network": "net"}}}  # fmt: skip
+NAMES = {"base": "alone", "contrast": "pair"}
+STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32", datasets=("d",))
+
+
+def scored(cells, name):
+    """Return rows as a run leaves them, another value in each."""
+    rows = [
+        {"job": cell.evaluate, **cell.columns, "protocol": name, "case": case, "patient": case,
+         "target": "anterior", "metric": metric, "unit": "1", "status": "ok"}
+        for cell in cells for case in ("a", "b") for metric in ("dice", "hd95")
+    ]  # fmt: skip
+    return record.frame([{**row, "value": i / len(rows)} for i, row in enumerate(rows)])
+
+
+def beside(cells):
+    """Return what is said of them as a run leaves it."""
+    courses = (Course(*(c.columns[k] for k in ("row", "section", "fraction", "seed")), (0.0, 1.0), (1.0, 0.5))
+               for c in cells)  # fmt: skip
+    return Beside(
+        costs=tuple(Cost(r, s, 60.0) for r in NAMES for s in ("pretrain", "finetune (4 jobs)")),
+        pretrainings=(Pretraining(("contrast",), cases=(1, 1), steps=(2, 2), **STATED),),
+        receipts={"contrast": "all of it"}, pretexts=(Pretext("contrast", "a figure"),),
+        courses=tuple(courses), provenance={"commit": "x"}, other_source=("1 job was",),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def there(plan_of, tmp_path, monkeypatch):
+    """Return a function that leaves records of two rows, changed, in ``there/``."""
+    monkeypatch.chdir(tmp_path)
+
+    def left(change=lambda table: table, kept=lambda cell: True):
+        store, cells = Store.open(tmp_path / "there"), plan_of(THERE).cells["test0"]
+        view = store.root / "records" / "other.parquet"
+        rows = change(scored([cell for cell in cells if kept(cell)], "other"))
+        rows.to_parquet(view, index=False)
+        view.with_suffix(".json").write_text(json.dumps(plain(beside(cells))))
+        return rows
+
+    return left
+
+
+@pytest.fixture
+def here(tmp_path):
+    return Store.open(tmp_path / "here")
+
+
+def wanted(plan):
+    return [cell for cell in plan.cells["test0"] if cell.wanted]
+
+
+def test_rows_are_taken_to_the_bit_by_the_names_here_and_only_what_the_protocol_asks(
+    there, plan_of, tmp_path, here
+):
+    theirs, plan = there(), plan_of()
+    cells = list(plan.cells["test0"])
+    put(reuse(plan, here, [tmp_path / "there"]), here)
+    assert not wanted(plan) and not plan.wanted()
+    found = records.collect(plan, here, "test0")
+    asked = theirs[theirs["metric"].eq("dice")].reset_index(drop=True)
+    changed = ["row", "protocol", "params", "paper", "table", "pretrain"]
+    assert (found["row"].astype(str) == asked["row"].map(NAMES)).all() and {*found["protocol"]} == {"test0"}
+    own = ["job", *record.SCORES, "seed", "fraction", "split_hash"]
+    pd.testing.assert_frame_equal(found[own].astype(str), asked[own].astype(str))
+    for name in changed:
+        expected = {c.evaluate: c.columns.get(name, "test0") for c in cells}
+        assert (found[name].astype(str) == found["job"].map(expected).astype(str)).all(), name
+
+
+def of(text):
+    return lambda table: table["row"].eq("base") & table.eval(text)
+
+
+PARTLY = {
+    "a metric lacks": lambda t: t[~(of("metric == 'dice'")(t))],
+    "another convention": lambda t: t.assign(convention=t["convention"].where(t["row"].ne("base"), "other")),
+    "another job": lambda t: t.assign(job=t["job"].where(t["row"].ne("base"), "0123456789abcdef")),
+    "failed": lambda t: t.assign(status=t["status"].where(t["row"].ne("base"), "failed")),
+}
+
+
+@pytest.mark.parametrize("what", PARTLY)
+def test_cells_whose_scores_are_not_all_there_are_run(there, plan_of, tmp_path, here, what):
+    there(PARTLY[what])
+    plan = plan_of()
+    put(reuse(plan, here, [tmp_path / "there"]), here)
+    assert [cell.row for cell in wanted(plan)] == ["alone"] * 4
+    assert {*records.collect(plan, here, "test0")["row"]} == {"pair"}
+
+
+def test_what_is_scored_here_is_not_taken(there, plan_of, tmp_path, here, monkeypatch):
+    there()
+    plan = plan_of()
+    own = plan.cells["test0"][0]
+    monkeypatch.setattr(records, "done", lambda plan, store, job: job == own.evaluate)
+    found = reuse(plan, here, [tmp_path / "there"])["test0"].cells
+    assert wanted(plan) == [own] and own not in found and len(found) == 7
+
+
+def test_what_was_taken_is_not_run_later_either_and_stays_beside_what_is_taken_then(
+    there, plan_of, tmp_path, here
+):
+    first = there(kept=lambda cell: cell.row == "base")
+    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    plan = plan_of()
+    known = reuse(plan, here, [])
+    assert {cell.row for cell in wanted(plan)} == {"pair"}
+    assert "4 cells (alone) taken from records, not run" in next(said(known, here))
+    put(known, here)  # nothing new: what lies there is left as it is
+    there(kept=lambda cell: cell.row == "contrast")
+    plan = plan_of()
+    put(reuse(plan, here, [tmp_path / "there"]), here)
+    table = records.collect(plan, here, "test0")
+    assert not wanted(plan) and {*table["row"]} == {"alone", "pair"}
+    kept = table[table["row"].eq("alone")]["value"]
+    assert [*kept] == [*first.loc[first["metric"].eq("dice"), "value"]]
+    taken = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
+    assert {(one.row, one.place) for one in taken.taken} == {
+        (row, f"other in {tmp_path / 'there'}") for row in ("alone", "pair")
+    }
+    assert taken.provenance == {"commit": "x"} and len(taken.courses) == 8
+
+
+def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan_of, tmp_path, here):
+    there()
+    part = {"finetune": [{**BASE["finetune"][0], "fractions": [25]}]}
+    put(reuse(plan_of(part), here, [tmp_path / "there"]), here)
+    found = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
+    assert [(c.row, c.stage) for c in found.costs] == [("alone", "pretrain"), ("pair", "pretrain")]
+    assert {c.fraction for c in found.courses} == {25} and len(found.courses) == 4
+    assert found.other_source == ("of all that is recorded there, 1 job was",)
+    assert found.receipts == {"pair": "all of it"} and found.pretrainings[0].rows == ("pair",)
+    assert [p.row for p in found.pretexts] == ["pair"]
+    where = f"other in {tmp_path / 'there'}"
+    assert Taken("pair", "msd04_hippocampus", 25, 1, where) in found.taken
+
+
+def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of, tmp_path, here):
+    there()
+    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    plan = plan_of()
+    name, second = "test0", Store.open(tmp_path / "second")
+    for kind in (".parquet", ".json"):
+        copy = second.root / "records" / f"a{kind}"
+        copy.write_bytes(records.taken_file(here, name).with_suffix(kind).read_bytes())
+    third = Store.open(tmp_path / "third")
+    found = reuse(plan_of(), third, [second.root])[name]
+    assert len(found.cells) == 8
+    assert {t.place for b in found.beside for t in b.taken} == {f"other in {tmp_path / 'there'}"}
+    found = reuse(plan, third, [second.root, tmp_path / "there"])[name]  # who ran them comes first
+    assert len(found.beside) == 1 and found.beside[0].provenance == {"commit": "x"}
+
+
+def test_of_a_pretraining_that_is_not_taken_nothing_is_said(there, plan_of, tmp_path, here):
+    there(lambda t: t.assign(pretrain_seed=t["seed"]))
+    part = {"finetune": [{**BASE["finetune"][0], "seeds": [0]}]}
+    put(reuse(plan_of(part), here, [tmp_path / "there"]), here)
+    found = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
+    assert not found.costs and not found.pretexts
+
+
+@pytest.mark.parametrize(("place", "why"), [
+    ("nowhere", "--records nowhere: "),
+    ("mine", "--records mine: is neither an output folder of bench nor a bundle"),
+    ("there", "--records there: has scores of no cell that is left to do of test0"),
+])  # fmt: skip
+def test_a_place_that_has_nothing_is_refused_in_a_line(
+    there, plan_of, phantoms, tmp_path, capsys, place, why
+):
+    (tmp_path / "mine").mkdir()
+    there(lambda table: table.assign(job="0123456789abcdef"))
+    plan_of()
+    for command in ("run", "plan"):
+        words = [command, "test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", place]
+        assert main(words) == 2
+        line = capsys.readouterr().err
+        assert why in line and line.count("\n") == 1, line
+    assert not (tmp_path / "runs" / "tracks").exists()
+
+
+def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(there, plan_of, phantoms, tmp_path, capsys):
+    there()
+    plan_of()
+    words = ["test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", "there"]
+    assert main(["plan", *words]) == 0
+    shown = capsys.readouterr()
+    assert "0 jobs, to do: nothing" in shown.out and not (tmp_path / "runs" / "tracks").exists()
+    assert "test0: 8 cells (alone, pair) taken from records, not run" in shown.err
+    assert main(["run", *words, "--quiet"]) == 0
+    page = (tmp_path / "runs" / "reports" / "test0" / "index.html").read_text()
+    assert "From scratch, 25 %, 100 % of the labels: 4 cells of other in there." in page
+    assert not any((tmp_path / "runs" / "jobs").iterdir())
+    assert main(["run", *words[:-2], "--quiet"]) == 0  # remembered
