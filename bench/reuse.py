@@ -23,7 +23,7 @@ from bench.report import Beside, Taken
 from bench.report.footnotes import counted
 from bench.report.grouping import distinct
 from bench.show.reports import read_beside
-from bench.show.taken import Key, Names, cell_of, leave, renamed, together
+from bench.show.taken import Key, Names, cell_of, leave, made, renamed, together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Part = tuple["pd.DataFrame", dict[str, Any]]  # rows, and what all of them have in other columns
 KEY = ["row", "section", "fraction", "seed"]  # columns that name a cell to a reader
-OF_ALL = "of all that is recorded there, {}"
+OF_ALL = "of all that is recorded there, "
 POINT = [*SCORES, "part", "step", "epoch"]  # columns of a curve that are not its cell's
 
 
@@ -42,16 +42,28 @@ class View:
     """Records, what is said beside them, and their learning curves."""
 
     file: Path
-    place: str = ""  # in words; empty where this protocol has taken them before
+    place: str = ""  # in words
+    before: bool = False  # has this protocol taken them already?
 
     @property
     def curves(self) -> Path:
         """Return where the learning curves lie."""
         return self.file.parent / "curves" / self.file.name
 
-    def said(self) -> Beside:
-        """Return what is said beside them."""
-        return read_beside(self.file.with_suffix(".json"))
+    def read(self, jobs: set[str]) -> tuple[pd.DataFrame, Beside] | None:
+        """Return them, and what is said beside them; None where they have scores of none of some jobs.
+
+        Raises:
+            BenchError: one of both is damaged.
+        """
+        try:
+            if jobs.isdisjoint(read_rows(self.file, {"job": "str"})["job"].cat.categories):
+                return None
+            return read_rows(self.file, COLUMNS), read_beside(self.file.with_suffix(".json"))
+        except BenchError as error:
+            what = str(error).partition(";")[0]
+            undo = "remove both, and take them again" if self.before else "take another --records"
+            raise BenchError(f"{what}; {undo}") from None
 
 
 @dataclass(eq=False)
@@ -70,13 +82,16 @@ def reuse(plan: Plan, store: Store, places: Sequence[Path]) -> dict[str, Reused]
 
     Args:
         plan: cells that are taken over are not wanted any more.
-        store: the output folder; what it has scored itself it keeps, what was taken before is taken again.
+        store: the output folder; what it has scored itself, or taken before, it keeps.
         places: output folders or bundles; the first that has a cell counts.
 
     Raises:
         BenchError: a place cannot be read, or none has a cell of the plan.
     """
     found = {name: Reused() for name in plan.cells}
+    for name, one in found.items():
+        if (before := records.taken_file(store, name)).exists():
+            _take(one, plan, store, name, View(before, before=True))
     with ExitStack() as stack:
         views = [one for place in places for one in _views(stack.enter_context(as_folder(place)), place)]
         for ran in (True, False):  # what was run for its view, then what that has taken from another
@@ -88,9 +103,6 @@ def reuse(plan: Plan, store: Store, places: Sequence[Path]) -> dict[str, Reused]
             f"--records {', '.join(map(str, places))}: has scores of no cell that is left to do of "
             f"{', '.join(plan.cells)}: none there is of the same recipe, data and seeds"
         )
-    for name, one in found.items():
-        if (before := records.taken_file(store, name)).exists():
-            _take(one, plan, store, name, View(before))
     return {name: one for name, one in found.items() if one.cells}
 
 
@@ -134,10 +146,10 @@ def _take(one: Reused, plan: Plan, store: Store, name: str, view: View, *, ran: 
         view: has scores of its cells, or not.
         ran: take only what was run for that view.
     """
-    ids = {cell.evaluate for cell in plan.cells[name]}
-    if ids.isdisjoint(read_rows(view.file, {"job": "str"})["job"].cat.categories):
+    found = view.read({cell.evaluate for cell in plan.cells[name]})
+    if found is None:
         return
-    table, said = read_rows(view.file, COLUMNS), view.said()
+    table, said = found
     skipped = _elsewhere(table, said) if ran else set()
     kept = table[table["status"].ne("failed") & ~table["job"].isin(skipped)]
     scores = dict(list(kept.groupby("job", observed=True)))
@@ -151,9 +163,9 @@ def _take(one: Reused, plan: Plan, store: Store, name: str, view: View, *, ran: 
             plan.cells[name][i] = replace(cell, wanted=False)
     if taken:
         one.cells += taken
-        one.anew |= bool(view.place)
+        one.anew |= not view.before
         one.points += _points(view.curves, taken)
-        one.beside.append(_beside(said, table, taken, view.place))
+        one.beside.append(_beside(view, said, table, taken))
 
 
 def _elsewhere(table: pd.DataFrame, said: Beside) -> set[str]:
@@ -187,7 +199,7 @@ def _points(file: Path, cells: Sequence[Cell]) -> list[Part]:
     return [(rows, {**cell.columns, "job": cell.finetune}) for rows, cell in own]
 
 
-def _beside(said: Beside, table: pd.DataFrame, cells: Sequence[Cell], place: str) -> Beside:
+def _beside(view: View, said: Beside, table: pd.DataFrame, cells: Sequence[Cell]) -> Beside:
     """Return what is said beside a view of cells that are taken from it, by the names that they have here."""
     here: dict[str, list[Key]] = {}
     for cell in cells:
@@ -206,12 +218,17 @@ def _beside(said: Beside, table: pd.DataFrame, cells: Sequence[Cell], place: str
         frozenset(kept) - {row for (row, *_), taken in seeds.items() if not taken},
     )
     found = renamed(said, names)
-    if not place:
-        return found
-    of_all = () if names.whole == kept.keys() else tuple(map(OF_ALL.format, said.other_source))
+    if view.before:
+        return replace(found, provenance=said.provenance, other_source=said.other_source)
     first = {cell_of(one): one.place for one in found.taken}  # where that view has them from
-    told = (Taken(*key, first.get(key, place)) for some in names.cells.values() for key in some)
-    return replace(found, taken=tuple(told), other_source=of_all or said.other_source)
+    keys = [key for some in names.cells.values() for key in some]
+    own = any(key not in first for key in keys)
+    origin = made(said, there=own, taken=bool(first) or not said.taken)
+    lines = origin.other_source
+    if names.whole != kept.keys():
+        lines = tuple(OF_ALL + line.removeprefix(OF_ALL) for line in lines)
+    told = tuple(Taken(*key, first.get(key, view.place)) for key in keys)
+    return replace(found, taken=told, other_source=lines, provenance=origin.provenance)
 
 
 def _key(columns: Mapping[str, Any]) -> Key:

@@ -8,9 +8,11 @@ from small_protocol import BASE
 
 from bench import record, records
 from bench.cli import main
+from bench.errors import BenchError
 from bench.report import Beside, Cost, Course, Pretext, Pretraining, Taken
 from bench.reuse import put, reuse, said
 from bench.show.reports import read_beside
+from bench.show.taken import joined, made
 from bench.store import Store
 from bench.typed import plain
 
@@ -167,6 +169,21 @@ def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of
     assert {t.place for b in found.beside for t in b.taken} == {f"other in {tmp_path / 'there'}"}
     found = reuse(plan, third, [second.root, tmp_path / "there"])[name]  # who ran them comes first
     assert len(found.beside) == 1 and found.beside[0].provenance == {"commit": "x"}
+    put({name: found}, third)
+    again = plan_of()
+    assert not reuse(again, third, [second.root])[name].anew and not wanted(again)
+    kept = records.taken_file(third, name).with_suffix(".json")
+    assert joined(Beside(provenance={"commit": "y"}), read_beside(kept)).provenance == {
+        "commit": "y", "track: commit": "x",
+    }  # fmt: skip
+
+
+def test_how_far_away_numbers_were_made_is_not_told_and_whose_they_are_not_is_left_out():
+    said = Beside(provenance={"commit": "x; y", "track: commit": "y; z"}, other_source=("a", "track: b"))
+    assert joined(Beside(), said).provenance == {"track: commit": "x; y; z"}
+    assert joined(Beside(), said).other_source == ("track: a", "track: b")
+    assert made(said, there=True, taken=False) == Beside(provenance={"commit": "x; y"}, other_source=("a",))
+    assert made(said, there=False, taken=True) == Beside(provenance={"commit": "y; z"}, other_source=("b",))
 
 
 def test_of_a_pretraining_that_is_not_taken_nothing_is_said(there, plan_of, tmp_path, here):
@@ -175,6 +192,14 @@ def test_of_a_pretraining_that_is_not_taken_nothing_is_said(there, plan_of, tmp_
     put(reuse(plan_of(part), here, [tmp_path / "there"]), here)
     found = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
     assert not found.costs and not found.pretexts
+
+
+def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_of, tmp_path, here):
+    there()
+    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    records.taken_file(here, "test0").with_suffix(".json").write_text("{")
+    with pytest.raises(BenchError, match=r"tracks/test0.json: damaged .*; remove both, and take them again"):
+        reuse(plan_of(), here, [])
 
 
 @pytest.mark.parametrize(("place", "why"), [

@@ -16,7 +16,7 @@ from bench.typed import plain
 if TYPE_CHECKING:
     import pandas as pd
 
-THEIRS = "track"  # begins what is said of how rows of elsewhere came about
+THEIRS = "track: "  # begins what is said of how rows of elsewhere came about
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 TOGETHER = ("titles", "sources", "receipts", "curves", "defaults")  # mappings, of which our own win
@@ -47,9 +47,17 @@ def joined(own: Beside, theirs: Beside) -> Beside:
         **both,
         datasets=(*own.datasets, *(info for info in theirs.datasets if info.name not in known)),
         read=own.read or theirs.read,
-        other_source=(*own.other_source, *(f"{THEIRS}: {line}" for line in theirs.other_source)),
-        provenance=own.provenance | {f"{THEIRS}: {k}": v for k, v in theirs.provenance.items()},
+        other_source=(*own.other_source, *(THEIRS + o.removeprefix(THEIRS) for o in theirs.other_source)),
+        provenance=own.provenance | {THEIRS + k: v for k, v in _merged(theirs.provenance.items()).items()},
     )
+
+
+def _merged(facts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return what produced numbers, of several places as of one: how far away it was is not told."""
+    found: dict[str, dict[str, None]] = {}
+    for name, values in facts:
+        found.setdefault(name.removeprefix(THEIRS), {}).update(dict.fromkeys(values.split("; ")))
+    return {name: "; ".join(values) for name, values in found.items()}
 
 
 def _both(own: Beside, theirs: Beside) -> dict[str, Any]:
@@ -132,9 +140,19 @@ def renamed(said: Beside, names: Names) -> Beside:
         pretexts=tuple(_each(pretexts, trained)),
         courses=tuple(_of_cells(said.courses, names)),
         taken=tuple(_of_cells(said.taken, names)),
-        other_source=said.other_source,
-        provenance=said.provenance,
     )  # fmt: skip
+
+
+def made(said: Beside, *, there: bool, taken: bool) -> Beside:
+    """Return how rows of a view came about: those that were run ``there``, those that it has ``taken``."""
+
+    def asked(text: str) -> bool:
+        return taken if text.startswith(THEIRS) else there
+
+    return Beside(
+        other_source=tuple(o.removeprefix(THEIRS) for o in said.other_source if asked(o)),
+        provenance=_merged((k, v) for k, v in said.provenance.items() if asked(k)),
+    )
 
 
 def _several(rows: Iterable[str], names: Names) -> tuple[str, ...]:
@@ -156,7 +174,4 @@ def together(a: Beside, b: Beside) -> Beside:
     both = _both(a, b)
     for name in (*ONE_AFTER_ANOTHER, *OF_CELLS, "other_source"):
         both[name] = tuple(dict.fromkeys((*getattr(a, name), *getattr(b, name))))
-    made = {**a.provenance, **b.provenance}
-    for name in a.provenance.keys() & b.provenance.keys():
-        made[name] = "; ".join(dict.fromkeys((a.provenance[name], b.provenance[name])))
-    return replace(a, **both, provenance=made)
+    return replace(a, **both, provenance=_merged((*a.provenance.items(), *b.provenance.items())))
