@@ -73,14 +73,14 @@ def body(arguments: argparse.Namespace) -> int:
     reused = asked.reused(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
-    for line in keep(plan.cells, store):
-        say(line)
     if reused:
         from bench import reuse
 
         reuse.put(reused, store)
         for line in reuse.said(reused, store):
             say(line)
+    for line in keep(plan.cells, store):
+        say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))
         for line in run.take_away_changed(plan, store):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import records
 from bench.report import Beside
+from bench.runtime.stale import AGAIN
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -47,9 +48,14 @@ def joined(own: Beside, theirs: Beside) -> Beside:
         **both,
         datasets=(*own.datasets, *(info for info in theirs.datasets if info.name not in known)),
         read=own.read or theirs.read,
-        other_source=(*own.other_source, *(THEIRS + o.removeprefix(THEIRS) for o in theirs.other_source)),
+        other_source=(*own.other_source, *map(_done_there, theirs.other_source)),
         provenance=own.provenance | {THEIRS + k: v for k, v in _merged(theirs.provenance.items()).items()},
     )
+
+
+def _done_there(line: str) -> str:
+    """Return what is said of jobs elsewhere without what can only be done about jobs here."""
+    return THEIRS + line.removeprefix(THEIRS).removesuffix(f"; {AGAIN}")
 
 
 def _merged(facts: Iterable[tuple[str, str]]) -> dict[str, str]:
