@@ -15,6 +15,7 @@ from bench.plan import Planner
 from bench.plan.override import Override
 from bench.protocol import read
 from bench.protocol.strict import overlay
+from bench.show import reports
 from bench.show.reports import rewrite_report
 from bench.store import Store
 
@@ -63,6 +64,13 @@ def no_plugins(monkeypatch):
 def own_place(tmp_path, monkeypatch):
     """Work where there is no bench.toml."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Have reports written without figures, which take most of a report's time."""
+    draw = reports.draw
+    monkeypatch.setattr(reports, "draw", lambda *given, **how: draw(*given, **{**how, "figures": False}))
 
 
 @pytest.fixture(scope="session")

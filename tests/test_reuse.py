@@ -221,6 +221,7 @@ def test_a_place_that_has_nothing_is_refused_in_a_line(
     assert not (tmp_path / "runs" / "tracks").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(there, plan_of, phantoms, tmp_path, capsys):
     there()
     plan_of()

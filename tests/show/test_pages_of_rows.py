@@ -27,6 +27,7 @@ def marked(tmp_path_factory):
     return data
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_known_of_data_reaches_a_report_from_rows_alone(made, marked, tmp_path):
     made.again("pretrain", cases=10)
     made.plan.roots[NAME] = str(marked / NAME)

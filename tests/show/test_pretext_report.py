@@ -76,6 +76,7 @@ def test_what_is_not_there_is_left_out(made):
     assert told(made)["pretexts"] == ()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_figure_without_chance_and_numbers_that_are_none(made):
     made.again("pretrain", figure={"term": "total", "says": "loss", "chance": "", "rises": False})
     table = pd.DataFrame({"step": [1, 2, 3, 4], "total": [3.0, np.nan, np.inf, 1e300]})
@@ -208,6 +209,7 @@ def test_a_report_is_drawn_again_without_the_job_folders(made, tmp_path):
     assert "there is no file vgg19.pth" in text and "0.500 → 0.300" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_path):
     made = finished({"rows": {"again": None}})
     list(write_reports([made.protocol], made.plan, made.store))
@@ -228,6 +230,7 @@ WRONG = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damaged_records_are_one_line(made, tmp_path):
     list(write_reports([made.protocol], made.plan, made.store))
     file = records_of(made)
@@ -241,6 +244,7 @@ def test_damaged_records_are_one_line(made, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(made):
     for figure, columns in ((FIGURE, []), ({**FIGURE, "term": "total"}, ["retrieval"])):
         made.again("pretrain", figure=figure)
@@ -249,6 +253,7 @@ def test_the_loss_is_drawn_without_the_figure_that_has_a_plot_of_its_own(made):
         assert [list(c) for c in known["curves"].values()] == [["step", "lr", "loss", *columns]]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_fine_tunings_loss_is_kept_in_few_points_and_drawn(made):
     shown = list(write_reports([made.protocol], made.plan, made.store))
     known = json.loads(records_of(made).read_text())["courses"]

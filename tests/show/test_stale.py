@@ -59,6 +59,7 @@ def test_what_is_up_to_date_is_not_mentioned(made):
     assert run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_plan_status_page_and_run_name_the_file_and_what_stands_on_it(made, tmp_path, capsys):
     assert run.changed(made.plan, made.store) == [LINE]
     assert LINE in as_text(status(made.store)).splitlines()

@@ -47,6 +47,7 @@ def one_of(made, name="told"):
     return One(name, made.plan, made.store, labels(made.plan))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_all_of_a_finished_folder_is_told_once(made, told, monkeypatch):
     monkeypatch.setattr(follow, "SOON", 300.0)  # on a machine that is busy
     list(write_reports([made.protocol], made.plan, made.store))
