@@ -1,7 +1,8 @@
 """The views of a protocol: every cell's scores and learning curve, with columns that say what they are.
 
 An output folder may have rows of cells that nobody ran in it: ``tracks/<protocol>.parquet``, and
-``tracks/curves/``. A cell's job says what it is, so the folder's own scores of that job win over them.
+``tracks/curves/``. A cell's job says what it is: rows of a job that is planned are the cell's, under the
+names that it has now, and the folder's own scores of that job win over them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest
+from bench.elsewhere import Rows, of_plan
 from bench.jobs import latency
 from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
 from bench.jobs.scoring import Scoring, path, targets_of
@@ -52,7 +54,12 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
-    return _with_taken(stacked([*parts, (frame(failed), {})]), taken_file(store, protocol), COLUMNS)
+    own = stacked([*parts, (frame(failed), {})])
+    if not (file := taken_file(store, protocol)).exists():
+        return own
+    here = set(own["job"].unique())
+    taken = of_plan(Rows(read_rows(file, COLUMNS)), _scored(plan, protocol), here)
+    return stacked([(taken, {}), (own, {})])
 
 
 def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
@@ -74,7 +81,13 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
             parts.append((found, {**cell.columns, **own}))
-    return _with_taken(stacked(parts, CURVE), taken_file(store, protocol, "tracks/curves"), CURVE)
+    own = stacked(parts, CURVE)
+    if not (file := taken_file(store, protocol, "tracks/curves")).exists():
+        return own
+    rows, here = Rows(read_rows(file, CURVE)), set(own["job"].unique())
+    others = [c for c, _ in _scored(plan, protocol) if c.curve and c.finetune not in here]
+    taken = rows.of_cells(((c, c.finetune, rows.of_job(c.finetune)) for c in others), curve=True)
+    return stacked([(taken, {}), (own, {})], CURVE)
 
 
 def taken_file(store: Store, protocol: str, folder: str = "tracks") -> Path:
@@ -87,14 +100,6 @@ def take(table: pd.DataFrame, file: Path, protocol: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: CURVE[name] for name in table}
     write_atomic(file, _parquet(stacked([(table, {"protocol": protocol})], columns)))
-
-
-def _with_taken(own: pd.DataFrame, file: Path, columns: dict[str, str]) -> pd.DataFrame:
-    """Return the rows made here, below those taken from elsewhere of jobs that have none here."""
-    if not file.exists():
-        return own
-    taken = read_rows(file, columns)
-    return stacked([(taken[~taken["job"].isin(own["job"].unique())], {}), (own, {})], columns)
 
 
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:

@@ -7,74 +7,125 @@ cells whose rows lie there are not run, until the files are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import records
 from bench.bundle.opening import as_folder
+from bench.elsewhere import CELL, Rows
 from bench.errors import BenchError
+from bench.jobs.scoring import key
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES, read_rows, stacked
+from bench.record import COLUMNS, CURVE, read_rows, stacked
 from bench.report import Beside, Taken
 from bench.report.footnotes import counted
 from bench.report.grouping import distinct
 from bench.show.reports import read_beside
-from bench.show.taken import Key, Names, cell_of, leave, made, renamed, together
+from bench.show.taken import Names, leave, made, renamed, together
+from bench.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.jobs.scoring import Scoring
     from bench.plan import Cell, Plan
-    from bench.store import Store
 
-Part = tuple["pd.DataFrame", dict[str, Any]]  # rows, and what all of them have in other columns
-KEY = ["row", "section", "fraction", "seed"]  # columns that name a cell to a reader
 OF_ALL = "of all that is recorded there, "
-POINT = [*SCORES, "part", "step", "epoch"]  # columns of a curve that are not its cell's
 
 
 @dataclass(frozen=True)
 class View:
-    """Records, what is said beside them, and their learning curves."""
+    """Records, what is said beside them, and their learning curves; read once, and only if asked for."""
 
     file: Path
-    place: str = ""  # in words
-    before: bool = False  # has this protocol taken them already?
+    folder: str  # that it lies in, in words; empty where a protocol here has taken them before
 
-    @property
-    def curves(self) -> Path:
-        """Return where the learning curves lie."""
-        return self.file.parent / "curves" / self.file.name
+    @cached_property
+    def jobs(self) -> frozenset[str]:
+        """Return the jobs that it has rows of."""
+        return frozenset(self._read(self.file, {"job": "str"})["job"].cat.categories)
 
-    def read(self, jobs: set[str]) -> tuple[pd.DataFrame, Beside] | None:
-        """Return them, and what is said beside them; None where they have scores of none of some jobs.
+    @cached_property
+    def rows(self) -> Rows:
+        """Return its rows."""
+        return Rows(self._read(self.file, COLUMNS))
 
-        Raises:
-            BenchError: one of both is damaged.
-        """
+    @cached_property
+    def curves(self) -> Rows | None:
+        """Return the points of its learning curves, if it has some."""
+        file = self.file.parent / "curves" / self.file.name
+        return Rows(self._read(file, CURVE)) if file.exists() else None
+
+    @cached_property
+    def said(self) -> Beside:
+        """Return what is said beside it."""
+        file = self.file.with_suffix(".json")
         try:
-            if jobs.isdisjoint(read_rows(self.file, {"job": "str"})["job"].cat.categories):
-                return None
-            return read_rows(self.file, COLUMNS), read_beside(self.file.with_suffix(".json"))
+            if not file.exists():
+                raise BenchError(f"{file}: is lost")
+            return read_beside(file)
         except BenchError as error:
-            what = str(error).partition(";")[0]
-            undo = "remove both, and take them again" if self.before else "take another --records"
-            raise BenchError(f"{what}; {undo}") from None
+            raise self._damaged(error) from None
+
+    @cached_property
+    def elsewhere(self) -> frozenset[str]:
+        """Return the jobs whose rows it has taken from other views."""
+        cells = {_full(one) for one in self.said.taken}
+        known = distinct(self.rows.table, ["job", *CELL]) if cells else None
+        if known is None:
+            return frozenset()
+        return frozenset(
+            job for job, *cell in known.itertuples(index=False, name=None) if tuple(cell) in cells
+        )
+
+    def _read(self, file: Path, columns: dict[str, str]) -> pd.DataFrame:
+        try:
+            return read_rows(file, columns)
+        except BenchError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: BenchError) -> BenchError:
+        undo = "take another --records"
+        if not self.folder:
+            undo = f"remove {self.file} and {self.file.with_suffix('.json').name}, and take them again"
+        return BenchError(f"{str(error).partition(';')[0]}; {undo}")
 
 
 @dataclass(eq=False)
 class Reused:
-    """What one protocol takes over, by the view that it comes from."""
+    """What one protocol takes over."""
 
-    cells: list[Cell] = field(default_factory=list)
-    rows: list[Part] = field(default_factory=list)
-    points: list[Part] = field(default_factory=list)  # of learning curves
+    cells: list[Cell] = field(default_factory=list)  # that are not run for it
+    before: View | None = None  # what was taken before
+    rows: list[pd.DataFrame] = field(default_factory=list)  # anew, by view
+    points: list[pd.DataFrame] = field(default_factory=list)  # of learning curves
     beside: list[Beside] = field(default_factory=list)
-    anew: bool = False  # is anything of it not taken before?
+
+
+@dataclass(eq=False)
+class Open:
+    """The wanted cells of one protocol that nobody has scored yet."""
+
+    plan: Plan
+    name: str
+    cells: dict[int, tuple[Cell, Scoring]]  # by their place in the plan
+
+    def take(self, view: View, jobs: frozenset[str]) -> list[tuple[Cell, Scoring, Any]]:
+        """Return cells of which a view has all scores, with the lines; they are not wanted any more."""
+        taken = []
+        for place, (cell, scoring) in list(self.cells.items()):
+            if cell.evaluate not in jobs:
+                continue
+            lines = view.rows.asked(cell, scoring)
+            if view.rows.whole(lines, cell, scoring) and (not view.folder or _judged(view, cell, scoring)):
+                taken.append((cell, scoring, lines))
+                self.plan.cells[self.name][place] = replace(cell, wanted=False)
+                del self.cells[place]
+        return taken
 
 
 def reuse(plan: Plan, store: Store, places: Sequence[Path]) -> dict[str, Reused]:
@@ -86,32 +137,36 @@ def reuse(plan: Plan, store: Store, places: Sequence[Path]) -> dict[str, Reused]
         places: output folders or bundles; the first that has a cell counts.
 
     Raises:
-        BenchError: a place cannot be read, or none has a cell of the plan.
+        BenchError: a place cannot be read, or has nothing of a plan of which something is left to do.
     """
     found = {name: Reused() for name in plan.cells}
+    left = {name: Open(plan, name, _undone(plan, store, name)) for name in plan.cells}
     for name, one in found.items():
-        if (before := records.taken_file(store, name)).exists():
-            _take(one, plan, store, name, View(before, before=True))
+        if (file := records.taken_file(store, name)).exists():
+            one.before = View(file, "")
+            assert one.before.said is not None  # what is damaged is told before anything runs
+            one.cells += [cell for cell, *_ in left[name].take(one.before, one.before.jobs)]
     with ExitStack() as stack:
-        views = [one for place in places for one in _views(stack.enter_context(as_folder(place)), place)]
+        views = {place: _views(stack.enter_context(as_folder(place)), place) for place in places}
         for ran in (True, False):  # what was run for its view, then what that has taken from another
-            for view in views:
-                for name in found:
-                    _take(found[name], plan, store, name, view, ran=ran)
-    if places and not any(one.cells for one in found.values()) and _open(plan, store):
-        raise BenchError(
-            f"--records {', '.join(map(str, places))}: has scores of no cell that is left to do of "
-            f"{', '.join(plan.cells)}: none there is of the same recipe, data and seeds"
-        )
+            for view in (view for some in views.values() for view in some):
+                for name, one in found.items():
+                    _take(one, left[name], view, ran=ran)
+        if any(one.cells for one in left.values()) and not plan.provisional:
+            _refuse_useless(plan, left, views)
     return {name: one for name, one in found.items() if one.cells}
 
 
 def put(reused: dict[str, Reused], store: Store) -> None:
-    """Leave what is taken over beside what is run here."""
-    for name, one in ((name, one) for name, one in reused.items() if one.anew):
-        points = stacked(one.points, CURVE)
-        said = reduce(together, one.beside)
-        leave(store, name, stacked(one.rows), said, None if points.empty else points)
+    """Leave what is taken over beside what is run here, and beside what was taken before."""
+    for name, one in ((name, one) for name, one in reused.items() if one.rows):
+        rows, points, beside = list(one.rows), list(one.points), list(one.beside)
+        if one.before is not None:
+            rows.insert(0, one.before.rows.table)
+            points[:0] = [one.before.curves.table] if one.before.curves else []
+            beside.insert(0, one.before.said)
+        curves = stacked([(table, {}) for table in points], CURVE) if points else None
+        leave(store, name, stacked([(table, {}) for table in rows]), reduce(together, beside), curves)
 
 
 def said(reused: dict[str, Reused], store: Store) -> Iterator[str]:
@@ -119,117 +174,105 @@ def said(reused: dict[str, Reused], store: Store) -> Iterator[str]:
     for name, one in reused.items():
         rows = ", ".join(dict.fromkeys(cell.row for cell in one.cells))
         file = records.taken_file(store, name)
-        undo = f"; remove {file.with_suffix('')}.* to run them here" if file.exists() else ""
+        undo = f"; remove {file} and {file.stem}.json to run them here" if file.exists() else ""
         yield f"{name}: {counted(len(one.cells), 'cell')} ({rows}) taken from records, not run{undo}"
+
+
+def _undone(plan: Plan, store: Store, name: str) -> dict[int, tuple[Cell, Scoring]]:
+    scorings = plan.scoring_of[name]
+    return {
+        i: (cell, scorings[cell.columns["section"]])
+        for i, cell in enumerate(plan.cells[name])
+        if cell.wanted and not cell.submission and not records.done(plan, store, cell.evaluate)
+    }
 
 
 def _views(folder: Path, place: Path) -> list[View]:
     """Return the views in an output folder."""
     if not (folder / "bench.json").is_file():
         raise BenchError(f"--records {place}: is neither an output folder of bench nor a bundle (.zip)")
-    return [View(view, f"{view.stem} in {place}") for view in sorted((folder / "records").glob("*.parquet"))]
+    Store.open(folder, create=False)  # refuses another schema
+    called = place.name if place.is_absolute() else str(place)  # a page tells nobody where a home lies
+    return [View(file, called) for file in sorted((folder / "records").glob("*.parquet"))]
 
 
-def _open(plan: Plan, store: Store) -> bool:
-    cells = [cell for some in plan.cells.values() for cell in some if cell.wanted]
-    return any(not records.done(plan, store, cell.evaluate) for cell in cells)
+def _refuse_useless(plan: Plan, left: dict[str, Open], views: dict[Path, list[View]]) -> None:
+    """Refuse a place that has no cell of a plan: a slip of the pen would train for hours."""
+    still = {cell.evaluate for one in left.values() for cell, _ in one.cells.values()}
+    over = {cell.evaluate for cells in plan.cells.values() for cell in cells} - still
+    for place, some in views.items():
+        if not any(over & view.jobs for view in some):
+            raise BenchError(
+                f"--records {place}: has all scores of no cell of {', '.join(plan.cells)}: none there is of "
+                "the same recipe, data, seeds, metrics and targets"
+            )
 
 
-def _take(one: Reused, plan: Plan, store: Store, name: str, view: View, *, ran: bool = False) -> None:
-    """Take what one view has of one protocol.
+def _judged(view: View, cell: Cell, scoring: Scoring) -> bool:
+    """Tell whether a view scored as is asked here, and no guard found test cases in the pretraining."""
+    table, lines = view.rows.table, view.rows.of_job(cell.evaluate)
+    row, section = (str(table[name].iloc[lines[0]]) for name in ("row", "section"))
+    leaky = {(leak.row, leak.section) for leak in view.said.leaks if not leak.dropped}
+    if cell.guard is not None and (row, section) in leaky:
+        return False
+    stated = view.said.scorings.get(section)
+    return stated is None or stated == key(replace(scoring, metrics=()))
 
-    Args:
-        one: what is taken already; it grows.
-        plan: its cells that are taken are not wanted any more.
-        store: the output folder.
-        name: of the protocol.
-        view: has scores of its cells, or not.
-        ran: take only what was run for that view.
-    """
-    found = view.read({cell.evaluate for cell in plan.cells[name]})
-    if found is None:
+
+def _take(one: Reused, left: Open, view: View, *, ran: bool) -> None:
+    """Take what one view has of one protocol; where only what was ``ran`` for it counts, that."""
+    if not any(cell.evaluate in view.jobs for cell, _ in left.cells.values()):
         return
-    table, said = found
-    skipped = _elsewhere(table, said) if ran else set()
-    kept = table[table["status"].ne("failed") & ~table["job"].isin(skipped)]
-    scores = dict(list(kept.groupby("job", observed=True)))
-    taken, known = [], {(cell.row, cell.evaluate) for cell in one.cells}
-    for i, cell in enumerate(plan.cells[name]):
-        if (cell.row, cell.evaluate) in known or cell.submission or records.done(plan, store, cell.evaluate):
-            continue
-        if own := _scores(scores, cell, plan.scoring_of[name][cell.columns["section"]].metrics):
-            one.rows += [(rows, {**cell.columns, "job": job}) for job, rows in own.items()]
-            taken.append(cell)
-            plan.cells[name][i] = replace(cell, wanted=False)
-    if taken:
-        one.cells += taken
-        one.anew |= not view.before
-        one.points += _points(view.curves, taken)
-        one.beside.append(_beside(view, said, table, taken))
+    taken = left.take(view, view.jobs - view.elsewhere if ran else view.jobs)
+    if not taken:
+        return
+    cells = [cell for cell, *_ in taken]
+    one.cells += cells
+    one.rows.append(view.rows.of_cells((cell, cell.evaluate, lines) for cell, _, lines in taken))
+    if (points := view.curves) is not None:
+        tracked = ((c, c.finetune, points.of_job(c.finetune)) for c in cells if c.curve)
+        one.points.append(points.of_cells(tracked, curve=True))
+    one.beside.append(_beside(view, cells, [scoring for _, scoring, _ in taken]))
 
 
-def _elsewhere(table: pd.DataFrame, said: Beside) -> set[str]:
-    """Return the jobs of cells that a view has taken from another."""
-    cells = {cell_of(one) for one in said.taken}
-    known = distinct(table, ["job", *KEY]).itertuples(index=False, name=None) if cells else ()
-    return {job for job, *key in known if tuple(key) in cells}
-
-
-def _scores(scores: dict[str, pd.DataFrame], cell: Cell, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return all rows that a protocol asks of a cell, by job; nothing where one is lacking."""
-    asked = {cell.evaluate: {*metrics}} | ({cell.latency: {LATENCY}} if cell.latency else {})
-    found: dict[str, pd.DataFrame] = {}
-    for job, names in asked.items():
-        rows = scores.get(job)
-        if rows is None or set(rows["convention"]) != {cell.columns["convention"]}:
-            return {}
-        found[job] = rows.loc[rows["metric"].isin(names), list(SCORES)]
-        if names - set(found[job]["metric"]):
-            return {}
-    return found
-
-
-def _points(file: Path, cells: Sequence[Cell]) -> list[Part]:
-    """Return the points of the cells' learning curves, as far as there are some."""
-    wanted = [cell for cell in cells if cell.curve]
-    table = read_rows(file, CURVE) if wanted and file.exists() else None
-    if table is None:
-        return []
-    own = [(table.loc[table["job"] == cell.finetune, POINT], cell) for cell in wanted]
-    return [(rows, {**cell.columns, "job": cell.finetune}) for rows, cell in own]
-
-
-def _beside(view: View, said: Beside, table: pd.DataFrame, cells: Sequence[Cell]) -> Beside:
+def _beside(view: View, cells: Sequence[Cell], scorings: Sequence[Scoring]) -> Beside:
     """Return what is said beside a view of cells that are taken from it, by the names that they have here."""
-    here: dict[str, list[Key]] = {}
+    here: dict[str, list[Cell]] = {}
     for cell in cells:
-        here.setdefault(cell.evaluate, []).append(_key(cell.columns))
-    ran = distinct(table[table["metric"] != LATENCY], ["job", *KEY, "pretrain_seed", "fold"])
-    named, kept = dict[Key, dict[Key, None]](), dict[str, set[bool]]()
-    seeds: dict[tuple[Any, ...], bool] = {}  # of a pretraining: is it behind one that is taken?
-    for job, *key, pretrained, fold in ran.itertuples(index=False, name=None):
-        taken, seed = job in here, (key[0], pretrained, fold)
-        kept.setdefault(key[0], set()).add(taken)
-        seeds[seed] = seeds.get(seed, False) or taken
-        named.setdefault((key[0], key[1], key[2], key[3]), {}).update(dict.fromkeys(here.get(job, ())))
+        here.setdefault(cell.evaluate, []).append(cell)
+    table = view.rows.table
+    ran = distinct(table[table["metric"] != LATENCY], ["job", *CELL])
+    named, kept = dict[Any, dict[Any, None]](), dict[str, set[bool]]()
+    seeds, first = dict[Any, bool](), {_full(t): t.place for t in view.said.taken}  # where it has them from
+    told, used = list[Taken](), set[str]()
+    for job, *cell in ran.itertuples(index=False, name=None):
+        row, section, fraction, fold, pretrained, seed = cell
+        taken = job in here
+        kept.setdefault(row, set()).add(taken)
+        seeds[row, pretrained, fold] = seeds.get((row, pretrained, fold), False) or taken
+        if taken and job not in used:  # rows there that share a job are one row's here
+            used.add(job)
+            place = first.get(tuple(cell), f"{view.file.stem} in {view.folder}")
+            told += [Taken(**{k: one.columns[k] for k in CELL}, place=place) for one in here[job]]
+            keys = ((o.columns["row"], o.columns["section"], o.columns["fraction"], o.columns["seed"])
+                    for o in here[job])  # fmt: skip
+            named.setdefault((row, section, fraction, seed), {}).update(dict.fromkeys(keys))
     names = Names(
-        {there: tuple(some) for there, some in named.items() if some},
+        {there: tuple(some) for there, some in named.items()},
         frozenset(row for row, some in kept.items() if some == {True}),
         frozenset(kept) - {row for (row, *_), taken in seeds.items() if not taken},
     )
-    found = renamed(said, names)
-    if view.before:
-        return replace(found, provenance=said.provenance, other_source=said.other_source)
-    first = {cell_of(one): one.place for one in found.taken}  # where that view has them from
-    keys = [key for some in names.cells.values() for key in some]
-    own = any(key not in first for key in keys)
-    origin = made(said, there=own, taken=bool(first) or not said.taken)
+    theirs = {job for job in used if job in view.elsewhere}
+    origin = made(view.said, there=theirs != used, taken=bool(theirs) or not view.said.taken)
     lines = origin.other_source
     if names.whole != kept.keys():
         lines = tuple(OF_ALL + line.removeprefix(OF_ALL) for line in lines)
-    told = tuple(Taken(*key, first.get(key, view.place)) for key in keys)
-    return replace(found, taken=told, other_source=lines, provenance=origin.provenance)
+    known = {c.columns["section"]: key(replace(s, metrics=())) for c, s in zip(cells, scorings, strict=True)}
+    return replace(
+        renamed(view.said, names), taken=tuple(told), other_source=lines, provenance=origin.provenance,
+        scorings=known,
+    )  # fmt: skip
 
 
-def _key(columns: Mapping[str, Any]) -> Key:
-    return columns["row"], columns["section"], columns["fraction"], columns["seed"]
+def _full(one: Taken) -> tuple[Any, ...]:
+    return tuple(getattr(one, name) for name in CELL)

@@ -15,6 +15,7 @@ from bench.cli import main
 from bench.compete import standing
 from bench.compete.entry import entered
 from bench.compete.track import tracked
+from bench.jobs.scoring import path
 from bench.protocol import read
 from bench.report import Beside, Cost, Pretraining
 from bench.show.taken import joined
@@ -183,7 +184,12 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
     cell = next(c for c in plan.cells[protocol.name] if c.row == "pair")
     own = scored([cell], protocol.name).assign(value=0.25)
-    both = records._with_taken(own, records.taken_file(store, protocol.name), record.COLUMNS)
+    (store.jobs / cell.evaluate).mkdir()
+    scores = path(store, cell.evaluate, plan.scoring_of[protocol.name][cell.columns["section"]])
+    own[list(record.SCORES)].to_parquet(scores, index=False)
+    (store.jobs / cell.guard).mkdir()
+    (store.jobs / cell.guard / "manifest.json").write_text(json.dumps(plan.jobs[cell.guard].plain()))
+    both = records.collect(plan, store, protocol.name)
     assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {0.25}
     assert [c.row for c in plan.cells[protocol.name] if c.wanted] == ["my_method"] * 4
     assert {c.columns["split_hash"] for c in plan.cells[protocol.name]} == {*theirs["split_hash"]}

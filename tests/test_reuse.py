@@ -1,23 +1,26 @@
 """Cells that records elsewhere have: which are taken and which run, what is said of them."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from small_protocol import BASE
+from small_protocol import BASE, NAME
 
 from bench import record, records
 from bench.cli import main
 from bench.errors import BenchError
-from bench.report import Beside, Cost, Course, Pretext, Pretraining, Taken
+from bench.protocol import read
+from bench.report import Beside, Cost, Course, Leak, Pretext, Pretraining, Taken
 from bench.reuse import put, reuse, said
-from bench.show.reports import read_beside
+from bench.show.reports import read_beside, write_reports
 from bench.show.taken import joined, made
 from bench.store import Store
 from bench.typed import plain
 
 THERE = {"rows": {"alone": None, "pair": None, "base": {"method": "scratch", "network": "net"},
                   "contrast": {"method": "simclr3d", "network": "net"}}}  # fmt: skip
+TARGETS = ("anterior", "posterior")
 NAMES = {"base": "alone", "contrast": "pair"}
 STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32", datasets=("d",))
 
@@ -26,8 +29,8 @@ def scored(cells, name):
     """Return rows as a run leaves them, another value in each."""
     rows = [
         {"job": cell.evaluate, **cell.columns, "protocol": name, "case": case, "patient": case,
-         "target": "anterior", "metric": metric, "unit": "1", "status": "ok"}
-        for cell in cells for case in ("a", "b") for metric in ("dice", "hd95")
+         "target": target, "metric": metric, "unit": "1", "status": "ok"}
+        for cell in cells for case in ("a", "b") for target in TARGETS for metric in ("dice", "hd95")
     ]  # fmt: skip
     return record.frame([{**row, "value": i / len(rows)} for i, row in enumerate(rows)])
 
@@ -49,12 +52,12 @@ def there(plan_of, tmp_path, monkeypatch):
     """Return a function that leaves records of two rows, changed, in ``there/``."""
     monkeypatch.chdir(tmp_path)
 
-    def left(change=lambda table: table, kept=lambda cell: True):
+    def left(change=lambda table: table, kept=lambda cell: True, says=None):
         store, cells = Store.open(tmp_path / "there"), plan_of(THERE).cells["test0"]
         view = store.root / "records" / "other.parquet"
         rows = change(scored([cell for cell in cells if kept(cell)], "other"))
         rows.to_parquet(view, index=False)
-        view.with_suffix(".json").write_text(json.dumps(plain(beside(cells))))
+        view.with_suffix(".json").write_text(json.dumps(plain(replace(beside(cells), **(says or {})))))
         return rows
 
     return left
@@ -94,6 +97,8 @@ def of(text):
 PARTLY = {
     "a metric lacks": lambda t: t[~(of("metric == 'dice'")(t))],
     "another convention": lambda t: t.assign(convention=t["convention"].where(t["row"].ne("base"), "other")),
+    "a target lacks": lambda t: t[~(of("target == 'posterior'")(t))],
+    "another target": lambda t: t.assign(target=t["target"].where(~of("target == 'posterior'")(t), "both")),
     "another job": lambda t: t.assign(job=t["job"].where(t["row"].ne("base"), "0123456789abcdef")),
     "failed": lambda t: t.assign(status=t["status"].where(t["row"].ne("base"), "failed")),
 }
@@ -117,6 +122,86 @@ def test_what_is_scored_here_is_not_taken(there, plan_of, tmp_path, here, monkey
     assert wanted(plan) == [own] and own not in found and len(found) == 7
 
 
+def test_what_a_guard_found_there_is_not_taken_past_one_here(there, plan_of, tmp_path, here):
+    there(says={"leaks": (Leak("contrast", NAME, 4, ("a",), 1, dropped=False),)})
+    plan = plan_of()
+    reuse(plan, here, [tmp_path / "there"])
+    assert [cell.row for cell in wanted(plan)] == ["pair"] * 4
+
+
+def test_what_was_scored_in_another_way_is_not_taken(there, plan_of, tmp_path, here):
+    there(says={"scorings": {NAME: "of other label values"}})
+    with pytest.raises(BenchError, match="has all scores of no cell"):
+        reuse(plan_of(), here, [tmp_path / "there"])
+
+
+def test_rows_that_share_a_job_are_taken_once(there, plan_of, tmp_path, here):
+    there(lambda t: pd.concat([t, t[t["row"].eq("base")].assign(row="contrast (random)")]))
+    plan = plan_of()
+    put(reuse(plan, here, [tmp_path / "there"]), here)
+    found = records.collect(plan, here, "test0")
+    assert len(found) == 8 * 2 * 2 and not found.duplicated(["job", "case", "target"]).any()
+
+
+def test_only_what_is_still_planned_is_shown_under_its_name_of_now_and_nothing_is_lost(
+    there, plan_of, tmp_path, here
+):
+    there()
+    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    fewer = plan_of({"finetune": [{**BASE["finetune"][0], "seeds": [0]}]})
+    assert {*records.collect(fewer, here, "test0")["seed"]} == {0}
+    other = plan_of({"finetune": [{**BASE["finetune"][0], "steps": 7}]})
+    assert not reuse(other, here, []) and records.collect(other, here, "test0").empty
+    named = plan_of({"rows": {"alone": None, "plain": {"method": "scratch", "network": "net"}}})
+    assert len(reuse(named, here, [])["test0"].cells) == 8
+    assert {*records.collect(named, here, "test0")["row"]} == {"pair", "plain"}
+    again = plan_of()
+    assert len(reuse(again, here, [])["test0"].cells) == 8
+
+
+def test_a_cell_that_failed_here_and_is_taken_has_not_failed(there, plan_of, tmp_path, here):
+    there()
+    plan = plan_of()
+    job = plan.cells["test0"][0].finetune
+    here.write_spec(job, {"job": plan.jobs[job].plain()})
+    why = {"reason": "out of memory", "kind": "memory", "log": "log.txt", "attempts": 1}
+    (here.work / job / "failed.json").write_text(json.dumps(why))
+    put(reuse(plan, here, [tmp_path / "there"]), here)
+    (shown,) = write_reports([read(tmp_path / "test0.yaml")], plan, here)
+    assert shown.failures == ()
+
+
+def test_a_place_without_a_cell_is_refused_also_beside_one_that_has_some(there, plan_of, tmp_path, here):
+    there(kept=lambda cell: cell.row == "base")
+    Store.open(tmp_path / "empty")
+    with pytest.raises(BenchError, match=r"--records \S*/empty: has all scores of no cell"):
+        reuse(plan_of(), here, [tmp_path / "there", tmp_path / "empty"])
+    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    with pytest.raises(BenchError, match="empty"):
+        reuse(plan_of(), here, [tmp_path / "empty"])
+    reuse(plan_of(), here, [tmp_path / "there"])  # has what was taken before
+
+
+def test_without_the_data_nothing_is_refused_for_ids_are_not_known(there, plan_of, tmp_path, here):
+    there()
+    assert not reuse(plan_of(data=None), here, [tmp_path / "there"])
+
+
+def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
+    def timed(t):
+        one = t[t["metric"].eq("dice") & t["target"].eq("anterior") & t["case"].eq("a")]
+        return pd.concat([t, one.assign(metric="latency", target="all", case="", patient="", unit="s")])
+
+    asks = {"metrics": ["dice", "latency"]}
+    there()
+    with pytest.raises(BenchError, match="has all scores of no cell"):
+        reuse(plan_of(asks), here, [tmp_path / "there"])
+    there(timed)
+    put(reuse(plan := plan_of(asks), here, [tmp_path / "there"]), here)
+    found = records.collect(plan, here, "test0")
+    assert not wanted(plan) and (found["metric"] == "latency").sum() == 8
+
+
 def test_what_was_taken_is_not_run_later_either_and_stays_beside_what_is_taken_then(
     there, plan_of, tmp_path, here
 ):
@@ -136,7 +221,7 @@ def test_what_was_taken_is_not_run_later_either_and_stays_beside_what_is_taken_t
     assert [*kept] == [*first.loc[first["metric"].eq("dice"), "value"]]
     taken = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
     assert {(one.row, one.place) for one in taken.taken} == {
-        (row, f"other in {tmp_path / 'there'}") for row in ("alone", "pair")
+        (row, "other in there") for row in ("alone", "pair")
     }
     assert taken.provenance == {"commit": "x"} and len(taken.courses) == 8
 
@@ -151,8 +236,7 @@ def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan
     assert found.other_source == ("of all that is recorded there, 1 job was",)
     assert found.receipts == {"pair": "all of it"} and found.pretrainings[0].rows == ("pair",)
     assert [p.row for p in found.pretexts] == ["pair"]
-    where = f"other in {tmp_path / 'there'}"
-    assert Taken("pair", "msd04_hippocampus", 25, 1, where) in found.taken
+    assert Taken("pair", NAME, 25, 0, 0, 1, "other in there") in found.taken
 
 
 def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of, tmp_path, here):
@@ -166,12 +250,12 @@ def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of
     third = Store.open(tmp_path / "third")
     found = reuse(plan_of(), third, [second.root])[name]
     assert len(found.cells) == 8
-    assert {t.place for b in found.beside for t in b.taken} == {f"other in {tmp_path / 'there'}"}
+    assert {t.place for b in found.beside for t in b.taken} == {"other in there"}
     found = reuse(plan, third, [second.root, tmp_path / "there"])[name]  # who ran them comes first
     assert len(found.beside) == 1 and found.beside[0].provenance == {"commit": "x"}
     put({name: found}, third)
     again = plan_of()
-    assert not reuse(again, third, [second.root])[name].anew and not wanted(again)
+    assert not reuse(again, third, [second.root])[name].rows and not wanted(again)
     kept = records.taken_file(third, name).with_suffix(".json")
     assert joined(Beside(provenance={"commit": "y"}), read_beside(kept)).provenance == {
         "commit": "y", "track: commit": "x",
@@ -198,14 +282,16 @@ def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_o
     there()
     put(reuse(plan_of(), here, [tmp_path / "there"]), here)
     records.taken_file(here, "test0").with_suffix(".json").write_text("{")
-    with pytest.raises(BenchError, match=r"tracks/test0.json: damaged .*; remove both, and take them again"):
+    with pytest.raises(
+        BenchError, match=r"tracks/test0.json: damaged .*; remove .*test0.parquet and test0.json, and"
+    ):
         reuse(plan_of(), here, [])
 
 
 @pytest.mark.parametrize(("place", "why"), [
     ("nowhere", "--records nowhere: "),
     ("mine", "--records mine: is neither an output folder of bench nor a bundle"),
-    ("there", "--records there: has scores of no cell that is left to do of test0"),
+    ("there", "--records there: has all scores of no cell of test0"),
 ])  # fmt: skip
 def test_a_place_that_has_nothing_is_refused_in_a_line(
     there, plan_of, phantoms, tmp_path, capsys, place, why

@@ -174,6 +174,8 @@ class Taken:
     row: str
     section: str
     fraction: int  # percent
+    fold: int
+    pretrain_seed: int
     seed: int
     place: str  # the records, in words
 
@@ -240,6 +242,7 @@ class Beside:
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     taken: tuple[Taken, ...] = ()
+    scorings: dict[str, str] = field(default_factory=dict)  # section: digest of how it is scored
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     read: tuple[Ingredient, ...] = ()  # of the mixture, in its order

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records, registry, report, typed
 from bench.errors import BenchError, printable
+from bench.jobs.scoring import key
 from bench.protocol import Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows
@@ -165,6 +166,8 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     """Return what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
+    ours = table["job"].isin(store.present(table["job"].unique())) | table["status"].eq("failed")
+    whole, table = table, table[ours]
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     pretexts, clouds, absent = pretrainings.beside(protocol, plan, store, titles)
@@ -189,8 +192,10 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         submissions=tuple(gather.submissions(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
+        scorings={k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()},
     )
-    return taken.joined(own, read_beside(records.taken_file(store, protocol.name).with_suffix(".json")))
+    theirs = read_beside(records.taken_file(store, protocol.name).with_suffix(".json"))
+    return taken.joined(own, taken.only(theirs, taken.cells(whole[~ours])))
 
 
 def _scalars(method: Any) -> dict[str, Any]:

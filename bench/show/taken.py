@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import records
 from bench.report import Beside
+from bench.report.grouping import distinct
 from bench.runtime.stale import AGAIN
 from bench.store import Store, write_atomic
 from bench.typed import plain
@@ -24,7 +25,7 @@ TOGETHER = ("titles", "sources", "receipts", "curves", "defaults")  # mappings, 
 ONE_AFTER_ANOTHER = (
     "costs", "failures", "leaks", "pretrainings", "pretexts", "clouds", "submissions",
 )  # fmt: skip
-OF_CELLS = ("courses", "taken")  # a row may be from elsewhere in part
+FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
 Key = tuple[str, str, int, int]  # row, section, fraction, seed
 
 
@@ -35,19 +36,19 @@ def joined(own: Beside, theirs: Beside) -> Beside:
     """
     if theirs == Beside():
         return own
-    here = {cost.row for cost in own.costs}
+    here = {cost.row for cost in own.costs if cost.stage != FORWARD}
     ran = {cell_of(course) for course in own.courses}
     known = {info.name for info in own.datasets}
     both = _both(own, theirs)
     for name in ONE_AFTER_ANOTHER:
         both[name] = (*_elsewhere(getattr(theirs, name), here), *getattr(own, name))
-    for name in OF_CELLS:
-        both[name] = (*(o for o in getattr(theirs, name) if cell_of(o) not in ran), *getattr(own, name))
+    both["courses"] = (*(one for one in theirs.courses if cell_of(one) not in ran), *own.courses)
     return replace(
         own,
         **both,
         datasets=(*own.datasets, *(info for info in theirs.datasets if info.name not in known)),
         read=own.read or theirs.read,
+        taken=(*theirs.taken, *own.taken),
         other_source=(*own.other_source, *map(_done_there, theirs.other_source)),
         provenance=own.provenance | {THEIRS + k: v for k, v in _merged(theirs.provenance.items()).items()},
     )
@@ -176,8 +177,43 @@ def _of_cells(some: Iterable[Any], names: Names) -> Iterator[Any]:
 
 
 def together(a: Beside, b: Beside) -> Beside:
-    """Return what is said in two places of different cells, as of one place."""
+    """Return what is said in two places, as of one; what a row cost that both have part of, neither says."""
     both = _both(a, b)
-    for name in (*ONE_AFTER_ANOTHER, *OF_CELLS, "other_source"):
+    for name in (*ONE_AFTER_ANOTHER, "courses", "taken", "other_source"):
         both[name] = tuple(dict.fromkeys((*getattr(a, name), *getattr(b, name))))
-    return replace(a, **both, provenance=_merged((*a.provenance.items(), *b.provenance.items())))
+    twice = {cost.row for cost in a.costs} & {cost.row for cost in b.costs}
+    both["costs"] = tuple(cost for cost in both["costs"] if cost.row not in twice)
+    made = _merged((*a.provenance.items(), *b.provenance.items()))
+    return replace(a, **both, provenance=made, scorings=a.scorings | b.scorings)
+
+
+def cells(table: pd.DataFrame) -> Iterator[tuple[Key, tuple[int, int]]]:
+    """Yield every cell of some rows: its key, and its fold and pretraining seed."""
+    columns = ["row", "section", "fraction", "seed", "fold", "pretrain_seed"]
+    for row, section, fraction, seed, *more in distinct(table, columns).itertuples(index=False, name=None):
+        yield (row, section, fraction, seed), (more[0], more[1])
+
+
+def only(said: Beside, cells: Iterable[tuple[Key, tuple[int, int]]]) -> Beside:
+    """Return what is said of some cells (key; fold, pretraining seed) and of their rows; of none nothing."""
+    known = set(cells)
+    keys = {one for one, _ in known}
+    rows = {row for row, *_ in keys}
+    if not keys:
+        return Beside()
+    some: dict[str, Any] = {
+        name: tuple(o for o in getattr(said, name) if _rows(o) <= rows) for name in ONE_AFTER_ANOTHER
+    }
+    some["pretrainings"] = tuple(
+        replace(one, rows=kept) for one in said.pretrainings
+        if (kept := tuple(row for row in one.rows if row in rows))
+    )  # fmt: skip
+    some["submissions"] = said.submissions
+    return replace(
+        said,
+        **some,
+        receipts={row: text for row, text in said.receipts.items() if row in rows},
+        curves={row: curve for row, curve in said.curves.items() if row in rows},
+        courses=tuple(one for one in said.courses if cell_of(one) in keys),
+        taken=tuple(o for o in said.taken if (cell_of(o), (o.fold, o.pretrain_seed)) in known),
+    )
