@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,18 @@ class Store:
         with suppress(OSError, UnicodeDecodeError):
             return (self.work / job / "source").read_text()
         return None
+
+    def spent(self, job: str) -> float:
+        """Return the seconds that went into what earlier attempts at a job left unfinished."""
+        with suppress(OSError, ValueError):
+            seconds = float((self.work / job / "spent").read_text())
+            return seconds if 0 <= seconds < inf else 0.0
+        return 0.0
+
+    def spend(self, job: str, seconds: float) -> None:
+        """Leave how many seconds went into a job so far; losing it loses no result."""
+        with suppress(OSError):
+            write_atomic(self.working(job) / "spent", f"{seconds:.3f}", flush=False)
 
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""

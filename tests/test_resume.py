@@ -167,6 +167,24 @@ def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_wit
     assert {p.name: p.read_bytes() for p in (other.jobs / kinds["evaluate"]).glob("prediction*")} == expected
 
 
+@pytest.mark.parametrize("kind", ["pretrain", "finetune", "evaluate"])
+def test_a_job_that_goes_on_counts_the_seconds_of_its_earlier_attempts(kind, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CHECKPOINT", "0")
+    store, kinds = fresh(base, tmp_path, "out", "simclr3d")
+    for before in list(kinds)[: list(kinds).index(kind)]:
+        assert before in ("prepare", "guard") or execute(str(store.root), kinds[before]).state == "done"
+    job, known = kinds[kind], []
+    assert (
+        execute(str(store.root), job, lambda: known.append(store.spent(job)) or len(known) == 2).state
+        == "stopped"
+    )
+    assert known[0] == 0 < store.spent(job)
+    assert (known[1] > 0) == (kind != "evaluate")  # with each checkpoint: a kill tells nobody
+    store.spend(job, 1000.0)
+    assert execute(str(store.root), job).state == "done"
+    assert 1000 < store.manifest(job)["seconds"] < 1100
+
+
 @pytest.mark.parametrize("damage", [b"", b"half"])
 def test_a_kept_part_that_is_damaged_counts_as_none(damage, tmp_path):
     kept = Kept(tmp_path)

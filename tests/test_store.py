@@ -159,10 +159,14 @@ def test_what_other_source_left_unfinished_is_not_gone_on_with(store):
     left = [store.work / JOB / name for name in ("step-4.pt", "shards")]
     left[0].write_text("x")
     left[1].mkdir()
+    store.spend(JOB, 7.0)
     store.release(first)
     second = store.claim(JOB)
-    assert not store.renew(second, "one") and all(path.exists() for path in left)
-    assert store.renew(second, "two") and not any(path.exists() for path in left)
+    assert not store.renew(second, "one") and all(path.exists() for path in left) and store.spent(JOB) == 7
+    assert store.renew(second, "two") and not any(path.exists() for path in left) and store.spent(JOB) == 0
+    for damaged in ("", "x", "nan", "inf", "-1"):
+        (store.work / JOB / "spent").write_text(damaged)
+        assert store.spent(JOB) == 0
     assert store.claims(JOB) and not store.renew(second, "two")
 
 

@@ -45,6 +45,8 @@ class Context(Generic[S]):
     stopping: Callable[[], bool] = lambda: False
     fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True  # would today's source make it again?
     facts: dict[str, Any] = field(default_factory=dict)  # goes into the manifest
+    earlier: float = 0.0  # seconds of the attempts that this one goes on from
+    _began: float = field(default_factory=time.monotonic)
     _checked: float = field(default_factory=time.monotonic)
     _told: float = 0.0
 
@@ -63,6 +65,11 @@ class Context(Generic[S]):
     def scratch(self) -> Path:
         """Return the folder that survives this attempt: checkpoints, snapshots."""
         return self.store.working(self.id)
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the job has taken so far, with the attempts that this one goes on from."""
+        return self.earlier + time.monotonic() - self._began
 
     def input(self, index: int) -> Path:
         """Return the folder of a finished job that this one needs."""
@@ -92,7 +99,10 @@ class Context(Generic[S]):
     def check(self) -> None:
         """Make sure that the claim still counts, before anything is written that the next attempt reads.
 
+        Notes the time spent, which that attempt goes on from as well.
+
         Raises:
             Fenced: another attempt owns the job now.
         """
         self.store.check(self.claim)
+        self.store.spend(self.id, self.seconds)

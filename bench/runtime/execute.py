@@ -196,21 +196,25 @@ def _taken(store: Store, claim: Claim) -> bool:
 def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
     plugins.arrive(how.run.plugins)
     with store.attempt(claim) as made:
-        context = Context[Any](
-            store, claim, job, how.run, made, log=file.say, stopping=how.stopping,
-            fresh=lambda manifest: changed(manifest) == (),
-        )  # fmt: skip
         file.say(f"{job.kind} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         made_by = sources(job.plain(), again=False)  # an edit from here on is not what runs
         tree()  # nor a commit
         if store.renew(claim, source_hash(made_by)):
             file.say("other source files made what an earlier attempt left unfinished: begun anew")
         keep_pages()
-        began, peak = time.monotonic(), Peak()
-        with how.together():
-            _run(context)
-            circumstances = provenance(made_by, how.run.threads)
-        context.facts["seconds"] = round(time.monotonic() - began, 3)
+        context = Context[Any](
+            store, claim, job, how.run, made, log=file.say, stopping=how.stopping,
+            fresh=lambda manifest: changed(manifest) == (), earlier=store.spent(claim.job),
+        )  # fmt: skip
+        peak = Peak()
+        try:
+            with how.together():
+                _run(context)
+                circumstances = provenance(made_by, how.run.threads)
+        except Stopped:
+            store.spend(claim.job, context.seconds)
+            raise
+        context.facts["seconds"] = round(context.seconds, 3)
         context.facts |= peak.facts(how.run.loaders)
         manifest = {
             **job.plain(), "id": claim.job, "attempts": claim.number, **context.facts,
