@@ -162,6 +162,8 @@ class Dataset(ABC):
                 f"labels: a {cls.task}'s values are {first}, {first + 1}, ... without a gap, got "
                 f"{shown(sorted(cls.labels))}; map those of the files to these by raw_labels"
             )
+        if cls.task == "classification" and len(cls.labels) < 2:
+            return "labels: a classification has at least two classes; name them all"
         known = {0, *cls.labels}
         for name, values in {"raw_labels": cls.raw_labels.values(), **cls.regions}.items():
             if lost := sorted({*values} - known):

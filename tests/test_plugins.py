@@ -135,6 +135,8 @@ BROKEN = {  # kind, what is written in the template: what is said of it
     "background": ("dataset", ('1: "liver"', '0: "liver"'), r"without a gap, got \[0, 2\]"),
     "classes": ("dataset", ('title =', 'task = "classification"; title ='),
          r"a classification's values are 0, 1"),
+    "one class": ("dataset", ('labels = {', 'task = "classification"; labels = {0: "all"}; _ = {'),
+         r"labels: a classification has at least two classes"),
     "raw": ("dataset", ('recipes =', 'raw_labels = {7: 3}; recipes ='),
          r"raw_labels: 3 is no value of labels"),
     "a region": ("dataset", ('recipes =', 'regions = {"both": (1, 3)}; recipes ='),

@@ -46,7 +46,7 @@ class EmbedSpec(Kind):
         if weights is not None:
             initial_weights.rehearse(embedding.network_of(self.network), weights)
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network, as many samples."""
         return [self.network, self.samples]
 

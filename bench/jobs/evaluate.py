@@ -38,9 +38,14 @@ class EvaluateSpec(Kind):
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
             raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
 
-    def likeness(self, job: Job) -> list[Any]:
-        """The same data, predicted alike."""
-        return [self.data.dataset, self.inference, job.needs[1]]
+    def likeness(self, job: Job, around: Around) -> list[Any]:
+        """The same data, predicted alike by the same network."""
+        tuned = around.jobs[job.needs[0]].told(FinetuneSpec)
+        return [tuned.network, self.inference, job.needs[1]]
+
+    def units(self, job: Job, around: Around) -> float | None:
+        """By the case."""
+        return around.sizes.get(job.id) or None
 
     def seconds(self, job: Job, around: Around) -> float | None:
         """By the windows over each case, and its voxels."""

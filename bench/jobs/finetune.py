@@ -53,7 +53,11 @@ class Tracked:
 
     def looks(self, last: int) -> int:
         """Return how many points it has after ``last`` steps."""
-        return sum(self.due(step, last) for step in range(1, last + 1))
+        every = self.every or last
+        if every <= 1:
+            return last
+        before = int(last / every)  # the last step is one more, unless it is one of these
+        return before + (round(every * before) < last)
 
 
 def target_name(values: Sequence[int]) -> str:
@@ -156,7 +160,7 @@ class FinetuneSpec(Trains):
         if weights is not None:
             initial_weights.rehearse(initial_weights.network_of(self.network, self.data.task), weights)
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network and batch, the same looks."""
         looks = [self.finetune.track, self.data] if self.finetune.track else []
         return [self.network, self.finetune.batch, self.finetune.precision, *looks]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.data.parts import Entry, Part, Take
 from bench.digest import read_json
@@ -47,9 +47,9 @@ class GuardSpec(Kind):
         """Tell whether it only reads what another guard found."""
         return bool(self.leaks)
 
-    def likeness(self, job: Job) -> list[Any]:
-        """Comparing, or judging."""
-        return [self.judges]
+    def units(self, job: Job, around: Around) -> float | None:
+        """Two that compare are no measure of each other: their work grows as scans do with scans."""
+        return 1.0 if self.judges else None
 
     def seconds(self, job: Job, around: Around) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""

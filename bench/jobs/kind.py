@@ -75,12 +75,11 @@ class Kind(Spec):
             BenchError: it cannot be done.
         """
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """Return what two jobs of this kind share whose seconds per unit of work are comparable."""
         return []
 
-    @property
-    def units(self) -> float | None:
+    def units(self, job: Job, around: Around) -> float | None:
         """Return how much work it is, in units that its likeness compares; None where nobody knows."""
         return 1.0
 

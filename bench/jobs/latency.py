@@ -23,7 +23,7 @@ class LatencySpec(Kind):
     network: NetSpec
     task: str
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network."""
         return [self.network]
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.dataset import Recipe
 from bench.job import Job
 from bench.jobs.kind import START, Around, Kind
@@ -32,7 +33,7 @@ class PrepareSpec(Kind):
     contents: str | None
     source: str = sparse("")  # digest of what a data set from outside says
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same data by the same recipe."""
         return [self.dataset, self.recipe]
 
@@ -48,10 +49,15 @@ class PrepareSpec(Kind):
     def sides(self, job: Job, around: Around) -> tuple[float, ...]:
         """Return about how many voxels a prepared case has along each axis.
 
-        Where the recipe does not say, a cube of as many voxels as its files have bytes.
+        Where the recipe does not say, a cube of as many voxels as its files have bytes; of pictures a square.
         """
-        cube = (self.bytes(around) / max(1, around.sizes.get(job.id, 1))) ** (1 / 3)
-        return tuple(float(side or cube) for side in self.recipe.resize or (0, 0, 0))
+        name = self.dataset
+        flat = name in registry.names("dataset") and registry.load("dataset", name).flat
+        axes = 2 if flat else 3
+        side = (self.bytes(around) / max(1, around.sizes.get(job.id, 1))) ** (1 / axes)
+        whole = (side,) * axes + (1.0,) * (3 - axes)
+        resized = self.recipe.resize or (0, 0, 0)
+        return tuple(float(stated or by_bytes) for stated, by_bytes in zip(resized, whole, strict=True))
 
 
 @lru_cache(maxsize=64)

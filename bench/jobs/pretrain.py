@@ -105,7 +105,7 @@ class PretrainSpec(Trains):
 
         pretraining.rehearse(self)
 
-    def likeness(self, job: Job) -> list[Any]:
+    def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same method, network and batch."""
         training = self.pretrain
         return [self.network, training.batch, training.precision, self.method.name, self.method.params]

@@ -31,8 +31,7 @@ class Trains(Kind):
     def sample(self) -> float:
         """Return the floating point operations of one sample's way forward."""
 
-    @property
-    def units(self) -> float | None:
+    def units(self, job: Job, around: Around) -> float | None:
         """By the step."""
         return self.training.steps
 

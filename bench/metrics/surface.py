@@ -21,16 +21,15 @@ CHUNK = 1 << 22  # voxels looked through at a time; bounds the memory of the ind
 DENSE = 16  # a surface with more than 1 in 16 voxels of its box is ragged: EDT beats the tree
 
 
-def distances(pair: Pair, far: str | None = None) -> Distances:
+def distances(pair: Pair) -> Distances:
     """Return the distances in mm from every surface voxel to the other mask's surface.
 
     Args:
         pair: two masks, neither empty.
-        far: ``tree`` or ``edt`` forces how distant voxels are answered; both are exact.
     """
     prediction, reference = surface(pair.prediction), surface(pair.reference)
     return Distances(
-        directed(prediction, reference, pair.spacing, far), directed(reference, prediction, pair.spacing, far)
+        directed(prediction, reference, pair.spacing), directed(reference, prediction, pair.spacing)
     )
 
 
@@ -56,7 +55,8 @@ def directed(
         source: boolean, padded by ``PAD`` voxels of background, not empty.
         target: boolean, same shape, not empty.
         spacing: mm along each axis.
-        far: ``tree`` or ``edt``; default: the quicker by the target's density.
+        far: ``tree`` or ``edt`` forces how distant voxels are answered, both exactly; default: the quicker by
+            the target's density.
 
     Returns:
         float64, one distance per true voxel of ``source``, in C order.

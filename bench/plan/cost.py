@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.job import Job
+from bench.jobs.kind import Around
 from bench.plan.dag import Plan
 from bench.store import Store
 from bench.typed import canonical
@@ -44,8 +45,8 @@ def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
     found: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
-        per_unit = alike.get(likeness(job)) if alike else None
-        units, seconds = job.spec.units, job.spec.seconds(job, around)
+        per_unit = alike.get(likeness(job, around)) if alike else None
+        units, seconds = job.spec.units(job, around), job.spec.seconds(job, around)
         if per_unit is not None and units:
             found[name] = Guess(per_unit * units, measured=True)
         else:
@@ -61,9 +62,9 @@ def _busy() -> float:
         return 1.0
 
 
-def likeness(job: Job) -> str:
+def likeness(job: Job, around: Around) -> str:
     """Return what two jobs share whose seconds per unit of work are comparable."""
-    return canonical([job.kind, *job.spec.likeness(job)])
+    return canonical([job.kind, *job.spec.likeness(job, around)])
 
 
 def _measured(plan: Plan, store: Store) -> tuple[dict[str, float], dict[str, float]]:
@@ -74,11 +75,11 @@ def _measured(plan: Plan, store: Store) -> tuple[dict[str, float], dict[str, flo
     for job in map(plan.jobs.__getitem__, store.present(plan.jobs)):
         if not store.done(job.id):
             continue
-        seconds, units = store.manifest(job.id).get("seconds"), job.spec.units
+        seconds, units = store.manifest(job.id).get("seconds"), job.spec.units(job, around)
         if not seconds:
             continue
         if units:
-            per_unit.setdefault(likeness(job), []).append(seconds / units)
+            per_unit.setdefault(likeness(job, around), []).append(seconds / units)
         if estimate := job.spec.seconds(job, around):
             slower.setdefault(job.kind, []).append(seconds / estimate)
     return {k: median(v) for k, v in per_unit.items()}, {k: median(v) for k, v in slower.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Narrowed, Part, Take
@@ -51,7 +51,7 @@ def overall(section: Pretrain) -> Take:
 
 def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool) -> Read:
     dataset, found = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
-    place = _place(cohorts, arm, mix) if mix.cases == "train" and not mix.list else None
+    place = _place(cohorts, arm, mix)
     fold = place[1] if place is not None else None
     read = Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
@@ -93,7 +93,9 @@ def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
 
 
 def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
-    """Return the division of a data set that is also downstream, if there is a single one."""
+    """Return the division of a data set whose training patients alone are read, if there is a single one."""
+    if mix.cases != "train" or mix.list:
+        return None
     if mix.dataset == arm.target.name:
         return arm.target, arm.fold
     for section in arm.protocol.finetune:
@@ -104,13 +106,13 @@ def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
     return None
 
 
-def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Target, Fold, str | Recipe]]:
+def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]:
     """Return every downstream test part behind which an arm's pretraining stands, with its recipe.
 
-    A section counts where any row that has cells there stands on that pretraining: such rows share it. Of a
-    data set whose training patients are pretrained on, only the same fold's.
+    A section counts where any row that has cells there is told the same pretraining: such rows share it. Of
+    its folds those for which the same training patients are read: the others have a pretraining of their own.
     """
-    divided = {p.data.dataset: p.fold for p in parts if p.fold is not None}
+    read = _places(cohorts, arm)
     found: list[tuple[Target, Fold, str | Recipe]] = []
     for index, section in enumerate(arm.protocol.finetune):
         rows = [r for r in arm.protocol.rows_in(index).values() if pretrains(arm.protocol, r)]
@@ -118,7 +120,12 @@ def tests(cohorts: Cohorts, arm: Arm, parts: Sequence[Read]) -> list[tuple[Targe
             continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        own = divided.get(section.dataset)
-        tested = [(target, f, section.recipe) for f in folds if own is None or f == own]
+        alike = [f for f in folds if _places(cohorts, replace(arm, target=target, fold=f)) == read]
+        tested = [(target, f, section.recipe) for f in alike]
         found += [part for part in tested if part not in found]  # two sections may share theirs
     return found
+
+
+def _places(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold] | None]:
+    """Return by which divisions an arm's pretraining reads training patients alone."""
+    return [_place(cohorts, arm, mix) for mix in mixture.parts(arm.before)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -11,10 +13,12 @@ from bench.errors import BenchError
 from bench.job import Spec
 from bench.jobs.kind import NetSpec
 from bench.jobs.pretrain import MethodSpec
+from bench.protocol.sections import Finetune, Pretrain
 from bench.protocol.strict import scalar
 from bench.typed import plain
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T", Finetune, Pretrain)
 
 FIXED = (
     "data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights", "take",
@@ -79,6 +83,22 @@ class Override:
             raise BenchError(f"--set {self.text}: {error}") from None
         return replace(found, **again)  # type: ignore[type-var]
 
+    def stated(self, section: T) -> T:
+        """Return a section with the batch that is set, by which its epochs become steps, or the seed.
+
+        What jobs are made of depends on them before there is a spec. A value that cannot be is left to
+        ``apply``, which says so.
+        """
+        if type(self.value) is not int or self.value < 0:
+            return section
+        if self.path == "seed":
+            return replace(section, seeds=(self.value,))
+        kind = "finetune" if isinstance(section, Finetune) else "pretrain"
+        if self.path == f"{kind}.batch" and self.value:
+            with suppress(ValueError):
+                return replace(section, batch=self.value)
+        return section
+
     def require_used(self) -> None:
         """Raise where the path was found in no job."""
         if self._used:
@@ -91,6 +111,25 @@ class Override:
         """Return how to pick what is no setting of a job, where that is what was meant."""
         key = CHOSEN.get(self.keys[-1])
         return f"; --only {key}=VALUE picks among those that the protocol lists" if key else ""
+
+
+class Overrides:
+    """All of a command's, in the order given: the last of one path counts."""
+
+    def __init__(self, every: Sequence[Override]) -> None:
+        self.every = every
+
+    def apply(self, spec: S) -> S:
+        """Return the spec with every value set whose path it has."""
+        for override in self.every:
+            spec = override.apply(spec)
+        return spec
+
+    def stated(self, section: T) -> T:
+        """Return a section with what is set of it that other things follow from."""
+        for override in self.every:
+            section = override.stated(section)
+        return section
 
 
 def _paths(spec: dict[str, Any], prefix: str = "") -> set[str]:

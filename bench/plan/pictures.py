@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.data.parts import Entry, Take
 from bench.errors import printable
@@ -72,6 +72,8 @@ class Pictures:
         samples, prepared = self._read[protocol.name]
         network = NetSpec.of(net, made.channels(prepared, net.crop))
         spec = EmbedSpec(network=network, init=initial.init, **vars(samples))
+        # its seed is of what is shown, and another than what ``--set seed`` means
+        spec = replace(spec, network=made.overrides.apply(spec).network)
         needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))
         job = made.plan.add(Job(spec, needs))
         made.plan.threads[job] = protocol.threads

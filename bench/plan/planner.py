@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from bench import registry
 from bench.data import split as splits
 from bench.data.parts import Labelled, Tested
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, Misstated
-from bench.job import Job, Spec
+from bench.job import Job
 from bench.jobs.evaluate import EvaluateSpec
 from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
@@ -25,7 +25,7 @@ from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.dag import Cell, Plan
 from bench.plan.initialisation import Initialisation
-from bench.plan.override import Override
+from bench.plan.override import Override, Overrides
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
@@ -34,7 +34,6 @@ from bench.protocol.model import once
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
-S = TypeVar("S", bound=Spec)
 Weights = Literal["last", "best_val", "best_test"]
 
 
@@ -46,9 +45,9 @@ class Planner:
         overrides: Sequence[Override] = (), *, need_data: bool = True, processes: int = 1,
     ) -> None:  # fmt: skip
         self.cohorts, self.processes = Cohorts(roots, contents, need_data=need_data), processes
-        self.selection, self.overrides = Selection(only), overrides
+        self.selection, self.overrides = Selection(only), Overrides(overrides)
         self.plan = Plan()
-        self.pretrainings = Pretrainings(self.plan, self.cohorts, self._overridden)
+        self.pretrainings = Pretrainings(self.plan, self.cohorts, self.overrides)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
         self._cells: dict[tuple[str, str, str], list[Cell]] = {}  # by protocol, row and evaluate job
@@ -98,14 +97,14 @@ class Planner:
         """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
         wanted = any(cell.wanted for cells in self.plan.cells.values() for cell in cells)
         self.selection.check(self.plan.cells, wanted)
-        for override in self.overrides:
+        for override in self.overrides.every:
             override.require_used()
         for name, cells in self.plan.cells.items():
             for cell in cells:
                 if cell.wanted:
                     self._refuse(name, cell)
         self.plan.roots = dict(self.cohorts.used)
-        self.plan.overrides = tuple(override.text for override in self.overrides)
+        self.plan.overrides = tuple(override.text for override in self.overrides.every)
         self.plan.provisional = self.cohorts.provisional or self.plan.files.lacking
         return self.plan
 
@@ -128,7 +127,7 @@ class Planner:
         )
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
-            tuned = finetune_of(protocol, index, row)
+            tuned = self.overrides.stated(finetune_of(protocol, index, row))
             for fold in folds:
                 arm = Arm(protocol, name, row, tuned, target, fold, index)
                 for one in [arm, *(replace(arm, control=c) for c in controls_of(protocol, row, index))]:
@@ -185,7 +184,7 @@ class Planner:
             **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
             n_train=len(labels.patients) if target.present else None, regions=head.regions, paint=head.paint,
         )  # fmt: skip
-        spec = self._overridden(
+        spec = self.overrides.apply(
             FinetuneSpec(
                 network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
                 init=initial.init,
@@ -213,7 +212,7 @@ class Planner:
     def _evaluation(self, arm: Arm, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
         """Return how a fine-tuning's test cases are predicted, overrides included."""
         part = vars(arm.target.part(arm.fold, "test"))
-        return self._overridden(
+        return self.overrides.apply(
             EvaluateSpec(
                 data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint),
                 weights=weights,
@@ -290,11 +289,6 @@ class Planner:
             for done in (initial.pretrain, finetune, job, latency, sent):
                 if done is not None:
                     self.plan.threads[done] = protocol.threads
-
-    def _overridden(self, spec: S) -> S:
-        for override in self.overrides:
-            spec = override.apply(spec)
-        return spec
 
     def _cell_wanted(self, arm: Arm, columns: dict[str, Any]) -> bool:
         return (

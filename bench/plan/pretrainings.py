@@ -16,6 +16,7 @@ from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
+from bench.plan.override import Overrides
 from bench.protocol import Pretrain, beside, mixture
 from bench.protocol.sections import Pretraining
 from bench.typed import narrowed
@@ -29,11 +30,11 @@ class Pretrainings:
     Args:
         plan: is added to.
         cohorts: the data sets on this machine.
-        overridden: spec -> the spec with what ``--set`` says of it.
+        overrides: what ``--set`` says.
     """
 
-    def __init__(self, plan: Plan, cohorts: Cohorts, overridden: Callable[[Any], Any]) -> None:
-        self.plan, self.cohorts, self._overridden = plan, cohorts, overridden
+    def __init__(self, plan: Plan, cohorts: Cohorts, overrides: Overrides) -> None:
+        self.plan, self.cohorts, self.overrides = plan, cohorts, overrides
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._prepared: dict[tuple[str, Any], str] = {}  # data set, recipe -> job
         self._known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -46,14 +47,15 @@ class Pretrainings:
         """
         row, net = arm.row, arm.pretrained
         method = MethodSpec.of(row.method, row.params)
-        section = replace(arm.before, seed=seed, seeds=())
+        section = self.overrides.stated(replace(arm.before, seed=None, seeds=(seed,)))
+        seed = section.first_seed
         labels = method.made.reads_labels
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )
         needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         budget = specs.steps(section, mixing.count(section, parts))
-        spec: PretrainSpec = self._overridden(
+        spec = self.overrides.apply(
             PretrainSpec(
                 method=method,
                 network=NetSpec.of(net, self.channels(needs, net.crop)),
@@ -89,7 +91,7 @@ class Pretrainings:
     def prepare(self, name: str, recipe: Any) -> str:
         """Add the preparation of a data set by a recipe and return it."""
         if (name, recipe) not in self._prepared:
-            job = self.plan.add(Job(self._overridden(self.cohorts.prepare(name, recipe))))
+            job = self.plan.add(Job(self.overrides.apply(self.cohorts.prepare(name, recipe))))
             self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
             self._prepared[name, recipe] = job
         return self._prepared[name, recipe]
@@ -130,7 +132,7 @@ class Pretrainings:
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
         chosen = spec.take.amount or any(entry.take for entry in spec.data)  # else no seed decides
-        tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm, parts))
+        tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
         reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)

@@ -69,6 +69,10 @@ class Optimiser:
     amsgrad: bool = False  # adam, adamw
     trust: Factor = 0.001  # lars
 
+    def __post_init__(self) -> None:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov is a way to use momentum; state one above 0, or leave nesterov out")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -294,6 +298,15 @@ class Tuning(Training):
         for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
             if getattr(self, key) and getattr(self, other) is None:
                 raise ValueError(f"{key} does nothing without {other}; state it, or leave {key} out")
+        for key, without in (
+            ("batch_dice", "cross_entropy"),
+            ("ce_weight", "cross_entropy"),
+            ("ce_weight", "dice"),
+        ):
+            if self.loss == without and getattr(self, key) != Tuning.__dataclass_fields__[key].default:
+                raise ValueError(
+                    f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
+                )
         if self.evaluation == "linear" and self.frozen:
             raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
         if self.patience is not None and self.select == "best_test":

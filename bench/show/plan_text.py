@@ -83,7 +83,8 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
 
     def line(name: str, cells: int, jobs: list[str]) -> list[Any]:
         todo = [job for job in jobs if job not in done]
-        unsized = [spec for job in todo if isinstance(spec := plan.jobs[job].spec, Trains) and not spec.units]
+        specs = (plan.jobs[job].spec for job in todo)
+        unsized = [spec for spec in specs if isinstance(spec, Trains) and not spec.training.steps]
         return [name, cells, len(jobs), len(todo), sum(hours[job] for job in todo), len(unsized)]
 
     rows = []

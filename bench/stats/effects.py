@@ -92,7 +92,6 @@ class Effects:
 
     mean: float
     patients: int
-    runs: int
     parts: tuple[Part, ...]  # of the mean's variance; the first is of patients
     of_runs: tuple[Part, ...]  # among them those of runs
     units: int  # pretrainings, or runs where there is one pretraining or none is named
@@ -143,7 +142,6 @@ def effects(values: Array, runs: Layout) -> Effects:
     return Effects(
         mean=mean,
         patients=n,
-        runs=values.shape[1],
         parts=parts,
         of_runs=shares,
         units=units,

@@ -1,5 +1,6 @@
 """What a pretraining reads, and the guard that goes with it."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,23 @@ def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
     assert len(ids(shared, "guard")) == 4 and len(shared.after[pretraining(again).id]) == 2
     pairs = [cell(shared, protocol=p, row="pair", fraction=100, seed=0) for p in ("test0", "two")]
     assert pairs[0].guard != pairs[1].guard
+
+
+def test_a_pretraining_is_guarded_against_the_folds_that_stand_on_it_alone(plan_of, phantoms, tmp_path):
+    """Two data sets of two folds: each fold reads the other data set whole, and is not tested there."""
+    for name in (NAME, "twin"):
+        shutil.copytree(phantoms / NAME, tmp_path / "data" / name)
+    sections = [{"dataset": d, "split": "cv5", "folds": [0, 1], "steps": 6} for d in (NAME, "twin")]
+    both = {"datasets": [{"dataset": NAME}, {"dataset": "twin"}]}
+    plan = plan_of({"pretrain": both, "finetune": sections}, data=tmp_path / "data")
+    guards = [j.spec.tests for j in plan.jobs.values() if j.kind == "guard" and not j.spec.judges]
+    assert sorted((t.dataset, t.fold) for (t,) in guards) == [(d, f) for d in (NAME, "twin") for f in (0, 1)]
+    read = [{e.dataset: e.part for e in j.spec.data} for j in plan.jobs.values() if j.kind == "pretrain"]
+    assert len(read) == 4 and all(sorted(parts.values()) == ["all", "train"] for parts in read)
+    for part in both["datasets"]:
+        part["cases"] = "all"  # one for all folds, and all their tests
+    plan = plan_of({"pretrain": both, "finetune": sections}, data=tmp_path / "data")
+    assert len(guard(plan).spec.tests) == 4 and len(ids(plan, "pretrain")) == 1
 
 
 def test_a_share_is_counted_and_part_of_the_spec(plan_of):

@@ -24,9 +24,30 @@ from bench.errors import BenchError
     ],
 )
 def test_setting_a_value_is_writing_it_into_the_protocol(plan_of, text, changes):
-    by_flag, by_file = plan_of(sets=[text]), plan_of(changes)
+    shown = {"embeddings": {"samples": 5}}  # its jobs build the same networks
+    by_flag, by_file = plan_of(shown, sets=[text]), plan_of({**shown, **changes})
     assert ids(by_flag) == ids(by_file)
     assert by_flag.cells == by_file.cells  # records say what ran, not what the file had
+
+
+EPOCHS = {"steps": None, "epochs": 5}
+
+
+@pytest.mark.parametrize(("part", "key", "value"), [("finetune", "batch", 1), ("pretrain", "batch", 4)])
+def test_a_batch_that_is_set_leaves_as_many_epochs(plan_of, part, key, value):
+    curve = {"track": {"part": "test", "every_epochs": 1}}
+    budget = {"finetune": {**EPOCHS, **curve}, "pretrain": EPOCHS}
+    by_flag = plan_of(budget, sets=[f"{part}.{key}={value}"])
+    by_file = plan_of({**budget, part: {**budget[part], key: value}})
+    assert by_flag.cells == by_file.cells and ids(by_flag) == ids(by_file) != ids(plan_of(budget))
+
+
+def test_a_seed_that_is_set_is_that_of_every_pretraining_and_fine_tuning(plan_of):
+    several = {"finetune": {"seeds": [0, 1, 2]}, "pretrain": {"seed": None, "seeds": "paired"}}
+    once = {"finetune": {"seeds": [7]}, "pretrain": {"seed": None, "seeds": "paired"}}
+    assert plan_of(several, sets=["seed=7"]).cells == plan_of(once).cells
+    crossed = {"pretrain": {"seed": None, "seeds": [0, 1]}}
+    assert plan_of(crossed, sets=["seed=7"]).cells == plan_of(sets=["seed=7"]).cells
 
 
 def test_a_recipe_of_the_prepared_data_can_be_set(plan_of):

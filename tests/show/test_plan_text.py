@@ -5,12 +5,12 @@ import os
 from dataclasses import replace
 
 import pytest
-from by_hand import altered
+from by_hand import a_job, altered
 from small_protocol import NAME, cell, ids
 
-from bench.jobs.kind import START
+from bench.jobs.kind import START, Around
 from bench.leaks import search
-from bench.plan.cost import forecast
+from bench.plan.cost import forecast, guesses
 from bench.protocol import read
 from bench.show.plan_text import as_json, as_text
 from bench.show.words import duration
@@ -149,6 +149,29 @@ def test_an_alike_job_that_ran_here_replaces_the_estimate(plan_of, store):
     longer.jobs |= plan.jobs
     other = cell(longer, row="pair", fraction=100, seed=1).finetune
     assert forecast(longer, store, [other])[other] == pytest.approx(120.0)
+
+
+def test_an_evaluation_is_alike_by_network_and_as_long_as_it_has_cases_a_guard_is_like_none(plan_of, store):
+    plan = plan_of({"finetune": {"split": "leave_one_out", "folds": [0, 1]}})
+    done, other = sorted({c.evaluate for c in plan.cells["test0"] if c.row == "alone"})[:2]
+    finished(store, plan.jobs[done], seconds=30.0)
+    plan.sizes[other] = 4 * plan.sizes[done]
+    assert forecast(plan, store, [other])[other] == pytest.approx(120.0)
+    wider = plan_of({"finetune": {"split": "leave_one_out", "folds": [0, 1]}}, sets=["network.preset=small"])
+    wider.jobs |= plan.jobs
+    slow = next(c.evaluate for c in wider.cells["test0"] if c.row == "alone")
+    assert not guesses(wider, store, [slow])[slow].measured
+    guards = [j for j in plan.jobs.values() if j.kind == "guard" and not j.spec.judges]
+    finished(store, guards[0], seconds=1000.0)
+    assert not guesses(plan, store, [guards[1].id])[guards[1].id].measured
+
+
+def test_a_picture_has_no_depth(tmp_path):
+    (tmp_path / "a.png").write_bytes(bytes(10_000))
+    for name, sides in (("aptos19", (100, 100, 1)), ("lasc", (21.54, 21.54, 21.54)), ("own", (21.54,) * 3)):
+        job = a_job("prepare", {"dataset": name})
+        around = Around({job.id: job}, sizes={job.id: 1}, roots={name: str(tmp_path)})
+        assert job.spec.sides(job, around) == pytest.approx(sides, abs=0.01)
 
 
 def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_file):
