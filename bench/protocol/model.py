@@ -33,7 +33,7 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
-    at: Steps | None = None  # snapshot step to fine-tune from; the last by default
+    at: Steps | None = None  # snapshot step to fine-tune from, or several, a row each; the last by default
     init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network

@@ -22,7 +22,7 @@ class Profile:
     """How to ask a cluster for a task; what is None is left to the cluster's own defaults."""
 
     partition: str | None = None
-    cpu_partition: str | None = None  # of `prepare`, which never asks for a GPU; default: partition
+    cpu_partition: str | None = None  # of `prepare` and `guard`, which ask for no GPU; default: partition
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
