@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Narrowed, Part, Take
@@ -12,7 +12,9 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import Misstated
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts, Target
-from bench.protocol import Mix, Pretrain, mixture, pretrain_of, pretrains
+from bench.protocol import Mix, Pretrain, Protocol, mixture, pretrain_of, pretrains
+
+Division = tuple[Target, Fold]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def overall(section: Pretrain) -> Take:
 
 def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool) -> Read:
     dataset, found = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
-    place = _place(cohorts, arm, mix)
+    place = _place(cohorts, arm.protocol, mix, (arm.target, arm.fold))
     fold = place[1] if place is not None else None
     read = Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
@@ -92,13 +94,13 @@ def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
     )
 
 
-def _place(cohorts: Cohorts, arm: Arm, mix: Mix) -> tuple[Target, Fold] | None:
+def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> Division | None:
     """Return the division of a data set whose training patients alone are read, if there is a single one."""
     if mix.cases != "train" or mix.list:
         return None
-    if mix.dataset == arm.target.name:
-        return arm.target, arm.fold
-    for section in arm.protocol.finetune:
+    if mix.dataset == tested[0].name:
+        return tested
+    for section in protocol.finetune:
         if section.dataset == mix.dataset:  # downstream in another column
             other = cohorts.target(section)
             if len(other.folds) == 1:
@@ -112,20 +114,19 @@ def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]
     A section counts where any row that has cells there is told the same pretraining: such rows share it. Of
     its folds those for which the same training patients are read: the others have a pretraining of their own.
     """
-    read = _places(cohorts, arm)
+    mixes, protocol = mixture.parts(arm.before), arm.protocol
+
+    def read(tested: Division) -> list[Division | None]:
+        return [_place(cohorts, protocol, mix, tested) for mix in mixes]
+
+    here = read((arm.target, arm.fold))
     found: list[tuple[Target, Fold, str | Recipe]] = []
-    for index, section in enumerate(arm.protocol.finetune):
-        rows = [r for r in arm.protocol.rows_in(index).values() if pretrains(arm.protocol, r)]
-        if all(pretrain_of(arm.protocol, row, index) != arm.before for row in rows):
+    for index, section in enumerate(protocol.finetune):
+        rows = [r for r in protocol.rows_in(index).values() if pretrains(protocol, r)]
+        if all(pretrain_of(protocol, row, index) != arm.before for row in rows):
             continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        alike = [f for f in folds if _places(cohorts, replace(arm, target=target, fold=f)) == read]
-        tested = [(target, f, section.recipe) for f in alike]
+        tested = [(target, f, section.recipe) for f in folds if read((target, f)) == here]
         found += [part for part in tested if part not in found]  # two sections may share theirs
     return found
-
-
-def _places(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold] | None]:
-    """Return by which divisions an arm's pretraining reads training patients alone."""
-    return [_place(cohorts, arm, mix) for mix in mixture.parts(arm.before)]
