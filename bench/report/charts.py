@@ -17,12 +17,17 @@ DATA = ("section", "fraction", "target", "metric")  # axes of a place, besides i
 
 
 def lines(scene: Scene, view: View) -> tuple[Plot, ...]:
-    """Return a plot over label fractions for each section, target and metric that has several of them."""
+    """Return a plot over label fractions for each section, target and metric that has several of them.
+
+    Where scratch alone has several there is none: a line beside lone points says less than the table.
+    """
     made = []
     for places in _apart(scene, view):
         ticks = tuple(place.fraction for place in places)
         series = _series(scene, view, places, ticks)
-        if len(ticks) > 1 and any(line.xs for line in series):
+        told = [line for line in series if not line.baseline] or series
+        grown = any(len(line.xs) > 1 or len(line.printed) > 1 for line in told)
+        if grown and any(line.xs for line in series):
             y, lower = _axis(scene, places[0])
             made.append(Plot(_title(scene, view, places[0]), SHARE, y, lower, series, ticks))
     return tuple(made)

@@ -28,7 +28,7 @@ class Hard:
 
 @dataclass(frozen=True)
 class HardCases:
-    """The hardest patients of one section, by its largest label fraction."""
+    """The hardest patients of one section, by the label fraction that most rows have, the largest of them."""
 
     title: str
     cases: tuple[Hard, ...]
@@ -45,11 +45,10 @@ def _of_section(scene: Scene, section: int) -> HardCases | None:
     metric, fractions = judging(scene, section), scene.fractions(section)
     if not metric or not fractions:
         return None
-    unit, by_row = scene.unit(metric), dict[str, dict[str, float]]()
-    for row in scene.rows:
-        scores = scene.cells.scores(Key(row, section, max(fractions), MEAN, metric))
-        if scores is not None:
-            by_row[row] = dict(zip(scores.patients, patients_of(scores).tolist(), strict=True))
+    unit = scene.unit(metric)
+    found = {f: _by_row(scene, Key("", section, f, MEAN, metric)) for f in fractions}
+    fraction = max(fractions, key=lambda f: (len(found[f]), f))
+    by_row = found[fraction]
     patients = sorted({p for known in by_row.values() for p in known})
     if not patients:
         return None
@@ -71,5 +70,14 @@ def _of_section(scene: Scene, section: int) -> HardCases | None:
         )
         for at in order
     )  # fmt: skip
-    what = f"{scene.labels[section]}, {max(fractions)} % of the labels, {metric_title(metric)}"
+    what = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
     return HardCases(what, cases, len(patients))
+
+
+def _by_row(scene: Scene, place: Key) -> dict[str, dict[str, float]]:
+    """Return each row's score of each patient, over its runs."""
+    scores = {row: scene.cells.scores(place._replace(row=row)) for row in scene.rows}
+    return {
+        row: dict(zip(known.patients, patients_of(known).tolist(), strict=True))
+        for row, known in scores.items() if known is not None
+    }  # fmt: skip

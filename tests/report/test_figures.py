@@ -116,6 +116,13 @@ def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_p
     assert lines(scene(), View(draw="lines", sections=("others",))) == ()  # one fraction is no line
 
 
+def test_where_scratch_alone_has_several_fractions_there_is_no_line(scene, records):
+    cells = [{"row": r, "dataset": "organs", "fraction": f, "target": "liver", "value": 0.5}
+             for r, f in (("a", 10), ("a", 100), ("b", 10), ("b", 100))]  # fmt: skip
+    view = View(draw="lines", targets=("liver",), published=False)
+    assert [len(lines(scene(table=records(*cells[:n])), view)) for n in (2, 3, 4)] == [1, 0, 1]
+
+
 def test_what_nobody_ran_is_not_drawn(scene, records):
     nothing = scene(View(draw="bars"), View(draw="dots"), View(draw="lines"), table=records())
     assert wanted(nothing) == []

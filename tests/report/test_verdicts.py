@@ -171,6 +171,12 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
     assert [c.patient for c in found.cases] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
     assert found.cases[0].best.startswith("B ") and found.cases[0].worst.startswith("D ")
+    tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
+    few = [{**row, "fraction": 10} for row in usual]
+    for more, fraction in (("a", 10), ("abcd", 100)):  # where most rows are; all of them: with most labels
+        full = [row for row in usual if row["row"] in more]
+        (found,) = worst(scene(*few, *full, finetune=(tuned,)))
+        assert f"{fraction} % of the labels" in found.title
 
 
 def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
