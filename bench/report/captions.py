@@ -49,7 +49,8 @@ def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[st
     if any(e.gain for e in entries):
         named = f"row {scene.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
-        said.append(f"In brackets the gain on {over}, where both have the same fine-tuning seeds.")
+        gain = f"In brackets the gain of the printed mean on {over}"
+        said.append(f"{gain}, where both have the same fine-tuning seeds.")
     said += sentences(view, entries)
     said += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*said, counted(n), *same_patients(scene, pivot)])

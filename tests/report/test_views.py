@@ -162,8 +162,8 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    said = "In brackets the gain on the row from scratch of its network, where both have the same fine-tuning"
-    assert f"{said} seeds." in found.caption
+    said = "In brackets the gain of the printed mean on the row from scratch of its network, where both have"
+    assert f"{said} the same fine-tuning seeds." in found.caption
     assert found.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
     grids, _, _ = made(protocol, table, named, rows=rows, networks=NETS)
