@@ -1,6 +1,7 @@
 """One more method beside a track's records: what is refused, what is taken, where the newcomer stands."""
 
 import json
+from dataclasses import replace
 
 import outside
 import pandas as pd
@@ -17,7 +18,7 @@ from bench.compete.entry import entered
 from bench.compete.track import tracked
 from bench.jobs.scoring import path
 from bench.protocol import read
-from bench.report import Beside, Cost, Pretraining
+from bench.report import Beside, Cost, Pretext, Pretraining
 from bench.show.taken import joined
 from bench.store import Store
 from bench.typed import plain
@@ -219,6 +220,10 @@ def test_what_stands_beside_both_is_told_apart():
     )  # fmt: skip
     own = Beside(costs=(Cost("new", "pretrain", 3.0),), provenance={"commit": "y"}, titles={"new": "New"})
     both = joined(own, theirs)
+    figures = [tuple(Pretext("a", "error", last=last, seed=seed) for seed in some)
+               for last, some in ((2.0, (0, 1)), (1.0, (1, 2)))]  # fmt: skip
+    once = joined(replace(own, pretexts=figures[1]), replace(theirs, pretexts=figures[0])).pretexts
+    assert [(one.seed, one.last) for one in once] == [(0, 2.0), (1, 1.0), (2, 1.0)]
     assert [(c.row, c.seconds) for c in both.costs] == [("a", 1.0), ("new", 3.0)]
     assert (
         both.provenance == {"commit": "y", "track: commit": "x"} and both.pretrainings == theirs.pretrainings

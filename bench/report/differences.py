@@ -69,7 +69,8 @@ def scratch_of(scene: Scene, row: str, section: int) -> str:
     near = scene.nearest.get((row, section))
     if near is None:
         return ""
-    return near[0] + more if near[0] + more in scene.rows else near[0]
+    last = f"{near[0]} (last)"  # weights against the same weights' row; controls against scratch itself
+    return last if more.endswith("(last)") and last in scene.rows else near[0]
 
 
 def _spots(title: str, values: np.ndarray, runs: tuple[tuple[int, int], ...], factor: float) -> list[Spots]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -64,7 +64,7 @@ def wanted(scene: Scene) -> list[Figure]:
     if "pretraining" not in stated:
         made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS)
         made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES)
-    if curves := [(scene.named(row), extras.curves[row]) for row in scene.rows_of(extras.curves)]:
+    if curves := [(scene.named(row), extras.curves[row]) for row in _distinct(scene, extras.curves)]:
         made.append(_curves(curves))
     if lines := pretrainings.plotted(scene):
         title, several = "What pretraining tracked", any(len(some) > 1 for _, some in lines)
@@ -128,6 +128,15 @@ def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
 def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
     spreads, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
     return (*(spread if spreads else ()), *([PRINTED] if printed else []))
+
+
+def _distinct(scene: Scene, curves: Mapping[str, Curves]) -> list[str]:
+    """Return the rows whose curves are drawn: not controls that stand on their own row's pretraining."""
+    variants = {row: row_of(scene.protocol, row)[1] for row in curves}
+    return [
+        row for row in scene.rows_of(curves)
+        if not (more := variants[row]) or curves.get(row.removesuffix(more)) != curves[row]
+    ]  # fmt: skip
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> Figure:

@@ -314,11 +314,17 @@ def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failu
 
 
 def curves(found: Chains, store: Store) -> dict[str, Curves]:
-    """Return each row's pretraining curve, without the figure that is drawn by itself."""
-    drawn, seen = dict[str, Curves](), set[str]()
+    """Return the curve of each row's first pretraining, without the figure that is drawn by itself.
+
+    Of rows that share it the first alone.
+    """
+    drawn, rows, seen = dict[str, Curves](), set[str](), set[str]()
     for cell, job, described in _behind(found, "pretrain"):
         file = store.jobs / job / "curve.csv"
-        if cell.row in drawn or job in seen or not file.exists():  # rows may share a pretraining
+        if cell.row in rows or not file.exists():
+            continue
+        rows.add(cell.row)
+        if job in seen:
             continue
         seen.add(job)
         figure = described.get("figure") or {}

@@ -42,6 +42,7 @@ def joined(own: Beside, theirs: Beside) -> Beside:
     both = _both(own, theirs)
     for name in ONE_AFTER_ANOTHER:
         both[name] = (*_elsewhere(getattr(theirs, name), here), *getattr(own, name))
+    both["pretexts"] = tuple({(one.row, one.seed): one for one in both["pretexts"]}.values())
     both["courses"] = (*(one for one in theirs.courses if cell_of(one) not in ran), *own.courses)
     return replace(
         own,

@@ -53,6 +53,14 @@ def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_
     assert b.pretrained == (0, 1) and b.runs == pytest.approx((0, (-30 - 10) / 2))
 
 
+def test_controls_stand_against_scratch_itself_and_last_weights_against_its_last(protocol, records):
+    table = records(*({"row": r, "value": v} for r, v in (("a", 0.5), ("a (last)", 0.4), ("a (long)", 0.7),
+                                                          ("b", 0.6), ("b (last)", 0.7))))  # fmt: skip
+    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    found = {spots.title: spots.mean for spots in strip.rows}
+    assert found == pytest.approx({"A (long)": 20, "B": 10, "B (last)": 30})
+
+
 def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_strip(protocol, records):
     networks = {"net": Net("swin_unetr"), "other": Net("swin_unetr")}
     rows = {**ROWS, "c": Row("voco", "other", title="C")}

@@ -7,7 +7,7 @@ import pytest
 
 from bench.protocol import Finetune, Layout, Net, Quoted, Row, View
 from bench.record import CURVE
-from bench.report import Extras
+from bench.report import Extras, figures
 from bench.report.bars import _lines_of, extent
 from bench.report.canvas import looks
 from bench.report.charts import charts, lines
@@ -217,6 +217,14 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
     ]
     assert [f.name for f in found] == names
     assert [f.title for f in found[1:3]] == ["Fig. 8: Organs", "Fig. 8: Others"]
+
+
+def test_a_control_that_stands_on_its_rows_own_pretraining_has_no_curve_again(scene, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_curves", lambda curves: drawn.extend(curves) or [])
+    one, other = {"step": (1, 2), "loss": (2.0, 1.0)}, {"step": (1, 2), "loss": (3.0, 1.0)}
+    figures.wanted(scene(curves={"a": one, "b": one, "b (shuffled)": one, "b (random)": other}))
+    assert [title for title, _ in drawn] == ["A", "B", "b (random)"]
 
 
 def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):

@@ -116,6 +116,13 @@ def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_
     assert alone.p == alone.comparison.p  # the only one of its family
 
 
+def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(scene, usual):
+    same = [{**row, "row": "b (random)"} for row in usual if row["row"] == "a"]
+    (place,) = verdicts(scene(*usual, *same, *scores("b (shuffled)", 0.0)))
+    assert [one.key.row for one in place.controls] == ["b (shuffled)"]
+    assert place.aside == ("B (random): from fresh weights, run by run scratch itself",)
+
+
 def test_a_family_is_of_one_place(scene, usual):
     more = [{**row, "fraction": 10} for row in usual if row["row"] in "ab"]
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))

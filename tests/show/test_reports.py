@@ -1,6 +1,7 @@
 """Drawing a report again: whose records they are, and the exit code where cells are missing."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from small_protocol import NAME
@@ -92,3 +93,15 @@ def test_a_report_is_drawn_where_a_plugin_is_gone(drawn, protocol_file, tmp_path
     assert "Who" in (tmp_path / "out" / "reports" / "m" / "index.html").read_text()
     for wrong in (["plan", str(path)], ["run", str(path), "--out", str(tmp_path / "out")]):
         assert main(wrong) == 2 and "gone.py: no such file" in capsys.readouterr().err
+
+
+def test_a_row_that_shares_its_first_pretraining_does_not_show_that_of_another_seed(tmp_path):
+    store = Store.open(tmp_path / "out")
+    for loss, job in enumerate(("one", "two")):
+        (store.jobs / job).mkdir(parents=True)
+        (store.jobs / job / "curve.csv").write_text(f"step,total\n1,{loss}\n")
+    found = [
+        (SimpleNamespace(row=row), {job: {"kind": "pretrain"}})
+        for row in ("a", "a (shuffled)") for job in ("one", "two")
+    ]  # fmt: skip
+    assert gather.curves(found, store) == {"a": {"step": (1,), "loss": (0,)}}
