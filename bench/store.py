@@ -286,7 +286,9 @@ class Store:
         """Be the only command, on any host, that is inside; wait for the others."""
         place = Store(self.root)
         place.work = folder.parent
-        while (claim := place.claim(folder.name)) is None:
+        while (claim := place.claim(folder.name)) is None or place.claims(folder.name)[-1] != claim.path:
+            if claim is not None:  # made late, under a number that others had cleared away by then
+                claim.path.unlink(missing_ok=True)
             time.sleep(TURN)
         for old in place.claims(folder.name)[:-1]:
             old.unlink(missing_ok=True)

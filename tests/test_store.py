@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -316,6 +317,23 @@ def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(store
     (claim,) = folder.glob("claim-*")
     claim.write_text(json.dumps(here(pid=2**22 - 1)))
     go("after")
+
+
+def test_a_claim_made_late_under_a_number_cleared_away_waits_for_who_is_inside(store, monkeypatch):
+    folder, real, inside, seen = store.root / "slurm" / "turn", os.link, ExitStack(), []
+
+    def late(source, target):
+        monkeypatch.setattr(os, "link", real)
+        with store.turn(folder):
+            pass
+        inside.enter_context(store.turn(folder))  # clears away the number that is linked now
+        seen.append("in")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    monkeypatch.setattr(time, "sleep", lambda seconds: (seen.append("out"), inside.close()))
+    with store.turn(folder):
+        assert seen == ["in", "out"]
 
 
 def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(store, monkeypatch):

@@ -15,6 +15,7 @@ from bench.data import split as splits
 from bench.data.parts import Division, Narrowed, Part, Which
 from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
+from bench.digest import short
 from bench.errors import BenchError, Misstated, unknown
 from bench.jobs.prepare import PrepareSpec
 from bench.protocol.sections import Finetune
@@ -170,8 +171,14 @@ class Cohorts:
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)
-        source = registry.source("dataset", name)
-        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name), source)
+        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name), _outside(name, dataset))
+
+
+def _outside(name: str, dataset: Dataset) -> str:
+    """Return a digest of what makes arrays of a data set from outside: its plugin, or its folder's values."""
+    if name in registry.names("dataset"):
+        return registry.source("dataset", name)
+    return short(repr(sorted(dataset.raw_labels.items())).encode()) if dataset.raw_labels else ""
 
 
 def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:

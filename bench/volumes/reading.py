@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -122,7 +123,8 @@ def read_label(path: Path, like: Volume3D | None = None, frame: int | None = Non
     Args:
         path: a volume with one channel.
         like: its image. Where both are stored with one shape and only the affines differ, the
-            voxels are taken to correspond, and the image's affine counts.
+            voxels are taken to correspond, and the image's affine counts; not where the axes are stored
+            in another way and the label, turned as its own says, lies within half a voxel of the image.
         frame: the fourth axis is time, and this point of it is the label.
 
     Raises:
@@ -132,14 +134,24 @@ def read_label(path: Path, like: Volume3D | None = None, frame: int | None = Non
     stored = _stored(path)
     if frame is None and _channels(stored) != 1:
         stored.fail("shape", f"a label has one channel, this file has {_channels(stored)}")
-    _, affine = _turn(stored, stored.affine)
-    own = stored.affine
-    if like is not None and not same_place(affine, like.affine) and stored.grid == like.stored.grid:
-        own = like.stored.affine
+    own = stored.affine if like is None or _placed(stored, like) else like.stored.affine
     array, affine = _turned(stored, own, frame)
     if like is not None and array.shape[1:] != like.array.shape[1:]:
         stored.fail("shape", _differs(array, like.array, like.path))
     return LabelVolume(path, _whole(path, array[0]), affine, _spacing(affine), _axes(stored))
+
+
+def _placed(stored: Stored, like: Volume3D) -> bool:
+    """Tell whether a label's own affine says how it lies on its image."""
+    turn, affine = _turn(stored, stored.affine)
+    if same_place(affine, like.affine) or stored.grid != like.stored.grid:
+        return True
+    shape = tuple(stored.grid[axis] for axis in np.argsort(turn[:, 0]))
+    if _axes(stored) == like.original_axes or shape != like.array.shape[1:]:
+        return False
+    corners = np.array([(*place, 1) for place in product(*((0, n - 1) for n in shape))]).T
+    apart = np.linalg.inv(like.affine) @ (affine - like.affine) @ corners  # voxels
+    return bool(np.abs(apart[:3]).max() <= 0.5)
 
 
 def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,10 @@ import pytest
 from folders import laid, told
 
 from bench.data.layout_msd import msd_folder
+from bench.data.roots import Contents, Roots
 from bench.dataset import MANY, absent
 from bench.errors import BenchError
+from bench.plan.cohorts import Cohorts
 
 LISTING = {
     "name": "Own", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
@@ -40,6 +42,18 @@ def test_labels_with_gaps_become_contiguous(tmp_path):
     dataset = msd_folder(folder(tmp_path, labels={"0": "background", "7": "late", "3": "early"}))
     assert dataset.labels == {1: "early", 2: "late"}
     assert dataset.raw_labels == {3: 1, 7: 2}
+
+
+def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch):
+    monkeypatch.setattr(Cohorts, "cases", lambda self, name: None)
+
+    def prepared(*values):
+        labels = {"0": "background", **{str(value): f"label {value}" for value in values}}
+        folder(tmp_path / "own", labels=labels)
+        return Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default").source
+
+    assert prepared(1, 2) == prepared(1, 2, 3) == ""  # as they are
+    assert len({prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}) == 4
 
 
 def test_mr_channels_get_a_z_score(tmp_path):

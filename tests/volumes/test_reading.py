@@ -153,6 +153,19 @@ def test_a_label_stored_along_other_axes_keeps_its_place(tmp_path):
     np.testing.assert_array_equal(read_label(path, image).array, image.array[0])
 
 
+@pytest.mark.parametrize(("off", "kept"), [(0.01, True), (0.4, True), (3.0, False)])
+def test_a_label_along_other_axes_keeps_its_place_where_its_affine_is_rounded(tmp_path, off, kept):
+    image = read_volume(save(tmp_path / "image.nii.gz"))  # voxels of 1.5 mm and more
+    array = image.array[0]
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = array.shape[0] - 1
+    affine = image.affine @ flip
+    affine[:3, 3] += off / 2
+    assert read_volume(image.path).original_axes != "LAS" and array.shape == VALUES.shape
+    label = read_label(save(tmp_path / "label.nii.gz", array[::-1], affine), image)
+    assert np.array_equal(label.array, array) == kept
+
+
 # --- whole images ----------------------------------------------------------------------------
 
 
