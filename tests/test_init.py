@@ -70,6 +70,19 @@ def test_few_patients_are_each_tested_once(scans, cases, split, tmp_path, capsys
     planned(capsys, tmp_path / "own.yaml", root)
 
 
+def test_labelled_cases_that_come_as_a_test_part_are_tested(scans, tmp_path, capsys):
+    root = scans(24)
+    for side in ("images", "labels"):
+        (root / f"{side}Ts").mkdir(exist_ok=True)
+        for file in sorted((root / f"{side}Tr").iterdir())[-4:]:
+            file.rename(root / f"{side}Ts" / file.name)
+    listing = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(listing | {"training": []}))
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "split given: 18 patients train, 2 validate, 4 are tested" in capsys.readouterr().out
+    assert read(tmp_path / "own.yaml").finetune[0].split == "given"
+
+
 def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsys):
     root = scans(8)
     (root / "imagesTr" / "hippocampus_003.nii.gz").write_bytes(b"no")

@@ -26,6 +26,10 @@ FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tes
 CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
+GIVEN = (
+    "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
+)
+SAID: dict[str, Which] = {"training": "train", "validation": "val", "testing": "test", "test": "test"}
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
 SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
@@ -64,7 +68,7 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out`` or a registered name.
+        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out``, ``given`` or a registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
@@ -85,8 +89,10 @@ def folds(
         found = [_fold(split, i, {p: _tested(p == one) for p in patients}) for i, one in enumerate(patients)]
     elif split in dataset.splits:
         found = [_without(fold, without) for fold in _registered(dataset, split, name, [*patients, *without])]
+    elif split == GIVEN:
+        found = [_given(name, cases)]
     else:
-        known = [*dataset.splits, *RULES]
+        known = [*dataset.splits, *RULES, GIVEN]
         raise Misstated("split", unknown(f"split of data set {name!r}", split, known))
     if not patients:
         raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
@@ -129,6 +135,28 @@ def _evenly(name: str, patients: Sequence[str]) -> Fold:
     held = tested + (n + 5) // 10
     parts = (order[held:], order[tested:held], order[:tested])
     return Fold(EVEN, 0, *(tuple(sorted(part, key=natural)) for part in parts))
+
+
+def gives(cases: Iterable[Case]) -> bool:
+    """Tell whether a data set comes with labelled cases to test on."""
+    return any(c.label is not None and SAID.get(c.meta.get("part", "")) == "test" for c in cases)
+
+
+def _given(name: str, cases: Sequence[Case]) -> Fold:
+    """Return the parts that labelled cases say they are of."""
+    parts: dict[str, Which] = {}
+    for case in (c for c in cases if c.label is not None):
+        said = case.meta.get("part", "")
+        part = SAID.get(said)
+        if part is None or parts.setdefault(case.patient, part) != part:
+            why = f"is of part {said!r}" if part is None else f"shows patient {case.patient} of another part"
+            raise Misstated("split", f"{name}: split {GIVEN!r}: case {case.id} {why}; take 'split: {EVEN}'")
+    if "val" not in parts.values():
+        train = sorted(
+            (p for p, part in parts.items() if part == "train"), key=lambda p: unit(GIVEN, name, p)
+        )
+        parts |= dict.fromkeys(train[: (len(train) + 5) // 10], "val")
+    return _fold(GIVEN, 0, {p: parts[p] for p in sorted(parts, key=natural)})
 
 
 def _by_fifth(name: str, patient: str, fold: int) -> str:

@@ -215,10 +215,10 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
 
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
-    if section.split in splits.RULES:
+    if section.split in (*splits.RULES, splits.GIVEN):
         count = splits.FOLDS.get(section.split, 1)
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
-        known = [*dataset.splits, *splits.RULES]
+        known = [*dataset.splits, *splits.RULES, splits.GIVEN]
         raise Misstated("split", unknown(f"split of data set {section.dataset!r}", section.split, known))
     return splits.listed(dataset, section.split)

@@ -340,7 +340,7 @@ class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
     dataset: str  # a name of `bench list datasets`
-    split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out
+    split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, given
     name: str = ""  # what records and tables call the section; by default its data set, "#2" where twice
     title: str = ""  # as printed; by default the data set's, and more where that comes twice
     settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins

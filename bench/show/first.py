@@ -73,7 +73,7 @@ def first(survey: Survey) -> First:
         raise BenchError(
             f"{survey.root}: scans of a single slice; 'bench new dataset' begins a data set of pictures"
         )
-    split = _split(len(patients))
+    split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
     steps = min(max(round(40 * n, -3), 2000), 10000)

@@ -31,14 +31,16 @@ def entry(name: str, data: Path | None) -> dict[str, Any]:
     roots = Roots.here(data)
     dataset, root = adapter(name, roots), roots.find(name)
     cases = None if root is None else dataset.cases(root)
+    given = [splits.GIVEN] if cases is not None and splits.gives(cases) else []
+    known = [*dataset.splits, *splits.RULES, *given]
     found: dict[str, Any] = {
         "name": name, "title": dataset.title, "task": dataset.task, "modality": dataset.modality,
         "channels": list(dataset.channels), "labels": {str(k): v for k, v in dataset.labels.items()},
-        "regions": plain(dataset.regions), "splits": [*dataset.splits, *splits.RULES],
+        "regions": plain(dataset.regions), "splits": known,
         "recipes": {key: _stated(recipe) for key, recipe in dataset.recipes.items()},
         "lists": [*dataset.lists], "licence": dataset.licence, "source": plain(dataset.source),
         "unpack": dataset.unpack, "folder": None if root is None else str(root),
-        "parts": {split: _parts(dataset, name, cases, split) for split in [*dataset.splits, *splits.RULES]},
+        "parts": {split: _parts(dataset, name, cases, split) for split in known},
     }  # fmt: skip
     if cases is not None:
         found["cases"], found["patients"] = len(cases), len({case.patient for case in cases})

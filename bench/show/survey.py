@@ -135,7 +135,8 @@ def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
     if not survey.dataset.labels or not any(c.label is not None for c in survey.cases):
         return []
     found = list[tuple[str, tuple[str, ...], str]]()
-    for split in (*survey.dataset.splits, *DIVISIONS):
+    given = [splits.GIVEN] if splits.gives(survey.cases) else []
+    for split in (*survey.dataset.splits, *given, *DIVISIONS):
         try:
             folds = splits.folds(survey.dataset, survey.name, survey.cases, split)
         except BenchError as error:

@@ -185,3 +185,31 @@ def test_a_registered_list_is_read_and_what_is_lacking_is_counted():
         split.folds(btcv, "btcv", cases_of(there[2:]), "unetr_24_6")
     with pytest.raises(BenchError, match=r"no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
         split.folds(btcv, "btcv", cases_of(there), "unetr_24_7")
+
+
+def stated(patients, part, label=0):
+    return [Case(f"{p}_a", p, (), label, {"part": part} if part else {}) for p in patients]
+
+
+def test_given_are_the_parts_that_the_cases_say():
+    train, tests = [f"p{i:02d}" for i in range(20)], ["q0", "q1", "q2"]
+    every = [*stated(train, "training"), *stated(tests, "test"), *stated(["u"], "testing", label=None)]
+    assert split.gives(every) and not split.gives([*every[:20], every[-1]])
+    (fold,) = split.folds(Declared(), "d", every, "given")
+    assert fold.test == ("q0", "q1", "q2") and len(fold.val) == 2
+    assert sorted((*fold.train, *fold.val)) == train
+    (fold,) = split.folds(Declared(), "d", [*every, *stated(["v"], "validation")], "given")
+    assert fold.val == ("v",) and list(fold.train) == train
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (stated(["p9"], ""), "case p9_a is of part ''"),
+        ([Case("p0_b", "p0", (), 0, {"part": "testing"})], "case p0_b shows patient p0 of another part"),
+        ([], "leaves no test patient among 3"),
+    ],
+)
+def test_given_parts_that_divide_nothing_are_told(more, told):
+    with pytest.raises(BenchError, match=told):
+        split.folds(Declared(), "d", [*stated(["p0", "p1", "p2"], "training"), *more], "given")
