@@ -115,6 +115,9 @@ READ["acdc"] = [
      [beat("patient001", n, phase="unknown") for n in ("01", "12")], ("patient001", "patient001/Info.cfg")),
     ("masks of a test patient", cine("testing/patient101", "ED: 1\nES: 14\n", "01", "01_gt", "14"),
      [beat("testing/patient101", "01", part="testing"), dict(label=None, part="testing")]),
+    ("a test patient among others, a training one below testing",
+     cine("patient150", "ED: 1\n", "01") | cine("testing/patient001", "ED: 1\n", "01", "01_gt"),
+     [beat("testing/patient001", "01", part="training"), dict(label=None, part="testing")]),
 ]  # fmt: skip
 REFUSED["acdc"] = [
     (f"info {info[:20]}", cine("patient001", f"{info}\n", "01", "01_gt"), "Info.cfg: 'E", "frame number")
