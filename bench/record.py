@@ -73,6 +73,7 @@ def read_part(path: Path, columns: Mapping[str, str]) -> Part:
 
 def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Yield columns of a file by name: of text names and codes, piece by piece, of numbers an array."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -87,7 +88,13 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             for name, kind in columns.items():
                 table = file.read([name], use_threads=False) if whole is None else whole
                 column = table.column(name)
-                yield name, _pieces(column) if kind == "str" else column.cast(kind).to_numpy()
+                if kind == "str":
+                    yield name, _pieces(column)
+                    continue
+                numbers = column.cast(kind).to_numpy()
+                if numbers.dtype.kind == "f" and np.isinf(numbers).any():
+                    raise ValueError(f"column {name} holds an infinite number")
+                yield name, numbers
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(

@@ -48,6 +48,17 @@ def test_a_file_whose_text_is_lacking_or_damaged_is_one_line(read, said, tmp_pat
         read(tmp_path / "x.parquet", record.SCORES)
 
 
+def test_an_infinite_score_is_one_line_and_no_number_is_none(tmp_path):
+    columns = {
+        name: ["a", "b"] if kind == "str" else [0.5, float("nan")] for name, kind in record.SCORES.items()
+    }
+    pd.DataFrame(columns).to_parquet(tmp_path / "x.parquet")
+    assert record.read_rows(tmp_path / "x.parquet", record.SCORES)["value"].isna().sum() == 1
+    pd.DataFrame({**columns, "value": [0.5, -float("inf")]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(BenchError, match="column value holds an infinite number"):
+        record.read_rows(tmp_path / "x.parquet", record.SCORES)
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store.open(tmp_path / "out")
