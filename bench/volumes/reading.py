@@ -44,7 +44,6 @@ class Header:
     nbytes: int  # of the voxels, decompressed
     original_axes: str  # directions of the stored axes, e.g. "LPS"
     oriented: bool  # False: the header states no orientation and ``original_axes`` is a guess
-    stated_spacing: tuple[float, float, float]  # the header's own field, which the affine overrules
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,7 @@ def read_header(path: Path) -> Header:
     x, y, z = (stored.grid[i] for i in np.argsort(turn[:, 0]))
     return Header(
         path, (x, y, z), _channels(stored), stored.dtype, _spacing(affine), affine, stored.nbytes,
-        _axes(stored), stored.oriented, stored.spacing,
+        _axes(stored), stored.oriented,
     )  # fmt: skip
 
 
