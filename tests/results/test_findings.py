@@ -17,7 +17,7 @@ LINE = re.compile(
     re.MULTILINE,
 )
 BESIDE = re.compile(
-    r"^\| `(?P<report>\w+)` \| `(?P<row>\w+)` \| `(?P<other>\w+)` \| \w+, (?P<fraction>\d+) % "
+    r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` \| \w+, (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|$",
     re.MULTILINE,
 )
@@ -50,6 +50,16 @@ def test_a_row_beside_another_is_what_the_records_say(one):
     gained = (means[one["row"]] - means[one["other"]]).unstack("seed")
     found = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
     assert stated(one) == [*points(found.difference, found.low, found.high), found.verdict]
+
+
+def test_what_is_said_in_short_counts_every_comparison_once():
+    own = {
+        (*(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"])
+        for one in STATED if not one["row"].endswith(("(shuffled)", "(long)"))
+    }  # fmt: skip
+    verdicts = [verdict for *_, verdict in own]
+    assert f"of {len(own)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
+    assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
 
 
 def stated(one):
