@@ -74,6 +74,12 @@ class Forest:
     why: tuple[str, ...]  # verdicts that are of no number: sentences
     aside: tuple[str, ...]
 
+    @property
+    def caption(self) -> str:
+        """Return what stands below it: the unit, what verdicts are of, and which rows are left out."""
+        left_out = [f"Left out: {'; '.join(self.aside)}."] if self.aside else []
+        return " ".join([f"{self.unit}.", *self.why, *left_out])
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -24,7 +24,7 @@ def lines(found: Answer) -> list[tuple[str, str, list[tuple[str, ...]]]]:
     return [
         (
             one.title,
-            f"{one.unit}. {' '.join(one.why)}".strip(),
+            one.caption,
             [(d.row, d.difference, d.interval, d.p, d.verdict, d.n) for d in (*one.dots, *one.controls)],
         )
         for one in found.forests

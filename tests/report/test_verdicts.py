@@ -16,6 +16,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.ranking import rankings
+from bench.report.verdict_table import lines
 from bench.report.verdicts import beside, differences, verdicts
 from bench.report.worst import worst
 from bench.report.write import scene_of
@@ -121,6 +122,8 @@ def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(scene, usu
     (place,) = verdicts(scene(*usual, *same, *scores("b (shuffled)", 0.0)))
     assert [one.key.row for one in place.controls] == ["b (shuffled)"]
     assert place.aside == ("B (random): from fresh weights, run by run scratch itself",)
+    ((_, caption, _),) = lines(answer(scene(*usual, *same), [place]))
+    assert caption.endswith(f"Left out: {place.aside[0]}.")
 
 
 def test_a_family_is_of_one_place(scene, usual):
