@@ -152,7 +152,8 @@ def _scaled(ax: Axes, plot: Plot, limits: tuple[float, float] | None = None, *, 
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(plot.ticks))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xticks(plot.ticks, [f"{t} %" for t in plot.ticks])
+        last = max(plot.ticks)  # in a small plot it alone says what the numbers are: others would meet
+        ax.set_xticks(plot.ticks, [f"{t}" if few and t != last else f"{t} %" for t in plot.ticks])
         wide = max(plot.ticks) / min(plot.ticks)
         ax.set_xlim(min(plot.ticks) / wide**0.06, max(plot.ticks) * wide**0.06)
     else:
