@@ -70,8 +70,7 @@ class Queue:
 
     def __init__(self, plan: Plan, todo: list[str]) -> None:
         self._plan = plan
-        order = {kind: place for place, kind in enumerate(KINDS)}
-        self._waiting = sorted(todo, key=lambda job: order[plan.jobs[job].kind])  # stable
+        self._waiting = sorted(todo, key=lambda job: _turn(plan, job))  # stable
         self._todo, self._running = set(todo), set[str]()
         self._again: dict[str, float] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -108,16 +107,30 @@ class Queue:
         return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
 
     def _drop_hopeless(self) -> None:
-        for job in list(self._waiting):
-            need = self._plan.hopeless(job, self._failed)
-            if need is not None:
-                bad = self.outcomes[need]
-                reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+        need = self._plan.hopeless
+        while gone := {job: by for job in self._waiting if (by := need(job, self._failed)) is not None}:
+            for job, by in gone.items():  # then look for what needs these
+                bad = self.outcomes[by]
+                reason = f"needs {self._plan.jobs[by].kind} {by}, which {bad.state}: {bad.reason}"
                 self.outcomes[job] = Outcome(job, "failed", reason)
-                self._waiting.remove(job)
+            self._waiting = [job for job in self._waiting if job not in gone]
 
     def _failed(self, job: str) -> bool:
         return job in self.outcomes and self.outcomes[job].state != "done"
+
+
+def _turn(plan: Plan, job: str) -> int:
+    """Return a job's turn among those that are ready.
+
+    Scores first, and what is trained from scratch before anything is pretrained: so what does not score or
+    misses its anchor shows early. Else a stage at a time, as what is longest then begins before what is many.
+    """
+    one, places = plan.jobs[job], list(KINDS)
+    tuned = places.index("finetune")
+    if (place := places.index(one.kind)) > tuned:
+        return -1
+    scratch = place == tuned and not any(plan.jobs[need].kind == "pretrain" for need in one.needs)
+    return places.index("guard") if scratch else place
 
 
 @dataclass(eq=False)

@@ -130,12 +130,14 @@ def _gain_of(key: Key) -> Key:
 
 
 def marked(scene: Scene, entries: Entries, points: dict[tuple[Place, Place], Point]) -> Entries:
-    """Mark the best and the second printed value at each place among comparable rows, ties alike."""
+    """Mark the best and the second printed value at each place among comparable rows of the same seeds."""
     rivals: dict[tuple, dict[tuple[Place, Place], float]] = {}
     for at, point in points.items():
         alike = scene.alike.get((point.row, point.section))
         if alike is not None and entries[at].sort is not None and not zero_is_best(point.metric):
-            rivals.setdefault((alike, *point.key[1:]), {})[at] = _value(entries[at].mean)
+            rivals.setdefault((alike, frozenset(_seeds(scene, point.key)), *point.key[1:]), {})[at] = _value(
+                entries[at].mean
+            )
     found = dict(entries)
     for (*_, metric), merits in rivals.items():
         if len(merits) > 1:  # a lone value is not the best

@@ -21,7 +21,7 @@ from bench.volumes.archive import Limits
 from bench.volumes.once import ChangedError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
-MIN_STEP, MAX_STEP = 0.01, 1000.0  # mm; smaller ones are stated in metres, larger ones are damage
+MIN_STEP, MAX_STEP = 0.01, 100.0  # mm; beyond them the unit is not the one stated, or the header is damaged
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
@@ -143,9 +143,15 @@ def _placed(stored: Stored) -> Stored:
         stored.fail("spacing", f"the voxel spacing {_by(stored.spacing)} is not positive")
     steps = step_lengths(stored.affine)
     if steps.max() > MAX_STEP:
-        stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed")
+        stored.fail(
+            "spacing",
+            f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed: see the header's unit",
+        )
     if 1e-6 <= steps.min() < MIN_STEP:
-        stored.fail("spacing", f"voxels of {_by(tuple(steps))} mm; is the header in metres?")
+        stored.fail(
+            "spacing",
+            f"voxels of {_by(tuple(steps))} mm; is the header in metres, or not in the unit it states?",
+        )
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored

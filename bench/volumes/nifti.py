@@ -20,6 +20,7 @@ DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
     1280: "u8",
 }  # fmt: skip
+MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
 Order = Literal["<", ">"]
 VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
     348: (nib.nifti1.header_dtype, nib.Nifti1Header, b"n+1", 352),
@@ -38,12 +39,14 @@ def read_stored(path: Path) -> Stored:
     fields, header, first = _parsed(path, raw)
     shape, channel_axis = _shape(path, fields)
     dtype = _dtype(path, fields, header.endianness)
-    x, y, z = (float(s) for s in fields["pixdim"][1:4])
+    unit = MM.get(int(fields["xyzt_units"]) & 7, 1.0)
+    x, y, z = (float(s) * unit for s in fields["pixdim"][1:4])
     if not all(np.isfinite(s) and s > 0 for s in (x, y, z)):
         raise VolumeError(path, "spacing", f"field pixdim: {[x, y, z]} mm is not positive")
     slope, inter = _scaling(path, fields)
     stored = Stored(
-        path, shape, dtype, _offset(path, fields, first), gzipped, _affine(path, header), (x, y, z),
+        path, shape, dtype, _offset(path, fields, first), gzipped,
+        np.diag([unit, unit, unit, 1]) @ _affine(path, header), (x, y, z),
         oriented=bool(fields["sform_code"] > 0 or fields["qform_code"] > 0),
         channel_axis=channel_axis, slope=slope, inter=inter,
     )  # fmt: skip
@@ -140,7 +143,7 @@ def _scaling(path: Path, fields: Any) -> tuple[float, float]:
 
 
 def _affine(path: Path, header: Any) -> np.ndarray:
-    """Return sform, else qform, else nibabel's guess from the spacing."""
+    """Return sform, else qform, else nibabel's guess from the spacing, in the file's unit."""
     if header["pixdim"][0] == 0:
         header["pixdim"][0] = 1  # the standard: a qfac of 0 reads as 1
     try:

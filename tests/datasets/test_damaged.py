@@ -87,7 +87,7 @@ CASES[HIPPOCAMPUS] = [
     ("thinner slices", LABEL, placed((1, 1, 0.7)), "affine", "spacing: 1 x 1 x 0.7 mm is not 1 x 1 x 1 mm"),
     ("sheared", "", pair(placed(SHEAR)), f"affine {IMAGE}: two axes are 63.4 degrees apart"),
     ("tilted", "", pair(placed(TILT))),
-    ("in metres", "", pair(placed([0.001] * 3)), *(f"spacing {file}: in metres?" for file in (IMAGE, LABEL))),
+    ("in metres", "", pair(placed([0.001] * 3)), *(f"spacing {file}: metres, or" for file in (IMAGE, LABEL))),
     ("quaternion NaN", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", NAN)), "affine: NaN"),
     ("qfac of 7", IMAGE, both(patch(76, "f", 7.0), patch(252, "2h", 1, 0)), "affine: qfac"),
     ("codes below 0", IMAGE, patch(252, "2h", -1, -1), "orientation: left and right are a guess"),

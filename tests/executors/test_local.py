@@ -185,6 +185,26 @@ def test_a_job_waits_for_what_it_needs():
     assert queue.take() == TUNED.id
 
 
+def test_scores_come_first_and_scratch_before_any_pretraining():
+    learned = a_job("pretrain", {}, (A.id,))
+    after = a_job("finetune", {"seed": 1}, (A.id, learned.id))
+    late = a_job("evaluate", {"weights": "best_val"}, (after.id,))
+    jobs = plan(A, learned, after, TUNED, late, SCORED)
+    queue, taken = local.Queue(jobs, list(jobs.jobs)), []
+    while queue.open():
+        taken.append(queue.take())
+        queue.finish(Outcome(taken[-1], "done"))
+    assert taken == [A.id, TUNED.id, SCORED.id, learned.id, after.id, late.id]
+
+
+def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():
+    jobs = plan(A, TUNED, SCORED)
+    queue = local.Queue(jobs, list(jobs.jobs))
+    queue.finish(Outcome(queue.take(), "failed", "no room"))
+    assert not queue.open() and set(queue.outcomes) == set(jobs.jobs)
+    assert A.id in queue.outcomes[TUNED.id].reason and TUNED.id in queue.outcomes[SCORED.id].reason
+
+
 @pytest.mark.parametrize(("first", "second", "starts"), [
     ("done", "done", True), ("failed", "done", True), ("done", "failed", True), ("failed", "failed", False),
 ])  # fmt: skip

@@ -87,6 +87,15 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
     assert "Best of its network in each column bold" in made[0].caption
 
 
+def test_a_row_whose_runs_are_not_all_there_is_not_marked_beside_others(four_rows, records):
+    scores = [{"row": row, "value": 0.5, "seed": seed} for row in "ab" for seed in (0, 1)]
+    made, _ = build(
+        four_rows,
+        records(*scores, {"row": "b", "case": "d", "value": 0.7, "seed": 1}, {"row": "c", "value": 0.9}),
+    )
+    assert marks(made[0]) == {"a": "second", "b": "best", "c": "", "d": ""}
+
+
 @pytest.mark.parametrize(
     ("metric", "unit", "values", "ranks", "said"),
     [

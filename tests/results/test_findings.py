@@ -17,7 +17,8 @@ LINE = re.compile(
     re.MULTILINE,
 )
 BESIDE = re.compile(
-    r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` \| \w+, (?P<fraction>\d+) % "
+    r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` "
+    r"\| (?P<section>\w+), (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|$",
     re.MULTILINE,
 )
@@ -42,11 +43,15 @@ def test_a_finding_is_what_the_report_says(one):
     assert stated(one) == [*points(*(float(found[k]) for k in NUMBERS)), found["verdict"]]
 
 
-@pytest.mark.parametrize("one", PAIRS, ids=lambda one: "-".join(list(one.values())[:4]))
+@pytest.mark.parametrize("one", PAIRS, ids=lambda one: "-".join(list(one.values())[:5]))
 def test_a_row_beside_another_is_what_the_records_say(one):
     rows = pd.read_parquet(ROOT / "results" / "studies" / "records" / f"{one['report']}.parquet")
-    dice = rows[rows["metric"].eq("dice") & rows["fraction"].eq(int(one["fraction"]))]
-    means = dice.groupby(["row", "case", "seed"])["value"].mean()
+    place = rows["section"].eq(one["section"]) & rows["fraction"].eq(int(one["fraction"]))
+    means = (
+        rows[place & rows["metric"].eq("dice")]
+        .groupby(["row", "patient", "seed"], observed=True)["value"]
+        .mean()
+    )
     gained = (means[one["row"]] - means[one["other"]]).unstack("seed")
     found = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
     assert stated(one) == [*points(found.difference, found.low, found.high), found.verdict]

@@ -52,6 +52,19 @@ def test_channels_come_first_and_a_fourth_axis_of_one_is_none(tmp_path):
     assert read_volume(save(tmp_path / "b.nii.gz", VALUES[..., None])).array.shape == (1, *SHAPE)
 
 
+UNITS = [(0, 1), (1, 1000), (2, 1), (3, 0.001), (2 + 8, 1), (3 + 8, 0.001), (5, 1)]
+
+
+@pytest.mark.parametrize(("code", "mm"), UNITS)  # as SimpleITK 2.5.7 reads these files
+def test_spacing_and_place_are_in_mm_whatever_the_unit(tmp_path, code, mm):
+    affine = np.array([[0, -2.0, 0, 30], [1.5, 0, 0, -40], [0, 0, 2.5, 5], [0, 0, 0, 1]])
+    stated = np.diag([1 / mm, 1 / mm, 1 / mm, 1]) @ affine
+    header = read_header(patch(save(tmp_path / "a.nii", affine=stated), 123, "<B", code))
+    same = read_header(save(tmp_path / "b.nii", affine=affine))
+    np.testing.assert_allclose(header.spacing, same.spacing, rtol=1e-6)
+    np.testing.assert_allclose(header.affine, same.affine, rtol=1e-6)
+
+
 def test_slope_and_intercept_are_applied_unless_the_slope_is_zero(tmp_path):
     path = save(tmp_path / "a.nii", affine=np.eye(4))
     volume = read_volume(patch(path, 112, "<2f", 2, -1024))
