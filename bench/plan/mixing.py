@@ -12,7 +12,7 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import Misstated
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts, Target
-from bench.protocol import Mix, Pretrain, Protocol, mixture, pretrain_of, pretrains
+from bench.protocol import Finetune, Mix, Pretrain, Protocol, mixture, pretrain_of, pretrains
 
 Division = tuple[Target, Fold]
 
@@ -98,6 +98,10 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
     """Return the division of a data set whose training patients alone are read, if there is a single one."""
     if mix.cases != "train" or mix.list:
         return None
+    if mix.split and any(section.dataset == mix.dataset for section in protocol.finetune):
+        raise Misstated(
+            "split", f"data set {mix.dataset!r} is fine-tuned on here, by a split of its own; leave this out"
+        )
     if mix.dataset == tested[0].name:
         return tested
     for section in protocol.finetune:
@@ -105,7 +109,19 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
             other = cohorts.target(section)
             if len(other.folds) == 1:
                 return other, other.folds[0]
-    return None
+    return _elsewhere(cohorts, mix) if mix.split else None
+
+
+def _elsewhere(cohorts: Cohorts, mix: Mix) -> Division:
+    """Return the division of a data set that other protocols test on."""
+    asked = Finetune(dataset=mix.dataset, split=mix.split, where=mix.where, exclude=mix.exclude)
+    target = cohorts.target(asked)
+    if len(target.folds) != 1:
+        raise Misstated(
+            "split",
+            f"split {mix.split!r} of data set {mix.dataset!r} has {len(target.folds)} folds; take one of one",
+        )
+    return target, target.folds[0]
 
 
 def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]:

@@ -98,13 +98,15 @@ class Net:
 class Mix:
     """One data set of a pretraining mixture.
 
-    ``train`` reads its training patients only where it is also downstream, else everything.
+    ``train`` reads its training patients only where it is also downstream, else everything, but for what
+    ``split`` leaves to be tested elsewhere: so protocols that test on one data set each share a pretraining.
     """
 
     dataset: str  # a name of `bench list datasets`
     cases: Literal["train", "all"] = "train"  # all: also those that are tested downstream
     recipe: str | Recipe | None = None  # where it differs from the mixture's
     list: str = ""  # a pretraining list of the data set: only what it names
+    split: str = ""  # where it is not downstream here: its training patients by this split alone
     where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
@@ -112,6 +114,8 @@ class Mix:
     group: Number | None = None  # likewise, of the coarser classes
 
     def __post_init__(self) -> None:
+        if self.split and (self.cases == "all" or self.list):
+            raise ValueError("split says who is read; leave out 'cases: all' and list")
         _amount(self.take)
 
 

@@ -366,6 +366,14 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     alone = plan_of({"finetune": [base], **mixture}, data=data)
     (pretrain,) = ids(alone, "pretrain")
     assert [d.part for d in alone.jobs[pretrain].spec.data] == ["train", "all"]
+    mixture["pretrain"]["datasets"][1]["split"] = "even"
+    shared = plan_of({"finetune": [base], **mixture}, data=data)
+    assert ids(shared, "pretrain") == ids(plan, "pretrain")  # a protocol of each data set shares it
+    with pytest.raises(BenchError, match=r"datasets\.1\.split: .*'own_scans' is fine-tuned on here"):
+        plan_of({"finetune": [base, section], **mixture}, data=data)
+    mixture["pretrain"]["datasets"][1]["split"] = "cv5"
+    with pytest.raises(BenchError, match=r"datasets\.1\.split: .* has 5 folds"):
+        plan_of({"finetune": [base], **mixture}, data=data)
 
 
 def test_a_row_can_start_from_a_snapshot(plan_of):

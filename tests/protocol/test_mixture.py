@@ -63,6 +63,8 @@ def test_an_unknown_name_data_stated_twice_and_a_wrong_file_are_refused(mixtures
     for given in ({"mixture": "two"}, {"datasets": []}):
         with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
             read(protocol_file({"pretrain": given}))
+    with pytest.raises(BenchError, match="leave out 'cases: all' and list"):
+        read(protocol_file({"pretrain": {"datasets": [{"dataset": "a", "split": "even", "cases": "all"}]}}))
     (mixtures / "two.yaml").write_text(TEXT.replace("take: 4 cases", "take: some"))
     with pytest.raises(BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"):
         mixture.mixture("two")
