@@ -114,6 +114,8 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
 
 def _elsewhere(cohorts: Cohorts, mix: Mix) -> Division:
     """Return the division of a data set that other protocols test on."""
+    if not cohorts.dataset(mix.dataset).labels:
+        raise Misstated("split", f"data set {mix.dataset!r} has no labels to be tested on; leave split out")
     asked = Finetune(dataset=mix.dataset, split=mix.split, where=mix.where, exclude=mix.exclude)
     target = cohorts.target(asked)
     if len(target.folds) != 1:

@@ -374,6 +374,9 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     mixture["pretrain"]["datasets"][1]["split"] = "cv5"
     with pytest.raises(BenchError, match=r"datasets\.1\.split: .* has 5 folds"):
         plan_of({"finetune": [base], **mixture}, data=data)
+    mixture["pretrain"]["datasets"][1]["dataset"] = "luna16"
+    with pytest.raises(BenchError, match=r"datasets\.1\.split: .*'luna16' has no labels"):
+        plan_of({"finetune": [base], **mixture}, data=None)
 
 
 def test_a_row_can_start_from_a_snapshot(plan_of):
