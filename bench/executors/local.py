@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from bisect import insort_left
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from bench.process import WORKER
 from bench.runtime.execute import Outcome, execute
 from bench.store import Store
 
+PLACES = {kind: place for place, kind in enumerate(KINDS)}
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
@@ -70,7 +72,7 @@ class Queue:
 
     def __init__(self, plan: Plan, todo: list[str]) -> None:
         self._plan = plan
-        self._waiting = sorted(todo, key=lambda job: _turn(plan, job))  # stable
+        self._waiting = sorted(todo, key=self._turn)  # stable
         self._todo, self._running = set(todo), set[str]()
         self._again: dict[str, float] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -99,9 +101,21 @@ class Queue:
         self._running.discard(outcome.job)
         if outcome.state in ("busy", "stopped"):  # only its own worker was told to stop: the run goes on
             self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
-            self._waiting.append(outcome.job)
+            insort_left(self._waiting, outcome.job, key=self._turn)  # the first of its stage
             return
         self.outcomes[outcome.job] = outcome
+
+    def _turn(self, job: str) -> int:
+        """Return a job's turn among those that are ready.
+
+        Scores first, and what is trained from scratch before anything is pretrained: so what does not score
+        or misses its anchor shows early. Else a stage at a time, as what is longest then begins first.
+        """
+        one, tuned = self._plan.jobs[job], PLACES["finetune"]
+        if PLACES[one.kind] > tuned:
+            return -1
+        scratch = all(self._plan.jobs[need].kind != "pretrain" for need in one.needs)
+        return PLACES["guard"] if one.kind == "finetune" and scratch else PLACES[one.kind]
 
     def _settled(self, job: str) -> bool:
         return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
@@ -117,20 +131,6 @@ class Queue:
 
     def _failed(self, job: str) -> bool:
         return job in self.outcomes and self.outcomes[job].state != "done"
-
-
-def _turn(plan: Plan, job: str) -> int:
-    """Return a job's turn among those that are ready.
-
-    Scores first, and what is trained from scratch before anything is pretrained: so what does not score or
-    misses its anchor shows early. Else a stage at a time, as what is longest then begins before what is many.
-    """
-    one, places = plan.jobs[job], list(KINDS)
-    tuned = places.index("finetune")
-    if (place := places.index(one.kind)) > tuned:
-        return -1
-    scratch = place == tuned and not any(plan.jobs[need].kind == "pretrain" for need in one.needs)
-    return places.index("guard") if scratch else place
 
 
 @dataclass(eq=False)

@@ -176,6 +176,15 @@ def test_a_job_that_another_command_holds_or_whose_worker_was_stopped_gets_anoth
     assert not queue.open()
 
 
+def test_what_waits_for_its_turn_again_is_the_first_of_its_stage():
+    one, two, three = (a_job("pretrain", {"seed": n}) for n in range(3))
+    queue = local.Queue(plan(one, two, three, TUNED), [one.id, two.id, three.id])
+    assert queue.take() == one.id
+    queue.finish(Outcome(one.id, "stopped"))
+    time.sleep(0.06)
+    assert [queue.take() for _ in range(3)] == [one.id, two.id, three.id]
+
+
 def test_a_job_waits_for_what_it_needs():
     queue = local.Queue(plan(A, B, TUNED), [TUNED.id, A.id, B.id])
     assert [queue.take(), queue.take(), queue.take()] == [A.id, B.id, None]
