@@ -98,18 +98,17 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
     """Return the division of a data set whose training patients alone are read, if there is a single one."""
     if mix.cases != "train" or mix.list:
         return None
-    if mix.split and any(section.dataset == mix.dataset for section in protocol.finetune):
+    sections = [section for section in protocol.finetune if section.dataset == mix.dataset]
+    if not sections:
+        return _elsewhere(cohorts, mix) if mix.split else None
+    if mix.split:
         raise Misstated(
             "split", f"data set {mix.dataset!r} is fine-tuned on here, by a split of its own; leave this out"
         )
     if mix.dataset == tested[0].name:
         return tested
-    for section in protocol.finetune:
-        if section.dataset == mix.dataset:  # downstream in another column
-            other = cohorts.target(section)
-            if len(other.folds) == 1:
-                return other, other.folds[0]
-    return _elsewhere(cohorts, mix) if mix.split else None
+    others = map(cohorts.target, sections)  # downstream in another column
+    return next(((other, other.folds[0]) for other in others if len(other.folds) == 1), None)
 
 
 def _elsewhere(cohorts: Cohorts, mix: Mix) -> Division:

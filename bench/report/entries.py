@@ -135,9 +135,8 @@ def marked(scene: Scene, entries: Entries, points: dict[tuple[Place, Place], Poi
     for at, point in points.items():
         alike = scene.alike.get((point.row, point.section))
         if alike is not None and entries[at].sort is not None and not zero_is_best(point.metric):
-            rivals.setdefault((alike, frozenset(_seeds(scene, point.key)), *point.key[1:]), {})[at] = _value(
-                entries[at].mean
-            )
+            among = alike, frozenset(_seeds(scene, point.key)), *point.key[1:]
+            rivals.setdefault(among, {})[at] = _value(entries[at].mean)
     found = dict(entries)
     for (*_, metric), merits in rivals.items():
         if len(merits) > 1:  # a lone value is not the best
