@@ -301,9 +301,8 @@ def _more(one: Against, unit: str) -> str:
     if one.judged.verdict == WEIGHTS:
         said.append(f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}")
     if c.detectable == c.detectable:
-        said.append(
-            f"a difference of {number(c.detectable, unit)} would be seen in four of five such studies"
-        )
+        least = number(c.detectable, unit)
+        said.append(f"a difference of {least} would be seen in four of five such studies if asked alone")
     said += [settles(one)] if settles(one) else []
     return "; ".join(said) + "."
 

@@ -46,7 +46,7 @@ class Comparison:
     sd_run: float = float("nan")  # of one unit's, over all patients
     sd_residual: float = float("nan")
     df: float = float("nan")
-    detectable: float = float("nan")  # what would have been seen in four of five such studies
+    detectable: float = float("nan")  # what four of five such studies would have seen, asked alone
     smallest_p: float = float("nan")  # that an exact test of so many patients can give
     alpha: float = ALPHA
     rope: float = ROPE
