@@ -16,7 +16,8 @@ from bench.stats.critical import CriticalDifference, critical_difference
 HEADING = "Over the data sets"
 NOTE = (
     "Mean rank over the data sets, each counted once, by its own metric and its largest label fraction; 1 is "
-    "the best. Two rows whose bars do not meet differ (Friedman, then Nemenyi; Demšar 2006)."
+    "the best. Where Friedman's p is below 0.05, two rows whose bars do not meet differ (Nemenyi; Demšar "
+    "2006)."
 )
 
 
@@ -86,7 +87,7 @@ def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Across | Non
 
 
 def _said(found: CriticalDifference, datasets: int) -> str:
-    differ = "ranks differ" if found.p <= 0.05 else "no row ranks unlike another"
+    differ = "ranks differ" if found.p <= 0.05 else "ranks are not told apart"
     text = f"Friedman p {p_value(found.p)}: {differ}; critical difference {found.difference:.2f}."
     if datasets < found.needed:
         text += f" So many rows need {found.needed} data sets before anything can be said."

@@ -21,19 +21,23 @@ from bench.stats.comparison import BETTER, EQUIVALENT, ROPE, WEIGHTS, WORSE
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", stats.VERDICTS[3]: "?", WEIGHTS: "·"}
 HOW = (
     "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
-    "network, section and fine-tuning; the line is its 95 % interval, patients, pretraining seeds and "
-    "fine-tuning seeds being random (two-way random effects, Satterthwaite). An arrow says that the line "
-    "goes on. Better is to the right. n = patients, pretrainings (or runs) and fine-tunings of each. "
+    "network, section and fine-tuning; the line is its 95 % interval, patients being random, and seeds where "
+    "there are several (two-way random effects, Satterthwaite); with few labels, a fine-tuning seed also "
+    "draws whose. An arrow says that the line goes on. Better is to the right. n = patients, pretrainings "
+    "(or runs) and fine-tunings of each. "
 )
 SHADED = "Shaded is ± {rope}, the region of practical equivalence. "
 HOLLOW = "A hollow diamond is the difference that the paper printed. "
 FAMILY = (
-    "Family: the rows of one place, that is of one data set and label fraction ({m}), controls apart; p "
-    "adjusted by Holm (1979), differences and equivalences each. Better and worse: p below 0.05; equivalent: "
-    "the difference shown to lie within the region. "
+    "Family: the rows of one data set and label fraction ({m}), controls apart. Holm (1979) adjusts p, of "
+    "differences (printed) and of equivalences each; intervals are not adjusted. Better and worse: p below "
+    "0.05; equivalent: so is p of a difference beyond the region. "
 )
-NONE = "No row has two seeds of what is random, so no p is adjusted. "
-ALONE = "Nothing is claimed: no row here has one from scratch of its own network and fine-tuning beside it."
+NONE = "No row has several seeds of all that is random, so no row's p is adjusted. "
+ALONE = (
+    "Nothing is claimed: no row here shares patients and seeds with one from scratch of its own network and "
+    "fine-tuning."
+)
 WHERE = "docs/statistics.md has how often these verdicts err."
 
 
@@ -315,11 +319,11 @@ def settles(one: Against) -> str:
             "another fine-tuning seed" if c.pretrainings > 1 and c.seeds == 1 else "another pretraining seed"
         )
         return f"what would say more: {what}"
-    if one.judged.verdict != stats.VERDICTS[3] or c.sd_run != c.sd_run:
-        return ""
+    if {one.judged.verdict, c.verdict} != {stats.VERDICTS[3]} or c.sd_run != c.sd_run:
+        return ""  # nothing is missing where it was told, or asked alone would have been
     noun = "pretraining" if c.seeds > 1 else "run"
     units, patients = c.needed("units", 50), c.needed("patients", 2000)
     said = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
     said += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
     tail = "" if patients else "; more patients alone would not"
-    return f"what would settle it: {' '.join(said)}{tail}"
+    return f"what may tell, asked alone: {' '.join(said)}{tail}"

@@ -87,8 +87,8 @@ def _marks(scene: Scene, pivot: Pivot) -> str:
     nested = " of each block" if len(pivot.shown(side)) > 1 else ""
     return (
         f"Best of its network in each {'column' if side is view.lines else 'line'}{nested} bold, second "
-        f"underlined, among rows that are fine-tuned alike{besides}; equal in print means equal in mark. "
-        f"{HABIT}"
+        f"underlined, among rows that are fine-tuned alike on the same seeds{besides}; equal in print means "
+        f"equal in mark. {HABIT}"
     )
 
 

@@ -141,6 +141,7 @@ def marked(scene: Scene, entries: Entries, points: dict[tuple[Place, Place], Poi
     for (*_, metric), merits in rivals.items():
         if len(merits) > 1:  # a lone value is not the best
             ranked = sorted({*merits.values()}, reverse=not lower_is_better(metric, scene.unit(metric)))
-            names = dict(zip(ranked, ("best", "second"), strict=False))
+            shared = [*merits.values()].count(ranked[0]) > 1  # who comes after two is third
+            names = dict(zip(ranked, ("best", "" if shared else "second"), strict=False))
             found |= {at: replace(found[at], mark=names.get(merit, "")) for at, merit in merits.items()}
     return found

@@ -237,8 +237,10 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
     sections = range(len(protocol.finetune))
     every = [pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections]
     shown = "; curves of pretraining losses, embeddings and predictions show the first."
-    if any(section.paired for section in every):
-        made.append(f"Each fine-tuning seed has a pretraining of its own, of that seed{shown}")
+    paired = [section.paired for section in every]
+    if any(paired):
+        each = "Each" if all(paired) else "Of some rows each"
+        made.append(f"{each} fine-tuning seed has a pretraining of its own, of that seed{shown}")
     else:
         seeds = max((section.every_seed((0,)) for section in every), key=len, default=())
         if len(seeds) > 1:

@@ -18,7 +18,7 @@ from bench.report.redraw import Figure, current_svg
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Table
 from bench.report.tex import tabular
-from bench.report.text import COST_HEAD, costs, title_of
+from bench.report.text import COST_HEAD, COST_NOTE, costs, title_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,6 +90,7 @@ def page(scene: Scene, made: Content) -> str:
         collapsed=sum(p.collapsed for p in scene.extras.pretexts),
         guesses=sum(p.guesses for p in scene.extras.pretexts),
         cost_head=COST_HEAD,
+        cost_note=COST_NOTE,
         synthetic=scene.synthetic,
         facts=_facts(scene, made.seeds),
         parts=_parts(found, made.tables),

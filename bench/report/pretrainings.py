@@ -14,16 +14,16 @@ LEFT = 2  # columns of words
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
-    "At the start and at the end: mean over the first 1 % and the last 10 % of the logged steps; chance: "
-    "what guessing gets over the latter; beside a retrieval, guessing that knows data set, modality and "
-    "intensities. Embedding std (how far the directions of the same samples' embeddings spread: 1 over "
-    "the whole sphere, 0 at a point) and effective rank (over how many directions): before the first step "
-    "\N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth of what it was (or below 0.02 and "
-    "half of what it was) and a rank above half of the highest there can be, as of noise around a point; "
-    "or std below "
-    "0.001; or more than 90 % of the variance on one direction, as where only two data sets are told "
-    "apart. Where a decoder with skips is trained, it may only mean that the bottleneck went unused. No "
-    "better than guessing: the figure's end is not beyond chance; what is fine-tuned did not learn its task."
+    "At the start and at the end: mean over the first 1 % (from the first step on at which guessing does not "
+    "get all) and the last 10 % of the logged steps; chance: what guessing gets over the latter; beside a "
+    "retrieval, guessing that knows data set, modality and intensities. Embedding std (how far the "
+    "directions of the same samples' embeddings spread: 1 over the whole sphere, 0 at a point) and effective "
+    "rank (over how many directions): before the first step \N{RIGHTWARDS ARROW} after the last. Collapsed: "
+    "std below a tenth of what it was (or below 0.02 and half of what it was) and a rank above half of the "
+    "highest there can be, as of noise around a point; or std below 0.001; or more than 90 % of the variance "
+    "on one direction, as where only two data sets are told apart. Where a decoder with skips is trained, it "
+    "may only mean that the bottleneck went unused. No better than guessing: the figure's end is not beyond "
+    "chance: by it the task was not learned."
 )
 
 

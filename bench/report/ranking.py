@@ -21,9 +21,10 @@ from bench.stats.ranks import Ranks, kendall, ranks
 HEADING = "How sure is the order?"
 NOTE = (
     "Rank of the mean over patients and runs, with its 95 % interval over 1,000 draws of patients and runs "
-    "(crossed bootstrap) and the share of draws in which the row is the best: of rows that are fine-tuned "
-    "alike, as they are paired. Beside the best: the paired difference from the row of the highest mean, p "
-    "adjusted by Holm over the pairs of the place."
+    "(crossed bootstrap; too narrow with three runs or fewer) and the share of draws in which the row is the "
+    "best: of rows that are fine-tuned alike, over the patients that all have. Beside the best: the paired "
+    "difference from the first row, p adjusted by Holm over this table's pairs, so that a verdict may differ "
+    "from that at the top of the page."
 )
 
 

@@ -52,7 +52,7 @@ def markdown(
         parts.append(_md(found.notes))
     tracked = [line.all for line in pretrainings.pretexts(scene)]
     parts += _md_plain(pretrainings.HEADING, pretrainings.HEAD, tracked, _md(pretrainings.NOTE))
-    parts += _md_plain("Cost, as measured", COST_HEAD, costs(scene))
+    parts += _md_plain("Cost, as measured", COST_HEAD, costs(scene), COST_NOTE)
     for block in blocks:
         lines = [_md_line("", n.text, n.url) for n in block.notes]
         parts += [f"### {_md(block.heading)}", "\n".join(lines)]
@@ -130,6 +130,7 @@ def _md_plain(heading: str, head: tuple[str, ...], lines: list[tuple[str, ...]],
 
 
 COST_HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
+COST_NOTE = "Sums over a stage's jobs; memory: of the largest. Times are of machines as busy as they were."
 
 
 def costs(scene: Scene) -> list[tuple[str, ...]]:

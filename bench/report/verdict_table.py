@@ -16,6 +16,7 @@ CSV_COLUMNS = (
     "row", "baseline", "section", "fraction", "metric", "unit", "control", "difference", "low", "high", "p",
     "p_holm", "verdict", "why", "patients", "pretrainings", "seeds", "sd_patient", "sd_run", "sd_residual",
     "df", "detectable", "bootstrap_low", "bootstrap_high", "p_sign_flip", "published_difference",
+    "p_equivalent", "p_equivalent_holm",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def _line(scene: Scene, one: Against) -> tuple[object, ...]:
         scene.unit(one.key.metric), int(one.control), c.difference, c.low, c.high, c.p, one.judged.p,
         one.judged.verdict, one.judged.why, c.patients, c.pretrainings, c.seeds, c.sd_patient, c.sd_run,
         c.sd_residual, c.df, c.detectable, *one.check, one.flips, one.published,
+        c.p_equivalent, one.judged.p_equivalent,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from bench.stats.comparison import ROPE, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "not fine-tuned alike"  # as its baseline
+APART = "no patient's score and fine-tuning seed in common with scratch"
 ITSELF = "from fresh weights, run by run scratch itself"
 MANY = 2000  # comparisons of one report that are made pair by pair
 
@@ -102,7 +103,7 @@ def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Ag
         if near[1] and not variant:
             aside.append(f"{scene.named(row)}: {UNLIKE}")
         elif made is None:
-            aside.append(f"{scene.named(row)}: no patient and fine-tuning seed in common with scratch")
+            aside.append(f"{scene.named(row)}: {APART}")
         elif variant.startswith(" (random)") and made.difference == 0 and made.check == (0, 0):
             aside.append(f"{scene.named(row)}: {ITSELF}")
         else:

@@ -12,7 +12,7 @@ from bench.report.names import lower_is_better, metric_title
 from bench.report.scene import Scene
 from bench.report.verdicts import judging, patients_of
 
-HEADING = "Worst five cases"
+HEADING = "Worst cases, by patient"
 MOST = 5
 
 

@@ -241,7 +241,8 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
         f"{100 * receipt['share']:.1f} %",
         [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
     )
-    text = f"{receipt['matched']} tensors, {share} of the encoder's {receipt['parameters']:,} parameters"
+    whole = f"the encoder's {receipt['parameters']:,} parameters"
+    text = f"{receipt['matched']} tensors, among them {share} of {whole}"
     for what, names in (("missing", receipt["missing"]), ("fitted", changes)):
         if names:
             text += f"; {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"

@@ -87,6 +87,9 @@ def _told(protocol: Protocol, plan: Plan, store: Store, which: str, each: bool =
 def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any], seed: int | None) -> Pretext:
     columns = [figure["term"], *filter(None, [figure.get("chance")])]
     table = _usable(gather.logged(folder / "curve.csv", *columns), "step", *columns)
+    if len(columns) > 1 and figure.get("rises", True) is not False:
+        telling = (table[columns[1]] < 1).cummax()  # a guess finds all among the random keys of a first queue
+        table = table[telling] if telling.any() else table
     steps, values, *guessed = (table[name].to_numpy(float) for name in ("step", *columns))
     std, rank, fell = _spread(folder / "embeddings.csv")
     last = max(1, len(table) // 10)

@@ -20,6 +20,7 @@ class Judged:
     p: float
     verdict: str
     why: str = ""
+    p_equivalent: float = float("nan")  # after Holm, too
 
 
 def judged(family: Sequence[Comparison]) -> list[Judged]:
@@ -40,8 +41,8 @@ def _judged(one: Comparison, adjusted: tuple[float, float] | None, size: int) ->
         return Judged(one, float("nan"), one.verdict, one.why)
     if min(1.0, size * one.smallest_p) > one.alpha:
         why = FEW.format(n=one.patients, p=one.smallest_p, m=size, alpha=one.alpha)
-        return Judged(one, adjusted[0], UNCLEAR, why)
-    return Judged(one, adjusted[0], word(one.difference, *adjusted, one.alpha))
+        return Judged(one, adjusted[0], UNCLEAR, why, adjusted[1])
+    return Judged(one, adjusted[0], word(one.difference, *adjusted, one.alpha), "", adjusted[1])
 
 
 def holm(p: Sequence[float]) -> list[float]:

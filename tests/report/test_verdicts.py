@@ -3,6 +3,8 @@
 import csv
 import html
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from bench import report, stats
 from bench.protocol import Finetune, Layout, Row, View
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import _ticks, answer
+from bench.report.answer import _ticks, answer, settles
 from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
@@ -135,6 +137,16 @@ def test_a_family_is_of_one_place(scene, usual):
     assert many.rows[0].judged.p == pytest.approx(3 * many.rows[0].judged.comparison.p)  # the smallest of 3
 
 
+def test_what_may_tell_is_said_where_nothing_was_and_asked_alone_would_have_been():
+    gained = np.random.default_rng(0).normal(0.02, 0.06, (8, 3))
+    alone = stats.compared(gained, [0, 1, 2], 0.01, seeds=[0, 1, 2])
+    said = {}
+    for own in ("not separable", "better", "equivalent"):
+        judged = stats.Judged(replace(alone, verdict=own), 1.0, "not separable")
+        said[own] = settles(SimpleNamespace(judged=judged)).partition(":")[0]
+    assert said == {"not separable": "what may tell, asked alone", "better": "", "equivalent": ""}
+
+
 def test_published_differences_stand_beside(protocol, records, printed, usual):
     lines = printed(
         {"method": "A", "target": "mean", "value": "80.0"},
@@ -218,6 +230,8 @@ def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, us
         ("d", "worse"),
     ]
     assert float(lines[0]["low"]) < float(lines[0]["difference"]) < float(lines[0]["high"])
+    alone, after_holm = (float(lines[1][name]) for name in ("p_equivalent", "p_equivalent_holm"))
+    assert 0 < alone < after_holm < 0.05 < float(lines[0]["p_equivalent"])
     again = report.write(protocol(rows=ROWS), records(*usual), tmp_path / "again", figures=False)
     assert again.page.read_bytes() == made.page.read_bytes()
     plain = report.write(protocol(rows=ROWS), records(*usual), tmp_path, figures=False, plain=True)

@@ -53,6 +53,15 @@ def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(made):
     assert len(one.steps) == 200 and one.values[:2] == (2, 7) and one.steps[0] == 2
 
 
+def test_steps_at_which_guessing_gets_all_tell_nothing_until_the_first_at_which_it_does_not(made):
+    first_queue = pd.DataFrame(
+        {"step": [1, 2, 3, 4], "retrieval": [1.0, 1, 0.25, 0.5], "guess": [1.0, 1, 0.5, 1]}
+    )
+    first_queue.to_csv(made.folder("pretrain") / "curve.csv", index=False)
+    (one,) = told(made)["pretexts"]
+    assert (one.first, one.last, one.steps, one.chances) == (0.25, 0.5, (3, 4), (0.5, 1))
+
+
 COLLAPSES = [(0.04, 8, 0.5, True), (0.06, 8, 0.5, False), (0.04, 4, 0.5, False), (0.5, 3, 0.95, True)]
 
 
