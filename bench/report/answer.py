@@ -320,7 +320,7 @@ def settles(one: Against) -> str:
         )
         return f"what would say more: {what}"
     if {one.judged.verdict, c.verdict} != {stats.VERDICTS[3]} or c.sd_run != c.sd_run:
-        return ""  # nothing is missing where it was told, or asked alone would have been
+        return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"
     units, patients = c.needed("units", 50), c.needed("patients", 2000)
     said = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]

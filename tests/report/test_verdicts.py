@@ -137,7 +137,7 @@ def test_a_family_is_of_one_place(scene, usual):
     assert many.rows[0].judged.p == pytest.approx(3 * many.rows[0].judged.comparison.p)  # the smallest of 3
 
 
-def test_what_may_tell_is_said_where_nothing_was_and_asked_alone_would_have_been():
+def test_what_may_tell_is_said_only_where_neither_the_family_nor_the_row_alone_tells():
     gained = np.random.default_rng(0).normal(0.02, 0.06, (8, 3))
     alone = stats.compared(gained, [0, 1, 2], 0.01, seeds=[0, 1, 2])
     said = {}
