@@ -58,17 +58,19 @@ class Basis:
 
     def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
-        size, rest, matrix = len(thumbnail), self.axes - 1, _intervals(self, len(thumbnail))
-        parts = np.array((2, self.waves // 2, len(self.ends)))  # odd, half the cosines, interval
-        # The first axis joins the others when these are in order: so only long runs of a large array move.
+        size, rest, half = len(thumbnail), self.axes - 1, self.waves // 2
+        matrix, weights = _intervals(self, size), _parities(self._weights[None]).reshape(-1, 1)
         lines = read(thumbnail, [np.eye(size, dtype=np.float32), *[matrix] * rest])
-        order = [1 + 3 * axis + part for part in range(3) for axis in range(rest)]
-        lines = lines.reshape(size, *parts.tolist() * rest).transpose(0, *order).reshape(size, -1)
-        found = (matrix @ lines).reshape(*parts, *parts**rest).transpose(0, 3, 1, 4, 2, 5)
-        weights = _parities(self._weights[None]).reshape(*found.shape[:4], 1, 1)
-        found = np.multiply(found, weights, order="C").reshape(2**self.axes, -1, len(self.ends) ** self.axes)
-        found /= np.maximum(np.sqrt(np.einsum("pcb,pcb->b", found, found)), 1e-9)
-        return found
+        # From an odd, a cosine and an interval per axis to odds, cosines, the size and intervals: the product
+        # is then made in order, and only these lines, a quarter of it, are moved.
+        odd, cosine, interval = ([1 + 3 * axis + part for axis in range(rest)] for part in range(3))
+        lines = lines.reshape(size, *(2, half, len(self.ends)) * rest).transpose(*odd, *cosine, 0, *interval)
+        lines = lines.reshape(1, *[2] * rest, 1, *[half] * rest, size, -1)
+        found = matrix.reshape(2, *[1] * rest, half, *[1] * rest, -1, size) @ lines
+        found = found.reshape(len(weights), -1)
+        norms = np.sqrt(np.square(weights[:, 0]) @ np.square(found))
+        found *= weights / np.maximum(norms, 1e-9)
+        return found.reshape(2**self.axes, -1, len(self.ends) ** self.axes)
 
     @cached_property
     def _weights(self) -> np.ndarray:
