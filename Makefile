@@ -1,5 +1,5 @@
 # make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
-# SLURM is not installed) | speed (docs/speed.md measured here, hours; ONLY=views for one): build/speed/*.md
+# SLURM is not installed) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>

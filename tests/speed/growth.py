@@ -11,6 +11,7 @@ none. Without BENCH_DATA what needs real scans is left out.
 import json
 import os
 import resource
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from typing import Any
 import growth_figures
 import growth_walls
 from growth_stages import STAGES, Size
-from machine import HERE, machine
+from machine import HERE, machine, quiet
 from options import options
 
 FILE = HERE / "docs" / "growth.json"
@@ -158,12 +159,12 @@ def main() -> None:
         early()
         for axis in (axis for axis in AXES if axis.name in given.axes):
             if "HIPPOCAMPI" in axis.stages and "BENCH_DATA" not in os.environ:
-                print(f"{axis.name}: left out, BENCH_DATA names no data", flush=True)
+                print(f"{axis.name}: left out, BENCH_DATA names no data", file=sys.stderr)
                 continue
-            found["machines"][axis.name] = machine()
+            found["machines"][axis.name] = machine() | {"load": quiet()}
             rows = []
             for row in measured(axis):
-                print(json.dumps(row), flush=True)
+                print(json.dumps(row), file=sys.stderr, flush=True)
                 rows.append(row)
             found["rows"] = [r for r in found["rows"] if r["axis"] != axis.name] + rows
             save(found)

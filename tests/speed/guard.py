@@ -111,11 +111,13 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     found = clock(
         "confirmed", tests / asked, lambda: search.confirmed(seen, first.views.__getitem__, second.views)
     )
-    print(f"{read} x {tests} scans of {channels} channels, synthetic, from {part} x {asked} of them:")
-    print(f"{passing} pass the screen of each; {len(found)} found")
-    for name, seconds in steps.items():
-        print(f"{name}: {seconds:.0f} s")
-    print(f"in all: {sum(steps.values()) / 60:.1f} minutes of processor time")
+    every = [*steps.items(), ("in all", sum(steps.values()))]
+    print(f"| {read} x {tests} scans, channels: {channels} | {' | '.join(name for name, _ in every)} |")
+    print(f"|---|{'--:|' * len(every)}")
+    times = [f"{t:.0f} s" if t < 120 else f"{t / 60:.1f} min" for _, t in every]
+    print(f"| in proportion from {part} x {asked} | {' | '.join(times)} |")
+    print(f"\n{passing} pass the screen of each, {len(found)} found.")
+    print(f"\nIn short: {read:,} x {tests} scans, channels: {channels}, {times[-1]}")
 
 
 def timed(tree: Path, scans: Path) -> tuple[float, list]:
@@ -148,15 +150,17 @@ def main() -> None:
         scans.write_bytes(pickle.dumps((first, second)))
         rounds = [[timed(tree, scans) for tree in trees] for _ in range(options.rounds)]
     pairs = len(first) * len(second)
-    print(f"{len(first)} x {len(second)} scans of {options.data.name}, {options.rounds} rounds")
-    for number, tree in enumerate(trees):
+    print(f"{len(first)} x {len(second)} scans of {options.data.name}, rounds: {options.rounds}")
+    print("\n| tree | ms a pair | least to most | found |\n|---|--:|--:|--:|")
+    for number in range(len(trees)):
         each = [1e3 * round_[number][0] / pairs for round_ in rounds]
         found = len(rounds[0][number][1])
-        print(f"{tree}: {median(each):.2f} ms a pair ({min(each):.2f} to {max(each):.2f}), {found} found")
+        name = "before" if number else "this"
+        print(f"| {name} | {median(each):.2f} | {min(each):.2f} to {max(each):.2f} | {found} |")
     if options.against:
         ratios = sorted(there[0] / here[0] for here, there in rounds)
         same = all(here[1] == there[1] for here, there in rounds)
-        print(f"ratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), same matches: {same}")
+        print(f"\nratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), same matches: {same}")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@ with the same crops, batch, optimiser, schedule and gradient norm, and score the
 budget holds all that the command does: imports, reading and preparing, training, prediction, scores. Two
 short runs tell what a step costs and what everything else does; the schedule then ends with the budget.
 nnU-Net's side (``nnunet_side.py``) is its own trainer and plan on the same patients, crops and batch, as it
-is and with its first stage as narrow as the others' network. All sides take their turn on one thread; run
-nothing beside them, or pin each to a core (``taskset``).
+is and with its first stage as narrow as the others' network. Two sides run at one time, each on a core of its
+own where there are two, so that both have the same neighbour; run nothing beside them.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ NETWORK, CROP, BATCH, CENTRED = "genesis_unet3d", (32, 48, 32), 2, 0.7
 LR, DECAY, CLIP, WARMUP = 2e-3, 1e-5, 1.0, 0.05
 WIDTHS = {"nnU-Net": 0, "nnU-Net, narrow": 8}  # channels of its first stage; 0: its own plan's
 SIDES = ("bench", "MONAI", *WIDTHS)
+SHORT, LONG = 20, 120  # steps of the two runs that tell what a step costs
 
 
 def protocol(steps: int) -> dict[str, object]:
@@ -153,21 +154,24 @@ def nnunet(folder: str, side: str, steps: int) -> str:
     return str(file)
 
 
-def measured(side: str, steps: int, python: str = "") -> tuple[float, float]:
-    """Return processor seconds of a fresh process, and its Dice."""
+def measured(side: str, steps: int, core: int, python: str = "") -> tuple[float, float]:
+    """Return processor seconds of a fresh process on a core, and its Dice."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", side, "--steps", str(steps)]
         if side in WIDTHS:
             command = [python, str(Path(__file__).with_name("nnunet_side.py")), nnunet(folder, side, steps)]
-        return timed(command)
+        return timed(["taskset", "-c", str(core), *command])
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return spent, json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said)
+        _, status, used = os.wait4(process.pid, 0)  # of this process alone: another side's may end meanwhile
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        said.seek(0)
+        return used.ru_utime + used.ru_stime, json.loads(said.read().splitlines()[-1])
 
 
 def main() -> None:
@@ -186,14 +190,24 @@ def main() -> None:
         torch.set_num_threads(1)
         print(json.dumps((ours if given.one == "bench" else theirs)(given.steps)))
         return
-    print("| side | minutes asked | CPU minutes | steps | Dice |\n|---|--:|--:|--:|--:|", flush=True)
-    for side in [given.side] if given.side else SIDES[: None if given.nnunet else 2]:
-        (short, _), (long, _) = (measured(side, n, given.nnunet) for n in (20, 80))
-        step = (long - short) / 60
-        for minutes in given.minutes:
-            steps = max(1, round((60 * minutes - short) / step) + 20)
-            spent, dice = measured(side, steps, given.nnunet)
-            print(f"| {side} | {minutes:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |", flush=True)
+    sides = [given.side] if given.side else [s for s in SIDES if (s in WIDTHS) == bool(given.nnunet)]
+    cores = sorted(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(min(len(cores), len(sides))) as pool:
+        found = [pool.submit(curve, side, given.minutes, given.nnunet, cores) for side in sides]
+    print("| side | minutes asked | CPU minutes | steps | Dice (%) |\n|---|--:|--:|--:|--:|")
+    print("\n".join(line for side in found for line in side.result()))
+
+
+def curve(side: str, asked: list[float], python: str, cores: list[int]) -> list[str]:
+    """Return a line of the table for each budget."""
+    core = cores[SIDES.index(side) % len(cores)]
+    (short, _), (long, _) = (measured(side, n, core, python) for n in (SHORT, LONG))
+    step, lines = (long - short) / (LONG - SHORT), []
+    for minutes in asked:
+        steps = max(1, round((60 * minutes - short) / step) + SHORT)
+        spent, dice = measured(side, steps, core, python)
+        lines.append(f"| {side} | {minutes:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
+    return lines
 
 
 if __name__ == "__main__":

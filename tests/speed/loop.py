@@ -74,6 +74,7 @@ def main() -> None:
     a, b = median(p[0] for p in pairs), median(p[1] for p in pairs)
     print("| bare loop (ms/step) | bench (ms/step) | added (ms) | ratio |\n|--:|--:|--:|--:|")
     print(f"| {a:.2f} | {b:.2f} | {b - a:.2f} | {median(y / x for x, y in pairs):.3f} |")
+    print(f"\nIn short: {b - a:.1f} ms a step more than a bare loop")
 
 
 if __name__ == "__main__":

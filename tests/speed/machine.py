@@ -36,8 +36,17 @@ def machine() -> dict[str, str]:
     """Return what a table says of where it was measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     python = sys.version.split()[0]
-    return {"processor": model, "load": quiet(), "commit": commit, "versions": f"Python {python}, {packages}"}
+    return {"processor": model, "commit": f"commit {commit()}", "versions": f"Python {python}, {packages}"}
+
+
+def commit() -> str:
+    """Return the commit of this tree, and whether more than the measured page differs from it."""
+    git = ["git", "-C", str(HERE)]
+    name = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True).stdout
+    drawn = [f":!docs/{name}" for name in ("speed.md", "growth.json", "growth_*.svg")]
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ".", *drawn], capture_output=True, text=True
+    )
+    return name.strip() + (" and changes" if changed.stdout else "")

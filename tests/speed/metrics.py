@@ -152,7 +152,7 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
             start = time.perf_counter()
             last[name] = run()
             times[name].append(time.perf_counter() - start)
-    lines = []
+    lines, short = [], []
     for mine, theirs in zip(list(runs)[::2], list(runs)[1::2], strict=True):
         if not times[theirs]:
             continue
@@ -160,8 +160,9 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
         one, two = last[mine], last[theirs]
         gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())  # of the scores both have
         lines.append(f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
-                     f"| {slow / fast:.0f} | {gap:.1e} |")  # fmt: skip
-    return lines
+                     f"| {slow / fast:.{0 if slow > 10 * fast else 1}f} | {gap:.1e} |")  # fmt: skip
+        short.append(f"{theirs} {slow / fast:.{0 if slow > 10 * fast else 1}f}")
+    return [*lines, "", f"In short: with {metrics[-1]}, times as fast as {', '.join(short)}"]
 
 
 def main() -> None:

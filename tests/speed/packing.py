@@ -19,6 +19,7 @@ from submission import protocol
 def main() -> None:
     arguments = options(__doc__, cells=16, pack=8, at_once=2)
     print("| cells in a task | tasks | seconds for all |\n|--:|--:|--:|")
+    shown: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = protocol(folder, {"scratch": {"method": "scratch"}}, arguments.cells, 2)
@@ -32,6 +33,8 @@ def main() -> None:
             subprocess.run(command, check=True, cwd=folder, capture_output=True)
             took = time.perf_counter() - began
             print(f"| {pack} | {-(-arguments.cells // pack)} | {took:.0f} |", flush=True)
+            shown.append(f"{took:.0f} s with {pack} in a task")
+    print(f"\nIn short: {arguments.cells} short cells in {' and '.join(shown)}")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ def throughput(place: Path, counts: list[int], loaders: int) -> None:
         wall, used, peak, size = apart(prepare, root, place / f"out{count}", loaders)
         rates = f"{count / wall:.2f} | {count / used:.2f} | {voxels * count / wall / 1e6:.1f}"
         print(f"| {count} | {loaders} | {rates} | {peak:.0f} | {size / 1e6:.1f} |", flush=True)
+    print(f"\nIn short: {count / used:.1f} volumes a second of one core, {peak:.0f} MB")
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:

@@ -54,6 +54,7 @@ def main() -> None:
     print(f"| share of processor time (%) | {' | '.join(found)} |\n|---|{'--:|' * len(found)}")
     for name in names:
         print(f"| {name} | {' | '.join(f'{shares[name]:.1f}' for shares in found.values())} |")
+    print(f"\nIn short: {found['finetune']['convolutions']:.0f} % of a fine-tuning are convolutions")
 
 
 def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:

@@ -1,17 +1,53 @@
-"""What docs/speed.md quotes can be run by ``make speed``, and all that this runs is quoted."""
+"""``make speed`` draws every block of docs/speed.md, and nothing else of it."""
 
 import re
 
 import every
-from machine import HERE, quiet
+import pytest
+from machine import quiet
 
-PAGE = (HERE / "docs" / "speed.md").read_text()
+PAGE = """# Speed
+
+<!-- short -->
+<!-- /short -->
+
+## How it grows
+<!-- growth -->
+old
+<!-- /growth -->
+Prose stays.
+
+## Views, and slices
+<!-- views -->
+<!-- /views -->
+"""
 
 
-def test_every_script_of_the_page_is_run():
-    quoted = set(re.findall(r"tests/speed/(\w+)\.py", PAGE))
-    assert quoted == {script.file.stem for script in every.SCRIPTS}
+def test_the_page_has_a_block_for_every_script_and_the_overview():
+    named = re.findall(r"<!-- ([\w-]+) -->", every.PAGE.read_text())
+    assert named == ["short", *dict.fromkeys(named[1:])]
+    assert {*named[1:]} == {script.name for script in every.SCRIPTS}
     assert all(script.file.is_file() for script in every.SCRIPTS)
+
+
+def test_the_first_table_of_the_page_is_what_its_blocks_say():
+    page = every.PAGE.read_text()
+    assert every.redrawn(page, "short", every.overview(page)) == page
+
+
+def test_a_block_is_drawn_anew_and_what_it_says_in_short_comes_first():
+    page = every.redrawn(PAGE, "growth", "new \\1\n\nIn short: in proportion\n")
+    page = every.redrawn(page, "views", "In short: twice\n\nIn short: and thrice\n")
+    assert "old" not in page and "new \\1" in page and "Prose stays." in page
+    first = page.split("## ")[0]
+    assert "| [How it grows](#how-it-grows) | in proportion |" in first
+    assert "| [Views, and slices](#views-and-slices) | twice; and thrice |" in first
+    assert every.redrawn(page, "views", "none\n").count("twice") == 0
+
+
+def test_a_block_that_the_page_lacks_is_refused():
+    with pytest.raises(ValueError, match="0 blocks <!-- metrics -->"):
+        every.redrawn(PAGE, "metrics", "new")
 
 
 def test_a_need_that_is_not_met_leaves_a_script_out(monkeypatch, capsys):
