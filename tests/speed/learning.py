@@ -86,18 +86,12 @@ def theirs(steps: int) -> float:
     )
 
     import bench
-    from bench.data import split
+    from bench.protocol.sections import Schedule
     from bench.random import torch_seed
     from bench.train.optimise import rate
 
     both = ["image", "label"]
-    dataset, root = bench.dataset(DATASET), Path(os.environ["BENCH_DATA"], DATASET)
-    cases = dataset.cases(root)
-    fold = split.folds(dataset, DATASET, cases, SPLIT, set())[0]
-    files = {
-        part: [{"image": c.images[0], "label": c.label} for c in cases if c.patient in patients]
-        for part, patients in (("train", set(fold.train)), ("test", set(fold.test)))
-    }
+    files = {part: [dict(zip(both, pair, strict=True)) for pair in pairs] for part, pairs in cases().items()}
     read = [
         LoadImaged(both), EnsureChannelFirstd(both), Orientationd(both, "RAS"), NormalizeIntensityd("image"),
     ]  # fmt: skip
@@ -105,14 +99,13 @@ def theirs(steps: int) -> float:
         SpatialPadd(both, CROP), RandCropByPosNegLabeld(both, "label", CROP, pos=CENTRED, neg=1 - CENTRED),
         EnsureTyped(both),
     ]  # fmt: skip
-    loader = DataLoader(
-        CacheDataset(files["train"], Compose(read + cut), progress=False), BATCH, shuffle=True, drop_last=True
-    )
+    cached = CacheDataset(files["train"], Compose(read + cut), progress=False)
+    loader = DataLoader(cached, batch_size=BATCH, shuffle=True, drop_last=True)  # by place: num_workers
     torch.manual_seed(torch_seed(0, "network"))
     network = bench.network(NETWORK, "tiny", 1, 3, CROP)
     optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=DECAY)
     loss, step = DiceCELoss(to_onehot_y=True, softmax=True), 0
-    schedule = {"name": "cosine", "warmup": WARMUP, "end": 0.0}
+    schedule = Schedule(name="cosine", warmup=WARMUP)
     while step < steps:
         for batch in loader:
             for group in optimiser.param_groups:
@@ -135,22 +128,26 @@ def theirs(steps: int) -> float:
     return float(np.nanmean(np.asarray(dice.aggregate("none"))))
 
 
-def nnunet(folder: str, side: str, steps: int) -> str:
-    """Write what nnU-Net's side is to do; return the file."""
+def cases() -> dict[str, list[list[str]]]:
+    """Return image and label of every case of the split's training and test part."""
     import bench
     from bench.data import split
 
     dataset, root = bench.dataset(DATASET), Path(os.environ["BENCH_DATA"], DATASET)
-    cases = dataset.cases(root)
-    fold = split.folds(dataset, DATASET, cases, SPLIT, set())[0]
-    pairs = {
-        part: [[str(c.images[0]), str(c.label)] for c in cases if c.patient in patients]
+    found = dataset.cases(root)
+    fold = split.folds(dataset, DATASET, found, SPLIT, set())[0]
+    return {
+        part: [[str(c.images[0]), str(c.label)] for c in found if c.patient in patients]
         for part, patients in (("train", set(fold.train)), ("test", set(fold.test)))
     }
+
+
+def nnunet(folder: str, side: str, steps: int) -> str:
+    """Write what nnU-Net's side is to do; return the file."""
     patch = CROP[::-1]  # it reads z, y, x
     about = {"patch": patch, "batch": BATCH, "width": WIDTHS[side], "steps": steps, "folder": folder}
     file = Path(folder, "job.json")
-    file.write_text(json.dumps(pairs | about))
+    file.write_text(json.dumps(cases() | about))
     return str(file)
 
 
