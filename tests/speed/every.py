@@ -90,12 +90,12 @@ def there(need: str) -> bool:
 
 def run(script: Script, folder: Path) -> tuple[int, str]:
     """Return a script's exit status, and its block: what was run, where, and what it said."""
-    load, began = quiet(), time.monotonic()
+    here, began = [quiet(), *machine().values()], time.monotonic()  # as it begins: commits may follow
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(script.command(), cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True)
     file, *arguments = script.line.split()
     minutes = f"{(time.monotonic() - began) / 60:.1f} minutes"
-    facts = [load, *machine().values(), minutes, date.today().isoformat()]
+    facts = [*here, minutes, date.today().isoformat()]
     shown = f"`python tests/speed/{' '.join([f'{file}.py', *arguments])}`"
     block = f"{shown}: {'; '.join(facts)}.\n\n{done.stdout.strip()}\n"
     (folder / f"{script.name}.md").write_text(block)

@@ -188,23 +188,30 @@ def main() -> None:
         print(json.dumps((ours if given.one == "bench" else theirs)(given.steps)))
         return
     sides = [given.side] if given.side else [s for s in SIDES if (s in WIDTHS) == bool(given.nnunet)]
-    cores = sorted(os.sched_getaffinity(0))
+    cores, short = sorted(os.sched_getaffinity(0)), []
     with ThreadPoolExecutor(min(len(cores), len(sides))) as pool:
         found = [pool.submit(curve, side, given.minutes, given.nnunet, cores) for side in sides]
     print("| side | minutes asked | CPU minutes | steps | Dice (%) |\n|---|--:|--:|--:|--:|")
-    print("\n".join(line for side in found for line in side.result()))
+    for side, points in zip(sides, (curve.result() for curve in found), strict=True):
+        for asked, spent, steps, dice in points:
+            print(f"| {side} | {asked:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
+        shown = ", ".join(f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points)
+        short.append(f"\nIn short: {side}: Dice {shown} CPU-minutes")
+    print("\n".join(short))
 
 
-def curve(side: str, asked: list[float], python: str, cores: list[int]) -> list[str]:
-    """Return a line of the table for each budget."""
+def curve(
+    side: str, asked: list[float], python: str, cores: list[int]
+) -> list[tuple[float, float, int, float]]:
+    """Return the minutes asked for, the seconds spent, the steps and the Dice of each budget."""
     core = cores[SIDES.index(side) % len(cores)]
     (short, _), (long, _) = (measured(side, n, core, python) for n in (SHORT, LONG))
-    step, lines = (long - short) / (LONG - SHORT), []
+    step, points = (long - short) / (LONG - SHORT), []
     for minutes in asked:
         steps = max(1, round((60 * minutes - short) / step) + SHORT)
         spent, dice = measured(side, steps, core, python)
-        lines.append(f"| {side} | {minutes:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
-    return lines
+        points.append((minutes, spent, steps, dice))
+    return points
 
 
 if __name__ == "__main__":
