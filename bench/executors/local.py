@@ -25,6 +25,7 @@ from bench.jobs.context import RunOptions
 from bench.plan.dag import Plan
 from bench.process import WORKER
 from bench.runtime.execute import Outcome, execute
+from bench.runtime.memory import fitting_pages
 from bench.store import Store
 
 PLACES = {kind: place for place, kind in enumerate(KINDS)}
@@ -194,7 +195,8 @@ class Workers:
         taken = {worker.number for worker in self._all}
         number = next(n for n in itertools.count() if n not in taken)
         # Ctrl-C during its imports is kept until it can answer
-        self._all.append(_Worker(number, *process.start(_serve, str(self._store.root), number)))
+        with fitting_pages():
+            self._all.append(_Worker(number, *process.start(_serve, str(self._store.root), number)))
         return self._all[-1]
 
     def _ended(self, worker: _Worker) -> Outcome | None:

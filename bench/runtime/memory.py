@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ PROCESS = Path("/proc/self")
 SLACK = 4.0  # MB that a process may grow by between two looks
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 MAPPED = (2**30, 2**25)  # bytes from which an array is mapped by itself; older glibc takes 32 MiB at most
+TUNABLES, UNCACHED = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
 
 
@@ -22,12 +26,32 @@ def keep_pages() -> None:
 
     A step frees what it allocated. glibc gives large arrays back at once and the system zeroes fresh
     pages for the next step: 3 to 10 % of a small network's step, a third of its inference (docs/speed.md).
+    Only where arrays will fit into them (``fitting_pages``): else a process may grow with every step.
     """
-    libc = _glibc()
+    libc = _glibc() if UNCACHED in os.environ.get(TUNABLES, "") else None
     # first: once any of them is set, glibc no longer finds a threshold by itself
     if libc is not None and any(libc.mallopt(MMAP_THRESHOLD, size) for size in MAPPED):
         for name, value in KEPT.items():
             libc.mallopt(name, value)
+
+
+@contextmanager
+def fitting_pages() -> Iterator[None]:
+    """Let processes that are started meanwhile fit new arrays into the kept pages of those that are gone.
+
+    For an aligned array glibc 2.36 asks for a little more and puts what it cuts off into caches of small
+    blocks, where it parts the array, once it is gone, from free memory beside it: the next of its size does
+    not fit. By luck a sliding window then held two to three times its memory, two arrays in turn twenty. Only
+    the environment of a new process can switch these caches off; what a person has set wins.
+    """
+    before = os.environ.get(TUNABLES)
+    os.environ[TUNABLES] = UNCACHED if before is None else f"{UNCACHED}:{before}"
+    try:
+        yield
+    finally:
+        del os.environ[TUNABLES]
+        if before is not None:
+            os.environ[TUNABLES] = before
 
 
 def _glibc() -> Any:

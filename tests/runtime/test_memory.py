@@ -1,12 +1,32 @@
 """A job's peak is its own, whatever the process held before."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from bench.runtime import memory
-from bench.runtime.memory import Peak
+from bench.runtime.memory import TUNABLES, Peak, fitting_pages
 
 LARGE = 200  # MB
+# Two arrays of one size live and die in turn beside small ones that stay; tells how many were held at once.
+FITTED = """
+import numpy, torch
+from bench.runtime.memory import Peak, keep_pages
+keep_pages()
+one, peak, stay = 2**24, Peak(), []
+began = peak.facts()["peak_memory_mb"]
+for turn in range(12):
+    first = torch.ones(one)
+    stay.append(torch.ones(20 + turn))
+    second = torch.ones(one)
+    del first
+    stay.append(torch.ones(40 + turn))
+    del second
+print((peak.facts()["peak_memory_mb"] - began) / (one * 4 / 2**20))
+"""
 
 
 def held():
@@ -61,3 +81,20 @@ def test_a_devices_peak_is_reset_with_the_job(monkeypatch):
     assert "peak_device_mb" not in peak.facts()
     cuda.peak = 3 * 2**20
     assert peak.facts()["peak_device_mb"] == 3.0
+
+
+def test_processes_are_started_with_what_a_person_has_set_last(monkeypatch):
+    monkeypatch.delenv(TUNABLES, raising=False)
+    with fitting_pages():
+        assert os.environ[TUNABLES].startswith("glibc.malloc.tcache_count=0:")
+    assert TUNABLES not in os.environ
+    monkeypatch.setenv(TUNABLES, "glibc.malloc.tcache_count=7")
+    with fitting_pages():
+        assert os.environ[TUNABLES].endswith(":glibc.malloc.tcache_count=7")
+    assert os.environ[TUNABLES] == "glibc.malloc.tcache_count=7"
+
+
+def test_arrays_fit_into_the_pages_of_those_that_are_gone():
+    with fitting_pages():
+        done = subprocess.run([sys.executable, "-c", FITTED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2.2

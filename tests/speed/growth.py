@@ -27,6 +27,7 @@ import growth_walls
 from growth_stages import STAGES, Size
 from machine import HERE, machine, quiet
 from options import options
+from sides import as_a_job
 
 FILE = HERE / "docs" / "growth.json"
 EARLY = ("torch", "monai.losses", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "scipy.ndimage")
@@ -156,6 +157,7 @@ def main() -> None:
     given = options(__doc__, axes=[axis.name for axis in AXES], draw=False)
     found = json.loads(FILE.read_text()) if FILE.exists() else {"machines": {}, "rows": []}
     if not given.draw:
+        as_a_job()
         early()
         for axis in (axis for axis in AXES if axis.name in given.axes):
             if "HIPPOCAMPI" in axis.stages and "BENCH_DATA" not in os.environ:

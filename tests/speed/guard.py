@@ -25,6 +25,7 @@ from statistics import median
 
 import numpy as np
 from scipy import ndimage
+from sides import as_a_job
 
 BESIDE = 96  # scans beside which each one's boxes are moved
 HERE = Path(__file__).resolve().parents[2]
@@ -75,9 +76,7 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
     from bench.jobs.guard import GROUP
     from bench.leaks import refine, screen, search
-    from bench.runtime.memory import keep_pages
 
-    keep_pages()  # as a job does
     rng = np.random.default_rng(0)
     drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
     search.matches(drawn[:1], drawn[1:2])
@@ -139,6 +138,8 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=64)
     parser.add_argument("--tests", type=int, default=8)
     options = parser.parse_args()
+    if options.large:
+        as_a_job()
     every = prints(options.data, options.scans + options.others)
     if options.large:
         large(every, *options.large, options.channels, options.part, options.tests)

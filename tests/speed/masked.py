@@ -13,10 +13,10 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
+from sides import as_a_job
 
 from bench import nets, registry
 from bench.method import Method
-from bench.runtime.memory import keep_pages
 
 SIDES = {"visible tokens alone": 0.75, "all tokens": 0.0}
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    keep_pages()
+    as_a_job()
     size = (given.crop,) * 3
     crop = torch.rand(given.batch, 1, *size, generator=torch.Generator().manual_seed(1))
     methods = {name: made(given.preset, size, ratio) for name, ratio in SIDES.items()}

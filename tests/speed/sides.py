@@ -6,12 +6,16 @@ has glibc's default. ``KEPT`` gives it the same pages, which tells what of a rat
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
+
+from bench.runtime.memory import TUNABLES, UNCACHED, fitting_pages, keep_pages
 
 Made = Callable[[], Any]  # what is timed, ready to run
 
@@ -33,6 +37,14 @@ class Side:
     pages: bool = False
 
 
+def as_a_job() -> None:
+    """Begin this script anew where it was not begun as a job's process is, and keep pages from here on."""
+    if UNCACHED not in os.environ.get(TUNABLES, ""):
+        with fitting_pages():
+            os.execv(sys.executable, [sys.executable, *sys.argv])
+    keep_pages()
+
+
 def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, list[tuple[float, Any]]]:
     """Return processor seconds and result of every round that counts, by the sides' names.
 
@@ -48,7 +60,8 @@ def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, list
 def _running(side: Side) -> Iterator[Callable[[], tuple[float, Any]]]:
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_work, args=(theirs, side), daemon=True)
-    process.start()
+    with fitting_pages() if side.pages else nullcontext():
+        process.start()
 
     def run() -> tuple[float, Any]:
         ours.send("again")
@@ -66,8 +79,6 @@ def _work(pipe: Any, side: Side) -> None:
 
     torch.set_num_threads(1)
     if side.pages:
-        from bench.runtime.memory import keep_pages
-
         keep_pages()
     made = side.make(*side.given)
     while True:

@@ -14,6 +14,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.executors.slurm.arrays import Unit
 from bench.executors.slurm.task import work
+from bench.runtime.memory import fitting_pages
 from bench.store import read_json, write_atomic
 
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
@@ -75,7 +76,7 @@ def submit(
     executor.update_parameters(**parameters)
     try:
         # submitit prints what it then raises.
-        with contextlib.redirect_stderr(io.StringIO()), _outside(parameters):
+        with contextlib.redirect_stderr(io.StringIO()), _outside(parameters), fitting_pages():
             made = executor.map_array(function, *zip(*calls, strict=True))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         for left in (*folder.glob(f"{'?' * 32}.pkl"), *folder.glob(".submission_file_*")):
