@@ -14,6 +14,7 @@ from bench.executors import local
 from bench.jobs.context import RunOptions
 from bench.plan.dag import Plan
 from bench.runtime.execute import Outcome
+from bench.runtime.memory import TUNABLES, UNCACHED
 from bench.store import Store
 
 
@@ -40,7 +41,7 @@ def serve(pipe, parent, out, number):
         time.sleep({"hang": 600, "score": 0.2}.get(do, 0))
         if claim is not None:
             with store.attempt(claim) as made:
-                store.publish(claim, made, {"pid": os.getpid()})
+                store.publish(claim, made, {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")})
         if store.done(job):
             for word in options.scoring:
                 (store.jobs / job / word).touch()
@@ -113,6 +114,8 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
     jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(8)))
     assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
     workers = {store.manifest(job)["pid"] for job in jobs.jobs}
+    assert all(UNCACHED in store.manifest(job)["pages"] for job in jobs.jobs)  # so that they may keep them
+    assert UNCACHED not in os.environ.get(TUNABLES, "")
     assert 1 <= len(workers) <= 2
     for pid in workers:
         with pytest.raises(ProcessLookupError):

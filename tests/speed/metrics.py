@@ -161,8 +161,8 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
         gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())  # of the scores both have
         lines.append(f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
                      f"| {slow / fast:.{0 if slow > 10 * fast else 1}f} | {gap:.1e} |")  # fmt: skip
-        short.append(f"{theirs} {slow / fast:.{0 if slow > 10 * fast else 1}f}")
-    return [*lines, "", f"In short: with {metrics[-1]}, times as fast as {', '.join(short)}"]
+        short.append(f"{slow / fast:.{0 if slow > 10 * fast else 1}f} times as fast as {theirs}")
+    return [*lines, "", f"In short: with {metrics[-1]} {', '.join(short)}"]
 
 
 def main() -> None:

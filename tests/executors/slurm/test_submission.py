@@ -7,6 +7,7 @@ import pytest
 from bench.errors import BenchError
 from bench.executors.slurm import submission
 from bench.executors.slurm.profile import Profile, Shape, options
+from bench.runtime.memory import TUNABLES, UNCACHED
 
 
 def submit(folder, tasks=1, **said):
@@ -56,5 +57,5 @@ def test_the_job_in_which_bench_runs_and_the_users_sbatch_variables_stay_outside
     submit(tmp_path / "f", partition="gpu")
     seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
     assert not inherited.keys() & seen.keys()
-    assert kept.items() <= seen.items()
+    assert kept.items() <= seen.items() and UNCACHED in seen[TUNABLES]
     assert os.environ["SLURM_ARRAY_JOB_ID"] == "10"
