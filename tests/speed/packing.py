@@ -25,7 +25,7 @@ def main() -> None:
         path = protocol(folder, {"scratch": {"method": "scratch"}}, arguments.cells, 2)
         for pack in (1, arguments.pack):
             (folder / "bench.toml").write_text(
-                f"[cluster.here]\npack = {pack}\narray_parallelism = {arguments.at_once}\n"
+                f"[cluster.here]\npack = {pack}\narray_parallelism = {arguments.at_once}\nmem_gb = 2\n"
             )
             command = [sys.executable, "-m", "bench.cli", "run", str(path), "--out", f"{folder}/out-{pack}",
                        "--executor", "slurm", "--cluster", "here"]  # fmt: skip
