@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from bench.job import Job
 from bench.jobs.kind import Around, NetSpec
 from bench.jobs.trains import Trains
 from bench.protocol.sections import Number, Pretraining
-from bench.typed import plain, sparse
+from bench.typed import canonical, plain, sparse
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ class MethodSpec:
     def made(self) -> Any:
         """Return its parameters as its own ``Params``."""
         return self.method.make_params(self.params)
+
+    @cached_property
+    def differing(self) -> str:
+        """Return canonical JSON of the parameters that are not the method's defaults."""
+        default = _defaults(self.method.Params)
+        return canonical({k: v for k, v in self.params.items() if k not in default or v != default[k]})
+
+
+@cache
+def _defaults(params: Any) -> dict[str, Any]:
+    """Return what a method's parameters are by default, without what is sparse: stored where it differs."""
+    return dict(plain(params()))
 
 
 @dataclass(frozen=True)

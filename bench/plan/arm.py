@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from bench.data import split as splits
+from bench.jobs.pretrain import MethodSpec
 from bench.plan.cohorts import Target
 from bench.protocol import (
     Control,
@@ -20,6 +21,7 @@ from bench.protocol import (
     pretrained_net,
     tuned_net,
 )
+from bench.protocol.model import once
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,17 @@ class Arm:
     def section(self) -> str:
         """Return what the records call the fine-tuning section."""
         return self.protocol.sections[self.index]
+
+    @cached_property
+    def method(self) -> MethodSpec:
+        """Return the row's method with its parameters.
+
+        Raises:
+            BenchError: as ``Method.make_params``.
+        """
+        return once(
+            self.protocol, "method", 0, self.row, lambda: MethodSpec.of(self.row.method, self.row.params)
+        )
 
     @cached_property
     def before(self) -> Pretrain:

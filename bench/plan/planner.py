@@ -30,7 +30,6 @@ from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Finetune, Protocol, controls_of, finetune_of, labelled, mixture
-from bench.protocol.model import once
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -147,8 +146,8 @@ class Planner:
         """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
         method = registry.load("method", arm.row.method)
         with arm.protocol.at(("rows", arm.name)):
-            try:  # also where nothing is pretrained: names are checked
-                once(arm.protocol, "params", 0, arm.row, lambda: method.make_params(arm.row.params))
+            try:
+                arm.method  # noqa: B018 - also where nothing is pretrained: names are checked
             except BenchError as error:
                 raise Misstated("params", str(error)) from None
         if not method.pretrains:
@@ -311,7 +310,7 @@ def _columns(
     return {
         "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
         "scale": protocol.scale, "section": arm.section, "method": arm.row.method,
-        "network": f"{net.network}/{net.preset}", "params": specs.differing(arm.row, before),
+        "network": f"{net.network}/{net.preset}", "params": (before or arm).method.differing,
         "pretrain": mixture.title(arm.before) if before else source,
         "pretrain_seed": before.seed if before else 0, "init": spec.init,
         "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,

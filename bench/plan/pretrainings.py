@@ -11,7 +11,7 @@ from bench.job import Job
 from bench.jobs.guard import GuardSpec
 from bench.jobs.kind import NetSpec, Sides
 from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import MethodSpec, PretrainSpec
+from bench.jobs.pretrain import PretrainSpec
 from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
@@ -45,8 +45,7 @@ class Pretrainings:
         Raises:
             BenchError: an impossible mixture, network or snapshot.
         """
-        row, net = arm.row, arm.pretrained
-        method = MethodSpec.of(row.method, row.params)
+        method, net = arm.method, arm.pretrained
         section = self.overrides.stated(replace(arm.before, seed=None, seeds=(seed,)))
         seed = section.first_seed
         labels = method.made.reads_labels

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from math import ceil
-from typing import Any
 
 from bench.data import regions as regional
 from bench.data import split as splits
 from bench.errors import BenchError, Misstated
 from bench.jobs.finetune import FinetuneSpec, Tracked, TuningSpec
-from bench.jobs.pretrain import MethodSpec, PretrainSpec
 from bench.jobs.scoring import Scoring, targets_of
 from bench.metrics.request import fitting
 from bench.plan.cohorts import Target
-from bench.protocol import Protocol, Row
+from bench.protocol import Protocol
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Finetune, Pretrain
-from bench.typed import canonical, narrowed, plain
+from bench.typed import narrowed
 
 
 def scoring(protocol: Protocol, target: Target) -> Scoring:
@@ -130,16 +127,3 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
         f"{spec.data.dataset}: {what} patients that validate, and split {fold.name!r} has none in fold "
         f"{fold.index}; set 'holdout', or {instead}"
     )
-
-
-def differing(row: Row, before: PretrainSpec | None) -> str:
-    """Return canonical JSON of the parameters that are not the method's defaults."""
-    own = before.method if before else MethodSpec.of(row.method, row.params)
-    default = _defaults(own.method.Params)
-    return canonical({k: v for k, v in own.params.items() if k not in default or v != default[k]})
-
-
-@cache
-def _defaults(params: Any) -> dict[str, Any]:
-    """Return what a method's parameters are by default, without what is sparse: stored where it differs."""
-    return dict(plain(params()))
