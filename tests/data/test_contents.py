@@ -1,5 +1,6 @@
 """Contents: what stands for a file, a folder and a member of a zip; and how much of it is remembered."""
 
+import hashlib
 import json
 import os
 import re
@@ -47,6 +48,13 @@ def test_a_case_is_its_files_its_class_and_its_frame_but_not_its_name(tmp_path):
                 digest(a, label=0), digest(a, frame=0), digest(a, frame=1)}) == 9  # fmt: skip
     case = Case("other", "another", (a,))
     assert Contents(None).each([case])["other"] == digest(a)
+
+
+@pytest.mark.parametrize("label", [[], [None], [3], [None, 0], [2, 4]], ids=str)
+@pytest.mark.parametrize("sums", [["ab"], ["ab", "", "cd"]], ids=len)
+def test_what_a_case_is_named_by_is_the_json_of_its_sums_and_label(sums, label):
+    text = json.dumps([sums, *label])
+    assert contents._content(sums, label) == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def test_the_digest_of_all_cases_is_of_bytes_ids_patients_and_meta_wherever_they_lie(tmp_path):
