@@ -226,7 +226,8 @@ def unit(image: np.ndarray) -> tuple[np.ndarray, float]:
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Return the correlation of two images."""
-    return float(unit(a)[0].ravel() @ unit(b)[0].ravel())
+    a, b = (image.ravel() - image.mean() for image in (a, b))
+    return float(a @ b) / (max(float(a @ a) ** 0.5, 1e-9) * max(float(b @ b) ** 0.5, 1e-9))
 
 
 def _second(scores: np.ndarray, best: np.ndarray, corners: np.ndarray) -> np.ndarray:

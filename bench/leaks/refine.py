@@ -45,14 +45,14 @@ def refined(coarse: Seen, bases: tuple[Basis, Basis], sweeps: Sequence[Seen]) ->
     for first in range(0, coarse[1].shape[1], BLOCK):
         block = slice(first, first + BLOCK)
         fits, box = turns(coarse[0], coarse[1][:, block])
-        turn = _highest(fits, FOLLOWED[0])
-        places = np.unravel_index(np.take_along_axis(box, turn, 1), (len(starts),) * bases[0].axes)
+        row, turn = np.arange(len(fits))[:, None], _highest(fits, FOLLOWED[0])
+        places = np.unravel_index(box[row, turn], (len(starts),) * bases[0].axes)
         at = [starts[place] for place in places]
-        fits = np.take_along_axis(fits, turn, 1)
+        fits = fits[row, turn]
         for (every, copies), few in zip(sweeps, FOLLOWED, strict=True):
             best = _highest(fits, few)
-            turn, *at = (np.take_along_axis(each, best, 1) for each in (turn, *at))
-            fits = _swept(every, np.take_along_axis(copies[block], turn[..., None], 1), at)
+            turn, *at = (each[row, best] for each in (turn, *at))
+            fits = _swept(every, copies[block][row, turn], at)
         found.append(fits.max(1))
     return np.concatenate(found)
 
