@@ -118,7 +118,7 @@ def _of_kind(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     for plugin in (p for p in plugins if p.kind == kind):
         other = found.setdefault(plugin.name, plugin)
-        if other.file != plugin.file:
+        if other.file != plugin.file and other.file.read_bytes() != plugin.file.read_bytes():
             both = f"{other.place} and {plugin.place}"
             raise BenchError(f"{kind} {plugin.name!r} is {both}; rename one of them")
     return found

@@ -83,6 +83,8 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
         with pq.ParquetFile(
             pa.BufferReader(path.read_bytes()) if small else path, read_dictionary=text
         ) as file:
+            if lost := {*columns} - {*file.schema_arrow.names}:
+                raise ValueError(f"column {min(lost)} is lacking")
             # a large one column by column: before it is narrowed, a code takes four bytes
             whole = file.read(list(columns), use_threads=False) if small else None
             for name, kind in columns.items():
@@ -95,10 +97,13 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
                 if numbers.dtype.kind == "f" and np.isinf(numbers).any():
                     raise ValueError(f"column {name} holds an infinite number")
                 yield name, numbers
+    except PermissionError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
-            f"{path}: no records of bench ({what}); delete it and run the protocol again"
+            f"{path}: no records of bench ({what}); take another copy, or delete it and run the protocol "
+            "again"
         ) from None
 
 

@@ -84,6 +84,11 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "convention": (column(convention="monai/default"), None, MINE, "is monai/default, here medpy/default"),
     "section": (column(section="other"), None, MINE, "section of the records of test0 is other"),
     "recipe": (other_job, None, MINE, "were made by another recipe than its protocol states now (row pair"),
+    "half copied": (lambda t: t[t["patient"].ne(TEST[0]) | t["row"].eq("alone")], None, MINE, "row 'pair'"),
+    "rows twice": (lambda t: pd.concat([t, t[:3]]), None, MINE, "test0.parquet has 3 rows twice"),
+    "another unit": (lambda t: t.assign(value=100 * t["value"]), None, MINE, "test0.parquet has a dice of"),
+    "another method": (column(method="byol3d"), None, MINE, "of method 'byol3d', which its protocol does"),
+    "test scans": (None, None, [*MINE, "--pretrain", "leaks=allow"], "read the track's test scans"),
     "seed": (column(seed=7), None, MINE, "have a cell that its protocol has not (row alone"),
 }  # fmt: skip
 
@@ -148,6 +153,26 @@ def test_its_records_without_job_folders_are_kept(track, tmp_path, monkeypatch, 
         in capsys.readouterr().err
     )
     assert pd.read_parquet(kept / "records" / "test0_with_my_method.parquet").equals(gone)
+
+
+def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
+    monkeypatch.setattr("bench.compete.standing.as_text", lambda *of: "")
+    words = [*track(), *MINE]
+    assert main(words) == main([*words, "--params", "noise=0.3"]) == 0  # nothing has run yet
+    made = tmp_path / "runs" / "records" / "test0_with_my_method.json"
+    made.write_text("{}")
+    left = [file for file in (tmp_path / "runs" / "tracks").iterdir() if file.is_file()]
+    before = [file.read_bytes() for file in left]
+    assert main([*words, "--params", "noise=0.4"]) == 2
+    assert "with other settings, and has records; take another --out" in capsys.readouterr().err
+    assert [file.read_bytes() for file in left] == before
+    assert main([*words, "--params", "noise=0.3"]) == 0
+
+
+def test_cells_that_have_no_records_are_said(track, capsys):
+    assert main([*track(lambda t: t[t["row"].ne("pair") | t["seed"].ne(0)]), *MINE, "--dry-run"]) == 0
+    assert "cells of test0 (pair); my_method is compared with what is there" in capsys.readouterr().err
 
 
 def test_half_precision_is_refused_where_it_is_still_to_run(track, monkeypatch, capsys):

@@ -66,6 +66,9 @@ def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
     one, other = written(tmp_path / "a", "method"), written(tmp_path / "b", "method")
     plugins.use([one, one, tmp_path / "a"])
     assert [*plugins.known("method")] == ["my_method"]  # one file is one plugin
+    plugins.use([written(tmp_path / "copy", "method")])
+    assert [*plugins.known("method")] == ["my_method"]  # nor is a copy of it another
+    other.write_text(other.read_text() + "\n")
     plugins.use([other])
     with pytest.raises(BenchError, match=f"{one} and {other}; rename"):
         registry.names("method")

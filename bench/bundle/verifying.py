@@ -143,7 +143,7 @@ def _protocol(
         notes.append(f"{stated.file}: was edited since its records were made")
     if protocol.name != name:
         yield f"{stated.file}: is called {protocol.name!r}, not {name!r}"
-    yield from (f"records/{name}.parquet: {what}" for what in _misfits(protocol, table, said, name))
+    yield from (f"records/{name}.parquet: {what}" for what in misfits(protocol, table, said, name))
     known = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
     good = table["case"].ne("") & table["status"].ne("failed")
     scored: dict[Division, set[str]] = {}
@@ -162,7 +162,7 @@ def _protocol(
                 )
 
 
-def _misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) -> Iterator[str]:
+def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
     stated = {"protocol": name, "paper": protocol.paper, "table": protocol.table, "scale": protocol.scale}
     for column, value in stated.items():

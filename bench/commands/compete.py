@@ -37,6 +37,8 @@ def body(arguments: argparse.Namespace) -> int:
             request, [protocol], need_data=not arguments.dry_run, processes=processes, bar=bars(how)
         )
         terms.check(track, one, protocol, found)
+        if gone := terms.lacking(track, one, protocol, found):
+            run.say(gone)
         if arguments.dry_run:
             return plan.tell(arguments, [protocol], found)
     to_do = doing.todo(found, asked.seen(arguments.out))

@@ -56,15 +56,30 @@ class Entry:
                 raise BenchError(said) from None
 
     def put(self, store: Store) -> Path:
-        """Write the protocol, the track's rows and what stands beside them; return the protocol's file."""
+        """Write the protocol, the track's rows and what stands beside them; return the protocol's file.
+
+        Raises:
+            BenchError: records of it lie there that were made with other settings; nothing is written.
+        """
+        file = records.taken_file(store, self.name).parent / f"{self.name}.yaml"
+        made = store.root / "records" / f"{self.name}.json"
+        if file.exists() and made.exists() and file.read_text() != self._text(file):
+            raise BenchError(
+                f"{file}: is {self.row} in {self.track.name} with other settings, and has records; take "
+                "another --out, or remove this file to have its records replaced"
+            )
         leave(store, self.name, self.track.table, self.track.said, self.track.curves)
-        return self._written(records.taken_file(store, self.name).parent)
+        return self._written(file.parent)
 
     def _written(self, folder: Path) -> Path:
         file = folder / f"{self.name}.yaml"
-        text = yaml.safe_dump(self._value(folder), sort_keys=False, allow_unicode=True, width=120)
-        write_atomic(file, HEAD.format(track=self.track.name, row=self.row) + text)
+        write_atomic(file, self._text(file))
         return file
+
+    def _text(self, file: Path) -> str:
+        """Return what the protocol's file says where it lies there."""
+        text = yaml.safe_dump(self._value(file.parent), sort_keys=False, allow_unicode=True, width=120)
+        return HEAD.format(track=self.track.name, row=self.row) + text
 
     def _value(self, folder: Path) -> dict[str, Any]:
         """Return what the protocol says, its files named from ``folder``."""
@@ -103,7 +118,7 @@ def entered(
         pretrain: likewise, of the pretraining; a dot leads into a section (``optimiser.lr``).
 
     Raises:
-        BenchError: no such method or network, or the method is a row already.
+        BenchError: no such method or network, the method is a row already, or it may read test scans.
     """
     registry.load("method", method)
     rows = track.protocol.rows
@@ -111,10 +126,15 @@ def entered(
     if net not in (used := {row.network for row in rows.values()}):
         raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
+    if before.get("leaks") == "allow":
+        raise BenchError("--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
+                         "take leaks=drop")  # fmt: skip
     for name, row in rows.items():
-        if (row.method, row.network, row.params, row.pretrain) == (method, net, given, before):
+        same = (row.params, row.pretrain) == (given, before) or not (given or before)
+        if (row.method, row.network) == (method, net) and same:
             raise BenchError(f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
-                             "its numbers are in the records")  # fmt: skip
+                             "its numbers are in the records (with other --params or --pretrain it is one "
+                             "more)")  # fmt: skip
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
     return Entry(track, next(free), method, net, given, before)
 

@@ -29,8 +29,13 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
     protocol, table = recorded(path, track.protocol.scale, store)
     more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
     scene = scene_of(protocol, table, more)
+    scored = {*table["row"][table["status"].ne("failed")].unique()}
+    title = scene.named(entry.row)
+    if entry.row not in scored:
+        return printable(f"{title} in {track.name}: has no scores, so that it stands nowhere; "
+                         f"bench status {path} --out {store.root} says what failed")  # fmt: skip
     parts = [
-        f"{scene.named(entry.row)} in {track.name}, beside {len(track.protocol.rows)} rows of {track.place}",
+        f"{title} in {track.name}, beside {len(scored & {*track.protocol.rows})} rows of {track.place}",
         *_beside_scratch(scene, entry.row),
         *_ranks(scene, entry.row),
         _costs(scene, entry.row),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from bench.bundle.verifying import misfits
 from bench.compete.entry import Entry
 from bench.compete.track import Track
 from bench.errors import BenchError
@@ -12,6 +15,7 @@ from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
 from bench.report.grouping import distinct
+from bench.report.names import lower_is_better, unit_of, zero_is_best
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +61,66 @@ def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
         place = ["section", "fold"]
         _same(track, "split", _said(table, place, SPLIT), _here(columns, place, SPLIT))
         _jobs(track, plan, protocol)
+    _sound(track)
     _rivals(track, entry, protocol)
+
+
+def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
+    """Say which cells of the track have no records; empty where each has."""
+    there = {*distinct(track.table, CELL).itertuples(index=False, name=None)}
+    cells = [c for c in plan.cells[protocol.name] if row_of(track.protocol, c.columns["row"])[0] is not None]
+    gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in there]
+    if not gone:
+        return ""
+    rows = ", ".join(dict.fromkeys(gone))
+    return (
+        f"{track.place}: has no records of {len(gone)} of the {len(cells)} cells of {track.name} ({rows}); "
+        f"{entry.row} is compared with what is there"
+    )
+
+
+def _sound(track: Track) -> None:
+    """Refuse records that no run leaves: edited, or half copied."""
+    table, name = track.table, track.name
+    for what in chain(misfits(track.protocol, table, track.said, name), _values(table), _patients(table)):
+        raise BenchError(
+            f"{track.place}: records/{name}.parquet {what}; take the records as a run left them, with "
+            "--records"
+        )
+
+
+def _values(table: pd.DataFrame) -> Iterator[str]:
+    """Yield scores that a metric cannot have."""
+    for name in distinct(table, ["metric"])["metric"]:
+        if zero_is_best(name):
+            continue
+        share = not lower_is_better(name, unit_of(name))
+        least, most = (-1.0, 1.0) if share else (0.0, math.inf)  # an agreement may lie below chance
+        found = table["value"][table["metric"].eq(name)]
+        if len(wrong := found[(found < least) | (found > most)]):
+            yield f"has a {name} of {wrong.iloc[0]:g}"
+
+
+def _patients(table: pd.DataFrame) -> Iterator[str]:
+    """Yield where two cells of one section and fold are scored on other patients."""
+    good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
+    place = ["section", "fold", "evaluation", "metric"]
+    scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
+    for *cell, evaluation, name, who in distinct(table, [*CELL, *place[2:], "patient"], good).itertuples(
+        index=False, name=None
+    ):
+        key = dict(zip(CELL, cell, strict=True))
+        at = (key["section"], key["fold"], evaluation, name)
+        scored.setdefault(at, {}).setdefault(tuple(cell), set()).add(who)
+    for (section, _, _, name), cells in scored.items():
+        every = set.union(*cells.values())
+        for cell, own in cells.items():
+            if own != every:
+                row, *_, seed = cell
+                yield (
+                    f"has no {name} of patient {min(every - own)!r} in {section} of row {row!r}, "
+                    f"seed {seed}, which others have"
+                )
 
 
 def _same(track: Track, what: str, there: Said, here: Said) -> None:

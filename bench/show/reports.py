@@ -122,7 +122,9 @@ def rows_of(store: Store, name: str, path: Path) -> Path:
     """
     view = store.root / "records" / f"{name}.parquet"
     if not view.exists():
-        raise BenchError(f"{view}: no records of {name!r} yet; run 'bench run {path}' first")
+        raise BenchError(
+            f"{view}: no records of {name!r} yet; run 'bench run {path} --out {store.root}' first"
+        )
     return view
 
 
