@@ -63,8 +63,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
             raise BenchError(f"{path}: a protocol of its name {protocol.name!r} is in this bundle already")
         read[protocol.name], files[protocol.name] = (protocol, table), path
     members, protocols, notes = dict[str, bytes](), dict[str, Listed](), list[str]()
-    for name, (protocol, _) in read.items():
+    for name, (protocol, table) in read.items():
         said = said_beside(store, name)
+        notes += unscored(protocol, table)
         texts = included.files(files[name])
         members |= {f"files/{name}/{at}": file.read_bytes() for at, file in texts.items()}
         members |= _rows(store, name)
@@ -87,6 +88,14 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
     members |= _tables(replace(manifest, members=listed(members)), members)
     manifest = replace(manifest, members=listed(members))
     return Bundled(written(manifest, members), members, manifest, tuple(notes))
+
+
+def unscored(protocol: Protocol, table: pd.DataFrame) -> list[str]:
+    """Return a line where rows of a protocol have no score: not run yet, or failed."""
+    scored = {*table["row"][table["status"].ne("failed")].unique()}
+    if not (gone := [name for name in protocol.rows if name not in scored]):
+        return []
+    return [f"{protocol.name}: has no scores of {', '.join(gone)}: not run yet, or failed"]
 
 
 def name_of(made: Bundled) -> str:

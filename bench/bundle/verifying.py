@@ -141,6 +141,7 @@ def _protocol(
         return
     if said.origin is not None and said.origin.content != protocol.origin.content:
         notes.append(f"{stated.file}: was edited since its records were made")
+    notes += making.unscored(protocol, table)
     if protocol.name != name:
         yield f"{stated.file}: is called {protocol.name!r}, not {name!r}"
     yield from (f"records/{name}.parquet: {what}" for what in misfits(protocol, table, said, name))

@@ -10,6 +10,7 @@ from bundles import members
 from small_protocol import NAME, TEST, TRAIN, VAL
 
 from bench.bundle.making import bundle, name_of, put
+from bench.bundle.verifying import verify
 from bench.cli import main
 from bench.errors import BenchError
 
@@ -53,6 +54,18 @@ def test_without_the_data_a_split_by_rule_is_named_by_its_hash_alone(ran):
     made = bundle([one.path], one.store)
     assert not [name for name in made.members if name.startswith("splits/")]
     assert made.manifest.splits[0].file == "" and "its patients are not listed" in made.notes[0]
+
+
+def test_a_row_without_scores_is_named_by_who_makes_and_who_judges(ran, phantoms, tmp_path):
+    one = ran()
+    view = one.store.root / "records" / f"{one.name}.parquet"
+    table = pd.read_parquet(view)
+    gone = table["row"].iloc[0]
+    table[table["row"].ne(gone)].to_parquet(view, index=False)
+    made, to = bundle([one.path], one.store, phantoms), tmp_path / "x.bench.zip"
+    put(made, to)
+    said = f"{one.name}: has no scores of {gone}: not run yet, or failed"
+    assert said in made.notes and said in verify(to).notes
 
 
 def test_shared_settings_come_along_where_they_lie_to_each_other(ran, phantoms, tmp_path):
