@@ -71,6 +71,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "a row already": (None, None, ["--method", "simclr3d"], "is row 'pair' of test0 already, on network net"),
     "no such network": (None, None, [*MINE, "--network", "nat"], "did you mean 'net'?"),
     "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0"),
+    "another's network": (None, None, ["--method", "mae3d"], "no row of test0 is on one that it can"),
     "no such parameter": (None, None, [*MINE, "--params", "noize=0.1"], "noise"),
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
     "no value of the pretraining": (None, None, [*MINE, "--pretrain", "optimiser.=1"], "e.g. steps=2000"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ class Entry:
                 yield self._written(Path(folder).resolve())
             except BenchError as error:
                 said = str(error).replace(f"{Path(folder).resolve()}{os.sep}", "")
+                said = re.sub(rf"^{re.escape(self.name)}\.yaml:[0-9]+: ", "", said)  # nobody finds it there
                 raise BenchError(said) from None
 
     def put(self, store: Store) -> Path:
@@ -120,11 +122,16 @@ def entered(
     Raises:
         BenchError: no such method or network, the method is a row already, or it may read test scans.
     """
-    registry.load("method", method)
+    trains = registry.load("method", method).networks()
     rows = track.protocol.rows
     net = network or next(iter(rows.values())).network
     if net not in (used := {row.network for row in rows.values()}):
         raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
+    kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
+    if kinds[net] not in trains:
+        fits = " or ".join(key for key, kind in kinds.items() if kind in trains)
+        way = f"take --network {fits}" if fits else f"no row of {track.name} is on one that it can"
+        raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
     if before.get("leaks") == "allow":
         raise BenchError("--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
