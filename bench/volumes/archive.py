@@ -117,6 +117,8 @@ class Archive:
         """Turn what a damaged archive raises into one line that names it."""
         try:
             yield
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise BenchError(f"{self.path}: cannot be read ({error.strerror})") from None
         except DAMAGED as error:
             what = printable(str(error)) or type(error).__name__
             raise BenchError(f"{self.path}: damaged, or no archive ({what}); get it again") from None
