@@ -58,11 +58,11 @@ def test_a_row_beside_another_is_what_the_records_say(one):
 
 
 def test_what_is_said_in_short_counts_every_comparison_once():
-    own = {
-        (*(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"])
-        for one in STATED if not one["row"].endswith(("(shuffled)", "(long)"))
-    }  # fmt: skip
-    verdicts = [verdict for *_, verdict in own]
+    own = {}  # the verdict of the study that comes first: how much is corrected hangs on its rows
+    for one in STATED:
+        if not one["row"].endswith(("(shuffled)", "(long)")):
+            own.setdefault(tuple(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"])
+    verdicts = [*own.values()]
     assert f"of {len(own)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
     assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
 
