@@ -27,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _path(text: str) -> Path:
+    """An empty text is a shell's variable that is not set, and no folder: this one would be filled."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; is a variable of the shell not set?")
+    return Path(text)
+
+
 class _Version(argparse.Action):
     """Prints versions and the commit, and leaves."""
 
@@ -57,22 +64,22 @@ def _command(commands: Any, name: str, text: str, more: str = "") -> argparse.Ar
 
 
 def _protocol_flags(parser: argparse.ArgumentParser, scale: str) -> None:
-    parser.add_argument("protocols", nargs="+", type=Path, metavar="PROTOCOL",
+    parser.add_argument("protocols", nargs="+", type=_path, metavar="PROTOCOL",
                         help="a file, or a name of 'bench list protocols'")  # fmt: skip
     parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help=f"default: {scale}")
     _out_flag(parser)
 
 
 def _data_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
+    parser.add_argument("--data", type=_path, metavar="DIR", help="one folder per data set (or BENCH_DATA)")
 
 
 def _out_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--out", type=_path, default=Path("runs"), metavar="DIR", help="default: runs")
 
 
 def _plugins_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plugins", type=Path, action="append", default=[], metavar="PATH",
+    parser.add_argument("--plugins", type=_path, action="append", default=[], metavar="PATH",
                         help="a file or folder of plugins from outside; may be repeated")  # fmt: skip
 
 
@@ -107,7 +114,7 @@ def _run_parsers(commands: Any) -> None:
         parser.add_argument("--only", **many, help=only)
         setting = "a setting of the jobs, e.g. finetune.optimiser.lr=1e-3"
         parser.add_argument("--set", **many, dest="sets", help=setting)
-        parser.add_argument("--records", type=Path, action="append", default=[], metavar="DIR",
+        parser.add_argument("--records", type=_path, action="append", default=[], metavar="DIR",
                             help="an output folder or a bundle: cells that it has scored are taken from "
                             "there, not run; may be repeated")  # fmt: skip
         parser.add_argument("--redo", choices=("changed",),
@@ -125,10 +132,10 @@ def _compete_parser(commands: Any) -> None:
     )
     compete = _command(commands, "compete", "run one more method beside a protocol's recorded rows", more)
     known = "a protocol with records: a file, or a name of 'bench list protocols'"
-    compete.add_argument("track", type=Path, metavar="TRACK", help=known)
+    compete.add_argument("track", type=_path, metavar="TRACK", help=known)
     compete.add_argument("--method", required=True, metavar="NAME")
     _plugins_flag(compete)
-    compete.add_argument("--records", type=Path, metavar="DIR",
+    compete.add_argument("--records", type=_path, metavar="DIR",
                          help="an output folder or a bundle; default: those tracked in results/")  # fmt: skip
     compete.add_argument("--network", metavar="NAME", help="of the track; default: its first row's")
     compete.add_argument("--params", action="append", default=[], metavar="KEY=VALUE",
@@ -152,7 +159,7 @@ def _report_parsers(commands: Any) -> None:
     _out_flag(verify)
     report = _command(commands, "report", "draw tables, figures and page from the records")
     _protocol_flags(report, "the records'")
-    report.add_argument("--to", type=Path, metavar="DIR",
+    report.add_argument("--to", type=_path, metavar="DIR",
                         help="default: OUT/reports/<name>; of a bundle none")  # fmt: skip
     report.add_argument("--plain", action="store_true",
                         help="as papers print: no verdicts, intervals or ranks")  # fmt: skip
@@ -174,12 +181,12 @@ def _bundle_parser(commands: Any) -> None:
         "bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]\n"
         "       bench bundle verify FILE [--json]"
     )
-    bundle.add_argument("what", nargs="+", type=Path, metavar="PROTOCOL",
+    bundle.add_argument("what", nargs="+", type=_path, metavar="PROTOCOL",
                         help="a file, or a name of 'bench list protocols'; or: verify FILE")  # fmt: skip
     _out_flag(bundle)
-    bundle.add_argument("--data", type=Path, metavar="DIR",
+    bundle.add_argument("--data", type=_path, metavar="DIR",
                         help="to list the patients of splits by rule (or BENCH_DATA)")  # fmt: skip
-    bundle.add_argument("--to", type=Path, metavar="FILE",
+    bundle.add_argument("--to", type=_path, metavar="FILE",
                         help="default: <name>.bench.zip here; of several bundle.bench.zip")  # fmt: skip
     bundle.add_argument("--json", action="store_true", help="what verify finds")
 
@@ -188,8 +195,8 @@ def _compare_parser(commands: Any) -> None:
     compare = _command(commands, "compare", "which cells moved beyond noise between two runs of a protocol",
                        "Exit code 1: something moved beyond noise.")  # fmt: skip
     where = "an output folder, a bundle, or records/<name>.parquet"
-    compare.add_argument("a", type=Path, metavar="A", help=where)
-    compare.add_argument("b", type=Path, metavar="B", help="what is compared with it, likewise")
+    compare.add_argument("a", type=_path, metavar="A", help=where)
+    compare.add_argument("b", type=_path, metavar="B", help="what is compared with it, likewise")
     compare.add_argument("--protocol", metavar="NAME", help="where both hold several")
     compare.add_argument("--json", action="store_true")
 
@@ -209,12 +216,12 @@ def _data_parsers(commands: Any) -> None:
     _data_flag(check)
     _plugins_flag(check)
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
-    check.add_argument("--to", type=Path, metavar="FILE",
+    check.add_argument("--to", type=_path, metavar="FILE",
                        help="also a page: what there is, a slice of each case with its label")  # fmt: skip
     check.add_argument("--json", action="store_true")
     phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
     phantom.add_argument("dataset")
-    phantom.add_argument("directory", type=Path, metavar="DIR", help="the scans go to DIR/DATASET")
+    phantom.add_argument("directory", type=_path, metavar="DIR", help="the scans go to DIR/DATASET")
     phantom.add_argument("--cases", type=int, default=10, metavar="N")
     phantom.add_argument("--seed", type=int, default=0, metavar="S")
     _plugins_flag(phantom)
@@ -222,9 +229,9 @@ def _data_parsers(commands: Any) -> None:
 
 def _score_parser(commands: Any) -> None:
     score = _command(commands, "score", "score label maps that nobody trained here")
-    score.add_argument("--prediction", type=Path, required=True, metavar="P", action="append",
+    score.add_argument("--prediction", type=_path, required=True, metavar="P", action="append",
                        help="a volume or a folder; repeat it to rank several")  # fmt: skip
-    score.add_argument("--reference", type=Path, required=True, metavar="R", help="a volume or a folder")
+    score.add_argument("--reference", type=_path, required=True, metavar="R", help="a volume or a folder")
     score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
                        help="comma-separated names of 'bench list metrics', or all")  # fmt: skip
     score.add_argument("--convention", choices=("medpy", "monai", "deepmind"),
@@ -239,7 +246,7 @@ def _score_parser(commands: Any) -> None:
 def _export_parser(commands: Any) -> None:
     export = _command(commands, "export", "write what a finished job made to a file")
     export.add_argument("job", metavar="JOB", help="its id, or the beginning of one; ID@STEP is a snapshot")
-    export.add_argument("--to", type=Path, required=True, metavar="FILE")
+    export.add_argument("--to", type=_path, required=True, metavar="FILE")
     export.add_argument("--format", choices=("safetensors", "nnssl", "submission"), default="safetensors",
                         help="nnssl: for nnU-Net; submission: a server's files")  # fmt: skip
     _out_flag(export)
@@ -261,13 +268,13 @@ def _new_parser(commands: Any) -> None:
     new = _command(commands, "new", "begin a method, data set, network or protocol of your own")
     new.add_argument("kind", choices=("method", "dataset", "network", "protocol"))
     new.add_argument("name", metavar="NAME", help="a Python name that nothing here has")
-    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="default: this folder")
+    new.add_argument("--to", type=_path, default=Path(), metavar="DIR", help="default: this folder")
     init = _command(commands, "init", "write a first protocol over a folder of your own scans",
                     "DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it "
                     "lacks dataset.json one is written: what --labels and --channels do not name is "
                     "asked on a terminal, and called label_1, ... elsewhere.")  # fmt: skip
-    init.add_argument("folder", type=Path, metavar="DIR")
-    init.add_argument("--to", type=Path, metavar="FILE", help="default: DIR's name and .yaml, here")
+    init.add_argument("folder", type=_path, metavar="DIR")
+    init.add_argument("--to", type=_path, metavar="FILE", help="default: DIR's name and .yaml, here")
     init.add_argument("--labels", default="", metavar="NAMES", help="e.g. 1=liver,2=tumour")
     init.add_argument("--channels", default="", metavar="NAMES", help="e.g. CT, or T1,FLAIR")
     init.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")

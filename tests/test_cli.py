@@ -208,8 +208,8 @@ def test_a_wrong_request_exits_2_with_one_line(say, arguments, message):
     assert err.count("\n") == 1 and err.startswith("bench: ")
 
 
-UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "export 0 --to x --format nssl",
-           "plan", "export 0123", "export --to x")  # fmt: skip
+UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "plan x --out=",
+           "export 0 --to x --format nssl", "plan", "export 0123", "export --to x")  # fmt: skip
 
 
 @pytest.mark.parametrize("words", UNKNOWN)

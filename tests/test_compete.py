@@ -89,6 +89,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "rows twice": (lambda t: pd.concat([t, t[:3]]), None, MINE, "test0.parquet has 3 rows twice"),
     "another unit": (lambda t: t.assign(value=100 * t["value"]), None, MINE, "test0.parquet has a dice of"),
     "another method": (column(method="byol3d"), None, MINE, "of method 'byol3d', which its protocol does"),
+    "settings": (None, None, [*MINE, "--pretrain", "settings=a.yaml"], "a row has none; say what they say"),
     "test scans": (None, None, [*MINE, "--pretrain", "leaks=allow"], "read the track's test scans"),
     "seed": (column(seed=7), None, MINE, "have a cell that its protocol has not (row alone"),
 }  # fmt: skip

@@ -136,6 +136,8 @@ def entered(
     if before.get("leaks") == "allow":
         raise BenchError("--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
                          "take leaks=drop")  # fmt: skip
+    if "settings" in before:
+        raise BenchError("--pretrain settings: a row has none; say what they say, KEY=VALUE each")
     for name, row in rows.items():
         same = (row.params, row.pretrain) == (given, before) or not (given or before)
         if (row.method, row.network) == (method, net) and same:
