@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 PROCESS = Path("/proc/self")
@@ -17,6 +18,7 @@ SLACK = 4.0  # MB that a process may grow by between two looks
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 MAPPED = (2**30, 2**25)  # bytes from which an array is mapped by itself; older glibc takes 32 MiB at most
 TUNABLES, UNCACHED = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+STARTING = Lock()
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
 
 
@@ -44,14 +46,15 @@ def fitting_pages() -> Iterator[None]:
     not fit. By luck a sliding window then held two to three times its memory, two arrays in turn twenty. Only
     the environment of a new process can switch these caches off; what a person has set wins.
     """
-    before = os.environ.get(TUNABLES)
-    os.environ[TUNABLES] = UNCACHED if before is None else f"{UNCACHED}:{before}"
-    try:
-        yield
-    finally:
-        del os.environ[TUNABLES]
-        if before is not None:
-            os.environ[TUNABLES] = before
+    with STARTING:  # the environment is one for all threads
+        before = os.environ.get(TUNABLES)
+        os.environ[TUNABLES] = UNCACHED if before is None else f"{UNCACHED}:{before}"
+        try:
+            yield
+        finally:
+            del os.environ[TUNABLES]
+            if before is not None:
+                os.environ[TUNABLES] = before
 
 
 def _glibc() -> Any:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -98,3 +100,16 @@ def test_arrays_fit_into_the_pages_of_those_that_are_gone():
     with fitting_pages():
         done = subprocess.run([sys.executable, "-c", FITTED], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 2.2
+
+
+def test_threads_that_start_processes_leave_the_environment_as_it_was(monkeypatch):
+    monkeypatch.setenv(TUNABLES, "mine")
+
+    def start(number):
+        with fitting_pages():
+            time.sleep(0.001)
+            return os.environ[TUNABLES].count("mine") == os.environ[TUNABLES].count("tcache_count") == 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(start, range(64)))
+    assert os.environ[TUNABLES] == "mine"
