@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.protocol import Protocol
 from bench.record import COLUMNS, CURVE
 from bench.report.errata import same_methods
+from bench.report.grouping import scored
 from bench.report.published import plain, printed_name
 from bench.runtime.provenance import tree
 from bench.show.reports import RESULTS, errata, kept, recorded, refuse_others, said_beside
@@ -92,8 +93,8 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
 
 def unscored(protocol: Protocol, table: pd.DataFrame) -> list[str]:
     """Return a line where rows of a protocol have no score: not run yet, or failed."""
-    scored = {*table["row"][table["status"].ne("failed")].unique()}
-    if not (gone := [name for name in protocol.rows if name not in scored]):
+    there = scored(table)
+    if not (gone := [name for name in protocol.rows if name not in there]):
         return []
     return [f"{protocol.name}: has no scores of {', '.join(gone)}: not run yet, or failed"]
 

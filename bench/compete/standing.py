@@ -13,6 +13,7 @@ from bench.protocol import row_of
 from bench.records import taken_file
 from bench.report import scene_of
 from bench.report.answer import answer
+from bench.report.grouping import scored
 from bench.report.ranking import rankings
 from bench.report.scene import Scene
 from bench.report.verdict_table import HEAD
@@ -29,13 +30,13 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
     protocol, table = recorded(path, track.protocol.scale, store)
     more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
     scene = scene_of(protocol, table, more)
-    scored = {*table["row"][table["status"].ne("failed")].unique()}
+    there = scored(table)
     title = scene.named(entry.row)
-    if entry.row not in scored:
+    if entry.row not in there:
         return printable(f"{title} in {track.name}: has no scores, so that it stands nowhere; "
                          f"bench status {path} --out {store.root} says what failed")  # fmt: skip
     parts = [
-        f"{title} in {track.name}, beside {len(scored & {*track.protocol.rows})} rows of {track.place}",
+        f"{title} in {track.name}, beside {len(there & {*track.protocol.rows})} rows of {track.place}",
         *_beside_scratch(scene, entry.row),
         *_ranks(scene, entry.row),
         _costs(scene, entry.row),

@@ -104,13 +104,11 @@ def _values(table: pd.DataFrame) -> Iterator[str]:
 def _patients(table: pd.DataFrame) -> Iterator[str]:
     """Yield where two cells of one section and fold are scored on other patients."""
     good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
-    place = ["section", "fold", "evaluation", "metric"]
+    place, cell_of = ["section", "fold", "evaluation", "metric"], ["row", "fraction", "pretrain_seed", "seed"]
     scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
-    for *cell, evaluation, name, who in distinct(table, [*CELL, *place[2:], "patient"], good).itertuples(
-        index=False, name=None
-    ):
-        key = dict(zip(CELL, cell, strict=True))
-        at = (key["section"], key["fold"], evaluation, name)
+    lines = distinct(table, [*place, *cell_of, "patient"], good)
+    for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):
+        at = section, fold, evaluation, name
         scored.setdefault(at, {}).setdefault(tuple(cell), set()).add(who)
     for (section, _, _, name), cells in scored.items():
         every = set.union(*cells.values())

@@ -160,6 +160,11 @@ def distinct(table: pd.DataFrame, columns: Sequence[str], kept: np.ndarray | Non
     return pd.DataFrame({name: table[name].iloc[lines] for name in columns}).drop_duplicates()
 
 
+def scored(table: pd.DataFrame) -> set[str]:
+    """Return the rows of the protocol that have a score."""
+    return {*distinct(table, ["row"], table["status"].ne("failed").to_numpy())["row"]}
+
+
 def _plain(column: pd.Series) -> np.ndarray:
     """Return numbers that differ where a column does."""
     import pandas as pd
