@@ -230,10 +230,16 @@ def _data_parsers(commands: Any) -> None:
 def _score_parser(commands: Any) -> None:
     score = _command(commands, "score", "score label maps that nobody trained here")
     score.add_argument("--prediction", type=_path, required=True, metavar="P", action="append",
-                       help="a volume or a folder; repeat it to rank several")  # fmt: skip
-    score.add_argument("--reference", type=_path, required=True, metavar="R", help="a volume or a folder")
+                       help="a volume, a picture or a folder; repeat it to rank several")  # fmt: skip
+    same = "the same; files of two folders are paired by name without suffix"
+    score.add_argument("--reference", type=_path, required=True, metavar="R", help=same)
     score.add_argument("--metrics", default="dice,iou,hd,hd95", metavar="NAMES",
                        help="comma-separated names of 'bench list metrics', or all")  # fmt: skip
+    score.add_argument("--labels", metavar="VALUES", help="comma-separated; default: every label there is")
+    regions = "in place of labels: the regions of a data set, e.g. brats"
+    score.add_argument("--regions", metavar="NAME", help=regions)
+    void = "of voxels of the reference that nobody labelled; they count nowhere"
+    score.add_argument("--ignore", metavar="VALUE", help=void)
     score.add_argument("--convention", choices=("medpy", "monai", "deepmind"),
                        help="default: medpy; of several predictions all three")  # fmt: skip
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")

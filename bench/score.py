@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from bench import registry
 from bench.dataset import clean
-from bench.errors import BenchError, printable
+from bench.errors import BenchError, printable, unknown
 from bench.metrics import CONVENTIONS, Score
+from bench.metrics.grid import Grid, blanked, index_of, long_axes
 from bench.metrics.pooled import DICE, Pooled
 from bench.metrics.request import Request, Wanted, looped
 from bench.metrics.volume import compare
-from bench.volumes.files import SUFFIXES, is_volume, stem
+from bench.volumes.files import PICTURES, SUFFIXES, is_picture, is_volume, stem
 from bench.volumes.reading import read_header, read_label, read_volume
 
 AGREE = 1e-6  # what --verify calls a difference
@@ -32,6 +35,7 @@ WAYS_OUT = (
 CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of one prediction
 COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}  # by MedPy's name, without spacing
 ALL = ""  # in place of a case, in the row of a metric over all of them
+ALL_LABELS = Wanted()
 Row = dict[str, Any]
 
 
@@ -43,17 +47,19 @@ def score_files(  # noqa: PLR0913 - the command's flags
     empty: str = "default",
     verify: bool = False,
     ignore_geometry: bool = False,
+    wanted: Wanted = ALL_LABELS,
 ) -> tuple[list[Row], list[str]]:
     """Score two label volumes, or two folders of them paired by name.
 
     Args:
-        prediction: a volume (.nii, .nii.gz, .nrrd, .mhd, .mha) or a folder.
-        reference: a volume or a folder, as ``prediction``.
+        prediction: a volume (.nii, .nii.gz, .nrrd, .mhd, .mha), a picture or a folder of them.
+        reference: a volume, a picture or a folder, as ``prediction``.
         metrics: names, see ``bench.metrics.METRICS``.
         convention: ``medpy``, ``monai`` or ``deepmind``.
         empty: ``default``, ``brats`` or ``skip``.
         verify: compute again with MedPy what MedPy defines (see ``verifiable``).
         ignore_geometry: compare the voxels as they are stored, in the reference's spacing.
+        wanted: labels or regions, and what is void; default: every label that any of the files has.
 
     Returns:
         Rows ``{case, target, metric, value, unit}`` (undefined: None), and one line for every
@@ -64,7 +70,7 @@ def score_files(  # noqa: PLR0913 - the command's flags
             metrics. Grids are compared in RAS+: axes that are stored flipped or in another order differ in
             nothing.
     """
-    options = empty, verify, ignore_geometry
+    options = empty, verify, ignore_geometry, wanted
     rows, differences = score_several((prediction,), reference, metrics, (convention,), *options)
     return as_json(rows), differences
 
@@ -88,6 +94,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
     empty: str = "default",
     verify: bool = False,
     ignore_geometry: bool = False,
+    wanted: Wanted = ALL_LABELS,
 ) -> tuple[list[Row], list[str]]:
     """Score several predictions of the same cases, under several conventions at once.
 
@@ -99,11 +106,12 @@ def score_several(  # noqa: PLR0913 - the command's flags
         empty: the rule of empty masks.
         verify: compute again with MedPy.
         ignore_geometry: as for ``score_files``.
+        wanted: as for ``score_files``.
 
     Returns:
-        Rows as those of ``score_files`` and the keys ``prediction``, ``convention`` and ``status``; every
-        prediction has a row for every label that any of the files has. The case of a metric over all
-        cases at once is empty. And the differences.
+        Rows as those of ``score_files`` and the keys ``status``, ``prediction``, ``convention`` and ``medpy``
+        (was it compared with MedPy's?); every prediction has a row for every target. The case of a metric
+        over all cases at once is empty. And the differences.
 
     Raises:
         BenchError: as ``score_files``, or two predictions have one name.
@@ -121,26 +129,30 @@ def score_several(  # noqa: PLR0913 - the command's flags
         )
     partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
     files = [pair for found in partners.values() for pair in found.values()]
-    # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
-    labels = _labels(files) if len(files) > 1 else None
+    of_all = DICE in metrics
+    if wanted.every and (len(files) > 1 or of_all):
+        # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
+        wanted = replace(wanted, labels=values_of(files, wanted.ignore))
     rows: list[Row] = []
     differences: list[str] = []
-    of_all = DICE in metrics
-    targets = {str(v): (v,) for v in (_labels(files) if labels is None else labels)} if of_all else {}
+    targets = wanted.targets(())
     for name, found_pairs in partners.items():
         pooled = Pooled(targets, empty) if of_all else None
         for case, pair in found_pairs.items():
-            volumes = _read(*pair, ignore_geometry=ignore_geometry)
+            prediction, true, grid = _read(*pair, ignore_geometry=ignore_geometry)
+            volumes = *blanked(prediction, true, wanted.ignore), grid
+            found = compare(*volumes, requests, wanted)
             if pooled is not None:
                 pooled.add(*volumes[:2])
-            found = compare(*volumes, requests, Wanted(labels))
             for request, scores in zip(requests, found, strict=True):
-                more = {"prediction": name, "convention": request.convention}
-                rows += [_row(case, score) | more for score in scores]
+                known = checked if request is requests[0] else ()
+                more: Row = {"prediction": name, "convention": request.convention}
+                rows += [_row(case, one) | more | {"medpy": _has_partner(one, known, grid)} for one in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
-            differences += _differences(where, found[0], volumes, checked)
+            compared = [one for one in found[0] if _has_partner(one, checked, grid)]
+            differences += _differences(where, compared, volumes, wanted)
         for request, one in product(requests, [] if pooled is None else pooled.scores()):
-            more = {"prediction": name, "convention": request.convention}
+            more = {"prediction": name, "convention": request.convention, "medpy": False}
             rows.append(_row(ALL, one) | more)
     return rows, differences
 
@@ -152,16 +164,20 @@ def _row(case: str, score: Score) -> Row:
 def verified(rows: list[Row], metrics: tuple[str, ...], convention: str, differing: int) -> str:
     """Return in a line how many numbers ``verify`` compared with MedPy's, and which MedPy has not."""
     checked = verifiable(metrics, convention)
-    compared = sum(_has_partner(row, checked) for row in rows if row["convention"] == convention)
+    compared = sum(row["medpy"] for row in rows)
     others = [metric for metric in metrics if metric not in checked]
     without = f"; MedPy has none of {', '.join(others)} under convention {convention}" if others else ""
     how = f"{differing} differ" if differing else f"all agree within {AGREE:g}"
     return f"{compared} numbers computed again with MedPy, {how}{without}"
 
 
-def _has_partner(row: Row, checked: tuple[str, ...]) -> bool:
-    """Tell whether MedPy computes a number, too: where one mask is empty it is a matter of convention."""
-    return row["metric"] in checked and row["status"] == "ok" and row["value"] is not None
+def _has_partner(one: Score, checked: tuple[str, ...], grid: Grid) -> bool:
+    """Tell whether MedPy computes a number, too.
+
+    Where one mask is empty it is a matter of convention, and MedPy knows no distances between sheared voxels.
+    """
+    defined = one.metric in checked and one.status == "ok" and one.value is not None
+    return defined and (grid.square or one.metric in COUNTS)
 
 
 def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
@@ -169,7 +185,7 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
     for path in predictions:
         # A link keeps its own name, which is the way out where two folders are called alike.
         folder = path.resolve() if path.name in ("", "..") else path
-        name = printable(stem(path) if is_volume(path) else folder.name)
+        name = printable(stem(path) if _is_map(path) else folder.name)
         if name in named:
             raise BenchError(
                 f"{path}: a prediction called {name!r} is there already ({named[name]}); rename one,"
@@ -179,9 +195,41 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-def _labels(files: list[tuple[Path, Path]]) -> list[int]:
+def values_of(files: Iterable[tuple[Path, Path]], ignore: int | None = None) -> list[int]:
+    """Return every value but 0 of some pairs of files, void left out, ascending."""
     each = {file for pair in files for file in pair}
-    return sorted({int(v) for file in each for v in np.unique(read_label(file).array) if v})
+    found = {int(v) for file in each for v in np.unique(read_label(file).array)}
+    return sorted(found - {0, ignore})
+
+
+def region_set(name: str) -> dict[str, tuple[int, ...]]:
+    """Return the regions that data sets state, region -> the values that files have in it.
+
+    Args:
+        name: a registered data set, or how the names of several begin whose regions are the same.
+
+    Raises:
+        BenchError: no such data set states regions, or those that do differ.
+    """
+    known = registry.names("dataset")
+    named = [name] if name in known else [other for other in known if name and other.startswith(name)]
+    stated = {other: regions for other in named if (regions := _raw_regions(other))}
+    if not stated:
+        every = [other for other in known if _raw_regions(other)]
+        raise BenchError(f"--regions: {unknown('data set with regions', name, every)}")
+    first, *others = stated
+    if unlike := next((other for other in others if stated[other] != stated[first]), None):
+        raise BenchError(f"--regions {name}: {first} and {unlike} state other regions; name one of them")
+    return stated[first]
+
+
+def _raw_regions(name: str) -> dict[str, tuple[int, ...]]:
+    dataset = registry.load("dataset", name)
+    raw = dataset.raw_labels or {value: value for value in dataset.labels}
+    return {
+        region: tuple(value for value, own in raw.items() if own in values)
+        for region, values in dataset.regions.items()
+    }
 
 
 def verifiable(metrics: tuple[str, ...], convention: str) -> tuple[str, ...]:
@@ -193,38 +241,90 @@ def verifiable(metrics: tuple[str, ...], convention: str) -> tuple[str, ...]:
 def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
     """Return prediction and reference file by case, the reference's name without suffix.
 
+    Of two folders these are the cases that were predicted, as of one fold of a cross-validation.
+
     Raises:
-        BenchError: a path or a partner is missing, or one case has two files.
+        BenchError: a path or a prediction's reference is missing, or one case has two files.
     """
     for path in (prediction, reference):
         if not path.exists():
             raise BenchError(f"{path}: no such file or folder")
     # Some unzippers make a folder img.nii.gz/ around one file; that still is one volume.
-    folders = [path.is_dir() and not is_volume(path) for path in (prediction, reference)]
+    folders = [path.is_dir() and not _is_map(path) for path in (prediction, reference)]
     if folders[0] != folders[1]:
         raise BenchError(f"{prediction} and {reference}: give two volumes or two folders, not one of each")
     if not folders[0]:
         return {stem(reference): (prediction, reference)}
     predicted, true = _cases(prediction), _cases(reference)
-    for one, two, folder in ((true, predicted, prediction), (predicted, true, reference)):
-        lone = sorted(one.keys() - two.keys())
-        if lone:
-            raise BenchError(
-                f"{folder}: no volume named like {one[lone[0]]}"
-                f" ({len(lone)} of {len(one)} lack a partner); add it or remove the other"
-            )
-    return {case: (predicted[case], true[case]) for case in sorted(true)}
+    if lone := sorted(predicted.keys() - true.keys()):
+        raise BenchError(
+            f"{reference}: no volume named like {predicted[lone[0]]}"
+            f" ({len(lone)} of {len(predicted)} lack a partner); add it or remove the other"
+        )
+    return {case: (predicted[case], true[case]) for case in sorted(predicted)}
+
+
+def _is_map(path: Path) -> bool:
+    """Tell by its name whether a path is a volume or a picture."""
+    return is_volume(path) or is_picture(path)
 
 
 def _cases(folder: Path) -> dict[str, Path]:
+    """Return the volumes of a folder by their stems; its pictures where it has no volume."""
     found: dict[str, Path] = {}
-    for path in filter(is_volume, clean(folder.iterdir())):
+    inside = clean(folder.iterdir())
+    for path in [*filter(is_volume, inside)] or [*filter(is_picture, inside)]:
         other = found.setdefault(stem(path), path)
         if other != path:
             raise BenchError(f"{path}: the case has also {other.name}; keep one of them")
     if not found:
-        raise BenchError(f"{folder}: holds no volume ({', '.join(SUFFIXES)})")
+        raise BenchError(f"{folder}: holds no volume ({', '.join((*SUFFIXES, *PICTURES))})")
     return found
+
+
+def gaps(predictions: tuple[Path, ...], reference: Path) -> list[str]:
+    """Return one line for each prediction that leaves references out.
+
+    Args:
+        predictions: as for ``score_several``.
+        reference: likewise.
+    """
+    lines = []
+    for path in predictions:
+        if not reference.is_dir() or _is_map(reference):
+            continue
+        every, scored = _cases(reference), pairs(path, reference)
+        if absent := sorted(every.keys() - scored.keys()):
+            lines.append(
+                f"{path}: {len(absent)} of {len(every)} references have no prediction and are not scored, the"
+                f" first is {every[absent[0]].name}"
+            )
+    return lines
+
+
+def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) -> list[str]:
+    """Return one line for each kind of value that is chosen and occurs nowhere, or that no region holds.
+
+    Args:
+        predictions: as for ``score_several``.
+        reference: likewise.
+        wanted: likewise.
+    """
+    if wanted == ALL_LABELS:
+        return []
+    files = [pair for path in predictions for pair in pairs(path, reference).values()]
+    lines, present = [], values_of(files)
+    occurring = ", ".join(map(str, present)) or "none"
+    chosen = [v for v in wanted.labels or () if v and v not in present]
+    if wanted.ignore is not None and wanted.ignore not in values_of((true, true) for _, true in files):
+        lines.append(f"--ignore: value {wanted.ignore} is in no reference, so nothing is left out")
+    if chosen:
+        lines.append(f"--labels: value {chosen[0]} is in no file; there are {occurring}")
+    if wanted.regions is not None:
+        inside = {value for values in wanted.regions.values() for value in values}
+        if outside := sorted({*present} - inside - {wanted.ignore}):
+            lines.append(f"--regions: value {outside[0]} is in no region and counts as background")
+    return lines
 
 
 def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
@@ -252,8 +352,8 @@ def _oriented(path: Path) -> bool:
 
 def _read(
     prediction: Path, reference: Path, *, ignore_geometry: bool = False
-) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-    """Return both label maps in RAS+ and the reference's spacing.
+) -> tuple[np.ndarray, np.ndarray, Grid]:
+    """Return both label maps in RAS+ and the reference's grid.
 
     A file that states no orientation is taken to be stored as its partner is, and so is a prediction whose
     geometry is to be ignored.
@@ -270,8 +370,9 @@ def _read(
             f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
             " resample the prediction to the reference's grid"
         )
+    grid = Grid.of(two.array.shape, two.spacing, two.affine)
     if ignore_geometry:
-        return one.array, two.array, tuple(float(s) for s in two.spacing)
+        return one.array, two.array, grid
     if not np.allclose(one.spacing, two.spacing, rtol=SPACING_AGREE, atol=0):
         raise BenchError(
             f"{prediction}: spacing {tuple(one.spacing)} mm, but {reference} has"
@@ -283,7 +384,7 @@ def _read(
             f"{prediction}: lies up to {apart:.4g} mm from {reference}: in RAS+ their affines are"
             f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; {WAYS_OUT}"
         )
-    return one.array, two.array, tuple(float(s) for s in two.spacing)
+    return one.array, two.array, grid
 
 
 def _apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -297,23 +398,25 @@ def _by_rows(affine: np.ndarray) -> str:
 
 
 def _differences(
-    case: str,
-    found: list[Score],
-    volumes: tuple[np.ndarray, np.ndarray, tuple[float, ...]],
-    checked: tuple[str, ...],
+    case: str, compared: list[Score], volumes: tuple[np.ndarray, np.ndarray, Grid], wanted: Wanted
 ) -> list[str]:
-    """Compare with MedPy where both masks hold something; empty masks are a convention."""
+    """Compare with MedPy, which is given the axes of more than one voxel, as every metric is here."""
+    prediction, reference, grid = volumes
+    axes = long_axes(grid.shape)
+    only = index_of(axes, reference.ndim)
+    maps, spacing = (prediction[only], reference[only]), grid.along(axes).spacing
+    targets = wanted.targets({int(one.target) for one in compared} if wanted.every else ())
     differences = []
     masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for one in found:
-        if one.value is None or not _has_partner(vars(one), checked):
-            continue
+    for one in compared:
+        assert one.value is not None
         if one.target not in masks:
-            masks = {one.target: _cropped(int(one.target), *volumes[:2])}
-        expected = _medpy(one.metric, volumes[2])(*masks[one.target])
+            masks = {one.target: _cropped(targets[one.target], *maps)}
+        expected = _medpy(one.metric, spacing)(*masks[one.target])
         if not abs(one.value - expected) <= AGREE:
+            what = "region" if wanted.regions and one.target in wanted.regions else "label"
             differences.append(
-                f"{case}, label {one.target}: {one.metric} {one.value:.9g} here, {expected:.9g} by MedPy"
+                f"{case}, {what} {one.target}: {one.metric} {one.value:.9g} here, {expected:.9g} by MedPy"
             )
     return differences
 
@@ -326,9 +429,11 @@ def _medpy(metric: str, spacing: tuple[float, ...]) -> Callable[..., float]:
     return partial(getattr(binary, metric), voxelspacing=spacing)
 
 
-def _cropped(label: int, prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both masks without the air around them, which changes no metric of MedPy's."""
-    one, two = prediction == label, reference == label
+def _cropped(
+    values: tuple[int, ...], prediction: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both masks of a target without the air around them, which changes no metric of MedPy's."""
+    one, two = np.isin(prediction, values), np.isin(reference, values)
     inside = np.nonzero(one | two)
     box = tuple(slice(axis.min(), axis.max() + 1) for axis in inside)
     return one[box], two[box]

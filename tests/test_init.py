@@ -201,5 +201,5 @@ SPACINGS = {  # what is not alike, (shape, spacing) of each scan: the recipe's s
 
 @pytest.mark.parametrize(("scans", "spacing"), SPACINGS.values(), ids=SPACINGS)
 def test_spacing_is_the_scans_own_or_coarser(scans, spacing):
-    seen = [Facts(Case("a", "a", ()), shape, own, (), None, 0) for shape, own in scans]
+    seen = [Facts(Case("a", "a", ()), shape, own, (), None, 0, 1.0) for shape, own in scans]
     assert firsts._spacing(seen)[0] == spacing

@@ -136,7 +136,6 @@ def test_a_moved_origin_is_found_in_every_format(tmp_path):
 
 UNLIKE = {  # prediction, reference: what is said
     ("p", "lone"): r"lone: no volume named like .*p/case_2.nii.gz \(1 of 2",
-    ("lone", "p"): r"lone: no volume named like .*p/case_2.nii.gz",
     ("small.nii.gz", "r/case_1.nii.gz"): r"small.nii.gz: shape .*/r/case_1.nii.gz",
     ("thick.nii.gz", "r/case_1.nii.gz"): r"thick.nii.gz: spacing .*/r/case_1.nii.gz",
     ("nowhere", "r"): "no such",
@@ -228,7 +227,7 @@ def contest(tmp_path: Path) -> tuple[tuple[Path, ...], Path]:
 def test_several_predictions_have_the_rows_that_each_has_alone(contest):
     predictions, truth = contest
     rows, differences = score_several(predictions, truth, METRICS)
-    assert all(list(row) == [*CONTRACT, "status", "prediction", "convention"] for row in rows)
+    assert all(list(row) == [*CONTRACT, "status", "prediction", "convention", "medpy"] for row in rows)
     assert differences == []
     assert len(rows) == 2 * 2 * 3 * 2 * len(METRICS)  # predictions, cases, conventions, labels
     for path in predictions:
@@ -315,3 +314,147 @@ def test_all_stands_for_every_metric_of_label_maps_and_verify_says_what_it_did(f
     assert main(["score", *flags, "dice,nsd@1mm", "--verify"]) == 0  # 2 cases of 2 labels
     told = "4 numbers computed again with MedPy, all agree within 1e-06; MedPy has none of nsd@1mm"
     assert told in capsys.readouterr().err
+
+
+def flags(p: Path, r: Path, *more: str) -> list[str]:
+    return ["score", "--prediction", str(p), "--reference", str(r), "--metrics", "dice", *more]
+
+
+def dices(rows: list[dict]) -> dict[tuple[str, str], float | None]:
+    return {(row["case"], row["target"]): row["value"] for row in rows if row["metric"] == "dice"}
+
+
+def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
+    # Along x: BraTS's labels. WT = 1, 2, 4; TC = 1, 4; ET = 4 (Menze et al. 2015, as of 2017)
+    for name, values in {"p": (1, 2, 4, 4, 0, 2), "r": (1, 1, 4, 2, 2, 9)}.items():
+        write(
+            tmp_path / f"{name}.nii.gz",
+            np.array(values, np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8),
+        )
+    files = tmp_path / "p.nii.gz", tmp_path / "r.nii.gz"
+
+    def said(*more: str) -> tuple[dict[str, float | None], str]:
+        assert main(flags(*files, *more, "--json", "--verify")) == 0
+        text = capsys.readouterr()
+        return {row["target"]: row["value"] for row in json.loads(text.out)}, text.err
+
+    found, told = said("--labels", "4, 1")
+    assert found == {"4": pytest.approx(2 / 3), "1": pytest.approx(2 / 3)}
+    assert told == "bench: 2 numbers computed again with MedPy, all agree within 1e-06\n"
+    found, told = said("--regions", "brats")
+    assert found == {
+        "WT": pytest.approx(2 * 4 / 10),
+        "TC": pytest.approx(2 * 2 / 6),
+        "ET": pytest.approx(2 / 3),
+    }
+    assert "value 9 is in no region" in told and "3 numbers computed again with MedPy, all agree" in told
+    found, told = said("--regions", "brats18", "--ignore", "9")  # the last voxel counts for nothing
+    assert found["WT"] == pytest.approx(2 * 4 / 9) and "no region" not in told
+    found, _ = said("--ignore", "9")
+    assert list(found) == ["1", "2", "4"] and found["2"] == 0.0
+    assert "value 7 is in no file; there are 1, 2, 4, 9" in said("--labels", "7,1")[1]
+    assert "value 8 is in no reference" in said("--ignore", "8")[1]
+    assert main([*flags(*files, "--regions", "msd01"), "--metrics", "dice_pooled", "--json"]) == 0
+    assert {row["target"] for row in json.loads(capsys.readouterr().out)} == {"WT", "TC", "ET"}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--labels", "one"), "--labels: 'one' is no label value"),
+        (("--labels", "1,"), "--labels: '' is no label value"),
+        (("--labels", "70000"), "--labels: '70000' is no label value"),
+        (("--ignore", "-1"), "--ignore: '-1' is no label value"),
+        (("--labels", "1", "--regions", "brats"), "give one of them"),
+        (("--labels", "1,4", "--ignore", "4"), "label 4 is to be ignored and to be scored"),
+        (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
+        (("--regions", ""), "--regions: no data set with regions"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_chosen_is_refused_in_one_line(folders, capsys, more, says):
+    assert (
+        main(flags(*folders, *[f"{flag}={text}" for flag, text in zip(more[::2], more[1::2], strict=True)]))
+        == 2
+    )
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and says in told.err and not told.out
+
+
+def test_a_fold_has_predictions_of_some_references(folders, capsys):
+    p, r = folders
+    both = dices(score_files(p, r, ("dice",))[0])
+    (p / "case_1.nii.gz").unlink()
+    rows, _ = score_files(p, r, ("dice",))
+    assert dices(rows) == {key: value for key, value in both.items() if key[0] == "case_2"}
+    assert main(flags(p, r)) == 0
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "p: 1 of 2 references have no prediction and are not scored" in told
+    # of several predictions only what each has a number for is ranked
+    other = p.parent / "other"
+    for case in ("case_1", "case_2"):
+        write(other / f"{case}.nii.gz", organ(3))
+    text = as_ranking(score_several((p, other), r, ("dice",))[0])
+    assert "2 of 4" in text and text.count("(1)") == 6
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
+def test_files_of_two_formats_are_paired_by_their_stems(folders, suffix):
+    import SimpleITK
+
+    expected = dices(score_files(*folders, ("dice",))[0])
+    for path in sorted(folders[0].glob("case*")):
+        image = SimpleITK.ReadImage(str(path))
+        for name in image.GetMetaDataKeys():
+            image.EraseMetaData(name)
+        SimpleITK.WriteImage(image, str(path).replace(".nii.gz", suffix))
+        path.unlink()
+    assert dices(score_files(*folders, ("dice",))[0]) == expected
+
+
+def test_a_folder_of_pictures_is_scored_as_medpy_does_in_the_plane(tmp_path):
+    from medpy.metric import binary
+    from PIL import Image
+
+    rng, expected = np.random.default_rng(0), {}
+    every = {"dice": binary.dc, "hd95": binary.hd95, "assd": binary.assd}
+    for case in ("a", "b"):
+        masks = [np.kron(rng.random((9, 7)) < 0.3, np.ones((4, 4))).astype(np.uint8) for _ in range(2)]
+        for folder, mask in zip(("p", "r"), masks, strict=True):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(mask).save(tmp_path / folder / f"{case}.png")
+        expected |= {(case, metric): pytest.approx(one(*masks)) for metric, one in every.items()}
+    rows, differences = score_files(tmp_path / "p", tmp_path / "r", tuple(every), verify=True)
+    assert {(row["case"], row["metric"]): row["value"] for row in rows} == expected and differences == []
+    # beside volumes pictures are previews
+    write(tmp_path / "p" / "c.nii.gz", organ())
+    write(tmp_path / "r" / "c.nii.gz", organ())
+    assert {row["case"] for row in score_files(tmp_path / "p", tmp_path / "r", ("dice",))[0]} == {"c"}
+
+
+def test_verify_does_not_share_the_axes_of_one_voxel(tmp_path, monkeypatch):
+    # the thickness is no distance: MedPy is given the picture, so a wrong number of a slice is caught
+    flat = np.zeros((30, 20, 1), np.uint8)
+    flat[5:15, 5:15] = 1
+    files = [write(tmp_path / f"{n}.nii.gz", np.roll(flat, n, 0), (1.0, 2.0, 9.0)) for n in (4, 0)]
+    assert score_files(*files, ("hd95", "assd"), verify=True)[1] == []
+    monkeypatch.setattr("bench.metrics.volume.long_axes", lambda shape: tuple(range(len(shape))))
+    (difference,) = score_files(*files, ("hd95", "assd"), verify=True)[1]
+    assert difference.startswith("0, label 1: assd 1 here, 2.2")  # by hand: every pixel was surface
+
+
+def test_a_sheared_volume_is_scored_by_its_affine(tmp_path, capsys):
+    tilt = np.deg2rad(20)  # of a gantry
+    affine = np.array(
+        [[1, 0, 0, 0], [0, 1, 3 * np.sin(tilt), 0], [0, 0, 3 * np.cos(tilt), 0], [0, 0, 0, 1.0]]
+    )
+    grown = np.where(organ(2) == 4, 1, organ(2))
+    grown[6:9, 3:7, 2:6] = 1
+    masks = [array[::-1].transpose(2, 0, 1) for array in (grown, np.where(organ(2) == 4, 1, organ(2)))]
+    stored = (affine @ np.array([[-1, 0, 0, 11], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))[:, [2, 0, 1, 3]]
+    files = [placed(tmp_path / f"{n}.nii.gz", mask, stored) for n, mask in enumerate(masks)]
+    rows, _ = score_files(*files, ("volume_error", "hd"))
+    assert rows[0]["value"] == pytest.approx(3 * 4 * 4 * np.linalg.det(affine) / 1000, rel=1e-6)
+    assert rows[1]["value"] == pytest.approx(3.0, rel=1e-6)  # three voxels further along x
+    assert main([*flags(*files, "--verify"), "--metrics", "dice,hd"]) == 0
+    assert "1 numbers computed again with MedPy, all agree" in capsys.readouterr().err

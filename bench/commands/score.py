@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.metrics.request import Wanted
 
 
 def body(arguments: argparse.Namespace) -> int:
     """Score, and print it."""
     from bench.metrics import CONVENTIONS
     from bench.metrics.request import named
-    from bench.score import as_json, doubts, score_several, verified
+    from bench.score import as_json, doubts, gaps, score_several, strangers, verified
     from bench.show.scored import as_ranking, as_text
 
-    metrics = named(arguments.metrics)
+    metrics, wanted = named(arguments.metrics), _wanted(arguments)
     conventions = (arguments.convention,) if arguments.convention else CONVENTIONS
     first, *more = arguments.prediction
     several = bool(more)
-    options = arguments.empty, arguments.verify, arguments.ignore_geometry
+    options = arguments.empty, arguments.verify, arguments.ignore_geometry, wanted
     conventions = conventions if several else conventions[:1]
     rows, mismatches = score_several((first, *more), arguments.reference, metrics, conventions, *options)
     text = as_ranking if several else as_text
@@ -28,8 +32,39 @@ def body(arguments: argparse.Namespace) -> int:
         notes.insert(0, "voxels were compared as they are stored, in the references' spacing")
     else:
         notes = [*doubts(tuple(arguments.prediction), arguments.reference), *notes]
+    every = tuple(arguments.prediction), arguments.reference
+    notes = [*gaps(*every), *strangers(*every, wanted), *notes]
     if arguments.verify:
         notes.append(verified(rows, metrics, conventions[0], len(mismatches)))
     for line in notes:
         print(f"bench: {line}", file=sys.stderr)
     return 1 if mismatches else 0
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    """Return which labels or regions are scored, and what is void.
+
+    Raises:
+        BenchError: a value that is no label, or labels and regions at once.
+    """
+    from bench.errors import BenchError
+    from bench.metrics.request import Wanted
+    from bench.score import region_set
+
+    if arguments.labels is not None and arguments.regions is not None:
+        raise BenchError("--labels and --regions: both say what is scored; give one of them")
+    labels = None
+    if arguments.labels is not None:
+        labels = tuple(dict.fromkeys(_value("--labels", text) for text in arguments.labels.split(",")))
+    regions = None if arguments.regions is None else region_set(arguments.regions)
+    ignore = None if arguments.ignore is None else _value("--ignore", arguments.ignore)
+    return Wanted(labels, regions, ignore)
+
+
+def _value(flag: str, text: str) -> int:
+    from bench.errors import BenchError, shown
+
+    text = text.strip()
+    if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise BenchError(f"{flag}: {shown(text)} is no label value; give whole numbers from 0 to 65535")
+    return int(text)

@@ -28,10 +28,11 @@ class Facts:
     grey: tuple[tuple[float, ...], ...]  # lowest, PERCENTILES and highest of each channel
     counts: dict[int, int] | None
     level: int  # the slice along z that shows most of every label; without one the middle
+    voxel: float  # mm3
 
     def ml(self, voxels: int) -> float:
         """Return the volume of so many voxels."""
-        return voxels * math.prod(self.spacing) / 1000
+        return voxels * self.voxel / 1000
 
 
 def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
@@ -49,6 +50,7 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
         tuple(_grey(channel) for channel in image.array),
         None if label is None else dict(counts),
         shares.index(max(shares)) if any(shares) else z // 2,
+        abs(float(np.linalg.det(image.affine[:3, :3]))),  # a sheared voxel is no product of its edges
     )
 
 

@@ -46,7 +46,11 @@ def targets_of(scoring: Scoring) -> dict[str, tuple[int, ...]]:
 
 def key(scoring: Scoring) -> str:
     """Name one way of scoring."""
-    return hashlib.sha256(canonical([VERSION, scoring]).encode()).hexdigest()[:16]
+    from bench.metrics.request import versions
+
+    newer = versions(scoring.metrics)
+    stated = [VERSION, scoring, newer] if newer else [VERSION, scoring]
+    return hashlib.sha256(canonical(stated).encode()).hexdigest()[:16]
 
 
 def path(store: Store, job: str, scoring: Scoring) -> Path:

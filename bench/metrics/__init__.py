@@ -31,16 +31,17 @@ class Metric:
     # as a loop that validates does: on the grid that the network sees, and of each case's targets first
     looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
+    version: int = 1  # raised by hand when its numbers change on purpose
 
 
 METRICS: dict[str, Metric] = {
     "dice": Metric("1", "Dice similarity coefficient", True),
     "iou": Metric("1", "Intersection over union (Jaccard index)", True),
-    "hd": Metric("mm", "Hausdorff distance", False),
-    "hd95": Metric("mm", "95th percentile Hausdorff distance", False),
-    "assd": Metric("mm", "Average symmetric surface distance", False),
-    "asd": Metric("mm", "Average surface distance, prediction to reference", False),
-    "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True),
+    "hd": Metric("mm", "Hausdorff distance", False, version=2),
+    "hd95": Metric("mm", "95th percentile Hausdorff distance", False, version=2),
+    "assd": Metric("mm", "Average symmetric surface distance", False, version=2),
+    "asd": Metric("mm", "Average surface distance, prediction to reference", False, version=2),
+    "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2),
     "volume_error": Metric("ml", "Absolute difference of the volumes", False),
     "relative_volume_error": Metric(
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
@@ -77,6 +78,8 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     labels: Iterable[int] | None = None,
     regions: Mapping[str, tuple[int, ...]] | None = None,
     empty: str = "default",
+    ignore: int | None = None,
+    affine: np.ndarray | None = None,
 ) -> list[Score]:
     """Score a label map against its reference, every label in one pass.
 
@@ -89,9 +92,17 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         ``monai``: as ``medpy``, but HD95 = the larger of the two directed percentiles.
         ``deepmind``: surface elements between voxels, weighted by their area, as the package
             surface-distance 0.1; HD and HD95 = the larger directed percentile (100, 95),
-            ASSD = mean of the two directed means. 3-D only.
+            ASSD = mean of the two directed means. Up to 3 axes.
         MedPy has no NSD; there it is MONAI's: the share of surface voxels, of both surfaces,
         that lie within the tolerance of the other. ASD is directed, prediction to reference.
+
+    Axes: along one of length 1 nothing is surface and nothing is far, so it is dropped with its spacing;
+    (X, Y, 1) has the distances of (X, Y). "Within t mm" allows for the rounding of headers: a distance counts
+    up to ``t * 1.0001``. Where ``affine`` has axes that are not at right angles (a tilted gantry), distances
+    and volumes are those of the sheared voxels.
+
+    Void: voxels whose reference is ``ignore`` are background in both maps. So they count nowhere, and where
+    both masks reach the void their surfaces end alike, 0 mm apart.
 
     Volumes: ``volume_error`` is ``abs(P - R)`` in ml, P and R the volumes of the two masks (3-D only);
     ``relative_volume_error`` is ``P / R - 1``, 0.1 where 10 % too much was segmented (Heimann et al.
@@ -108,10 +119,11 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         ``brats``           overlaps 1, distances 0  overlaps 0, 373.13 mm      says which
         ``skip``            all undefined            all undefined              says which
         ==================  =======================  =========================  =========
-        The diagonal is that of the whole volume, ``sqrt(sum((n_i * s_i)**2))`` in mm. NSD counts
-        as an overlap here. Volume errors need no penalty: where one mask is empty they are what they
-        are (``skip``: undefined), the relative one undefined where the reference is empty; where both
-        are, undefined as the rest (``brats``: 0), or labels that nobody has would flatter the mean.
+        The diagonal is that of the whole grid, ``sqrt(sum((n_i * s_i)**2))`` in mm, over the axes of
+        more than one voxel. NSD counts as an overlap here. Volume errors need no penalty: where one mask
+        is empty they are what they are (``skip``: undefined), the relative one undefined where the
+        reference is empty; where both are, undefined as the rest (``brats``: 0), or labels that nobody
+        has would flatter the mean.
 
     Args:
         prediction: label map, (X, Y, Z) integers or booleans (2-D works too), values 0 to 65535.
@@ -123,6 +135,8 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
             non-zero value of either array.
         regions: name -> label values that make it up; regions may overlap.
         empty: ``default``, ``brats`` or ``skip``.
+        ignore: the value of voxels of the reference that nobody labelled; it is no target.
+        affine: (3, 3) or (4, 4), voxels to mm, of three axes; ``spacing`` counts where it is at right angles.
 
     Returns:
         One Score per target and metric: labels in their order (default: ascending), then regions.
@@ -131,7 +145,10 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         BenchError: unknown metric or convention, one over all cases at once, unequal shapes, values that
             are no labels, or a metric that needs three axes on two.
     """
+    import numpy as np
+
     from bench.errors import BenchError
+    from bench.metrics.grid import Grid, blanked
     from bench.metrics.request import Request, Wanted, of_each
     from bench.metrics.volume import compare
 
@@ -139,5 +156,9 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     if len(of_each(request.metrics)) < len(request.metrics):
         other = next(m for m in request.metrics if m not in of_each(request.metrics))
         raise BenchError(f"{other}: {METRICS[other].title}; it has no number of one volume, take dice")
-    (found,) = compare(prediction, reference, spacing, (request,), Wanted(labels, regions))
+    prediction, reference = np.asarray(prediction), np.asarray(reference)
+    grid = Grid.of(reference.shape, spacing, affine)
+    if prediction.shape == reference.shape:  # else `compare` says so
+        prediction, reference = blanked(prediction, reference, ignore)
+    (found,) = compare(prediction, reference, grid, (request,), Wanted(labels, regions, ignore))
     return found

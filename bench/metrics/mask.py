@@ -7,16 +7,18 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.metrics.grid import Grid
+
 PAD = 3  # voxels of background on every side: how far a flat offset may reach without wrapping
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two boolean masks on one padded grid, C order; spacing in mm along its axes."""
+    """Two boolean masks, padded, C order; ``grid`` is the label maps', its axes in the same order."""
 
     prediction: np.ndarray
     reference: np.ndarray
-    spacing: tuple[float, ...]
+    grid: Grid
 
     @cached_property
     def counts(self) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from bench.metrics import Score
 
 DICE = "dice_pooled"
+VALUES = 1 << 16  # of a label map
 
 
 class Pooled:
@@ -25,19 +26,22 @@ class Pooled:
     """
 
     def __init__(self, targets: Mapping[str, Iterable[int]], empty: str = "default") -> None:
-        self._targets = {name: np.isin(np.arange(1 << 16), [*values]) for name, values in targets.items()}
+        self._targets = {name: np.array([*values], np.int64) for name, values in targets.items()}
         self._counts = {name: np.zeros(3, np.int64) for name in targets}  # predicted, true, both
         self._empty = empty
 
     def add(self, prediction: np.ndarray, reference: np.ndarray) -> None:
         """Count one case's label maps, of one shape, values 0 to 65535."""
-        most = 1 + max(int(prediction.max(initial=0)), int(reference.max(initial=0)))
-        pairs = prediction.astype(np.int64) * most + reference
-        table = np.bincount(pairs.ravel(), minlength=most * most).reshape(most, most)
-        for name, inside in self._targets.items():
-            own = inside[:most]
-            both = table[np.ix_(own, own)].sum()
-            self._counts[name] += (table[own].sum(), table[:, own].sum(), both)
+        prediction, reference = prediction.ravel(), reference.ravel()
+        alike = prediction == reference
+        same = np.bincount(reference[alike], minlength=VALUES)
+        # Where they differ: each pair of values that occurs, and how often; memory is that of these pairs.
+        pairs = prediction[~alike].astype(np.int64) * VALUES + reference[~alike]
+        pairs, times = np.unique(pairs, return_counts=True)
+        for name, values in self._targets.items():
+            predicted, true = (np.isin(part, values) for part in divmod(pairs, VALUES))
+            masks = predicted, true, predicted & true
+            self._counts[name] += same[values].sum() + np.array([times[mask].sum() for mask in masks])
 
     def scores(self) -> list[Score]:
         """Return the Dice of every target, in their order; ``status``: which side is empty throughout."""

@@ -6,6 +6,7 @@ convention``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -88,14 +89,15 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
 def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
     signed = metric in METRICS and METRICS[metric].signed
     places = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
-    undefined = {(row["target"], row["case"]) for row in rows if row["value"] is None}
-    kept = [place for place in places if place not in undefined]
+    defined = Counter((row["target"], row["case"]) for row in rows if row["value"] is not None)
     values = {
         (row["convention"], row["prediction"], row["target"], row["case"]): row["value"] for row in rows
     }
     names = list(dict.fromkeys(row["prediction"] for row in rows))
+    conventions = list(dict.fromkeys(row["convention"] for row in rows))
+    kept = [place for place in places if defined[place] == len(names) * len(conventions)]
     made = []
-    for convention in dict.fromkeys(row["convention"] for row in rows):
+    for convention in conventions:
         means: dict[str, float | None] = {}
         for name in names:
             targets: dict[str, list[float]] = {}

@@ -109,6 +109,12 @@ def looped(metric: str) -> bool:
     return metric in METRICS and METRICS[metric].looped
 
 
+def versions(metrics: Iterable[str]) -> dict[str, int]:
+    """Return the version of every metric whose numbers changed on purpose; of the others it is 1."""
+    each = {m: METRICS["nsd@1mm" if tolerance(m) is not None else m].version for m in metrics}
+    return {metric: version for metric, version in each.items() if version > 1}
+
+
 @dataclass(frozen=True)
 class Request:
     """The metrics of label maps wanted and the conventions they follow."""
@@ -147,14 +153,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which labels and regions to score; both None means every label that occurs."""
+    """Which labels and regions to score; both None means every label that occurs.
+
+    ``ignore`` is the value of voxels of the reference that nobody labelled: they count nowhere.
+
+    Raises:
+        BenchError: what is ignored is to be scored, too.
+    """
 
     labels: Iterable[int] | None = None
     regions: Mapping[str, tuple[int, ...]] | None = None
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        labels = None if self.labels is None else tuple(int(v) for v in self.labels)
+        object.__setattr__(self, "labels", labels)
+        every = {*(labels or ()), *(int(v) for values in (self.regions or {}).values() for v in values)}
+        if self.ignore in every:
+            raise BenchError(f"label {self.ignore} is to be ignored and to be scored; take another value")
+
+    @property
+    def every(self) -> bool:
+        """Tell whether neither labels nor regions are chosen."""
+        return self.labels is self.regions is None
 
     def targets(self, present: Iterable[int]) -> dict[str, tuple[int, ...]]:
         """Return the label values of each target by its name."""
-        labels = sorted(present) if self.labels is self.regions is None else self.labels or ()
+        labels = sorted(present) if self.every else self.labels or ()
         named = {str(int(value)): (int(value),) for value in labels}
         regions = self.regions or {}
         return named | {name: tuple(int(v) for v in values) for name, values in regions.items()}

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from bench.metrics.grid import Grid
 from bench.metrics.mask import PAD, Pair
 from bench.metrics.value import Distances
 
@@ -28,9 +29,7 @@ def distances(pair: Pair) -> Distances:
         pair: two masks, neither empty.
     """
     prediction, reference = surface(pair.prediction), surface(pair.reference)
-    return Distances(
-        directed(prediction, reference, pair.spacing), directed(reference, prediction, pair.spacing)
-    )
+    return Distances(directed(prediction, reference, pair.grid), directed(reference, prediction, pair.grid))
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
@@ -46,22 +45,20 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return np.greater(flat, inner, out=inner).reshape(mask.shape)
 
 
-def directed(
-    source: np.ndarray, target: np.ndarray, spacing: tuple[float, ...], far: str | None = None
-) -> np.ndarray:
+def directed(source: np.ndarray, target: np.ndarray, grid: Grid, far: str | None = None) -> np.ndarray:
     """Return, for every voxel of ``source``, the distance in mm to the nearest of ``target``.
 
     Args:
         source: boolean, padded by ``PAD`` voxels of background, not empty.
         target: boolean, same shape, not empty.
-        spacing: mm along each axis.
+        grid: says how far apart voxels lie.
         far: ``tree`` or ``edt`` forces how distant voxels are answered, both exactly; default: the quicker by
-            the target's density.
+            the target's density. ``edt`` needs axes at right angles.
 
     Returns:
         float64, one distance per true voxel of ``source``, in C order.
     """
-    shells = _shells(source.shape, spacing)
+    shells = _shells(source.shape, grid)
     flat, nearest = source.reshape(-1), target.reshape(-1)
     found, far_points, far_places, done = [], [], [], 0
     for start in range(0, flat.size, CHUNK):
@@ -73,9 +70,9 @@ def directed(
         done += points.size
     result, rest = np.concatenate(found), np.concatenate(far_points)
     if rest.size:
-        dense = np.count_nonzero(nearest) * DENSE > nearest.size
+        dense = np.count_nonzero(nearest) * DENSE > nearest.size and grid.square
         answer = _edt if (far or ("edt" if dense else "tree")) == "edt" else _tree
-        result[np.concatenate(far_places)] = answer(rest, target, spacing)
+        result[np.concatenate(far_places)] = answer(rest, target, grid.edges)
     return result
 
 
@@ -97,40 +94,40 @@ def _near(
     return near, places
 
 
-def _shells(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[tuple[float, list[int]]]:
+def _shells(shape: tuple[int, ...], grid: Grid) -> list[tuple[float, list[int]]]:
     """List the flat offsets of every lattice vector nearer than any the padding hides."""
-    strides, limit = _strides(shape), (PAD + 1) * min(spacing)
+    strides, limit = _strides(shape), (PAD + 1) * min(grid.heights)
     steps = np.array(list(product(range(-PAD, PAD + 1), repeat=len(shape))))
-    found = zip(_length(steps, spacing).tolist(), (steps @ strides).tolist(), strict=True)
+    found = zip(_length(steps, grid.edges).tolist(), (steps @ strides).tolist(), strict=True)
     near = sorted((radius, offset) for radius, offset in found if radius < limit)
     return [(r, [offset for _, offset in same]) for r, same in groupby(near, key=itemgetter(0))]
 
 
-def _tree(points: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def _tree(points: np.ndarray, target: np.ndarray, edges: np.ndarray) -> np.ndarray:
     candidates = _coordinates(np.flatnonzero(target), target.shape)
     # An unbalanced, loose tree is built several times faster and queried as fast.
-    tree = cKDTree(candidates * np.asarray(spacing), balanced_tree=False, compact_nodes=False)
+    tree = cKDTree(candidates @ edges, balanced_tree=False, compact_nodes=False)
     here = _coordinates(points, target.shape)
-    nearest = candidates[tree.query(here * np.asarray(spacing))[1]]
-    return _length(here - nearest, spacing)
+    nearest = candidates[tree.query(here @ edges)[1]]
+    return _length(here - nearest, edges)
 
 
-def _edt(points: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def _edt(points: np.ndarray, target: np.ndarray, edges: np.ndarray) -> np.ndarray:
     # Indices alone take 12 bytes a voxel; SciPy's distances would take five times that.
     nearest = ndimage.distance_transform_edt(
-        ~target, sampling=spacing, return_distances=False, return_indices=True
+        ~target, sampling=np.diagonal(edges), return_distances=False, return_indices=True
     )
     steps = [axis.reshape(-1)[points] for axis in nearest]
-    return _length(_coordinates(points, target.shape) - np.stack(steps, axis=1), spacing)
+    return _length(_coordinates(points, target.shape) - np.stack(steps, axis=1), edges)
 
 
 def _coordinates(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.unravel_index(points, shape), axis=1).astype(np.int32)
 
 
-def _length(steps: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def _length(steps: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the length in mm of whole-voxel steps, (n, axes): the same rounding on every path."""
-    return np.sqrt(((steps * np.asarray(spacing)) ** 2).sum(axis=1))
+    return np.sqrt(((steps @ edges) ** 2).sum(axis=1))
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bench.errors import BenchError
+from bench.metrics.grid import SAME
 from bench.metrics.mask import Pair
 from bench.metrics.request import VOLUMES, tolerance, unit
 
+ROUNDED = 1e-6  # of a sum of areas, which are products of lengths from a header
 BRATS_PENALTY = 373.13  # mm; diagonal of 240 x 240 x 155 voxels of 1 mm, BraTS' scoring rule
 
 
@@ -41,9 +42,9 @@ def counted(metric: str, pair: Pair) -> float | None:
     surplus = predicted - true
     if metric == "relative_volume_error":
         return surplus / true if true else None
-    if len(pair.spacing) != 3:
+    if pair.grid.volume is None:
         raise BenchError("volume_error: ml need 3-D volumes; use relative_volume_error")
-    return abs(surplus) * math.prod(pair.spacing) / 1000
+    return abs(surplus) * pair.grid.volume / 1000
 
 
 def distance(metric: str, found: Distances, convention: str) -> float:
@@ -62,30 +63,35 @@ def distance(metric: str, found: Distances, convention: str) -> float:
     points = forward.size + backward.size
     if metric == "assd":
         return float((forward.sum() + backward.sum()) / points)
-    limit = tolerance(metric)
-    near = np.count_nonzero(forward <= limit) + np.count_nonzero(backward <= limit)
+    near = np.count_nonzero(_within(forward, metric)) + np.count_nonzero(_within(backward, metric))
     return float(near / points)
 
 
 def _weighted(metric: str, found: Distances) -> float:
     sides = (found.forward, found.forward_area), (found.backward, found.backward_area)
-    if metric in ("hd", "hd95"):
-        share = 1.0 if metric == "hd" else 0.95
-        return max(_weighted_percentile(d, a, share) for d, a in sides)
+    if metric == "hd":
+        return float(max(d.max() for d, _ in sides))
+    if metric == "hd95":
+        return max(_weighted_percentile(d, a, 0.95) for d, a in sides)
     means = [float((d * a).sum() / a.sum()) for d, a in sides]
     if metric == "asd":
         return means[0]
     if metric == "assd":
         return sum(means) / 2
-    limit = tolerance(metric)
-    near = sum(a[d <= limit].sum() for d, a in sides)
+    near = sum(a[_within(d, metric)].sum() for d, a in sides)
     return float(near / sum(a.sum() for _, a in sides))
+
+
+def _within(distances: np.ndarray, metric: str) -> np.ndarray:
+    """Tell which distances are at most the tolerance of an NSD, rounding of headers allowed for."""
+    limit = tolerance(metric) or 0.0
+    return distances <= limit * (1 + SAME)
 
 
 def _weighted_percentile(distances: np.ndarray, areas: np.ndarray, share: float) -> float:
     order = np.lexsort((areas, distances))
     reached = np.cumsum(areas[order]) / np.sum(areas)
-    first = min(int(np.searchsorted(reached, share)), distances.size - 1)
+    first = min(int(np.searchsorted(reached, share - ROUNDED)), distances.size - 1)
     return float(distances[order][first])
 
 
@@ -96,7 +102,7 @@ def of_empty(metric: str, pair: Pair | None, rule: str, diagonal: float) -> floa
         metric: its name.
         pair: two masks, one of them empty or both; None where neither array has the target.
         rule: ``default``, ``brats`` or ``skip``.
-        diagonal: of the whole volume in mm.
+        diagonal: of the whole grid in mm.
     """
     is_distance = unit(metric) == "mm"
     if rule == "skip":

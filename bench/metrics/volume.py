@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cache
 from types import ModuleType
@@ -12,6 +11,7 @@ from scipy import ndimage
 
 from bench.errors import BenchError
 from bench.metrics import Score, area, surface, value
+from bench.metrics.grid import Grid, index_of, long_axes
 from bench.metrics.mask import Pair, mask
 from bench.metrics.request import Request, Wanted, of_each, unit
 from bench.metrics.value import Distances
@@ -22,31 +22,35 @@ LARGEST = 65535  # find_objects lists every value up to the largest
 
 
 def compare(
-    prediction: np.ndarray,
-    reference: np.ndarray,
-    spacing: tuple[float, ...],
-    requests: tuple[Request, ...],
-    wanted: Wanted,
+    prediction: np.ndarray, reference: np.ndarray, grid: Grid, requests: tuple[Request, ...], wanted: Wanted
 ) -> list[list[Score]]:
     """Score two label maps once per request; see ``bench.metrics.score`` for arguments, units and errors.
 
     What two conventions share, voxel counts or surfaces, is computed once. Metrics over all cases at once
-    (``bench.metrics.pooled``) are left out: they have no number of one case.
+    (``bench.metrics.pooled``) are left out: they have no number of one case. Axes of one voxel are dropped
+    (``grid.long_axes``): a slice is scored as the picture that it is.
     """
     requests = tuple(replace(request, metrics=of_each(request.metrics)) for request in requests)
     prediction, reference = _labels("prediction", prediction), _labels("reference", reference)
-    _same_grid(prediction, reference, spacing)
-    diagonal = math.hypot(*(n * s for n, s in zip(reference.shape, spacing, strict=True)))
+    if not prediction.shape == reference.shape == grid.shape:
+        raise BenchError(
+            f"prediction has shape {prediction.shape}, reference {reference.shape};"
+            " resample the prediction to the reference's grid"
+        )
+    axes = long_axes(grid.shape)
+    only = index_of(axes, reference.ndim)
+    prediction, reference, grid = prediction[only], reference[only], grid.along(axes)
+    diagonal = grid.diagonal
     # Memory order first: a volume read from NIfTI runs fastest along X, and no metric here
     # depends on the order of the axes.
     order = np.argsort([-abs(stride) for stride in reference.strides], kind="stable")
     prediction, reference = prediction.transpose(order), reference.transpose(order)
-    spacing = tuple(float(spacing[axis]) for axis in order)
+    grid = grid.along(tuple(order.tolist()))
     boxes = _boxes(prediction), _boxes(reference)
     scores: list[list[Score]] = [[] for _ in requests]
     for target, values in wanted.targets(boxes[0].keys() | boxes[1].keys()).items():
         box = _union([b[v] for b in boxes for v in values if v in b], 0 in values, reference.shape)
-        pair = Pair(mask(prediction[box], values), mask(reference[box], values), spacing) if box else None
+        pair = Pair(mask(prediction[box], values), mask(reference[box], values), grid) if box else None
         status = pair.status if pair else "both_empty"
         for found, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
             found += [Score(target, metric, number, unit(metric), status) for metric, number in numbers]
@@ -89,16 +93,6 @@ def _labels(role: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" and not np.array_equal(small, array):
         raise BenchError(f"{role}: fractional values; give a label map, not probabilities")
     return small
-
-
-def _same_grid(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...]) -> None:
-    if prediction.shape != reference.shape:
-        raise BenchError(
-            f"prediction has shape {prediction.shape}, reference {reference.shape};"
-            " resample the prediction to the reference's grid"
-        )
-    if len(spacing) != reference.ndim or not all(0 < s < math.inf for s in spacing):
-        raise BenchError(f"spacing {tuple(spacing)}: give {reference.ndim} positive edge lengths in mm")
 
 
 def _boxes(array: np.ndarray) -> dict[int, Box]:

@@ -7,6 +7,7 @@ import pytest
 from originals import assert_scored_alike
 
 from bench.metrics import score
+from bench.metrics.grid import Grid
 from bench.metrics.mask import PAD, Pair, mask
 from bench.metrics.surface import directed, distances, surface
 
@@ -32,7 +33,7 @@ def blobs(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("shape", [(9, 8, 7), (1, 1, 12), (2, 30, 3), (20, 20)])
+@pytest.mark.parametrize("shape", [(9, 8, 7), (12,), (2, 30, 3), (20, 20)])
 def test_noise_of_any_shape_scores_as_medpy(shape, spacing):
     drawn = [(noise(shape, k) == v, noise(shape, k + 50) == v) for k in range(4) for v in (1, 2)]
     pairs = [(p, r) for p, r in drawn if p.any() and r.any()]
@@ -48,6 +49,19 @@ def test_a_convention_is_its_origin(convention, spacing, make):
     for seed in range(3):
         p, r = make((40, 36, 20), seed) == 1, make((40, 36, 20), seed + 9) == 1
         assert_scored_alike(p, r, spacing, convention, NEAR[convention])
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("convention", NEAR)
+def test_a_slice_scores_as_the_picture_that_it_is(convention, spacing):
+    for seed in range(3):
+        flat = [blobs((40, 36), k) for k in (seed, seed + 9)]
+        for axis in range(3):
+            assert_scored_alike(*(part == 1 for part in flat), spacing[:2], convention, NEAR[convention])
+            thick = tuple(np.insert(spacing[:2], axis, 999.0))
+            metrics = ("hd", "hd95", "assd", "asd", "nsd@1mm")
+            sliced = score(*(np.expand_dims(part, axis) for part in flat), thick, metrics, convention)
+            assert sliced == score(*flat, spacing[:2], metrics, convention)
 
 
 def test_memory_order_and_type_change_nothing():
@@ -73,15 +87,16 @@ def test_tree_and_distance_transform_agree_with_a_full_distance_map(spacing):
     assert np.array_equal(surface(a), edges[0]) and np.array_equal(surface(b), edges[1])
     expected = distance_transform_edt(~edges[1], sampling=spacing)[edges[0]]
     assert expected.max() > (PAD + 1) * min(spacing)  # else the far paths were never taken
+    grid = Grid.of((30, 24, 18), spacing)
     for far in ("tree", "edt", None):
-        assert np.array_equal(directed(*edges, spacing, far), expected), far
+        assert np.array_equal(directed(*edges, grid, far), expected), far
 
 
 def test_a_surface_larger_than_one_chunk_is_scored_whole(monkeypatch):
     from bench.metrics import surface as room
 
     a, b = noise((14, 13, 12), 1), blobs((14, 13, 12), 2)
-    pair = Pair(mask(a, (1,)), mask(b, (1,)), (1.0, 1.0, 2.0))
+    pair = Pair(mask(a, (1,)), mask(b, (1,)), Grid.of(a.shape, (1.0, 1.0, 2.0)))
     whole = distances(pair)
     monkeypatch.setattr(room, "CHUNK", 97)
     assert np.array_equal(distances(pair).forward, whole.forward)

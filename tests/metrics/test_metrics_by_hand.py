@@ -56,8 +56,8 @@ def test_volumes_are_in_ml_and_tell_too_much_from_too_little():
 
 def test_a_longer_rod_gives_the_pooled_and_the_directed_numbers():
     # Rods along x at 0..3 and 0..9: forward all 0 (4 points), backward 0 x4, then 1, 2 .. 6.
-    a, b = np.zeros((10, 1, 1), np.uint8), np.ones((10, 1, 1), np.uint8)
-    a[:4] = 1
+    a, b = np.zeros((10, 3, 3), np.uint8), np.zeros((10, 3, 3), np.uint8)
+    a[:4, 1, 1], b[:, 1, 1] = 1, 1
     unit = (1.0, 1.0, 1.0)
     assert value(a, b, "hd", unit) == 6
     assert value(a, b, "assd", unit) == pytest.approx(21 / 14)  # pooled, MedPy 0.5.2
@@ -157,6 +157,8 @@ def test_empty_masks_follow_the_rule_asked_for(rule, convention):
         ({"prediction": np.full((8, 8, 8), 70000)}, "renumber"),
         ({"spacing": (1, 1)}, "3 positive"),
         ({"spacing": (1, 0, 1)}, "3 positive"),
+        ({"affine": np.eye(2)}, "invertible matrix for the 3 axes"),
+        ({"affine": np.diag([1.0, 1.0, 0.0, 1.0])}, "invertible matrix"),
     ],
 )
 def test_a_wrong_request_is_one_line(change, says):
@@ -166,15 +168,114 @@ def test_a_wrong_request_is_one_line(change, says):
     assert "\n" not in str(caught.value)
 
 
-def test_two_dimensional_maps_work_except_for_deepmind_distances():
+def test_two_dimensional_maps_have_everything_but_ml():
     a, b = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
     a[1, 1], b[4, 5] = 1, 1
-    assert value(a, b, "hd", (1.0, 1.0)) == 5
+    assert {value(a, b, "hd", (1.0, 1.0), convention=name) for name in CONVENTIONS} == {5}
     assert value(a, b, "relative_volume_error", (1.0, 1.0)) == 0
     with pytest.raises(BenchError, match="3-D"):
-        value(a, b, "hd", (1.0, 1.0), convention="deepmind")
-    with pytest.raises(BenchError, match="3-D"):
         value(a, b, "volume_error", (1.0, 1.0))
+
+
+def test_the_thickness_of_a_slice_is_no_distance():
+    # 3 x 4 pixels of 1 x 2 mm: the diagonal is that of 3 x 8 mm, however thick the slice; its volume is not
+    none, some = np.zeros((3, 4), np.uint8), np.ones((3, 4), np.uint8)
+    for axis in range(3):
+        pair = [np.expand_dims(part, axis) for part in (none, some)]
+        spacing = tuple(np.insert([1.0, 2.0], axis, 999.0))
+        assert value(*pair, "hd", spacing, labels=[1]) == pytest.approx(math.hypot(3, 8))
+        assert value(*pair, "volume_error", spacing) == pytest.approx(12 * 2 * 999 / 1000)
+    lone = np.ones((1, 1, 1), np.uint8)
+    assert value(lone, lone, "hd") == 0 and value(0 * lone, lone, "hd", labels=[1]) == 1.0
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_within_a_tolerance_does_not_turn_on_the_last_bit_of_a_header(convention):
+    # A cube moved by one voxel: no voxel of a surface lies farther than that from the other surface
+    a = np.zeros((12, 12, 12), np.uint8)
+    a[3:8, 3:8, 3:8] = 1
+    b = np.roll(a, 1, 0)
+    for length in (0.6, 0.7, 0.8, 1.0, 1.1, 1.2):
+        metric, options = f"nsd@{length}mm", {"convention": convention}
+        for stored in (length, float(np.float32(length)), length * (1 + 5e-6), length * (1 - 5e-6)):
+            assert value(a, b, metric, (stored,) * 3, **options) == 1.0, stored
+        assert value(a, b, metric, (length * 1.001,) * 3, **options) < 1.0
+        assert value(a, b, "nsd@0mm", (length,) * 3, **options) < 1.0
+
+
+def test_a_percentile_by_area_does_not_turn_on_the_rounding_of_a_sum():
+    # 19 of 20 elements of one size are at 0 mm: their share is 0.95, however their sizes round
+    from bench.metrics.value import Distances, distance
+
+    near = np.zeros(20)
+    near[-1] = 7.0
+    for size in np.linspace(0.1, 3.1, 31):
+        found = Distances(near, near, np.full(20, size), np.full(20, size))
+        assert distance("hd95", found, "deepmind") == 0.0
+        assert distance("hd", found, "deepmind") == 7.0
+
+
+def test_void_voxels_count_nowhere():
+    # Along x; without the two void voxels the reference is 1 1 0 . . 1, the prediction 1 0 1 . . 1
+    a, b = np.zeros((6, 3, 3), np.uint8), np.zeros((6, 3, 3), np.uint8)
+    b[:, 1, 1], a[:, 1, 1] = (1, 1, 0, 9, 9, 1), (1, 0, 1, 1, 2, 1)
+    found = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice", "hd"), ignore=9)}
+    assert found == {("1", "dice"): 2 * 2 / (3 + 3), ("1", "hd"): 1.0}  # label 2 is in the void alone
+    a[2, 1, 1] = 9  # a prediction that says void where there is none says background
+    found = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
+    assert found == {("1", "dice"): 2 * 2 / (2 + 3)}
+    with pytest.raises(BenchError, match="label 9 is to be ignored and to be scored"):
+        score(a, b, (1, 1, 1), ("dice",), labels=[1, 9], ignore=9)
+
+
+SHEARS = {
+    "gantry": [[1, 0, 0], [0, 1, 3 * math.sin(math.radians(20))], [0, 0, 3 * math.cos(math.radians(20))]],
+    "all axes": [[0.7, 0.2, -0.3], [0.1, 0.8, 0.5], [0, -0.2, 2.1]],
+    "flat": [[1, 0.9, 0], [0, 0.3, 0], [0, 0, 1]],
+}
+
+
+@pytest.mark.parametrize("shear", SHEARS)
+def test_a_sheared_grid_has_the_distances_and_volumes_of_its_voxels(shear):
+    matrix = np.array(SHEARS[shear])
+    rng = np.random.default_rng(4)
+    a, b = (rng.random((9, 8, 7)) < share for share in (0.08, 0.3))
+    a[:, :, 4:] = b[:4] = False  # so that some voxels lie far from the other mask
+    for pair, affine in (((a, b), matrix), ((a[:, :, 2], b[:, :, 2]), matrix)):
+        masks = [np.pad(mask, 1) if mask.ndim == 3 else np.pad(mask, 1)[..., None] for mask in pair]
+        surfaces = [np.argwhere(mask & ~_inner(mask)) @ affine.T for mask in masks]
+        apart = np.linalg.norm(surfaces[0][:, None] - surfaces[1][None], axis=-1)
+        both = [apart.min(1), apart.min(0)]
+        spacing = tuple(np.linalg.norm(affine, axis=0))
+        shown = [mask[..., None] if mask.ndim == 2 else mask for mask in pair]
+        options = {"affine": np.block([[affine, np.ones((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])}
+        assert value(*shown, "hd", spacing, **options) == pytest.approx(max(map(np.max, both)))
+        assert value(*shown, "assd", spacing, **options) == pytest.approx(np.concatenate(both).mean())
+        assert value(*shown, "hd95", spacing, **options) == pytest.approx(
+            np.percentile(np.concatenate(both), 95)
+        )
+        more = abs(int(pair[0].sum()) - int(pair[1].sum()))
+        assert value(*shown, "volume_error", spacing, **options) == pytest.approx(
+            more * abs(np.linalg.det(affine)) / 1000
+        )
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """Return the voxels whose face neighbours along the axes of several voxels all are in the mask."""
+    inner = mask.copy()
+    for axis in [axis for axis, n in enumerate(mask.shape) if n > 1]:
+        inner &= np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
+    return inner
+
+
+def test_the_elements_of_a_sheared_grid_have_sheared_areas():
+    # Half of the corners are inside: the element is the whole side of a voxel, spanned by its two other edges
+    from bench.metrics.area import element_sizes
+
+    sizes = element_sizes(np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]]))  # x, y, and z that leans along y
+    corners = [*np.ndindex(2, 2, 2)]
+    halves = [sum(1 << 7 - k for k, corner in enumerate(corners) if corner[axis]) for axis in range(3)]
+    assert [sizes[code] for code in halves] == pytest.approx([1.0, math.sqrt(2), 1.0])
 
 
 def test_listing_the_metrics_imports_nothing_heavy():

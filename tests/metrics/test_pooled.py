@@ -1,6 +1,7 @@
 """Dice over the voxels of all cases at once: by hand, against one long volume, and its rows."""
 
 import json
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -50,6 +51,17 @@ def test_it_is_the_dice_of_all_cases_laid_one_behind_the_other():
     one, two = np.concatenate(cases, axis=-1)
     whole = score(one, two, (1.0, 1.0, 1.0), ("dice",), regions=REGIONS, labels=())
     assert [s.value for s in found.scores()] == [s.value for s in whole]
+
+
+def test_memory_is_that_of_the_labels_that_there_are():
+    one, two = line(1, 1, 0).astype(np.uint16), line(1, 0, 0).astype(np.uint16)
+    one[one == 1], two[two == 1] = 65535, 65535
+    tracemalloc.start()
+    found = Pooled({"far": (65535,)})
+    found.add(one, two)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [s.value for s in found.scores()] == [2 / 3] and peak < 1 << 22
 
 
 def test_the_command_gives_it_one_row_without_a_case_and_one_pair_has_none(tmp_path, capsys):
