@@ -20,6 +20,7 @@ from bench.source import Source
 
 MANY = 50  # files asked for in a folder from which it is listed instead
 NOTHING = frozenset[str]()
+VOID = 255  # in prepared label maps: voxels that nobody labelled, where a data set declares ``ignore``
 LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
@@ -97,6 +98,8 @@ class Dataset(ABC):
     # contiguous value -> name; background (0) left out of a segmentation, classes count from 0
     labels: ClassVar[dict[int, str]]
     raw_labels: ClassVar[dict[int, int]] = {}  # value in the files -> contiguous value, if differing
+    # value in the files of voxels that nobody labelled: they give no loss and no score, nobody predicts them
+    ignore: ClassVar[int | None] = None
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
     empty: ClassVar[Literal["default", "brats", "skip"]] = "default"  # the convention of empty masks
     recipes: ClassVar[dict[str, Recipe]]
@@ -108,6 +111,11 @@ class Dataset(ABC):
     # name of the file with one case's label map that the challenge's server takes, "{case}" its id
     submission: ClassVar[str] = ""
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
+
+    @property
+    def void(self) -> int | None:
+        """The value that ``ignore`` has in prepared label maps; None where nothing is ignored."""
+        return None if self.ignore is None else VOID
 
     @abstractmethod
     def cases(self, root: Path) -> list[Case]:
@@ -164,6 +172,12 @@ class Dataset(ABC):
             )
         if cls.task == "classification" and len(cls.labels) < 2:
             return "labels: a classification has at least two classes; name them all"
+        if cls.ignore is not None and cls.ignore in {0, *(cls.raw_labels or cls.labels)}:
+            return (
+                f"ignore: {cls.ignore} is the value of a label; take another for voxels that nobody labelled"
+            )
+        if cls.ignore is not None and VOID in cls.labels:
+            return f"labels: with 'ignore' there are at most {VOID - 1}"
         known = {0, *cls.labels}
         for name, values in {"raw_labels": cls.raw_labels.values(), **cls.regions}.items():
             if lost := sorted({*values} - known):

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.data import split as splits
 from bench.data.recipe import contiguous
-from bench.dataset import Case, Dataset, clean, files_of
+from bench.dataset import VOID, Case, Dataset, clean, files_of
 from bench.errors import BenchError, printable
 from bench.volumes import metaimage, picture, zipped
 from bench.volumes.files import is_picture, within
@@ -172,7 +172,8 @@ def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) 
     """Return what is wrong with a label map's values, and where it lies."""
     found = list[VolumeError]()
     try:
-        if not contiguous(label, dataset.labels, dataset.raw_labels).any():
+        classes = contiguous(label, dataset)
+        if not (classes[classes != VOID] if dataset.void else classes).any():
             found.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
     except VolumeError as error:
         found.append(error)

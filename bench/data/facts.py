@@ -55,7 +55,7 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
 
 
 def named(
-    counts: Mapping[int, int], labels: Mapping[int, str], raw: Mapping[int, int]
+    counts: Mapping[int, int], labels: Mapping[int, str], raw: Mapping[int, int], ignore: int | None = None
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Return the voxels of each declared label, and of each raw value that nobody declared.
 
@@ -63,8 +63,10 @@ def named(
         counts: voxels by raw value.
         labels: the declared ones.
         raw: raw value to label, where they differ.
+        ignore: the raw value of voxels that nobody labelled; it is neither.
     """
     known = {0: 0, **(raw or {value: value for value in labels})}
+    counts = {value: n for value, n in counts.items() if value != ignore}
     found = Counter[int]()
     for value, n in counts.items():
         if known.get(value):

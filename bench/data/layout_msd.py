@@ -12,14 +12,14 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.dataset import Case, Dataset, Recipe, natural
+from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
 from bench.volumes.files import inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
-IGNORE = "ignore"  # of nnU-Net's labels
+IGNORE = "ignore"  # the name of nnU-Net's label of voxels that nobody labelled
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
 
@@ -94,7 +94,8 @@ def msd_folder(root: Path) -> Dataset:
 
     Its default recipe keeps the spacing: window [-175, 250] HU for CT, z-score over non-zero
     voxels for anything else. Labels with gaps become contiguous in their order. Where a label of nnU-Net's is
-    a list of values, all are regions, as nnU-Net's region-based training takes them.
+    a list of values, all are regions, as nnU-Net's region-based training takes them. Its label ``ignore``
+    is the value of voxels that nobody labelled.
 
     Raises:
         BenchError: no ``dataset.json``, or one without usable ``labels`` and ``modality``.
@@ -110,7 +111,7 @@ def msd_folder(root: Path) -> Dataset:
             f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
             "'modality' (channel number to name): unpack it again, or write them"
         )
-    raw, regions = _labels(path, listing)
+    raw, regions, ignore = _labels(path, listing)
     names = listing.get("modality", listing.get("channel_names"))
     if not isinstance(names, dict) or not names:
         raise BenchError(
@@ -130,6 +131,7 @@ def msd_folder(root: Path) -> Dataset:
         "labels": {i: raw[value] for value, i in place.items()},
         "raw_labels": place if any(value != i for value, i in place.items()) else {},
         "regions": {name: tuple(place[v] for v in values) for name, values in regions.items()},
+        "ignore": ignore,
         "recipes": {"default": recipe},
         "version": 2,  # nonzero scaling keeps zeros
         "person": lambda _, case: f"{root.name}:{case.patient}",
@@ -231,14 +233,25 @@ def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, 
     return bool(known & {CHANNEL.sub("", key) for key in files}) or "channel_names" in listing
 
 
-def _labels(path: Path, listing: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
-    """Return value -> name without background, from MSD's or nnU-Net's way of writing it, and regions."""
+def _labels(
+    path: Path, listing: Mapping[str, Any]
+) -> tuple[dict[int, str], dict[str, tuple[int, ...]], int | None]:
+    """Return value -> name without background, regions, and the value of voxels that nobody labelled.
+
+    MSD writes ``{"1": "liver"}``, nnU-Net ``{"liver": 1}``.
+    """
     labels = listing.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise BenchError(
             f'{path}: key \'labels\' {_lacks(labels)}; it maps values to names, {{"1": "liver"}}'
         )
     swapped = not all(str(key).lstrip("-").isdecimal() for key in labels)
+    ignored = labels.get(IGNORE) if swapped else next((k for k, v in labels.items() if v == IGNORE), None)
+    labels = {k: v for k, v in labels.items() if IGNORE not in ((k,) if swapped else (v,))}
+    if ignored is not None and not _is_value(ignored):
+        raise BenchError(
+            f"{path}: labels: {IGNORE!r} needs one whole number up to {LARGEST}, got {shown(ignored)}"
+        )
     several = swapped and any(isinstance(value, list) for value in labels.values())
     regions = _regions(path, labels) if several else {}
     if several:  # a value that no region has to itself has no name
@@ -255,15 +268,16 @@ def _labels(path: Path, listing: Mapping[str, Any]) -> tuple[dict[int, str], dic
         if int(value) in found:
             raise BenchError(f"{path}: labels: {value} is declared twice")
         found[int(value)] = name
-    found.pop(0, None)
-    if IGNORE in found.values():
+    ignore = None if ignored is None else int(ignored)
+    if ignore is not None and ignore in {0, *found}:
         raise BenchError(
-            f"{path}: labels: {IGNORE!r} names voxels that nnU-Net leaves out of loss and scores, and bench "
-            "leaves none out; set them to 0 and remove the name, or give it another to train it as a class"
+            f"{path}: labels: {ignore} is {IGNORE!r} and a label too; nnU-Net ignores the highest"
         )
-    if not 1 <= len(found) <= 255 or len(set(found.values())) != len(found):
-        raise BenchError(f"{path}: labels: 1 to 255 classes with different names are needed")
-    return found, regions
+    found.pop(0, None)
+    most = VOID if ignore is None else VOID - 1
+    if not 1 <= len(found) <= most or len(set(found.values())) != len(found):
+        raise BenchError(f"{path}: labels: 1 to {most} classes with different names are needed")
+    return found, regions, ignore
 
 
 def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

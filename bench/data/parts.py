@@ -53,6 +53,7 @@ class Labelled(Division):
     holdout: float = sparse(0.0)  # share of them that validates, in place of the split's
     regions: tuple[tuple[int, ...], ...] = sparse(())  # label values of each, of a region head
     paint: tuple[tuple[int, int], ...] = sparse(())
+    ignore: int | None = sparse()  # value of voxels that nobody labelled, which give no loss and no score
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.dataset import Dataset, Recipe
+from bench.dataset import VOID, Dataset, Recipe
 from bench.errors import BenchError, unknown
 from bench.ranges import Triple
 from bench.volumes.header import MAX_BYTES, VolumeError
@@ -74,7 +74,7 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     if label is not None:
         if label.array.shape != native:
             raise VolumeError(label.path, "shape", f"{label.array.shape}, its image: {native}")
-        classes = contiguous(label, dataset.labels, dataset.raw_labels)
+        classes = contiguous(label, dataset)
     box = _foreground(volume.array, image, recipe.foreground)
     whole = Geometry(native, volume.spacing, box, native)
     geometry = replace(whole, shape=_target(whole, recipe))
@@ -92,15 +92,15 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     )
 
 
-def contiguous(
-    label: LabelVolume, labels: Mapping[int, str], raw_labels: Mapping[int, int] | None = None
-) -> np.ndarray:
-    """Return a label map's contiguous classes, uint8 (X, Y, Z).
+def contiguous(label: LabelVolume, dataset: Dataset) -> np.ndarray:
+    """Return a label map's contiguous classes, uint8 (X, Y, Z); ``VOID`` where nobody labelled.
 
     Raises:
         VolumeError: ``label_value``, with every value that the data set does not declare.
     """
-    known = {0: 0, **(raw_labels or {value: value for value in labels})}  # raw value -> class
+    known = {0: 0, **(dataset.raw_labels or {value: value for value in dataset.labels})}  # raw -> class
+    if dataset.ignore is not None:
+        known[dataset.ignore] = VOID
     table = np.full(LARGEST, -1, np.int16)
     table[list(known)] = list(known.values())
     array = label.array

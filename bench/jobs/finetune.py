@@ -128,6 +128,11 @@ class FinetuneSpec(Trains):
                 "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "
                 "accumulate at 1"
             )
+        if self.data.ignore is not None and tuning.accumulate > 1:
+            raise BenchError(
+                "finetune.accumulate: the loss is a mean over the labelled voxels of the whole batch, which "
+                f"accumulate would cut; leave it at 1, as data set {self.data.dataset!r} has voxels to ignore"
+            )
         if (tuning.head == "regions") != bool(self.data.regions):
             raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:

@@ -72,10 +72,16 @@ def _task(spec: FinetuneSpec) -> Task:
         )
     elif tuning.head == "regions":
         table = torch.from_numpy(regions.one_hot(data.regions))
-        loss = label_losses.of_regions(name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight)
+        loss = label_losses.of_regions(
+            name, table, batch=tuning.batch_dice, ce_weight=tuning.ce_weight, ignore=data.ignore
+        )
     else:
         loss = label_losses.of_maps(
-            name, background=tuning.background, batch=tuning.batch_dice, ce_weight=tuning.ce_weight
+            name,
+            background=tuning.background,
+            batch=tuning.batch_dice,
+            ce_weight=tuning.ce_weight,
+            ignore=data.ignore,
         )
     return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
 
@@ -143,9 +149,9 @@ def _looks(context: Context[FinetuneSpec], which: Which, root: str | None, why: 
     if data.task == CLASSIFICATION:
         predict: Predict = partial(mean_accuracy, **given, head=tuning.head)
     else:
-        predict = partial(mean_dice, **given, regions=data.regions, paint=data.paint)
+        predict = partial(mean_dice, **given, regions=data.regions, paint=data.paint, ignore=data.ignore)
     tracked = tuning.track if tuning.track and tuning.track.part == which else None
-    return Looks(predict, prepared, len(cases), tracked, tuning.head)
+    return Looks(predict, prepared, len(cases), tracked, tuning.head, data.ignore)
 
 
 class _Reader:

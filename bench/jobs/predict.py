@@ -116,11 +116,12 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows,
     regions: Sequence[tuple[int, ...]] = (), paint: Paint = (), seen: Seen | None = None,
+    ignore: int | None = None,
 ) -> float:  # fmt: skip
     """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
 
     Under a region head, with ``regions`` and how they are painted, Dice is of these. ``seen`` is shown each
-    case and its label map.
+    case and its label map. Voxels whose reference is ``ignore`` count nowhere.
     """
     from bench.metrics import score
 
@@ -131,7 +132,8 @@ def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     for case in cases:
         volume = prepared.volume(case)
         predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
-        found = score(predicted, prepared.label(case), (1.0, 1.0, 1.0), ("dice",), regions=named)
+        label = prepared.label(case)
+        found = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), regions=named, ignore=ignore)
         values += [s.value for s in found if s.value is not None]
         if seen is not None:
             seen(case, predicted)

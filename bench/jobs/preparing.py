@@ -29,6 +29,7 @@ from bench.errors import BenchError, Stopped
 from bench.job import identify
 from bench.jobs.context import Context
 from bench.jobs.prepare import PrepareSpec
+from bench.metrics.grid import blanked
 from bench.pool import work
 from bench.random import numpy_rng
 from bench.volumes import once
@@ -264,8 +265,9 @@ def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
     arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}
     if prepared.label is not None and prepared.native_label is not None:
         arrays |= {"label": prepared.label, "native": prepared.native_label}
-        arrays |= {"foreground": _some_foreground(prepared.label, case.id)}
-        arrays |= {"classes": _some_of_each(prepared.label, case.id)}
+        drawn, _ = blanked(prepared.label, prepared.label, dataset.void)  # nobody centres a crop on void
+        arrays |= {"foreground": _some_foreground(drawn, case.id)}
+        arrays |= {"classes": _some_of_each(drawn, case.id)}
     frames = {name: compress(array) for name, array in arrays.items() if array.size}
     return Made(case.id, task.content, prepared.geometry, step, offset, frames)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.digest import short
 from bench.store import Store, write_atomic
-from bench.typed import canonical
+from bench.typed import canonical, sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ class Scoring:
     empty: str  # of empty masks
     labels: dict[str, str]  # value: name
     regions: dict[str, tuple[int, ...]]  # name: values; in place of the labels where there are some
+    ignore: int | None = sparse()  # value of voxels that nobody labelled, which count nowhere
 
 
 def targets_of(scoring: Scoring) -> dict[str, tuple[int, ...]]:
@@ -112,6 +113,7 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
     """Return a row per case and target; of a metric over all cases one per target, case and patient empty."""
     from bench.data.cache import Pack
     from bench.metrics import score
+    from bench.metrics.grid import blanked
     from bench.metrics.pooled import DICE, Pooled
     from bench.metrics.request import looped, of_each
 
@@ -122,7 +124,7 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
     seen = Pack(folder, SEEN) if any(map(looped, scoring.metrics)) else None
     rows = []
     for case in predictions:
-        predicted, reference = predictions[case][:], prepared.native(case)
+        predicted, reference = blanked(predictions[case][:], prepared.native(case), scoring.ignore)
         if pooled is not None:
             pooled.add(predicted, reference)
         found = score(
@@ -147,7 +149,13 @@ def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring
 
     labels = None if scoring.regions else [int(v) for v in scoring.labels]
     found = score(
-        predicted, reference, (1.0, 1.0, 1.0), ("dice",), labels=labels, regions=scoring.regions or None
+        predicted,
+        reference,
+        (1.0, 1.0, 1.0),
+        ("dice",),
+        labels=labels,
+        regions=scoring.regions or None,
+        ignore=scoring.ignore,
     )
     empty = ("empty_reference", "both_empty")
     return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in found]

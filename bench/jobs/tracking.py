@@ -38,13 +38,15 @@ class Looks:
         cases: how many are predicted.
         tracked: the curve that is kept of them; None where weights are chosen and nothing else.
         head: of a classification, by which scores become classes.
+        ignore: value of voxels of a label map that nobody labelled.
     """
 
     def __init__(
         self, predict: Predict, prepared: Prepared, cases: int, tracked: Tracked | None,
-        head: str = "softmax",
+        head: str = "softmax", ignore: int | None = None,
     ) -> None:  # fmt: skip
         self._predict, self._prepared, self._tracked, self._head = predict, prepared, tracked, head
+        self._ignore = ignore
         self.cases = cases
         self._step, self._found = -1, Look(0.0, [])
 
@@ -77,7 +79,13 @@ class Looks:
         assert tracked is not None
         regions = {target_name(values): values for values in tracked.targets}
         found = score(
-            predicted, prepared.label(case), (1.0, 1.0, 1.0), OF_MAPS, regions=regions, empty=tracked.empty
+            predicted,
+            prepared.label(case),
+            (1.0, 1.0, 1.0),
+            OF_MAPS,
+            regions=regions,
+            empty=tracked.empty,
+            ignore=self._ignore,
         )
         return [row(case, prepared.patient(case), s.target, s) for s in found]
 

@@ -178,7 +178,9 @@ def _outside(name: str, dataset: Dataset) -> str:
     """Return a digest of what makes arrays of a data set from outside: its plugin, or its folder's values."""
     if name in registry.names("dataset"):
         return registry.source("dataset", name)
-    return short(repr(sorted(dataset.raw_labels.items())).encode()) if dataset.raw_labels else ""
+    values: list[tuple[int | str, int]] = [*sorted(dataset.raw_labels.items())]
+    values += [] if dataset.ignore is None else [("ignore", dataset.ignore)]
+    return short(repr(values).encode()) if values else ""
 
 
 def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:

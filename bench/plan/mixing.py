@@ -77,6 +77,12 @@ def _classes(dataset: Dataset, name: str) -> int:
     """Return how many classes the label maps have that a method reads, background left out."""
     if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
         raise Misstated("dataset", f"data set {name!r} has no label maps, from which the method learns")
+    if dataset.ignore is not None:
+        raise Misstated(
+            "dataset",
+            f"data set {name!r} has voxels that nobody labelled (ignore), which a method that learns "
+            "from label maps would read as a class; leave it out",
+        )
     return max(dataset.labels)
 
 

@@ -182,6 +182,7 @@ class Planner:
         data = Labelled(
             **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
             n_train=len(labels.patients) if target.present else None, regions=head.regions, paint=head.paint,
+            ignore=target.dataset.void,
         )  # fmt: skip
         spec = self.overrides.apply(
             FinetuneSpec(

@@ -25,6 +25,7 @@ def scoring(protocol: Protocol, target: Target) -> Scoring:
     return Scoring(
         dataset.task, fitting(protocol.metrics, dataset.task), protocol.convention,
         protocol.empty or dataset.empty, {str(k): v for k, v in dataset.labels.items()}, dict(target.regions),
+        dataset.void,
     )  # fmt: skip
 
 

@@ -123,8 +123,10 @@ def labels(survey: Survey) -> list[Label]:
     volumes: dict[tuple[int, str], list[float]] = {(v, name): [] for v, name in dataset.labels.items()}
     read = [f for f in survey.facts if f.counts is not None]
     for f in read:
-        known, strange = named(f.counts or {}, dataset.labels, dataset.raw_labels)
+        known, strange = named(f.counts or {}, dataset.labels, dataset.raw_labels, dataset.ignore)
         found = {(value, dataset.labels[value]): n for value, n in known.items()}
+        if dataset.ignore is not None and (void := (f.counts or {}).get(dataset.ignore)):
+            found[dataset.ignore, "ignored"] = void
         for key, n in (found | {(value, "not declared"): n for value, n in strange.items()}).items():
             volumes.setdefault(key, []).append(f.ml(n))
     return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]

@@ -112,7 +112,9 @@ def _told(survey: Survey, facts: Facts) -> list[str]:
     told = [f"{size} pixels"] if flat else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
     if facts.counts is None:
         return told
-    found, strange = named(facts.counts, survey.dataset.labels, survey.dataset.raw_labels)
+    found, strange = named(
+        facts.counts, survey.dataset.labels, survey.dataset.raw_labels, survey.dataset.ignore
+    )
     volumes = [f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml" for v, n in sorted(found.items())]
     volumes += [f"{v} (not declared) {number(facts.ml(n))} ml" for v, n in strange.items()]
     more = [f"and {len(volumes) - MOST_LABELS} more"] if len(volumes) > MOST_LABELS else []

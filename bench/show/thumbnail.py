@@ -57,7 +57,10 @@ def thumbnail(facts: Facts, image: Volume3D, label: LabelVolume | None, dataset:
     if wide > size[0] or tall > size[1]:
         drawn = drawn.resize(size, Image.Resampling.BOX if wide > 2 * size[0] else Image.Resampling.BILINEAR)
     mask = ""
-    if label is not None and (plane := label.array[..., facts.level]).any():
+    plane = None if label is None else label.array[..., facts.level]
+    if plane is not None and dataset.ignore is not None:
+        plane = np.where(plane == dataset.ignore, 0, plane)
+    if plane is not None and plane.any():
         mask = _mask(_declared(turn(plane), dataset.raw_labels), size)
     return Thumbnail(_jpeg(drawn), mask, ratio)
 

@@ -49,6 +49,15 @@ def test_a_spacing_that_is_not_the_affines_is_found(root):
     assert found.detail == "pixdim says 1, 1, 5 mm, the affine 1, 1, 2 mm"
 
 
+def test_what_nobody_labelled_is_no_fault_and_no_label(root):
+    listing = {"modality": {"0": "CT"}, "labels": {"background": 0, "a": 1, "ignore": 2}}
+    (root / "dataset.json").write_text(json.dumps(listing))
+    assert check(msd_folder(root), root) == []
+    nib.save(nib.Nifti1Image(np.full((10, 9, 8), 2, np.uint8), AFFINE), root / LABEL)
+    (found,) = check(msd_folder(root), root)
+    assert (found.case, found.kind) == ("case_2", "empty_label")
+
+
 def test_every_fault_of_a_folder_is_listed_by_any_number_of_workers(root):
     for file in ("imagesTr/case_1.nii.gz", IMAGE):
         (root / file).write_bytes((root / file).read_bytes()[:50])

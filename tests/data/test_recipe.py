@@ -22,6 +22,7 @@ from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
 class Two:
     labels: ClassVar[dict[int, str]] = {1: "a", 2: "b"}
     raw_labels: ClassVar[dict[int, int]] = {}
+    ignore: ClassVar[int | None] = None
 
 
 def volume(array, spacing=(1.0, 1.0, 1.0)) -> Volume3D:

@@ -53,7 +53,14 @@ def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch)
         return Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default").source
 
     assert prepared(1, 2) == prepared(1, 2, 3) == ""  # as they are
-    assert len({prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}) == 4
+    several = {prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}
+    assert len(several) == 4
+    for value in (3, 4):
+        folder(tmp_path / "own", labels={"background": 0, "a": 1, "b": 2, "ignore": value})
+        several.add(
+            Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default").source
+        )
+    assert len(several) == 6
 
 
 def test_mr_channels_get_a_z_score(tmp_path):
@@ -83,6 +90,23 @@ def test_nnunets_regions_are_regions(tmp_path):
     assert dataset.raw_labels == {1: 1, 2: 2, 4: 3}
     assert dataset.regions == {"whole tumour": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
     assert not dataset.mistake()
+
+
+@pytest.mark.parametrize(
+    ("labels", "own", "value"),
+    [
+        ({"background": 0, "a": 1, "b": 2, "ignore": 3}, {}, 3),
+        ({"background": 0, "a": 2, "b": 5, "ignore": 255}, {2: 1, 5: 2}, 255),
+        ({"background": 0, "whole": [1, 2], "b": 2, "ignore": 3}, {}, 3),
+        ({"0": "background", "1": "a", "2": "b", "3": "ignore"}, {}, 3),  # as MSD writes
+    ],
+)
+def test_nnunets_label_ignore_is_no_class(tmp_path, labels, own, value):
+    dataset = msd_folder(folder(tmp_path, labels=labels))
+    assert len(dataset.labels) == 2 and "ignore" not in dataset.labels.values()
+    assert (dataset.ignore, dataset.void, dataset.raw_labels) == (value, 255, own) and not dataset.mistake()
+    plain = msd_folder(folder(tmp_path / "plain"))
+    assert (plain.ignore, plain.void) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +141,13 @@ CT = '{"modality": {"0": "CT"}, "labels": '
         (CT + '{"0": "b", "1": [1, 2]}}', "must be text, got [1, 2]"),
         (CT + '{"0": "background"}}', "1 to 255 classes"),
         ('{"a":' * 5000, "not JSON"),
-        ('{"channel_names": {"0": "CT"}, "labels": {"b": 0, "a": 1, "ignore": 2}}', "leaves out of loss"),
+        (
+            CT + '{"background": 0, "a": 1, "ignore": [2]}}',
+            "'ignore' needs one whole number up to 65535, got [2]",
+        ),
+        (CT + '{"background": 0, "a": 1, "ignore": 1}}', "1 is 'ignore' and a label too"),
+        (CT + '{"background": 0, "whole": [1, 2], "a": 2, "ignore": 2}}', "2 is 'ignore' and a label too"),
+        (CT + '{"background": 0, "ignore": 1}}', "1 to 254 classes"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
         (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
     ],

@@ -6,6 +6,7 @@ import types
 from dataclasses import replace
 
 import blobs
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -244,6 +245,41 @@ def regional(made, **recipe):
     return altered(job, data={"regions": [[1], [1]], "paint": [[0, 1], [1, 1]]})
 
 
+@pytest.mark.parametrize("head", ["softmax", "regions"])
+def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(jobs, monkeypatch, head):
+    monkeypatch.setattr(jobs.dataset, "ignore", 9)
+    for file in sorted(jobs.root.glob("map_*")):
+        stored = nib.load(file)
+        array = np.asarray(stored.dataobj).copy()
+        array[..., 3:] = 9  # half of every scan, and parts of every blob
+        nib.save(nib.Nifti1Image(array, stored.affine), file)
+    jobs = blobs.Jobs(jobs.root.parent / "anew", jobs.name, jobs.root)  # whose files are these
+    made = Prepared(jobs.done(jobs.prepare()))
+    for case in made.cases():
+        drawn = made.volume(case.id).foreground
+        assert set(np.unique(made.native(case.id))) == {0, 1, 255} and len(drawn) and drawn[:, 2].max() < 3
+    recipe = {"steps": 30, "foreground": 0.7, "select": "best_val", "val_every": 1.0}
+    recipe["optimiser"] = Optimiser(lr=5e-3)
+    tuned = altered(jobs.finetune("unet2d", SLICE, head=head, **recipe), data={"ignore": 255})
+    if head == "regions":
+        tuned = altered(tuned, data={"regions": [[1]], "paint": [[0, 1]]}, network={"out_channels": 1})
+    scoring = replace(jobs.scoring("dice", "hd95"), ignore=255)
+    jobs.done(tuned)
+    job = jobs.evaluate(tuned)
+    folder = jobs.done(job, scoring)
+    found = read_rows(path(jobs.store, job.id, scoring), SCORES)
+    (case,) = Pack(folder, "prediction")
+    predicted, truth = Pack(folder, "prediction")[case][:], made.native(case)
+    labelled = truth != 255
+    hit = (predicted == 1) & (truth == 1)
+    expected = 2 * hit.sum() / ((predicted[labelled] == 1).sum() + (truth == 1).sum())
+    dice = found.loc[found["metric"] == "dice", "value"]
+    assert predicted.max() <= 1 and dice.tolist() == pytest.approx([expected])
+    assert expected > 0 or head == "regions"  # which learns more slowly
+    with pytest.raises(BenchError, match="accumulate: the loss is a mean over the labelled voxels"):
+        altered(tuned, finetune={"accumulate": 2}).spec._refuse_for_task()
+
+
 def test_a_region_head_learns_and_is_written_as_a_label_map(made):
     tuned = regional(made, steps=60, foreground=0.5, optimiser=Optimiser(lr=3e-3))
     folder = made.done(tuned)
@@ -257,7 +293,7 @@ def test_a_region_head_learns_and_is_written_as_a_label_map(made):
 def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
     given = []
 
-    def judge(network, prepared, cases, windows, regions, paint):
+    def judge(network, prepared, cases, windows, regions, paint, ignore):
         given.append((paint, regions, windows.crop))
         return 0.5
 

@@ -59,6 +59,11 @@ def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     assert mean_dice(net, Cases(), [], inference()) == 0.0
     assert net.training and not mean_dice(net.eval(), Cases(), ["bad"], inference())
     assert not net.training
+    cases = Cases()
+    cases._label["bad"][:2] = 9
+    assert mean_dice(net, cases, ["bad"], inference(), ignore=9) == 0.0  # of label 1 alone: void is no target
+    cases._label["good"][2:5, 0] = 9
+    assert mean_dice(net, cases, ["good"], inference(), ignore=9) == 1.0
 
 
 def test_under_a_region_head_the_mean_dice_is_of_the_regions():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from medpy.metric import binary
 from small_prepared import write_prepared
 
 from bench.data.cache import PackWriter
@@ -66,6 +67,42 @@ def test_a_metric_over_all_cases_has_a_row_for_each_target_without_case_and_pati
         assert found["value"][("", "body", "dice_pooled")] == pytest.approx(2 * 4 / (8 + 4 + 8))
         assert found["patient"][("", "body", "dice_pooled")] == ""
         assert len(found) == 2 + 2 * 2 * (len(metrics) - 1)
+
+
+def test_voxels_that_nobody_labelled_count_in_no_metric(store):
+    truth = {"c1": boxes((0, 2), (2, 4)), "c2": boxes((0, 2), (0, 0))}  # as in the store
+    truth["c1"][4:, 1:3, 1:3] = 255  # there the prediction has a layer too many of the body
+    frames = {c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()}
+    (store.jobs / "q").mkdir()
+    write_prepared(store.jobs / "q", frames)
+    (store.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "q"]}')
+    seen = {"c1": boxes((0, 2), (3, 5)), "c2": boxes((0, 2), (3, 4))}
+    with PackWriter(store.jobs / "e", "prediction_prepared") as writer:
+        for case, array in seen.items():
+            writer.add(case, array)
+    asked = replace(SCORING, metrics=("dice", "hd", "dice_pooled", "dice_monai"), ignore=255)
+    assert key(asked) != key(replace(asked, ignore=None))
+    found = scores(store, asked)["value"]
+    for metric in ("dice", "dice_monai"):
+        assert found[("c1", "body", metric)] == pytest.approx(2 * 1 / (2 + 1))
+    assert found[("c1", "body", "hd")] == 1.0
+    assert found[("", "body", "dice_pooled")] == pytest.approx(2 * 4 / (8 + 4 + 4))
+
+
+def test_a_slice_is_scored_as_a_picture(store):
+    flat = np.zeros((12, 10, 1), np.uint8)
+    flat[2:8, 2:8] = 1
+    frames = {"c1": {"image": flat[None].astype(np.int16), "label": flat, "native": flat}}
+    (store.jobs / "q").mkdir()
+    write_prepared(store.jobs / "q", frames, spacing=(1.0, 2.0, 5.0))
+    (store.jobs / "g").mkdir()
+    (store.jobs / "g" / "manifest.json").write_text('{"needs": ["f", "q"]}')
+    with PackWriter(store.jobs / "g", "prediction") as writer:
+        writer.add("c1", np.roll(flat, 2, 0))
+    score_missing(store, "g", [replace(SCORING, metrics=("assd",))])
+    found = pd.read_parquet(path(store, "g", replace(SCORING, metrics=("assd",)))).set_index("target")
+    expected = binary.assd(np.roll(flat, 2, 0)[..., 0], flat[..., 0], (1.0, 2.0))
+    assert found["value"]["head"] == pytest.approx(expected) and expected > 1
 
 
 def test_validation_loops_score_the_prepared_grid_as_monai_does(store):

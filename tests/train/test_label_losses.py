@@ -158,3 +158,49 @@ def test_the_gradient_points_to_the_label(name):
         assert loss(x - 1e-2 * x.grad / x.grad.norm(), label) < before
         truth = functional.one_hot(label.long(), 3) if classes == 3 else TABLE[label.long()]
         assert (x.grad[truth.movedim(-1, 1) == 1] <= 0).all()  # a right answer is never pushed down
+
+
+def void_batch(classes, samples=3):
+    """Return logits, labels of which some are 255, and both of the labelled voxels alone, a line a sample."""
+    logits, label = batch(classes, samples=samples)
+    drawn = torch.rand(label.shape, generator=torch.Generator().manual_seed(3))
+    label[drawn < torch.tensor([0.2, 0.5, 0.8])[:samples, None, None, None]] = 255
+    alone = [
+        (x[:, y != 255][None, :, :, None, None], y[y != 255][None, :, None, None])
+        for x, y in zip(logits, label, strict=True)
+    ]
+    return logits, label, alone
+
+
+@pytest.mark.parametrize(("make", "classes"), HEADS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_with_void_is_that_of_the_labelled_voxels_alone(make, classes, name):
+    logits, label, alone = void_batch(classes)
+    together = [torch.cat([pair[part] for pair in alone], 2 - part) for part in (0, 1)]
+    entropy = make("cross_entropy")(*together)  # a mean over the labelled voxels of the batch
+    for whole in (False, True):
+        pairs = [tuple(together)] if whole else alone
+        dice = torch.stack([make("dice", batch=whole)(*pair) for pair in pairs]).mean()
+        expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + 0.5 * entropy}[name]
+        loss = make(name, batch=whole, ce_weight=0.5, ignore=255)
+        assert loss(logits, label).item() == pytest.approx(expected.item(), rel=1e-6)
+        kept = label.masked_fill(label == 255, 0)
+        plain = make(name, batch=whole, ce_weight=0.5)(logits, kept).item()
+        assert make(name, batch=whole, ce_weight=0.5, ignore=255)(logits, kept).item() == pytest.approx(plain)
+
+
+@pytest.mark.parametrize(("make", "classes"), HEADS)
+@pytest.mark.parametrize("name", NAMES)
+def test_void_voxels_move_nothing_at_any_scale(make, classes, name):
+    label = batch(3, size=(8, 8, 8), samples=2)[1]
+    label[0, :, :, 3:] = 255
+    label[1] = 255  # of this sample nobody labelled anything
+    outputs = [torch.randn(2, classes, n, n, n, requires_grad=True) for n in (8, 4, 2)]
+    total = over_scales(make(name, ignore=255), outputs, label)
+    total.backward()
+    for logits, n in zip(outputs[:2], (1, 2), strict=True):
+        void = (label if n == 1 else label[:, 1::2, 1::2, 1::2]) == 255
+        moved = logits.grad.abs().sum(1)
+        assert total.isfinite() and (moved[void] == 0).all() and (moved[~void] > 0).any()
+    nothing = over_scales(make(name, ignore=255), outputs, torch.full_like(label, 255))
+    assert nothing.item() == pytest.approx(0, abs=1e-5)
