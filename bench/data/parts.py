@@ -41,6 +41,7 @@ class Tested(Part):
 
     task: str
     paint: tuple[tuple[int, int], ...] = sparse(())  # region, label: how regions become a label map
+    ignore: int | None = sparse()  # value of the references' voxels that nobody labelled
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,7 +214,7 @@ class Planner:
         part = vars(arm.target.part(arm.fold, "test"))
         return self.overrides.apply(
             EvaluateSpec(
-                data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint),
+                data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint, ignore=tuned.data.ignore),
                 weights=weights,
                 inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
                 seen=tuned.data.task == MAPS and any(map(looped, arm.protocol.metrics)),
@@ -239,7 +239,7 @@ class Planner:
         where = {**target.narrowed.where, **wanted}
         data = Tested(
             dataset=target.name, part="all", task=tuned.data.task, paint=tuned.data.paint, where=where,
-            exclude=target.narrowed.exclude,
+            exclude=target.narrowed.exclude, ignore=tuned.data.ignore,
         )  # fmt: skip
         job = self.plan.add(Job(replace(asked, data=data, submission=True), needs))
         self.plan.sizes[job] = number

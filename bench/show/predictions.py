@@ -120,7 +120,8 @@ def _predicted(
         first = found[found["row"] == row].drop_duplicates("fraction")
         for job, basis, share in first[["job", "basis", "fraction"]].itertuples(index=False, name=None):
             if basis not in slices:
-                slices[basis] = Slice(Prepared(store.jobs / basis), case, view.slices)
+                void = store.manifest(job).get("spec", {}).get("data", {}).get("ignore")
+                slices[basis] = Slice(Prepared(store.jobs / basis), case, view.slices, void)
             yield row, int(share), slices[basis].panel(store.jobs / job)
 
 
@@ -131,11 +132,13 @@ class Slice:
         prepared: holds the case.
         case: its id.
         which: ``largest``, where most is labelled; ``middle``, half-way through what is labelled.
+        void: value of voxels of the reference that nobody labelled; they are drawn as background.
     """
 
-    def __init__(self, prepared: Prepared, case: str, which: str) -> None:
+    def __init__(self, prepared: Prepared, case: str, which: str, void: int | None = None) -> None:
         self._case, self._grid = case, prepared.geometry(case)
         reference = prepared.native(case)
+        reference = np.where(reference == void, 0, reference) if void is not None else reference
         self._z = level(np.count_nonzero(reference, axis=(0, 1)), which)
         self._reference = reference[..., self._z]
         self._kept = _around(self._grid, self._reference)

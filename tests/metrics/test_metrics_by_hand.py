@@ -185,6 +185,13 @@ def test_the_thickness_of_a_slice_is_no_distance():
         spacing = tuple(np.insert([1.0, 2.0], axis, 999.0))
         assert value(*pair, "hd", spacing, labels=[1]) == pytest.approx(math.hypot(3, 8))
         assert value(*pair, "volume_error", spacing) == pytest.approx(12 * 2 * 999 / 1000)
+    # Two thin axes leave a line, whose surface is its ends: at 0 and 3, at 0 and 9; to the nearest 0, 3, 0, 6 mm
+    a, b = np.zeros((10, 1, 1), np.uint8), np.ones((10, 1, 1), np.uint8)
+    a[:4] = 1
+    for turn in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
+        spacing = tuple(np.array([1.0, 7.0, 999.0])[list(turn)])
+        line = a.transpose(turn), b.transpose(turn)
+        assert value(*line, "assd", spacing) == 9 / 4 and value(*line, "hd", spacing) == 6
     lone = np.ones((1, 1, 1), np.uint8)
     assert value(lone, lone, "hd") == 0 and value(0 * lone, lone, "hd", labels=[1]) == 1.0
 

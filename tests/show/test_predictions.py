@@ -108,6 +108,8 @@ def test_a_picture_is_on_the_native_grid_of_the_crop_and_what_is_labelled_beyond
     grey = (np.clip((np.arange(8) - low) / (high - low), 0, 1) * 255).astype(int).reshape(4, 2)
     assert panel.image.tolist() == [[0, 0, *grey[::-1, 1]], [0, 0, *grey[::-1, 0]]]
     assert panel.aspect == 0.5 and panel.case == "c"
+    void = Slice(Cropped(), "c", "largest", void=2).panel(tmp_path / JOBS["a"])
+    assert not void.reference.any()
 
 
 def test_a_prediction_of_another_grid_is_refused(tmp_path):
