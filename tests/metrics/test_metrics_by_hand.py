@@ -185,7 +185,7 @@ def test_the_thickness_of_a_slice_is_no_distance():
         spacing = tuple(np.insert([1.0, 2.0], axis, 999.0))
         assert value(*pair, "hd", spacing, labels=[1]) == pytest.approx(math.hypot(3, 8))
         assert value(*pair, "volume_error", spacing) == pytest.approx(12 * 2 * 999 / 1000)
-    # Two thin axes leave a line, whose surface is its ends: at 0 and 3, at 0 and 9; to the nearest 0, 3, 0, 6 mm
+    # Two thin axes leave a line; its surface is its ends, 0 and 3, 0 and 9: 0, 3, 0, 6 mm to the nearest
     a, b = np.zeros((10, 1, 1), np.uint8), np.ones((10, 1, 1), np.uint8)
     a[:4] = 1
     for turn in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
