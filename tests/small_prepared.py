@@ -14,7 +14,7 @@ CONTENT = "00" * 16
 
 
 def write_prepared(
-    folder, cases, *, patients=None, classes=None, spacing=(1.0, 1.0, 1.0), step=1.0, offset=0.0
+    folder, cases, *, patients=None, classes=None, spacing=(1.0, 1.0, 1.0), edges=None, step=1.0, offset=0.0
 ):
     """Write ``cases``: case id -> frame name -> array; ``image`` (C, X, Y, Z) must be among them."""
     with tempfile.TemporaryDirectory() as place:
@@ -23,7 +23,7 @@ def write_prepared(
             for case, arrays in cases.items():
                 shape = arrays["image"].shape[1:]
                 native = arrays.get("native", arrays["image"][0]).shape
-                grid = Geometry(native, spacing, tuple((0, n) for n in native), shape)
+                grid = Geometry(native, spacing, tuple((0, n) for n in native), shape, edges)
                 frames = {name: compress(array) for name, array in arrays.items()}
                 writer.add(Made(case, CONTENT, grid, step, offset, frames))
         found = Gathered(scratch, dict.fromkeys(cases, CONTENT))

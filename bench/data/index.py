@@ -11,6 +11,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from bench.volumes.resampling import Geometry
 NAME = "index.npz"
 TEXTS = ("case", "patient", "meta", "shard")
 FAULT = "fault"  # the texts of cases that could not be read; files of before there were any lack it
+EDGES = "edges"  # (cases, 3, 3), mm, zeros where axes are at right angles; files without such a case lack it
 SHARD = re.compile(r"shard-[0-9]{4,9}\.b2")
 FRAMES = ("image", "label", "native", "fingerprint", "foreground", "classes")
 FRAME = np.dtype([("file", "<i4"), ("start", "<i8"), ("length", "<i8"), ("crc", "<u4")])
@@ -59,7 +61,9 @@ class Index:
             self.cases, self.patients, self.metas, self.files = (
                 _texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS
             )
-            told = [""] * len(self.cases)
+            self._edges, told = None, [""] * len(self.cases)
+            if EDGES in arrays:
+                self._edges = arrays[EDGES]
             if FAULT in arrays:
                 told = _texts(arrays[FAULT], arrays[f"{FAULT}_ends"])
             self._check(frames, told)
@@ -77,6 +81,10 @@ class Index:
             raise ValueError("its columns differ in length, or a case is there twice")
         if [not fault for fault in told] != (self.rows["step"] != 0).tolist():
             raise ValueError("what could not be read is not what has no frames")
+        if self._edges is not None and not (
+            self._edges.shape == (len(self.rows), 3, 3) and (np.abs(self._edges) < HUGE).all()
+        ):
+            raise ValueError("edges of voxels that are none")
         for name in self.files:
             if not SHARD.fullmatch(name):
                 raise ValueError(f"its index names {shown(name)}, no file beside it")
@@ -113,7 +121,10 @@ class Index:
     def geometry(self, case: str) -> Geometry:
         """Return how a case's prepared grid lies in its native one."""
         row = self.row(case)
-        return Geometry(*(row[name].tolist() for name in ("native_shape", "native_spacing", "box", "shape")))
+        names = ("native_shape", "native_spacing", "box", "shape")
+        grid = Geometry(*(row[name].tolist() for name in names))
+        edges = None if self._edges is None else self._edges[self.number(case)]
+        return grid if edges is None or not edges.any() else replace(grid, native_edges=edges.tolist())
 
     def has(self, case: str, frame: str) -> bool:
         """Tell whether a case has a frame of this name."""
@@ -150,7 +161,12 @@ class Index:
 
 
 def write(
-    folder: Path, rows: np.ndarray, cases: Sequence[Case], files: Sequence[str], faults: Mapping[str, str]
+    folder: Path,
+    rows: np.ndarray,
+    cases: Sequence[Case],
+    files: Sequence[str],
+    faults: Mapping[str, str],
+    edges: Mapping[str, np.ndarray],
 ) -> None:
     """Write ``index.npz``.
 
@@ -160,6 +176,7 @@ def write(
         cases: in the same order.
         files: names of the shards.
         faults: by case id, why it could not be read.
+        edges: by case id, the edges of a voxel where axes are not at right angles, (3, 3) in mm.
     """
     metas = [json.dumps(c.meta, sort_keys=True) if c.meta else "" for c in cases]
     told = [faults.get(c.id, "") for c in cases]
@@ -169,6 +186,8 @@ def write(
         raw = [value.encode() for value in values]
         texts[name] = np.frombuffer(b"".join(raw), np.uint8)
         texts[f"{name}_ends"] = np.cumsum([len(value) for value in raw], dtype=np.int64)
+    if edges:
+        texts[EDGES] = np.stack([edges.get(c.id, np.zeros((3, 3))) for c in cases])
     order = np.frombuffer(",".join(FRAMES).encode(), np.uint8)
     np.savez(folder / NAME, allow_pickle=False, rows=rows, frames=order, **texts)
 

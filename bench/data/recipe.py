@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.dataset import VOID, Dataset, Recipe
 from bench.errors import BenchError, unknown
+from bench.metrics.grid import at_right_angles
 from bench.ranges import Triple
 from bench.volumes.header import MAX_BYTES, VolumeError
 from bench.volumes.resampling import Geometry, linear, nearest, restore, smooth
@@ -76,7 +77,8 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
             raise VolumeError(label.path, "shape", f"{label.array.shape}, its image: {native}")
         classes = contiguous(label, dataset)
     box = _foreground(volume.array, image, recipe.foreground)
-    whole = Geometry(native, volume.spacing, box, native)
+    edges = None if at_right_angles(volume.affine) else volume.affine[:3, :3].T.tolist()
+    whole = Geometry(native, volume.spacing, box, native, edges)
     geometry = replace(whole, shape=_target(whole, recipe))
     if 4 * math.prod(geometry.shape) > MAX_BYTES:
         raise BenchError(

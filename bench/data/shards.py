@@ -81,6 +81,7 @@ class Writer:
             "case": made.case, "content": made.content, "step": made.step, "offset": made.offset,
             "native_shape": grid.native_shape, "native_spacing": grid.native_spacing, "box": grid.box,
             "shape": grid.shape, "frames": places, "fault": made.fault,
+            **({"edges": grid.native_edges} if grid.native_edges else {}),
         }  # fmt: skip
 
     def flush(self) -> None:
@@ -129,6 +130,7 @@ class Gathered:
         self.rows = np.zeros(len(contents), index.ROW)
         self.done = np.zeros(len(contents), bool)
         self.faults: dict[str, str] = {}  # by case, why it could not be read
+        self.edges: dict[str, np.ndarray] = {}  # by case, where the axes are not at right angles
         self.files: list[tuple[Path, int]] = []  # and how many bytes of each count
         wanted = {case: (number, content) for number, (case, content) in enumerate(contents.items())}
         for shard in sorted(folder.glob("*.b2")):
@@ -145,11 +147,14 @@ class Gathered:
                 continue
             try:
                 self.rows[number] = _row(entry, len(self.files))
+                edges = np.array(entry["edges"], float).reshape(3, 3) if "edges" in entry else None
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
                 break
             if _end(self.rows[number]) > size:
                 break
             filled.append(number)
+            if edges is not None:
+                self.edges[entry["case"]] = edges
             if self.rows[number]["step"] == 0:
                 self.faults[entry["case"]] = str(entry.get("fault") or "unreadable")
         if index.wrong(self.rows[filled], [*(end for _, end in self.files), size]):
@@ -201,7 +206,7 @@ def join(found: Gathered, folder: Path, cases: Sequence[Case]) -> None:
     unread = [0 if case.label is not None and case.id in found.faults else -1 for case in cases]  # of a map
     labels = zip(cases, unread, strict=True)
     found.rows["class"] = [case.label if isinstance(case.label, int) else other for case, other in labels]
-    index.write(folder, found.rows, cases, files, found.faults)
+    index.write(folder, found.rows, cases, files, found.faults, found.edges)
     index.Index(folder)  # refused here rather than by a later job
 
 

@@ -111,6 +111,8 @@ def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
 
 def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
     """Return a row per case and target; of a metric over all cases one per target, case and patient empty."""
+    import numpy as np
+
     from bench.data.cache import Pack
     from bench.metrics import score
     from bench.metrics.grid import blanked
@@ -127,8 +129,10 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         predicted, reference = blanked(predictions[case][:], prepared.native(case), scoring.ignore)
         if pooled is not None:
             pooled.add(predicted, reference)
+        grid = prepared.geometry(case)
         found = score(
-            predicted, reference, prepared.geometry(case).native_spacing, each, scoring.convention,
+            predicted, reference, grid.native_spacing, each, scoring.convention,
+            affine=None if grid.native_edges is None else np.transpose(grid.native_edges),
             labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
             regions=scoring.regions or None, empty=scoring.empty,
         ) if each else []  # fmt: skip

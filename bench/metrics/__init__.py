@@ -42,7 +42,7 @@ METRICS: dict[str, Metric] = {
     "assd": Metric("mm", "Average symmetric surface distance", False, version=2),
     "asd": Metric("mm", "Average surface distance, prediction to reference", False, version=2),
     "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2),
-    "volume_error": Metric("ml", "Absolute difference of the volumes", False),
+    "volume_error": Metric("ml", "Absolute difference of the volumes", False, version=2),
     "relative_volume_error": Metric(
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
     ),

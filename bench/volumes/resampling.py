@@ -16,6 +16,7 @@ import numpy as np
 from bench.ranges import Triple
 
 Box = tuple[slice, slice, slice]
+Edges = tuple[tuple[float, ...], ...]
 WHOLE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -27,6 +28,8 @@ class Geometry:
     native_spacing: tuple[float, float, float]
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # half-open, native voxels
     shape: Triple  # prepared
+    # where axes are not at right angles: the vectors in mm from a native voxel to the next, one for each axis
+    native_edges: Edges | None = None
 
     def __post_init__(self) -> None:
         # Read back from JSON these are lists, which never equal an array's shape.
@@ -34,6 +37,8 @@ class Geometry:
         object.__setattr__(self, "native_spacing", tuple(self.native_spacing))
         object.__setattr__(self, "box", tuple(tuple(side) for side in self.box))
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.native_edges is not None:
+            object.__setattr__(self, "native_edges", tuple(tuple(edge) for edge in self.native_edges))
 
     @property
     def cropped(self) -> Triple:

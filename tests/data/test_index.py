@@ -207,5 +207,5 @@ def test_a_shard_that_is_a_link_is_not_followed(folder, tmp_path):
 
 
 def test_an_empty_data_set_is_one(tmp_path):
-    index.write(tmp_path, np.zeros(0, ROW), [], [], {})
+    index.write(tmp_path, np.zeros(0, ROW), [], [], {}, {})
     assert Prepared(tmp_path).cases() == []

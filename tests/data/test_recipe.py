@@ -95,6 +95,15 @@ def test_the_foreground_is_a_box_above_a_scaled_value():
     np.testing.assert_array_equal(made.native_label, label)
 
 
+def test_a_grid_that_leans_keeps_the_vectors_of_its_voxels():
+    upright = volume(np.ones((4, 5, 6), np.int16), (1.0, 2.0, 3.0))
+    assert prepare(upright, None, Recipe(scale="minmax"), Two()).geometry.native_edges is None
+    affine = upright.affine.copy()
+    affine[1, 2] = 0.5
+    made = prepare(replace(upright, affine=affine), None, Recipe(scale="minmax"), Two())
+    assert made.geometry.native_edges == ((1, 0, 0), (0, 2, 0), (0, 0.5, 3))
+
+
 def test_the_foreground_may_be_what_is_not_zero_in_the_file():
     array = np.zeros((6, 5, 4), np.int16)
     array[2:5, 1:3, 0:2] = [[[-3]], [[4]], [[9]]]

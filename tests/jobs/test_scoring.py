@@ -105,6 +105,28 @@ def test_a_slice_is_scored_as_a_picture(store):
     assert found["value"]["head"] == pytest.approx(expected) and expected > 1
 
 
+def test_a_sheared_scan_is_scored_by_the_vectors_of_its_voxels(store):
+    # y and z are 60 degrees apart; 2 voxels of 1 x 2 x 4 sin 60 mm are too many
+    edges = ((1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 2.0, 4 * 0.75**0.5))
+    truth, guess = np.zeros((2, 6, 6, 6), np.uint8)
+    truth[1:3, 1:3, 1:3] = guess[1:3, 1:3, 1:3] = guess[1:3, 1, 3] = 1
+    for name, lean in (("q", edges), ("r", None)):
+        (store.jobs / name).mkdir()
+        frames = {"c1": {"image": truth[None].astype(np.int16), "label": truth, "native": truth}}
+        found = write_prepared(store.jobs / name, frames, spacing=(1.0, 2.0, 4.0), edges=lean)
+        assert found.geometry("c1").native_edges == lean
+    (store.jobs / "g").mkdir()
+    (store.jobs / "g" / "manifest.json").write_text('{"needs": ["f", "q"]}')
+    with PackWriter(store.jobs / "g", "prediction") as writer:
+        writer.add("c1", guess)
+    asked = replace(SCORING, metrics=("volume_error", "hd"))
+    score_missing(store, "g", [asked])
+    rows = pd.read_parquet(path(store, "g", asked)).set_index(["target", "metric"])["value"]
+    assert rows["head", "volume_error"] == pytest.approx(2 * 1 * 2 * 4 * 0.75**0.5 / 1000)
+    # from (y, z) = (1, 3) the nearest is (2, 2): one back along z, one on along y, and so right below
+    assert rows["head", "hd"] == pytest.approx(4.0 * 0.75**0.5)
+
+
 def test_validation_loops_score_the_prepared_grid_as_monai_does(store):
     from monai.metrics import DiceMetric
 

@@ -116,7 +116,7 @@ def opening(pipe: Connection, place: Path, count: int) -> None:
         rows["frames"]["length"][:, number] = 10
     (place / "shard-0000.b2").write_bytes(bytes(10))
     ids = [f"case_{number:06d}" for number in range(count)]
-    index.write(place, rows, [Case(i, i, ()) for i in ids], ["shard-0000.b2"], {})
+    index.write(place, rows, [Case(i, i, ()) for i in ids], ["shard-0000.b2"], {}, {})
     found = timed("open the index", lambda: Prepared(place))
     timed("list its cases", found.cases)
     pipe.send(None)
