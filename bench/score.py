@@ -213,13 +213,13 @@ def region_set(name: str) -> dict[str, tuple[int, ...]]:
     """
     known = registry.names("dataset")
     named = [name] if name in known else [other for other in known if name and other.startswith(name)]
-    stated = {other: regions for other in named if (regions := _raw_regions(other))}
-    if not stated:
+    stated = {other: _raw_regions(other) for other in named}
+    if not any(stated.values()):
         every = [other for other in known if _raw_regions(other)]
         raise BenchError(f"--regions: {unknown('data set with regions', name, every)}")
     first, *others = stated
     if unlike := next((other for other in others if stated[other] != stated[first]), None):
-        raise BenchError(f"--regions {name}: {first} and {unlike} state other regions; name one of them")
+        raise BenchError(f"--regions {name}: {first} and {unlike} have other regions; name one data set")
     return stated[first]
 
 

@@ -368,6 +368,7 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         (("--labels", "1", "--regions", "brats"), "give one of them"),
         (("--labels", "1,4", "--ignore", "4"), "label 4 is to be ignored and to be scored"),
         (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
+        (("--regions", "msd"), "--regions msd: msd01_brain_tumour and msd02_heart have other regions"),
         (("--regions", ""), "--regions: no data set with regions"),
     ],
     ids=" ".join,
