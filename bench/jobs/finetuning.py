@@ -178,7 +178,7 @@ class _MapReader(_Reader):
         super().__init__(context, cases)
         tuning = context.spec.finetune
         self._foreground, self._balanced = tuning.foreground, tuning.balanced
-        self._avoid = tuning.negatives == "background"
+        self._avoid, self._ignore = tuning.negatives == "background", context.spec.data.ignore
         self._last = round(tuning.batch * (1 - (self._foreground or 0))) if tuning.exact else None
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
@@ -190,6 +190,8 @@ class _MapReader(_Reader):
             voxels = _one_class(volume.classes, rng) if self._balanced else volume.foreground
         elif self._avoid:
             voxels = _unlabelled(volume, rng)
+        elif self._ignore is not None:
+            voxels = _judged(volume, self._ignore, rng)
         corner = self._around(_centred(voxels, start, self._crop, volume.shape, rng))
         return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
 
@@ -231,6 +233,18 @@ def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
         voxel = rng.integers(volume.shape)
         one = triple(voxel.tolist())
         if not volume.crop_label(one, (1, 1, 1)).any() and volume.crop(one, (1, 1, 1)).max() > volume.lowest:
+            return voxel[None]
+    return None
+
+
+def _judged(volume: Volume, ignore: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Return a voxel (1, 3) that somebody labelled, as background or more; None where forty draws meet none.
+
+    As nnU-Net centres crops that no class is drawn for where a data set has a label to ignore.
+    """
+    for _ in range(40):
+        voxel = rng.integers(volume.shape)
+        if volume.crop_label(triple(voxel.tolist()), (1, 1, 1)).item() != ignore:
             return voxel[None]
     return None
 

@@ -111,6 +111,21 @@ def test_other_crops_are_centred_on_background_that_is_no_air(organs):
     assert (centres(reader(organs, foreground=0.0), 4) == -1).all()
 
 
+def test_crops_of_no_class_are_centred_on_what_somebody_labelled(tmp_path):
+    label = np.full(SHAPE, 255, np.uint8)
+    label[30:, :20] = 0  # a quarter of the scan
+    write_prepared(
+        tmp_path, {"full": {"image": label[None].astype(np.int16), "label": label, "native": label}}
+    )
+    context = types.SimpleNamespace(
+        spec=altered(a_job("finetune"), network={"crop": [1, 1, 1]}, data={"ignore": 255}).spec,
+        input=lambda index: tmp_path,
+    )
+    read = finetuning._MapReader(context, ["full"])
+    drawn = [int(read(0, step, 0)["label"].item()) for step in range(60)]
+    assert drawn.count(0) >= 58
+
+
 def test_a_crop_has_its_centre_in_its_middle_as_far_as_the_border_allows(organs):
     read = reader(organs, foreground=1.0, exact=True)
     for sample in range(2):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bench import distributed
 from bench.data.regions import one_hot
 from bench.train.label_losses import of_maps, of_regions, over_scales, weights
 
@@ -204,3 +205,14 @@ def test_void_voxels_move_nothing_at_any_scale(make, classes, name):
         assert total.isfinite() and (moved[void] == 0).all() and (moved[~void] > 0).any()
     nothing = over_scales(make(name, ignore=255), outputs, torch.full_like(label, 255))
     assert nothing.item() == pytest.approx(0, abs=1e-5)
+
+
+def of_the_own_sample():
+    logits, label, _ = void_batch(3, samples=2)
+    mine = slice(distributed.rank(), distributed.rank() + 1)
+    return [of_maps(name, ignore=255)(logits[mine], label[mine]).item() for name in NAMES]
+
+
+def test_two_processes_have_the_mean_over_the_labelled_voxels_of_both(pair):
+    whole = [of_maps(name, ignore=255)(*void_batch(3, samples=2)[:2]).item() for name in NAMES]
+    assert [(a + b) / 2 for a, b in zip(*pair(of_the_own_sample), strict=True)] == pytest.approx(whole)
