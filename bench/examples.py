@@ -50,7 +50,6 @@ EXAMPLES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "score": (
         ("bench score --prediction mine.nii.gz --reference truth.nii.gz", ""),
         ("bench score --prediction a/ --prediction b/ --reference truth/ --metrics dice,nsd@1mm", "ranked"),
-        ("bench score --prediction fold_0/ --reference labelsTr/ --regions brats", "the cases of a fold"),
     ),
     "export": (
         ("bench export 3f2a --to weights.safetensors", "of the job whose id begins so"),

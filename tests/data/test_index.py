@@ -131,6 +131,7 @@ def test_texts_that_cannot_be_are_refused(folder, name, values):
         *((name, value) for name in ("rows", "frames", "case", "patient_ends", "shard")
           for value in (None, np.zeros(3, "<U3"))),
         ("frames", np.frombuffer(",".join(reversed(FRAMES)).encode(), np.uint8)),
+        ("edges", np.zeros((2, 3, 3))), ("edges", np.full((3, 3, 3), np.nan)), ("edges", np.zeros(3, "<U3")),
     ],
 )  # fmt: skip
 def test_a_column_that_is_lacking_or_other_is_refused(folder, name, value):
