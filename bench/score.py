@@ -145,11 +145,11 @@ def score_several(  # noqa: PLR0913 - the command's flags
             if pooled is not None:
                 pooled.add(*volumes[:2])
             for request, scores in zip(requests, found, strict=True):
-                known = checked if request is requests[0] else ()
+                again = checked if request is requests[0] else ()
                 more: Row = {"prediction": name, "convention": request.convention}
-                rows += [_row(case, one) | more | {"medpy": _has_partner(one, known, grid)} for one in scores]
+                rows += [_row(case, s) | more | {"medpy": _has_partner(s, again, grid)} for s in scores]
             where = f"{name}, {case}" if len(partners) > 1 else case
-            compared = [one for one in found[0] if _has_partner(one, checked, grid)]
+            compared = [score for score in found[0] if _has_partner(score, checked, grid)]
             differences += _differences(where, compared, volumes, wanted)
         for request, one in product(requests, [] if pooled is None else pooled.scores()):
             more = {"prediction": name, "convention": request.convention, "medpy": False}
@@ -171,13 +171,13 @@ def verified(rows: list[Row], metrics: tuple[str, ...], convention: str, differi
     return f"{compared} numbers computed again with MedPy, {how}{without}"
 
 
-def _has_partner(one: Score, checked: tuple[str, ...], grid: Grid) -> bool:
+def _has_partner(score: Score, checked: tuple[str, ...], grid: Grid) -> bool:
     """Tell whether MedPy computes a number, too.
 
     Where one mask is empty it is a matter of convention, and MedPy knows no distances between sheared voxels.
     """
-    defined = one.metric in checked and one.status == "ok" and one.value is not None
-    return defined and (grid.square or one.metric in COUNTS)
+    defined = score.metric in checked and score.status == "ok" and score.value is not None
+    return defined and (grid.square or score.metric in COUNTS)
 
 
 def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
@@ -198,8 +198,8 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
 def values_of(files: Iterable[tuple[Path, Path]], ignore: int | None = None) -> list[int]:
     """Return every value but 0 of some pairs of files, void left out, ascending."""
     each = {file for pair in files for file in pair}
-    found = {int(v) for file in each for v in np.unique(read_label(file).array)}
-    return sorted(found - {0, ignore})
+    values = {int(v) for file in each for v in np.unique(read_label(file).array)}
+    return sorted(values - {0, ignore})
 
 
 def region_set(name: str) -> dict[str, tuple[int, ...]]:
@@ -211,12 +211,12 @@ def region_set(name: str) -> dict[str, tuple[int, ...]]:
     Raises:
         BenchError: no such data set states regions, or those that do differ.
     """
-    known = registry.names("dataset")
-    named = [name] if name in known else [other for other in known if name and other.startswith(name)]
+    every = registry.names("dataset")
+    named = [name] if name in every else [other for other in every if name and other.startswith(name)]
     stated = {other: _raw_regions(other) for other in named}
     if not any(stated.values()):
-        every = [other for other in known if _raw_regions(other)]
-        raise BenchError(f"--regions: {unknown('data set with regions', name, every)}")
+        fit = [other for other in every if _raw_regions(other)]
+        raise BenchError(f"--regions: {unknown('data set with regions', name, fit)}")
     first, *others = stated
     if unlike := next((other for other in others if stated[other] != stated[first]), None):
         raise BenchError(f"--regions {name}: {first} and {unlike} have other regions; name one data set")
@@ -227,7 +227,7 @@ def _raw_regions(name: str) -> dict[str, tuple[int, ...]]:
     dataset = registry.load("dataset", name)
     raw = dataset.raw_labels or {value: value for value in dataset.labels}
     return {
-        region: tuple(value for value, own in raw.items() if own in values)
+        region: tuple(value for value, label in raw.items() if label in values)
         for region, values in dataset.regions.items()
     }
 
@@ -316,7 +316,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
     lines, present = [], values_of(files)
     occurring = ", ".join(map(str, present)) or "none"
     chosen = [v for v in wanted.labels or () if v and v not in present]
-    if wanted.ignore is not None and wanted.ignore not in values_of((true, true) for _, true in files):
+    if wanted.ignore and wanted.ignore not in values_of((true, true) for _, true in files):
         lines.append(f"--ignore: value {wanted.ignore} is in no reference, so nothing is left out")
     if chosen:
         lines.append(f"--labels: value {chosen[0]} is in no file; there are {occurring}")
