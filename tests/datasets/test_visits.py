@@ -37,7 +37,7 @@ def test_a_visit_is_read_from_its_zip_without_unpacking(phantom):
     assert set(np.unique(label.array)) == {0, 1, 2, 3}
     assert (image.array[0] != 0).sum() == (label.array != 0).sum()  # outside the brain is exactly 0
     assert not any(path.is_dir() for path in home.parent.iterdir())
-    tissue = contiguous(label, dataset.labels)
+    tissue = contiguous(label, dataset)
     means = [float(image.array[0][tissue == k].mean()) for k in (1, 2, 3)]
     assert np.diff(means).min() > 0.2 * means[2]  # in T1 fluid is darker than grey, grey than white matter
 

@@ -94,7 +94,7 @@ def test_values_1_2_4_of_brats_become_its_regions(tmp_path, name):
     dataset, (case,) = drawn(name, tmp_path, 1)
     raw = np.asarray(nibabel.load(case.label).dataobj)
     assert set(np.unique(raw)) == {0, 1, 2, 4}
-    classes = contiguous(read_label(case.label), dataset.labels, dataset.raw_labels)
+    classes = contiguous(read_label(case.label), dataset)
     for region, values in (("ET", (4,)), ("TC", (1, 4)), ("WT", (1, 2, 4))):
         assert np.array_equal(np.isin(classes, dataset.regions[region]), np.isin(raw, values))
 
@@ -166,7 +166,7 @@ def test_value_421_of_mmwhs_is_the_left_atrium_and_mr_has_no_units(tmp_path):
     for case in cases:
         raw = read_label(case.label)
         values = sorted(np.unique(raw.array))
-        classes = contiguous(raw, dataset.labels, dataset.raw_labels)
+        classes = contiguous(raw, dataset)
         assert [int(np.unique(classes[raw.array == v])[0]) for v in values] == list(range(8))
         expected = (0, 205, 420, 500, 550, 600, 820, 850)
         assert [420 if v == 421 else v for v in values] == list(expected)
