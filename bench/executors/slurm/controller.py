@@ -237,7 +237,7 @@ class Controller:
         with self.store.turn(self.out / "slurm" / "turn"):  # else two commands submit the same
             self.attach()
             try:
-                for stage, found in units(self.plan.jobs, self._ready()).items():
+                for stage, found in units(self.plan.jobs, self.plan.before, self._ready()):
                     for array in arrays(stage, found, self._shape, self._after, self.profile):
                         if self._taken_back():
                             return
