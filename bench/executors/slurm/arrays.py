@@ -1,4 +1,4 @@
-"""How jobs become SLURM arrays: stages, packs of cells, splits under the site's limit."""
+"""How jobs become SLURM arrays: stages and their levels, packs of cells, splits under the site's limit."""
 
 from __future__ import annotations
 
@@ -56,14 +56,19 @@ def units(
     while left:
         for stage, members in stages.items():
             while first := [job for job in members if job in left and not waits(job)]:
-                level = []
-                for job in first:
-                    unit = [job]
-                    unit += (e for e in scored.get(job, ()) if e in left and not waits(e, unit))
-                    level.append(tuple(unit))
+                level = [_unit(job, scored.get(job, ()), waits) for job in first]
                 for job in chain.from_iterable(level):
                     del left[job]
                 yield stage, level
+
+
+def _unit(job: str, evaluations: Sequence[str], waits: Callable[[str, Sequence[str]], bool]) -> Unit:
+    """Return a job and those of its evaluations that wait for nothing outside of the unit."""
+    unit = [job]
+    for evaluation in evaluations:
+        if not waits(evaluation, unit):
+            unit.append(evaluation)
+    return tuple(unit)
 
 
 def arrays(

@@ -76,6 +76,12 @@ def test_a_squeue_that_never_answers_ends_in_one_line(fakes):
     assert len(log.read_text().splitlines()) == squeue.TRIES
 
 
+def test_a_squeue_that_fails_for_a_while_loses_nothing(fakes, tmp_path):
+    log = tmp_path / "fake bin" / "squeue.log"
+    fakes("squeue", f'[ $(wc -l < "{log}") -gt 2 ] || exit 1; echo "7|a|N/A|RUNNING|None"')
+    assert list(squeue.listed({"a"})) == [("a", 0)]
+
+
 def test_a_squeue_that_hangs_is_not_waited_for(fakes, monkeypatch):
     fakes("squeue", "exec sleep 30")
     monkeypatch.setattr(squeue, "TIMEOUT", 0.2)
