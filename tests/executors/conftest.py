@@ -3,7 +3,7 @@
 import pytest
 from in_memory import Site
 
-from bench.executors.slurm import squeue, submission
+from bench.executors.slurm import squeue
 from bench.store import Store
 
 
@@ -28,11 +28,7 @@ def fakes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def site(monkeypatch):
-    made = Site()
-    monkeypatch.setattr(submission, "submit", made.submit)
-    for name in ("listed", "states", "cancel"):
-        monkeypatch.setattr(squeue, name, getattr(made, name))
-    return made
+    return Site().installed(monkeypatch)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 
 from by_hand import a_job
 
-from bench.executors.slurm import squeue, task
+from bench.executors.slurm import squeue, submission, task
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
 from bench.plan import Plan
@@ -32,6 +32,16 @@ class Site:
     def __init__(self):
         self.arrays, self.tasks, self.lines, self.ended, self.asked = [], {}, {}, {}, 0
         self.refuse = self.then = lambda calls: None  # called before sbatch takes tasks, and after
+
+    def installed(self, monkeypatch):
+        """Stand in for SLURM from now on."""
+        monkeypatch.setattr(submission, "submit", self.submit)
+        for name in ("listed", "states", "cancel", "config"):
+            monkeypatch.setattr(squeue, name, getattr(self, name))
+        return self
+
+    def config(self):
+        return {}
 
     def submit(self, folder, parameters, calls, python):
         self.refuse(calls)
@@ -71,6 +81,22 @@ class Site:
 
     def states(self, ids):
         return {i: self.ended[i] for i in ids if self.ended[i]}
+
+    def unmet(self, plan, done):
+        """Return (job, need) where a submitted job could start before its need has ended."""
+        tasks, unmet = {}, []  # job -> id of its task
+        for number, (given, packs) in enumerate(self.arrays, 1):
+            waits = set(given.get("dependency", "").removeprefix("afterany:").split(":"))
+            ended = {*done, *(job for job, task in tasks.items() if task in waits)}
+            for index, pack in enumerate(packs):
+                unmet += [
+                    (job, need)
+                    for place, job in enumerate(pack)
+                    for need in plan.before(job)
+                    if need not in ended and need not in pack[:place]
+                ]
+                tasks |= dict.fromkeys(pack, f"{10 * number}_{index}")
+        return unmet
 
     def packs(self):
         return [pack for _, packs in self.arrays for pack in packs]

@@ -21,6 +21,7 @@ class Cluster:
     cpus: int = 4
     gpus: int = 2
     mem_mb: int = 8000
+    max_array: int = 1001  # the index of a task in an array is below it
     accounting: bool = False  # MariaDB and slurmdbd: `sacct`, limits on accounts
 
     @property
@@ -125,7 +126,7 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
         "MpiDefault": "none", "ReturnToService": 2,
         "SlurmdParameters": "config_overrides",  # more cores than the machine has
         "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": 1001,
+        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": asked.max_array,
         "MaxJobCount": 10000, "MinJobAge": 300, "JobRequeue": 1,
         "SchedulerType": "sched/backfill", "PriorityType": "priority/basic",
         "SchedulerParameters": "sched_interval=2,bf_interval=2,batch_sched_delay=0",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from getpass import getuser
 from pathlib import Path
 
@@ -14,7 +15,21 @@ from sandbox import Sandbox, SandboxError, lacking
 from smoke import Smoke
 from trial import Trial
 
+from bench.executors.slurm.controller import GRACE
+
 pytestmark = pytest.mark.slurm
+
+SHELL = {  # of a user who likes other lists, and submits other jobs
+    "SQUEUE_STATES": "RUNNING",
+    "SQUEUE_FORMAT2": "jobid",
+    "SQUEUE_SORT": "i",
+    "SLURM_TIME_FORMAT": "relative",
+    "SLURM_CLUSTERS": "far",
+    "SCANCEL_STATE": "PENDING",
+    "SBATCH_ARRAY_INX": "0-3",
+    "SBATCH_EXPORT": "NONE",
+    "SBATCH_WAIT": "1",
+}
 
 
 def test_its_nodes_are_idle_and_know_their_own_names(cluster):
@@ -86,6 +101,40 @@ def test_with_accounting_a_limit_holds():
         made.call("srun", "true")
         told = ("sacct", "--noheader", "--format", "State")
         assert wait(lambda: "COMPLETED" in made.call(*told), 20)  # accounting comes some seconds late
+
+
+@pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
+def test_a_run_whose_command_is_killed_after_submission_ends_whole_whatever_the_users_shell_sets(tmp_path):
+    smoke = Smoke.make(tmp_path, pretrain=3, finetune=2, only=("row=simclr3d",))
+    jobs = {path.name for path in (tmp_path / "local" / "jobs").iterdir()}
+    folder = Path(f"/tmp/bench-slurm-{os.getpid()}k")
+    with Sandbox(folder, Cluster(gpus=0, max_array=1)) as made:
+        trial = Trial(made, smoke, tmp_path / "trial", shell=SHELL)
+        try:
+            trial.profile(pack=1)
+            others = made.call(
+                "sbatch", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600"
+            ).split()[-1]
+            run = trial.start()
+
+            def submitted():
+                arrays = trial.entries()
+                return all(entry["array"] for entry in arrays) and jobs == {
+                    job for entry in arrays for pack in entry["packs"] for job in pack
+                }
+
+            trial.until(submitted, "submission")
+            time.sleep(GRACE + 6)  # two looks that must not take what waits for lost
+            assert run.poll() is None and "failed" not in trial.text()
+            trial.kill()
+            made.call("scancel", others)
+            trial.until(lambda: not made.queue(), "the end of all tasks")
+            assert {path.name for path in (trial.out / "jobs").iterdir()} == jobs
+            assert trial.again() == 0, trial.text()
+            assert trial.submissions() == 1
+            trial.check()
+        finally:
+            trial.close()
 
 
 def test_a_run_on_it_ends_with_the_records_of_this_machine(cluster, tmp_path):

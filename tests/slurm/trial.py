@@ -70,6 +70,7 @@ class Trial:
     smoke: Smoke
     folder: Path
     kind: str = "finetune"  # of the job that is hit
+    shell: dict[str, str] = field(default_factory=dict)  # variables of the shell that starts a run
     runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
     published: dict[str, set[int]] = field(default_factory=dict)
     arrays: dict[str, list[list[str]]] = field(default_factory=dict)  # submitted, by name
@@ -91,7 +92,8 @@ class Trial:
         """Start ``bench run`` on the cluster, or as ``flags`` say."""
         asked = flags or ("--executor", "slurm", "--cluster", "sandbox")
         with (self.folder / f"run-{len(self.runs)}.txt").open("wb") as log:
-            run = self.smoke.start(self.out, asked, log, self.folder, self.cluster.daemons.environment)
+            around = {**self.cluster.daemons.environment, **self.shell}
+            run = self.smoke.start(self.out, asked, log, self.folder, around)
         self.runs.append(run)
         return run
 
@@ -234,10 +236,15 @@ class Trial:
                 with contextlib.suppress(OSError):
                     # Not its inode: a trial may copy the folder to another file system in the end.
                     self.published.setdefault(path.parent.name, set()).add(path.stat().st_mtime_ns)
-            for path in (self.out / "slurm").glob("*/submitted.json"):
-                with contextlib.suppress(OSError, ValueError):
-                    entries = json.loads(path.read_text())["arrays"]
-                    self.arrays.update({entry["name"]: entry["packs"] for entry in entries})
+            self.arrays.update({entry["name"]: entry["packs"] for entry in self.entries()})
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return what the runs have submitted, or were about to: arrays with ``name``, id and packs."""
+        found = []
+        for path in (self.out / "slurm").glob("*/submitted.json"):
+            with contextlib.suppress(OSError, ValueError):
+                found += json.loads(path.read_text())["arrays"]
+        return found
 
     def twice(self) -> int:
         """Return how many jobs were published twice, or whose log tells of two ends."""

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bench.atomic import append
@@ -40,6 +41,8 @@ def run(
         BenchError: SLURM is not here, does not answer, or refuses a submission.
     """
     squeue.require()
+    most = squeue.array_limit(squeue.config()) or profile.max_array_size
+    profile = replace(profile, max_array_size=min(profile.max_array_size, most))
     controller = Controller(plan, store, jobs, profile, on_outcome, on_start)
     began = time.monotonic()
     while controller.step():

@@ -1,4 +1,4 @@
-"""How jobs become SLURM arrays: stages, packs of cells, splits under the site's limit."""
+"""How jobs become SLURM arrays: stages and their levels, packs of cells, splits under the site's limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from bench.executors.slurm.profile import Profile, Shape
 from bench.job import Job
-from bench.jobs import KINDS
 
 T = TypeVar("T")
 STAGES = ("prepare", "guard", "pretrain", "cell")
@@ -28,32 +27,55 @@ class Array:
     packs: tuple[Unit, ...]
 
 
-def units(jobs: Mapping[str, Job], todo: Sequence[str]) -> dict[str, list[Unit]]:
-    """Return what runs together, by stage: a fine-tuning takes its evaluations along.
+def units(
+    jobs: Mapping[str, Job], before: Callable[[str], Sequence[str]], todo: Sequence[str]
+) -> Iterator[tuple[str, list[Unit]]]:
+    """Yield what may be submitted together: a stage, and units of it of which none waits for another.
 
-    An evaluation whose fine-tuning is not in ``todo`` is a unit of its own.
+    A stage comes in several levels where its jobs need each other. Whatever a unit waits for is done,
+    in the queue, in the unit itself, or in a level before. A fine-tuning takes along those of its
+    evaluations that wait for nothing else; any other evaluation is a unit of its own.
+
+    Args:
+        jobs: all, by id.
+        before: what must be done before a job starts.
+        todo: ids of the jobs to submit.
     """
-    found: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
-    cells: dict[str, list[str]] = {}
+    left = dict.fromkeys(todo)
+    stages: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    scored: dict[str, list[str]] = {}  # fine-tuning -> its evaluations
     for job in todo:
         kind = jobs[job].kind
-        if kind in STAGES:
-            found[kind].append((job,))
-            continue
-        tuned = jobs[job].needs[0] if kind == "evaluate" else job
-        cells.setdefault(tuned if tuned in todo else job, []).append(job)
-    kinds = {kind: place for place, kind in enumerate(KINDS)}
-    for cell in cells.values():
-        cell.sort(key=lambda job: kinds[jobs[job].kind])  # stable
-        found["cell"].append(tuple(cell))
-    return found
+        stages[kind if kind in STAGES else "cell"].append(job)
+        if kind == "evaluate":
+            scored.setdefault(jobs[job].needs[0], []).append(job)
+
+    def waits(job: str, unit: Sequence[str] = ()) -> bool:
+        return any(need in left and need not in unit for need in before(job))
+
+    while left:
+        for stage, members in stages.items():
+            while first := [job for job in members if job in left and not waits(job)]:
+                level = [_unit(job, scored.get(job, ()), waits) for job in first]
+                for job in chain.from_iterable(level):
+                    del left[job]
+                yield stage, level
+
+
+def _unit(job: str, evaluations: Sequence[str], waits: Callable[[str, Sequence[str]], bool]) -> Unit:
+    """Return a job and those of its evaluations that wait for nothing outside of the unit."""
+    unit = [job]
+    for evaluation in evaluations:
+        if not waits(evaluation, unit):
+            unit.append(evaluation)
+    return tuple(unit)
 
 
 def arrays(
     stage: str, found: Sequence[Unit], shape: Callable[[Unit], Shape],
     after: Callable[[Unit], tuple[str, ...]], profile: Profile,
 ) -> Iterator[Array]:  # fmt: skip
-    """Yield the arrays of one stage, split by the site's limit: one per shape and tasks to wait for.
+    """Yield the arrays of one level, split by the site's limit: one per shape and tasks to wait for.
 
     Only cells are packed: a pretraining is long, and a fine-tuning waits for its own alone. Where
     that makes more than ``CALLS`` arrays of a shape, neighbours are merged, packs unmixed, and wait

@@ -69,10 +69,10 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
 def _site(profile: Profile) -> Iterator[Finding]:
     """Judge what the site says of itself."""
     config = squeue.config()
-    if "MaxArraySize" in config:
-        most = int(config["MaxArraySize"]) - 1
-        said = f"max_array_size {profile.max_array_size}, the site allows {most}"
-        yield Finding("site: array size", profile.max_array_size <= most, said)
+    if (most := squeue.array_limit(config)) is not None:
+        cut = ", to which arrays are cut" if profile.max_array_size > most else ""
+        said = f"max_array_size {profile.max_array_size}, the site allows {most}{cut}"
+        yield Finding("site: array size", True, said)
     if "KillWait" in config:
         said = f"{profile.signal} s (KillWait {int(config['KillWait'].split()[0])} s)"
         yield Finding("site: time to save after a warning", True, said)

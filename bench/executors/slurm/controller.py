@@ -28,6 +28,7 @@ from bench.errors import BenchError
 from bench.executors.slurm import squeue, submission
 from bench.executors.slurm.arrays import Array, Unit, arrays, units
 from bench.executors.slurm.profile import Profile, Shape, options, python
+from bench.executors.slurm.squeue import ENDED, LOST
 from bench.executors.slurm.submission import CANCELLED, FullError, LaterError, Task
 from bench.executors.slurm.task import outcome_file
 from bench.jobs.context import RunOptions
@@ -37,8 +38,6 @@ from bench.store import Store, read_json, write_atomic
 
 GRACE = 10.0  # seconds after a task left the queue: a network file system shows results late
 RETRIES = 3  # times that what the cluster lost is submitted again
-LOST = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")  # endings that say nothing about the job
-ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT")
 UNHEARD = "User defined signal"  # warned while Python started: nobody listened yet
 
 
@@ -197,13 +196,13 @@ class Controller:
         owners = [owner for job in left if (owner := self.store.owner(job)) is not None]
         if any(state not in ENDED or owner.get("task") != task.id for owner in owners):
             return  # an orphan may still publish; of what SLURM has ended only the heartbeat looks alive
-        waited = time.monotonic() - (task.missing or 0.0) > 10 * self.grace
-        if state and state not in (*ENDED, *LOST) and not waited:
+        alive = bool(state) and state not in (*ENDED, *LOST)
+        if alive and time.monotonic() - (task.missing or 0.0) <= 10 * self.grace:
             return  # accounting lags behind
         for job in left:
             del self.tasks[job]
         # What was killed after publishing, before scoring, has its scores still to come.
-        again = state in LOST or UNHEARD in task.last_words() or all(map(self.store.done, left))
+        again = state in LOST or alive or UNHEARD in task.last_words() or all(map(self.store.done, left))
         if task.name not in self._own() or (again and all(self._tries[job] < RETRIES for job in left)):
             return  # submitted (once more) at this look
         # Which job ended the task is known by its claim: the ones after it never had their turn
@@ -237,7 +236,7 @@ class Controller:
         with self.store.turn(self.out / "slurm" / "turn"):  # else two commands submit the same
             self.attach()
             try:
-                for stage, found in units(self.plan.jobs, self._ready()).items():
+                for stage, found in units(self.plan.jobs, self.plan.before, self._ready()):
                     for array in arrays(stage, found, self._shape, self._after, self.profile):
                         if self._taken_back():
                             return

@@ -37,7 +37,7 @@ class Profile:
     python: str | None = None  # a shell command; default: the Python that runs this
     image: str | None = None  # a container image by path, run by Apptainer; has bench installed
     array_parallelism: Count = 256
-    max_array_size: Count = 1000  # SLURM's own default allows 1001 (slurm.conf, MaxArraySize)
+    max_array_size: Count = 1000  # cut to the site's own limit (slurm.conf, MaxArraySize)
     pack: Count = 1  # cells (a fine-tuning and its evaluations) in one task
     signal: Count = 120  # seconds of warning before the time limit
     requeues: Whole = 50  # times a task may save itself and go back into the queue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -24,10 +25,18 @@ HOPELESS = re.compile(
 )
 HELD = ("PENDING", "SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD")
 
+# States in which a task is over. A task in any other state is alive, also in one that is new to us.
+LOST = ("BOOT_FAIL", "NODE_FAIL", "PREEMPTED")  # say nothing about the job
+ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT")
+
+# Beginnings of variables that change what a client lists, cancels or prints, or its cluster ...
+CHANGING = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_")
+REACHING = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")  # ... and, of those, without which it finds no SLURM
+
 
 @dataclass(frozen=True)
 class Line:
-    """One task as ``squeue`` lists it; listed means not over, whatever the state."""
+    """One task as ``squeue`` lists it."""
 
     id: str  # as other commands take it: 12 or 12_3
     name: str
@@ -44,6 +53,7 @@ class Line:
 MEMORY = ("memory limit", "oom-kill", "oom_kill")  # how SLURM's daemons put it in a task's log
 
 Listed = dict[tuple[str, int], Line]
+SQUEUE = ("squeue", "--noheader", "--array", "--all", "--states=all")
 
 
 def require() -> None:
@@ -57,10 +67,11 @@ def require() -> None:
 
 
 def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
-    """Return the tasks of arrays by (name, index), with one call.
+    """Return the tasks of arrays that are not over by (name, index), with one call.
 
     Arrays are asked for by job name, which is ours alone: job ids start again at 1 on a cluster
-    whose state was lost, and one that is purged makes ``squeue -j`` an error.
+    whose state was lost, and one that is purged makes ``squeue -j`` an error. All states are asked
+    for, and partitions that a site hides: what is alive is judged here.
 
     Raises:
         BenchError: no answer after several tries.
@@ -68,12 +79,12 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     names = sorted(names)
     if not names:
         return {}
-    asked = ["squeue", "--noheader", "--array", "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"]
-    why = ""
+    asked, why = [*SQUEUE, "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"], ""
     for number in range(1, tries + 1):
         answer, why = _call(asked)
         if answer is not None:
-            return dict(_line(row) for row in answer.splitlines() if row.count("|") >= 4)
+            lines = dict(_line(row) for row in answer.splitlines() if row.count("|") >= 4)
+            return {key: line for key, line in lines.items() if line.state not in (*ENDED, *LOST)}
         if number < tries:
             time.sleep(BETWEEN * number)
     raise BenchError(
@@ -100,9 +111,7 @@ def states(ended: Mapping[str, str]) -> dict[str, str]:
     if not ended:
         return {}
     names = ",".join(sorted(set(ended.values())))
-    answer, _ = _call(
-        ["squeue", "--noheader", "--array", "--states=all", "--name", names, "--format", "%i|%T"]
-    )  # fmt: skip
+    answer, _ = _call([*SQUEUE, "--name", names, "--format", "%i|%T"])
     found = _rows(answer)
     rest = sorted(ended.keys() - found.keys())
     if rest and shutil.which("sacct") is not None:
@@ -144,6 +153,13 @@ def config() -> dict[str, str]:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
+def array_limit(site: Mapping[str, str]) -> int | None:
+    """Return the tasks that an array may have, from what ``config`` returned; None where it is not stated."""
+    stated = re.findall(r"max_array_tasks=(\d+)", site.get("SchedulerParameters", ""))
+    stated += re.findall(r"^\d+", site.get("MaxArraySize", ""))  # the indices are below it
+    return max(1, min(map(int, stated))) if stated else None  # 0: no arrays, which one task needs not
+
+
 def accounting() -> bool:
     """Does ``sacct`` answer?"""
     return shutil.which("sacct") is not None and _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
@@ -154,12 +170,24 @@ def requeue(task: str) -> str:
     return _call(["scontrol", "requeue", task])[1]
 
 
+def inherited(name: str) -> bool:
+    """May a client of SLURM inherit this variable of the shell from which bench was started?"""
+    return name.startswith(REACHING) or not name.startswith(CHANGING)
+
+
 def _call(command: list[str]) -> tuple[str | None, str]:
+    environment = {name: value for name, value in os.environ.items() if inherited(name)} | {"LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment,
+        )
     except subprocess.TimeoutExpired:
         return None, f"{command[0]} did not answer in {TIMEOUT:.0f} s"
     except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.executors.slurm import squeue
 from bench.executors.slurm.arrays import Unit
 from bench.executors.slurm.task import work
 from bench.runtime.memory import fitting_pages
@@ -20,11 +21,19 @@ from bench.store import read_json, write_atomic
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
 LATER = ("unable to contact", "socket timed out", "temporarily unable", "connection refused", "try again")
-INSIDE = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")  # variables that a job's processes inherit
+INSIDE = ("SLURMD_", "SRUN_", "SUBMITIT_")  # beginnings of variables that a job's processes inherit
+
+# SBATCH_<NAME> wins over a batch script's own lines. What every script states ...
+STATED = {"ARRAY_INX", "ERROR", "INPUT", "JOB_NAME", "OPEN_MODE", "OUTPUT", "REQUEUE", "NO_REQUEUE", "SIGNAL"}
+# ... what the profile alone decides ...
+STATED |= {"CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "TIMELIMIT"}
+# ... and what bench relies on: one cluster, its own environment, an answer at once.
+STATED |= {"CLUSTERS", "EXPORT", "EXPORT_FILE", "WAIT", "DEBUG"}
+MEMORY = {"MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"}  # each is refused beside 'mem'
 
 
 class FullError(BenchError):
-    """The site lets nobody queue that many tasks; there is room when others have ended."""
+    """The site does not let this person queue that many tasks at once; a shorter array may fit."""
 
 
 class LaterError(BenchError):
@@ -86,13 +95,24 @@ def submit(
 
 
 def _refusal(told: str, tasks: int) -> BenchError:
-    lines = [line for line in told.splitlines() if line.strip()] or ["no reason given"]
-    why = f"sbatch: {lines[-1].removeprefix('sbatch: ').removeprefix('error: ')} ({tasks} tasks)"
+    lines = [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
+    # SLURM names a limit in a line of its own, before the one that says what comes of it.
+    errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
+    words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors))
+    why = f"sbatch: {'; '.join(words)} ({tasks} tasks)"
     if any(sign in told.lower() for sign in LATER):
         return LaterError(f"{why}; run the same command again when SLURM answers")
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
     if "SubmitJob" in told:
-        return FullError(f"{why}; the site lets you queue no more now, run the same command again later")
+        return FullError(
+            f"{why}; your account or QOS has a limit on queued tasks (MaxSubmitJobs), run the same command "
+            "again when others have ended"
+        )
+    if "job array specification" in told:
+        return FullError(
+            f"{why}; the site takes shorter arrays only (MaxArraySize), lower 'max_array_size' of "
+            "[cluster.NAME] in bench.toml"
+        )
     return BenchError(
         f"{why}; correct [cluster.NAME] in bench.toml and run again, what is in the queue already is kept"
     )
@@ -105,10 +125,11 @@ def _outside(parameters: dict[str, Any]) -> Iterator[None]:
     sbatch hands its environment to the tasks, so that a job's own variables would pass for theirs;
     and its ``SBATCH_`` variables win over the options in a batch script.
     """
-    options = {f"SBATCH_{key.upper()}" for key in (*parameters, "array", "time_limit", "timelimit")}
+    stated = STATED | {key.upper() for key in parameters} | (MEMORY if "mem" in parameters else set())
+    dropped = {f"SBATCH_{name}" for name in stated}
     before = dict(os.environ)
     for name in before:
-        if (name.startswith(INSIDE) and name != "SLURM_CONF") or name in options:
+        if name.startswith(INSIDE) or not squeue.inherited(name) or name in dropped:
             del os.environ[name]
     try:
         yield

@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.executors import slurm
 from bench.executors.slurm import controller as following
 from bench.executors.slurm import squeue
+from bench.executors.slurm.profile import Profile
 from bench.executors.slurm.submission import CANCELLED, FullError, LaterError
 from bench.jobs.context import RunOptions
 from bench.jobs.scoring import path
@@ -112,6 +113,20 @@ def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, 
     assert sorted(job for pack in site.packs() for job in pack) == sorted(controller.jobs)
     told = json.loads((controller.folder / "submitted.json").read_text())["arrays"]
     assert all(entry["array"] for entry in told)
+
+
+def test_arrays_are_cut_to_the_sites_limit_whatever_the_profile_says(site, store, fakes, monkeypatch):
+    monkeypatch.setattr(slurm, "pause", lambda elapsed: 0.0)
+    monkeypatch.setattr(slurm, "BETWEEN", 0.0)
+    plan = a_plan(pretrains=0, seeds=8)
+    site.config = lambda: {"MaxArraySize": "3"}
+    site.installed(monkeypatch)
+    site.then = lambda calls: publish(store, *(job for call in calls for job in call[1]))
+    for job in plan.jobs.values():
+        store.write_spec(job.id, {"job": job.plain()})
+    outcomes = slurm.run(plan, store, list(plan.jobs), Profile(max_array_size=5), lambda outcome: None)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert [len(packs) for _, packs in site.arrays] == [1, 3, 3, 2]
 
 
 def test_a_percent_sign_in_the_output_folder_is_refused(tmp_path):
@@ -431,16 +446,23 @@ def test_a_task_that_slurm_will_never_start_is_cancelled_and_named(site, alone):
     assert site.lines == {}
 
 
-def test_a_state_that_is_not_final_is_waited_for_but_not_for_ever(site, alone):
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUSPENDED"])
+def test_a_living_state_of_what_left_the_queue_is_waited_for_then_submitted_again_a_few_times(
+    site, alone, state, monkeypatch
+):
     controller, heard, _ = alone
-    controller.grace = 0.05
-    site.end("RUNNING")  # what a database that lags behind says
-    controller.step()
-    time.sleep(0.1)
-    assert controller.step() and heard == []
-    time.sleep(0.6)
-    assert not controller.step()
-    assert "(RUNNING)" in heard[0].reason
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    controller.grace = 10.0
+    for submitted in range(1, following.RETRIES + 1):
+        site.end(state)  # what a database that lags behind says, or that missed the end
+        for wait in (0, 50, 50):
+            clock[0] += wait
+            assert controller.step() and heard == []
+            assert len(site.arrays) == submitted
+        clock[0] += 1
+        assert controller.step() is (submitted < following.RETRIES)
+    assert f"({state})" in heard[0].reason
 
 
 def test_a_task_that_slurm_has_ended_is_not_waited_for_though_its_heartbeat_is_fresh(

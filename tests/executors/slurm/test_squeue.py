@@ -20,11 +20,66 @@ def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index
     assert "--name a,b,c" in log.read_text()
 
 
+def test_a_task_in_a_living_state_is_listed_whatever_the_state_and_one_that_is_over_is_not(fakes):
+    alive = ["PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"]
+    alive += [
+        "REQUEUE_HOLD",
+        "RESV_DEL_HOLD",
+        "RESIZING",
+        "SIGNALING",
+        "SPECIAL_EXIT",
+        "STAGE_OUT",
+        "NEW_TO_US",
+    ]
+    over = ["CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"]
+    over += ["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"]
+    rows = (f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate((*alive, *over)))
+    log = fakes("squeue", "; ".join(rows))
+    assert [line.state for line in squeue.listed({"a"}).values()] == alive
+    assert {"--states=all", "--all"} <= set(log.read_text().split())  # also in a partition that is hidden
+
+
+CHANGING = {"SQUEUE_STATES", "SQUEUE_FORMAT2", "SACCT_FORMAT", "SCANCEL_STATE", "SCONTROL_FUTURE"}
+CHANGING |= {"SINFO_FORMAT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_JOB_ID"}
+KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "KRB5CCNAME"}
+
+
+QUESTIONS = {
+    "listed": ("squeue", lambda: squeue.listed({"a"})),
+    "states": ("squeue", lambda: squeue.states({"1": "a"})),
+    "ended": ("sacct", lambda: squeue.states({"1": "a"})),
+    "accounting": ("sacct", squeue.accounting),
+    "cancel": ("scancel", lambda: squeue.cancel(["1"])),
+    "requeue": ("scontrol", lambda: squeue.requeue("1")),
+    "config": ("scontrol", squeue.config),
+}
+
+
+@pytest.mark.parametrize(("client", "ask"), QUESTIONS.values(), ids=QUESTIONS)
+def test_what_the_users_shell_sets_for_slurms_commands_changes_no_question(
+    fakes, tmp_path, monkeypatch, client, ask
+):
+    for name in CHANGING | KEPT:
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv("LC_ALL", "de_DE")
+    fakes(client, f'env > "{tmp_path}/env"')
+    ask()
+    seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
+    assert seen.keys() & (CHANGING | KEPT) == KEPT
+    assert seen["LC_ALL"] == "C"
+
+
 def test_a_squeue_that_never_answers_ends_in_one_line(fakes):
     log = fakes("squeue", "echo 'error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(BenchError, match=r"no answer in 5 tries \(error: Unable to contact"):
         squeue.listed({"a"})
     assert len(log.read_text().splitlines()) == squeue.TRIES
+
+
+def test_a_squeue_that_fails_for_a_while_loses_nothing(fakes, tmp_path):
+    log = tmp_path / "fake bin" / "squeue.log"
+    fakes("squeue", f'[ $(wc -l < "{log}") -gt 2 ] || exit 1; echo "7|a|N/A|RUNNING|None"')
+    assert list(squeue.listed({"a"})) == [("a", 0)]
 
 
 def test_a_squeue_that_hangs_is_not_waited_for(fakes, monkeypatch):
@@ -67,3 +122,17 @@ def test_what_a_site_says_of_itself_is_read(fakes):
     assert squeue.config() == {"MaxArraySize": "1001", "KillWait": "30 sec"}
     fakes("scontrol", "exit 1")
     assert squeue.config() == {}
+
+
+SITES = [
+    ({"MaxArraySize": "1001"}, 1001),
+    ({"MaxArraySize": "1001", "SchedulerParameters": "bf_interval=2,max_array_tasks=9,x"}, 9),
+    ({"MaxArraySize": "0"}, 1),
+    ({"MaxArraySize": "?"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("site", "limit"), SITES)
+def test_the_tasks_that_an_array_may_have_are_the_indices_below_the_sites_limit(site, limit):
+    assert squeue.array_limit(site) == limit

@@ -31,6 +31,7 @@ def test_a_path_reaches_the_shell_quoted(fakes, tmp_path):
     ("AssocMaxSubmitJobLimit", submission.FullError), ("QOSGrpSubmitJobsLimit", submission.FullError),
     ("Unable to contact slurm controller (connect failure)", submission.LaterError),
     ("Socket timed out on send/recv operation", submission.LaterError),
+    ("Batch job submission failed: Invalid job array specification", submission.FullError),
     ("invalid partition specified: x", BenchError),
 ])  # fmt: skip
 def test_a_refusal_is_one_line_in_sbatchs_words_says_whether_it_passes_and_leaves_no_files(
@@ -45,16 +46,40 @@ def test_a_refusal_is_one_line_in_sbatchs_words_says_whether_it_passes_and_leave
     assert list((tmp_path / "f").glob("*.pkl")) == []
 
 
+LIMITS = {
+    "AssocMaxSubmitJobLimit": "MaxSubmitJobs",
+    "QOSMaxSubmitJobPerUserLimit": "MaxSubmitJobs",
+    "QOSMaxWallDurationPerJobLimit": "[cluster.NAME] in bench.toml",
+}
+
+
+@pytest.mark.parametrize(("told", "named"), LIMITS.items())
+def test_a_refusal_names_the_limit_that_slurm_names_in_a_line_of_its_own(fakes, tmp_path, told, named):
+    generic = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, ...)"
+    fakes("sbatch", f"echo 'sbatch: error: {told}' >&2; echo 'sbatch: error: {generic}' >&2; exit 1")
+    with pytest.raises(BenchError) as error:
+        submit(tmp_path / "f")
+    assert str(error.value).startswith(f"sbatch: {told}; {generic} (1 tasks)") and named in str(error.value)
+
+
+def test_an_array_that_is_too_long_for_the_site_names_the_key(fakes, tmp_path):
+    fakes("sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
+    with pytest.raises(BenchError, match="lower 'max_array_size'"):
+        submit(tmp_path / "f", tasks=2)
+
+
 def test_the_job_in_which_bench_runs_and_the_users_sbatch_variables_stay_outside(
     fakes, tmp_path, monkeypatch
 ):
-    inherited = {"SLURM_ARRAY_JOB_ID": "10", "SLURM_MEM_PER_CPU": "500", "SLURM_RESTART_COUNT": "3",
-                 "SBATCH_JOB_NAME": "other", "SBATCH_PARTITION": "theirs"}  # fmt: skip
-    kept = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine", "MY_TOKEN": "1"}
+    inherited = {"SLURM_ARRAY_JOB_ID": "10", "SLURM_MEM_PER_CPU": "500", "SLURM_RESTART_COUNT": "3"}
+    inherited |= {"SLURM_CLUSTERS": "far", "SBATCH_CLUSTERS": "far", "SQUEUE_STATES": "R"}
+    inherited |= {"SBATCH_JOB_NAME": "other", "SBATCH_PARTITION": "theirs", "SBATCH_MEM_PER_CPU": "9"}
+    inherited |= {"SBATCH_ARRAY_INX": "0-3", "SBATCH_WAIT": "1", "SBATCH_GRES": "g", "SBATCH_EXPORT": "NONE"}
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "x", "SBATCH_ACCOUNT": "mine", "MY_TOKEN": "1"}
     for name, value in (inherited | kept).items():
         monkeypatch.setenv(name, value)
     fakes("sbatch", f'env > "{tmp_path}/env"; echo Submitted batch job 7')
-    submit(tmp_path / "f", partition="gpu")
+    submit(tmp_path / "f", partition="gpu", mem_gb=1.0)
     seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
     assert not inherited.keys() & seen.keys()
     assert kept.items() <= seen.items() and UNCACHED in seen[TUNABLES]
