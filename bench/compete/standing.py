@@ -48,7 +48,7 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
 def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
     places = verdicts(scene)
     lines = [
-        [one.title, d.difference, d.interval, d.p, d.verdict, d.n]
+        [one.title, d.difference, d.interval, d.p, d.said, d.n]
         for place, one in zip(places, answer(scene, places).forests, strict=False)
         for against, d in zip(place.rows, one.dots, strict=True)
         if against.key.row == name

@@ -7,7 +7,7 @@ import re
 from bench.errors import printable
 from bench.report import gate, pretrainings, verdict_table, verdicts
 from bench.report.answer import Answer
-from bench.report.footnotes import Footnotes
+from bench.report.footnotes import COUNTS, Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
 from bench.report.tabular import Column, Entry, Line, Table
@@ -100,7 +100,7 @@ def tabular(table: Table) -> str:
     lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}@{{}}}}", "\\toprule"]
     for level in table.heads:
         lines += _group_head(level, left, table.counted)
-    n = ["\\textit{n}"] if table.counted else []
+    n = [escape(COUNTS)] if table.counted else []
     lines += [_row([*map(escape, table.stubs), *map(_heading, table.columns), *n])]
     for i, (heading, rows) in enumerate(table.groups):
         lines.append("\\midrule" if i == 0 or heading else "\\addlinespace")

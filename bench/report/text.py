@@ -13,9 +13,10 @@ from bench.protocol import row_of
 from bench.report import gate, pretrainings, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.entries import MINUS
-from bench.report.footnotes import Footnotes, state
+from bench.report.entries import minus_published
+from bench.report.footnotes import COUNTS, Footnotes, state
 from bench.report.notes import Block
+from bench.report.numbers import MINUS
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Line, Table
 
@@ -72,7 +73,7 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: Table) -> str:
-    n = ["n"] if table.counted else []
+    n = [COUNTS] if table.counted else []
     head = [*map(_md, table.stubs), *(_md(c.heading) + _sup(c.note) for c in table.columns), *n]
     rows = [head]
     for group, lines in table.groups:
@@ -194,7 +195,6 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     found = scene.cells.at(key)
     cell = found or Cell()
     printed = scene.printed(key)
-    gap = cell.mean - printed.number if printed and cell.mean is not None else None
     return (
         *map(_inert, (
             key.row, known.method if known else "", known.network if known else "",
@@ -205,7 +205,7 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
         _plain(cell.mean), _plain(cell.sd),
         *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
-        _plain(printed.number if printed else None), _plain(gap),
+        _plain(printed.number if printed else None), _plain(minus_published(scene, key)),
         "published" if key.row in scene.protocol.published_only else state(scene, key, found),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.errors import printable
-from bench.report.entries import number
+from bench.report.numbers import number
 from bench.show.compare import SOME, Compared
 from bench.show.moved import Moved, Place
 from bench.stats.comparison import WEIGHTS

@@ -185,7 +185,7 @@ def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without
     assert text.count("50.00") == 13 and "[pilot scale]" in text and "best" not in text
     text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
     assert "60.00 ^" in text and "*" not in text and "±" not in text
-    said = "^ best of its network, among rows fine-tuned alike; n = runs \N{MULTIPLICATION SIGN} test"
+    said = "^ best of its network, among rows fine-tuned alike; Runs \N{MULTIPLICATION SIGN} patients: "
     assert said in text
 
 
