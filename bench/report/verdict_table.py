@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from bench.errors import printable
+from bench.report import spreadsheet
 from bench.report.answer import Answer
 from bench.report.footnotes import COUNTS
 from bench.report.scene import Scene
@@ -56,9 +56,8 @@ def _line(scene: Scene, one: Against) -> tuple[object, ...]:
 
 
 def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6f}".replace("-0.000000", "0.000000")
-    text = printable(str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return (
+        spreadsheet.number(value)
+        if value is None or isinstance(value, float)
+        else spreadsheet.cell(str(value))
+    )
