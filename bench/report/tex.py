@@ -35,7 +35,7 @@ SPECIAL = {
 LATIN = {chr(n) for n in range(0xA1, 0x180) if n != 0xAD} - {*"«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"}
 LATIN |= {*map(chr, (0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x20AC, 0x2122))}
 HINTS = (
-    "% Generated. Needs \\usepackage{booktabs}; for a tabular wider than the line also \\usepackage{graphicx}.",
+    "% Generated. Needs \\usepackage{booktabs}; for a tabular wider than a line also \\usepackage{graphicx}.",
     "% Such a tabular fits as \\noindent\\resizebox{\\linewidth}{!}{\\begin{tabular}...\\end{tabular}}.",
 )
 FOREIGN = (
