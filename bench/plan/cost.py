@@ -25,11 +25,13 @@ from bench.typed import canonical
 class Guess:
     """What a job will take: ``seconds``, None where nothing is known of it.
 
-    ``measured``: is it what an alike job took here, or the plan's estimate?
+    ``measured``: is it what an alike job took here, or the plan's estimate? ``away``: it runs elsewhere, and
+    none of its kind has run there yet.
     """
 
     seconds: float | None = None
     measured: bool = False
+    away: bool = False
 
 
 def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float | None]:
@@ -37,8 +39,11 @@ def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float |
     return {job: guess.seconds for job, guess in guesses(plan, store, jobs).items()}
 
 
-def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
-    """Return what each job will take, and how that is known."""
+def guesses(plan: Plan, store: Store, jobs: Sequence[str], *, away: bool = False) -> dict[str, Guess]:
+    """Return what each job will take, and how that is known.
+
+    ``away``: do they run elsewhere? Then the speed of this processor says nothing, until some have run.
+    """
     alike, slower = _measured(plan, store)
     around = plan.around()
     found: dict[str, Guess] = {}
@@ -49,7 +54,9 @@ def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
         if per_unit is not None and units:
             found[name] = Guess(per_unit * units, measured=True)
         else:
-            found[name] = Guess(None if seconds is None else seconds * slower.get(job.kind, 1.0))
+            foreign = away and seconds is not None and job.kind not in slower
+            known = None if seconds is None or foreign else seconds * slower.get(job.kind, 1.0)
+            found[name] = Guess(known, away=foreign)
     return found
 
 

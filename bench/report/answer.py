@@ -16,7 +16,7 @@ from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place, over_targets, run_seeds
-from bench.stats.comparison import BETTER, EQUIVALENT, ROPE, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 HOW = (
@@ -242,7 +242,7 @@ def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
         kind=kind,
         p="" if judged.p != judged.p else p_value(judged.p),
         n=_n(c),
-        why=OF_THESE + c.of_weights if verdict == WEIGHTS else reason(judged),
+        why=OF_THESE + _of_weights(c) if verdict == WEIGHTS else reason(judged),
         more=_more(one, unit),
     )
 
@@ -272,6 +272,14 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
     return [forest(rows, axis, factor * ROPE if unit == "1" else 0.0)] if rows else []
+
+
+def _of_weights(c: stats.Comparison) -> str:
+    """Return what these weights alone would be called, and why it is another than the interval suggests."""
+    if c.of_weights != UNCLEAR or c.low <= 0 <= c.high or c.low != c.low:
+        return c.of_weights
+    few = FEW.format(n=c.patients, p=c.smallest_p)
+    return f"{c.of_weights} ({few if c.smallest_p > c.alpha else f'p {p_value(c.p)}'})"
 
 
 def _briefly(judged: stats.Judged) -> str:

@@ -269,6 +269,19 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
         assert said.count("not separable (too few patients)") == 8
 
 
+def test_of_one_run_of_five_patients_it_is_said_too(scene):
+    rows = [row for r, gain in (("a", 0.0), ("b", 0.19)) for row in scores(r, gain, (0,), (0,))]
+    made = scene(*(row for row in rows if row["case"] < "c05"))
+    (dot,) = answer(made, verdicts(made)).forests[0].dots
+    assert dot.difference.startswith("+19") and dot.interval.startswith("+1")
+    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    three = scene(
+        *(row for r, g in (("a", 0.0), ("b", 0.19)) for row in scores(r, g, (0,)) if row["case"] < "c05")
+    )
+    (dot,) = answer(three, verdicts(three)).forests[0].dots  # by the model its p is small
+    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+
+
 def test_a_difference_that_holm_takes_back_says_so_on_its_line():
     noise = np.random.default_rng(1).normal(0, 0.03, (12, 3))
     every = [stats.compared(noise - noise.mean() + gain, rope=None) for gain in np.linspace(0.01, 0.06, 60)]

@@ -229,3 +229,9 @@ def test_values_over_all_cases_at_once_are_compared_over_the_folds_that_both_hav
 
     (cell,) = cells(auc({0: 0.8, 1: 0.2}), auc({0: 0.7})).moved  # fold 1 failed in the second run
     assert (cell.a, cell.b, cell.difference) == (0.8, 0.7, pytest.approx(-0.1))
+
+
+def test_a_verdict_that_its_interval_contradicts_says_why(two):
+    few = [t[t["patient"].isin(PATIENTS[:5])] for t in (table(), moved(table(), -0.1, row="scratch"))]
+    _, said, _ = two(*few)
+    assert "not separable (too few patients: 5" in " ".join(said.split())
