@@ -45,14 +45,19 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
 
     store = asked.seen(arguments.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
-    work = plan, run.todo(plan, seen), asked.without_gpu(arguments, asked.cluster(arguments))
+    cluster = asked.cluster(arguments)
+    work = plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster)
     if arguments.command != "plan":
         refuse_half(*work)
-    for line in told_half(*work):
+    lacking = told_half(*work)
+    for line in lacking:
         print(f"bench: {line}", file=sys.stderr)
+    away = cluster is not None or bool(lacking)  # nothing is forecast for a processor that will not do it
     if getattr(arguments, "json", False):
-        print(json.dumps(as_json(plan, seen), indent=1))
+        print(json.dumps(as_json(plan, seen, away=away), indent=1))
         return 0
     then = "to do again" if arguments.redo else stale.AGAIN
-    print(*map(printable, run.changed(plan, store, then)), as_text(plan, seen, protocols), sep="\n")
+    print(
+        *map(printable, run.changed(plan, store, then)), as_text(plan, seen, protocols, away=away), sep="\n"
+    )
     return 0

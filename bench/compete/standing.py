@@ -48,7 +48,7 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
 def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
     places = verdicts(scene)
     lines = [
-        [one.title, d.difference, d.interval, d.p, d.verdict, d.n]
+        [one.title, d.difference, d.interval, d.p, d.said, d.n]
         for place, one in zip(places, answer(scene, places).forests, strict=False)
         for against, d in zip(place.rows, one.dots, strict=True)
         if against.key.row == name
@@ -60,15 +60,18 @@ def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
 
 
 def _ranks(scene: Scene, name: str) -> Iterator[str]:
+    found = [one for one in rankings(scene) if scene.named(name) in {rung.row for rung in one.rungs}]
     lines = [
         [one.title, f"{rung.rank} of {len(one.rungs)}", rung.interval, rung.best, rung.beside, rung.verdict]
-        for one in rankings(scene)
+        for one in found
         for rung in one.rungs
         if rung.row == scene.named(name)
     ]
     if lines:
         heads = ["", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict"]
-        yield "rank among rows fine-tuned alike\n" + tabulate(lines, heads, disable_numparse=True)
+        why = [f"{one.title}: {one.settled}" for one in found if not one.rungs[0].interval]
+        table = tabulate(lines, heads, disable_numparse=True)
+        yield "\n".join(["rank among rows fine-tuned alike", table, *why])
 
 
 def _costs(scene: Scene, name: str) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MAPS = "segmentation"
 # Seconds of one core on a quiet machine, measured here on small jobs.
 START = 1.5  # a job's imports, reading, writing, for those that train or predict
+# Of one GPU, assumed for forecasts; not measured by this project.
+TERAFLOPS_PER_GPU = 20.0  # of a data-centre card on these networks
+GPU_STEP = 0.02  # seconds of a step, however small: a thousand kernels to launch, and the optimiser's
+GPU_SAMPLE = 0.002  # seconds for the loader's processes to read and cut a sample, while the GPU computes
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
 
 
@@ -86,6 +90,10 @@ class Kind(Spec):
     def seconds(self, job: Job, around: Around) -> float | None:
         """Return its seconds on a quiet machine, None where its size is not known."""
         return None
+
+    def gpu_seconds(self) -> float | None:
+        """Return the seconds of its training on one GPU as assumed above, None where they are not known."""
+        return 0.0
 
     def operations(self) -> float | None:
         """Return the floating point operations of its training, None where they are not known."""

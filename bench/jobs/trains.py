@@ -8,7 +8,7 @@ from bench.data.recipe import consistent
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import START, Around, Kind, NetSpec
+from bench.jobs.kind import GPU_SAMPLE, GPU_STEP, START, TERAFLOPS_PER_GPU, Around, Kind, NetSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.nets import catalog
 from bench.protocol.sections import Training
@@ -46,6 +46,14 @@ class Trains(Kind):
         """By its operations."""
         work, steps = self.operations(), self.training.steps
         return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
+
+    def gpu_seconds(self) -> float | None:
+        """By whatever is slowest in a step: to compute, to launch, or to read its samples."""
+        work, training = self.operations(), self.training
+        if work is None or training.steps is None:
+            return None
+        least = max(GPU_STEP, training.batch * GPU_SAMPLE)
+        return max(work / (TERAFLOPS_PER_GPU * 1e12), training.steps * least)
 
     def refuse_training(self, job: Job, around: Around, processes: int) -> list[Recipe]:
         """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes.

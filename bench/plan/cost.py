@@ -1,9 +1,10 @@
 """What a job will cost, before it runs: measured where an alike job ran here, else estimated.
 
 The estimate is arithmetic (steps x samples x voxels x operations per voxel; windows x cases; pairs of scans)
-at nominal speeds of a quiet machine, times how busy this one is. Where a job of the same kind ran in the same
-output folder, the others of that kind are corrected by what it took against its own estimate, and one that is
-alike (network, batch, data) replaces the estimate. It is a forecast, not a promise.
+at nominal speeds of a quiet machine: what else runs here now may end before the first job does (``load``).
+Where a job of the same kind ran in the same output folder, the others of that kind are corrected by what it
+took against its own estimate, and one that is alike (network, batch, data) replaces the estimate. It is a
+forecast, not a promise.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from bench.plan.dag import Plan
 from bench.store import Store
 from bench.typed import canonical
 
-TERAFLOPS_PER_GPU = 20.0  # nominal, bf16 on a data-centre card; not measured by this project
-
 
 @dataclass(frozen=True)
 class Guess:
     """What a job will take: ``seconds``, None where nothing is known of it.
 
-    ``measured``: is it what an alike job took here, or the plan's estimate?
+    ``measured``: is it what an alike job took here, or the plan's estimate? ``away``: it runs elsewhere, and
+    none of its kind has run there yet.
     """
 
     seconds: float | None = None
     measured: bool = False
+    away: bool = False
 
 
 def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float | None]:
@@ -38,10 +39,13 @@ def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float |
     return {job: guess.seconds for job, guess in guesses(plan, store, jobs).items()}
 
 
-def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
-    """Return what each job will take, and how that is known."""
+def guesses(plan: Plan, store: Store, jobs: Sequence[str], *, away: bool = False) -> dict[str, Guess]:
+    """Return what each job will take, and how that is known.
+
+    ``away``: do they run elsewhere? Then the speed of this processor says nothing, until some have run.
+    """
     alike, slower = _measured(plan, store)
-    busy, around = _busy(), plan.around()
+    around = plan.around()
     found: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
@@ -50,16 +54,18 @@ def guesses(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, Guess]:
         if per_unit is not None and units:
             found[name] = Guess(per_unit * units, measured=True)
         else:
-            found[name] = Guess(None if seconds is None else seconds * slower.get(job.kind, busy))
+            foreign = away and seconds is not None and job.kind not in slower
+            known = None if seconds is None or foreign else seconds * slower.get(job.kind, 1.0)
+            found[name] = Guess(known, away=foreign)
     return found
 
 
-def _busy() -> float:
-    """Return how many times longer work takes here for what else runs: the load of each processor."""
+def load() -> tuple[float, int]:
+    """Return how many processes want a processor here now (over the last minute), and how many there are."""
     try:
-        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        return os.getloadavg()[0], os.cpu_count() or 1
     except OSError:  # not every system tells
-        return 1.0
+        return 0.0, os.cpu_count() or 1
 
 
 def likeness(job: Job, around: Around) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.report.answer import p_value
 from bench.report.cells import MEAN, Key
+from bench.report.common import means_of
 from bench.report.names import lower_is_better
 from bench.report.scene import Scene
 from bench.report.verdicts import judging
@@ -15,9 +16,9 @@ from bench.stats.critical import CriticalDifference, critical_difference
 
 HEADING = "Over the data sets"
 NOTE = (
-    "Mean rank over the data sets, each counted once, by its own metric and its largest label fraction; 1 is "
-    "the best. Where Friedman's p is below 0.05, two rows whose bars do not meet differ (Nemenyi; Demšar "
-    "2006)."
+    "Mean rank over the data sets, each counted once, by its own metric and its largest label fraction, over "
+    "the patients, seeds and targets that all rows have there; 1 is the best. Where Friedman's p is below "
+    "0.05, two rows whose bars do not meet differ (Nemenyi; Demšar 2006)."
 )
 
 
@@ -63,7 +64,7 @@ def _one_each(scene: Scene) -> list[int]:
 
 
 def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Across | None:
-    table = np.array([[_score(scene, row, section) for section in sections] for row in rows])
+    table = np.array([_scores(scene, rows, section) for section in sections]).T
     rows = [row for row, whole in zip(rows, np.isfinite(table).all(axis=1), strict=True) if whole]
     table = table[np.isfinite(table).all(axis=1)]
     if len(rows) < 3:
@@ -94,9 +95,11 @@ def _said(found: CriticalDifference, datasets: int) -> str:
     return text
 
 
-def _score(scene: Scene, row: str, section: int) -> float:
+def _scores(scene: Scene, rows: list[str], section: int) -> np.ndarray:
+    """Return the rows' means, more being better, over what those that have a mean have in common."""
     metric = judging(scene, section)
-    cell = scene.cells.at(Key(row, section, max(scene.fractions(section)), MEAN, metric))
-    if cell is None or cell.mean is None:
-        return float("nan")
-    return -cell.mean if lower_is_better(metric, scene.unit(metric)) else cell.mean
+    keys = [Key(row, section, max(scene.fractions(section)), MEAN, metric) for row in rows]
+    there = np.array([(cell := scene.cells.at(key)) is not None and cell.mean is not None for key in keys])
+    found = np.full(len(rows), np.nan)
+    found[there] = means_of(scene, [key for key, known in zip(keys, there, strict=True) if known])
+    return -found if lower_is_better(metric, scene.unit(metric)) else found

@@ -8,23 +8,23 @@ from math import ceil
 
 from bench import stats
 from bench.report.cells import Key
-from bench.report.entries import MINUS, number, signed
 from bench.report.figures import forest
 from bench.report.footnotes import TIMES, counted
 from bench.report.names import lower_is_better, metric_title
+from bench.report.numbers import MINUS, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place, over_targets, run_seeds
-from bench.stats.comparison import BETTER, EQUIVALENT, ROPE, WEIGHTS, WORSE
+from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 
-SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", stats.VERDICTS[3]: "?", WEIGHTS: "·"}
+SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 HOW = (
     "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
     "network, section and fine-tuning; the line is its 95 % interval, patients being random, and seeds where "
-    "there are several (two-way random effects, Satterthwaite); with few labels, a fine-tuning seed also "
-    "draws whose. An arrow says that the line goes on. Better is to the right. n = patients, pretrainings "
-    "(or runs) and fine-tunings of each. "
+    "there are several (two-way random effects, Satterthwaite). With few labels the seed also decides which "
+    "patients are labelled. Arrow: the line continues beyond the axis. Better is to the right. Runs: "
+    "pretrainings, times the fine-tunings of each where there are several. "
 )
 SHADED = "Shaded is ± {rope}, the region of practical equivalence. "
 HOLLOW = "A hollow diamond is the difference that the paper printed. "
@@ -38,6 +38,7 @@ ALONE = (
     "Nothing is claimed: no row here shares patients and seeds with one from scratch of its own network and "
     "fine-tuning."
 )
+OF_THESE = "of these: "
 WHERE = "docs/statistics.md has how often these verdicts err."
 
 
@@ -60,8 +61,14 @@ class Dot:
     kind: str  # of its look
     p: str
     n: str
-    weights: str  # what these weights alone would be called
+    why: str  # of a verdict that the interval alone does not explain
     more: str  # on hover and on focus
+
+    @property
+    def said(self) -> str:
+        """The verdict, and its reason where there is one."""
+        told = self.why and not self.why.startswith(OF_THESE)
+        return f"{self.verdict} ({self.why})" if told else self.verdict
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ def _reasons(scene: Scene, rows: Sequence[Against]) -> tuple[str, ...]:
     """Return why verdicts are of no number, a sentence each, with the rows' names where others have one."""
     found: dict[str, list[str]] = {}
     for one in rows:
-        if one.judged.why:
+        if one.judged.why and one.judged.verdict == WEIGHTS:  # others stand on their line
             found.setdefault(one.judged.why, []).append(scene.named(one.key.row))
     said = [why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()]
     return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
@@ -215,10 +222,6 @@ def _at(value: float, limit: float) -> float:
     return round(50 + 50 * max(-1.0, min(1.0, value / limit)), 2)
 
 
-def _signed(value: float, unit: str) -> str:
-    return signed(100 * value if unit == "1" else value)
-
-
 def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
     c, judged = one.judged.comparison, one.judged
     verdict = judged.verdict
@@ -226,20 +229,20 @@ def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
     return Dot(
         row=scene.named(one.key.row),
         against=scene.named(one.baseline),
-        difference=_signed(c.difference, unit),
-        interval=f"{_signed(c.low, unit)} to {_signed(c.high, unit)}" if c.low == c.low else "",
+        difference=difference(c.difference, unit),
+        interval=f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else "",
         low=_at(c.low, limit) if c.low == c.low else _at(c.difference, limit),
         mid=_at(c.difference, limit),
         high=_at(c.high, limit) if c.high == c.high else _at(c.difference, limit),
         beyond=(c.low < -limit, c.high > limit),
         published=None if one.published is None else _at(one.published, limit),
-        printed="" if one.published is None else _signed(one.published, unit),
+        printed="" if one.published is None else difference(one.published, unit),
         verdict=verdict,
         sign=SIGNS[verdict],
         kind=kind,
         p="" if judged.p != judged.p else p_value(judged.p),
         n=_n(c),
-        weights=c.of_weights if verdict == WEIGHTS else "",
+        why=OF_THESE + _of_weights(c) if verdict == WEIGHTS else reason(judged),
         more=_more(one, unit),
     )
 
@@ -259,6 +262,8 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
             verdict=one.judged.verdict,
+            text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
+            said=one.judged.verdict + _briefly(one.judged),
             published=None if one.published is None else round(factor * one.published, 6),
         )
         for place in here
@@ -267,6 +272,19 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
     return [forest(rows, axis, factor * ROPE if unit == "1" else 0.0)] if rows else []
+
+
+def _of_weights(c: stats.Comparison) -> str:
+    """Return what these weights alone would be called, and why it is another than the interval suggests."""
+    if c.of_weights != UNCLEAR or c.low <= 0 <= c.high or c.low != c.low:
+        return c.of_weights
+    few = FEW.format(n=c.patients, p=c.smallest_p)
+    return f"{c.of_weights} ({few if c.smallest_p > c.alpha else f'p {p_value(c.p)}'})"
+
+
+def _briefly(judged: stats.Judged) -> str:
+    """Return ``reason`` in a word or two, for a figure."""
+    return "" if not reason(judged) else " (too few patients)" if judged.why else " (after Holm)"
 
 
 def interval(scene: Scene, key: Key) -> str:
@@ -289,7 +307,18 @@ def p_value(p: float) -> str:
 
 
 def _n(c: stats.Comparison) -> str:
-    return f"{c.patients} {TIMES} {c.pretrainings} {TIMES} {c.seeds}"
+    of = f"{c.pretrainings} {TIMES} " if c.seeds > 1 else ""
+    return f"{of}{c.seeds if of else c.pretrainings} {TIMES} {c.patients}"
+
+
+def reason(judged: stats.Judged) -> str:
+    """Return why a verdict is another than its interval suggests; "" where it is not."""
+    c = judged.comparison
+    if judged.verdict != UNCLEAR:
+        return ""
+    if judged.why:
+        return judged.why
+    return f"p after Holm is {p_value(judged.p)}" if c.low > 0 or c.high < 0 else ""
 
 
 def _more(one: Against, unit: str) -> str:
@@ -301,7 +330,7 @@ def _more(one: Against, unit: str) -> str:
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
         said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
-    said.append(f"crossed bootstrap {_signed(one.check[0], unit)} to {_signed(one.check[1], unit)}")
+    said.append(f"crossed bootstrap {difference(one.check[0], unit)} to {difference(one.check[1], unit)}")
     if one.judged.verdict == WEIGHTS:
         said.append(f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}")
     if c.detectable == c.detectable:
@@ -319,7 +348,7 @@ def settles(one: Against) -> str:
             "another fine-tuning seed" if c.pretrainings > 1 and c.seeds == 1 else "another pretraining seed"
         )
         return f"what would say more: {what}"
-    if {one.judged.verdict, c.verdict} != {stats.VERDICTS[3]} or c.sd_run != c.sd_run:
+    if {one.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
         return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"
     units, patients = c.needed("units", 50), c.needed("patients", 2000)

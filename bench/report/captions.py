@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.cells import MEAN
-from bench.report.footnotes import TIMES
+from bench.report.footnotes import COUNTS
 from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
 from bench.report.row_columns import sentences
@@ -14,6 +14,7 @@ from bench.report.tabular import Entry
 
 SHARES = "by share of training patients with labels"
 HABIT = "Marks go by the second decimal, as papers do; what may be claimed is said by the verdicts."
+WHERE = "where means are of the same patients, seeds and targets"
 QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
 
 
@@ -49,8 +50,7 @@ def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[st
     if any(e.gain for e in entries):
         named = f"row {scene.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
-        gain = f"In brackets the gain of the printed mean on {over}"
-        said.append(f"{gain}, where both have the same fine-tuning seeds.")
+        said.append(f"In brackets the gain on {over}: the paired difference, {WHERE}.")
     said += sentences(view, entries)
     said += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*said, counted(n), *same_patients(scene, pivot)])
@@ -87,15 +87,15 @@ def _marks(scene: Scene, pivot: Pivot) -> str:
     nested = " of each block" if len(pivot.shown(side)) > 1 else ""
     return (
         f"Best of its network in each {'column' if side is view.lines else 'line'}{nested} bold, second "
-        f"underlined, among rows that are fine-tuned alike on the same seeds{besides}; equal in print means "
-        f"equal in mark. {HABIT}"
+        f"underlined, among rows that are fine-tuned alike{besides}, {WHERE}; equal in print "
+        f"means equal in mark. {HABIT}"
     )
 
 
 def counted(n: Sequence[str]) -> str:
     """Return what the counts beside a table's lines, or below its columns, are of."""
     cases = ", in brackets test cases" if any("(" in one for one in n) else ""
-    return f"n = runs {TIMES} test patients{cases}."
+    return f"{COUNTS}: fine-tunings and test patients behind a number{cases}."
 
 
 def same_patients(scene: Scene, pivot: Pivot) -> list[str]:

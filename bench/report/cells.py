@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Cell:
     targets: int = 1  # least number of targets behind a run's mean
     failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed
+    over: int = 0  # equal where two means are of the same patients, cases, fine-tuning seeds and targets
 
 
 class Run(NamedTuple):
@@ -238,12 +239,47 @@ def _sections(protocol: Protocol, records: pd.DataFrame, named: Coded) -> Coded:
 def _cells(levels: Levels) -> dict[Key, Cell]:
     """Return the cell of every place, and of all targets of a place together."""
     cells, places = dict[Key, Cell](), zip(*map(levels.at_places, PLACE), strict=True)
+    over = _over(levels)
     for (mean, sd, *counts), together in summary(levels):
         if not together:
             row, section, fraction, metric, target = next(places)
         key = Key(row, section, fraction, MEAN if together else target, metric)
-        cells[key] = Cell(_number(mean), _number(sd), *counts)
+        cells[key] = replace(Cell(_number(mean), _number(sd), *counts), over=over.get(key, 0))
     return cells
+
+
+def _over(levels: Levels) -> dict[Key, int]:
+    """Return what names the values behind each cell."""
+    place = levels.spread(len(levels.run_means), levels.place_starts)
+    places = [*zip(*map(levels.at_places, PLACE), strict=True)]
+    crossed, seeds = (levels.at_runs(name) for name in RUN)
+    found: dict[Key, dict[tuple[Any, Any], int]] = {}
+    for at, p, s, mark in zip(
+        place.tolist(), crossed.codes.tolist(), seeds.codes.tolist(), levels.run_marks.tolist(), strict=True
+    ):
+        if not mark:
+            continue  # a run of which nothing is defined
+        row, section, fraction, metric, target = places[at]
+        run = (crossed.names[p], seeds.names[s])
+        for of in (target, MEAN):
+            runs = found.setdefault(Key(row, section, fraction, of, metric), {})
+            runs[run] = (runs.get(run, 0) + mark) % 2**64
+    return {key: _named(runs) for key, runs in found.items()}
+
+
+def _named(runs: dict[tuple[Any, Any], int]) -> int:
+    """Return what names the values of all runs of a cell, by pretraining and fine-tuning seed.
+
+    Where every fine-tuning seed has as many pretrainings, all of the same values, these count once: then a
+    row stands beside one from scratch.
+    """
+    by_seed: dict[Any, list[int]] = {}
+    for (_, seed), mark in runs.items():
+        by_seed.setdefault(seed, []).append(mark)
+    even = len({len(marks) for marks in by_seed.values()}) == 1
+    if even and all(len({*marks}) == 1 for marks in by_seed.values()):
+        return hash(tuple(sorted((seed, marks[0]) for seed, marks in by_seed.items())))
+    return hash(tuple(sorted(runs.items())))
 
 
 def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:

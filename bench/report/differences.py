@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
 from bench.protocol import row_of
 from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.report.numbers import difference, number
 from bench.report.plots import Spots, Strip
 from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
@@ -43,7 +45,7 @@ def strips(scene: Scene) -> tuple[Strip, ...]:
 
 def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
     unit = scene.unit(place.metric)
-    factor, said = (100, "points") if unit == "1" else (1, unit)
+    said = "points" if unit == "1" else unit
     name, lower = metric_title(place.metric), lower_is_better(place.metric, unit)
     paired, alone, bases = list[Spots](), list[Spots](), set[str]()
     for row in scene.rows:
@@ -52,11 +54,11 @@ def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
             continue
         other = scene.cells.scores(place._replace(row=base)) if base not in ("", row) else None
         if other is None:
-            alone += _spots(scene.named(row), scores.values, scores.runs, factor)
+            alone += _spots(scene.named(row), scores.values, scores.runs, unit, number)
         else:
             bases.add(scene.named(base))
             one, zero, _, runs = aligned(scores, other)
-            paired += _spots(scene.named(row), one - zero, runs, factor)
+            paired += _spots(scene.named(row), one - zero, runs, unit, difference)
     alone = [spots for spots in alone if spots.title not in bases]
     made = [Strip(title, f"{name} ({said})", lower, AGAINST, tuple(paired))] if paired else []
     what = f"{name} ({'%' if unit == '1' else unit})"
@@ -73,28 +75,35 @@ def scratch_of(scene: Scene, row: str, section: int) -> str:
     return last if more.endswith("(last)") and last in scene.rows else near[0]
 
 
-def _spots(title: str, values: np.ndarray, runs: tuple[tuple[int, int], ...], factor: float) -> list[Spots]:
+def _spots(
+    title: str, values: np.ndarray, runs: tuple[tuple[int, int], ...], unit: str,
+    printed: Callable[[float, str], str],
+) -> list[Spots]:  # fmt: skip
     """Return a row's dots, none where no value is defined.
 
     Args:
         title: of the row.
         values: (patients, runs, targets), NaN where undefined.
         runs: pretraining and fine-tuning seed of each.
-        factor: from the metric's own unit to that of print.
+        unit: the metric's own.
+        printed: returns a mean in print.
     """
-    by_run = factor * run_means(values)
+    factor = 100 if unit == "1" else 1
+    by_run = run_means(values)
     by_patient = factor * _mean(_mean(values, 1), 1)  # over runs, then targets
     known = np.isfinite(by_run)
     if not known.any():
         return []
     order = {seed: i for i, seed in enumerate(dict.fromkeys(pretrained for pretrained, _ in runs))}
+    mean, by_run = float(by_run[known].mean()), factor * by_run
     own = np.sort(by_patient[np.isfinite(by_patient)])
     if len(own) > MOST:
         own = own[np.linspace(0, len(own) - 1, MOST).round().astype(int)]
     return [
         Spots(
             title,
-            round(float(by_run[known].mean()), 6),
+            round(factor * mean, 6),
+            printed(mean, unit),
             tuple(round(float(v), 6) for v in by_run[known]),
             tuple(order[run[0]] for run, there in zip(runs, known, strict=True) if there),
             tuple(round(float(v), 4) for v in own),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench.protocol import View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
+from bench.report.common import apart_in
 from bench.report.names import metric_title
 from bench.report.plots import BANDS, Interval, Plot, Series
 from bench.report.redraw import Figure, digest, drawing
@@ -57,13 +58,14 @@ def wanted(scene: Scene) -> list[Figure]:
     ]
     if "lines" not in stated:
         own = View(draw="lines", metrics=(scene.metrics[0],))
-        made += _plots("fractions", FRACTIONS, charts.lines(scene, own))
+        made += _plots("fractions", FRACTIONS, charts.lines(scene, own), *apart_in(scene, own))
     made += _dots(scene)
     if "learning" not in stated:
         made += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
     if "pretraining" not in stated:
-        made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS)
-        made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES)
+        said = apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
+        made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS, *said)
+        made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES, *said)
     if curves := [(scene.named(row), extras.curves[row]) for row in _distinct(scene, extras.curves)]:
         made.append(_curves(curves))
     if lines := pretrainings.plotted(scene):
@@ -85,12 +87,13 @@ def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
     if view.draw in CHARTS:
         return _charts(scene, name, view)
     if view.draw == "lines":
-        return _plots(name, view.title or FRACTIONS, charts.lines(scene, view))
+        return _plots(name, view.title or FRACTIONS, charts.lines(scene, view), *apart_in(scene, view))
     if view.draw == "learning":
         return _plots(name, view.title or LEARNING, learning.plots(scene, view), *learning.captions(scene))
     if view.draw == "pretraining":
         steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
         said = [*([scaling.STEPS] if steps else []), *([scaling.CASES] if cases else [])]
+        said += apart_in(scene, replace(view, metrics=view.metrics or (scene.metrics[0],)))
         return _plots(name, view.title or (STEPS if steps else CASES), (*steps, *cases), *said)
     if view.draw == "embeddings":
         return _clouds(scene, name, view)
@@ -120,6 +123,7 @@ def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
     if not found:
         return []
     said = _captions([marks for chart in found for marks in chart.series], ERROR_BARS)
+    said = (*said, *apart_in(scene, view))
     drawn = json.dumps([asdict(chart) for chart in found])
     title = view.title or CHARTS[view.draw]
     return [_figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)]
@@ -151,6 +155,7 @@ def _dots(scene: Scene) -> list[Figure]:
         return []
     paired = [differences.HOW] if any(strip.against for strip in found) else []
     many = any(len(row.patients) == differences.MOST for strip in found for row in strip.rows)
+    paired += apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
     said = (*paired, *([differences.EVERY.format(differences.MOST)] if many else []))
     drawn = json.dumps([asdict(strip) for strip in found])
     return [_figure("dots", DIFFERENCES, lambda: drawing().spots(found), drawn, captions=said)]

@@ -16,6 +16,7 @@ UNDEFINED = {
 }
 PENALISED = "values penalised (one mask empty)"
 TIMES = "\N{MULTIPLICATION SIGN}"
+COUNTS = f"Runs {TIMES} patients"  # head of a column that counts what numbers are of
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _own(scene: Scene, key: Key, cell: Cell, usual: str) -> list[str]:
         what = "not scored" if all(f.hole == "not scored" for f in found) and found else "failed"
         parts.append(f"{counted(cell.failed, 'run')} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
-        parts.append(f"n = {_n(cell)}")
+        parts.append(f"{COUNTS.lower()}: {_n(cell)}")
     n_targets = len(scene.targets(key.section))
     section = scene.protocol.sections[key.section]
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):

@@ -37,7 +37,6 @@ WIDE = 4.4  # inches of the axis
 PITCH, ROW, DENSE = 0.15, 0.25, 0.33  # inches: a line of words, a row of a forest, a row of dots
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill 0 to 1 evenly: places of dots without a draw of chance
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
-MINUS = "\N{MINUS SIGN}"
 
 
 def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = False) -> Figure:
@@ -50,9 +49,8 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
         lower: is less better?
     """
     groups = [(name, list(own)) for name, own in groupby(rows, lambda one: one.group)]
-    said = {id(row): f"{signed(row.difference)}  [{signed(row.low)}, {signed(row.high)}]" for row in rows}
-    numbers = max(map(len, said.values())) * LETTER + 0.15
-    verdicts = max(len(row.verdict) for row in rows) * LETTER
+    numbers = max(len(row.text) for row in rows) * LETTER + 0.15
+    verdicts = max(len(row.said) for row in rows) * LETTER
     with style():
         handles = list[Artist]()
         if rope:
@@ -73,17 +71,12 @@ def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = Fa
                     "va": "center_baseline",
                     "fontsize": 8,
                 }
-                ax.text(1 + 0.1 / WIDE, y, said[id(row)], **at)
+                ax.text(1 + 0.1 / WIDE, y, row.text, **at)
                 weight = "bold" if row.verdict in TINTS else "normal"
-                ax.text(1 + (numbers + 0.1) / WIDE, y, row.verdict, fontweight=weight, **at)
+                ax.text(1 + (numbers + 0.1) / WIDE, y, row.said, fontweight=weight, **at)
             ax.set_xlim(low, high)
         _below([ax for ax, _ in axes], axis, lower)
         return figure
-
-
-def signed(value: float) -> str:
-    """Return two decimals with their sign."""
-    return f"{value:+.2f}".replace("-", MINUS)
 
 
 def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> None:
@@ -133,8 +126,7 @@ def spots(found: Sequence[Strip]) -> Figure:
                 ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(strip.rows, centres, strict=True):
                 _dotted(ax, row, y, low, high)
-                mean = signed(row.mean) if strip.against else f"{row.mean:.2f}"
-                ax.text(1 + 0.1 / WIDE, y, mean, transform=ax.get_yaxis_transform(), va="center_baseline",
+                ax.text(1 + 0.1 / WIDE, y, row.text, transform=ax.get_yaxis_transform(), va="center_baseline",
                         fontsize=8)  # fmt: skip
             ax.set_xlim(low, high)
             more = f", against {strip.against}" if strip.against else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.protocol import finetune_of, method_pretrains
 from bench.protocol.sections import Anchor
 from bench.report.cells import MEAN, Key
+from bench.report.footnotes import counted
 from bench.report.names import metric_title
 from bench.report.scene import Scene
 
@@ -25,6 +26,7 @@ class Judged:
     mean: float | None
     scores: dict[str, float]  # by target
     lacking: tuple[str, ...] = ()  # targets without a score
+    failed: int = 0  # runs, whose patients are not in it
 
     @property
     def worst(self) -> str:
@@ -49,6 +51,7 @@ class Judged:
             return f"{self.row}: not judged, there is no score{of} with all labels."
         score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
         score += f", worst target ({self.worst}) {self.lowest}" if self.worst else ""
+        score += f", without {counted(self.failed, 'failed run')}" if self.failed else ""
         return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
@@ -111,8 +114,8 @@ def _meant(scene: Scene) -> list[int]:
 
 def _scores(
     scene: Scene, row: str, section: int, anchor: Anchor
-) -> tuple[float | None, dict[str, float], tuple[str, ...]]:
-    """Return a row's mean, its score of each target, and which targets have none.
+) -> tuple[float | None, dict[str, float], tuple[str, ...], int]:
+    """Return a row's mean, its score of each target, which targets have none, and how many runs failed.
 
     Of a row some of whose runs failed, the others' scores.
     """
@@ -121,7 +124,8 @@ def _scores(
     cells = {t: scene.cells.at(Key(row, section, ALL, t, anchor.metric)) for t in of}
     known = {t: cell.mean for t, cell in cells.items() if cell and cell.mean is not None}
     mean = known.pop(MEAN, None) if len(targets) > 1 else next(iter(known.values()), None)
-    return mean, known, tuple(t for t in targets if t not in known)
+    failed = max((cell.failed for cell in cells.values() if cell), default=0)
+    return mean, known, tuple(t for t in targets if t not in known), failed
 
 
 def _asked(scene: Scene, one: Judged) -> str:

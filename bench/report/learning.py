@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
 from bench.report import selected
 from bench.report.cells import MEAN, of_runs, sections_of
+from bench.report.common import OTHERS
 from bench.report.differences import scratch_of
 from bench.report.levels import RUN
 from bench.report.names import metric_axis
@@ -76,7 +78,26 @@ def captions(scene: Scene) -> tuple[str, ...]:
     table = scene.extras.tracked
     if table is None or not len(table):
         return (HOW,)
-    return (HOW, *_mixed(scene, table), *([peeked(scene.protocol)] if "test" in {*table["part"]} else []))
+    return (
+        HOW,
+        *_apart(scene, table),
+        *_mixed(scene, table),
+        *([peeked(scene.protocol)] if "test" in {*table["part"]} else []),
+    )
+
+
+def _apart(scene: Scene, table: pd.DataFrame) -> tuple[str, ...]:
+    """Name the rows whose curves are of other patients or runs than most beside them."""
+    table = table.assign(section=sections_of(scene.protocol, table))
+    known = table[table["value"].notna()][["part", "section", "fraction", "row", "seed", "fold", "case"]]
+    found = dict[str, None]()
+    for _, here in known.drop_duplicates().groupby(["part", "section", "fraction"]):
+        sets = {row: frozenset(zip(own["seed"], own["fold"], own["case"], strict=True))
+                for row, own in here.groupby("row", observed=True)}  # fmt: skip
+        often = Counter(sets.values())
+        usual = max(sets.values(), key=lambda one: (often[one], len(one)))
+        found |= dict.fromkeys(scene.named(row) for row in scene.rows_of(sets) if sets[row] != usual)
+    return (f"{OTHERS} {'; '.join(found)}.",) if found else ()
 
 
 def _mixed(scene: Scene, table: pd.DataFrame) -> Iterator[str]:

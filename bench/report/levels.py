@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
@@ -42,6 +44,31 @@ class Levels:
         self.place_starts = starts(places)  # runs
         self.place_lines = self.run_lines[self.place_starts]
 
+    @cached_property
+    def marks(self) -> np.ndarray:
+        """Return a number for each line (uint64) that names its case, fold and target; 0 where undefined.
+
+        The sum over some lines, modulo 2^64, names the values that a mean of them is of. It is the same in
+        every table.
+        """
+        found: np.ndarray = np.zeros(len(self.values), dtype=np.uint64)
+        for name in ("case", "fold", "target"):
+            column = self.columns[name]
+            digests = np.array([*map(_digest, column.names), 0], dtype=np.uint64)
+            found = _mixed(found ^ digests[column.codes[self.order]])
+        found[np.isnan(self.values)] = 0
+        return found
+
+    @property
+    def unit_marks(self) -> np.ndarray:
+        """Return the sum of the marks behind each patient's mean."""
+        return _sums(self.marks, self.unit_starts)
+
+    @property
+    def run_marks(self) -> np.ndarray:
+        """Return the sum of the marks behind each run's mean."""
+        return _sums(self.unit_marks, self.run_starts)
+
     def at_runs(self, name: str) -> Coded:
         """Return a column's values, one for each place and run."""
         return self.columns[name].of(self.run_lines)
@@ -64,6 +91,21 @@ class Levels:
     def spread(self, lines: int, start: np.ndarray) -> np.ndarray:
         """Return the number of its stretch for each of so many lines."""
         return np.repeat(np.arange(len(start), dtype=np.int32), sizes(start, lines))
+
+
+def _digest(name: Hashable) -> int:
+    return int.from_bytes(blake2b(str(name).encode("utf-8", "backslashreplace"), digest_size=8).digest())
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Return numbers whose bits hang on all bits of those given (the finaliser of splitmix64)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(numbers ^ (numbers >> np.uint64(31)))
+
+
+def _sums(marks: np.ndarray, start: np.ndarray) -> np.ndarray:
+    return np.add.reduceat(marks, start) if len(start) else marks[:0]
 
 
 def _unit(columns: Mapping[str, Coded]) -> Coded:

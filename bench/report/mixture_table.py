@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bench.protocol import View, mixture
 from bench.protocol.sections import Mix
-from bench.report.entries import DASH, MINUS
 from bench.report.names import dataset_info
+from bench.report.numbers import DASH, MINUS
 from bench.report.scene import Scene
 from bench.report.supplement import Ingredient
 from bench.report.tabular import Column, Entry, Line, Table

@@ -12,7 +12,7 @@ from bench.report import gate, pretrainings, ranking, verdicts, worst
 from bench.report.across import NOTE as ACROSS
 from bench.report.across import across
 from bench.report.answer import Answer, interval
-from bench.report.footnotes import Footnotes, failed_jobs
+from bench.report.footnotes import COUNTS, Footnotes, failed_jobs
 from bench.report.notes import Block
 from bench.report.redraw import Figure, current_svg
 from bench.report.scene import Scene
@@ -79,6 +79,7 @@ def page(scene: Scene, made: Content) -> str:
         tables=made.tables,
         letters=made.notes.letters,
         tip=_tips(scene, made),
+        counts=COUNTS,
         tabular=tabular,
         verdicts=verdicts,
         ranking=ranking,

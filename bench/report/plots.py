@@ -58,6 +58,7 @@ class Spots:
 
     title: str
     mean: float
+    text: str  # the mean in print
     runs: tuple[float, ...]  # mean over patients, of each run
     pretrained: tuple[int, ...]  # of each run, which of the row's pretrainings it starts from, from 0
     patients: tuple[float, ...]  # mean over runs, of each patient, ascending
@@ -84,4 +85,6 @@ class Interval:
     low: float
     high: float
     verdict: str
+    text: str  # difference and interval in print
+    said: str  # the verdict, and in a word why it is another than the interval suggests
     published: float | None = None  # the difference that the paper printed

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from bench import stats
-from bench.report.answer import SIGNS, p_value
+from bench.report.answer import SIGNS, p_value, reason
 from bench.report.cells import MEAN, Key
-from bench.report.entries import number, signed
+from bench.report.common import means_of
 from bench.report.names import lower_is_better, metric_title
+from bench.report.numbers import difference, number
 from bench.report.scene import Scene
-from bench.report.verdicts import MANY, differences, judging, over_targets
+from bench.report.scores import Scores, shared
+from bench.report.verdicts import MANY, differences_of, judging, over_targets
 from bench.stats.comparison import ROPE
 from bench.stats.ranks import Ranks, kendall, ranks
 
@@ -22,9 +25,13 @@ HEADING = "How sure is the order?"
 NOTE = (
     "Rank of the mean over patients and runs, with its 95 % interval over 1,000 draws of patients and runs "
     "(crossed bootstrap; too narrow with three runs or fewer) and the share of draws in which the row is the "
-    "best: of rows that are fine-tuned alike, over the patients that all have. Beside the best: the paired "
-    "difference from the first row, p adjusted by Holm over this table's pairs, so that a verdict may differ "
-    "from that at the top of the page."
+    "best. All of it is of rows that are fine-tuned alike, over the patients, seeds and targets that all of "
+    "them have, so that a mean may differ from the table's. Beside the best: the paired difference from the "
+    "first row. p is adjusted by Holm over this table's pairs, so that a verdict may differ from that at the "
+    "top of the page."
+)
+WITHHELD = (
+    "no rank interval and no share of draws: {row} has one run, and another seed may order the rows otherwise"
 )
 
 
@@ -38,7 +45,7 @@ class Rung:
     interval: str
     best: str  # how often, in percent
     beside: str  # the best: difference and interval
-    verdict: str
+    verdict: str  # with its reason, where it has one
     pairs: tuple[tuple[str, str], ...]  # beside each row of the ranking: sign, and words for a tooltip
 
 
@@ -78,30 +85,37 @@ def _ranking(
     metric = judging(scene, section)
     unit = scene.unit(metric)
     keys = [Key(row, section, fraction, MEAN, metric) for row in rows]
-    found = _array(scene, keys)
-    if found is None:
+    known = {key: scores for key in keys if (scores := scene.cells.scores(key)) is not None}
+    if len(known) < 3:
         return None
-    kept, values, clusters = found
+    both = dict(zip(known, shared([*known.values()]), strict=True))
+    values, clusters = _array([*both.values()])
+    kept, lone = [*both], [i for i, one in enumerate(values) if (~np.isnan(one)).any(axis=0).sum() == 1]
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [kept[i] for i in order]
-    pairs = _pairs(scene, keys, unit, every)
+    pairs = _pairs(scene, keys, both, unit, every)
     rungs = tuple(
         Rung(
             row=scene.named(key.row),
             mean=number(float(ranked.mean[i]), unit),
             rank=f"{ranked.rank[i]:g}",
-            interval=f"{ranked.low[i]:g} to {ranked.high[i]:g}",
-            best=f"{100 * ranked.best[i]:.0f} %",
-            beside=pairs[at][0][1].partition(",")[0] if at else "",
-            verdict=pairs[at][0][2] if at else "",
-            pairs=tuple((sign, words) for sign, words, _ in pairs[at]),
+            interval="" if lone else f"{ranked.low[i]:g} to {ranked.high[i]:g}",
+            best="" if lone else f"{100 * ranked.best[i]:.0f} %",
+            beside=pairs[at][0].numbers if at else "",
+            verdict=pairs[at][0].said if at else "",
+            pairs=tuple((pair.sign, pair.words) for pair in pairs[at]),
         )
         for at, (key, i) in enumerate(zip(keys, order, strict=True))
+        if not np.isnan(ranked.rank[i])
     )
+    if not rungs:
+        return None
+    who = "every row" if len(lone) == len(kept) else "; ".join(scene.named(kept[i].row) for i in lone)
+    settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{scene.labels[section]}, {fraction} % of the labels"
     alone = scene.named(keys[0].row).rpartition(", ")[2] if len(_alike(scene, section)) > 1 else ""
-    return Ranking(where + (f", {alone}" if alone else ""), rungs, _tau(scene, keys), _settled(ranked, order))
+    return Ranking(where + (f", {alone}" if alone else ""), rungs, _tau(scene, keys), settled)
 
 
 def _settled(ranked: Ranks, order: np.ndarray) -> str:
@@ -110,49 +124,59 @@ def _settled(ranked: Ranks, order: np.ndarray) -> str:
     return f"{apart} of {len(order) - 1} neighbours have rank intervals apart."
 
 
-def _array(scene: Scene, keys: list[Key]) -> tuple[list[Key], np.ndarray, list[int]] | None:
-    """Return (rows, patients, runs) of those that have scores, NaN where a run is missing.
-
-    Patients are those that all of them have: one that is missing from a row would change its mean alone.
-    """
-    scores = {key: found for key in keys if (found := scene.cells.scores(key)) is not None}
-    if len(scores) < 3:
-        return None
-    patients = sorted(set.intersection(*({*one.patients} for one in scores.values())))
-    runs = sorted({r for one in scores.values() for r in one.runs})
-    values = np.full((len(scores), len(patients), len(runs)), np.nan)
+def _array(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
+    """Return (rows, patients, runs), NaN where a row has no such run, and each run's pretraining seed."""
+    runs = sorted({run for one in rows for run in one.runs})
+    values = np.full((len(rows), len(rows[0].patients), len(runs)), np.nan)
     at = {run: i for i, run in enumerate(runs)}
-    for i, one in enumerate(scores.values()):
-        own = {patient: j for j, patient in enumerate(one.patients)}
-        means = over_targets(one.values)[[own[patient] for patient in patients]]
-        values[i][:, [at[run] for run in one.runs]] = means
-    return list(scores), values, [pretrained for pretrained, _ in runs]
+    for i, one in enumerate(rows):
+        values[i][:, [at[run] for run in one.runs]] = over_targets(one.values)
+    return values, [pretrained for pretrained, _ in runs]
 
 
-def _pairs(scene: Scene, keys: list[Key], unit: str, every: bool) -> list[list[tuple[str, str, str]]]:
-    """Return for each row, beside each other: sign, words and verdict; all but the best only if ``every``."""
-    blank = ("", "", "")
-    made = [[blank] * (len(keys) if every else 1) for _ in keys]
+class Pair(NamedTuple):
+    """A row beside another, in print: empty where the two have nothing in common."""
+
+    sign: str = ""
+    numbers: str = ""  # difference and interval
+    said: str = ""  # the verdict, with its reason
+    p: str = ""
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        return f"{self.numbers}, {self.said}{self.p}" if self.sign else ""
+
+
+def _pairs(
+    scene: Scene, keys: list[Key], scores: Mapping[Key, Scores], unit: str, every: bool
+) -> list[list[Pair]]:
+    """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
+    made = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
     family = []
     for i, j in where:
-        found = differences(scene, keys[i], keys[j])
+        found = differences_of(scene, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
         family.append(None if found is None else stats.compared(
             found[0], found[1], ROPE if unit == "1" else None, seeds=found[2], flips=False
         ))  # fmt: skip
     judged = iter(stats.judged([one for one in family if one is not None]))
-    factor = 100 if unit == "1" else 1
     for (i, j), one in zip(where, family, strict=True):
         if one is None:
             continue
-        said = next(judged)
+        found_so = next(judged)
+        p = "" if found_so.p != found_so.p else f", p {p_value(found_so.p)}"
+        why = reason(found_so)
         for a, b, sign in ((i, j, 1), (j, i, -1)):
             if b < len(made[a]):
-                ends = sorted(sign * factor * v for v in (one.low, one.high))
-                text = f"{signed(sign * factor * one.difference)} [{signed(ends[0])} to {signed(ends[1])}]"
-                verdict = _turned(said.verdict, sign)
-                p = "" if said.p != said.p else f", p {p_value(said.p)}"
-                made[a][b] = (SIGNS[verdict], f"{text}, {verdict}{p}", verdict)
+                low, high = (difference(v, unit) for v in sorted(sign * v for v in (one.low, one.high)))
+                verdict = _turned(found_so.verdict, sign)
+                made[a][b] = Pair(
+                    SIGNS[verdict],
+                    f"{difference(sign * one.difference, unit)} [{low} to {high}]",
+                    f"{verdict} ({why})" if why else verdict,
+                    p,
+                )
     return made
 
 
@@ -166,15 +190,10 @@ def _tau(scene: Scene, keys: list[Key]) -> str:
     own, section = keys[0].metric, keys[0].section
     said = []
     for metric in scene.metrics:
-        cells = [scene.cells.at(key._replace(metric=metric)) for key in keys]
-        if (
-            metric == own
-            or not scene.judges(metric, section)
-            or any(c is None or c.mean is None for c in cells)
-        ):
+        means = means_of(scene, [key._replace(metric=metric) for key in keys])
+        if metric == own or not scene.judges(metric, section) or np.isnan(means).any():
             continue
-        sign = -1 if lower_is_better(metric, scene.unit(metric)) else 1
-        means = [sign * (c.mean or 0.0) for c in cells if c is not None]
+        means *= -1 if lower_is_better(metric, scene.unit(metric)) else 1
         tau = float(kendall(-np.arange(len(keys)), means)[0, 1])
         if tau == tau:
             said.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))

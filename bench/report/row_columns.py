@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.nets import catalog
 from bench.nets.sizes import Preset
 from bench.protocol import Row, View, method_pretrains, row_of
-from bench.report.entries import DASH, difference, number
+from bench.report.numbers import DASH, difference, number
 from bench.report.scene import Scene
 from bench.report.tabular import Column, Entry
 
@@ -57,8 +57,9 @@ def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
     except BenchError:  # a plugin's, which is gone
         return Entry(DASH, published=beside, hole="absent")
     text = " / ".join(number(size, "M") for size in sizes)
-    gap = difference(text, number(printed.number, "M")) if printed and len(sizes) == 1 else ""
-    return Entry(text, published=beside, difference=gap, sort=next(iter(sizes)))
+    first = next(iter(sizes))
+    gap = difference(first - printed.number, "M") if printed and len(sizes) == 1 else ""
+    return Entry(text, published=beside, difference=gap, sort=first)
 
 
 def _check(scene: Scene, rows: Sequence[str], parameter: str) -> Entry:

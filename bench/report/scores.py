@@ -29,6 +29,7 @@ class Scores:
     patients: tuple[str, ...]  # sorted
     runs: tuple[Run, ...]  # sorted
     targets: tuple[str, ...]  # sorted
+    cases: np.ndarray | None = None  # likewise: names the cases that a value is the mean of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class PatientMeans:
     """Means over the cases of a patient, in the order of ``PLACE``, run and patient."""
 
     values: np.ndarray  # float64, (n,)
+    cases: np.ndarray  # uint64, names the cases behind each value
     patient: np.ndarray  # of each value its patient, counted in ``patients``
     run: np.ndarray  # and its run, counted in ``runs``
     patients: tuple[str, ...]
@@ -64,9 +66,11 @@ class PatientMeans:
         runs, run = _those(self.run[low:high], len(self.runs))
         values = np.full((len(patients), len(runs), len(asked)), np.nan)
         values[patient, run, at] = self.values[low:high]
+        cases = np.zeros(values.shape, dtype=np.uint64)
+        cases[patient, run, at] = self.cases[low:high]
         values.setflags(write=False)  # others will be given it as well
         names = tuple(self.patients[i] for i in patients), tuple(self.runs[i] for i in runs)
-        return self.made.setdefault((group, target), Scores(values, *names, asked))
+        return self.made.setdefault((group, target), Scores(values, *names, asked, cases))
 
 
 def _those(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,11 +98,11 @@ def patient_means(levels: Levels) -> PatientMeans:
         if span[0] < span[1]:
             spans.setdefault((row, section, fraction, metric), {})[target] = span
             targets.setdefault((section, metric), set()).add(target)
-    means = levels.unit_means
+    means, marks = levels.unit_means, levels.unit_marks
     if not named.all():
-        means, patient, run = means[named], patient[named], run[named]
+        means, marks, patient, run = means[named], marks[named], patient[named], run[named]
     return PatientMeans(
-        means, patient, run, tuple(levels.patients),
+        means, marks, patient, run, tuple(levels.patients),
         tuple((crossed.names[crossed.codes[i]], seeds.names[seeds.codes[i]]) for i in first),
         spans, {place: tuple(sorted(found)) for place, found in targets.items()},
     )  # fmt: skip
@@ -108,6 +112,8 @@ def aligned(
     a: Scores, b: Scores
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[Run, ...]]:  # fmt: skip
     """Return two rows' scores of the patients, runs and targets that both have, NaN where either has none.
+
+    A patient's mean over other cases than the other row's counts as none.
 
     Runs are paired by pretraining and fine-tuning seed. Where one of the two has a single pretraining seed
     (a row from scratch), its run is paired with that of every pretraining seed of the other.
@@ -119,9 +125,9 @@ def aligned(
     patients = tuple(sorted({*a.patients} & {*b.patients}))
     targets = tuple(sorted({*a.targets} & {*b.targets}))
     runs = _paired(a.runs, b.runs)
-    one = _taken(a, patients, [first for _, first, _ in runs], targets)
-    other = _taken(b, patients, [second for *_, second in runs], targets)
-    undefined = np.isnan(one) | np.isnan(other)
+    one, cases = _taken(a, patients, [first for _, first, _ in runs], targets)
+    other, others = _taken(b, patients, [second for *_, second in runs], targets)
+    undefined = np.isnan(one) | np.isnan(other) | (cases != others)
     one[undefined] = other[undefined] = np.nan
     return one, other, patients, tuple(named for named, *_ in runs)
 
@@ -137,11 +143,43 @@ def _paired(a: tuple[Run, ...], b: tuple[Run, ...]) -> list[tuple[Run, Run, Run]
     )
 
 
+def shared(every: Sequence[Scores]) -> list[Scores]:
+    """Return several rows' scores of what all of them have, NaN elsewhere.
+
+    That is: of each patient, fine-tuning seed and target for which all runs of every row have a value, over
+    the same cases. Patients and targets are those of all rows; runs are each row's own.
+    """
+    patients = sorted(set.intersection(*({*one.patients} for one in every)))
+    targets = sorted(set.intersection(*({*one.targets} for one in every)))
+    taken = [_taken(one, patients, one.runs, targets) for one in every]
+    seeds = sorted({seed for one in every for _, seed in one.runs})
+    whole = np.zeros((len(patients), len(seeds), len(targets)), dtype=bool)
+    for at, seed in enumerate(seeds):
+        own = [[i for i, run in enumerate(one.runs) if run[1] == seed] for one in every]
+        if all(own):
+            values, cases = (
+                np.concatenate([found[part][:, i] for found, i in zip(taken, own, strict=True)], axis=1)
+                for part in (0, 1)
+            )
+            whole[:, at] = ~np.isnan(values).any(axis=1) & (cases == cases[:, :1]).all(axis=1)
+    at_seed = {seed: at for at, seed in enumerate(seeds)}
+    return [
+        Scores(
+            np.where(whole[:, [at_seed[seed] for _, seed in one.runs]], values, np.nan),
+            tuple(patients), one.runs, tuple(targets), cases,
+        )
+        for one, (values, cases) in zip(every, taken, strict=True)
+    ]  # fmt: skip
+
+
 def _taken(
     scores: Scores, patients: Sequence[str], runs: Sequence[Run], targets: Sequence[str]
-) -> np.ndarray:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values, and what names their cases; without such names 0."""
     at = []
     for some, known in ((patients, scores.patients), (runs, scores.runs), (targets, scores.targets)):
         place = {name: i for i, name in enumerate(known)}
         at.append([place[one] for one in some])
-    return scores.values[np.ix_(*at)]
+    grid = np.ix_(*at)
+    values = scores.values[grid]
+    return values, np.zeros(values.shape, np.uint64) if scores.cases is None else scores.cases[grid]

@@ -9,7 +9,7 @@ from bench.report import headings, mixture_table, row_columns
 from bench.report.captions import caption, same_patients, title
 from bench.report.entries import Entries, entry, marked, quoted
 from bench.report.errata import Errata
-from bench.report.footnotes import Footnotes, usual_n
+from bench.report.footnotes import COUNTS, Footnotes, usual_n
 from bench.report.pivot import Pivot, Place, pivots
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Line, Table
@@ -95,7 +95,7 @@ def _entries(
             made[at] = quoted(scene, point, notes, errata)
         elif point is not None:
             made[at] = entry(scene, pivot, point, usual[at[side]], notes, errata)
-    return marked(scene, made, pivot.points)
+    return marked(scene, made, pivot.points, notes)
 
 
 def _lines(
@@ -117,7 +117,7 @@ def _lines(
 
 def _counts(n: dict[Place, str], pivot: Pivot, labels: int) -> Line:
     """Return the line of counts below a table of which all lines are of the same cases."""
-    return Line(("n",) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n")
+    return Line((COUNTS,) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n")
 
 
 def _beside(entries: Sequence[Entry]) -> str:

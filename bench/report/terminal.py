@@ -6,7 +6,7 @@ from bench.errors import printable
 from bench.report import gate, pretrainings, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.captions import counted
-from bench.report.footnotes import Footnotes
+from bench.report.footnotes import COUNTS, Footnotes
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Table
 from bench.report.text import at_leaf, padded, title_of
@@ -58,7 +58,7 @@ def _legend(made: list[Table]) -> str:
 def _grid(table: Table, width: int) -> str:
     words = ["" if stub == "Method" else stub.lower() for stub in table.stubs]
     heads = [c.heading + (f" [{c.note}]" if c.note else "") for c in table.columns]
-    rows = [[*words, *heads, *(["n"] if table.counted else [])]]
+    rows = [[*words, *heads, *([COUNTS.lower()] if table.counted else [])]]
     for group, lines in table.groups:
         if group:
             rows.append([group])

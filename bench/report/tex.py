@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bench.errors import printable
 from bench.report import gate, pretrainings, verdict_table, verdicts
 from bench.report.answer import Answer
-from bench.report.footnotes import Footnotes
+from bench.report.footnotes import COUNTS, Footnotes
 from bench.report.notes import Block
 from bench.report.scene import Scene
 from bench.report.tabular import Column, Entry, Line, Table
@@ -30,6 +31,20 @@ SPECIAL = {
 }  # fmt: skip
 
 
+# what pdfLaTeX prints by itself: Latin letters but those that its old font lacks, and some punctuation
+LATIN = {chr(n) for n in range(0xA1, 0x180) if n != 0xAD} - {*"«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"}
+LATIN |= {*map(chr, (0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x20AC, 0x2122))}
+HINTS = (
+    "% Generated. Needs \\usepackage{booktabs}; for a tabular wider than a line also \\usepackage{graphicx}.",
+    "% Such a tabular fits as \\noindent\\resizebox{\\linewidth}{!}{\\begin{tabular}...\\end{tabular}}.",
+)
+FOREIGN = (
+    "% Has characters that pdfLaTeX does not print ({}): compile with XeLaTeX or LuaLaTeX, and a font "
+    "that has them: \\usepackage{{fontspec}} \\setmainfont{{DejaVu Serif}}."
+)
+LISTED = 8  # of such characters
+
+
 def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it stands; control characters are dropped."""
     kept = (SPECIAL.get(c, c) for c in text if c in SPECIAL or c == printable(c))
@@ -39,12 +54,8 @@ def escape(text: str) -> str:
 def tex(
     scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block], found: Answer | None = None
 ) -> str:  # fmt: skip
-    """Return ``table.tex``; its reader loads the package booktabs. ``found``: what stands beside scratch."""
-    parts = [
-        "% Generated. Needs \\usepackage{booktabs}.",
-        "% A wide tabular fits the line inside \\resizebox{\\linewidth}{!}{...}.",
-        f"\\textbf{{{escape(title_of(scene))}}}\\par\\medskip",
-    ]
+    """Return ``table.tex``; its head says what its reader loads. ``found``: what stands beside scratch."""
+    parts = [f"\\textbf{{{escape(title_of(scene))}}}\\par\\medskip"]
     if below := gate.warning(scene):
         parts.append(f"\\textbf{{{escape(below)}}}\\par\\medskip")
     for table in made:
@@ -61,7 +72,14 @@ def tex(
         lines += [escape(" ".join(p for p in (n.text, n.url) if p)) for n in block.notes]
     body = "\\par\n".join(lines)
     parts.append("{\\footnotesize\\raggedright\n" + body + "\\par}")
-    return "\n".join(parts) + "\n"
+    return "\n".join([*_hints(parts), *parts]) + "\n"
+
+
+def _hints(parts: Sequence[str]) -> list[str]:
+    """Return, as comments, which packages such parts need, and what to do where pdfLaTeX will not do."""
+    foreign = sorted({c for part in parts for c in part if not c.isascii() and c not in LATIN})
+    some = ", ".join(foreign[:LISTED]) + (" ..." if len(foreign) > LISTED else "")
+    return [*HINTS, *([FOREIGN.format(some)] if foreign else [])]
 
 
 def _against(found: Answer) -> list[str]:
@@ -100,7 +118,7 @@ def tabular(table: Table) -> str:
     lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}@{{}}}}", "\\toprule"]
     for level in table.heads:
         lines += _group_head(level, left, table.counted)
-    n = ["\\textit{n}"] if table.counted else []
+    n = [escape(COUNTS)] if table.counted else []
     lines += [_row([*map(escape, table.stubs), *map(_heading, table.columns), *n])]
     for i, (heading, rows) in enumerate(table.groups):
         lines.append("\\midrule" if i == 0 or heading else "\\addlinespace")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from functools import lru_cache
 from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report import gate, pretrainings, spreadsheet, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.entries import MINUS
-from bench.report.footnotes import Footnotes, state
+from bench.report.entries import minus_published
+from bench.report.footnotes import COUNTS, Footnotes, state
 from bench.report.notes import Block
+from bench.report.numbers import MINUS
 from bench.report.scene import Scene
 from bench.report.tabular import Entry, Line, Table
 
@@ -72,7 +72,7 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: Table) -> str:
-    n = ["n"] if table.counted else []
+    n = [COUNTS] if table.counted else []
     head = [*map(_md, table.stubs), *(_md(c.heading) + _sup(c.note) for c in table.columns), *n]
     rows = [head]
     for group, lines in table.groups:
@@ -168,7 +168,7 @@ def duration(seconds: float) -> str:
 def tidy(scene: Scene) -> str:
     """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1).
 
-    A spreadsheet runs a text that begins with ``= + - @``: such a name gets an apostrophe before it.
+    A name that a spreadsheet would run gets an apostrophe before it.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -194,27 +194,17 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     found = scene.cells.at(key)
     cell = found or Cell()
     printed = scene.printed(key)
-    gap = cell.mean - printed.number if printed and cell.mean is not None else None
     return (
-        *map(_inert, (
+        *map(spreadsheet.cell, (
             key.row, known.method if known else "", known.network if known else "",
             scene.protocol.sections[key.section], place.dataset, place.split, place.evaluation,
             str(key.fraction), "mean" if key.target == MEAN else key.target, key.metric,
             scene.unit(key.metric),
         )),
-        _plain(cell.mean), _plain(cell.sd),
+        spreadsheet.number(cell.mean), spreadsheet.number(cell.sd),
         *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
                    cell.failed)),
-        _plain(printed.number if printed else None), _plain(gap),
+        spreadsheet.number(printed.number if printed else None),
+        spreadsheet.number(minus_published(scene, key)),
         "published" if key.row in scene.protocol.published_only else state(scene, key, found),
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1024)  # few names stand in many lines
-def _inert(name: str) -> str:
-    line = printable(name)  # csv leaves a bare carriage return unquoted
-    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}".replace("-0.000000", "0.000000")

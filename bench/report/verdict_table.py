@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Sequence
 
-from bench.errors import printable
+from bench.report import spreadsheet
 from bench.report.answer import Answer
+from bench.report.footnotes import COUNTS
 from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place
 
-HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", "n")
+HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", COUNTS)
 CSV_COLUMNS = (
     "row", "baseline", "section", "fraction", "metric", "unit", "control", "difference", "low", "high", "p",
     "p_holm", "verdict", "why", "patients", "pretrainings", "seeds", "sd_patient", "sd_run", "sd_residual",
@@ -26,7 +27,7 @@ def lines(found: Answer) -> list[tuple[str, str, list[tuple[str, ...]]]]:
         (
             one.title,
             one.caption,
-            [(d.row, d.difference, d.interval, d.p, d.verdict, d.n) for d in (*one.dots, *one.controls)],
+            [(d.row, d.difference, d.interval, d.p, d.said, d.n) for d in (*one.dots, *one.controls)],
         )
         for one in found.forests
     ]
@@ -55,9 +56,8 @@ def _line(scene: Scene, one: Against) -> tuple[object, ...]:
 
 
 def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6f}".replace("-0.000000", "0.000000")
-    text = printable(str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return (
+        spreadsheet.number(value)
+        if value is None or isinstance(value, float)
+        else spreadsheet.cell(str(value))
+    )

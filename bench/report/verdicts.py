@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,14 +121,35 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
     values, clusters, seeds = found
     unit = scene.unit(key.metric)
     one = stats.compared(values, clusters, ROPE if unit == "1" else None, seeds=seeds)
-    printed = [scene.printed(k) for k in (key, base)]
-    sign = -1 if lower_is_better(key.metric, unit) else 1
-    gap = sign * (printed[0].number - printed[1].number) if printed[0] and printed[1] else None
+    ours, theirs = scene.printed(key), scene.printed(base)
+    sign = _sign(scene, key.metric)
+    gap = sign * (ours.number - theirs.number) if ours and theirs else None
     return Against(
         key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
         stats.bootstrap(values, clusters, seeds=seeds), _flips(one, values), gap,
         bool(row_of(scene.protocol, key.row)[1]),
     )  # fmt: skip
+
+
+class Gained(NamedTuple):
+    """What a cell is above another over what both have, in the metric's unit; no sign is turned."""
+
+    difference: float
+    patients: int
+
+
+def gained(scene: Scene, key: Key, other: Key) -> Gained | None:
+    """Return the difference that a verdict on two cells is of; None where they have nothing in common."""
+    found = differences(scene, key, other)
+    if found is None:
+        return None
+    values, clusters, seeds = found
+    one = stats.compared(values, clusters, None, seeds=seeds, flips=False)
+    return Gained(_sign(scene, key.metric) * one.difference, one.patients)
+
+
+def _sign(scene: Scene, metric: str) -> int:
+    return -1 if lower_is_better(metric, scene.unit(metric)) else 1
 
 
 def _flips(one: stats.Comparison, values: np.ndarray) -> float:
@@ -145,13 +167,17 @@ def differences(
     The mean over targets is of those that are defined for both in that patient and run.
     """
     ours, theirs = scene.cells.scores(key), scene.cells.scores(other)
-    if ours is None or theirs is None:
-        return None
+    return None if ours is None or theirs is None else differences_of(scene, key, other, ours, theirs)
+
+
+def differences_of(
+    scene: Scene, key: Key, other: Key, ours: Scores, theirs: Scores
+) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
+    """Return the same of scores that are given."""
     one, two, patients, runs = aligned(ours, theirs)
     if not patients or not runs:
         return None
-    sign = -1 if lower_is_better(key.metric, scene.unit(key.metric)) else 1
-    values = over_targets(sign * (one - two))
+    values = over_targets(_sign(scene, key.metric) * (one - two))
     if np.isnan(values).all():
         return None
     return (values, *run_seeds(scene, key.row, other.row, runs))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report.cells import MEAN, Key
-from bench.report.entries import number
 from bench.report.names import lower_is_better, metric_title
+from bench.report.numbers import number
 from bench.report.scene import Scene
 from bench.report.verdicts import judging, patients_of
 
@@ -64,7 +64,7 @@ def _of_section(scene: Scene, section: int) -> HardCases | None:
 
     cases = tuple(
         Hard(
-            patients[at], number(float(np.nanmean(table[:, at])), unit),
+            patients[at], number(float(np.nanmean(table[:, at])), unit) + _of(table[:, at]),
             said(int(np.nanargmax(sign * table[:, at])), at),
             said(int(np.nanargmin(sign * table[:, at])), at),
         )
@@ -72,6 +72,12 @@ def _of_section(scene: Scene, section: int) -> HardCases | None:
     )  # fmt: skip
     what = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
     return HardCases(what, cases, len(patients))
+
+
+def _of(scores: np.ndarray) -> str:
+    """Say how many rows a patient's mean is over, where some have no score of him."""
+    n = int(np.isfinite(scores).sum())
+    return "" if n == len(scores) else f" ({n} of {len(scores)} rows)"
 
 
 def _by_row(scene: Scene, place: Key) -> dict[str, dict[str, float]]:

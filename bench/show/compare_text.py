@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.errors import printable
-from bench.report.entries import number
+from bench.report.numbers import number
 from bench.show.compare import SOME, Compared
 from bench.show.moved import Moved, Place
-from bench.stats.comparison import WEIGHTS
+from bench.stats.comparison import UNCLEAR, WEIGHTS
 
 SHOWN = 30  # cells in the text; --json has all
 NUMBERS = {"%", "A", "B", "B - A", "interval", "p"}  # columns that end alike
@@ -101,6 +101,8 @@ def _line(moved: Moved) -> dict[str, str]:
 def _verdict(moved: Moved) -> str:
     if not moved.verdict:
         return moved.why
+    if moved.verdict == UNCLEAR and moved.why:
+        return f"{moved.verdict} ({moved.why})"
     beyond = " (beyond noise)" if moved.beyond and moved.verdict == WEIGHTS else ""
     return moved.verdict + beyond
 

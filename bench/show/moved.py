@@ -176,7 +176,7 @@ def _moved(places: Sequence[Place], tables: Sequence[pd.DataFrame], compared: in
         return
     sections = sorted({p.section for p in places})
     means = [_means(table, sections) for table in tables]
-    facts = [_facts(table) for table in tables]
+    facts = [_facts(table) for table in _both(tables)]
     made = [_paired(place, sections.index(place.section), means, facts) for place in places]
     family = [comparison for _, comparison in made if comparison is not None]
     # of one seed a cell is judged as the others are, and what is said is said of these weights alone
@@ -193,6 +193,21 @@ def _moved(places: Sequence[Place], tables: Sequence[pd.DataFrame], compared: in
             moved, p=word.p, verdict=WEIGHTS if alone else word.verdict,
             why=comparison.why if alone else word.why, beyond=word.verdict in (BETTER, WORSE),
         )  # fmt: skip
+
+
+def _both(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return two tables without values over all test cases at once that one of the two alone has."""
+    pooled = [table["case"].eq("").to_numpy() & table["value"].notna().to_numpy() for table in tables]
+    lines = [
+        [*table.loc[those, VALUE].itertuples(index=False, name=None)]
+        for table, those in zip(tables, pooled, strict=True)
+    ]
+    shared, made = {*lines[0]} & {*lines[1]}, []
+    for table, those, known in zip(tables, pooled, lines, strict=True):
+        values = table["value"].to_numpy(float, copy=True)
+        values[np.flatnonzero(those)[[line not in shared for line in known]]] = np.nan
+        made.append(table.assign(value=values))
+    return made
 
 
 def _still() -> Comparison:

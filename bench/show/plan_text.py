@@ -3,44 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
 from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.kind import GPU_STEP, TERAFLOPS_PER_GPU
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains
 from bench.plan import Plan
-from bench.plan.cost import TERAFLOPS_PER_GPU, forecast
+from bench.plan.cost import forecast, load
 from bench.protocol import Protocol, row_of
 from bench.show.words import counted, duration
 from bench.store import Store
 
 FEW = 4  # protocols that are told row by row
+PATIENCE = 60 * 86400.0  # seconds; what takes this processor longer does not run here
+WAIT = 60.0  # seconds from which it matters who else works here
+SPEED = f"{TERAFLOPS_PER_GPU:g} TFLOP/s, at most {1 / GPU_STEP:g} steps a second"
+ASSUMED = f"on one GPU (assumed, not measured: {SPEED})"
 
 
-def as_json(plan: Plan, store: Store) -> dict[str, Any]:
-    """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``."""
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of each job, None where nobody knows; on one GPU of training alone."""
+
+    seconds: dict[str, float | None]
+    gpu: bool = False
+
+    @property
+    def where(self) -> str:
+        """Where that is, in words."""
+        return " of training on one GPU" if self.gpu else ""
+
+
+def as_json(plan: Plan, store: Store, *, away: bool = False) -> dict[str, Any]:
+    """Return ``{"provisional", "jobs": [{id, kind, needs, done, spec, estimate}]}``.
+
+    Args:
+        plan: the jobs.
+        store: what is done.
+        away: do they run elsewhere? Then nothing is forecast for this machine's processor.
+    """
     wanted = plan.wanted()
-    costs = forecast(plan, store, wanted)
+    costs = dict.fromkeys(wanted) if away else forecast(plan, store, wanted)
     jobs = []
     for job in (plan.jobs[name] for name in wanted):
-        seconds, work = costs[job.id], job.spec.operations()
-        estimate = {  # on this machine's processor, and on one nominal GPU
+        seconds, gpu = costs[job.id], job.spec.gpu_seconds()
+        estimate = {  # on this machine's processor, and of its training on one GPU
             "seconds": None if seconds is None else round(seconds, 1),
-            "gpu_seconds": None if work is None else round(work / (TERAFLOPS_PER_GPU * 1e12), 1),
+            "gpu_seconds": None if gpu is None else round(gpu, 1),
         }
         done = records.done(plan, store, job.id)
         jobs.append({"id": job.id, **job.plain(), "done": done, "estimate": estimate})
     return {"provisional": plan.provisional, "jobs": jobs}
 
 
-def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol]) -> str:
-    """Return per protocol its rows, what is done, what the rest will cost; of many a line for each."""
+def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bool = False) -> str:
+    """Return per protocol its rows, what is done, what the rest will cost; of many a line for each.
+
+    ``away``: do jobs run elsewhere, or can some not run here? Nothing is forecast for this processor then.
+    """
     wanted = plan.wanted()
-    costs = forecast(plan, store, wanted)
     done = {job for job in store.present(wanted) if records.done(plan, store, job)}
+    costs = _costs(plan, store, wanted, done, away)
     lines = []
     if plan.provisional:
         lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
@@ -53,6 +81,14 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol]) -> str:
         lines += _patients(plan, protocol)
     lines.append(_total(plan, [j for j in wanted if j not in done], costs))
     return "\n".join(map(printable, lines))
+
+
+def _costs(plan: Plan, store: Store, wanted: list[str], done: set[str], away: bool) -> Costs:
+    """Return what jobs take here; on a GPU where they run elsewhere, or take this processor too long."""
+    here = {} if away else forecast(plan, store, wanted)
+    if away or sum(here[job] or 0.0 for job in wanted if job not in done) > PATIENCE:
+        return Costs({job: plan.jobs[job].spec.gpu_seconds() for job in wanted}, gpu=True)
+    return Costs(here)
 
 
 def _changed(plan: Plan, store: Store) -> list[str]:
@@ -97,7 +133,7 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     headers = ["protocol", "cells", "jobs", "to do", "GPU-hours", "trainings of unknown length"]
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
-    return [*text.splitlines(), "", "GPU-hours: of training to do, of known length, on one nominal GPU."]
+    return [*text.splitlines(), "", f"GPU-hours: of training to do, of known length, {ASSUMED}."]
 
 
 def _called(protocol: Protocol) -> str:
@@ -106,11 +142,11 @@ def _called(protocol: Protocol) -> str:
 
 
 def _gpu_hours(plan: Plan, jobs: Sequence[str]) -> float:
-    """Return what training takes on one nominal GPU, as far as steps are known."""
-    return sum(plan.jobs[job].spec.operations() or 0.0 for job in jobs) / (TERAFLOPS_PER_GPU * 1e12) / 3600
+    """Return what training takes on one GPU, as far as steps are known."""
+    return sum(plan.jobs[job].spec.gpu_seconds() or 0.0 for job in jobs) / 3600
 
 
-def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: dict[str, float | None]) -> list[str]:
+def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[str]:
     lines = []
     asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
     order = list(protocol.rows)
@@ -118,23 +154,26 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: dict[str, float
     for row in sorted(rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
-        cost = _cost([costs[c.finetune] for c in cells], [costs[c.evaluate] for c in cells])
+        known = costs.seconds
+        cost = _cost([known[c.finetune] for c in cells], [known[c.evaluate] for c in cells], costs.where)
         way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
         lines.append(f"  {row}: {len(cells)} cells, {finished} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
-            spec, seconds = plan.spec(pretrain, PretrainSpec), costs[pretrain]
+            spec, seconds = plan.spec(pretrain, PretrainSpec), known[pretrain]
             state = "done" if pretrain in done else "to do"
-            shown = "unknown cost" if seconds is None else f"about {duration(seconds)}"
+            shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
             steps = spec.pretrain.steps or "?"
             lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")
     return lines
 
 
-def _cost(training: list[float | None], predicting: list[float | None]) -> str:
+def _cost(training: list[float | None], predicting: list[float | None], where: str) -> str:
     """Return what a cell costs in the mean; without data nobody knows how many cases it predicts."""
     trained, predicted = ([s for s in part if s is not None] for part in (training, predicting))
     if len(trained) < len(training):
         return "unknown cost"
+    if where:
+        return f"about {duration(sum(trained) / len(training))} a cell{where}"
     if len(predicted) < len(predicting):
         return f"about {duration(sum(trained) / len(training))} to train a cell"
     return f"about {duration((sum(trained) + sum(predicted)) / len(training))} a cell"
@@ -174,11 +213,17 @@ def _way(spec: FinetuneSpec) -> str:
     return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
 
 
-def _total(plan: Plan, todo: list[str], costs: dict[str, float | None]) -> str:
+def _total(plan: Plan, todo: list[str], costs: Costs) -> str:
     parts = counted(plan.jobs[job].kind for job in todo) or "nothing"
-    known = sum(costs[j] or 0.0 for j in todo)
-    unknown = sum(costs[j] is None for j in todo)
-    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)} on this processor"
-    text += f" and {unknown} jobs of unknown cost" if unknown else ""
-    gpu = _gpu_hours(plan, todo)
-    return text + (f", or {duration(3600 * gpu)} of training on a nominal GPU" if known > 36_000 else "")
+    known = sum(costs.seconds[j] or 0.0 for j in todo)
+    unknown = sum(costs.seconds[j] is None for j in todo)
+    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)}"
+    if costs.gpu:
+        return f"{text} of training {ASSUMED}" + (f" and {unknown} jobs of unknown cost" if unknown else "")
+    text += " on this processor" + (f" and {unknown} jobs of unknown cost" if unknown else "")
+    if known > 36_000:
+        text += f", or {duration(3600 * _gpu_hours(plan, todo))} of training {ASSUMED}"
+    wanting, cores = load()
+    if known > WAIT and wanting > 1.5 * cores:
+        text += f"; longer while others use it, as they do now (load {wanting:.0f} on {cores} cores)"
+    return text

@@ -53,7 +53,10 @@ class State:
         self.queued = {job: listed[job] for job in self.waiting if job in listed}
         self._open = [*self.waiting, *self.working]
         self._unknown = "no job of it is in work now" if priced else "its plugins would be asked, and so run"
-        self._guess = guesses(run.plan, store, self._open) if priced and self._places() else {}
+        away = run.note.workers is None  # a cluster's nodes are no such processors as this
+        self._guess = guesses(run.plan, store, self._open, away=away) if priced and self._places() else {}
+        if any(guess.away for guess in self._guess.values()):
+            self._guess, self._unknown = {}, "on the cluster no job of some kind has ended yet"
         self._left = {job: self._still(job) for job in self.working}
         self._ends = self._reckon()
 
@@ -77,7 +80,7 @@ class State:
     def _still(self, job: str) -> float:
         """Return the seconds that a job in work still takes."""
         owner, told = self.working[job], self._store.progress(job)
-        share = told["step"] / max(told["steps"], 1) if told else 0.0
+        share = _share(told)
         passed = self.at - _since(owner, self.at)
         if share >= TELLING and len(self._store.claims(job)) == 1:  # not one that goes on from a checkpoint
             return passed * (1 - share) / share
@@ -142,7 +145,7 @@ class State:
         owner, told = self.working[job], self._store.progress(job)
         return Working(
             kind, label, _place(owner), _since(owner, None), told.get("step"), told.get("steps"),
-            self._left[job] if self._seconds(job) is not None or told else None,
+            self._left[job] if self._seconds(job) is not None or _share(told) >= TELLING else None,
         )  # fmt: skip
 
     def _stages(self, own: list[str]) -> Iterable[Stage]:
@@ -180,6 +183,11 @@ class State:
             text += "; one in work counts by its own pace once 5 % of its steps are done"
         others = "." if len(left) == len(self._open) else "; the run's other protocols come in between."
         return text + others
+
+
+def _share(told: dict[str, Any]) -> float:
+    """Return how much of its steps a job in work has done."""
+    return float(told["step"] / max(told["steps"], 1)) if told else 0.0
 
 
 def _since(owner: dict[str, Any], default: Any) -> Any:

@@ -16,10 +16,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    if seconds < 4 * 86400:
+    if seconds < 2 * 86400:
         return f"{seconds / 3600:.1f} h"
-    if seconds < 2 * YEAR:
+    if seconds < 100 * 86400:
         return f"{seconds / 86400:.0f} days"
+    if seconds < 2 * YEAR:
+        return f"{12 * seconds / YEAR:.0f} months"
     return f"{seconds / YEAR:,.0f} years"
 
 

@@ -54,6 +54,8 @@ class Comparison:
     @property
     def of_weights(self) -> str:
         """The verdict that these weights would have, were they the method."""
+        if self.smallest_p > self.alpha:
+            return UNCLEAR
         return word(self.difference, self.p, self.p_equivalent, self.alpha)
 
     @property

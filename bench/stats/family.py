@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.stats.comparison import UNCLEAR, WEIGHTS, Comparison, word
 
-FEW = "too few patients: {n} allow no p below {p:.2g}, which of {m} comparisons is none below {alpha:g}"
+FEW = "too few patients: {n} allow no p below {p:.2g}, so in {m} comparisons none below {alpha:g}"
 
 
 @dataclass(frozen=True)

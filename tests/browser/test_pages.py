@@ -1,5 +1,6 @@
 """Reports in a real browser: read with any eyes, on a phone, from the disk. Numbers here are invented."""
 
+import csv
 import json
 import sys
 from itertools import product
@@ -16,6 +17,7 @@ from bench import record
 from bench.errors import BenchError
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
 from bench.report import write, write_index
+from bench.report.spreadsheet import cell
 from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
 from bench.source import Source
 
@@ -180,6 +182,25 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
     lines = tab.value(f"csv({TABLE})").splitlines()
     assert len(lines) == 4 and lines[0].startswith('"Method"')
     assert tab.value('document.querySelector("#table pre.tex").textContent').startswith("\\begin{tabular}")
+
+
+CELLS = {  # in the page: in the CSV
+    "-2+3+cmd|' /C calc'!A1": "'-2+3+cmd|' /C calc'!A1", "=1+1": "'=1+1", "  @SUM(A1)": "'@SUM(A1)",
+    "+0.15": "+0.15", "\N{MINUS SIGN}0.15": "-0.15", "-1e-3": "-1e-3", "+12.5 %": "+12.5 %", "83.85": "83.85",
+    "\N{MINUS SIGN}1.50+A1": "\N{MINUS SIGN}1.50+A1", "+0.15 (x)": "'+0.15 (x)", "\uff1d1": "'\uff1d1",
+    'a "b"': 'a "b"',
+}  # fmt: skip
+
+
+def test_the_csv_button_guards_what_a_spreadsheet_would_run_and_leaves_numbers(browser, tmp_path):
+    tab = browser.open(write(*whole()[:2], tmp_path, whole()[2], figures=False).page, width=1400, dark=False)
+    made = f"""(() => {{ const t = document.createElement("table"), r = t.insertRow();
+        for (const text of {json.dumps([*CELLS])}) r.insertCell().textContent = text;
+        document.body.append(t); return csv(t); }})()"""
+    (line,) = csv.reader(tab.value(made).splitlines())
+    assert line == [*CELLS.values()]
+    ascii_minus = [text for text in CELLS if not text.startswith("\N{MINUS SIGN}")]
+    assert [cell(text).replace("'  ", "'") for text in ascii_minus] == [CELLS[text] for text in ascii_minus]
 
 
 def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(browser, source, tmp_path, run, capsys):

@@ -105,15 +105,15 @@ def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_d
 
 def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivalent():
     rows = (
-        Interval("A", "5 %", 1.5, 0.5, 2.5, "better"),
-        Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", 1.25),
-        Interval("C", "100 %", 0.4, -60, 60, "not separable"),
+        Interval("A", "5 %", 1.5, 0.5, 2.5, "better", "+1.50  [+0.50, +2.50]", "better"),
+        Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", "-0.20", "equivalent", 1.25),
+        Interval("C", "100 %", 0.4, -60, 60, "not separable", "", "not separable (after Holm)"),
     )  # fmt: skip
     figure = drawing.forest(rows, "HD95 (mm) against scratch", 1.0, lower=True)
     one, two = figure.axes
     said = [t.get_text() for t in one.texts]
-    minus = "\N{MINUS SIGN}"
-    assert said == ["+1.50  [+0.50, +2.50]", "better", f"{minus}0.20  [{minus}0.60, +0.20]", "equivalent"]
+    assert said == ["+1.50  [+0.50, +2.50]", "better", "-0.20", "equivalent"]
+    assert [t.get_text() for t in two.texts] == ["", "not separable (after Holm)"]
     assert [t.get_text() for t in one.get_yticklabels()] == ["A", "B"]
     assert [t.get_text() for t in figure.texts] == ["5 %", "100 %"]
     shaded = [p.get_extents().transformed(ax.transData.inverted()) for ax in (one, two) for p in ax.patches]

@@ -11,6 +11,7 @@ from bench.report import Extras, figures
 from bench.report.bars import _lines_of, extent
 from bench.report.canvas import looks
 from bench.report.charts import charts, lines
+from bench.report.common import OTHERS
 from bench.report.figures import wanted
 from bench.report.learning import plots as learning_plots
 from bench.report.masks import ADDED, CONFUSED, MISSED, wrong
@@ -269,6 +270,26 @@ def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):
     )
     assert pictures.captions[0] == said and "missed" in pictures.captions[1]
     assert "standard deviation over runs" in bars.captions[0] and "paper printed" in bars.captions[1]
+
+
+@pytest.mark.parametrize("draw", ["bars", "dots", "lines"])
+def test_a_figure_names_the_rows_whose_numbers_are_of_other_patients(protocol, records, draw):
+    """Row c lacks a patient at 10 %; its variant lacks another."""
+    rows = {**ROWS, "c": Row("mae3d", "net", title="C")}
+    table = records(*(
+        {"row": r, "fraction": f, "case": c, "value": 0.5}
+        for r in ("a", "b", "c", "c (random)") for f in (10, 100) for c in "xy"
+        if (r, f, c) not in (("c", 10, "y"), ("c (random)", 100, "x"))
+    ))  # fmt: skip
+    made = protocol(rows=rows, finetune=SECTIONS[:1], layout=Layout(views=(View(draw=draw),)))
+    first = wanted(scene_of(made, table, Extras()))[0]
+    assert f"{OTHERS} C (organs, 10 %); C (random) (organs, 100 %)." in " ".join(first.captions).replace(
+        ", liver", ""
+    )
+    whole = table[table["case"] == "x"]
+    assert OTHERS not in " ".join(
+        wanted(scene_of(made, whole[whole["fraction"] == 10], Extras()))[0].captions
+    )
 
 
 def test_errors_are_missed_added_or_confused():

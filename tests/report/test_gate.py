@@ -112,6 +112,7 @@ def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
 def test_a_failed_run_hides_nothing(two):
     failed = {"dataset": "organs", "seed": 1, "target": "", "metric": "", "value": None, "status": "failed"}
     assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*LOW, failed, HEART)
+    assert ", without 1 failed run: missed." in two(*LOW, failed, HEART)
     assert "Organs: A: not judged, there is no score with all labels." in two(failed, HEART)
 
 

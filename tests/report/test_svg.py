@@ -55,7 +55,10 @@ def full(protocol, records, mask):
 @pytest.fixture(scope="module")
 def drawn(full, tmp_path_factory):
     """Return the SVG of every figure by name."""
-    plans = [*wanted(full), forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", 2.0),), "Dice", 1.0)]
+    plans = [
+        *wanted(full),
+        forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0),), "Dice", 1.0),
+    ]
     folder = tmp_path_factory.mktemp("drawn")
     refresh(plans, folder)
     found = {plan.name: current_svg(plan, folder) for plan in plans}

@@ -1,12 +1,16 @@
 """Columns, order, marks, holes and the published number beside ours."""
 
+import csv
+
 import pytest
 
-from bench.protocol import Finetune, Layout, Net, Row
+from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.report import Extras, Failure, Leak
-from bench.report.entries import MINUS, number, signed
-from bench.report.footnotes import TIMES, Footnotes
+from bench.report.common import APART
+from bench.report.footnotes import COUNTS, TIMES, Footnotes
+from bench.report.numbers import MINUS, number, signed
 from bench.report.tables import tables
+from bench.report.text import tidy
 from bench.report.write import scene_of
 
 NAN = float("nan")
@@ -87,13 +91,76 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
     assert "Best of its network in each column bold" in made[0].caption
 
 
-def test_a_row_whose_runs_are_not_all_there_is_not_marked_beside_others(four_rows, records):
-    scores = [{"row": row, "value": 0.5, "seed": seed} for row in "ab" for seed in (0, 1)]
-    made, _ = build(
-        four_rows,
-        records(*scores, {"row": "b", "case": "d", "value": 0.7, "seed": 1}, {"row": "c", "value": 0.9}),
-    )
-    assert marks(made[0]) == {"a": "second", "b": "best", "c": "", "d": ""}
+ALL = [{"row": row, "seed": seed, "case": case} for row in "abc" for seed in (0, 1) for case in "xy"]
+UNDEFINED = {"status": "both_empty", "value": NAN}
+OTHERS = {  # records: who is marked; d ran nowhere
+    "all of the same": (ALL, {"a": "second", "b": "second", "c": "best", "d": ""}),
+    "a run of one row is missing": (
+        [r for r in ALL if (r["row"], r["seed"]) != ("c", 1)], {"a": "best", "b": "best", "c": "", "d": ""}
+    ),
+    "a patient of one run is missing": (
+        [r for r in ALL if r != {"row": "c", "seed": 1, "case": "y"}],
+        {"a": "best", "b": "best", "c": "", "d": ""},
+    ),
+    "a patient of one run is undefined": (
+        [{**r, **UNDEFINED} if r == {"row": "c", "seed": 1, "case": "y"} else r for r in ALL],
+        {"a": "best", "b": "best", "c": "", "d": ""},
+    ),
+    "a row has one patient more": (
+        [*ALL, *({"row": "c", "seed": s, "case": "z"} for s in (0, 1))],
+        {"a": "best", "b": "best", "c": "", "d": ""},
+    ),
+    "a scan of a patient is undefined": (
+        [{**r, **UNDEFINED} if r == {"row": "c", "seed": 1, "case": "y"} else {**r, "patient": "p"}
+         for r in ALL],
+        {"a": "best", "b": "best", "c": "", "d": ""},
+    ),
+    "several pretrainings are of the same": (
+        [*ALL, *({**r, "pretrain_seed": 1} for r in ALL if r["row"] == "c")],
+        {"a": "second", "b": "second", "c": "best", "d": ""},
+    ),
+    "of several pretrainings one lacks a patient": (
+        [*ALL, *({**r, "pretrain_seed": 1} for r in ALL if r["row"] == "c" and r["case"] == "x")],
+        {"a": "best", "b": "best", "c": "", "d": ""},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_marks_are_among_rows_whose_means_are_of_the_same_patients_runs_and_targets(four_rows, records, what):
+    rows, expected = OTHERS[what]
+    value = {"a": 0.5, "b": 0.5, "c": 0.7}
+    made, notes = build(four_rows, records(*({"value": value[r["row"]], **r} for r in rows)))
+    table = next(t for t in made if t.lines[0].entries[0].sort is not None)
+    assert marks(table) == expected
+    noted = {
+        line.row for line in table.lines for e in line.entries if notes.letters.get(APART, "-") in e.note
+    }
+    assert noted == ({"c"} if expected["c"] == "" else set())
+
+
+def test_values_over_all_cases_at_once_are_compared_over_the_same_folds(protocol, records):
+    """An AUC has no patients: b's is over one fold of two, and there both are the same."""
+    pooled = {"dataset": "cc_ccii", "metric": "auc", "target": "all", "task": "classification", "case": ""}
+    rows = [{**pooled, "row": r, "fold": f, "value": 0.9 - 0.4 * f}
+            for r, f in (("a", 0), ("a", 1), ("b", 0))]  # fmt: skip
+    layout = Layout(views=(View(gain="a"),))
+    place = protocol(finetune=(section(dataset="cc_ccii"),), metrics=("auc",), layout=layout)
+    for missing, shown in (([], ("", "")), ([{**rows[2], "fold": 1, "value": 0.6}], ("best", "+5.00"))):
+        made, notes = build(place, records(*rows, *missing))
+        entry = made[0].lines[1].entries[0]
+        assert (entry.mark, entry.gain) == shown and (APART in notes.letters) == (shown == ("", ""))
+
+
+def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
+    """Of the same patients and seeds, b lacks its second target in one of them: the mean of what is easy."""
+    rows = [{"row": r, "target": t, "value": {"liver": 0.9, "spleen": 0.3}[t]} for r in "abc"
+            for t in ("liver", "spleen")]  # fmt: skip
+    rows[3] |= UNDEFINED
+    made, _ = build(four_rows, records(*rows))
+    at = [c.label for c in made[0].columns].index("Mean")
+    assert texts(made[0])["b"][at] == "90.00"
+    assert marks(made[0], at) == {"a": "best", "b": "", "c": "best", "d": ""}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +179,7 @@ def test_the_best_distance_is_the_smallest(four_rows, records, metric, unit, val
 def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
     made, _ = build(protocol(), records({}))
     assert marks(made[0])["a"] == ""  # a lone value is not best
-    assert made[0].caption.endswith(f"higher is better. n = runs {TIMES} test patients.")
+    assert made[0].caption.endswith(f"is better. {COUNTS}: fine-tunings and test patients behind a number.")
     assert "±" not in made[0].caption and "bold" not in made[0].caption
     made, _ = build(protocol(), records({}, {"seed": 1}))
     assert "± standard deviation over runs" in made[0].caption
@@ -211,7 +278,7 @@ def test_a_deviating_n_is_footnoted(protocol, records):
     assert line.n.split() == ["1", TIMES, "1"]
     noted = [c.label for c, e in zip(made[0].columns, line.entries, strict=True) if e.note]
     assert noted == ["spleen", "Mean"]
-    assert all(f"n = 1\xa0{TIMES}\xa02" in text for text in notes.letters)
+    assert all(f"{COUNTS.lower()}: 1\xa0{TIMES}\xa02" in text for text in notes.letters)
 
 
 def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_them(protocol, records):
@@ -282,6 +349,24 @@ def test_the_papers_cell_and_ours_minus_it(protocol, records, printed, lines, pu
     made, _ = build(protocol(rows=rows), table, published=printed(*lines))
     entry = made[0].lines[1].entries[0]
     assert (entry.published, entry.difference) == shown
+
+
+def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(protocol, records, printed):
+    """In no form of the table: the rest of a failed study is of other patients than the paper's number."""
+    rows = {"a": Row("scratch", "net", published="A"), "b": Row("voco", "net", published="VoCo")}
+    table = records(
+        *({"row": r, "fold": f, "case": f"c{f}", "value": 0.8} for r, f in (("a", 0), ("a", 1), ("b", 0))),
+        {**GONE, "fold": 1, "job": "j1"},
+    )  # fmt: skip
+    extras = Extras(published=printed({"method": "A"}, {}))
+    scene = scene_of(protocol(rows=rows), table, extras)
+    made, _ = tables(scene)
+    assert [line.entries[0].difference for line in made[0].lines] == [f"{MINUS}3.85", ""]
+    lines = list(csv.DictReader(tidy(scene).splitlines()))
+    assert {(one["row"], one["difference"]) for one in lines if one["published"]} == {
+        ("a", "-0.038500"),
+        ("b", ""),
+    }
 
 
 def test_spellings_of_one_organ_meet(protocol, records, printed):

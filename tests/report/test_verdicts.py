@@ -13,7 +13,7 @@ from bench import report, stats
 from bench.protocol import Finetune, Layout, Row, View
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import _ticks, answer, settles
+from bench.report.answer import _ticks, answer, forest_figures, reason, settles
 from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
@@ -186,6 +186,110 @@ def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
     assert ranking.rungs[-1].verdict == "worse"
     other = {**ROWS, "c": Row("mae3d", "net", title="C", finetune={"steps": 99})}
     assert [len(one.rungs) for one in rankings(scene(*usual, rows=other, baseline="unequal"))] == [3]
+
+
+def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_is_said(
+    scene, protocol, records, tmp_path
+):
+    """The row that is the best in all draws of the patients is so for this seed alone."""
+    one = [
+        row
+        for r, gain in zip("abcd", (0, 0.05, 0, -0.05), strict=True)
+        for row in scores(r, gain, (0,), (0,))
+    ]
+    (ranking,) = rankings(scene(*one))
+    assert [(rung.rank, rung.interval, rung.best) for rung in ranking.rungs[::3]] == [
+        ("1", "", ""),
+        ("4", "", ""),
+    ]
+    assert ranking.settled.startswith("no rank interval and no share of draws: every row has one run")
+    assert (
+        ranking.settled
+        in report.write(protocol(rows=ROWS), records(*one), tmp_path, figures=False).page.read_text()
+    )
+    more = [row for r in "abc" for row in scores(r, 0, (0,), (0, 1))]
+    (ranking,) = rankings(scene(*more, *scores("d", -0.05, (0,), (0,))))  # then all are ranked in that run
+    assert "every row has one run" in ranking.settled and {rung.interval for rung in ranking.rungs} == {""}
+    (ranking,) = rankings(scene(*more))
+    assert all(rung.interval for rung in ranking.rungs) and "rank intervals apart" in ranking.settled
+
+
+def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
+    """b lacks the six hard patients of twelve; over the others it is the worst of all."""
+    gains = {"a": 0.0, "b": -0.01, "c": 0.02, "d": 0.01}
+    rows = [row for r, gain in gains.items() for row in scores(r, gain, (0,), (0, 1), noise=0)]
+    hard = sorted(
+        {row["case"] for row in rows}, key=lambda c: next(r["value"] for r in rows if r["case"] == c)
+    )
+    part = [row for row in rows if row["row"] != "b" or row["case"] in hard[6:]]
+    (ranking,) = rankings(scene(*part))
+    assert [rung.row for rung in ranking.rungs] == ["C", "D", "A", "B"]
+    easy = [row["value"] for row in rows if row["row"] == "c" and row["case"] in hard[6:]]
+    assert ranking.rungs[0].mean == f"{100 * np.mean(easy):.2f}"
+    assert [rung.beside.split(" ")[0] for rung in ranking.rungs] == [
+        "",
+        "\u22121.00",
+        "\u22122.00",
+        "\u22123.00",
+    ]
+    names = ("organs", "hearts")
+    tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
+    (found,) = across(scene(*({**row, "dataset": name} for name in names for row in part), finetune=tuned))
+    assert [bar.row for bar in found.bars] == ["C", "D", "A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("patients", "gain", "why"),
+    [
+        (5, 0.19, "too few patients: 5 allow no p below 0.062"),
+        (8, 0.19, "too few patients: 8 allow no p below 0.0078, so in 8 comparisons none below 0.05"),
+        (12, 0.19, ""),
+    ],
+)
+def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
+    scene, protocol, records, tmp_path, patients, gain, why
+):
+    """+19 [+18 to +20] beside "not separable" is no contradiction: so few patients allow no small p."""
+    names = "bcdefghi"
+    known = {"a": Row("scratch", "net", title="A")} | {n: Row("voco", "net", title=n.upper()) for n in names}
+    rows = [*scores("a", 0.0, (0,))] + [row for n in names for row in scores(n, gain)]
+    rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
+    made = scene(*rows, rows=known)
+    (forest,) = answer(made, verdicts(made)).forests
+    assert {dot.said for dot in forest.dots} == {f"not separable ({why})" if why else "better"}
+    paths = report.write(protocol(rows=known), records(*rows), tmp_path, figures=False)
+    if why:
+        for text in (paths.markdown.read_text(), paths.tex.read_text(), paths.text):
+            lines = [line for line in text.splitlines() if "+19." in line and "to" in line]
+            assert len(lines) == 8 and all(why in line for line in lines)
+        assert html.unescape(paths.page.read_text()).count(f'<span class="why">{why}</span>') == 8
+        assert all(why in rung.verdict for rung in rankings(made)[0].rungs if "+19" in rung.beside)
+        (figure,) = forest_figures(made, verdicts(made))
+        said = [t.get_text() for ax in figure.draw().axes for t in ax.texts]
+        assert said.count("not separable (too few patients)") == 8
+
+
+def test_of_one_run_of_five_patients_it_is_said_too(scene):
+    rows = [row for r, gain in (("a", 0.0), ("b", 0.19)) for row in scores(r, gain, (0,), (0,))]
+    made = scene(*(row for row in rows if row["case"] < "c05"))
+    (dot,) = answer(made, verdicts(made)).forests[0].dots
+    assert dot.difference.startswith("+19") and dot.interval.startswith("+1")
+    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    three = scene(
+        *(row for r, g in (("a", 0.0), ("b", 0.19)) for row in scores(r, g, (0,)) if row["case"] < "c05")
+    )
+    (dot,) = answer(three, verdicts(three)).forests[0].dots  # by the model its p is small
+    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+
+
+def test_a_difference_that_holm_takes_back_says_so_on_its_line():
+    noise = np.random.default_rng(1).normal(0, 0.03, (12, 3))
+    every = [stats.compared(noise - noise.mean() + gain, rope=None) for gain in np.linspace(0.01, 0.06, 60)]
+    one = next(c for c in every if 0.03 < c.p < 0.04)
+    assert one.low > 0  # alone it is better
+    found = stats.judged([one, replace(one, p=0.9), replace(one, p=0.9)])
+    assert found[0].verdict == "not separable" and reason(found[0]) == f"p after Holm is {3 * one.p:.2f}"
+    assert reason(stats.judged([one])[0]) == ""
 
 
 def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):

@@ -8,10 +8,14 @@ import pytest
 from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View
 from bench.protocol.sections import Mix
 from bench.report import Extras, Ingredient, terminal_table, write
-from bench.report.entries import MINUS
+from bench.report.answer import answer, forest_figures
+from bench.report.differences import strips
+from bench.report.entries import PATIENTS_FIRST
 from bench.report.footnotes import TIMES
+from bench.report.numbers import MINUS
 from bench.report.tables import tables
 from bench.report.text import _md_table, tidy
+from bench.report.verdicts import verdicts
 from bench.report.write import scene_of
 
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
@@ -58,17 +62,17 @@ PIVOTS = {  # view: the table
          "| | HD (mm) | <u>5.00</u> | **4.00** |",
          "| Mean | Dice (%) | **60.00** | **60.00** |",
          "| | HD (mm) | <u>7.00</u> | **6.00** |",
-         "| n | | 1 x 1 | 1 x 1 |"],
+         "| Runs x patients | | 1 x 1 | 1 x 1 |"],
     ),
     "metrics in the columns, of the mean": (
         View(columns=("metric",)),
-        ["| Method | Dice (%) | HD (mm) | n |",
+        ["| Method | Dice (%) | HD (mm) | Runs x patients |",
          "| A | **60.00** | <u>7.00</u> | 1 x 1 |",
          "| B | **60.00** | **6.00** | 1 x 1 |"],
     ),
     "a block for each metric, of two targets in the view's order": (
         View(lines=("metric", "row"), targets=("mean", "liver")),
-        ["| Metric | Method | Mean | liver | n |",
+        ["| Metric | Method | Mean | liver | Runs x patients |",
          "| Dice (%) | A | **60.00** | **80.00** | 1 x 1 |",
          "| | B | **60.00** | <u>70.00</u> | 1 x 1 |",
          "| HD (mm) | A | <u>7.00</u> | <u>9.00</u> | 1 x 1 |",
@@ -76,11 +80,11 @@ PIVOTS = {  # view: the table
     ),
     "one row, one metric, one target: what is left out is no rival": (
         View(columns=("target", "metric"), rows=("b",), metrics=("hd",), targets=("tumour",)),
-        ["| Method | HD (mm) | n |", "| B | 4.00 | 1 x 1 |"],
+        ["| Method | HD (mm) | Runs x patients |", "| B | 4.00 | 1 x 1 |"],
     ),
     "metrics under targets": (
         View(columns=("target", "metric"), targets=("liver", "mean"), rows=("b", "a")),
-        ["| Method | liver, Dice (%) | liver, HD (mm) | Mean, Dice (%) | Mean, HD (mm) | n |",
+        ["| Method | liver, Dice (%) | liver, HD (mm) | Mean, Dice (%) | Mean, HD (mm) | Runs x patients |",
          "| B | <u>70.00</u> | **8.00** | **60.00** | **6.00** | 1 x 1 |",
          "| A | **80.00** | <u>9.00</u> | **60.00** | <u>7.00</u> | 1 x 1 |"],
     ),
@@ -127,7 +131,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
         rows=rows, finetune=SEVERAL,
     )  # fmt: skip
     assert grids[0] == [
-        "| Data | Labels | Target | A | B | n |",
+        "| Data | Labels | Target | A | B | Runs x patients |",
         "| Liver | 10 % | liver | <u>10.00</u> | **30.00** | 1 x 1 |",
         "| | 100 % | liver | <u>20.00</u> | **40.00** | 1 x 1 |",
         "| Heart | 10 % | atrium | 50.00 | | 1 x 1 |",
@@ -157,13 +161,15 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         extras=Extras(published=printed(*lines)),
     )  # fmt: skip
     assert grids[0] == [
-        "| Method | S | L | n |",
+        "| Method | S | L | Runs x patients |",
         "| Base | <u>50.00</u> | **70.00** | 1 x 1 |",
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    said = "In brackets the gain of the printed mean on the row from scratch of its network, where both have"
-    assert f"{said} the same fine-tuning seeds." in found.caption
+    said = (
+        "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
+    )
+    assert f"{said} of the same patients, seeds and targets." in found.caption
     assert found.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
     grids, _, _ = made(protocol, table, named, rows=rows, networks=NETS)
@@ -180,6 +186,77 @@ def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
     for runs, gains in ((half, 0), (whole, 1)):
         grids, _, _ = made(protocol, records(*runs), View(columns=("metric",), gain="a"))
         assert sum(line.startswith("| B ") and "(" in line for line in grids[0]) == gains
+
+
+FOLDS = {  # fold: scores of a (scratch) and b, of one patient each
+    0: (0.90, 0.89), 1: (0.50, 0.52), 2: (0.40, 0.44),
+}  # fmt: skip
+
+
+UNDEFINED = {"status": "both_empty", "value": float("nan")}
+
+
+def folds(which, **given):
+    """Records of a in all folds, of b in some."""
+    return [
+        {"row": r, "fold": f, "case": f"c{f}", "value": value, **given}
+        for f, pair in FOLDS.items() for r, value in zip("ab", pair, strict=True) if r == "a" or f in which
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "noted"),
+    [
+        (folds((0, 2)), "over the 2 patients of both it is +1.50"),  # (-1 + 4) / 2; the means differ by 6.50
+        ([*folds((0,)), *({"row": "b", "fold": f, "case": f"c{f}", **UNDEFINED} for f in (1, 2))],
+         f"over the 1 patient of both it is {MINUS}1.00"),
+        ([{**r, "metric": "hd95", "unit": "mm"} for r in folds((1, 2))],
+         "over the 2 patients of both it is +0.03"),
+        ([{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}], "the two have none in common"),
+    ],
+)  # fmt: skip
+def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_any_form(
+    protocol, records, tmp_path, rows, noted
+):
+    metric = rows[0].get("metric", "dice")
+    viewed = protocol(layout=Layout(views=(View(gain="baseline"),)), metrics=(metric,))
+    paths = write(viewed, records(*rows), tmp_path, figures=False)
+    said = f"no gain on A: the two are not means of the same patients, runs and targets; {noted}"
+    for text in (paths.markdown.read_text(), paths.page.read_text(), paths.text):
+        assert said in text
+    assert said.replace(MINUS, r"\ensuremath{-}") in paths.tex.read_text()
+    (_, shown) = tables(scene_of(viewed, records(*rows), Extras()))[0][0].lines
+    assert (shown.row, shown.entries[0].mark, shown.entries[0].gain) == ("b", "", "")
+
+
+def test_a_gain_is_rounded_once_and_is_the_number_of_the_verdict(protocol, records, tmp_path):
+    """80.004 and 80.806 print as 80.00 and 80.81; what lies between is 0.802."""
+    rows = [
+        {"row": r, "case": f"c{i}", "value": v} for i in range(3) for r, v in (("a", 0.80004), ("b", 0.80806))
+    ]
+    rows = records(*rows)
+    viewed = protocol(layout=Layout(views=(View(gain="baseline"),)))
+    (line,) = [o for o in tables(scene_of(viewed, rows, Extras()))[0][0].lines if o.row == "b"]
+    assert (line.entries[0].mean, line.entries[0].gain) == ("80.81", "+0.80")
+    scene = scene_of(viewed, rows, Extras())
+    assert answer(scene, verdicts(scene)).forests[0].dots[0].difference == "+0.80"
+    assert strips(scene)[0].rows[0].text == "+0.80"
+    (figure,) = forest_figures(scene, verdicts(scene))
+    assert any(t.get_text().startswith("+0.80  [") for ax in figure.draw().axes for t in ax.texts)
+
+
+def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_said(protocol, records):
+    """Two patients, one without a spleen in either row: targets first 5.50, patients first 7.75."""
+    value = {("x", "liver"): (0.5, 0.6), ("y", "liver"): (0.5, 0.6), ("x", "spleen"): (0.5, 0.51)}
+    rows = records(*({"row": r, "case": c, "target": t, "value": v}
+                     for (c, t), pair in value.items() for r, v in zip("ab", pair, strict=True)))  # fmt: skip
+    viewed = protocol(layout=Layout(views=(View(gain="baseline", targets=("mean",)),)))
+    scene = scene_of(viewed, rows, Extras())
+    (table,), notes = tables(scene)
+    (entry,) = table.lines[1].entries
+    assert (table.lines[0].entries[0].mean, entry.mean, entry.gain) == ("50.00", "55.50", "+7.75")
+    assert notes.letters == {PATIENTS_FIRST: entry.note}
+    assert answer(scene, verdicts(scene)).forests[0].dots[0].difference == "+7.75"
 
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):
@@ -207,7 +284,8 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
     extras = Extras(published=printed(fact), defaults={"voco": {"reg": 0.5, "on": True}})
     grids, (found,), _ = made(protocol, records({}), view, rows=rows, networks=NETS, extras=extras)
     assert grids[0] == [
-        "| Method | Network | Parameters (M) | Decoder (M) | Any | Reg | On | Lost | organs | n |",
+        "| Method | Network | Parameters (M) | Decoder (M) | Any | Reg | On | Lost | organs | Runs x "
+        "patients |",
         "| A | S | 1.40 | 0.71 | | | | | 50.00 | 1 x 1 |",
         "| B | L | 92.78 | 4.44 | ✓ | | ✓ | — | — | |",
         "| *published (ours - published)* | | 40.00 (+52.78) | | | | | | | |",
@@ -343,7 +421,7 @@ def test_a_terminal_shows_every_level_of_labels(protocol, scores):
     text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)
     lines = [said(line) for line in text.splitlines()]
     assert lines[3:9] == [
-        "metric liver tumour Mean n", lines[4], "Dice (%) A 80.00 ^ 40.00 60.00 ^ 1 x 1",
+        "metric liver tumour Mean runs x patients", lines[4], "Dice (%) A 80.00 ^ 40.00 60.00 ^ 1 x 1",
         "B 70.00 (-10.00) 50.00 (+10.00) ^ 60.00 (+0.00) ^ 1 x 1", "HD (mm) A 9.00 5.00 7.00 1 x 1",
         "B 8.00 (-1.00) ^ 4.00 (-1.00) ^ 6.00 (-1.00) ^ 1 x 1",
     ]  # fmt: skip

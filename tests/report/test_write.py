@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from bench.protocol import Finetune, Layout, Row
 from bench.report import terminal_table, write
 from bench.report.figures import wanted
 from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
-from bench.report.tex import escape
+from bench.report.tex import LATIN, escape
 from bench.report.write import scene_of
 from bench.source import Source
 
@@ -178,6 +179,63 @@ def test_the_notes_name_split_convention_budget_and_deviations(protocol, records
         assert said.replace("[", r"\[") in text
 
 
+def compiled(program, body, folder, packages=(), wide=False):
+    """Return what a TeX says of a document, as the head of ``table.tex`` asks for it."""
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program} on the PATH (apt-get install texlive-latex-recommended texlive-xetex)")
+    page = (
+        "\\documentclass{article}\n"
+        + "\n".join(packages)
+        + "\\begin{document}\n"
+        + body
+        + "\\end{document}\n"
+    )
+    (folder / "page.tex").write_text(page, encoding="utf-8")
+    command = [program, "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    made = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
+    return made.returncode, made.stdout.decode("utf-8", "replace")
+
+
+def test_the_head_of_the_latex_file_compiles_as_it_says(protocol, records, tmp_path):
+    wide = records(*({"target": f"organ {i}", "row": r, "value": 0.5} for i in range(18) for r in "ab"))
+    text = write(protocol(about=NASTY), wide, tmp_path, figures=False).tex.read_text()
+    packages = re.findall(r"\\usepackage\{\w+\}", text)
+    (form,) = re.findall(r"^% Such a tabular fits as (.*)\.$", text, re.MULTILINE)
+    fitted = re.sub(
+        r"\\begin\{tabular\}.*?\\end\{tabular\}",
+        lambda found: form.replace(r"\begin{tabular}...\end{tabular}", found[0]), text, flags=re.DOTALL,
+    )  # fmt: skip
+    assert packages == [r"\usepackage{booktabs}", r"\usepackage{graphicx}"] and fitted.count("resizebox") > 1
+    code, log = compiled("pdflatex", text, tmp_path, packages[:1])
+    assert code == 0 and "Overfull" in log
+    code, log = compiled("pdflatex", fitted, tmp_path, packages)
+    assert code == 0 and "Overfull" not in log, log[-2000:]
+
+
+def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(protocol, records, tmp_path):
+    rows = {
+        "a": Row("scratch", "net", title="Naïve Çelik Łuczak £"),
+        "b": Row("voco", "net", title="β-VAE Дж"),
+    }
+    plain, greek = (
+        write(
+            protocol(rows={r: rows[r] for r in some}), records({"row": some[0]}), tmp_path, figures=False
+        ).tex.read_text()
+        for some in ("a", "b")
+    )
+    assert "pdfLaTeX" not in plain and "that pdfLaTeX does not print (β, Д, ж)" in greek
+    packages = re.findall(r"\\usepackage\{booktabs\}", greek)
+    assert compiled("pdflatex", plain, tmp_path, packages)[0] == 0
+    assert compiled("pdflatex", greek, tmp_path, packages)[0] != 0
+    latin = "".join(f"{c} " for c in sorted(LATIN))
+    assert compiled("pdflatex", latin, tmp_path)[0] == 0
+    asked = re.findall(r"(\\usepackage\{fontspec\}) (\\setmainfont\{.*?\})\.", greek)[0]
+    code, log = compiled("xelatex", greek, tmp_path, (*packages, *asked))
+    if "cannot be found" in log:
+        pytest.skip("no DejaVu Serif among the fonts")
+    assert code == 0 and "Missing character" not in log
+
+
 def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without_asterisks(protocol, records):
     wide = records(*({"target": f"organ {i}", "value": 0.5} for i in range(12)))
     text = terminal_table(protocol(), wide, width=60)
@@ -185,7 +243,7 @@ def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without
     assert text.count("50.00") == 13 and "[pilot scale]" in text and "best" not in text
     text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
     assert "60.00 ^" in text and "*" not in text and "±" not in text
-    said = "^ best of its network, among rows fine-tuned alike; n = runs \N{MULTIPLICATION SIGN} test"
+    said = "^ best of its network, among rows fine-tuned alike; Runs \N{MULTIPLICATION SIGN} patients: "
     assert said in text
 
 

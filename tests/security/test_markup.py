@@ -118,9 +118,12 @@ def test_markdown_keeps_its_tables_and_gains_no_markup(what, report_of, tmp_path
     assert re.findall(r"<https[^>]*>", text) in ([], [f"<https://x/{ATTACKS[what]}>"])
 
 
-FORMULAS = ("=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A0", '=HYPERLINK("x")')
-
-PLAIN = ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房")
+FORMULAS = (
+    "=1+1", "-1+1", "+1-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1+1", "=cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0", "+0.15+A1", '=HYPERLINK("x")', "\uff1d1+1", "-", "+x",
+)  # fmt: skip
+NUMBERS = ("+1", "-0.15", "+.5", "-1e-3", "+12 %", "-3.", "+1E5")
+PLAIN = ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房", *NUMBERS)
 
 
 @pytest.mark.parametrize("text", FORMULAS + PLAIN)
@@ -128,9 +131,10 @@ def test_no_cell_of_the_csv_is_a_formula_and_what_is_none_stands_as_it_is(text, 
     lines = list(csv.reader(tidy(scene_of(*report_of(text), Extras())).splitlines()))
     assert {len(line) for line in lines} == {len(CSV_COLUMNS)}
     cells = [c for line in lines[1:] for c in line]
-    assert {f"'{text}", printable(text)} & {*cells}  # the whole name is kept, behind an apostrophe
+    assert {f"'{text}", f"'{printable(text)}", printable(text)} & {*cells}  # the whole name is kept
     assert (text in cells) == (text in PLAIN)
-    assert not [c for c in cells if c[:1] in "=+-@\t\r\n" and c and not re.fullmatch(r"-?\d+\.\d+", c)]
+    begins = [c for c in cells if c.strip()[:1] in (*"=+-@\uff1d",) and c not in NUMBERS]
+    assert not [c for c in begins if not re.fullmatch(r"-?\d+\.\d+", c)]
 
 
 def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch):

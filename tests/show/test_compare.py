@@ -220,3 +220,18 @@ def test_wherever_records_lie_they_are_found_and_what_is_none_is_one_line(two, t
         assert main(["compare", *map(str, words)]) == 2
         line = capsys.readouterr().err
         assert why in line and line.count("\n") == 1, line
+
+
+def test_values_over_all_cases_at_once_are_compared_over_the_folds_that_both_have():
+    def auc(folds):
+        rows = table(seeds=(0,)).iloc[:1].assign(metric="auc", case="", patient="", unit="1")
+        return pd.concat([rows.assign(fold=fold, value=value) for fold, value in folds.items()])
+
+    (cell,) = cells(auc({0: 0.8, 1: 0.2}), auc({0: 0.7})).moved  # fold 1 failed in the second run
+    assert (cell.a, cell.b, cell.difference) == (0.8, 0.7, pytest.approx(-0.1))
+
+
+def test_a_verdict_that_its_interval_contradicts_says_why(two):
+    few = [t[t["patient"].isin(PATIENTS[:5])] for t in (table(), moved(table(), -0.1, row="scratch"))]
+    _, said, _ = two(*few)
+    assert "not separable (too few patients: 5" in " ".join(said.split())

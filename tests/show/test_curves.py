@@ -9,6 +9,7 @@ from bench import record, records
 from bench.errors import BenchError, Damaged
 from bench.jobs.finetune import TRACKED
 from bench.report import Extras
+from bench.report.common import OTHERS
 from bench.report.learning import PEEKED, captions, plots
 from bench.report.write import scene_of
 from bench.show.reports import rewrite_report, write_reports
@@ -93,6 +94,13 @@ def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
     assert scratch.means == pytest.approx([26.5, 46.5, 66.5])
     assert pair.means == pytest.approx([28.5, 48.5, 68.5])
     assert scratch.sds == pytest.approx([100 * 0.01 / 2**0.5] * 3)
+
+
+def test_rows_whose_curves_are_of_other_patients_are_named(tracked):
+    table = view(tracked)
+    assert OTHERS not in " ".join(captions(tracked_scene(tracked, table)))
+    part = table[(table["row"] != "pair") | (table["case"] != "d")]
+    assert captions(tracked_scene(tracked, part))[1] == f"{OTHERS} simclr3d."
 
 
 def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_its_first_run(finished):

@@ -8,6 +8,7 @@ import pytest
 from by_hand import a_job, altered
 from small_protocol import NAME, cell, ids
 
+from bench.cli import main
 from bench.jobs.kind import START, Around
 from bench.leaks import search
 from bench.plan.cost import forecast, guesses
@@ -111,13 +112,57 @@ def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypat
     assert quiet[pairs] == pytest.approx(expected, rel=0.01)
     monkeypatch.setattr("os.getloadavg", lambda: (3.0 * os.cpu_count(), 0.0, 0.0))
     busy = forecast(plan, store, list(plan.jobs))
-    assert busy == {i: pytest.approx(3 * s) for i, s in quiet.items()}
+    assert busy == quiet  # what else runs now may be over before the first job is
     first = cell(plan, row="alone", fraction=25, seed=0)
     finished(store, plan.jobs[first.evaluate], seconds=7 * quiet[first.evaluate])
     after = forecast(plan, store, list(plan.jobs))
     other = cell(plan, row="pair", fraction=100, seed=1)
     assert after[other.evaluate] == pytest.approx(7 * quiet[other.evaluate])
     assert after[other.finetune] == pytest.approx(busy[other.finetune])
+
+
+def test_a_load_is_said_and_not_reckoned_with(plan_of, store, protocol_file, monkeypatch):
+    plan, protocol = plan_of({"finetune": {"steps": 2000}}), replace(read(protocol_file()), name="test0")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    said = {}
+    for load in (0.5, 9.0):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        said[load] = as_text(plan, store, [protocol]).splitlines()[-1]
+    more = "; longer while others use it, as they do now (load 9 on 2 cores)"
+    assert said[9.0] == said[0.5] + more and "on this processor" in said[0.5]
+
+
+@pytest.mark.parametrize(
+    ("batch", "steps", "least"),
+    [(2, 87_000, 87_000 * 0.02), (64, 1000, 1000 * 64 * 0.002)],  # launches; the loader
+)
+def test_a_gpu_does_no_step_in_no_time(plan_of, store, batch, steps, least):
+    plan = plan_of({"finetune": {"batch": batch, "steps": steps}})
+    shown = {j["id"]: j["estimate"]["gpu_seconds"] for j in as_json(plan, store)["jobs"]}
+    job = cell(plan, row="alone", fraction=100, seed=0).finetune
+    assert shown[job] == pytest.approx(least)
+    work = plan.jobs[job].spec.operations()
+    assert work / 20e12 < least  # of a large network it is what it computes
+    large = plan_of({"finetune": {"steps": steps}}, sets=["network.preset=base", "network.crop=[96, 96, 96]"])
+    spec = large.jobs[cell(large, row="alone", fraction=100, seed=0).finetune].spec
+    assert spec.gpu_seconds() == pytest.approx(spec.operations() / 20e12)
+
+
+def test_of_jobs_that_run_elsewhere_nothing_is_forecast_for_this_processor(
+    plan_of, store, protocol_file, tmp_path, capsys
+):
+    plan, protocol = plan_of(), replace(read(protocol_file()), name="test0")
+    text = as_text(plan, store, [protocol], away=True)
+    assert "processor" not in text and "of training on one GPU" in text.splitlines()[-1]
+    assert {j["estimate"]["seconds"] for j in as_json(plan, store, away=True)["jobs"]} == {None}
+    long = plan_of({"finetune": {"steps": 50_000_000}})  # years here
+    text = as_text(long, store, [protocol])
+    assert "processor" not in text and "years" not in text and "a cell of training on one GPU" in text
+    for flags, changes in ((["--executor", "slurm"], {}), ([], {"finetune": {"precision": "bf16"}})):
+        code = main(["plan", str(protocol_file(changes)), "--out", str(tmp_path / "o"), *flags])
+        assert code == 0 and "processor" not in capsys.readouterr().out
+    assert main(["plan", str(protocol_file({})), "--out", str(tmp_path / "o")]) == 0
+    assert "on this processor" in capsys.readouterr().out
 
 
 def test_a_forecast_grows_with_windows_steps_batch_and_threads(plan_of, store, monkeypatch):
@@ -192,7 +237,9 @@ def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_
         (89, "89 s"),
         (600, "10 min"),
         (5400, "1.5 h"),
+        (86400 * 1.5, "36.0 h"),
         (86400 * 4, "4 days"),
+        (86400 * 100, "3 months"),
         (3600 * 4e6, "456 years"),
         (3600 * 4e7, "4,563 years"),
     ],

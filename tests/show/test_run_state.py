@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 
 import pytest
 from by_hand import a_job
@@ -99,6 +100,23 @@ def test_what_an_alike_job_took_counts_for_the_others(run):
     found = state(run, 0.0)
     assert "by what alike jobs took here" in found.reckoned and "by the plan's estimate" in found.reckoned
     assert found.seconds > 100.0 * (len(tuned) - 1) / 2  # on two workers
+
+
+def test_of_a_run_on_a_cluster_no_time_is_said_by_the_speed_of_this_processor(run):
+    made, note, jobs = run
+    run = made, replace(note, note=replace(note.note, workers=None)), jobs
+    job = next(job for job in jobs if made.plan.jobs[job].kind == "finetune")
+    assert made.store.claim(job) is not None
+    found = state(run, 60.0)
+    assert found.seconds is None and found.reckoned == "on the cluster no job of some kind has ended yet"
+    assert [working.left for working in found.working] == [None]
+    for kind in ("prepare", "guard", "pretrain", "finetune", "evaluate"):
+        done = next((j for j in jobs if made.plan.jobs[j].kind == kind and j != job), None)
+        if done is not None:
+            (made.store.jobs / done).mkdir()
+            manifest = {**made.plan.jobs[done].plain(), "seconds": 100.0}
+            (made.store.jobs / done / "manifest.json").write_text(json.dumps(manifest))
+    assert state(run, 60.0).seconds is not None  # measured there
 
 
 def test_one_that_was_killed_says_so_and_one_with_nothing_left_says_nothing(run):

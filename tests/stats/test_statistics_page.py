@@ -4,10 +4,16 @@ import doctest
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pytest
 from simulate import END, LAYOUTS, SEED_COUNTS, START, share
 from studies import Design, sign_flipped
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text()
+from bench import stats
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "statistics.md").read_text()
 SIMULATED = PAGE.partition(START)[2].partition(END)[0]
 STUDIES = int(re.match(r"\s*(\d+) studies a cell", SIMULATED)[1])
 
@@ -23,6 +29,57 @@ def test_the_example_prints_what_the_page_says():
     example = doctest.DocTestParser().get_doctest("".join(blocks), {}, "statistics.md", None, 0)
     tried = doctest.DocTestRunner().run(example)
     assert tried.failed == 0 and tried.attempted > 20
+
+
+RULES = {  # how the page's account reads without one of them
+    "variance": (r" - off\[0\], off\[0\]\)", " - off[0], 1e-12)"),
+    "df": (r"\n    df = max\(.*", ""),
+    "runs": (r"\(variance, df\), added\[1\]", "(variance, df)"),
+}
+
+
+def without(*rules):
+    """Return the page's own account of an interval, without some of its rules."""
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "def reckoned" in b]
+    text = "\n".join(line[4:] for line in block.splitlines())
+    for rule in rules:
+        text, n = re.subn(*RULES[rule], text)
+        assert n == 1, rule
+    space: dict = {}
+    exec(text, space)
+    return space["reckoned"]
+
+
+def test_an_interval_is_what_the_page_says_and_each_of_its_rules_is_needed():
+    rng, page = np.random.default_rng(0), without()
+    needed = dict.fromkeys(RULES, 0)
+    others = {rule: without(rule) for rule in RULES}
+    for _ in range(300):
+        n, r = int(rng.integers(2, 9)), int(rng.integers(2, 5))
+        values = rng.normal(0, 1, (n, r)) + rng.choice([0, 0.3, 3]) * rng.normal(0, 1, (1, r))
+        found = stats.compared(values, rope=None)
+        assert (found.low, found.high) == pytest.approx(page(values), rel=1e-9)
+        for rule, other in others.items():
+            needed[rule] += abs(other(values)[1] - found.high) > 1e-6
+    assert min(needed.values()) >= 10, needed
+
+
+def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_rules():
+    """Out of its records, patient by patient; each of three seeds has a pretraining of its own."""
+    name, page, counts = "studies_hippocampus", without(), [0, 0]
+    bare = without("variance", "df"), without("runs")
+    records = pd.read_parquet(ROOT / "results" / "studies" / "records" / f"{name}.parquet")
+    values = records.set_index(["fraction", "row", "patient", "seed", "target"])["value"]
+    values = values[(records["metric"] == "dice").to_numpy()]
+    printed = pd.read_csv(ROOT / "reports" / name / "verdicts.csv")
+    for line in printed.itertuples():
+        gaps = values[line.fraction][line.row] - values[line.fraction][line.baseline]
+        gaps = gaps.groupby(["patient", "seed"]).mean().unstack("seed").to_numpy()
+        assert page(gaps) == pytest.approx((line.low, line.high), abs=1e-6), line.row
+        high = page(gaps)[1]
+        counts = [counts[0] + (bare[0](gaps)[1] > high + 1e-6), counts[1] + (bare[1](gaps)[1] < high - 1e-6)]
+    said = "Of the {} intervals of `{}` the first two narrow {}, the third widens {}."
+    assert said.format(len(printed), name, *counts) in PAGE
 
 
 def test_its_tables_are_of_this_simulation():

@@ -40,10 +40,13 @@ function save(name, kind, text) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
+// as bench/report/spreadsheet.py: an apostrophe before what a spreadsheet would run; a number stays one
+const number = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s?%?$/i, run = /^[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]/;
 function csv(table) {
   const cell = text => {
-    const line = text.replace(/\s+/g, " ").trim();
-    return `"${(/^[=+@]/.test(line) ? "'" : "") + line.replaceAll('"', '""')}"`;
+    const line = text.replace(/\s+/g, " ").trim(), plain = line.replace(/^\u2212/, "-");
+    const shown = number.test(plain) ? plain : (run.test(line) ? "'" : "") + line;
+    return `"${shown.replaceAll('"', '""')}"`;
   };
   return all("tr", table).filter(row => !row.hidden && !row.classList.contains("over"))
     .map(row => [...row.cells].map(one => cell(one.innerText)).join(",")).join("\n") + "\n";

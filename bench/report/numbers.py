@@ -1,0 +1,27 @@
+"""Scores and differences in print. They are rounded here alone, and once, from what was measured."""
+
+from __future__ import annotations
+
+DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
+
+
+def number(value: float, unit: str) -> str:
+    """Return two decimals, shares of one in percent."""
+    text = f"{100 * value if unit == '1' else value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Return two decimals with their sign; nothing is never negative."""
+    text = f"{value:+.2f}"
+    return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
+
+
+def difference(value: float, unit: str) -> str:
+    """Return a difference in print, shares of one in percent points: rounded here alone, and once."""
+    return signed(100 * value if unit == "1" else value)
+
+
+def shown(text: str) -> float:
+    """Return the number that a text in print shows."""
+    return float(text.replace(MINUS, "-"))
