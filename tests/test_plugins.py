@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import small_protocol
 import yaml
 from outside import written
 
-from bench import plugins, registry
+from bench import plugins, registry, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.nets import catalog, network
@@ -246,6 +247,32 @@ def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):
     _, second = planned([file], **nets)
     assert not first["finetune"] & second["finetune"] and not first["pretrain"] & second["pretrain"]
     assert planned([file])[1] == before  # who does not touch it
+
+
+CUT = {"batch": 4, "accumulate": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"finetune": CUT}, r"finetune\.accumulate: layer 'encoder\.levels\.0\.1' is a batch norm"),
+        ({"finetune": {**CUT, "evaluation": "linear"}}, ""),  # the encoder never trains; no other batch norm
+        ({"pretrain": CUT}, r"pretrain\.accumulate: layer 'head\.0' is a batch norm"),
+    ],
+)
+def test_batch_norm_that_no_fact_states_is_seen_in_the_modules(tmp_path, planned, changes, said):
+    def normed(text):
+        return text.replace("nn.GroupNorm(4, width)", "nn.BatchNorm3d(width)").replace(
+            "self.head = nn.Linear(network.encoder.widths[-1], WAYS)",
+            "self.head = nn.Sequential(nn.BatchNorm1d(32), nn.Linear(32, WAYS))",
+        )
+
+    files = [written(tmp_path, kind, change=normed) for kind in ("network", "method")]
+    net = {} if "pretrain" in changes else {"networks": {"net": {"network": "my_network"}}}
+    plan, _ = planned(files, rows={"pair": {"method": "my_method"}}, **net, **changes)
+    jobs = [job for job, made in plan.jobs.items() if made.kind in changes]
+    with pytest.raises(BenchError, match=said) if said else nullcontext():
+        run.rehearse(plan, jobs)
 
 
 def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_imported(tmp_path):

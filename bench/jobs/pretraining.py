@@ -130,7 +130,8 @@ def rehearse(spec: PretrainSpec) -> None:
         BenchError: it cannot.
     """
     with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
-        built(spec)
+        _, method = built(spec)
+        training.check_micro_batches(method, spec.pretrain, spec.kind)
 
 
 def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
