@@ -19,7 +19,7 @@ from bench.errors import BenchError, shown
 from bench.nets.base import triple
 from bench.nets.catalog import entry
 from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
-from bench.nets.manifest import KEY, Manifest, read
+from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
 # Around the model: distributed training, compilation. Then a part of the objective; where a file has a
@@ -169,7 +169,7 @@ def _check(path: Path, tensors: Tensors) -> None:
             raise BenchError(
                 f"{path}: tensor {shown(name)} is damaged or of a kind not read here; fetch it again"
             )
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not finite(value):
             raise BenchError(
                 f"{path}: tensor {shown(name)} holds values that are not finite; do not train from it"
             )

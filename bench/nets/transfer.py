@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.nets.base import Encoder, Model, TokenEncoder, triple
 from bench.nets.catalog import check_handover, entry
 from bench.nets.layouts import COLOURS
-from bench.nets.manifest import Manifest, read, save
+from bench.nets.manifest import Manifest, finite, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
 
@@ -121,7 +121,7 @@ def _fit(
     reshaped: list[Reshaped] = []
     for name in sorted(tensors.keys() & state.keys()):
         value, how = _shape(network, name, tensors[name], state[name], source)
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not finite(value.to(state[name].dtype)):  # which may hold less than the file's
             raise BenchError(
                 f"checkpoint tensor {name!r} holds values that are not finite: the pretraining "
                 "diverged; run it again with a smaller learning rate"

@@ -60,6 +60,7 @@ DEEP = "encoder.down_4.convs.conv_1.conv.weight"
         ("unet3d", lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)}, r"conv_0\.conv\.weight.* has shape"),
         ("unet3d", lambda t: {KERNEL: torch.ones(())}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
         ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, r"conv_0\.conv\.weight.* not finite"),
+        ("unet3d", lambda t: {KERNEL: t[KERNEL].double() * 1e300}, r"conv_0\.conv\.weight.* not finite"),
         ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "position embeddings .* do not lie on"),
         ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not lie on a patch grid"),
     ],
