@@ -19,7 +19,7 @@ from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Protocol, read_all
 from bench.runtime import stale
-from bench.runtime.sources import names
+from bench.runtime.sources import touched
 from bench.store import Store
 from bench.typed import canonical
 
@@ -65,10 +65,11 @@ def make_plan(
     contents = Contents(memory, bar)
     overrides = [Override(text) for text in request.sets]
     planner = Planner(roots, contents, request.only, overrides, need_data=need_data, processes=processes)
-    for protocol in protocols:
-        planner.expand(protocol)
-    contents.save()
-    return planner.finish()
+    with plugins.contained():
+        for protocol in protocols:
+            planner.expand(protocol)
+        contents.save()
+        return planner.finish()
 
 
 def mend(plan: Plan, store: Store) -> list[str]:
@@ -147,7 +148,8 @@ def rehearse(plan: Plan, jobs: list[str]) -> None:
             parts.append(spec.training)
         if (what := canonical(parts)) not in seen:
             seen.add(what)
-            spec.rehearse(file)
+            with plugins.contained():
+                spec.rehearse(file)
 
 
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
@@ -163,18 +165,8 @@ def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
     loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
         plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
-        _checkpoint_seconds(), tuple(plan.after.get(job, ())), _plugins(plan, job),
+        _checkpoint_seconds(), tuple(plan.after.get(job, ())), touched(plan.jobs, job),
     )  # fmt: skip
-
-
-def _plugins(plan: Plan, job: str) -> tuple[plugins.Planned, ...]:
-    """Return what comes from outside and a job, or what it stands on, touches."""
-    waiting, named = [job], dict[tuple[str, str], None]()
-    while waiting:
-        one = plan.jobs[waiting.pop()]
-        named |= dict.fromkeys(names(one.plain()["spec"]))
-        waiting += one.needs
-    return plugins.planned(named)
 
 
 def run_local(
