@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
@@ -22,12 +22,17 @@ from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensor
 from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
-# Around the model: distributed training, compilation. Then a part of the objective; where a file has a
-# student and its slow mean, the student, as the authors' newer loaders take it.
-AROUND = ("", "module.", "_orig_mod.")
-PARTS = ("", "student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
-WRAPPERS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "student", "teacher")
-DEPTH = 4  # wrappers inside wrappers
+# Anywhere in a name, around the model or a part of it: distributed training, compilation, sharding,
+# activations that are computed again.
+AROUND = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# In front of it, one inside another: a part of the objective; where a file has a student and its slow mean,
+# the student, as the authors' newer loaders take it.
+PARTS = ("student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
+WRAPPERS = (
+    "state_dict", "network_weights", "model_state_dict", "model_state", "model", "module", "net", "weights",
+    "student", "teacher",
+)  # fmt: skip
+DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
@@ -180,16 +185,14 @@ def _check(path: Path, tensors: Tensors) -> None:
 
 def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Counter[str]]:
     """Return the layout, the tensors without their prefix, and how many others lie beside them."""
-    tensors = _unwrapped(content)
-    for around in AROUND:
-        for part in PARTS:
-            prefix = around + part
-            view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            for layout in LAYOUTS:
-                fits = not layout.beside or layout.beside in content
-                if fits and any(re.fullmatch(layout.mark, name) for name in view):
-                    others = [name.removeprefix(around) for name in tensors if not name.startswith(prefix)]
-                    return layout, view, Counter(name.partition(".")[0] for name in others)
+    tensors = _bare(path, _unwrapped(content))
+    for prefix in _prefixes(tensors):
+        view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+        for layout in LAYOUTS:
+            fits = not layout.beside or layout.beside in content
+            if fits and any(re.fullmatch(layout.mark, name) for name in view):
+                others = [name for name in tensors if not name.startswith(prefix)]
+                return layout, view, Counter(name.partition(".")[0] for name in others)
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
     known = "; ".join(layout.name for layout in LAYOUTS)
     raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {known}")
@@ -202,6 +205,25 @@ def _unwrapped(content: dict[str, Any]) -> Tensors:
             break
         content = inner
     return {k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+
+
+def _bare(path: Path, tensors: Tensors) -> Tensors:
+    """Return tensors under their names without what lies around a model or a part of it."""
+    found: Tensors = {}
+    for name, value in tensors.items():
+        bare = ".".join(part for part in name.split(".") if part not in AROUND)
+        if bare in found:
+            raise BenchError(f"{path}: two tensors for {shown(bare)}; keep one of them")
+        found[bare] = value
+    return found
+
+
+def _prefixes(tensors: Tensors, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
+    """Yield what may stand in front of a model's names: nothing, a part of the objective, parts inside it."""
+    yield prefix
+    for part in PARTS if depth else ():
+        if any(name.startswith(prefix + part) for name in tensors):
+            yield from _prefixes(tensors, prefix + part, depth - 1)
 
 
 def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:

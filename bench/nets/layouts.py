@@ -18,6 +18,7 @@ Tensors = dict[str, Tensor]
 SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
+SEGRESNET = "encoder.convInit.conv.weight"
 VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
 COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
@@ -60,6 +61,14 @@ def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks]
     widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
     return {"features": widths, "blocks": tuple(count for _, count in blocks), "groups": None}
+
+
+def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
+    found = [re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors]
+    blocks = sorted(Counter(m[1] for m in found if m).items())
+    counts = tuple(count for _, count in blocks)
+    return {"filters": len(tensors[SEGRESNET]), "blocks": counts, "groups": 8, "slope": 0.0}
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -144,6 +153,16 @@ LAYOUTS = (
             (r"^(patch_embedding|blocks|norm|cls_token|classification_head)\b", r"encoder.vit.\1"), _PATCHES,
         ),
         drop=_UNUSED,
+    ),
+    Layout(
+        "SegResNet of MONAI (convInit.*)",
+        r"convInit\.conv\.weight", "segresnet", SEGRESNET, _segresnet,
+        rename=(
+            (r"^(convInit|down_layers)\.", r"encoder.\1."),
+            (r"^(up_layers|up_samples|conv_final)\.", r"decoder.\1."),
+        ),
+        drop=r"decoder\.conv_final\.2\..*|vae_.*", head="decoder.conv_final.2.conv.weight",
+        untold=("groups", "slope"),
     ),
     # vgg19 alone has a preset: with batch norm, or with fewer layers, no size fits
     Layout(
