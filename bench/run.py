@@ -133,23 +133,27 @@ def take_away_changed(plan: Plan, store: Store) -> list[str]:
     return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
-def rehearse(plan: Plan, jobs: list[str]) -> None:
+def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
     """Build what is to be pretrained, and load each file that a job starts from, before anything runs.
+
+    Returns:
+        A line for each file of which something was taken for granted.
 
     Raises:
         BenchError: a method cannot train its network, or a file is no weights or does not fit; names it.
     """
     _checkpoint_seconds()
-    seen = set()
+    seen, told = set(), dict[str, None]()
     for spec in (plan.jobs[job].spec for job in jobs):
-        parts = [getattr(spec, key, None) for key in ("init", "network", "method")]
+        parts = [getattr(spec, key, None) for key in ("init", "network", "method", "given")]
         file = plan.files.path(parts[0])
         if isinstance(spec, Trains) and spec.training.accumulate > 1:
             parts.append(spec.training)
         if (what := canonical(parts)) not in seen:
             seen.add(what)
             with plugins.contained():
-                spec.rehearse(file)
+                told[spec.rehearse(file)] = None
+    return list(filter(None, told))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:

@@ -12,7 +12,7 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, Around, NetSpec
+from bench.jobs.kind import MAPS, Around, Given, NetSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains, batch_norm
@@ -89,6 +89,7 @@ class FinetuneSpec(Trains):
     finetune: TuningSpec
     seed: Number
     control: Literal["", "shuffled"] = sparse("")
+    given: Given = sparse(Given())  # of the file that ``init`` names
 
     def refuse(self, job: Job, around: Around) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
@@ -156,17 +157,17 @@ class FinetuneSpec(Trains):
             return "the hidden layer has batch norm, whose statistics are of the whole batch"
         return "" if self.finetune.evaluation == "linear" else batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> None:
+    def rehearse(self, weights: Path | None) -> str:
         """The network with the weights in it, and whether its batch may be cut."""
         from bench.jobs import initial_weights, training
 
         if weights is None and self.finetune.accumulate == 1:
-            return
+            return ""
         network = initial_weights.network_of(self.network, self.data.task)
-        if weights is not None:
-            initial_weights.rehearse(network, weights)
+        said = initial_weights.rehearse(network, weights, self.given) if weights is not None else ""
         frozen = network.encoder if self.finetune.evaluation == "linear" else None
         training.check_micro_batches(network, self.finetune, self.kind, frozen)
+        return said
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network and batch, the same looks."""

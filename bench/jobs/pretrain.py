@@ -112,11 +112,12 @@ class PretrainSpec(Trains):
             return f"method {self.method.name!r} compares the samples of a batch"
         return batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> None:
+    def rehearse(self, weights: Path | None) -> str:
         """A method around its network, without memory for weights."""
         from bench.jobs import pretraining
 
         pretraining.rehearse(self)
+        return ""
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same method, network and batch."""

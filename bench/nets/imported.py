@@ -36,6 +36,7 @@ DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
+OPEN = "left_open"  # in a manifest's params: what a file's tensors do not tell
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
 
 
@@ -85,7 +86,10 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     """
     content = _content(path)
     if content is None:
-        return read(path)
+        tensors, manifest = read(path)
+        if preset not in ("", manifest.preset):
+            raise BenchError(f"{path}: is of preset {manifest.preset!r}, not {preset!r}; leave 'preset' out")
+        return tensors, manifest
     layout, view, left_out = _recognise(path, content)
     named = _renamed(path, layout, view)
     kept = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
@@ -110,6 +114,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
             "layout": layout.name,
             "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
             **({COLOURS: RGB} if layout.colours and channels == RGB else {}),
+            **({OPEN: said} if not preset and (said := _left_open(layout, kept, chosen)) else {}),
         },
     )
     return kept, _own(content, manifest)
@@ -236,6 +241,21 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
             raise BenchError(f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them")
         named[ours] = value
     return named
+
+
+def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
+    """Return what the tensors do not tell of a preset, in words, where others fit as well; else nothing."""
+    told = layout.size(tensors)
+    sure = {key: value for key, value in told.items() if key not in layout.untold}
+    presets = entry(layout.network).presets
+    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    if len(fits) < 2:
+        return ""
+    assumed = ", ".join(f"{key} {told[key]}" for key in layout.untold)
+    return (
+        f"its tensors fit preset {' and '.join(fits)} alike; {chosen} ({assumed}) is taken{layout.why}; "
+        "state it: init: {file: FILE, preset: " + chosen + "}"
+    )
 
 
 def _preset(path: Path, layout: Layout, tensors: Tensors, asked: str) -> str:

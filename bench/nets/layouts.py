@@ -41,6 +41,7 @@ class Layout:
     head: str = ""  # our key of the output layer: as long as the source had classes
     beside: str = ""  # what must lie beside the tensors
     untold: tuple[str, ...] = ()  # fields of the size that no tensor tells; ``size`` gives the usual value
+    why: str = ""  # the usual value is taken, for a person
     zyx: bool = False  # trained on arrays whose axes come as (z, y, x), pictures as (y, x)
     colours: bool = False  # three channels are red, green, blue: a grey image is the same in all of them
 
@@ -98,6 +99,8 @@ _PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")  #
 # without these a ViT of MONAI computes the same maps
 _UNUSED = r"encoder\.vit\.(cls_token|blocks\.\d+\.(norm_cross_attn|cross_attn)\..*|classification_head\..*)"
 
+_BEFORE = ", as of weights trained with MONAI before 1.5; those of 1.5 or later are of the other"
+
 LAYOUTS = (
     # Also the authors' VoCo (its versions with a teacher, and V2) and the training checkpoints of the
     # self-supervised Swin UNETR (research-contributions, SwinUNETR/Pretrain/models/ssl_head.py)
@@ -109,14 +112,14 @@ LAYOUTS = (
             (r"^(encoder(?:1|2|3|4|10)|decoder[1-5]|out)\.", r"decoder.\1."),
         ),
         drop=r"decoder\.out\..*|(proj_head|rotation_head|contrastive_head|conv)\..*",
-        head="decoder.out.conv.conv.weight", untold=("merging",),
+        head="decoder.out.conv.conv.weight", untold=("merging",), why=_BEFORE,
     ),
     # what MONAI's SwinUNETR.load_from reads: model_swinvit.pt of Tang et al., CVPR 2022
     Layout(
         "Swin transformer of Tang et al. (patch_embed.*, layers1.0.*)",
         r"layers1\.0\.blocks\.0\.attn\.relative_position_bias_table", "swin_unetr", SWIN, _swin,
         rename=((r"^(patch_embed|layers[1-4]c?)\.", r"encoder.swinViT.\1."), _MLP),
-        drop=r"(rotation_head|contrastive_head|conv)\..*", untold=("merging",),
+        drop=r"(rotation_head|contrastive_head|conv)\..*", untold=("merging",), why=_BEFORE,
     ),
     # MrGiovanni/ModelsGenesis, pytorch/unet3d.py. Its cubes are (x, y, z): infinite_generator_3D.py
     Layout(
