@@ -9,10 +9,27 @@ bench.stats.paired(scores, baseline, clusters)    patients x runs: difference, i
 
 from __future__ import annotations
 
+import os
+import re
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+
+def _one_number() -> None:
+    """Leave numexpr, which comes with pandas and Blosc2, a number of threads that it can read.
+
+    It stumbles, as it is imported, over what OpenMP takes: a list, ``OMP_NUM_THREADS=4,2``.
+    """
+    name = "NUMEXPR_NUM_THREADS"
+    stated = os.environ.get(name) or os.environ.get("OMP_NUM_THREADS", "")
+    if stated and not re.fullmatch(r"\s*0*[1-9][0-9]*\s*", stated):
+        first = re.match(r"\s*0*([1-9][0-9]*)", stated)
+        os.environ[name] = first[1] if first else "1"
+
+
+_one_number()
 
 
 def __getattr__(name: str) -> Any:

@@ -251,7 +251,9 @@ def _score_parser(commands: Any) -> None:
 
 def _export_parser(commands: Any) -> None:
     export = _command(commands, "export", "write what a finished job made to a file")
-    export.add_argument("job", metavar="JOB", help="its id, or the beginning of one; ID@STEP is a snapshot")
+    export.add_argument("job", metavar="JOB",
+                        help="its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last "
+                        "weights of a fine-tuning whose table scores others")  # fmt: skip
     export.add_argument("--to", type=_path, required=True, metavar="FILE")
     export.add_argument("--format", choices=("safetensors", "nnssl", "submission"), default="safetensors",
                         help="nnssl: for nnU-Net; submission: a server's files")  # fmt: skip

@@ -1,12 +1,14 @@
-"""Whose code an exception comes from: what a plugin raises is one line with its file and line."""
+"""Whose code an exception, or a wrong value, comes from: one line with the plugin's file and line."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench import plugins
 from bench.errors import BenchError, Bug
@@ -42,6 +44,30 @@ def place(error: BaseException, named: Path | None = None) -> str:
     if isinstance(error, SyntaxError) and error.filename and (ours or error.filename == str(named)):
         ours.append(f"{error.filename}:{error.lineno or 1}")
     return ours[-1] if ours else ""
+
+
+def defined(function: Callable[..., Any]) -> str:
+    """Return ``file:line`` of where a function is written, whatever decorates it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, Any]:
+    """Return what a plugin's function gave, if it is a mapping from names.
+
+    Args:
+        values: what it gave.
+        function: for the error.
+        what: the names are to stand for.
+
+    Raises:
+        BenchError: it is anything else; names the function's file and line.
+    """
+    if isinstance(values, Mapping):
+        return values
+    kind = "nothing" if values is None else f"a {type(values).__name__}"
+    name = getattr(function, "__name__", "it")
+    raise BenchError(f"{defined(function)}: {name} returns {kind}; return a dict of {what} by name")
 
 
 def said(error: BaseException) -> str:

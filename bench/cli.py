@@ -10,12 +10,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 from bench import no_torch, streams
 from bench.arguments import parser
 from bench.blame import blaming
 from bench.completion import ASKS
 from bench.errors import BenchError, Damaged
+
+PATHS = ("protocols", "out", "data", "records", "directory")  # where jobs and code from outside work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +115,15 @@ def _from_outside(arguments: argparse.Namespace) -> None:
         from bench.protocol.named import find
 
         arguments.protocols = [find(path) for path in arguments.protocols]
+    for name, value in vars(arguments).items():
+        if name in PATHS:
+            many = isinstance(value, list)
+            setattr(arguments, name, [*map(_absolute, value)] if many else _absolute(value))
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """Return a path as it is from anywhere: code from outside may go to work in another folder."""
+    return path.absolute() if path is not None else None
 
 
 def _what_goes_on(arguments: argparse.Namespace) -> str:

@@ -17,7 +17,7 @@ from bench.store import Store, write_atomic
 
 JOB = re.compile(r"[0-9a-f]{1,16}")
 KINDS = ("pretrain", "finetune")
-SUBMISSION = "submission"
+SUBMISSION, LAST = "submission", "last"
 SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
@@ -26,7 +26,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
 
     Args:
         store: the output folder.
-        job: id, or the beginning of one; ``@step`` after it names a snapshot of a pretraining.
+        job: id, or the beginning of one. Of a fine-tuning the weights that its table scored are taken;
+            ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining.
         to: the file, which is not there yet; its suffix is one of the format's.
         format: a key of ``SUFFIXES``.
 
@@ -44,8 +45,10 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     if kind not in KINDS:
         way = "take --format submission" if (folder / submission.FILE).is_file() else "name a pretrain job"
         raise BenchError(f"job {folder.name} is one of kind {kind}, which has no weights; {way}")
-    weights = f"weights-{step}" if step else "weights"
-    path = folder / f"{weights if kind == 'pretrain' else step or 'last'}.safetensors"
+    scored = LAST if kind == "pretrain" else _selected(store, folder.name)
+    chosen = step or scored
+    weights = "weights" if chosen == LAST else f"weights-{chosen}"
+    path = folder / f"{weights if kind == 'pretrain' else chosen}.safetensors"
     if path.parent != folder or not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
         raise BenchError(f"{path}: no such weights; the job has {there}")
@@ -54,7 +57,18 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     exported.write(to, tensors, manifest, format)
     values = sum(t.numel() for t in tensors.values())
     what = f"{manifest.network}/{manifest.preset}, {len(tensors)} tensors, {values:,} values"
-    return f"{to}: {what}, of {kind} {folder.name}" + (f" at step {step}" if step else "")
+    if kind == "pretrain":
+        at = "" if chosen == LAST else f" at step {chosen}"
+    else:
+        which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
+        at = f", weights {chosen!r}: {which}"
+    return f"{to}: {what}, of {kind} {folder.name}{at}"
+
+
+def _selected(store: Store, job: str) -> str:
+    """Return which weights of a fine-tuning are scored: the last, or the best on held-out cases."""
+    stated = store.manifest(job).get("spec", {}).get("finetune", {})
+    return str(stated.get("select", LAST))
 
 
 def _submission(folder: Path, to: Path) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import typed
+from bench import blame, typed
 from bench.data.parts import Entry as Entry
 from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
@@ -251,8 +251,8 @@ class Method(nn.Module, ABC):
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Make a batch's views on the device, as its ``Params`` say; ``generator`` is the only randomness."""
-        made: Batch = self.params.views(batch, self.crop, generator)
-        return made
+        made = self.params.views(batch, self.crop, generator)
+        return dict(blame.named(made, type(self.params).views, "tensors"))
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -277,6 +277,33 @@ class Method(nn.Module, ABC):
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
         return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
+
+
+def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """Return the terms of a method's loss, if they are what the harness can train by.
+
+    Raises:
+        BenchError: they are not; names the file and the line of ``loss``.
+    """
+    found = dict(blame.named(method.loss(batch), type(method).loss, "scalar tensors, 'total' among them,"))
+    wrong = next(filter(None, (_wrong(name, value) for name, value in found.items())), "")
+    if "total" not in found:
+        wrong = f"returns {', '.join(map(str, found)) or 'no term'} and no 'total', which is minimised"
+    elif not wrong and not found["total"].requires_grad:
+        wrong = "returns a 'total' without gradient, from which nothing is learnt"
+    if wrong:
+        raise BenchError(f"{blame.defined(type(method).loss)}: loss {wrong}")
+    return found
+
+
+def _wrong(name: str, value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"returns a {type(value).__name__} as {name!r}; make it a scalar tensor"
+    if value.numel() != 1:
+        return f"returns {name!r} of shape {tuple(value.shape)}; reduce it to a scalar, as by its mean"
+    return f"returns a term {name!r}; call it otherwise, the curve has a column of that name" * (
+        name in ("step", "lr")
+    )
 
 
 callable_module(__name__, "method")  # bench.method("voco") is the class in methods/voco.py

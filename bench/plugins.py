@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from bench import process
 from bench.errors import BenchError, printable, shown
 from bench.imports import imports
 
@@ -327,9 +329,16 @@ def module(plugin: Plugin) -> ModuleType:
         for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
             del sys.modules[name]
             _imported.pop(name, None)
-    found = importlib.import_module(plugin.module)
+    with nullcontext() if (plugin.kind, plugin.name) in _pinned else contained():
+        found = importlib.import_module(plugin.module)
     _imported.setdefault(plugin.module, wanted)
     return found
+
+
+def contained() -> AbstractContextManager[None]:
+    """Return a context in which a plan runs code of plugins: what it does to the process is undone."""
+    outside = os.environ.get(PATHS) or _installed(tuple(sys.path))
+    return process.contained(kept=[PATHS]) if outside else nullcontext()
 
 
 def planned(named: Iterable[tuple[str, str]]) -> tuple[Planned, ...]:

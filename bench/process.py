@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ANSWERED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
 POLL = 0.5  # seconds between looks at the parent
 
 
@@ -68,6 +72,59 @@ def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], Non
         answer(stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def contained(kept: Sequence[str] = ()) -> Iterator[None]:
+    """Undo what code from outside does to this process: to all that is one for a whole process but torch.
+
+    That is the folder it works in, its environment, the mask of new files, how signals are answered, the
+    standard streams, the locale, the filters of warnings. New folders of imports go behind the others.
+
+    Args:
+        kept: environment variables that stay as they are changed.
+    """
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)  # it may be moved, or removed
+    environment, mask, imports = dict(os.environ), _mask(), list(sys.path)
+    words, streams = locale.setlocale(locale.LC_ALL), (sys.stdin, sys.stdout, sys.stderr)
+    first = threading.current_thread() is threading.main_thread()  # it alone may say how signals are answered
+    answers = {n: signal.getsignal(n) for n in ANSWERED} if first else {}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        _restore(environment | {name: os.environ[name] for name in kept if name in os.environ})
+        if _mask() != mask:
+            os.umask(mask)
+        if locale.setlocale(locale.LC_ALL) != words:
+            locale.setlocale(locale.LC_ALL, words)
+        sys.stdin, sys.stdout, sys.stderr = streams
+        sys.path[:] = [*imports, *(folder for folder in sys.path if folder not in imports)]
+        for number, answer in answers.items():
+            if answer is not None and signal.getsignal(number) != answer:
+                signal.signal(number, answer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _restore(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _mask() -> int:
+    """Return the mask of new files; Linux tells it without setting another for a moment."""
+    try:
+        return int(Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0], 8)
+    except (OSError, IndexError, ValueError):
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
 
 
 def end(process: SpawnProcess, deadline: float) -> None:

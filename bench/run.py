@@ -14,11 +14,12 @@ from bench.data.contents import Bar, no_bar
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
+from bench.jobs.trains import Trains
 from bench.plan import Plan, Planner
 from bench.plan.override import Override
 from bench.protocol import Protocol, read_all
 from bench.runtime import stale
-from bench.runtime.sources import names
+from bench.runtime.sources import touched
 from bench.store import Store
 from bench.typed import canonical
 
@@ -64,10 +65,11 @@ def make_plan(
     contents = Contents(memory, bar)
     overrides = [Override(text) for text in request.sets]
     planner = Planner(roots, contents, request.only, overrides, need_data=need_data, processes=processes)
-    for protocol in protocols:
-        planner.expand(protocol)
-    contents.save()
-    return planner.finish()
+    with plugins.contained():
+        for protocol in protocols:
+            planner.expand(protocol)
+        contents.save()
+        return planner.finish()
 
 
 def mend(plan: Plan, store: Store) -> list[str]:
@@ -131,20 +133,27 @@ def take_away_changed(plan: Plan, store: Store) -> list[str]:
     return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
-def rehearse(plan: Plan, jobs: list[str]) -> None:
+def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
     """Build what is to be pretrained, and load each file that a job starts from, before anything runs.
+
+    Returns:
+        A line for each file of which something was taken for granted.
 
     Raises:
         BenchError: a method cannot train its network, or a file is no weights or does not fit; names it.
     """
     _checkpoint_seconds()
-    seen = set()
+    seen, told = set(), dict[str, None]()
     for spec in (plan.jobs[job].spec for job in jobs):
-        parts = [getattr(spec, key, None) for key in ("init", "network", "method")]
+        parts = [getattr(spec, key, None) for key in ("init", "network", "method", "given")]
         file = plan.files.path(parts[0])
+        if isinstance(spec, Trains) and spec.training.accumulate > 1:
+            parts.append(spec.training)
         if (what := canonical(parts)) not in seen:
             seen.add(what)
-            spec.rehearse(file)
+            with plugins.contained():
+                told[spec.rehearse(file)] = None
+    return list(filter(None, told))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
@@ -160,18 +169,8 @@ def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
     loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
         plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
-        _checkpoint_seconds(), tuple(plan.after.get(job, ())), _plugins(plan, job),
+        _checkpoint_seconds(), tuple(plan.after.get(job, ())), touched(plan.jobs, job),
     )  # fmt: skip
-
-
-def _plugins(plan: Plan, job: str) -> tuple[plugins.Planned, ...]:
-    """Return what comes from outside and a job, or what it stands on, touches."""
-    waiting, named = [job], dict[tuple[str, str], None]()
-    while waiting:
-        one = plan.jobs[waiting.pop()]
-        named |= dict.fromkeys(names(one.plain()["spec"]))
-        waiting += one.needs
-    return plugins.planned(named)
 
 
 def run_local(

@@ -6,6 +6,8 @@ What can be known before any work exits 2; what only the work shows exits 1, in 
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -178,6 +180,15 @@ def test_a_wrong_flag_is_refused_before_any_work(what, written, capsys):
 def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, monkeypatch):
     monkeypatch.setenv("BENCH_CHECKPOINT", "often")
     assert "BENCH_CHECKPOINT=often" in refused(capsys, "run", written(), "--out", "out")
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS"])
+@pytest.mark.parametrize(("text", "threads"), [("4,2", "4"), ("1, 8", "1"), ("abc", "1"), ("0", "1")])
+def test_a_list_of_threads_is_read_by_its_first_number(name, text, threads):
+    code = "import bench, os, numexpr, pandas; print(os.environ['NUMEXPR_NUM_THREADS'])"
+    given = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | {name: text}
+    ran = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{threads}\n" and "Error" not in ran.stderr
 
 
 def test_data_that_is_not_there_names_the_three_ways_to_have_it(written, capsys):

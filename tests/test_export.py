@@ -10,7 +10,7 @@ import yaml
 from described import describe, execute
 from small_protocol import cell
 
-from bench import nets, records, run
+from bench import digest, nets, records, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.export import export
@@ -123,11 +123,34 @@ def test_a_control_begins_with_what_its_name_says(made):
 def test_a_fine_tuned_network_is_exported_whole(made):
     tuned = cell(made.first, row="simclr3d").finetune
     to = made.folder / "tuned.safetensors"
-    assert f"of finetune {tuned}" in export(made.store, tuned, to, "safetensors")
+    said = export(made.store, tuned, to, "safetensors")
+    assert said.endswith(f"of finetune {tuned}, weights 'last': which its table scores")
     tensors, manifest = transfer.read(to)
     assert equal(tensors, made.weights(tuned)[0])
     network = nets.network(manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels)
     network.load_state_dict(tensors)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "said"),
+    [
+        ("", "best_val", "weights 'best_val': which its table scores"),
+        ("@best_val", "best_val", "weights 'best_val': which its table scores"),
+        ("@last", "last", "weights 'last': its table scores 'best_val'"),
+    ],
+)
+def test_the_weights_that_were_scored_are_exported_unless_others_are_named(made, tmp_path, asked, name, said):
+    shutil.copytree(made.out, tmp_path / "out")
+    store, tuned = Store(tmp_path / "out"), cell(made.first, row="simclr3d").finetune
+    folder = store.jobs / tuned
+    manifest = store.manifest(tuned)
+    manifest["spec"]["finetune"]["select"] = "best_val"
+    tensors, about = transfer.read(folder / "last.safetensors")
+    transfer.save(folder / "best_val.safetensors", {k: v + 1 for k, v in tensors.items()}, about)
+    (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
+    to = tmp_path / "x.safetensors"
+    assert said in export(store, f"{tuned}{asked}", to, "safetensors")
+    assert equal(transfer.read(to)[0], transfer.read(folder / f"{name}.safetensors")[0])
 
 
 def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):

@@ -1,20 +1,27 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
 import json
+import os
+import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import small_protocol
 import yaml
+from described import inline
 from outside import written
 
-from bench import plugins, registry
+from bench import plugins, registry, run
 from bench.cli import main
 from bench.errors import BenchError
+from bench.executors import local
 from bench.nets import catalog, network
 from bench.new import TEMPLATES
-from bench.run import _plugins
+from bench.runtime.sources import touched
+from bench.runtime.switches import Switches
+from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
 
@@ -200,7 +207,7 @@ def test_an_edit_of_a_method_is_another_job_and_its_place_is_none(tmp_path, plan
     plan, first = planned([one], **rows)
     text, spec = one.read_text(), str([job.plain() for job in plan.jobs.values()])
     assert str(tmp_path) not in spec and registry.source("method", "my_method") in spec
-    touching = {job for job in plan.jobs if _plugins(plan, job)}
+    touching = {job for job in plan.jobs if touched(plan.jobs, job)}
     assert touching >= first["pretrain"] and touching < {*plan.jobs}
     one.write_text(text + "\n# edited\n")
     assert not planned([one], **rows)[1]["pretrain"] & first["pretrain"]
@@ -248,6 +255,32 @@ def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):
     assert planned([file])[1] == before  # who does not touch it
 
 
+CUT = {"batch": 4, "accumulate": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"finetune": CUT}, r"finetune\.accumulate: layer 'encoder\.levels\.0\.1' is a batch norm"),
+        ({"finetune": {**CUT, "evaluation": "linear"}}, ""),  # the encoder never trains; no other batch norm
+        ({"pretrain": CUT}, r"pretrain\.accumulate: layer 'head\.0' is a batch norm"),
+    ],
+)
+def test_batch_norm_that_no_fact_states_is_seen_in_the_modules(tmp_path, planned, changes, said):
+    def normed(text):
+        return text.replace("nn.GroupNorm(4, width)", "nn.BatchNorm3d(width)").replace(
+            "self.head = nn.Linear(network.encoder.widths[-1], WAYS)",
+            "self.head = nn.Sequential(nn.BatchNorm1d(32), nn.Linear(32, WAYS))",
+        )
+
+    files = [written(tmp_path, kind, change=normed) for kind in ("network", "method")]
+    net = {} if "pretrain" in changes else {"networks": {"net": {"network": "my_network"}}}
+    plan, _ = planned(files, rows={"pair": {"method": "my_method"}}, **net, **changes)
+    jobs = [job for job, made in plan.jobs.items() if made.kind in changes]
+    with pytest.raises(BenchError, match=said) if said else nullcontext():
+        run.rehearse(plan, jobs)
+
+
 def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_imported(tmp_path):
     file = written(tmp_path, "method")
     plugins.use([file])
@@ -261,6 +294,74 @@ def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_importe
     assert registry.load("method", "my_method").Params().noise == 0.5
     with pytest.raises(BenchError, match="my_method' was edited since this run began; run it again"):
         plugins.arrive([replace(one, digest="0" * 16) for one in as_planned])
+
+
+HARM = """
+
+def harm():
+    \"\"\"Change all that one process has for everybody.\"\"\"
+    import locale, os, random, signal, sys, warnings
+    import numpy as np
+    torch.backends.mkldnn.enabled = False
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = True
+    torch.backends.fp32_precision = "tf32"
+    torch.set_float32_matmul_precision("medium")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(2)
+    torch.set_flush_denormal(True)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_autocast_enabled("cpu", True)
+    torch.set_grad_enabled(False)
+    torch.autograd.set_detect_anomaly(True, check_nan=False)
+    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+    np.seterr(all="raise")
+    warnings.simplefilter("error")
+    os.chdir("/")
+    os.umask(0o777)
+    os.environ.clear()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.path.insert(0, "/nowhere")
+    sys.stdout = sys.stderr = None
+
+
+harm()
+"""
+
+
+def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(tmp_path, monkeypatch, undrawn):
+    """The same run with it and without: all jobs in this one process, in a folder named from here."""
+    monkeypatch.setattr(local, "run", inline)
+    protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())
+    protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
+    protocol["rows"].pop("models_genesis")
+    protocol["scales"]["smoke"] = {
+        "pretrain": {"steps": 2, "batch": 2},
+        "finetune": {"fractions": [100], "steps": 2, "batch": 2},
+    }
+    written(tmp_path, "method", change=lambda text: text.replace(
+        "        return {\"total\"", "        harm()\n        return {\"total\"") + HARM)  # fmt: skip
+    monkeypatch.delenv(plugins.PATHS)
+    before = os.environ.copy(), signal.getsignal(signal.SIGTERM), sys.path.copy()
+    made = {}
+    for name in ("harmed", "alone"):
+        if name == "alone":
+            protocol["plugins"] = []
+            protocol["rows"].pop("my_method")
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(protocol))
+        assert main(["run", f"{name}.yaml", "--out", name]) == (name == "harmed")  # its loss is hurt
+        found = Store(tmp_path / name)
+        manifests = [found.manifest(job.name) for job in found.jobs.iterdir()]
+        assert all(Switches(**m["switches"]) == Switches() for m in manifests)
+        made[name] = {
+            (m["id"], file): sums["sha256"] for m in manifests for file, sums in m["files"].items()
+            if file != "log.txt" and m["kind"] not in ("prepare", "guard")
+        }  # fmt: skip
+    assert made["alone"] and made["harmed"].items() >= made["alone"].items()
+    assert {file for _, file in made["alone"]} >= {"weights.safetensors", "last.safetensors", "curve.csv"}
+    assert Switches.now() == Switches() and signal.getsignal(signal.SIGTERM) == before[1]
+    assert os.environ.items() >= before[0].items()
+    assert sys.path[: len(before[2])] == before[2] and os.getcwd() == str(tmp_path)  # noqa: PTH109
 
 
 @pytest.fixture

@@ -93,5 +93,8 @@ def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
     """Print a finished report with what failed, and return the jobs that did; ``quiet``: not the table."""
     lines = {f.job: f.line for f in shown.failures}
     text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
-    print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {shown.page.parent / page}"]))
+    where = shown.page.parent / page
+    if where.is_relative_to(Path.cwd()):  # as a person writes it
+        where = where.relative_to(Path.cwd())
+    print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
     return set(lines)

@@ -82,7 +82,7 @@ def body(arguments: argparse.Namespace) -> int:
     for line in keep(plan.cells, store):
         say(line)
     if arguments.redo:
-        run.rehearse(plan, run.todo(plan, seen))
+        run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
         for line in run.take_away_changed(plan, store):
             say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
@@ -143,7 +143,8 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
 
     plan, store, cluster, workers = work.plan, work.store, work.cluster, work.workers
     jobs = run.todo(plan, store)
-    run.rehearse(plan, jobs)
+    for line in run.rehearse(plan, jobs):
+        say(line)
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}

@@ -28,7 +28,8 @@ class Roots:
         data = data or (Path(environment) if environment else None)
         if data is not None and not data.is_dir():
             raise BenchError(f"{data}: no such data folder; name an existing one with --data")
-        return cls(data, _toml(Path("bench.toml")))
+        named = {name: folder.absolute() for name, folder in _toml(Path("bench.toml")).items()}
+        return cls(data.absolute() if data is not None else None, named)
 
     def find(self, name: str) -> Path | None:
         """Return a data set's folder, or None where it is not on this machine."""

@@ -23,6 +23,7 @@ from bench import process
 from bench.jobs import KINDS
 from bench.jobs.context import RunOptions
 from bench.plan.dag import Plan
+from bench.plugins import Planned
 from bench.process import WORKER
 from bench.runtime.execute import Outcome, execute
 from bench.runtime.memory import fitting_pages
@@ -140,6 +141,7 @@ class _Worker:
     process: SpawnProcess
     pipe: connection.Connection
     job: str | None = None
+    outside: frozenset[Planned] = frozenset()  # plugins that its process has run
 
 
 class Workers:
@@ -155,11 +157,23 @@ class Workers:
 
     def give(self, job: str, options: RunOptions) -> None:
         """Hand a job, and what this command brings to it, to a worker that is free, or to a new one."""
-        free = [w for w in self._all if w.job is None and w.process.is_alive()]
-        worker = free[0] if free else self._start()
-        worker.job = job
+        worker = self._free(frozenset(options.plugins)) or self._start()
+        worker.job, worker.outside = job, worker.outside.union(options.plugins)
         with suppress(OSError):  # it died just now: `wait` finds out, as of any other
             worker.pipe.send((job, options))
+
+    def _free(self, outside: frozenset[Planned]) -> _Worker | None:
+        """Return a worker without a job whose process has run no plugins but ``outside``.
+
+        Where there is none, the first that has run others ends: what they did to it would reach this job.
+        """
+        free = [w for w in self._all if w.job is None and w.process.is_alive()]
+        fit = [w for w in free if w.outside <= outside]
+        for worker in free[:1] if not fit else ():
+            self._all.remove(worker)
+            worker.pipe.close()  # it ends at once
+            process.end(worker.process, time.monotonic() + CLOSING)
+        return max(fit, key=lambda w: len(w.outside), default=None)
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Return the attempts that ended, after at most ``seconds``; the dead leave the list."""
@@ -196,7 +210,8 @@ class Workers:
         number = next(n for n in itertools.count() if n not in taken)
         # Ctrl-C during its imports is kept until it can answer
         with fitting_pages():
-            self._all.append(_Worker(number, *process.start(_serve, str(self._store.root), number)))
+            out = str(self._store.root.absolute())
+            self._all.append(_Worker(number, *process.start(_serve, out, number)))
         return self._all[-1]
 
     def _ended(self, worker: _Worker) -> Outcome | None:

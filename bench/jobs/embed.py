@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.data.parts import Entry, Take
 from bench.job import Job
-from bench.jobs.kind import Around, Kind, NetSpec
+from bench.jobs.kind import Around, Given, Kind, NetSpec
 from bench.protocol.sections import Number, Samples
 from bench.typed import sparse
 
@@ -38,13 +38,15 @@ class EmbedSpec(Kind):
     samples: Samples  # of each data set
     seed: Number
     take: Take = sparse(Take())
+    given: Given = sparse(Given())  # as of a fine-tuning
 
-    def rehearse(self, weights: Path | None) -> None:
+    def rehearse(self, weights: Path | None) -> str:
         """The network with the weights in it."""
         from bench.jobs import embedding, initial_weights
 
-        if weights is not None:
-            initial_weights.rehearse(embedding.network_of(self.network), weights)
+        if weights is None:
+            return ""
+        return initial_weights.rehearse(embedding.network_of(self.network), weights, self.given)
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network, as many samples."""

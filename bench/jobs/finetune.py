@@ -12,10 +12,10 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, Around, NetSpec
+from bench.jobs.kind import MAPS, Around, Given, NetSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
-from bench.jobs.trains import Trains
+from bench.jobs.trains import Trains, batch_norm
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Inference, Number, Tuning
@@ -89,6 +89,7 @@ class FinetuneSpec(Trains):
     finetune: TuningSpec
     seed: Number
     control: Literal["", "shuffled"] = sparse("")
+    given: Given = sparse(Given())  # of the file that ``init`` names
 
     def refuse(self, job: Job, around: Around) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
@@ -123,16 +124,6 @@ class FinetuneSpec(Trains):
                 f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
             )
         self._refuse_hidden()
-        if tuning.batch_dice and tuning.accumulate > 1:
-            raise BenchError(
-                "finetune.batch_dice: is of the whole batch, which accumulate would cut; leave "
-                "accumulate at 1"
-            )
-        if self.data.ignore is not None and tuning.accumulate > 1:
-            raise BenchError(
-                "finetune.accumulate: the loss is a mean over the labelled voxels of the whole batch, which "
-                f"accumulate would cut; leave it at 1, as data set {self.data.dataset!r} has voxels to ignore"
-            )
         if (tuning.head == "regions") != bool(self.data.regions):
             raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
@@ -158,12 +149,27 @@ class FinetuneSpec(Trains):
                 f"{self.data.fraction} % of the labels are over before; look at least once in as many"
             )
 
-    def rehearse(self, weights: Path | None) -> None:
-        """The network with the weights in it."""
-        from bench.jobs import initial_weights
+    def across_batch(self) -> str:
+        """The loss, or batch norm in what trains; beside a frozen encoder ``rehearse`` looks for it."""
+        if self.finetune.batch_dice:
+            return "batch_dice is of the whole batch"
+        if self.data.ignore is not None:
+            return f"the loss is a mean over the voxels that data set {self.data.dataset!r} does not ignore"
+        if self.network.hidden:
+            return "the hidden layer has batch norm, whose statistics are of the whole batch"
+        return "" if self.finetune.evaluation == "linear" else batch_norm(self.network.network)
 
-        if weights is not None:
-            initial_weights.rehearse(initial_weights.network_of(self.network, self.data.task), weights)
+    def rehearse(self, weights: Path | None) -> str:
+        """The network with the weights in it, and whether its batch may be cut."""
+        from bench.jobs import initial_weights, training
+
+        if weights is None and self.finetune.accumulate == 1:
+            return ""
+        network = initial_weights.network_of(self.network, self.data.task)
+        said = initial_weights.rehearse(network, weights, self.given) if weights is not None else ""
+        frozen = network.encoder if self.finetune.evaluation == "linear" else None
+        training.check_micro_batches(network, self.finetune, self.kind, frozen)
+        return said
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network and batch, the same looks."""

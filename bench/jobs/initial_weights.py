@@ -15,7 +15,7 @@ from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.context import Context
 from bench.jobs.embed import EmbedSpec
 from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.kind import NetSpec
+from bench.jobs.kind import Given, NetSpec
 from bench.nets import Model, controls, imported, transfer
 from bench.random import torch_seed
 
@@ -51,22 +51,31 @@ def start(
     tensors, manifest = _weights(spec.init, context, pretrained)
     if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
         tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
-    receipt = transfer.load(network, tensors, manifest)
+    receipt = transfer.load(network, tensors, manifest, lacks=spec.given.lacks)
     context.log(receipt.line())
-    context.facts.update(method=manifest.method, receipt=receipt.facts())
+    left_open = manifest.params.get(imported.OPEN)
+    context.facts.update(
+        method=manifest.method, receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {})
+    )
 
 
-def rehearse(network: Model, path: Path) -> None:
+def rehearse(network: Model, path: Path, given: Given) -> str:
     """Read a file of weights and see whether it would load into a network.
+
+    Returns:
+        A line on what its tensors leave open and was taken for granted, else nothing.
 
     Raises:
         BenchError: it would not; names the file.
     """
-    tensors, manifest = imported.read_weights(path)
+    tensors, manifest = imported.read_weights(path, given.preset)
     try:
-        transfer.rehearse(tensors, network, manifest)
+        transfer.rehearse(tensors, network, manifest, lacks=given.lacks)
     except BenchError as error:
-        raise BenchError(f"{path}: {error}") from None
+        said = manifest.params.get(imported.OPEN)
+        raise BenchError(f"{path}: {error}" + (f"; {said}" if said else "")) from None
+    said = manifest.params.get(imported.OPEN)
+    return f"{path}: {said}" if said else ""
 
 
 def _weights(
@@ -80,4 +89,4 @@ def _weights(
     context.log(f"weights of {path}")
     if sha256(path) != digest:
         raise BenchError(f"{path}: changed since it was planned; run the protocol again")
-    return imported.read_weights(path)
+    return imported.read_weights(path, context.spec.given.preset)

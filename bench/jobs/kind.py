@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench import registry
 from bench.job import Job, Spec
 from bench.nets import catalog
-from bench.protocol.sections import Net
+from bench.protocol.sections import Initial, Net
 from bench.typed import sparse
 
 if TYPE_CHECKING:
@@ -72,12 +72,16 @@ class Kind(Spec):
             BenchError: says which.
         """
 
-    def rehearse(self, weights: Path | None) -> None:
+    def rehearse(self, weights: Path | None) -> str:
         """Build what is to be trained, and load the file of weights that it starts from.
+
+        Returns:
+            A line on what the file leaves open, else nothing.
 
         Raises:
             BenchError: it cannot be done.
         """
+        return ""
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """Return what two jobs of this kind share whose seconds per unit of work are comparable."""
@@ -98,6 +102,19 @@ class Kind(Spec):
     def operations(self) -> float | None:
         """Return the floating point operations of its training, None where they are not known."""
         return 0.0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a row says of the file of weights that it starts from."""
+
+    preset: str = sparse("")  # where the tensors' names leave it open
+    lacks: tuple[str, ...] = sparse(())  # kinds of layers, or stages, that may be missing
+
+    @classmethod
+    def of(cls, init: Initial) -> Given:
+        """Return it as a job's spec has it."""
+        return cls(init.preset, tuple(sorted(init.lacks)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
 from bench.data.slabs import Paint, restore_slabs, unchanged
+from bench.errors import BenchError
 from bench.jobs import ordinal, window
 from bench.jobs.class_scores import true_classes
 from bench.protocol.sections import Windows
@@ -30,10 +32,31 @@ def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.n
         network: gives logits of label maps.
         volume: read by box.
         windows: their size and overlap, how they are blended and flipped.
+
+    Raises:
+        BenchError: scores are not finite.
     """
     device = next(network.parameters()).device
     for scores in window.slabs(mirrored(network, windows), volume, windows, device):
+        check_finite(scores, f"the network's scores of {volume.name or 'a volume'}")
         yield scores.cpu().numpy()
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Refuse what a network computed where a value is not finite: read as classes it would be background.
+
+    Args:
+        values: of any shape, not empty.
+        what: they are, for the error.
+
+    Raises:
+        BenchError: there is an infinite value, or one that is no number.
+    """
+    if not all(map(math.isfinite, torch.stack(torch.aminmax(values)).tolist())):
+        raise BenchError(
+            f"{what} are not finite: the training diverged, or the precision is too low for them; lower the "
+            "learning rate, or take fp32"
+        )
 
 
 def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]:
@@ -72,6 +95,9 @@ def class_scores(
         volume: read by box.
         windows: their size and overlap, how they are flipped.
         head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
+
+    Raises:
+        BenchError: scores are not finite.
     """
     ordered = head == ordinal.ORDINAL
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
@@ -81,6 +107,7 @@ def class_scores(
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
         found = forward(torch.from_numpy(images).to(device))
+        check_finite(found, f"the network's scores of {volume.name or 'a volume'}")
         scores = found.double().sigmoid() if ordered else found.double().softmax(1)
         total = total + scores.sum(0)
     mean = (total / len(starts)).cpu().numpy()

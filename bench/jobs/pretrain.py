@@ -12,7 +12,7 @@ from bench.data.parts import Entry, Take
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs.kind import Around, NetSpec
-from bench.jobs.trains import Trains
+from bench.jobs.trains import Trains, batch_norm
 from bench.protocol.sections import Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
@@ -101,21 +101,23 @@ class PretrainSpec(Trains):
         if training.batch < method.min_batch:
             raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
         params = self.method.made
-        if (method.across_batch or params.across_batch) and training.accumulate > 1:
-            raise BenchError(
-                f"{called} compares the samples of a batch, which pretrain.accumulate would "
-                "make smaller; leave it at 1 and take more processes"
-            )
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, around.processes)
         for recipe in recipes:
             params.check(net.crop, recipe)
 
-    def rehearse(self, weights: Path | None) -> None:
+    def across_batch(self) -> str:
+        """The method's loss, or batch norm in the network."""
+        if self.method.method.across_batch or self.method.made.across_batch:
+            return f"method {self.method.name!r} compares the samples of a batch"
+        return batch_norm(self.network.network)
+
+    def rehearse(self, weights: Path | None) -> str:
         """A method around its network, without memory for weights."""
         from bench.jobs import pretraining
 
         pretraining.rehearse(self)
+        return ""
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same method, network and batch."""

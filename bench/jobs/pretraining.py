@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench import distributed, nets
+from bench import blame, distributed, nets
 from bench.data.parts import Entry
 from bench.data.prepared import opened
 from bench.data.reader import Volume
@@ -27,7 +27,7 @@ from bench.jobs.inputs import mixed
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
-from bench.method import Method, Owned
+from bench.method import Method, Owned, terms
 from bench.nets import transfer
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import Batch, Objective, Run, fit
@@ -57,7 +57,9 @@ class Pretext(Objective):
         The batch is used up: views may be made in its memory.
         """
         origin = {"origin": batch["origin"]} if "origin" in batch else {}
-        return self.method.loss({**self.method.views(Owned(batch), generator), **origin})
+        made = self.method.views(Owned(batch), generator)
+        made = dict(blame.named(made, type(self.method).views, "tensors"))
+        return terms(self.method, {**made, **origin})
 
     def after_step(self, progress: float) -> None:
         """Let momentum teachers follow."""
@@ -87,7 +89,8 @@ def run(context: Context[PretrainSpec]) -> None:
     network, method = built(spec)
     manifest = _manifest(context, network, method)
     # A load that would fail after days of pretraining fails here, before the first step.
-    transfer.rehearse(method.transfer(), network)
+    handed = blame.named(method.transfer(), type(method).transfer, "tensors")
+    transfer.rehearse(handed, network)
     snapshots = _snapshots(context)
     read = _Reader(context, method)
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
@@ -130,7 +133,8 @@ def rehearse(spec: PretrainSpec) -> None:
         BenchError: it cannot.
     """
     with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
-        built(spec)
+        _, method = built(spec)
+        training.check_micro_batches(method, spec.pretrain, spec.kind)
 
 
 def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
@@ -182,7 +186,7 @@ class _Reader:
         volume = self._volume(case)
         if len(self.cases) > 1:
             volume.others = partial(self._another, case)
-        found: dict[str, np.ndarray] = self._params.read(volume, self._crop, rng)
+        found = blame.named(self._params.read(volume, self._crop, rng), type(self._params).read, "arrays")
         return {**found, **self.cases[case][2]}
 
     def _volume(self, case: int) -> Volume:

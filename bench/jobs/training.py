@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning do alike: the batches that they read, the curve that they leave."""
+"""What pretraining and fine-tuning do alike: the batches they read and may cut, the curve they leave."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.errors import BenchError
 from bench.jobs.context import Context
+from bench.jobs.trains import micro_batches
 from bench.protocol.sections import Training
 from bench.train import samples
 from bench.train.loop import Curve
@@ -34,6 +37,32 @@ def batches(
         drawn, training.batch, start, training.steps or 0, accumulate=training.accumulate,
         workers=context.run.loaders,
     )  # fmt: skip
+
+
+def check_micro_batches(
+    module: nn.Module, settings: Training, kind: str, frozen: nn.Module | None = None
+) -> None:  # fmt: skip
+    """Refuse to cut the batch of what has batch norm, whatever the facts of a network from outside say.
+
+    Args:
+        module: what is trained.
+        settings: with ``accumulate``.
+        kind: of job, named in the error.
+        frozen: part of it that never trains, so that its batch norms use the statistics they came with.
+
+    Raises:
+        BenchError: names the first such layer.
+    """
+    still = set(frozen.modules()) if frozen is not None else set()
+    names = [name for name, layer in module.named_modules() if _over_batch(layer) and layer not in still]
+    if settings.accumulate > 1 and names:
+        what = f"layer {names[0]!r} is a batch norm, whose statistics are of the whole batch"
+        raise BenchError(micro_batches(kind, what))
+
+
+def _over_batch(layer: nn.Module) -> bool:
+    """Tell whether a layer normalises by its batch: torch's batch norms, or one of that name."""
+    return isinstance(layer, _BatchNorm) or "batchnorm" in type(layer).__name__.lower().replace("_", "")
 
 
 def keep_curve(context: Context[Any], curve: Curve) -> None:

@@ -28,6 +28,13 @@ class Trains(Kind):
         """Return how it is trained."""
 
     @abstractmethod
+    def across_batch(self) -> str:
+        """Return what looks at all samples of a batch together, in words; nothing where each stands alone.
+
+        Micro-batches then give another result than the batch that they make up.
+        """
+
+    @abstractmethod
     def sample(self) -> float:
         """Return the floating point operations of one sample's way forward."""
 
@@ -69,6 +76,8 @@ class Trains(Kind):
                 f"{self.kind}.batch {training.batch} has no {parts} equal parts, one for each of {processes} "
                 f"processes x accumulate {training.accumulate}; take a multiple of {parts}"
             )
+        if training.accumulate > 1 and (what := self.across_batch()):
+            raise BenchError(micro_batches(self.kind, what))
         # over processes they are joined
         catalog.check_batch(net.network, net.crop, training.batch // training.accumulate)
         specs = (around.jobs[need].spec for need in job.needs)
@@ -76,3 +85,17 @@ class Trains(Kind):
         for recipe in recipes:
             consistent(recipe)
         return recipes
+
+
+def micro_batches(kind: str, what: str) -> str:
+    """Return why a kind of job cannot cut its batch where ``what`` looks at all of it."""
+    return (
+        f"{kind}.accumulate: {what}, and accumulate cuts the batch, which changes the result; leave it at 1"
+        + (" and take more processes" if kind == "pretrain" else " and take a smaller batch")
+    )
+
+
+def batch_norm(network: str) -> str:
+    """Return what a network does over a batch, in words, as its facts say it; nothing without batch norm."""
+    has = catalog.entry(network).batch_norm
+    return f"network {network!r} has batch norm, whose statistics are of the whole batch" if has else ""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.jobs.predict import check_finite
 from bench.nets import Encoder
 from bench.pretext.collapse import collapsed, directions, effective_rank, leading, most
 
@@ -70,11 +71,17 @@ class Watch:
 
 @torch.no_grad()
 def embedded(encoder: Encoder, images: Tensor) -> Tensor:
-    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them."""
+    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them.
+
+    Raises:
+        BenchError: an embedding is not finite.
+    """
     device = next(encoder.parameters()).device
     with _still(encoder):
         parts = [encoder.embed(part.to(device)).float().cpu() for part in images.split(AT_ONCE)]
-    return torch.cat(parts)
+    found = torch.cat(parts)
+    check_finite(found, "the encoder's embeddings")
+    return found
 
 
 @contextmanager

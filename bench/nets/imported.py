@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
@@ -19,18 +19,24 @@ from bench.errors import BenchError, shown
 from bench.nets.base import triple
 from bench.nets.catalog import entry
 from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
-from bench.nets.manifest import KEY, Manifest, read
+from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
-# Around the model: distributed training, compilation. Then a part of the objective; where a file has a
-# student and its slow mean, the student, as the authors' newer loaders take it.
-AROUND = ("", "module.", "_orig_mod.")
-PARTS = ("", "student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
-WRAPPERS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "student", "teacher")
-DEPTH = 4  # wrappers inside wrappers
+# Anywhere in a name, around the model or a part of it: distributed training, compilation, sharding,
+# activations that are computed again.
+AROUND = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# In front of it, one inside another: a part of the objective; where a file has a student and its slow mean,
+# the student, as the authors' newer loaders take it.
+PARTS = ("student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
+WRAPPERS = (
+    "state_dict", "network_weights", "model_state_dict", "model_state", "model", "module", "net", "weights",
+    "student", "teacher",
+)  # fmt: skip
+DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
+OPEN = "left_open"  # in a manifest's params: what a file's tensors do not tell
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
 
 
@@ -80,7 +86,10 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     """
     content = _content(path)
     if content is None:
-        return read(path)
+        tensors, manifest = read(path)
+        if preset not in ("", manifest.preset):
+            raise BenchError(f"{path}: is of preset {manifest.preset!r}, not {preset!r}; leave 'preset' out")
+        return tensors, manifest
     layout, view, left_out = _recognise(path, content)
     named = _renamed(path, layout, view)
     kept = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
@@ -105,6 +114,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
             "layout": layout.name,
             "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
             **({COLOURS: RGB} if layout.colours and channels == RGB else {}),
+            **({OPEN: said} if not preset and (said := _left_open(layout, kept, chosen)) else {}),
         },
     )
     return kept, _own(content, manifest)
@@ -169,7 +179,7 @@ def _check(path: Path, tensors: Tensors) -> None:
             raise BenchError(
                 f"{path}: tensor {shown(name)} is damaged or of a kind not read here; fetch it again"
             )
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not finite(value):
             raise BenchError(
                 f"{path}: tensor {shown(name)} holds values that are not finite; do not train from it"
             )
@@ -180,16 +190,14 @@ def _check(path: Path, tensors: Tensors) -> None:
 
 def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Counter[str]]:
     """Return the layout, the tensors without their prefix, and how many others lie beside them."""
-    tensors = _unwrapped(content)
-    for around in AROUND:
-        for part in PARTS:
-            prefix = around + part
-            view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            for layout in LAYOUTS:
-                fits = not layout.beside or layout.beside in content
-                if fits and any(re.fullmatch(layout.mark, name) for name in view):
-                    others = [name.removeprefix(around) for name in tensors if not name.startswith(prefix)]
-                    return layout, view, Counter(name.partition(".")[0] for name in others)
+    tensors = _bare(path, _unwrapped(content))
+    for prefix in _prefixes(tensors):
+        view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+        for layout in LAYOUTS:
+            fits = not layout.beside or layout.beside in content
+            if fits and any(re.fullmatch(layout.mark, name) for name in view):
+                others = [name for name in tensors if not name.startswith(prefix)]
+                return layout, view, Counter(name.partition(".")[0] for name in others)
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
     known = "; ".join(layout.name for layout in LAYOUTS)
     raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {known}")
@@ -204,6 +212,25 @@ def _unwrapped(content: dict[str, Any]) -> Tensors:
     return {k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
+def _bare(path: Path, tensors: Tensors) -> Tensors:
+    """Return tensors under their names without what lies around a model or a part of it."""
+    found: Tensors = {}
+    for name, value in tensors.items():
+        bare = ".".join(part for part in name.split(".") if part not in AROUND)
+        if bare in found:
+            raise BenchError(f"{path}: two tensors for {shown(bare)}; keep one of them")
+        found[bare] = value
+    return found
+
+
+def _prefixes(tensors: Tensors, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
+    """Yield what may stand in front of a model's names: nothing, a part of the objective, parts inside it."""
+    yield prefix
+    for part in PARTS if depth else ():
+        if any(name.startswith(prefix + part) for name in tensors):
+            yield from _prefixes(tensors, prefix + part, depth - 1)
+
+
 def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
     named: Tensors = {}
     for name, value in view.items():
@@ -214,6 +241,21 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
             raise BenchError(f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them")
         named[ours] = value
     return named
+
+
+def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
+    """Return what the tensors do not tell of a preset, in words, where others fit as well; else nothing."""
+    told = layout.size(tensors)
+    sure = {key: value for key, value in told.items() if key not in layout.untold}
+    presets = entry(layout.network).presets
+    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    if len(fits) < 2:
+        return ""
+    assumed = ", ".join(f"{key} {told[key]}" for key in layout.untold)
+    return (
+        f"its tensors fit preset {' and '.join(fits)} alike; {chosen} ({assumed}) is taken{layout.why}; "
+        "state it: init: {file: FILE, preset: " + chosen + "}"
+    )
 
 
 def _preset(path: Path, layout: Layout, tensors: Tensors, asked: str) -> str:

@@ -18,6 +18,7 @@ Tensors = dict[str, Tensor]
 SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
+SEGRESNET = "encoder.convInit.conv.weight"
 VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
 COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
@@ -40,6 +41,7 @@ class Layout:
     head: str = ""  # our key of the output layer: as long as the source had classes
     beside: str = ""  # what must lie beside the tensors
     untold: tuple[str, ...] = ()  # fields of the size that no tensor tells; ``size`` gives the usual value
+    why: str = ""  # the usual value is taken, for a person
     zyx: bool = False  # trained on arrays whose axes come as (z, y, x), pictures as (y, x)
     colours: bool = False  # three channels are red, green, blue: a grey image is the same in all of them
 
@@ -60,6 +62,14 @@ def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks]
     widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
     return {"features": widths, "blocks": tuple(count for _, count in blocks), "groups": None}
+
+
+def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
+    found = [re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors]
+    blocks = sorted(Counter(m[1] for m in found if m).items())
+    counts = tuple(count for _, count in blocks)
+    return {"filters": len(tensors[SEGRESNET]), "blocks": counts, "groups": 8, "slope": 0.0}
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -89,6 +99,8 @@ _PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")  #
 # without these a ViT of MONAI computes the same maps
 _UNUSED = r"encoder\.vit\.(cls_token|blocks\.\d+\.(norm_cross_attn|cross_attn)\..*|classification_head\..*)"
 
+_BEFORE = ", as of weights trained with MONAI before 1.5; those of 1.5 or later are of the other"
+
 LAYOUTS = (
     # Also the authors' VoCo (its versions with a teacher, and V2) and the training checkpoints of the
     # self-supervised Swin UNETR (research-contributions, SwinUNETR/Pretrain/models/ssl_head.py)
@@ -100,14 +112,14 @@ LAYOUTS = (
             (r"^(encoder(?:1|2|3|4|10)|decoder[1-5]|out)\.", r"decoder.\1."),
         ),
         drop=r"decoder\.out\..*|(proj_head|rotation_head|contrastive_head|conv)\..*",
-        head="decoder.out.conv.conv.weight", untold=("merging",),
+        head="decoder.out.conv.conv.weight", untold=("merging",), why=_BEFORE,
     ),
     # what MONAI's SwinUNETR.load_from reads: model_swinvit.pt of Tang et al., CVPR 2022
     Layout(
         "Swin transformer of Tang et al. (patch_embed.*, layers1.0.*)",
         r"layers1\.0\.blocks\.0\.attn\.relative_position_bias_table", "swin_unetr", SWIN, _swin,
         rename=((r"^(patch_embed|layers[1-4]c?)\.", r"encoder.swinViT.\1."), _MLP),
-        drop=r"(rotation_head|contrastive_head|conv)\..*", untold=("merging",),
+        drop=r"(rotation_head|contrastive_head|conv)\..*", untold=("merging",), why=_BEFORE,
     ),
     # MrGiovanni/ModelsGenesis, pytorch/unet3d.py. Its cubes are (x, y, z): infinite_generator_3D.py
     Layout(
@@ -144,6 +156,16 @@ LAYOUTS = (
             (r"^(patch_embedding|blocks|norm|cls_token|classification_head)\b", r"encoder.vit.\1"), _PATCHES,
         ),
         drop=_UNUSED,
+    ),
+    Layout(
+        "SegResNet of MONAI (convInit.*)",
+        r"convInit\.conv\.weight", "segresnet", SEGRESNET, _segresnet,
+        rename=(
+            (r"^(convInit|down_layers)\.", r"encoder.\1."),
+            (r"^(up_layers|up_samples|conv_final)\.", r"decoder.\1."),
+        ),
+        drop=r"decoder\.conv_final\.2\..*|vae_.*", head="decoder.conv_final.2.conv.weight",
+        untold=("groups", "slope"),
     ),
     # vgg19 alone has a preset: with batch norm, or with fewer layers, no size fits
     Layout(

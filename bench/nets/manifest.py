@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -66,10 +67,26 @@ def save(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
         path: usually ``*.safetensors``; its folder exists.
         tensors: any device; stored contiguous.
         manifest: stored in the header.
+
+    Raises:
+        BenchError: a weight or a buffer is not finite; nothing is written.
     """
+    for name, value in tensors.items():
+        if not finite(value):
+            raise BenchError(
+                f"{path.name}: tensor {shown(name)} holds values that are not finite: the training diverged; "
+                "lower the learning rate"
+            )
     plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     text = json.dumps(manifest.to_dict(), sort_keys=True)
     write_atomic(path, serialise(plain, metadata={KEY: text}))
+
+
+def finite(value: Tensor) -> bool:
+    """Tell whether all values of a tensor of any type are finite numbers."""
+    if value.is_floating_point() and value.element_size() == 1:  # torch cannot ask this of 8 bits
+        value = value.float()
+    return bool(torch.isfinite(value).all())
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:

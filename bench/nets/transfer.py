@@ -7,8 +7,8 @@ too small a match is refused.
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, KeysView, Mapping
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from math import prod
 from typing import Any
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from bench.errors import BenchError
+from bench.nets import layers
 from bench.nets.base import Encoder, Model, TokenEncoder, triple
 from bench.nets.catalog import check_handover, entry
 from bench.nets.layouts import COLOURS
-from bench.nets.manifest import Manifest, read, save
+from bench.nets.manifest import Manifest, finite, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
 
@@ -45,7 +46,8 @@ class Receipt:
     ``matched`` were taken over, ``reshaped`` among them; ``missing`` belong to a part that the
     source has (the encoder always) and did not come; ``left_random`` are the keys of all other
     parts; ``unexpected`` came and have no place. ``share`` is the part of the encoder's
-    parameters, counted one by one, that was matched.
+    parameters, counted one by one, that was matched; ``gaps`` are the kinds of layers and the stages of
+    the encoder that did not come, as whoever asked allows.
     """
 
     matched: tuple[str, ...]
@@ -55,6 +57,7 @@ class Receipt:
     left_random: tuple[str, ...]
     parameters: int
     share: float
+    gaps: tuple[str, ...] = ()
 
     def line(self) -> str:
         """Return one line for logs and reports."""
@@ -63,6 +66,7 @@ class Receipt:
             f"{self.parameters:,} parameters; {len(self.missing)} missing, "
             f"{len(self.unexpected)} unexpected, {len(self.left_random)} left random"
         )
+        text += f"; without {', '.join(self.gaps)}" if self.gaps else ""
         changes = ", ".join(f"{r.name} {r.given} to {r.needed} ({r.how})" for r in self.reshaped)
         return f"{text}; reshaped: {changes}" if changes else text
 
@@ -74,7 +78,7 @@ class Receipt:
 
 def load(
     network: Model, tensors: Mapping[str, Tensor], source: Manifest | None = None,
-    *, minimum: float = 0.9,
+    *, minimum: float = 0.9, lacks: Collection[str] = (),
 ) -> Receipt:  # fmt: skip
     """Copy pretrained tensors into ``network`` by name.
 
@@ -84,7 +88,9 @@ def load(
         source: the checkpoint's manifest. Its network and preset must be this one's, or the 2D
             counterpart. It tells the patch grid that position embeddings were trained on; without
             it a grid is taken to be a cube.
-        minimum: smallest share of the encoder's parameters that must match.
+        minimum: smallest share that must match: of the encoder's parameters, and of those of each kind of
+            layer and of each stage by itself.
+        lacks: kinds of layers (``bench.nets.layers``) and stages that may be missing.
 
     Returns:
         The receipt.
@@ -94,7 +100,7 @@ def load(
             matches, the file's encoder has a tensor that this one lacks, a shape that cannot be
             fitted, or a value that is not finite. The network is then unchanged.
     """
-    fitted, receipt = _fit(network, tensors, source, minimum)
+    fitted, receipt = _fit(network, tensors, source, minimum, lacks)
     with torch.no_grad():
         state = network.state_dict()
         for name, value in fitted.items():
@@ -103,15 +109,17 @@ def load(
 
 
 def rehearse(
-    tensors: Mapping[str, Tensor], network: Model, source: Manifest | None = None, *, minimum: float = 0.9
-) -> Receipt:
+    tensors: Mapping[str, Tensor], network: Model, source: Manifest | None = None,
+    *, minimum: float = 0.9, lacks: Collection[str] = (),
+) -> Receipt:  # fmt: skip
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
-    return _fit(network, tensors, source, minimum)[1]
+    return _fit(network, tensors, source, minimum, lacks)[1]
 
 
 def _fit(
-    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
-) -> tuple[dict[str, Tensor], Receipt]:
+    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float,
+    lacks: Collection[str],
+) -> tuple[dict[str, Tensor], Receipt]:  # fmt: skip
     if source is not None:
         check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
@@ -121,7 +129,7 @@ def _fit(
     reshaped: list[Reshaped] = []
     for name in sorted(tensors.keys() & state.keys()):
         value, how = _shape(network, name, tensors[name], state[name], source)
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not finite(value.to(state[name].dtype)):  # which may hold less than the file's
             raise BenchError(
                 f"checkpoint tensor {name!r} holds values that are not finite: the pretraining "
                 "diverged; run it again with a smaller learning rate"
@@ -131,8 +139,10 @@ def _fit(
             shapes = tuple(tensors[name].shape), tuple(state[name].shape)
             reshaped.append(Reshaped(name, *shapes, how))
     receipt = _receipt(network, state.keys(), tensors.keys(), reshaped)
-    if receipt.share < minimum:
+    gaps = _gaps(network, tensors.keys(), minimum, lacks)
+    if receipt.share < minimum and not gaps:
         raise BenchError(_refusal(network, receipt, minimum))
+    receipt = replace(receipt, gaps=gaps)
     foreign = [name for name in receipt.unexpected if name.startswith(ENCODER)]
     if foreign:
         raise BenchError(
@@ -141,6 +151,42 @@ def _fit(
             "function: take the checkpoint's preset"
         )
     return fitted, receipt
+
+
+def _gaps(
+    network: Model, given: KeysView[str], minimum: float, lacks: Collection[str]
+) -> tuple[str, ...]:  # fmt: skip
+    """Return the kinds of layers, and the stages, of which too little came and which may be missing.
+
+    Raises:
+        BenchError: one may not, or what is left without those that may is too little.
+    """
+    groups, sizes = layers.groups(network.encoder), layers.sizes(network.encoder)
+    if unknown := [name for name in lacks if name not in groups]:
+        raise BenchError(
+            f"lacks: network {network.name!r} ({network.preset}) has no {unknown[0]!r}; it has "
+            f"{', '.join(groups)}"
+        )
+    came = {key for key in sizes if f"{ENCODER}{key}" in given}
+
+    def share(keys: Collection[str]) -> float:
+        return sum(sizes[key] for key in keys if key in came) / sum(sizes[key] for key in keys)
+
+    gaps = tuple(name for name, keys in groups.items() if share(keys) < minimum)
+    excused, bad = {key for name in lacks for key in groups[name]}, dict[str, list[str]]()
+    for name in sorted(gaps, key=lambda name: share(groups[name]) > 0):  # first what is missing altogether
+        left = [key for key in groups[name] if key not in excused]
+        if left and share(left) < minimum:
+            bad[name] = [key for key in left if key not in came]
+            excused |= {*groups[name]}
+    if bad and not excused >= sizes.keys():
+        first, absent = next(iter(bad.items()))
+        raise BenchError(
+            f"network {network.name!r} ({network.preset}): the checkpoint lacks {first} of the encoder: "
+            f"{len(absent)} of {len(groups[first])} tensors, first '{ENCODER}{absent[0]}'; check the file, "
+            f"or where that is meant state it: init: {{file: FILE, lacks: [{', '.join(bad)}]}}"
+        )
+    return () if bad else gaps
 
 
 def _receipt(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bench.digest import sha256
 from bench.errors import BenchError
+from bench.jobs.kind import Given
+from bench.protocol.sections import Initial
 from bench.volumes.files import is_there
 
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
@@ -21,6 +23,7 @@ class Initialisation:
     seed: int | None = (
         None  # the one fine-tuning seed that it is for, where each has a pretraining of its own
     )
+    given: Given = field(default_factory=Given)  # of a file
 
 
 @dataclass
@@ -36,6 +39,11 @@ class WeightFiles:
         if path not in self._seen:
             self._seen[path] = self._digest(path)
         return f"file:{self._seen[path]}"
+
+    def start(self, folder: Path, init: str | Initial) -> Initialisation:
+        """Return the start from a file as a row states it, named from ``folder``."""
+        stated = Initial.of(init)
+        return Initialisation(self.add(folder / stated.file), given=Given.of(stated))
 
     def path(self, init: str | None) -> Path | None:
         """Return the file that an ``init`` names, None for another kind of start."""

@@ -21,8 +21,8 @@ S = TypeVar("S", bound=Spec)
 T = TypeVar("T", Finetune, Pretrain)
 
 FIXED = (
-    "data", "init", "control", "contents", "dataset", "version", "dataset_version", "weights", "take",
-    "leaks", "task",
+    "data", "init", "given", "control", "contents", "dataset", "version", "dataset_version", "weights",
+    "take", "leaks", "task",
 )  # fmt: skip
 FACTS = (
     "method.name", "network.in_channels", "network.out_channels", "inference.crop", "finetune.track.targets",

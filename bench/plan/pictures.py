@@ -14,6 +14,7 @@ from bench.plan.arm import Arm
 from bench.plan.initialisation import Initialisation
 from bench.plan.pretrainings import Pretrainings
 from bench.protocol import Net, mixture, pretrains
+from bench.protocol.sections import Initial
 from bench.volumes.files import is_there
 
 
@@ -58,12 +59,12 @@ class Pictures:
         protocol, plan = arm.protocol, self._pretrainings.plan
         jobs, absent = plan.beside.setdefault(protocol.name, {}), plan.absent.setdefault(protocol.name, [])
         for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
-            title, path = other.title or name, protocol.folder / other.init
-            if is_there(path):
-                initial = Initialisation(plan.files.add(path))
+            title, file = other.title or name, Initial.of(other.init).file
+            if is_there(protocol.folder / file):
+                initial = plan.files.start(protocol.folder, other.init)
                 jobs[title] = self._job(arm, protocol.networks[other.network], initial)
             else:
-                absent.append(f"The panel of {title} is left out: there is no file {printable(other.init)}.")
+                absent.append(f"The panel of {title} is left out: there is no file {printable(file)}.")
 
     def _job(self, arm: Arm, net: Net, initial: Initialisation) -> str:
         protocol, made = arm.protocol, self._pretrainings
@@ -71,7 +72,7 @@ class Pictures:
             self._read[protocol.name] = self._samples(arm)
         samples, prepared = self._read[protocol.name]
         network = NetSpec.of(net, made.channels(prepared, net.crop))
-        spec = EmbedSpec(network=network, init=initial.init, **vars(samples))
+        spec = EmbedSpec(network=network, init=initial.init, given=initial.given, **vars(samples))
         # its seed is of what is shown, and another than what ``--set seed`` means
         spec = replace(spec, network=made.overrides.apply(spec).network)
         needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))

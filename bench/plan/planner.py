@@ -153,7 +153,7 @@ class Planner:
         if not method.pretrains:
             return [Initialisation()]
         if arm.row.init:
-            return [Initialisation(self.plan.files.add(arm.protocol.folder / arm.row.init))]
+            return [self.plan.files.start(arm.protocol.folder, arm.row.init)]
         at = f"@{arm.row.at}" if arm.row.at else ""
         own = ("rows", arm.name, "pretrain"), ("finetune", str(arm.index), "pretrain"), ("pretrain",)
         with arm.protocol.at(*own):
@@ -192,6 +192,7 @@ class Planner:
                 finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
+                given=initial.given,
             )
         )
         if arm.control == "long":

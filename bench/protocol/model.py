@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
 from bench.errors import BenchError, Misstated
-from bench.protocol.sections import Embeddings, Finetune, Net, Phantom, Pretrain, Steps, one_of_each
+from bench.protocol.sections import Embeddings, Finetune, Initial, Net, Phantom, Pretrain, Steps, one_of_each
 from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
 from bench.ranges import Range
@@ -34,7 +34,8 @@ class Row:
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
     at: Steps | None = None  # snapshot step to fine-tune from, or several, a row each; the last by default
-    init: str = ""  # a file of weights, named from the protocol's folder, in place of pretraining here
+    # a file of weights, named from the protocol's folder, in place of pretraining here
+    init: str | Initial = ""
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
     sections: tuple[str, ...] = ()  # the fine-tuning sections that it has cells in; all by default

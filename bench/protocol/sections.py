@@ -383,11 +383,25 @@ class Finetune(Tuning):
 
 
 @dataclass(frozen=True)
+class Initial:
+    """A file of weights that a row starts from, and what its tensors do not tell."""
+
+    file: str  # named from the protocol's folder
+    preset: str = ""  # of the network, where the names of its tensors leave it open
+    lacks: tuple[str, ...] = ()  # kinds of layers, or stages, that it may lack: attention, norms, ...
+
+    @classmethod
+    def of(cls, init: str | Initial) -> Initial:
+        """Return what a row states, which may be the file's name alone."""
+        return init if isinstance(init, cls) else cls(str(init))
+
+
+@dataclass(frozen=True)
 class Beside:
     """A panel of the picture of embeddings for a network that no row has."""
 
     network: str  # a key of `networks`
-    init: str  # a file of weights, named from the protocol's folder; the panel is left out without it
+    init: str | Initial  # a file of weights, as of a row; the panel is left out without it
     title: str = ""  # as printed; by default its name
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
-from bench.protocol.sections import Track
+from bench.protocol.sections import Initial, Track
 from bench.report import gate, learning, other_papers
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
@@ -188,7 +188,7 @@ def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining
     """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
     if init.startswith("file:"):
         own, _ = row_of(scene.protocol, row)
-        name = Path(own.init).name if own is not None and own.init else "weights"
+        name = Path(Initial.of(own.init).file).name if own is not None and own.init else "weights"
         return f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
     if not init.startswith("job:"):
         return "not pretrained"
@@ -304,7 +304,7 @@ def _taken_over(scene: Scene) -> list[str]:
     made = []
     for row, text in scene.extras.receipts.items():
         known, _ = row_of(scene.protocol, row)
-        given = known.init if known else None
+        given = Initial.of(known.init).file if known else ""
         elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
         made.append(f"{scene.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
     return made + [CONTROLS[control] for control in scene.protocol.controls]

@@ -9,12 +9,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench import digest, jobs, plugins
+from bench import digest, jobs, plugins, process
 from bench.atomic import append
 from bench.blame import blaming, said
 from bench.errors import BenchError, Bug, Damaged, Stopped
@@ -226,12 +226,20 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
 
 
 def _run(context: Context[Any]) -> None:
-    import torch
+    """Do a job's work, whatever this process did before: switches are set, what it changes is undone."""
+    from bench.runtime.switches import Switches, begin
 
-    if torch.get_num_threads() != context.run.threads:
-        torch.set_num_threads(context.run.threads)
     with blaming():
-        context.job.spec.run(context)
+        for one in context.run.plugins:  # what their files do as they are imported comes before
+            plugins.module(one.plugin)
+    with process.contained():
+        begin(context.run.threads)
+        try:
+            with blaming():
+                context.job.spec.run(context)
+        finally:
+            context.facts["switches"] = asdict(Switches.now())
+            begin(context.run.threads)
 
 
 def _aside(store: Store, error: BaseException) -> str:

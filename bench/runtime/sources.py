@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import plugins, registry
 from bench.errors import BenchError
 from bench.imports import imports
+from bench.job import Job
 from bench.jobs import KINDS
 from bench.registry import ROOMS, folder
 
@@ -118,6 +119,16 @@ def names(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     named += [("network", net.get("network") if isinstance(net, dict) else None)]
     named += [("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts]
     yield from ((kind, name) for kind, name in dict.fromkeys(named) if isinstance(name, str))
+
+
+def touched(plan: Mapping[str, Job], job: str) -> tuple[plugins.Planned, ...]:
+    """Return what comes from outside and a job of a plan, or what it stands on, touches."""
+    waiting, named = [job], dict[tuple[str, str], None]()
+    while waiting:
+        one = plan[waiting.pop()]
+        named |= dict.fromkeys(names(one.plain()["spec"]))
+        waiting += one.needs
+    return plugins.planned(named)
 
 
 def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -41,7 +41,7 @@ FINISHED = {
     "method?": str,
     "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
     "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
-                 "reshaped": [{"name": str, "how": str}]},
+                 "reshaped": [{"name": str, "how": str}], "gaps?": [str], "left_open?": str},
     "provenance?": {"packages": dict, "date": str, "commit?": str, "modified?": bool, "changed?": str,
                     "source?": str, "sources?": {"*": str}},
 }  # fmt: skip
@@ -246,7 +246,10 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     for what, names in (("missing", receipt["missing"]), ("fitted", changes)):
         if names:
             text += f"; {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-    return f"{text}; {receipt['left_random']} tensors of other parts start at random"
+    text += f"; {receipt['left_random']} tensors of other parts start at random"
+    if receipt.get("gaps"):
+        text = f"WITHOUT the encoder's {', '.join(receipt['gaps'])}, as the row allows: {text}"
+    return f"{text}; {receipt['left_open']}" if receipt.get("left_open") else text
 
 
 def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Iterator[Leak]:

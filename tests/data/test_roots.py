@@ -18,8 +18,10 @@ def test_flag_before_environment_and_toml_names_single_folders(tmp_path, monkeyp
     assert Roots.here(tmp_path / "flag").find("a") == tmp_path / "flag/a"
     assert Roots.here(tmp_path / "flag").find("b") is None
     (tmp_path / "bench.toml").write_text('[data]\nc = "own/c"\na = "own/c"\n')
-    assert str(Roots.here(None).find("c")) == "own/c"
-    assert str(Roots.here(tmp_path / "flag").find("a")) == "own/c"
+    assert Roots.here(None).find("c") == tmp_path / "own/c"  # wherever a job works
+    assert Roots.here(tmp_path / "flag").find("a") == tmp_path / "own/c"
+    monkeypatch.setenv("BENCH_DATA", "env")
+    assert Roots.here(None).find("b") == tmp_path / "env/b"
 
 
 def test_a_link_is_a_folder_and_a_file_is_none(tmp_path):

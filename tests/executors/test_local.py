@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bench import run
 from bench.executors import local
 from bench.jobs.context import RunOptions
 from bench.plan.dag import Plan
+from bench.plugins import Planned, Plugin
 from bench.runtime.execute import Outcome
 from bench.runtime.memory import TUNABLES, UNCACHED
 from bench.store import Store
@@ -59,12 +61,12 @@ def quick(monkeypatch):
 def go(store):
     """Return a function that runs jobs, each described by a word, and returns their outcomes."""
 
-    def run(jobs, words, count=1, on_start=lambda job: None):
+    def run(jobs, words, count=1, on_start=lambda job: None, outside=None):
         def start(job):
             entry = {"kind": "prepare", "spec": {"do": words.pop(job, "done")}, "needs": []}
             store.write_spec(job, {"job": entry})  # the second time it goes well
             on_start(job)
-            return RunOptions()
+            return RunOptions(plugins=(outside or {}).get(job, ()))
 
         queue = local.Queue(jobs, list(jobs.jobs))
         local.run(store, queue, count, lambda outcome: None, start)
@@ -120,6 +122,19 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
     for pid in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_process_that_ran_a_plugin_takes_no_job_without_it(go, store):
+    """Jobs in turn, each with the plugins that it touches; one worker at a time."""
+    brought = {name: Planned(Plugin("method", name, Path(f"{name}.py"), name), "0" * 16) for name in "xy"}
+    touched = ["", "", "x", "x", "", "y", "xy", "xy", "x"]
+    jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(len(touched))))
+    outside = dict(zip(jobs.jobs, ([brought[name] for name in names] for names in touched), strict=True))
+    assert set(states(go(jobs, {}, outside=outside)).values()) == {"done"}
+    pids = [store.manifest(job)["pid"] for job in jobs.jobs]
+    same = [a == b for a, b in pairwise(pids)]
+    assert same == [True, True, True, False, True, True, True, False]
+    assert len({*pids}) == 3
 
 
 @pytest.fixture

@@ -66,6 +66,28 @@ def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     assert mean_dice(net, cases, ["good"], inference(), ignore=9) == 1.0
 
 
+def worst(value):
+    """Return a network whose second score is ``value`` in the windows of the volume's last planes alone."""
+    net = Pointwise().eval()
+    net.forward = lambda x: torch.cat([x, torch.where(x > 90, value, x)], 1)
+    return net
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_no_background_but_an_error(value):
+    image = np.zeros((1, 8, 8, 40), np.float32)
+    image[..., 37] = 100
+    volume = Volume(image)
+    with pytest.raises(BenchError, match="scores of a volume are not finite: the training diverged"):
+        list(slabs(worst(value), volume, inference()))
+    pooled = nn.Linear(1, 1)
+    pooled.forward = lambda x: worst(value)(x).amax((2, 3, 4))
+    if value != -np.inf:  # of which the largest is not
+        with pytest.raises(BenchError, match="scores of a volume are not finite"):
+            class_scores(pooled, volume, inference())
+    assert len(list(slabs(worst(1e30), volume, inference()))) >= 3
+
+
 def test_under_a_region_head_the_mean_dice_is_of_the_regions():
     # Channel 0 is above 0 where the image is not: painted as 1, that is what "bad" asks for.
     def found(cases, regions, paint):

@@ -102,9 +102,13 @@ def test_views_learn_the_recipes_scale_and_the_loss_where_samples_come_from():
             return {"total": batch["views"].sum()}
 
     objective = Pretext(Seen(), {}, None, None)
-    batch = {"crop": torch.ones(2, 1), "origin": torch.zeros(2), "zscored": torch.ones(2).bool()}
+    batch = {
+        "crop": torch.ones(2, 1, requires_grad=True),
+        "origin": torch.zeros(2),
+        "zscored": torch.ones(2).bool(),
+    }
     objective(batch, torch.Generator())
-    objective({"crop": torch.ones(2, 1)}, torch.Generator())
+    objective({"crop": batch["crop"]}, torch.Generator())
     assert seen[1] == ("loss", {"views", "origin"}) and seen[3] == ("loss", {"views"})
     assert "zscored" in seen[0][1]
 

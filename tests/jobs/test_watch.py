@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bench import nets
+from bench.errors import BenchError
 from bench.jobs.watch import LOOKS, SAMPLES, Watch, embedded
 
 
@@ -41,6 +42,13 @@ def test_changes_neither_weights_nor_statistics_nor_modes_nor_random_numbers(enc
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(state[k], v) for k, v in encoder.state_dict().items())
     assert [m.training for m in encoder.modules()] == modes
+
+
+def test_embeddings_that_are_not_finite_are_an_error(encoder):
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(torch.nan)
+    with pytest.raises(BenchError, match="the encoder's embeddings are not finite"):
+        embedded(encoder, probe())
 
 
 def test_embeds_as_evaluation_does_whatever_the_size_of_a_part(encoder):

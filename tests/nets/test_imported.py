@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from built import library
-from monai.networks.nets import UNETR, SwinUNETR, ViT
+from monai.networks.nets import UNETR, SegResNet, SwinUNETR, ViT
 from monai.networks.nets.swin_unetr import PatchMergingV2
 from safetensors.torch import save_file
 from torch import nn
@@ -359,6 +359,57 @@ def test_a_whole_unetr_brings_its_decoder(tmp_path):
     assert (manifest.preset, manifest.out_channels) == ("small", 4)
     assert {name.split(".")[1] for name in receipt.left_random} == {"out"}
     assert not (receipt.missing or receipt.unexpected)
+
+
+# SegResNet
+
+
+def test_a_segresnet_of_monai_gives_its_maps_and_a_size_without_preset_is_refused(tmp_path):
+    torch.manual_seed(3)
+    theirs = SegResNet(3, 8, 2, 4, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1)).eval()
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    net, manifest, receipt = loaded(tmp_path / "a.pt", (32, 32, 32), channels=2)
+    assert (manifest.network, manifest.preset) == ("segresnet", "small")
+    assert (manifest.in_channels, manifest.out_channels) == (2, 4)
+    assert {name.split(".")[1] for name in receipt.left_random} == {"conv_final"}
+    assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
+    x = torch.randn(1, 2, 32, 32, 32)
+    with torch.no_grad():
+        close(net.encoder(x), theirs.encode(x)[1])
+        expected, at = theirs.decode(*swapped(theirs.encode(x))), net.encoder(x)
+        net.decoder.conv_final = theirs.conv_final
+        torch.testing.assert_close(net.decoder(x, at), expected)
+    torch.save(SegResNet(3, 8, blocks_down=(1, 2, 2, 2)).state_dict(), tmp_path / "b.pt")
+    refused(tmp_path / "b.pt", r"blocks \(1, 2, 2, 2\).* is not the size of any preset")
+
+
+def swapped(encoded):
+    """Return MONAI's bottleneck and its maps in the order that its decoder takes them."""
+    return encoded[0], encoded[1][::-1]
+
+
+# What wraps a model
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module._orig_mod.", "_orig_mod.module.", "_orig_mod.module._orig_mod.", "model._orig_mod.",
+        "net.module.", "model.net.", "_orig_mod.model.module.backbone.", "student._orig_mod.module.backbone.",
+        "_forward_module.model._fsdp_wrapped_module.",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("around", [(), ("state_dict",), ("model", "state_dict"), ("module",)])
+def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, around):
+    state = SegResNet(3, 8, 1, 2, blocks_down=(1, 2, 2, 4)).state_dict()
+    names = {name.replace("conv1.", "conv1.module."): name for name in state}  # wrapped inside, too
+    content = {prefix + name: state[ours] for name, ours in names.items()}
+    for key in around:
+        content = {key: content, "epoch": 3}
+    torch.save(content, tmp_path / "a.pt")
+    _, manifest, receipt = loaded(tmp_path / "a.pt", (16, 16, 16))
+    assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
+    assert manifest.params["left_out"] == {"decoder": 2}
 
 
 # What is refused

@@ -9,6 +9,7 @@ from test_imported import thin
 
 from bench import records, run
 from bench.cli import main
+from bench.errors import BenchError
 from bench.store import Store
 
 __all__ = ["thin"]  # the fixture: published structures at a size that takes a moment
@@ -34,10 +35,10 @@ LAYOUTS = {  # test_imported has the others, which differ by names alone
 }  # fmt: skip
 
 
-def protocol(folder, network, preset):
+def protocol(folder, network, preset, init="weights.pt"):
     crop = CROP.get(network, [64, 32, 32])
     net = {"network": network, "preset": preset, "crop": crop}
-    row = {"method": "voco", "network": "net", "init": "weights.pt", "title": "Theirs"}
+    row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
     path = folder / "rows.yaml"
     path.write_text(yaml.safe_dump({
         "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
@@ -69,6 +70,33 @@ def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     receipt = store.manifest(tuned)["receipt"]
     assert receipt["share"] == 1 and not receipt["missing"]
+
+
+def rehearsed(folder, preset, init):
+    """Return what is told of a file before anything runs, and the spec of its fine-tuning."""
+    path = protocol(folder, "swin_unetr", preset, init)
+    request = run.Request((path,), folder / "out", phantoms=True)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
+    return run.rehearse(plan, [tuned]), plan.jobs[tuned]
+
+
+def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path):
+    torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")  # of MONAI 1.5 or later
+    told, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
+    assert len(told) == 1 and "thin_legacy alike; thin_legacy (merging legacy) is taken" in told[0]
+    with pytest.raises(BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"):
+        rehearsed(tmp_path, "thin", "weights.pt")
+    told, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
+    assert told == [] and stated.spec.given.preset == "thin" and stated.spec.init == silent.spec.init
+    with pytest.raises(BenchError, match="not the size of preset 'base'"):
+        rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "base"})
+    state = {k: v for k, v in files.swin().state_dict().items() if ".attn." not in k}
+    torch.save(state, tmp_path / "weights.pt")
+    legacy = {"file": "weights.pt", "preset": "thin_legacy"}
+    with pytest.raises(BenchError, match=r"weights\.pt: .* lacks attention of .*lacks: \[attention\]"):
+        rehearsed(tmp_path, "thin_legacy", legacy)
+    assert rehearsed(tmp_path, "thin_legacy", {**legacy, "lacks": ["attention"]})[0] == []
 
 
 @pytest.mark.parametrize(

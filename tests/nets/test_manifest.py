@@ -34,6 +34,15 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_or_buffers_that_are_not_finite_are_not_written(tmp_path, kind, value):
+    tensors = {"encoder.norm.running_var": torch.tensor([1, value]).to(kind), "encoder.count": torch.ones(())}
+    with pytest.raises(BenchError, match=r"w\.safetensors: tensor 'encoder\.norm\.running_var' holds values"):
+        save(tmp_path / "w.safetensors", tensors, MANIFEST)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("keep", [None, 0, 4, 20, -8])
 def test_an_absent_or_truncated_file_is_refused_by_name(tmp_path, keep):
     path = tmp_path / "w.safetensors"

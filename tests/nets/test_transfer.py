@@ -1,6 +1,7 @@
 """Weights arrive whole, fitted or not at all, and the receipt says which."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,7 @@ DEEP = "encoder.down_4.convs.conv_1.conv.weight"
         ("unet3d", lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)}, r"conv_0\.conv\.weight.* has shape"),
         ("unet3d", lambda t: {KERNEL: torch.ones(())}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
         ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, r"conv_0\.conv\.weight.* not finite"),
+        ("unet3d", lambda t: {KERNEL: t[KERNEL].double() * 1e300}, r"conv_0\.conv\.weight.* not finite"),
         ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "position embeddings .* do not lie on"),
         ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not lie on a patch grid"),
     ],
@@ -166,7 +168,7 @@ def test_the_share_counts_parameters_not_tensors():
     assert receipt.share == pytest.approx(1 - size / total)
     assert receipt.missing == (DEEP,)
     assert f"{100 * receipt.share:.1f} %" in receipt.line()
-    with pytest.raises(BenchError, match="90 % are needed"):
+    with pytest.raises(BenchError, match="lacks convolutions of the encoder: 1 of 20 tensors, first"):
         load(built("unet3d", seed=2), tensors)
 
 
@@ -262,3 +264,43 @@ def test_the_output_layer_of_a_fine_tuned_network_stays_behind(name):
     assert set(receipt.left_random) == set(own)
     rest = [k for k in state if k not in own]
     assert all(torch.equal(state[k], tuned.state_dict()[k]) for k in rest)
+
+
+# Kinds of layers, and stages
+
+
+def lacking(tensors, pattern):
+    return {name: value for name, value in tensors.items() if not re.search(pattern, name)}
+
+
+GAPS = {  # network, the encoder's keys that do not come: what is said to be lacking
+    "attention": ("swin_unetr", r"\.attn\.", "attention"),
+    "all norms": ("swin_unetr", r"norm", "norms"),
+    "norms of a pyramid": ("unet3d", r"adn|\.N\.", "norms"),
+    "statistics": ("genesis_unet3d", r"running_(mean|var)", "norms"),
+    "a small stage": ("unet3d", r"encoder\.conv_0\.", "conv_0"),
+    "a block": ("unetr", r"vit\.blocks\.2\.", "vit.blocks.2"),
+}
+
+
+@pytest.mark.parametrize(("name", "pattern", "gap"), GAPS.values(), ids=GAPS)
+def test_no_kind_of_layer_and_no_stage_is_missing_in_silence(name, pattern, gap):
+    target, whole = built(name, seed=2), encoder_of(built(name, seed=1))
+    given = lacking(whole, pattern)
+    assert 0 < len(given) < len(whole)
+    before = snapshot(target)
+    with pytest.raises(BenchError, match=f"checkpoint lacks {re.escape(gap)} of .*lacks: .{re.escape(gap)}]"):
+        load(target, given)
+    assert same(snapshot(target), before)
+    receipt = load(target, given, lacks=[gap])
+    assert gap in receipt.gaps and f"without {receipt.gaps[0]}" in receipt.line()
+    arrived = {k: v for k, v in target.state_dict().items() if k.startswith("encoder.")}
+    assert all(torch.equal(v, (given if k in given else before)[k]) for k, v in arrived.items())
+    assert set(receipt.facts()["gaps"]) == set(receipt.gaps)
+
+
+def test_a_kind_that_no_network_has_is_refused_and_one_that_came_is_no_gap():
+    target, whole = built("unet3d", seed=2), encoder_of(built("unet3d", seed=1))
+    with pytest.raises(BenchError, match=r"lacks: .* has no 'attention'; it has convolutions, norms, conv_0"):
+        load(target, whole, lacks=["attention"])
+    assert load(target, whole, lacks=["norms"]).gaps == ()

@@ -404,6 +404,8 @@ MASKED = {
     "networks": {"net": {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}},
     "rows": {"pair": {"method": "mae3d"}},
 }  # its loss looks at every sample alone
+NORMED = {"networks": {"net": {"network": "genesis_unet3d", "preset": "tiny", "crop": [16, 16, 16]}}}
+RESTORED = {**NORMED, "rows": {"pair": {"method": "models_genesis"}}}  # its loss looks at every sample alone
 CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}}  # without: alone
 
 
@@ -415,6 +417,21 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
         ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
         ({**CODED, "pretrain": {"batch": 4, "accumulate": 2}}, 1, "'cpc3d' compares the samples of a batch"),
+        (
+            {**RESTORED, "pretrain": {"batch": 4, "accumulate": 4}},
+            1,
+            "pretrain.accumulate: network 'genesis_unet3d' has batch norm.* take more processes",
+        ),
+        (
+            {**NORMED, "finetune": {"batch": 4, "accumulate": 4}},
+            1,
+            "finetune.accumulate: network 'genesis_unet3d' has batch norm.* smaller batch",
+        ),
+        (
+            {"finetune": {"batch": 4, "accumulate": 4, "batch_dice": True}},
+            1,
+            "finetune.accumulate: batch_dice is of the whole batch",
+        ),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
         (
             {"rows": {"alone": {"params": {"temprature": 1}}}},

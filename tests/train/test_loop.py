@@ -136,15 +136,6 @@ def test_a_loss_that_is_not_finite_is_a_reason_and_not_a_traceback(tmp_path):
         fit(Broken(), data, run_of(tmp_path))
 
 
-def test_a_loss_without_a_total_is_a_reason_and_not_a_traceback(tmp_path):
-    class Nameless(Tiny):
-        def forward(self, batch, generator):
-            return {"loss": super().forward(batch, generator)["total"]}
-
-    with pytest.raises(BenchError, match="returns loss and no 'total'"):
-        fit(Nameless(), data, run_of(tmp_path))
-
-
 @NEEDS_GPU
 def test_bf16_runs_matrix_products_in_bf16():
     device = loop.fabric("bf16")

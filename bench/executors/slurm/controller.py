@@ -33,7 +33,9 @@ from bench.executors.slurm.submission import CANCELLED, FullError, LaterError, T
 from bench.executors.slurm.task import outcome_file
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
+from bench.plugins import Planned
 from bench.runtime.execute import Outcome, lacking
+from bench.runtime.sources import touched
 from bench.store import Store, read_json, write_atomic
 
 GRACE = 10.0  # seconds after a task left the queue: a network file system shows results late
@@ -237,10 +239,11 @@ class Controller:
             self.attach()
             try:
                 for stage, found in units(self.plan.jobs, self.plan.before, self._ready()):
-                    for array in arrays(stage, found, self._shape, self._after, self.profile):
-                        if self._taken_back():
-                            return
-                        self._submit(array)
+                    for alike in self._by_plugins(found):
+                        for array in arrays(stage, alike, self._shape, self._after, self.profile):
+                            if self._taken_back():
+                                return
+                            self._submit(array)
             except FullError:
                 if not self.tasks and self.profile.max_array_size == 1:
                     raise
@@ -248,6 +251,14 @@ class Controller:
                 self.profile = replace(self.profile, max_array_size=max(1, self.profile.max_array_size // 2))
             except LaterError:
                 return  # it may be in the queue all the same: its name is looked for at the next look
+
+    def _by_plugins(self, found: Iterable[Unit]) -> Iterable[list[Unit]]:
+        """Return units in groups by the plugins that they run: a process that ran one takes no other job."""
+        groups: dict[frozenset[Planned], list[Unit]] = {}
+        for unit in found:
+            outside = frozenset(p for job in unit for p in touched(self.plan.jobs, job))
+            groups.setdefault(outside, []).append(unit)
+        return groups.values()
 
     def _ready(self) -> list[str]:
         """Return jobs to submit now: each need is done, in the queue, or submitted with them."""

@@ -6,10 +6,11 @@ from contextlib import suppress
 from itertools import pairwise
 
 import pytest
-from by_hand import a_job
+from by_hand import NET, a_job
 from in_memory import a_plan, control, of, publish, tell
+from outside import written
 
-from bench import run
+from bench import plugins, run
 from bench.errors import BenchError
 from bench.executors import slurm
 from bench.executors.slurm import controller as following
@@ -102,6 +103,19 @@ def test_a_pretraining_takes_all_its_processes_and_a_cell_one(site, store):
     assert (many["mem"], one["mem"]) == ("8192MB", "2048MB")
     assert many["srun_args"][-2:] == ["--wait", "60"]
     assert one["nodes"] == 1 and "ntasks_per_node" not in one and one["gpus_per_node"] == 1
+
+
+def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
+    file = written(tmp_path, "network")
+    plugins.use([file])
+    plan = a_plan(pretrains=0, seeds=0)
+    nets = [{**NET, "network": name, "out_channels": 2} for name in ("unet3d", "my_network") * 3]
+    prepare = of(plan, "prepare")
+    tuned = [plan.add(a_job("finetune", {"network": net, "seed": n}, prepare)) for n, net in enumerate(nets)]
+    publish(store, *prepare)
+    controller, _ = control(plan, store, pack=9)
+    controller.step()
+    assert sorted(map(sorted, site.packs())) == sorted([sorted(tuned[::2]), sorted(tuned[1::2])])
 
 
 def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, prepared):
