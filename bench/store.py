@@ -225,6 +225,20 @@ class Store:
         with suppress(OSError):
             write_atomic(self.working(job) / "spent", f"{seconds:.3f}", flush=False)
 
+    def finished_parts(self, job: str) -> frozenset[str]:
+        """Return names of what the next attempt at a job goes on from: a name more is a step of progress.
+
+        Steps of checkpoints, predicted and prepared cases, files of scores, the published result itself.
+        """
+        names = {f"jobs/{path.name}" for path in (self.jobs / job).glob("*")}
+        for path in (self.work / job).rglob("*-*"):
+            if path.name.startswith(("step-", "kept-")):  # without the digest of what it holds
+                names.add(str(path.with_name("-".join(path.name.split("-")[:2])).relative_to(self.work)))
+        for path in (self.work / job / "shards").glob("*.jsonl"):
+            with suppress(OSError):
+                names |= {f"{path.name} {size}" for size in [path.stat().st_size] if size}
+        return frozenset(names)
+
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
         return sorted((self.work / job).glob("claim-*"), key=lambda path: (len(path.name), path.name))

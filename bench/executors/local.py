@@ -33,6 +33,7 @@ POLL = 0.5  # seconds between looks at jobs that another command works on, and a
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
 CLOSING = 5.0  # seconds that a worker without a job gets to end
+TRIES = 3  # attempts in a row that end without a result and without a step of progress
 
 _stop = threading.Event()
 
@@ -142,12 +143,21 @@ class _Worker:
     job: str | None = None
 
 
+@dataclass(eq=False)
+class _Tried:
+    """Attempts at a job that ended without a result."""
+
+    parts: frozenset[str]  # finished parts that were seen, as ``Store.finished_parts`` names them
+    count: int = 0  # of the last attempts, those that finished no further part
+
+
 class Workers:
     """Processes that do one job at a time; they are started when there is a job for them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._all: list[_Worker] = []
+        self._tried: dict[str, _Tried] = {}
 
     def busy(self) -> int:
         """Return how many jobs are in work."""
@@ -158,6 +168,7 @@ class Workers:
         free = [w for w in self._all if w.job is None and w.process.is_alive()]
         worker = free[0] if free else self._start()
         worker.job = job
+        self._tried.setdefault(job, _Tried(self._store.finished_parts(job)))
         with suppress(OSError):  # it died just now: `wait` finds out, as of any other
             worker.pipe.send((job, options))
 
@@ -203,7 +214,7 @@ class Workers:
         job, worker.job = worker.job, None
         try:
             outcome: Outcome = worker.pipe.recv()
-            return outcome
+            return outcome if outcome.state != "stopped" else self._unfinished(outcome)
         except (EOFError, OSError):
             self._all.remove(worker)
             worker.pipe.close()
@@ -211,9 +222,27 @@ class Workers:
         code = worker.process.exitcode or 0
         if job is None:
             return None
-        if code == 0 or self._store.done(job):
-            return Outcome(job, "stopped")  # asked to end before it began, or killed after it was done
         reason = f"the worker process died ({process.died(code)})"
+        if code == 0 or self._store.done(job):
+            # asked to end before it began, or killed after it was done; unless that happens again and again
+            return self._unfinished(Outcome(job, "stopped", reason))
+        return self._failed(job, reason)
+
+    def _unfinished(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of an attempt without a result: ``failed`` after ``TRIES`` without progress."""
+        job, tried = outcome.job, self._tried[outcome.job]
+        parts = self._store.finished_parts(job)
+        tried.count = tried.count + 1 if parts <= tried.parts else 0
+        tried.parts |= parts
+        if tried.count < TRIES:
+            return outcome
+        tried.count = 0
+        why = f"{outcome.reason or 'it was stopped'}, {TRIES} times in a row without a step of progress"
+        if self._store.done(job):
+            return Outcome(job, "failed", f"scoring: {why}; run again with more memory or fewer workers")
+        return self._failed(job, why)
+
+    def _failed(self, job: str, reason: str) -> Outcome:
         with suppress(OSError):  # a full disk cannot even take the reason
             self._store.lost(job, reason)
         return Outcome(job, "failed", reason)
