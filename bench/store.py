@@ -208,7 +208,7 @@ class Store:
             return {}  # cut by a power failure, or just replaced elsewhere: it is for the eye only
 
     def begun_by(self, job: str) -> str | None:
-        """Return the digest of the source files of a job's last attempt; None where none began."""
+        """Return the note on the source files of a job's last attempt; None where none began."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.work / job / "source").read_text()
         return None
@@ -415,24 +415,16 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
         return True
 
-    def renew(self, claim: Claim, source: str) -> bool:
-        """Drop what earlier attempts left unfinished where other source files made it; return whether it was.
+    def drop_unfinished(self, claim: Claim) -> None:
+        """Drop what earlier attempts at a job left unfinished."""
+        for path in self.working(claim.job).iterdir():
+            if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-        Args:
-            claim: of the attempt that begins.
-            source: digest of the files that it runs.
-        """
-        folder = self.working(claim.job)
-        note = folder / "source"
-        if self.begun_by(claim.job) == source:
-            return False
-        known = note.exists()
-        if known:
-            for path in folder.iterdir():
-                if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        write_atomic(note, source, flush=False)
-        return known
+    def begin(self, claim: Claim, source: str) -> None:
+        """Leave which files work on a job from now on, as ``begun_by`` returns it."""
+        if self.begun_by(claim.job) != source:
+            write_atomic(self.working(claim.job) / "source", source, flush=False)
 
     def discard(self, job: str) -> bool:
         """Remove the folder of a job that is not published; False where a living process holds it."""

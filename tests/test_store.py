@@ -154,21 +154,24 @@ def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_i
     assert (store.damaged / f"{JOB}-1" / "result.txt").read_text() == "before"
 
 
-def test_what_other_source_left_unfinished_is_not_gone_on_with(store):
+def test_what_an_attempt_left_unfinished_is_dropped_on_request_alone(store):
     first = store.claim(JOB)
-    assert not store.renew(first, "one")
+    assert store.begun_by(JOB) is None
+    store.begin(first, "one")
     left = [store.work / JOB / name for name in ("step-4.pt", "shards")]
     left[0].write_text("x")
     left[1].mkdir()
     store.spend(JOB, 7.0)
     store.release(first)
     second = store.claim(JOB)
-    assert not store.renew(second, "one") and all(path.exists() for path in left) and store.spent(JOB) == 7
-    assert store.renew(second, "two") and not any(path.exists() for path in left) and store.spent(JOB) == 0
+    store.begin(second, "two")
+    assert store.begun_by(JOB) == "two" and all(p.exists() for p in left) and store.spent(JOB) == 7
+    store.drop_unfinished(second)
+    assert store.begun_by(JOB) is None and not any(p.exists() for p in left) and store.spent(JOB) == 0
     for damaged in ("", "x", "nan", "inf", "-1"):
         (store.work / JOB / "spent").write_text(damaged)
         assert store.spent(JOB) == 0
-    assert store.claims(JOB) and not store.renew(second, "two")
+    assert store.claims(JOB)
 
 
 def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_moved(store):

@@ -50,6 +50,9 @@ def body(arguments: argparse.Namespace) -> int:
     for line in keep([one.name], store):
         run.say(line)
     workers = asked.workers(arguments, found) if cluster is None else None
-    code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log))
+    keep_unfinished = arguments.keep_unfinished
+    code = run.carry_out(
+        run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log, keep_unfinished)
+    )
     print(standing.as_text(track, one, store))
     return code

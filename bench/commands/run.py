@@ -38,6 +38,7 @@ class Work:
     workers: int | None = None
     how: Manner = "lines"  # the run shows itself
     log: Sequence[str] = ()  # trackers that follow it
+    keep_unfinished: bool = False  # go on with what other source files left unfinished
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -86,7 +87,10 @@ def body(arguments: argparse.Namespace) -> int:
         for line in run.take_away_changed(plan, store):
             say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
-    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
+    keep_unfinished = arguments.keep_unfinished
+    return carry_out(
+        Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log, keep_unfinished)
+    )
 
 
 def carry_out(work: Work) -> int:
@@ -147,7 +151,7 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
-    for line in run.changed(plan, store):
+    for line in run.changed(plan, store, keep=work.keep_unfinished):
         say(line)
     watch = Watch(plan, store, jobs, work.how)
     with (
@@ -166,11 +170,12 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
 
             def start(job: str) -> RunOptions:
                 run.describe(plan, store, [job])
-                return run.options(plan, job, cluster.cpus or 0)
+                return run.options(plan, job, cluster.cpus or 0, work.keep_unfinished)
 
             outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
         elif jobs and workers is not None:
-            outcomes = run.run_local(plan, store, jobs, workers, on_outcome).outcomes
+            keep = work.keep_unfinished
+            outcomes = run.run_local(plan, store, jobs, workers, on_outcome, keep).outcomes
     return outcomes
 
 

@@ -175,7 +175,7 @@ class Watch:
         return "step" if self._plan.jobs[job].kind in ("pretrain", "finetune") else ""
 
     def _goes_on(self, job: str) -> bool:
-        return stale.goes_on(self._store, self._plan.jobs[job])
+        return not stale.differ(self._store, self._plan.jobs[job])
 
     def _tell(self, now: float) -> None:
         """Tell a file which jobs begin, and now and then how far they are."""
