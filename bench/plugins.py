@@ -316,7 +316,8 @@ def _now(plugin: Plugin) -> Digests:
 
 
 def _sum(raw: Mapping[str, bytes], of: Callable[[bytes], str]) -> str:
-    return hashlib.sha256("".join(f"{name} {of(data)}\n" for name, data in raw.items()).encode()).hexdigest()[:16]
+    text = "".join(f"{name} {of(data)}\n" for name, data in raw.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _meaning(data: bytes) -> str:

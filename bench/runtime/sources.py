@@ -116,7 +116,7 @@ def unfinished(note: str | None, made_by: Mapping[str, str]) -> Unfinished:
     """Return what a job's note says of the attempts before.
 
     Args:
-        note: as ``note`` wrote it, or one digest of the bytes of all files by an older bench; None: no attempt.
+        note: as ``note`` wrote it; by an older bench one digest of the bytes of all files; None: no attempt.
         made_by: today's files, as ``sources`` returns them.
     """
     if note is None:

@@ -122,7 +122,7 @@ def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
 
 
 def differ(store: Store, job: Job) -> tuple[str, ...]:
-    """Return the files of which another state left a job unfinished; none where an attempt goes on with it."""
+    """Return the files of which another state left a job unfinished; none where the next attempt goes on."""
     note = store.begun_by(job.id)
     return () if note is None else source_files.unfinished(note, sources(job.plain())).differ
 
