@@ -8,7 +8,8 @@
 
 Claims are numbered files created exclusively (``claim-0001``); the highest number owns the job, so
 an orphan that comes back finds a higher number than its own and cannot publish. Nothing here
-trusts file locks: only exclusive creation and renames, which shared file systems keep.
+trusts file locks: only exclusive creation (of links, or of folders where there are no links) and renames,
+which shared file systems keep.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__, digest, typed
-from bench.atomic import append, empty, sync, sync_tree
+from bench.atomic import append, empty, lacking, lock_of, make_new, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
 from bench.process import sight, started, task_id
@@ -134,6 +135,10 @@ class Store:
             if not all(os.access(f, os.W_OK) for f in (root, root / "jobs", root / "work")):
                 raise BenchError(f"{root}: cannot be written; name another --out")
         return cls(root)
+
+    def lacks(self) -> list[str]:
+        """Return what the folder's file system cannot, and what is done instead: a line each."""
+        return [f"{self.root}: {line}" for line in lacking(self.root)]
 
     def within(self, folder: Path) -> Path:
         """Return a folder of this output folder, to write or to delete in; the output folder may be a link.
@@ -276,15 +281,17 @@ class Store:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
+        while self._abandoned(job, lock_of(path)):
+            number += 1
+            path = folder / f"claim-{number:04d}"
         pid = os.getpid()
         held = {"host": socket.gethostname(), "pid": pid, "start": started(pid), "sight": sight()}
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
         try:
             aside.write_text(json.dumps({**held, "task": task_id(), "since": time.time()}))
-            os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
-        except FileExistsError:  # claimed just now; by ourselves, where a server's first answer was lost
-            if aside.stat().st_nlink != 2:
-                return None
+            make_new(aside, path)
+        except FileExistsError:  # claimed just now
+            return None
         except FileNotFoundError:  # published and cleared just now
             return None
         finally:
@@ -294,6 +301,14 @@ class Store:
             return None
         (folder / "failed.json").unlink(missing_ok=True)
         return Claim(job, number, path)
+
+    def _abandoned(self, job: str, lock: Path) -> bool:
+        """Did one that made a lock die before it made its claim?"""
+        try:
+            made = lock.stat().st_mtime
+            return abs(self._now(job) - made) > LEASE
+        except OSError:  # there is none, as wherever there are hard links
+            return False
 
     @contextmanager
     def turn(self, folder: Path) -> Iterator[None]:
@@ -306,6 +321,8 @@ class Store:
             time.sleep(TURN)
         for old in place.claims(folder.name)[:-1]:
             old.unlink(missing_ok=True)
+            with suppress(OSError):  # there is none
+                lock_of(old).rmdir()
         try:
             with place.beating(claim):
                 yield

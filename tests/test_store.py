@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +22,38 @@ JOB = "0123456789abcdef"
 
 @pytest.fixture
 def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+def refusing(call, number, when=lambda *given: True):
+    """Return a system call that fails with an error of this number."""
+
+    def refuse(*given):
+        if when(*given):
+            raise OSError(number, os.strerror(number))
+        return call(*given)
+
+    return refuse
+
+
+FAT = (errno.EPERM, errno.EINVAL)  # of a hard link, of a flushed folder
+POOR = {
+    "links": None,
+    "FAT": FAT,
+    "FUSE": (errno.ENOSYS, errno.EACCES),
+    "SMB": (errno.EOPNOTSUPP, errno.EINVAL),
+}
+
+
+@pytest.fixture(params=POOR.values(), ids=POOR)
+def any_store(request, monkeypatch, tmp_path):
+    """An output folder on a file system with hard links and flushed folders, and on those without."""
+    if request.param is not None:
+        link, flush = request.param
+        monkeypatch.setattr(os, "link", refusing(os.link, link))
+        monkeypatch.setattr(
+            os, "fsync", refusing(os.fsync, flush, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode))
+        )
     return Store.open(tmp_path / "out")
 
 
@@ -68,7 +101,8 @@ def test_a_job_that_a_living_process_holds_is_not_given_out_again(store):
     assert store.owner(JOB)["pid"] == os.getpid()
 
 
-def test_of_many_that_ask_at_once_one_gets_the_job(store):
+def test_of_many_that_ask_at_once_one_gets_the_job(any_store):
+    store = any_store
     for job in (f"{i:016x}" for i in range(20)):
         with ThreadPoolExecutor(8) as pool:
             got = list(pool.map(lambda _, job=job: store.claim(job), range(8)))
@@ -76,7 +110,8 @@ def test_of_many_that_ask_at_once_one_gets_the_job(store):
         assert [p.name for p in store.claims(job)] == ["claim-0001"]
 
 
-def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(store):
+def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(any_store):
+    store = any_store
     for gone in (here(pid=dead()), here()):
         claimed(store, **gone)
         assert store.owner(JOB) is None
@@ -193,7 +228,8 @@ def test_nothing_is_set_aside_through_a_link(store, tmp_path):
     assert store.done(JOB) and not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
+def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(any_store):
+    store = any_store
     store.write_spec(JOB, {"job": {}, "run": {}})
     made(store, store.claim(JOB))
     assert store.done(JOB)
@@ -305,7 +341,37 @@ def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
         store.manifest(JOB)
 
 
-def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(store):
+def test_what_a_file_system_lacks_is_said_in_a_line_each(any_store, request):
+    poor = "links" not in request.node.callspec.id
+    lines = any_store.lacks()
+    assert [("hard links" in line, "flush folders" in line) for line in lines] == [
+        (True, False),
+        (False, True),
+    ] * poor
+    assert not [path for path in any_store.root.iterdir() if path.name.startswith(".")]
+
+
+def test_another_error_of_a_disk_is_none_that_a_file_system_lacks(store, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refusing(os.fsync, errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        made(store, store.claim(JOB))
+    monkeypatch.setattr(os, "link", refusing(os.link, errno.ENOSPC))
+    assert store.lacks() == []
+    with pytest.raises(OSError, match="No space"):
+        store.claim("a")
+
+
+def test_without_links_one_that_died_between_lock_and_claim_holds_nobody_up_for_long(store, monkeypatch):
+    monkeypatch.setattr(os, "link", refusing(os.link, errno.EPERM))
+    lock = store.work / JOB / ".claim-0001.lock"
+    lock.mkdir(parents=True)
+    assert store.claim(JOB) is None
+    aged(lock, LEASE + 5)
+    assert store.claim(JOB).number == 2 and store.claim(JOB) is None
+
+
+def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(any_store):
+    store = any_store
     folder, order = store.root / "slurm" / "turn", []
 
     def go(name):

@@ -117,6 +117,8 @@ def _carry_out(work: Work, follow: Follow) -> int:
 
     plan, store = work.plan, work.store
     anew: set[str] = set()
+    for line in store.lacks():
+        say(line)
     while True:
         for line in run.mend(plan, store):
             say(line)
