@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 # What some file systems say that lack it: FUSE, exFAT, FAT, SMB.
@@ -37,6 +38,28 @@ def write_atomic(
             sync(path.parent)  # the new name is on the disk only with its folder
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_new(texts: Mapping[Path, str]) -> None:
+    """Write new files together, and the folders that they lie in: all of them or none.
+
+    Raises:
+        OSError: nothing was written.
+    """
+    folders = {parent: None for path in texts for parent in reversed(path.parents) if not parent.exists()}
+    with ExitStack() as undo:
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+            undo.callback(_removed, folder)
+        for path, text in texts.items():
+            undo.callback(path.unlink, missing_ok=True)
+            write_atomic(path, text)
+        undo.pop_all()
+
+
+def _removed(folder: Path) -> None:
+    with suppress(OSError):  # somebody else put something there
+        folder.rmdir()
 
 
 def append(path: Path, text: str) -> None:

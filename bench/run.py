@@ -125,7 +125,8 @@ def changed(plan: Plan, store: Store, then: str = stale.AGAIN, keep: bool = Fals
     """
     wanted = plan.wanted()
     undone = [plan.jobs[job] for job in wanted if not store.done(job)]
-    return stale.lines(stale.wanted(store, wanted).values(), then) + stale.unfinished(store, undone, keep)
+    done = stale.lines(stale.wanted(store, wanted).values(), then)
+    return plan.files.gone() + done + stale.unfinished(store, undone, keep)
 
 
 def without_changed(plan: Plan, store: Store) -> Store:

@@ -1,5 +1,6 @@
 """The command line: flags, exit codes and JSON as the public contract has them."""
 
+import errno
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from small_protocol import NAME
 
-from bench import __version__, commands
+from bench import __version__, commands, registry
 from bench.arguments import parser
 from bench.cli import main
 from bench.commands.stopping import stopping
@@ -122,6 +123,28 @@ def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phant
     assert code == 0 and {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
     code, text, _ = say("run", one, "--data", phantoms, "--dry-run")
     assert code == 0 and "20 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
+
+
+def test_a_plan_looks_at_a_folder_that_one_may_only_read(say, protocol_file, phantoms, tmp_path, monkeypatch):
+    store, path = Store.open(tmp_path / "out"), protocol_file()
+    before = say("plan", path, "--data", phantoms, "--out", store.root)
+    files = {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    for command in (("plan",), ("run", "--dry-run")):
+        assert say(*command, path, "--data", phantoms, "--out", store.root) == before
+    assert before[0] == 0 and files == {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
+    code, _, err = say("run", path, "--data", phantoms, "--out", store.root)
+    assert code == 2 and "cannot be written; name another --out" in err
+
+
+def test_phantoms_are_there_whole_or_not_at_all(say, tmp_path, monkeypatch):
+    def full(folder, cases, seed):
+        (folder / "dataset.json").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(registry.load("dataset", NAME), "phantom", full)
+    code, _, err = say("phantom", NAME, tmp_path / "data", "--cases", "1")
+    assert code == 1 and "No space left" in err and not list((tmp_path / "data").iterdir())
 
 
 def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):

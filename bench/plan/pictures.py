@@ -60,7 +60,7 @@ class Pictures:
         for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
             title, path = other.title or name, protocol.folder / other.init
             if is_there(path):
-                initial = Initialisation(plan.files.add(path))
+                initial = Initialisation(plan.files.add(path, self._pretrainings.cohorts.contents))
                 jobs[title] = self._job(arm, protocol.networks[other.network], initial)
             else:
                 absent.append(f"The panel of {title} is left out: there is no file {printable(other.init)}.")
