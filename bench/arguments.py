@@ -101,8 +101,8 @@ def _watch_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _keep_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep-unfinished", action="store_true",
-                        help="go on with trainings that another version of the code began")  # fmt: skip
+    text = "go on with trainings that another version of the code began"
+    parser.add_argument("--keep-unfinished", action="store_true", help=text)
 
 
 def _run_parsers(commands: Any) -> None:

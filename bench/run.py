@@ -134,9 +134,14 @@ def without_changed(plan: Plan, store: Store) -> Store:
     return stale.Without(store, stale.redo(store, plan.wanted()).again)
 
 
-def take_away_changed(plan: Plan, store: Store) -> list[str]:
-    """Take away what ``--redo changed`` does again; return a line for what stays."""
-    left = stale.set_aside(store, plan.wanted()).left
+def take_away_changed(
+    plan: Plan, store: Store, waiting: Callable[[str], None] = lambda who: None
+) -> list[str]:
+    """Take away what ``--redo changed`` does again; return a line for what stays.
+
+    ``waiting``: told who else does so now.
+    """
+    left = stale.set_aside(store, plan.wanted(), waiting).left
     return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
@@ -191,9 +196,13 @@ def _plugins(plan: Plan, job: str) -> tuple[plugins.Planned, ...]:
 
 
 def run_local(
-    plan: Plan, store: Store, jobs: list[str], workers: int, on_outcome: Callable[[Outcome], None],
+    plan: Plan,
+    store: Store,
+    jobs: list[str],
+    workers: int,
+    on_outcome: Callable[[Outcome], None],
     keep: bool = False,
-) -> Queue:  # fmt: skip
+) -> Queue:
     """Run jobs in worker processes here; ``keep``: as ``options`` takes it.
 
     A job is described again as it starts: another command may have done it meanwhile and cleared it.

@@ -23,7 +23,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
@@ -34,7 +34,7 @@ from bench import __version__, digest, typed
 from bench.atomic import append, empty, lacking, lock_of, make_new, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
-from bench.process import sight, started, task_id
+from bench.process import sight, started, suspended, task_id
 from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
@@ -42,6 +42,7 @@ FOLDERS = ("jobs", "work", "records", "reports")
 KEPT = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
+LONG = 5.0  # seconds of waiting for another command after which a person is told
 TURN = 0.5  # seconds between two looks at who is inside
 
 
@@ -253,6 +254,30 @@ class Store:
         claims = self.claims(job)
         return self._holder(job, claims[-1]) if claims else None
 
+    def holder(self, job: str) -> str:
+        """Return who works on a job now, and what to do where it was suspended; empty when nobody lives."""
+        owner = self.owner(job)
+        if owner is None:
+            return ""
+        since = owner.get("since")
+        text = f"process {owner['pid']} on {owner['host']}"
+        if isinstance(since, (int, float)) and 0 < since < 1e11:
+            text += f", since {time.strftime('%Y-%m-%d %H:%M', time.localtime(since))}"
+        if not self.is_suspended(owner):
+            return text
+        with suppress(OSError):
+            group = os.getpgid(owner["pid"])
+            text += (
+                f", SUSPENDED (Ctrl-Z?): 'fg' in its terminal or 'kill -CONT -- -{group}' lets it go on, "
+                f"'kill -KILL -- -{group}' ends it and others take over"
+            )
+        return text
+
+    @staticmethod
+    def is_suspended(owner: dict[str, Any]) -> bool:
+        """Tell whether an owner is a process that is seen here and was suspended."""
+        return _is_seen(owner) and suspended(owner["pid"])
+
     def _holder(self, job: str, claim: Path) -> dict[str, Any] | None:
         try:
             held, beat = read_json(claim, CLAIM), claim.stat().st_mtime
@@ -277,7 +302,10 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         # Looked up once: a claim made after this look has the number that the link below asks for.
         claims = self.claims(job)
-        if self.done(job) or (claims and self._holder(job, claims[-1]) is not None):
+        if self.done(job):  # published and cleared just now
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        if claims and self._holder(job, claims[-1]) is not None:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
@@ -311,14 +339,23 @@ class Store:
             return False
 
     @contextmanager
-    def turn(self, folder: Path) -> Iterator[None]:
-        """Be the only command, on any host, that is inside; wait for the others."""
+    def turn(self, folder: Path, waiting: Callable[[str], None] = lambda who: None) -> Iterator[None]:
+        """Be the only command, on any host, that is inside; wait for the others.
+
+        Args:
+            folder: that stands for it.
+            waiting: told, once a wait is long, for whom (``holder``).
+        """
+        began, told = time.monotonic(), ""
         place = Store(self.root)
         place.work = folder.parent
         while (claim := place.claim(folder.name)) is None or place.claims(folder.name)[-1] != claim.path:
             if claim is not None:  # made late, under a number that others had cleared away by then
                 claim.path.unlink(missing_ok=True)
             time.sleep(TURN)
+            if time.monotonic() - began > LONG and (who := place.holder(folder.name)) not in (told, ""):
+                told = who
+                waiting(who)
         for old in place.claims(folder.name)[:-1]:
             old.unlink(missing_ok=True)
             with suppress(OSError):  # there is none
@@ -500,10 +537,15 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_seen(held: dict[str, Any]) -> bool:
+    """Tell whether this process is sure to see the one of a claim."""
+    return held["host"] == socket.gethostname() and bool(held.get("sight")) and held["sight"] == sight()
+
+
 def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
     # Containers share a host's name and not its processes: a number that means nothing here, or a
     # process that is hidden from this user, is no death.
-    if held["host"] == socket.gethostname() and held.get("sight") and held["sight"] == sight():
+    if _is_seen(held):
         return started(held["pid"]) == held["start"]
     # Some file systems take times from the writing host (Lustre): one whose clock was hours ahead
     # would own its jobs for hours after its death. Fencing keeps a living one from publishing twice.

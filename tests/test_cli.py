@@ -21,7 +21,7 @@ from bench.arguments import parser
 from bench.cli import main
 from bench.commands.stopping import stopping
 from bench.examples import EXAMPLES
-from bench.process import started
+from bench.process import STOPS, started
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -242,15 +242,23 @@ def test_a_command_that_does_not_parse_exits_2(say, words):
 
 
 @pytest.mark.parametrize("saves", [True, False])  # what only waits for a cluster saves nothing
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), stopping(saves=saves):
         os.kill(os.getpid(), number)
         time.sleep(5)
-    said = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
+    name = "" if number == signal.SIGINT else f"{number.name}: "
+    said = f"\nbench: {name}saving (up to 30 s; again Ctrl-C leaves at once)\n"
     assert capfd.readouterr().err == (said if saves else "")
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_run_that_is_stopped_before_it_runs_anything_says_so(number, say, protocol_file, monkeypatch):
+    monkeypatch.setattr("bench.run.make_plan", lambda *given, **more: os.kill(os.getpid(), number))
+    code, _, err = say("run", protocol_file())
+    assert (code, err) == (130, "\nbench: stopped; the same command goes on from here\n")
 
 
 TWICE = """\

@@ -169,10 +169,14 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path
     before = sorted(tmp_path.rglob("*"))
     for limit in (20, 1000):  # of dataset.json, of the protocol
         ran = subprocess.run(
-            [sys.executable, "-m", "bench.cli", "init", str(root)], cwd=tmp_path, text=True,
-            capture_output=True, check=False, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "bench.cli", "init", str(root)],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
             preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-        )  # fmt: skip
+        )
         file = "dataset.json" if limit == 20 else "my_scans.yaml"
         assert ran.returncode == 2 and f"{file}: cannot be written (File too large)" in ran.stderr
         assert ran.stderr.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before

@@ -68,10 +68,13 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_p
     """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
     limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to], cwd=tmp_path, text=True,
-        capture_output=True, check=False,
+        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    )
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and "name a folder to write to" in ran.stderr
     assert not list(tmp_path.iterdir())
 

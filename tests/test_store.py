@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
@@ -138,6 +140,47 @@ def test_an_orphan_that_comes_back_cannot_publish(store):
         made(store, orphan)
     assert not (store.jobs / JOB).exists()
     assert not list((store.work / JOB).glob("attempt-*"))
+
+
+def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
+    code = "import sys; from pathlib import Path; from bench.store import Store\n"
+    code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]).number, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(store.root), JOB]
+    held = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert store.holder(JOB) == "" or held.stdout.readline() == "1\n"
+    while not store.holder(JOB):
+        time.sleep(0.01)
+    text = store.holder(JOB)
+    assert re.fullmatch(rf"process {held.pid} on \S+, since 20\d\d-\d\d-\d\d \d\d:\d\d", text)
+    held.send_signal(signal.SIGSTOP)
+    while not store.is_suspended(store.owner(JOB)):
+        time.sleep(0.01)
+    for word in (
+        "SUSPENDED",
+        f"'kill -CONT -- -{held.pid}' lets it go on",
+        f"'kill -KILL -- -{held.pid}' ends it",
+    ):
+        assert word in store.holder(JOB)
+    assert not store.is_suspended({**store.owner(JOB), "host": "elsewhere"})
+    held.send_signal(signal.SIGCONT)
+    held.communicate("")
+    assert store.holder(JOB) == "" and store.claim(JOB).number == 2
+
+
+def test_a_long_wait_for_a_turn_is_said(store, monkeypatch):
+    monkeypatch.setattr("bench.store.LONG", 0.0)
+    monkeypatch.setattr("bench.store.TURN", 0.01)
+    told, folder = [], store.root / "redo"
+    with ThreadPoolExecutor(1) as pool:
+        with store.turn(folder):
+            second = pool.submit(lambda: store.turn(folder, told.append).__enter__())
+            while not told:
+                time.sleep(0.01)
+            time.sleep(0.1)
+        second.result()
+    assert len(told) == 1 and told[0].startswith(f"process {os.getpid()} on ")
 
 
 def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 
 from bench.commands import asked, plan, run
+from bench.commands.stopping import stopping
 
 
 def body(arguments: argparse.Namespace) -> int:
     """Plan the newcomer's row alone, refuse what cannot be compared, run it and say where it stands."""
+    with stopping(saves=False):
+        return _body(arguments)
+
+
+def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
     from bench.compete import entry, standing, terms
     from bench.compete.track import tracked

@@ -51,6 +51,11 @@ class Work:
 
 def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
+    with stopping(saves=False):
+        return _body(arguments)
+
+
+def _body(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
     from bench.show.kept import keep
@@ -84,7 +89,7 @@ def body(arguments: argparse.Namespace) -> int:
         say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))
-        for line in run.take_away_changed(plan, store):
+        for line in run.take_away_changed(plan, store, lambda who: say(f"waiting for {who}")):
             say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished

@@ -214,7 +214,7 @@ class Workers:
         job, worker.job = worker.job, None
         try:
             outcome: Outcome = worker.pipe.recv()
-            return outcome if outcome.state != "stopped" else self._unfinished(outcome)
+            return self._unfinished(outcome, "it stopped") if outcome.state == "stopped" else outcome
         except (EOFError, OSError):
             self._all.remove(worker)
             worker.pipe.close()
@@ -225,10 +225,10 @@ class Workers:
         reason = f"the worker process died ({process.died(code)})"
         if code == 0 or self._store.done(job):
             # asked to end before it began, or killed after it was done; unless that happens again and again
-            return self._unfinished(Outcome(job, "stopped", reason))
+            return self._unfinished(Outcome(job, "stopped"), reason)
         return self._failed(job, reason)
 
-    def _unfinished(self, outcome: Outcome) -> Outcome:
+    def _unfinished(self, outcome: Outcome, how: str) -> Outcome:
         """Return the outcome of an attempt without a result: ``failed`` after ``TRIES`` without progress."""
         job, tried = outcome.job, self._tried[outcome.job]
         parts = self._store.finished_parts(job)
@@ -237,7 +237,7 @@ class Workers:
         if tried.count < TRIES:
             return outcome
         tried.count = 0
-        why = f"{outcome.reason or 'it was stopped'}, {TRIES} times in a row without a step of progress"
+        why = f"{how}, {TRIES} times in a row without a step of progress"
         if self._store.done(job):
             return Outcome(job, "failed", f"scoring: {why}; run again with more memory or fewer workers")
         return self._failed(job, why)

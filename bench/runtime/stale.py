@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,14 +228,14 @@ def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[
     return found
 
 
-def set_aside(store: Store, jobs: Iterable[str]) -> Redo:
+def set_aside(store: Store, jobs: Iterable[str], waiting: Callable[[str], None] = lambda who: None) -> Redo:
     """Take away what is stale among some jobs and all that stands on it; return what was taken and left.
 
     What stands on others goes first, so that one that is killed here leaves nothing that looks up to date
-    and is not. Two commands take turns: the second finds nothing stale.
+    and is not. Two commands take turns (``waiting``: see ``Store.turn``): the second finds nothing stale.
     """
     wanted = list(jobs)
-    with store.turn(store.root / "redo"):
+    with store.turn(store.root / "redo", waiting):
         chosen = redo(store, wanted)
         for job in chosen.again:
             store.take_back(job, "its source files changed")

@@ -121,10 +121,13 @@ def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
     assert sorted(states(outcomes).values()) == ["done", "done", "failed"]
 
 
-@pytest.mark.parametrize(("word", "claims", "reason"), [
-    ("repeat", 4, "the worker process died (exit code 0), 3 times in a row without a step of progress"),
-    ("die at score", 0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "claims", "reason"),
+    [
+        ("repeat", 4, "the worker process died (exit code 0), 3 times in a row without a step of progress"),
+        ("die at score", 0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row"),
+    ],
+)
 def test_a_worker_that_ends_again_and_again_without_progress_fails_its_job_and_nothing_else(
     go, store, word, claims, reason
 ):

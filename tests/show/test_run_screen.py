@@ -189,6 +189,22 @@ def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_wher
     )
 
 
+def test_who_has_a_job_is_said_once_and_again_where_he_is_suspended_even_quietly(
+    trained, capsys, monkeypatch
+):
+    plan, store, one, two = trained
+    who = ["process 7 on host", "process 7 on host", "process 7 on host, SUSPENDED (...)", ""]
+    monkeypatch.setattr(Store, "holder", lambda self, job: who.pop(0))
+    for how in ("lines", "quiet"):
+        watch = Watch(plan, store, [one, two], how)
+        for _ in range(2):
+            watch.outcome(Outcome(one, "busy"))
+    shown = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert shown == [
+        f"waiting for the result of process 7 on host{more}" for more in ("", ", SUSPENDED (...)")
+    ]
+
+
 def test_quiet_tells_of_failures_and_warnings_alone(trained, capsys):
     plan, store, one, two = trained
     with Watch(plan, store, [one, two], "quiet") as watch:
