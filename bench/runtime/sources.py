@@ -43,7 +43,6 @@ FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the 
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.phantoms",)
 SCORES = "bench.metrics"
-NOTE = {"files": {"*": str}, "earlier": [str]}  # of an unfinished job
 UNRECORDED = "files that nobody recorded"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 NOTHING = "-"  # what a file means that has a docstring alone
@@ -105,6 +104,14 @@ def source_hash(made_by: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
+class _Note:
+    """What an unfinished job keeps of the files that work on it, and of others that did before."""
+
+    files: dict[str, str]  # as ``sources`` returns them
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Unfinished:
     """Which source files worked on an unfinished job before today's."""
 
@@ -122,16 +129,16 @@ def unfinished(note: str | None, made_by: Mapping[str, str]) -> Unfinished:
     if note is None:
         return Unfinished()
     try:
-        read = typed.read(NOTE, note.encode())
+        last = typed.read(_Note, note.encode())
     except ValueError:
         same = note == source_hash({name: bytes_of(recorded) for name, recorded in made_by.items()})
         return Unfinished(() if same else (UNRECORDED,))
-    return Unfinished(_unlike(read["files"], made_by), tuple(read["earlier"]))
+    return Unfinished(_unlike(last.files, made_by), last.earlier)
 
 
 def note(made_by: Mapping[str, str], earlier: Iterable[str]) -> str:
-    """Return what an unfinished job keeps of the files that work on it, and of others that did before."""
-    return json.dumps({"files": dict(made_by), "earlier": sorted(earlier)}, sort_keys=True)
+    """Return the text of a note, which ``unfinished`` reads."""
+    return json.dumps(typed.plain(_Note(dict(made_by), tuple(sorted(earlier)))), sort_keys=True)
 
 
 def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
