@@ -100,6 +100,11 @@ def _watch_flags(parser: argparse.ArgumentParser) -> None:
                         help="curves, settings, scores and tables go there too; may be repeated")  # fmt: skip
 
 
+def _keep_flag(parser: argparse.ArgumentParser) -> None:
+    text = "go on with trainings that another version of the code began"
+    parser.add_argument("--keep-unfinished", action="store_true", help=text)
+
+
 def _run_parsers(commands: Any) -> None:
     run = _command(commands, "run", "run protocols and draw their tables")
     plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
@@ -120,6 +125,7 @@ def _run_parsers(commands: Any) -> None:
         parser.add_argument("--redo", choices=("changed",),
                             help="do again what other source files made, and what stands on it")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _keep_flag(run)
     _watch_flags(run)
     plan.add_argument("--json", action="store_true")
     _compete_parser(commands)
@@ -146,6 +152,7 @@ def _compete_parser(commands: Any) -> None:
     _data_flag(compete)
     _place_flags(compete)
     compete.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _keep_flag(compete)
     _watch_flags(compete)
 
 

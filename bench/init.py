@@ -6,9 +6,11 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from string import Template
 
+from bench.atomic import write_atomic
 from bench.data.check import check
 from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
@@ -51,13 +53,23 @@ def init(
     if path.exists() or not path.parent.is_dir():
         why = "there already, and nothing is overwritten" if path.exists() else f"no folder {path.parent}"
         raise BenchError(f"{path}: {why}; name another file with --to")
-    told = _listing(root, given, ask, workers)
-    roots = Roots(root.absolute().parent)
-    survey = Survey(root.name, adapter(root.name, roots), root)
-    survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
-    chosen = first(survey)
-    command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
-    path.write_text(_text(survey, chosen, command), encoding="utf-8")
+    with ExitStack() as undo:
+        if not (root / "dataset.json").exists():
+            undo.callback((root / "dataset.json").unlink, missing_ok=True)
+        told = _listing(root, given, ask, workers)
+        roots = Roots(root.absolute().parent)
+        survey = Survey(root.name, adapter(root.name, roots), root)
+        survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
+        chosen = first(survey)
+        command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
+        text = _text(survey, chosen, command)
+        try:
+            write_atomic(path, text)
+        except OSError as error:
+            raise BenchError(
+                f"{path}: cannot be written ({error.strerror}); name another file with --to"
+            ) from None
+        undo.pop_all()
     return [*told, *_told(survey, chosen), printable(f"{path}: written; next:"), printable(f"    {command}")]
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench import registry
+from bench.atomic import write_new
 from bench.errors import BenchError, printable
 from bench.nets import catalog
 from bench.protocol import named, under
@@ -42,9 +43,7 @@ def new(kind: str, name: str, to: Path) -> list[str]:
     if there:
         raise BenchError(f"{there}: there already, and nothing is overwritten; take another name or --to")
     try:
-        for path, text in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        write_new(texts)
     except OSError as error:
         raise BenchError(f"--to {printable(str(to))}: {error.strerror}; name a folder to write to") from None
     return [*map(printable, map(str, texts)), *_next(name, to)]

@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,11 +21,11 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import process
 from bench.errors import BenchError, printable, shown
-from bench.imports import imports
+from bench.imports import imports, meaning
 
 GROUPS = {"method": "bench.methods", "dataset": "bench.datasets", "network": "bench.networks"}
 PATHS = "BENCH_PLUGINS"  # files and folders, separated as those of PATH are
@@ -113,6 +113,11 @@ def known(kind: str) -> dict[str, Plugin]:
     if not os.environ.get(PATHS):
         return _of_kind(kind, _installed(tuple(sys.path)))
     return _of_kind(kind, tuple(_all()))
+
+
+def present() -> bool:
+    """Does this process know any plugin from outside?"""
+    return next(_all(), None) is not None
 
 
 @lru_cache(maxsize=64)  # plans ask thousands of times
@@ -270,29 +275,59 @@ def _imports(file: Path, package: Sequence[str]) -> list[str]:
     return [module for name in imports(tree.body, package) for module in _prefixes(name)]
 
 
-_digests: dict[Plugin, tuple[tuple[Any, ...], str]] = {}  # of one state of its files
+_digests: dict[Plugin, tuple[tuple[Any, ...], Digests]] = {}  # of one state of its files
 _pinned: dict[tuple[str, str], Planned] = {}
+_older = set[str]()  # digests that an output folder's jobs have in their ids
+
+
+class Digests(NamedTuple):
+    """Both forms of a plugin's digest, 16 hex digits each."""
+
+    meaning: str  # of what its files do: a comment, a docstring or a line break changes nothing
+    bytes: str  # as an older bench took it into the ids of jobs
+
+
+def keep_older(recorded: Iterable[str]) -> None:
+    """Let a plugin whose very bytes an output folder's jobs were made by keep the older form in their ids."""
+    _older.clear()
+    _older.update(recorded)
 
 
 def digest(plugin: Plugin) -> str:
-    """Return 16 hex digits of what a plugin's files say: part of the id of every job that it touches.
+    """Return 16 hex digits of what a plugin's files mean: part of the id of every job that it touches.
 
     In a process that runs a plan's jobs: of what the plan saw.
     """
     pinned = _pinned.get((plugin.kind, plugin.name))
-    return pinned.digest if pinned is not None and pinned.plugin.file == plugin.file else _now(plugin)
+    if pinned is not None and pinned.plugin.file == plugin.file:
+        return pinned.digest
+    now = _now(plugin)
+    return now.bytes if now.bytes in _older else now.meaning
 
 
-def _now(plugin: Plugin) -> str:
-    """Return the digest of a plugin's files as they are; files that did not change are not read again."""
-    stamps, found = _digests.get(plugin, ((), ""))
+def _now(plugin: Plugin) -> Digests:
+    """Return the digests of a plugin's files as they are; files that did not change are not read again."""
+    stamps, found = _digests.get(plugin, ((), Digests("", "")))
     if not stamps or any(_stamp(file) != stamp for file, stamp in stamps):
         those = files(plugin)
         stamps = tuple((file, _stamp(file)) for file in those.values())
-        sums = (f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for name, file in those.items())
-        found = hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
+        raw = {name: file.read_bytes() for name, file in those.items()}
+        found = Digests(_sum(raw, _meaning), _sum(raw, lambda data: hashlib.sha256(data).hexdigest()))
         _digests[plugin] = stamps, found
     return found
+
+
+def _sum(raw: Mapping[str, bytes], of: Callable[[bytes], str]) -> str:
+    text = "".join(f"{name} {of(data)}\n" for name, data in raw.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _meaning(data: bytes) -> str:
+    """Return what stands for what a file does; its bytes where it is no Python."""
+    try:
+        return f"meaning {meaning(data, ast.parse(data))}"
+    except (SyntaxError, ValueError, RecursionError):
+        return hashlib.sha256(data).hexdigest()
 
 
 def arrive(these: Iterable[Planned]) -> None:
@@ -307,7 +342,7 @@ def arrive(these: Iterable[Planned]) -> None:
         plugin = one.plugin
         if not plugin.package:
             use([plugin.file], f"{plugin.kind} {plugin.name!r}")
-        if _imported.get(plugin.module) != one.digest and _now(plugin) != one.digest:
+        if _imported.get(plugin.module) != one.digest and one.digest not in _now(plugin):
             raise BenchError(
                 f"{plugin.file}: {plugin.kind} {plugin.name!r} was edited since this run began; run it again"
             )

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ANSWERED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
+# What asks a run to save and end. Batch systems send the last three before a limit.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+ANSWERED = (*STOPS, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
 POLL = 0.5  # seconds between looks at the parent
 
 
@@ -43,9 +44,10 @@ def start(target: Callable[..., None], *args: Any, daemon: bool = False) -> tupl
     process = context.Process(
         target=target, args=(theirs, os.getpid(), *args), daemon=daemon, name="bench worker"
     )
-    resource_tracker.ensure_running()  # it unblocks signals when it is started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
+        resource_tracker.ensure_running()  # which lives on with them blocked; it unblocks two of them here
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -164,10 +166,23 @@ def started(pid: int) -> str:
         if sys.platform != "linux":
             os.kill(pid, 0)
             return "unknown"
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(pid)
     except OSError:  # there is no such process
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def suspended(pid: int) -> bool:
+    """Tell whether a process of this machine was stopped, as Ctrl-Z does it, and can go on."""
+    try:
+        return sys.platform == "linux" and _stat(pid)[0] == "T"
+    except OSError:
+        return False
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what proc(5) says of a process, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def sight() -> str:

@@ -61,6 +61,7 @@ def make_plan(
         roots = stand_ins.of_all(protocols, request.out, make=need_data)
     else:
         roots = stand_ins.where_lacking(Roots.here(request.data), protocols, request.out, make=need_data)
+    plugins.keep_older(stale.plugin_digests(request.out) if plugins.present() else ())
     memory = request.out / "contents.json"
     contents = Contents(memory, bar)
     overrides = [Override(text) for text in request.sets]
@@ -115,11 +116,19 @@ def todo(plan: Plan, store: Store) -> list[str]:
     return [job for job in wanted if job not in whole]
 
 
-def changed(plan: Plan, store: Store, then: str = stale.AGAIN) -> list[str]:
-    """Return what to tell of wanted jobs that other source files made; ``then`` says what to do."""
+def changed(plan: Plan, store: Store, then: str = stale.AGAIN, keep: bool = False) -> list[str]:
+    """Return what to tell of wanted jobs that other source files made.
+
+    Args:
+        plan: that wants them.
+        store: the output folder.
+        then: what to do about those that are done.
+        keep: do those that are half done go on with what is there?
+    """
     wanted = plan.wanted()
     undone = [plan.jobs[job] for job in wanted if not store.done(job)]
-    return stale.lines(stale.wanted(store, wanted).values(), then) + stale.unfinished(store, undone)
+    done = stale.lines(stale.wanted(store, wanted).values(), then)
+    return plan.files.gone() + done + stale.unfinished(store, undone, keep)
 
 
 def without_changed(plan: Plan, store: Store) -> Store:
@@ -127,9 +136,14 @@ def without_changed(plan: Plan, store: Store) -> Store:
     return stale.Without(store, stale.redo(store, plan.wanted()).again)
 
 
-def take_away_changed(plan: Plan, store: Store) -> list[str]:
-    """Take away what ``--redo changed`` does again; return a line for what stays."""
-    left = stale.set_aside(store, plan.wanted()).left
+def take_away_changed(
+    plan: Plan, store: Store, waiting: Callable[[str], None] = lambda who: None
+) -> list[str]:
+    """Take away what ``--redo changed`` does again; return a line for what stays.
+
+    ``waiting``: told who else does so now.
+    """
+    left = stale.set_aside(store, plan.wanted(), waiting).left
     return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
 
 
@@ -162,21 +176,33 @@ def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
         store.write_spec(job, {"job": plan.jobs[job].plain()})
 
 
-def options(plan: Plan, job: str, processes: int = 0) -> RunOptions:
-    """Return what this run brings to a job; ``processes`` share one that goes by cases."""
+def options(plan: Plan, job: str, processes: int = 0, keep: bool = False) -> RunOptions:
+    """Return what this run brings to a job.
+
+    Args:
+        plan: with the job.
+        job: id.
+        processes: that share one that goes by cases.
+        keep: does it go on with what other source files left unfinished?
+    """
     from bench.jobs.context import RunOptions
 
     loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
         plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
-        _checkpoint_seconds(), tuple(plan.after.get(job, ())), touched(plan.jobs, job),
+        _checkpoint_seconds(), tuple(plan.after.get(job, ())), touched(plan.jobs, job), keep,
     )  # fmt: skip
 
 
 def run_local(
-    plan: Plan, store: Store, jobs: list[str], workers: int, on_outcome: Callable[[Outcome], None]
+    plan: Plan,
+    store: Store,
+    jobs: list[str],
+    workers: int,
+    on_outcome: Callable[[Outcome], None],
+    keep: bool = False,
 ) -> Queue:
-    """Run jobs in worker processes here.
+    """Run jobs in worker processes here; ``keep``: as ``options`` takes it.
 
     A job is described again as it starts: another command may have done it meanwhile and cleared it.
     """
@@ -187,7 +213,7 @@ def run_local(
 
     def start(job: str) -> RunOptions:  # few jobs of a kind leave processes to each
         describe(plan, store, [job])
-        return options(plan, job, workers // kinds[plan.jobs[job].kind])
+        return options(plan, job, workers // kinds[plan.jobs[job].kind], keep)
 
     local.run(store, queue, workers, on_outcome, start)
     return queue

@@ -5,7 +5,8 @@ SPEC = {"job": DESCRIBED}  # job.json
 MANIFEST = {  # manifest.json
     **{f"{key}?": kind for key, kind in DESCRIBED.items()},
     "seconds?": float, "attempts?": int, "peak_memory_mb?": float, "peak_device_mb?": float, "steps?": int,
-    "samples?": int, "voxels?": int, "cases?": int, "provenance?": {"source?": str, "sources?": {"*": str}},
+    "samples?": int, "voxels?": int, "cases?": int,
+    "provenance?": {"source?": str, "sources?": {"*": str}, "begun_by?": [str]},
     "files?": {"*": {"sha256": str, "bytes": int}}, "digest?": str,
 }  # fmt: skip
 FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json

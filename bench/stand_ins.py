@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,14 +70,8 @@ def _found(asked: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Pat
 
 
 def _write(name: str, phantom: Phantom, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-    aside.mkdir()  # tempfile's own are closed to the user's group, whatever the umask
     try:
-        synthetic.write(registry.load("dataset", name), aside, phantom.cases, phantom.seed)
-        aside.rename(place)
+        synthetic.write(registry.load("dataset", name), place, phantom.cases, phantom.seed)
     except OSError:
         if not place.exists():  # else another command was quicker, with equal files
             raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

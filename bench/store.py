@@ -8,7 +8,8 @@
 
 Claims are numbered files created exclusively (``claim-0001``); the highest number owns the job, so
 an orphan that comes back finds a higher number than its own and cannot publish. Nothing here
-trusts file locks: only exclusive creation and renames, which shared file systems keep.
+trusts file locks: only exclusive creation (of links, or of folders where there are no links) and renames,
+which shared file systems keep.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
@@ -30,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__, digest, typed
-from bench.atomic import append, empty, sync, sync_tree
+from bench.atomic import append, empty, lacking, lock_of, make_new, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
 from bench.errors import BenchError, printable
-from bench.process import sight, started, task_id
+from bench.process import sight, started, suspended, task_id
 from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
@@ -41,6 +42,7 @@ FOLDERS = ("jobs", "work", "records", "reports")
 KEPT = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
+LONG = 5.0  # seconds of waiting for another command after which a person is told
 TURN = 0.5  # seconds between two looks at who is inside
 
 
@@ -135,6 +137,10 @@ class Store:
                 raise BenchError(f"{root}: cannot be written; name another --out")
         return cls(root)
 
+    def lacks(self) -> list[str]:
+        """Return what the folder's file system cannot, and what is done instead: a line each."""
+        return [f"{self.root}: {line}" for line in lacking(self.root)]
+
     def within(self, folder: Path) -> Path:
         """Return a folder of this output folder, to write or to delete in; the output folder may be a link.
 
@@ -208,7 +214,7 @@ class Store:
             return {}  # cut by a power failure, or just replaced elsewhere: it is for the eye only
 
     def begun_by(self, job: str) -> str | None:
-        """Return the digest of the source files of a job's last attempt; None where none began."""
+        """Return the note on the source files of a job's last attempt; None where none began."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.work / job / "source").read_text()
         return None
@@ -225,6 +231,20 @@ class Store:
         with suppress(OSError):
             write_atomic(self.working(job) / "spent", f"{seconds:.3f}", flush=False)
 
+    def finished_parts(self, job: str) -> frozenset[str]:
+        """Return names of what the next attempt at a job goes on from: a name more is a step of progress.
+
+        Steps of checkpoints, predicted and prepared cases, files of scores, the published result itself.
+        """
+        names = {f"jobs/{path.name}" for path in (self.jobs / job).glob("*")}
+        for path in (self.work / job).rglob("*-*"):
+            if path.name.startswith(("step-", "kept-")):  # without the digest of what it holds
+                names.add(str(path.with_name("-".join(path.name.split("-")[:2])).relative_to(self.work)))
+        for path in (self.work / job / "shards").glob("*.jsonl"):
+            with suppress(OSError):
+                names |= {f"{path.name} {size}" for size in [path.stat().st_size] if size}
+        return frozenset(names)
+
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
         return sorted((self.work / job).glob("claim-*"), key=lambda path: (len(path.name), path.name))
@@ -233,6 +253,30 @@ class Store:
         """Return who works on a job right now: host, pid, since; None when nobody lives."""
         claims = self.claims(job)
         return self._holder(job, claims[-1]) if claims else None
+
+    def holder(self, job: str) -> str:
+        """Return who works on a job now, and what to do where it was suspended; empty when nobody lives."""
+        owner = self.owner(job)
+        if owner is None:
+            return ""
+        since = owner.get("since")
+        text = f"process {owner['pid']} on {owner['host']}"
+        if isinstance(since, (int, float)) and 0 < since < 1e11:
+            text += f", since {time.strftime('%Y-%m-%d %H:%M', time.localtime(since))}"
+        if not self.is_suspended(owner):
+            return text
+        with suppress(OSError):
+            group = os.getpgid(owner["pid"])
+            text += (
+                f", SUSPENDED (Ctrl-Z?): 'fg' in its terminal or 'kill -CONT -- -{group}' lets it go on, "
+                f"'kill -KILL -- -{group}' ends it and others take over"
+            )
+        return text
+
+    @staticmethod
+    def is_suspended(owner: dict[str, Any]) -> bool:
+        """Tell whether an owner is a process that is seen here and was suspended."""
+        return _is_seen(owner) and suspended(owner["pid"])
 
     def _holder(self, job: str, claim: Path) -> dict[str, Any] | None:
         try:
@@ -258,19 +302,24 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         # Looked up once: a claim made after this look has the number that the link below asks for.
         claims = self.claims(job)
-        if self.done(job) or (claims and self._holder(job, claims[-1]) is not None):
+        if self.done(job):  # published and cleared just now
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        if claims and self._holder(job, claims[-1]) is not None:
             return None
         number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
         path = folder / f"claim-{number:04d}"
+        while self._abandoned(job, lock_of(path)):
+            number += 1
+            path = folder / f"claim-{number:04d}"
         pid = os.getpid()
         held = {"host": socket.gethostname(), "pid": pid, "start": started(pid), "sight": sight()}
         aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
         try:
             aside.write_text(json.dumps({**held, "task": task_id(), "since": time.time()}))
-            os.link(aside, path)  # exclusive, also where O_EXCL is not to be trusted
-        except FileExistsError:  # claimed just now; by ourselves, where a server's first answer was lost
-            if aside.stat().st_nlink != 2:
-                return None
+            make_new(aside, path)
+        except FileExistsError:  # claimed just now
+            return None
         except FileNotFoundError:  # published and cleared just now
             return None
         finally:
@@ -281,17 +330,36 @@ class Store:
         (folder / "failed.json").unlink(missing_ok=True)
         return Claim(job, number, path)
 
+    def _abandoned(self, job: str, lock: Path) -> bool:
+        """Did one that made a lock die before it made its claim?"""
+        try:
+            made = lock.stat().st_mtime
+            return abs(self._now(job) - made) > LEASE
+        except OSError:  # there is none, as wherever there are hard links
+            return False
+
     @contextmanager
-    def turn(self, folder: Path) -> Iterator[None]:
-        """Be the only command, on any host, that is inside; wait for the others."""
+    def turn(self, folder: Path, waiting: Callable[[str], None] = lambda who: None) -> Iterator[None]:
+        """Be the only command, on any host, that is inside; wait for the others.
+
+        Args:
+            folder: that stands for it.
+            waiting: told, once a wait is long, for whom (``holder``).
+        """
+        began, told = time.monotonic(), ""
         place = Store(self.root)
         place.work = folder.parent
         while (claim := place.claim(folder.name)) is None or place.claims(folder.name)[-1] != claim.path:
             if claim is not None:  # made late, under a number that others had cleared away by then
                 claim.path.unlink(missing_ok=True)
             time.sleep(TURN)
+            if time.monotonic() - began > LONG and (who := place.holder(folder.name)) not in (told, ""):
+                told = who
+                waiting(who)
         for old in place.claims(folder.name)[:-1]:
             old.unlink(missing_ok=True)
+            with suppress(OSError):  # there is none
+                lock_of(old).rmdir()
         try:
             with place.beating(claim):
                 yield
@@ -401,24 +469,16 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
         return True
 
-    def renew(self, claim: Claim, source: str) -> bool:
-        """Drop what earlier attempts left unfinished where other source files made it; return whether it was.
+    def drop_unfinished(self, claim: Claim) -> None:
+        """Drop what earlier attempts at a job left unfinished."""
+        for path in self.working(claim.job).iterdir():
+            if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-        Args:
-            claim: of the attempt that begins.
-            source: digest of the files that it runs.
-        """
-        folder = self.working(claim.job)
-        note = folder / "source"
-        if self.begun_by(claim.job) == source:
-            return False
-        known = note.exists()
-        if known:
-            for path in folder.iterdir():
-                if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        write_atomic(note, source, flush=False)
-        return known
+    def begin(self, claim: Claim, source: str) -> None:
+        """Leave which files work on a job from now on, as ``begun_by`` returns it."""
+        if self.begun_by(claim.job) != source:
+            write_atomic(self.working(claim.job) / "source", source, flush=False)
 
     def discard(self, job: str) -> bool:
         """Remove the folder of a job that is not published; False where a living process holds it."""
@@ -477,10 +537,15 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_seen(held: dict[str, Any]) -> bool:
+    """Tell whether this process is sure to see the one of a claim."""
+    return held["host"] == socket.gethostname() and bool(held.get("sight")) and held["sight"] == sight()
+
+
 def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
     # Containers share a host's name and not its processes: a number that means nothing here, or a
     # process that is hidden from this user, is no death.
-    if held["host"] == socket.gethostname() and held.get("sight") and held["sight"] == sight():
+    if _is_seen(held):
         return started(held["pid"]) == held["start"]
     # Some file systems take times from the writing host (Lustre): one whose clock was hours ahead
     # would own its jobs for hours after its death. Fencing keeps a living one from publishing twice.

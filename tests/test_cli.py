@@ -1,5 +1,6 @@
 """The command line: flags, exit codes and JSON as the public contract has them."""
 
+import errno
 import json
 import math
 import os
@@ -15,12 +16,12 @@ import numpy as np
 import pytest
 from small_protocol import NAME
 
-from bench import __version__, commands
+from bench import __version__, commands, registry
 from bench.arguments import parser
 from bench.cli import main
 from bench.commands.stopping import stopping
 from bench.examples import EXAMPLES
-from bench.process import started
+from bench.process import STOPS, started
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -124,6 +125,28 @@ def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phant
     assert code == 0 and "20 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
 
 
+def test_a_plan_looks_at_a_folder_that_one_may_only_read(say, protocol_file, phantoms, tmp_path, monkeypatch):
+    store, path = Store.open(tmp_path / "out"), protocol_file()
+    before = say("plan", path, "--data", phantoms, "--out", store.root)
+    files = {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    for command in (("plan",), ("run", "--dry-run")):
+        assert say(*command, path, "--data", phantoms, "--out", store.root) == before
+    assert before[0] == 0 and files == {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
+    code, _, err = say("run", path, "--data", phantoms, "--out", store.root)
+    assert code == 2 and "cannot be written; name another --out" in err
+
+
+def test_phantoms_are_there_whole_or_not_at_all(say, tmp_path, monkeypatch):
+    def full(folder, cases, seed):
+        (folder / "dataset.json").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(registry.load("dataset", NAME), "phantom", full)
+    code, _, err = say("phantom", NAME, tmp_path / "data", "--cases", "1")
+    assert code == 1 and "No space left" in err and not list((tmp_path / "data").iterdir())
+
+
 def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(phantoms))
     assert json.loads(say("plan", protocol_file(), "--json")[1])["provisional"] is False
@@ -219,15 +242,23 @@ def test_a_command_that_does_not_parse_exits_2(say, words):
 
 
 @pytest.mark.parametrize("saves", [True, False])  # what only waits for a cluster saves nothing
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), stopping(saves=saves):
         os.kill(os.getpid(), number)
         time.sleep(5)
-    said = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
+    name = "" if number == signal.SIGINT else f"{number.name}: "
+    said = f"\nbench: {name}saving (up to 30 s; again Ctrl-C leaves at once)\n"
     assert capfd.readouterr().err == (said if saves else "")
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_run_that_is_stopped_before_it_runs_anything_says_so(number, say, protocol_file, monkeypatch):
+    monkeypatch.setattr("bench.run.make_plan", lambda *given, **more: os.kill(os.getpid(), number))
+    code, _, err = say("run", protocol_file())
+    assert (code, err) == (130, "\nbench: stopped; the same command goes on from here\n")
 
 
 TWICE = """\

@@ -2,6 +2,9 @@
 
 import json
 import math
+import resource
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -157,6 +160,26 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(scans, tmp_path, word
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1
     assert sorted(p.name for p in tmp_path.glob("*.yaml")) == ["there.yaml"]
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path):
+    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+    root = scans(4)
+    (root / "dataset.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    for limit in (20, 1000):  # of dataset.json, of the protocol
+        ran = subprocess.run(
+            [sys.executable, "-m", "bench.cli", "init", str(root)],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        )
+        file = "dataset.json" if limit == 20 else "my_scans.yaml"
+        assert ran.returncode == 2 and f"{file}: cannot be written (File too large)" in ran.stderr
+        assert ran.stderr.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_folder_of_another_layout_is_told_what_to_do(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """``bench new``: what it writes runs as it stands, and overwrites nothing."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,23 @@ def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["new", "method", "deep", "--to", str(tmp_path / "file")]) == 2
     assert "name a folder to write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("to", [".", "deep/folder"])
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path):
+    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+    limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and "name a folder to write to" in ran.stderr
+    assert not list(tmp_path.iterdir())
 
 
 NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]

@@ -1,5 +1,6 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
+import hashlib
 import json
 import os
 import signal
@@ -209,9 +210,9 @@ def test_an_edit_of_a_method_is_another_job_and_its_place_is_none(tmp_path, plan
     assert str(tmp_path) not in spec and registry.source("method", "my_method") in spec
     touching = {job for job in plan.jobs if touched(plan.jobs, job)}
     assert touching >= first["pretrain"] and touching < {*plan.jobs}
-    one.write_text(text + "\n# edited\n")
+    one.write_text(text + "\nEDITED = 1\n")
     assert not planned([one], **rows)[1]["pretrain"] & first["pretrain"]
-    one.write_text(text)
+    one.write_text(text + "\n# edited\n")
     assert planned([one], **rows)[1] == first
     (tmp_path / "a" / "helper.py").write_text("x = 2\n")
     assert not planned([one], **rows)[1]["pretrain"] & first["pretrain"]
@@ -244,12 +245,36 @@ def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, it
     assert (plugins.digest(found) != before) is its
 
 
+def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(tmp_path, protocol_file, capsys):
+    """An older bench took the bytes into the ids: SHA-256 of a line for each file."""
+    file, out = written(tmp_path, "method"), tmp_path / "out"
+    protocol = protocol_file({"plugins": [str(file)], "rows": {"pair": {"method": "my_method"}}})
+
+    def source():
+        assert main(["plan", str(protocol), "--out", str(out), "--json"]) == 0
+        specs = [
+            job["spec"] for job in json.loads(capsys.readouterr().out)["jobs"] if job["kind"] == "pretrain"
+        ]
+        return {spec["method"]["source"] for spec in specs}
+
+    new = source()
+    lines = f"my_method.py {hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+    older = hashlib.sha256(lines.encode()).hexdigest()[:16]
+    work = out / "work" / ("0" * 16)
+    work.mkdir(parents=True)
+    job = {"kind": "pretrain", "spec": {"method": {"name": "my_method", "source": older}}, "needs": []}
+    (work / "job.json").write_text(json.dumps({"job": job}))
+    assert len(new) == 1 and new != {older} and source() == {older}
+    file.write_text(file.read_text() + "# edited: no jobs were made by these bytes\n")
+    assert source() == new
+
+
 def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):
     _, before = planned([])
     file = written(tmp_path / "a", "network")
     nets = {"networks": {"net": {"network": "my_network"}}}
     _, first = planned([file], **nets)
-    file.write_text(file.read_text() + "\n")
+    file.write_text(file.read_text() + "EDITED = 1\n")
     _, second = planned([file], **nets)
     assert not first["finetune"] & second["finetune"] and not first["pretrain"] & second["pretrain"]
     assert planned([file])[1] == before  # who does not touch it

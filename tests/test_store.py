@@ -3,7 +3,10 @@
 import errno
 import json
 import os
+import re
+import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +24,38 @@ JOB = "0123456789abcdef"
 
 @pytest.fixture
 def store(tmp_path):
+    return Store.open(tmp_path / "out")
+
+
+def refusing(call, number, when=lambda *given: True):
+    """Return a system call that fails with an error of this number."""
+
+    def refuse(*given):
+        if when(*given):
+            raise OSError(number, os.strerror(number))
+        return call(*given)
+
+    return refuse
+
+
+FAT = (errno.EPERM, errno.EINVAL)  # of a hard link, of a flushed folder
+POOR = {
+    "links": None,
+    "FAT": FAT,
+    "FUSE": (errno.ENOSYS, errno.EACCES),
+    "SMB": (errno.EOPNOTSUPP, errno.EINVAL),
+}
+
+
+@pytest.fixture(params=POOR.values(), ids=POOR)
+def any_store(request, monkeypatch, tmp_path):
+    """An output folder on a file system with hard links and flushed folders, and on those without."""
+    if request.param is not None:
+        link, flush = request.param
+        monkeypatch.setattr(os, "link", refusing(os.link, link))
+        monkeypatch.setattr(
+            os, "fsync", refusing(os.fsync, flush, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode))
+        )
     return Store.open(tmp_path / "out")
 
 
@@ -68,7 +103,8 @@ def test_a_job_that_a_living_process_holds_is_not_given_out_again(store):
     assert store.owner(JOB)["pid"] == os.getpid()
 
 
-def test_of_many_that_ask_at_once_one_gets_the_job(store):
+def test_of_many_that_ask_at_once_one_gets_the_job(any_store):
+    store = any_store
     for job in (f"{i:016x}" for i in range(20)):
         with ThreadPoolExecutor(8) as pool:
             got = list(pool.map(lambda _, job=job: store.claim(job), range(8)))
@@ -76,7 +112,8 @@ def test_of_many_that_ask_at_once_one_gets_the_job(store):
         assert [p.name for p in store.claims(job)] == ["claim-0001"]
 
 
-def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(store):
+def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(any_store):
+    store = any_store
     for gone in (here(pid=dead()), here()):
         claimed(store, **gone)
         assert store.owner(JOB) is None
@@ -103,6 +140,47 @@ def test_an_orphan_that_comes_back_cannot_publish(store):
         made(store, orphan)
     assert not (store.jobs / JOB).exists()
     assert not list((store.work / JOB).glob("attempt-*"))
+
+
+def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
+    code = "import sys; from pathlib import Path; from bench.store import Store\n"
+    code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]).number, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(store.root), JOB]
+    held = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert store.holder(JOB) == "" or held.stdout.readline() == "1\n"
+    while not store.holder(JOB):
+        time.sleep(0.01)
+    text = store.holder(JOB)
+    assert re.fullmatch(rf"process {held.pid} on \S+, since 20\d\d-\d\d-\d\d \d\d:\d\d", text)
+    held.send_signal(signal.SIGSTOP)
+    while not store.is_suspended(store.owner(JOB)):
+        time.sleep(0.01)
+    for word in (
+        "SUSPENDED",
+        f"'kill -CONT -- -{held.pid}' lets it go on",
+        f"'kill -KILL -- -{held.pid}' ends it",
+    ):
+        assert word in store.holder(JOB)
+    assert not store.is_suspended({**store.owner(JOB), "host": "elsewhere"})
+    held.send_signal(signal.SIGCONT)
+    held.communicate("")
+    assert store.holder(JOB) == "" and store.claim(JOB).number == 2
+
+
+def test_a_long_wait_for_a_turn_is_said(store, monkeypatch):
+    monkeypatch.setattr("bench.store.LONG", 0.0)
+    monkeypatch.setattr("bench.store.TURN", 0.01)
+    told, folder = [], store.root / "redo"
+    with ThreadPoolExecutor(1) as pool:
+        with store.turn(folder):
+            second = pool.submit(lambda: store.turn(folder, told.append).__enter__())
+            while not told:
+                time.sleep(0.01)
+            time.sleep(0.1)
+        second.result()
+    assert len(told) == 1 and told[0].startswith(f"process {os.getpid()} on ")
 
 
 def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
@@ -154,21 +232,24 @@ def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_i
     assert (store.damaged / f"{JOB}-1" / "result.txt").read_text() == "before"
 
 
-def test_what_other_source_left_unfinished_is_not_gone_on_with(store):
+def test_what_an_attempt_left_unfinished_is_dropped_on_request_alone(store):
     first = store.claim(JOB)
-    assert not store.renew(first, "one")
+    assert store.begun_by(JOB) is None
+    store.begin(first, "one")
     left = [store.work / JOB / name for name in ("step-4.pt", "shards")]
     left[0].write_text("x")
     left[1].mkdir()
     store.spend(JOB, 7.0)
     store.release(first)
     second = store.claim(JOB)
-    assert not store.renew(second, "one") and all(path.exists() for path in left) and store.spent(JOB) == 7
-    assert store.renew(second, "two") and not any(path.exists() for path in left) and store.spent(JOB) == 0
+    store.begin(second, "two")
+    assert store.begun_by(JOB) == "two" and all(p.exists() for p in left) and store.spent(JOB) == 7
+    store.drop_unfinished(second)
+    assert store.begun_by(JOB) is None and not any(p.exists() for p in left) and store.spent(JOB) == 0
     for damaged in ("", "x", "nan", "inf", "-1"):
         (store.work / JOB / "spent").write_text(damaged)
         assert store.spent(JOB) == 0
-    assert store.claims(JOB) and not store.renew(second, "two")
+    assert store.claims(JOB)
 
 
 def test_what_is_set_aside_is_to_do_until_it_is_done_again_and_nothing_else_is_moved(store):
@@ -190,7 +271,8 @@ def test_nothing_is_set_aside_through_a_link(store, tmp_path):
     assert store.done(JOB) and not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(store):
+def test_publishing_clears_the_work_folder_and_leaves_no_unfinished_file(any_store):
+    store = any_store
     store.write_spec(JOB, {"job": {}, "run": {}})
     made(store, store.claim(JOB))
     assert store.done(JOB)
@@ -302,7 +384,37 @@ def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
         store.manifest(JOB)
 
 
-def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(store):
+def test_what_a_file_system_lacks_is_said_in_a_line_each(any_store, request):
+    poor = "links" not in request.node.callspec.id
+    lines = any_store.lacks()
+    assert [("hard links" in line, "flush folders" in line) for line in lines] == [
+        (True, False),
+        (False, True),
+    ] * poor
+    assert not [path for path in any_store.root.iterdir() if path.name.startswith(".")]
+
+
+def test_another_error_of_a_disk_is_none_that_a_file_system_lacks(store, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refusing(os.fsync, errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        made(store, store.claim(JOB))
+    monkeypatch.setattr(os, "link", refusing(os.link, errno.ENOSPC))
+    assert store.lacks() == []
+    with pytest.raises(OSError, match="No space"):
+        store.claim("a")
+
+
+def test_without_links_one_that_died_between_lock_and_claim_holds_nobody_up_for_long(store, monkeypatch):
+    monkeypatch.setattr(os, "link", refusing(os.link, errno.EPERM))
+    lock = store.work / JOB / ".claim-0001.lock"
+    lock.mkdir(parents=True)
+    assert store.claim(JOB) is None
+    aged(lock, LEASE + 5)
+    assert store.claim(JOB).number == 2 and store.claim(JOB) is None
+
+
+def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(any_store):
+    store = any_store
     folder, order = store.root / "slurm" / "turn", []
 
     def go(name):

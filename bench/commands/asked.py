@@ -50,7 +50,7 @@ def seen(out: Path) -> Store:
     """Return an output folder to look at, whether it is there or not; none is made."""
     from bench.store import Store
 
-    return Store.open(out) if (out / "bench.json").exists() else Store(out)
+    return Store.open(out, create=False) if (out / "bench.json").exists() else Store(out)
 
 
 def reused(arguments: argparse.Namespace, plan: Plan, store: Store) -> dict[str, Reused]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 
 from bench.commands import asked, plan, run
+from bench.commands.stopping import stopping
 
 
 def body(arguments: argparse.Namespace) -> int:
     """Plan the newcomer's row alone, refuse what cannot be compared, run it and say where it stands."""
+    with stopping(saves=False):
+        return _body(arguments)
+
+
+def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
     from bench.compete import entry, standing, terms
     from bench.compete.track import tracked
@@ -50,6 +56,9 @@ def body(arguments: argparse.Namespace) -> int:
     for line in keep([one.name], store):
         run.say(line)
     workers = asked.workers(arguments, found) if cluster is None else None
-    code = run.carry_out(run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log))
+    keep_unfinished = arguments.keep_unfinished
+    code = run.carry_out(
+        run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log, keep_unfinished)
+    )
     print(standing.as_text(track, one, store))
     return code

@@ -18,7 +18,6 @@ def body(arguments: argparse.Namespace) -> int:
     folder = arguments.directory / arguments.dataset
     if folder.exists() and any(folder.iterdir()):
         raise BenchError(f"{folder}: is not empty; name another DIR")
-    folder.mkdir(parents=True, exist_ok=True)
     synthetic.write(dataset, folder, arguments.cases, arguments.seed)
     print(f"{folder}: {arguments.cases} synthetic cases of {arguments.dataset}")
     return 0

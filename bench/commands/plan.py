@@ -57,7 +57,6 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
         print(json.dumps(as_json(plan, seen, away=away), indent=1))
         return 0
     then = "to do again" if arguments.redo else stale.AGAIN
-    print(
-        *map(printable, run.changed(plan, store, then)), as_text(plan, seen, protocols, away=away), sep="\n"
-    )
+    lines = run.changed(plan, store, then, getattr(arguments, "keep_unfinished", False))
+    print(*map(printable, lines), as_text(plan, seen, protocols, away=away), sep="\n")
     return 0

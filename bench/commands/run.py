@@ -38,6 +38,7 @@ class Work:
     workers: int | None = None
     how: Manner = "lines"  # the run shows itself
     log: Sequence[str] = ()  # trackers that follow it
+    keep_unfinished: bool = False  # go on with what other source files left unfinished
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -50,6 +51,11 @@ class Work:
 
 def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
+    with stopping(saves=False):
+        return _body(arguments)
+
+
+def _body(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.plan.feasible import refuse_half
     from bench.show.kept import keep
@@ -83,10 +89,13 @@ def body(arguments: argparse.Namespace) -> int:
         say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
-        for line in run.take_away_changed(plan, store):
+        for line in run.take_away_changed(plan, store, lambda who: say(f"waiting for {who}")):
             say(line)
     workers = asked.workers(arguments, plan) if cluster is None else None
-    return carry_out(Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log))
+    keep_unfinished = arguments.keep_unfinished
+    return carry_out(
+        Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log, keep_unfinished)
+    )
 
 
 def carry_out(work: Work) -> int:
@@ -113,6 +122,8 @@ def _carry_out(work: Work, follow: Follow) -> int:
 
     plan, store = work.plan, work.store
     anew: set[str] = set()
+    for line in store.lacks():
+        say(line)
     while True:
         for line in run.mend(plan, store):
             say(line)
@@ -148,7 +159,7 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     run.describe(plan, store, jobs)
     remember(plan, store)
     outcomes: dict[str, Outcome] = {}
-    for line in run.changed(plan, store):
+    for line in run.changed(plan, store, keep=work.keep_unfinished):
         say(line)
     watch = Watch(plan, store, jobs, work.how)
     with (
@@ -167,11 +178,12 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
 
             def start(job: str) -> RunOptions:
                 run.describe(plan, store, [job])
-                return run.options(plan, job, cluster.cpus or 0)
+                return run.options(plan, job, cluster.cpus or 0, work.keep_unfinished)
 
             outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
         elif jobs and workers is not None:
-            outcomes = run.run_local(plan, store, jobs, workers, on_outcome).outcomes
+            keep = work.keep_unfinished
+            outcomes = run.run_local(plan, store, jobs, workers, on_outcome, keep).outcomes
     return outcomes
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, a signal or a closed terminal end a command the same way."""
+"""Ctrl-C, a closed terminal, a signal to end or of a batch system before a limit end a command alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+from bench.process import STOPS
 
 SAVING = "saving (up to 30 s; again Ctrl-C leaves at once)"
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
@@ -29,8 +31,9 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
             raise KeyboardInterrupt
         if not asked:
             asked.append(time.monotonic())
-            if not shown(SAVING):
-                say(SAVING)
+            text = SAVING if number == signal.SIGINT else f"{signal.Signals(number).name}: {SAVING}"
+            if not shown(text):
+                say(text)
             raise KeyboardInterrupt
         # `timeout` and a closed terminal send more than one signal for one wish
         if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:
@@ -41,9 +44,9 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
             say("left at once; the same command goes on from the last checkpoints")
             os._exit(130)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     usual = (signal.SIG_DFL, signal.default_int_handler)  # not under nohup
-    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) in usual}
+    mine = {n for n in STOPS if getattr(signal.getsignal(n), "__module__", "") == __name__}  # of one outside
+    before = {n: signal.signal(n, stop) for n in STOPS if n in mine or signal.getsignal(n) in usual}
     try:
         yield
     finally:

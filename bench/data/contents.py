@@ -24,6 +24,7 @@ from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
 from bench.pool import work
 from bench.volumes import zipped
+from bench.volumes.files import is_there
 
 THREADS = 4
 MANY = 500  # files that a thread or a process is handed at one time
@@ -98,6 +99,18 @@ class Contents:
             else:
                 sound.add(alike)
         return faults
+
+    def file(self, path: Path) -> str:
+        """Return the SHA-256 of a file; of one that is gone as it was seen last, empty where it never was."""
+        name = str(path.absolute())
+        if is_there(path):
+            entry = [_stamp(name), _sha256(path), UNKNOWN]
+            self._changed = self._changed or self._known.get(name) != " ".join(entry)
+            self._known[name] = " ".join(entry)
+        else:
+            known = self._known.get(name, "")
+            entry = known.split(" ") if isinstance(known, str) else []
+        return entry[SUM] if len(entry) == 3 and FORMS[SUM].fullmatch(entry[SUM]) else ""
 
     def forget(self, case: Case) -> None:
         """Drop what is remembered of a case's files, whose bytes are others than was remembered."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.atomic import write_atomic
 from bench.data.layout_msd import CHANNEL, MSDLayout
 from bench.dataset import Case
 from bench.errors import BenchError
@@ -58,7 +59,11 @@ def write_missing(
         "channel_names" if suffixed else "modality": {str(i): name for i, name in enumerate(told)},
         "labels": {"0": "background", **{str(value): name for value, name in names.items()}},
     }
-    (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+    path = root / "dataset.json"
+    try:
+        write_atomic(path, json.dumps(listing, indent=1) + "\n")
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); mend it and run again") from None
     return ", ".join([*told, *(f"{value} {name}" for value, name in names.items())])
 
 

@@ -34,6 +34,7 @@ POLL = 0.5  # seconds between looks at jobs that another command works on, and a
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
 CLOSING = 5.0  # seconds that a worker without a job gets to end
+TRIES = 3  # attempts in a row that end without a result and without a step of progress
 
 _stop = threading.Event()
 
@@ -144,12 +145,21 @@ class _Worker:
     outside: frozenset[Planned] = frozenset()  # plugins that its process has run
 
 
+@dataclass(eq=False)
+class _Tried:
+    """Attempts at a job that ended without a result."""
+
+    parts: frozenset[str]  # finished parts that were seen, as ``Store.finished_parts`` names them
+    count: int = 0  # of the last attempts, those that finished no further part
+
+
 class Workers:
     """Processes that do one job at a time; they are started when there is a job for them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._all: list[_Worker] = []
+        self._tried: dict[str, _Tried] = {}
 
     def busy(self) -> int:
         """Return how many jobs are in work."""
@@ -159,6 +169,7 @@ class Workers:
         """Hand a job, and what this command brings to it, to a worker that is free, or to a new one."""
         worker = self._free(frozenset(options.plugins)) or self._start()
         worker.job, worker.outside = job, worker.outside.union(options.plugins)
+        self._tried.setdefault(job, _Tried(self._store.finished_parts(job)))
         with suppress(OSError):  # it died just now: `wait` finds out, as of any other
             worker.pipe.send((job, options))
 
@@ -218,7 +229,7 @@ class Workers:
         job, worker.job = worker.job, None
         try:
             outcome: Outcome = worker.pipe.recv()
-            return outcome
+            return self._unfinished(outcome, "it stopped") if outcome.state == "stopped" else outcome
         except (EOFError, OSError):
             self._all.remove(worker)
             worker.pipe.close()
@@ -226,9 +237,27 @@ class Workers:
         code = worker.process.exitcode or 0
         if job is None:
             return None
-        if code == 0 or self._store.done(job):
-            return Outcome(job, "stopped")  # asked to end before it began, or killed after it was done
         reason = f"the worker process died ({process.died(code)})"
+        if code == 0 or self._store.done(job):
+            # asked to end before it began, or killed after it was done; unless that happens again and again
+            return self._unfinished(Outcome(job, "stopped"), reason)
+        return self._failed(job, reason)
+
+    def _unfinished(self, outcome: Outcome, how: str) -> Outcome:
+        """Return the outcome of an attempt without a result: ``failed`` after ``TRIES`` without progress."""
+        job, tried = outcome.job, self._tried[outcome.job]
+        parts = self._store.finished_parts(job)
+        tried.count = tried.count + 1 if parts <= tried.parts else 0
+        tried.parts |= parts
+        if tried.count < TRIES:
+            return outcome
+        tried.count = 0
+        why = f"{how}, {TRIES} times in a row without a step of progress"
+        if self._store.done(job):
+            return Outcome(job, "failed", f"scoring: {why}; run again with more memory or fewer workers")
+        return self._failed(job, why)
+
+    def _failed(self, job: str, reason: str) -> Outcome:
         with suppress(OSError):  # a full disk cannot even take the reason
             self._store.lost(job, reason)
         return Outcome(job, "failed", reason)

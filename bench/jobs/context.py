@@ -30,6 +30,7 @@ class RunOptions:
     every: float = 60.0  # seconds between checkpoints
     after: Sequence[str] = ()  # guards, of which one must be done before the job begins
     plugins: Sequence[Planned] = ()  # from outside, that the job and what it stands on touch
+    keep_unfinished: bool = False  # go on with what other source files left unfinished
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,26 @@ SAID = "Synthetic scans, written by bench; nobody was scanned. Leave this file h
 
 
 def write(dataset: type[Dataset], folder: Path, cases: int, seed: int) -> None:
-    """Write ``cases`` phantoms in a data set's layout under ``folder``, and mark it.
+    """Write ``cases`` phantoms in a data set's layout, and mark them: aside first, so all of them or none.
+
+    Args:
+        dataset: whose layout.
+        folder: that is made, or is there and empty.
+        cases: how many.
+        seed: of what is drawn.
 
     Raises:
         BenchError: the data set has no phantom, or not so many.
+        OSError: it cannot be written; among them that another command was quicker.
     """
-    dataset.phantom(folder, cases, seed)
-    mark(folder)
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    aside.mkdir(parents=True)  # tempfile's own are closed to the user's group, whatever the umask
+    try:
+        dataset.phantom(aside, cases, seed)
+        mark(aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def mark(folder: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.digest import sha256
+from bench.data.contents import Contents
 from bench.errors import BenchError
 from bench.jobs.kind import Given
 from bench.protocol.sections import Initial
 from bench.volumes.files import is_there
 
+_ABSENT = "init: {} is no file; put the weights there, or drop the row"
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
 
 
@@ -34,20 +35,37 @@ class WeightFiles:
     _seen: dict[Path, str] = field(default_factory=dict)
     _lacking: dict[str, Path] = field(default_factory=dict)  # by what stands for the digest
 
-    def add(self, path: Path) -> str:
-        """Return ``file:<sha256>`` of a file, ``file:?0``, ``file:?1`` ... where it is not there."""
+    def add(self, path: Path, contents: Contents) -> str:
+        """Return ``file:<sha256>`` of a file, ``file:?0``, ``file:?1`` ... where it is not there.
+
+        One that is gone counts as ``contents`` saw it last: nothing that is done needs it any more.
+        """
         if path not in self._seen:
-            self._seen[path] = self._digest(path)
+            self._seen[path] = self._digest(path, contents)
         return f"file:{self._seen[path]}"
 
-    def start(self, folder: Path, init: str | Initial) -> Initialisation:
+    def start(self, folder: Path, init: str | Initial, contents: Contents) -> Initialisation:
         """Return the start from a file as a row states it, named from ``folder``."""
         stated = Initial.of(init)
-        return Initialisation(self.add(folder / stated.file), given=Given.of(stated))
+        return Initialisation(self.add(folder / stated.file, contents), given=Given.of(stated))
 
     def path(self, init: str | None) -> Path | None:
-        """Return the file that an ``init`` names, None for another kind of start."""
-        return Path(self.paths[init.removeprefix("file:")]) if init and init.startswith("file:") else None
+        """Return the file that an ``init`` names, None for another kind of start.
+
+        Raises:
+            BenchError: it is not there any more.
+        """
+        if not init or not init.startswith("file:"):
+            return None
+        path = Path(self.paths[init.removeprefix("file:")])
+        if not is_there(path):
+            raise BenchError(_ABSENT.format(path))
+        return path
+
+    def gone(self) -> list[str]:
+        """Return what to tell of files that are not there any more, a line each."""
+        gone = sorted(path for path in self.paths.values() if not is_there(Path(path)))
+        return [f"init: {path} is not there any more; only what it made already counts" for path in gone]
 
     @property
     def lacking(self) -> bool:
@@ -62,13 +80,17 @@ class WeightFiles:
         """
         path = self._lacking.get(init.removeprefix("file:"))
         if path is not None:
-            raise BenchError(f"init: {path} is no file; put the weights there, or drop the row")
+            raise BenchError(_ABSENT.format(path))
 
-    def _digest(self, path: Path) -> str:
+    def _digest(self, path: Path, contents: Contents) -> str:
         if not is_there(path):
+            before = contents.file(path)
+            if before:
+                self.paths.setdefault(before, str(path.absolute()))
+                return before
             unseen = f"{UNSEEN}{len(self._lacking)}"
             self._lacking[unseen] = path
             return unseen
-        found = sha256(path)
+        found = contents.file(path)
         self.paths[found] = str(path.absolute())  # a link's target may be named without a suffix
         return found

@@ -61,7 +61,7 @@ class Pictures:
         for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
             title, file = other.title or name, Initial.of(other.init).file
             if is_there(protocol.folder / file):
-                initial = plan.files.start(protocol.folder, other.init)
+                initial = plan.files.start(protocol.folder, other.init, self._pretrainings.cohorts.contents)
                 jobs[title] = self._job(arm, protocol.networks[other.network], initial)
             else:
                 absent.append(f"The panel of {title} is left out: there is no file {printable(file)}.")

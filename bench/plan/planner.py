@@ -153,7 +153,7 @@ class Planner:
         if not method.pretrains:
             return [Initialisation()]
         if arm.row.init:
-            return [self.plan.files.start(arm.protocol.folder, arm.row.init)]
+            return [self.plan.files.start(arm.protocol.folder, arm.row.init, self.cohorts.contents)]
         at = f"@{arm.row.at}" if arm.row.at else ""
         own = ("rows", arm.name, "pretrain"), ("finetune", str(arm.index), "pretrain"), ("pretrain",)
         with arm.protocol.at(*own):

@@ -23,7 +23,7 @@ from bench.jobs.context import Context, RunOptions
 from bench.jobs.scoring import Scoring, score_missing
 from bench.runtime.memory import Peak, keep_pages
 from bench.runtime.provenance import provenance, tree
-from bench.runtime.sources import changed, source_hash, sources
+from bench.runtime.sources import EARLIER, changed, note, sources, unfinished
 from bench.store import Claim, Fenced, Store
 
 BUGS = (
@@ -199,8 +199,15 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         file.say(f"{job.kind} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         made_by = sources(job.plain(), again=False)  # an edit from here on is not what runs
         tree()  # nor a commit
-        if store.renew(claim, source_hash(made_by)):
-            file.say("other source files made what an earlier attempt left unfinished: begun anew")
+        before, earlier = unfinished(store.begun_by(claim.job), made_by), set[str]()
+        if before.differ and not how.run.keep_unfinished:
+            store.drop_unfinished(claim)
+            file.say(f"another state of {', '.join(before.differ)} left this unfinished: begun anew")
+        else:
+            earlier.update(before.differ, before.earlier)
+        if earlier:
+            file.say(f"goes on with what another state of {', '.join(sorted(earlier))} left unfinished")
+        store.begin(claim, note(made_by, earlier))
         keep_pages()
         context = Context[Any](
             store, claim, job, how.run, made, log=file.say, stopping=how.stopping,
@@ -210,7 +217,7 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         try:
             with how.together():
                 _run(context)
-                circumstances = provenance(made_by, how.run.threads)
+                circumstances = provenance(made_by, how.run.threads) | {EARLIER: sorted(earlier)}
         except Stopped:
             store.spend(claim.job, context.seconds)
             raise

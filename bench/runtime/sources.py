@@ -1,18 +1,26 @@
-"""Which source files stand behind a job's numbers, by the imports; reads files and imports nothing heavy."""
+"""Which source files stand behind a job's numbers, by the imports; reads files and imports nothing heavy.
+
+A file is recorded as ``<bytes> <meaning>``, 12 hex digits each: of its bytes, and of its syntax tree without
+comments, layout and docstrings (``bench.imports.meaning``), in which an import of ours goes by the imported
+module's own name, not by its folders. Where the bytes differ the meaning decides, and a file that lies
+somewhere else now is looked for by it. A manifest of an older bench has the bytes alone, and they decide.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import plugins, registry
+from bench import plugins, registry, typed
 from bench.errors import BenchError
-from bench.imports import imports
+from bench.imports import imports, meaning
 from bench.job import Job
 from bench.jobs import KINDS
 from bench.registry import ROOMS, folder
@@ -36,24 +44,34 @@ FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the 
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.phantoms",)
 SCORES = "bench.metrics"
+UNRECORDED = "files that nobody recorded"
+EARLIER = "begun_by"  # in a manifest: files of which another state began the job
+NOTHING = "-"  # what a file means that has a docstring alone
 
 NAME = re.compile(r"(\w+/)*\w+\.py")
 
 
 @dataclass(frozen=True)
 class _File:
-    """What was found in one file: which state of it, its digest, and what it imports (None: not looked)."""
+    """What was found in one file: which state of it, and where it was parsed what it means and imports."""
 
     stamp: tuple[int, int]
-    digest: str
+    digest: str  # of its bytes
+    meaning: str = ""
     imports: tuple[str, ...] | None = None
+
+    @property
+    def recorded(self) -> str:
+        """Return what a manifest keeps of it."""
+        return f"{self.digest} {self.meaning or NOTHING}"
 
 
 _known: dict[Path, _File] = {}
+_ran: dict[Path, _File] = {}  # in a worker: the state that it imported, whatever was looked at since
 
 
 def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
-    """Return the files that a job's numbers come from, each with its digest.
+    """Return the files that a job's numbers come from, each with the digests of its bytes and its meaning.
 
     It is what the module that does such jobs and the plugins and networks that the spec names import,
     wherever in the file, and what that imports in turn; ``APART`` is left out, and what a type checker
@@ -74,7 +92,7 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
         for module in modules:
             paths += () if module.startswith(beside) else _paths(module, looked)
         read = [(path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in found]
-        found |= {path: file.digest for path, file in read}
+        found |= {path: file.recorded for path, file in read}
         paths, modules = [], [module for _, file in read for module in file.imports or ()]
     files = {named.get(path) or _name(path): digest for path, digest in found.items()}
     return dict(sorted({**files, **_facts(job)}.items()))
@@ -86,11 +104,49 @@ def source_hash(made_by: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class _Note:
+    """What an unfinished job keeps of the files that work on it, and of others that did before."""
+
+    files: dict[str, str]  # as ``sources`` returns them
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Which source files worked on an unfinished job before today's."""
+
+    differ: tuple[str, ...] = ()  # others than today's, in the last attempt
+    earlier: tuple[str, ...] = ()  # those with which ``--keep-unfinished`` went on before
+
+
+def unfinished(note: str | None, made_by: Mapping[str, str]) -> Unfinished:
+    """Return what a job's note says of the attempts before.
+
+    Args:
+        note: as ``note`` wrote it; by an older bench one digest of the bytes of all files; None: no attempt.
+        made_by: today's files, as ``sources`` returns them.
+    """
+    if note is None:
+        return Unfinished()
+    try:
+        last = typed.read(_Note, note.encode())
+    except ValueError:
+        same = note == source_hash({name: bytes_of(recorded) for name, recorded in made_by.items()})
+        return Unfinished(() if same else (UNRECORDED,))
+    return Unfinished(_unlike(last.files, made_by), last.earlier)
+
+
+def note(made_by: Mapping[str, str], earlier: Iterable[str]) -> str:
+    """Return the text of a note, which ``unfinished`` reads."""
+    return json.dumps(typed.plain(_Note(dict(made_by), tuple(sorted(earlier)))), sort_keys=True)
+
+
 def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return which files are no longer what a finished job was made by; None where it names none.
 
-    No file is parsed: where none of those that were read then differs, their imports are the same, and so
-    is everything that they lead to.
+    No file is parsed where the bytes of none differ: their imports are the same then, and so is everything
+    that they lead to.
     """
     made = manifest.get("provenance") or {}
     recorded = made.get("sources")
@@ -100,8 +156,34 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     facts = _facts(manifest)
     here = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
     now = {name: ours.get(name) or _path(name) for name in here}
-    lost = [name for name, path in now.items() if path is None or _digest(path) != recorded[name]]
-    return tuple(sorted(lost + [name for name in facts if facts[name] != recorded.get(name, facts[name])]))
+    lost = {name for name, path in now.items() if path is None or _digest(path) != bytes_of(recorded[name])}
+    if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
+        with suppress(BenchError):  # a file that is no Python now has no meaning
+            lost = {*_unlike({name: recorded[name] for name in here}, _inside(sources(manifest)))}
+    lost |= {name for name in facts if facts[name] != recorded.get(name, facts[name])}
+    return tuple(sorted(lost | {*made.get(EARLIER, ())}))
+
+
+def bytes_of(recorded: str) -> str:
+    """Return the digest of a recorded file's bytes, which older manifests have alone."""
+    return recorded.partition(" ")[0]
+
+
+def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of files that only one of two states has; a file is the same under another name."""
+
+    def only(these: Mapping[str, str], those: Mapping[str, str]) -> set[str]:
+        known = {bytes_of(r) for r in those.values()} | {r.partition(" ")[2] for r in those.values()} - {""}
+        return {
+            n for n, r in these.items() if not known.intersection(r.split(" ")) and not r.endswith(NOTHING)
+        }
+
+    return tuple(sorted(only(before, now) | only(now, before)))
+
+
+def _inside(made_by: Mapping[str, str]) -> dict[str, str]:
+    """Return what does not come from outside and is no row of the table."""
+    return {name: digest for name, digest in made_by.items() if not name.startswith((OUTSIDE, FACTS))}
 
 
 def _beside(job: Mapping[str, Any]) -> tuple[str, ...]:
@@ -158,19 +240,21 @@ def _entries(job: Mapping[str, Any]) -> list[Entry]:
 
 def _parsed(path: Path, again: bool) -> _File:
     """Return a file's digest and imports; of one state of the file, once."""
+    if not again and path in _ran:
+        return _ran[path]
     known = _known.get(path)
-    if known is not None and known.imports is not None and (not again or _stamp(path) == known.stamp):
-        return known
     try:
-        stamp, raw = _stamp(path), path.read_bytes()
-        found = tuple(dict.fromkeys(imports(ast.parse(raw).body)))
+        if known is None or known.imports is None or (again and _stamp(path) != known.stamp):
+            stamp, raw = _stamp(path), path.read_bytes()
+            tree = ast.parse(raw)
+            found, means = tuple(dict.fromkeys(imports(tree.body))), meaning(raw, tree, _role)
+            known = _known[path] = _File(stamp, _sum(raw), means, found)
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BenchError(f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it") from None
-    _known[path] = _File(stamp, _sum(raw), found)
-    return _known[path]
+    return known if again else _ran.setdefault(path, known)
 
 
 def _digest(path: Path) -> str:
@@ -214,6 +298,16 @@ def _paths(module: str, looked: set[str]) -> Iterator[Path]:
         for path in (place / "__init__.py", place.with_suffix(".py")):
             if path.is_file():
                 yield path
+
+
+def _role(name: str) -> str | None:
+    """Return what stands for an imported name of ours wherever its module's file lies; None for others'."""
+    parts = name.split(".")
+    if parts[0] not in {"bench", *(package for package, *_ in ROOMS.values())}:
+        return None
+    place = _place(parts)
+    is_module = place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
+    return parts[-1] if is_module else ".".join(parts[-2:])
 
 
 def _place(parts: list[str]) -> Path:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench import digest
 from bench.errors import Damaged
 from bench.job import Job
 from bench.jobs import KINDS
-from bench.runtime.sources import changed, source_hash, sources
+from bench.runtime import sources as source_files
+from bench.runtime.sources import changed, sources
 from bench.schema import SPEC
 from bench.store import Store, read_json
 
 AGAIN = "they count as done; --redo changed does them again"
+SOURCE = re.compile(r'"source": "([0-9a-f]{16})"')  # in a spec; that of a manifest's provenance does no harm
 NAMED = 5  # files that a line names
 SETS = 3  # of files, with a line each; more are told in one line
 
@@ -38,6 +42,15 @@ class Stale:
 def finished(store: Store) -> dict[str, dict[str, Any]]:
     """Return the manifest of every published job by id; one that is damaged is none."""
     return _manifests(store, (file.parent.name for file in sorted(store.jobs.glob("*/manifest.json"))))
+
+
+def plugin_digests(out: Path) -> set[str]:
+    """Return the digests of plugins in the specs of an output folder's jobs, done or not."""
+    found = set[str]()
+    for file in (*out.glob("jobs/*/manifest.json"), *out.glob("work/*/job.json")):
+        with suppress(OSError, UnicodeDecodeError):
+            found.update(SOURCE.findall(file.read_text(encoding="utf-8")))
+    return found
 
 
 def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -102,30 +115,38 @@ def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
                 "whether they changed is unknown"
             )
             continue
-        named = ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
+        named = _named(files)
         counted = ", ".join(filter(None, (own, f"{after} after them" if after else "")))
         said.append(f"{were} another state of {named} ({counted}); {then}")
     return said
 
 
-def goes_on(store: Store, job: Job) -> bool:
-    """Would an attempt go on with what is there of an unfinished job, or begin anew (``Store.renew``)?"""
-    return store.begun_by(job.id) in (None, source_hash(sources(job.plain())))
+def differ(store: Store, job: Job) -> tuple[str, ...]:
+    """Return the files of which another state left a job unfinished; none where the next attempt goes on."""
+    note = store.begun_by(job.id)
+    return () if note is None else source_files.unfinished(note, sources(job.plain())).differ
 
 
-def unfinished(store: Store, jobs: Iterable[Job]) -> list[str]:
+def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[str]:
     """Return what to tell of jobs that other source files left half done: a line for each.
 
-    Their next attempt drops it; whoever wants to keep it goes back to those files first.
+    Args:
+        store: the output folder.
+        jobs: that are not done.
+        keep: does the next attempt go on with what is there? Else it drops it.
     """
     said = []
     for job in jobs:
         step = store.progress(job.id).get("step")
-        if step and not store.owner(job.id) and not goes_on(store, job):
-            said.append(
-                f"{job.kind} {job.id}: other source files made its first {step} steps; it begins anew"
-            )
+        if step and not store.owner(job.id) and (files := differ(store, job)):
+            named = _named(files)
+            then = "it goes on (--keep-unfinished)" if keep else "it begins anew; --keep-unfinished goes on"
+            said.append(f"{job.kind} {job.id}: another state of {named} made its first {step} steps; {then}")
     return said
+
+
+def _named(files: Sequence[str]) -> str:
+    return ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
 
 
 def _counts(jobs: Iterable[Stale]) -> str:
@@ -207,14 +228,14 @@ def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[
     return found
 
 
-def set_aside(store: Store, jobs: Iterable[str]) -> Redo:
+def set_aside(store: Store, jobs: Iterable[str], waiting: Callable[[str], None] = lambda who: None) -> Redo:
     """Take away what is stale among some jobs and all that stands on it; return what was taken and left.
 
     What stands on others goes first, so that one that is killed here leaves nothing that looks up to date
-    and is not. Two commands take turns: the second finds nothing stale.
+    and is not. Two commands take turns (``waiting``: see ``Store.turn``): the second finds nothing stale.
     """
     wanted = list(jobs)
-    with store.turn(store.root / "redo"):
+    with store.turn(store.root / "redo", waiting):
         chosen = redo(store, wanted)
         for job in chosen.again:
             store.take_back(job, "its source files changed")

@@ -61,7 +61,7 @@ class Watch:
         self._console = console(self._how)
         self._called = labels(plan)
         self._ended: dict[str, str] = {}
-        self._waited: set[str] = set()  # for what another command does
+        self._waited: dict[str, str] = {}  # for what another command does -> who
         self._told: dict[str, float] = {}  # when a file was last told of a job in work
         self._began = time.monotonic()
         self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
@@ -124,11 +124,10 @@ class Watch:
             self._console.print(printable(line), style=style, markup=False, soft_wrap=True)
 
     def _waiting(self, job: str) -> None:
-        owner = self._store.owner(job)
-        if owner is not None and job not in self._waited:
-            self._waited.add(job)
-            where = f"process {owner['pid']} on {owner['host']}"
-            self._print(f"{self._title(job)}: {where} is at it; waiting for its result")
+        who = self._store.holder(job)
+        if who and self._waited.get(job) != who:  # said again once it is suspended, or somebody else's
+            self._waited[job] = who
+            self._print(f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who)
 
     def _title(self, job: str) -> str:
         return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
@@ -154,6 +153,9 @@ class Watch:
             began = time.monotonic()
             with suppress(OSError, BenchError):  # a look for the eye alone, at folders that others write
                 self._now = self._looks.at(job for job in self._jobs if self._open(job))
+                for one in self._now:
+                    if self._store.is_suspended(one.owner):
+                        self._waiting(one.job)
             if self._live is None:
                 self._tell(time.monotonic())
             pause = max(REFRESH, SHARE * (time.monotonic() - began))
@@ -175,7 +177,7 @@ class Watch:
         return "step" if self._plan.jobs[job].kind in ("pretrain", "finetune") else ""
 
     def _goes_on(self, job: str) -> bool:
-        return stale.goes_on(self._store, self._plan.jobs[job])
+        return not stale.differ(self._store, self._plan.jobs[job])
 
     def _tell(self, now: float) -> None:
         """Tell a file which jobs begin, and now and then how far they are."""

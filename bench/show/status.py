@@ -122,7 +122,8 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
     owner = store.owner(job)
     if owner is not None:
         place = {"host": owner["host"], "pid": owner["pid"]}
-        return "running", {**entry, **place, **store.progress(job)}
+        suspended = {"suspended": True} if store.is_suspended(owner) else {}
+        return "running", {**entry, **place, **suspended, **store.progress(job)}
     return "waiting", entry
 
 
@@ -131,7 +132,8 @@ def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
     said = [", ".join(f"{len(jobs)} {state}" for state, jobs in found.items())]
     for job in found["running"]:
         steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
-        said.append(f"running: {_title(job)}{steps} on {job['host']}, process {job['pid']}{_mark(job)}")
+        who = f"process {job['pid']}" + (", suspended" if job.get("suspended") else "")
+        said.append(f"running: {_title(job)}{steps} on {job['host']}, {who}{_mark(job)}")
     queued = [job for job in found["waiting"] if "slurm" in job]
     for (state, why), count in Counter((job["slurm"], job["pending"]) for job in queued).items():
         why = "" if why == "None" else f" ({why})"

@@ -17,7 +17,21 @@ from bench.plan.dag import Plan
 from bench.plugins import Planned, Plugin
 from bench.runtime.execute import Outcome
 from bench.runtime.memory import TUNABLES, UNCACHED
-from bench.store import Store
+from bench.store import Store, write_atomic
+
+ALWAYS = ("repeat", "advance", "die at score")  # what a job does at each attempt, others at the first alone
+
+
+def die(store, job, do, claim):
+    """End this process in the middle of a job, where its description says so."""
+    if do == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if do == "exit":
+        os._exit(3)
+    if do == "repeat" or (do == "advance" and claim.number < 6):
+        step = claim.number if do == "advance" else 7
+        write_atomic(store.work / job / f"step-{step:09d}-{claim.number}.pt", "")
+        os._exit(0)
 
 
 def serve(pipe, parent, out, number):
@@ -34,16 +48,15 @@ def serve(pipe, parent, out, number):
             return
         do = "score" if options.scoring else store.spec(job)["job"]["spec"]["do"]
         claim = None if store.done(job) else store.claim(job)
-        if do == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if do == "exit":
-            os._exit(3)
+        die(store, job, do, claim)
         if do == "leave":
             return
         time.sleep({"hang": 600, "score": 0.2}.get(do, 0))
         if claim is not None:
             with store.attempt(claim) as made:
                 store.publish(claim, made, {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")})
+        if do == "die at score":  # for want of memory
+            os.kill(os.getpid(), signal.SIGKILL)
         if store.done(job):
             for word in options.scoring:
                 (store.jobs / job / word).touch()
@@ -63,7 +76,9 @@ def go(store):
 
     def run(jobs, words, count=1, on_start=lambda job: None, outside=None):
         def start(job):
-            entry = {"kind": "prepare", "spec": {"do": words.pop(job, "done")}, "needs": []}
+            entry = {"kind": "prepare", "spec": {"do": words.get(job, "done")}, "needs": []}
+            if words.get(job) not in ALWAYS:
+                words.pop(job, None)
             store.write_spec(job, {"job": entry})  # the second time it goes well
             on_start(job)
             return RunOptions(plugins=(outside or {}).get(job, ()))
@@ -106,6 +121,31 @@ def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
     (store.root / "die-while-starting").touch()
     outcomes = go(plan(A, B, C), {})
     assert sorted(states(outcomes).values()) == ["done", "done", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("word", "claims", "reason"),
+    [
+        ("repeat", 4, "the worker process died (exit code 0), 3 times in a row without a step of progress"),
+        ("die at score", 0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row"),
+    ],
+)
+def test_a_worker_that_ends_again_and_again_without_progress_fails_its_job_and_nothing_else(
+    go, store, word, claims, reason
+):
+    outcomes = go(plan(A, B), {A.id: word})
+    assert states(outcomes) == {A.id: "failed", B.id: "done"}
+    assert outcomes[A.id].reason.startswith(reason)
+    assert len(store.claims(A.id)) == claims  # the first, and three that got no further
+    if claims:
+        why = store.failure(A.id)
+        assert why["reason"] == outcomes[A.id].reason and reason in Path(why["log"]).read_text()
+    else:
+        assert store.done(A.id)
+
+
+def test_a_worker_that_ends_again_and_again_with_a_step_of_progress_gets_to_the_end(go, store):
+    assert states(go(plan(A), {A.id: "advance"})) == {A.id: "done"}
 
 
 def test_a_worker_that_was_told_to_end_costs_nothing(go):

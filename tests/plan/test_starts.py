@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from small_protocol import NAME, TRAIN, cell, ids
 
-from bench import registry
+from bench import registry, run
 from bench.errors import BenchError
 from bench.protocol import read
+from bench.store import Store
 
 FILE = {"method": "simclr3d", "network": "net", "init": "weights.safetensors"}
 ONE = {"finetune": {"fractions": [100], "seeds": [0]}}
@@ -77,6 +78,22 @@ def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of, tmp_path):
     (tmp_path / "weights.safetensors").mkdir()  # a folder is none
     with pytest.raises(BenchError, match="is no file"):
         plan_of(with_file(), only={"row": ["taken"]})
+
+
+def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(plan_of, weights, tmp_path):
+    path, store = weights(), Store.open(tmp_path / "out")
+    before = plan_of(with_file())
+    path.unlink()
+    plan = plan_of(with_file())
+    assert plan.jobs.keys() == before.jobs.keys() and not plan.provisional
+    tuned = cell(plan, row="taken").finetune
+    run.rehearse(plan, [job for job in plan.jobs if plan.jobs[job].kind != "finetune"])
+    with pytest.raises(BenchError, match=r"init: .*weights\.safetensors is no file; put the weights there"):
+        run.rehearse(plan, [tuned])
+    (line,) = run.changed(plan, store)
+    assert line == f"init: {path} is not there any more; only what it made already counts"
+    weights(b"else")  # another file in its place is another start
+    assert cell(plan_of(with_file()), row="taken").finetune != tuned and not run.changed(before, store)
 
 
 @pytest.mark.parametrize(

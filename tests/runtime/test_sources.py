@@ -10,7 +10,19 @@ from bench import plugins
 from bench.errors import BenchError
 from bench.jobs import KINDS
 from bench.runtime import sources as made_by
-from bench.runtime.sources import APART, DECLARE, OPEN, ROOT, _beside, changed, source_hash, sources
+from bench.runtime.sources import (
+    APART,
+    DECLARE,
+    OPEN,
+    ROOT,
+    _beside,
+    bytes_of,
+    changed,
+    note,
+    source_hash,
+    sources,
+    unfinished,
+)
 
 NET = {"network": "unet3d"}
 SPECS = {
@@ -112,6 +124,73 @@ def test_an_import_more_is_a_file_more(tree, text):
     assert source_hash(before) != source_hash(after)
     further = tree(one="from bench.two import x\n")
     assert set(further) - set(after) == {"bench/two.py"}
+
+
+CODE = '"""One."""\nimport bench.two\n\n\ndef f(x):\n    """Two."""\n    return x + 1  # three\n'
+EDITS = {  # of CODE: does a file that says so do something else?
+    "comments, layout, docstrings": (
+        "import bench.two\n# new\ndef f(x):\n    return (x +\n        1)\n",
+        False,
+    ),
+    "another docstring": (CODE.replace("Two", "Other"), False),
+    "a docstring that is read": (f"{CODE}print(f.__doc__)\n", True),
+    "a number": (CODE.replace("+ 1", "+ 2"), True),
+    "its type": (CODE.replace("+ 1", "+ 1.0"), True),
+    "a text that is no docstring": (CODE.replace("return x + 1", 'y = "Two."; return x + 1'), True),
+    "a default": (CODE.replace("f(x)", "f(x=0)"), True),
+    "an order": (CODE.replace("x + 1", "1 + x"), True),
+    "an import": (CODE.replace("bench.two", "bench.three"), True),
+}
+
+
+@pytest.mark.parametrize(("text", "other"), EDITS.values(), ids=EDITS)
+def test_a_file_is_another_where_it_means_something_else(tree, text, other):
+    before = tree(**{"jobs/guarding": "import bench.one\n", "one": CODE, "two": "", "three": "x = 3\n"})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    now = tree(one=text)
+    assert ("bench/one.py" in (changed(manifest) or ())) is other
+    assert bool(unfinished(note(before, ()), now).differ) is other
+    old = {name: bytes_of(recorded) for name, recorded in before.items()}  # as an older bench recorded them
+    older = {**manifest, "provenance": {"source": "0", "sources": old}}
+    assert changed(older) == ("bench/one.py",)  # by its bytes, as it was made
+    assert unfinished(source_hash(old), now).differ and not unfinished(source_hash(old), before).differ
+    tree(one=CODE)
+    assert changed(older) == changed(manifest) == ()
+
+
+def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
+    texts = {
+        "jobs/guarding": "from bench.one import f\nfrom bench import two\n",
+        "one": CODE,
+        "two": "y = 1\n",
+    }
+    before = tree(**texts)
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    for name in ("one", "two"):
+        (tmp_path / "bench" / f"{name}.py").unlink()
+    place = {
+        "jobs/guarding": "from bench.room.one import f\nfrom bench.room import two\n",
+        "room/__init__": '"""R."""\n',
+    }
+    now = tree(**place, **{"room/one": CODE.replace("bench.two", "bench.two"), "room/two": "y = 1\n"})
+    assert changed(manifest) == () and not unfinished(note(before, ()), now).differ
+    tree(**{"room/two": "y = 2\n"})
+    assert changed(manifest) == ("bench/room/two.py", "bench/two.py")
+
+
+def test_another_function_of_that_name_is_another_import(tree):
+    both = {"one": "def f(): return 1\n", "two": "def f(): return 2\n"}
+    before = tree(**{"jobs/guarding": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both)
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    tree(**{"jobs/guarding": "import bench.one, bench.two\nfrom bench.two import f\n"})
+    assert changed(manifest) == ("bench/jobs/guarding.py",)
+
+
+def test_what_another_state_began_and_this_one_ended_says_so(tree):
+    found = tree(one="")
+    made = {"source": "0", "sources": found, "begun_by": ["bench/one.py"]}
+    assert changed({"kind": "guard", "spec": {}, "provenance": made}) == ("bench/one.py",)
+    assert unfinished(note(found, ["bench/one.py"]), found).earlier == ("bench/one.py",)
 
 
 def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree):

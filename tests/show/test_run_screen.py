@@ -12,7 +12,7 @@ from small_protocol import cell
 
 from bench import run
 from bench.runtime.execute import Outcome
-from bench.runtime.sources import source_hash, sources
+from bench.runtime.sources import bytes_of, note, source_hash, sources
 from bench.show import progress
 from bench.show.at_work import WINDOW, AtWork, Looks
 from bench.show.progress import Watch, manner
@@ -158,19 +158,51 @@ def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained,
     assert "\x1b" not in text
 
 
-def test_what_other_source_left_half_done_is_said_to_begin_anew(trained, capsys):
+def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_where_asked(trained, capsys):
     plan, store, one, two = trained
-    ours, said = source_hash(sources(plan.jobs[two].plain())), []
-    for made_by in ("other", ours):
+    ours, said = sources(plan.jobs[two].plain()), []
+    file = "bench/jobs/finetuning.py"
+    byte = {name: bytes_of(digest) for name, digest in ours.items()}  # as an older bench left it
+    for made_by in (
+        note({**ours, file: "0 0"}, ()),
+        source_hash({**byte, file: "0"}),
+        source_hash(byte),
+        note(ours, ()),
+    ):
         claim = store.claim(two)
-        store.renew(claim, made_by)
+        store.begin(claim, made_by)
         store.tell(two, 3, 6, 0.25)
         with Watch(plan, store, [one, two], "lines"):
-            said.append(until("seed 1", capsys))
+            said.append(until("seed 1", capsys).partition("seed 1 ")[2].split()[0])
         store.release(claim)
         said.append(run.changed(plan, store))
-    line = f"finetune {two}: other source files made its first 3 steps; it begins anew"
-    assert "seed 1 begins" in said[0] and "seed 1 is at 3/6" in said[2] and said[1::2] == [[line], []]
+    line = (
+        "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
+    )
+    assert said[::2] == ["begins", "begins", "is", "is"]
+    assert said[1::2] == [[line.format(two, file)], [line.format(two, "files that nobody recorded")], [], []]
+    store.begin(store.claim(two), note({**ours, file: "0 0"}, ()))
+    store.release(type(claim)(two, 5, store.claims(two)[-1]))
+    (asked,) = run.changed(plan, store, keep=True)
+    assert asked == line.format(two, file).replace(
+        "begins anew; --keep-unfinished goes on", "goes on (--keep-unfinished)"
+    )
+
+
+def test_who_has_a_job_is_said_once_and_again_where_he_is_suspended_even_quietly(
+    trained, capsys, monkeypatch
+):
+    plan, store, one, two = trained
+    who = ["process 7 on host", "process 7 on host", "process 7 on host, SUSPENDED (...)", ""]
+    monkeypatch.setattr(Store, "holder", lambda self, job: who.pop(0))
+    for how in ("lines", "quiet"):
+        watch = Watch(plan, store, [one, two], how)
+        for _ in range(2):
+            watch.outcome(Outcome(one, "busy"))
+    shown = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert shown == [
+        f"waiting for the result of process 7 on host{more}" for more in ("", ", SUSPENDED (...)")
+    ]
 
 
 def test_quiet_tells_of_failures_and_warnings_alone(trained, capsys):

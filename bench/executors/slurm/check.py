@@ -121,7 +121,8 @@ class _Probe:
         bench, token, gpus, together = (told[key] for key in ("bench", "token", "gpus", "processes"))
         yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
         yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
-        yield Finding("exclusive links", told["link"], "claims are made with them")
+        links = "claims are made with them" if told["link"] else "there are none; claims are made by folders"
+        yield Finding("exclusive links", True, links)
         skew = abs(told["time"] - told["disk"])
         yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
         wanted = self.profile.gpus if self.shape.gpu else 0
