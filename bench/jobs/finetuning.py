@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -26,12 +27,12 @@ from bench.jobs.supervised import Judge, Supervised, Task
 from bench.jobs.tracking import Curve, Looks, Predict
 from bench.nets import transfer
 from bench.nets.base import triple
-from bench.protocol.sections import Inference, Tuning, Windows
+from bench.protocol.sections import Inference, Windows
 from bench.random import numpy_rng
 from bench.ranges import Triple
 from bench.train import label_losses
-from bench.train.frozen import Frozen
 from bench.train.loop import Run, fit
+from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
 
@@ -40,12 +41,12 @@ def run(context: Context[FinetuneSpec]) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
     spec = context.spec
     tuning, data = spec.finetune, spec.data
-    network = build(context)
+    network, loaded = build(context)
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
     judge, kept = _lookers(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
-    objective = Supervised(network, _task(spec), judge, _frozen(network, tuning), kept)
+    objective = Supervised(network, _task(spec), judge, Phases(network, loaded, tuning), kept)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning, spec.seed, context.scratch, context.run.every,
@@ -80,13 +81,6 @@ def _task(spec: FinetuneSpec) -> Task:
     return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
 
 
-def _frozen(network: nets.Model, tuning: Tuning) -> Frozen | None:
-    if tuning.evaluation == "linear":
-        return Frozen(network.encoder, None)
-    steps = round(tuning.frozen * (tuning.steps or 0))
-    return Frozen(network.encoder, steps) if steps else None
-
-
 def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
     net = context.spec.network
     return transfer.Manifest(
@@ -97,16 +91,18 @@ def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
     )  # fmt: skip
 
 
-def build(context: Context[FinetuneSpec]) -> nets.Model:
-    """Return the network of the task with its initial weights; the load receipt goes to log and manifest.
+def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
+    """Return the network of the task with its initial weights, and the names of those that were loaded.
 
-    The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
+    The load receipt goes to log and manifest. The initial weights of decoder or head depend on the seed
+    alone, so all rows of a seed share them.
     """
     spec = context.spec
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task)
-    initial_weights.start(context, network, context.input(1) if spec.init.startswith("job:") else None)
-    return network
+    pretrained = context.input(1) if spec.init.startswith("job:") else None
+    receipt = initial_weights.start(context, network, pretrained)
+    return network, receipt.matched if receipt else ()
 
 
 def _lookers(context: Context[FinetuneSpec], root: str | None) -> tuple[Judge | None, Curve | None]:

@@ -34,8 +34,10 @@ def seeded(seed: int) -> None:
 
 def start(
     context: Context[FinetuneSpec] | Context[EmbedSpec], network: Model, pretrained: Path | None
-) -> None:
-    """Load what a spec's ``init`` names into a fresh network; the receipt goes to log and manifest.
+) -> transfer.Receipt | None:
+    """Load what a spec's ``init`` names into a fresh network; return the receipt, None where it is random.
+
+    It goes to log and manifest, too.
 
     Args:
         context: of the job.
@@ -47,13 +49,14 @@ def start(
     """
     spec = context.spec
     if spec.init == "random":
-        return
+        return None
     tensors, manifest = _weights(spec.init, context, pretrained)
     if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
         tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
     receipt = transfer.load(network, tensors, manifest)
     context.log(receipt.line())
     context.facts.update(method=manifest.method, receipt=receipt.facts())
+    return receipt
 
 
 def rehearse(network: Model, path: Path) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from bench.augment import finetune_views
 from bench.jobs.tracking import Curve
 from bench.nets import Model, Network
-from bench.protocol.sections import Augment, Tuning
-from bench.train.frozen import Frozen
+from bench.protocol.sections import Augment, Training, Tuning
 from bench.train.label_losses import Loss, over_scales
 from bench.train.loop import Batch, Objective
+from bench.train.optimise import ParameterGroup
+from bench.train.phases import Phases
 
 
 class Judge:
@@ -74,16 +75,24 @@ class Supervised(Objective):
     """A network under a loss of labels, on augmented crops."""
 
     def __init__(
-        self, network: Model, task: Task, judge: Judge | None, frozen: Frozen | None = None,
+        self,
+        network: Model,
+        task: Task,
+        judge: Judge | None,
+        phases: Phases | None = None,
         curve: Curve | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.network = network
-        self._task, self._judge, self._frozen, self._curve = task, judge, frozen, curve
+        self._task, self._judge, self._phases, self._curve = task, judge, phases, curve
 
     def begin(self, step: int) -> bool:
-        """Freeze the encoder, or let it go: then the optimiser starts anew."""
-        return self._frozen is not None and self._frozen.begin(step)
+        """Hold still what does not train yet, let go what does."""
+        return self._phases is not None and self._phases.begin(step)
+
+    def groups(self, training: Training) -> list[ParameterGroup]:
+        """Return new and loaded parameters apart."""
+        return super().groups(training) if self._phases is None else self._phases.groups()
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
+from bench.typed import sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -271,6 +272,25 @@ class Anchor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """How one group of a network's parameters trains, where that differs from the section's own recipe.
+
+    Which parameters are ``new`` and which ``loaded`` says the load receipt; from scratch all are ``new``.
+    """
+
+    rate: Factor | None = None  # peak learning rate; by default the optimiser's
+    warmup: Part | None = (
+        None  # share of all steps, from the first in which it trains; by default the schedule's
+    )
+    decay: Weight | None = None  # weight decay; by default the optimiser's
+    frozen: Part = 0.0  # share of all steps, from the first on, in which it does not train
+    layer_decay: SomeShare = (
+        1.0  # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
+    )
+    restart: bool = False  # its schedule runs once until the other group begins to train, and once more after
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuning(Training):
     """What a fine-tuning job is told of its training."""
 
@@ -290,6 +310,10 @@ class Tuning(Training):
     augment: Augment = field(default_factory=Augment)  # none by default
     evaluation: Literal["end_to_end", "linear"] = "end_to_end"  # linear: the encoder never trains
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
+    new: Group = sparse(Group())  # what the load receipt left at random; nothing is frozen where all is new
+    loaded: Group = sparse(Group())  # what came from a pretraining or a file
+    # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
+    norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
     val: Literal["fraction", "full"] = "fraction"  # of the row's label fraction, or all of the split's
@@ -313,8 +337,18 @@ class Tuning(Training):
                 )
         if self.evaluation == "linear" and self.frozen:
             raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
+        self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+
+    def _check_groups(self) -> None:
+        if self.new.frozen and self.loaded.frozen:
+            raise ValueError("new.frozen and loaded.frozen leave nothing to train at first; state one")
+        for group, other in (("new", self.loaded), ("loaded", self.new)):
+            if getattr(self, group).restart and not other.frozen:
+                raise ValueError(f"{group}.restart does nothing unless the other group has a 'frozen' share")
+        if self.new.layer_decay != 1:
+            raise ValueError("new.layer_decay: layers have rates of their own in 'loaded' alone")
 
     @property
     def judged(self) -> bool:
