@@ -12,7 +12,7 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, Around, NetSpec
+from bench.jobs.kind import MAPS, START, Around, NetSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains
@@ -96,6 +96,7 @@ class FinetuneSpec(Trains):
         self.refuse_training(job, around, processes=1)
         self._refuse_for_task()
         self._refuse_curve()
+        self._refuse_output(job, around)
         needs = (around.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
@@ -143,6 +144,31 @@ class FinetuneSpec(Trains):
                 "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
             )
 
+    def _refuse_output(self, job: Job, around: Around) -> None:
+        """A last layer that cannot have come, or that was taught other labels."""
+        key = "evaluation: as_loaded" if self.untrained else "output: loaded"
+        if not self.untrained and self.finetune.output == "new":
+            return
+        if self.init == "random":
+            raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
+        for need in job.needs:
+            before = around.jobs[need].spec
+            if not isinstance(before, PretrainSpec):
+                continue
+            taught = {entry.dataset for entry in before.data if entry.classes}
+            if taught != {self.data.dataset} or self.finetune.head != "softmax":
+                learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
+                raise BenchError(
+                    f"finetune.{key}: method {before.method.name!r} learned {learned}, the task has those of "
+                    f"{self.data.dataset} under a {self.finetune.head} head; a fitting last layer comes from "
+                    "the same labels under softmax alone (supervised, 'labels: own')"
+                )
+
+    @property
+    def untrained(self) -> bool:
+        """Tell whether the weights are scored as they came."""
+        return self.finetune.evaluation == "as_loaded"
+
     def _refuse_curve(self) -> None:
         track, steps = self.finetune.track, self.finetune.steps
         if track is None:
@@ -174,8 +200,18 @@ class FinetuneSpec(Trains):
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
 
+    def units(self, job: Job, around: Around) -> float | None:
+        """By the step."""
+        return 0.0 if self.untrained else super().units(job, around)
+
+    def operations(self) -> float | None:
+        """Every sample of every step, where there is one."""
+        return 0.0 if self.untrained else super().operations()
+
     def seconds(self, job: Job, around: Around) -> float | None:
         """By its operations, and the cases that its curve predicts at each look."""
+        if self.untrained:
+            return START
         trained, cases = super().seconds(job, around), around.sizes.get(job.id)
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:

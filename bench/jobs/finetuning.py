@@ -31,6 +31,7 @@ from bench.protocol.sections import Inference, Windows
 from bench.random import numpy_rng
 from bench.ranges import Triple
 from bench.train import label_losses
+from bench.train.loop import Curve as TrainingCurve
 from bench.train.loop import Run, fit
 from bench.train.phases import Phases
 from bench.train.samples import Sample
@@ -42,6 +43,11 @@ def run(context: Context[FinetuneSpec]) -> None:
     spec = context.spec
     tuning, data = spec.finetune, spec.data
     network, loaded = build(context)
+    manifest = _manifest(context)
+    if tuning.evaluation == "as_loaded":
+        transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+        training.keep_curve(context, TrainingCurve())
+        return
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
     judge, kept = _lookers(context, root)
@@ -55,7 +61,6 @@ def run(context: Context[FinetuneSpec]) -> None:
     each = tuning.batch // (tuning.scans or tuning.batch)
     batches = partial(training.batches, context, tuning, read, len(cases), each=each)
     curve = fit(objective, batches, settings)
-    manifest = _manifest(context)
     transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
     if judge is not None and tuning.select != "last":
         transfer.save(context.made / f"{tuning.select}.safetensors", judge.weights, manifest)

@@ -53,10 +53,33 @@ def start(
     tensors, manifest = _weights(spec.init, context, pretrained)
     if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
         tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
-    receipt = transfer.load(network, tensors, manifest)
+    receipt = transfer.load(network, tensors, manifest, output=_with_output(spec))
+    if isinstance(spec, FinetuneSpec) and spec.finetune.evaluation == "as_loaded":
+        _whole(receipt)
     context.log(receipt.line())
     context.facts.update(method=manifest.method, receipt=receipt.facts())
     return receipt
+
+
+def _with_output(spec: FinetuneSpec | EmbedSpec) -> bool:
+    """Tell whether the last layer is to come with the weights."""
+    if not isinstance(spec, FinetuneSpec):
+        return False
+    return spec.finetune.output == "loaded" or spec.finetune.evaluation == "as_loaded"
+
+
+def _whole(receipt: transfer.Receipt) -> None:
+    """Refuse to score a network of which a part did not come.
+
+    Raises:
+        BenchError: names the first tensor that would be random.
+    """
+    lacking = (*receipt.missing, *receipt.left_random)
+    if lacking:
+        raise BenchError(
+            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
+            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
+        )
 
 
 def rehearse(network: Model, path: Path) -> None:

@@ -32,6 +32,7 @@ class Judge:
         self, tuning: Tuning, score: Callable[[int, nn.Module], float], tell: Callable[[int, float], None]
     ) -> None:
         self._score, self._tell = score, tell
+        self.from_start = tuning.output == "loaded"  # are the weights as they came among the choices?
         self._last = tuning.steps or 0
         self._every = max(1, round(tuning.val_every * self._last))
         self._patience = float("inf") if tuning.patience is None else tuning.patience * self._last
@@ -87,7 +88,9 @@ class Supervised(Objective):
         self._task, self._judge, self._phases, self._curve = task, judge, phases, curve
 
     def begin(self, step: int) -> bool:
-        """Hold still what does not train yet, let go what does."""
+        """Hold still what does not train yet, let go what does; before the first step, judge what came."""
+        if step == 0 and self._judge is not None and self._judge.from_start:
+            self._judge.at(0, self.network)
         return self._phases is not None and self._phases.begin(step)
 
     def groups(self, training: Training) -> list[ParameterGroup]:

@@ -74,7 +74,7 @@ class Receipt:
 
 def load(
     network: Model, tensors: Mapping[str, Tensor], source: Manifest | None = None,
-    *, minimum: float = 0.9,
+    *, minimum: float = 0.9, output: bool = False,
 ) -> Receipt:  # fmt: skip
     """Copy pretrained tensors into ``network`` by name.
 
@@ -85,6 +85,8 @@ def load(
             counterpart. It tells the patch grid that position embeddings were trained on; without
             it a grid is taken to be a cube.
         minimum: smallest share of the encoder's parameters that must match.
+        output: take the last layer, too; by default that of a fine-tuned network stays behind, as its classes
+            are another data set's.
 
     Returns:
         The receipt.
@@ -92,9 +94,10 @@ def load(
     Raises:
         BenchError: another network or preset (same tensors may mean another function), too little
             matches, the file's encoder has a tensor that this one lacks, a shape that cannot be
-            fitted, or a value that is not finite. The network is then unchanged.
+            fitted, a value that is not finite, or no last layer where it is asked for. The network is
+            then unchanged.
     """
-    fitted, receipt = _fit(network, tensors, source, minimum)
+    fitted, receipt = _fit(network, tensors, source, minimum, output)
     with torch.no_grad():
         state = network.state_dict()
         for name, value in fitted.items():
@@ -106,16 +109,18 @@ def rehearse(
     tensors: Mapping[str, Tensor], network: Model, source: Manifest | None = None, *, minimum: float = 0.9
 ) -> Receipt:
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
-    return _fit(network, tensors, source, minimum)[1]
+    return _fit(network, tensors, source, minimum, output=False)[1]
 
 
 def _fit(
-    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float
+    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float, output: bool
 ) -> tuple[dict[str, Tensor], Receipt]:
     if source is not None:
         check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
-    if source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
+    if output:
+        _has_output(network, tensors, source)
+    elif source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
         tensors = {k: v for k, v in tensors.items() if not k.startswith(network.output)}
     fitted: dict[str, Tensor] = {}
     reshaped: list[Reshaped] = []
@@ -141,6 +146,22 @@ def _fit(
             "function: take the checkpoint's preset"
         )
     return fitted, receipt
+
+
+def _has_output(network: Model, tensors: Mapping[str, Tensor], source: Manifest | None) -> None:
+    lacking = [
+        name for name in network.state_dict() if name.startswith(network.output) and name not in tensors
+    ]
+    if lacking:
+        raise BenchError(
+            f"the weights have no last layer ({lacking[0]!r} is missing); fine-tune with 'output: new', or "
+            "take weights that were trained on this task's labels"
+        )
+    if source is not None and source.out_channels not in (0, network.out_channels):
+        raise BenchError(
+            f"the weights' last layer tells {source.out_channels} classes apart, the task has "
+            f"{network.out_channels}; fine-tune with 'output: new'"
+        )
 
 
 def _receipt(

@@ -193,6 +193,8 @@ class Planner:
                 control="shuffled" if arm.control == "shuffled" else "",
             )
         )
+        if initial.init == "random":
+            spec = replace(spec, finetune=specs.from_scratch(spec.finetune))
         if arm.control == "long":
             spec = replace(spec, finetune=specs.longer(spec.finetune, self.pretrainings.samples(arm)))
         if spec.finetune.judged or spec.finetune.track:

@@ -15,7 +15,7 @@ from bench.metrics.request import fitting
 from bench.plan.cohorts import Target
 from bench.protocol import Protocol
 from bench.protocol.comparable import LOSSES
-from bench.protocol.sections import Finetune, Pretrain
+from bench.protocol.sections import Finetune, Group, Pretrain
 from bench.typed import narrowed
 
 
@@ -107,6 +107,12 @@ def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float |
         targets = tuple(targets_of(scoring).values())
         track = Tracked(section.track.part, every_steps, targets, scoring.empty if targets else "default")
     return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track)
+
+
+def from_scratch(section: TuningSpec) -> TuningSpec:
+    """Return a fine-tuning without what concerns loaded weights: from scratch it changes no number."""
+    new = replace(section.new, frozen=0.0, restart=False)
+    return replace(section, new=new, loaded=Group(), norm="batch", output="new")
 
 
 def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:

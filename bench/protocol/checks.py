@@ -246,7 +246,8 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                     f"{where}: nothing to compare with{on}; add a row with 'method: scratch' on network "
                     f"{row.network!r}, or say 'baseline: none'"
                 )
-            if near[1] and method_pretrains(row) and protocol.baseline != "unequal":
+            trained = finetune_of(protocol, index, row).evaluation != "as_loaded"
+            if near[1] and trained and method_pretrains(row) and protocol.baseline != "unequal":
                 keys = sorted(near[1])
                 more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
                 raise BenchError(

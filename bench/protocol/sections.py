@@ -308,10 +308,13 @@ class Tuning(Training):
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
     balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
     augment: Augment = field(default_factory=Augment)  # none by default
-    evaluation: Literal["end_to_end", "linear"] = "end_to_end"  # linear: the encoder never trains
+    # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
+    evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
     new: Group = sparse(Group())  # what the load receipt left at random; nothing is frozen where all is new
     loaded: Group = sparse(Group())  # what came from a pretraining or a file
+    # the last layer; loaded: it comes with the weights, for the same labels; `best_val` looks at step 0, too
+    output: Literal["new", "loaded"] = sparse("new")
     # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
     norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone
@@ -335,8 +338,12 @@ class Tuning(Training):
                 raise ValueError(
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
-        if self.evaluation == "linear" and self.frozen:
-            raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
+        if self.evaluation != "end_to_end" and self.frozen:
+            raise ValueError(
+                f"with 'evaluation: {self.evaluation}' the encoder never trains; leave frozen out"
+            )
+        if self.evaluation == "as_loaded" and self.judged:
+            raise ValueError("with 'evaluation: as_loaded' nothing trains; leave select and patience out")
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
