@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,8 @@ from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
 
+PRIOR = 64  # crops whose labels give the frequencies of classes
+
 
 def run(context: Context[FinetuneSpec]) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
@@ -52,6 +54,8 @@ def run(context: Context[FinetuneSpec]) -> None:
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
     judge, kept = _lookers(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
+    if tuning.prior and tuning.output == "new":
+        _start_at_frequencies(network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec)
     objective = Supervised(network, _task(spec), judge, Phases(network, loaded, tuning), kept)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
@@ -67,6 +71,32 @@ def run(context: Context[FinetuneSpec]) -> None:
     training.keep_curve(context, curve)
     if kept is not None:
         kept.save(context.made)
+
+
+def _start_at_frequencies(network: nets.Model, labels: Sequence[np.ndarray], spec: FinetuneSpec) -> None:
+    """Set the last layer's bias so that an image without features gets each class as often as it occurs.
+
+    A softmax gets log frequencies, the sigmoids of regions and grades log odds; classes that do not occur
+    count as half a voxel or case. Else a label may be predicted where every feature is low, by its bias alone
+    (docs/finetuning.md).
+
+    Args:
+        network: keeps its weights.
+        labels: maps (X, Y, Z) of crops as training reads them, or classes.
+        spec: of the head.
+    """
+    values = np.concatenate([np.ravel(label) for label in labels]).astype(np.int64)
+    count = np.bincount(values, minlength=network.out_channels).astype(np.float64)
+    if spec.data.regions:
+        count = np.array([count[list(region)].sum() for region in spec.data.regions])
+    elif spec.finetune.head == ordinal.ORDINAL:
+        count = count[::-1].cumsum()[::-1]
+    share = (count + 0.5) / (len(values) + 1.0)
+    log = np.log(share) if spec.finetune.head == "softmax" else np.log(share / (1 - share))
+    for name, bias in network.named_parameters():
+        if name.startswith(network.output) and name.endswith("bias") and bias.shape == log.shape:
+            with torch.no_grad():
+                bias.copy_(torch.from_numpy(log))
 
 
 def _task(spec: FinetuneSpec) -> Task:

@@ -315,6 +315,9 @@ class Tuning(Training):
     loaded: Group = sparse(Group())  # what came from a pretraining or a file
     # the last layer; loaded: it comes with the weights, for the same labels; `best_val` looks at step 0, too
     output: Literal["new", "loaded"] = sparse("new")
+    prior: bool = sparse(
+        False
+    )  # a new last layer's bias starts at the log frequencies of the classes in its crops
     # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
     norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone

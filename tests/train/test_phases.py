@@ -1,7 +1,5 @@
 """Phases of a fine-tuning: what stands still and for how long, with which rate each group moves, resume."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -103,7 +101,7 @@ def run_of(folder, training, stop=None):
 
 
 def state(objective):
-    return copy.deepcopy(dict(objective.network.state_dict()))
+    return {name: tensor.cpu().clone() for name, tensor in objective.network.state_dict().items()}
 
 
 def moved(before, after):
