@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -71,6 +72,29 @@ class TuningSpec(Tuning):
 
     inference: Inference | None = sparse()
     track: Tracked | None = sparse()
+    validated: bool = sparse(
+        False
+    )  # its weights are scored on the patients that validate, for a grid's choice
+
+    @property
+    def validates(self) -> bool:
+        """Tell whether patients that validate are predicted for more than a curve."""
+        return self.judged or self.validated
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe of a grid, and the fine-tunings under it."""
+
+    settings: dict[str, Any]  # dotted keys of the section
+    runs: tuple[int, ...]  # their places among the job's needs; the first is the run of the job's own seed
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return a recipe's settings in words: ``loaded.rate 0.0002, norm kept``."""
+    return ", ".join(
+        f"{key} {json.dumps(value) if isinstance(value, dict) else value}" for key, value in settings.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,9 @@ class FinetuneSpec(Trains):
     finetune: TuningSpec
     seed: Number
     control: Literal["", "shuffled"] = sparse("")
+    tune: tuple[Candidate, ...] = sparse(
+        ()
+    )  # nothing is trained: the best of these fine-tunings is taken over
 
     def refuse(self, job: Job, around: Around) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
@@ -146,8 +173,9 @@ class FinetuneSpec(Trains):
 
     def _refuse_output(self, job: Job, around: Around) -> None:
         """A last layer that cannot have come, or that was taught other labels."""
-        key = "evaluation: as_loaded" if self.untrained else "output: loaded"
-        if not self.untrained and self.finetune.output == "new":
+        as_loaded = self.finetune.evaluation == "as_loaded"
+        key = "evaluation: as_loaded" if as_loaded else "output: loaded"
+        if not as_loaded and self.finetune.output == "new":
             return
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
@@ -166,8 +194,8 @@ class FinetuneSpec(Trains):
 
     @property
     def untrained(self) -> bool:
-        """Tell whether the weights are scored as they came."""
-        return self.finetune.evaluation == "as_loaded"
+        """Tell whether the weights are scored as they came, or are those of another fine-tuning."""
+        return self.finetune.evaluation == "as_loaded" or bool(self.tune)
 
     def _refuse_curve(self) -> None:
         track, steps = self.finetune.track, self.finetune.steps

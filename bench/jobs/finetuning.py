@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune import TRACKED, FinetuneSpec, settings_text
 from bench.jobs.inputs import labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare import PrepareSpec
@@ -37,6 +38,8 @@ from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
 
+VALIDATION = "validation"  # a fact: the score on the patients that validate, by which a grid chooses
+TAKEN_OVER = ("curve.csv", TRACKED)
 PRIOR = 64  # crops whose labels give the frequencies of classes
 
 
@@ -44,6 +47,9 @@ def run(context: Context[FinetuneSpec]) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
     spec = context.spec
     tuning, data = spec.finetune, spec.data
+    if spec.tune:
+        _take_over(context)
+        return
     network, loaded = build(context)
     manifest = _manifest(context)
     if tuning.evaluation == "as_loaded":
@@ -52,7 +58,7 @@ def run(context: Context[FinetuneSpec]) -> None:
         return
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
-    judge, kept = _lookers(context, root)
+    judge, kept, validate = _lookers(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
     if tuning.prior and tuning.output == "new":
         _start_at_frequencies(network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec)
@@ -71,6 +77,35 @@ def run(context: Context[FinetuneSpec]) -> None:
     training.keep_curve(context, curve)
     if kept is not None:
         kept.save(context.made)
+    if validate is not None:
+        if judge is not None and tuning.select == "best_val":
+            context.facts[VALIDATION] = judge.best
+        else:
+            context.facts[VALIDATION] = validate.mean(tuning.steps or 0, network)
+
+
+def _take_over(context: Context[FinetuneSpec]) -> None:
+    """Take over the fine-tuning of the recipe with the highest score on the patients that validate.
+
+    Of a recipe with several runs the mean decides; of equal scores the first recipe of the grid.
+    """
+    candidates, needs = context.spec.tune, context.job.needs
+    manifests = {place: context.store.manifest(needs[place]) for c in candidates for place in c.runs}
+    scores = [float(np.mean([manifests[place][VALIDATION] for place in c.runs])) for c in candidates]
+    best = int(np.argmax(scores))  # the first of equal ones
+    place = candidates[best].runs[0]
+    for file in context.input(place).iterdir():
+        if file.name in TAKEN_OVER or file.suffix == ".safetensors":
+            shutil.copyfile(file, context.made / file.name)
+    for candidate, score in zip(candidates, scores, strict=True):
+        context.log(f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}")
+    context.log(f"taken over: {settings_text(candidates[best].settings)}")
+    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
+    context.facts |= {key: manifests[place][key] for key in inherited if key in manifests[place]}
+    context.facts["choice"] = {
+        "best": best, "scores": scores, "settings": [settings_text(c.settings) for c in candidates],
+        "recipe": plain(context.done(place, FinetuneSpec).finetune),
+    }  # fmt: skip
 
 
 def _start_at_frequencies(network: nets.Model, labels: Sequence[np.ndarray], spec: FinetuneSpec) -> None:
@@ -140,20 +175,28 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     return network, receipt.matched if receipt else ()
 
 
-def _lookers(context: Context[FinetuneSpec], root: str | None) -> tuple[Judge | None, Curve | None]:
-    """Return who chooses weights and who keeps the learning curve; they share looks at the same cases."""
+def _lookers(
+    context: Context[FinetuneSpec], root: str | None
+) -> tuple[Judge | None, Curve | None, Looks | None]:
+    """Return who chooses weights, who keeps the learning curve, who scores the patients that validate.
+
+    They share looks at the same cases.
+    """
     tuning, judge, curve = context.spec.finetune, None, None
     tracked, looks = tuning.track, dict[Which, Looks]()
+    if tuning.validated:
+        looks["val"] = _looks(context, "val", root, "tune")
     if tuning.judged:
         which: Which = "test" if tuning.select == "best_test" else "val"
-        looks[which] = _looks(context, which, root, f"select: {tuning.select}")
+        if which not in looks:
+            looks[which] = _looks(context, which, root, f"select: {tuning.select}")
         word = "accuracy" if context.spec.data.task == CLASSIFICATION else "Dice"
         judge = Judge(tuning, looks[which].mean, partial(_tell, context, word, looks[which].cases))
     if tracked is not None:
         if tracked.part not in looks:
             looks[tracked.part] = _looks(context, tracked.part, root, "track")
         curve = Curve(tracked, tuning.steps or 0, looks[tracked.part])
-    return judge, curve
+    return judge, curve, looks["val"] if tuning.validated else None
 
 
 def _tell(context: Context[FinetuneSpec], word: str, cases: int, step: int, score: float) -> None:

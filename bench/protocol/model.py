@@ -227,6 +227,29 @@ def finetune_of(
     return once(protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys))
 
 
+def recipes_of(protocol: Protocol, index: int, section: Finetune) -> list[tuple[dict[str, Any], Finetune]]:
+    """Return each recipe of a section's grid: what it states, and the section under it."""
+    if section.tune is None:
+        return [({}, section)]
+    alone, keys = replace(section, tune=None), ("finetune", str(index), "tune", "over")
+    return [
+        (settings, _overridden(alone, _nested(settings), protocol.document, keys))
+        for settings in section.tune.grid
+    ]
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return dotted keys as mappings of mappings."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        inner = found
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return found
+
+
 def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[], T]) -> T:
     """Return what a function makes of a row in a section, from the second time on without calling it."""
     key = what, index, id(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
@@ -366,6 +367,48 @@ class Tuning(Training):
         return self.select != "last" or self.patience is not None
 
 
+TUNABLE = (  # what a grid may vary: how weights move, never data, budget or what is scored
+    "optimiser", "schedule", "new", "loaded", "norm", "prior", "frozen", "clip", "clip_each", "loss",
+    "background", "batch_dice", "ce_weight", "deep_supervision", "foreground", "exact", "negatives",
+    "balanced", "augment",
+)  # fmt: skip
+LARGEST_GRID = 64
+SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A small grid of recipes from which each row chooses its own, by the patients that validate.
+
+    Test patients are never looked at. Of equal scores the first recipe of the grid wins.
+    """
+
+    over: dict[
+        str, tuple[Any, ...]
+    ]  # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
+    on: Literal["val"] = "val"  # who decides: the patients that validate, as for `best_val`
+    runs: Annotated[int, Range(1, 64)] = (
+        1  # seeds whose mean score decides, a run's own seed the first of them
+    )
+
+    def __post_init__(self) -> None:
+        if not self.over or not all(self.over.values()):
+            raise ValueError("tune.over: name at least one key and the values to try for it")
+        for key in self.over:
+            if SHORT.get(key, key).partition(".")[0] not in TUNABLE:
+                raise ValueError(f"tune.over: {key!r} cannot be tuned; take a key of {', '.join(TUNABLE)}")
+        if len(self.grid) > LARGEST_GRID:
+            raise ValueError(
+                f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; take fewer values"
+            )
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every recipe as dotted keys and values; the first key varies slowest."""
+        keys = [SHORT.get(key, key) for key in self.over]
+        return [dict(zip(keys, values, strict=True)) for values in product(*self.over.values())]
+
+
 @dataclass(frozen=True)
 class Track:
     """A learning curve: which cases are scored as a fine-tuning goes, and how often, its last step always.
@@ -411,6 +454,7 @@ class Finetune(Tuning):
     inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
+    tune: Tune | None = sparse()  # each row chooses its recipe from a grid; by default all rows have this one
 
     def __post_init__(self) -> None:
         if not self.fractions or not self.seeds:
@@ -418,6 +462,8 @@ class Finetune(Tuning):
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
+        if self.tune is not None and self.tune.runs > len(self.seeds):
+            raise ValueError(f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}")
         super().__post_init__()
 
     @property

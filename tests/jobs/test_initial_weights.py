@@ -1,11 +1,11 @@
-"""What a network starts from: groups by the load receipt, a last layer that comes along, no training at all."""
+"""What a network starts from: groups by the load receipt, a last layer that comes along, a grid's choice."""
 
 import hashlib
 from dataclasses import replace
 
 import pytest
 import torch
-from by_hand import altered
+from by_hand import a_job, altered
 
 from bench.jobs.context import RunOptions
 from bench.nets import transfer
@@ -87,3 +87,47 @@ def test_step_0_is_among_the_weights_that_validation_chooses_from(made, trained)
     assert outcome.state == "done", outcome.reason
     assert not apart(weights(folder, "best_val"), transfer.read(trained)[0])
     assert apart(weights(folder), transfer.read(trained)[0])
+
+
+# A grid's choice
+
+
+def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_first(made):
+    rates = [1e-6, 3e-3, 1e-6]
+    tried = [
+        altered(
+            made.finetune(NETWORK, CROP, steps=40, val="full", optimiser=Optimiser(lr=lr)),
+            finetune={"validated": True}, seed=number % 2,
+        )
+        for number, lr in enumerate(rates)
+    ]  # fmt: skip
+    scores = []
+    for job in tried:
+        made.done(job)
+        scores.append(made.store.manifest(job.id)["validation"])
+    assert scores[0] == pytest.approx(scores[2], abs=0.2) and scores[1] > max(scores[0], scores[2])
+    for order in ([0, 1], [1, 0], [0, 0]):
+        chosen = chooser(made, tried, order)
+        folder, manifest = made.done(chosen), made.store.manifest(chosen.id)
+        best = max(order, key=lambda place: scores[place])
+        assert not apart(weights(folder), weights(made.store.jobs / tried[best].id))
+        choice = manifest["choice"]
+        assert choice["scores"] == [scores[place] for place in order]
+        assert choice["best"] == order.index(best) and choice["settings"][0].startswith("optimiser.lr")
+        assert manifest["steps"] == 40 and (folder / "curve.csv").is_file()
+        assert made.done(made.evaluate(chosen)).is_dir()
+
+
+def chooser(made, tried, order):
+    """Return the job that chooses among fine-tunings, each place of ``order`` a recipe of one run."""
+    first = made.finetune(NETWORK, CROP, steps=40)
+    used = list(dict.fromkeys(order))
+    candidates = [
+        {
+            "settings": {"optimiser.lr": tried[place].spec.finetune.optimiser.lr},
+            "runs": [1 + used.index(place)],
+        }
+        for place in order
+    ]
+    spec = {**first.plain()["spec"], "tune": candidates}
+    return a_job("finetune", spec, (*first.needs, *(tried[place].id for place in used)))
