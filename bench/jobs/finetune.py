@@ -113,6 +113,7 @@ class FinetuneSpec(Trains):
     finetune: TuningSpec
     seed: Number
     control: Literal["", "shuffled"] = sparse("")
+    dose: float = sparse(1.0)  # share of the way from fresh weights to the pretrained
     tune: tuple[Candidate, ...] = sparse(
         ()
     )  # nothing is trained: the best of these fine-tunings is taken over

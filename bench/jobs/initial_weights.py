@@ -53,6 +53,8 @@ def start(
     tensors, manifest = _weights(spec.init, context, pretrained)
     if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
         tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
+    if isinstance(spec, FinetuneSpec) and spec.dose != 1:
+        tensors = controls.diluted(tensors, network.state_dict(), spec.dose)
     receipt = transfer.load(network, tensors, manifest, output=_with_output(spec))
     if isinstance(spec, FinetuneSpec) and spec.finetune.evaluation == "as_loaded":
         _whole(receipt)

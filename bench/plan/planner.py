@@ -220,6 +220,7 @@ class Planner:
                 finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
+                dose=arm.row.dose,
             )
         )
         if initial.init == "random":

@@ -45,6 +45,8 @@ CONTROLS = {
     "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
     "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
     "that network saw; what more training gives by itself.",
+    "ceiling": "Ceiling: pretrained with the labels of all training scans, by the section's own recipe.",
+    "doses": "Doses: weights a quarter, half and three quarters of the way from fresh ones to the ceiling's.",
 }
 
 
