@@ -19,8 +19,8 @@ from bench.typed import plain
 
 T = TypeVar("T")
 # random: a pretrained row from fresh weights; shuffled: its weights permuted within each tensor; long: the
-# scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the labels of
-# all training scans; doses: weights between fresh ones and the ceiling's.
+# scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the
+# labels of all training scans; doses: weights between fresh ones and the ceiling's.
 OF_BOTH = (  # keys that a fine-tuning and a pretraining have alike
     "recipe", "steps", "epochs", "crops", "batch", "accumulate", "optimiser", "schedule", "clip", "precision",
     "crop",
