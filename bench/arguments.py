@@ -122,6 +122,9 @@ def _run_parsers(commands: Any) -> None:
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     _watch_flags(run)
     plan.add_argument("--json", action="store_true")
+    plan.add_argument("--detect", type=float, metavar="POINTS",
+                      help="what the protocol could see as written, and what a difference of so many points "
+                      "needs: runs, test patients, hours")  # fmt: skip
     _compete_parser(commands)
 
 
