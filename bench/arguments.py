@@ -128,6 +128,9 @@ def _run_parsers(commands: Any) -> None:
     _keep_flag(run)
     _watch_flags(run)
     plan.add_argument("--json", action="store_true")
+    plan.add_argument("--detect", type=float, metavar="POINTS",
+                      help="what the protocol could see as written, and what a difference of so many points "
+                      "needs: runs, test patients, hours")  # fmt: skip
     _compete_parser(commands)
 
 

@@ -175,6 +175,8 @@ class Method(nn.Module, ABC):
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
+    # of a positive control: parameters with which it hands over the encoder alone, and the decoder as well
+    ceiling: ClassVar[dict[str, dict[str, Any]]] = {}
     across_batch: ClassVar[bool] = True  # does the loss compare samples, or take statistics over them?
 
     Params: ClassVar[type[MethodParams]] = MethodParams  # the other half

@@ -250,9 +250,10 @@ def swapped(x: Tensor, side: Triple, times: int, generator: torch.Generator) -> 
     room = torch.tensor([n - s + 1 for n, s in zip(shape, side, strict=True)], device=x.device)
     corner = (rand((len(x), times, 2, 3), generator) * room).long()
     step = torch.tensor([shape[1] * shape[2], shape[2], 1], device=x.device)
-    inside = torch.cartesian_prod(*(torch.arange(s, device=x.device) for s in side)) @ step
+    # sums of products, not @: a GPU has no matrix product of integers
+    inside = (torch.cartesian_prod(*(torch.arange(s, device=x.device) for s in side)) * step).sum(-1)
     apart = ((corner[:, :, 0] - corner[:, :, 1]).abs() >= torch.tensor(side, device=x.device)).any(dim=2)
-    places = (corner @ step)[..., None] + inside  # (B, times, 2, voxels of a box)
+    places = (corner * step).sum(-1, keepdim=True) + inside  # (B, times, 2, voxels of a box)
     index = torch.arange(shape.numel(), device=x.device).repeat(len(x), 1)
     for k in range(times):
         a, b = places[:, k].unbind(1)

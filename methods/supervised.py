@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,10 @@ class Supervised(Method):
     figure = Figure("dice", "mean hard Dice of the foreground classes in the batch", chance="chance")
     any_dims = True
     needs = "decoder"
+    ceiling: ClassVar = {  # parameters as a positive control, which hands over what the rows beside it do
+        "encoder": {"labels": "own", "loss": "dice_ce", "load": "encoder"},
+        "decoder": {"labels": "own", "loss": "dice_ce", "load": "all"},
+    }
 
     @dataclass(frozen=True)
     class Params(MethodParams):

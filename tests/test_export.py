@@ -104,7 +104,7 @@ def initial(made, row):
     job = made.first.jobs[cell(made.first, row=row).finetune]
     context = Context(made.store, type("Claim", (), {"job": job.id}), job,
                       {}, made.folder, lambda line: None)  # fmt: skip
-    return finetuning.build(context).state_dict(), job.spec
+    return finetuning.build(context)[0].state_dict(), job.spec
 
 
 def test_a_control_begins_with_what_its_name_says(made):

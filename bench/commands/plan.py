@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.commands import asked
-from bench.errors import printable
+from bench.errors import BenchError, printable
 
 if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.protocol import Protocol
+    from bench.store import Store
 
 
 def body(arguments: argparse.Namespace) -> int:
@@ -33,7 +34,23 @@ def body(arguments: argparse.Namespace) -> int:
 
         for line in said(reused, store):
             print(f"bench: {printable(line)}", file=sys.stderr)
+    if arguments.detect is not None:
+        return _detect(arguments, protocols, plan, store)
     return tell(arguments, protocols, plan)
+
+
+def _detect(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, store: Store) -> int:
+    """Print what the protocols could see, and what it takes to see the difference that is asked for."""
+    from bench.show import detect
+
+    if not 0 < arguments.detect <= 100:
+        raise BenchError(f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100")
+    found = detect.sights(plan, protocols, store, arguments.detect)
+    if arguments.json:
+        print(json.dumps({"provisional": plan.provisional, "detect": detect.as_json(found)}, indent=1))
+    else:
+        print(*map(printable, detect.as_lines(found, arguments.detect)), sep="\n")
+    return 0
 
 
 def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.conformance.scans import labelled, read, view, volumes
 from bench.conformance.trial import Trial as Trial
@@ -207,6 +208,27 @@ def test_loss_is_finite_and_near_under_bfloat16(trial, scans):
     # convolution on a 2^3 map on some CPUs (NaN in half of the runs of a bare Conv3d).
     assert all(torch.isfinite(t) for t in terms.values())
     assert terms["total"].item() == pytest.approx(exact, rel=0.15, abs=0.05)
+
+
+class NoIntegerProducts(TorchDispatchMode):
+    """Refuses what a GPU cannot do: a matrix product of integers."""
+
+    PRODUCTS = ("mm", "mv", "bmm", "addmm", "addmv", "baddbmm", "dot")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.PRODUCTS:
+            tensors = [a for a in args if isinstance(a, torch.Tensor)]
+            assert all(t.is_floating_point() for t in tensors), (
+                f"{func}: CUDA has no matrix product of integers"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+@each
+def test_multiplies_no_matrices_of_integers(trial, scans):
+    method = trial.build()
+    with NoIntegerProducts():
+        method.loss(batch_of(method, scans))
 
 
 @each

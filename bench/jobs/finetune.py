@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, Around, Given, NetSpec
+from bench.jobs.kind import MAPS, START, Around, Given, NetSpec
 from bench.jobs.prepare import PrepareSpec
 from bench.jobs.pretrain import PretrainSpec
 from bench.jobs.trains import Trains, batch_norm
@@ -71,6 +72,29 @@ class TuningSpec(Tuning):
 
     inference: Inference | None = sparse()
     track: Tracked | None = sparse()
+    validated: bool = sparse(
+        False
+    )  # its weights are scored on the patients that validate, for a grid's choice
+
+    @property
+    def validates(self) -> bool:
+        """Tell whether patients that validate are predicted for more than a curve."""
+        return self.judged or self.validated
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe of a grid, and the fine-tunings under it."""
+
+    settings: dict[str, Any]  # dotted keys of the section
+    runs: tuple[int, ...]  # their places among the job's needs; the first is the run of the job's own seed
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return a recipe's settings in words: ``loaded.rate 0.0002, norm kept``."""
+    return ", ".join(
+        f"{key} {json.dumps(value) if isinstance(value, dict) else value}" for key, value in settings.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +114,9 @@ class FinetuneSpec(Trains):
     seed: Number
     control: Literal["", "shuffled"] = sparse("")
     given: Given = sparse(Given())  # of the file that ``init`` names
+    dose: float = sparse(1.0)  # share of the way from fresh weights to the pretrained
+    # nothing is trained: the best of these fine-tunings is taken over
+    tune: tuple[Candidate, ...] = sparse(())
 
     def refuse(self, job: Job, around: Around) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
@@ -97,6 +124,7 @@ class FinetuneSpec(Trains):
         self.refuse_training(job, around, processes=1)
         self._refuse_for_task()
         self._refuse_curve()
+        self._refuse_output(job, around)
         needs = (around.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
@@ -138,6 +166,32 @@ class FinetuneSpec(Trains):
             raise BenchError(
                 "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
             )
+
+    def _refuse_output(self, job: Job, around: Around) -> None:
+        """A last layer that cannot have come, or that was taught other labels."""
+        as_loaded = self.finetune.evaluation == "as_loaded"
+        key = "evaluation: as_loaded" if as_loaded else "output: loaded"
+        if not as_loaded and self.finetune.output == "new":
+            return
+        if self.init == "random":
+            raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
+        for need in job.needs:
+            before = around.jobs[need].spec
+            if not isinstance(before, PretrainSpec):
+                continue
+            taught = {entry.dataset for entry in before.data if entry.classes}
+            if taught != {self.data.dataset} or self.finetune.head != "softmax":
+                learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
+                raise BenchError(
+                    f"finetune.{key}: method {before.method.name!r} learned {learned}, the task has those of "
+                    f"{self.data.dataset} under a {self.finetune.head} head; a fitting last layer comes from "
+                    "the same labels under softmax alone (supervised, 'labels: own')"
+                )
+
+    @property
+    def untrained(self) -> bool:
+        """Tell whether the weights are scored as they came, or are those of another fine-tuning."""
+        return self.finetune.evaluation == "as_loaded" or bool(self.tune)
 
     def _refuse_curve(self) -> None:
         track, steps = self.finetune.track, self.finetune.steps
@@ -185,8 +239,18 @@ class FinetuneSpec(Trains):
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
 
+    def units(self, job: Job, around: Around) -> float | None:
+        """By the step."""
+        return 0.0 if self.untrained else super().units(job, around)
+
+    def operations(self) -> float | None:
+        """Every sample of every step, where there is one."""
+        return 0.0 if self.untrained else super().operations()
+
     def seconds(self, job: Job, around: Around) -> float | None:
         """By its operations, and the cases that its curve predicts at each look."""
+        if self.untrained:
+            return START
         trained, cases = super().seconds(job, around), around.sizes.get(job.id)
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,7 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune import TRACKED, FinetuneSpec, settings_text
 from bench.jobs.inputs import labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare import PrepareSpec
@@ -26,26 +28,41 @@ from bench.jobs.supervised import Judge, Supervised, Task
 from bench.jobs.tracking import Curve, Looks, Predict
 from bench.nets import transfer
 from bench.nets.base import triple
-from bench.protocol.sections import Inference, Tuning, Windows
+from bench.protocol.sections import Inference, Windows
 from bench.random import numpy_rng
 from bench.ranges import Triple
 from bench.train import label_losses
-from bench.train.frozen import Frozen
+from bench.train.loop import Curve as TrainingCurve
 from bench.train.loop import Run, fit
+from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
+
+VALIDATION = "validation"  # a fact: the score on the patients that validate, by which a grid chooses
+TAKEN_OVER = ("curve.csv", TRACKED)
+PRIOR = 64  # crops whose labels give the frequencies of classes
 
 
 def run(context: Context[FinetuneSpec]) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
     spec = context.spec
     tuning, data = spec.finetune, spec.data
-    network = build(context)
+    if spec.tune:
+        _take_over(context)
+        return
+    network, loaded = build(context)
+    manifest = _manifest(context)
+    if tuning.evaluation == "as_loaded":
+        transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+        training.keep_curve(context, TrainingCurve())
+        return
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
-    judge, kept = _lookers(context, root)
+    judge, kept, validate = _lookers(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
-    objective = Supervised(network, _task(spec), judge, _frozen(network, tuning), kept)
+    if tuning.prior and tuning.output == "new":
+        _start_at_frequencies(network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec)
+    objective = Supervised(network, _task(spec), judge, Phases(network, loaded, tuning), kept)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning, spec.seed, context.scratch, context.run.every,
@@ -54,13 +71,67 @@ def run(context: Context[FinetuneSpec]) -> None:
     each = tuning.batch // (tuning.scans or tuning.batch)
     batches = partial(training.batches, context, tuning, read, len(cases), each=each)
     curve = fit(objective, batches, settings)
-    manifest = _manifest(context)
     transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
     if judge is not None and tuning.select != "last":
         transfer.save(context.made / f"{tuning.select}.safetensors", judge.weights, manifest)
     training.keep_curve(context, curve)
     if kept is not None:
         kept.save(context.made)
+    if validate is not None:
+        if judge is not None and tuning.select == "best_val":
+            context.facts[VALIDATION] = judge.best
+        else:
+            context.facts[VALIDATION] = validate.mean(tuning.steps or 0, network)
+
+
+def _take_over(context: Context[FinetuneSpec]) -> None:
+    """Take over the fine-tuning of the recipe with the highest score on the patients that validate.
+
+    Of a recipe with several runs the mean decides; of equal scores the first recipe of the grid.
+    """
+    candidates, needs = context.spec.tune, context.job.needs
+    manifests = {place: context.store.manifest(needs[place]) for c in candidates for place in c.runs}
+    scores = [float(np.mean([manifests[place][VALIDATION] for place in c.runs])) for c in candidates]
+    best = int(np.argmax(scores))  # the first of equal ones
+    place = candidates[best].runs[0]
+    for file in context.input(place).iterdir():
+        if file.name in TAKEN_OVER or file.suffix == ".safetensors":
+            shutil.copyfile(file, context.made / file.name)
+    for candidate, score in zip(candidates, scores, strict=True):
+        context.log(f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}")
+    context.log(f"taken over: {settings_text(candidates[best].settings)}")
+    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
+    context.facts |= {key: manifests[place][key] for key in inherited if key in manifests[place]}
+    context.facts["choice"] = {
+        "best": best, "scores": scores, "settings": [settings_text(c.settings) for c in candidates],
+        "recipe": plain(context.done(place, FinetuneSpec).finetune),
+    }  # fmt: skip
+
+
+def _start_at_frequencies(network: nets.Model, labels: Sequence[np.ndarray], spec: FinetuneSpec) -> None:
+    """Set the last layer's bias so that an image without features gets each class as often as it occurs.
+
+    A softmax gets log frequencies, the sigmoids of regions and grades log odds; classes that do not occur
+    count as half a voxel or case. Else a label may be predicted where every feature is low, by its bias alone
+    (docs/finetuning.md).
+
+    Args:
+        network: keeps its weights.
+        labels: maps (X, Y, Z) of crops as training reads them, or classes.
+        spec: of the head.
+    """
+    values = np.concatenate([np.ravel(label) for label in labels]).astype(np.int64)
+    count = np.bincount(values, minlength=network.out_channels).astype(np.float64)
+    if spec.data.regions:
+        count = np.array([count[list(region)].sum() for region in spec.data.regions])
+    elif spec.finetune.head == ordinal.ORDINAL:
+        count = count[::-1].cumsum()[::-1]
+    share = (count + 0.5) / (len(values) + 1.0)
+    log = np.log(share) if spec.finetune.head == "softmax" else np.log(share / (1 - share))
+    for name, bias in network.named_parameters():
+        if name.startswith(network.output) and name.endswith("bias") and bias.shape == log.shape:
+            with torch.no_grad():
+                bias.copy_(torch.from_numpy(log))
 
 
 def _task(spec: FinetuneSpec) -> Task:
@@ -86,13 +157,6 @@ def _task(spec: FinetuneSpec) -> Task:
     return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
 
 
-def _frozen(network: nets.Model, tuning: Tuning) -> Frozen | None:
-    if tuning.evaluation == "linear":
-        return Frozen(network.encoder, None)
-    steps = round(tuning.frozen * (tuning.steps or 0))
-    return Frozen(network.encoder, steps) if steps else None
-
-
 def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
     net = context.spec.network
     return transfer.Manifest(
@@ -103,32 +167,42 @@ def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
     )  # fmt: skip
 
 
-def build(context: Context[FinetuneSpec]) -> nets.Model:
-    """Return the network of the task with its initial weights; the load receipt goes to log and manifest.
+def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
+    """Return the network of the task with its initial weights, and the names of those that were loaded.
 
-    The initial weights of decoder or head depend on the seed alone, so all rows of a seed share them.
+    The load receipt goes to log and manifest. The initial weights of decoder or head depend on the seed
+    alone, so all rows of a seed share them.
     """
     spec = context.spec
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task)
-    initial_weights.start(context, network, context.input(1) if spec.init.startswith("job:") else None)
-    return network
+    pretrained = context.input(1) if spec.init.startswith("job:") else None
+    receipt = initial_weights.start(context, network, pretrained)
+    return network, receipt.matched if receipt else ()
 
 
-def _lookers(context: Context[FinetuneSpec], root: str | None) -> tuple[Judge | None, Curve | None]:
-    """Return who chooses weights and who keeps the learning curve; they share looks at the same cases."""
+def _lookers(
+    context: Context[FinetuneSpec], root: str | None
+) -> tuple[Judge | None, Curve | None, Looks | None]:
+    """Return who chooses weights, who keeps the learning curve, who scores the patients that validate.
+
+    They share looks at the same cases.
+    """
     tuning, judge, curve = context.spec.finetune, None, None
     tracked, looks = tuning.track, dict[Which, Looks]()
+    if tuning.validated:
+        looks["val"] = _looks(context, "val", root, "tune")
     if tuning.judged:
         which: Which = "test" if tuning.select == "best_test" else "val"
-        looks[which] = _looks(context, which, root, f"select: {tuning.select}")
+        if which not in looks:
+            looks[which] = _looks(context, which, root, f"select: {tuning.select}")
         word = "accuracy" if context.spec.data.task == CLASSIFICATION else "Dice"
         judge = Judge(tuning, looks[which].mean, partial(_tell, context, word, looks[which].cases))
     if tracked is not None:
         if tracked.part not in looks:
             looks[tracked.part] = _looks(context, tracked.part, root, "track")
         curve = Curve(tracked, tuning.steps or 0, looks[tracked.part])
-    return judge, curve
+    return judge, curve, looks["val"] if tuning.validated else None
 
 
 def _tell(context: Context[FinetuneSpec], word: str, cases: int, step: int, score: float) -> None:

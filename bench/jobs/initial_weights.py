@@ -34,8 +34,10 @@ def seeded(seed: int) -> None:
 
 def start(
     context: Context[FinetuneSpec] | Context[EmbedSpec], network: Model, pretrained: Path | None
-) -> None:
-    """Load what a spec's ``init`` names into a fresh network; the receipt goes to log and manifest.
+) -> transfer.Receipt | None:
+    """Load what a spec's ``init`` names into a fresh network; return the receipt, None where it is random.
+
+    It goes to log and manifest, too.
 
     Args:
         context: of the job.
@@ -47,16 +49,42 @@ def start(
     """
     spec = context.spec
     if spec.init == "random":
-        return
+        return None
     tensors, manifest = _weights(spec.init, context, pretrained)
     if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
         tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
-    receipt = transfer.load(network, tensors, manifest, lacks=spec.given.lacks)
+    if isinstance(spec, FinetuneSpec) and spec.dose != 1:
+        tensors = controls.diluted(tensors, network.state_dict(), spec.dose)
+    receipt = transfer.load(network, tensors, manifest, output=_with_output(spec), lacks=spec.given.lacks)
+    if isinstance(spec, FinetuneSpec) and spec.finetune.evaluation == "as_loaded":
+        _whole(receipt)
     context.log(receipt.line())
     left_open = manifest.params.get(imported.OPEN)
     context.facts.update(
         method=manifest.method, receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {})
     )
+    return receipt
+
+
+def _with_output(spec: FinetuneSpec | EmbedSpec) -> bool:
+    """Tell whether the last layer is to come with the weights."""
+    if not isinstance(spec, FinetuneSpec):
+        return False
+    return spec.finetune.output == "loaded" or spec.finetune.evaluation == "as_loaded"
+
+
+def _whole(receipt: transfer.Receipt) -> None:
+    """Refuse to score a network of which a part did not come.
+
+    Raises:
+        BenchError: names the first tensor that would be random.
+    """
+    lacking = (*receipt.missing, *receipt.left_random)
+    if lacking:
+        raise BenchError(
+            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
+            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
+        )
 
 
 def rehearse(network: Model, path: Path, given: Given) -> str:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from bench.augment import finetune_views
 from bench.jobs.tracking import Curve
 from bench.nets import Model, Network
-from bench.protocol.sections import Augment, Tuning
-from bench.train.frozen import Frozen
+from bench.protocol.sections import Augment, Training, Tuning
 from bench.train.label_losses import Loss, over_scales
 from bench.train.loop import Batch, Objective
+from bench.train.optimise import ParameterGroup
+from bench.train.phases import Phases
 
 
 class Judge:
@@ -31,6 +32,7 @@ class Judge:
         self, tuning: Tuning, score: Callable[[int, nn.Module], float], tell: Callable[[int, float], None]
     ) -> None:
         self._score, self._tell = score, tell
+        self.from_start = tuning.output == "loaded"  # are the weights as they came among the choices?
         self._last = tuning.steps or 0
         self._every = max(1, round(tuning.val_every * self._last))
         self._patience = float("inf") if tuning.patience is None else tuning.patience * self._last
@@ -74,16 +76,26 @@ class Supervised(Objective):
     """A network under a loss of labels, on augmented crops."""
 
     def __init__(
-        self, network: Model, task: Task, judge: Judge | None, frozen: Frozen | None = None,
+        self,
+        network: Model,
+        task: Task,
+        judge: Judge | None,
+        phases: Phases | None = None,
         curve: Curve | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.network = network
-        self._task, self._judge, self._frozen, self._curve = task, judge, frozen, curve
+        self._task, self._judge, self._phases, self._curve = task, judge, phases, curve
 
     def begin(self, step: int) -> bool:
-        """Freeze the encoder, or let it go: then the optimiser starts anew."""
-        return self._frozen is not None and self._frozen.begin(step)
+        """Hold still what does not train yet, let go what does; before the first step, judge what came."""
+        if step == 0 and self._judge is not None and self._judge.from_start:
+            self._judge.at(0, self.network)
+        return self._phases is not None and self._phases.begin(step)
+
+    def groups(self, training: Training) -> list[ParameterGroup]:
+        """Return new and loaded parameters apart."""
+        return super().groups(training) if self._phases is None else self._phases.groups()
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""

@@ -8,6 +8,22 @@ import torch
 from torch import Tensor
 
 
+def diluted(tensors: Mapping[str, Tensor], fresh: Mapping[str, Tensor], dose: float) -> dict[str, Tensor]:
+    """Return weights between fresh ones and pretrained ones, statistics of norm layers among them.
+
+    Args:
+        tensors: pretrained weights by name.
+        fresh: of the network as it was initialised; a tensor of another shape, or that it lacks, stays.
+        dose: 0 gives the fresh weights, 1 the pretrained ones.
+    """
+    found = dict(tensors)
+    for name, value in tensors.items():
+        start = fresh.get(name)
+        if start is not None and start.shape == value.shape and value.is_floating_point():
+            found[name] = torch.lerp(start.to(value), value, dose)
+    return found
+
+
 def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """Return the same tensors, the values of each in another order.
 

@@ -78,7 +78,7 @@ class Receipt:
 
 def load(
     network: Model, tensors: Mapping[str, Tensor], source: Manifest | None = None,
-    *, minimum: float = 0.9, lacks: Collection[str] = (),
+    *, minimum: float = 0.9, lacks: Collection[str] = (), output: bool = False,
 ) -> Receipt:  # fmt: skip
     """Copy pretrained tensors into ``network`` by name.
 
@@ -91,6 +91,8 @@ def load(
         minimum: smallest share that must match: of the encoder's parameters, and of those of each kind of
             layer and of each stage by itself.
         lacks: kinds of layers (``bench.nets.layers``) and stages that may be missing.
+        output: take the last layer, too; by default that of a fine-tuned network stays behind, as its classes
+            are another data set's.
 
     Returns:
         The receipt.
@@ -98,9 +100,10 @@ def load(
     Raises:
         BenchError: another network or preset (same tensors may mean another function), too little
             matches, the file's encoder has a tensor that this one lacks, a shape that cannot be
-            fitted, or a value that is not finite. The network is then unchanged.
+            fitted, a value that is not finite, or no last layer where it is asked for. The network is
+            then unchanged.
     """
-    fitted, receipt = _fit(network, tensors, source, minimum, lacks)
+    fitted, receipt = _fit(network, tensors, source, minimum, lacks, output)
     with torch.no_grad():
         state = network.state_dict()
         for name, value in fitted.items():
@@ -113,17 +116,19 @@ def rehearse(
     *, minimum: float = 0.9, lacks: Collection[str] = (),
 ) -> Receipt:  # fmt: skip
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
-    return _fit(network, tensors, source, minimum, lacks)[1]
+    return _fit(network, tensors, source, minimum, lacks, output=False)[1]
 
 
 def _fit(
     network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float,
-    lacks: Collection[str],
+    lacks: Collection[str], output: bool,
 ) -> tuple[dict[str, Tensor], Receipt]:  # fmt: skip
     if source is not None:
         check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
-    if source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
+    if output:
+        _has_output(network, tensors, source)
+    elif source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
         tensors = {k: v for k, v in tensors.items() if not k.startswith(network.output)}
     fitted: dict[str, Tensor] = {}
     reshaped: list[Reshaped] = []
@@ -187,6 +192,22 @@ def _gaps(
             f"or where that is meant state it: init: {{file: FILE, lacks: [{', '.join(bad)}]}}"
         )
     return () if bad else gaps
+
+
+def _has_output(network: Model, tensors: Mapping[str, Tensor], source: Manifest | None) -> None:
+    lacking = [
+        name for name in network.state_dict() if name.startswith(network.output) and name not in tensors
+    ]
+    if lacking:
+        raise BenchError(
+            f"the weights have no last layer ({lacking[0]!r} is missing); fine-tune with 'output: new', or "
+            "take weights that were trained on this task's labels"
+        )
+    if source is not None and source.out_channels not in (0, network.out_channels):
+        raise BenchError(
+            f"the weights' last layer tells {source.out_channels} classes apart, the task has "
+            f"{network.out_channels}; fine-tune with 'output: new'"
+        )
 
 
 def _receipt(

@@ -15,7 +15,7 @@ from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, Misstated
 from bench.job import Job
 from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune import Candidate, FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
 from bench.jobs.latency import LatencySpec
 from bench.jobs.pretrain import PretrainSpec
@@ -30,6 +30,7 @@ from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Finetune, Protocol, controls_of, finetune_of, labelled, mixture
+from bench.protocol.model import recipes_of
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
 
@@ -108,7 +109,8 @@ class Planner:
         return self.plan
 
     def _refuse(self, protocol: str, cell: Cell) -> None:
-        for job in (cell.pretrain, cell.finetune, cell.evaluate):
+        tried = [n for n in self.plan.jobs[cell.finetune].needs if self.plan.jobs[n].kind == "finetune"]
+        for job in (cell.pretrain, *tried, cell.finetune, cell.evaluate):
             try:
                 if self.cohorts.need_data:
                     self.plan.files.require(cell.columns["init"])
@@ -140,7 +142,7 @@ class Planner:
             if initial.seed not in (None, seed):
                 continue
             labels = self._labels(arm, percent, seed)
-            self._evaluate(arm, labels, self._finetune(arm, labels, initial), initial)
+            self._evaluate(arm, labels, self._tuned(arm, labels, initial, initials), initial)
 
     def _initials(self, arm: Arm) -> list[Initialisation]:
         """Return what an arm's fine-tunings start from: each pretraining seed's is added to the plan."""
@@ -170,7 +172,34 @@ class Planner:
             percent, seed, tuple(splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what))
         )
 
-    def _finetune(self, arm: Arm, labels: Labels, initial: Initialisation) -> str:
+    def _tuned(
+        self, arm: Arm, labels: Labels, initial: Initialisation, initials: Sequence[Initialisation]
+    ) -> str:
+        """Add a fine-tuning; under a grid, those of every recipe and the job that takes over the best."""
+        recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
+        arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
+        first = self._finetuning(arms[0], labels, initial)
+        if arm.tuned.tune is None or len({self._finetuning(one, labels, initial).id for one in arms}) == 1:
+            return self._add(arm, labels, initial, first)  # or its grid varies nothing that concerns this row
+        needs, candidates = list(first.needs), dict[str, Candidate]()
+        for (settings, _), one in zip(recipes, arms, strict=True):
+            places = list[int]()
+            for seed in specs.in_turn(arm.tuned.seeds, labels.seed, arm.tuned.tune.runs):
+                start = next(other for other in (initial, *initials) if other.seed in (None, seed))
+                drawn = self._labels(one, labels.percent, seed)
+                job = self._add(one, drawn, start, self._finetuning(one, drawn, start, validated=True))
+                needs += [] if job in needs else [job]
+                places.append(needs.index(job))
+            candidates.setdefault(needs[places[0]], Candidate(settings, tuple(places)))
+        spec = first.told(FinetuneSpec)
+        return self._add(
+            arm, labels, initial, Job(replace(spec, tune=tuple(candidates.values())), tuple(needs))
+        )
+
+    def _finetuning(
+        self, arm: Arm, labels: Labels, initial: Initialisation, *, validated: bool = False
+    ) -> Job:
+        """Return the fine-tuning of an arm under one recipe; ``validated``: a grid chooses by its score."""
         target, tuned, seed = arm.target, arm.tuned, labels.seed
         everybody = splits.ranked(arm.fold.train, arm.fold.name, seed)
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, labels.patients))
@@ -193,19 +222,28 @@ class Planner:
                 seed=seed,
                 control="shuffled" if arm.control == "shuffled" else "",
                 given=initial.given,
+                dose=arm.row.dose,
             )
         )
+        if initial.init == "random":
+            spec = replace(spec, finetune=specs.from_scratch(spec.finetune))
         if arm.control == "long":
             spec = replace(spec, finetune=specs.longer(spec.finetune, self.pretrainings.samples(arm)))
-        if spec.finetune.judged or spec.finetune.track:
+        spec = replace(spec, finetune=replace(spec.finetune, validated=validated))
+        if spec.finetune.validates or spec.finetune.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
             spec = replace(spec, finetune=replace(spec.finetune, inference=predicted))
-        job = self.plan.add(Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else []))))
+        return Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else [])))
+
+    def _add(self, arm: Arm, labels: Labels, initial: Initialisation, made: Job) -> str:
+        """Add a fine-tuning, with the cases that its curve looks at and the guards it waits for."""
+        job, spec = self.plan.add(made), made.told(FinetuneSpec)
         if spec.finetune.track is not None:
-            part, full_val = spec.finetune.track.part, tuned.val == "full"
-            looked_at = splits.drawn(arm.fold, data, part, seed, full=full_val) if target.present else ()
-            self.plan.sizes[job] = target.count(looked_at)
+            part, full_val = spec.finetune.track.part, arm.tuned.val == "full"
+            drawn = arm.target.present
+            looked_at = splits.drawn(arm.fold, spec.data, part, labels.seed, full=full_val) if drawn else ()
+            self.plan.sizes[job] = arm.target.count(looked_at)
         if initial.pretrain is not None:  # else a pretraining that is done already would pass unguarded
             self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job

@@ -15,7 +15,7 @@ from bench.metrics.request import fitting
 from bench.plan.cohorts import Target
 from bench.protocol import Protocol
 from bench.protocol.comparable import LOSSES
-from bench.protocol.sections import Finetune, Pretrain
+from bench.protocol.sections import Finetune, Group, Pretrain
 from bench.typed import narrowed
 
 
@@ -107,7 +107,19 @@ def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float |
             every_steps = None if every is None else float(every)
         targets = tuple(targets_of(scoring).values())
         track = Tracked(section.track.part, every_steps, targets, scoring.empty if targets else "default")
-    return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track)
+    return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track, validated=False)
+
+
+def in_turn(seeds: Sequence[int], seed: int, runs: int) -> list[int]:
+    """Return so many of a section's seeds, from one of them on; after the last comes the first."""
+    first = seeds.index(seed)
+    return [seeds[(first + k) % len(seeds)] for k in range(runs)]
+
+
+def from_scratch(section: TuningSpec) -> TuningSpec:
+    """Return a fine-tuning without what concerns loaded weights: from scratch it changes no number."""
+    new = replace(section.new, frozen=0.0, restart=False)
+    return replace(section, new=new, loaded=Group(), norm="batch", output="new")
 
 
 def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
@@ -118,10 +130,10 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     """
     tuning, unseen = spec.finetune, not fold.train  # the data is not here
     tracked = tuning.track is not None and tuning.track.part == "val"
-    chosen = tuning.judged and tuning.select != "best_test"
+    chosen = tuning.validates and tuning.select != "best_test"
     if not (chosen or tracked) or unseen or fold.val or spec.data.holdout:
         return
-    what, instead = ("best_val and patience need", "take 'select: last'")
+    what, instead = ("best_val, patience and tune need", "take 'select: last' and no grid")
     if not chosen:
         what, instead = "'track: {part: val}' needs", "track another part"
     raise BenchError(

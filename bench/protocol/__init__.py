@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import plugins
 from bench.errors import BenchError, shown, unknown
-from bench.protocol import mixture, settings, snapshots
+from bench.protocol import ceilings, mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
     Control,
@@ -82,7 +82,7 @@ def read(path: Path, scale: str | None = None, *, drawn: bool = False) -> Protoc
         document = _laid_over(document, chosen)
     document.drawn = drawn
     _use_plugins(document)
-    document = snapshots.spelled_out(document)
+    document = ceilings.spelled_out(snapshots.spelled_out(document))
     document.value["scale"] = chosen
     document.value.setdefault("name", _name(path))
     protocol = replace(document.build(Protocol), folder=path.parent, origin=origin, document=document)

@@ -8,7 +8,7 @@ from bench import registry
 from bench.errors import BenchError, printable, unknown
 from bench.metrics.request import unit
 from bench.nets import catalog
-from bench.protocol import mixture, views
+from bench.protocol import ceilings, mixture, views
 from bench.protocol.comparable import baseline_of
 from bench.protocol.model import (
     Protocol,
@@ -77,7 +77,7 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
         for control in controls_of(protocol, row, i)
     }  # fmt: skip
     for number, control in enumerate(protocol.controls):
-        if control not in beside:
+        if control not in (*beside, *ceilings.CONTROLS):
             where = document.where(("controls", str(number)))
             lacking = "starts from weights"
             if control == "long":
@@ -166,6 +166,13 @@ def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> N
 
 
 def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    if row.ceiling:
+        ceilings.check(protocol, name, row, document)
+        return
+    if row.dose != 1:
+        raise BenchError(
+            f"{document.where(('rows', name, 'dose'))}: is of a row with 'ceiling: true'; leave it out"
+        )
     if protocol.pretrain is None:
         raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
     for i in protocol.sections_of(row):
@@ -246,7 +253,8 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                     f"{where}: nothing to compare with{on}; add a row with 'method: scratch' on network "
                     f"{row.network!r}, or say 'baseline: none'"
                 )
-            if near[1] and method_pretrains(row) and protocol.baseline != "unequal":
+            trained = finetune_of(protocol, index, row).evaluation != "as_loaded"
+            if near[1] and trained and method_pretrains(row) and protocol.baseline != "unequal":
                 keys = sorted(near[1])
                 more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
                 raise BenchError(

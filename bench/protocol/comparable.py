@@ -30,10 +30,12 @@ def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
 def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     tuned = finetune_of(protocol, index, row)
     task = registry.declared("dataset", tuned.dataset, "task", "segmentation")
+    chosen = tuple(tuned.tune.grid[0]) if tuned.tune else ()  # each row chooses these for itself
     stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
     net = {"net": plain(tuned_net(protocol, row, tuned))}
-    return dict(_flat({**stated, **resolved, **net}, ""))
+    found = dict(_flat({**stated, **resolved, **net}, ""))
+    return {k: v for k, v in found.items() if not any(k == key or k.startswith(f"{key}.") for key in chosen)}
 
 
 def _flat(value: Any, key: str) -> list[tuple[str, Any]]:

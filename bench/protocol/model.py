@@ -11,16 +11,31 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
 from bench.errors import BenchError, Misstated
-from bench.protocol.sections import Embeddings, Finetune, Initial, Net, Phantom, Pretrain, Steps, one_of_each
+from bench.protocol.sections import (
+    Embeddings,
+    Finetune,
+    Initial,
+    Mix,
+    Net,
+    Phantom,
+    Pretrain,
+    Steps,
+    one_of_each,
+)
 from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain
 
 T = TypeVar("T")
-# What stands beside a row: one that starts from weights again from fresh ones, or from the same in disorder;
-# one from scratch again, fine-tuned for as many samples more as the longest pretraining of its network saw.
-Control = Literal["random", "shuffled", "long"]
+# random: a pretrained row from fresh weights; shuffled: its weights permuted within each tensor; long: the
+# scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the
+# labels of all training scans; doses: weights between fresh ones and the ceiling's.
+OF_BOTH = (  # keys that a fine-tuning and a pretraining have alike
+    "recipe", "steps", "epochs", "crops", "batch", "accumulate", "optimiser", "schedule", "clip", "precision",
+    "crop",
+)  # fmt: skip
+Control = Literal["random", "shuffled", "long", "ceiling", "doses"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,11 @@ class Row:
     published: str = ""  # its name in results/published/<paper>.csv
     title: str = ""  # as printed; by default the method's title and the network
     sections: tuple[str, ...] = ()  # the fine-tuning sections that it has cells in; all by default
+    # a positive control: pretrained by each section's own recipe with the labels of its training scans
+    ceiling: bool = False
+    dose: Annotated[float, Range(0, 1, above=True)] = (
+        1.0  # how far from fresh weights (0) to the pretrained (1)
+    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,8 @@ class Protocol:
     scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
     # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    controls: tuple[Control, ...] = ()  # random, shuffled: beside pretrained rows; long: beside scratch
+    # random, shuffled: beside pretrained rows; long, ceiling, doses: beside scratch
+    controls: tuple[Control, ...] = ()
     pretrain: Pretrain | None = None  # needed where a row is pretrained here
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # of distances
@@ -179,14 +200,16 @@ def pretrains(protocol: Protocol, row: Row) -> bool:
 def beside(protocol: Protocol, row: Row, index: int) -> dict[str, Row]:
     """Return the rows that are pretrained here on a row's network and have cells in one section."""
     rows = protocol.rows_in(index).items()
-    near = ((name, other) for name, other in rows if other.network == row.network)
+    near = ((n, other) for n, other in rows if other.network == row.network and not other.ceiling)
     return {name: other for name, other in near if pretrains(protocol, other)}
 
 
 def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
     """Return the controls that stand beside a row in one section."""
+    if row.ceiling:
+        return []  # it is one
     if learns(protocol, row):
-        return [control for control in protocol.controls if control != "long"]
+        return [control for control in protocol.controls if control in ("random", "shuffled")]
     return ["long"] if "long" in protocol.controls and beside(protocol, row, index) else []
 
 
@@ -194,6 +217,8 @@ def pretrain_of(
     protocol: Protocol, row: Row, index: int, where: Document | None = None, name: str = ""
 ) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
+    if row.ceiling:
+        return once(protocol, "pretrain", index, row, lambda: _with_labels(protocol, index, row))
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
     shared, own = protocol.pretrain, protocol.finetune[index].pretrain
@@ -203,6 +228,14 @@ def pretrain_of(
         return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
 
     return once(protocol, "pretrain", index, row, made)
+
+
+def _with_labels(protocol: Protocol, index: int, row: Row) -> Pretrain:
+    """Return the pretraining of a positive control: a section's recipe on all its training scans."""
+    tuned = finetune_of(protocol, index, row)
+    shared = {key: getattr(tuned, key) for key in OF_BOTH}
+    mix = Mix(tuned.dataset, where=tuned.where, exclude=tuned.exclude)
+    return Pretrain(datasets=(mix,), seeds="paired", **shared)
 
 
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:
@@ -226,6 +259,29 @@ def finetune_of(
     """Return one fine-tuning section with one row's overrides laid over it."""
     section, keys = protocol.finetune[index], ("rows", name, "finetune")
     return once(protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys))
+
+
+def recipes_of(protocol: Protocol, index: int, section: Finetune) -> list[tuple[dict[str, Any], Finetune]]:
+    """Return each recipe of a section's grid: what it states, and the section under it."""
+    if section.tune is None:
+        return [({}, section)]
+    alone, keys = replace(section, tune=None), ("finetune", str(index), "tune", "over")
+    return [
+        (settings, _overridden(alone, _nested(settings), protocol.document, keys))
+        for settings in section.tune.grid
+    ]
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return dotted keys as mappings of mappings."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        inner = found
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return found
 
 
 def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[], T]) -> T:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
+from bench.typed import sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -271,6 +273,25 @@ class Anchor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """How one group of a network's parameters trains, where that differs from the section's own recipe.
+
+    Which parameters are ``new`` and which ``loaded`` says the load receipt; from scratch all are ``new``.
+    """
+
+    rate: Factor | None = None  # peak learning rate; by default the optimiser's
+    warmup: Part | None = (
+        None  # share of all steps, from the first in which it trains; by default the schedule's
+    )
+    decay: Weight | None = None  # weight decay; by default the optimiser's
+    frozen: Part = 0.0  # share of all steps, from the first on, in which it does not train
+    layer_decay: SomeShare = (
+        1.0  # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
+    )
+    restart: bool = False  # its schedule runs once until the other group begins to train, and once more after
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuning(Training):
     """What a fine-tuning job is told of its training."""
 
@@ -288,8 +309,18 @@ class Tuning(Training):
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
     balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
     augment: Augment = field(default_factory=Augment)  # none by default
-    evaluation: Literal["end_to_end", "linear"] = "end_to_end"  # linear: the encoder never trains
+    # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
+    evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
+    new: Group = sparse(Group())  # what the load receipt left at random; nothing is frozen where all is new
+    loaded: Group = sparse(Group())  # what came from a pretraining or a file
+    # the last layer; loaded: it comes with the weights, for the same labels; `best_val` looks at step 0, too
+    output: Literal["new", "loaded"] = sparse("new")
+    prior: bool = sparse(
+        False
+    )  # a new last layer's bias starts at the log frequencies of the classes in its crops
+    # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
+    norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
     val: Literal["fraction", "full"] = "fraction"  # of the row's label fraction, or all of the split's
@@ -311,15 +342,71 @@ class Tuning(Training):
                 raise ValueError(
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
-        if self.evaluation == "linear" and self.frozen:
-            raise ValueError("with 'evaluation: linear' the encoder never trains; leave frozen out")
+        if self.evaluation != "end_to_end" and self.frozen:
+            raise ValueError(
+                f"with 'evaluation: {self.evaluation}' the encoder never trains; leave frozen out"
+            )
+        if self.evaluation == "as_loaded" and self.judged:
+            raise ValueError("with 'evaluation: as_loaded' nothing trains; leave select and patience out")
+        self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+
+    def _check_groups(self) -> None:
+        if self.new.frozen and self.loaded.frozen:
+            raise ValueError("new.frozen and loaded.frozen leave nothing to train at first; state one")
+        for group, other in (("new", self.loaded), ("loaded", self.new)):
+            if getattr(self, group).restart and not other.frozen:
+                raise ValueError(f"{group}.restart does nothing unless the other group has a 'frozen' share")
+        if self.new.layer_decay != 1:
+            raise ValueError("new.layer_decay: layers have rates of their own in 'loaded' alone")
 
     @property
     def judged(self) -> bool:
         """Tell whether held-out cases are predicted as the training goes, so that it depends on how."""
         return self.select != "last" or self.patience is not None
+
+
+TUNABLE = (  # what a grid may vary: how weights move, never data, budget or what is scored
+    "optimiser", "schedule", "new", "loaded", "norm", "prior", "frozen", "clip", "clip_each", "loss",
+    "background", "batch_dice", "ce_weight", "deep_supervision", "foreground", "exact", "negatives",
+    "balanced", "augment",
+)  # fmt: skip
+LARGEST_GRID = 64
+SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A small grid of recipes from which each row chooses its own, by the patients that validate.
+
+    Test patients are never looked at. Of equal scores the first recipe of the grid wins.
+    """
+
+    over: dict[
+        str, tuple[Any, ...]
+    ]  # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
+    on: Literal["val"] = "val"  # who decides: the patients that validate, as for `best_val`
+    runs: Annotated[int, Range(1, 64)] = (
+        1  # seeds whose mean score decides, a run's own seed the first of them
+    )
+
+    def __post_init__(self) -> None:
+        if not self.over or not all(self.over.values()):
+            raise ValueError("tune.over: name at least one key and the values to try for it")
+        for key in self.over:
+            if SHORT.get(key, key).partition(".")[0] not in TUNABLE:
+                raise ValueError(f"tune.over: {key!r} cannot be tuned; take a key of {', '.join(TUNABLE)}")
+        if len(self.grid) > LARGEST_GRID:
+            raise ValueError(
+                f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; take fewer values"
+            )
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every recipe as dotted keys and values; the first key varies slowest."""
+        keys = [SHORT.get(key, key) for key in self.over]
+        return [dict(zip(keys, values, strict=True)) for values in product(*self.over.values())]
 
 
 @dataclass(frozen=True)
@@ -367,6 +454,7 @@ class Finetune(Tuning):
     inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
+    tune: Tune | None = sparse()  # each row chooses its recipe from a grid; by default all rows have this one
 
     def __post_init__(self) -> None:
         if not self.fractions or not self.seeds:
@@ -374,6 +462,8 @@ class Finetune(Tuning):
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
+        if self.tune is not None and self.tune.runs > len(self.seeds):
+            raise ValueError(f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}")
         super().__post_init__()
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
-from bench.protocol.sections import Initial, Track
+from bench.protocol.sections import Group, Initial, Track, Tune
 from bench.report import gate, learning, other_papers
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
@@ -45,6 +45,8 @@ CONTROLS = {
     "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
     "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
     "that network saw; what more training gives by itself.",
+    "ceiling": "Ceiling: pretrained with the labels of all training scans, by the section's own recipe.",
+    "doses": "Doses: weights a quarter, half and three quarters of the way from fresh ones to the ceiling's.",
 }
 
 
@@ -285,12 +287,39 @@ def _way(target: Finetune) -> str:
         f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
     ]
     parts += [_looks(target.track)] if target.track else []
+    parts += [_grid(target.tune)] if target.tune else []
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
     parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
+    parts += [_group(name, group) for name, group in _groups(target).items() if group != Group()]
+    parts += ["loaded norm layers keep their statistics"] if target.norm == "kept" else []
+    parts += ["the last layer comes with the weights"] if target.output == "loaded" else []
+    parts += ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
     parts += [f"all else by {target.settings}"] if target.settings else []
     return "; ".join(parts)
+
+
+def _groups(target: Finetune) -> dict[str, Group]:
+    return {"new parameters": target.new, "loaded parameters": target.loaded}
+
+
+def _group(name: str, group: Group) -> str:
+    """Return how a group of parameters trains, where that differs from the rest."""
+    parts = [f"at {group.rate:g}"] if group.rate is not None else []
+    parts += [f"frozen for {100 * group.frozen:g} % of the steps"] if group.frozen else []
+    parts += [f"with a warm-up of {100 * group.warmup:g} %"] if group.warmup is not None else []
+    parts += [f"with weight decay {group.decay:g}"] if group.decay is not None else []
+    parts += [f"each encoder layer at {group.layer_decay:g} of the next"] if group.layer_decay != 1 else []
+    parts += ["with a second warm-up once the other group trains"] if group.restart else []
+    return f"{name} {', '.join(parts)}"
+
+
+def _grid(tune: Tune) -> str:
+    """Return from which recipes each row chooses, and by whom."""
+    keys = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in tune.over.items())
+    runs = f" (mean of {tune.runs} seeds)" if tune.runs > 1 else ""
+    return f"each row chooses its recipe by the patients that validate{runs}, from {len(tune.grid)} ({keys})"
 
 
 def _looks(track: Track) -> str:
@@ -307,6 +336,7 @@ def _taken_over(scene: Scene) -> list[str]:
         given = Initial.of(known.init).file if known else ""
         elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
         made.append(f"{scene.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
+    made += [f"{scene.named(row)} {text}." for row, text in scene.extras.choices.items()]
     return made + [CONTROLS[control] for control in scene.protocol.controls]
 
 

@@ -127,7 +127,7 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
     return Against(
         key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
         stats.bootstrap(values, clusters, seeds=seeds), _flips(one, values), gap,
-        bool(row_of(scene.protocol, key.row)[1]),
+        is_control(scene, key.row),
     )  # fmt: skip
 
 
@@ -150,6 +150,12 @@ def gained(scene: Scene, key: Key, other: Key) -> Gained | None:
 
 def _sign(scene: Scene, metric: str) -> int:
     return -1 if lower_is_better(metric, scene.unit(metric)) else 1
+
+
+def is_control(scene: Scene, row: str) -> bool:
+    """Tell whether a row is a control: a variant of another row, or a positive control."""
+    known, variant = row_of(scene.protocol, row)
+    return bool(variant) or (known is not None and known.ceiling)
 
 
 def _flips(one: stats.Comparison, values: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
 from bench.schema import DESCRIBED, MANIFEST, SPEC
+from bench.show.words import duration
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ FINISHED = {
     "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
     "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
                  "reshaped": [{"name": str, "how": str}], "gaps?": [str], "left_open?": str},
+    "choice?": {"best": int, "scores": [float], "settings": [str]},
     "provenance?": {"packages": dict, "date": str, "commit?": str, "modified?": bool, "changed?": str,
                     "source?": str, "sources?": {"*": str}},
 }  # fmt: skip
@@ -236,6 +239,31 @@ def receipts(found: Chains) -> dict[str, str]:
     return told
 
 
+def choices(found: Chains) -> dict[str, str]:
+    """Return, of each row with a grid, which recipes its runs chose, and what trying them took, in words."""
+    runs: dict[str, dict[tuple[str, int], list[dict[str, Any]]]] = {}
+    tried: dict[str, dict[str, float]] = {}
+    for cell, chain in found:
+        tunings = {job: made for job, made in chain.items() if made["kind"] == "finetune"}
+        chosen = [made["choice"] for made in tunings.values() if "choice" in made]
+        if chosen:
+            runs.setdefault(cell.row, {}).setdefault((cell.section, int(cell.fraction)), []).extend(chosen)
+            seconds = {job: made.get("seconds", 0.0) for job, made in tunings.items() if "choice" not in made}
+            tried.setdefault(cell.row, {}).update(seconds)
+    return {row: _choices(of, tried[row]) for row, of in runs.items()}
+
+
+def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[str, float]) -> str:
+    parts, count = [], 0
+    for (section, fraction), choices in of.items():
+        names = Counter(choice["settings"][choice["best"]] for choice in choices)
+        shown = "; ".join(f"{n} of {len(choices)} runs took {name}" for name, n in names.most_common())
+        parts.append(f"{section}, {fraction} % of the labels: {shown}")
+        count = max(count, *(len(choice["settings"]) for choice in choices))
+    took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
+    return f"chose among {count} recipes by the patients that validate ({took}). {'. '.join(parts)}"
+
+
 def _receipt(receipt: Mapping[str, Any]) -> str:
     share, changes = (
         f"{100 * receipt['share']:.1f} %",
@@ -340,8 +368,10 @@ def curves(found: Chains, store: Store) -> dict[str, Curves]:
 
 def courses(found: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
-    for cell, job, _ in _behind(found, "finetune"):
+    for cell, job, made in _behind(found, "finetune"):
         file = store.jobs / job / "curve.csv"
+        if made.get("validation") is not None:  # one of a grid; the one that was chosen has its curve, too
+            continue
         if file.exists():
             table = logged(file, "total")[["step", "total"]]
             table = table[table["total"].abs() < HUGE]  # nor NaN

@@ -20,7 +20,7 @@ from bench.errors import BenchError, Stopped
 from bench.protocol.sections import Training, Tuning
 from bench.random import torch_generator, torch_seed
 from bench.train import checkpoint
-from bench.train.optimise import optimiser, rate
+from bench.train.optimise import ParameterGroup, optimiser, rate
 from bench.train.parallel import keeping_gradients, together
 
 Batch = dict[str, Tensor]
@@ -45,6 +45,12 @@ class Objective(nn.Module):
             Whether the optimiser is to forget its moments before this step.
         """
         return False
+
+    def groups(self, training: Training) -> list[ParameterGroup]:
+        """Return what the optimiser moves, by learning rate: here all parameters, as the recipe says."""
+        settings = training.optimiser
+        at = partial(rate, steps=training.steps or 0, peak=settings.lr, schedule=training.schedule)
+        return [ParameterGroup(tuple(self.parameters()), at, settings.weight_decay)]
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return scalar terms; ``generator`` lives on the batch's device."""
@@ -136,21 +142,22 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
     device = fabric(training.precision)
     channels_last(objective)
     called = together(objective.to(device.device))
-    trained, optim = device.setup(called, optimiser(objective.parameters(), training.optimiser))
+    groups = objective.groups(training)
+    trained, optim = device.setup(called, optimiser(groups, training.optimiser))
     state = _State(objective, optim, device.strategy.precision)
     start, curve = _restore(run, state)
     source, saved, first = data(start), time.monotonic(), distributed.rank() == 0
     for step in range(start, steps):
         if objective.begin(step):
             optim.state.clear()
-        lr = rate(step, steps, training.optimiser.lr, training.schedule)
+        rates = [group.rate(step) for group in groups]
         terms = _gradients(trained, partial(_next, source, device, curve), run, device, step)
-        _move(trained, optim, lr, run, device)
+        _move(trained, optim, rates, run, device)
         objective.after_step(step / steps)
         if first:
             objective.at(step + 1)
         over = objective.finished()
-        _observe(run, curve, step + 1, lr, terms, over or step + 1 == steps)
+        _observe(run, curve, step + 1, max(rates), terms, over or step + 1 == steps)
         if over:
             break
         stopping = distributed.agree(run.stopping())
@@ -188,8 +195,8 @@ def _gradients(
     return {k: torch.stack([terms[k] for terms in found]).mean() for k in found[0]}
 
 
-def _move(trained: Any, optim: Any, lr: float, run: Run, device: Fabric) -> None:
-    for group in optim.param_groups:
+def _move(trained: Any, optim: Any, rates: list[float], run: Run, device: Fabric) -> None:
+    for group, lr in zip(optim.param_groups, rates, strict=True):
         group["lr"] = lr
     clip = run.training.clip
     if clip is not None and isinstance(run.training, Tuning) and run.training.clip_each:

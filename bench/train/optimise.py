@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from bench.protocol.sections import Optimiser, Schedule
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterGroup:
+    """Parameters that share a learning rate and a weight decay."""
+
+    parameters: tuple[nn.Parameter, ...]
+    rate: Callable[[int], float]  # of a step, counted from 0
+    decay: float
 
 
 class Lars(torch.optim.SGD):
@@ -31,10 +41,12 @@ class Lars(torch.optim.SGD):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, decay: float, trust: float
+        self, parameters: Iterable[Any], lr: float, momentum: float, decay: float, trust: float
     ) -> None:
-        super().__init__(parameters, lr, momentum)
-        self.decay, self.trust = decay, trust
+        super().__init__(parameters, lr, momentum, weight_decay=decay)
+        self.trust = trust
+        for group in self.param_groups:  # SGD would decay biases, too
+            group["decay"], group["weight_decay"] = group["weight_decay"], 0.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -42,16 +54,19 @@ class Lars(torch.optim.SGD):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None and weight.ndim > 1:
-                    weight.grad.add_(weight, alpha=self.decay)
+                    weight.grad.add_(weight, alpha=group["decay"])
                     size, change = weight.norm(), weight.grad.norm()
                     factor = self.trust * size / change
                     weight.grad.mul_(torch.where((size > 0) & (change > 0), factor, 1.0))
         return super().step(closure)
 
 
-def optimiser(parameters: Iterable[nn.Parameter], settings: Optimiser) -> torch.optim.Optimizer:
-    """Return the optimiser a recipe names, over the parameters that train."""
-    trained = [p for p in parameters if p.requires_grad]
+def optimiser(groups: Iterable[ParameterGroup], settings: Optimiser) -> torch.optim.Optimizer:
+    """Return the optimiser a recipe names, over the parameters that train, group by group."""
+    trained = [
+        {"params": [p for p in group.parameters if p.requires_grad], "weight_decay": group.decay}
+        for group in groups
+    ]
     lr, decay = settings.lr, settings.weight_decay
     if settings.name == "sgd":
         return torch.optim.SGD(trained, lr, settings.momentum, weight_decay=decay, nesterov=settings.nesterov)
@@ -61,7 +76,7 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: Optimiser) -> torch.
     return kind(trained, lr, settings.betas, settings.eps, weight_decay=decay, amsgrad=settings.amsgrad)
 
 
-def rate(step: int, steps: int, peak: float, schedule: Schedule) -> float:
+def rate(step: int, steps: int, peak: float, schedule: Schedule, warm: int | None = None) -> float:
     """Return the learning rate of a step (counted from 0).
 
     Warm-up of n steps rises linearly. From ``first`` its step k has (k + 1) / n of the peak, so that it moves
@@ -74,8 +89,10 @@ def rate(step: int, steps: int, peak: float, schedule: Schedule) -> float:
         steps: of the whole run.
         peak: the highest rate.
         schedule: the warm-up and the decay.
+        warm: steps of the warm-up, by default the schedule's share.
     """
-    warm = round(schedule.warmup * steps)
+    if warm is None:
+        warm = round(schedule.warmup * steps)
     if step < warm:
         return peak * (step + (schedule.warmup_from != "zero")) / warm
     share = (step - warm) / max(1, steps - warm)

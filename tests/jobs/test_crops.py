@@ -328,7 +328,7 @@ def test_weights_of_two_dimensions_start_a_network_of_three(made, tmp_path):
     job = altered(made.finetune("unet3d", CROP), init=f"file:{digest}", network={"preset": "small"})
     run = RunOptions(roots={made.name: str(made.root)}, files={digest: str(file)})
     context = Context(made.store, types.SimpleNamespace(job=job.id), job, run, tmp_path, print)
-    deep = finetuning.build(context)
+    deep, _ = finetuning.build(context)
     assert context.facts["method"] == "m" and context.facts["receipt"]["share"] == 1.0
     assert {r["how"] for r in context.facts["receipt"]["reshaped"]} == {"2D to 3D"}
     name = deep.encoder.input_weight

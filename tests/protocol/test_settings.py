@@ -204,6 +204,18 @@ PAPERS = {  # what a paper states, by the key that says so; golden.json pins wha
         "steps": 1000 * 250, "optimiser.lr": 0.001, "optimiser.momentum": 0.99, "schedule.warmup": 50 / 1000,
         "schedule.name": "poly", "deep_supervision": False,
     },
+    "nnssl_sawtooth.yaml": {
+        "steps": 1000 * 250, "optimiser.lr": 0.001, "new.warmup": 25 / 1000, "new.restart": True,
+        "loaded.frozen": 50 / 1000, "loaded.warmup": 50 / 1000, "schedule.name": "poly",
+    },
+    "primus.yaml": {
+        "optimiser.name": "adamw", "optimiser.lr": 1e-4, "optimiser.betas": (0.9, 0.98), "clip": 1.0,
+        "optimiser.weight_decay": 5e-2, "schedule.warmup": 50 / 1000, "deep_supervision": False,
+    },
+    "asparagus.yaml": {
+        "steps": 1000 * 250, "optimiser.lr": 1e-3, "schedule.name": "cosine", "new.warmup": 50 / 1000,
+        "new.restart": True, "loaded.frozen": 50 / 1000, "loaded.warmup": 50 / 1000,
+    },
     "voco_mmwhs.yaml": {
         "crop": (64, 64, 64), "epochs": 1000, "crops": 4, "batch": 4, "scans": 1, "optimiser.lr": 1e-3,
         "optimiser.amsgrad": True, "foreground": 9 / 10, "augment.scale": 0.0, "augment.flip": 0.2,

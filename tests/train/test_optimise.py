@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol.sections import Optimiser, Schedule
-from bench.train.optimise import optimiser, rate
+from bench.train.optimise import ParameterGroup, optimiser, rate
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,12 @@ SETTINGS = Optimiser(
     trust=0.01,
     eps=1e-3,
 )
+
+
+def grouped(*parameters):
+    return ParameterGroup(parameters, lambda step: 0.1, SETTINGS.weight_decay)
+
+
 ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
 
 
@@ -74,14 +80,16 @@ ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
 )
 def test_an_optimiser_takes_its_settings_and_leaves_frozen_weights_out(name, kind, own):
     frozen, free = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
-    made = optimiser([frozen, free], replace(SETTINGS, name=name))
+    made = optimiser([grouped(frozen, free)], replace(SETTINGS, name=name))
     (group,) = made.param_groups
     assert type(made) is kind and group["params"] == [free]
     assert {"lr": 0.1, "weight_decay": 0.2, **own}.items() <= group.items()
 
 
 def lars(*weights):
-    return optimiser(weights, replace(SETTINGS, name="lars"))  # rate .1, decay .2, momentum .7, trust .01
+    return optimiser(
+        [grouped(*weights)], replace(SETTINGS, name="lars")
+    )  # rate .1, decay .2, momentum .7, trust .01
 
 
 def test_two_steps_of_lars_by_hand():

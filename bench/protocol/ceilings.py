@@ -1,0 +1,129 @@
+"""Positive controls: what a study finds where there is something to be found.
+
+``controls: [ceiling, doses]`` adds, beside each scratch row of label maps, rows that are pretrained with the
+labels of the section's training scans. ``ceiling`` starts from these weights; each dose starts from weights
+that lie between fresh ones and these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import registry
+from bench.errors import BenchError
+from bench.protocol.model import Protocol, Row
+from bench.protocol.strict import Document
+
+CONTROLS = ("ceiling", "doses")
+DOSES = (0.25, 0.5, 0.75)
+
+
+def spelled_out(document: Document) -> Document:
+    """Return a protocol in which the positive controls that it asks for are rows."""
+    value, rows = document.value, document.value.get("rows")
+    asked = value.get("controls") or []
+    wanted = [one for one in CONTROLS if isinstance(asked, list) and one in asked]
+    if not wanted or not isinstance(rows, dict):
+        return document
+    scratch = {name: row for name, row in rows.items() if isinstance(row, dict) and _from_scratch(row)}
+    networks: dict[str, str] = {}
+    for name, row in scratch.items():
+        networks.setdefault(str(row.get("network")), name)
+    if not networks:
+        where = document.where(("controls", str(asked.index(wanted[0]))))
+        raise BenchError(
+            f"{where}: no row is from scratch, beside which a {wanted[0]} could stand; leave it out"
+        )
+    found, beside = dict(rows), dict[str, list[str]]()
+    for network, base in networks.items():
+        made = _controls(rows, network, scratch[base], wanted, f" {network}" if len(networks) > 1 else "")
+        if double := made.keys() & found.keys():
+            where = document.where(("rows", min(double)))
+            raise BenchError(f"{where}: is what a positive control is called; rename the row")
+        found |= made
+        beside[base] = list(made)
+    return Document(
+        document.path, {**value, "rows": found, **_grouped(value, beside)}, document.lines, document.drawn
+    )
+
+
+def _controls(
+    rows: dict[str, Any], network: str, scratch: dict[str, Any], wanted: list[str], suffix: str
+) -> dict[str, Any]:
+    """Return the positive controls on one network, fine-tuned as its scratch row is."""
+    method, params = _method(_trains_decoder(rows, network))
+    shared: dict[str, Any] = {
+        key: scratch[key] for key in ("network", "finetune", "sections") if key in scratch
+    }
+    row: dict[str, Any] = {"method": method, "params": params, "ceiling": True, **shared}
+    made: dict[str, Any] = {}
+    if "ceiling" in wanted:
+        made[f"ceiling{suffix}"] = {**row, "title": "Ceiling: pretrained with labels"}
+    for dose in DOSES if "doses" in wanted else ():
+        made[f"dose {dose:g}{suffix}"] = {**row, "dose": dose, "title": f"Dose {dose:g} of the ceiling"}
+    return made
+
+
+def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
+    """Return the method that learns from labels, and its parameters as a positive control.
+
+    Args:
+        decoder: do rows beside it train a decoder, too? Then it hands over its own.
+    """
+    for name in registry.names("method"):
+        stated = registry.declared("method", name, "ceiling", None)
+        if stated:
+            return name, dict(stated["decoder" if decoder else "encoder"])
+    raise BenchError(
+        "controls: no registered method states how it is a ceiling; leave 'ceiling' and 'doses' out"
+    )
+
+
+def _from_scratch(row: dict[str, Any]) -> bool:
+    method = row.get("method")
+    return method in registry.names("method") and not registry.declared("method", method, "pretrains", True)
+
+
+def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
+    methods = {
+        str(row.get("method"))
+        for row in rows.values()
+        if isinstance(row, dict) and row.get("network") == network
+    }
+    known = methods & set(registry.names("method"))
+    return any(registry.declared("method", name, "needs", "features") == "decoder" for name in known)
+
+
+def _grouped(value: dict[str, Any], beside: dict[str, list[str]]) -> dict[str, Any]:
+    """Return the layout with each control in the group of its scratch row, where the table has groups."""
+    layout = value.get("layout")
+    groups = layout.get("groups") if isinstance(layout, dict) else None
+    if not isinstance(layout, dict) or not isinstance(groups, dict):
+        return {}
+    filled = {
+        title: [*names, *(new for name in names for new in beside.get(name, ()))]
+        if isinstance(names, list)
+        else names
+        for title, names in groups.items()
+    }
+    return {"layout": {**layout, "groups": filled}}
+
+
+def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+    """Refuse a positive control where there are no label maps to learn from, or that is told its pretraining.
+
+    Raises:
+        BenchError: names file, line and what to do.
+    """
+    where = document.where(("rows", name))
+    if row.pretrain or row.init or row.at is not None:
+        raise BenchError(
+            f"{where}: a ceiling is pretrained by its section's recipe; leave pretrain, init and at out"
+        )
+    for index in protocol.sections_of(row):
+        section = protocol.finetune[index]
+        if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":
+            raise BenchError(
+                f"{where}: section {protocol.sections[index]!r} has classes and no label maps, from which a "
+                "ceiling learns; name the other sections in 'sections', or leave it out"
+            )

@@ -1,0 +1,250 @@
+"""``bench plan --detect POINTS``: what a protocol could see as written, and what it would take to see more.
+
+The noise of a paired difference is read from tracked records of an alike section: same data set and network
+at the nearest label fraction, else the same data set, else a stated prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import inf, isfinite, log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import stats
+from bench.plan import Plan
+from bench.plan.cost import forecast
+from bench.protocol import Protocol, row_of
+from bench.show.reports import RESULTS
+from bench.show.words import duration
+from bench.stats.power import Noise, detectable, needed_patients, needed_runs, noise_of
+from bench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.plan import Cell
+
+JUDGED = ("dice", "accuracy")  # the metrics by which sections are judged, the first that a record has
+READ = [
+    "section", "dataset", "network", "row", "init", "fraction", "fold", "pretrain_seed", "seed", "patient",
+    "metric", "value",
+]  # fmt: skip
+# Medians over the tracked studies of this project (a test recomputes them): small networks, Dice.
+PRIOR = {"few": Noise(0.003, 0.005, 0.027), "all": Noise(0.003, 0.001, 0.011)}
+FEW = 50  # percent of the labels up to which they count as few
+
+
+@dataclass(frozen=True)
+class Known:
+    """The noise of one section of tracked records."""
+
+    protocol: str  # whose records they are
+    dataset: str
+    network: str
+    fraction: int
+    noise: Noise
+    patients: int
+
+    @property
+    def source(self) -> str:
+        """Return whence it is, in words."""
+        return f"{self.protocol} ({self.network}, {self.fraction} % of the labels)"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one section of a protocol sees at one label fraction; differences in points (1 of 100)."""
+
+    protocol: str
+    section: str
+    fraction: int
+    comparisons: int  # rows that are compared with scratch
+    patients: int  # that are tested, as far as known
+    runs: int  # pairs of a pretraining and its fine-tuning
+    sees: float | None  # the least difference that four of five such studies call better; None: none
+    goal: float
+    needs_runs: int | None  # with these patients; None: out of reach
+    needs_patients: int | None  # with these runs
+    hours: float | None  # of this processor, as written
+    noise: Noise  # in points
+    source: str  # of the noise
+
+    @property
+    def pilot(self) -> bool:
+        """Tell whether it cannot see what it is asked to see."""
+        return self.sees is None or self.sees > self.goal
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in words."""
+        yield f"  {self.section}, {self.fraction} % of the labels"
+        counts = f"{self.comparisons} comparisons, {self.patients} test patients, {self.runs} runs"
+        hours = "" if self.hours is None else f", {duration(3600 * self.hours)} of this processor"
+        seen = "no difference" if self.sees is None else f"differences from {self.sees:.1f} points on"
+        yield f"    as written: sees {seen} ({counts}{hours})"
+        yield f"    for {self.goal:g} points: {' or '.join(self._ways()) or 'out of reach on this data'}"
+        parts = (
+            f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
+        )
+        yield f"    noise of a difference: {parts} points, from {self.source}"
+
+    def _ways(self) -> Iterator[str]:
+        if not self.pilot:
+            yield "it is enough"
+            return
+        if self.needs_runs is not None:
+            hours = None if self.hours is None else self.hours / self.runs * self.needs_runs
+            took = "" if hours is None else f", about {duration(3600 * hours)} of this processor"
+            yield f"{self.needs_runs} runs{took}"
+        if self.needs_patients is not None:
+            yield f"{self.needs_patients} test patients"
+
+
+def sights(plan: Plan, protocols: Sequence[Protocol], store: Store, goal: float) -> list[Sight]:
+    """Return what each section with a comparison sees at each label fraction.
+
+    Args:
+        plan: of the protocols.
+        protocols: their order is that of the answer.
+        store: what ran there tells how long jobs take.
+        goal: the difference that is asked for, in points.
+    """
+    costs = forecast(plan, store, plan.wanted())
+    return [
+        sight
+        for protocol in protocols
+        for (section, fraction), cells in _places(plan, protocol).items()
+        for sight in _sight(plan, protocol, section, fraction, cells, costs, goal)
+    ]
+
+
+def _places(plan: Plan, protocol: Protocol) -> dict[tuple[str, int], list[Cell]]:
+    found: dict[tuple[str, int], list[Cell]] = {}
+    for cell in plan.cells[protocol.name]:
+        if cell.wanted:
+            found.setdefault((str(cell.columns["section"]), int(cell.columns["fraction"])), []).append(cell)
+    return dict(sorted(found.items(), key=lambda pair: (protocol.sections.index(pair[0][0]), pair[0][1])))
+
+
+def _sight(  # noqa: PLR0913 - what a place is
+    plan: Plan, protocol: Protocol, section: str, fraction: int, cells: list[Cell],
+    costs: dict[str, float | None], goal: float,
+) -> Iterator[Sight]:  # fmt: skip
+    compared = [cell for cell in cells if _is_compared(protocol, cell)]
+    if not compared:
+        return
+    rows = {cell.row for cell in compared}
+    runs = {(c.columns["pretrain_seed"], c.columns["seed"]) for c in compared if c.row == compared[0].row}
+    pretrainings = {c.columns["init"] for c in compared if c.row == compared[0].row}
+    columns = compared[0].columns
+    known = _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
+    patients = _tested(compared, compared[0].row) or (known.patients if known else 0)
+    noise = known.noise if known else PRIOR["few" if fraction <= FEW else "all"]
+    least = goal / 100
+    one_pretraining = len(pretrainings) < 2
+    sees = inf if one_pretraining else detectable(noise, patients, len(runs), len(rows))
+    jobs = {job for cell in cells for job in (cell.pretrain, cell.finetune, cell.evaluate) if job}
+    seconds = [costs.get(job) for job in jobs | {need for job in jobs for need in plan.jobs[job].needs}]
+    yield Sight(
+        protocol=protocol.name, section=section, fraction=fraction, comparisons=len(rows), patients=patients,
+        runs=1 if one_pretraining else len(runs),
+        sees=100 * sees if isfinite(sees) else None, goal=goal,
+        needs_runs=needed_runs(least, noise, patients, len(rows)),
+        needs_patients=None if one_pretraining else needed_patients(least, noise, len(runs), len(rows)),
+        hours=None if None in seconds else sum(s or 0.0 for s in seconds) / 3600,
+        noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
+        source=known.source if known else "no tracked record of this data set: a prior, the median of all",
+    )  # fmt: skip
+
+
+def _is_compared(protocol: Protocol, cell: Cell) -> bool:
+    """Tell whether a cell's row is compared with scratch, and is no control."""
+    row, variant = row_of(protocol, cell.row)
+    return row is not None and not variant and not row.ceiling and cell.columns["init"] != "random"
+
+
+def _tested(cells: Sequence[Cell], row: str) -> int:
+    """Return the test patients of a row over all folds; 0 where nobody knows."""
+    by_fold = {c.columns["fold"]: c.patients[2] for c in cells if c.row == row and len(c.patients) > 2}
+    return sum(by_fold.values())
+
+
+def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Known | None:
+    """Return the tracked noise that is most alike, a protocol's own first; None: of no such data set."""
+
+    def distance(known: Known) -> tuple[bool, float, bool]:
+        return known.network != network, abs(log(known.fraction / fraction)), known.protocol != protocol
+
+    return min((known for known in tracked(RESULTS) if known.dataset == dataset), key=distance, default=None)
+
+
+@lru_cache(maxsize=4)
+def tracked(results: Path) -> tuple[Known, ...]:
+    """Return the noise of every section, network and label fraction of the tracked records."""
+    from bench.record import COLUMNS, read_rows
+
+    found = list[Known]()
+    for file in sorted(results.glob("*/records/*.parquet")):
+        table = read_rows(file, COLUMNS)[READ]
+        places = _judged(table).groupby(["section", "dataset", "network", "fraction"], observed=True)
+        for (_, dataset, network, fraction), place in places:
+            comparisons = list(_comparisons(place))
+            noise = noise_of(comparisons)
+            if noise is not None:
+                patients = max(one.patients for one in comparisons)
+                found.append(Known(file.stem, str(dataset), str(network), int(fraction), noise, patients))
+    return tuple(found)
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores by which a record's sections are judged, without what is undefined."""
+    there = set(table["metric"])
+    metric = next((name for name in JUDGED if name in there), "")
+    return table[table["metric"].eq(metric) & table["value"].notna()]
+
+
+def _comparisons(place: pd.DataFrame) -> Iterator[stats.Comparison]:
+    """Yield each pretrained row beside the scratch row of its network, patients x runs."""
+    plain = place[~place["row"].str.endswith(")")]
+    by_run = plain.groupby(["row", "init", "pretrain_seed", "seed", "patient"], observed=True)["value"].mean()
+    scores = by_run.reset_index()
+    scratch = scores[scores["init"].eq("random")]
+    for _, base in scratch.groupby("row", observed=True):
+        ours = base.pivot(index="patient", columns="seed", values="value")
+        for _, row in scores[~scores["init"].eq("random")].groupby("row", observed=True):
+            wide = row.pivot(index="patient", columns=["pretrain_seed", "seed"], values="value")
+            runs = [run for run in wide.columns if run[1] in ours.columns]
+            if len({before for before, _ in runs}) < 2:
+                continue
+            difference = (
+                wide[runs].to_numpy() - ours.loc[:, [seed for _, seed in runs]].reindex(wide.index).to_numpy()
+            )
+            clusters, seeds = zip(*runs, strict=True)
+            yield stats.compared(difference, clusters, None, seeds=seeds)
+        return  # a second scratch row of the network is trained otherwise
+
+
+def as_json(found: Sequence[Sight]) -> list[dict[str, Any]]:
+    """Return every sight as plain values."""
+    return [{**asdict(sight), "pilot": sight.pilot} for sight in found]
+
+
+def as_lines(found: Sequence[Sight], goal: float) -> list[str]:
+    """Return every sight in words, protocol by protocol."""
+    if not found:
+        return ["nothing is compared with scratch here, so nothing can be detected"]
+    lines = ["80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning"]
+    for name in dict.fromkeys(sight.protocol for sight in found):
+        own = [sight for sight in found if sight.protocol == name]
+        short = sum(sight.pilot for sight in own)
+        lines.append(f"{name}: {_called(short, len(own), goal)}")
+        lines += [line for sight in own for line in sight.lines()]
+    return lines
+
+
+def _called(short: int, places: int, goal: float) -> str:
+    if not short:
+        return f"sees {goal:g} points everywhere"
+    return f"a pilot: {short} of {places} places cannot see {goal:g} points"

@@ -1,0 +1,133 @@
+"""What a network starts from: groups by the load receipt, a last layer that comes along, a grid's choice."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+from by_hand import a_job, altered
+
+from bench.jobs.context import RunOptions
+from bench.nets import transfer
+from bench.protocol.sections import Group, Optimiser
+from bench.runtime.execute import execute
+
+NETWORK, CROP = "genesis_unet3d", (16, 16, 8)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, made):
+    """A network that was trained on the labels, as a file of weights, and its scores."""
+    job = made.finetune(NETWORK, CROP, steps=60, foreground=0.5)
+    tensors, manifest = transfer.read(made.done(job) / "last.safetensors")
+    file = tmp_path_factory.mktemp("weights") / "whole.safetensors"
+    transfer.save(file, tensors, manifest)
+    return file
+
+
+def start(made, file, **recipe):
+    """Return the outcome of a fine-tuning from a file, and where its weights lie."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    job = altered(made.finetune(NETWORK, CROP, **recipe), init=f"file:{digest}")
+    made.describe(job)
+    files = RunOptions(roots={made.name: str(made.root)}, files={digest: str(file)}, every=0.0)
+    return execute(str(made.store.root), job.id, files, lambda: False), made.store.jobs / job.id, job
+
+
+def weights(folder, name="last"):
+    return transfer.read(folder / f"{name}.safetensors")[0]
+
+
+def apart(one, other):
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+def test_as_loaded_nothing_trains_and_the_evaluation_scores_what_came(made, trained):
+    outcome, folder, job = start(made, trained, steps=5, evaluation="as_loaded")
+    assert outcome.state == "done", outcome.reason
+    assert not apart(weights(folder), transfer.read(trained)[0])
+    facts = made.store.manifest(job.id)
+    assert (facts["steps"], facts["samples"]) == (0, 0) and not (folder / "curve.csv").exists()
+    assert made.done(made.evaluate(job)).is_dir()
+
+
+def test_as_loaded_a_network_of_which_a_part_did_not_come_is_refused(made, trained, tmp_path):
+    tensors, manifest = transfer.read(trained)
+    for kept, says in (
+        ([k for k in tensors if not k.startswith("decoder.out_tr")], "no last layer"),
+        ([k for k in tensors if "up_tr64" not in k], "did not come with the weights"),
+    ):
+        file = tmp_path / f"{len(kept)}.safetensors"
+        transfer.save(file, {k: tensors[k] for k in kept}, manifest)
+        outcome, folder, _ = start(made, file, steps=5, evaluation="as_loaded")
+        assert outcome.state == "failed" and says in outcome.reason and not folder.exists()
+    more = tmp_path / "classes.safetensors"
+    transfer.save(more, tensors, replace(manifest, out_channels=7))
+    outcome, _, _ = start(made, more, steps=5, evaluation="as_loaded")
+    assert outcome.state == "failed" and "tells 7 classes apart, the task has 2" in outcome.reason
+
+
+def test_the_last_layer_is_new_unless_it_is_to_come_along(made, trained):
+    seen = {}
+    for output in ("new", "loaded"):
+        groups = {"loaded": Group(rate=1e-9), "new": Group(rate=1e-9)}
+        outcome, folder, job = start(made, trained, steps=1, output=output, norm="kept", **groups)
+        assert outcome.state == "done", outcome.reason
+        came, now = transfer.read(trained)[0], weights(folder)
+        seen[output] = {name for name in came if not torch.allclose(came[name], now[name], atol=1e-6)}
+        assert made.store.manifest(job.id)["receipt"]["left_random"] == (2 if output == "new" else 0)
+    last = {"decoder.out_tr.final_conv.weight", "decoder.out_tr.final_conv.bias"}
+    assert seen == {"new": last, "loaded": set()}
+
+
+def test_step_0_is_among_the_weights_that_validation_chooses_from(made, trained):
+    recipe = {"steps": 4, "output": "loaded", "select": "best_val", "val": "full", "val_every": 0.5}
+    spoiled = {**recipe, "optimiser": Optimiser(lr=100.0)}
+    outcome, folder, _ = start(made, trained, **spoiled)
+    assert outcome.state == "done", outcome.reason
+    assert not apart(weights(folder, "best_val"), transfer.read(trained)[0])
+    assert apart(weights(folder), transfer.read(trained)[0])
+
+
+# A grid's choice
+
+
+def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_first(made):
+    rates = [1e-6, 3e-3, 1e-6]
+    tried = [
+        altered(
+            made.finetune(NETWORK, CROP, steps=40, val="full", optimiser=Optimiser(lr=lr)),
+            finetune={"validated": True}, seed=number % 2,
+        )
+        for number, lr in enumerate(rates)
+    ]  # fmt: skip
+    scores = []
+    for job in tried:
+        made.done(job)
+        scores.append(made.store.manifest(job.id)["validation"])
+    assert scores[0] == pytest.approx(scores[2], abs=0.2) and scores[1] > max(scores[0], scores[2])
+    for order in ([0, 1], [1, 0], [0, 0]):
+        chosen = chooser(made, tried, order)
+        folder, manifest = made.done(chosen), made.store.manifest(chosen.id)
+        best = max(order, key=lambda place: scores[place])
+        assert not apart(weights(folder), weights(made.store.jobs / tried[best].id))
+        choice = manifest["choice"]
+        assert choice["scores"] == [scores[place] for place in order]
+        assert choice["best"] == order.index(best) and choice["settings"][0].startswith("optimiser.lr")
+        assert manifest["steps"] == 40 and (folder / "curve.csv").is_file()
+        assert made.done(made.evaluate(chosen)).is_dir()
+
+
+def chooser(made, tried, order):
+    """Return the job that chooses among fine-tunings, each place of ``order`` a recipe of one run."""
+    first = made.finetune(NETWORK, CROP, steps=40)
+    used = list(dict.fromkeys(order))
+    candidates = [
+        {
+            "settings": {"optimiser.lr": tried[place].spec.finetune.optimiser.lr},
+            "runs": [1 + used.index(place)],
+        }
+        for place in order
+    ]
+    spec = {**first.plain()["spec"], "tune": candidates}
+    return a_job("finetune", spec, (*first.needs, *(tried[place].id for place in used)))

@@ -1,0 +1,103 @@
+"""Positive controls: pretrained with the labels of the section's training scans, and doses of that."""
+
+import pytest
+import torch
+from small_protocol import BASE, NAME, TRAIN, cell
+
+from bench.errors import BenchError
+from bench.nets import controls
+from bench.protocol import read
+
+DOSES = (0.25, 0.5, 0.75)
+ROWS = ["ceiling", *(f"dose {dose:g}" for dose in DOSES)]
+
+
+def asked(**more):
+    return {"controls": ["ceiling", "doses"], **more}
+
+
+def test_the_controls_are_rows_that_start_from_one_pretraining_with_labels(plan_of):
+    plan = plan_of(asked())
+    behind = {row: cell(plan, row=row, fraction=25, seed=1) for row in ROWS}
+    (pretrain,) = {found.pretrain for found in behind.values()}
+    spec = plan.jobs[pretrain].spec
+    assert spec.method.method.name() == "supervised" and spec.method.made.labels == "own"
+    assert spec.method.made.load == "encoder" and spec.seed == 1
+    (entry,) = spec.data
+    assert (entry.dataset, entry.labelled, entry.part) == (NAME, True, "train")
+    recipe = BASE["finetune"][0]
+    assert spec.pretrain.steps == recipe["steps"] != BASE["pretrain"]["steps"]
+    doses = {row: plan.jobs[found.finetune].spec.dose for row, found in behind.items()}
+    assert doses == dict(zip(ROWS, (1.0, *DOSES), strict=True))
+    assert all(plan.jobs[found.finetune].spec.data.fraction == 25 for found in behind.values())
+    assert all(found.guard is not None for found in behind.values()) and len(TRAIN) == 14
+
+
+def test_other_rows_keep_their_jobs(plan_of):
+    with_controls, without = plan_of(asked()), plan_of()
+    for row in ("alone", "pair"):
+        for seed in (0, 1):
+            one, other = (cell(plan, row=row, fraction=100, seed=seed) for plan in (with_controls, without))
+            assert (one.evaluate, one.finetune, one.pretrain) == (
+                other.evaluate,
+                other.finetune,
+                other.pretrain,
+            )
+
+
+def test_beside_a_row_that_trains_a_decoder_the_ceiling_hands_over_its_own(plan_of):
+    rows = {"pair": {"method": "models_genesis"}}
+    spec = plan_of(asked(rows=rows))
+    pretrain = spec.jobs[cell(spec, row="ceiling", fraction=100, seed=0).pretrain].spec
+    assert pretrain.method.made.load == "all"
+
+
+def test_it_needs_no_pretrain_section_and_follows_its_scratch_row(plan_of):
+    rows = {"pair": None, "alone": {"finetune": {"steps": 4}}}
+    plan = plan_of(asked(rows=rows))
+    found = cell(plan, row="ceiling", fraction=100, seed=0)
+    assert plan.jobs[found.finetune].spec.finetune.steps == plan.jobs[found.pretrain].spec.pretrain.steps == 4
+
+
+def test_each_network_with_a_scratch_row_has_its_own_in_the_group_of_that_row(protocol_file):
+    nets = {"other": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}}
+    rows = {"alone2": {"method": "scratch", "network": "other"}}
+    layout = {"groups": {"One": ["alone", "pair"], "Two": ["alone2"]}}
+    found = read(protocol_file(asked(networks=nets, rows=rows, layout=layout, controls=["ceiling"])))
+    assert {n: r.network for n, r in found.rows.items() if r.ceiling} == {
+        "ceiling net": "net", "ceiling other": "other",
+    }  # fmt: skip
+    groups = [list(group) for group in found.layout.groups.values()]
+    assert groups == [["alone", "pair", "ceiling net"], ["alone2", "ceiling other"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rows": {"alone": None, "pair": {}}, "baseline": "none"}, "no row is from scratch"),
+        ({"rows": {"ceiling": {"method": "scratch", "network": "net"}}}, "rename the row"),
+        (
+            {"controls": [], "rows": {"top": {"method": "supervised", "network": "net", "ceiling": True,
+                                              "params": {"labels": "own"}, "pretrain": {"steps": 2}}}},
+            "pretrained by its section's recipe",
+        ),
+        ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "is of a row with 'ceiling: true'"),
+        ({"controls": [], "rows": {"pair": {"dose": 0}}}, "dose"),
+    ],
+)  # fmt: skip
+def test_a_control_that_cannot_be_is_refused_in_one_line(protocol_file, changes, says):
+    with pytest.raises(BenchError, match=says) as refused:
+        read(protocol_file(asked(**changes) if "controls" not in changes else changes))
+    assert "\n" not in str(refused.value) and ".yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize(("dose", "expected"), [(0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])])
+def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
+    pretrained = {"a": torch.tensor([4.0, 4.0]), "n": torch.tensor([7]), "wide": torch.ones(3)}
+    fresh = {"a": torch.tensor([0.0, 2.0]), "n": torch.tensor([0]), "wide": torch.zeros(2)}
+    found = controls.diluted(pretrained, fresh, dose)
+    assert found["a"].tolist() == expected
+    assert (
+        found["n"].tolist() == [7] and found["wide"].tolist() == [1.0] * 3
+    )  # counters, and what does not fit
+    assert pretrained["a"].tolist() == [4.0, 4.0]

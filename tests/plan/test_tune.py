@@ -1,0 +1,121 @@
+"""Grids: each row chooses its recipe by the patients that validate, never by those that are tested."""
+
+import json
+
+import pytest
+from small_protocol import BASE, NAME, cell, ids
+
+from bench import jobs
+from bench.errors import BenchError
+from bench.jobs.finetune import FinetuneSpec
+from bench.protocol import read
+from bench.protocol.comparable import differing
+
+GRID = {"over": {"loaded": [{}, {"rate": 1e-4, "frozen": 0.5}], "norm": ["batch", "kept"]}}
+RATES = {"over": {"rate": [1e-2, 1e-3, 1e-4]}}
+
+
+def section(**more):
+    return {"finetune": [{**BASE["finetune"][0], "fractions": [100], **more}]}
+
+
+def tuning(plan, **columns):
+    """Return the fine-tuning behind a cell, its recipes, and the jobs that tried them."""
+    job = plan.jobs[cell(plan, **columns).finetune]
+    return job, [candidate.settings for candidate in job.spec.tune], job.needs
+
+
+def test_a_row_trains_under_each_recipe_and_takes_over_one(plan_of):
+    plan = plan_of(section(tune=GRID, seeds=[0]))
+    job, settings, needs = tuning(plan, row="pair")
+    assert settings == [
+        {"loaded": {}, "norm": "batch"}, {"loaded": {}, "norm": "kept"},
+        {"loaded": {"rate": 1e-4, "frozen": 0.5}, "norm": "batch"},
+        {"loaded": {"rate": 1e-4, "frozen": 0.5}, "norm": "kept"},
+    ]  # fmt: skip
+    tried = [plan.jobs[needs[c.runs[0]]].spec for c in job.spec.tune]
+    assert [(t.finetune.loaded.rate, t.finetune.norm) for t in tried] == [
+        (None, "batch"), (None, "kept"), (1e-4, "batch"), (1e-4, "kept"),
+    ]  # fmt: skip
+    assert all(t.finetune.validated and t.seed == 0 and not t.tune for t in tried)
+    assert job.spec.operations() == 0 and all(t.data == job.spec.data for t in tried)
+
+
+def test_from_scratch_a_grid_of_what_concerns_loaded_weights_is_one_recipe_and_no_other_job(plan_of):
+    tuned, plain = plan_of(section(tune=GRID)), plan_of(section())
+    for seed in (0, 1):
+        found = cell(tuned, row="alone", seed=seed)
+        assert found.finetune == cell(plain, row="alone", seed=seed).finetune
+
+
+def test_a_grid_of_rates_is_scratchs_too(plan_of):
+    _, settings, _ = tuning(plan_of(section(tune=RATES, seeds=[0])), row="alone")
+    assert settings == [{"optimiser.lr": 1e-2}, {"optimiser.lr": 1e-3}, {"optimiser.lr": 1e-4}]
+
+
+def test_several_runs_decide_together_each_with_the_labels_of_its_own_seed(plan_of):
+    plan = plan_of(section(tune={**RATES, "runs": 2}, seeds=[0, 1], fractions=[50]))
+    job, _, needs = tuning(plan, row="pair", seed=1)
+    for candidate in job.spec.tune:
+        runs = [plan.jobs[needs[place]].spec for place in candidate.runs]
+        assert [run.seed for run in runs] == [1, 0]
+        assert len({run.finetune.optimiser.lr for run in runs}) == 1
+    other, _, theirs = tuning(plan, row="pair", seed=0)
+    assert {*needs} == {*theirs} and other.id != job.id  # nothing is trained twice
+
+
+def test_test_patients_are_read_by_no_job_that_a_choice_stands_on(plan_of):
+    plan = plan_of(section(tune=RATES))
+    for found in (c for cells in plan.cells.values() for c in cells):
+        behind, waiting = set(), [found.finetune]
+        while waiting:
+            job = waiting.pop()
+            behind.add(job)
+            waiting += plan.jobs[job].needs
+        for spec in (plan.jobs[job].spec for job in behind):
+            assert getattr(spec, "kind", "") != "evaluate"
+            assert not isinstance(spec, FinetuneSpec) or spec.finetune.select != "best_test"
+            assert getattr(getattr(spec, "data", None), "part", "train") != "test"
+
+
+def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
+    def rows(**finetune):
+        return {"rows": {"pair": {"finetune": finetune}}, **section(tune=RATES)}
+
+    found = read(protocol_file(rows(optimiser={"lr": 0.5})))
+    assert differing(found, 0, found.rows["pair"], found.rows["alone"]) == {}
+    with pytest.raises(BenchError, match="otherwise than its baseline"):
+        read(protocol_file(rows(tune={"over": {"rate": [1.0]}})))
+
+
+@pytest.mark.parametrize(
+    ("tune", "says"),
+    [
+        ({"over": {}}, "name at least one key"),
+        ({"over": {"rate": []}}, "name at least one key"),
+        ({"over": {"split": ["even"]}}, "'split' cannot be tuned"),
+        ({"over": {"steps": [1, 2]}}, "'steps' cannot be tuned"),
+        ({"over": {"rate": [*range(1, 66)]}}, "65 recipes are more than 64"),
+        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs as many seeds"),
+        ({"over": {"rate": [1e-3]}, "on": "test"}, "tune.on"),
+        ({"over": {"loaded.rat": [1e-3]}}, "rat"),
+        ({"over": {"norm": ["batch", "keep"]}}, "norm"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_in_one_line(plan_of, tune, says):
+    with pytest.raises(BenchError, match=says) as refused:
+        plan_of(section(tune=tune, seeds=[0, 1]))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_split_without_patients_that_validate_names_holdout(plan_of):
+    with pytest.raises(BenchError, match=r"tune need patients that validate.*set 'holdout'"):
+        plan_of(section(tune=RATES, split="cv5"))
+    plan_of(section(tune=RATES, split="cv5", holdout=0.3, folds=[0]))
+
+
+def test_specs_with_a_grid_are_their_own_json(plan_of):
+    plan = plan_of(section(tune=GRID))
+    for job in ids(plan, "finetune"):
+        assert jobs.read(json.loads(json.dumps(plan.jobs[job].plain())), "here") == plan.jobs[job]
+    assert NAME in {plan.jobs[job].spec.data.dataset for job in ids(plan, "finetune")}
