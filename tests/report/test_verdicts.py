@@ -305,6 +305,14 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
         assert f"{fraction} % of the labels" in found.title
 
 
+def test_a_worst_case_says_over_how_many_rows_its_mean_is(scene, usual):
+    hard = f"c{int(np.argmin(np.random.default_rng(0).normal(0.6, 0.1, PATIENTS))):02d}"
+    part = [row for row in usual if row["row"] != "b" or row["case"] != hard]
+    (found,) = worst(scene(*part))
+    assert found.cases[0].patient.endswith(hard) and found.cases[0].mean.endswith(" (3 of 4 rows)")
+    assert "rows)" not in found.cases[1].mean
+
+
 def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
     names = ("organs", "hearts", "brains", "lungs")
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
