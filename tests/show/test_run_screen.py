@@ -180,7 +180,7 @@ def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_wher
         "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
     )
     assert said[::2] == ["begins", "begins", "is", "is"]
-    assert said[1::2] == [[line.format(two, file)], [line.format(two, "files that nobody recorded")], [], []]
+    assert said[1::2] == [[line.format(two, file)], [line.format(two, "files that an older bench did not record")], [], []]
     store.begin(store.claim(two), note({**ours, file: "0 0"}, ()))
     store.release(type(claim)(two, 5, store.claims(two)[-1]))
     (asked,) = run.changed(plan, store, keep=True)
