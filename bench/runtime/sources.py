@@ -44,7 +44,7 @@ FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the 
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 BESIDE = ("bench.phantoms",)
 SCORES = "bench.metrics"
-UNRECORDED = "files that nobody recorded"
+UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 NOTHING = "-"  # what a file means that has a docstring alone
 

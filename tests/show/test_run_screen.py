@@ -12,7 +12,7 @@ from small_protocol import cell
 
 from bench import run
 from bench.runtime.execute import Outcome
-from bench.runtime.sources import bytes_of, note, source_hash, sources
+from bench.runtime.sources import UNRECORDED, bytes_of, note, source_hash, sources
 from bench.show import progress
 from bench.show.at_work import WINDOW, AtWork, Looks
 from bench.show.progress import Watch, manner
@@ -180,7 +180,7 @@ def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_wher
         "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
     )
     assert said[::2] == ["begins", "begins", "is", "is"]
-    assert said[1::2] == [[line.format(two, file)], [line.format(two, "files that nobody recorded")], [], []]
+    assert said[1::2] == [[line.format(two, file)], [line.format(two, UNRECORDED)], [], []]
     store.begin(store.claim(two), note({**ours, file: "0 0"}, ()))
     store.release(type(claim)(two, 5, store.claims(two)[-1]))
     (asked,) = run.changed(plan, store, keep=True)
