@@ -148,6 +148,7 @@ BROKEN = {  # kind, what is written in the template: what is said of it
          r"a classification's values are 0, 1"),
     "one class": ("dataset", ('labels = {', 'task = "classification"; labels = {0: "all"}; _ = {'),
          r"labels: a classification has at least two classes"),
+    "ignored": ("dataset", ('recipes =', 'ignore = 1; recipes ='), r"ignore: 1 is the value of a label"),
     "raw": ("dataset", ('recipes =', 'raw_labels = {7: 3}; recipes ='),
          r"raw_labels: 3 is no value of labels"),
     "a region": ("dataset", ('recipes =', 'regions = {"both": (1, 3)}; recipes ='),
