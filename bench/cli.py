@@ -18,7 +18,7 @@ from bench.blame import blaming
 from bench.completion import ASKS
 from bench.errors import BenchError, Damaged
 
-PATHS = ("protocols", "out", "data", "records", "directory")  # where jobs and code from outside work
+PATHS = ("protocols", "out", "data", "directory")  # where jobs and code from outside work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
