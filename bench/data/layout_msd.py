@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
-from bench.volumes.files import inside, is_volume, nameable, stem
+from bench.volumes.files import dicom_inside, inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
@@ -34,7 +34,9 @@ class MSDLayout(Dataset):
         root = Path(root)
         home = _home(root)
         if home is None:
-            raise BenchError(f"{root}: no folder imagesTr with .nii.gz files{_hint(self.unpack)}")
+            raise BenchError(
+                f"{root}: no folder imagesTr with .nii.gz files{dicom_inside(root)}{_hint(self.unpack)}"
+            )
         listing = read_listing(home)
         labels = _by_stem(home / "labelsTr")
         files = _by_stem(home / "imagesTr")
@@ -44,7 +46,8 @@ class MSDLayout(Dataset):
         keys = {*images, *(labels if listed is None else listed)}
         ordered = list(images) if len(keys) == len(images) else sorted(keys, key=natural)
         if not keys:
-            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{_hint(self.unpack)}")
+            there = dicom_inside(home / "imagesTr")
+            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{there}{_hint(self.unpack)}")
         found = [
             Case(
                 key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
