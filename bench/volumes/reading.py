@@ -262,8 +262,8 @@ def drift(
     return float((np.abs(np.divide(one, two) - 1) * (np.array(shape) - 1)).max())
 
 
-def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return an array (X, Y, Z) in RAS+ with its axes as a file stores them, and that file's affine.
+def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, Stored]:
+    """Return an array (X, Y, Z) in RAS+ with its axes as a file stores them, and that file's header.
 
     Raises:
         VolumeError: the file cannot be used, or is of another shape.
@@ -273,7 +273,7 @@ def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     array = _to_stored(array[np.newaxis], stored.affine)[0]
     if array.shape != tuple(stored.grid):
         stored.fail("shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}")
-    return array, stored.affine
+    return array, stored
 
 
 def check_finite(volume: Volume3D) -> None:
