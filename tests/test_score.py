@@ -117,6 +117,13 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     assert "compared as they are stored" in said.err and json.loads(said.out)[0]["metric"] == "dice"
 
 
+def test_a_folder_of_dicom_is_named(tmp_path):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(BenchError, match="convert it with dcm2niix"):
+        score_files(tmp_path, tmp_path, METRICS)
+
+
 @pytest.mark.parametrize("array", [organ(3), organ(3)[::-1]], ids=["the same way", "mirrored"])
 def test_to_ignore_geometry_is_to_turn_no_voxel(tmp_path, array):
     r = placed(tmp_path / "r.nii.gz", organ(2), AXES)

@@ -19,7 +19,7 @@ from bench.data.recipe import contiguous
 from bench.dataset import Case, Dataset, clean, files_of
 from bench.errors import BenchError, printable
 from bench.volumes import metaimage, picture, zipped
-from bench.volumes.files import is_picture, within
+from bench.volumes.files import dicom_inside, is_picture, within
 from bench.volumes.header import MIN_STEP
 from bench.volumes.reading import (
     TOLERANCE,
@@ -126,7 +126,9 @@ def _finding(case: str, fault: VolumeError) -> Finding:
 
 
 def _absent(path: Path) -> str:
-    return f"a link that leads to {path.readlink()}" if path.is_symlink() else "no such file"
+    if path.is_symlink():
+        return f"a link that leads to {path.readlink()}"
+    return f"no such file{dicom_inside(path.parent, depth=1)}"
 
 
 def _judged(
@@ -235,8 +237,8 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
             found.append(("shape", f"the file holds {surplus} bytes more than its header declares"))
     by_affine = np.linalg.norm(stored.affine[:3, :3], axis=0)
     if drift(by_affine, stored.spacing, stored.grid) > TOLERANCE:
-        stated, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
-        found.append(("spacing", f"pixdim says {stated} mm, the affine {meant} mm"))
+        declared, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
+        found.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
     return [VolumeError(volume.path, kind, detail) for kind, detail in found]
 
 

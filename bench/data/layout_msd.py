@@ -107,6 +107,7 @@ def msd_folder(root: Path) -> Dataset:
     listing = read_listing(home)
     if not path.is_file():
         lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
+        lacks += dicom_inside(root)
         raise BenchError(f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}")
     if not listing:
         raise BenchError(

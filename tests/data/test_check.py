@@ -88,6 +88,13 @@ def test_what_a_header_contradicts_is_found_and_the_case_is_left_out(root, tmp_p
     assert seen == ["case_3"]
 
 
+def test_dicom_in_the_place_of_an_image_is_named(root):
+    (root / IMAGE).unlink()
+    (root / "imagesTr/slices").write_bytes(b"\0" * 128 + b"DICM")
+    (found,) = check(msd_folder(root), root)
+    assert found.kind == "missing" and "DICOM; convert it with dcm2niix" in found.detail
+
+
 def test_a_label_that_states_nothing_or_lies_a_tenth_of_a_millimetre_off_is_no_finding(root):
     array = np.asarray(nib.load(root / LABEL).dataobj)
     nib.save(nib.Nifti1Image(array, None), root / LABEL)
