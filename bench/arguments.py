@@ -255,7 +255,7 @@ def _score_parser(commands: Any) -> None:
     score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
     score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
     score.add_argument("--ignore-geometry", action="store_true",
-                       help="compare voxels as stored, wherever the headers place them")  # fmt: skip
+                       help="compare voxels as stored: no axis is turned, no place compared")  # fmt: skip
     score.add_argument("--json", action="store_true")
 
 

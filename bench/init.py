@@ -17,6 +17,7 @@ from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
 from bench.show.first import First, first, seen_in_words, view
 from bench.show.survey import Survey
+from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
@@ -46,8 +47,8 @@ def init(
     root = folder if folder.name not in ("", "..") else folder.resolve()
     if not (root / "imagesTr").is_dir():
         raise BenchError(
-            f"{root}: no folder imagesTr; the layout is MSD's or nnU-Net's for raw data: imagesTr, labelsTr "
-            "and dataset.json (for another one 'bench new dataset' begins a data set)"
+            f"{root}: no folder imagesTr{dicom_inside(root)}; the layout is MSD's or nnU-Net's for raw data: "
+            "imagesTr, labelsTr and dataset.json (for another one 'bench new dataset' begins a data set)"
         )
     path = to or Path(f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml")
     if path.exists() or not path.parent.is_dir():

@@ -19,15 +19,20 @@ from bench.metrics.grid import Grid, blanked, index_of, long_axes
 from bench.metrics.pooled import DICE, Pooled
 from bench.metrics.request import Request, Wanted, looped
 from bench.metrics.volume import compare
-from bench.volumes.files import PICTURES, SUFFIXES, is_picture, is_volume, stem
-from bench.volumes.reading import read_header, read_label, read_volume
+from bench.volumes.files import PICTURES, SUFFIXES, dicom_inside, is_picture, is_volume, stem
+from bench.volumes.reading import (
+    TOLERANCE,
+    LabelVolume,
+    check_stated,
+    drift,
+    lay,
+    misplaced,
+    read_as_stored,
+    read_header,
+    read_label,
+)
 
 AGREE = 1e-6  # what --verify calls a difference
-SPACING_AGREE = 1e-4  # relative; headers store float32, and writers round
-# Of a voxel's shortest side: how far two corners of one grid may lie apart. On 512 x 512 x 300 voxels of
-# 0.35 mm, as much as 1 m from the origin, an affine stored as float32 moves them by 0.0002 of it, as NIfTI's
-# quaternion by 0.003, as text of six digits by 0.006; half a voxel would change scores.
-PLACE_AGREE = 0.1
 WAYS_OUT = (
     "correct the wrong header (a prediction takes the affine of the image it was made from), resample, or"
     " --ignore-geometry compares the voxels as they are stored"
@@ -278,7 +283,8 @@ def _cases(folder: Path) -> dict[str, Path]:
         if other != path:
             raise BenchError(f"{path}: the case has also {other.name}; keep one of them")
     if not found:
-        raise BenchError(f"{folder}: holds no volume ({', '.join((*SUFFIXES, *PICTURES))})")
+        kinds = ", ".join((*SUFFIXES, *PICTURES))
+        raise BenchError(f"{folder}: holds no volume ({kinds}){dicom_inside(folder)}")
     return found
 
 
@@ -328,26 +334,32 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
 
 
 def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
-    """Return one line for each prediction with pairs in which a header states no orientation.
+    """Return a line for each prediction with pairs in which a header states no orientation, or two places.
 
     Args:
         predictions: as for ``score_several``.
         reference: likewise.
     """
-    found = []
+    lines = []
     for path in predictions:
-        files = pairs(path, reference).values()
-        vague = [lone for pair in files if (lone := next((p for p in pair if not _oriented(p)), None))]
+        files = list(pairs(path, reference).values())
+        vague = [lone for pair in files if (lone := _vague(pair))]
         if vague:
-            found.append(
+            lines.append(
                 f"{vague[0]}: its header states no orientation, so prediction and reference are compared"
                 f" voxel by voxel as they are stored ({len(vague)} of {len(files)} pairs)"
             )
-    return found
+        unsure = [(p, text) for pair in files for p in pair if (text := read_header(p).stated.doubt)]
+        if unsure:
+            lines.append(f"{unsure[0][0]}: {unsure[0][1]} and not compared ({len(unsure)} files)")
+    return lines
 
 
-def _oriented(path: Path) -> bool:
-    return read_header(path).oriented
+def _vague(pair: tuple[Path, Path]) -> Path | None:
+    """Return the file of a pair that states no orientation; two pictures state none and need none."""
+    if all(map(is_picture, pair)):
+        return None
+    return next((path for path in pair if not read_header(path).stated.axes), None)
 
 
 def _read(
@@ -355,36 +367,48 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray, Grid]:
     """Return both label maps in RAS+ and the reference's grid.
 
-    A file that states no orientation is taken to be stored as its partner is, and so is a prediction whose
-    geometry is to be ignored.
+    A file that states no orientation is taken to be stored as its partner is. Where geometry is to be
+    ignored, both have their axes as stored.
     """
-    if _oriented(reference) or ignore_geometry:
-        two = read_label(reference)
-        own = _oriented(prediction) and not ignore_geometry
-        one = read_label(prediction, None if own else read_volume(reference))
-    else:
-        one = read_label(prediction)
-        two = read_label(reference, read_volume(prediction))
+    read = read_as_stored if ignore_geometry else read_label
+    one, two = read(prediction), read(reference)
+    vague = [not volume.stored.stated.axes for volume in (one, two)]
+    if not ignore_geometry:
+        check_stated(one.stored)
+        check_stated(two.stored)
+        if vague == [False, True]:
+            two = lay(two, one)
+        elif vague[0]:
+            one = lay(one, two)
     if one.array.shape != two.array.shape:
         raise BenchError(
             f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
             " resample the prediction to the reference's grid"
         )
-    grid = Grid.of(two.array.shape, two.spacing, two.affine)
-    if ignore_geometry:
-        return one.array, two.array, grid
-    if not np.allclose(one.spacing, two.spacing, rtol=SPACING_AGREE, atol=0):
+    if not ignore_geometry and not any(vague):
+        _check_place(one, two)
+        one = lay(one, two)
+    return one.array, two.array, Grid.of(two.array.shape, two.spacing, two.affine)
+
+
+def _check_place(one: LabelVolume, two: LabelVolume) -> None:
+    """Refuse a prediction whose header places it off its reference.
+
+    Raises:
+        BenchError: spacing or place differ by more than ``TOLERANCE`` voxels at a corner.
+    """
+    spaced = one.stored.stated.spacing and two.stored.stated.spacing
+    if spaced and drift(one.spacing, two.spacing, two.array.shape) > TOLERANCE:
         raise BenchError(
-            f"{prediction}: spacing {tuple(one.spacing)} mm, but {reference} has"
+            f"{one.path}: spacing {tuple(one.spacing)} mm, but {two.path} has"
             f" {tuple(two.spacing)}; {WAYS_OUT}"
         )
-    apart = _apart(one.affine, two.affine, two.array.shape)
-    if apart > PLACE_AGREE * min(two.spacing):
+    if off := misplaced(one, two):
         raise BenchError(
-            f"{prediction}: lies up to {apart:.4g} mm from {reference}: in RAS+ their affines are"
+            f"{one.path}: lies up to {_apart(one.affine, two.affine, two.array.shape):.4g} mm"
+            f" ({off:.4g} voxels) from {two.path}: in RAS+ their affines are"
             f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; {WAYS_OUT}"
         )
-    return one.array, two.array, grid
 
 
 def _apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:

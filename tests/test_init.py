@@ -1,5 +1,6 @@
 """``bench init``: what it writes over a folder of scans plans and runs as it is, and overwrites nothing."""
 
+import gzip
 import json
 import math
 import resource
@@ -93,9 +94,13 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
     strange = np.asarray(label.dataobj).copy()
     strange[0, 0, 0] = 9
     nib.save(nib.Nifti1Image(strange, label.affine), root / "labelsTr" / "hippocampus_005.nii.gz")
+    for file in ("imagesTr/hippocampus_001.nii.gz", "labelsTr/hippocampus_006.nii.gz"):
+        image = nib.load(root / file)
+        image.set_qform(np.diag([-1.0, 1, 1, 1]) @ image.affine, 1)
+        (root / file).write_bytes(gzip.compress(image.to_bytes()))
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
-    assert "2 findings, 2 cases left out" in capsys.readouterr().out
-    out = ("hippocampus_003", "hippocampus_005")
+    assert "4 findings, 4 cases left out" in capsys.readouterr().out
+    out = tuple(f"hippocampus_{n:03d}" for n in (1, 3, 5, 6))
     assert read(tmp_path / "own.yaml").finetune[0].exclude == out
     assert "patients that train" in planned(capsys, tmp_path / "own.yaml", root)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 
 import bench.score
 from bench.cli import main
@@ -93,7 +94,7 @@ def test_one_grid_is_scored_however_it_is_stored(tmp_path, capsys, prediction, r
     assert said.count("\n") == vague and ("states no orientation" in said) == vague
 
 
-SHIFTED = AXES + np.outer([0.2, 0, 0, 0], [0, 0, 0, 1])
+SHIFTED = AXES + np.outer([0.3, 0, 0, 0], [0, 0, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,44 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     assert main(["score", "--prediction", str(p), "--reference", str(r), *flags]) == 0
     said = capsys.readouterr()
     assert "compared as they are stored" in said.err and json.loads(said.out)[0]["metric"] == "dice"
+
+
+def test_a_folder_of_dicom_is_named(tmp_path):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(BenchError, match="convert it with dcm2niix"):
+        score_files(tmp_path, tmp_path, METRICS)
+
+
+@pytest.mark.parametrize("array", [organ(3), organ(3)[::-1]], ids=["the same way", "mirrored"])
+def test_to_ignore_geometry_is_to_turn_no_voxel(tmp_path, array):
+    r = placed(tmp_path / "r.nii.gz", organ(2), AXES)
+    p = placed(tmp_path / "p.nii.gz", array, FLIPPED)
+    rows, _ = score_files(p, r, METRICS, ignore_geometry=True)
+    expected = score(np.ascontiguousarray(array), organ(2), (1.0, 1.0, 2.0), METRICS)
+    assert [row["value"] for row in rows] == [one.value for one in expected]
+
+
+def test_a_header_that_contradicts_itself_is_refused_unless_geometry_is_ignored(tmp_path, capsys):
+    image = nib.Nifti1Image(organ(2), FLIPPED)
+    image.set_sform(FLIPPED, 2)
+    image.set_qform(AXES, 1)
+    nib.save(image, tmp_path / "r.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "r.nii.gz")), str(tmp_path / "p.nii.gz"))
+    files = ["score", "--prediction", str(tmp_path / "p.nii.gz"), "--reference", str(tmp_path / "r.nii.gz")]
+    assert main(files) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "r.nii.gz: sform says" in said.err and not said.out
+    assert main([*files, "--ignore-geometry", "--metrics", "dice", "--json"]) == 0
+    assert {row["value"] for row in json.loads(capsys.readouterr().out)} == {1.0}
+
+
+def test_an_origin_or_spacing_that_was_rounded_is_not_refused(tmp_path):
+    fine = np.array([[0.3, 0, 0, 1.249], [0, 0.3, 0, -3.251], [0, 0, 2, 7.049], [0, 0, 0, 1]])
+    r, p = placed(tmp_path / "r.nii.gz", organ(2), fine), tmp_path / "p.nii.gz"
+    coarse = np.round(fine, 1)
+    coarse[0, 0] = 0.301
+    assert {row["value"] for row in score_files(placed(p, organ(2), coarse), r, ("dice",))[0]} == {1.0}
 
 
 def test_a_moved_origin_is_found_in_every_format(tmp_path):

@@ -19,18 +19,21 @@ from bench.data.recipe import contiguous
 from bench.dataset import VOID, Case, Dataset, clean, files_of
 from bench.errors import BenchError, printable
 from bench.volumes import metaimage, picture, zipped
-from bench.volumes.files import is_picture, within
+from bench.volumes.files import dicom_inside, is_picture, within
+from bench.volumes.header import MIN_STEP
 from bench.volumes.reading import (
     TOLERANCE,
     LabelVolume,
     Volume3D,
     VolumeError,
     check_finite,
+    drift,
     is_volume,
     join_channels,
+    lay,
+    misplaced,
     read_label,
     read_volume,
-    same_place,
 )
 
 LEAN = 1.0  # degrees; headers round their numbers
@@ -123,7 +126,9 @@ def _finding(case: str, fault: VolumeError) -> Finding:
 
 
 def _absent(path: Path) -> str:
-    return f"a link that leads to {path.readlink()}" if path.is_symlink() else "no such file"
+    if path.is_symlink():
+        return f"a link that leads to {path.readlink()}"
+    return f"no such file{dicom_inside(path.parent, depth=1)}"
 
 
 def _judged(
@@ -147,29 +152,47 @@ def _judged(
         attempt(check_finite, volume)
     faults += _copies(channels)
     image = attempt(join_channels, channels) if 0 < len(channels) == len(case.images) else None
-    if image is not None and image.array.shape[0] != len(dataset.channels):
-        several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
-        there, declared = several[0].array.shape[0], len(dataset.channels)
-        detail = f"{there} channels in this file, {declared} are declared in all"
-        faults.append(VolumeError(several[0].path, "shape", detail))
+    if image is not None:
+        faults += _count_faults(dataset, channels, image)
     for path in filter(picture.is_slices, here):
         faults += (attempt(picture.doubts, path) if channels else None) or ()
-    if isinstance(case.label, int) and case.label not in dataset.labels:
-        detail = f"class {case.label} is not declared ({', '.join(map(str, dataset.labels))})"
-        faults.append(VolumeError(case.images[0], "label_value", detail))
+    faults += _class_faults(dataset, case)
     label = None
     if isinstance(case.label, Path) and str(case.label) not in gone:
         label = attempt(partial(read_label, frame=case.frame), case.label)
+    lies = None
     if label is not None:
-        faults += _label_faults(dataset, image, label)
-    if look is not None and image is not None and all(fault.kind != "nonfinite" for fault in faults):
-        lies = label is not None and label.array.shape == image.array.shape[1:]
-        look(case, image, label if lies else None)
-    return [_finding(case.id, fault) for fault in faults], None if image is None else _digest(image)
+        faults += _value_faults(dataset, label)
+        lies = None if image is None else attempt(partial(lay, label), image)
+    placed = label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
+    if image is None:
+        return [_finding(case.id, fault) for fault in faults], None
+    faults += _pair_faults(image, label if lies else None)
+    if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
+        look(case, image, lies)
+    return [_finding(case.id, fault) for fault in faults], _digest(image)
 
 
-def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) -> list[VolumeError]:
-    """Return what is wrong with a label map's values, and where it lies."""
+def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
+    """Return a class that is not declared."""
+    if not isinstance(case.label, int) or case.label in dataset.labels:
+        return []
+    detail = f"class {case.label} is not declared ({', '.join(map(str, dataset.labels))})"
+    return [VolumeError(case.images[0], "label_value", detail)]
+
+
+def _count_faults(dataset: Dataset, channels: Sequence[Volume3D], image: Volume3D) -> list[VolumeError]:
+    """Return a number of channels that is not the declared one."""
+    if image.array.shape[0] == len(dataset.channels):
+        return []
+    several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
+    there, declared = several[0].array.shape[0], len(dataset.channels)
+    detail = f"{there} channels in this file, {declared} are declared in all"
+    return [VolumeError(several[0].path, "shape", detail)]
+
+
+def _value_faults(dataset: Dataset, label: LabelVolume) -> list[VolumeError]:
+    """Return what is wrong with a label map's values."""
     found = list[VolumeError]()
     try:
         classes = contiguous(label, dataset)
@@ -177,7 +200,7 @@ def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) 
             found.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
     except VolumeError as error:
         found.append(error)
-    return found + _pair_faults(image, label)
+    return found
 
 
 def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
@@ -194,10 +217,15 @@ def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
 def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     """Return what a header leaves open or says twice in two ways."""
     found, stored = list[tuple[str, str]](), volume.stored
-    if not stored.oriented:
+    stated = stored.stated
+    if stated.doubt:
+        found.append(("affine", stated.doubt))
+    if not stated.axes and is_volume(stored.path):
         found.append(("orientation", "the header states no orientation; left and right are a guess"))
-    if not stored.spaced:
+    if not stated.spacing and is_volume(stored.path):
         found.append(("spacing", "the header states no spacing; 1 mm is a guess"))
+    if min(volume.spacing) < MIN_STEP:
+        found.append(("spacing", f"voxels of {_mm(volume.spacing)} mm; is the header in metres?"))
     unit = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     lean = float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
     if lean > LEAN:
@@ -209,29 +237,26 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
         if surplus:
             found.append(("shape", f"the file holds {surplus} bytes more than its header declares"))
     by_affine = np.linalg.norm(stored.affine[:3, :3], axis=0)
-    if np.abs(by_affine - stored.spacing).max() > TOLERANCE:
-        stated, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
-        found.append(("spacing", f"pixdim says {stated} mm, the affine {meant} mm"))
+    if drift(by_affine, stored.spacing, stored.grid) > TOLERANCE:
+        declared, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
+        found.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
     return [VolumeError(volume.path, kind, detail) for kind, detail in found]
 
 
-def _pair_faults(image: Volume3D | None, label: LabelVolume) -> list[VolumeError]:
-    """Return where a label does not lie on its image, if there is one."""
-    if image is None:
+def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError]:
+    """Return where a label's header, as it was read alone, places it off its image."""
+    off = 0.0 if label is None else misplaced(label, image)
+    if label is None or not off:
         return []
-    if label.array.shape != image.array.shape[1:]:
-        detail = f"{label.array.shape} is not {image.array.shape[1:]}, the shape of its image"
-        return [VolumeError(label.path, "shape", detail)]
-    if same_place(label.affine, image.affine):
-        return []
-    off = np.abs(label.affine - image.affine).max()
-    found = [("affine", f"up to {off:.4g} mm from its image's affine")]
-    if np.abs(np.subtract(label.spacing, image.spacing)).max() > TOLERANCE:
-        there, its = (" x ".join(f"{s:g}" for s in spacing) for spacing in (label.spacing, image.spacing))
-        found.append(("spacing", f"{there} mm is not {its} mm, the spacing of its image"))
-    if label.original_axes != image.original_axes:
-        found.append(("orientation", f"stored {label.original_axes}, its image {image.original_axes}"))
+    found = [("affine", f"its header places it up to {off:.4g} voxels from its image")]
+    if drift(label.spacing, image.spacing, label.array.shape) > TOLERANCE:
+        detail = f"{_mm(label.spacing)} mm is not {_mm(image.spacing)} mm, the spacing of its image"
+        found.append(("spacing", detail))
     return [VolumeError(label.path, kind, detail) for kind, detail in found]
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{s:g}" for s in spacing)
 
 
 def _digest(image: Volume3D) -> str:

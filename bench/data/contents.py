@@ -279,6 +279,8 @@ def _header(name: str) -> str:
     from bench.volumes.reading import read_header
 
     header = read_header(Path(name))
+    if header.stated.conflict:
+        raise BenchError(f"{name}: {header.stated.conflict}")
     return "x".join(str(n) for n in (*header.shape, header.channels))
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
-from bench.volumes.files import inside, is_volume, nameable, stem
+from bench.volumes.files import dicom_inside, inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
@@ -34,7 +34,9 @@ class MSDLayout(Dataset):
         root = Path(root)
         home = _home(root)
         if home is None:
-            raise BenchError(f"{root}: no folder imagesTr with .nii.gz files{_hint(self.unpack)}")
+            raise BenchError(
+                f"{root}: no folder imagesTr with .nii.gz files{dicom_inside(root)}{_hint(self.unpack)}"
+            )
         listing = read_listing(home)
         labels = _by_stem(home / "labelsTr")
         files = _by_stem(home / "imagesTr")
@@ -44,7 +46,8 @@ class MSDLayout(Dataset):
         keys = {*images, *(labels if listed is None else listed)}
         ordered = list(images) if len(keys) == len(images) else sorted(keys, key=natural)
         if not keys:
-            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{_hint(self.unpack)}")
+            there = dicom_inside(home / "imagesTr")
+            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{there}{_hint(self.unpack)}")
         found = [
             Case(
                 key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
@@ -105,6 +108,7 @@ def msd_folder(root: Path) -> Dataset:
     listing = read_listing(home)
     if not path.is_file():
         lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
+        lacks += dicom_inside(root)
         raise BenchError(f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}")
     if not listing:
         raise BenchError(

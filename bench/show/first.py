@@ -57,7 +57,12 @@ def first(survey: Survey) -> First:
         BenchError: a file is missing, or too few patients are left to train and test on.
     """
     _complete(survey)
-    excluded = tuple(dict.fromkeys(f.case for f in survey.findings if f.case and f.kind in UNUSABLE))
+    usable = {facts.case.id for facts in survey.facts}
+    excluded = tuple(
+        dict.fromkeys(
+            f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case not in usable)
+        )
+    )
     seen = [f for f in survey.facts if f.case.id not in excluded]
     cases = [c for c in survey.cases if c.id not in excluded]
     patients = {c.patient for c in cases if c.label is not None}

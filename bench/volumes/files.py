@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,8 +12,11 @@ from bench.dataset import LITTER, clean
 from bench.errors import BenchError
 
 Entry = TypeVar("Entry", Path, os.DirEntry[str])
+LOOKED_AT = 20  # files and folders of a folder that are asked for DICOM
 LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
+DICOM = "DICOM; convert it with dcm2niix"
+MAGIC = b"DICM"  # at byte 128
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -32,6 +36,32 @@ def is_there(path: Path) -> bool:
 def is_picture(path: Path) -> bool:
     """Tell by its name whether a file is a picture that is read here."""
     return path.name.lower().endswith(PICTURES)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell by its first bytes, or by a name of the format's own, whether a file is DICOM."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def dicom_inside(folder: Path, depth: int = 3) -> str:
+    """Return in words that there is DICOM in a folder, to end a message with; else nothing.
+
+    The first files of each folder stand for the rest: scans have thousands of slices.
+    """
+    try:
+        inside = sorted(islice(folder.iterdir(), LOOKED_AT))
+    except OSError:
+        return ""
+    if any(is_dicom(path) for path in inside):
+        return f"; {folder} holds {DICOM}"
+    below = (dicom_inside(path, depth - 1) for path in inside if depth > 1 and path.is_dir())
+    return next(filter(None, below), "")
 
 
 def stem(path: Path | str) -> str:

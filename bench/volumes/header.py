@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from textwrap import shorten
 from typing import BinaryIO, NoReturn
@@ -18,10 +19,13 @@ import numpy as np
 from bench.errors import BenchError
 from bench.volumes import zipped
 from bench.volumes.archive import Limits
+from bench.volumes.files import DICOM, MAGIC
 from bench.volumes.once import ChangedError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
-MIN_STEP, MAX_STEP = 0.01, 100.0  # mm; beyond them the unit is not the one stated, or the header is damaged
+MIN_STEP = 0.01  # mm; below it a header that states no unit may be in metres
+MAX_STEP = 100.0  # mm; above it the unit is not the one stated, or the header is damaged
+TOLERANCE = 0.25  # of a voxel, along any axis: how far a corner of one grid lies apart in two affines
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
@@ -50,6 +54,25 @@ class TooLargeError(VolumeError):
     """A file that this machine's memory cannot take; no fault of the file."""
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a header itself states; the rest is a guess, and no guess places a voxel on another's.
+
+    ``place``: the first voxel's. ``conflict``: two statements that turn the voxels differently; nobody can
+    tell which is right. ``doubt``: two statements of the place, with the same directions; it is not trusted.
+    """
+
+    axes: bool = True
+    place: bool = True
+    spacing: bool = True
+    unit: bool = True
+    conflict: str = ""
+    doubt: str = ""
+
+
+NOTHING = Stated(axes=False, place=False, spacing=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Stored:
     """A judged header: where the voxels lie in the file and what they mean.
@@ -66,13 +89,12 @@ class Stored:
     gzipped: bool
     affine: np.ndarray
     spacing: tuple[float, float, float]
-    oriented: bool = True
+    stated: Stated = Stated()
     channel_axis: int | None = None
     slope: float = 1.0
     inter: float = 0.0
     data: Path | None = None  # the file of the voxels, where it is not ``path``
     wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
-    spaced: bool = True  # False: the header states no spacing and 1 mm is a guess
 
     @property
     def source(self) -> Path:
@@ -137,6 +159,7 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
 
 def _placed(stored: Stored) -> Stored:
     """Judge the affine and the spacing."""
+    stored = _without_dummies(stored)
     if not np.isfinite(stored.affine).all():
         stored.fail("affine", "the affine holds NaN or infinite values")
     if not all(np.isfinite(s) and s > 0 for s in stored.spacing):
@@ -147,14 +170,35 @@ def _placed(stored: Stored) -> Stored:
             "spacing",
             f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed: see the header's unit",
         )
-    if 1e-6 <= steps.min() < MIN_STEP:
+    if 1e-6 <= steps.min() < MIN_STEP and not stored.stated.unit:
         stored.fail(
-            "spacing",
-            f"voxels of {_by(tuple(steps))} mm; is the header in metres, or not in the unit it states?",
+            "spacing", f"voxels of {_by(tuple(steps))} mm; the header states no unit: is it in metres?"
         )
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
     return stored
+
+
+def _without_dummies(stored: Stored) -> Stored:
+    """Return a header whose axes of one voxel have a length; writers of 2D files put 0 or 999 there."""
+    affine, spacing = stored.affine.copy(), [*stored.spacing]
+    steps = step_lengths(affine)
+    for axis, (n, step) in enumerate(zip(stored.grid, steps, strict=True)):
+        if n > 1 or (MIN_STEP <= step <= MAX_STEP and 0 < spacing[axis] <= MAX_STEP):
+            continue
+        a, b = (affine[:3, other] for other in range(3) if other != axis)
+        if not 0 < step < np.inf:
+            affine[:3, axis] = np.cross(a, b) * (-1 if axis == 1 else 1)
+            step = step_lengths(affine)[axis]
+        affine[:3, axis] /= step or 1.0
+        spacing[axis] = 1.0
+    return replace(stored, affine=affine, spacing=(spacing[0], spacing[1], spacing[2]))
+
+
+def apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Return how far a corner of a grid lies apart in two affines, in voxels along one axis, at most."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))]).T
+    return float(np.abs((np.linalg.pinv(two) @ (one - two) @ corners)[:3]).max())
 
 
 def step_lengths(affine: np.ndarray) -> np.ndarray:
@@ -268,6 +312,8 @@ def looks_like(raw: bytes) -> str:
         return "; it is a git-lfs pointer: run 'git lfs pull'"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "; it is a web page: log in and get it again"
+    if raw[128:132] == MAGIC:
+        return f"; it is {DICOM}"
     return "; it is a zip: unpack it" if start.startswith(b"pk\x03\x04") else ""
 
 

@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from bench.volumes.files import nameable
-from bench.volumes.header import Stored, VolumeError, beginning, judge
+from bench.volumes.header import Stated, Stored, VolumeError, beginning, judge, looks_like
 
-HEADER = 1 << 16  # a longer header is no header
-LINE = re.compile(r"\s*([A-Za-z]\w*)\s*[=:]\s*(.*?)\s*", re.ASCII)
+HEADER = 1 << 20  # a longer header is no header
+LINE = re.compile(r"\s*([^=:]+?)\s*[=:]\s*(.*?)\s*")
+READ = {  # every other field is a remark: ITK writes there what it knows of a NIfTI or a DICOM file
+    "ObjectType", "NDims", "HeaderSize", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "DimSize",
+    "ElementNumberOfChannels", "ElementSpacing", "ElementSize", "ElementType", "TransformMatrix", "Offset",
+    "ElementDataFile",
+}  # fmt: skip
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 LAST = "ElementDataFile"  # the field that ends a header
 ALIASES = {
@@ -40,16 +45,18 @@ def read_stored(path: Path) -> Stored:
     """
     fields, end = _fields(path)
     _kind(path, fields)
-    shape = _whole(path, fields, "DimSize", 3)
+    axes = int(fields.get("NDims", "3"))
+    shape = (*_whole(path, fields, "DimSize", axes), 1)[:3]
     (channels,) = _whole(path, fields, "ElementNumberOfChannels", 1, "1")
-    affine, spacing = _affine(path, fields)
+    affine, spacing = _affine(path, fields, axes)
+    oriented, spaced = "TransformMatrix" in fields, not {"ElementSpacing", "ElementSize"}.isdisjoint(fields)
     data = _data(path, fields)
     local = data == path
     stored = Stored(
         path, (channels, *shape) if channels != 1 else shape, _dtype(path, fields), end if local else 0,
-        _flag(path, fields, "CompressedData"), affine, spacing, oriented="TransformMatrix" in fields,
+        _flag(path, fields, "CompressedData"), affine, spacing,
+        stated=Stated(oriented, oriented and spaced and "Offset" in fields, spaced),
         channel_axis=0 if channels != 1 else None, data=data, wbits=ZLIB_OR_GZIP,
-        spaced="ElementSpacing" in fields or "ElementSize" in fields,
     )  # fmt: skip
     if not local:
         beginning(data, 1)
@@ -75,9 +82,10 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         end = len(raw) if end < 0 else end
         line, at = raw[at:end].decode("utf-8", "replace"), end + 1
         match = LINE.fullmatch(line)
-        if match is None and line.strip():
-            raise VolumeError(path, "unreadable", f"no 'field = value' in the header: {line[:60]!r}")
-        if match is not None:
+        if match is None and line.strip() and not line.lstrip().startswith("#"):
+            detail = f"no 'field = value' in the header: {line[:60]!r}{looks_like(raw)}"
+            raise VolumeError(path, "unreadable", detail)
+        if match is not None and ALIASES.get(match[1], match[1]) in READ:
             name = ALIASES.get(match[1], match[1])
             if fields.setdefault(name, match[2]) != match[2]:
                 raise VolumeError(path, "unreadable", f"field {name}: stated twice, differently")
@@ -85,11 +93,12 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
 
 
 def _kind(path: Path, fields: dict[str, str]) -> None:
-    """Refuse what is no dense three-dimensional image in binary."""
-    for name, needed in (("ObjectType", "Image"), ("NDims", "3"), ("HeaderSize", "0")):
+    """Refuse what is no dense image of two or three axes in binary."""
+    if fields.get("NDims", "3") not in ("2", "3"):
+        raise VolumeError(path, "shape", f"field NDims: {fields['NDims']!r}, only 2 and 3 are read")
+    for name, needed in (("ObjectType", "Image"), ("HeaderSize", "0")):
         if fields.get(name, needed) != needed:
-            kind = "shape" if name == "NDims" else "unreadable"
-            raise VolumeError(path, kind, f"field {name}: {fields[name]!r}, only {needed} is read")
+            raise VolumeError(path, "unreadable", f"field {name}: {fields[name]!r}, only {needed} is read")
     if not _flag(path, fields, "BinaryData", "True"):
         raise VolumeError(path, "unreadable", "field BinaryData: voxels as text are not read")
 
@@ -128,22 +137,24 @@ def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:
     return np.dtype(DTYPES[name]).newbyteorder(">" if big else "<")
 
 
-def _affine(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, tuple[float, float, float]]:
+def _affine(path: Path, fields: dict[str, str], axes: int) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return the RAS+ affine and the spacing.
 
     Row i of the matrix is the direction of axis i in LPS. Without one the axes are taken as LPS,
     and ``ElementSize`` stands in for a spacing that is not stated, both as in ITK.
     """
     name = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"
-    x, y, z = (float(s) for s in _floats(path, fields, name, "1 1 1", "spacing"))
+    spacing = _floats(path, fields, name, " ".join("1" * axes), "spacing")
+    x, y, z = (float(s) for s in (*spacing, 1.0)[:3])
     if min(x, y, z) <= 0:
         raise VolumeError(path, "spacing", f"field {name}: {[x, y, z]} mm is not positive")
-    rows = _floats(path, fields, "TransformMatrix", "1 0 0 0 1 0 0 0 1", "affine").reshape(3, 3)
+    rows, straight = np.eye(3), " ".join(f"{v:g}" for v in np.eye(axes).ravel())
+    rows[:axes, :axes] = _floats(path, fields, "TransformMatrix", straight, "affine").reshape(axes, axes)
     if np.abs(rows).max() > 2 or np.abs(rows @ rows.T - np.eye(3)).max() > ORTHONORMAL:
         raise VolumeError(path, "affine", "field TransformMatrix: directions are not orthonormal")
     affine = np.eye(4)
     affine[:3, :3] = rows.T * [x, y, z]
-    affine[:3, 3] = _floats(path, fields, "Offset", "0 0 0", "affine")
+    affine[:axes, 3] = _floats(path, fields, "Offset", " ".join("0" * axes), "affine")
     return LPS_TO_RAS @ affine, (x, y, z)
 
 

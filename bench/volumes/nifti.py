@@ -6,6 +6,7 @@ Field meanings: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,13 +15,27 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from bench.volumes import zipped
-from bench.volumes.header import GZIP, MAX_OFFSET, Stored, VolumeError, beginning, inflate, judge, looks_like
+from bench.volumes.header import (
+    GZIP,
+    MAX_OFFSET,
+    NOTHING,
+    TOLERANCE,
+    Stated,
+    Stored,
+    VolumeError,
+    apart,
+    beginning,
+    inflate,
+    judge,
+    looks_like,
+)
 
 DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
     1280: "u8",
 }  # fmt: skip
 MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
+LONGEST_QUATERNION = 1.001  # headers that a program wrote from text have three or four digits
 Order = Literal["<", ">"]
 VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
     348: (nib.nifti1.header_dtype, nib.Nifti1Header, b"n+1", 352),
@@ -41,13 +56,14 @@ def read_stored(path: Path) -> Stored:
     dtype = _dtype(path, fields, header.endianness)
     unit = MM.get(int(fields["xyzt_units"]) & 7, 1.0)
     x, y, z = (float(s) * unit for s in fields["pixdim"][1:4])
-    if not all(np.isfinite(s) and s > 0 for s in (x, y, z)):
+    if not all(n == 1 or (np.isfinite(s) and s > 0) for s, n in zip((x, y, z), shape[:3], strict=True)):
         raise VolumeError(path, "spacing", f"field pixdim: {[x, y, z]} mm is not positive")
     slope, inter = _scaling(path, fields)
+    affine, stated = _affine(path, header, shape[:3])
     stored = Stored(
         path, shape, dtype, _offset(path, fields, first), gzipped,
-        np.diag([unit, unit, unit, 1]) @ _affine(path, header), (x, y, z),
-        oriented=bool(fields["sform_code"] > 0 or fields["qform_code"] > 0),
+        np.diag([unit, unit, unit, 1]) @ affine, (x, y, z),
+        stated=replace(stated, spacing=True, unit=int(fields["xyzt_units"]) & 7 in (1, 2, 3)),
         channel_axis=channel_axis, slope=slope, inter=inter,
     )  # fmt: skip
     return judge(stored, whole_gzip=True)
@@ -93,7 +109,7 @@ def _parsed(path: Path, raw: bytes) -> tuple[Any, Any, int]:
             pair = " (header of a .hdr/.img pair; convert it to .nii)" if found[:2] == b"ni" else ""
             raise VolumeError(path, "unreadable", f"field magic: {found[:4]!r}{pair}")
         return fields, kind(raw[:size], order, check=False), first
-    raise VolumeError(path, "unreadable", "field sizeof_hdr: not a NIfTI file")
+    raise VolumeError(path, "unreadable", f"field sizeof_hdr: not a NIfTI file{looks_like(raw)}")
 
 
 def _shape(path: Path, fields: Any) -> tuple[tuple[int, ...], int | None]:
@@ -108,8 +124,10 @@ def _shape(path: Path, fields: Any) -> tuple[tuple[int, ...], int | None]:
         shape.pop()
     if len(shape) == 5 and shape[3] == 1:  # ITK keeps channels on the fifth axis, after time
         del shape[3]
+    if len(shape) == 2:  # a slice
+        shape.append(1)
     if len(shape) not in (3, 4):
-        raise VolumeError(path, "shape", f"field dim: {shape} has {len(shape)} axes, not 3 or 4")
+        raise VolumeError(path, "shape", f"field dim: {shape} has {len(shape)} axes, not 2 to 4")
     return tuple(shape), 3 if len(shape) == 4 else None
 
 
@@ -142,12 +160,59 @@ def _scaling(path: Path, fields: Any) -> tuple[float, float]:
     return slope, inter
 
 
-def _affine(path: Path, header: Any) -> np.ndarray:
-    """Return sform, else qform, else nibabel's guess from the spacing, in the file's unit."""
-    if header["pixdim"][0] == 0:
-        header["pixdim"][0] = 1  # the standard: a qfac of 0 reads as 1
-    try:
-        with np.errstate(invalid="ignore"):  # a NaN is refused later, with the file's name
-            return np.asarray(header.get_best_affine(), np.float64)
-    except (ValueError, ArithmeticError, HeaderDataError) as error:
-        raise VolumeError(path, "affine", f"field quatern: {error}") from None
+def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray, Stated]:
+    """Return the sform, else the qform, else nibabel's guess from the spacing, in the file's unit.
+
+    One that is set and cannot be used (all zeros, NaN) counts only where there is no other.
+    """
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # the standard: a qfac of 0 reads as 1
+    sform = header.get_sform() if header["sform_code"] > 0 else None
+    qform = _qform(path, header, lone=sform is None) if header["qform_code"] > 0 else None
+    if sform is None and qform is None:
+        return np.asarray(header.get_base_affine(), np.float64), NOTHING
+    usable = [np.asarray(a, np.float64) for a in (sform, qform) if a is not None and _is_usable(a, grid)]
+    if not usable:
+        return np.asarray(qform if sform is None else sform, np.float64), Stated()
+    best = usable[0]
+    if len(usable) == 1 or (off := apart(usable[1], best, grid)) <= TOLERANCE:
+        return best, Stated()
+    long = [n > 1 for n in grid]
+    turns = [nib.orientations.io_orientation(affine)[long] for affine in usable]
+    if np.array_equal(*turns):
+        detail = (
+            f"sform and qform lie up to {off:.4g} voxels apart; with these directions, the place is unknown"
+        )
+        return best, Stated(place=False, doubt=detail)
+    one, two = ("".join(code or "?" for code in nib.aff2axcodes(affine)) for affine in usable)
+    detail = (
+        f"sform says that its axes are stored {one}, qform {two}; readers differ in which they take: "
+        "find out which is right and write it into both"
+    )
+    return best, Stated(conflict=detail)
+
+
+def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:
+    """Return the qform, its quaternion scaled to length 1 where it was rounded above it."""
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN is refused later, with the file's name
+        length = float(np.sqrt(sum(np.float64(header[name]) ** 2 for name in names)))
+        if 1 < length <= LONGEST_QUATERNION:
+            for name in names:
+                header[name] = header[name] / length
+        try:
+            return np.asarray(header.get_qform())
+        except (ValueError, ArithmeticError, HeaderDataError) as error:
+            if lone:
+                raise VolumeError(path, "affine", f"field quatern: {error}") from None
+            return None
+
+
+def _is_usable(affine: np.ndarray, grid: tuple[int, ...]) -> bool:
+    """Tell whether an affine has finite numbers and axes that do not coincide, but for those of one voxel."""
+    if not np.isfinite(affine).all():
+        return False
+    long = affine[:3, :3][:, [n > 1 for n in grid]]
+    steps = np.linalg.norm(long, axis=0)
+    return bool(
+        (steps > 0).all() and np.linalg.matrix_rank(long / np.where(steps, steps, 1)) == long.shape[1]
+    )

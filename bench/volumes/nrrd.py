@@ -12,7 +12,7 @@ from typing import Any
 import nrrd
 import numpy as np
 
-from bench.volumes.header import Stored, VolumeError, beginning, judge, step_lengths
+from bench.volumes.header import Stated, Stored, VolumeError, beginning, judge, looks_like, step_lengths
 
 HEADER = 1 << 20  # a longer header is no header
 RAS_SIGNS = {  # world axes of the file times these are right, anterior, superior
@@ -46,11 +46,12 @@ def read_stored(path: Path) -> Stored:
     for field in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
         if header.get(field):
             raise VolumeError(path, "unreadable", f"field {field}: only attached data are read")
-    affine, channel_axis, oriented = _affine(path, header, len(shape))
+    flat = len(shape) == 2  # a slice
+    affine, channel_axis, stated = _flat(path, header) if flat else _affine(path, header, len(shape))
     x, y, z = (float(n) for n in step_lengths(affine))
     stored = Stored(
-        path, shape, _dtype(path, header), offset, encoding != "raw", affine, (x, y, z),
-        oriented=oriented, channel_axis=channel_axis, spaced=oriented or "spacings" in header,
+        path, (*shape, 1) if flat else shape, _dtype(path, header), offset, encoding != "raw", affine,
+        (x, y, z), stated=stated, channel_axis=channel_axis,
     )  # fmt: skip
     return judge(stored, whole_gzip=False)
 
@@ -59,7 +60,7 @@ def _parsed(path: Path) -> tuple[dict[str, Any], int]:
     """Return the fields, and where the data begin."""
     raw = beginning(path, HEADER)
     if not raw.startswith(b"NRRD000"):
-        raise VolumeError(path, "unreadable", "field magic: not an NRRD file")
+        raise VolumeError(path, "unreadable", f"field magic: not an NRRD file{looks_like(raw)}")
     ends = [(raw.find(blank), len(blank)) for blank in (b"\n\n", b"\r\n\r\n")]
     ends = [(at, n) for at, n in ends if at >= 0]
     if not ends:
@@ -76,8 +77,8 @@ def _parsed(path: Path) -> tuple[dict[str, Any], int]:
 
 def _shape(path: Path, header: dict[str, Any]) -> tuple[int, ...]:
     shape = tuple(int(n) for n in header.get("sizes", ()))
-    if len(shape) != header.get("dimension") or len(shape) not in (3, 4):
-        raise VolumeError(path, "shape", f"field sizes: {list(shape)}, expected 3 or 4 axes")
+    if len(shape) != header.get("dimension") or len(shape) not in (2, 3, 4):
+        raise VolumeError(path, "shape", f"field sizes: {list(shape)}, expected 2 to 4 axes")
     return shape
 
 
@@ -92,11 +93,11 @@ def _dtype(path: Path, header: dict[str, Any]) -> np.dtype:
     return dtype.newbyteorder(">" if endian == "big" else "<")
 
 
-def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, int | None, bool]:
-    """Return the RAS+ affine of the spatial axes, the channel axis, and whether it is stated.
+def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, int | None, Stated]:
+    """Return the RAS+ affine of the spatial axes, the channel axis, and what is stated of them.
 
-    Without ``space directions`` the axes are taken as RAS+ with ``spacings`` (1 mm by default):
-    nothing better is known, and image and mask are read alike.
+    Without ``space directions`` the axes are taken as RAS+ with ``spacings`` (1 mm by default), and
+    directions without ``space`` as RAS+: nothing better is known.
     """
     if header.get("space directions") is None:
         channel = _channel_by_kind(header, axes)
@@ -106,19 +107,35 @@ def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, 
         sizes = np.delete(sizes, channel) if channel is not None else sizes
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise VolumeError(path, "spacing", f"field spacings: {sizes.tolist()} is not positive")
-        return np.diag([*sizes, 1.0]), channel, False
-    rows = np.array([np.full(3, np.nan) if r is None else r for r in header["space directions"]])
+        return np.diag([*sizes, 1.0]), channel, Stated(False, False, "spacings" in header)
+    rows, origin = _rows(header, 3), np.asarray(header.get("space origin", np.zeros(3)), float)
     if rows.shape != (axes, 3):
         raise VolumeError(path, "affine", f"field space directions: {len(rows)} rows, not {axes}")
     none = np.flatnonzero(np.isnan(rows).all(axis=1))
     channel = int(none[0]) if axes == 4 and len(none) == 1 else None
     rows = np.delete(rows, channel, axis=0) if channel is not None else rows
-    origin = np.asarray(header.get("space origin", np.zeros(3)), float)
     if rows.shape != (3, 3) or origin.shape != (3,) or not np.isfinite([*rows, origin]).all():
         raise VolumeError(path, "affine", "field space directions or origin: NaN, or not 3 axes")
     if not rows.any(axis=1).all():
         raise VolumeError(path, "spacing", "field space directions: an axis has no length")
-    return _to_ras(path, header, rows, origin), channel, True
+    named = "space" in header
+    return _to_ras(path, header, rows, origin), channel, Stated(named, named and "space origin" in header)
+
+
+def _flat(path: Path, header: dict[str, Any]) -> tuple[np.ndarray, None, Stated]:
+    """Return the same of a slice; the format has no name for the directions of two axes."""
+    sizes = np.asarray(header.get("spacings", np.ones(2)), float)
+    if header.get("space directions") is not None:
+        rows = _rows(header, 2)
+        sizes = np.linalg.norm(rows, axis=1) if rows.shape == (2, 2) else np.full(2, np.nan)
+    if sizes.shape != (2,) or not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise VolumeError(path, "spacing", f"field spacings or space directions: {sizes.tolist()} mm")
+    spaced = "spacings" in header or header.get("space directions") is not None
+    return np.diag([*sizes, 1.0, 1.0]), None, Stated(False, False, spaced)
+
+
+def _rows(header: dict[str, Any], count: int) -> np.ndarray:
+    return np.array([np.full(count, np.nan) if r is None else r for r in header["space directions"]])
 
 
 def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray) -> np.ndarray:

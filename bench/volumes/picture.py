@@ -32,7 +32,7 @@ from bench.errors import BenchError
 from bench.volumes import once, zipped
 from bench.volumes.archive import Archive
 from bench.volumes.files import is_picture, is_volume, stem
-from bench.volumes.header import MAX_BYTES, Stored, TooLargeError, VolumeError, beginning
+from bench.volumes.header import MAX_BYTES, NOTHING, Stored, TooLargeError, VolumeError, beginning
 from bench.volumes.resampling import linear
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -75,9 +75,8 @@ def read_stored(path: Path) -> Stored:
             raise VolumeError(path, "unreadable", "slices of 8 and of 16 bits in one scan")
         dtype, channel_axis = kinds.pop(), None
         shape = (*_common(size for size, _ in headers.values()), len(headers))
-    stored = Stored(
-        path, shape, np.dtype(dtype), 0, False, np.eye(4), (1.0, 1.0, 1.0), channel_axis=channel_axis
-    )
+    grid = np.eye(4), (1.0, 1.0, 1.0), NOTHING
+    stored = Stored(path, shape, np.dtype(dtype), 0, False, *grid, channel_axis=channel_axis)
     if stored.nbytes > MAX_BYTES:
         stored.fail("shape", f"{stored.nbytes / 2**30:.1f} GiB of pixels, above {MAX_BYTES >> 30} GiB")
     return stored

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -17,17 +16,26 @@ import numpy as np
 
 from bench.dataset import clean
 from bench.volumes import metaimage, nifti, nrrd, picture, zipped
-from bench.volumes.files import PICTURES, SUFFIXES, is_picture, is_volume, stem, within
-from bench.volumes.header import KINDS, Stored, VolumeError, voxels
+from bench.volumes.files import (
+    DICOM,
+    PICTURES,
+    SUFFIXES,
+    dicom_inside,
+    is_dicom,
+    is_picture,
+    is_volume,
+    stem,
+    within,
+)
+from bench.volumes.header import KINDS, TOLERANCE, Stated, Stored, VolumeError, apart, voxels
 
-TOLERANCE = 1e-3  # mm; largest difference of two affines that count as equal
 LARGEST = 1e15  # a voxel; the statistics of larger ones overflow 32 bits
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
 
 __all__ = [
-    "KINDS", "Header", "LabelVolume", "Stored", "Volume3D", "VolumeError", "check_finite",
-    "is_volume", "join_channels", "read_header", "read_label", "read_volume", "same_place", "stem",
-    "within",
+    "KINDS", "TOLERANCE", "Header", "LabelVolume", "Stated", "Stored", "Volume3D", "VolumeError", "apart",
+    "check_finite", "check_stated", "drift", "is_volume", "join_channels", "lay", "misplaced",
+    "read_as_stored", "read_header", "read_label", "read_volume", "stem", "within",
 ]  # fmt: skip
 
 
@@ -43,7 +51,7 @@ class Header:
     affine: np.ndarray
     nbytes: int  # of the voxels, decompressed
     original_axes: str  # directions of the stored axes, e.g. "LPS"
-    oriented: bool  # False: the header states no orientation and ``original_axes`` is a guess
+    stated: Stated  # without axes, ``original_axes`` is a guess
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,7 @@ class LabelVolume:
     affine: np.ndarray
     spacing: tuple[float, float, float]
     original_axes: str
+    stored: Stored
 
 
 def read_header(path: Path) -> Header:
@@ -80,7 +89,7 @@ def read_header(path: Path) -> Header:
     x, y, z = (stored.grid[i] for i in np.argsort(turn[:, 0]))
     return Header(
         path, (x, y, z), _channels(stored), stored.dtype, _spacing(affine), affine, stored.nbytes,
-        _axes(stored), stored.oriented,
+        _axes(stored), stored.stated,
     )  # fmt: skip
 
 
@@ -95,78 +104,176 @@ def read_volume(path: Path, frame: int | None = None) -> Volume3D:
         VolumeError: the file cannot be used; ``kind`` says in what way.
     """
     stored = _stored(path)
-    array, affine = _turned(stored, stored.affine, frame)
+    array = np.ascontiguousarray(_to_ras(_values(stored, frame), stored.affine))
+    affine = _turn(stored, stored.affine)[1]
     return Volume3D(path, array, affine, _spacing(affine), _axes(stored), stored)
 
 
 def join_channels(volumes: Sequence[Volume3D]) -> Volume3D:
     """Return one image from one volume per channel (or from a single one).
 
+    The first channel that states its directions places all; one that does not is taken as stored like it.
+
     Raises:
-        VolumeError: ``shape`` or ``affine``: the channels' grids differ.
+        VolumeError: ``shape``, ``affine`` or ``orientation``: the channels' grids differ, or a header
+            contradicts itself.
     """
-    first, *rest = volumes
-    for other in rest:
-        if other.array.shape[1:] != first.array.shape[1:]:
-            raise VolumeError(other.path, "shape", _differs(other.array, first.array, first.path))
-        if not same_place(other.affine, first.affine):
-            raise VolumeError(other.path, "affine", f"its affine is not that of {first.path.name}")
-    if not rest:
-        return first
-    return replace(first, array=np.concatenate([v.array for v in volumes]))
+    for volume in volumes:
+        check_stated(volume.stored)
+    lead = next((v for v in volumes if v.stored.stated.axes), volumes[0])
+    channels = [volume if volume is lead else _channel(volume, lead) for volume in volumes]
+    if len(channels) == 1:
+        return lead
+    return replace(lead, array=np.concatenate([v.array for v in channels]))
 
 
-def read_label(path: Path, like: Volume3D | None = None, frame: int | None = None) -> LabelVolume:
+def _channel(volume: Volume3D, lead: Volume3D) -> Volume3D:
+    """Return a channel on the grid of another."""
+    its, grids = lead.stored, volume.stored.grid == lead.stored.grid
+    vague = not volume.stored.stated.axes
+    if vague and not grids:
+        raise VolumeError(volume.path, "shape", _differs(volume.array, lead.array, lead.path))
+    if vague or (grids and apart(volume.stored.affine, its.affine, its.grid) <= TOLERANCE):
+        array = _to_ras(_to_stored(volume.array, volume.stored.affine), its.affine)
+        volume = replace(volume, array=array, affine=lead.affine)
+    if volume.array.shape[1:] != lead.array.shape[1:]:
+        raise VolumeError(volume.path, "shape", _differs(volume.array, lead.array, lead.path))
+    if off := misplaced(volume, lead):
+        detail = f"its affine is not that of {lead.path.name}: up to {off:.4g} voxels apart"
+        raise VolumeError(volume.path, "affine", detail)
+    return volume
+
+
+def read_label(
+    path: Path, like: Volume3D | LabelVolume | None = None, frame: int | None = None
+) -> LabelVolume:
     """Return a label map in RAS+.
 
     Args:
         path: a volume with one channel.
-        like: its image. Where both are stored with one shape and only the affines differ, the
-            voxels are taken to correspond, and the image's affine counts; not where the axes are stored
-            in another way and the label, turned as its own says, lies within half a voxel of the image.
+        like: its image. A label that states no directions, or whose image states none, is taken as
+            stored like its image. So is one with its image's directions, wherever its header places it. One
+            along other axes is turned as its header says if it then lies on its image, else refused.
         frame: the fourth axis is time, and this point of it is the label.
 
     Raises:
-        VolumeError: unusable file, a value that is no whole number, or another shape than the
-            image's.
+        VolumeError: unusable file, a value that is no whole number, another shape than the image's, or
+            ``orientation``: nobody can tell how it lies on its image.
     """
     stored = _stored(path)
-    if frame is None and _channels(stored) != 1:
-        stored.fail("shape", f"a label has one channel, this file has {_channels(stored)}")
-    own = stored.affine if like is None or _placed(stored, like) else like.stored.affine
-    array, affine = _turned(stored, own, frame)
-    if like is not None and array.shape[1:] != like.array.shape[1:]:
+    array = np.ascontiguousarray(_to_ras(_one_channel(stored, frame), stored.affine)[0])
+    affine = _turn(stored, stored.affine)[1]
+    label = LabelVolume(path, _whole(path, array), affine, _spacing(affine), _axes(stored), stored)
+    return label if like is None else lay(label, like)
+
+
+def lay(label: LabelVolume, like: Volume3D | LabelVolume) -> LabelVolume:
+    """Return a label that was read alone as ``read_label`` returns it beside its image; raises alike."""
+    stored = label.stored
+    way = _beside(stored, like)
+    array = _to_ras(_to_stored(label.array[np.newaxis], stored.affine), way)
+    if array.shape[1:] != like.array.shape[-3:]:
         stored.fail("shape", _differs(array, like.array, like.path))
-    return LabelVolume(path, _whole(path, array[0]), affine, _spacing(affine), _axes(stored))
+    affine = _turn(stored, way)[1]
+    return replace(label, array=np.ascontiguousarray(array[0]), affine=affine, spacing=_spacing(affine))
 
 
-def _placed(stored: Stored, like: Volume3D) -> bool:
-    """Tell whether a label's own affine says how it lies on its image."""
+def read_as_stored(path: Path) -> LabelVolume:
+    """Return a label map with its axes as the file has them, whatever its header says of directions.
+
+    Raises:
+        VolumeError: unusable file, or a value that is no whole number.
+    """
+    stored = _stored(path)
+    array = _whole(path, np.ascontiguousarray(_one_channel(stored, None)[0]))
+    return LabelVolume(path, array, stored.affine, _spacing(stored.affine), _axes(stored), stored)
+
+
+def _one_channel(stored: Stored, frame: int | None) -> np.ndarray:
+    """Return a label's voxels (1, X, Y, Z) as stored; a picture of three equal channels is grey."""
+    array = _values(stored, frame)
+    if is_picture(stored.path) and (array == array[:1]).all():
+        return array[:1]
+    if len(array) != 1:
+        stored.fail("shape", f"a label has one channel, this file has {len(array)}")
+    return array
+
+
+def _beside(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
+    """Return the affine by which a label is turned to lie on its image."""
+    check_stated(stored)
+    its, grids = like.stored, stored.grid == like.stored.grid
+    if not stored.stated.axes or not its.stated.axes or its.stated.conflict:
+        return its.affine
+    if grids and apart(stored.affine, its.affine, its.grid) <= TOLERANCE:
+        return its.affine
     turn, affine = _turn(stored, stored.affine)
-    if same_place(affine, like.affine) or stored.grid != like.stored.grid:
-        return True
-    shape = tuple(stored.grid[axis] for axis in np.argsort(turn[:, 0]))
-    if _axes(stored) == like.original_axes or shape != like.array.shape[1:]:
-        return False
-    corners = np.array([(*place, 1) for place in product(*((0, n - 1) for n in shape))]).T
-    apart = np.linalg.inv(like.affine) @ (affine - like.affine) @ corners  # voxels
-    return bool(np.abs(apart[:3]).max() <= 0.5)
+    if grids and _alike(turn, _turn(its, its.affine)[0], its.grid):
+        return its.affine
+    shape = like.array.shape[-3:]
+    if tuple(stored.grid[axis] for axis in np.argsort(turn[:, 0])) != shape:
+        return stored.affine  # refused by its shape
+    if not (stored.stated.place and its.stated.place):
+        return stored.affine
+    off = apart(affine, like.affine, shape)
+    if off > TOLERANCE:
+        stored.fail(
+            "orientation",
+            f"stored {_axes(stored)}, its image {like.original_axes}, and turned by its header it lies up to "
+            f"{off:.4g} voxels from {like.path.name}; correct the wrong header",
+        )
+    return stored.affine
 
 
-def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return an array (X, Y, Z) in RAS+ with its axes as a file stores them, and that file's affine.
+def _alike(one: np.ndarray, two: np.ndarray, grid: Sequence[int]) -> bool:
+    """Tell whether two orientations turn a grid alike; an axis of one voxel has no direction."""
+    long = [n > 1 for n in grid]
+    return np.array_equal(one[long], two[long])
+
+
+def check_stated(stored: Stored) -> None:
+    """Refuse a header that contradicts itself.
+
+    Raises:
+        VolumeError: ``orientation``.
+    """
+    if stored.stated.conflict:
+        stored.fail("orientation", stored.stated.conflict)
+
+
+def misplaced(one: Volume3D | LabelVolume, two: Volume3D | LabelVolume) -> float:
+    """Return by how many voxels two grids of one shape lie apart, as far as both headers state it; else 0.
+
+    Less than ``TOLERANCE`` is rounding, and 0.
+    """
+    stated = one.stored.stated, two.stored.stated
+    if not all(s.axes and s.place for s in stated):
+        return 0.0
+    off = apart(one.affine, two.affine, two.array.shape[-3:])
+    if one.stored.grid == two.stored.grid:  # at 45 degrees rounding decides which way axes are turned
+        off = min(off, apart(one.stored.affine, two.stored.affine, two.stored.grid))
+    return off if off > TOLERANCE else 0.0
+
+
+def drift(
+    one: Sequence[float] | np.ndarray, two: Sequence[float] | np.ndarray, shape: Sequence[int]
+) -> float:
+    """Return by how many voxels two spacings part over a grid, at most."""
+    return float((np.abs(np.divide(one, two) - 1) * (np.array(shape) - 1)).max())
+
+
+def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, Stored]:
+    """Return an array (X, Y, Z) in RAS+ with its axes as a file stores them, and that file's header.
 
     Raises:
         VolumeError: the file cannot be used, or is of another shape.
     """
     stored = _stored(path)
-    turn, _ = _turn(stored, stored.affine)
-    back = turn[:, 0].astype(int)
-    flips = tuple(slice(None, None, int(turn[i, 1])) for i in np.argsort(back))
-    array = array[flips].transpose(back)
+    check_stated(stored)
+    array = _to_stored(array[np.newaxis], stored.affine)[0]
     if array.shape != tuple(stored.grid):
         stored.fail("shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}")
-    return array, stored.affine
+    return array, stored
 
 
 def check_finite(volume: Volume3D) -> None:
@@ -182,21 +289,22 @@ def check_finite(volume: Volume3D) -> None:
         raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN, infinite or above {LARGEST:g}")
 
 
-def same_place(a: np.ndarray, b: np.ndarray) -> bool:
-    """Tell whether two affines agree within 1e-3 mm."""
-    return bool(np.abs(a - b).max() <= TOLERANCE)
-
-
 def _stored(path: Path) -> Stored:
     if is_picture(path) or picture.is_slices(path):
         return picture.read_stored(path)
     if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
         inside = clean(p for p in zipped.inside(path) if is_volume(p) and p.is_file())
         if len(inside) != 1:
-            raise VolumeError(path, "unreadable", f"a folder of {len(inside)} volumes and no picture")
+            detail = f"a folder of {len(inside)} volumes and no picture{dicom_inside(path)}"
+            raise VolumeError(path, "unreadable", detail)
         path = inside[0]
     if not is_volume(path):
-        raise VolumeError(path, "unreadable", f"not one of {', '.join(SUFFIXES + PICTURES)}")
+        detail = f"not one of {', '.join(SUFFIXES + PICTURES)}"
+        if path.suffix.lower() in (".hdr", ".img"):
+            detail = "a pair of .hdr and .img is not read; convert it to .nii.gz"
+        elif is_dicom(path):
+            detail = DICOM
+        raise VolumeError(path, "unreadable", detail)
     return _reader(path).read_stored(path)
 
 
@@ -207,23 +315,35 @@ def _reader(path: Path) -> ModuleType:
     return nrrd if name.endswith(".nrrd") else nifti
 
 
-def _turned(stored: Stored, affine: np.ndarray, frame: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels as (C, X, Y, Z) in RAS+ by ``affine``, scaled, and their new affine."""
+def _values(stored: Stored, frame: int | None) -> np.ndarray:
+    """Return the voxels (C, X, Y, Z), axes as stored, scaled."""
     array = _voxels(stored)
     channel = stored.channel_axis
     if frame is not None and not 0 <= frame < _channels(stored):
         stored.fail("shape", f"frame {frame} of {_channels(stored)} (counted from 0) is not there")
     array = array[np.newaxis] if channel is None else np.moveaxis(array, channel, 0)
     array = array if frame is None else array[frame : frame + 1]
-    turn, world = _turn(stored, affine)
-    axes = [int(i) for i in np.argsort(turn[:, 0])]
-    flips = [slice(None, None, int(turn[i, 1])) for i in axes]
-    array = array.transpose(0, *(1 + i for i in axes))[(slice(None), *flips)]
     if (stored.slope, stored.inter) != (1.0, 0.0):
         wide = np.result_type(array.dtype, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # check_finite names what overflows
             array = array * wide.type(stored.slope) + wide.type(stored.inter)
-    return np.ascontiguousarray(array), world
+    return array
+
+
+def _to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return an array (C, X, Y, Z) with its axes as stored in RAS+."""
+    turn = nib.orientations.io_orientation(affine)
+    axes = [int(i) for i in np.argsort(turn[:, 0])]
+    flips = [slice(None, None, int(turn[i, 1])) for i in axes]
+    return array.transpose(0, *(1 + i for i in axes))[(slice(None), *flips)]
+
+
+def _to_stored(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return an array (C, X, Y, Z) in RAS+ with its axes as stored."""
+    turn = nib.orientations.io_orientation(affine)
+    back = turn[:, 0].astype(int)
+    flips = [slice(None, None, int(turn[i, 1])) for i in np.argsort(back)]
+    return array[(slice(None), *flips)].transpose(0, *(1 + back))
 
 
 def _voxels(stored: Stored) -> np.ndarray:
@@ -268,4 +388,4 @@ def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
 
 
 def _differs(array: np.ndarray, other: np.ndarray, path: Path) -> str:
-    return f"shape {array.shape[1:]} is not {other.shape[1:]}, the shape of {path.name}"
+    return f"shape {array.shape[1:]} is not {other.shape[-3:]}, the shape of {path.name}"

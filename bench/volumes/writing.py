@@ -14,7 +14,8 @@ from bench.volumes.reading import turned_back
 def nifti_like(label: np.ndarray, image: Path) -> bytes:
     """Return a ``.nii.gz`` of a label map, with the axes, shape and affine of its image's file.
 
-    Equal label maps give equal bytes: no time and no name stands in them.
+    Equal label maps give equal bytes: no time and no name stands in them. Where the image states no
+    directions, the map states none.
 
     Args:
         label: integers (X, Y, Z) in RAS+, as volumes are read here.
@@ -23,9 +24,10 @@ def nifti_like(label: np.ndarray, image: Path) -> bytes:
     Raises:
         VolumeError: the image cannot be read, or is of another shape.
     """
-    array, affine = turned_back(label, image)
-    made = nib.Nifti1Image(np.ascontiguousarray(array), affine)
-    made.set_sform(affine, code=1)  # scanner's coordinates; readers differ in which of the two they take
-    made.set_qform(affine, code=1)
+    array, stored = turned_back(label, image)
+    made = nib.Nifti1Image(np.ascontiguousarray(array), stored.affine)
+    code = int(stored.stated.axes)  # scanner's coordinates, or none; readers differ in which form they take
+    made.set_sform(stored.affine, code=code)
+    made.set_qform(stored.affine, code=code)
     made.header.set_xyzt_units("mm")
     return gzip.compress(made.to_bytes(), mtime=0)

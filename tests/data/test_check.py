@@ -80,6 +80,38 @@ def test_a_patient_listed_twice_in_a_split_is_an_overlap(tmp_path, monkeypatch):
     assert "patient b is in train and test" in found.detail
 
 
+def test_what_a_header_contradicts_is_found_and_the_case_is_left_out(root, tmp_path):
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+    for file in ("imagesTr/case_1.nii.gz", LABEL):
+        image = nib.load(root / file)
+        image.set_sform(AFFINE, 2)
+        image.set_qform(mirrored, 1)
+        nib.save(image, tmp_path / "x.nii.gz")
+        (tmp_path / "x.nii.gz").replace(root / file)
+    seen = []
+    found = check(msd_folder(root), root, look=lambda case, *_: seen.append(case.id))
+    assert [(f.case, f.kind, Path(f.file).parent.name) for f in found] == [
+        ("case_1", "orientation", "imagesTr"), ("case_2", "orientation", "labelsTr"),
+    ]  # fmt: skip
+    assert all("sform says that its axes are stored LAS, qform RAS" in f.detail for f in found)
+    assert seen == ["case_3"]
+
+
+def test_dicom_in_the_place_of_an_image_is_named(root):
+    (root / IMAGE).unlink()
+    (root / "imagesTr/slices").write_bytes(b"\0" * 128 + b"DICM")
+    (found,) = check(msd_folder(root), root)
+    assert found.kind == "missing" and "DICOM; convert it with dcm2niix" in found.detail
+
+
+def test_a_label_that_states_nothing_or_lies_a_tenth_of_a_millimetre_off_is_no_finding(root):
+    array = np.asarray(nib.load(root / LABEL).dataobj)
+    nib.save(nib.Nifti1Image(array, None), root / LABEL)
+    moved = AFFINE + np.outer([0.1, 0.1, 0.1, 0], [0, 0, 0, 1])
+    nib.save(nib.Nifti1Image(array, moved), root / "labelsTr/case_1.nii.gz")
+    assert check(msd_folder(root), root) == []
+
+
 class Photographs(Dataset):
     """Classified pictures: the class is the name's first digit."""
 

@@ -35,7 +35,9 @@ def volume(array, spacing=(1.0, 1.0, 1.0)) -> Volume3D:
 
 
 def label_map(array, spacing=(1.0, 1.0, 1.0)) -> LabelVolume:
-    return LabelVolume(Path("label.nii.gz"), np.asarray(array), np.diag([*spacing, 1.0]), spacing, "RAS")
+    array, affine, path = np.asarray(array), np.diag([*spacing, 1.0]), Path("label.nii.gz")
+    stored = Stored(path, array.shape, array.dtype, 352, True, affine, spacing)
+    return LabelVolume(path, array, affine, spacing, "RAS", stored)
 
 
 def line(*values) -> np.ndarray:

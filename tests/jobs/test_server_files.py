@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.export import export
 from bench.jobs import submission
 from bench.volumes.header import VolumeError
-from bench.volumes.reading import read_label, turned_back
+from bench.volumes.reading import read_label, read_volume, turned_back
 from bench.volumes.writing import nifti_like
 
 SHAPE = (5, 4, 3)  # stored
@@ -46,6 +46,16 @@ def test_a_map_lies_on_its_images_grid_whatever_way_the_image_is_stored(name, tm
         np.testing.assert_allclose(affine, AFFINES[name], atol=1e-5)
     with pytest.raises(VolumeError, match="its grid is"):
         turned_back(ours[:-1], path)
+
+
+def test_a_map_of_an_image_that_states_no_directions_states_none(tmp_path):
+    path, stored = image(tmp_path, "a", None), np.arange(60, dtype=np.uint8).reshape(SHAPE)
+    nib.save(nib.Nifti1Image(stored, None), tmp_path / "label.nii.gz")
+    ours = read_label(tmp_path / "label.nii.gz", read_volume(path)).array
+    (tmp_path / "made.nii.gz").write_bytes(nifti_like(ours, path))
+    made = nib.load(tmp_path / "made.nii.gz")
+    assert np.array_equal(np.asarray(made.dataobj), stored)
+    assert made.header["sform_code"] == made.header["qform_code"] == 0
 
 
 def test_the_zip_holds_a_file_for_each_case_with_the_data_sets_names_and_values(tmp_path):

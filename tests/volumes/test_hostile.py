@@ -92,7 +92,7 @@ def test_a_text_header_is_refused_by_kind(tmp_path, write, old, new, kind):
         for at, form, kind, *values in [
             (0, "<i", "unreadable", 123),
             (344, "4s", "unreadable", b"ni1\0", b"xyz\0"),
-            (40, "<h", "shape", 0, 8, 9, 2),
+            (40, "<h", "shape", 0, 8, 9, 1),
             (42, "<h", "shape", -5, 0),
             (42, "<3h", "shape", (32767, 32767, 32767)),
             (42, "<h", "truncated", 6),

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import SHAPE, VALUES
+from samples import SHAPE, VALUES, nifti
 from samples import metaimage as save
 
 from bench.data.roots import Contents
@@ -97,7 +97,25 @@ def test_channels_are_the_fastest_axis(tmp_path, name):
 )  # fmt: skip
 def test_spellings_and_defaults_are_itks(tmp_path, old, new):
     assert_agrees(save(tmp_path, old, new))
-    assert read_header(tmp_path / "a.mhd").oriented == (new != "" or "Transform" not in old)
+    assert read_header(tmp_path / "a.mhd").stated.axes == (new != "" or "Transform" not in old)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_what_itk_knows_of_a_nifti_or_a_dicom_file_is_a_remark(tmp_path, name):
+    image = sitk.ReadImage(str(nifti(tmp_path / "a.nii")))
+    for key, value in (("0008|0060", "CT"), ("0008|0030", "12:30:05"), ("Offset of table", "1 2")):
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(tmp_path / name))
+    assert_agrees(tmp_path / name)
+
+
+def test_fields_come_in_any_order_and_comments_are_none(tmp_path):
+    path = save(tmp_path)
+    *fields, last = path.read_text().splitlines()
+    plain = read_volume(path)
+    path.write_text("\n".join(["# a comment", "Comment = x = y", *fields[::-1], last, ""]))
+    np.testing.assert_array_equal(read_volume(path).affine, plain.affine)
+    np.testing.assert_array_equal(read_volume(path).array, plain.array)
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

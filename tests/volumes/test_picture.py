@@ -9,7 +9,7 @@ from PIL import Image
 from samples import GREY, kind_of
 from samples import picture as save
 
-from bench.volumes.reading import join_channels, read_header, read_volume
+from bench.volumes.reading import join_channels, read_header, read_label, read_volume
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as bench.volumes.picture says outside of pytest
 RNG = np.random.default_rng(0)
@@ -53,6 +53,13 @@ def test_palettes_become_colour_and_bits_become_grey(tmp_path):
     assert palette.shape == (3, 7, 5, 1)
     bits = read_volume(save(tmp_path / "b.png", GREY, "1")).array
     assert set(np.unique(bits)) == {0, 255}
+
+
+def test_a_label_saved_in_colour_is_one_channel_where_its_colours_are_grey(tmp_path):
+    grey = np.array([[0, 1, 2], [3, 0, 255]], np.uint8)
+    path = save(tmp_path / "a.png", np.dstack([grey] * 3))
+    np.testing.assert_array_equal(read_label(path).array[..., 0], grey.T)
+    assert kind_of(save(tmp_path / "b.png", np.dstack([grey, grey, grey * 0])), read_label) == "shape"
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])

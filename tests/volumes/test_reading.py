@@ -8,12 +8,21 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import SHAPE, VALUES, patch
+from samples import AFFINE, SHAPE, VALUES, kind_of, patch
 from samples import nifti as save
 
-from bench.volumes.reading import VolumeError, join_channels, read_header, read_label, read_volume
+from bench.volumes.reading import (
+    Stated,
+    VolumeError,
+    join_channels,
+    read_as_stored,
+    read_header,
+    read_label,
+    read_volume,
+)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
@@ -129,7 +138,7 @@ def test_an_nrrd_without_space_takes_its_spacings(tmp_path):
     volume = read_volume(save_nrrd(tmp_path / "a.nrrd", spacings=[0.5, 1.0, 2.0]))
     np.testing.assert_array_equal(volume.array[0], VALUES)
     assert volume.spacing == (0.5, 1, 2)
-    assert not volume.stored.oriented
+    assert not volume.stored.stated.axes and volume.stored.stated.spacing
 
 
 def test_an_nrrd_channel_axis_is_the_one_without_direction(tmp_path):
@@ -151,13 +160,112 @@ def test_float_labels_are_rounded_not_cut(tmp_path):
     np.testing.assert_array_equal(label.array, np.where(VALUES % 2, 1, 2))
 
 
-def test_where_only_the_affine_differs_the_image_decides(tmp_path):
+TURNED_AWAY = np.diag([-1.5, -2.0, 2.5, 1.0])  # the directions of AFFINE, at another place
+
+
+@pytest.mark.parametrize("affine", [TURNED_AWAY, None], ids=["another place", "states nothing"])
+def test_a_label_with_its_images_directions_or_none_is_stored_like_its_image(tmp_path, affine):
+    image = read_volume(save(tmp_path / "image.nii.gz"))
+    label = read_label(save(tmp_path / "label.nii.gz", affine=affine), image)
+    np.testing.assert_array_equal(label.array, image.array[0])
+    np.testing.assert_array_equal(label.affine, image.affine)
+
+
+def test_a_label_with_other_directions_that_does_not_lie_on_its_image_is_refused(tmp_path):
     image = read_volume(save(tmp_path / "image.nii.gz"))
     path = save(tmp_path / "label.nii.gz", affine=np.eye(4))
     np.testing.assert_array_equal(read_label(path).array, VALUES)
-    label = read_label(path, image)
-    np.testing.assert_array_equal(label.array, image.array[0])
-    np.testing.assert_array_equal(label.affine, image.affine)
+    np.testing.assert_array_equal(read_as_stored(path).array, VALUES)
+    assert kind_of(path, lambda path: read_label(path, image)) == "orientation"
+
+
+@pytest.mark.parametrize("image_states", [True, False])
+def test_a_label_beside_an_image_one_of_which_states_no_directions_is_not_turned(tmp_path, image_states):
+    stated, vague = save(tmp_path / "a.nii", VALUES % 7), save_nrrd(tmp_path / "b.nrrd", VALUES % 7)
+    image, label = (stated, vague) if image_states else (vague, stated)
+    volume = read_volume(image)
+    np.testing.assert_array_equal(read_label(label, volume).array, volume.array[0])
+    joined = join_channels([volume, read_volume(label)])
+    np.testing.assert_array_equal(joined.array[0], joined.array[1])
+    np.testing.assert_array_equal(joined.affine, read_volume(stated).affine)
+
+
+def both_forms(path: Path, sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...] = SHAPE) -> Path:
+    image = nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), sform)
+    image.set_sform(sform, 1)
+    image.set_qform(qform, 1)
+    nib.save(image, path)
+    return path
+
+
+MIRRORED = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+SHEARED = AFFINE @ np.array([[1, 0, 0, 0], [0, 1, 0.4, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+ROUNDED = AFFINE + np.outer([0.2, 0.2, 0.2, 0], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("qform", "conflict", "place"),
+    [(AFFINE, False, True), (ROUNDED, False, True), (MIRRORED, True, True), (TURNED_AWAY, False, False)],
+    ids=["equal", "rounded", "mirrored", "elsewhere"],
+)
+def test_two_statements_of_one_header_are_compared(tmp_path, qform, conflict, place):
+    stored = read_volume(both_forms(tmp_path / "a.nii", AFFINE, qform)).stored
+    assert bool(stored.stated.conflict) == conflict
+    assert stored.stated.place == place == (not stored.stated.doubt)
+
+
+def test_a_shear_that_no_qform_holds_stays_in_the_affine_and_is_no_conflict(tmp_path):
+    volume = read_volume(both_forms(tmp_path / "a.nii", SHEARED, SHEARED))
+    assert not volume.stored.stated.conflict
+    assert abs(np.linalg.det(volume.affine)) == pytest.approx(1.5 * 2 * 2.5)
+    assert np.prod(volume.spacing) > 1.04 * 1.5 * 2 * 2.5
+
+
+@pytest.mark.parametrize("lost", ["sform", "qform"])
+def test_of_two_statements_of_which_one_is_none_the_other_counts(tmp_path, lost):
+    path = both_forms(tmp_path / "a.nii", AFFINE, AFFINE)
+    fields = (280, "<12f", *[0] * 12) if lost == "sform" else (256, "<3f", 2, 2, 2)
+    volume = read_volume(patch(path, *fields))
+    np.testing.assert_allclose(volume.affine, read_volume(save(tmp_path / "b.nii")).affine, atol=1e-5)
+    assert volume.stored.stated == Stated(unit=volume.stored.stated.unit)
+
+
+@pytest.mark.parametrize("much", [1 + 1e-6, 1.0004])
+def test_a_quaternion_that_was_rounded_above_one_is_scaled(tmp_path, much):
+    path = both_forms(tmp_path / "a.nii", AFFINE, AFFINE)
+    patch(patch(path, 254, "<h", 0), 256, "<3f", 0, 0, much)  # half a turn about z
+    np.testing.assert_allclose(np.diag(read_volume(path).affine)[:3], [1.5, 2, 2.5], rtol=1e-5)
+    assert sitk.ReadImage(str(path)).GetDirection()[::4] == pytest.approx((1, 1, 1), abs=1e-3)
+
+
+@pytest.mark.parametrize("z", [0.0, 999.0, 5.0])
+def test_an_axis_of_one_voxel_may_have_any_length(tmp_path, z):
+    path = both_forms(tmp_path / "a.nii", np.diag([1.0, 2, 5, 1]), np.diag([1.0, 2, 5, 1]), (5, 6, 1))
+    volume = read_volume(patch(patch(path, 88, "<f", z), 320, "<f", z))
+    assert volume.spacing == (1, 2, 5 if z == 5 else 1)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+def test_two_axes_as_itk_writes_them_are_a_slice(tmp_path, suffix):
+    image = sitk.GetImageFromArray(VALUES[:, :, 0].T)
+    image.SetSpacing((0.5, 0.0039))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    label = read_as_stored(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(label.array, VALUES[:, :, :1])
+    assert label.spacing == pytest.approx((0.5, 0.0039, 1))
+
+
+def test_what_is_no_volume_says_what_to_do(tmp_path):
+    dicom = b"\0" * 128 + b"DICM" + b"\0" * 400
+    for name, words in (
+        ("a.dcm", "dcm2niix"), ("IM0001", "dcm2niix"), ("b.nii", "dcm2niix"), ("a.hdr", "convert it to .nii"),
+        ("b.nii.gz", "dcm2niix"), ("b.nrrd", "dcm2niix"), ("b.mha", "dcm2niix"), ("scan/IM1", "dcm2niix"),
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(dicom)
+        with pytest.raises(VolumeError, match=words):
+            read_volume(path.parent if "/" in name else path)
 
 
 def test_a_label_stored_along_other_axes_keeps_its_place(tmp_path):
@@ -166,7 +274,7 @@ def test_a_label_stored_along_other_axes_keeps_its_place(tmp_path):
     np.testing.assert_array_equal(read_label(path, image).array, image.array[0])
 
 
-@pytest.mark.parametrize(("off", "kept"), [(0.01, True), (0.4, True), (3.0, False)])
+@pytest.mark.parametrize(("off", "kept"), [(0.01, True), (0.4, True), (1.0, False), (3.0, False)])
 def test_a_label_along_other_axes_keeps_its_place_where_its_affine_is_rounded(tmp_path, off, kept):
     image = read_volume(save(tmp_path / "image.nii.gz"))  # voxels of 1.5 mm and more
     array = image.array[0]
@@ -175,8 +283,11 @@ def test_a_label_along_other_axes_keeps_its_place_where_its_affine_is_rounded(tm
     affine = image.affine @ flip
     affine[:3, 3] += off / 2
     assert read_volume(image.path).original_axes != "LAS" and array.shape == VALUES.shape
-    label = read_label(save(tmp_path / "label.nii.gz", array[::-1], affine), image)
-    assert np.array_equal(label.array, array) == kept
+    path = save(tmp_path / "label.nii.gz", array[::-1], affine)
+    if kept:
+        np.testing.assert_array_equal(read_label(path, image).array, array)
+    else:
+        assert kind_of(path, lambda path: read_label(path, image)) == "orientation"
 
 
 # --- whole images ----------------------------------------------------------------------------
