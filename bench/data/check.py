@@ -165,7 +165,9 @@ def _judged(
     if look is not None and image is not None and all(fault.kind != "nonfinite" for fault in faults):
         lies = label is not None and label.array.shape == image.array.shape[1:]
         look(case, image, label if lies else None)
-    return [_finding(case.id, fault) for fault in faults], None if image is None else _digest(image)
+    return [_finding(case.id, fault) for fault in faults], None if image is None or _is_constant(
+        image
+    ) else _digest(image)
 
 
 def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) -> list[VolumeError]:
@@ -180,9 +182,10 @@ def _label_faults(dataset: Dataset, image: Volume3D | None, label: LabelVolume) 
 
 
 def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
-    """Return channels that are another channel of their case."""
+    """Return channels that are another channel of their case; a constant one is no copy of another."""
     first: dict[str, Volume3D] = {}
-    twins = [(first.setdefault(_digest(volume), volume), volume) for volume in channels if len(channels) > 1]
+    filled = [volume for volume in channels if not _is_constant(volume)]
+    twins = [(first.setdefault(_digest(volume), volume), volume) for volume in filled]
     return [
         VolumeError(volume.path, "duplicate", f"the same voxels as {before.path.name}")
         for before, volume in twins
@@ -231,6 +234,11 @@ def _pair_faults(image: Volume3D | None, label: LabelVolume) -> list[VolumeError
     if label.original_axes != image.original_axes:
         found.append(("orientation", f"stored {label.original_axes}, its image {image.original_axes}"))
     return [VolumeError(label.path, kind, detail) for kind, detail in found]
+
+
+def _is_constant(image: Volume3D) -> bool:
+    """Tell whether all voxels are equal, as where a scan that a patient lacks is filled with zeros."""
+    return bool(image.array.min() == image.array.max())
 
 
 def _digest(image: Volume3D) -> str:
@@ -309,7 +317,7 @@ def _leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[
     many = {folder: n for folder, n in counts.items() if n > 1}
     for path in strange:
         if path.parent not in many:
-            detail = "voxels of no header" if _is_voxels(path) else "belongs to no case"
+            detail = "voxels of no header" if _is_voxels(path) else dataset.unclaimed(path)
             yield Finding("", str(path), "extra", detail)
     for folder, n in many.items():
         yield Finding("", str(folder), "extra", f"its {n} pictures belong to no case")

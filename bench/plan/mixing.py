@@ -59,6 +59,7 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
     data = Entry(
         **vars(read), list=mix.list, take=mix.take, task=mix.task, group=mix.group, labelled=labels,
+        unlabelled=mix.unlabelled and fold is not None,
         list_hash=case_filter.digest(case_filter.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
         only=Narrowed(where=mix.where, exclude=tuple(exclude)),
         classes=_classes(dataset, mix.dataset) if labels else 0,

@@ -104,6 +104,8 @@ class Mix:
 
     dataset: str  # a name of `bench list datasets`
     cases: Literal["train", "all"] = "train"  # all: also those that are tested downstream
+    # with `train`: also scans without a label, of patients who neither validate nor are tested
+    unlabelled: bool = False
     recipe: str | Recipe | None = None  # where it differs from the mixture's
     list: str = ""  # a pretraining list of the data set: only what it names
     split: str = ""  # where it is not downstream here: its training patients by this split alone

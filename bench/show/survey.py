@@ -11,6 +11,7 @@ from statistics import median, median_low
 from bench.data import split as splits
 from bench.data.check import Finding
 from bench.data.facts import PERCENTILES, Facts, facts, named
+from bench.data.layout_msd import likely_visits
 from bench.dataset import Case, Dataset, present
 from bench.errors import BenchError, printable
 from bench.phantoms.synthetic import is_synthetic
@@ -81,6 +82,12 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     patients = {c.patient for c in cases}
     if len(patients) != len(cases):
         rows.append(("patients", str(len(patients))))
+    elif visits := likely_visits(cases):
+        rows.append(("visits", visits))
+    if same := [f.case.id for f in seen if any(grey[0] == grey[-1] for grey in f.grey)]:
+        rows.append(
+            ("constant", f"a channel of {len(same)} cases is one value in all voxels, first {same[0]}")
+        )
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
     if len(parts) > 1:
         rows.append(("parts", ", ".join(f"{part} {n}" for part, n in parts.items())))
