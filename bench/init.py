@@ -131,6 +131,7 @@ def _told(survey: Survey, chosen: First) -> list[str]:
         lines.append(f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them")
     if visits := likely_visits(survey.cases):
         lines.append(visits)
+    lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
     lines.append(f"split {chosen.split}: {chosen.parts}")
     if chosen.unlabelled:
         lines.append(

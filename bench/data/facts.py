@@ -28,6 +28,7 @@ class Facts:
     grey: tuple[tuple[float, ...], ...]  # lowest, PERCENTILES and highest of each channel
     counts: dict[int, int] | None
     level: int  # the slice along z that shows most of every label; without one the middle
+    quantiles: tuple[tuple[float, ...], ...] = ()  # of each channel: 101, from the lowest to the highest
 
     def ml(self, voxels: int) -> float:
         """Return the volume of so many voxels."""
@@ -49,6 +50,7 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
         tuple(_grey(channel) for channel in image.array),
         None if label is None else dict(counts),
         shares.index(max(shares)) if any(shares) else z // 2,
+        tuple(_quantiles(channel) for channel in image.array),
     )
 
 
@@ -72,10 +74,20 @@ def named(
 
 def _grey(channel: np.ndarray) -> tuple[float, ...]:
     """Return the extremes of a channel (X, Y, Z), and its percentiles by every n-th voxel along each axis."""
-    n = max(1, math.ceil((channel.size / ENOUGH) ** (1 / 3)))
-    some = channel[::n, ::n, ::n].astype(np.float64)
+    some = _thinned(channel)
     low, middle, high = np.percentile(some, PERCENTILES)
     return (float(channel.min()), float(low), float(middle), float(high), float(channel.max()))
+
+
+def _quantiles(channel: np.ndarray) -> tuple[float, ...]:
+    return tuple(np.percentile(_thinned(channel), np.arange(101)).tolist())
+
+
+def _thinned(channel: np.ndarray) -> np.ndarray:
+    """Return every n-th voxel of a channel along each axis, about ``ENOUGH`` in all."""
+    n = max(1, math.ceil((channel.size / ENOUGH) ** (1 / 3)))
+    thinned: np.ndarray = channel[::n, ::n, ::n].astype(np.float64)
+    return thinned
 
 
 def _per_slice(label: np.ndarray) -> Iterator[dict[int, int]]:

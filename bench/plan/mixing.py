@@ -46,6 +46,13 @@ def count(section: Pretrain, parts: Sequence[Read]) -> int:
     return len(case_filter.shared(cases, overall(section), section.first_seed))
 
 
+def unlabelled(section: Pretrain, parts: Sequence[Read]) -> int:
+    """Return how many of these cases have no label."""
+    cases = [(part.data.dataset, case) for part in parts for case in part.cases]
+    chosen = case_filter.shared(cases, overall(section), section.first_seed)
+    return sum(case.label is None for _, case in chosen)
+
+
 def overall(section: Pretrain) -> Take:
     """Return which share of a whole mixture is read."""
     return Take(section.take, mixture.ranking(section)) if section.take else Take()

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, median_low
 
+from bench import typed
 from bench.data import split as splits
 from bench.data.facts import Facts
-from bench.dataset import Case, Dataset
+from bench.data.fit import doubts
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.ranges import Triple
 from bench.show.survey import Survey, number
@@ -49,6 +51,7 @@ class First:
     fractions: tuple[int, ...]
     pretrain: int  # steps
     finetune: int
+    doubts: tuple[str, ...]  # what of the recipe does not fit the scans
 
 
 def first(survey: Survey) -> First:
@@ -86,11 +89,12 @@ def first(survey: Survey) -> First:
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
+    recipe = _recipe(survey.dataset, seen, spacing)
     steps = min(max(round(40 * n, -3), 2000), 10000)
     return First(
         excluded=excluded,
         spacing=spacing,
-        recipe=_recipe(survey.dataset, seen, spacing),
+        recipe=recipe,
         why=why,
         crop=_crop(middle, CROP),
         small=_crop(middle, SMALL),
@@ -101,7 +105,12 @@ def first(survey: Survey) -> First:
         fractions=_fractions(n),
         pretrain=3 * steps,
         finetune=steps,
+        doubts=_doubts(survey.dataset, seen, recipe),
     )
+
+
+def _doubts(dataset: Dataset, seen: Sequence[Facts], recipe: dict[str, object]) -> tuple[str, ...]:
+    return tuple(doubts(typed.build(Recipe, recipe, ".".join), seen, dataset.modality))
 
 
 def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:

@@ -11,6 +11,7 @@ from statistics import median, median_low
 from bench.data import split as splits
 from bench.data.check import Finding
 from bench.data.facts import PERCENTILES, Facts, facts, named
+from bench.data.fit import doubts
 from bench.data.layout_msd import likely_visits
 from bench.dataset import Case, Dataset, present
 from bench.errors import BenchError, printable
@@ -98,6 +99,10 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
         rows.append(("field of view", _triples(fields, "mm")))
     elif seen:
         rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
+    for name, recipe in dataset.recipes.items():
+        rows += [
+            (f"recipe {name}", doubt) for doubt in doubts(recipe, seen, dataset.modality, flat=dataset.flat)
+        ]
     known = [c.id for c in cases if c.id in dataset.doubtful]
     if known:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
