@@ -104,8 +104,6 @@ class Mix:
 
     dataset: str  # a name of `bench list datasets`
     cases: Literal["train", "all"] = "train"  # all: also those that are tested downstream
-    # with `train`: also scans without a label, of patients who neither validate nor are tested
-    unlabelled: bool = False
     recipe: str | Recipe | None = None  # where it differs from the mixture's
     list: str = ""  # a pretraining list of the data set: only what it names
     split: str = ""  # where it is not downstream here: its training patients by this split alone
@@ -114,6 +112,8 @@ class Mix:
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
     task: Number | None = None  # class labels that a method may learn from (HSSL)
     group: Number | None = None  # likewise, of the coarser classes
+    # with `train`: also scans without a label, of patients who neither validate nor are tested
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.split and (self.cases == "all" or self.list):

@@ -99,16 +99,23 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
         rows.append(("field of view", _triples(fields, "mm")))
     elif seen:
         rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
-    for name, recipe in dataset.recipes.items():
-        rows += [
-            (f"recipe {name}", doubt) for doubt in doubts(recipe, seen, dataset.modality, flat=dataset.flat)
-        ]
+    rows += recipe_doubts(survey)
     known = [c.id for c in cases if c.id in dataset.doubtful]
     if known:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         why = f"{known[0]} ({dataset.doubtful[known[0]]}){more}"
         rows.append(("doubtful", f"{why}; 'exclude: [doubtful]' in a protocol leaves it out"))
     return [(printable(name), printable(value)) for name, value in rows]
+
+
+def recipe_doubts(survey: Survey) -> list[tuple[str, str]]:
+    """Return each declared recipe that does not fit the scans, and why."""
+    dataset = survey.dataset
+    return [
+        (f"recipe {name}", doubt)
+        for name, recipe in dataset.recipes.items()
+        for doubt in doubts(recipe, survey.facts, dataset.modality, flat=dataset.flat)
+    ]
 
 
 def greys(survey: Survey) -> list[tuple[str, ...]]:
