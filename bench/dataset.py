@@ -152,6 +152,10 @@ class Dataset(ABC):
         """Return (case id, why) of what the layout holds and ``cases`` leaves out on purpose."""
         return []
 
+    def unclaimed(self, path: Path) -> str:
+        """Return why a file of the folder belongs to no case."""
+        return "belongs to no case"
+
     def person(self, case: Case) -> str:
         """Return who was scanned, by a name on which the data sets that share people agree.
 

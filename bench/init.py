@@ -12,6 +12,7 @@ from string import Template
 
 from bench.atomic import write_atomic
 from bench.data.check import check
+from bench.data.layout_msd import likely_visits
 from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
@@ -108,6 +109,8 @@ def _text(survey: Survey, chosen: First, command: str) -> str:
         command=command,
         seen=seen_in_words(survey),
         dataset=_quoted(survey.name),
+        also=f", and on {chosen.unlabelled} scans that have none" if chosen.unlabelled else "",
+        unlabelled=", unlabelled: true" if chosen.unlabelled else "",
         exclude=f", exclude: {excluded}" if chosen.excluded else "",
         left=left,
         recipe=_inline(chosen.recipe),
@@ -139,5 +142,13 @@ def _told(survey: Survey, chosen: First) -> list[str]:
     if survey.findings:
         out = f", {len(chosen.excluded)} cases left out" if chosen.excluded else ""
         lines.append(f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them")
+    if visits := likely_visits(survey.cases):
+        lines.append(visits)
+    lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
     lines.append(f"split {chosen.split}: {chosen.parts}")
+    if chosen.unlabelled:
+        lines.append(
+            f"pretraining also reads {chosen.unlabelled} scans without a label; where these are to be scored "
+            "later, write 'unlabelled: false'"
+        )
     return [printable(line) for line in lines]

@@ -231,3 +231,49 @@ SPACINGS = {  # what is not alike, (shape, spacing) of each scan: the recipe's s
 def test_spacing_is_the_scans_own_or_coarser(scans, spacing):
     seen = [Facts(Case("a", "a", ()), shape, own, (), None, 0, 1.0) for shape, own in scans]
     assert firsts._spacing(seen)[0] == spacing
+
+
+def unlabelled(root, *, folder):
+    """Move the last four images of a folder to another and remove their labels and rows of the list."""
+    (root / folder).mkdir(exist_ok=True)
+    for image in sorted((root / "imagesTr").iterdir())[-4:]:
+        (root / "labelsTr" / image.name).unlink()
+        image.rename(root / folder / image.name)
+    listing = json.loads((root / "dataset.json").read_text())
+    listing["training"] = [row for row in listing["training"] if (root / row["label"]).exists()]
+    (root / "dataset.json").write_text(json.dumps(listing | {"test": []}))
+
+
+@pytest.mark.parametrize("folder", ["imagesTs", "imagesTr"])
+def test_scans_without_a_label_are_pretrained_on(scans, folder, capsys):
+    root = scans(30)
+    unlabelled(root, folder=folder)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "pretraining also reads 4 scans without a label" in capsys.readouterr().out
+    out = planned(capsys, "own.yaml", root)  # of 26: 5 are tested, 3 validate
+    assert "pretrains on 22 scans, 4 of them unlabelled" in out
+
+
+def test_where_no_image_can_be_read_one_line_says_so_and_nothing_is_written(scans, tmp_path, capsys):
+    root = scans(4)
+    for image in (root / "imagesTr").iterdir():
+        image.write_bytes(b"no")
+    assert main(["init", str(root), "--to", "own.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "no image of" in told and told.count("\n") == 1 and not (tmp_path / "own.yaml").exists()
+
+
+def test_ct_that_a_window_makes_constant_is_told(scans, capsys):
+    root = scans(5)
+    listing = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(listing | {"modality": {"0": "CT"}}))
+    for path in sorted((root / "imagesTr").iterdir()):
+        image = nib.load(path)
+        body = np.random.default_rng(0).normal(1064, 15, image.shape).astype(np.int16)
+        body[:4] = 0
+        nib.save(nib.Nifti1Image(body, image.affine), path)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "to its upper end; no voxel is air in HU, as where CT is stored with an offset" in out
+    main(["check", root.name, "--data", str(root.parent)])
+    assert "no voxel is air in HU" in capsys.readouterr().out

@@ -160,8 +160,13 @@ def selected(
     if data.labelled:
         found = [c for c in found if c.label is not None]
     if fold is not None:
-        train = set(fold.train)
-        found = [c for c in found if c.patient in train and c.label is not None]
+        train, held_out = set(fold.train), {*fold.val, *fold.test}
+        found = [
+            case
+            for case in found
+            if (case.patient in train if case.label is not None else data.unlabelled)
+            and case.patient not in held_out
+        ]
     ranking = data.split or data.list or data.dataset
     what = f"data set {data.dataset!r}" + (f", training part of {fold.name!r}" if fold else "")
     return taken(found, lambda c: c.patient, data.take, ranking, seed, what)

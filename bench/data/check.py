@@ -170,7 +170,7 @@ def _judged(
     faults += _pair_faults(image, label if lies else None)
     if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
         look(case, image, lies)
-    return [_finding(case.id, fault) for fault in faults], _digest(image)
+    return [_finding(case.id, fault) for fault in faults], None if _is_constant(image) else _digest(image)
 
 
 def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
@@ -204,9 +204,10 @@ def _value_faults(dataset: Dataset, label: LabelVolume) -> list[VolumeError]:
 
 
 def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
-    """Return channels that are another channel of their case."""
+    """Return channels that are another channel of their case; a constant one is no copy of another."""
     first: dict[str, Volume3D] = {}
-    twins = [(first.setdefault(_digest(volume), volume), volume) for volume in channels if len(channels) > 1]
+    filled = [volume for volume in channels if not _is_constant(volume)]
+    twins = [(first.setdefault(_digest(volume), volume), volume) for volume in filled]
     return [
         VolumeError(volume.path, "duplicate", f"the same voxels as {before.path.name}")
         for before, volume in twins
@@ -257,6 +258,11 @@ def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError
 
 def _mm(spacing: Sequence[float]) -> str:
     return " x ".join(f"{s:g}" for s in spacing)
+
+
+def _is_constant(image: Volume3D) -> bool:
+    """Tell whether all voxels are equal, as where a scan that a patient lacks is filled with zeros."""
+    return bool(image.array.min() == image.array.max())
 
 
 def _digest(image: Volume3D) -> str:
@@ -335,7 +341,7 @@ def _leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[
     many = {folder: n for folder, n in counts.items() if n > 1}
     for path in strange:
         if path.parent not in many:
-            detail = "voxels of no header" if _is_voxels(path) else "belongs to no case"
+            detail = "voxels of no header" if _is_voxels(path) else dataset.unclaimed(path)
             yield Finding("", str(path), "extra", detail)
     for folder, n in many.items():
         yield Finding("", str(folder), "extra", f"its {n} pictures belong to no case")

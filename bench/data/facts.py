@@ -29,6 +29,7 @@ class Facts:
     counts: dict[int, int] | None
     level: int  # the slice along z that shows most of every label; without one the middle
     voxel: float  # mm3
+    quantiles: tuple[tuple[float, ...], ...] = ()  # of each channel: 101, from the lowest to the highest
 
     def ml(self, voxels: int) -> float:
         """Return the volume of so many voxels."""
@@ -51,6 +52,7 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
         None if label is None else dict(counts),
         shares.index(max(shares)) if any(shares) else z // 2,
         abs(float(np.linalg.det(image.affine[:3, :3]))),  # a sheared voxel is no product of its edges
+        tuple(_quantiles(channel) for channel in image.array),
     )
 
 
@@ -76,10 +78,20 @@ def named(
 
 def _grey(channel: np.ndarray) -> tuple[float, ...]:
     """Return the extremes of a channel (X, Y, Z), and its percentiles by every n-th voxel along each axis."""
-    n = max(1, math.ceil((channel.size / ENOUGH) ** (1 / 3)))
-    some = channel[::n, ::n, ::n].astype(np.float64)
+    some = _thinned(channel)
     low, middle, high = np.percentile(some, PERCENTILES)
     return (float(channel.min()), float(low), float(middle), float(high), float(channel.max()))
+
+
+def _quantiles(channel: np.ndarray) -> tuple[float, ...]:
+    return tuple(np.percentile(_thinned(channel), np.arange(101)).tolist())
+
+
+def _thinned(channel: np.ndarray) -> np.ndarray:
+    """Return every n-th voxel of a channel along each axis, about ``ENOUGH`` in all."""
+    n = max(1, math.ceil((channel.size / ENOUGH) ** (1 / 3)))
+    thinned: np.ndarray = channel[::n, ::n, ::n].astype(np.float64)
+    return thinned
 
 
 def _per_slice(label: np.ndarray) -> Iterator[dict[int, int]]:

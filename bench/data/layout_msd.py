@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os.path import commonprefix  # of texts, on purpose
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
@@ -18,6 +22,16 @@ from bench.source import Source
 from bench.volumes.files import dicom_inside, inside, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
+LISTS = ("training", "validation", "test")  # of dataset.json; cases are of the part of this name
+ORDER = ("training", "validation", "unlabelled", "test")
+MOST_CHANNELS = 100
+MOST_VISITS = 10  # of a patient, on average: more are numbers of cases of a centre
+VISITS = (  # names of cases that look like a patient and his visit
+    "^(.+?)[_.-]*(?:ses|sess|session|visit|frame|phase|time|tp|scan|week|month|year|day|[vtmwy])[_.-]?[0-9]+$",
+    "^(.+?)[_.-](?:pre|post|baseline|bl|fu|followup|follow-up|ED|ES|ed|es)[_.-]?[0-9]*$",
+    "^(.+[0-9])[_.-]?[a-dA-D]$",
+    "^(.+[0-9])[_.-][0-9]{1,2}$",
+)
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
 IGNORE = "ignore"  # the name of nnU-Net's label of voxels that nobody labelled
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
@@ -30,7 +44,10 @@ class MSDLayout(Dataset):
     stems: ClassVar[str] = ""  # how its cases' names begin; the folder of another task is refused
 
     def cases(self, root: Path) -> list[Case]:
-        """Return training cases (a file may be missing) and the unlabelled test scans."""
+        """Return training cases (a file may be missing), then unlabelled and held-back scans.
+
+        The pairs that ``dataset.json`` states are what is read; without a list, files of one name are a pair.
+        """
         root = Path(root)
         home = _home(root)
         if home is None:
@@ -38,36 +55,57 @@ class MSDLayout(Dataset):
                 f"{root}: no folder imagesTr with .nii.gz files{dicom_inside(root)}{_hint(self.unpack)}"
             )
         listing = read_listing(home)
-        labels = _by_stem(home / "labelsTr")
-        files = _by_stem(home / "imagesTr")
-        listed = _listed(home, listing, files)
-        suffixed = _suffixed(files, {*labels, *(listed or ())}, listing)
-        images = _grouped(files, suffixed)
-        keys = {*images, *(labels if listed is None else listed)}
-        ordered = list(images) if len(keys) == len(images) else sorted(keys, key=natural)
-        if not keys:
+        folders = Folders(home)
+        pairs = [pair for key in LISTS for pair in stated_pairs(home, listing, key)]
+        labels, files = folders["labelsTr"], folders["imagesTr"]
+        suffixed = _suffixed(files, {*labels, *(pair.key for pair in pairs)}, listing)
+        numbers = _channel_numbers(self, listing, files)
+        cases = _listed_cases(home, folders, pairs, numbers)
+        images = _grouped(home / "imagesTr", files, suffixed, numbers)
+        read = {path for case in cases.values() for path in case.images}
+        listed = any(pair.part == "training" for pair in pairs)
+        other = {pair.label.parent for pair in pairs if pair.label} - {Path("labelsTr")}
+        for key in {*images} if listed else {*images, *labels}:
+            paths = images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",)
+            if key in cases or read & {*paths}:
+                continue
+            label = None if other else labels.get(key)
+            if listed and label is None:
+                cases[key] = Case(key, key, paths, None, {"part": "unlabelled"})
+            else:
+                label = label or home / "labelsTr" / f"{key}.nii.gz"
+                cases[key] = Case(key, key, paths, label, {"part": "training"})
+        if not cases:
             there = dicom_inside(home / "imagesTr")
             raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{there}{_hint(self.unpack)}")
-        found = [
-            Case(
-                key, key, images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",),
-                labels.get(key) or home / "labelsTr" / f"{key}.nii.gz", {"part": "training"},
-            )
-            for key in ordered
-        ]  # fmt: skip
-        labelled = _by_stem(home / "labelsTs")  # nnU-Net keeps some; the Decathlon published none
-        held_back = _grouped(_by_stem(home / "imagesTs"), suffixed)
-        tests = [Case(key, key, held_back[key], labelled.get(key), {"part": "test"}) for key in held_back]
-        both = sorted(keys & {c.id for c in tests}, key=natural)
+        labelled = folders["labelsTs"]  # nnU-Net keeps some; the Decathlon published none
+        held_back = _grouped(home / "imagesTs", folders["imagesTs"], suffixed, numbers)
+        tests = [
+            Case(key, key, paths, labelled.get(key), {"part": "test"})
+            for key, paths in held_back.items()
+            if not read & {*paths}
+        ]
+        both = sorted(cases.keys() & {c.id for c in tests}, key=natural)
         if both:
             raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
-        strange = next((c for c in found + tests if not c.id.startswith(self.stems)), None)
+        order = {part: place for place, part in enumerate(ORDER)}
+        every = sorted(
+            [*cases.values(), *tests], key=lambda case: (order[case.meta["part"]], natural(case.id))
+        )
+        strange = next((c for c in every if not c.id.startswith(self.stems)), None)
         if strange is not None:
             raise BenchError(
                 f"{strange.images[0]}: cases of {self.title} are named {self.stems}<number>; "
                 f"is this another task's folder?{_hint(self.unpack)}"
             )
-        return found + tests
+        return with_patients(home / "dataset.json", every, listing.get("patients"))
+
+    def unclaimed(self, path: Path) -> str:
+        """Return why a file of the folder belongs to no case."""
+        suffix = CHANNEL.search(stem(path))
+        if suffix is not None and path.parent.name in ("imagesTr", "imagesTs"):
+            return f"belongs to no case: channel {int(suffix[0][1:])} is not declared for it"
+        return super().unclaimed(path)
 
 
 class Decathlon(MSDLayout):
@@ -193,48 +231,239 @@ def _home(root: Path) -> Path | None:
     return inside[0] if len(inside) == 1 else None
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Return every volume of a folder by its stem."""
-    found: dict[str, Path] = {}
-    files = inside(folder)
-    for name in sorted(filter(is_volume, files)):
-        key = stem(name)
-        if key in found:
-            raise BenchError(f"{files[name]}: {found[key].name} is the same case; remove one")
-        found[key] = files[name]
-    return found
+class Folders(dict[str, dict[str, Path]]):
+    """The volumes of each folder by stem in Unicode's NFC; a folder is listed at its first use."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self._home = home
+
+    def __missing__(self, folder: str) -> dict[str, Path]:
+        volumes: dict[str, Path] = {}
+        files = inside(self._home / folder)
+        for name in sorted(filter(is_volume, files)):
+            key = normalize("NFC", stem(name))
+            if key in volumes:
+                raise BenchError(f"{files[name]}: {volumes[key].name} is the same case; remove one")
+            volumes[key] = files[name]
+        self[folder] = volumes
+        return volumes
 
 
-def _listed(home: Path, listing: Mapping[str, Any], there: Container[str]) -> set[str] | None:
-    """Return the stems of the training list, or None where there is no list; ``there``: those of files."""
-    entries = listing.get("training")
-    if not entries:
-        return None
-    rows = entries if isinstance(entries, list) else [None]
-    stems = set()
-    for name in (e.get("image") if isinstance(e, dict) else e for e in rows):
-        if not isinstance(name, str) or ((key := stem(name)) not in there and not nameable(name)):
+@dataclass(frozen=True)
+class Pair:
+    """An image and its label as ``dataset.json`` states them, by paths within the data set's folder."""
+
+    part: str
+    key: str  # the case
+    images: tuple[Path, ...]  # one of all channels, or one per channel
+    label: Path | None
+
+
+def stated_pairs(home: Path, listing: Mapping[str, Any], key: str) -> list[Pair]:
+    """Return the pairs of one list of ``dataset.json``: training, validation or test.
+
+    Raises:
+        BenchError: a row is no name and no pair of names, or a path leads out of the folder.
+    """
+    rows = listing.get(key) or []
+    if not isinstance(rows, list):
+        rows = [None]
+    image_folder, label_folder = ("imagesTs", "labelsTs") if key == "test" else ("imagesTr", "labelsTr")
+    pairs = []
+    for row in rows:
+        name, label = (row.get("image"), row.get("label")) if isinstance(row, dict) else (row, None)
+        names = name if isinstance(name, list) and name else [name]
+        images = tuple(_stated(home, key, each, image_folder) for each in names)
+        label_path = None if label is None else _stated(home, key, label, label_folder)
+        if key == "training" and label_path is None and not isinstance(row, dict):
+            label_path = Path(label_folder) / images[0].name  # a bare name: of one name with its label
+        case = stem(images[0]) if len(images) == 1 else _shared_beginning(images)
+        if not case:
             raise BenchError(
-                f"{home / 'dataset.json'}: training must list {{image, label}} names, got {shown(name)}"
+                f"{home / 'dataset.json'}: {key}: {shown(names)} share no beginning, which names the case"
             )
-        stems.add(key)
-    return stems
+        pairs.append(Pair(key, case, images, label_path))
+    return pairs
 
 
-def _grouped(files: Mapping[str, Path], suffixed: bool) -> dict[str, tuple[Path, ...]]:
-    """Return the image files of each case, cases in order of their numbers, files in that of channels."""
-    grouped: dict[str, tuple[Path, ...]] = {}
-    for key in sorted(files, key=natural):
-        case = CHANNEL.sub("", key) if suffixed else key
-        grouped[case] = (*grouped.get(case, ()), files[key])
-    return dict(sorted(grouped.items(), key=lambda item: natural(item[0]))) if suffixed else grouped
+def _shared_beginning(images: Sequence[Path]) -> str:
+    return commonprefix([stem(path) for path in images]).rstrip("_-. ")  # noqa: RUF071
+
+
+def _stated(home: Path, key: str, name: object, folder: str) -> Path:
+    """Return a path as ``dataset.json`` states it, within the data set's folder."""
+    listing = home / "dataset.json"
+    plain = normalize("NFC", name.replace("\\", "/")) if isinstance(name, str) else ""
+    if not plain.isprintable() or not nameable(plain) or stem(plain) in ("", ".", ".."):
+        raise BenchError(f"{listing}: {key} must list {{image, label}} names, got {shown(name)}")
+    path = PurePosixPath(plain)
+    if path.is_absolute() or PureWindowsPath(plain).drive or ".." in path.parts:
+        raise BenchError(
+            f"{listing}: {key}: {shown(name)} leads out of the folder; write it as in {folder}/{path.name}"
+        )
+    parts = path.parts if len(path.parts) > 1 else (folder, path.name)
+    while len(parts) > 2 and not home.joinpath(*parts[:-1]).is_dir():
+        parts = parts[1:]  # the list was written for a folder further up
+    return Path(*parts)
+
+
+def _listed_cases(
+    home: Path, folders: Folders, pairs: Sequence[Pair], numbers: Sequence[int]
+) -> dict[str, Case]:
+    """Return the cases of stated pairs by id; a file that is not there is named where it should lie."""
+    cases: dict[str, Case] = {}
+    for pair in pairs:
+        images = _found_images(home, folders, pair, numbers)
+        if pair.part == "test" and not any(path.exists() for path in images):
+            continue  # published test scans need not be downloaded
+        label = None
+        if pair.label is not None:
+            at = folders[str(pair.label.parent)]
+            label = at.get(normalize("NFC", stem(pair.label)), home / pair.label)
+        part = "unlabelled" if pair.part == "training" and label is None else pair.part
+        case = Case(pair.key, pair.key, images, label, {"part": part})
+        before = cases.setdefault(pair.key, case)
+        if before != case:
+            raise BenchError(
+                f"{home / 'dataset.json'}: case {shown(pair.key)} is listed twice with other files or in "
+                "another list; leave one"
+            )
+    return cases
+
+
+def _found_images(home: Path, folders: Folders, pair: Pair, numbers: Sequence[int]) -> tuple[Path, ...]:
+    """Return a pair's image files: as stated, or nnU-Net's one file per channel of that name."""
+    paths = []
+    for path in pair.images:
+        there = folders[str(path.parent)]
+        key = normalize("NFC", stem(path))
+        channels = {n: there[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in there}
+        if key in there or not channels:
+            paths.append(there.get(key, home / path))
+        else:
+            paths += [channels.get(n, home / path.parent / f"{key}_{n:04d}.nii.gz") for n in numbers]
+    return tuple(paths)
+
+
+def _grouped(
+    folder: Path, files: Mapping[str, Path], suffixed: bool, numbers: Sequence[int]
+) -> dict[str, tuple[Path, ...]]:
+    """Return the image files of each case, cases in order of their numbers, files in that of channels.
+
+    A channel is matched by its number; a file of no declared channel, or without one, is of no case.
+    """
+    if not suffixed:
+        return {key: (files[key],) for key in sorted(files, key=natural)}
+    ids = {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)}
+    return {
+        case: tuple(files.get(f"{case}_{n:04d}", folder / f"{case}_{n:04d}.nii.gz") for n in numbers)
+        for case in sorted(ids, key=natural)
+    }
+
+
+def _channel_numbers(dataset: Dataset, listing: Mapping[str, Any], files: Mapping[str, Path]) -> list[int]:
+    """Return the numbers of the declared channels; where none are declared, of those that most cases have."""
+    counts = Counter(int(m[0][1:]) for key in files if (m := CHANNEL.search(key)))
+    names = listing.get("modality", listing.get("channel_names"))
+    if isinstance(names, dict) and names:
+        keys = sorted(map(str, names), key=natural)
+        declared = [int(k) for k in keys] if all(_is_value(k) for k in keys) else [*range(len(keys))]
+    elif getattr(dataset, "channels", ()):
+        declared = [*range(len(dataset.channels))]
+    else:
+        most = max(counts.values(), default=0)
+        return sorted(n for n, count in counts.items() if 2 * count > most) or [0]
+    return [0] if [*counts] == [0] else declared  # one file of all channels
 
 
 def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, Any]) -> bool:
-    """Tell nnU-Net's channel suffix from a case number of four digits."""
-    if not files or known & set(files) or not all(CHANNEL.search(key) for key in files):
-        return False
-    return bool(known & {CHANNEL.sub("", key) for key in files}) or "channel_names" in listing
+    """Tell nnU-Net's channel suffix from a case number of four digits; a stray file does not decide."""
+    exact = len(known & files.keys())
+    stripped = len(known & {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)})
+    if exact or stripped:
+        return stripped > exact
+    return "channel_names" in listing and any(CHANNEL.search(key) for key in files)
+
+
+def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Case]:
+    """Return cases with their patients as a pattern or a map states them; without one each is his own.
+
+    Args:
+        path: of the file that states it, for messages.
+        cases: by name.
+        stated: a regular expression that matches from the beginning of a case's name, whose group
+            ``patient`` or only group is the patient; or case -> patient.
+
+    Raises:
+        BenchError: a case has no patient by it.
+    """
+    if stated is None:
+        return list(cases)
+    if isinstance(stated, dict) and stated and all(isinstance(v, str) and v for v in stated.values()):
+        names = {normalize("NFC", str(case)): patient for case, patient in stated.items()}
+        lacking = next((case.id for case in cases if case.id not in names), None)
+        if lacking is not None:
+            raise BenchError(f"{path}: patients: case {shown(lacking)} has no patient; add it")
+        return [replace(case, patient=names[case.id]) for case in cases]
+    pattern = _pattern(path, stated)
+    matched = []
+    for case in cases:
+        match = pattern.match(case.id)
+        patient = (match["patient"] if "patient" in pattern.groupindex else match[1]) if match else None
+        if not patient:
+            raise BenchError(
+                f"{path}: patients: {shown(stated)} gives case {shown(case.id)} no patient; mend it"
+            )
+        matched.append(replace(case, patient=patient))
+    return matched
+
+
+def likely_visits(cases: Sequence[Case]) -> str:
+    """Return a line where names of cases look like several visits of a patient; empty where they do not.
+
+    Only where each case counts as a patient of his own: else somebody stated who is who.
+    """
+    names = [case.id for case in cases]
+    if len({case.patient for case in cases}) < len(names):
+        return ""
+    for pattern in VISITS:
+        visits: dict[str, list[str]] = {}
+        for name in names:
+            if match := re.fullmatch(pattern, name):
+                visits.setdefault(match[1], []).append(name)
+        several = [group for group in visits.values() if len(group) > 1]
+        matched = sum(map(len, visits.values()))
+        if (
+            2 * sum(map(len, several)) >= len(names)
+            and len(several) >= 2
+            and matched <= MOST_VISITS * len(visits)
+        ):
+            shown_names = " and ".join(several[0][:2])
+            return (
+                f"names look like {matched} visits of {len(visits)} patients ({shown_names}), and each "
+                f'counts as a patient; if they are, write "patients": {json.dumps(pattern)} into dataset.json'
+            )
+    return ""
+
+
+def _pattern(path: Path, stated: object) -> re.Pattern[str]:
+    example = '"^(.+)_[a-z]$", or {"p01_a": "p01", "p01_b": "p01"}'
+    if not isinstance(stated, str):
+        raise BenchError(
+            f"{path}: patients: a pattern with a group or a map, got {shown(stated)}; e.g. {example}"
+        )
+    try:
+        pattern = re.compile(stated)
+    except re.error as error:
+        raise BenchError(
+            f"{path}: patients: {shown(stated)} is no pattern ({error}); e.g. {example}"
+        ) from None
+    if "patient" not in pattern.groupindex and pattern.groups != 1:
+        raise BenchError(
+            f"{path}: patients: {shown(stated)} needs one group, which is the patient; e.g. {example}"
+        )
+    return pattern
 
 
 def _labels(

@@ -67,6 +67,7 @@ class Entry(Part):
     take: str = sparse("")  # "40 cases" or "20 %"
     task: int | None = sparse()  # class labels of all its cases
     group: int | None = sparse()
+    unlabelled: bool = sparse(False)  # also scans without a label, of nobody who validates or is tested
     labelled: bool = sparse(False)  # are label maps read?
     classes: int = sparse(0)  # of these, background left out
 

@@ -44,6 +44,8 @@ class Plan:
     """Jobs in an order in which every need comes before what needs it."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
+    # pretraining -> scans that it reads and how many of them have no label, where the data is here
+    scans: dict[str, tuple[int, int]] = field(default_factory=dict)
     cells: dict[str, list[Cell]] = field(default_factory=dict)  # by protocol name
     roots: dict[str, str] = field(default_factory=dict)  # data set -> folder, for `prepare`
     scoring: dict[str, list[Scoring]] = field(default_factory=dict)  # evaluate id -> scorings

@@ -46,6 +46,13 @@ def count(section: Pretrain, parts: Sequence[Read]) -> int:
     return len(case_filter.shared(cases, overall(section), section.first_seed))
 
 
+def unlabelled(section: Pretrain, parts: Sequence[Read]) -> int:
+    """Return how many of these cases have no label."""
+    cases = [(part.data.dataset, case) for part in parts for case in part.cases]
+    chosen = case_filter.shared(cases, overall(section), section.first_seed)
+    return sum(case.label is None for _, case in chosen)
+
+
 def overall(section: Pretrain) -> Take:
     """Return which share of a whole mixture is read."""
     return Take(section.take, mixture.ranking(section)) if section.take else Take()
@@ -59,6 +66,7 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
     data = Entry(
         **vars(read), list=mix.list, take=mix.take, task=mix.task, group=mix.group, labelled=labels,
+        unlabelled=mix.unlabelled and fold is not None,
         list_hash=case_filter.digest(case_filter.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
         only=Narrowed(where=mix.where, exclude=tuple(exclude)),
         classes=_classes(dataset, mix.dataset) if labels else 0,

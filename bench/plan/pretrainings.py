@@ -69,6 +69,8 @@ class Pretrainings:
             spec, needs = replace(spec, leaks="drop"), (*needs, guard)
         job = self.plan.add(Job(spec, needs))
         self.plan.wait(job, guard)
+        if read := mixing.count(section, parts):
+            self.plan.scans[job] = read, mixing.unlabelled(section, parts)
         self.guards[job, arm.protocol.name] = guard
         _has_snapshot(arm, spec.pretrain)
         return job

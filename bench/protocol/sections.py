@@ -114,6 +114,8 @@ class Mix:
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
     task: Number | None = None  # class labels that a method may learn from (HSSL)
     group: Number | None = None  # likewise, of the coarser classes
+    # with `train`: also scans without a label, of patients who neither validate nor are tested
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.split and (self.cases == "all" or self.list):

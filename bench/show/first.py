@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, median_low
 
+from bench import typed
 from bench.data import split as splits
 from bench.data.facts import Facts
-from bench.dataset import Dataset
+from bench.data.fit import doubts
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.ranges import Triple
 from bench.show.survey import Survey, number
@@ -43,11 +45,13 @@ class First:
     crop: Triple
     small: Triple  # crop of a trial
     split: str
+    unlabelled: int  # scans without a label that pretraining reads
     folds: int
     parts: str
     fractions: tuple[int, ...]
     pretrain: int  # steps
     finetune: int
+    doubts: tuple[str, ...]  # what of the recipe does not fit the scans
 
 
 def first(survey: Survey) -> First:
@@ -57,13 +61,17 @@ def first(survey: Survey) -> First:
         BenchError: a file is missing, or too few patients are left to train and test on.
     """
     _complete(survey)
-    usable = {facts.case.id for facts in survey.facts}
+    unread = {c.id for c in survey.cases} - {f.case.id for f in survey.facts}  # for whatever reason
     excluded = tuple(
-        dict.fromkeys(
-            f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case not in usable)
-        )
+        dict.fromkeys(f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case in unread))
     )
     seen = [f for f in survey.facts if f.case.id not in excluded]
+    if not seen:
+        first_finding = next(f for f in survey.findings if f.case)
+        raise BenchError(
+            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: mend what "
+            f"'bench check {survey.name}' lists"
+        )
     cases = [c for c in survey.cases if c.id not in excluded]
     patients = {c.patient for c in cases if c.label is not None}
     if len(patients) < 2:
@@ -81,21 +89,34 @@ def first(survey: Survey) -> First:
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
+    recipe = _recipe(survey.dataset, seen, spacing)
     steps = min(max(round(40 * n, -3), 2000), 10000)
     return First(
         excluded=excluded,
         spacing=spacing,
-        recipe=_recipe(survey.dataset, seen, spacing),
+        recipe=recipe,
         why=why,
         crop=_crop(middle, CROP),
         small=_crop(middle, SMALL),
         split=split,
+        unlabelled=_unlabelled(cases, folds),
         folds=len(folds),
         parts=parts,
         fractions=_fractions(n),
         pretrain=3 * steps,
         finetune=steps,
+        doubts=_doubts(survey.dataset, seen, recipe),
     )
+
+
+def _doubts(dataset: Dataset, seen: Sequence[Facts], recipe: dict[str, object]) -> tuple[str, ...]:
+    return tuple(doubts(typed.build(Recipe, recipe, ".".join), seen, dataset.modality))
+
+
+def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:
+    """Return how many scans without a label pretraining may read; of many folds, at least."""
+    without = [case for case in cases if case.label is None]
+    return min(sum(c.patient not in {*fold.val, *fold.test} for c in without) for fold in folds)
 
 
 def _complete(survey: Survey) -> None:

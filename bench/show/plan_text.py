@@ -164,6 +164,10 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
             shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
             steps = spec.pretrain.steps or "?"
             lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")
+            if pretrain in plan.scans:
+                scans, unlabelled = plan.scans[pretrain]
+                some = f", {unlabelled} of them unlabelled" if unlabelled else ""
+                lines.append(f"      pretrains on {scans} scans{some}")
     return lines
 
 

@@ -11,6 +11,8 @@ from statistics import median, median_low
 from bench.data import split as splits
 from bench.data.check import Finding
 from bench.data.facts import PERCENTILES, Facts, facts, named
+from bench.data.fit import doubts
+from bench.data.layout_msd import likely_visits
 from bench.dataset import Case, Dataset, present
 from bench.errors import BenchError, printable
 from bench.phantoms.synthetic import is_synthetic
@@ -81,6 +83,12 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     patients = {c.patient for c in cases}
     if len(patients) != len(cases):
         rows.append(("patients", str(len(patients))))
+    elif visits := likely_visits(cases):
+        rows.append(("visits", visits))
+    if same := [f.case.id for f in seen if any(grey[0] == grey[-1] for grey in f.grey)]:
+        rows.append(
+            ("constant", f"a channel of {len(same)} cases is one value in all voxels, first {same[0]}")
+        )
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
     if len(parts) > 1:
         rows.append(("parts", ", ".join(f"{part} {n}" for part, n in parts.items())))
@@ -91,12 +99,23 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
         rows.append(("field of view", _triples(fields, "mm")))
     elif seen:
         rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
+    rows += recipe_doubts(survey)
     known = [c.id for c in cases if c.id in dataset.doubtful]
     if known:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         why = f"{known[0]} ({dataset.doubtful[known[0]]}){more}"
         rows.append(("doubtful", f"{why}; 'exclude: [doubtful]' in a protocol leaves it out"))
     return [(printable(name), printable(value)) for name, value in rows]
+
+
+def recipe_doubts(survey: Survey) -> list[tuple[str, str]]:
+    """Return each declared recipe that does not fit the scans, and why."""
+    dataset = survey.dataset
+    return [
+        (f"recipe {name}", doubt)
+        for name, recipe in dataset.recipes.items()
+        for doubt in doubts(recipe, survey.facts, dataset.modality, flat=dataset.flat)
+    ]
 
 
 def greys(survey: Survey) -> list[tuple[str, ...]]:

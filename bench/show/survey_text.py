@@ -7,7 +7,7 @@ from statistics import median
 
 from bench.data.split import SIDES
 from bench.errors import printable
-from bench.show.survey import GREY, Survey, count, divisions, greys, labels, number, overview
+from bench.show.survey import GREY, Survey, count, divisions, greys, labels, number, overview, recipe_doubts
 
 LABEL_HEAD = ("Label", "Name", "Cases", "Median ml", "Least", "Most")
 
@@ -26,6 +26,8 @@ def closing(survey: Survey) -> str:
     skipped, n = survey.skipped, len(survey.findings)
     out = f"{len(skipped)} left out (first {skipped[0][0]}: {skipped[0][1]}), " if skipped else ""
     found = f"{n} finding{'' if n == 1 else 's'}" if n else "nothing wrong"
+    if unfit := recipe_doubts(survey):
+        found += f"; {unfit[0][0]} does not fit: {unfit[0][1]}"
     cases = f"{count(survey)} case{'' if len(survey.cases) == 1 else 's'}"
     return f"{survey.name}: {cases}, {printable(out)}{found}"
 

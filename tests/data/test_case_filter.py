@@ -94,3 +94,17 @@ def test_a_share_of_a_mixture_is_ranked_over_all_its_data_sets():
     key.sort(key=lambda p: hashlib.sha256(f"m:3:{p}".encode()).hexdigest())
     assert {f"{n}/{c.patient}" for n, c in found} == set(key[:10])
     assert case_filter.shared(mixed, Take(), 3) == mixed
+
+
+def test_unlabelled_scans_are_of_nobody_who_is_held_out():
+    cases = [
+        Case("a1", "a", (), 1), Case("a2", "a", ()), Case("v1", "v", (), 1), Case("v2", "v", ()),
+        Case("t1", "t", (), 1), Case("t2", "t", ()), Case("n", "n", ()),
+    ]  # fmt: skip
+    fold = Fold("even", 0, ("a",), ("v",), ("t",))
+
+    def read(unlabelled):
+        entry = Entry(dataset="x", part="train", unlabelled=unlabelled)
+        return [case.id for case in case_filter.selected(cases, entry, None, fold, 0)]
+
+    assert (read(False), read(True)) == (["a1"], ["a1", "a2", "n"])

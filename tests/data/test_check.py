@@ -126,3 +126,18 @@ def test_a_class_that_is_not_declared_is_found(tmp_path):
         Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / f"{number}.png")
     (found,) = check(Photographs(), tmp_path)
     assert (found.case, found.kind, "class 7" in found.detail) == ("7", "label_value", True)
+
+
+def test_a_constant_channel_is_no_copy_of_another(root):
+    listing = {
+        "channel_names": {"0": "T1", "1": "T2", "2": "T3"},
+        "labels": {"background": 0, "a": 1, "b": 2},
+    }
+    (root / "dataset.json").write_text(json.dumps(listing))
+    for number in (1, 2, 3):
+        whole = root / f"imagesTr/case_{number}.nii.gz"
+        whole.rename(root / f"imagesTr/case_{number}_0000.nii.gz")
+        for channel in (1, 2):
+            empty = nib.Nifti1Image(np.zeros((10, 9, 8), np.int16), AFFINE)
+            nib.save(empty, root / f"imagesTr/case_{number}_000{channel}.nii.gz")
+    assert check(msd_folder(root), root) == []

@@ -5,9 +5,11 @@ import json
 import pytest
 from folders import laid, told
 
+from bench.data import layout_msd
 from bench.data.layout_msd import msd_folder
 from bench.data.roots import Contents, Roots
-from bench.dataset import MANY, absent
+from bench.data.split import folds
+from bench.dataset import MANY, Case, absent
 from bench.errors import BenchError
 from bench.plan.cohorts import Cohorts
 
@@ -184,3 +186,145 @@ def test_what_is_missing_of_a_folder_that_is_listed_once(tmp_path):
     assert absent(beyond) == {beyond[-1]}
     (tmp_path / "a.zip").touch()
     assert absent(beyond) == set()
+
+
+TWO = {"0": "T1", "1": "T2"}
+
+
+def named(root):
+    """Return id -> (images, label, part) of the cases of a folder, files as they are called below it."""
+    return {
+        c["id"]: (c["images"], c["label"], c["part"])
+        for c in (told(case, root) for case in msd_folder(root).cases(root))
+    }
+
+
+def test_channels_are_matched_by_their_number(tmp_path):
+    files = ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "imagesTr/b_0001.nii.gz",
+             "imagesTr/b_0002.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")  # fmt: skip
+    root = folder(tmp_path, files, modality=TWO, training=[])
+    assert named(root)["b"][0] == ["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"]
+    dataset = msd_folder(root)
+    assert dataset.missing(root) == [("b", str(root / "imagesTr/b_0000.nii.gz"))]
+    assert "channel 2 is not declared" in dataset.unclaimed(root / "imagesTr/b_0002.nii.gz")
+
+
+def test_a_stray_file_among_channels_is_of_no_case(tmp_path):
+    files = ("imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "imagesTr/notes.nii.gz",
+             "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")  # fmt: skip
+    root = folder(tmp_path, files, training=[])
+    assert {*named(root)} == {"a", "b"} and not msd_folder(root).missing(root)
+
+
+STATED = {  # rows of the list, files that are there: id -> image, label, part
+    "labels of another folder": (
+        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr2/x_1.nii.gz"}],
+        (*ONE, "labelsTr/x_1.nii.gz", "labelsTr2/x_1.nii.gz"),
+        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr2/x_1.nii.gz", "training")},
+    ),
+    "names that differ": (
+        [{"image": "imagesTr/img1.nii.gz", "label": "labelsTr/label1.nii.gz"}],
+        ("imagesTr/img1.nii.gz", "labelsTr/label1.nii.gz"),
+        {"img1": (["imagesTr/img1.nii.gz"], "labelsTr/label1.nii.gz", "training")},
+    ),
+    "backslashes": (
+        [{"image": ".\\imagesTr\\x_1.nii.gz", "label": ".\\labelsTr\\x_1.nii.gz"}],
+        (*ONE, "labelsTr/x_1.nii.gz"),
+        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
+    ),
+    "a folder further up": (
+        [{"image": "Task77/imagesTr/x_1.nii.gz", "label": "Task77/labelsTr/x_1.nii.gz"}],
+        (*ONE, "labelsTr/x_1.nii.gz"),
+        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
+    ),
+    "nnU-Net's first version": (
+        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
+        ("imagesTr/x_1_0000.nii.gz", "labelsTr/x_1.nii.gz"),
+        {"x_1": (["imagesTr/x_1_0000.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
+    ),
+    "images without a label": (
+        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
+        (*ONE, "labelsTr/x_1.nii.gz", "imagesTr/x_2.nii.gz"),
+        {
+            "x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training"),
+            "x_2": (["imagesTr/x_2.nii.gz"], None, "unlabelled"),
+        },
+    ),
+    "one name in two Unicode forms": (
+        [{"image": "./imagesTr/f\u00e4ll.nii.gz", "label": "./labelsTr/f\u00e4ll.nii.gz"}],
+        ("imagesTr/fa\u0308ll.nii.gz", "labelsTr/f\u00e4ll.nii.gz"),
+        {"f\u00e4ll": (["imagesTr/fa\u0308ll.nii.gz"], "labelsTr/f\u00e4ll.nii.gz", "training")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "files", "cases"), STATED.values(), ids=STATED)
+def test_the_pairs_that_the_json_states_are_read(tmp_path, rows, files, cases):
+    assert named(folder(tmp_path, files, training=rows)) == cases
+
+
+def test_names_in_two_unicode_forms_are_one_case_without_a_list(tmp_path):
+    files = ("imagesTr/fa\u0308ll.nii.gz", "labelsTr/f\u00e4ll.nii.gz")
+    root = folder(tmp_path, files, training=[])
+    assert [*named(root)] == ["f\u00e4ll"] and not msd_folder(root).missing(root)
+
+
+def test_validation_and_test_lists_are_read(tmp_path):
+    pairs = [{"image": f"imagesTr/img{n}.nii.gz", "label": f"labelsTr/label{n}.nii.gz"} for n in (1, 2, 3)]
+    files = [path for pair in pairs for path in pair.values()]
+    root = folder(
+        tmp_path, files, training=pairs[:1], validation=pairs[1:2], test=[pairs[2], "imagesTs/gone.nii.gz"]
+    )
+    parts = {id: part for id, (_, _, part) in named(root).items()}
+    assert parts == {"img1": "training", "img2": "validation", "img3": "test"}
+    assert named(root)["img3"][1] == "labelsTr/label3.nii.gz"
+
+
+@pytest.mark.parametrize("path", ["/data/imagesTr/x.nii.gz", "C:\\data\\x.nii.gz", "../imagesTr/x.nii.gz"])
+def test_a_stated_path_that_leads_out_of_the_folder_is_refused(tmp_path, path):
+    root = folder(tmp_path, training=[{"image": path, "label": "labelsTr/x.nii.gz"}])
+    with pytest.raises(BenchError, match="leads out of the folder"):
+        msd_folder(root).cases(root)
+
+
+VISITS = [f"imagesTr/p{n:02d}_{visit}.nii.gz" for n in range(6) for visit in "ab"]
+PATIENTS = {
+    "a pattern": "^(.+)_[a-z]$",
+    "a named group": "^(?P<patient>p([0-9]+))_",
+    "a map": {f"p{n:02d}_{visit}": f"p{n:02d}" for n in range(6) for visit in "ab"},
+}
+
+
+@pytest.mark.parametrize("stated", PATIENTS.values(), ids=PATIENTS)
+def test_patients_are_those_that_the_json_states(tmp_path, stated):
+    files = [*VISITS, *(name.replace("images", "labels") for name in VISITS)]
+    root = folder(tmp_path, files, training=[])
+    cases = msd_folder(root).cases(root)
+    assert "12 visits of 6 patients (p00_a and p00_b)" in layout_msd.likely_visits(cases)
+    assert len({case.patient for case in cases}) == 12
+    cases = msd_folder(folder(tmp_path, (), training=[], patients=stated)).cases(root)
+    assert {case.patient for case in cases} == {f"p{n:02d}" for n in range(6)}
+    (fold,) = folds(msd_folder(root), "own", cases, "even")
+    assert len(fold.train) + len(fold.val) + len(fold.test) == 6 and not layout_msd.likely_visits(cases)
+
+
+@pytest.mark.parametrize("stated", [5, "(", "x_1", "^y(.)", {"y": "p"}, {}])
+def test_patients_that_fit_no_case_are_refused(tmp_path, stated):
+    root = folder(tmp_path, patients=stated)
+    with pytest.raises(BenchError, match=r"dataset.json: patients: "):
+        msd_folder(root).cases(root)
+
+
+LIKELY = {  # names of cases: do they look like visits?
+    "sessions": ([f"sub-{n:02d}_ses-{v}" for n in range(5) for v in (1, 2)], True),
+    "time points": ([f"{n:03d}_t{v}" for n in range(5) for v in (1, 2)], True),
+    "ACDC as nnU-Net has it": ([f"patient{n:03d}_frame{v}" for n in range(5) for v in ("01", "12")], True),
+    "numbers": ([f"case_{n:02d}" for n in range(30)], False),
+    "two centres": ([f"site{n}_{v:02d}" for n in (1, 2) for v in range(30)], False),
+    "long numbers": ([f"BRATS_{n:03d}" for n in range(30)], False),
+}
+
+
+@pytest.mark.parametrize(("names", "likely"), LIKELY.values(), ids=LIKELY)
+def test_names_that_look_like_visits(names, likely):
+    assert bool(layout_msd.likely_visits([Case(name, name, ()) for name in names])) == likely
