@@ -22,7 +22,7 @@ SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
 def export(store: Store, job: str, to: Path, format: str) -> str:
-    """Write what a pretraining or a fine-tuning made, or what was predicted; return one line about it.
+    """Write what a pretraining or a fine-tuning made, or what was predicted; return what is said of it.
 
     Args:
         store: the output folder.
@@ -54,7 +54,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     exported.write(to, tensors, manifest, format)
     values = sum(t.numel() for t in tensors.values())
     what = f"{manifest.network}/{manifest.preset}, {len(tensors)} tensors, {values:,} values"
-    return f"{to}: {what}, of {kind} {folder.name}" + (f" at step {step}" if step else "")
+    line = f"{to}: {what}, of {kind} {folder.name}" + (f" at step {step}" if step else "")
+    return f"{line}\n{exported.usage(tensors, manifest)}" if format == "nnssl" else line
 
 
 def _submission(folder: Path, to: Path) -> str:
