@@ -1,5 +1,5 @@
 # make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
-# SLURM is not installed) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
+# SLURM is not installed) | nnunet (nnU-Net 2.8.1 in .venv-nnunet reads an export) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .ci/install.py
 
-.PHONY: setup quickstart test test-slow test-slurm speed lint docs clean
+.PHONY: setup quickstart test test-slow test-slurm nnunet speed lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,16 @@ test-slow: setup
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
+
+.venv-nnunet/.installed: $(VENV)/.installed
+	@test -x .venv-nnunet/bin/python || $(PYTHON) -m venv .venv-nnunet
+	.venv-nnunet/bin/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@.venv-nnunet/bin/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > .venv-nnunet/torch.txt
+	.venv-nnunet/bin/python -m pip install -c .venv-nnunet/torch.txt nnunetv2==2.8.1
+	@touch $@
+
+nnunet: .venv-nnunet/.installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/nets/test_real_nnunet.py
 
 speed: setup
 	$(BIN)/python tests/speed/every.py $(ONLY)

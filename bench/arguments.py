@@ -123,7 +123,8 @@ def _run_parsers(commands: Any) -> None:
                             help="an output folder or a bundle: cells that it has scored are taken from "
                             "there, not run; may be repeated")  # fmt: skip
         parser.add_argument("--redo", choices=("changed",),
-                            help="do again what other source files made, and what stands on it")  # fmt: skip
+                            help="rerun jobs made by an older version of the code, and everything "
+                            "that depends on them")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     _keep_flag(run)
     _watch_flags(run)

@@ -22,7 +22,7 @@ SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
 def export(store: Store, job: str, to: Path, format: str) -> str:
-    """Write what a pretraining or a fine-tuning made, or what was predicted; return one line about it.
+    """Write what a pretraining or a fine-tuning made, or what was predicted; return what is said of it.
 
     Args:
         store: the output folder.
@@ -62,7 +62,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     else:
         which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
         at = f", weights {chosen!r}: {which}"
-    return f"{to}: {what}, of {kind} {folder.name}{at}"
+    line = f"{to}: {what}, of {kind} {folder.name}{at}"
+    return f"{line}\n{exported.usage(tensors, manifest)}" if format == "nnssl" else line
 
 
 def _selected(store: Store, job: str) -> str:

@@ -47,15 +47,14 @@ class KiTS19(Dataset):
     channels = ("CT",)
     labels = {1: "kidney", 2: "tumour"}
     doubtful = {
-        # neheller/kits19 issue 6, and nnDetection's Task011_Kits
-        "case_00015": "extra contrast phase in the first release; nnDetection leaves it out",
-        "case_00023": "nnDetection leaves it out",
-        "case_00025": "extra contrast phase in the first release",
-        "case_00037": "nnDetection leaves it out",
-        "case_00061": "extra contrast phase in the first release",
+        # nnDetection's Task011_Kits leaves these out; what was mended: changelog.md of neheller/kits19.
+        # Not listed: case_00022, case_00061 and case_00117, whose second contrast phase was cut off on
+        # 15 April 2019 (issue 6)
+        "case_00015": "replaced in April, label corrected in December 2019; nnDetection leaves it out",
+        "case_00023": "label corrected in December 2019; nnDetection leaves it out",
+        "case_00037": "label corrected in December 2019; nnDetection leaves it out",
         "case_00068": "nnDetection leaves it out",
-        "case_00117": "extra contrast phase in the first release",
-        "case_00125": "nnDetection leaves it out",
+        "case_00125": "label corrected in December 2019; nnDetection leaves it out",
         "case_00133": "nnDetection leaves it out",
         "case_00160": "slices of 512 x 796",
     }

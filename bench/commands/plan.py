@@ -34,7 +34,7 @@ def body(arguments: argparse.Namespace) -> int:
 
         for line in said(reused, store):
             print(f"bench: {printable(line)}", file=sys.stderr)
-    if arguments.detect is not None:
+    if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
     return tell(arguments, protocols, plan)
 

@@ -1,14 +1,15 @@
 """Weights for use outside: our own file, or one that nnU-Net can fine-tune from.
 
-nnU-Net is not installed here. The second format is written after what nnU-Net 2.8.1 reads
-(``like_nnssl.py``, ``pretrainedTrainer.py``) and nnssl writes (``adaptation_plan.py``, ``plan.py``), and
-tested by repeating the steps of that loader on the network library that both share; nnU-Net itself was
-not run on it.
+The second format holds what the master branch of nnU-Net reads (``like_nnssl.py``,
+``pretrainedTrainer.py``) and nnssl writes (``adaptation_plan.py``, ``plan.py``). nnU-Net 2.8.1 as released
+reads its ``network_weights`` with ``nnUNetv2_train -pretrained_weights``, into the network that
+``architecture`` states. ``tests/nets/test_real_nnunet.py`` runs that loader; ``make nnunet`` installs it.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown
 from bench.nets import network
-from bench.nets.catalog import entry
+from bench.nets.catalog import entry, preset
 from bench.nets.imported import OURS
 from bench.nets.manifest import Manifest, save
+from bench.nets.sizes import ResEncSize
 from bench.store import write_atomic
 
 # format: suffixes of its files; nnssl and nnU-Net write .pth
@@ -53,6 +55,46 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format:
             save(path, tensors, manifest)
     except OSError as error:
         raise BenchError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
+def usage(tensors: Mapping[str, Tensor], manifest: Manifest) -> str:
+    """Return how nnU-Net takes an ``nnssl`` file: the command, and the JSON of its network for the plans."""
+    if not any(name.startswith("decoder.") for name in tensors):
+        return (
+            "An encoder alone: nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained take it. Only "
+            "nnU-Net's master branch has them. nnU-Net 2.8.1 (-pretrained_weights) needs the decoder, too."
+        )
+    return (
+        "For nnUNetv2_train -pretrained_weights (nnU-Net 2.8.1): replace the configuration's architecture in "
+        "the plans file by this one.\n" + json.dumps({"architecture": architecture(manifest)}, indent=1)
+    )
+
+
+def architecture(manifest: Manifest) -> dict[str, object]:
+    """Return the network as a configuration of nnU-Net's plans states it."""
+    size = preset(manifest.network, manifest.preset).size
+    assert isinstance(size, ResEncSize)
+    stages = len(size.features)
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": list(size.features),
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * stages,
+            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+            "n_blocks_per_stage": list(size.blocks),
+            "n_conv_per_stage_decoder": [1] * (stages - 1),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
 
 
 def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:

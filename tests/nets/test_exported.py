@@ -1,7 +1,7 @@
 """What is exported comes back equal, and the second format has what nnU-Net reads, where it reads it.
 
-nnU-Net is not installed here: its loader's steps (2.8.1, PretrainedTrainer.load_pretrained_weights and
-preprocess_like_nnssl) are repeated on the network library that it uses.
+The steps of nnU-Net's master branch (PretrainedTrainer.load_pretrained_weights and preprocess_like_nnssl) are
+repeated on the network library that it uses. ``test_real_nnunet.py`` runs the released nnU-Net.
 """
 
 from dataclasses import replace

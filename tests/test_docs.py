@@ -1,0 +1,128 @@
+"""What README and docs say of files, names, flags and links of this tree is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.arguments import parser
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = {
+    p: p.read_text()
+    for room in ("bench", "methods", "datasets", "tests/speed")
+    for p in (ROOT / room).rglob("*.py")
+}
+SUFFIXES = ("py", "md", "yaml", "json", "toml", "txt", "svg", "png", "csv", "tex", "html", "lock", "npz")
+OTHERS = ("volume", "pretrain", "finetune", "provenance")  # a variable, sections of a protocol and a manifest
+FOREIGN = (
+    "NO_COLOR",
+    "SLURM_",
+    "SBATCH_",
+    "SQUEUE_",
+    "SACCT_",
+    "SCANCEL_",
+    "SCONTROL_",
+    "SINFO_",
+)  # of others
+TEXT = "\n".join([*SOURCES.values(), (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()])
+WHERE = {  # architecture.md, "Where is ... ?": what stands in the file that it names
+    "HD95's percentile": "np.percentile",
+    "A claim's lease": "LEASE",
+    "The memory that sbatch is asked for": "mem_gb",
+    "The blocks of the cache": "blosc2",
+    "Keys of foreign weights": "layers",
+}
+
+
+def missing_paths(page, text):
+    """Return the files named that are neither below the root nor next to the page."""
+    rooms, suffixes = "bench|methods|datasets|protocols|tests|docs|\\.ci", "|".join(SUFFIXES)
+    pattern = rf"(?<![\w/.<-])((?:{rooms})/[\w./-]+\.(?:{suffixes}))\b"
+    named = {path for path in re.findall(pattern, text) if "NAME" not in path}
+    return [p for p in named if not (ROOT / p).exists() and not (page.parent / p).exists()]
+
+
+def missing_links(page, text):
+    """Return the relative links that lead nowhere."""
+    links = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
+    return [target for target in links if not (page.parent / target).exists()]
+
+
+def missing_names(page, text):
+    """Return each `module.name` in code quotes whose module is one of bench's and lacks the name."""
+    missing = []
+    for quoted in re.findall(r"`((?:[a-z_]\w*\.)+\w+)(?:\([^`]*\))?`", text):
+        *_, module, name = quoted.split(".")
+        files = [p for p in SOURCES if module in (p.stem, p.parent.name) and ROOT / "bench" in p.parents]
+        if not files or name in SUFFIXES or quoted.split(".")[0] in OTHERS:
+            continue
+        inside = any((p.parent / f"{name}.py").exists() or (p.parent / name).is_dir() for p in files)
+        if not inside and not any(re.search(rf"\b{name}\b", SOURCES[p]) for p in files):
+            missing.append(quoted)
+    return missing
+
+
+def missing_constants(page, text):
+    """Return the constants and variables in code quotes that occur nowhere in the source."""
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]*[A-Z])`", text))
+    return [n for n in named if not n.startswith(FOREIGN) and not re.search(rf"\b{n}\b", TEXT)]
+
+
+def missing_flags(page, text):
+    """Return the flags of bench's commands that ``--help`` does not have."""
+    missing = []
+    for line in re.findall(r"(?m)^(?: {4}|\$ )bench +([^#\n]*)|`bench +([^`]*)`", text):
+        command, *rest = "".join(line).split() or [""]
+        if command not in COMMANDS:
+            continue
+        known = flags(COMMANDS[command])
+        named = re.findall(r"(?<!\S)\[?(--[a-z][a-z-]*)", " ".join(rest))
+        missing += [f"bench {command} {flag}" for flag in named if flag not in known]
+    return missing
+
+
+def flags(command):
+    """Return a command's flags, those of its own commands with them."""
+    known = {text for action in command._actions for text in action.option_strings}
+    return known.union(*(flags(inner) for inner in children(command).values()))
+
+
+def children(command):
+    """Return the commands below a command by name."""
+    for action in command._actions:
+        if action.__class__.__name__ == "_SubParsersAction":
+            return dict(action.choices)
+    return {}
+
+
+COMMANDS = children(parser())
+
+
+@pytest.mark.parametrize(
+    "missing", [missing_paths, missing_links, missing_names, missing_constants, missing_flags]
+)
+def test_what_pages_name_is_in_the_tree(missing):
+    assert [(p.name, name) for p in PAGES for name in missing(p, p.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        (missing_paths, "see bench/metrics/nowhere.py"),
+        (missing_links, "[a](nowhere.md)"),
+        (missing_names, "`typed.nowhere`"),
+        (missing_constants, "`BENCH_NOWHERE`"),
+        (missing_flags, "`bench run a.yaml --nowhere`"),
+    ],
+)
+def test_what_is_not_there_is_noticed(missing, text):
+    assert len(missing(PAGES[0], text)) == 1
+
+
+@pytest.mark.parametrize("what", WHERE)
+def test_architecture_says_where_things_are(what):
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    file = re.search(rf"{re.escape(what)}: `([^`]*)`", text)[1]
+    assert WHERE[what] in (ROOT / "bench" / file).read_text()
