@@ -21,12 +21,15 @@ MAPS, CLASSES = "msd04_hippocampus", "cc_ccii"
 PHANTOMS = {MAPS: (20, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
 CLASSIFIED = {"voco_cc_ccii", "taleb_retina"}
 NETS = {  # recipe, or how its name begins: a network that fits, and a crop
+    "asparagus": ("resenc_unet", [32, 32, 32]),
     "glmae": ("unetr", [32, 32, 16]),
     "hssl": ("hssl_resnet34", [64, 64, 1]),
+    "nnssl": ("resenc_unet", [32, 32, 32]),
     "nnunet": ("resenc_unet", [32, 32, 32]),
     "pgl": ("pgl_resnet50", [32, 32, 16]),
     "pilot": ("genesis_unet3d", [32, 32, 16]),
     "pilot_slices": ("hssl_unet", [32, 32, 1]),
+    "primus": ("unetr", [32, 32, 16]),
     "taleb": ("taleb_unet3d", [32, 32, 32]),
     "taleb_retina": ("unet3d", [32, 32, 16]),
     "voco_cc_ccii": ("unet3d", [32, 32, 16]),
