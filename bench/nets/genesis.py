@@ -69,9 +69,11 @@ class GenesisDecoder(Decoder):
 
     output = "out_tr"
 
-    def __init__(self, width: int, out_channels: int) -> None:
+    def __init__(self, width: int, out_channels: int, leak: float = 0.0) -> None:
         super().__init__()
         self.up_tr256, self.up_tr128, self.up_tr64 = Up(16 * width), Up(8 * width), Up(4 * width)
+        if leak:  # few rectified channels may all be 0 where one label is, which then has its bias alone
+            self.up_tr64.ops[-1].relu = nn.LeakyReLU(leak)
         self.out_tr = named(final_conv=nn.Conv3d(2 * width, out_channels, 1))
 
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
@@ -84,5 +86,6 @@ class GenesisDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 8 can be read."""
-    width = wanted.size.width
-    return GenesisEncoder(wanted.in_channels, width), GenesisDecoder(width, wanted.out_channels)
+    size = wanted.size
+    encoder = GenesisEncoder(wanted.in_channels, size.width)
+    return encoder, GenesisDecoder(size.width, wanted.out_channels, size.leak)

@@ -143,6 +143,7 @@ class GenesisSize:
     """Channels after the first convolution; the four levels end with 2, 4, 8 and 16 times as many."""
 
     width: int
+    leak: float = 0.0  # slope below 0 of the rectifier before the last layer; the paper's has none
 
 
 @dataclass(frozen=True)
