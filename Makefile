@@ -45,6 +45,7 @@ test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
 
 .venv-nnunet/.installed: $(VENV)/.installed
+	@echo "Set-up of .venv-nnunet: 1.9 GB on disk with torch's CPU build; about a minute on a fast connection"
 	@test -x .venv-nnunet/bin/python || $(PYTHON) -m venv .venv-nnunet
 	.venv-nnunet/bin/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	@.venv-nnunet/bin/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > .venv-nnunet/torch.txt

@@ -355,9 +355,24 @@ harm()
 """
 
 
-def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(tmp_path, monkeypatch, undrawn):
-    """The same run with it and without: all jobs in this one process, in a folder named from here."""
-    monkeypatch.setattr(local, "run", inline)
+SOFT = """
+
+def harm():
+    import os
+    torch.backends.mkldnn.enabled = False
+    torch.set_default_dtype(torch.float64)
+    os.chdir("/")
+"""
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [pytest.param(HARM, 1, id="in one process"), pytest.param(SOFT, 0, id="workers", marks=pytest.mark.slow)],
+)
+def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
+    harm, code, tmp_path, monkeypatch, undrawn
+):
+    """The same run with it, by this process or two workers, and without, in a folder named from here."""
     protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())
     protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
     protocol["rows"].pop("models_genesis")
@@ -365,20 +380,28 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(tmp_path,
         "pretrain": {"steps": 2, "batch": 2},
         "finetune": {"fractions": [100], "steps": 2, "batch": 2},
     }
-    written(tmp_path, "method", change=lambda text: text.replace(
-        "        return {\"total\"", "        harm()\n        return {\"total\"") + HARM)  # fmt: skip
     monkeypatch.delenv(plugins.PATHS)
     before = os.environ.copy(), signal.getsignal(signal.SIGTERM), sys.path.copy()
     made = {}
+    written(tmp_path, "method", change=lambda text: text.replace(
+        "        return {\"total\"", "        harm()\n        return {\"total\"") + harm)  # fmt: skip
     for name in ("harmed", "alone"):
         if name == "alone":
             protocol["plugins"] = []
             protocol["rows"].pop("my_method")
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(protocol))
-        assert main(["run", f"{name}.yaml", "--out", name]) == (name == "harmed")  # its loss is hurt
+        with monkeypatch.context() as patch:
+            if name == "alone" or harm is HARM:
+                patch.setattr(local, "run", inline)
+            ended = main(["run", f"{name}.yaml", "--out", name, "--workers", "2"])
+        assert ended == (code if name == "harmed" else 0)  # 1: its loss is hurt
         found = Store(tmp_path / name)
         manifests = [found.manifest(job.name) for job in found.jobs.iterdir()]
-        assert all(Switches(**m["switches"]) == Switches() for m in manifests)
+        changed = [m for m in manifests if Switches(**m["switches"]) != Switches()]
+        assert [m["spec"]["method"]["name"] for m in changed] == ["my_method"] * (
+            name == "harmed" and not code
+        )
+        assert all(not m["switches"]["onednn"] and m["switches"]["dtype"] == "float64" for m in changed)
         made[name] = {
             (m["id"], file): sums["sha256"] for m in manifests for file, sums in m["files"].items()
             if file != "log.txt" and m["kind"] not in ("prepare", "guard")

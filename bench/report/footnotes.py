@@ -14,6 +14,7 @@ UNDEFINED = {
     "segmentation": "values undefined (an empty mask), left out",
     "classification": "values undefined (a class without cases), left out",
 }
+LACKING = "the weights that the row starts from lack layers of the encoder; these start at random"
 PENALISED = "values penalised (one mask empty)"
 TIMES = "\N{MULTIPLICATION SIGN}"
 COUNTS = f"Runs {TIMES} patients"  # head of a column that counts what numbers are of
@@ -72,6 +73,8 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str, notes: Footnot
     if cell is None:
         return notes.mark(_why(_failures(scene, key, ())))
     letters = [notes.mark("; ".join(_own(scene, key, cell, usual)))]
+    if (gaps := scene.extras.gaps.get(key.row)) and cell.mean is not None:
+        letters.append(notes.mark(f"{LACKING}: {', '.join(gaps)}"))
     target = scene.protocol.layout.mean if key.target == MEAN else key.target
     where = f"{scene.named(key.row)}, {key.fraction} %, {target}"
     for count, kind in ((cell.undefined, UNDEFINED[_task(scene, key)]), (cell.penalised, PENALISED)):

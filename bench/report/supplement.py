@@ -236,6 +236,7 @@ class Beside:
     datasets: tuple[DatasetInfo, ...] = ()  # as they were on the machine that ran
     pretrainings: tuple[Pretraining, ...] = ()
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
+    gaps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # row: kinds of layers its weights lack
     choices: dict[str, str] = field(default_factory=dict)  # row: which recipes of a grid its runs chose
     other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
     overrides: tuple[str, ...] = ()  # what --set changed, as typed

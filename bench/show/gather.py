@@ -239,6 +239,12 @@ def receipts(found: Chains) -> dict[str, str]:
     return told
 
 
+def gaps(found: Chains) -> dict[str, tuple[str, ...]]:
+    """Return, of each row whose weights lack kinds of layers or stages of the encoder, which."""
+    lacking = ((cell.row, described.get("receipt", {})) for cell, _, described in _behind(found, "finetune"))
+    return {row: tuple(receipt["gaps"]) for row, receipt in lacking if receipt.get("gaps")}
+
+
 def choices(found: Chains) -> dict[str, str]:
     """Return, of each row with a grid, which recipes its runs chose, and what trying them took, in words."""
     runs: dict[str, dict[tuple[str, int], list[dict[str, Any]]]] = {}

@@ -183,6 +183,7 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         datasets=tuple(gather.datasets(protocol, plan)),
         pretrainings=tuple(gather.pretrainings(found, plan.jobs)),
         receipts=gather.receipts(found),
+        gaps=gather.gaps(found),
         choices=gather.choices(found),
         curves=gather.curves(found, store),
         courses=tuple(gather.courses(found, store)),

@@ -22,7 +22,7 @@ THEIRS = "track: "  # begins what is said of how rows of elsewhere came about
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 TOGETHER = (  # mappings, of which our own win
-    "titles", "sources", "receipts", "choices", "curves", "defaults",
+    "titles", "sources", "receipts", "gaps", "choices", "curves", "defaults",
 )  # fmt: skip
 ONE_AFTER_ANOTHER = (
     "costs", "failures", "leaks", "pretrainings", "pretexts", "clouds", "submissions",
@@ -146,6 +146,7 @@ def renamed(said: Beside, names: Names) -> Beside:
         ),
         pretrainings=tuple(one for one in pretrainings if one.rows),
         receipts={here: text for row, text in said.receipts.items() for here in names.rows.get(row, ())},
+        gaps={here: layers for row, layers in said.gaps.items() for here in names.rows.get(row, ())},
         choices={here: text for row, text in said.choices.items() for here in names.rows.get(row, ())},
         curves={here: curve for row, curve in said.curves.items() for here in names.rows.get(row, ())},
         pretexts=tuple(_each(pretexts, trained)),
@@ -217,6 +218,7 @@ def only(said: Beside, cells: Iterable[tuple[Key, tuple[int, int]]]) -> Beside:
         said,
         **some,
         receipts={row: text for row, text in said.receipts.items() if row in rows},
+        gaps={row: layers for row, layers in said.gaps.items() if row in rows},
         choices={row: text for row, text in said.choices.items() if row in rows},
         curves={row: curve for row, curve in said.curves.items() if row in rows},
         courses=tuple(one for one in said.courses if cell_of(one) in keys),

@@ -94,6 +94,7 @@ class Stored:
     slope: float = 1.0
     inter: float = 0.0
     data: Path | None = None  # the file of the voxels, where it is not ``path``
+    indices: bool = False  # of a picture with a palette: what is read are the indices, not their colours
     wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
 
     @property

@@ -1,9 +1,9 @@
 """Pictures and folders of slices, read as volumes of one millimetre per pixel.
 
 A picture is (C, X, Y, 1): x the column, y the row, C 1 (grey) or 3 (red, green, blue), uint8, or
-uint16 for grey of 16 bits. A folder is (1, X, Y, Z), its pictures in the order of the numbers in
-their names; it may lie in a zip. No picture says where left is or how large a pixel: the axes are
-those of the screen, and the identity is the affine.
+uint16 for grey of 16 bits. A palette is read in its colours; of a label map by its indices. A folder is
+(1, X, Y, Z), its pictures in the order of the numbers in their names; it may lie in a zip. No picture
+says where left is or how large a pixel: the axes are those of the screen, and the identity is the affine.
 
 Alpha is dropped where it is opaque everywhere and refused elsewhere. A photograph's EXIF
 orientation is ignored; a TIFF's own tag, which belongs to that format, turns it. Colour of 16 bits
@@ -40,6 +40,7 @@ MAX_PIXELS = 1 << 26  # of one picture; photographs of the retina in use here ha
 COLOUR = 24  # grey levels; JPEG parts the channels of a grey slice by less
 SHOWN = 3  # names and numbers that one line lists
 GREY, RGB, WIDE = ("L", 1, "u1"), ("RGB", 3, "u1"), ("", 1, "u2")  # converted to, channels, dtype
+INDICES = ("", 1, "u1")
 MODES = {
     "1": GREY, "L": GREY, "LA": GREY, "P": RGB, "RGB": RGB, "RGBA": RGB, "RGBX": RGB,
     "I;16": WIDE, "I;16L": WIDE, "I;16B": WIDE, "I;16N": WIDE,
@@ -54,10 +55,10 @@ DAMAGED = (
 )  # fmt: skip  # what Pillow's plugins raise on bytes that nobody foresaw
 
 
-def read_stored(path: Path) -> Stored:
+def read_stored(path: Path, *, indices: bool = False) -> Stored:
     """Return what a picture, or a folder of slices, says of itself; no pixel is decoded.
 
-    Slices of several sizes take the size that most of them have.
+    Slices of several sizes take the size that most of them have. With ``indices`` a palette counts as grey.
 
     Raises:
         VolumeError: missing, damaged, too large, several pictures in one file, or no grey or RGB.
@@ -65,18 +66,18 @@ def read_stored(path: Path) -> Stored:
     if is_picture(path):
         beginning(path, 1)  # a fifo, or nothing, is named as for any other file
         with _named(path), zipped.opened(path) as file:
-            (x, y), (_, channels, dtype) = _header(path, file)
+            (x, y), (_, channels, dtype) = _header(path, file, indices)
         shape, channel_axis = ((x, y, 1), None) if channels == 1 else ((x, y, 1, channels), 3)
     else:
         with _named(path):
-            headers = _headers(path)
+            headers = _headers(path, indices)
         kinds = {dtype for _, (_, _, dtype) in headers.values()}
         if len(kinds) > 1:
             raise VolumeError(path, "unreadable", "slices of 8 and of 16 bits in one scan")
         dtype, channel_axis = kinds.pop(), None
         shape = (*_common(size for size, _ in headers.values()), len(headers))
     grid = np.eye(4), (1.0, 1.0, 1.0), NOTHING
-    stored = Stored(path, shape, np.dtype(dtype), 0, False, *grid, channel_axis=channel_axis)
+    stored = Stored(path, shape, np.dtype(dtype), 0, False, *grid, channel_axis=channel_axis, indices=indices)
     if stored.nbytes > MAX_BYTES:
         stored.fail("shape", f"{stored.nbytes / 2**30:.1f} GiB of pixels, above {MAX_BYTES >> 30} GiB")
     return stored
@@ -92,13 +93,13 @@ def decoded(stored: Stored) -> np.ndarray:
     """
     if is_picture(stored.path):
         with _named(stored.path), zipped.opened(stored.path) as file:
-            return _pixels(stored.path, file).reshape(stored.shape)
+            return _pixels(stored.path, file, stored.indices).reshape(stored.shape)
     x, y, z = stored.shape
     slices = np.empty((z, x, y), stored.dtype)
     with _named(stored.path):
         for number, (path, file) in enumerate(_opened(stored.path)):
             with _named(path):
-                pixels = _grey(path, _pixels(path, file))
+                pixels = _grey(path, _pixels(path, file, stored.indices))
             if pixels.shape != (x, y):
                 pixels = np.rint(linear(pixels[..., np.newaxis], (x, y, 1))[..., 0]).astype(stored.dtype)
             slices[number] = pixels
@@ -167,15 +168,15 @@ def _opened(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
             yield path, BytesIO(inside.read(path.relative_to(archive).as_posix()))
 
 
-def _headers(folder: Path) -> dict[Path, tuple[tuple[int, int], tuple[str, int, str]]]:
+def _headers(folder: Path, indices: bool = False) -> dict[Path, tuple[tuple[int, int], tuple[str, int, str]]]:
     headers = {}
     for path, file in _opened(folder):
         with _named(path):
-            headers[path] = _header(path, file)
+            headers[path] = _header(path, file, indices)
     return headers
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], tuple[str, int, str]]:
+def _header(path: Path, file: BinaryIO, indices: bool) -> tuple[tuple[int, int], tuple[str, int, str]]:
     """Return (columns, rows) and what its mode becomes."""
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
@@ -185,12 +186,12 @@ def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], tuple[str, int
         raise VolumeError(path, "shape", f"{frames} pictures in one file; keep one")
     if image.mode not in MODES:
         raise VolumeError(path, "unreadable", f"pixels of kind {image.mode}; grey or RGB is needed")
-    return image.size, MODES[image.mode]
+    return image.size, INDICES if indices and image.mode == "P" else MODES[image.mode]
 
 
-def _pixels(path: Path, file: BinaryIO) -> np.ndarray:
+def _pixels(path: Path, file: BinaryIO, indices: bool) -> np.ndarray:
     """Return (X, Y) or (X, Y, 3)."""
-    size, (target, _, dtype) = _header(path, file)
+    size, (target, _, dtype) = _header(path, file, indices)
     file.seek(0)
     image = Image.open(file, formats=FORMATS)
     if image.format == "PNG":  # decoding alone compares no checksum

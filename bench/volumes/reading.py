@@ -160,7 +160,7 @@ def read_label(
         VolumeError: unusable file, a value that is no whole number, another shape than the image's, or
             ``orientation``: nobody can tell how it lies on its image.
     """
-    stored = _stored(path)
+    stored = _stored(path, label=True)
     array = np.ascontiguousarray(_to_ras(_one_channel(stored, frame), stored.affine)[0])
     affine = _turn(stored, stored.affine)[1]
     label = LabelVolume(path, _whole(path, array), affine, _spacing(affine), _axes(stored), stored)
@@ -184,7 +184,7 @@ def read_as_stored(path: Path) -> LabelVolume:
     Raises:
         VolumeError: unusable file, or a value that is no whole number.
     """
-    stored = _stored(path)
+    stored = _stored(path, label=True)
     array = _whole(path, np.ascontiguousarray(_one_channel(stored, None)[0]))
     return LabelVolume(path, array, stored.affine, _spacing(stored.affine), _axes(stored), stored)
 
@@ -289,9 +289,9 @@ def check_finite(volume: Volume3D) -> None:
         raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN, infinite or above {LARGEST:g}")
 
 
-def _stored(path: Path) -> Stored:
+def _stored(path: Path, *, label: bool = False) -> Stored:
     if is_picture(path) or picture.is_slices(path):
-        return picture.read_stored(path)
+        return picture.read_stored(path, indices=label)
     if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
         inside = clean(p for p in zipped.inside(path) if is_volume(p) and p.is_file())
         if len(inside) != 1:

@@ -1,5 +1,7 @@
 """A row from weights of public key layouts: planned, loaded, fine-tuned, predicted and recorded."""
 
+import re
+
 import pytest
 import test_imported as files
 import torch
@@ -10,6 +12,7 @@ from test_imported import thin
 from bench import records, run
 from bench.cli import main
 from bench.errors import BenchError
+from bench.show import reports
 from bench.store import Store
 
 __all__ = ["thin"]  # the fixture: published structures at a size that takes a moment
@@ -35,7 +38,7 @@ LAYOUTS = {  # test_imported has the others, which differ by names alone
 }  # fmt: skip
 
 
-def protocol(folder, network, preset, init="weights.pt"):
+def protocol(folder, network, preset, init="weights.pt", steps=1):
     crop = CROP.get(network, [64, 32, 32])
     net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
@@ -44,7 +47,7 @@ def protocol(folder, network, preset, init="weights.pt"):
         "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
         "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
         "finetune": [{"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"},
-                      "steps": 1, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}],
+                      "steps": steps, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}],
     }))  # fmt: skip
     return path
 
@@ -53,15 +56,8 @@ def protocol(folder, network, preset, init="weights.pt"):
 def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     make, network, preset = LAYOUTS[name]
     torch.save(make(), tmp_path / "weights.pt")
-    path, store = protocol(tmp_path, network, preset), Store.open(tmp_path / "out")
-    request = run.Request((path,), store.root)
-    plan = run.make_plan(request, request.read(), need_data=True)
-    jobs = run.todo(plan, store)
-    run.rehearse(plan, jobs)
-    describe(plan, store, jobs)
-    for job in jobs:
-        outcome = execute(str(store.root), job)
-        assert outcome.state == "done", outcome.reason
+    path = protocol(tmp_path, network, preset)
+    plan, store = ran(path, tmp_path / "out")
     table = records.collect(plan, store, "rows").set_index("row")
     theirs = table.loc["theirs"]
     assert set(theirs["init"]) == {f"file:{next(iter(plan.files.paths))}"}
@@ -70,6 +66,40 @@ def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     receipt = store.manifest(tuned)["receipt"]
     assert receipt["share"] == 1 and not receipt["missing"]
+
+
+def ran(path, out):
+    """Run a protocol in this process; return its plan and its output folder."""
+    store = Store.open(out)
+    request = run.Request((path,), store.root)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    jobs = run.todo(plan, store)
+    run.rehearse(plan, jobs)
+    describe(plan, store, jobs)
+    for job in jobs:
+        outcome = execute(str(store.root), job)
+        assert outcome.state == "done", outcome.reason
+    return plan, store
+
+
+def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, tmp_path):
+    state = {k: v for k, v in genesis()["state_dict"].items() if "bn1" not in k}
+    assert len(state) < len(genesis()["state_dict"])
+    torch.save({"state_dict": state}, tmp_path / "weights.pt")
+    init = {"file": "weights.pt", "lacks": ["norms"]}
+    path = protocol(tmp_path, "genesis_unet3d", "tiny", init)
+    plan, store = ran(path, tmp_path / "out")
+    list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
+    text = (store.root / "reports/rows/table.md").read_text()
+    letter = re.search(r"<sup>(.)</sup> the weights that the row starts from lack .*: norms\n", text)[1]
+    marked = re.compile(rf"<sup>(. )?{letter}( .)?</sup>")
+    table = [line for line in text.partition("\n- <sup>")[0].splitlines() if line.startswith("|")]
+    (scratch,), (theirs,) = ([x for x in table if x.startswith(f"| {n}")] for n in ("From scratch", "Theirs"))
+    assert len(marked.findall(theirs)) == 3 and not marked.search(scratch)
+    assert (
+        "Theirs: from weights.pt, pretrained elsewhere, so no guard looked for test cases in it; WITH" in text
+    )
+    assert "WITHOUT the encoder's norms, as the row allows: 34 tensors, among them 99.7 %" in text
 
 
 def rehearsed(folder, preset, init):

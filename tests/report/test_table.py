@@ -261,6 +261,15 @@ def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, rec
     assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
 
 
+def test_a_row_whose_weights_lack_layers_is_marked_wherever_it_has_a_number(four_rows, records):
+    both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
+    made, notes = build(four_rows, records(*both), gaps={"b": ("attention", "norms")})
+    ((text, letter),) = notes.letters.items()
+    assert text.endswith("lack layers of the encoder; these start at random: attention, norms")
+    marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
+    assert marked["a"] == ["", "", ""] and marked["b"] == [letter] * 3
+
+
 def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
     both = (section(), section(dataset="cc_ccii"))
     classes = {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"}

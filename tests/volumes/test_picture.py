@@ -9,7 +9,7 @@ from PIL import Image
 from samples import GREY, kind_of
 from samples import picture as save
 
-from bench.volumes.reading import join_channels, read_header, read_label, read_volume
+from bench.volumes.reading import join_channels, read_as_stored, read_header, read_label, read_volume
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as bench.volumes.picture says outside of pytest
 RNG = np.random.default_rng(0)
@@ -60,6 +60,26 @@ def test_a_label_saved_in_colour_is_one_channel_where_its_colours_are_grey(tmp_p
     path = save(tmp_path / "a.png", np.dstack([grey] * 3))
     np.testing.assert_array_equal(read_label(path).array[..., 0], grey.T)
     assert kind_of(save(tmp_path / "b.png", np.dstack([grey, grey, grey * 0])), read_label) == "shape"
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+@pytest.mark.parametrize("colours", [[0, 0, 0, 128, 0, 0, 0, 128, 0], [0, 0, 0, 255, 255, 255, 90, 90, 90]])
+def test_a_label_with_a_palette_is_its_indices_and_an_image_its_colours(tmp_path, suffix, colours):
+    labels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    for path in (
+        tmp_path / f"a.{suffix}",
+        tmp_path / "scan" / f"1.{suffix}",
+        tmp_path / "scan" / f"2.{suffix}",
+    ):
+        path.parent.mkdir(exist_ok=True)
+        made = Image.frombytes("P", (3, 2), labels.tobytes())
+        made.putpalette(colours)
+        made.save(path)
+    for read in (read_label, read_as_stored):
+        np.testing.assert_array_equal(read(tmp_path / f"a.{suffix}").array[..., 0], labels.T)
+        np.testing.assert_array_equal(read(tmp_path / "scan").array, np.dstack([labels.T] * 2))
+    seen = read_volume(tmp_path / f"a.{suffix}").array[..., 0]
+    np.testing.assert_array_equal(seen, np.array(colours).reshape(3, 3)[labels].transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])

@@ -124,6 +124,12 @@ LPS = {
 }
 
 
+@pytest.mark.parametrize("unit", ["mm", "microns", "m"])
+def test_an_nrrds_units_are_not_looked_at_as_in_itk(tmp_path, unit):
+    path = save_nrrd(tmp_path / "a.nrrd", **LPS, **{"space units": [unit] * 3})
+    assert read_volume(path).spacing == sitk.ReadImage(str(path)).GetSpacing() == (1, 2, 3)
+
+
 @pytest.mark.parametrize("encoding", ["raw", "gzip"])
 def test_an_nrrd_in_lps_is_turned_to_ras(tmp_path, encoding):
     volume = read_volume(save_nrrd(tmp_path / "a.nrrd", **LPS, encoding=encoding))

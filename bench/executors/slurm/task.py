@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.executors.slurm.rendezvous import Led, attend, explained, lead, place
 from bench.executors.slurm.squeue import requeue
 from bench.jobs.context import RunOptions
-from bench.process import task_id
+from bench.process import STOPS, task_id
 from bench.runtime.execute import Outcome, execute, follow, lacking
 from bench.store import Store, read_json, write_atomic
 
@@ -42,16 +42,16 @@ class Asked:
     def listen(self) -> None:
         """Replace submitit's handlers, which are set before this runs.
 
-        SIGUSR1 and SIGUSR2 warn: the time is nearly up, or a preemption is announced.
-        SIGTERM must not requeue: it is what ``scancel`` sends, and ``scontrol requeue`` would
+        Most of what stops a run warns a task: the time is nearly up, or a preemption is announced.
+        SIGTERM, which ``scancel`` sends, and a person's SIGINT must not requeue: ``scontrol requeue`` would
         bring a cancelled task back. SIGCONT stays harmless: it also follows a suspension.
         """
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+        for number in STOPS:
             signal.signal(number, self._told)
 
     def _told(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
-        self.again |= number != signal.SIGTERM
+        self.again |= number not in (signal.SIGTERM, signal.SIGINT)
 
 
 def outcome_file(folder: Path, job: str) -> Path:

@@ -10,21 +10,21 @@ from in_memory import publish
 
 from bench.executors.slurm import task
 from bench.jobs.context import RunOptions
+from bench.process import STOPS
 from bench.runtime.execute import Outcome, execute
 
 
 @pytest.fixture
 def scontrol(monkeypatch, fakes):
     """Signals and SLURM's variables as a task has them; return the log of ``scontrol``."""
-    numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
-    before = [signal.getsignal(n) for n in numbers]
+    before = [signal.getsignal(n) for n in STOPS]
     for name, value in {"JOB_ID": "15", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "3"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     monkeypatch.setattr(task, "PATIENCE", 0.0)
     monkeypatch.setattr(task, "LOOK_AGAIN", 0.0)
     yield fakes("scontrol")
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in zip(STOPS, before, strict=True):
         signal.signal(number, handler)
 
 
@@ -95,14 +95,11 @@ def test_a_job_that_another_run_did_and_cleared_is_scored_as_this_one_asks(node,
     assert node(does("done"), ["a"], options) == (["a"], {}, [options])
 
 
-@pytest.mark.parametrize(("number", "asked"), [
-    (signal.SIGUSR1, "requeue 12_3\n"), (signal.SIGUSR2, "requeue 12_3\n"), (signal.SIGTERM, None),
-])  # fmt: skip
-def test_a_warning_saves_and_goes_back_into_the_queue_and_being_cancelled_does_not(
-    node, scontrol, number, asked
-):
+@pytest.mark.parametrize("number", STOPS)
+def test_a_warning_saves_and_goes_back_into_the_queue_and_being_cancelled_does_not(node, scontrol, number):
     assert node(signalled(number))[:2] == (["a"], {})
-    assert (scontrol.read_text() if scontrol.exists() else None) == asked
+    cancelled = number in (signal.SIGTERM, signal.SIGINT)
+    assert (scontrol.read_text() if scontrol.exists() else None) == (None if cancelled else "requeue 12_3\n")
 
 
 def test_requeues_are_counted(node, scontrol, monkeypatch):
