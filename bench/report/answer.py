@@ -207,7 +207,7 @@ def _region(region: stats.Region) -> str:
     points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
     if region.itself != region.itself:
         has = counted(region.seeds, "seed")
-        return f"{points}, assumed: scratch has {has}, and {ENOUGH} would tell how far it is from itself"
+        return f"{points}, assumed: scratch has {has}; from {ENOUGH} on it is how far scratch is from itself"
     itself = f"95 % of the ways to halve the {region.seeds} seeds of scratch differ by at most"
     if region.itself > ROPE:
         return f"{points}, assumed: {itself} {100 * region.itself:.2g} points, too wide for a region"
