@@ -23,7 +23,9 @@ def sections() -> dict[str, str]:
 
 def rows() -> dict[str, dict[str, str]]:
     cells = [
-        [c.strip() for c in line.strip("|").split("|")] for line in TEXT.splitlines() if line[:2] == "| "
+        [c.strip() for c in line.strip("|").split("|")]
+        for line in TEXT.partition("\n## ")[0].splitlines()
+        if line[:2] == "| "
     ]
     table = [dict(zip(COLUMNS, row, strict=True)) for row in cells]
     return {row["name"]: row for row in table[1:]}

@@ -229,7 +229,7 @@ def test_a_person_of_two_data_sets_has_one_name_where_it_is_known(one, other, sa
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("kits19", 10), ("lits", 20), ("msd03_liver", 20), ("cc_ccii", 8), ("lasc", 1)]
+    ("name", "number"), [("kits19", 7), ("lits", 20), ("msd03_liver", 20), ("cc_ccii", 8), ("lasc", 1)]
 )
 def test_doubts_name_cases_of_the_registered_lists(name, number):
     dataset = load(name)

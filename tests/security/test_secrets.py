@@ -28,7 +28,7 @@ def test_no_secret_of_the_environment_is_in_any_file_of_a_run(attacked):
 def test_a_manifest_keeps_versions_and_the_machine_and_nothing_else(attacked):
     manifests = list((attacked.root / "out" / "jobs").glob("*/manifest.json"))
     known = {"python", "packages", "host", "platform", "device", "threads", "date", "processes"}
-    known |= {"commit", "modified", "changed", "source", "sources"}
+    known |= {"commit", "modified", "changed", "source", "sources", "begun_by"}
     assert manifests and all(set(json.loads(p.read_text())["provenance"]) <= known for p in manifests)
 
 

@@ -18,7 +18,7 @@ from bench.executors.slurm import squeue
 from bench.executors.slurm.profile import Profile
 from bench.executors.slurm.submission import CANCELLED, FullError, LaterError
 from bench.jobs.context import RunOptions
-from bench.jobs.scoring import path
+from bench.jobs.scoring import Scoring, path
 from bench.plan import Plan
 from bench.show.status import as_text, status
 from bench.store import Store
@@ -42,6 +42,10 @@ def prepared(site, store):
         return *control(plan, store, **given), plan
 
     return make
+
+
+def scoring_by(metric):
+    return Scoring("segmentation", (metric,), "medpy", "default", {}, {})
 
 
 def raises(error):
@@ -189,7 +193,7 @@ def test_a_second_run_has_scored_what_the_first_ones_task_did_not_score_for_it(s
     for metric in ("dice", "hd95"):
         plan = a_plan(pretrains=0, seeds=1)
         (scored,) = of(plan, "evaluate")
-        plan.scoring[scored] = [{"metrics": [metric]}]
+        plan.scoring[scored] = [scoring_by(metric)]
         made, heard = control(plan, store)
         made.on_start = lambda job, plan=plan: run.options(plan, job)
         made.step()
@@ -199,14 +203,14 @@ def test_a_second_run_has_scored_what_the_first_ones_task_did_not_score_for_it(s
     def asked():
         return [list(pack[scored].scoring) for _, pack in site.tasks.values() if scored in pack]
 
-    assert asked() == [[{"metrics": ["dice"]}]]
+    assert asked() == [[scoring_by("dice")]]
     publish(store, *plan.jobs)
     path(store, scored, plan.scoring[scored][0]).touch()
     assert not first.step()
     site.end("COMPLETED")
     second.step()
     second.step()
-    assert asked()[1:] == [[{"metrics": ["hd95"]}]]
+    assert asked()[1:] == [[scoring_by("hd95")]]
     path(store, scored, theirs.scoring[scored][0]).touch()
     assert not second.step()
     assert {o.job: o.state for o in heard} == dict.fromkeys(plan.jobs, "done")
@@ -430,7 +434,7 @@ def test_what_the_cluster_lost_or_warned_before_it_listened_is_submitted_again_a
 def test_scores_that_a_killed_task_owes_are_asked_for_again(site, store):
     plan = a_plan(pretrains=0, seeds=1)
     (scored,) = of(plan, "evaluate")
-    plan.scoring[scored] = [{"metrics": ["dice"]}]
+    plan.scoring[scored] = [scoring_by("dice")]
     controller, heard = control(plan, store)
     started = []
     controller.on_start = lambda job: started.append(job) or RunOptions()
