@@ -157,7 +157,7 @@ def _pairs(
     for i, j in where:
         found = differences_of(scene, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
         family.append(None if found is None else stats.compared(
-            found[0], found[1], within and within.rope, seeds=found[2], flips=False
+            found[0], found[1], within.rope if within else None, seeds=found[2], flips=False
         ))  # fmt: skip
     judged = iter(stats.judged([one for one in family if one is not None]))
     for (i, j), one in zip(where, family, strict=True):

@@ -107,7 +107,13 @@ def ladders(scene: Scene, places: Sequence[Place]) -> tuple[Ladder, ...]:
 
 def _points(steps: _Steps, factor: int) -> tuple[Dose, ...]:
     return tuple(
-        Dose(dose, *(round(factor * v, 6) for v in (c.difference, c.low, c.high)), one.judged.verdict)
+        Dose(
+            dose=dose,
+            difference=round(factor * c.difference, 6),
+            low=round(factor * c.low, 6),
+            high=round(factor * c.high, 6),
+            verdict=one.judged.verdict,
+        )
         for dose, one in steps.doses
         if (c := one.judged.comparison).low == c.low
     )

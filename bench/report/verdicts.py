@@ -145,7 +145,7 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
         return None
     values, clusters, seeds = found
     within = region(scene, key)
-    one = stats.compared(values, clusters, within and within.rope, seeds=seeds)
+    one = stats.compared(values, clusters, within.rope if within else None, seeds=seeds)
     ours, theirs = scene.printed(key), scene.printed(base)
     sign = _sign(scene, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None

@@ -60,4 +60,4 @@ def _ways(count: int, size: int) -> Iterator[Sequence[int]]:
         return
     rng = np.random.Generator(np.random.Philox(0))
     for _ in range(MOST):
-        yield rng.permutation(count)[:size]
+        yield rng.permutation(count)[:size].tolist()
