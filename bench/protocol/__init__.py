@@ -25,6 +25,7 @@ from bench.protocol.model import (
     beside,
     controls_of,
     finetune_of,
+    is_control,
     labelled,
     method_pretrains,
     pretrain_of,
@@ -50,8 +51,8 @@ from bench.protocol.views import Layout, View
 __all__ = [
     "PAPERS", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser", "Origin",
     "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside", "controls_of", "finetune_of",
-    "labelled", "method_pretrains", "mixture", "pretrain_of", "pretrained_net", "pretrains", "read",
-    "read_all", "row_of", "tuned_net", "under",
+    "is_control", "labelled", "method_pretrains", "mixture", "pretrain_of", "pretrained_net", "pretrains",
+    "read", "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 SCALES = ("paper", "pilot", "smoke")
 

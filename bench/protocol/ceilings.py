@@ -34,17 +34,14 @@ def spelled_out(document: Document) -> Document:
         raise BenchError(
             f"{where}: no row is from scratch, beside which a {wanted[0]} could stand; leave it out"
         )
-    found, beside = dict(rows), dict[str, list[str]]()
+    found = dict(rows)
     for network, base in networks.items():
         made = _controls(rows, network, scratch[base], wanted, f" {network}" if len(networks) > 1 else "")
         if double := made.keys() & found.keys():
             where = document.where(("rows", min(double)))
             raise BenchError(f"{where}: is what a positive control is called; rename the row")
         found |= made
-        beside[base] = list(made)
-    return Document(
-        document.path, {**value, "rows": found, **_grouped(value, beside)}, document.lines, document.drawn
-    )
+    return Document(document.path, {**value, "rows": found}, document.lines, document.drawn)
 
 
 def _controls(
@@ -92,21 +89,6 @@ def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
     }
     known = methods & set(registry.names("method"))
     return any(registry.declared("method", name, "needs", "features") == "decoder" for name in known)
-
-
-def _grouped(value: dict[str, Any], beside: dict[str, list[str]]) -> dict[str, Any]:
-    """Return the layout with each control in the group of its scratch row, where the table has groups."""
-    layout = value.get("layout")
-    groups = layout.get("groups") if isinstance(layout, dict) else None
-    if not isinstance(layout, dict) or not isinstance(groups, dict):
-        return {}
-    filled = {
-        title: [*names, *(new for name in names for new in beside.get(name, ()))]
-        if isinstance(names, list)
-        else names
-        for title, names in groups.items()
-    }
-    return {"layout": {**layout, "groups": filled}}
 
 
 def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:

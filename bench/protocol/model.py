@@ -182,6 +182,12 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     return (protocol.rows[own], name[len(own) :]) if own in protocol.rows else (None, "")
 
 
+def is_control(protocol: Protocol, name: str) -> bool:
+    """Tell whether records call a control ``name``: a variant of a row, or a row pretrained with labels."""
+    row, variant = row_of(protocol, name)
+    return bool(variant) or (row is not None and row.ceiling)
+
+
 def method_pretrains(row: Row) -> bool:
     """Tell whether a row's method pretrains at all; read from its file: a report must not import torch."""
     return bool(registry.declared("method", row.method, "pretrains", True))

@@ -8,16 +8,20 @@ from math import ceil
 
 from bench import stats
 from bench.report.cells import Key
-from bench.report.figures import forest
+from bench.report.figures import dose_curves, forest
 from bench.report.footnotes import TIMES, counted
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import MINUS, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.verdicts import Against, Place, over_targets, run_seeds
+from bench.report.sensitivity import CURVE, SHOWN, Sensitivity, ladders, sensitivity
+from bench.report.survival import Survival, survivals
+from bench.report.verdicts import BLIND, Against, Place, over_targets, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.equivalence import ENOUGH
 
+NO_CONTROLS = Sensitivity()
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 HOW = (
     "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
@@ -26,7 +30,7 @@ HOW = (
     "patients are labelled. Arrow: the line continues beyond the axis. Better is to the right. Runs: "
     "pretrainings, times the fine-tunings of each where there are several. "
 )
-SHADED = "Shaded is ± {rope}, the region of practical equivalence. "
+SHADED = "Shaded is the region of practical equivalence. "
 HOLLOW = "A hollow diamond is the difference that the paper printed. "
 FAMILY = (
     "Family: the rows of one data set and label fraction ({m}), controls apart. Holm (1979) adjusts p, of "
@@ -63,6 +67,7 @@ class Dot:
     n: str
     why: str  # of a verdict that the interval alone does not explain
     more: str  # on hover and on focus
+    band: tuple[float, float] | None  # of equivalence
 
     @property
     def said(self) -> str:
@@ -80,7 +85,7 @@ class Forest:
     unit: str
     dots: tuple[Dot, ...]
     controls: tuple[Dot, ...]
-    band: tuple[float, float] | None  # of equivalence
+    region: tuple[str, ...]  # of equivalence, and whence: sentences
     ticks: tuple[tuple[float, str], ...]
     why: tuple[str, ...]  # verdicts that are of no number: sentences
     aside: tuple[str, ...]
@@ -89,7 +94,7 @@ class Forest:
     def caption(self) -> str:
         """Return what stands below it: the unit, what verdicts are of, and which rows are left out."""
         left_out = [f"Left out: {'; '.join(self.aside)}."] if self.aside else []
-        return " ".join([f"{self.unit}.", *self.why, *left_out])
+        return " ".join([f"{self.unit}.", *self.region, *self.why, *left_out])
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class Answer:
     sentence: str
     forests: tuple[Forest, ...]
     notes: str
+    sensitivity: Sensitivity = NO_CONTROLS
+    survivals: tuple[Survival, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -117,7 +124,11 @@ def answer(scene: Scene, places: Sequence[Place]) -> Answer:
         ran = any(cell.mean is not None for cell in scene.cells.cells.values())
         return Answer(ALONE if ran else "", (), "")
     forests = tuple(_forest(scene, place, _limit(scene, places, place)) for place in places)
-    return Answer(_sentence(places), forests, _notes(scene, places))
+    seen = sensitivity(scene, places)
+    said = _sentence(places)
+    if said and seen.blind:
+        said += f" {' '.join(text[0].upper() + text[1:] for text in seen.blind)}"
+    return Answer(said, forests, _notes(scene, places), seen, survivals(scene, places))
 
 
 def _sentence(places: Sequence[Place]) -> str:
@@ -148,7 +159,7 @@ def _notes(scene: Scene, places: Sequence[Place]) -> str:
     shares = any(scene.unit(place.metric) == "1" for place in places)
     return (
         HOW
-        + (SHADED.format(rope=f"{100 * ROPE:g} point{'' if ROPE == 0.01 else 's'}") if shares else "")
+        + (SHADED if shares else "")
         + (HOLLOW if any(one.published is not None for one in every) else "")
         + (FAMILY.format(m=many) if judged else NONE)
         + WHERE
@@ -172,15 +183,35 @@ def _forest(scene: Scene, place: Place, limit: float) -> Forest:
     lower = lower_is_better(place.metric, unit)
     title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
     said = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
-    band = (_at(-ROPE, limit), _at(ROPE, limit)) if unit == "1" else None
     what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
     what += "; less is better, so to the right is less" if lower else ""
     return Forest(
         title, said, what,
         tuple(_dot(scene, one, limit, unit) for one in place.rows),
         tuple(_dot(scene, one, limit, unit) for one in place.controls),
-        band, _ticks(limit, unit), _reasons(scene, place.rows), place.aside,
+        _regions(scene, place), _ticks(limit, unit), _reasons(scene, place.rows), place.aside,
     )  # fmt: skip
+
+
+def _regions(scene: Scene, place: Place) -> tuple[str, ...]:
+    """Return how wide the region of equivalence is and why, a sentence each."""
+    found: dict[str, dict[str, None]] = {}
+    for one in (*place.rows, *place.controls):
+        if one.region is not None:
+            found.setdefault(_region(one.region), {})[scene.named(one.baseline)] = None
+    beside = {text: f" Beside {'; '.join(of)}." if len(found) > 1 else "" for text, of in found.items()}
+    return tuple(f"Region of equivalence: {text}.{more}" for text, more in beside.items())
+
+
+def _region(region: stats.Region) -> str:
+    points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
+    if region.itself != region.itself:
+        has = counted(region.seeds, "seed")
+        return f"{points}, assumed: scratch has {has}; from {ENOUGH} on it is how far scratch is from itself"
+    itself = f"95 % of the ways to halve the {region.seeds} seeds of scratch differ by at most"
+    if region.itself > ROPE:
+        return f"{points}, assumed: {itself} {100 * region.itself:.2g} points, too wide for a region"
+    return f"{points}: {itself} that"
 
 
 def _reasons(scene: Scene, rows: Sequence[Against]) -> tuple[str, ...]:
@@ -244,6 +275,7 @@ def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
         n=_n(c),
         why=OF_THESE + _of_weights(c) if verdict == WEIGHTS else reason(judged),
         more=_more(one, unit),
+        band=(_at(-one.region.rope, limit), _at(one.region.rope, limit)) if one.region else None,
     )
 
 
@@ -265,13 +297,20 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
             text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
             said=one.judged.verdict + _briefly(one.judged),
             published=None if one.published is None else round(factor * one.published, 6),
+            rope=round(factor * one.region.rope, 6) if one.region else 0.0,
         )
         for place in here
         for one in place.rows
         if (c := one.judged.comparison).low == c.low
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
-    return [forest(rows, axis, factor * ROPE if unit == "1" else 0.0)] if rows else []
+    return [forest(rows, axis)] if rows else []
+
+
+def dose_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
+    """Return the dose curves as a figure, where a place has positive controls."""
+    found = ladders(scene, places)
+    return [dose_curves(found, CURVE, SHOWN)] if found else []
 
 
 def _of_weights(c: stats.Comparison) -> str:
@@ -284,6 +323,8 @@ def _of_weights(c: stats.Comparison) -> str:
 
 def _briefly(judged: stats.Judged) -> str:
     """Return ``reason`` in a word or two, for a figure."""
+    if BLIND in judged.why:
+        return " (blind)"
     return "" if not reason(judged) else " (too few patients)" if judged.why else " (after Holm)"
 
 

@@ -80,7 +80,7 @@ def _unit(unit: str) -> str:
 
 def _marks(scene: Scene, pivot: Pivot) -> str:
     """Return what bold and underlined are among."""
-    view, controls = pivot.view, scene.protocol.controls
+    view, controls = pivot.view, any(_is_control(scene, row) for row in pivot.rows)
     aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
     besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
     side = view.lines if "row" in view.lines else view.columns
@@ -90,6 +90,10 @@ def _marks(scene: Scene, pivot: Pivot) -> str:
         f"underlined, among rows that are fine-tuned alike{besides}, {WHERE}; equal in print "
         f"means equal in mark. {HABIT}"
     )
+
+
+def _is_control(scene: Scene, row: str) -> bool:
+    return scene.is_control(row) and not row.endswith("(last)")
 
 
 def counted(n: Sequence[str]) -> str:

@@ -33,9 +33,9 @@ def usual(scene: Scene, keys: Iterable[Key]) -> int:
 
 
 def rivals(scene: Scene, key: Key) -> list[Key]:
-    """Return the cells at the same place of rows that are fine-tuned as this row is, variants left out."""
+    """Return the cells at the same place of rows that are fine-tuned as this row is, controls left out."""
     own = key.row.removesuffix(row_of(scene.protocol, key.row)[1])
-    alike = scene.alike.get((own, key.section))
+    alike = scene.ways.get((own, key.section))
     if alike is None:
         return []
     return [key._replace(row=row) for row in scene.rows if scene.alike.get((row, key.section)) == alike]

@@ -2,6 +2,7 @@
 
 from bench.report.bars import bars, dots
 from bench.report.canvas import save
+from bench.report.doses import doses
 from bench.report.forest import forest, spots
 from bench.report.lines import plots
 from bench.report.losses import curves, pretexts, training
@@ -9,5 +10,6 @@ from bench.report.masks import panels
 from bench.report.scatters import clouds
 
 __all__ = [
-    "bars", "clouds", "curves", "dots", "forest", "panels", "plots", "pretexts", "save", "spots", "training",
+    "bars", "clouds", "curves", "doses", "dots", "forest", "panels", "plots", "pretexts", "save", "spots",
+    "training",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.common import apart_in
 from bench.report.names import metric_title
-from bench.report.plots import BANDS, Interval, Plot, Series
+from bench.report.plots import BANDS, Interval, Ladder, Plot, Series
 from bench.report.redraw import Figure, digest, drawing
 from bench.report.scene import Scene
 from bench.report.supplement import Course, Curves, DatasetInfo, Panel
@@ -161,10 +161,16 @@ def _dots(scene: Scene) -> list[Figure]:
     return [_figure("dots", DIFFERENCES, lambda: drawing().spots(found), drawn, captions=said)]
 
 
-def forest(rows: tuple[Interval, ...], axis: str, rope: float, *, lower: bool = False) -> Figure:
+def forest(rows: tuple[Interval, ...], axis: str, *, lower: bool = False) -> Figure:
     """Return the figure of what rows differ from scratch by; see ``bench.report.forest.forest``."""
-    drawn = json.dumps([[asdict(row) for row in rows], axis, rope, lower])
-    return _figure("forest", FOREST, lambda: drawing().forest(rows, axis, rope, lower=lower), drawn)
+    drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
+    return _figure("forest", FOREST, lambda: drawing().forest(rows, axis, lower=lower), drawn)
+
+
+def dose_curves(ladders: tuple[Ladder, ...], title: str, caption: str) -> Figure:
+    """Return the figure of what each dose of a pretraining with labels is above scratch."""
+    drawn = json.dumps([asdict(ladder) for ladder in ladders])
+    return _figure("doses", title, lambda: drawing().doses(ladders), drawn, captions=(caption,))
 
 
 def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:

@@ -39,29 +39,30 @@ GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill 0 to 1 evenly: places of dots 
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
 
 
-def forest(rows: Sequence[Interval], axis: str, rope: float, *, lower: bool = False) -> Figure:
+def forest(rows: Sequence[Interval], axis: str, *, lower: bool = False) -> Figure:
     """Draw a difference and its interval for each row, the region of equivalence shaded, a verdict in words.
 
     Args:
         rows: in the order of print, those of a group together.
         axis: what the differences are of, their unit, and against what they are.
-        rope: differences of at most so much are equivalent, in the same unit; 0 where none are.
         lower: is less better?
     """
     groups = [(name, list(own)) for name, own in groupby(rows, lambda one: one.group)]
     numbers = max(len(row.text) for row in rows) * LETTER + 0.15
     verdicts = max(len(row.said) for row in rows) * LETTER
+    ropes = {row.rope for row in rows} - {0.0}
     with style():
         handles = list[Artist]()
-        if rope:
-            handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent: within {rope:g} of scratch"))
+        if ropes:
+            within = f"equivalent: within {min(ropes):g} of scratch" if len(ropes) == 1 else "equivalent"
+            handles.append(Patch(facecolor=SOFT, alpha=0.18, label=within))
         if any(row.published is not None for row in rows):
             handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
         named = [(name, [words(row.title, NAME) for row in own]) for name, own in groups]
         figure, axes = _stacked(named, ROW, numbers + verdicts + 0.2, handles)
-        low, high = _reach(rows, rope)
+        low, high = _reach(rows, max(ropes, default=0.0))
         for (ax, centres), (_, own) in zip(axes, groups, strict=True):
-            if rope:
+            if rope := min(row.rope for row in own):
                 ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
             ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(own, centres, strict=True):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report import gate, pretrainings, ranking, verdicts, worst
+from bench.report import gate, pretrainings, ranking, sensitivity, survival, verdicts, worst
 from bench.report.across import NOTE as ACROSS
 from bench.report.across import across
 from bench.report.answer import Answer, interval
@@ -82,14 +82,16 @@ def page(scene: Scene, made: Content) -> str:
         counts=COUNTS,
         tabular=tabular,
         verdicts=verdicts,
+        sensitivity=sensitivity,
+        survival=survival,
         ranking=ranking,
         across_note=ACROSS,
         worst=worst,
         pretext=pretrainings,
         below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
         undertrained=gate.UNDERTRAINED,
-        collapsed=sum(p.collapsed for p in scene.extras.pretexts),
-        guesses=sum(p.guesses for p in scene.extras.pretexts),
+        collapsed=sum(p.collapsed for p in pretrainings.shown(scene)),
+        guesses=sum(p.guesses for p in pretrainings.shown(scene)),
         cost_head=COST_HEAD,
         cost_note=COST_NOTE,
         synthetic=scene.synthetic,
@@ -120,7 +122,9 @@ def _tips(scene: Scene, made: Content) -> Callable[[Entry], str]:
 def _parts(found: dict[str, Any], tables: list[Table]) -> list[tuple[str, str]]:
     """Return what the page has, for the list at its top: anchor and words."""
     every = [
+        ("sensitivity", "What could be found", found["answer"].sensitivity.any),
         ("answer", "The answer", found["answer"].any),
+        ("survival", "Other tuning", found["answer"].survivals),
         ("table", "Tables", tables),
         ("order", "How sure the order is", found["rankings"] or found["across"]),
         ("figures", "Figures", found["figures"]),

@@ -17,6 +17,7 @@ STUBS = {
     "row": "Method", "network": "Network", "section": "Data", "fraction": "Labels", "target": "Target",
     "metric": "Metric",
 }  # fmt: skip
+CONTROLS = "Positive controls"  # heading of rows that are pretrained with labels
 Place = tuple[Any, ...]  # a value for each axis of the lines, or of the columns
 
 
@@ -144,11 +145,14 @@ def _networks(scene: Scene, view: View, row: str) -> list[str]:
 
 
 def _rows(scene: Scene, view: View) -> list[str]:
-    """Return the rows in the order of print, those without a group first; variants beside their row."""
+    """Return the rows in the order of print, those without a group first; variants beside their row.
+
+    Positive controls without a group stand last.
+    """
     rows = [*scene.rows, *(scene.protocol.published_only if view.published else ())]
     if view.rows:
         rows = [row for name in view.rows for row in rows if own(scene, row) == name]
-    headings = ["", *scene.protocol.layout.groups]
+    headings = ["", *scene.protocol.layout.groups, CONTROLS]
     return sorted(rows, key=lambda row: headings.index(group(scene, row)))
 
 
@@ -160,7 +164,9 @@ def own(scene: Scene, row: str) -> str:
 def group(scene: Scene, row: str) -> str:
     """Return the heading under which a row stands, "" for none."""
     named = own(scene, row)
-    return next((h for h, rows in scene.protocol.layout.groups.items() if named in rows), "")
+    known = scene.protocol.rows.get(named)
+    otherwise = CONTROLS if known is not None and known.ceiling else ""
+    return next((h for h, rows in scene.protocol.layout.groups.items() if named in rows), otherwise)
 
 
 def _ranks(scene: Scene, view: View) -> dict[str, dict[Any, int]]:

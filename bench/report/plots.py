@@ -76,6 +76,28 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Dose:
+    """What a positive control is above scratch, in print units; its weights are ``dose`` of the ceiling's."""
+
+    dose: float
+    difference: float
+    low: float
+    high: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The dose curves of one place, by name."""
+
+    title: str
+    axis: str
+    lower: bool  # is less better? Differences have their sign turned then
+    rope: float  # differences of at most so much are equivalent; 0 where none are
+    lines: tuple[tuple[str, tuple[Dose, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Interval:
     """What a row is above scratch, in print units, and what may be said of it."""
 
@@ -88,3 +110,4 @@ class Interval:
     text: str  # difference and interval in print
     said: str  # the verdict, and in a word why it is another than the interval suggests
     published: float | None = None  # the difference that the paper printed
+    rope: float = 0.0  # differences of at most so much are equivalent; 0 where none are

@@ -40,10 +40,15 @@ class PretextLine:
         return (*self.cells, self.fault)
 
 
+def shown(scene: Scene) -> list[Pretext]:
+    """Return the pretrainings that are judged: those of controls are not, whose task is no pretext."""
+    return [p for p in scene.extras.pretexts if not scene.is_control(p.row)]
+
+
 def pretexts(scene: Scene) -> list[PretextLine]:
     """Return the table's lines in the protocol's order."""
     order = {row: i for i, row in enumerate(scene.rows)}
-    found = sorted(scene.extras.pretexts, key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
+    found = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
     return [
         PretextLine(
             (
@@ -69,7 +74,7 @@ def _rows_title(scene: Scene, pretext: Pretext) -> str:
 def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
     """Return what one plot each shows: the pretrainings of a row, of all its seeds."""
     found: dict[str, list[Pretext]] = {}
-    for pretext in scene.extras.pretexts:
+    for pretext in shown(scene):
         if pretext.steps:
             found.setdefault(_rows_title(scene, pretext), []).append(pretext)
     return [(title, tuple(some)) for title, some in found.items()]
@@ -92,10 +97,10 @@ def faults(scene: Scene) -> list[str]:
     """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
     told = {
         "collapsed in pretraining (samples embed much alike, or along one direction)": [
-            title_of(scene, p) for p in scene.extras.pretexts if p.collapsed
+            title_of(scene, p) for p in shown(scene) if p.collapsed
         ],
         "no better than guessing at the end of pretraining": [
-            title_of(scene, p) for p in scene.extras.pretexts if p.guesses
+            title_of(scene, p) for p in shown(scene) if p.guesses
         ],
     }
     return [f"{what}: {'; '.join(names)}" for what, names in told.items() if names]

@@ -17,8 +17,7 @@ from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import difference, number
 from bench.report.scene import Scene
 from bench.report.scores import Scores, shared
-from bench.report.verdicts import MANY, differences_of, judging, over_targets
-from bench.stats.comparison import ROPE
+from bench.report.verdicts import MANY, differences_of, judging, over_targets, region
 from bench.stats.ranks import Ranks, kendall, ranks
 
 HEADING = "How sure is the order?"
@@ -154,11 +153,11 @@ def _pairs(
     """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
     made = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
-    family = []
+    within, family = region(scene, keys[0]), []
     for i, j in where:
         found = differences_of(scene, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
         family.append(None if found is None else stats.compared(
-            found[0], found[1], ROPE if unit == "1" else None, seeds=found[2], flips=False
+            found[0], found[1], within.rope if within else None, seeds=found[2], flips=False
         ))  # fmt: skip
     judged = iter(stats.judged([one for one in family if one is not None]))
     for (i, j), one in zip(where, family, strict=True):

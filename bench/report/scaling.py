@@ -44,7 +44,7 @@ def _snapshots(scene: Scene, section: int) -> list[Points]:
     for name, starts in scene.cells.initials.items():
         row = scene.protocol.rows.get(name)
         own = starts.get(section, ())
-        if row is None or not own or not all(init.startswith("job:") for init in own):
+        if row is None or row.ceiling or not own or not all(init.startswith("job:") for init in own):
             continue
         jobs = frozenset(init.partition("@")[0] for init in own)
         step = row.at or _last(scene, name)
@@ -58,7 +58,7 @@ def _shares(scene: Scene, section: int) -> list[Points]:
     found: dict[str, Points] = {}
     for name, row in scene.protocol.rows.items():
         known = [p for p in scene.extras.pretrainings if name in p.rows]
-        if len(known) == 1 and scene.protocol.pretrain is not None:
+        if len(known) == 1 and not row.ceiling and scene.protocol.pretrain is not None:
             key = repr((_but_for_data(scene, row, section), scene.alike[name, section]))
             found.setdefault(key, []).append((float(known[0].cases[1]), name))
     return list(found.values())

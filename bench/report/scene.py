@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench import stats
 from bench.metrics.request import task as task_of
-from bench.protocol import Protocol, row_of
+from bench.protocol import Protocol, is_control, row_of
 from bench.protocol.comparable import baseline_of, way
 from bench.registry import declared
 from bench.report.cells import MEAN, Cells, Key
@@ -43,6 +44,10 @@ class Scene:
         """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
         known, _ = row_of(self.protocol, row)
         return known is not None and not declared("method", known.method, "pretrains", True)
+
+    def is_control(self, row: str) -> bool:
+        """Tell whether a row is a control: it wins no mark and no rank, and is no comparison of the study."""
+        return is_control(self.protocol, row)
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -79,7 +84,12 @@ class Scene:
 
     @cached_property
     def alike(self) -> dict[tuple[str, int], str]:
-        """Return, by row and section, what comparable rows share; variants of a row have no entry."""
+        """Return, by row and section, what comparable rows share; controls have no entry."""
+        return {key: way for key, way in self.ways.items() if not self.is_control(key[0])}
+
+    @cached_property
+    def ways(self) -> dict[tuple[str, int], str]:
+        """Return, by row and section, how each row of the protocol is fine-tuned, controls among them."""
         sections = range(len(self.protocol.finetune))
         return {
             (name, section): repr(way(self.protocol, section, row))
@@ -124,6 +134,11 @@ class Scene:
             (name, section): baseline_of(self.protocol, section, row)
             for name, row in known.items() if row is not None for section in sections
         }  # fmt: skip
+
+    @cached_property
+    def regions(self) -> dict[Key, stats.Region]:
+        """Return the regions of equivalence that are known so far, by the cell of scratch they come from."""
+        return {}
 
     def printed(self, key: Key, network: str = "") -> Value | None:
         """Return what the paper printed for a cell, on one ``network`` alone where it is given."""

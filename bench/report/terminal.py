@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.errors import printable
-from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report import gate, pretrainings, sensitivity, survival, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.captions import counted
 from bench.report.footnotes import COUNTS, Footnotes
@@ -22,6 +24,10 @@ def terminal(
     ``found``: what stands beside scratch.
     """
     parts = [printable(title_of(scene))]
+    if found is not None and found.sensitivity.any:
+        seen = found.sensitivity
+        parts += [sensitivity.HEADING, *map(printable, (*seen.blind, *seen.sentences))]
+        parts += [_lined(sensitivity.HEAD, seen.lines), sensitivity.NOTE] if seen.lines else []
     for table in made:
         parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
     parts.append(_legend(made))
@@ -36,11 +42,20 @@ def _against(found: Answer) -> str:
     """Return the verdicts beside scratch, in a line each."""
     parts = [f"{verdicts.HEADING} {found.sentence}"]
     for title, caption, lines in verdict_table.lines(found):
-        rows = [[printable(c) for c in line] for line in (verdict_table.HEAD, *lines)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        drawn = "\n".join("  ".join(padded(row, widths, 1)).rstrip() for row in rows)
+        drawn = _lined(verdict_table.HEAD, lines)
         parts.append(f"{printable(title)}\n{drawn}\n{printable(caption)}")
+    parts += [survival.HEADING] if found.survivals else []
+    for one in found.survivals:
+        drawn = _lined(survival.HEAD, one.lines)
+        parts.append(f"{printable(one.title)}\n{drawn}\n{printable(one.note)}")
     return "\n\n".join(parts)
+
+
+def _lined(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table of words in aligned columns."""
+    rows = [[printable(c) for c in line] for line in (head, *lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(padded(row, widths, 1)).rstrip() for row in rows)
 
 
 def _legend(made: list[Table]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bench.errors import printable
-from bench.report import gate, pretrainings, verdict_table, verdicts
+from bench.report import gate, pretrainings, sensitivity, survival, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.footnotes import COUNTS, Footnotes
 from bench.report.notes import Block
@@ -58,6 +58,7 @@ def tex(
     parts = [f"\\textbf{{{escape(title_of(scene))}}}\\par\\medskip"]
     if below := gate.warning(scene):
         parts.append(f"\\textbf{{{escape(below)}}}\\par\\medskip")
+    parts += _sensitivity(found) if found is not None and found.sensitivity.any else []
     for table in made:
         parts += [
             f"\\textbf{{{escape(table.title)}}}\\par\\smallskip",
@@ -85,15 +86,32 @@ def _hints(parts: Sequence[str]) -> list[str]:
 def _against(found: Answer) -> list[str]:
     made = []
     for title, caption, lines in verdict_table.lines(found):
-        rows = [_row([escape(c) for c in cells]) for cells in (verdict_table.HEAD, *lines)]
-        made += [
-            f"\\textbf{{{escape(verdicts.HEADING)} {escape(title)}}}\\par\\smallskip",
-            "\\begin{tabular}{@{}lrrrlr@{}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
-            "\\bottomrule", "\\end{tabular}",
-            f"\\par\\smallskip{{\\footnotesize {escape(caption)}}}\\par\\medskip",
-        ]  # fmt: skip
+        made.append(f"\\textbf{{{escape(verdicts.HEADING)} {escape(title)}}}\\par\\smallskip")
+        made += _lined("lrrrlr", verdict_table.HEAD, lines, caption)
     made.insert(0, f"\\textbf{{{escape(found.sentence)}}}\\par\\smallskip")
-    return [*made, f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip"]
+    made.append(f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip")
+    for one in found.survivals:
+        made.append(f"\\textbf{{{escape(survival.HEADING)} {escape(one.title)}}}\\par\\smallskip")
+        made += _lined("llll", survival.HEAD, one.lines, one.note)
+    return made
+
+
+def _sensitivity(found: Answer) -> list[str]:
+    seen = found.sensitivity
+    made = [f"\\textbf{{{escape(sensitivity.HEADING)}}}\\par\\smallskip"]
+    made += [f"\\textbf{{{escape(text)}}}\\par\\smallskip" for text in seen.blind]
+    made += [f"{escape(text)}\\par\\smallskip" for text in seen.sentences]
+    return made + (_lined("llrrlrrrr", sensitivity.HEAD, seen.lines, sensitivity.NOTE) if seen.lines else [])
+
+
+def _lined(columns: str, head: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> list[str]:
+    """Return a table of words, and what stands below it."""
+    rows = [_row([escape(c) for c in cells]) for cells in (head, *lines)]
+    return [
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
+        "\\bottomrule", "\\end{tabular}",
+        f"\\par\\smallskip{{\\footnotesize {escape(caption)}}}\\par\\medskip",
+    ]  # fmt: skip
 
 
 def _pretraining(scene: Scene) -> list[str]:

@@ -9,7 +9,7 @@ from itertools import product
 
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.report import gate, pretrainings, spreadsheet, verdict_table, verdicts
+from bench.report import gate, pretrainings, sensitivity, spreadsheet, survival, verdict_table, verdicts
 from bench.report.answer import Answer
 from bench.report.cells import MEAN, Cell, Key
 from bench.report.entries import minus_published
@@ -42,6 +42,11 @@ def markdown(
         parts.append(_md(scene.protocol.about))
     if below := gate.warning(scene):
         parts.append(f"> **{gate.UNDERTRAINED}**{_md(below.removeprefix(gate.UNDERTRAINED))}")
+    if found is not None and found.sensitivity.any:
+        seen = found.sensitivity
+        parts += [f"## {sensitivity.HEADING}", *(f"> **{_md(text)}**" for text in seen.blind)]
+        parts += [_md(text) for text in seen.sentences]
+        parts += _md_plain("", sensitivity.HEAD, [*seen.lines], _md(sensitivity.NOTE))[1:]
     for table in made:
         parts += [f"## {_md(table.title)}", _md_table(table), _md(table.caption)]
     parts += ["\n".join(_md_line(f"<sup>{k}</sup> ", t) for t, k in notes.letters.items())]
@@ -50,6 +55,9 @@ def markdown(
         for title, caption, rows in verdict_table.lines(found):
             parts += _md_plain(_md(title), verdict_table.HEAD, rows, _md(caption))
         parts.append(_md(found.notes))
+        parts += [f"## {survival.HEADING}"] if found.survivals else []
+        for one in found.survivals:
+            parts += _md_plain(_md(one.title), survival.HEAD, [*one.lines], _md(one.note))
     tracked = [line.all for line in pretrainings.pretexts(scene)]
     parts += _md_plain(pretrainings.HEADING, pretrainings.HEAD, tracked, _md(pretrainings.NOTE))
     parts += _md_plain("Cost, as measured", COST_HEAD, costs(scene), COST_NOTE)

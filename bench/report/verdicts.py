@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, zero_is_best
 from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
-from bench.stats.comparison import ROPE, WEIGHTS
+from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "not fine-tuned alike"  # as its baseline
 APART = "no patient's score and fine-tuning seed in common with scratch"
 ITSELF = "from fresh weights, run by run scratch itself"
+BLIND = "blind: nor is the ceiling told from scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
 
 
@@ -35,6 +36,7 @@ class Against:
     flips: float  # p of the exact sign-flip: do these weights differ? NaN where a method is judged
     published: float | None = None  # the paper's own difference
     control: bool = False
+    region: stats.Region | None = None  # of equivalence; None where the metric is no share
 
     @property
     def difference(self) -> float:
@@ -52,6 +54,7 @@ class Place:
     rows: tuple[Against, ...]
     controls: tuple[Against, ...] = ()
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
+    blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
 
     def counted(self) -> dict[str, int]:
         """Return how many rows have each verdict."""
@@ -63,7 +66,7 @@ def verdicts(scene: Scene) -> list[Place]:
     """Return every place where a row stands beside its own row from scratch, in the protocol's order.
 
     Of each section the first metric that judges it, its mean over targets. The rows of a place are a family,
-    its controls another.
+    its controls another. Where no ceiling is told from scratch, "not separable" says that the study is blind.
     """
     places = []
     for section in range(len(scene.protocol.finetune)):
@@ -73,7 +76,9 @@ def verdicts(scene: Scene) -> list[Place]:
             rows = _family([one for one in found if not one.control])
             controls = _family([one for one in found if one.control])
             if found:
-                places.append(Place(section, fraction, metric, rows, controls, tuple(aside)))
+                blind = _blind(scene, controls)
+                rows = tuple(_dimmed(one, blind) for one in rows)
+                places.append(Place(section, fraction, metric, rows, controls, tuple(aside), blind))
     return places
 
 
@@ -88,6 +93,26 @@ def _family(family: list[Against]) -> tuple[Against, ...]:
     made = stats.judged([one.judged.comparison for one in family])
     both = [Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)]
     return tuple(sorted(both, key=lambda one: -one.difference))
+
+
+def _blind(scene: Scene, controls: Sequence[Against]) -> frozenset[str]:
+    """Return the rows from scratch that have a ceiling, none of which is called better."""
+    ceilings = [one for one in controls if _is_ceiling(scene, one.key.row)]
+    seen = {one.baseline for one in ceilings if one.judged.verdict == BETTER}
+    return frozenset(one.baseline for one in ceilings) - seen
+
+
+def _is_ceiling(scene: Scene, row: str) -> bool:
+    known = scene.protocol.rows.get(row)
+    return known is not None and known.ceiling and known.dose == 1
+
+
+def _dimmed(one: Against, blind: frozenset[str]) -> Against:
+    """Return a comparison that says where "not separable" says nothing."""
+    if one.judged.verdict != UNCLEAR or one.baseline not in blind:
+        return one
+    why = f"{one.judged.why}; {BLIND}" if one.judged.why else BLIND
+    return replace(one, judged=replace(one.judged, why=why))
 
 
 def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Against], list[str]]:
@@ -119,16 +144,33 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
     if found is None:
         return None
     values, clusters, seeds = found
-    unit = scene.unit(key.metric)
-    one = stats.compared(values, clusters, ROPE if unit == "1" else None, seeds=seeds)
+    within = region(scene, key)
+    one = stats.compared(values, clusters, within.rope if within else None, seeds=seeds)
     ours, theirs = scene.printed(key), scene.printed(base)
     sign = _sign(scene, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
     return Against(
         key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
         stats.bootstrap(values, clusters, seeds=seeds), _flips(one, values), gap,
-        is_control(scene, key.row),
+        scene.is_control(key.row), within,
     )  # fmt: skip
+
+
+def region(scene: Scene, key: Key) -> stats.Region | None:
+    """Return the region of equivalence at a row's place, by its row from scratch; None of no share.
+
+    It is of the patients that every seed of scratch has.
+    """
+    if scene.unit(key.metric) != "1":
+        return None
+    near = scene.nearest.get((key.row, key.section))
+    base = key._replace(row=near[0] if near else key.row)
+    if base not in scene.regions:
+        scores = scene.cells.scores(base) if near else None
+        values = over_targets(scores.values) if scores else np.zeros((0, 0))
+        common = values[~np.isnan(values).any(axis=1)]
+        scene.regions[base] = stats.region(common.mean(axis=0).tolist() if len(common) else ())
+    return scene.regions[base]
 
 
 class Gained(NamedTuple):
@@ -150,12 +192,6 @@ def gained(scene: Scene, key: Key, other: Key) -> Gained | None:
 
 def _sign(scene: Scene, metric: str) -> int:
     return -1 if lower_is_better(metric, scene.unit(metric)) else 1
-
-
-def is_control(scene: Scene, row: str) -> bool:
-    """Tell whether a row is a control: a variant of another row, or a positive control."""
-    known, variant = row_of(scene.protocol, row)
-    return bool(variant) or (known is not None and known.ceiling)
 
 
 def _flips(one: stats.Comparison, values: np.ndarray) -> float:

@@ -81,8 +81,9 @@ def _of(scores: np.ndarray) -> str:
 
 
 def _by_row(scene: Scene, place: Key) -> dict[str, dict[str, float]]:
-    """Return each row's score of each patient, over its runs."""
-    scores = {row: scene.cells.scores(place._replace(row=row)) for row in scene.rows}
+    """Return each row's score of each patient, over its runs; controls left out."""
+    rows = [row for row in scene.rows if not scene.is_control(row)]
+    scores = {row: scene.cells.scores(place._replace(row=row)) for row in rows}
     return {
         row: dict(zip(known.patients, patients_of(known).tolist(), strict=True))
         for row, known in scores.items() if known is not None

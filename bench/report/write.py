@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
 from bench.report import index
-from bench.report.answer import answer, forest_figures
+from bench.report.answer import answer, dose_figures, forest_figures
 from bench.report.cells import aggregate
 from bench.report.figures import wanted
 from bench.report.grouping import distinct
@@ -61,7 +61,7 @@ def write(
     found = None if plain else answer(scene, places)
     seeds = few.loc[few["status"] != "failed", "seed"].nunique()
     to.mkdir(parents=True, exist_ok=True)
-    plans = [*wanted(scene), *forest_figures(scene, places)]
+    plans = [*dose_figures(scene, places), *wanted(scene), *forest_figures(scene, places)]
     drawn = refresh(plans, to) if figures else ()
     index.put(index.summary(scene, places, found), to)
     content = Content(made, notes, said, plans, to, seeds, found)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench import stats
 from bench.plan import Plan
 from bench.plan.cost import forecast
-from bench.protocol import Protocol, row_of
+from bench.protocol import Protocol, is_control, row_of
 from bench.show.reports import RESULTS
 from bench.show.words import duration
 from bench.stats.power import Noise, detectable, needed_patients, needed_runs, noise_of
@@ -161,8 +161,8 @@ def _sight(  # noqa: PLR0913 - what a place is
 
 def _is_compared(protocol: Protocol, cell: Cell) -> bool:
     """Tell whether a cell's row is compared with scratch, and is no control."""
-    row, variant = row_of(protocol, cell.row)
-    return row is not None and not variant and not row.ceiling and cell.columns["init"] != "random"
+    row, _ = row_of(protocol, cell.row)
+    return row is not None and not is_control(protocol, cell.row) and cell.columns["init"] != "random"
 
 
 def _tested(cells: Sequence[Cell], row: str) -> int:

@@ -1,6 +1,7 @@
 """What may be claimed of scores: paired differences, families of them, ranks. Arrays in, numbers out."""
 
 from bench.stats.comparison import VERDICTS, Comparison, compared, paired
+from bench.stats.equivalence import Region, region
 from bench.stats.family import Judged, judged
 from bench.stats.resampling import bootstrap, sign_flip, smallest_p
 
@@ -8,10 +9,12 @@ __all__ = [
     "VERDICTS",
     "Comparison",
     "Judged",
+    "Region",
     "bootstrap",
     "compared",
     "judged",
     "paired",
+    "region",
     "sign_flip",
     "smallest_p",
 ]

@@ -105,11 +105,11 @@ def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_d
 
 def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivalent():
     rows = (
-        Interval("A", "5 %", 1.5, 0.5, 2.5, "better", "+1.50  [+0.50, +2.50]", "better"),
-        Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", "-0.20", "equivalent", 1.25),
-        Interval("C", "100 %", 0.4, -60, 60, "not separable", "", "not separable (after Holm)"),
+        Interval("A", "5 %", 1.5, 0.5, 2.5, "better", "+1.50  [+0.50, +2.50]", "better", rope=1.0),
+        Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", "-0.20", "equivalent", 1.25, 1.0),
+        Interval("C", "100 %", 0.4, -60, 60, "not separable", "", "not separable (after Holm)", rope=1.0),
     )  # fmt: skip
-    figure = drawing.forest(rows, "HD95 (mm) against scratch", 1.0, lower=True)
+    figure = drawing.forest(rows, "HD95 (mm) against scratch", lower=True)
     one, two = figure.axes
     said = [t.get_text() for t in one.texts]
     assert said == ["+1.50  [+0.50, +2.50]", "better", "-0.20", "equivalent"]

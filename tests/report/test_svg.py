@@ -57,7 +57,7 @@ def drawn(full, tmp_path_factory):
     """Return the SVG of every figure by name."""
     plans = [
         *wanted(full),
-        forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0),), "Dice", 1.0),
+        forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0, 1.0),), "Dice"),
     ]
     folder = tmp_path_factory.mktemp("drawn")
     refresh(plans, folder)

@@ -101,6 +101,27 @@ def paired(design: Design, studies: int) -> Found:
     return Found(*np.array(found).T)
 
 
+def tuned_each(recipes: int, design: Design, studies: int, *, scratch: bool = True) -> float:
+    """Return how often a difference is claimed where both rows choose among recipes, and neither is better.
+
+    Each run of a row has its own luck with every recipe, and recipes are better or worse for both rows alike.
+    The one that validates best is taken; validation errs by as much as runs differ. ``scratch``: does
+    scratch choose, too, or take the first?
+    """
+    rng = numpy_rng(4, f"{recipes} recipes, studies of {design}")
+    runs = design.pretrainings * design.seeds
+    merit = 0.5 * rng.standard_normal((studies, 1, 1, recipes))  # of a recipe, for both rows
+    luck = merit + design.sd_seed * rng.standard_normal((studies, 2, runs, recipes)) / np.sqrt(2)
+    seen = luck + design.sd_seed * rng.standard_normal(luck.shape) / np.sqrt(2)
+    if not scratch:
+        seen[:, 1, :, 0] = np.inf
+    rows = np.take_along_axis(luck, seen.argmax(axis=3)[..., None], axis=3)[..., 0]
+    still = differences(replace(design, sd_seed=0.0), studies, seed=4)
+    values = still + POINT * (rows[:, :1] - rows[:, 1:])
+    found = [stats.paired(study, np.zeros(study.shape), rope=None) for study in values]
+    return float(np.mean([one.verdict in ("better", "worse") for one in found]))
+
+
 def bootstrapped(design: Design, studies: int, draws: int = 500) -> float:
     """Return the share of studies whose crossed bootstrap interval leaves the truth out."""
     found = [stats.bootstrap(s, draws=draws, **design.lists()) for s in differences(design, studies)]

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, t
 from statsmodels.stats.multitest import multipletests
+from studies import Design, tuned_each
 
 import bench
 from bench import stats
 from bench.stats.comparison import FEW, ONE_PRETRAINING, ONE_RUN, ONE_SEED
 from bench.stats.effects import effects, filled, layout
+from bench.stats.equivalence import ENOUGH, halves
 from bench.stats.family import holm
 
 HAND = np.array([[1.0, 3.0], [2.0, 6.0], [6.0, 6.0]])  # patients x runs; rows 2 4 6, columns 3 5, mean 4
@@ -217,3 +219,23 @@ def test_bad_input(call, says):
 def test_it_is_reached_as_documented():
     made = bench.stats.paired(np.ones((8, 3)), np.zeros((8, 3)), clusters=None, rope=0.01, alpha=0.05)
     assert (made.difference, made.low, made.high, made.p, made.verdict) == (1, 1, 1, 0, "better")
+
+
+@pytest.mark.parametrize("recipes", [1, 3, 12])
+def test_rows_that_each_choose_their_recipe_differ_by_luck_in_5_percent(recipes):
+    claimed = tuned_each(recipes, Design(seeds=5), 400)
+    assert 0.05 - 3 * 0.011 < claimed < 0.05 + 3 * 0.011
+    if recipes > 1:  # a row that chooses beside one that does not
+        assert tuned_each(recipes, Design(seeds=5), 400, scratch=False) > 0.1
+
+
+def test_scratch_against_itself_over_all_ways_to_halve_its_seeds():
+    # halves of 0 0 0 0 1 1 1 1 differ by 1 in one way of 35, by a half in 16, by 0 in 18
+    assert halves([0.0] * 4 + [1.0] * 4) == 0.5
+    assert halves([0.0] * 7 + [1.0]) == 0.25  # each way has the 1 in one half
+    assert halves(range(9)) == pytest.approx(3.6)  # means of 4 and 5: beyond are 4 of 126 ways, by hand
+    assert stats.region([0.5] * (ENOUGH - 1)).rope == 0.01 and stats.region([0.5] * ENOUGH).rope == 0.0
+    many = np.random.default_rng(0).normal(0.8, 0.004, 40)
+    assert halves(many) == pytest.approx(1.96 * many.std() * (4 / 39) ** 0.5, rel=0.05)
+    assert halves(many) == halves(many) and stats.region(many).rope == halves(many) < 0.01
+    assert stats.region(10 * many).rope == 0.01 < stats.region(10 * many).itself

@@ -1,0 +1,104 @@
+"""Does a verdict survive, where rows are tuned alike in one section and each for itself in another?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.protocol.comparable import way
+from bench.report.numbers import difference
+from bench.report.scene import Scene
+from bench.report.verdicts import BLIND, Against, Place
+from bench.stats.comparison import UNCLEAR, WEIGHTS
+
+HEADING = "Do the verdicts survive another tuning rule?"
+HEAD = ("Row", "Tuned alike", "Tuned each", "Survives?")
+# how weights move: what a tuning rule is about; all else must be alike
+RECIPE = ("tune", "norm", "new", "loaded", "optimiser", "schedule", "clip", "frozen")
+
+
+@dataclass(frozen=True)
+class Survival:
+    """One place under two tuning rules."""
+
+    title: str
+    lines: tuple[tuple[str, ...], ...]  # as in HEAD
+    note: str
+
+
+def survivals(scene: Scene, places: Sequence[Place]) -> tuple[Survival, ...]:
+    """Return every place that is both tuned alike and tuned each, with the two verdicts of each row."""
+    by = {(place.section, place.fraction): place for place in places}
+    return tuple(
+        made
+        for alike, each, differs in _pairs(scene)
+        for fraction in sorted({f for s, f in by if s == alike} & {f for s, f in by if s == each})
+        if (made := _survival(scene, by[alike, fraction], by[each, fraction], differs)).lines
+    )
+
+
+def _pairs(scene: Scene) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield sections of one data set, tuned alike and each, and in which keys they differ besides."""
+    sections = scene.protocol.finetune
+    for alike, one in enumerate(sections):
+        for each, other in enumerate(sections):
+            if one.tune or not other.tune or (one.dataset, one.split) != (other.dataset, other.split):
+                continue
+            differs = _differing(scene, alike, each)
+            if differs is not None:
+                yield alike, each, differs
+
+
+def _differing(scene: Scene, alike: int, each: int) -> list[str] | None:
+    """Return in which keys of the recipe scratch differs between two sections; None where in others, too."""
+    protocol = scene.protocol
+    rows = [
+        row
+        for name, row in protocol.rows.items()
+        if scene.from_scratch(name) and {alike, each} <= {*protocol.sections_of(row)}
+    ]
+    tune = protocol.finetune[each].tune
+    chosen = {key.partition(".")[0] for key in tune.grid[0]} if tune else set()
+    keys = set[str]()
+    for row in rows:
+        one, two = way(protocol, alike, row), way(protocol, each, row)
+        keys |= {k.partition(".")[0] for k in {**one, **two} if one.get(k) != two.get(k)}
+    keys -= {"tune", "title", *chosen}
+    return sorted(keys) if rows and keys <= {*RECIPE} else None
+
+
+def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -> Survival:
+    others = {one.key.row: one for one in (*each.rows, *each.controls)}
+    unit = scene.unit(alike.metric)
+    lines = tuple(
+        (
+            scene.named(one.key.row),
+            _told(one, unit),
+            _told(others[one.key.row], unit),
+            survives(one.judged.verdict, others[one.key.row].judged.verdict),
+        )
+        for one in (*alike.rows, *alike.controls)
+        if one.key.row in others and alike.metric == each.metric
+    )
+    lost = sum(line[-1] == "no" for line in lines)
+    note = f"{lost} of {len(lines)} verdicts are other ones where each row chooses its own recipe."
+    note += f" The two also differ in: {', '.join(differs)}." if differs else ""
+    names = (scene.labels[place.section] for place in (alike, each))
+    return Survival(f"{' and '.join(names)}, {alike.fraction} % of the labels", lines, note)
+
+
+def _told(one: Against, unit: str) -> str:
+    c = one.judged.comparison
+    low, high = (difference(v, unit) for v in (c.low, c.high))
+    within = f" [{low} to {high}]" if c.low == c.low else ""
+    blind = " (blind)" if BLIND in one.judged.why else ""
+    return f"{difference(c.difference, unit)}{within}, {one.judged.verdict}{blind}"
+
+
+def survives(alike: str, each: str) -> str:
+    """Say whether a verdict is the same under both rules; of what claims nothing, that there is none."""
+    if WEIGHTS in (alike, each):
+        return "not judged"
+    if alike == each == UNCLEAR:
+        return "nothing claimed"
+    return "yes" if alike == each else "no"
