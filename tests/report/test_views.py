@@ -406,8 +406,8 @@ def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_ta
         published_only={"q": Quoted("Other", wild, wild)}, layout=Layout(views=views, groups={wild: ("a",)}),
     )  # fmt: skip
     paths = write(viewed, scores, tmp_path, Extras(published=printed({"method": "Other"})), figures=False)
-    tex = re.sub("^%.*\n", "", paths.tex.read_text(), flags=re.MULTILINE)
-    for tabular in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", tex, re.DOTALL):
+    tex = paths.tex.read_text()
+    for tabular in re.findall(r"\\begin\{tabular\}\{@.*?\\end\{tabular\}", tex, re.DOTALL):
         width = len(re.search(r"\{@\{\}([lrc]+)@\{\}\}", tabular)[1])
         lines = [line for line in tabular.splitlines() if line.endswith(r" \\") and "multicolumn" not in line]
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {width}

@@ -82,7 +82,7 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
     assert markup.count("<script") == 1 and "javascript:" not in markup  # the page's own, for sorting
     assert text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
     text = paths.tex.read_text()
-    for tabular in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, re.DOTALL):
+    for tabular in re.findall(r"\\begin\{tabular\}\{@.*?\\end\{tabular\}", text, re.DOTALL):
         width = len(re.search(r"\{@\{\}([lr]+)@\{\}\}", tabular)[1])
         rows = [r for r in tabular.splitlines() if r.endswith(r" \\") and "multicolumn" not in r]
         assert rows
@@ -202,7 +202,7 @@ def test_the_head_of_the_latex_file_compiles_as_it_says(protocol, records, tmp_p
     packages = re.findall(r"\\usepackage\{\w+\}", text)
     (form,) = re.findall(r"^% Such a tabular fits as (.*)\.$", text, re.MULTILINE)
     fitted = re.sub(
-        r"\\begin\{tabular\}.*?\\end\{tabular\}",
+        r"\\begin\{tabular\}\{@.*?\\end\{tabular\}",
         lambda found: form.replace(r"\begin{tabular}...\end{tabular}", found[0]), text, flags=re.DOTALL,
     )  # fmt: skip
     assert packages == [r"\usepackage{booktabs}", r"\usepackage{graphicx}"] and fitted.count("resizebox") > 1
