@@ -244,6 +244,14 @@ def unlabelled(root, *, folder):
     (root / "dataset.json").write_text(json.dumps(listing | {"test": []}))
 
 
+def test_pictures_in_the_place_of_scans_are_named(tmp_path, capsys):
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(b"")
+    assert main(["init", str(tmp_path)]) == 2
+    assert "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folder", ["imagesTs", "imagesTr"])
 def test_scans_without_a_label_are_pretrained_on(scans, folder, capsys):
     root = scans(30)

@@ -19,9 +19,10 @@ from unicodedata import normalize
 from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
-from bench.volumes.files import dicom_inside, inside, is_volume, nameable, stem
+from bench.volumes.files import dicom_inside, inside, is_picture, is_volume, nameable, stem
 
 CHANNEL = re.compile(r"_\d{4}$")
+PICTURES = "; it holds pictures: 'bench new dataset' begins a data set of pictures"
 LISTS = ("training", "validation", "test")  # of dataset.json; cases are of the part of this name
 ORDER = ("training", "validation", "unlabelled", "test")
 MOST_CHANNELS = 100
@@ -76,8 +77,9 @@ class MSDLayout(Dataset):
                 label = label or home / "labelsTr" / f"{key}.nii.gz"
                 cases[key] = Case(key, key, paths, label, {"part": "training"})
         if not cases:
-            there = dicom_inside(home / "imagesTr")
-            raise BenchError(f"{home / 'imagesTr'}: no .nii.gz files{there}{_hint(self.unpack)}")
+            folder = home / "imagesTr"
+            there = dicom_inside(folder) or (PICTURES if any(map(is_picture, folder.iterdir())) else "")
+            raise BenchError(f"{folder}: no .nii.gz files{there}{_hint(self.unpack)}")
         labelled = folders["labelsTs"]  # nnU-Net keeps some; the Decathlon published none
         held_back = _grouped(home / "imagesTs", folders["imagesTs"], suffixed, numbers)
         tests = [
