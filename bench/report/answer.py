@@ -153,9 +153,10 @@ def _rests(some: Sequence[Against]) -> str:
 
 def _notes(scene: Scene, places: Sequence[Place]) -> str:
     every = [one for place in places for one in (*place.rows, *place.controls)]
-    judged = [one for one in every if not one.control and one.judged.verdict != WEIGHTS]
+    judged = [one for one in every if one.judged.verdict != WEIGHTS]
     sizes = sorted({sum(one.judged.verdict != WEIGHTS for one in place.rows) for place in places} - {0})
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
+    many = many if sizes else "none here"
     shares = any(scene.unit(place.metric) == "1" for place in places)
     return (
         HOW

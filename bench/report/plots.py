@@ -92,7 +92,6 @@ class Ladder:
 
     title: str
     axis: str
-    lower: bool  # is less better? Differences have their sign turned then
     rope: float  # differences of at most so much are equivalent; 0 where none are
     lines: tuple[tuple[str, tuple[Dose, ...]], ...]
 

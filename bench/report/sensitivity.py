@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.report.names import lower_is_better, metric_title
+from bench.report.names import metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Dose, Ladder
 from bench.report.scene import Scene
@@ -92,12 +92,11 @@ def ladders(scene: Scene, places: Sequence[Place]) -> tuple[Ladder, ...]:
         for baseline in dict.fromkeys(steps.baseline for steps in found):
             own = [steps for steps in found if steps.baseline == baseline]
             region = own[0].doses[0][1].region
-            factor = 100 if unit == "1" else 1
+            factor, said = (100, "points") if unit == "1" else (1, unit)
             made.append(
                 Ladder(
                     title=_where(scene, place, baseline, {steps.baseline for steps in found}),
-                    axis=f"{metric_title(place.metric)} ({'points' if unit == '1' else unit}) above scratch",
-                    lower=lower_is_better(place.metric, unit),
+                    axis=f"{metric_title(place.metric)} ({said}) gained on scratch",
                     rope=round(factor * region.rope, 6) if region else 0.0,
                     lines=tuple((_named(scene, steps), _points(steps, factor)) for steps in own),
                 )
