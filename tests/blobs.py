@@ -40,7 +40,8 @@ class Blobs(Dataset):
 """
 CLASSES = {"task": "classification", "labels": "{0: 'low', 1: 'middle', 2: 'high'}",
            "label": "lambda p: int(p.name[8])"}  # fmt: skip
-MAPS = {"task": "segmentation", "labels": "{1: 'blob'}", "label": "lambda p: p.with_name('map_' + p.name)"}
+MAPS = {"task": "segmentation", "labels": "{1: 'blob'}",
+        "label": "lambda p: next(p.parent.glob('map_' + p.name), None)"}  # fmt: skip
 ADAPTERS = {"graded_blobs": CLASSES, "outlined_blobs": MAPS}
 SHAPE = (24, 20, 6)
 ALL = {"split": "even", "fold": 0, "split_hash": None}

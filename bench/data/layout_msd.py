@@ -442,11 +442,30 @@ def likely_visits(cases: Sequence[Case]) -> str:
             and matched <= MOST_VISITS * len(visits)
         ):
             shown_names = " and ".join(several[0][:2])
+            alone = {name: name for name in names}
+            patients = alone | {name: who for who, group in visits.items() for name in group}
+            short = _shortest(pattern, patients)
             return (
                 f"names look like {matched} visits of {len(visits)} patients ({shown_names}), and each "
-                f'counts as a patient; if they are, write "patients": {json.dumps(pattern)} into dataset.json'
+                f'counts as a patient; if they are, write "patients": {json.dumps(short)} into dataset.json'
             )
     return ""
+
+
+def _shortest(pattern: str, patients: Mapping[str, str]) -> str:
+    """Return a pattern, or a shorter one of the names' ends that gives the same patients and fits all names.
+
+    Args:
+        pattern: that gave the patients; a name that it does not fit is a patient of his own.
+        patients: by name.
+    """
+    ends = {name.removeprefix(who).replace(".", "[.]") for name, who in patients.items() if name != who}
+    ends = {re.sub("[0-9]+", "[0-9]+", end) for end in ends}
+    end = ends.pop() if len(ends) == 1 else f"(?:{'|'.join(sorted(ends))})"
+    single = any(name == who for name, who in patients.items())
+    short = f"^(.+?)(?:{end})?$" if single else f"^(.+){end}$"
+    alike = all((match := re.match(short, name)) and match[1] == who for name, who in patients.items())
+    return short if alike and (single or len(short) < len(pattern)) else pattern
 
 
 def _pattern(path: Path, stated: object) -> re.Pattern[str]:

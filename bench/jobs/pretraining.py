@@ -97,7 +97,7 @@ def run(context: Context[PretrainSpec]) -> None:
     objective = Pretext(method, snapshots, manifest, watch)
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
     context.log(f"{len(read.cases)} cases{dropped}, {spec.pretrain.steps} steps of {spec.pretrain.batch}")
-    context.facts.update(cases=len(read.cases), figure=asdict(method.figure))
+    context.facts.update(cases=len(read.cases), unlabelled=read.unlabelled, figure=asdict(method.figure))
     settings = Run(
         spec.pretrain, spec.seed, context.scratch, context.run.every,
         on_step=context.progress, stopping=context.stopping, check=context.check,
@@ -165,6 +165,7 @@ class _Reader:
         if not kept:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
         self.dropped = len(chosen) - len(kept)
+        self.unlabelled = sum(case.label is None for _, case in kept)
         classes = [_classes(entry, spec.classes[0]) for entry in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
         beside = [

@@ -199,8 +199,11 @@ def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining
         return f"pretrained on {pretrain}{at}"
     titles = " + ".join(dataset_info(name, scene.extras).title for name in known.datasets)
     named = f"{pretrain} ({titles})" if pretrain != "+".join(known.datasets) else titles
+    least, most = known.unlabelled
+    share = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    some = f", {share} of them unlabelled" if most else ""
     return (
-        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(scene.protocol, row)}; "
+        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(scene.protocol, row)}{some}; "
         f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
         f"{known.schedule} schedule, {known.precision}"
     )

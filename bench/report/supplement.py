@@ -37,7 +37,8 @@ class DatasetInfo:
 class Pretraining:
     """What rows were pretrained on and for how long, as the manifests of their jobs say.
 
-    ``cases`` and ``steps`` are the least and the most where the rows have several, one for each fold or seed.
+    ``cases``, ``steps`` and ``unlabelled`` are the least and the most where the rows have several, one for
+    each fold or seed. ``unlabelled`` counts the cases without a label.
     """
 
     rows: tuple[str, ...]
@@ -50,6 +51,7 @@ class Pretraining:
     schedule: str
     precision: str
     name: str = ""  # of what was read, as the records have it
+    unlabelled: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -155,20 +155,23 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         found: cells and the manifests behind them, which count the cases.
         jobs: the plan's, by id.
     """
-    read: dict[tuple[str, str], dict[str, int]] = {}  # row, mixture: cases by job
+    read: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}  # row, mixture: cases and unlabelled by job
     for cell, job, described in _behind(found, "pretrain"):
         if job in jobs and "cases" in described:
-            read.setdefault((cell.row, cell.pretrain), {})[job] = described["cases"]
+            # older manifests do not count the unlabelled ones
+            counts = described["cases"], described.get("unlabelled", 0)
+            read.setdefault((cell.row, cell.pretrain), {})[job] = counts
     alike: dict[Pretraining, list[str]] = {}
-    for (row, name), cases in read.items():
+    for (row, name), by_job in read.items():
         specs: list[PretrainSpec] = [
-            jobs[job].spec for job in cases
+            jobs[job].spec for job in by_job
         ]  # folds and seeds differ in what they read
+        cases, unlabelled = zip(*by_job.values(), strict=True)
         training, steps = specs[0].pretrain, [spec.pretrain.steps or 0 for spec in specs]
         one = Pretraining(
             rows=(),
             datasets=tuple(dict.fromkeys(entry.dataset for entry in specs[0].data)),
-            cases=(min(cases.values()), max(cases.values())),
+            cases=(min(cases), max(cases)),
             steps=(min(steps), max(steps)),
             batch=training.batch,
             optimiser=training.optimiser.name,
@@ -176,6 +179,7 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
             schedule=training.schedule.name,
             precision=training.precision,
             name=name,
+            unlabelled=(min(unlabelled), max(unlabelled)),
         )
         alike.setdefault(one, []).append(row)
     return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]

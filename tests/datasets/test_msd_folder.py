@@ -1,6 +1,8 @@
 """Any folder in MSD layout declares itself by its dataset.json; one that cannot be used says why."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from folders import laid, told
@@ -315,16 +317,31 @@ def test_patients_that_fit_no_case_are_refused(tmp_path, stated):
         msd_folder(root).cases(root)
 
 
-LIKELY = {  # names of cases: do they look like visits?
-    "sessions": ([f"sub-{n:02d}_ses-{v}" for n in range(5) for v in (1, 2)], True),
-    "time points": ([f"{n:03d}_t{v}" for n in range(5) for v in (1, 2)], True),
-    "ACDC as nnU-Net has it": ([f"patient{n:03d}_frame{v}" for n in range(5) for v in ("01", "12")], True),
-    "numbers": ([f"case_{n:02d}" for n in range(30)], False),
-    "two centres": ([f"site{n}_{v:02d}" for n in (1, 2) for v in range(30)], False),
-    "long numbers": ([f"BRATS_{n:03d}" for n in range(30)], False),
+LIKELY = {  # names of cases: do they look like visits, and by which pattern?
+    "sessions": ([f"sub-{n:02d}_ses-{v}" for n in range(5) for v in (1, 2)], "^(.+)_ses-[0-9]+$"),
+    "some have one visit": (
+        ["sub-07", *(f"sub-{n:02d}_ses-{v}" for n in range(5) for v in (1, 2))],
+        "^(.+?)(?:_ses-[0-9]+)?$",
+    ),
+    "letters": ([f"p{n:02d}.{v}" for n in range(5) for v in "ab"], "^(.+)(?:[.]a|[.]b)$"),
+    "time points": ([f"{n:03d}_t{v}" for n in range(5) for v in (1, 2)], "^(.+)_t[0-9]+$"),
+    "ACDC as nnU-Net has it": (
+        [f"patient{n:03d}_frame{v}" for n in range(5) for v in ("01", "12")],
+        "^(.+)_frame[0-9]+$",
+    ),
+    "numbers": ([f"case_{n:02d}" for n in range(30)], None),
+    "two centres": ([f"site{n}_{v:02d}" for n in (1, 2) for v in range(30)], None),
+    "long numbers": ([f"BRATS_{n:03d}" for n in range(30)], None),
 }
 
 
-@pytest.mark.parametrize(("names", "likely"), LIKELY.values(), ids=LIKELY)
-def test_names_that_look_like_visits(names, likely):
-    assert bool(layout_msd.likely_visits([Case(name, name, ()) for name in names])) == likely
+@pytest.mark.parametrize(("names", "pattern"), LIKELY.values(), ids=LIKELY)
+def test_names_that_look_like_visits(names, pattern):
+    cases = [Case(name, name, ()) for name in names]
+    line = layout_msd.likely_visits(cases)
+    if pattern is None:
+        assert not line
+        return
+    assert f'write "patients": {json.dumps(pattern)} into dataset.json' in line
+    patients = {case.patient for case in layout_msd.with_patients(Path("dataset.json"), cases, pattern)}
+    assert patients == {re.split(r"[_.](?=ses|t|frame|[ab]$)", name)[0] for name in names}  # it fits all

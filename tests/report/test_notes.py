@@ -13,8 +13,8 @@ RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "p
 MADE = {"pretrain": "organs", "init": "job:" + "1" * 16}
 
 
-def made(rows, cases, steps=(16, 16)):
-    return Pretraining(tuple(rows), ("organs",), cases, steps, **RECIPE)
+def made(rows, cases, steps=(16, 16), **more):
+    return Pretraining(tuple(rows), ("organs",), cases, steps, **RECIPE, **more)
 
 
 def block(text, heading):
@@ -50,13 +50,16 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
         {"row": "a"}, {"row": "b", **MADE}, {"row": "b (last)", **MADE}, {"row": "c", **MADE},
         {"row": "d", "pretrain": "file", "init": "file:" + "ab" * 32},
     )  # fmt: skip
-    done = (made(["b", "b (last)"], (10, 10)), made(["c"], (39, 41), (100, 100)))
+    done = (
+        made(["b", "b (last)"], (10, 10), unlabelled=(3, 3)),
+        made(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
+    )
     text, _ = told(four, table, pretrainings=done)
     recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
         "A: not pretrained.",
-        f"B; B (last): pretrained on organs, 10 cases; 16 steps, {recipe}",
-        f"C: pretrained on organs, 39 to 41 cases; 100 steps, {recipe}",
+        f"B; B (last): pretrained on organs, 10 cases, 3 of them unlabelled; 16 steps, {recipe}",
+        f"C: pretrained on organs, 39 to 41 cases, 0 to 2 of them unlabelled; 100 steps, {recipe}",
         "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows

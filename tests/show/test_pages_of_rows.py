@@ -87,6 +87,7 @@ def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
     jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20), "p3": pretrain(20, "other")}
     read = {"p0": 39, "p1": 41, "p2": 10, "p3": 10}
     done = {job: {"kind": "pretrain", "cases": cases} for job, cases in read.items()}
+    done["p0"]["unlabelled"], done["p1"]["unlabelled"] = 6, 4  # as manifests count them now
     behind = [("a", "x", "none"), ("b", "p0", "m"), ("b", "p1", "m"), ("c", "p2", "m"), ("d", "p2", "m"),
               ("d", "p3", "another section's")]  # fmt: skip
     done["x"] = {"kind": "finetune"}
@@ -97,6 +98,7 @@ def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
         (("c", "d"), (10, 10), (20, 20), ("organs",), "m"),
         (("d",), (10, 10), (20, 20), ("other",), "another section's"),
     ]  # fmt: skip
+    assert [p.unlabelled for p in found] == [(4, 6), (0, 0), (0, 0)]
 
 
 def test_a_stage_of_which_one_jobs_memory_is_not_known_has_no_peak(made):
