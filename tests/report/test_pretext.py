@@ -66,6 +66,14 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
         assert not re.search(r"Embedding std|\bcollapsed\b", path.read_text())
 
 
+def test_a_control_that_is_pretrained_with_labels_is_not_judged_by_its_figure(protocol, records, tmp_path):
+    rows = {"a": Row("scratch", "net"), "top": Row("supervised", "net", ceiling=True)}
+    low = Extras(pretexts=(pretext(row="top", collapsed=True, last=0.1),))
+    paths = write(protocol(rows=rows), records({}), tmp_path, low, figures=False)
+    for text in (*(p.read_text() for p in (paths.markdown, paths.tex, paths.page)), paths.text):
+        assert not re.search(r"collapsed|guessing|rotations told", text)
+
+
 def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):
     nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
     scene = scene_of(protocol(), records({}), Extras(pretexts=(nothing,)))
