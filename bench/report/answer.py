@@ -33,11 +33,11 @@ HOW = (
 SHADED = "Shaded is the region of practical equivalence. "
 HOLLOW = "A hollow diamond is the difference that the paper printed. "
 FAMILY = (
-    "Family: the rows of one data set and label fraction ({m}), controls apart. Holm (1979) adjusts p, of "
+    "Family: the {of}. Holm (1979) adjusts p, of "
     "differences (printed) and of equivalences each; intervals are not adjusted. Better and worse: p below "
     "0.05; equivalent: so is p of a difference beyond the region. "
 )
-NONE = "No row has several seeds of all that is random, so no row's p is adjusted. "
+NONE = "No p-values: they need at least two pretraining and two fine-tuning seeds. "
 ALONE = (
     "Nothing is claimed: no row here shares patients and seeds with one from scratch of its own network and "
     "fine-tuning."
@@ -133,17 +133,17 @@ def answer(scene: Scene, places: Sequence[Place]) -> Answer:
 
 def _sentence(places: Sequence[Place]) -> str:
     every = [one for place in places for one in place.rows]
-    if not every:
-        return ""
+    alone = "" if every else "Only controls are compared with scratch. "
+    every = every or [one for place in places for one in place.controls]
     found = [(v, sum(one.judged.verdict == v for one in every)) for v in stats.VERDICTS]
     if all(one.judged.verdict == WEIGHTS for one in every):
         return (
-            f"None of {counted(len(every), 'comparison')} with scratch says anything about a method: each "
-            f"rests on {_rests(every)}. What is shown is of these weights only."
+            f"{alone}None of {counted(len(every), 'comparison')} with scratch says anything about a method: "
+            f"each rests on {_rests(every)}. What is shown is of these weights only."
         )
     words = {BETTER: "better than scratch", WORSE: "worse", EQUIVALENT: "equivalent to it", WEIGHTS: WEIGHTS}
     said = ", ".join(f"{n} {words.get(v, v)}" for v, n in found if n or v in (BETTER, WORSE))
-    return f"Of {counted(len(every), 'comparison')}: {said}."
+    return f"{alone}Of {counted(len(every), 'comparison')}: {said}."
 
 
 def _rests(some: Sequence[Against]) -> str:
@@ -156,13 +156,14 @@ def _notes(scene: Scene, places: Sequence[Place]) -> str:
     judged = [one for one in every if one.judged.verdict != WEIGHTS]
     sizes = sorted({sum(one.judged.verdict != WEIGHTS for one in place.rows) for place in places} - {0})
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
-    many = many if sizes else "none here"
+    place = "of one data set and label fraction"
+    family = f"rows {place} ({many}), controls apart" if sizes else f"controls {place}"
     shares = any(scene.unit(place.metric) == "1" for place in places)
     return (
         HOW
         + (SHADED if shares else "")
         + (HOLLOW if any(one.published is not None for one in every) else "")
-        + (FAMILY.format(m=many) if judged else NONE)
+        + (FAMILY.format(of=family) if judged else NONE)
         + WHERE
     )
 
