@@ -17,6 +17,7 @@ from bench import stats
 from bench.plan import Plan
 from bench.plan.cost import forecast
 from bench.protocol import Protocol, is_control, row_of
+from bench.report.footnotes import counted
 from bench.show.reports import RESULTS
 from bench.show.words import duration
 from bench.stats.power import Noise, detectable, needed_patients, needed_runs, noise_of
@@ -33,7 +34,7 @@ READ = [
     "metric", "value",
 ]  # fmt: skip
 # Medians over the tracked studies of this project (a test recomputes them): small networks, Dice.
-PRIOR = {"few": Noise(0.003, 0.005, 0.027), "all": Noise(0.003, 0.001, 0.011)}
+PRIOR = {"few": Noise(0.004, 0.005, 0.027), "all": Noise(0.003, 0.001, 0.011)}
 FEW = 50  # percent of the labels up to which they count as few
 
 
@@ -80,11 +81,11 @@ class Sight:
     def lines(self) -> Iterator[str]:
         """Yield it in words."""
         yield f"  {self.section}, {self.fraction} % of the labels"
-        counts = f"{self.comparisons} comparisons, {self.patients} test patients, {self.runs} runs"
+        counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients, {self.runs} runs"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} of this processor"
         seen = "no difference" if self.sees is None else f"differences from {self.sees:.1f} points on"
         yield f"    as written: sees {seen} ({counts}{hours})"
-        yield f"    for {self.goal:g} points: {' or '.join(self._ways()) or 'out of reach on this data'}"
+        yield f"    for {_points(self.goal)}: {' or '.join(self._ways()) or 'out of reach on this data'}"
         parts = (
             f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
         )
@@ -234,7 +235,7 @@ def as_json(found: Sequence[Sight]) -> list[dict[str, Any]]:
 def as_lines(found: Sequence[Sight], goal: float) -> list[str]:
     """Return every sight in words, protocol by protocol."""
     if not found:
-        return ["nothing is compared with scratch here, so nothing can be detected"]
+        return ["no row that is to run is compared with scratch, so nothing can be detected"]
     lines = ["80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning"]
     for name in dict.fromkeys(sight.protocol for sight in found):
         own = [sight for sight in found if sight.protocol == name]
@@ -246,5 +247,9 @@ def as_lines(found: Sequence[Sight], goal: float) -> list[str]:
 
 def _called(short: int, places: int, goal: float) -> str:
     if not short:
-        return f"sees {goal:g} points everywhere"
-    return f"a pilot: {short} of {places} places cannot see {goal:g} points"
+        return f"sees {_points(goal)} everywhere"
+    return f"a pilot: {short} of {places} places cannot see {_points(goal)}"
+
+
+def _points(goal: float) -> str:
+    return f"{goal:g} point" + ("" if goal == 1 else "s")
