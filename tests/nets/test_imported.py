@@ -523,7 +523,7 @@ def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
 
 def test_names_without_end_do_not_fill_the_record(tmp_path):
     many = {f"teacher{n}{'x' * 500}.w": torch.zeros(1) for n in range(500)}
-    many[f"module.{SWIN}"] = torch.zeros(48, 1, 2, 2, 2)
+    many[f"module.student.{SWIN}"] = torch.zeros(48, 1, 2, 2, 2)
     torch.save(many, tmp_path / "a.pt")
     left_out = read_weights(tmp_path / "a.pt")[1].params["left_out"]
     assert len(left_out) <= 20 and max(map(len, left_out)) <= 60
