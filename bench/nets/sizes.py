@@ -144,6 +144,7 @@ class GenesisSize:
 
     width: int
     leak: float = 0.0  # slope below 0 of the rectifier before the last layer; the paper's has none
+    light: bool = False  # a decoder of ours with a hundredth of the weights
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,19 @@ NETWORKS = (
             ),
             "base": Preset(GenesisSize(32), (64, 64, 32), 19_074_510, 7_027_776, 1_864_896, 257_472),
         }, batch_norm=True),
+    Entry("genesis_unet3d_light", "3D U-Net of Models Genesis with a light decoder", "bench.nets.genesis",
+        Source(
+            "Zhou et al., Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis, "
+            "MICCAI 2019",
+            "https://arxiv.org/abs/1908.06912",
+            "https://github.com/MrGiovanni/ModelsGenesis/blob/12f7feb/pytorch/unet3d.py",
+        ),
+        (8, 8, 8), _strides(1, 2, 4, 8), {
+            "tiny": Preset(
+                GenesisSize(4, leak=0.1, light=True), (32, 32, 16), 113_262, 110_376, 8_062, 4_212,
+            ),
+            "base": Preset(GenesisSize(32, light=True), (64, 64, 32), 7_201_294, 7_027_776, 491_328, 257_472),
+        }, batch_norm=True),
     Entry("hssl_resnet34", "ResNet-34 with DeConv decoder", "bench.nets.hssl",
         Source(
             "Zheng et al., Hierarchical Self-Supervised Learning for Medical Image Segmentation Based "

@@ -179,7 +179,8 @@ class Planner:
         recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
-        if arm.tuned.tune is None or len({self._finetuning(one, labels, initial).id for one in arms}) == 1:
+        trained_alike = len({self._finetuning(one, labels, initial).id for one in arms}) == 1
+        if arm.tuned.tune is None or arm.tuned.evaluation == "as_loaded" or trained_alike:
             return self._add(arm, labels, initial, first)  # or its grid varies nothing that concerns this row
         needs, candidates = list(first.needs), dict[str, Candidate]()
         for (settings, _), one in zip(recipes, arms, strict=True):

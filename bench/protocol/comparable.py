@@ -11,10 +11,10 @@ from bench.typed import plain
 LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
 }  # fmt: skip
-# what names or picks jobs, is memory, or only looks on: no part of how a row is trained
+# what names or picks jobs, is memory, looks on, or says which weights come along: no part of how a row trains
 ASIDE = (
     "name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor",
-    "pretrain", "submit", "track",
+    "pretrain", "submit", "track", "output",
 )  # fmt: skip
 
 

@@ -105,8 +105,9 @@ class Phases:
         return round(share * self._steps)
 
     def _frozen(self, group: Group) -> int:
-        """Return the first step in which a group trains; where all is new, nothing stands still."""
-        return round(group.frozen * self._steps) if self._loaded else 0
+        """Return the first step in which a group trains; where there is no other, nothing stands still."""
+        others = 0 < len(self._loaded & self._parameters.keys()) < len(self._parameters)
+        return round(group.frozen * self._steps) if others else 0
 
     def _start(self, name: str) -> int:
         """Return the first step in which a parameter trains."""

@@ -48,6 +48,18 @@ def test_from_scratch_a_grid_of_what_concerns_loaded_weights_is_one_recipe_and_n
         assert found.finetune == cell(plain, row="alone", seed=seed).finetune
 
 
+def test_a_row_that_is_scored_as_it_came_has_nothing_to_choose(plan_of):
+    own = {"method": "supervised", "params": {"labels": "own"}, "finetune": {"evaluation": "as_loaded"}}
+    plan = plan_of({"rows": {"pair": own}, **section(tune=RATES, seeds=[0])})
+    job = plan.jobs[cell(plan, row="pair").finetune]
+    assert not job.spec.tune and [plan.jobs[need].spec.kind for need in job.needs].count("finetune") == 0
+
+
+def test_a_last_layer_that_comes_along_makes_no_rows_incomparable(protocol_file):
+    found = read(protocol_file({"rows": {"pair": {"finetune": {"output": "loaded"}}}, **section()}))
+    assert differing(found, 0, found.rows["pair"], found.rows["alone"]) == {}
+
+
 def test_a_grid_of_rates_is_scratchs_too(plan_of):
     _, settings, _ = tuning(plan_of(section(tune=RATES, seeds=[0])), row="alone")
     assert settings == [{"optimiser.lr": 1e-2}, {"optimiser.lr": 1e-3}, {"optimiser.lr": 1e-4}]

@@ -342,8 +342,9 @@ def test_kept_statistics_are_what_the_loaded_layer_normalises_by():
     assert float(norm.running_mean[0]) == pytest.approx(0.3)
 
 
-def test_nothing_stands_still_where_all_is_new():
-    objective = under(recipe(new=Group(frozen=0.5)), ())
+@pytest.mark.parametrize(("group", "loaded"), [("new", ()), ("loaded", ("",))], ids=["all new", "all loaded"])
+def test_nothing_stands_still_where_there_is_no_other_group(group, loaded):
+    objective = under(recipe(**{group: Group(frozen=0.5)}), loaded)
     objective.begin(0)
     assert all(p.requires_grad for p in objective.parameters())
     assert [group.rate(0) for group in objective.groups(recipe())] == [0.02]
