@@ -68,6 +68,15 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
 
 
+def test_each_study_states_what_it_can_see():
+    """The header of a study's protocol has the numbers of the table, which `bench plan --detect 1` prints."""
+    table = re.findall(r"^\| (\w+) \| \w+, (\d+) % \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ", TEXT, re.MULTILINE)
+    for study in {name for name, *_ in table}:
+        sees = ", ".join(f"{points} points at {share} %" for name, share, points in table if name == study)
+        header = (ROOT / "protocols" / "studies" / f"{study}.yaml").read_text()
+        assert f"# Sees:       with 80 % power, {sees} of the labels" in header, study
+
+
 def stated(one):
     return [one[key] for key in (*NUMBERS, "verdict")]
 
