@@ -121,6 +121,17 @@ def test_what_is_not_there_is_noticed(missing, text):
     assert len(missing(PAGES[0], text)) == 1
 
 
+def test_what_pip_is_told_to_install_is_not_another_project():
+    """`bench` on the index is not ours, with or without extras."""
+    told = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
+    templates = [p for p in (ROOT / "bench" / "templates").rglob("*") if p.suffix in (".py", ".yaml")]
+    texts = {p: p.read_text() for p in (*PAGES, *SOURCES, *templates, ROOT / "Makefile")}
+    lines = [(p.name, line) for p, text in texts.items() for line in text.splitlines() if told.search(line)]
+    assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []
+    assert told.search("pip install 'bench[wandb]'") and told.search("pip install -q bench")
+    assert not told.search("pip install 'medssl-bench[wandb]'")
+
+
 @pytest.mark.parametrize("what", WHERE)
 def test_architecture_says_where_things_are(what):
     text = (ROOT / "docs" / "architecture.md").read_text()
