@@ -57,7 +57,7 @@ nnunet: .venv-nnunet/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/nets/test_real_nnunet.py
 
 speed: setup
-	$(BIN)/python tests/speed/every.py $(ONLY)
+	$(BIN)/python tools/speed/every.py $(ONLY)
 
 $(VENV)/.docs: $(VENV)/.installed
 	@$(INSTALL) "what the site is built with" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = {
     p: p.read_text()
-    for room in ("bench", "methods", "datasets", "tests/speed")
+    for room in ("bench", "methods", "datasets", "tools")
     for p in (ROOT / room).rglob("*.py")
 }
 SUFFIXES = ("py", "md", "yaml", "json", "toml", "txt", "svg", "png", "csv", "tex", "html", "lock", "npz")
@@ -38,7 +38,7 @@ WHERE = {  # architecture.md, "Where is ... ?": what stands in the file that it 
 
 def missing_paths(page, text):
     """Return the files named that are neither below the root nor next to the page."""
-    rooms, suffixes = "bench|methods|datasets|protocols|tests|docs|\\.ci", "|".join(SUFFIXES)
+    rooms, suffixes = "bench|methods|datasets|protocols|tests|tools|docs|\\.ci", "|".join(SUFFIXES)
     pattern = rf"(?<![\w/.<-])((?:{rooms})/[\w./-]+\.(?:{suffixes}))\b"
     named = {path for path in re.findall(pattern, text) if "NAME" not in path}
     return [p for p in named if not (ROOT / p).exists() and not (page.parent / p).exists()]

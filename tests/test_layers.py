@@ -98,7 +98,7 @@ def test_plugin_rooms_are_flat_and_no_packages(room):
 
 def test_no_two_test_modules_have_one_name():
     """Pytest imports them by their base names: two collect alone, and not together."""
-    seen = [p.name for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]
+    seen = [p.name for p in files("tests", "tools") if p.name != "conftest.py"]
     assert sorted(n for n in seen if seen.count(n) > 1) == []
 
 
