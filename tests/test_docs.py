@@ -1,14 +1,18 @@
 """What README and docs say of files, names, flags and links of this tree is so."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bench import __version__
 from bench.arguments import parser
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = [*(ROOT / name for name in FIRST), *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = {
     p: p.read_text()
     for room in ("bench", "methods", "datasets", "tools")
@@ -119,6 +123,14 @@ def test_what_pages_name_is_in_the_tree(missing):
 )
 def test_what_is_not_there_is_noticed(missing, text):
     assert len(missing(PAGES[0], text)) == 1
+
+
+def test_there_is_one_version_with_a_date():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())
+    assert newest.groups() == (__version__, cited["date-released"]) and cited["version"] == __version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dynamic"] == ["version"] and project["license"] == cited["license"]
 
 
 def test_what_pip_is_told_to_install_is_not_another_project():
