@@ -143,7 +143,7 @@ def test_without_trackers_nothing_is_opened(made, monkeypatch):
 
 def test_a_package_that_lacks_is_one_line(monkeypatch):
     monkeypatch.setitem(tracker.PACKAGES, "wandb", "nobody_has_this")
-    with pytest.raises(BenchError, match=r"--log wandb: .* pip install 'bench\[wandb\]'"):
+    with pytest.raises(BenchError, match=r"--log wandb: .* pip install 'medssl-bench\[wandb\]'"):
         tracker.check(["wandb"])
     tracker.check([])
 

@@ -21,7 +21,8 @@ from bench.nets import catalog
 from bench.protocol.named import ROOT
 from bench.show.site import datasets, methods, networks, protocols
 
-COPIED = ("docs", "protocols", "reports", "results", "README.md", "LICENSE")
+ROOT_FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE")
+COPIED = ("docs", "protocols", "reports", "results", *ROOT_FILES)
 LEFT = shutil.ignore_patterns("mkdocs.yml", "*.parquet", "*.pdf", "*.tex")
 CONFIG = ROOT / "docs" / "mkdocs.yml"
 

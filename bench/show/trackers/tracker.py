@@ -79,7 +79,7 @@ def check(names: Sequence[str]) -> None:
         if find_spec(PACKAGES[name]) is None:
             raise BenchError(
                 f"--log {name}: the package {PACKAGES[name]} is not installed; "
-                f"pip install 'bench[{name}]', or leave --log {name} out"
+                f"pip install 'medssl-bench[{name}]', or leave --log {name} out"
             )
 
 

@@ -1,7 +1,7 @@
 """What is wrong with a page in a browser: axe-core's rules, width, weight, network, script errors.
 
-    python tests/browser/axe.py PAGE.html... [--json]
-    python tests/browser/axe.py --fetch              brings axe-core from the npm registry, once
+    python tools/browser/axe.py PAGE.html... [--json]
+    python tools/browser/axe.py --fetch              brings axe-core from the npm registry, once
 
 Each page is opened at 1400 and 390 px, light and dark, as it comes and with all ``details`` open. Prints one
 line for each finding; exits 1 where there are any, 2 where there is no Chromium, no axe-core or no such page.

@@ -1,6 +1,6 @@
 """Pages as pictures: at 1400 and 390 px, light and dark, and as they print.
 
-    python tests/browser/look.py PAGE.html... --to DIR [--open]
+    python tools/browser/look.py PAGE.html... --to DIR [--open]
 
 Writes DIR/<page>-<width>-<light|dark>.png, the whole height of each page (in parts of 16,000 px where it is
 higher), and DIR/<page>-print.pdf with a PNG of each sheet where pdftoppm is there. ``--open``: with all

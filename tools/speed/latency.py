@@ -1,6 +1,6 @@
 """How long each network takes for one crop at its papers' size. Prints a markdown table.
 
-    python tests/speed/latency.py [--repeats 50] [--warm-up 10] [--preset base] [NETWORK ...]
+    python tools/speed/latency.py [--repeats 50] [--warm-up 10] [--preset base] [NETWORK ...]
 
 Batch 1, fp32, as a job of kind ``latency`` measures it (``bench.jobs.latency``); the crop is
 the preset's own, or ``--crop X Y Z``.

@@ -1,6 +1,6 @@
 """Time and memory from ten million rows to a report: reading, aggregation, all without and with figures.
 
-    OMP_NUM_THREADS=1 python tests/speed/large_report.py [--folder runs/large] [--patients 92] [--rounds 3]
+    OMP_NUM_THREADS=1 python tools/speed/large_report.py [--folder runs/large] [--patients 92] [--rounds 3]
 
 35 rows x 5 seeds x 4 sections x 4 fractions x patients x 13 targets x 3 metrics, invented and written to
 ``--folder`` where it lacks them. Prints a markdown table: medians of seconds, most resident MB.

@@ -13,7 +13,7 @@ VERSION = "4.11.4"
 SHA512 = "KunSNx+TVpkAw/6ULfhnx+HWRecjqZGTOyquAoWHYLRSdK1tB5Ihce1ZW+UY3fj33bYAFWPu7W/GRSmmrCGuxA=="
 CACHE = Path(__file__).parent / ".cache"
 PACK = CACHE / f"axe-core-{VERSION}.tgz"
-HOW = "python tests/browser/axe.py --fetch"
+HOW = "python tools/browser/axe.py --fetch"
 
 
 def script():

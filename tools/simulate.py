@@ -1,6 +1,6 @@
 """What the statistics get wrong where the truth is known: Markdown tables.
 
-    python tests/stats/simulate.py [--studies 4000] [--write docs/statistics.md]
+    python tools/simulate.py [--studies 4000] [--write docs/statistics.md]
 
 Prints the tables, or puts them between the markers of a page. Minutes; the same numbers every time.
 """
@@ -21,7 +21,7 @@ PATIENTS = (6, 24, 42, 100)
 SEED_COUNTS = (2, 3, 5, 10)
 SDS = (0.0, 1.0, 2.0)
 START, END = (
-    "<!-- simulated: python tests/stats/simulate.py --write docs/statistics.md -->",
+    "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->",
     "<!-- /simulated -->",
 )
 

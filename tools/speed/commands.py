@@ -1,6 +1,6 @@
 """Start-up of the commands over a bare interpreter. Prints a markdown table.
 
-    BENCH_DATA=DIR python tests/speed/commands.py [--records results/studies] [--protocol hippocampus_small]
+    BENCH_DATA=DIR python tools/speed/commands.py [--records results/studies] [--protocol hippocampus_small]
 
 ``--records`` has a study's records, of which status and report are asked in a copy. In turn, A B A B; medians
 of milliseconds. The last line is the processor time of a plan of all protocols, best of five: of the data

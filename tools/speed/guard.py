@@ -1,8 +1,8 @@
 """Time how the leak guard compares scans with others, also against another checkout.
 
-    OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR                   all but the first 42 with these
-    OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR --scans 16 --against ../bench-before
-    OMP_NUM_THREADS=1 python tests/speed/guard.py --data DIR --large 22000 285 --channels 4
+    OMP_NUM_THREADS=1 python tools/speed/guard.py --data DIR                   all but the first 42 with these
+    OMP_NUM_THREADS=1 python tools/speed/guard.py --data DIR --scans 16 --against ../bench-before
+    OMP_NUM_THREADS=1 python tools/speed/guard.py --data DIR --large 22000 285 --channels 4
 
 Every round runs the trees in turn, a process each, on fingerprints made once. Prints the processor
 time of a pair, the ratio of each round, and whether both found the same. A checkout without

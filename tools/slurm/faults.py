@@ -1,6 +1,6 @@
 """Do to a run on a throw-away cluster what clusters do; compare its records with an undisturbed run's.
 
-    python tests/slurm/faults.py [--only NAME]... [--times N] [--accounting] [--keep DIR]
+    python tools/slurm/faults.py [--only NAME]... [--times N] [--accounting] [--keep DIR]
 
 Prints a Markdown table; exits 1 where a run ends with other records, leaves something half-written,
 publishes a job twice, or a task in the queue.

@@ -1,7 +1,7 @@
 """Plant copies of scans and count how many the leak guard's search finds, and how often it is wrong.
 
-    OMP_NUM_THREADS=1 python tests/leaks.py [--planted 300] [--pairs 5000] [--data DIR] [--half report|tune]
-    OMP_NUM_THREADS=1 python tests/leaks.py --search 100 [--data DIR]    the search, not all comparisons
+    OMP_NUM_THREADS=1 python tools/leaks.py [--planted 300] [--pairs 5000] [--data DIR] [--half report|tune]
+    OMP_NUM_THREADS=1 python tools/leaks.py --search 100 [--data DIR]    the search, not all comparisons
 
 A copy went through a crop, an orientation, a resampling, an intensity window and a storage type:
 each alone, all of them, or nothing. Scans are phantoms, synthetic eye-ground photographs, single

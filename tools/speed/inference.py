@@ -1,7 +1,7 @@
 """Time and weigh sliding-window inference against MONAI's with the whole volume in memory.
 
-    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/inference.py --rounds 3
-    OMP_NUM_THREADS=1 python tests/speed/inference.py --rounds 1        random voxels of the same shape
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/inference.py --rounds 3
+    OMP_NUM_THREADS=1 python tools/speed/inference.py --rounds 1        random voxels of the same shape
 
 Both sides run the same network over the same windows and end with a uint8 label map. MONAI's side is
 ``sliding_window_inference`` on the whole image, then the highest of all classes at once (``max``, which

@@ -1,6 +1,6 @@
 """Dice after so many minutes of one core: bench, a plain MONAI script and nnU-Net. Prints a markdown table.
 
-    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
     ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2 (pip install torch==... nnunetv2)
 
 bench and MONAI train the same network from the same first weights on the hippocampi of the split ``rule``,

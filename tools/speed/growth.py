@@ -1,6 +1,6 @@
 """How time, memory and files of each stage grow: docs/growth.json, docs/growth_*.svg; prints the walls.
 
-    OMP_NUM_THREADS=1 BENCH_DATA=DIR python tests/speed/growth.py [--axes cases voxels ...] [--draw]
+    OMP_NUM_THREADS=1 BENCH_DATA=DIR python tools/speed/growth.py [--axes cases voxels ...] [--draw]
 
 One axis grows at a time. Every measurement has a process of its own, forked from one that has imported
 everything: its processor time, with that of the processes that it starts, and the most that the largest of

@@ -1,6 +1,6 @@
 """nnU-Net's side of ``learning.py``, run by the interpreter of an environment that has ``nnunetv2``.
 
-    python tests/speed/nnunet_side.py JOB.json      {"train": [[image, label]], "test": ..., "patch", "batch",
+    python tools/speed/nnunet_side.py JOB.json      {"train": [[image, label]], "test": ..., "patch", "batch",
                                                      "width", "steps", "folder"}
 
 Everything is nnU-Net's own: fingerprint, plan, preprocessing, trainer (SGD, poly, deep supervision, its

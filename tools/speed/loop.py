@@ -1,6 +1,6 @@
 """The training loop against a bare PyTorch loop of the same step. Prints a markdown table.
 
-    python tests/speed/loop.py [--steps 60] [--rounds 5]
+    python tools/speed/loop.py [--steps 60] [--rounds 5]
 
 Both sides train the same network on the same batches with the same optimiser, in turn, A B A B;
 medians of milliseconds per step. What the loop adds: learning-rate schedule, seeding of every step,

@@ -1,6 +1,6 @@
 """Views batched against MONAI's transforms sample by sample. Prints a markdown table.
 
-    OMP_NUM_THREADS=1 python tests/speed/views.py [--rounds 7] [--only PGL SimCLR VoCo slices]
+    OMP_NUM_THREADS=1 python tools/speed/views.py [--rounds 7] [--only PGL SimCLR VoCo slices]
 
 Both sides make the same views of the same boxes, with the same probabilities and ranges, on one core.
 MONAI's side is a loop over samples in three forms: ``tensors`` (array transforms on plain tensors, without

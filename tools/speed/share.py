@@ -1,6 +1,6 @@
 """Where the processor time of a fine-tuning and of its evaluation goes. Prints a markdown table.
 
-    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tests/speed/share.py [--steps 300]
+    BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/share.py [--steps 300]
 
 The jobs are those of ``learning.py``, each in a process of its own under torch's profiler. Shares are
 of processor seconds of the whole job; what no torch operation accounts for is Python, decoding and

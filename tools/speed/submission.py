@@ -1,6 +1,6 @@
 """How long it takes to hand many cells to SLURM, and how many calls of sbatch.
 
-    python tests/speed/submission.py [--pretrainings 20] [--seeds 50] [--real]
+    python tools/speed/submission.py [--pretrainings 20] [--seeds 50] [--real]
 
 Prints one line per number of cells. ``sbatch`` is a script that answers at once, so what is measured
 is what bench and submitit do; with ``--real`` it is the cluster's own (the tasks are cancelled again).

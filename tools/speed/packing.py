@@ -1,6 +1,6 @@
 """What short cells gain by sharing a task on SLURM.
 
-    python tests/speed/packing.py [--cells 16] [--pack 8] [--at-once 2]
+    python tools/speed/packing.py [--cells 16] [--pack 8] [--at-once 2]
 
 Needs SLURM_CONF of a running cluster. Runs the same protocol with one cell in a task and with several,
 so many tasks at once, from submission to the last result.

@@ -1,6 +1,6 @@
 """Kill a whole run, its controller or one of its workers at random moments; compare the records.
 
-    python tests/reliability.py --kills 12 [--seed 0] [--short]
+    python tools/reliability.py --kills 12 [--seed 0] [--short]
 
 Prints a Markdown table; exits 1 where a run that was killed and started again ends differently.
 """

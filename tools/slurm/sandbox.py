@@ -1,8 +1,8 @@
 """A private, throw-away SLURM cluster in one folder: real daemons, virtual nodes, fake GPUs.
 
-    python tests/slurm/sandbox.py start DIR [--nodes 2 --cpus 4 --gpus 2 --mem-mb 8000 --accounting]
+    python tools/slurm/sandbox.py start DIR [--nodes 2 --cpus 4 --gpus 2 --mem-mb 8000 --accounting]
     export SLURM_CONF=DIR/slurm.conf
-    python tests/slurm/sandbox.py stop DIR
+    python tools/slurm/sandbox.py stop DIR
 
 Key, sockets, ports, state and logs are the cluster's own: several can run side by side, and beside a
 real one. ``stop`` ends processes that its pid files name and that are provably its own, then removes

@@ -1,6 +1,6 @@
 """A masked autoencoder's step against the same step with every token in the encoder. Prints a markdown table.
 
-    OMP_NUM_THREADS=1 python tests/speed/masked.py [--rounds 5] [--preset base] [--crop 96] [--batch 1]
+    OMP_NUM_THREADS=1 python tools/speed/masked.py [--rounds 5] [--preset base] [--crop 96] [--batch 1]
 
 Both sides are MAE3D with the same weights, decoder and optimiser; one hides three quarters of the patches,
 so that its encoder computes a quarter of the tokens, the other hides one patch. They take turns, A B A B;

@@ -1,7 +1,7 @@
 """Time the metrics against MedPy, MONAI and surface-distance on a synthetic abdominal CT.
 
-    OMP_NUM_THREADS=1 python tests/speed/metrics.py --rounds 5
-    OMP_NUM_THREADS=1 python tests/speed/metrics.py --labels 2 --rounds 1     quicker, and says so
+    OMP_NUM_THREADS=1 python tools/speed/metrics.py --rounds 5
+    OMP_NUM_THREADS=1 python tools/speed/metrics.py --labels 2 --rounds 1     quicker, and says so
 
 Each round runs every implementation once, in turn; the table gives medians. MedPy is run in full
 (every label, whole volume, as its functions are meant to be called), by default in one round only.

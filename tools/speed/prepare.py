@@ -1,6 +1,6 @@
 """Preparing data sets: throughput, memory against the number of cases, and 100 000 cases. Prints tables.
 
-    python tests/speed/prepare.py [--cases 10 40 160] [--loaders 2] [--many 100000]
+    python tools/speed/prepare.py [--cases 10 40 160] [--loaders 2] [--many 100000]
 
 Cases are hard links to one synthetic 160 x 160 x 80 scan with its label, as .nii.gz in MSD layout.
 Memory is the peak of the largest process that works, by the system's own count. Volumes per second

@@ -1,6 +1,6 @@
 """Random crops and slices: the prepared cache against other ways to keep a volume. Prints a markdown table.
 
-    python tests/speed/crops.py [--rounds 20]
+    python tools/speed/crops.py [--rounds 20]
 
 One synthetic 512 x 512 x 160 int16 volume (smooth structures, noise of 12 units, constant air), one
 thread. All sides read the same voxels in turn, A B A B; medians. Warm: crops per second of processor

@@ -1,6 +1,6 @@
 """``make speed``: run every script of docs/speed.md and draw the page anew.
 
-    python tests/speed/every.py [NAME ...]
+    python tools/speed/every.py [NAME ...]
 
 What a script prints is put between ``<!-- NAME -->`` and ``<!-- /NAME -->``, under a line that says how it
 was made, on which commit and machine, and whether that was quiet; its lines ``In short: ...`` make the
@@ -45,7 +45,7 @@ class Script:
 
     @property
     def file(self) -> Path:
-        return HERE / "tests" / "speed" / f"{self.line.split()[0]}.py"
+        return HERE / "tools" / "speed" / f"{self.line.split()[0]}.py"
 
     def lacking(self) -> list[str]:
         """Return what to say of the needs that are not met."""
@@ -96,7 +96,7 @@ def run(script: Script, folder: Path) -> tuple[int, str]:
     file, *arguments = script.line.split()
     minutes = f"{(time.monotonic() - began) / 60:.1f} minutes"
     facts = [*here, minutes, date.today().isoformat()]
-    shown = f"`python tests/speed/{' '.join([f'{file}.py', *arguments])}`"
+    shown = f"`python tools/speed/{' '.join([f'{file}.py', *arguments])}`"
     block = f"{shown}: {'; '.join(facts)}.\n\n{done.stdout.strip()}\n"
     (folder / f"{script.name}.md").write_text(block)
     return done.returncode, block
