@@ -10,9 +10,9 @@ from small_protocol import cell
 
 from bench.errors import BenchError
 from bench.runtime.execute import Outcome
-from bench.show.at_work import AtWork
 from bench.show.labels import labels
 from bench.show.reports import write_reports
+from bench.show.state import AtWork
 from bench.show.trackers import content, follow, one, tracker
 from bench.show.trackers.follow import Follow
 from bench.show.trackers.one import One
