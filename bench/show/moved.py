@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -97,8 +97,8 @@ def cells(a: pd.DataFrame, b: pd.DataFrame) -> Cells:
         changed=shared & ~(same & both["status_a"].eq(both["status_b"]).to_numpy()),
     )
     has = lines.groupby(CELL).any()
-    some = has[has["shared"] & has["changed"]]
-    moved = _moved(both, [CellKey(*cell) for cell in some.index], int(has["shared"].sum()))
+    changed = lines.groupby(CELL)["changed"].transform("any")
+    moved = _moved(both[changed], int(has["shared"].sum()))
 
     def only(which: pd.Series) -> tuple[CellKey, ...]:
         return tuple(CellKey(*cell) for cell in has.index[which & ~has["shared"]])
@@ -126,10 +126,9 @@ def _side(side: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({name: "str" for name in table if table[name].dtype == "category"})
 
 
-def _moved(both: pd.DataFrame, moved: Sequence[CellKey], n: int) -> Iterator[Moved]:
-    """Yield every cell that moved with its verdict, adjusted for all ``n`` cells that were compared."""
-    groups = both.groupby(CELL)
-    pairs = [_paired(cell, groups.get_group(cell)) for cell in moved]
+def _moved(lines: pd.DataFrame, n: int) -> Iterator[Moved]:
+    """Yield every cell of some values with its verdict, adjusted for all ``n`` cells that were compared."""
+    pairs = list(_paired(lines))
     family = [comparison for _, comparison in pairs if comparison is not None]
     # of one seed a cell is judged as the others are, and the verdict is of these weights alone
     judged_alike = [replace(c, verdict=UNCLEAR, why="") if c.verdict == WEIGHTS else c for c in family]
@@ -148,40 +147,80 @@ def _moved(both: pd.DataFrame, moved: Sequence[CellKey], n: int) -> Iterator[Mov
         yield replace(cell, p=word.p, verdict=verdict, why=why, beyond=word.verdict in (BETTER, WORSE))
 
 
-def _paired(cell: CellKey, lines: pd.DataFrame) -> tuple[Moved, Comparison | None]:
-    """Return a cell that moved, and its comparison by patients and runs; None where nothing can be paired."""
+def _paired(lines: pd.DataFrame) -> Iterator[tuple[Moved, Comparison | None]]:
+    """Yield every cell of some values, and its paired comparison; None where nothing is paired."""
     # a value over all test cases at once counts where both have it
     alone = lines["case"].eq("") & (lines["value_a"].isna() | lines["value_b"].isna())
     lines = lines.assign(**{name: lines[name].mask(alone) for name in ("value_a", "value_b")})
-    (a, b), unit = (lines[f"value_{side}"].mean() for side in "ab"), lines["unit_a"].dropna().iloc[0]
-    same_jobs = {*lines["job_a"].dropna()} == {*lines["job_b"].dropna()}
-    base = Moved(cell, unit, float(a), float(b), float(b - a), same_jobs=same_jobs, why=POOLED)
-    cases = lines[lines["case"].ne("")]
-    runs_of = [
-        {*cases.loc[cases[f"job_{side}"].notna(), RUN].itertuples(index=False, name=None)} for side in "ab"
-    ]
-    if not all(runs_of):
+    facts = lines.groupby(CELL).agg(
+        a=("value_a", "mean"),
+        b=("value_b", "mean"),
+        unit=("unit_a", "first"),
+        pretrain=("pretrain_a", "last"),
+    )
+    jobs = [lines[[*CELL, f"job_{s}"]].drop_duplicates().groupby(CELL)[f"job_{s}"].agg(_names) for s in "ab"]
+    means = dict(iter(_patient_means(lines[lines["case"].ne("")]).groupby(CELL)))
+    for key, a, b, unit, pretrain in facts.itertuples(name=None):
+        base = Moved(CellKey(*key), unit, a, b, b - a, same_jobs=jobs[0][key] == jobs[1][key], why=POOLED)
+        yield _compared(base, means.get(key), pretrained=pretrain != "none")
+
+
+def _names(names: pd.Series) -> frozenset[str]:
+    return frozenset(names.dropna())
+
+
+def _patient_means(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over each patient's cases in each run that both sides have.
+
+    A mean is NaN where the two have other cases of the patient. Of metrics with a sign the size counts.
+
+    Args:
+        cases: values of cells, a line each.
+    """
+    signed = cases["metric"].isin([metric for metric in cases["metric"].unique() if zero_is_best(metric)])
+    a, b = (cases[f"value_{side}"].where(~signed, cases[f"value_{side}"].abs()) for side in "ab")
+    lines = cases[[*CELL, *RUN]].assign(
+        patient=cases["patient_a"].fillna(cases["patient_b"]),
+        a=a,
+        b=b,
+        alike=a.notna() == b.notna(),
+        in_a=cases["side"].ne("right_only"),
+        in_b=cases["side"].ne("left_only"),
+    )
+    met = lines.groupby([*CELL, *RUN])[["in_a", "in_b"]].transform("any").all(axis=1)
+    groups = lines[met].groupby([*CELL, "patient", *RUN])
+    means = groups[["a", "b"]].mean().where(groups["alike"].all())
+    return means.reset_index()
+
+
+def _compared(
+    base: Moved, means: pd.DataFrame | None, *, pretrained: bool
+) -> tuple[Moved, Comparison | None]:
+    """Return a cell with its paired difference; ``means``: by patient and run, None without patients."""
+    if means is None:
         return base, None
-    shared, signed = runs_of[0] & runs_of[1], zero_is_best(cell.metric)
-    cases = cases[[run in shared for run in cases[RUN].itertuples(index=False, name=None)]]
-    means = _patient_means(cases, signed=signed)
-    if not means["a"].notna().any():
+    a, b = means["a"].to_numpy(), means["b"].to_numpy()
+    if np.isnan(a).all():
         return replace(base, difference=float("nan"), why=NOWHERE), None
-    one, other = (means[name].unstack(RUN).sort_index(axis=1) for name in "ab")
-    runs = list(one.columns)
-    sign = -1.0 if lower_is_better(cell.metric, unit) or signed else 1.0
+    run_of = list(zip(*(means[name].tolist() for name in RUN), strict=True))
+    runs = sorted({*run_of})
+    patient = np.unique(means["patient"].to_numpy(str), return_inverse=True)[1]
+    differences = np.full((patient.max() + 1, len(runs)), np.nan)
+    differences[patient, [runs.index(run) for run in run_of]] = b - a
+    metric, unit = base.cell.metric, base.unit
+    sign = -1.0 if lower_is_better(metric, unit) or zero_is_best(metric) else 1.0
     comparison = compared(
-        sign * (other.to_numpy(float) - one.to_numpy(float)),
-        [before for before, _ in runs] if lines["pretrain_a"].dropna().iloc[-1] != "none" else None,
+        sign * differences,
+        [before for before, _ in runs] if pretrained else None,
         ROPE if unit == "1" else None,
         seeds=[seed for _, seed in runs],
         flips=False,  # of one run: flipped signs end at 1 in 5,000, too much for a table of 300 cells
     )
     low, high = sorted((sign * comparison.low, sign * comparison.high))
-    moved = replace(
+    cell = replace(
         base,
-        a=float(means["a"].mean()),
-        b=float(means["b"].mean()),
+        a=float(np.nanmean(a)),
+        b=float(np.nanmean(b)),
         difference=sign * comparison.difference,
         low=low,
         high=high,
@@ -190,20 +229,4 @@ def _paired(cell: CellKey, lines: pd.DataFrame) -> tuple[Moved, Comparison | Non
         why="",
     )
     single = comparison.patients == 1 and len(runs) == 1  # of one patient in one run nothing is known
-    return moved, replace(comparison, p=1.0) if single else comparison
-
-
-def _patient_means(cases: pd.DataFrame, *, signed: bool) -> pd.DataFrame:
-    """Return the means over each patient's cases in each run; NaN where A and B have other cases.
-
-    Args:
-        cases: values of one cell, a line each.
-        signed: does their size count?
-    """
-    patient = cases["patient_a"].fillna(cases["patient_b"])
-    lines = cases[RUN].assign(patient=patient, a=cases["value_a"], b=cases["value_b"])
-    if signed:
-        lines[["a", "b"]] = lines[["a", "b"]].abs()
-    lines["alike"] = lines["a"].notna() == lines["b"].notna()
-    groups = lines.groupby(["patient", *RUN])
-    return groups[["a", "b"]].mean().where(groups["alike"].all())
+    return cell, replace(comparison, p=1.0) if single else comparison

@@ -56,8 +56,9 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
 
     for file, head in (("curve.csv", "train"), ("embeddings.csv", "embedding")):
         for row in pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ():
-            for name in row.keys() - {"step"}:
-                add(row["step"], f"{head}/{name}", row[name])
+            for name, value in row.items():
+                if name != "step":
+                    add(row["step"], f"{head}/{name}", value)
     if (folder / TRACKED).exists():
         track = plan.spec(job, FinetuneSpec).finetune.track
         part, means = (
