@@ -57,8 +57,8 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.imported_scores import as_lines, keep, put
     from bench.plan.feasible import refuse_half
-    from bench.show.kept import keep
     from bench.show.reports import refuse_others
     from bench.show.screen import bars, manner
     from bench.show.trackers.tracker import check
@@ -76,16 +76,11 @@ def _body(arguments: argparse.Namespace) -> int:
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
-    reused = asked.reused(arguments, plan, store)
+    imported = asked.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
-    if reused:
-        from bench import reuse
-
-        reuse.put(reused, store)
-        for line in reuse.said(reused, store):
-            say(line)
-    for line in keep(plan.cells, store):
+    put(imported, store)
+    for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below

@@ -10,11 +10,10 @@ from small_protocol import BASE, NAME
 from bench import record, records
 from bench.cli import main
 from bench.errors import BenchError
+from bench.imported_scores import View, added, as_lines, leave_out, merged, put
 from bench.protocol import read
 from bench.report import Beside, Cost, Course, Leak, Pretext, Pretraining, Taken
-from bench.reuse import put, reuse, said
-from bench.show.reports import read_beside, write_reports
-from bench.show.taken import joined, made
+from bench.show.reports import write_reports
 from bench.store import Store
 from bench.typed import plain
 
@@ -68,6 +67,17 @@ def here(tmp_path):
     return Store.open(tmp_path / "here")
 
 
+def imports(plan, store, *places):
+    return leave_out(plan, store, {place: place for place in places})
+
+
+def shown(plan, store):
+    """Return the rows of a report, and what is said beside those that are imported."""
+    own = records.collect(plan, store, "test0")
+    more = added(plan, store, "test0", own)
+    return record.stacked([(more.rows, {}), (own, {})]), merged(Beside(), more.beside)
+
+
 def wanted(plan):
     return [cell for cell in plan.cells["test0"] if cell.wanted]
 
@@ -77,9 +87,9 @@ def test_rows_are_taken_to_the_bit_by_the_names_here_and_only_what_the_protocol_
 ):
     theirs, plan = there(), plan_of()
     cells = list(plan.cells["test0"])
-    put(reuse(plan, here, [tmp_path / "there"]), here)
+    put(imports(plan, here, tmp_path / "there"), here)
     assert not wanted(plan) and not plan.wanted()
-    found = records.collect(plan, here, "test0")
+    found, _ = shown(plan, here)
     asked = theirs[theirs["metric"].eq("dice")].reset_index(drop=True)
     changed = ["row", "protocol", "params", "paper", "table", "pretrain"]
     assert (found["row"].astype(str) == asked["row"].map(NAMES)).all() and {*found["protocol"]} == {"test0"}
@@ -108,9 +118,9 @@ PARTLY = {
 def test_cells_whose_scores_are_not_all_there_are_run(there, plan_of, tmp_path, here, what):
     there(PARTLY[what])
     plan = plan_of()
-    put(reuse(plan, here, [tmp_path / "there"]), here)
+    put(imports(plan, here, tmp_path / "there"), here)
     assert [cell.row for cell in wanted(plan)] == ["alone"] * 4
-    assert {*records.collect(plan, here, "test0")["row"]} == {"pair"}
+    assert {*shown(plan, here)[0]["row"]} == {"pair"}
 
 
 def test_what_is_scored_here_is_not_taken(there, plan_of, tmp_path, here, monkeypatch):
@@ -118,28 +128,30 @@ def test_what_is_scored_here_is_not_taken(there, plan_of, tmp_path, here, monkey
     plan = plan_of()
     own = plan.cells["test0"][0]
     monkeypatch.setattr(records, "done", lambda plan, store, job: job == own.evaluate)
-    found = reuse(plan, here, [tmp_path / "there"])["test0"].cells
+    found = [cell for _, cell in imports(plan, here, tmp_path / "there")["test0"]]
     assert wanted(plan) == [own] and own not in found and len(found) == 7
 
 
 def test_what_a_guard_found_there_is_not_taken_past_one_here(there, plan_of, tmp_path, here):
     there(says={"leaks": (Leak("contrast", NAME, 4, ("a",), 1, dropped=False),)})
     plan = plan_of()
-    reuse(plan, here, [tmp_path / "there"])
+    imports(plan, here, tmp_path / "there")
     assert [cell.row for cell in wanted(plan)] == ["pair"] * 4
 
 
 def test_what_was_scored_in_another_way_is_not_taken(there, plan_of, tmp_path, here):
     there(says={"scorings": {NAME: "of other label values"}})
     with pytest.raises(BenchError, match="has all scores of no cell"):
-        reuse(plan_of(), here, [tmp_path / "there"])
+        imports(plan_of(), here, tmp_path / "there")
+    View(tmp_path / "there/records/other.parquet", "there").copied(here.root / "tracks")  # for other cells
+    assert shown(plan_of(only={"row": ["pair"]}), here)[0].empty
 
 
 def test_rows_that_share_a_job_are_taken_once(there, plan_of, tmp_path, here):
     there(lambda t: pd.concat([t, t[t["row"].eq("base")].assign(row="contrast (random)")]))
     plan = plan_of()
-    put(reuse(plan, here, [tmp_path / "there"]), here)
-    found = records.collect(plan, here, "test0")
+    put(imports(plan, here, tmp_path / "there"), here)
+    found, _ = shown(plan, here)
     assert len(found) == 8 * 2 * 2 and not found.duplicated(["job", "case", "target"]).any()
 
 
@@ -147,16 +159,15 @@ def test_only_what_is_still_planned_is_shown_under_its_name_of_now_and_nothing_i
     there, plan_of, tmp_path, here
 ):
     there()
-    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    put(imports(plan_of(), here, tmp_path / "there"), here)
     fewer = plan_of({"finetune": [{**BASE["finetune"][0], "seeds": [0]}]})
-    assert {*records.collect(fewer, here, "test0")["seed"]} == {0}
+    assert imports(fewer, here) and {*shown(fewer, here)[0]["seed"]} == {0}
     other = plan_of({"finetune": [{**BASE["finetune"][0], "steps": 7}]})
-    assert not reuse(other, here, []) and records.collect(other, here, "test0").empty
+    assert not imports(other, here) and shown(other, here)[0].empty
     named = plan_of({"rows": {"alone": None, "plain": {"method": "scratch", "network": "net"}}})
-    assert len(reuse(named, here, [])["test0"].cells) == 8
-    assert {*records.collect(named, here, "test0")["row"]} == {"pair", "plain"}
-    again = plan_of()
-    assert len(reuse(again, here, [])["test0"].cells) == 8
+    assert len(imports(named, here)["test0"]) == 8
+    assert {*shown(named, here)[0]["row"]} == {"pair", "plain"}
+    assert len(imports(plan_of(), here)["test0"]) == 8
 
 
 def test_a_cell_that_failed_here_and_is_taken_has_not_failed(there, plan_of, tmp_path, here):
@@ -166,25 +177,25 @@ def test_a_cell_that_failed_here_and_is_taken_has_not_failed(there, plan_of, tmp
     here.write_spec(job, {"job": plan.jobs[job].plain()})
     why = {"reason": "out of memory", "kind": "memory", "log": "log.txt", "attempts": 1}
     (here.work / job / "failed.json").write_text(json.dumps(why))
-    put(reuse(plan, here, [tmp_path / "there"]), here)
-    (shown,) = write_reports([read(tmp_path / "test0.yaml")], plan, here)
-    assert shown.failures == ()
+    put(imports(plan, here, tmp_path / "there"), here)
+    (report,) = write_reports([read(tmp_path / "test0.yaml")], plan, here)
+    assert report.failures == ()
 
 
 def test_a_place_without_a_cell_is_refused_also_beside_one_that_has_some(there, plan_of, tmp_path, here):
     there(kept=lambda cell: cell.row == "base")
     Store.open(tmp_path / "empty")
     with pytest.raises(BenchError, match=r"--records \S*/empty: has all scores of no cell"):
-        reuse(plan_of(), here, [tmp_path / "there", tmp_path / "empty"])
-    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+        imports(plan_of(), here, tmp_path / "there", tmp_path / "empty")
+    put(imports(plan_of(), here, tmp_path / "there"), here)
     with pytest.raises(BenchError, match="empty"):
-        reuse(plan_of(), here, [tmp_path / "empty"])
-    reuse(plan_of(), here, [tmp_path / "there"])  # has what was taken before
+        imports(plan_of(), here, tmp_path / "empty")
+    imports(plan_of(), here, tmp_path / "there")  # has what was taken before
 
 
 def test_without_the_data_nothing_is_refused_for_ids_are_not_known(there, plan_of, tmp_path, here):
     there()
-    assert not reuse(plan_of(data=None), here, [tmp_path / "there"])
+    assert not imports(plan_of(data=None), here, tmp_path / "there")
 
 
 def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
@@ -195,10 +206,10 @@ def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
     asks = {"metrics": ["dice", "latency"]}
     there()
     with pytest.raises(BenchError, match="has all scores of no cell"):
-        reuse(plan_of(asks), here, [tmp_path / "there"])
+        imports(plan_of(asks), here, tmp_path / "there")
     there(timed)
-    put(reuse(plan := plan_of(asks), here, [tmp_path / "there"]), here)
-    found = records.collect(plan, here, "test0")
+    put(imports(plan := plan_of(asks), here, tmp_path / "there"), here)
+    found, _ = shown(plan, here)
     assert not wanted(plan) and (found["metric"] == "latency").sum() == 8
 
 
@@ -206,34 +217,33 @@ def test_what_was_taken_is_not_run_later_either_and_stays_beside_what_is_taken_t
     there, plan_of, tmp_path, here
 ):
     first = there(kept=lambda cell: cell.row == "base")
-    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
+    put(imports(plan_of(), here, tmp_path / "there"), here)
     plan = plan_of()
-    known = reuse(plan, here, [])
+    known = imports(plan, here)
     assert {cell.row for cell in wanted(plan)} == {"pair"}
-    assert "4 cells (alone) taken from records, not run" in next(said(known, here))
-    put(known, here)  # nothing new: what lies there is left as it is
+    assert "4 cells (alone) taken from records, not run" in next(as_lines(known, here))
+    put(known, here)  # nothing new
     there(kept=lambda cell: cell.row == "contrast")
     plan = plan_of()
-    put(reuse(plan, here, [tmp_path / "there"]), here)
-    table = records.collect(plan, here, "test0")
+    put(imports(plan, here, tmp_path / "there"), here)
+    table, said = shown(plan, here)
     assert not wanted(plan) and {*table["row"]} == {"alone", "pair"}
     kept = table[table["row"].eq("alone")]["value"]
     assert [*kept] == [*first.loc[first["metric"].eq("dice"), "value"]]
-    taken = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
-    assert {(one.row, one.place) for one in taken.taken} == {
+    assert {(one.row, one.place) for one in said.taken} == {
         (row, "other in there") for row in ("alone", "pair")
     }
-    assert taken.provenance == {"commit": "x"} and len(taken.courses) == 8
+    assert said.provenance == {"track: commit": "x"} and len(said.courses) == 8
 
 
 def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan_of, tmp_path, here):
     there()
     part = {"finetune": [{**BASE["finetune"][0], "fractions": [25]}]}
-    put(reuse(plan_of(part), here, [tmp_path / "there"]), here)
-    found = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
+    put(imports(plan := plan_of(part), here, tmp_path / "there"), here)
+    _, found = shown(plan, here)
     assert [(c.row, c.stage) for c in found.costs] == [("alone", "pretrain"), ("pair", "pretrain")]
     assert {c.fraction for c in found.courses} == {25} and len(found.courses) == 4
-    assert found.other_source == ("of all that is recorded there, 1 job was",)
+    assert found.other_source == ("track: of all that is recorded there, 1 job was",)
     assert found.receipts == {"pair": "all of it"} and found.pretrainings[0].rows == ("pair",)
     assert [p.row for p in found.pretexts] == ["pair"]
     assert Taken("pair", NAME, 25, 0, 0, 1, "other in there") in found.taken
@@ -241,51 +251,43 @@ def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan
 
 def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of, tmp_path, here):
     there()
-    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
-    plan = plan_of()
-    name, second = "test0", Store.open(tmp_path / "second")
-    for kind in (".parquet", ".json"):
-        copy = second.root / "records" / f"a{kind}"
-        copy.write_bytes(records.taken_file(here, name).with_suffix(kind).read_bytes())
-    third = Store.open(tmp_path / "third")
-    found = reuse(plan_of(), third, [second.root])[name]
-    assert len(found.cells) == 8
-    assert {t.place for b in found.beside for t in b.taken} == {"other in there"}
-    found = reuse(plan, third, [second.root, tmp_path / "there"])[name]  # who ran them comes first
-    assert len(found.beside) == 1 and found.beside[0].provenance == {"commit": "x"}
-    put({name: found}, third)
-    again = plan_of()
-    assert not reuse(again, third, [second.root])[name].rows and not wanted(again)
-    kept = records.taken_file(third, name).with_suffix(".json")
-    assert joined(Beside(provenance={"commit": "y"}), read_beside(kept)).provenance == {
-        "commit": "y", "track: commit": "x",
-    }  # fmt: skip
+    put(imports(plan := plan_of(), here, tmp_path / "there"), here)
+    (_,) = write_reports([read(tmp_path / "test0.yaml")], plan, here)
+    second, third = Store.open(tmp_path / "second"), Store.open(tmp_path / "third")
+    put(imports(plan := plan_of(), second, here.root), second)
+    table, said = shown(plan, second)
+    assert len(table) == 8 * 2 * 2 and {one.place for one in said.taken} == {"other in there"}
+    assert said.provenance == {"track: commit": "x"} and said.other_source == ("track: 1 job was",)
+    found = imports(plan_of(), third, here.root, tmp_path / "there")["test0"]
+    assert {view.file.stem for view, _ in found} == {"other"}  # who ran them comes first
 
 
-def test_how_far_away_numbers_were_made_is_not_told_and_whose_they_are_not_is_left_out():
-    said = Beside(provenance={"commit": "x; y", "track: commit": "y; z"}, other_source=("a", "track: b"))
-    assert joined(Beside(), said).provenance == {"track: commit": "x; y; z"}
-    assert joined(Beside(), said).other_source == ("track: a", "track: b")
-    assert made(said, there=True, taken=False) == Beside(provenance={"commit": "x; y"}, other_source=("a",))
-    assert made(said, there=False, taken=True) == Beside(provenance={"commit": "y; z"}, other_source=("b",))
+def test_what_made_numbers_is_told_apart_by_who_ran_them():
+    own, theirs = (
+        Beside(provenance={"commit": "y"}),
+        Beside(provenance={"commit": "x; y", "track: commit": "z"}),
+    )
+    assert merged(own, [theirs]).provenance == {"commit": "y", "track: commit": "x; y; z"}
+    assert merged(own, []) is own
 
 
 def test_of_a_pretraining_that_is_not_taken_nothing_is_said(there, plan_of, tmp_path, here):
     there(lambda t: t.assign(pretrain_seed=t["seed"]))
     part = {"finetune": [{**BASE["finetune"][0], "seeds": [0]}]}
-    put(reuse(plan_of(part), here, [tmp_path / "there"]), here)
-    found = read_beside(records.taken_file(here, "test0").with_suffix(".json"))
+    put(imports(plan := plan_of(part), here, tmp_path / "there"), here)
+    _, found = shown(plan, here)
     assert not found.costs and not found.pretexts
 
 
 def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_of, tmp_path, here):
     there()
-    put(reuse(plan_of(), here, [tmp_path / "there"]), here)
-    records.taken_file(here, "test0").with_suffix(".json").write_text("{")
+    put(imports(plan_of(), here, tmp_path / "there"), here)
+    (file,) = (here.root / "tracks").glob("*.json")
+    file.write_text("{")
     with pytest.raises(
-        BenchError, match=r"tracks/test0.json: damaged .*; remove .*test0.parquet and test0.json, and"
+        BenchError, match=r"tracks/other-\w+.json: damaged .*; remove .*\.parquet and other-\w+\.json, and"
     ):
-        reuse(plan_of(), here, [])
+        imports(plan_of(), here)
 
 
 @pytest.mark.parametrize(("place", "why"), [
@@ -313,9 +315,9 @@ def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(there, plan_of, p
     plan_of()
     words = ["test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", "there"]
     assert main(["plan", *words]) == 0
-    shown = capsys.readouterr()
-    assert "0 jobs, to do: nothing" in shown.out and not (tmp_path / "runs" / "tracks").exists()
-    assert "test0: 8 cells (alone, pair) taken from records, not run" in shown.err
+    told = capsys.readouterr()
+    assert "0 jobs, to do: nothing" in told.out and not (tmp_path / "runs" / "tracks").exists()
+    assert "test0: 8 cells (alone, pair) taken from records, not run" in told.err
     assert main(["run", *words, "--quiet"]) == 0
     page = (tmp_path / "runs" / "reports" / "test0" / "index.html").read_text()
     assert "From scratch, 25 %, 100 % of the labels: 4 cells of other in there." in page
