@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.jobs.scoring import targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES
+from bench.record import CELL, COLUMNS, CURVE, SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from bench.jobs.scoring import Scoring
     from bench.plan import Cell
 
-CELL = (
-    "row",
-    "section",
-    "fraction",
-    "fold",
-    "pretrain_seed",
-    "seed",
-)  # columns that tell cells of one job apart
 OWN = {*SCORES, "part", "step", "epoch"}  # columns that a row has from its scores, not from its cell
 TEXT = ("metric", "convention", "target", "status")  # columns that are looked at
 OF_ALL = {"", "all"}  # targets of what is no label's

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records
 from bench.bundle.opening import as_folder
-from bench.elsewhere import CELL, Rows
+from bench.elsewhere import Rows
 from bench.errors import BenchError
 from bench.jobs.scoring import key
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, read_rows, stacked
+from bench.record import CELL, COLUMNS, CURVE, read_rows, stacked
 from bench.report import Beside, Taken
 from bench.report.footnotes import counted
 from bench.report.grouping import distinct
 from bench.show.reports import read_beside
-from bench.show.taken import Names, leave, made, renamed, together
+from bench.show.taken import Names, cell_of, leave, made, renamed, together
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class View:
     @cached_property
     def elsewhere(self) -> frozenset[str]:
         """Return the jobs whose rows it has taken from other views."""
-        cells = {_full(one) for one in self.said.taken}
+        cells = set(map(cell_of, self.said.taken))
         known = distinct(self.rows.table, ["job", *CELL]) if cells else None
         if known is None:
             return frozenset()
@@ -243,10 +243,10 @@ def _beside(view: View, cells: Sequence[Cell], scorings: Sequence[Scoring]) -> B
     table = view.rows.table
     ran = distinct(table[table["metric"] != LATENCY], ["job", *CELL])
     named, kept = dict[Any, dict[Any, None]](), dict[str, set[bool]]()
-    seeds, first = dict[Any, bool](), {_full(t): t.place for t in view.said.taken}  # where it has them from
+    seeds, first = dict[Any, bool](), {cell_of(t): t.place for t in view.said.taken}  # where it has them from
     told, used = list[Taken](), set[str]()
     for job, *cell in ran.itertuples(index=False, name=None):
-        row, section, fraction, fold, pretrained, seed = cell
+        row, _, _, fold, pretrained, _ = cell
         taken = job in here
         kept.setdefault(row, set()).add(taken)
         seeds[row, pretrained, fold] = seeds.get((row, pretrained, fold), False) or taken
@@ -254,9 +254,8 @@ def _beside(view: View, cells: Sequence[Cell], scorings: Sequence[Scoring]) -> B
             used.add(job)
             place = first.get(tuple(cell), f"{view.file.stem} in {view.folder}")
             told += [Taken(**{k: one.columns[k] for k in CELL}, place=place) for one in here[job]]
-            keys = ((o.columns["row"], o.columns["section"], o.columns["fraction"], o.columns["seed"])
-                    for o in here[job])  # fmt: skip
-            named.setdefault((row, section, fraction, seed), {}).update(dict.fromkeys(keys))
+            keys = (tuple(one.columns[name] for name in CELL) for one in here[job])
+            named.setdefault(tuple(cell), {}).update(dict.fromkeys(keys))
     names = Names(
         {there: tuple(some) for there, some in named.items()},
         frozenset(row for row, some in kept.items() if some == {True}),
@@ -272,7 +271,3 @@ def _beside(view: View, cells: Sequence[Cell], scorings: Sequence[Scoring]) -> B
         renamed(view.said, names), taken=tuple(told), other_source=lines, provenance=origin.provenance,
         scorings=known,
     )  # fmt: skip
-
-
-def _full(one: Taken) -> tuple[Any, ...]:
-    return tuple(getattr(one, name) for name in CELL)

@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
+from bench.record import CELL
 from bench.report.grouping import distinct
 from bench.report.names import lower_is_better, unit_of, zero_is_best
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
-CELL = ["row", "section", "fraction", "fold", "pretrain_seed", "seed"]  # columns that name one
 SPLIT = ["dataset", "split", "split_hash"]
 Said = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
 
@@ -104,7 +104,8 @@ def _values(table: pd.DataFrame) -> Iterator[str]:
 def _patients(table: pd.DataFrame) -> Iterator[str]:
     """Yield where two cells of one section and fold are scored on other patients."""
     good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
-    place, cell_of = ["section", "fold", "evaluation", "metric"], ["row", "fraction", "pretrain_seed", "seed"]
+    place = ["section", "fold", "evaluation", "metric"]
+    cell_of = [name for name in CELL if name not in place]
     scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
     lines = distinct(table, [*place, *cell_of, "patient"], good)
     for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):

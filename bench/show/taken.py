@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import records
+from bench.record import CELL
 from bench.report import Beside
 from bench.report.grouping import distinct
 from bench.runtime.stale import AGAIN
@@ -28,7 +29,7 @@ ONE_AFTER_ANOTHER = (
     "costs", "failures", "leaks", "pretrainings", "pretexts", "clouds", "submissions",
 )  # fmt: skip
 FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
-Key = tuple[str, str, int, int]  # row, section, fraction, seed
+Key = tuple[Any, ...]  # the columns `record.CELL`
 
 
 def joined(own: Beside, theirs: Beside) -> Beside:
@@ -84,8 +85,8 @@ def _rows(one: Any) -> set[str]:
 
 
 def cell_of(one: Any) -> Key:
-    """Return the cell that something is said of."""
-    return one.row, one.section, one.fraction, one.seed
+    """Return the key of the cell that a course or a taken cell is of."""
+    return tuple(getattr(one, name) for name in CELL)
 
 
 def leave(
@@ -151,7 +152,6 @@ def renamed(said: Beside, names: Names) -> Beside:
         curves={here: curve for row, curve in said.curves.items() for here in names.rows.get(row, ())},
         pretexts=tuple(_each(pretexts, trained)),
         courses=tuple(_of_cells(said.courses, names)),
-        taken=tuple(_of_cells(said.taken, names)),
     )  # fmt: skip
 
 
@@ -177,8 +177,8 @@ def _each(some: Iterable[Any], rows: Mapping[str, Iterable[str]]) -> Iterator[An
 
 def _of_cells(some: Iterable[Any], names: Names) -> Iterator[Any]:
     for one in some:
-        for row, section, fraction, seed in names.cells.get(cell_of(one), ()):
-            yield replace(one, row=row, section=section, fraction=fraction, seed=seed)
+        for key in names.cells.get(cell_of(one), ()):
+            yield replace(one, **dict(zip(CELL, key, strict=True)))
 
 
 def together(a: Beside, b: Beside) -> Beside:
@@ -192,17 +192,14 @@ def together(a: Beside, b: Beside) -> Beside:
     return replace(a, **both, provenance=made, scorings=a.scorings | b.scorings)
 
 
-def cells(table: pd.DataFrame) -> Iterator[tuple[Key, tuple[int, int]]]:
-    """Yield every cell of some rows: its key, and its fold and pretraining seed."""
-    columns = ["row", "section", "fraction", "seed", "fold", "pretrain_seed"]
-    for row, section, fraction, seed, *more in distinct(table, columns).itertuples(index=False, name=None):
-        yield (row, section, fraction, seed), (more[0], more[1])
+def cells(table: pd.DataFrame) -> Iterator[Key]:
+    """Yield the key of every cell of some rows."""
+    yield from distinct(table, CELL).itertuples(index=False, name=None)
 
 
-def only(said: Beside, cells: Iterable[tuple[Key, tuple[int, int]]]) -> Beside:
-    """Return what is said of some cells (key; fold, pretraining seed) and of their rows; of none nothing."""
-    known = set(cells)
-    keys = {one for one, _ in known}
+def only(said: Beside, cells: Iterable[Key]) -> Beside:
+    """Return what is said of some cells and of their rows; of none nothing."""
+    keys = set(cells)
     rows = {row for row, *_ in keys}
     if not keys:
         return Beside()
@@ -222,5 +219,5 @@ def only(said: Beside, cells: Iterable[tuple[Key, tuple[int, int]]]) -> Beside:
         choices={row: text for row, text in said.choices.items() if row in rows},
         curves={row: curve for row, curve in said.curves.items() if row in rows},
         courses=tuple(one for one in said.courses if cell_of(one) in keys),
-        taken=tuple(o for o in said.taken if (cell_of(o), (o.fold, o.pretrain_seed)) in known),
+        taken=tuple(one for one in said.taken if cell_of(one) in keys),
     )
