@@ -42,6 +42,7 @@ class Source:
     file: Path
     scale: str | None = None
     content: str = ""  # digest of what the file said; empty where it may say something else by now
+    overrides: tuple[str, ...] = ()  # what --set says
 
     def read(self) -> protocol.Protocol:
         """Return the protocol.
@@ -49,7 +50,8 @@ class Source:
         Raises:
             BenchError: its file was edited, or cannot be read any more.
         """
-        found = protocol.read(self.file, self.scale, drawn=True)
+        overrides = [protocol.Override(text) for text in self.overrides]
+        found = protocol.read(self.file, self.scale, overrides, drawn=True)
         if self.content and found.origin is not None and found.origin.content != self.content:
             raise BenchError(f"{self.file}: was edited while its run goes on")
         return found
