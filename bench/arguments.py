@@ -117,7 +117,7 @@ def _run_parsers(commands: Any) -> None:
         many: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
         only = "method, network, dataset, fraction, seed or row; may be repeated"
         parser.add_argument("--only", **many, help=only)
-        setting = "a setting of the jobs, e.g. finetune.optimiser.lr=1e-3"
+        setting = "a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated"
         parser.add_argument("--set", **many, dest="sets", help=setting)
         parser.add_argument("--records", type=_path, action="append", default=[], metavar="DIR",
                             help="an output folder or a bundle: cells that it has scored are taken from "

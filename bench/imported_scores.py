@@ -21,7 +21,7 @@ from bench.digest import sha256, short
 from bench.errors import BenchError
 from bench.jobs.scoring import key, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES, read_rows, stacked
+from bench.record import CELL, COLUMNS, CURVE, SCORES, read_rows, stacked
 from bench.report import Beside, Taken
 from bench.report.footnotes import counted
 from bench.report.grouping import distinct
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from bench.jobs.scoring import Scoring
     from bench.plan import Cell, Plan
 
-CELL = ("row", "section", "fraction", "fold", "pretrain_seed", "seed")  # columns that tell cells apart
-KEY = ("row", "section", "fraction", "seed")  # of a cell, in what stands beside rows
+KEY = ("row", "section", "fraction", "seed")  # what a failure names of its cell
 POINT = {name: CURVE[name] for name in (*SCORES, "part", "step", "epoch")}  # of a learning curve
 OVERALL = {"", "all"}  # targets of what is no label's
 PART = "of all that is recorded there, "
@@ -170,11 +169,11 @@ class View:
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[Taken]()
         whole, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
         for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(index=False, name=None):
-            row, section, fraction, fold, pretrained, seed = there = tuple(columns)
+            row, _, _, fold, pretrained, _ = there = tuple(columns)
             whole[row] = whole.get(row, True) and job in here
             behind[row, pretrained, fold] = behind.get((row, pretrained, fold), False) or job in here
             for cell in here.get(job, ()) if self._lines[job].cell == there else ():
-                names.append(((row, section, fraction, seed), tuple(cell.columns[k] for k in KEY)))
+                names.append((there, tuple(cell.columns[k] for k in CELL)))
                 place = origins.get(there, self.place)
                 imported.append(Taken(**{k: cell.columns[k] for k in CELL}, place=place))
         rows = _pairs((there[0], ours[0]) for there, ours in names)
@@ -196,13 +195,13 @@ class View:
         }
         return Beside(
             **by_row,
-            costs=_renamed(costs, names, 1),
-            leaks=_renamed(said.leaks, names, 2),
-            failures=_renamed(said.failures, names, 4),
+            costs=_renamed(costs, names, CELL[:1]),
+            leaks=_renamed(said.leaks, names, CELL[:2]),
+            failures=_renamed(said.failures, names, KEY),
             datasets=said.datasets,
             pretrainings=tuple(one for one in pretrainings if one.rows),
-            pretexts=_renamed(pretexts, names, 1),
-            courses=_renamed(said.courses, names, 4),
+            pretexts=_renamed(pretexts, names, CELL[:1]),
+            courses=_renamed(said.courses, names, CELL),
             clouds=tuple(one for one in drawn if one.rows),
             read=said.read,
             taken=tuple(imported),
@@ -424,7 +423,7 @@ def _origin(text: str) -> str:
 
 
 def _key(fact: Any) -> tuple[Any, ...]:
-    return tuple(getattr(fact, name) for name in KEY)
+    return tuple(getattr(fact, name) for name in CELL)
 
 
 def _rows(fact: Any) -> set[str]:
@@ -445,14 +444,21 @@ def _several(some: Iterable[str], rows: Mapping[str, Iterable[str]]) -> tuple[st
 
 
 def _renamed(
-    facts: Iterable[Any], names: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]], columns: int
+    facts: Iterable[Any], names: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]], columns: Sequence[str]
 ) -> tuple[Any, ...]:
-    """Return facts by the names here of what they are of: the first so many ``columns`` of ``KEY``."""
-    to = _pairs((there[:columns], ours[:columns]) for there, ours in names)
+    """Return facts, which name these ``columns`` of their cells, by the names that the cells have here.
+
+    Args:
+        facts: costs, failures, curves and the like.
+        names: the columns ``CELL`` of each cell, there and here.
+        columns: those of them that a fact has.
+    """
+    of = [CELL.index(name) for name in columns]
+    to = _pairs((tuple(there[i] for i in of), tuple(ours[i] for i in of)) for there, ours in names)
     return tuple(
-        replace(fact, **dict(zip(KEY, ours, strict=False)))
+        replace(fact, **dict(zip(columns, ours, strict=True)))
         for fact in facts
-        for ours in to.get(tuple(getattr(fact, name) for name in KEY[:columns]), ())
+        for ours in to.get(tuple(getattr(fact, name) for name in columns), ())
     )
 
 

@@ -26,6 +26,7 @@ COLUMNS: dict[str, str] = {
     "value": "float64", "unit": "str", "convention": "str", "status": "str",
 }  # fmt: skip
 
+CELL = ("row", "section", "fraction", "fold", "pretrain_seed", "seed")  # together they name one cell
 SCORES = {  # of what one evaluate job's score file holds
     name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }

@@ -16,7 +16,6 @@ from bench.errors import BenchError, printable
 from bench.jobs import scoring
 from bench.jobs.trains import Trains
 from bench.plan import Plan, Planner
-from bench.plan.override import Override
 from bench.protocol import Protocol, read_all
 from bench.runtime import stale
 from bench.runtime.sources import touched
@@ -47,7 +46,7 @@ class Request:
 
     def read(self) -> list[Protocol]:
         """Return the protocols at the scale asked for; two of one name are refused."""
-        return read_all(self.protocols, self.scale)
+        return read_all(self.protocols, self.scale, self.sets)
 
 
 def make_plan(
@@ -64,8 +63,7 @@ def make_plan(
     plugins.keep_older(stale.plugin_digests(request.out) if plugins.present() else ())
     memory = request.out / "contents.json"
     contents = Contents(memory, bar)
-    overrides = [Override(text) for text in request.sets]
-    planner = Planner(roots, contents, request.only, overrides, need_data=need_data, processes=processes)
+    planner = Planner(roots, contents, request.only, need_data=need_data, processes=processes)
     with plugins.contained():
         for protocol in protocols:
             planner.expand(protocol)

@@ -12,8 +12,7 @@ from small_protocol import BASE, CASES, NAME
 from bench import plugins, record, registry
 from bench.data.roots import Contents, Roots
 from bench.plan import Planner
-from bench.plan.override import Override
-from bench.protocol import read
+from bench.protocol import read_all
 from bench.protocol.strict import overlay
 from bench.show import reports
 from bench.show.reports import rewrite_report
@@ -126,12 +125,10 @@ def plan_of(protocol_file, phantoms, contents):
     def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=(), processes=1):
         roots = Roots(data)
         contents._stamps.clear()  # each plan is a command of its own
-        planner = Planner(
-            roots, contents, only, [Override(text) for text in sets], need_data=data is not None,
-            processes=processes,
-        )  # fmt: skip
-        for number, change in enumerate([changes, *others]):
-            planner.expand(read(protocol_file(change, f"test{number}.yaml"), scale))
+        planner = Planner(roots, contents, only, need_data=data is not None, processes=processes)
+        files = [protocol_file(change, f"test{n}.yaml") for n, change in enumerate([changes, *others])]
+        for protocol in read_all(files, scale, sets):
+            planner.expand(protocol)
         return planner.finish()
 
     return plan

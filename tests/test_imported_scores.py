@@ -36,8 +36,10 @@ def scored(cells, name):
 
 def beside(cells):
     """Return what is said of them as a run leaves it."""
-    courses = (Course(*(c.columns[k] for k in ("row", "section", "fraction", "seed")), (0.0, 1.0), (1.0, 0.5))
-               for c in cells)  # fmt: skip
+    courses = (
+        Course(**{name: c.columns[name] for name in record.CELL}, steps=(0.0, 1.0), losses=(1.0, 0.5))
+        for c in cells
+    )
     return Beside(
         costs=tuple(Cost(r, s, 60.0) for r in NAMES for s in ("pretrain", "finetune (4 jobs)")),
         pretrainings=(Pretraining(("contrast",), cases=(1, 1), steps=(2, 2), **STATED),),
@@ -51,8 +53,8 @@ def there(plan_of, tmp_path, monkeypatch):
     """Return a function that leaves records of two rows, changed, in ``there/``."""
     monkeypatch.chdir(tmp_path)
 
-    def left(change=lambda table: table, kept=lambda cell: True, says=None):
-        store, cells = Store.open(tmp_path / "there"), plan_of(THERE).cells["test0"]
+    def left(change=lambda table: table, kept=lambda cell: True, says=None, protocol=THERE):
+        store, cells = Store.open(tmp_path / "there"), plan_of(protocol).cells["test0"]
         view = store.root / "records" / "other.parquet"
         rows = change(scored([cell for cell in cells if kept(cell)], "other"))
         rows.to_parquet(view, index=False)
@@ -247,6 +249,20 @@ def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan
     assert found.receipts == {"pair": "all of it"} and found.pretrainings[0].rows == ("pair",)
     assert [p.row for p in found.pretexts] == ["pair"]
     assert Taken("pair", NAME, 25, 0, 0, 1, "other in there") in found.taken
+
+
+def test_a_loss_curve_is_of_its_fold_and_its_pretraining(there, plan_of, tmp_path, here):
+    folds = {**BASE["finetune"][0], "split": "cv5", "fractions": [100], "folds": [0, 1]}
+    several = {"finetune": [folds], "pretrain": {"seeds": [0, 1]}}
+    there(kept=lambda c: c.columns["fold"] == c.columns["pretrain_seed"] == 1, protocol={**several})
+    plan = plan_of(several)
+    put(imports(plan, here, tmp_path / "there"), here)
+    _, theirs = shown(plan, here)
+    assert [(c.row, c.fold, c.pretrain_seed, c.seed) for c in theirs.courses] == [
+        ("pair", 1, 1, 0), ("pair", 1, 1, 1),
+    ]  # fmt: skip
+    ran = beside([cell for cell in plan.cells["test0"] if cell.wanted])
+    assert len(merged(ran, [theirs]).courses) == len(plan.cells["test0"])
 
 
 def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of, tmp_path, here):

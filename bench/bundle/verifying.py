@@ -17,7 +17,7 @@ from bench.bundle.manifest import Division
 from bench.bundle.opening import Opened, draw, opened
 from bench.errors import BenchError, printable, shown
 from bench.protocol import Protocol, finetune_of, row_of
-from bench.record import STATUSES
+from bench.record import CELL, STATUSES
 from bench.report.cells import sections_of
 from bench.report.grouping import distinct
 from bench.report.supplement import Beside
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 70  # characters of a line that differs
-ONE = ["row", "section", "fraction", "fold", "pretrain_seed", "seed", "case", "target", "metric"]
 
 
 @dataclass
@@ -172,7 +171,8 @@ def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) ->
             yield f"has {column} {other[0]!r}, its protocol {value!r}"
     if strange := sorted({*distinct(table, ["status"])["status"]} - {*STATUSES}):
         yield f"has a status {strange[0]!r}"
-    if (twice := int(table[table["status"].ne("failed")].duplicated(ONE).sum())) > 0:
+    scored, columns = table[table["status"].ne("failed")], [*CELL, "case", "target", "metric"]
+    if twice := int(scored.duplicated(columns).sum()):
         yield f"has {twice} rows twice"
     changed = bool(said.overrides)  # --set says otherwise than the protocol
     places = ["row", "method", "network", "section", "split", "fraction", "convention"]

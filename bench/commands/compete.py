@@ -51,7 +51,7 @@ def _body(arguments: argparse.Namespace) -> int:
     refuse_half(found, to_do, asked.without_gpu(arguments, cluster))
     store = Store.open(arguments.out)  # only now: what is refused leaves nothing
     file = one.put(store)
-    (protocol,) = read_all([file], None)  # as it stays, its paths from there
+    (protocol,) = read_all([file], None, track.beside.overrides)  # as it stays, its paths from there
     refuse_others([protocol], store)
     for line in keep([one.name], store):
         run.say(line)

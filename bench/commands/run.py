@@ -46,7 +46,7 @@ class Work:
         from bench.show.pages import Source
 
         read = zip(self.files, self.protocols, strict=True)
-        return {p.name: Source(file, p.scale, p.origin.content) for file, p in read if p.origin}
+        return {p.name: Source(file, p.scale, p.origin.content, p.overrides) for file, p in read if p.origin}
 
 
 def body(arguments: argparse.Namespace) -> int:

@@ -11,10 +11,10 @@ from bench.bundle.verifying import misfits
 from bench.compete.entry import Entry
 from bench.compete.track import Track
 from bench.errors import BenchError
-from bench.imported_scores import CELL
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
+from bench.record import CELL
 from bench.report.grouping import distinct
 from bench.report.names import lower_is_better, unit_of, zero_is_best
 
@@ -104,7 +104,8 @@ def _values(table: pd.DataFrame) -> Iterator[str]:
 def _patients(table: pd.DataFrame) -> Iterator[str]:
     """Yield where two cells of one section and fold are scored on other patients."""
     good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
-    place, cell_of = ["section", "fold", "evaluation", "metric"], ["row", "fraction", "pretrain_seed", "seed"]
+    place = ["section", "fold", "evaluation", "metric"]
+    cell_of = [name for name in CELL if name not in place]
     scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
     lines = distinct(table, [*place, *cell_of, "patient"], good)
     for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):

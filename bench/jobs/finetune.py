@@ -152,8 +152,6 @@ class FinetuneSpec(Trains):
                 f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
             )
         self._refuse_hidden()
-        if (tuning.head == "regions") != bool(self.data.regions):
-            raise BenchError("finetune.head: is the protocol's to state, --set cannot change it")
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")

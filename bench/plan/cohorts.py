@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import registry, typed
 from bench.data import case_filter
 from bench.data import split as splits
 from bench.data.parts import Division, Narrowed, Part, Which
@@ -161,13 +161,14 @@ class Cohorts:
         self.check_usable(target.name, found)
         return len(found)
 
-    def prepare(self, name: str, recipe: str | Recipe) -> PrepareSpec:
-        """Return the spec of the job that prepares a data set under a recipe."""
+    def prepare(self, name: str, recipe: str | Recipe, over: Mapping[str, Any]) -> PrepareSpec:
+        """Return the spec of the job that prepares a data set by a recipe, which ``over`` changes."""
         dataset = self.dataset(name)
         if isinstance(recipe, str):
             if recipe not in dataset.recipes:
                 raise Misstated("recipe", unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
             recipe = dataset.recipes[recipe]
+        recipe = typed.build(Recipe, {**vars(recipe), **over}, lambda keys: f"recipe.{'.'.join(keys)}")
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from bench.data.parts import Entry, Take
 from bench.errors import printable
@@ -73,8 +74,6 @@ class Pictures:
         samples, prepared = self._read[protocol.name]
         network = NetSpec.of(net, made.channels(prepared, net.crop))
         spec = EmbedSpec(network=network, init=initial.init, given=initial.given, **vars(samples))
-        # its seed is of what is shown, and another than what ``--set seed`` means
-        spec = replace(spec, network=made.overrides.apply(spec).network)
         needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))
         job = made.plan.add(Job(spec, needs))
         made.plan.threads[job] = protocol.threads
@@ -85,6 +84,7 @@ class Pictures:
         section, wanted = arm.protocol.pretrain, arm.protocol.embeddings
         assert section is not None and wanted is not None
         parts = mixing.mixed(self._pretrainings.cohorts, arm, section, labels=False)
-        prepared = tuple(self._pretrainings.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        prepare = partial(self._pretrainings.prepare, arm.protocol)
+        prepared = tuple(prepare(m.dataset, m.recipe) for m in mixture.parts(section))
         data = tuple(part.data for part in parts)
         return Samples(data, wanted.samples, wanted.seed, mixing.overall(section)), prepared

@@ -25,7 +25,6 @@ from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.dag import Cell, Plan
 from bench.plan.initialisation import Initialisation
-from bench.plan.override import Override, Overrides
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
@@ -42,12 +41,11 @@ class Planner:
 
     def __init__(
         self, roots: Roots, contents: Contents, only: dict[str, list[str]] | None = None,
-        overrides: Sequence[Override] = (), *, need_data: bool = True, processes: int = 1,
+        *, need_data: bool = True, processes: int = 1,
     ) -> None:  # fmt: skip
         self.cohorts, self.processes = Cohorts(roots, contents, need_data=need_data), processes
-        self.selection, self.overrides = Selection(only), Overrides(overrides)
-        self.plan = Plan()
-        self.pretrainings = Pretrainings(self.plan, self.cohorts, self.overrides)
+        self.selection, self.plan = Selection(only), Plan()
+        self.pretrainings = Pretrainings(self.plan, self.cohorts)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
         self._cells: dict[tuple[str, str, str], list[Cell]] = {}  # by protocol, row and evaluate job
@@ -58,6 +56,7 @@ class Planner:
             if not getattr(protocol, key):
                 raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
         self.selection.learn(protocol)
+        self.plan.overrides = protocol.overrides
         tasks = {section.dataset: self._task(protocol, i) for i, section in enumerate(protocol.finetune)}
         with protocol.at():
             check_tasks(protocol.metrics, tasks)
@@ -94,17 +93,14 @@ class Planner:
             return self.cohorts.dataset(name).task if known else "segmentation"
 
     def finish(self) -> Plan:
-        """Return the plan; an override that fitted nowhere is a mistake, as is a job that cannot work."""
+        """Return the plan; a job that cannot work is a mistake."""
         wanted = any(cell.wanted for cells in self.plan.cells.values() for cell in cells)
         self.selection.check(self.plan.cells, wanted)
-        for override in self.overrides.every:
-            override.require_used()
         for name, cells in self.plan.cells.items():
             for cell in cells:
                 if cell.wanted:
                     self._refuse(name, cell)
         self.plan.roots = dict(self.cohorts.used)
-        self.plan.overrides = tuple(override.text for override in self.overrides.every)
         self.plan.provisional = self.cohorts.provisional or self.plan.files.lacking
         return self.plan
 
@@ -128,7 +124,7 @@ class Planner:
         )
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
-            tuned = self.overrides.stated(finetune_of(protocol, index, row))
+            tuned = finetune_of(protocol, index, row)
             for fold in folds:
                 arm = Arm(protocol, name, row, tuned, target, fold, index)
                 for one in [arm, *(replace(arm, control=c) for c in controls_of(protocol, row, index))]:
@@ -204,7 +200,7 @@ class Planner:
         target, tuned, seed = arm.target, arm.tuned, labels.seed
         everybody = splits.ranked(arm.fold.train, arm.fold.name, seed)
         full, used = (target.count(specs.trained(p, tuned)) for p in (everybody, labels.patients))
-        prepare = self.pretrainings.prepare(target.name, tuned.recipe)
+        prepare = self.pretrainings.prepare(arm.protocol, target.name, tuned.recipe)
         head, task = specs.head(target, tuned), target.dataset.task
         scoring = self.plan.scoring_of[arm.protocol.name][arm.section]
         steps = specs.held(tuned, full, used, labels.percent)
@@ -214,17 +210,15 @@ class Planner:
             n_train=len(labels.patients) if target.present else None, regions=head.regions, paint=head.paint,
             ignore=target.dataset.void,
         )  # fmt: skip
-        spec = self.overrides.apply(
-            FinetuneSpec(
-                network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
-                init=initial.init,
-                data=data,
-                finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
-                seed=seed,
-                control="shuffled" if arm.control == "shuffled" else "",
-                given=initial.given,
-                dose=arm.row.dose,
-            )
+        spec = FinetuneSpec(
+            network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
+            init=initial.init,
+            data=data,
+            finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
+            seed=seed,
+            control="shuffled" if arm.control == "shuffled" else "",
+            given=initial.given,
+            dose=arm.row.dose,
         )
         if initial.init == "random":
             spec = replace(spec, finetune=specs.from_scratch(spec.finetune))
@@ -250,15 +244,13 @@ class Planner:
         return job
 
     def _evaluation(self, arm: Arm, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
-        """Return how a fine-tuning's test cases are predicted, overrides included."""
+        """Return how a fine-tuning's test cases are predicted."""
         part = vars(arm.target.part(arm.fold, "test"))
-        return self.overrides.apply(
-            EvaluateSpec(
-                data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint, ignore=tuned.data.ignore),
-                weights=weights,
-                inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
-                seen=tuned.data.task == MAPS and any(map(looped, arm.protocol.metrics)),
-            )
+        return EvaluateSpec(
+            data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint, ignore=tuned.data.ignore),
+            weights=weights,
+            inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
+            seen=tuned.data.task == MAPS and any(map(looped, arm.protocol.metrics)),
         )
 
     def _submission(
@@ -291,8 +283,6 @@ class Planner:
         select = tuned.finetune.select
         used = target.count(specs.trained(labels.patients, arm.tuned))
         scoring = self.plan.scoring_of[protocol.name][arm.section]
-        if select == "best_test" and protocol.scale != "paper":
-            raise BenchError("select: best_test exists for the 'paper' scale only")
         full_val = arm.tuned.val == "full"
         drawn = partial(splits.drawn, arm.fold, tuned.data, seed=tuned.seed, full=full_val)
         patients = tuple(len(drawn(side)) for side in splits.SIDES) if arm.fold.train else ()
@@ -323,7 +313,7 @@ class Planner:
                 patients=patients,
             )  # fmt: skip
             alike = self._cells.setdefault((protocol.name, cell.row, job), [])
-            if cell not in alike:  # --set seed=7 makes two seeds one
+            if cell not in alike:  # a seed that stands twice is one
                 alike.append(cell)
                 self.plan.cells[protocol.name].append(cell)
             for done in (initial.pretrain, finetune, job, latency, sent):
@@ -342,10 +332,7 @@ class Planner:
 def _columns(
     arm: Arm, labels: Labels, spec: FinetuneSpec, before: PretrainSpec | None
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the records say of a cell besides its scores, its name and their convention.
-
-    What --set can change is read from the specs, ``before`` of them the pretraining's, not the protocol.
-    """
+    """Return what the records say of a cell besides its scores, its name and their convention."""
     protocol, net = arm.protocol, spec.network
     source = "file" if spec.init.startswith("file:") else "none"
     return {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs.guard import GuardSpec
@@ -16,8 +17,7 @@ from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
-from bench.plan.override import Overrides
-from bench.protocol import Pretrain, beside, mixture
+from bench.protocol import Pretrain, Protocol, beside, mixture
 from bench.protocol.sections import Pretraining
 from bench.typed import narrowed
 
@@ -30,13 +30,12 @@ class Pretrainings:
     Args:
         plan: is added to.
         cohorts: the data sets on this machine.
-        overrides: what ``--set`` says.
     """
 
-    def __init__(self, plan: Plan, cohorts: Cohorts, overrides: Overrides) -> None:
-        self.plan, self.cohorts, self.overrides = plan, cohorts, overrides
+    def __init__(self, plan: Plan, cohorts: Cohorts) -> None:
+        self.plan, self.cohorts = plan, cohorts
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
-        self._prepared: dict[tuple[str, Any], str] = {}  # data set, recipe -> job
+        self._prepared: dict[tuple[Any, ...], str] = {}  # protocol's name, data set, recipe -> job
         self._known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def add(self, arm: Arm, seed: int) -> str:
@@ -46,23 +45,20 @@ class Pretrainings:
             BenchError: an impossible mixture, network or snapshot.
         """
         method, net = arm.method, arm.pretrained
-        section = self.overrides.stated(replace(arm.before, seed=None, seeds=(seed,)))
-        seed = section.first_seed
+        section = replace(arm.before, seed=None, seeds=(seed,))
         labels = method.made.reads_labels
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )
-        needs = tuple(self.prepare(m.dataset, m.recipe) for m in mixture.parts(section))
+        needs = tuple(self.prepare(arm.protocol, m.dataset, m.recipe) for m in mixture.parts(section))
         budget = specs.steps(section, mixing.count(section, parts))
-        spec = self.overrides.apply(
-            PretrainSpec(
-                method=method,
-                network=NetSpec.of(net, self.channels(needs, net.crop)),
-                data=tuple(part.data for part in parts),
-                pretrain=narrowed(Pretraining, section, steps=budget),
-                seed=seed,
-                take=mixing.overall(section),
-            )
+        spec = PretrainSpec(
+            method=method,
+            network=NetSpec.of(net, self.channels(needs, net.crop)),
+            data=tuple(part.data for part in parts),
+            pretrain=narrowed(Pretraining, section, steps=budget),
+            seed=seed,
+            take=mixing.overall(section),
         )
         guard = self._guard(arm, section, spec, parts, needs)
         if section.leaks == "drop":  # what is left out is part of the result
@@ -89,13 +85,13 @@ class Pretrainings:
                 seen.append(None if steps is None else steps * made.batch)
         return None if None in seen else max(filter(None, seen))
 
-    def prepare(self, name: str, recipe: Any) -> str:
-        """Add the preparation of a data set by a recipe and return it."""
-        if (name, recipe) not in self._prepared:
-            job = self.plan.add(Job(self.overrides.apply(self.cohorts.prepare(name, recipe))))
+    def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
+        """Add the preparation of a data set by a recipe, as a protocol changes it, and return it."""
+        if (protocol.name, name, recipe) not in self._prepared:
+            job = self.plan.add(Job(self.cohorts.prepare(name, recipe or "default", protocol.recipe)))
             self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
-            self._prepared[name, recipe] = job
-        return self._prepared[name, recipe]
+            self._prepared[protocol.name, name, recipe] = job
+        return self._prepared[protocol.name, name, recipe]
 
     def channels(self, prepared: Sequence[str], crop: Sequence[int]) -> int:
         """Return the channels that all prepared data sets have.
@@ -136,7 +132,7 @@ class Pretrainings:
         tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
-        reads = tuple(self.prepare(t.name, recipe) for t, _, recipe in tests)
+        reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
         found = self.plan.add(Job(wanted, (*needs, *reads)))
         counts = [target.count(fold.test) for target, fold, _ in tests]
         each = (self._channels(self.plan.spec(job, PrepareSpec)) for job in reads)

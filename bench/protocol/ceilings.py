@@ -98,7 +98,9 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
         BenchError: names file, line and what to do.
     """
     where = document.where(("rows", name))
-    if row.pretrain or row.init or row.at is not None:
+    own = ("rows", name, "pretrain")
+    by_file = any(keys[:3] == own and isinstance(line, int) for keys, line in document.lines.items())
+    if (row.pretrain and by_file) or row.init or row.at is not None:
         raise BenchError(
             f"{where}: a ceiling is pretrained by its section's recipe; leave pretrain, init and at out"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
+from bench.dataset import Recipe
 from bench.errors import BenchError, printable, unknown
 from bench.metrics.request import unit
 from bench.nets import catalog
@@ -51,6 +52,7 @@ def check(protocol: Protocol, document: Document) -> None:
         except BenchError as error:
             raise BenchError(f"{document.where(('metrics', str(number)))}: {error}") from None
     _check_section_names(protocol, document)
+    document.build(Recipe, protocol.recipe, ("recipe",))
     for i, target in enumerate(protocol.finetune):
         _check_section(target, protocol.scale, document, ("finetune", str(i)))
     if protocol.pretrain is not None:  # also where no row reads it

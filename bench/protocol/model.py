@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -115,9 +115,11 @@ class Protocol:
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)  # pilot, smoke: laid over all of this
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
     threads: Annotated[int, Range(0, 1024, above=True)] = 1  # per job; a resource, not part of any identity
+    recipe: dict[str, Any] = field(default_factory=dict)  # laid over every recipe by which scans are prepared
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
+    overrides: tuple[str, ...] = field(default=(), metadata={"unsaid": True})  # what --set changed, as typed
     document: Document | None = field(default=None, repr=False, compare=False, metadata={"unsaid": True})
 
     @cached_property
@@ -126,11 +128,7 @@ class Protocol:
 
         That is its name; by default its data set's, with ``#2``, ``#3`` where one comes twice.
         """
-        found: list[str] = []
-        for i, section in enumerate(self.finetune):
-            twins = 1 + sum(s.dataset == section.dataset and not s.name for s in self.finetune[:i])
-            found.append(section.name or section.dataset + (f"#{twins}" if twins > 1 else ""))
-        return tuple(found)
+        return tuple(section_names([(section.name, section.dataset) for section in self.finetune]))
 
     @property
     def scaled(self) -> bool:
@@ -164,6 +162,15 @@ class Protocol:
     def sections_of(self, row: Row) -> list[int]:
         """Return the indices of the fine-tuning sections that a row has cells in."""
         return [i for i, name in enumerate(self.sections) if not row.sections or name in row.sections]
+
+
+def section_names(sections: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what sections are called of which each states a name, which may be empty, and a data set."""
+    names = list[str]()
+    for i, (name, dataset) in enumerate(sections):
+        twins = 1 + sections[:i].count(("", dataset))
+        names.append(name or dataset + (f"#{twins}" if twins > 1 else ""))
+    return names
 
 
 def labelled(name: str, variant: str) -> str:
@@ -224,7 +231,7 @@ def pretrain_of(
 ) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     if row.ceiling:
-        return once(protocol, "pretrain", index, row, lambda: _with_labels(protocol, index, row))
+        return once(protocol, "pretrain", index, row, lambda: _with_labels(protocol, index, row, where, name))
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
     shared, own = protocol.pretrain, protocol.finetune[index].pretrain
@@ -236,12 +243,13 @@ def pretrain_of(
     return once(protocol, "pretrain", index, row, made)
 
 
-def _with_labels(protocol: Protocol, index: int, row: Row) -> Pretrain:
+def _with_labels(protocol: Protocol, index: int, row: Row, where: Document | None, name: str) -> Pretrain:
     """Return the pretraining of a positive control: a section's recipe on all its training scans."""
     tuned = finetune_of(protocol, index, row)
     shared = {key: getattr(tuned, key) for key in OF_BOTH}
     mix = Mix(tuned.dataset, where=tuned.where, exclude=tuned.exclude)
-    return Pretrain(datasets=(mix,), seeds="paired", **shared)
+    section = Pretrain(datasets=(mix,), seeds="paired", **shared)
+    return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
 
 
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:

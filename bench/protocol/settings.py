@@ -44,7 +44,7 @@ def _parts(value: Any, document: Document, keys: tuple[str, ...]) -> Any:
     if isinstance(sections := found.get("finetune"), list):
         found["finetune"] = [_section(s, document, (*at, str(i))) for i, s in enumerate(sections)]
     elif keys:  # a scale's mapping lies over every section, as a row's does
-        found["finetune"] = _instead(sections, document, at)
+        found["finetune"] = instead(sections, document, at)
     if isinstance(rows := found.get("rows"), dict):
         found["rows"] = {name: _row(row, document, (*keys, "rows", name)) for name, row in rows.items()}
     return {k: v for k, v in found.items() if k in value}
@@ -59,10 +59,10 @@ def _section(section: Any, document: Document, keys: tuple[str, ...]) -> Any:
 def _row(row: Any, document: Document, keys: tuple[str, ...]) -> Any:
     if not isinstance(row, dict) or "finetune" not in row:
         return row
-    return {**row, "finetune": _instead(row["finetune"], document, (*keys, "finetune"))}
+    return {**row, "finetune": instead(row["finetune"], document, (*keys, "finetune"))}
 
 
-def _instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
+def instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     """Return an override whose settings leave nothing of the recipe that it lies over."""
     if not isinstance(own, dict) or "settings" not in own:
         return own

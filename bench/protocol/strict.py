@@ -100,17 +100,21 @@ class Document:
 
     path: Path
     value: dict[str, Any]
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    lines: dict[typed.Keys, int | str] = field(default_factory=dict)  # a text: of --set, which states it
     drawn: bool = False  # are its records drawn and nothing run? A plugin that it names may then be gone
     room: int = 0  # values that are still allowed: aliases of aliases can mean billions
 
     def where(self, keys: tuple[str, ...]) -> str:
-        """Return ``file:line: key.path`` of the deepest path that stands in the file."""
-        known = keys
+        """Return ``file:line: key.path`` of the deepest path that is stated, and by which --set if by one."""
+        known, key = keys, ".".join(keys) or "top level"
         while known and known not in self.lines:
             known = known[:-1]
-        line = f":{self.lines.get(known, 1)}" if self.lines else ""
-        return f"{self.path}{line}: {'.'.join(keys) or 'top level'}"
+        line = self.lines.get(known, 1)
+        if isinstance(line, str):
+            return f"--set {line}: {key}"
+        inside = (at for path, at in self.lines.items() if path[: len(keys)] == keys and isinstance(at, str))
+        key += "".join(f", with --set {text}" for text in dict.fromkeys(inside)) if keys else ""
+        return f"{self.path}:{line}: {key}" if self.lines else f"{self.path}: {key}"
 
     def build(self, kind: type[T], value: Any = None, keys: tuple[str, ...] = ()) -> T:
         """Turn the file's values, or what stands under ``keys``, into the dataclass ``kind``.

@@ -237,7 +237,7 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
     made = []
     if scene.extras.overrides:
         changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
-        made.append(f"Changed on the command line, and so not as stated below: {changed}.")
+        made.append(f"Changed on the command line: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
     every = [pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections]

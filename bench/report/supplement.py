@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.protocol import Origin
 from bench.report.progress import Progress
 from bench.source import Source
+from bench.typed import sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,6 +164,8 @@ class Course:
     seed: int
     steps: tuple[float, ...]
     losses: tuple[float, ...]
+    fold: int = sparse(0)
+    pretrain_seed: int = sparse(0)
 
     def __post_init__(self) -> None:
         if len(self.steps) != len(self.losses):

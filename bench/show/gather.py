@@ -20,6 +20,7 @@ from bench.jobs.pretrain import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
+from bench.record import CELL
 from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.grouping import distinct
 from bench.report.names import declared_info, with_network
@@ -52,9 +53,8 @@ Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it 
 
 
 def cells(table: pd.DataFrame) -> list[Any]:
-    """Return every cell of the rows: its job, row, section, dataset, fraction, seed and mixture."""
-    columns = ["job", "row", "section", "dataset", "fraction", "seed", "pretrain"]
-    return list(distinct(table, columns).itertuples(index=False))
+    """Return every cell of the rows: its job, ``CELL``, data set and mixture."""
+    return list(distinct(table, ["job", *CELL, "dataset", "pretrain"]).itertuples(index=False))
 
 
 def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chains:
@@ -331,8 +331,7 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
             job = cell.submission
             if job is None or not store.done(job):
                 continue
-            place = ("fraction", "fold", "pretrain_seed", "seed")
-            several = [k for k in place if len({c.columns[k] for c in cells}) > 1]
+            several = [k for k in CELL[2:] if len({c.columns[k] for c in cells}) > 1]
             which = "".join(f", {k.replace('_', ' ')} {cell.columns[k]}" for k in several)
             yield (
                 f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases, not scored here; "
@@ -386,7 +385,8 @@ def courses(found: Chains, store: Store) -> Iterator[Course]:
             table = logged(file, "total")[["step", "total"]]
             table = table[table["total"].abs() < HUGE]  # nor NaN
             steps, losses = (thinned(table[name].to_numpy(float), POINTS) for name in table)
-            yield Course(cell.row, cell.section, int(cell.fraction), int(cell.seed), steps, losses)
+            cell_key = {name: getattr(cell, name) for name in CELL}
+            yield Course(**cell_key, steps=steps, losses=losses)
 
 
 def thinned(values: np.ndarray, most: int) -> tuple[float, ...]:

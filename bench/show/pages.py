@@ -45,6 +45,7 @@ class Source:
     file: Path
     scale: str | None = None
     content: str = ""  # digest of the file as it was; empty where it may have been edited since
+    overrides: tuple[str, ...] = ()  # what --set says
 
     def read(self) -> protocol.Protocol:
         """Return the protocol.
@@ -52,7 +53,8 @@ class Source:
         Raises:
             BenchError: its file was edited, or cannot be read any more.
         """
-        read = protocol.read(self.file, self.scale, drawn=True)
+        overrides = [protocol.Override(text) for text in self.overrides]
+        read = protocol.read(self.file, self.scale, overrides, drawn=True)
         if self.content and read.origin is not None and read.origin.content != self.content:
             raise BenchError(f"{self.file}: was edited while its run goes on")
         return read

@@ -19,7 +19,6 @@ from bench.protocol.named import ROOT
 from bench.store import Store
 
 ITEMS, RAN, PAGE = Path("docs/papers.csv"), Path("results/smoke.csv"), Path("docs/papers.md")
-CELL = ["section", "row", "fraction", "fold", "seed", "pretrain_seed"]  # columns of records that name one
 HEADING = ("item", "what it shows", "protocol", "state", "assumed", "deviations", "published numbers")
 
 
@@ -43,7 +42,7 @@ def ran(root: Path = ROOT) -> dict[str, Ran]:
 
 def take_down(store: Store, root: Path = ROOT) -> None:
     """Write what ran in an output folder at smoke scale over what was known of these protocols."""
-    from bench.record import COLUMNS, read_rows
+    from bench.record import CELL, COLUMNS, read_rows
     from bench.show.reports import said_beside
 
     known = ran(root)
@@ -51,7 +50,7 @@ def take_down(store: Store, root: Path = ROOT) -> None:
         origin, table = said_beside(store, file.stem).origin, read_rows(file, COLUMNS)
         if origin is None or not len(table) or set(table["scale"]) != {"smoke"}:
             continue
-        cells = table.groupby(CELL)["status"].agg(lambda states: (states == "failed").any())
+        cells = table.groupby([*CELL])["status"].agg(lambda states: (states == "failed").any())
         known[file.stem] = Ran(file.stem, origin.content, len(cells), int(cells.sum()))
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")

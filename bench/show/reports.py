@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import imported_scores, records, registry, report, typed
 from bench.errors import BenchError, printable
 from bench.jobs.scoring import key
-from bench.protocol import Protocol, read
+from bench.protocol import Override, Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows, stacked
 from bench.report import Beside, Extras, Failure
@@ -104,16 +104,17 @@ def rewrite_report(
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
-    """Return a protocol at the scale of its records, and these.
+    """Return a protocol at the scale of its records, as ``--set`` changed it for them, and these.
 
     Raises:
         BenchError: there are none.
     """
     protocol = read(path, scale, drawn=True)
     table = read_rows(rows_of(store, protocol.name, path), COLUMNS)
-    ran = str(table["scale"].iloc[0]) if len(table) else protocol.scale
-    if scale is None and ran != protocol.scale:
-        protocol = read(path, ran, drawn=True)
+    ran = str(table["scale"].iloc[0]) if len(table) and scale is None else protocol.scale
+    overrides = [Override(text) for text in said_beside(store, protocol.name).overrides]
+    if overrides or ran != protocol.scale:
+        protocol = read(path, ran, overrides, drawn=True)
     return protocol, table
 
 

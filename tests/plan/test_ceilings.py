@@ -91,6 +91,16 @@ def test_a_control_that_cannot_be_is_refused_in_one_line(protocol_file, changes,
     assert "\n" not in str(refused.value) and ".yaml" in str(refused.value)
 
 
+def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_they_are_fine_tuned_by(plan_of):
+    plan = plan_of(asked(), sets=["pretrain.optimiser.lr=0.5", "pretrain.steps=3", "finetune.batch=3"])
+    for row in (*ROWS, "pair"):
+        found = cell(plan, row=row, fraction=100, seed=0)
+        pretrained = plan.jobs[found.pretrain].spec.pretrain
+        assert (pretrained.optimiser.lr, pretrained.steps) == (0.5, 3)
+        assert pretrained.batch == (2 if row == "pair" else 3)  # a ceiling has its section's recipe
+        assert plan.jobs[found.finetune].spec.finetune.optimiser.lr == 1e-4
+
+
 @pytest.mark.parametrize(("dose", "expected"), [(0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])])
 def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
     pretrained = {"a": torch.tensor([4.0, 4.0]), "n": torch.tensor([7]), "wide": torch.ones(3)}

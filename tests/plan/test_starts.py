@@ -416,10 +416,11 @@ def test_two_sections_on_one_data_set_have_regions_of_their_own(plan_of):
     assert sorted(map(len, plan.scoring.values())) == [2] * len(plan.scoring)
 
 
-def test_facts_of_heads_and_controls_cannot_be_set_from_outside(plan_of):
-    for finetune, head in ((with_regions()["finetune"], "softmax"), (ONE["finetune"], "regions")):
-        with pytest.raises(BenchError, match=r"finetune\.head: is the protocol's to state"):
-            plan_of({"finetune": finetune}, sets=(f"finetune.head={head}",))
+def test_a_head_can_be_set_and_what_a_control_is_cannot(plan_of):
+    by_flag = plan_of(with_regions(), sets=("finetune.head=softmax",))
+    assert ids(by_flag) == ids(plan_of(with_regions(head="softmax")))
+    with pytest.raises(BenchError, match=f"data set '{NAME}' declares no regions"):
+        plan_of({"finetune": ONE["finetune"]}, sets=("finetune.head=regions",))
     with pytest.raises(BenchError, match="--set control=random: control is a fact, not a setting"):
         plan_of({"controls": ["shuffled"]}, sets=("control=random",))
 

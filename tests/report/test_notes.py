@@ -122,7 +122,7 @@ def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran
     changed = replace(four, rows={"b": replace(four.rows["b"], params={"queue": 4})})
     text, _ = told(changed, records({"row": "b", "params": "{}"}), overrides=("finetune.batch=1",))
     (said,) = [line for line in block(text, "Training") if "--set" in line]
-    assert said == "Changed on the command line, and so not as stated below: --set finetune.batch=1."
+    assert said == "Changed on the command line: --set finetune.batch=1."
     assert "queue" not in text
     assert '{"queue": 4}' in told(changed, records({"row": "a"}))[0].replace("\\", "")
 

@@ -46,6 +46,13 @@ def test_a_report_with_scores_missing_ends_1_and_says_so(drawn):
     assert drawn({})[0] == 0
 
 
+def test_a_report_is_drawn_again_with_what_was_set_for_its_run(drawn, tmp_path):
+    code, said = drawn({"overrides": ["title=Changed", "method.params.temperature=1", "gone.long.ago=1"]})
+    assert code == 0 and "Changed" in said
+    page = (tmp_path / "out" / "reports" / "m" / "index.html").read_text()
+    assert "<title>Changed" in page and "--set title=Changed" in page
+
+
 def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file, tmp_path):
     store = Store.open(tmp_path / "out")
     own, other = read(protocol_file(name="x/m.yaml")), read(protocol_file({"title": "Other"}, "y/m.yaml"))
