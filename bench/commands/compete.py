@@ -22,8 +22,8 @@ def _body(arguments: argparse.Namespace) -> int:
     from bench.protocol import read_all
     from bench.run import Request
     from bench.show.kept import keep
-    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.screen import bars, manner
     from bench.show.trackers.tracker import check
     from bench.store import Store
 

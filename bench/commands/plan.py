@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def body(arguments: argparse.Namespace) -> int:
     """Plan without the data where they lack, and print it."""
     from bench import run
-    from bench.show.progress import bar
+    from bench.show.screen import bar
     from bench.store import Store
 
     cluster, request = asked.cluster(arguments), asked.request(arguments)

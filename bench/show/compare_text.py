@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import printable
 from bench.report.numbers import number
 from bench.show.compare import SOME, Compared
-from bench.show.moved import Moved, Place
+from bench.show.moved import CellKey, Moved
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 
 SHOWN = 30  # cells in the text; --json has all
@@ -29,7 +29,7 @@ def as_json(found: Compared) -> dict[str, Any]:
         "moved": len(every.moved),
         "beyond_noise": found.beyond,
         "cells": [
-            {k: None if v != v else v for k, v in (m.place._asdict() | asdict(m)).items() if k != "place"}
+            {k: None if v != v else v for k, v in (m.cell._asdict() | asdict(m)).items() if k != "cell"}
             for m in every.moved
         ],
         "lacking": every.lacking,
@@ -73,7 +73,7 @@ def _origin(same: int, moved: int) -> str:
 
 def _table(moved: Sequence[Moved]) -> str:
     lines = [_line(m) for m in moved[:SHOWN]]
-    if len({m.place.section for m in moved}) == 1:  # it need not be said of each
+    if len({m.cell.section for m in moved}) == 1:  # it need not be said of each
         lines = [{k: v for k, v in line.items() if k != "section"} for line in lines]
     said = [
         "shares in percent" + (", others in their own unit" if len({m.unit for m in moved}) > 1 else "")
@@ -87,7 +87,7 @@ def _table(moved: Sequence[Moved]) -> str:
 
 
 def _line(moved: Moved) -> dict[str, str]:
-    place, unit = moved.place, moved.unit
+    place, unit = moved.cell, moved.unit
     ends = [_signed(end, unit) for end in (moved.low, moved.high)]
     return {
         "row": place.row, "section": place.section, "%": str(place.fraction), "target": place.target,
@@ -123,6 +123,6 @@ def _grid(lines: Sequence[dict[str, str]]) -> str:
     return tabulate(lines, headers="keys", disable_numparse=True, colalign=align, maxcolwidths=60)
 
 
-def _places(places: Sequence[Place]) -> str:
+def _places(places: Sequence[CellKey]) -> str:
     some = "; ".join(" ".join(map(str, place)) for place in places[:SOME])
     return some + (" ..." if len(places) > SOME else "")

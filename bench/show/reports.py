@@ -16,8 +16,7 @@ from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows
 from bench.report import Beside, Extras, Failure
 from bench.report.progress import Progress
-from bench.show import gather, predictions, pretrainings, run_note, taken
-from bench.show.run_state import State
+from bench.show import gather, predictions, pretrainings, state, taken
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -134,10 +133,10 @@ def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | No
     Args:
         store: the output folder.
         name: of the protocol.
-        priced: as ``State`` has it.
+        priced: as ``RunState`` has it.
     """
-    run = run_note.latest(store, name)
-    return None if run is None else State(run, store, priced=priced).of(name)
+    run = state.latest(store, name)
+    return None if run is None else state.RunState(run, store, priced=priced).of(name)
 
 
 def said_beside(store: Store, name: str) -> Beside:
