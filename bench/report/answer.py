@@ -14,7 +14,7 @@ from bench.report.numbers import TIMES, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.sections import Section, Text
+from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import CURVE, SHOWN, ladders
 from bench.report.tabular import COUNTS, Entry, Line, Table, grid, lines_of, with_lines
 from bench.report.verdicts import BLIND, HEADING, Against, Place, over_targets, run_seeds
@@ -59,7 +59,7 @@ def sections(
     text = sentence(scene, places, blind)
     tables = verdict_tables(scene, places)
     notes = [Text(_notes(scene, places), "note")] if places else []
-    parts = (Text(text, "sentence"), *figures, *tables, *notes)
+    parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
 
@@ -112,7 +112,7 @@ def _line(scene: Scene, row: Against, unit: str, adjusted: bool) -> Line:
     shown = difference(c.difference, unit)
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
     why = OF_THESE + _of_weights(c) if judged.verdict == WEIGHTS else reason(judged)
-    cells = [
+    cells: list[str | Entry] = [
         Entry(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
         *([p_value(judged.p) if judged.p == judged.p else ""] if adjusted else []),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.report.names import dataset_info
 from bench.report.scene import Scene
 from bench.report.sections import FILES, Section
@@ -35,7 +37,7 @@ def sections(scene: Scene) -> list[Section]:
     """Return the table of pretrainings, in the protocol's order."""
     order = {row: i for i, row in enumerate(scene.rows)}
     pretexts = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
-    lines = [
+    lines: list[Sequence[str | Entry]] = [
         (
             title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
             *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),

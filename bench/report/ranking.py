@@ -18,7 +18,7 @@ from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import difference, number
 from bench.report.scene import Scene
 from bench.report.scores import Scores, shared
-from bench.report.sections import PAGE, Section, Text
+from bench.report.sections import PAGE, Part, Section, Text
 from bench.report.tabular import Entry, Table, grid
 from bench.report.verdicts import MANY, differences_of, judging, over_targets, region
 from bench.stats.ranks import Ranks, kendall, ranks
@@ -56,7 +56,7 @@ def sections(scene: Scene, blind: Sequence[str]) -> list[Section]:
     ranked, over = rankings(scene), across(scene)
     tables = [table for r in ranked for table in (r.table, r.pairs) if table is not None]
     note = [Text(" ".join([NOTE, *blind]), "note")] if ranked else []
-    parts = (*tables, *note, *over)
+    parts: list[Part] = [*tables, *note, *over]
     listed = "How sure the order is"
     return [Section(HEADING, parts, "order", listed, folded=True, forms=PAGE)] if parts else []
 
@@ -124,7 +124,7 @@ def _ranking(
 def _matrix(rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) -> Table:
     """Return the sign of every row beside every other, with words on hover."""
     numbers = [str(n) for n in range(1, len(rows) + 1)]
-    lines = [
+    lines: list[Sequence[str | Entry]] = [
         (f"{n} {row}", *(Entry(pair.sign, tip=pair.words) for pair in beside))
         for n, row, beside in zip(numbers, rows, pairs, strict=False)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,12 +39,15 @@ class Notes:
     notes: tuple[Note, ...]
 
 
+Part = Text | Table | Figure | Notes
+
+
 @dataclass(frozen=True)
 class Section:
     """What stands under one heading."""
 
     title: str
-    parts: tuple[Text | Table | Figure | Notes, ...]
+    parts: Sequence[Part]
     anchor: str = ""  # of the list at the top of a page
     listed: str = ""  # its words there
     folded: bool = False  # on a page: shut until it is opened

@@ -10,7 +10,7 @@ from bench.report.names import metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Dose, Ladder
 from bench.report.scene import Scene
-from bench.report.sections import Section, Text
+from bench.report.sections import Part, Section, Text
 from bench.report.tabular import grid
 from bench.report.verdicts import Against, Place
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
@@ -48,7 +48,8 @@ class Sensitivity:
         warnings = [Text(text, "warning") for text in self.blind]
         sentences = [Text(text, "sentence") for text in self.sentences]
         tables = [grid(HEAD, self.lines, "", NOTE, words=(1, 4))] if self.lines else []
-        parts, listed = (*warnings, *sentences, *tables), "What could be found"
+        parts: list[Part] = [*warnings, *sentences, *tables]
+        listed = "What could be found"
         return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
 
 

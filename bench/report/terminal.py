@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from bench.errors import printable
 from bench.report import gate, pretrainings
 from bench.report.captions import counted
-from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.sections import Notes, Section, Text
+from bench.report.sections import Notes, Part, Section, Text
 from bench.report.tabular import Entry, Form, Table, body, head, padded
 from bench.report.text import title_of
 
@@ -33,7 +32,7 @@ def terminal(scene: Scene, sections: Sequence[Section], width: int) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _part(part: Text | Table | Figure | Notes, width: int) -> list[str]:
+def _part(part: Part, width: int) -> list[str]:
     match part:
         case Text() if part.kind != "note":
             return [printable(part.text)]

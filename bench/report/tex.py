@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from bench.errors import printable
 from bench.report import gate
-from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.sections import Note, Notes, Section, Text
+from bench.report.sections import Note, Notes, Part, Section, Text
 from bench.report.tabular import Entry, Form, Table, body, head
 from bench.report.text import title_of
 
@@ -66,7 +65,7 @@ def _heading(text: str) -> str:
     return f"\\par\\medskip\\textbf{{{escape(text)}}}\\par\\smallskip"
 
 
-def _part(part: Text | Table | Figure | Notes) -> list[str]:
+def _part(part: Part) -> list[str]:
     match part:
         case Text():
             bold, small = part.kind in ("sentence", "warning"), part.kind == "note"

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from bench.errors import printable
 from bench.report import gate
-from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.sections import Note, Notes, Section, Text
+from bench.report.sections import Note, Notes, Part, Section, Text
 from bench.report.tabular import Entry, Form, Table, body, head, padded
 
 TEXTS = {"sentence": "**{}**", "warning": "> **{}**"}
@@ -35,7 +34,7 @@ def markdown(scene: Scene, sections: Sequence[Section]) -> str:
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def _part(part: Text | Table | Figure | Notes) -> list[str]:
+def _part(part: Part) -> list[str]:
     match part:
         case Text():
             return [TEXTS.get(part.kind, "{}").format(_md(part.text))]
